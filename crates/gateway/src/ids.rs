@@ -1,0 +1,215 @@
+//! Identifiers as types of their own, so that a uid is never taken for a device or a conversation.
+//!
+//! Invariant: a value that exists is valid; every constructor that takes a peer's text checks it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Longest uid, device id or team name key, in bytes of UTF-8 (PROTOCOL section 3).
+pub const MAX_ID_BYTES: usize = 128;
+/// Longest client message id (`cid`), in bytes of UTF-8 (PROTOCOL section 5).
+pub const MAX_CID_BYTES: usize = 64;
+
+/// Why a text is no identifier; the sentence says what to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing in it.
+    #[error("must not be empty")]
+    Empty,
+    /// More bytes than allowed.
+    #[error("must be at most {0} bytes")]
+    TooLong(usize),
+    /// A character below U+0020, or U+007F to U+009F.
+    #[error("must not contain control characters")]
+    Control,
+}
+
+fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
+    match text {
+        "" => Err(IdError::Empty),
+        t if t.len() > max => Err(IdError::TooLong(max)),
+        t if t.chars().any(char::is_control) => Err(IdError::Control),
+        t => Ok(t.into()),
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and takes `text`: 1 to the type's limit in bytes, no control characters.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                checked(text, $max).map(Self)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A user, as the application names it.
+    Uid, MAX_ID_BYTES
+);
+text_id!(
+    /// One of a user's devices.
+    DeviceId, MAX_ID_BYTES
+);
+text_id!(
+    /// A team, as the application names it.
+    TeamId, MAX_ID_BYTES
+);
+text_id!(
+    /// The id a sender gave its message, for deduplication.
+    Cid, MAX_CID_BYTES
+);
+
+/// A message's number inside its conversation: 1, 2, 3 ... without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The server's message id: a UUIDv7 (RFC 9562), unique without coordination and sortable by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mid(pub uuid::Uuid);
+
+impl Mid {
+    /// Reads the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        uuid::Uuid::try_parse(text).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Mid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl Serialize for Mid {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// Which of the four conversations two users can have (PROTOCOL section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum PairClass {
+    /// Kinds 3, 18 and 19, and the application's pair kinds.
+    Plain = 0,
+    /// Kind 7.
+    Doctor = 1,
+    /// Kind 8.
+    Teammate = 2,
+    /// Kind 9.
+    DoctorFriend = 3,
+}
+
+/// A conversation, opaque to clients. Of pairs and notices it is derived from the users, so that no directory has to be
+/// asked; a team's is drawn when the team is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConvId(pub [u8; 16]);
+
+impl ConvId {
+    /// The conversation of class `class` between two users, in either order; both may be the same.
+    pub fn pair(class: PairClass, one: &Uid, other: &Uid) -> Self {
+        let (a, b) = if one <= other { (one, other) } else { (other, one) };
+        Self::derived(
+            b'p',
+            &[&[class as u8], a.as_str().as_bytes(), b.as_str().as_bytes()],
+        )
+    }
+
+    /// The conversation that holds a user's notices.
+    pub fn notices(uid: &Uid) -> Self {
+        Self::derived(b'n', &[uid.as_str().as_bytes()])
+    }
+
+    fn derived(tag: u8, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update([tag]);
+        for part in parts {
+            hash.update((part.len() as u32).to_be_bytes());
+            hash.update(part);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
+        Self(id)
+    }
+
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.as_bytes();
+        if hex.len() != 32 {
+            return None;
+        }
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        let mut id = [0; 16];
+        for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(id))
+    }
+}
+
+impl fmt::Display for ConvId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for ConvId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ConvId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}

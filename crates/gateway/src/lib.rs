@@ -1,0 +1,4 @@
+//! Mynah: a chat gateway between Socket.IO clients and an HTTP backend. See ARCHITECTURE.md for the house.
+
+pub mod ids;
+pub mod store;
