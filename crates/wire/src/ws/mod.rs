@@ -1,0 +1,144 @@
+//! WebSocket frames (RFC 6455), without extensions.
+
+mod close;
+mod decoder;
+mod encode;
+mod header;
+mod mask;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
+pub use close::CloseFrame;
+pub use decoder::Decoder;
+pub use encode::{Header, close_frame, frame, header, masked_frame};
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opcode {
+    /// A further fragment of the message under way.
+    Continuation,
+    /// A text message, or its first fragment.
+    Text,
+    /// A binary message, or its first fragment.
+    Binary,
+    /// The peer closes, or answers our close.
+    Close,
+    /// To be answered with a pong of the same payload.
+    Ping,
+    /// Answer to a ping, or unasked.
+    Pong,
+}
+
+impl Opcode {
+    /// The number in the header's first byte.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Continuation => 0x0,
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+
+    /// The opcode of `number`; `None` for the reserved ones.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xa => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    /// Whether frames of this kind may stand between the fragments of a message.
+    pub const fn is_control(self) -> bool {
+        self.number() & 0x8 != 0
+    }
+}
+
+/// Which end we are: it decides who must mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Every frame of the peer must be masked.
+    Server,
+    /// No frame of the peer may be masked.
+    Client,
+}
+
+/// One whole message or control frame of the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Valid UTF-8, all fragments joined.
+    Text(&'a str),
+    /// All fragments joined.
+    Binary(&'a [u8]),
+    /// At most 125 bytes.
+    Ping(&'a [u8]),
+    /// At most 125 bytes.
+    Pong(&'a [u8]),
+    /// The peer closes; without a frame when it gave no code.
+    Close(Option<CloseFrame<'a>>),
+}
+
+/// Why the peer's bytes are refused. The connection cannot go on after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The framing rules were broken; the text says which.
+    #[error("websocket protocol error: {0}")]
+    Protocol(&'static str),
+    /// A message longer than the decoder's bound.
+    #[error("websocket message too big")]
+    TooBig,
+    /// A text message or a close reason that is not UTF-8.
+    #[error("websocket text is not UTF-8")]
+    Utf8,
+}
+
+impl Error {
+    /// The code of the close frame that answers it.
+    pub const fn close_code(&self) -> u16 {
+        match self {
+            Self::Protocol(_) => 1002,
+            Self::Utf8 => 1007,
+            Self::TooBig => 1009,
+        }
+    }
+}
+
+/// The value of `Sec-WebSocket-Accept` that answers a client's `Sec-WebSocket-Key`.
+pub fn accept_key(sec_websocket_key: &str) -> String {
+    let mut hash = Sha1::new();
+    hash.update(sec_websocket_key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_the_key_of_the_rfc() {
+        assert_eq!(
+            accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[test]
+    fn opcodes_keep_their_numbers() {
+        for number in 0..=0xf {
+            if let Some(opcode) = Opcode::from_number(number) {
+                assert_eq!(opcode.number(), number);
+                assert_eq!(opcode.is_control(), number >= 8);
+            }
+        }
+    }
+}
