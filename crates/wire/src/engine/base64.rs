@@ -1,0 +1,29 @@
+//! Base64 as clients write it: padding and the unused bits of the last digit are not insisted upon.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose};
+
+use super::PacketError;
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+pub(super) fn decode(text: &str) -> Result<Vec<u8>, PacketError> {
+    LENIENT.decode(text).map_err(|_| PacketError::Base64)
+}
+
+/// Appends `bytes` with padding.
+pub(super) fn encode_into(bytes: &[u8], out: &mut String) {
+    general_purpose::STANDARD.encode_string(bytes, out);
+}
+
+/// Length of what [`encode_into`] appends for `len` bytes.
+pub(super) const fn encoded_len(len: usize) -> usize {
+    len.div_ceil(3) * 4
+}

@@ -1,0 +1,111 @@
+//! The handshake's answer, and the refusals of HTTP requests.
+
+use super::{Times, Transport};
+
+/// Why an HTTP request is refused; the numbers are part of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpError {
+    /// No such transport.
+    TransportUnknown = 0,
+    /// No such session.
+    SessionUnknown = 1,
+    /// A handshake by another method than GET.
+    BadHandshakeMethod = 2,
+    /// The session is used in a way in which it must not be.
+    BadRequest = 3,
+    /// The application refuses.
+    Forbidden = 4,
+    /// An `EIO` that we do not speak.
+    UnsupportedProtocol = 5,
+}
+
+impl HttpError {
+    /// Every refusal, in the order of its code.
+    pub const ALL: [Self; 6] = [
+        Self::TransportUnknown,
+        Self::SessionUnknown,
+        Self::BadHandshakeMethod,
+        Self::BadRequest,
+        Self::Forbidden,
+        Self::UnsupportedProtocol,
+    ];
+
+    /// The number in the body.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The sentence in the body.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::TransportUnknown => "Transport unknown",
+            Self::SessionUnknown => "Session ID unknown",
+            Self::BadHandshakeMethod => "Bad handshake method",
+            Self::BadRequest => "Bad request",
+            Self::Forbidden => "Forbidden",
+            Self::UnsupportedProtocol => "Unsupported protocol version",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            _ => 400,
+        }
+    }
+
+    /// The JSON body.
+    pub fn body(self) -> String {
+        format!(r#"{{"code":{},"message":"{}"}}"#, self.code(), self.message())
+    }
+}
+
+/// The body of the open packet, without its type digit: exactly the five keys that EIO4 suites demand.
+///
+/// `sid` is one of ours: it holds nothing that JSON escapes.
+pub fn open_packet(sid: &str, upgrades: &[Transport], times: &Times, max_payload: usize) -> String {
+    let upgrades: Vec<String> = upgrades
+        .iter()
+        .map(|transport| format!("\"{}\"", transport.as_str()))
+        .collect();
+    format!(
+        r#"{{"sid":"{sid}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{max_payload}}}"#,
+        upgrades.join(","),
+        times.ping_interval,
+        times.ping_timeout,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_the_order_of_all() {
+        for (code, error) in (0..).zip(HttpError::ALL) {
+            assert_eq!(error.code(), code);
+        }
+        assert_eq!(
+            HttpError::SessionUnknown.body(),
+            r#"{"code":1,"message":"Session ID unknown"}"#
+        );
+        assert_eq!(HttpError::Forbidden.status(), 403);
+    }
+
+    #[test]
+    fn the_open_packet_has_five_keys() {
+        let times = Times {
+            ping_interval: 25_000,
+            ping_timeout: 20_000,
+            upgrade_timeout: 10_000,
+        };
+        assert_eq!(
+            open_packet("abc", &[Transport::WebSocket], &times, 1_000_000),
+            r#"{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
+        );
+        let open: serde_json::Value = serde_json::from_str(&open_packet("x", &[], &times, 1)).unwrap();
+        assert_eq!(open["upgrades"], serde_json::json!([]));
+        assert_eq!(open.as_object().unwrap().len(), 5);
+    }
+}

@@ -1,0 +1,262 @@
+//! Bodies of polling requests: several packets in one.
+
+mod jsonp;
+mod v3_binary;
+mod v3_text;
+mod v4;
+
+use super::{Body, Packet, PacketError, Protocol, base64};
+
+pub use v3_text::TextHabit;
+
+/// How the body of a POST is written, by its content type and query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostForm {
+    /// The plain form of either protocol.
+    Text,
+    /// `application/octet-stream`, of EIO3 only.
+    Binary,
+    /// A form with the text in the field `d`: a JSONP client.
+    Jsonp,
+}
+
+/// How the answer to a GET is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GetForm {
+    /// The plain form of either protocol.
+    Text,
+    /// The client reads octets (EIO3 without `b64`): they are used when a packet holds binary, else plain text.
+    Binary,
+    /// A script that calls the callback of this index.
+    Jsonp(u32),
+}
+
+/// Why a body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// One of its packets is none.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+    /// The text is not UTF-8.
+    #[error("payload is not UTF-8")]
+    Utf8,
+    /// A length of EIO3 is missing, malformed, or does not fit what follows.
+    #[error("invalid length in payload")]
+    Length,
+    /// More packets than allowed.
+    #[error("too many packets in payload")]
+    TooManyPackets,
+    /// EIO4 has no `application/octet-stream`.
+    #[error("binary payload in a protocol without one")]
+    BinaryForm,
+    /// A form without the field `d`.
+    #[error("form without a payload")]
+    NoFormField,
+}
+
+/// Reads the body of a POST: at least one packet and at most `max_packets`.
+///
+/// `habit` belongs to the session: how its client writes text beyond ASCII (EIO3 only).
+pub fn decode<'a>(
+    protocol: Protocol,
+    form: PostForm,
+    body: &'a [u8],
+    habit: &mut TextHabit,
+    max_packets: usize,
+) -> Result<Vec<Packet<'a>>, PayloadError> {
+    match form {
+        PostForm::Text => decode_text(protocol, utf8(body)?, habit, max_packets),
+        PostForm::Binary if protocol == Protocol::V4 => Err(PayloadError::BinaryForm),
+        PostForm::Binary => v3_binary::decode(body, max_packets),
+        PostForm::Jsonp => {
+            let text = jsonp::form_text(utf8(body)?).ok_or(PayloadError::NoFormField)?;
+            let packets = decode_text(protocol, &text, habit, max_packets)?;
+            Ok(packets.into_iter().map(Packet::into_owned).collect())
+        }
+    }
+}
+
+fn decode_text<'a>(
+    protocol: Protocol,
+    text: &'a str,
+    habit: &mut TextHabit,
+    max_packets: usize,
+) -> Result<Vec<Packet<'a>>, PayloadError> {
+    match protocol {
+        Protocol::V3 => v3_text::decode(text, habit, max_packets),
+        Protocol::V4 => v4::decode(text, max_packets),
+    }
+}
+
+/// Writes the answer to a GET and names its content type.
+///
+/// `ascii` writes every character of text packets beyond ASCII as `\uXXXX`. That is right where such characters stand inside
+/// JSON strings only, as in Socket.IO, and it is what makes EIO3 clients of all ages agree about lengths.
+pub fn encode(
+    protocol: Protocol,
+    form: GetForm,
+    ascii: bool,
+    packets: &[Packet<'_>],
+) -> (Vec<u8>, &'static str) {
+    let binary = || {
+        packets
+            .iter()
+            .any(|packet| matches!(packet.body, Body::Binary(_)))
+    };
+    if form == GetForm::Binary && protocol == Protocol::V3 && binary() {
+        return (v3_binary::encode(packets, ascii), "application/octet-stream");
+    }
+    let text = match protocol {
+        Protocol::V3 => v3_text::encode(packets, ascii),
+        Protocol::V4 => v4::encode(packets, ascii),
+    };
+    match form {
+        GetForm::Text | GetForm::Binary => (text.into_bytes(), "text/plain; charset=UTF-8"),
+        // Node says text/plain, which a browser told "nosniff" refuses to run.
+        GetForm::Jsonp(index) => (
+            jsonp::script(index, &text).into_bytes(),
+            "text/javascript; charset=UTF-8",
+        ),
+    }
+}
+
+/// Bytes that a packet adds to a payload, the separator or length in front of it included: for splitting by `maxPayload`.
+/// Exact for EIO4, an upper bound for the text of EIO3 written without escapes.
+pub fn encoded_len(protocol: Protocol, packet: &Packet<'_>) -> usize {
+    let body = match &packet.body {
+        Body::Text(text) => 1 + text.len(),
+        Body::Binary(bytes) => 1 + base64::encoded_len(bytes.len()),
+    };
+    match protocol {
+        Protocol::V4 => 1 + body,
+        // "b4", and at most twenty digits and a colon.
+        Protocol::V3 => 22 + body,
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, PayloadError> {
+    std::str::from_utf8(body).map_err(|_| PayloadError::Utf8)
+}
+
+/// Appends a text packet, its type digit in front, for `ascii` see [`encode`].
+fn push_text(packet: &Packet<'_>, text: &str, ascii: bool, out: &mut String) {
+    out.push(char::from(packet.kind.digit()));
+    if !ascii || text.is_ascii() {
+        out.push_str(text);
+        return;
+    }
+    for char in text.chars() {
+        if char.is_ascii() {
+            out.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                push_unit(*unit, out);
+            }
+        }
+    }
+}
+
+/// Appends `\uXXXX`.
+fn push_unit(unit: u16, out: &mut String) {
+    out.push_str("\\u");
+    for shift in [12, 8, 4, 0] {
+        // A nibble is always a digit of base 16.
+        out.push(char::from_digit(u32::from(unit >> shift) & 0xf, 16).unwrap_or('0'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::PacketType;
+
+    const V3: Protocol = Protocol::V3;
+    const V4: Protocol = Protocol::V4;
+
+    fn message(text: &str) -> Packet<'_> {
+        Packet::text(PacketType::Message, text)
+    }
+
+    fn encoded(protocol: Protocol, form: GetForm, ascii: bool, packets: &[Packet<'_>]) -> String {
+        let (body, content_type) = encode(protocol, form, ascii, packets);
+        assert_ne!(content_type, "application/octet-stream");
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn text_forms_of_both_protocols() {
+        let packets = [message("h\u{e9}\u{1f600}"), Packet::binary(&[1, 2, 3, 4][..])];
+        assert_eq!(
+            encoded(V4, GetForm::Text, false, &packets),
+            "4h\u{e9}\u{1f600}\u{1e}bAQIDBA=="
+        );
+        assert_eq!(
+            encoded(V3, GetForm::Text, false, &packets),
+            "5:4h\u{e9}\u{1f600}10:b4AQIDBA=="
+        );
+        assert_eq!(
+            encoded(V3, GetForm::Text, true, &packets[..1]),
+            r"20:4h\u00e9\ud83d\ude00"
+        );
+    }
+
+    #[test]
+    fn octets_are_used_only_where_a_packet_is_binary() {
+        assert_eq!(encoded(V3, GetForm::Binary, false, &[message("a")]), "2:4a");
+        let packets = [message("\u{e9}"), Packet::binary(&[7][..])];
+        let (body, content_type) = encode(V3, GetForm::Binary, false, &packets);
+        assert_eq!(content_type, "application/octet-stream");
+        assert_eq!(body, [0, 3, 255, b'4', 0xc3, 0xa9, 1, 2, 255, 4, 7]);
+        assert_eq!(encoded(V4, GetForm::Binary, false, &packets[1..]), "bBw==");
+    }
+
+    #[test]
+    fn the_size_of_a_packet_is_what_it_adds() {
+        let packets = [
+            message("h\u{e9}llo"),
+            Packet::binary(&[1, 2, 3, 4][..]),
+            message(""),
+        ];
+        for protocol in [V3, V4] {
+            let added: usize = packets.iter().map(|packet| encoded_len(protocol, packet)).sum();
+            let whole = encode(protocol, GetForm::Text, false, &packets).0.len();
+            match protocol {
+                V3 => assert!(added >= whole),
+                V4 => assert_eq!(added, whole + 1),
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_packets_is_bounded() {
+        let mut habit = TextHabit::default();
+        let mut count = |protocol, form, body: &[u8], max| {
+            decode(protocol, form, body, &mut habit, max).map(|packets| packets.len())
+        };
+        for (protocol, form, body) in [
+            (V4, PostForm::Text, &b"4a\x1e4b\x1e4c"[..]),
+            (V3, PostForm::Text, b"2:4a2:4b2:4c"),
+            (V3, PostForm::Binary, b"\0\x01\xff2\0\x01\xff2\0\x01\xff2"),
+            (V3, PostForm::Jsonp, b"d=2%3A4a2%3A4b2%3A4c"),
+        ] {
+            assert_eq!(count(protocol, form, body, 3), Ok(3));
+            assert_eq!(count(protocol, form, body, 2), Err(PayloadError::TooManyPackets));
+        }
+    }
+
+    #[test]
+    fn forms_that_do_not_fit_are_refused() {
+        let mut habit = TextHabit::default();
+        let mut error =
+            |protocol, form, body: &[u8]| decode(protocol, form, body, &mut habit, 9).unwrap_err();
+        assert_eq!(error(V4, PostForm::Binary, b"4a"), PayloadError::BinaryForm);
+        assert_eq!(error(V4, PostForm::Text, b"4\xff"), PayloadError::Utf8);
+        assert_eq!(error(V3, PostForm::Jsonp, b"e=2:4a"), PayloadError::NoFormField);
+        for empty in [(V3, PostForm::Text), (V3, PostForm::Binary), (V4, PostForm::Text)] {
+            assert_eq!(
+                error(empty.0, empty.1, b""),
+                PayloadError::Packet(PacketError::Empty)
+            );
+        }
+    }
+}

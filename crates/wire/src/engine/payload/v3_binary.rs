@@ -1,0 +1,121 @@
+//! EIO3 as octets: a byte 0 (text) or 1 (binary), the length as bytes 0 to 9, a byte 255, the packet.
+
+use super::{PayloadError, push_text};
+use crate::engine::{Body, Packet, PacketError, Protocol};
+
+const TEXT: u8 = 0;
+const BINARY: u8 = 1;
+const END_OF_LENGTH: u8 = 255;
+
+pub(super) fn decode(mut body: &[u8], max_packets: usize) -> Result<Vec<Packet<'_>>, PayloadError> {
+    if body.is_empty() {
+        return Err(PacketError::Empty.into());
+    }
+    let mut packets = Vec::new();
+    while let [form, rest @ ..] = body {
+        if packets.len() == max_packets {
+            return Err(PayloadError::TooManyPackets);
+        }
+        let (len, rest) = length(rest)?;
+        let (packet, rest) = rest.split_at_checked(len).ok_or(PayloadError::Length)?;
+        packets.push(match *form {
+            TEXT => {
+                let text = std::str::from_utf8(packet).map_err(|_| PacketError::Utf8)?;
+                Packet::decode_text(Protocol::V3, text)?
+            }
+            BINARY => Packet::decode_binary(Protocol::V3, packet)?,
+            _ => return Err(PacketError::UnknownType.into()),
+        });
+        body = rest;
+    }
+    Ok(packets)
+}
+
+/// Reads digits and the byte behind them.
+fn length(bytes: &[u8]) -> Result<(usize, &[u8]), PayloadError> {
+    let mut len = None;
+    for (i, byte) in bytes.iter().enumerate() {
+        match (*byte, len) {
+            (END_OF_LENGTH, Some(len)) => return Ok((len, &bytes[i + 1..])),
+            (digit @ 0..=9, so_far) => {
+                let shifted = so_far
+                    .unwrap_or(0usize)
+                    .checked_mul(10)
+                    .ok_or(PayloadError::Length)?;
+                len = Some(
+                    shifted
+                        .checked_add(usize::from(digit))
+                        .ok_or(PayloadError::Length)?,
+                );
+            }
+            _ => break,
+        }
+    }
+    Err(PayloadError::Length)
+}
+
+pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut scratch = String::new();
+    for packet in packets {
+        match &packet.body {
+            Body::Text(text) => {
+                scratch.clear();
+                push_text(packet, text, ascii, &mut scratch);
+                push_head(TEXT, scratch.len(), &mut out);
+                out.extend_from_slice(scratch.as_bytes());
+            }
+            Body::Binary(bytes) => {
+                push_head(BINARY, 1 + bytes.len(), &mut out);
+                out.push(packet.kind.number());
+                out.extend_from_slice(bytes);
+            }
+        }
+    }
+    out
+}
+
+fn push_head(form: u8, len: usize, out: &mut Vec<u8>) {
+    out.push(form);
+    out.extend(len.to_string().bytes().map(|digit| digit - b'0'));
+    out.push(END_OF_LENGTH);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::PacketType;
+
+    #[test]
+    fn text_and_binary_packets() {
+        let body = [&[0, 1, 2, 255][..], b"4h\xc3\xa9llo wo \0", &[1, 3, 255, 4, 1, 2]].concat();
+        assert_eq!(
+            decode(&body, 9).unwrap(),
+            [
+                Packet::text(PacketType::Message, "h\u{e9}llo wo \0"),
+                Packet::binary(&[1, 2][..])
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_bodies_are_refused() {
+        for body in [
+            &[0][..],
+            &[0, 255],
+            &[0, 1],
+            &[0, 1, 255],
+            &[0, 10, 255, b'4'],
+            &[0, b'1', 255, b'4'],
+            &[2, 1, 255, b'4'],
+            &[0, 1, 255, 0xff],
+            &[1, 1, 255, b'4'],
+            &[1, 0, 255],
+            &[
+                0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 255, b'4',
+            ],
+        ] {
+            assert!(decode(body, 9).is_err(), "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! EIO3 as text: `<length>:<packet>`, the length in UTF-16 code units.
+
+use std::fmt::Write as _;
+
+use super::{PayloadError, push_text};
+use crate::engine::{Body, Packet, PacketError, Protocol};
+
+/// How a session's client writes text beyond ASCII in text bodies.
+///
+/// Clients 1.x encode the text as UTF-8 and the HTTP layer below encodes the result once more; clients 2.x do not, and both
+/// say `EIO=3`. So what looks like UTF-8 taken for Latin-1 is decoded once more, unless the client has shown that it writes
+/// plainly: a character above U+00FF, or characters that are no UTF-8 when taken as bytes, cannot come from a 1.x client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TextHabit {
+    /// Only ASCII was seen.
+    #[default]
+    Unknown,
+    /// Proven to be encoded once; stays so.
+    Plain,
+    /// All that was seen looks encoded twice.
+    Twice,
+}
+
+impl TextHabit {
+    /// Learns from the packets of one body.
+    fn learn(&mut self, parts: &[&str]) {
+        for part in parts.iter().filter(|part| !part.is_ascii()) {
+            if *self == Self::Plain {
+                return;
+            }
+            *self = if decoded_again(part).is_some() {
+                Self::Twice
+            } else {
+                Self::Plain
+            };
+        }
+    }
+}
+
+/// The text whose UTF-8 bytes are the characters of `text`, if it can be one.
+fn decoded_again(text: &str) -> Option<String> {
+    let bytes = text
+        .chars()
+        .map(|char| u8::try_from(u32::from(char)).ok())
+        .collect::<Option<Vec<u8>>>()?;
+    String::from_utf8(bytes).ok()
+}
+
+pub(super) fn decode<'a>(
+    text: &'a str,
+    habit: &mut TextHabit,
+    max_packets: usize,
+) -> Result<Vec<Packet<'a>>, PayloadError> {
+    let parts = split(text, max_packets)?;
+    if !text.is_ascii() {
+        habit.learn(&parts);
+    }
+    let mut packets = Vec::with_capacity(parts.len());
+    for part in parts {
+        let again = if *habit == TextHabit::Twice && !part.is_ascii() {
+            decoded_again(part)
+        } else {
+            None
+        };
+        packets.push(match again {
+            Some(again) => Packet::decode_text(Protocol::V3, &again)?.into_owned(),
+            None => Packet::decode_text(Protocol::V3, part)?,
+        });
+    }
+    Ok(packets)
+}
+
+fn split(mut text: &str, max_packets: usize) -> Result<Vec<&str>, PayloadError> {
+    if text.is_empty() {
+        return Err(PacketError::Empty.into());
+    }
+    let mut parts = Vec::new();
+    while !text.is_empty() {
+        if parts.len() == max_packets {
+            return Err(PayloadError::TooManyPackets);
+        }
+        let (length, rest) = text.split_once(':').ok_or(PayloadError::Length)?;
+        let (part, rest) = split_units(rest, parse_length(length)?).ok_or(PayloadError::Length)?;
+        parts.push(part);
+        text = rest;
+    }
+    Ok(parts)
+}
+
+fn parse_length(digits: &str) -> Result<usize, PayloadError> {
+    // `parse` alone would let a sign pass.
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(PayloadError::Length);
+    }
+    digits.parse().map_err(|_| PayloadError::Length)
+}
+
+/// Splits behind the first `units` UTF-16 code units; `None` when there are fewer, or the end cuts a character.
+fn split_units(text: &str, units: usize) -> Option<(&str, &str)> {
+    if text.as_bytes().get(..units)?.is_ascii() {
+        return Some(text.split_at(units));
+    }
+    let mut left = units;
+    for (at, char) in text.char_indices() {
+        if left == 0 {
+            return Some(text.split_at(at));
+        }
+        left = left.checked_sub(char.len_utf16())?;
+    }
+    (left == 0).then_some((text, ""))
+}
+
+fn utf16_len(text: &str) -> usize {
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.chars().map(char::len_utf16).sum()
+    }
+}
+
+pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> String {
+    let mut out = String::new();
+    let mut scratch = String::new();
+    for packet in packets {
+        scratch.clear();
+        match &packet.body {
+            Body::Text(text) => push_text(packet, text, ascii, &mut scratch),
+            Body::Binary(bytes) => packet.write_base64(Protocol::V3, bytes, &mut scratch),
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{}:", utf16_len(&scratch));
+        out.push_str(&scratch);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::PacketType;
+
+    fn texts(body: &str, habit: &mut TextHabit) -> Result<Vec<String>, PayloadError> {
+        let packets = decode(body, habit, 100)?;
+        Ok(packets
+            .into_iter()
+            .map(|packet| match packet.body {
+                Body::Text(text) => text.into_owned(),
+                Body::Binary(bytes) => format!("{bytes:?}"),
+            })
+            .collect())
+    }
+
+    /// The body that a 1.x client's HTTP layer sends for these packets.
+    fn twice(packets: &[&str]) -> String {
+        packets
+            .iter()
+            .map(|packet| {
+                let chars: String = packet.bytes().map(char::from).collect();
+                format!("{}:{chars}", packet.len())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn lengths_count_utf16_units() {
+        let mut habit = TextHabit::default();
+        assert_eq!(
+            texts("4:4\u{1f600}\u{e9}2:4a", &mut habit).unwrap(),
+            ["\u{1f600}\u{e9}", "a"]
+        );
+        assert_eq!(
+            texts("10:b4AQIDBA==1:6", &mut habit).unwrap(),
+            ["[1, 2, 3, 4]", ""]
+        );
+    }
+
+    #[test]
+    fn wrong_lengths_are_refused() {
+        for body in [
+            "4a",
+            ":4a",
+            "3:4a",
+            "1:4a",
+            "+2:4a",
+            "-1:4a",
+            "2.0:4a",
+            "2:4\u{1f600}",
+            "99999999999999999999:4",
+        ] {
+            assert!(texts(body, &mut TextHabit::default()).is_err(), "{body}");
+        }
+        assert_eq!(
+            texts("0:", &mut TextHabit::default()),
+            Err(PacketError::Empty.into())
+        );
+    }
+
+    #[test]
+    fn text_encoded_twice_is_decoded_twice() {
+        let mut habit = TextHabit::default();
+        assert_eq!(texts(&twice(&["4plain"]), &mut habit).unwrap(), ["plain"]);
+        assert_eq!(habit, TextHabit::Unknown);
+        let body = twice(&["4\u{4f60}\u{597d} \u{1f600}", "4h\u{e9}", "2"]);
+        assert_eq!(
+            texts(&body, &mut habit).unwrap(),
+            ["\u{4f60}\u{597d} \u{1f600}", "h\u{e9}", ""]
+        );
+        assert_eq!(habit, TextHabit::Twice);
+    }
+
+    #[test]
+    fn one_plain_text_settles_that_the_client_writes_plainly() {
+        // "Ã©" is what "é" encoded twice looks like, but this client also writes Chinese.
+        let latin = "4:4\u{c3}\u{a9}!";
+        let mut habit = TextHabit::default();
+        assert_eq!(texts("2:4\u{4f60}", &mut habit).unwrap(), ["\u{4f60}"]);
+        assert_eq!(habit, TextHabit::Plain);
+        assert_eq!(texts(latin, &mut habit).unwrap(), ["\u{c3}\u{a9}!"]);
+
+        let mut mistaken = TextHabit::default();
+        assert_eq!(texts(latin, &mut mistaken).unwrap(), ["\u{e9}!"]);
+        assert_eq!(texts("2:4\u{e9}", &mut mistaken).unwrap(), ["\u{e9}"]);
+        assert_eq!(mistaken, TextHabit::Plain, "a guess is given up for a proof");
+    }
+
+    #[test]
+    fn a_packet_of_each_type() {
+        for kind in PacketType::ALL {
+            let body = encode(&[Packet::text(kind, "x")], false);
+            assert_eq!(
+                decode(&body, &mut TextHabit::default(), 1),
+                Ok(vec![Packet::text(kind, "x")])
+            );
+        }
+    }
+}

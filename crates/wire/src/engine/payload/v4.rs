@@ -1,0 +1,35 @@
+//! EIO4: text packets with the record separator between them; binary as base64.
+
+use super::{PayloadError, push_text};
+use crate::engine::{Body, Packet, Protocol, base64};
+
+const SEPARATOR: char = '\u{1e}';
+
+pub(super) fn decode(text: &str, max_packets: usize) -> Result<Vec<Packet<'_>>, PayloadError> {
+    let mut packets = Vec::new();
+    for part in text.split(SEPARATOR) {
+        if packets.len() == max_packets {
+            return Err(PayloadError::TooManyPackets);
+        }
+        packets.push(Packet::decode_text(Protocol::V4, part)?);
+    }
+    Ok(packets)
+}
+
+pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> String {
+    let len = packets.iter().map(|packet| match &packet.body {
+        Body::Text(text) => 2 + text.len(),
+        Body::Binary(bytes) => 2 + base64::encoded_len(bytes.len()),
+    });
+    let mut out = String::with_capacity(len.sum());
+    for (i, packet) in packets.iter().enumerate() {
+        if i > 0 {
+            out.push(SEPARATOR);
+        }
+        match &packet.body {
+            Body::Text(text) => push_text(packet, text, ascii, &mut out),
+            Body::Binary(bytes) => packet.write_base64(Protocol::V4, bytes, &mut out),
+        }
+    }
+    out
+}
