@@ -1,0 +1,300 @@
+//! Text into packets.
+
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use super::{DecodeError, Kind, Limits, Packet, args, placeholder};
+
+/// Reads a packet.
+///
+/// The payload of events and answers is JSON that begins and ends as an array does: the one pass over it is that of
+/// [`event_args`](super::event_args) or [`ack_args`](super::ack_args), which find what is wrong inside. That of all other
+/// kinds, and of binary events and answers with their placeholders, has been checked.
+pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
+    Layout::read(text, limits).map(|layout| layout.packet(text))
+}
+
+/// Where the parts of a packet lie in its text.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    kind: Kind,
+    attachments: usize,
+    /// Empty when the packet names none.
+    namespace: Range<usize>,
+    query: Option<Range<usize>>,
+    id: Option<u64>,
+    /// Where the payload begins; the text's length when there is none.
+    payload: usize,
+}
+
+impl Layout {
+    /// Reads and checks `text`.
+    pub(super) fn read(text: &str, limits: &Limits) -> Result<Self, DecodeError> {
+        let bytes = text.as_bytes();
+        let kind = bytes.first().ok_or(DecodeError::Empty)?;
+        let kind = Kind::from_digit(*kind).ok_or(DecodeError::UnknownKind)?;
+        let mut at = 1;
+        let attachments = if kind.is_binary() {
+            attachments(bytes, &mut at, limits)?
+        } else {
+            0
+        };
+        let (namespace, query) = namespace(bytes, &mut at);
+        let id = id(bytes, &mut at)?;
+        let layout = Self {
+            kind,
+            attachments,
+            namespace,
+            query,
+            id,
+            payload: at,
+        };
+        layout.check(text)?;
+        Ok(layout)
+    }
+
+    /// The packet in the text from which this was read.
+    pub(super) fn packet<'a>(&self, text: &'a str) -> Packet<'a> {
+        let namespace = &text[self.namespace.clone()];
+        Packet {
+            kind: self.kind,
+            attachments: self.attachments,
+            namespace: if namespace.is_empty() { "/" } else { namespace },
+            query: self.query.clone().map(|query| &text[query]),
+            id: self.id,
+            payload: self.payload(text),
+        }
+    }
+
+    /// How many binary messages follow.
+    pub(super) const fn attachments(&self) -> usize {
+        self.attachments
+    }
+
+    fn payload<'a>(&self, text: &'a str) -> Option<&'a str> {
+        Some(&text[self.payload..]).filter(|payload| !payload.is_empty())
+    }
+
+    /// Whether id and payload fit the kind.
+    fn check(&self, text: &str) -> Result<(), DecodeError> {
+        match (self.kind, self.payload(text)) {
+            (Kind::Connect | Kind::Disconnect | Kind::ConnectError, _) if self.id.is_some() => {
+                Err(DecodeError::Id)
+            }
+            (Kind::Ack | Kind::BinaryAck, _) if self.id.is_none() => Err(DecodeError::Id),
+            (Kind::Connect | Kind::Disconnect | Kind::ConnectError, None) => Ok(()),
+            (_, None) | (Kind::Disconnect, Some(_)) => Err(DecodeError::Payload),
+            (Kind::Connect, Some(payload)) => match json(payload)?.get().as_bytes() {
+                [b'{', ..] => Ok(()),
+                _ => Err(DecodeError::Payload),
+            },
+            (Kind::ConnectError, Some(payload)) => json(payload).map(|_| ()),
+            (Kind::Event | Kind::Ack, Some(payload)) => looks_like_array(payload),
+            (Kind::BinaryEvent, Some(payload)) => {
+                args::event_args(payload)?;
+                placeholder::check(payload, self.attachments)
+            }
+            (Kind::BinaryAck, Some(payload)) => {
+                args::ack_args(payload)?;
+                placeholder::check(payload, self.attachments)
+            }
+        }
+    }
+}
+
+/// The digits and the hyphen behind a binary kind.
+fn attachments(bytes: &[u8], at: &mut usize, limits: &Limits) -> Result<usize, DecodeError> {
+    let count = number(bytes, at).map_err(|TooLarge| DecodeError::TooManyAttachments)?;
+    let count = count
+        .filter(|_| bytes.get(*at) == Some(&b'-'))
+        .ok_or(DecodeError::Attachments)?;
+    *at += 1;
+    usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= limits.max_attachments)
+        .ok_or(DecodeError::TooManyAttachments)
+}
+
+/// From a slash to the comma behind it, or to the end of the packet; a query in it is set apart.
+fn namespace(bytes: &[u8], at: &mut usize) -> (Range<usize>, Option<Range<usize>>) {
+    let start = *at;
+    if bytes.get(start) != Some(&b'/') {
+        return (start..start, None);
+    }
+    let end = memchr::memchr(b',', &bytes[start..]).map_or(bytes.len(), |len| start + len);
+    *at = (end + 1).min(bytes.len());
+    match memchr::memchr(b'?', &bytes[start..end]) {
+        Some(len) => (start..start + len, Some(start + len + 1..end)),
+        None => (start..end, None),
+    }
+}
+
+fn id(bytes: &[u8], at: &mut usize) -> Result<Option<u64>, DecodeError> {
+    number(bytes, at).map_err(|TooLarge| DecodeError::Id)
+}
+
+/// A number that does not fit 64 bits.
+struct TooLarge;
+
+/// Digits, if there are any.
+fn number(bytes: &[u8], at: &mut usize) -> Result<Option<u64>, TooLarge> {
+    let mut number = None;
+    while let Some(digit) = bytes.get(*at).filter(|byte| byte.is_ascii_digit()) {
+        let shifted = number.unwrap_or(0u64).checked_mul(10);
+        let sum = shifted
+            .and_then(|n| n.checked_add(u64::from(digit - b'0')))
+            .ok_or(TooLarge)?;
+        number = Some(sum);
+        *at += 1;
+    }
+    Ok(number)
+}
+
+fn json(payload: &str) -> Result<&RawValue, DecodeError> {
+    serde_json::from_str(payload).map_err(|_| DecodeError::Json)
+}
+
+fn looks_like_array(payload: &str) -> Result<(), DecodeError> {
+    match payload.trim_matches([' ', '\t', '\r', '\n']).as_bytes() {
+        [b'[', .., b']'] => Ok(()),
+        [b'{' | b'"' | b'-' | b'0'..=b'9', ..] | b"null" | b"true" | b"false" => Err(DecodeError::Payload),
+        _ => Err(DecodeError::Json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Packet<'_>, DecodeError> {
+        decode(text, &Limits::default())
+    }
+
+    #[track_caller]
+    fn reads<'a>(
+        text: &'a str,
+        kind: Kind,
+        namespace: &str,
+        id: Option<u64>,
+        payload: Option<&str>,
+    ) -> Packet<'a> {
+        let packet = read(text).unwrap();
+        assert_eq!((packet.kind, packet.namespace), (kind, namespace));
+        assert_eq!((packet.id, packet.payload), (id, payload));
+        packet
+    }
+
+    #[test]
+    fn every_part_may_be_absent() {
+        reads("0", Kind::Connect, "/", None, None);
+        reads("0{\"token\":1}", Kind::Connect, "/", None, Some("{\"token\":1}"));
+        reads("0/custom,{}", Kind::Connect, "/custom", None, Some("{}"));
+        reads("2[\"a\"]", Kind::Event, "/", None, Some("[\"a\"]"));
+        reads("212[\"a\"]", Kind::Event, "/", Some(12), Some("[\"a\"]"));
+        reads(
+            "2/custom,012[\"a\"]",
+            Kind::Event,
+            "/custom",
+            Some(12),
+            Some("[\"a\"]"),
+        );
+        reads(
+            "3/custom,18446744073709551615[]",
+            Kind::Ack,
+            "/custom",
+            Some(u64::MAX),
+            Some("[]"),
+        );
+        reads("1/custom,", Kind::Disconnect, "/custom", None, None);
+        reads(
+            "4{\"message\":\"no\"}",
+            Kind::ConnectError,
+            "/",
+            None,
+            Some("{\"message\":\"no\"}"),
+        );
+        reads("4\"no\"", Kind::ConnectError, "/", None, Some("\"no\""));
+    }
+
+    #[test]
+    fn the_comma_may_be_missing_at_the_end() {
+        reads("1/custom", Kind::Disconnect, "/custom", None, None);
+        reads("0/custom", Kind::Connect, "/custom", None, None);
+        assert_eq!(
+            read("2/custom[\"a\"]"),
+            Err(DecodeError::Payload),
+            "all of it is the namespace"
+        );
+    }
+
+    #[test]
+    fn the_query_of_a_namespace_is_set_apart() {
+        let packet = reads("0/nsp?token=a&b=%2C", Kind::Connect, "/nsp", None, None);
+        assert_eq!(packet.query, Some("token=a&b=%2C"));
+        let packet = reads("2/nsp?x,7[\"a\"]", Kind::Event, "/nsp", Some(7), Some("[\"a\"]"));
+        assert_eq!(packet.query, Some("x"));
+        assert_eq!(
+            reads("0/?token=a,", Kind::Connect, "/", None, None).query,
+            Some("token=a")
+        );
+    }
+
+    #[test]
+    fn binary_packets_say_how_many_attachments_follow() {
+        let placeholder = r#"51-["a",{"_placeholder":true,"num":0}]"#;
+        assert_eq!(read(placeholder).map(|packet| packet.attachments), Ok(1));
+        let packet = read(r#"61-/custom,7[{"_placeholder":true,"num":0}]"#).unwrap();
+        assert_eq!(
+            (packet.kind, packet.namespace, packet.id),
+            (Kind::BinaryAck, "/custom", Some(7))
+        );
+        assert_eq!(read(r#"50-["a"]"#).map(|packet| packet.attachments), Ok(0));
+        assert_eq!(read(r#"5["a"]"#), Err(DecodeError::Attachments));
+        assert_eq!(read(r#"51["a"]"#), Err(DecodeError::Attachments));
+        assert_eq!(read(r#"5-["a"]"#), Err(DecodeError::Attachments));
+        assert_eq!(read(r#"511-["a"]"#), Err(DecodeError::TooManyAttachments));
+        assert_eq!(
+            read(&format!(r#"5{}-["a"]"#, "9".repeat(40))),
+            Err(DecodeError::TooManyAttachments)
+        );
+        assert_eq!(
+            read(r#"51-["a",{"_placeholder":true,"num":1}]"#),
+            Err(DecodeError::Placeholder)
+        );
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused() {
+        for (text, error) in [
+            ("", DecodeError::Empty),
+            ("7", DecodeError::UnknownKind),
+            ("a", DecodeError::UnknownKind),
+            ("\u{e9}", DecodeError::UnknownKind),
+            ("2", DecodeError::Payload),
+            ("2{}", DecodeError::Payload),
+            ("2\"a\"", DecodeError::Payload),
+            ("2null", DecodeError::Payload),
+            ("2-1[\"a\"]", DecodeError::Payload),
+            ("2[\"a\"", DecodeError::Json),
+            ("2[", DecodeError::Json),
+            ("2\0", DecodeError::Json),
+            ("218446744073709551616[\"a\"]", DecodeError::Id),
+            ("3[]", DecodeError::Id),
+            ("31", DecodeError::Payload),
+            ("01{}", DecodeError::Id),
+            ("0[]", DecodeError::Payload),
+            ("0null", DecodeError::Payload),
+            ("0{", DecodeError::Json),
+            ("0{} x", DecodeError::Json),
+            ("1{}", DecodeError::Payload),
+            ("1/custom,[]", DecodeError::Payload),
+            ("50-{}", DecodeError::Payload),
+            ("50-[1", DecodeError::Json),
+            ("50-[{}]", DecodeError::Payload),
+            ("4{", DecodeError::Json),
+        ] {
+            assert_eq!(read(text), Err(error), "{text:?}");
+        }
+    }
+}

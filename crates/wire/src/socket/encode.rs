@@ -1,0 +1,223 @@
+//! Packets into text.
+
+use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
+
+use super::{Generation, Kind};
+
+/// An event; with `attachments` it is a binary one, whose placeholders the caller has put into `args`.
+pub fn encode_event(
+    namespace: &str,
+    id: Option<u64>,
+    name: &str,
+    args: &[&RawValue],
+    attachments: usize,
+) -> String {
+    let mut out = String::new();
+    write_event(&mut out, namespace, id, name, args, attachments);
+    out
+}
+
+/// Appends what [`encode_event`] gives.
+pub fn write_event(
+    out: &mut String,
+    namespace: &str,
+    id: Option<u64>,
+    name: &str,
+    args: &[&RawValue],
+    attachments: usize,
+) {
+    out.reserve(48 + namespace.len() + name.len() + args_len(args));
+    write_head(
+        out,
+        if attachments > 0 {
+            Kind::BinaryEvent
+        } else {
+            Kind::Event
+        },
+        namespace,
+        attachments,
+    );
+    write_id(out, id);
+    out.push('[');
+    write_string(out, name);
+    for arg in args {
+        out.push(',');
+        out.push_str(arg.get());
+    }
+    out.push(']');
+}
+
+/// The answer to the event `id`; with `attachments` it is a binary one.
+pub fn encode_ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> String {
+    let mut out = String::new();
+    write_ack(&mut out, namespace, id, args, attachments);
+    out
+}
+
+/// Appends what [`encode_ack`] gives.
+pub fn write_ack(out: &mut String, namespace: &str, id: u64, args: &[&RawValue], attachments: usize) {
+    out.reserve(48 + namespace.len() + args_len(args));
+    write_head(
+        out,
+        if attachments > 0 {
+            Kind::BinaryAck
+        } else {
+            Kind::Ack
+        },
+        namespace,
+        attachments,
+    );
+    write_id(out, Some(id));
+    out.push('[');
+    for (i, arg) in args.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        out.push_str(arg.get());
+    }
+    out.push(']');
+}
+
+/// Tells the client that it has joined `namespace`; V2 clients compute the id themselves.
+pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> String {
+    let mut out = String::new();
+    write_head(&mut out, Kind::Connect, namespace, 0);
+    if generation == Generation::V5 {
+        out.push_str("{\"sid\":");
+        write_string(&mut out, sid);
+        out.push('}');
+    }
+    out
+}
+
+/// Refuses to join `namespace`. V5 clients get message and data, V2 clients the data or else the message.
+pub fn encode_connect_error(
+    generation: Generation,
+    namespace: &str,
+    message: &str,
+    data: Option<&RawValue>,
+) -> String {
+    let mut out = String::new();
+    write_head(&mut out, Kind::ConnectError, namespace, 0);
+    match (generation, data) {
+        (Generation::V5, data) => {
+            out.push_str("{\"message\":");
+            write_string(&mut out, message);
+            if let Some(data) = data {
+                out.push_str(",\"data\":");
+                out.push_str(data.get());
+            }
+            out.push('}');
+        }
+        (Generation::V2, Some(data)) => out.push_str(data.get()),
+        (Generation::V2, None) => write_string(&mut out, message),
+    }
+    out
+}
+
+/// Tells the client that it has been disconnected from `namespace`.
+pub fn encode_disconnect(namespace: &str) -> String {
+    let mut out = String::new();
+    write_head(&mut out, Kind::Disconnect, namespace, 0);
+    out
+}
+
+/// Kind, attachments if any, and the namespace unless it is `/`.
+fn write_head(out: &mut String, kind: Kind, namespace: &str, attachments: usize) {
+    out.push(char::from(kind.digit()));
+    if kind.is_binary() {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(out, "{attachments}-");
+    }
+    if namespace != "/" {
+        out.push_str(namespace);
+        out.push(',');
+    }
+}
+
+fn write_id(out: &mut String, id: Option<u64>) {
+    if let Some(id) = id {
+        let _ = write!(out, "{id}");
+    }
+}
+
+/// Appends a JSON string.
+fn write_string(out: &mut String, text: &str) {
+    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
+        // A string is always writable as JSON.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
+    } else {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    }
+}
+
+fn args_len(args: &[&RawValue]) -> usize {
+    args.iter().map(|arg| arg.get().len() + 1).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn events_and_answers() {
+        assert_eq!(encode_event("/", None, "chat", &[], 0), r#"2["chat"]"#);
+        assert_eq!(
+            encode_event("/x", Some(7), "c\"\n", &[raw("1"), raw("{}")], 0),
+            r#"2/x,7["c\"\n",1,{}]"#
+        );
+        let placeholder = raw(r#"{"_placeholder":true,"num":0}"#);
+        assert_eq!(
+            encode_event("/x", Some(0), "b", &[placeholder], 1),
+            r#"51-/x,0["b",{"_placeholder":true,"num":0}]"#
+        );
+        assert_eq!(encode_ack("/", 12, &[], 0), "312[]");
+        assert_eq!(encode_ack("/x", 3, &[raw("1"), raw("2")], 0), "3/x,3[1,2]");
+        assert_eq!(
+            encode_ack("/", 3, &[placeholder], 1),
+            r#"61-3[{"_placeholder":true,"num":0}]"#
+        );
+    }
+
+    #[test]
+    fn connects_in_both_dialects() {
+        assert_eq!(encode_connect(Generation::V5, "/", "abc"), r#"0{"sid":"abc"}"#);
+        assert_eq!(
+            encode_connect(Generation::V5, "/x", "abc"),
+            r#"0/x,{"sid":"abc"}"#
+        );
+        assert_eq!(encode_connect(Generation::V2, "/", "abc"), "0");
+        assert_eq!(encode_connect(Generation::V2, "/x", "abc"), "0/x,");
+        assert_eq!(encode_disconnect("/"), "1");
+        assert_eq!(encode_disconnect("/x"), "1/x,");
+    }
+
+    #[test]
+    fn refusals_in_both_dialects() {
+        let data = Some(raw(r#"{"code":7}"#));
+        assert_eq!(
+            encode_connect_error(Generation::V5, "/x", "nope", data),
+            r#"4/x,{"message":"nope","data":{"code":7}}"#
+        );
+        assert_eq!(
+            encode_connect_error(Generation::V5, "/", "nope", None),
+            r#"4{"message":"nope"}"#
+        );
+        assert_eq!(
+            encode_connect_error(Generation::V2, "/x", "nope", data),
+            r#"4/x,{"code":7}"#
+        );
+        assert_eq!(
+            encode_connect_error(Generation::V2, "/", "nope", None),
+            r#"4"nope""#
+        );
+    }
+}
