@@ -1,0 +1,526 @@
+//! A session's task: the one place where packets of a connection are handled, whatever the transport.
+//!
+//! Each time it is woken it goes round in a fixed order: what others ask of it, deadlines, handlers that wait, packets that came,
+//! writing. Invariant: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
+//! own client only.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use mynah_wire::engine::payload::TextHabit;
+use mynah_wire::engine::{
+    self, Body, CandidateStep, CloseReason, Packet, PacketType, Step, Time, TimeoutStep, Transport,
+};
+use mynah_wire::ws;
+use tokio::time::Sleep;
+
+use crate::closing::Closing;
+use crate::encoded::Outgoing;
+use crate::link::{Link, LinkError};
+use crate::polling;
+use crate::server::Shared;
+use crate::session::Session;
+
+/// A boxed future.
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What a receiver makes of a message.
+pub enum Flow {
+    /// Done with it.
+    Continue,
+    /// Nothing further of this connection is read until the future is done.
+    Wait(BoxFuture),
+    /// The session is closed with this reason.
+    Close(CloseReason),
+}
+
+/// The layer above one Engine.IO session. All calls come from the session's task, in order.
+pub trait Receiver: Send {
+    /// A message came.
+    fn message(&mut self, body: Body<'_>) -> Flow;
+
+    /// Somebody asked for attention through the session.
+    fn attention(&mut self) {}
+
+    /// When [`Receiver::deadline_passed`] is to be called, unless it is taken back before, by [`Session::now`].
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// The deadline has passed; a reason closes the session.
+    fn deadline_passed(&mut self) -> Option<CloseReason> {
+        None
+    }
+
+    /// The session is over. Called once, last.
+    fn closed(&mut self, reason: CloseReason);
+}
+
+/// How far the end of a session has come.
+enum Phase {
+    Open,
+    /// Over for everybody else; a poll that comes until then learns of it.
+    Goodbye(Time),
+    Gone,
+}
+
+pub(crate) struct Driver {
+    session: Session,
+    engine: engine::Session,
+    receiver: Box<dyn Receiver>,
+    link: Option<Link>,
+    candidate: Option<Box<Link>>,
+    /// A handler's future, or none.
+    waiting: Option<BoxFuture>,
+    posted: Option<Box<polling::Posted>>,
+    habit: TextHabit,
+    phase: Phase,
+}
+
+/// A step of the round, for the loop that goes on while something moves.
+type Moved = bool;
+
+impl Driver {
+    pub(crate) fn new(session: Session, receiver: Box<dyn Receiver>, link: Option<Link>) -> Self {
+        let server = session.server();
+        let engine = engine::Session::new(
+            session.protocol(),
+            session.transport(),
+            &server.times,
+            server.now(),
+        );
+        Self {
+            session,
+            engine,
+            receiver,
+            link,
+            candidate: None,
+            waiting: None,
+            posted: None,
+            habit: TextHabit::default(),
+            phase: Phase::Open,
+        }
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        let sleep = tokio::time::sleep_until(self.server().instant(Time(0)));
+        tokio::pin!(sleep);
+        let mut armed = None;
+        std::future::poll_fn(|cx| self.poll(cx, sleep.as_mut(), &mut armed)).await;
+    }
+
+    fn server(&self) -> &Arc<Shared> {
+        self.session.server()
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sleep: Pin<&mut Sleep>,
+        armed: &mut Option<Time>,
+    ) -> Poll<()> {
+        loop {
+            let mut moved = self.take_orders(cx);
+            moved |= self.pass_deadlines();
+            moved |= self.finish_waiting(cx);
+            moved |= self.handle_posted();
+            moved |= self.read_candidate(cx);
+            moved |= self.read(cx);
+            moved |= self.write(cx);
+            if let Phase::Gone = self.phase {
+                return Poll::Ready(());
+            }
+            if !moved && !self.arm(cx, sleep.as_mut(), armed) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Sets the timer to the next deadline; true when that has passed already.
+    fn arm(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, armed: &mut Option<Time>) -> bool {
+        let Some(next) = self.next_deadline() else {
+            return false;
+        };
+        // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
+        if armed.is_none_or(|at| next < at) {
+            *armed = Some(next);
+            sleep.as_mut().reset(self.server().instant(next));
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        *armed = None;
+        true
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Goodbye(until) => Some(until),
+            Phase::Gone => None,
+            Phase::Open => self
+                .engine
+                .poll_timeout()
+                .into_iter()
+                .chain(self.receiver.deadline())
+                .min(),
+        }
+    }
+
+    /// Looks at what others want of the session, and registers to be woken.
+    fn take_orders(&mut self, cx: &mut Context<'_>) -> Moved {
+        let (closing, attention, candidate, post);
+        {
+            let mut state = self.session.state();
+            state.register_driver(cx.waker());
+            if let (Phase::Goodbye(_), None) = (&self.phase, &state.poll) {
+                drop(state);
+                self.gone();
+                return false;
+            }
+            closing = state.closing;
+            attention = std::mem::take(&mut state.attention);
+            candidate = state.candidate.take();
+            post = state.post.take();
+        }
+        if !matches!(self.phase, Phase::Open) {
+            return false;
+        }
+        let moved = attention || candidate.is_some() || post.is_some();
+        if attention {
+            self.receiver.attention();
+        }
+        if let Some(post) = post {
+            self.posted = Some(Box::new(polling::Posted::decode(
+                *post,
+                &self.session,
+                &mut self.habit,
+            )));
+        }
+        if let Some(link) = candidate {
+            self.try_candidate(link);
+        }
+        match closing {
+            Some(closing) => {
+                self.close(closing);
+                true
+            }
+            None => moved,
+        }
+    }
+
+    fn try_candidate(&mut self, link: Box<Link>) {
+        let server = self.server().clone();
+        if self.engine.candidate(&server.times, server.now()).is_ok() {
+            self.candidate = Some(link);
+        } else {
+            link.finish(&server, None);
+        }
+    }
+
+    fn drop_candidate(&mut self) {
+        self.engine.candidate_lost();
+        self.session.state().set_upgrading(false);
+        if let Some(link) = self.candidate.take() {
+            link.finish(self.server(), None);
+        }
+    }
+
+    fn pass_deadlines(&mut self) -> Moved {
+        let now = self.server().now();
+        match self.phase {
+            Phase::Gone => return false,
+            Phase::Goodbye(until) => {
+                if now >= until {
+                    self.gone();
+                }
+                return false;
+            }
+            Phase::Open => {}
+        }
+        let mut moved = false;
+        let passed = self.receiver.deadline().is_some_and(|at| now >= at);
+        if let Some(reason) = passed.then(|| self.receiver.deadline_passed()).flatten() {
+            self.close(Closing::Now(reason));
+            return true;
+        }
+        while self.engine.poll_timeout().is_some_and(|at| now >= at) {
+            moved = true;
+            match self.engine.handle_timeout(&self.session.server().times, now) {
+                TimeoutStep::Nothing => break,
+                TimeoutStep::SendPing => {
+                    self.session.enqueue([Outgoing::control(PacketType::Ping)]);
+                }
+                TimeoutStep::DropCandidate => self.drop_candidate(),
+                TimeoutStep::Close(reason) => {
+                    self.close(Closing::Now(reason));
+                    break;
+                }
+            }
+        }
+        moved
+    }
+
+    fn finish_waiting(&mut self, cx: &mut Context<'_>) -> Moved {
+        let Some(future) = &mut self.waiting else {
+            return false;
+        };
+        let done = future.as_mut().poll(cx).is_ready();
+        if done {
+            self.waiting = None;
+        }
+        done
+    }
+
+    /// Whether packets may be handled now.
+    fn is_ready(&self) -> bool {
+        self.waiting.is_none() && matches!(self.phase, Phase::Open)
+    }
+
+    fn handle_posted(&mut self) -> Moved {
+        let Some(mut posted) = self.posted.take() else {
+            return false;
+        };
+        let mut moved = false;
+        while self.is_ready() {
+            let Some(packet) = posted.next() else {
+                if let Some(reason) = posted.finish(&self.session) {
+                    self.close(Closing::Now(reason));
+                }
+                return true;
+            };
+            moved = true;
+            if let Some(closing) = self.handle(packet) {
+                posted.abandon(closing.reason());
+                self.close(closing);
+                return true;
+            }
+        }
+        self.posted = Some(posted);
+        moved
+    }
+
+    /// A packet on the current transport; an answer closes the session.
+    fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
+        let server = self.session.server();
+        match self.engine.handle(&server.times, server.now(), &packet) {
+            Step::Nothing => {}
+            Step::SendPong => {
+                self.session.enqueue([Outgoing::control(PacketType::Pong)]);
+            }
+            Step::Message => match self.receiver.message(packet.body) {
+                Flow::Continue => {}
+                Flow::Wait(future) => self.waiting = Some(future),
+                Flow::Close(reason) => return Some(Closing::Now(reason)),
+            },
+            Step::Close(reason) => return Some(Closing::Now(reason)),
+        }
+        None
+    }
+
+    fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
+        if !self.is_ready() || self.posted.is_some() {
+            return false;
+        }
+        let Some(mut link) = self.candidate.take() else {
+            return false;
+        };
+        let mut steps = Vec::new();
+        let protocol = self.session.protocol();
+        let read = link.poll_messages(cx, |message| match message {
+            ws::Message::Text(text) => match Packet::decode_text(protocol, text) {
+                // What stands behind the packet that makes the candidate the transport is for the transport to read.
+                Ok(packet) => {
+                    let last = packet.kind == PacketType::Upgrade;
+                    steps.push(Some(packet.into_owned()));
+                    if last { Poll::Ready(()) } else { Poll::Pending }
+                }
+                Err(_) => {
+                    steps.push(None);
+                    Poll::Ready(())
+                }
+            },
+            ws::Message::Ping(_) | ws::Message::Pong(_) => Poll::Pending,
+            ws::Message::Binary(_) | ws::Message::Close(_) => {
+                steps.push(None);
+                Poll::Ready(())
+            }
+        });
+        self.candidate = Some(link);
+        let moved = !steps.is_empty();
+        for packet in steps {
+            let server = self.session.server();
+            let step = match &packet {
+                Some(packet) => self.engine.handle_candidate(&server.times, server.now(), packet),
+                None => CandidateStep::Drop,
+            };
+            match (step, &mut self.candidate) {
+                (CandidateStep::SendProbePong, Some(link)) => {
+                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into());
+                    self.session.state().set_upgrading(true);
+                }
+                (CandidateStep::Switch, _) => return self.switch(),
+                _ => {
+                    self.drop_candidate();
+                    return true;
+                }
+            }
+        }
+        if matches!(read, Poll::Ready(Err(_))) {
+            self.drop_candidate();
+            return true;
+        }
+        let written = self.candidate.as_mut().map(|link| link.poll_write(cx, &mut 0));
+        if let Some(Poll::Ready(Err(_))) = written {
+            self.drop_candidate();
+            return true;
+        }
+        moved
+    }
+
+    fn switch(&mut self) -> Moved {
+        self.link = self.candidate.take().map(|link| *link);
+        let mut state = self.session.state();
+        state.transport = Transport::WebSocket;
+        if let Some(mut poll) = state.poll.take() {
+            poll.answer(polling::Answer::Noop);
+        }
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Moved {
+        if !self.is_ready() || self.posted.is_some() {
+            return false;
+        }
+        let Some(mut link) = self.link.take() else {
+            return false;
+        };
+        let protocol = self.session.protocol();
+        let mut moved = false;
+        let mut closing = None;
+        let read = link.poll_messages(cx, |message| {
+            moved = true;
+            let packet = match message {
+                ws::Message::Text(text) => Packet::decode_text(protocol, text),
+                ws::Message::Binary(bytes) => Packet::decode_binary(protocol, bytes),
+                ws::Message::Ping(_) | ws::Message::Pong(_) => return Poll::Pending,
+                ws::Message::Close(_) => {
+                    closing = Some(Closing::Now(CloseReason::TransportClose));
+                    return Poll::Ready(());
+                }
+            };
+            closing = match packet {
+                Ok(packet) => self.handle(packet),
+                Err(_) => Some(Closing::Now(CloseReason::ParseError)),
+            };
+            if closing.is_none() && self.is_ready() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        match read {
+            Poll::Ready(Err(LinkError::Frame(code))) => {
+                self.link = Some(link);
+                self.close_with(Closing::Now(CloseReason::TransportError), Some(code));
+            }
+            Poll::Ready(Err(LinkError::Ended)) => self.close(Closing::Now(CloseReason::TransportClose)),
+            Poll::Ready(Err(LinkError::Failed)) => self.close(Closing::Now(CloseReason::TransportError)),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.link = Some(link);
+                if let Some(closing) = closing {
+                    self.close(closing);
+                }
+            }
+        }
+        moved || read.is_ready()
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Moved {
+        let Some(link) = &mut self.link else { return false };
+        if !link.is_writing() {
+            let (protocol, b64) = (self.session.protocol(), self.session.b64());
+            self.session
+                .state()
+                .take_queue(|packet| link.push(packet.websocket_frame(protocol, b64)));
+            if !link.is_writing() {
+                return false;
+            }
+        }
+        let mut written = 0;
+        let result = link.poll_write(cx, &mut written);
+        let mut state = self.session.state();
+        state.written(written);
+        let more = state.has_queued();
+        drop(state);
+        match result {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => more,
+            Poll::Ready(Err(_)) => {
+                self.link = None;
+                self.close(Closing::Now(CloseReason::TransportError));
+                true
+            }
+        }
+    }
+
+    fn close(&mut self, closing: Closing) {
+        self.close_with(closing, None);
+    }
+
+    /// Ends the session for everybody else, and has the peer told: with `code` in the close frame of a WebSocket.
+    fn close_with(&mut self, closing: Closing, code: Option<u16>) {
+        if !matches!(self.phase, Phase::Open) {
+            return;
+        }
+        let reason = closing.reason();
+        let server = self.server().clone();
+        self.engine.close(reason);
+        self.waiting = None;
+        if let Some(posted) = self.posted.take() {
+            posted.abandon(reason);
+        }
+        if let Some(link) = self.candidate.take() {
+            link.finish(&server, None);
+        }
+        self.phase = Phase::Gone;
+        if let Some(mut link) = self.link.take() {
+            if let Closing::Now(_) = closing {
+                link.discard_unwritten();
+            } else {
+                let (protocol, b64) = (self.session.protocol(), self.session.b64());
+                self.session
+                    .state()
+                    .take_queue(|packet| link.push(packet.websocket_frame(protocol, b64)));
+            }
+            Box::new(link).finish(&server, code);
+        } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
+            self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
+        }
+        self.session.state().ended = true;
+        if let Phase::Gone = self.phase {
+            self.gone();
+        }
+        server.count_close(reason);
+        self.receiver.closed(reason);
+    }
+
+    /// Nothing more will be said to the peer.
+    fn gone(&mut self) {
+        self.phase = Phase::Gone;
+        self.server().sessions.remove(&self.session.key());
+        let mut state = self.session.state();
+        state.clear_queue();
+        state.poll = None;
+    }
+}
+
+impl Drop for Driver {
+    /// A handler that panicked, or a runtime that stops, must not leave a session behind.
+    fn drop(&mut self) {
+        self.close(Closing::Now(CloseReason::ServerClose));
+        self.gone();
+    }
+}

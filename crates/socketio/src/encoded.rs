@@ -1,0 +1,168 @@
+//! What is sent, in the form in which it is queued: encoded once, shared by all recipients.
+
+use bytes::Bytes;
+use mynah_wire::engine::{self, PacketType};
+use mynah_wire::{socket, ws};
+use serde_json::value::RawValue;
+
+/// An event, encoded for the wire; clones share the bytes.
+///
+/// It is kept as the finished WebSocket frame of an Engine.IO text packet; polling uses the frame's payload.
+#[derive(Clone)]
+pub struct Encoded(Outgoing);
+
+impl Encoded {
+    /// The event `name` with `args` for sockets of the namespace `/`.
+    pub fn event(name: &str, args: &[&RawValue]) -> Self {
+        Self(Outgoing::message(&socket::encode_event("/", None, name, args, 0)))
+    }
+
+    /// Bytes that it takes in a queue and on a WebSocket.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never: a frame has a header.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 0
+    }
+
+    pub(crate) fn outgoing(&self) -> Outgoing {
+        self.0.clone()
+    }
+}
+
+impl std::fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoded({} bytes)", self.0.len())
+    }
+}
+
+/// One Engine.IO packet in a queue.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    /// A WebSocket frame: header and payload.
+    frame: Bytes,
+    /// Length of the header.
+    header: u8,
+    /// A binary message: the payload is its bytes as they are.
+    binary: bool,
+}
+
+impl Outgoing {
+    /// A message packet with this text.
+    pub(crate) fn message(text: &str) -> Self {
+        let header = ws::header(ws::Opcode::Text, text.len() + 1);
+        let mut frame = Vec::with_capacity(header.len() + 1 + text.len());
+        frame.extend_from_slice(&header);
+        frame.push(PacketType::Message.digit());
+        frame.extend_from_slice(text.as_bytes());
+        Self {
+            header: header.len() as u8,
+            frame: frame.into(),
+            binary: false,
+        }
+    }
+
+    /// A message packet with these bytes.
+    pub(crate) fn binary(bytes: &[u8]) -> Self {
+        let header = ws::header(ws::Opcode::Binary, bytes.len()).len() as u8;
+        Self {
+            frame: ws::frame(ws::Opcode::Binary, bytes).into(),
+            header,
+            binary: true,
+        }
+    }
+
+    /// The packet that opens a session.
+    pub(crate) fn open(json: &str) -> Self {
+        let text = format!("0{json}");
+        let header = ws::header(ws::Opcode::Text, text.len()).len() as u8;
+        Self {
+            frame: ws::frame(ws::Opcode::Text, text.as_bytes()).into(),
+            header,
+            binary: false,
+        }
+    }
+
+    /// A packet without a body.
+    pub(crate) fn control(kind: PacketType) -> Self {
+        const FRAMES: [[u8; 3]; 7] = [
+            [0x81, 1, b'0'],
+            [0x81, 1, b'1'],
+            [0x81, 1, b'2'],
+            [0x81, 1, b'3'],
+            [0x81, 1, b'4'],
+            [0x81, 1, b'5'],
+            [0x81, 1, b'6'],
+        ];
+        let frame: &'static [u8; 3] = &FRAMES[usize::from(kind.digit() - b'0')];
+        Self {
+            frame: Bytes::from_static(frame),
+            header: 2,
+            binary: false,
+        }
+    }
+
+    /// Bytes on a WebSocket.
+    pub(crate) fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// The frame to write to a WebSocket of `protocol`; `b64` when its client cannot read binary.
+    pub(crate) fn websocket_frame(self, protocol: engine::Protocol, b64: bool) -> Bytes {
+        if !self.binary || (protocol == engine::Protocol::V4 && !b64) {
+            return self.frame;
+        }
+        let payload =
+            engine::Packet::binary(&self.frame[usize::from(self.header)..]).encode_websocket(protocol, b64);
+        match payload {
+            engine::WsPayload::Text(text) => ws::frame(ws::Opcode::Text, text.as_bytes()).into(),
+            engine::WsPayload::Binary(bytes) => ws::frame(ws::Opcode::Binary, &bytes).into(),
+        }
+    }
+
+    /// The packet, for polling.
+    pub(crate) fn packet(&self) -> engine::Packet<'_> {
+        let payload = &self.frame[usize::from(self.header)..];
+        if self.binary {
+            return engine::Packet::binary(payload);
+        }
+        // We wrote it ourselves: one type digit and valid UTF-8. A noop is harmless should that ever be untrue.
+        std::str::from_utf8(payload)
+            .ok()
+            .and_then(|text| engine::Packet::decode_text(engine::Protocol::V4, text).ok())
+            .unwrap_or_else(|| engine::Packet::text(PacketType::Noop, ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_the_frames_of_their_packets() {
+        for kind in [
+            PacketType::Close,
+            PacketType::Ping,
+            PacketType::Pong,
+            PacketType::Noop,
+        ] {
+            let control = Outgoing::control(kind);
+            assert_eq!(control.packet().kind, kind);
+            assert_eq!(control.frame, ws::frame(ws::Opcode::Text, &[kind.digit()]));
+        }
+    }
+
+    #[test]
+    fn binary_takes_the_form_of_its_protocol() {
+        let binary = Outgoing::binary(&[1, 2, 3]);
+        let form = |protocol, b64| binary.clone().websocket_frame(protocol, b64);
+        assert_eq!(form(engine::Protocol::V4, false), [0x82, 3, 1, 2, 3].as_slice());
+        assert_eq!(
+            form(engine::Protocol::V3, false),
+            [0x82, 4, 4, 1, 2, 3].as_slice()
+        );
+        assert_eq!(form(engine::Protocol::V3, true), b"\x81\x06b4AQID".as_slice());
+    }
+}

@@ -1,0 +1,74 @@
+//! What a client said when it opened its session.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use hyper::HeaderMap;
+use mynah_wire::engine::{Protocol, Transport};
+
+/// The request that opened a session.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// The raw query, without the `?`.
+    pub query: String,
+    /// The request's headers.
+    pub headers: HeaderMap,
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// Engine.IO revision.
+    pub protocol: Protocol,
+    /// The transport it began on.
+    pub transport: Transport,
+    /// When it came.
+    pub issued: SystemTime,
+}
+
+impl Handshake {
+    /// The first value of `name` in the query, decoded.
+    pub fn query(&self, name: &str) -> Option<String> {
+        query_pairs(&self.query)
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// The pairs of an `application/x-www-form-urlencoded` text (URL standard, section 5.1), decoded; what is no UTF-8 becomes U+FFFD.
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decoded(key), decoded(value))
+    })
+}
+
+fn decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| bytes.get(at).and_then(|b| char::from(*b).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits fit a byte.
+                out.push((high * 16 + low) as u8);
+                at += 3;
+                continue;
+            }
+            (b'+', ..) => out.push(b' '),
+            (byte, ..) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_decoded() {
+        let pairs: Vec<_> = query_pairs("a=1&b=%E4%BD%A0+x&&c&d=%zz%4").collect();
+        let expected = [("a", "1"), ("b", "你 x"), ("c", ""), ("d", "%zz%4")];
+        assert_eq!(pairs, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+}

@@ -1,0 +1,227 @@
+//! Answers: bodies, errors, compression, cross-origin headers.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use flate2::Compression;
+use http_body_util::Full;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use mynah_wire::engine::{self, HttpError};
+
+use crate::config::Cors;
+
+/// The body of every answer of ours.
+pub type Body = Full<Bytes>;
+
+/// What a polling request says about the form of its answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PollRequest {
+    /// The client is a script element, and calls `___eio[j]`.
+    pub(crate) jsonp: Option<u32>,
+    pub(crate) encoding: Option<Encoding>,
+}
+
+impl PollRequest {
+    pub(crate) fn new<B>(request: &Request<B>) -> Self {
+        let query = engine::parse_query(request.uri().query().unwrap_or_default());
+        Self {
+            jsonp: query.jsonp(),
+            encoding: Encoding::accepted(request.headers()),
+        }
+    }
+}
+
+/// A content coding (RFC 9110, section 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Gzip,
+    Deflate,
+}
+
+impl Encoding {
+    fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let accept = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
+        let accepts = |name: &str| {
+            accept.split(',').any(|item| {
+                let mut parts = item.split(';').map(str::trim);
+                let named = parts
+                    .next()
+                    .is_some_and(|coding| coding.eq_ignore_ascii_case(name));
+                let weight = parts
+                    .find_map(|part| part.strip_prefix("q="))
+                    .and_then(|q| q.parse::<f32>().ok());
+                named && weight != Some(0.0)
+            })
+        };
+        match (accepts("gzip"), accepts("deflate")) {
+            (true, _) => Some(Self::Gzip),
+            (false, true) => Some(Self::Deflate),
+            (false, false) => None,
+        }
+    }
+
+    fn compress(self, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body)?;
+                encoder.finish()
+            }
+            // "deflate" is the zlib format (RFC 9110, section 8.4.1.2).
+            Self::Deflate => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body)?;
+                encoder.finish()
+            }
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        }
+    }
+}
+
+fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A payload, compressed when it is worth it.
+pub(crate) fn payload(
+    body: Vec<u8>,
+    content_type: &'static str,
+    encoding: Option<Encoding>,
+    threshold: Option<usize>,
+) -> Response<Body> {
+    let encoding = encoding.filter(|_| threshold.is_some_and(|bytes| body.len() >= bytes));
+    let compressed = encoding.and_then(|encoding| Some((encoding, encoding.compress(&body).ok()?)));
+    let Some((encoding, compressed)) = compressed else {
+        return with_body(StatusCode::OK, content_type, body);
+    };
+    let mut response = with_body(StatusCode::OK, content_type, compressed);
+    response.headers_mut().insert(
+        header::CONTENT_ENCODING,
+        HeaderValue::from_static(encoding.name()),
+    );
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// The answer to a POST.
+pub(crate) fn ok() -> Response<Body> {
+    with_body(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
+}
+
+/// An error as Engine.IO clients know it.
+pub(crate) fn refuse(error: HttpError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    with_body(status, "application/json", error.body())
+}
+
+/// A refused WebSocket upgrade.
+pub(crate) fn refuse_upgrade(error: HttpError) -> Response<Body> {
+    let mut response = with_body(StatusCode::BAD_REQUEST, "text/html", error.message());
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// A plain text.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    with_body(status, "text/plain; charset=UTF-8", text)
+}
+
+/// A status and nothing else.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// Adds what the Fetch standard (section 3.2) wants for `origin`.
+pub(crate) fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
+    let origin = request.get(header::ORIGIN);
+    let reflected = match (cors, origin) {
+        (Cors::None, _) | (_, None) => return,
+        (Cors::Any, Some(_)) => {
+            response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            return;
+        }
+        (Cors::Reflect, Some(origin)) => origin,
+        (Cors::Origins(list), Some(origin)) => {
+            response.append(header::VARY, HeaderValue::from_static("origin"));
+            if !list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+                return;
+            }
+            origin
+        }
+    };
+    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected.clone());
+    response.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        HeaderValue::from_static("true"),
+    );
+}
+
+/// Answers a preflight request.
+pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
+    const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
+    let mut response = empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
+    );
+    if let Some(asked) = request.get(ASKED) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        headers.append(
+            header::VARY,
+            HeaderValue::from_static("access-control-request-headers"),
+        );
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(value: &'static str) -> Option<Encoding> {
+        let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+        Encoding::accepted(&headers)
+    }
+
+    #[test]
+    fn codings_are_negotiated() {
+        assert_eq!(accepted("gzip, deflate"), Some(Encoding::Gzip));
+        assert_eq!(accepted("deflate;q=0.5, br"), Some(Encoding::Deflate));
+        assert_eq!(accepted("gzip;q=0"), None);
+        assert_eq!(accepted("identity"), None);
+    }
+
+    #[test]
+    fn only_listed_origins_are_allowed() {
+        let cors = Cors::Origins(vec!["https://a.example".into()]);
+        for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
+            let request = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static(origin))]);
+            let mut response = HeaderMap::new();
+            allow_origin(&cors, &request, &mut response);
+            assert_eq!(
+                response.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
+                allowed,
+                "{origin}"
+            );
+        }
+    }
+}

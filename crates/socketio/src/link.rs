@@ -1,0 +1,251 @@
+//! A WebSocket on its raw stream: reading through one buffer per thread, writing what is queued with one call.
+//!
+//! Invariant: a frame that was begun is finished or the stream is given up; an idle link holds no buffer.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use mynah_wire::ws;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::server::Shared;
+
+/// Most frames written by one call.
+const MOST_SLICES: usize = 64;
+/// Bytes read by one call.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Any other stream that hyper can upgrade, TLS above all.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The stream below a WebSocket.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Other(Box<dyn Duplex>),
+}
+
+impl Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A WebSocket.
+pub(crate) struct Link {
+    stream: Stream,
+    decoder: ws::Decoder,
+    /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits.
+    unread: Vec<u8>,
+    /// Being written; the first may be written in part.
+    writing: VecDeque<Bytes>,
+    /// The first of `writing` is a frame written in part.
+    begun: bool,
+    /// Bytes went into a stream that buffers.
+    flush: bool,
+}
+
+impl Link {
+    /// `early`: what the peer sent behind its upgrade request.
+    pub(crate) fn new(stream: Stream, early: &[u8], max_message: usize) -> Self {
+        Self {
+            stream,
+            decoder: ws::Decoder::new(ws::Role::Server, max_message),
+            unread: early.to_vec(),
+            writing: VecDeque::new(),
+            begun: false,
+            flush: false,
+        }
+    }
+
+    /// Gives `f` the messages that have come, and reads until no more come (`Pending`), `f` answers `Ready`, or the stream ends.
+    ///
+    /// What was read behind the message at which `f` stopped is kept for the next call. Pings are answered here.
+    pub(crate) fn poll_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut f: impl FnMut(ws::Message<'_>) -> Poll<()>,
+    ) -> Poll<Result<(), LinkError>> {
+        if !self.unread.is_empty() {
+            let mut unread = std::mem::take(&mut self.unread);
+            if self.decode(&mut unread, &mut f)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        READ.with_borrow_mut(|space| {
+            loop {
+                let mut buf = ReadBuf::new(space);
+                match ready!(self.stream.poll_read(cx, &mut buf)) {
+                    Err(_) => return Poll::Ready(Err(LinkError::Failed)),
+                    Ok(()) if buf.filled().is_empty() => return Poll::Ready(Err(LinkError::Ended)),
+                    Ok(()) => {}
+                }
+                if self.decode(buf.filled_mut(), &mut f)? {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+
+    /// Decodes all of `chunk`, or up to where `f` stops (true).
+    fn decode(
+        &mut self,
+        chunk: &mut [u8],
+        f: &mut impl FnMut(ws::Message<'_>) -> Poll<()>,
+    ) -> Result<bool, LinkError> {
+        let mut at = 0;
+        loop {
+            let pong = match self.decoder.decode(chunk, &mut at) {
+                Err(error) => return Err(LinkError::Frame(error.close_code())),
+                Ok(None) => return Ok(false),
+                Ok(Some(ws::Message::Ping(payload))) => ws::frame(ws::Opcode::Pong, payload),
+                Ok(Some(message)) => {
+                    if f(message).is_ready() {
+                        self.unread = chunk[at..].to_vec();
+                        return Ok(true);
+                    }
+                    continue;
+                }
+            };
+            // Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
+            if self.writing.len() < MOST_SLICES {
+                self.push(pong.into());
+            }
+        }
+    }
+
+    /// Puts a finished frame behind what is being written.
+    pub(crate) fn push(&mut self, frame: Bytes) {
+        self.writing.push_back(frame);
+    }
+
+    /// Forgets what has not been begun to be written.
+    pub(crate) fn discard_unwritten(&mut self) {
+        self.writing.truncate(usize::from(self.begun));
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.writing.is_empty() || self.flush
+    }
+
+    /// Writes until all is written (`Ready`) or the stream takes no more; tells `written` of the bytes that went.
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
+        while !self.writing.is_empty() {
+            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+            let count = self.writing.len().min(MOST_SLICES);
+            for (slice, frame) in slices.iter_mut().zip(&self.writing) {
+                *slice = IoSlice::new(frame);
+            }
+            let n = ready!(self.stream.poll_write_vectored(cx, &slices[..count]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            *written += n;
+            self.advance(n);
+            self.flush = matches!(self.stream, Stream::Other(_));
+        }
+        self.writing = VecDeque::new();
+        if self.flush {
+            ready!(self.stream.poll_flush(cx))?;
+            self.flush = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut n: usize) {
+        while let Some(front) = self.writing.front_mut() {
+            if n < front.len() {
+                front.advance(n);
+                self.begun |= n > 0;
+                return;
+            }
+            n -= front.len();
+            self.writing.pop_front();
+            self.begun = false;
+            if n == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
+    /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own.
+    pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, code: Option<u16>) {
+        self.push(ws::close_frame(code, "").into());
+        let limit = Duration::from_millis(server.config.close_timeout_ms.into());
+        let leaving = server.leaving();
+        tokio::spawn(async move {
+            let _leaving = leaving;
+            // Nobody is left to be told of a failure.
+            let _ = tokio::time::timeout(limit, self.run_out()).await;
+        });
+    }
+
+    async fn run_out(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(cx, &mut 0)).await?;
+        poll_fn(|cx| self.stream.poll_shutdown(cx)).await?;
+        poll_fn(|cx| {
+            READ.with_borrow_mut(|space| {
+                loop {
+                    let mut buf = ReadBuf::new(space);
+                    ready!(self.stream.poll_read(cx, &mut buf))?;
+                    if buf.filled().is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            })
+        })
+        .await
+    }
+}
+
+/// Why nothing more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    /// The peer ended the stream.
+    Ended,
+    /// The stream failed.
+    Failed,
+    /// The peer broke the rules of framing; the code is for the close frame.
+    Frame(u16),
+}

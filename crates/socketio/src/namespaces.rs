@@ -1,0 +1,339 @@
+//! The Socket.IO layer of a session: which namespaces it has joined, and whose handler gets a packet.
+//!
+//! Invariant: what breaks the protocol closes the session; what merely cannot be done (an unknown namespace) is refused.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mynah_wire::engine::{Body, CloseReason, Protocol, Time};
+use mynah_wire::socket::{self, Assembler, Generation, Kind, Limits, Packet, Whole};
+use serde_json::value::RawValue;
+
+use crate::closing::Closing;
+use crate::config::Config;
+use crate::driver::{BoxFuture, Flow, Receiver};
+use crate::encoded::Outgoing;
+use crate::handshake::{Handshake, query_pairs};
+use crate::server::Acceptor;
+use crate::session::{Session, Sid};
+use crate::socket::{AckId, Acked, Socket};
+
+/// Decides who may connect to which namespace.
+pub trait Namespaces: Send + Sync + 'static {
+    /// A client wants to connect to `socket`'s namespace, with the `auth` it gave (a namespace's query, from clients before 3.0). What is sent
+    /// to the socket here is dropped: it is connected only after this; see [`Handler::connected`].
+    fn connect(
+        &self,
+        socket: &Socket,
+        handshake: &Handshake,
+        auth: Option<&RawValue>,
+    ) -> Result<Box<dyn Handler>, ConnectRefused>;
+}
+
+/// One connected socket's events, in the order in which they came.
+pub trait Handler: Send {
+    /// The client has been told that it is connected; called once, first.
+    fn connected(&mut self) {}
+
+    /// An event came. Nothing further of this connection is handled until a returned future is done.
+    fn event(&mut self, event: Event<'_>) -> Option<BoxFuture>;
+
+    /// The socket has left; called once, last.
+    fn disconnected(&mut self, reason: DisconnectReason);
+}
+
+/// Why a client may not connect to a namespace.
+#[derive(Debug, Clone)]
+pub struct ConnectRefused {
+    /// For the client's `connect_error` (before 3.0: `error`).
+    pub message: String,
+    /// More of it, as the application likes.
+    pub data: Option<Box<RawValue>>,
+}
+
+impl ConnectRefused {
+    /// There is no such namespace, in Socket.IO's own words.
+    pub fn invalid_namespace() -> Self {
+        Self {
+            message: "Invalid namespace".into(),
+            data: None,
+        }
+    }
+}
+
+/// An event that came.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its arguments as JSON; binary ones are placeholders.
+    pub args: &'a [&'a RawValue],
+    /// The binary ones.
+    pub attachments: &'a [Bytes],
+    /// The client waits for an acknowledgement.
+    pub ack: Option<AckId>,
+}
+
+/// Why a socket left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisconnectReason {
+    /// The client left the namespace.
+    Client,
+    /// The server sent the client away.
+    Server,
+    /// The session ended.
+    Session(CloseReason),
+}
+
+impl DisconnectReason {
+    /// As Node's server names it where it has a name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client namespace disconnect",
+            Self::Server => "server namespace disconnect",
+            Self::Session(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// Makes the Socket.IO layer of each session.
+pub(crate) struct SocketLayer {
+    namespaces: Arc<dyn Namespaces>,
+    limits: Limits,
+    connect_timeout_ms: u32,
+    keep_handshake: bool,
+}
+
+impl SocketLayer {
+    pub(crate) fn new(namespaces: Arc<dyn Namespaces>, config: &Config) -> Self {
+        Self {
+            namespaces,
+            limits: Limits {
+                max_attachments: config.max_attachments,
+            },
+            connect_timeout_ms: config.connect_timeout_ms,
+            keep_handshake: config.keep_handshake,
+        }
+    }
+}
+
+impl Acceptor for SocketLayer {
+    fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver> {
+        let mut client = Client {
+            namespaces: self.namespaces.clone(),
+            limits: self.limits,
+            keep_handshake: self.keep_handshake,
+            generation: session.protocol().into(),
+            session: session.clone(),
+            handshake: Some(Box::new(handshake)),
+            assembler: Assembler::new(),
+            joined: Vec::new(),
+            connect_deadline: None,
+        };
+        match session.protocol() {
+            // Clients of EIO3 are connected to "/" without asking. One that is refused has been told so, and may ask for others.
+            Protocol::V3 => client.join("/", None),
+            Protocol::V4 => client.connect_deadline = Some(session.now().after(self.connect_timeout_ms)),
+        }
+        Box::new(client)
+    }
+}
+
+/// A protocol error; the session is closed.
+struct Broken;
+
+impl From<socket::DecodeError> for Broken {
+    fn from(_: socket::DecodeError) -> Self {
+        Self
+    }
+}
+
+struct Joined {
+    socket: Socket,
+    handler: Box<dyn Handler>,
+}
+
+/// One session's Socket.IO layer.
+struct Client {
+    namespaces: Arc<dyn Namespaces>,
+    limits: Limits,
+    keep_handshake: bool,
+    generation: Generation,
+    session: Session,
+    handshake: Option<Box<Handshake>>,
+    assembler: Assembler,
+    joined: Vec<Joined>,
+    connect_deadline: Option<Time>,
+}
+
+impl Client {
+    fn packet(&mut self, whole: &Whole<'_>) -> Result<Option<BoxFuture>, Broken> {
+        let packet = whole.packet();
+        match packet.kind {
+            Kind::Connect => self.connect(&packet).map(|()| None),
+            Kind::ConnectError => Err(Broken),
+            Kind::Disconnect => {
+                let at = self.position(packet.namespace)?;
+                self.leave(at, DisconnectReason::Client);
+                Ok(None)
+            }
+            Kind::Event | Kind::BinaryEvent => {
+                let (name, args) = socket::event_args(packet.payload.ok_or(Broken)?)?;
+                let at = self.position(packet.namespace)?;
+                Ok(self.joined[at].handler.event(Event {
+                    name: &name,
+                    args: &args,
+                    attachments: &whole.attachments,
+                    ack: packet.id.map(AckId),
+                }))
+            }
+            Kind::Ack | Kind::BinaryAck => {
+                let args = socket::ack_args(packet.payload.ok_or(Broken)?)?;
+                let at = self.position(packet.namespace)?;
+                self.joined[at]
+                    .socket
+                    .acknowledged(packet.id.ok_or(Broken)?, || Acked {
+                        args: args.into_iter().map(ToOwned::to_owned).collect(),
+                        attachments: whole.attachments.clone(),
+                    });
+                Ok(None)
+            }
+        }
+    }
+
+    fn position(&self, namespace: &str) -> Result<usize, Broken> {
+        self.joined
+            .iter()
+            .position(|joined| joined.socket.namespace() == namespace)
+            .ok_or(Broken)
+    }
+
+    fn connect(&mut self, packet: &Packet<'_>) -> Result<(), Broken> {
+        if self.position(packet.namespace).is_ok() {
+            // Clients of EIO3 are connected to "/" already and some say so again.
+            return if self.generation == Generation::V2 {
+                Ok(())
+            } else {
+                Err(Broken)
+            };
+        }
+        let auth = match self.generation {
+            Generation::V5 => packet
+                .payload
+                .map(serde_json::from_str::<&RawValue>)
+                .transpose()
+                .map_err(|_| Broken)?,
+            Generation::V2 => None,
+        };
+        let query = packet
+            .query
+            .filter(|_| self.generation == Generation::V2)
+            .and_then(query_object);
+        self.join(packet.namespace, auth.or(query.as_deref()));
+        Ok(())
+    }
+
+    fn join(&mut self, namespace: &str, auth: Option<&RawValue>) {
+        let refused = ConnectRefused::invalid_namespace();
+        let id = socket_id(&self.session, self.generation, namespace);
+        let (Some(id), Some(handshake)) = (id, &self.handshake) else {
+            return self.refuse(namespace, &refused);
+        };
+        let socket = Socket::new(self.session.clone(), namespace, id);
+        match self.namespaces.connect(&socket, handshake, auth) {
+            Err(refused) => self.refuse(namespace, &refused),
+            Ok(mut handler) => {
+                self.connect_deadline = None;
+                if !self.keep_handshake {
+                    self.handshake = None;
+                }
+                self.session
+                    .send_text(&socket::encode_connect(self.generation, namespace, socket.id()));
+                socket.joined();
+                handler.connected();
+                self.joined.push(Joined { socket, handler });
+            }
+        }
+    }
+
+    fn refuse(&self, namespace: &str, refused: &ConnectRefused) {
+        let ConnectRefused { message, data } = refused;
+        self.session.send_text(&socket::encode_connect_error(
+            self.generation,
+            namespace,
+            message,
+            data.as_deref(),
+        ));
+    }
+
+    fn leave(&mut self, at: usize, reason: DisconnectReason) {
+        let mut joined = self.joined.remove(at);
+        joined.socket.set_left();
+        joined.handler.disconnected(reason);
+    }
+}
+
+impl Receiver for Client {
+    fn message(&mut self, body: Body<'_>) -> Flow {
+        let whole = match &body {
+            Body::Text(text) => self.assembler.text(text, &self.limits),
+            Body::Binary(bytes) => self.assembler.binary(bytes, &self.limits),
+        };
+        match whole
+            .map_err(Broken::from)
+            .and_then(|whole| whole.map_or(Ok(None), |whole| self.packet(&whole)))
+        {
+            Ok(None) => Flow::Continue,
+            Ok(Some(future)) => Flow::Wait(future),
+            Err(Broken) => Flow::Close(CloseReason::ParseError),
+        }
+    }
+
+    fn attention(&mut self) {
+        if self.joined.iter().any(|joined| joined.socket.is_away()) {
+            // Hard: each namespace is told, then the connection goes.
+            let farewells = self
+                .joined
+                .iter()
+                .map(|joined| socket::encode_disconnect(joined.socket.namespace()));
+            self.session
+                .enqueue(farewells.map(|text| Outgoing::message(&text)));
+            self.session.close(Closing::AfterFlush(CloseReason::SentAway));
+        }
+        while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left()) {
+            self.leave(at, DisconnectReason::Server);
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.connect_deadline
+    }
+
+    fn deadline_passed(&mut self) -> Option<CloseReason> {
+        Some(CloseReason::ServerClose)
+    }
+
+    fn closed(&mut self, reason: CloseReason) {
+        while let Some(mut joined) = self.joined.pop() {
+            joined.socket.set_left();
+            joined.handler.disconnected(DisconnectReason::Session(reason));
+        }
+    }
+}
+
+/// The socket's id: clients of EIO3 work it out by themselves, later ones are told.
+fn socket_id(session: &Session, generation: Generation, namespace: &str) -> Option<Box<str>> {
+    match (generation, namespace) {
+        (Generation::V5, _) => Sid::random().ok().map(|sid| sid.as_str().into()),
+        (Generation::V2, "/") => Some(session.sid().into()),
+        (Generation::V2, _) => Some(format!("{namespace}#{}", session.sid()).into()),
+    }
+}
+
+/// A namespace's query as the `auth` object that Node's server makes of it.
+fn query_object(query: &str) -> Option<Box<RawValue>> {
+    let object: serde_json::Map<_, _> = query_pairs(query)
+        .map(|(name, value)| (name, serde_json::Value::String(value)))
+        .collect();
+    serde_json::value::to_raw_value(&object).ok()
+}

@@ -1,0 +1,309 @@
+//! The polling transport: GET waits for packets, POST brings them.
+//!
+//! Invariant: at most one GET and one POST of a session are under way; a second one ends the session.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode, header};
+use mynah_wire::engine::payload::{self, GetForm, PostForm, TextHabit};
+use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol};
+use tokio::sync::oneshot;
+
+use crate::closing::Closing;
+use crate::encoded::Outgoing;
+use crate::http::{self, Body};
+use crate::session::Session;
+
+/// While a WebSocket takes over, a GET is ended after this long (as Node's server does).
+const UPGRADING_GET: Duration = Duration::from_millis(100);
+
+/// The polling side of a session's state.
+#[derive(Default)]
+pub(crate) struct Pending {
+    /// The GET that waits.
+    waiter: Option<oneshot::Sender<Answer>>,
+    /// A WebSocket has probed.
+    pub(crate) upgrading: bool,
+    /// The session is over, and the next GET is to be told.
+    goodbye: bool,
+}
+
+/// How a waiting GET is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// With what is queued.
+    Fetch,
+    /// With a noop.
+    Noop,
+    /// With a close packet.
+    Close,
+}
+
+impl Pending {
+    /// Answers the waiting GET; false when there is none.
+    pub(crate) fn answer(&mut self, answer: Answer) -> bool {
+        self.waiter
+            .take()
+            .is_some_and(|waiter| waiter.send(answer).is_ok())
+    }
+}
+
+/// Tells the client, as far as polling can, that the session is over. True when the next GET has to be waited for.
+pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
+    let mut state = session.state();
+    if let Closing::Now(_) = closing {
+        state.clear_queue();
+    }
+    state.ended = true;
+    let queued = state.has_queued();
+    let Some(poll) = &mut state.poll else { return false };
+    match closing.reason() {
+        CloseReason::ClientClose => {
+            poll.answer(Answer::Noop);
+            false
+        }
+        CloseReason::ServerClose | CloseReason::SentAway | CloseReason::ServerShutdown => {
+            poll.goodbye = true;
+            // A GET that waits fetches what is queued along with the close packet.
+            poll.answer(if queued { Answer::Fetch } else { Answer::Close });
+            true
+        }
+        _ => {
+            poll.answer(Answer::Close);
+            false
+        }
+    }
+}
+
+/// A body that a POST brought.
+pub(crate) struct Post {
+    form: PostForm,
+    body: Bytes,
+    done: oneshot::Sender<bool>,
+}
+
+/// Its packets, being handled.
+pub(crate) struct Posted {
+    packets: std::vec::IntoIter<Packet<'static>>,
+    valid: bool,
+    done: oneshot::Sender<bool>,
+}
+
+impl Posted {
+    pub(crate) fn decode(post: Post, session: &Session, habit: &mut TextHabit) -> Self {
+        // A packet takes at least two bytes, so that the body's bound is one on packets too.
+        let packets = payload::decode(session.protocol(), post.form, &post.body, habit, post.body.len());
+        let valid = packets.is_ok();
+        let packets = packets
+            .unwrap_or_default()
+            .into_iter()
+            .map(Packet::into_owned)
+            .collect::<Vec<_>>();
+        Self {
+            packets: packets.into_iter(),
+            valid,
+            done: post.done,
+        }
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Packet<'static>> {
+        self.packets.next()
+    }
+
+    /// All packets have been handled; a reason closes the session.
+    pub(crate) fn finish(self, session: &Session) -> Option<CloseReason> {
+        session.state().posting = false;
+        // The request may be gone; its packets have been handled all the same.
+        let _ = self.done.send(self.valid);
+        (!self.valid).then_some(CloseReason::ParseError)
+    }
+
+    /// The session ended before all packets were handled.
+    pub(crate) fn abandon(self, reason: CloseReason) {
+        let _ = self.done.send(self.valid && reason != CloseReason::ParseError);
+    }
+}
+
+/// Ends the session when a GET is given up by its client before it was answered.
+struct Waiting<'a>(Option<&'a Session>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.close(Closing::Now(CloseReason::TransportClose));
+        }
+    }
+}
+
+/// Lets the next POST come once this one is given up, or its packets have been handled.
+struct Posting<'a>(Option<&'a Session>);
+
+impl<'a> Posting<'a> {
+    /// None when another POST is under way.
+    fn begin(session: &'a Session) -> Option<Self> {
+        let first = !std::mem::replace(&mut session.state().posting, true);
+        first.then_some(Self(Some(session)))
+    }
+
+    /// Gives the body to the session's task, which ends it.
+    fn hand_over(mut self, post: Post) {
+        if let Some(session) = self.0.take() {
+            let mut state = session.state();
+            state.post = Some(Box::new(post));
+            state.wake_driver();
+        }
+    }
+}
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.state().posting = false;
+        }
+    }
+}
+
+/// What a GET learns when it comes.
+enum Arrival {
+    Packets(Vec<Outgoing>),
+    Waits(oneshot::Receiver<Answer>, bool),
+    Overlaps,
+    Ended,
+}
+
+fn arrive(session: &Session) -> Arrival {
+    let mut state = session.state();
+    let over = state.ended;
+    let queued = state.has_queued();
+    let Some(poll) = &mut state.poll else {
+        return Arrival::Ended;
+    };
+    if over && !poll.goodbye {
+        return Arrival::Ended;
+    }
+    if poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed()) {
+        return Arrival::Overlaps;
+    }
+    if over || queued {
+        return Arrival::Packets(fetch_locked(&mut state));
+    }
+    let (sender, receiver) = oneshot::channel();
+    poll.waiter = Some(sender);
+    Arrival::Waits(receiver, poll.upgrading)
+}
+
+/// Takes what is queued, and the close packet of a session that is over.
+fn fetch_locked(state: &mut crate::session::State) -> Vec<Outgoing> {
+    let mut packets = state.drain();
+    if state.ended && state.poll.take_if(|poll| poll.goodbye).is_some() {
+        packets.push_back(Outgoing::control(PacketType::Close));
+        state.wake_driver();
+    }
+    if packets.is_empty() {
+        // A WebSocket has taken over in the meantime, and with it what was queued.
+        packets.push_back(Outgoing::control(PacketType::Noop));
+    }
+    packets.into()
+}
+
+/// Answers a GET of a session on polling.
+pub(crate) async fn get(session: &Session, request: &http::PollRequest) -> Response<Body> {
+    let packets = match arrive(session) {
+        Arrival::Ended => return http::refuse(HttpError::SessionUnknown),
+        Arrival::Overlaps => {
+            session.close(Closing::Now(CloseReason::TransportError));
+            return http::refuse(HttpError::BadRequest);
+        }
+        Arrival::Packets(packets) => packets,
+        Arrival::Waits(receiver, upgrading) => {
+            let mut waiting = Waiting(Some(session));
+            let answer = if upgrading {
+                tokio::time::timeout(UPGRADING_GET, receiver)
+                    .await
+                    .unwrap_or(Ok(Answer::Noop))
+            } else {
+                receiver.await
+            };
+            waiting.0 = None;
+            match answer {
+                Ok(Answer::Fetch) => fetch_locked(&mut session.state()),
+                Ok(Answer::Noop) => vec![Outgoing::control(PacketType::Noop)],
+                Ok(Answer::Close) => {
+                    let mut state = session.state();
+                    state.poll = None;
+                    state.wake_driver();
+                    vec![Outgoing::control(PacketType::Close)]
+                }
+                Err(_) => return http::refuse(HttpError::SessionUnknown),
+            }
+        }
+    };
+    answer(session, request, &packets)
+}
+
+/// Renders packets as the answer to a GET.
+pub(crate) fn answer(session: &Session, request: &http::PollRequest, packets: &[Outgoing]) -> Response<Body> {
+    let (server, protocol) = (session.server(), session.protocol());
+    let form = match (protocol, request.jsonp) {
+        (Protocol::V3, Some(j)) => GetForm::Jsonp(j),
+        (Protocol::V3, None) if !session.b64() => GetForm::Binary,
+        _ => GetForm::Text,
+    };
+    let packets: Vec<_> = packets.iter().map(Outgoing::packet).collect();
+    let ascii = server.json_texts && protocol == Protocol::V3;
+    let (body, content_type) = payload::encode(protocol, form, ascii, &packets);
+    http::payload(
+        body,
+        content_type,
+        request.encoding,
+        server.config.http_compression_bytes,
+    )
+}
+
+/// Answers a POST of a session on polling.
+pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Response<Body> {
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(|v| v.as_bytes())
+        .unwrap_or_default();
+    let octets = content_type.starts_with(b"application/octet-stream");
+    let jsonp = content_type.starts_with(b"application/x-www-form-urlencoded");
+    let form = match session.protocol() {
+        Protocol::V4 if octets => {
+            session.close(Closing::Now(CloseReason::TransportError));
+            return http::refuse(HttpError::BadRequest);
+        }
+        Protocol::V3 if octets => PostForm::Binary,
+        Protocol::V3 if jsonp && http::PollRequest::new(&request).jsonp.is_some() => PostForm::Jsonp,
+        _ => PostForm::Text,
+    };
+    let Some(posting) = Posting::begin(session) else {
+        session.close(Closing::Now(CloseReason::TransportError));
+        return http::refuse(HttpError::BadRequest);
+    };
+    let limit = session.server().config.max_payload_bytes;
+    let body = match Limited::new(request.into_body(), limit).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return http::text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is larger than maxPayload\n",
+            );
+        }
+        Err(_) => return http::refuse(HttpError::BadRequest),
+    };
+    if session.state().ended {
+        return http::refuse(HttpError::SessionUnknown);
+    }
+    let (done, handled) = oneshot::channel();
+    posting.hand_over(Post { form, body, done });
+    if handled.await.unwrap_or(false) {
+        http::ok()
+    } else {
+        http::refuse(HttpError::BadRequest)
+    }
+}

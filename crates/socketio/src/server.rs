@@ -1,0 +1,289 @@
+//! The server: which request is a handshake, which belongs to which session, and what is refused.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use mynah_wire::engine::{self, CloseReason, EngineQuery, HttpError, Protocol, Time, Times, Transport};
+use tokio::time::Instant;
+
+use crate::closing::Closing;
+use crate::config::Config;
+use crate::driver::{Driver, Receiver};
+use crate::encoded::Outgoing;
+use crate::handshake::Handshake;
+use crate::http::{self, Body, PollRequest};
+use crate::namespaces::{Namespaces, SocketLayer};
+use crate::polling;
+use crate::session::{Session, Sid};
+use crate::sessions::Sessions;
+use crate::upgrade;
+
+/// Makes the layer above each Engine.IO session.
+pub trait Acceptor: Send + Sync + 'static {
+    /// A session was opened. What is sent here follows the open packet.
+    fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver>;
+}
+
+/// What all sessions of a server share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) times: Times,
+    pub(crate) sessions: Sessions,
+    /// Texts are Socket.IO packets: characters beyond ASCII stand inside JSON strings only.
+    pub(crate) json_texts: bool,
+    acceptor: Box<dyn Acceptor>,
+    origin: Instant,
+    leaving: AtomicUsize,
+    slow_readers: AtomicUsize,
+}
+
+/// Counts a connection that is being closed, until dropped.
+pub(crate) struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leaving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// The clock of all deadlines.
+    pub(crate) fn now(&self) -> Time {
+        Time(self.origin.elapsed().as_millis() as u64)
+    }
+
+    pub(crate) fn instant(&self, time: Time) -> Instant {
+        self.origin + Duration::from_millis(time.0)
+    }
+
+    pub(crate) fn leaving(self: &Arc<Self>) -> Leaving {
+        self.leaving.fetch_add(1, Ordering::Relaxed);
+        Leaving(self.clone())
+    }
+
+    pub(crate) fn count_close(&self, reason: CloseReason) {
+        if reason == CloseReason::SlowReader {
+            self.slow_readers.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes a session and the layer above it; the open packet is the first in its queue.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        handshake: Handshake,
+        b64: bool,
+    ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
+        let sid = Sid::random().map_err(|error| {
+            tracing::error!(%error, "no random numbers for a session id");
+            HttpError::BadRequest
+        })?;
+        let (protocol, transport) = (handshake.protocol, handshake.transport);
+        let session = Session::new(sid, protocol, transport, b64, handshake.address, self.clone());
+        let upgrades: &[Transport] = match transport {
+            Transport::Polling => &[Transport::WebSocket],
+            Transport::WebSocket => &[],
+        };
+        let open = engine::open_packet(
+            session.sid(),
+            upgrades,
+            &self.times,
+            self.config.max_payload_bytes,
+        );
+        session.enqueue([Outgoing::open(&open)]);
+        self.sessions.insert(session.clone());
+        let receiver = self.acceptor.open(&session, handshake);
+        Ok((session, receiver))
+    }
+}
+
+/// An Engine.IO server. Clones are cheap and share it.
+#[derive(Clone)]
+pub struct EngineServer(Arc<Shared>);
+
+/// A Socket.IO server. Clones are cheap and share it.
+#[derive(Clone)]
+pub struct Server(EngineServer);
+
+impl Server {
+    /// A server whose namespaces are `namespaces`.
+    pub fn new(config: Config, namespaces: Arc<dyn Namespaces>) -> Self {
+        let layer = SocketLayer::new(namespaces, &config);
+        Self(EngineServer::with_texts(config, Box::new(layer), true))
+    }
+}
+
+impl std::ops::Deref for Server {
+    type Target = EngineServer;
+
+    fn deref(&self) -> &EngineServer {
+        &self.0
+    }
+}
+
+impl EngineServer {
+    /// A server whose sessions carry whatever `acceptor` makes of them.
+    pub fn new(config: Config, acceptor: Box<dyn Acceptor>) -> Self {
+        Self::with_texts(config, acceptor, false)
+    }
+
+    fn with_texts(config: Config, acceptor: Box<dyn Acceptor>, json_texts: bool) -> Self {
+        let times = Times {
+            ping_interval: config.ping_interval_ms,
+            ping_timeout: config.ping_timeout_ms,
+            upgrade_timeout: config.upgrade_timeout_ms,
+        };
+        Self(Arc::new(Shared {
+            config,
+            times,
+            sessions: Sessions::default(),
+            json_texts,
+            acceptor,
+            origin: Instant::now(),
+            leaving: AtomicUsize::new(0),
+            slow_readers: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Whether requests for `path` are ours.
+    pub fn serves(&self, path: &str) -> bool {
+        path == self.0.config.path
+    }
+
+    /// Sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.len()
+    }
+
+    /// Sessions closed so far because their reader fell behind.
+    pub fn slow_readers(&self) -> usize {
+        self.0.slow_readers.load(Ordering::Relaxed)
+    }
+
+    /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone.
+    pub async fn drain(&self, over: Duration) {
+        const BATCHES: u32 = 20;
+        let sessions = self.0.sessions.all();
+        for batch in sessions.chunks(sessions.len().div_ceil(BATCHES as usize).max(1)) {
+            for session in batch {
+                session.close(Closing::AfterFlush(CloseReason::ServerShutdown));
+            }
+            tokio::time::sleep(over / BATCHES).await;
+        }
+        while !self.0.sessions.all().iter().all(Session::is_waiting_goodbye)
+            || self.0.leaving.load(Ordering::Relaxed) > 0
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Answers a request; `peer` is the address that connected.
+    pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let headers = request.headers().clone();
+        let mut response = if request.method() == Method::OPTIONS {
+            http::preflight(&headers)
+        } else {
+            self.route(request, peer).await
+        };
+        http::allow_origin(&self.0.config.cors, &headers, response.headers_mut());
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let query = engine::parse_query(request.uri().query().unwrap_or_default());
+        let upgrade = upgrade::is_websocket(request.headers());
+        let refuse = |error| {
+            if upgrade {
+                http::refuse_upgrade(error)
+            } else {
+                http::refuse(error)
+            }
+        };
+        let Some(transport) = query.transport() else {
+            return refuse(HttpError::TransportUnknown);
+        };
+        if upgrade && transport != Transport::WebSocket {
+            return refuse(HttpError::BadRequest);
+        }
+        match &query.sid {
+            None => match Self::may_open(&request, &query, transport, upgrade) {
+                Ok(protocol) => self.open(request, protocol, transport, query.b64, peer),
+                Err(error) => refuse(error),
+            },
+            Some(sid) => {
+                let Some(session) = Sid::parse(sid).and_then(|sid| self.0.sessions.get(&sid)) else {
+                    return refuse(HttpError::SessionUnknown);
+                };
+                if query.protocol() != Some(session.protocol()) {
+                    return refuse(HttpError::BadRequest);
+                }
+                if upgrade {
+                    return upgrade::take_over(request, session);
+                }
+                if transport != session.transport() || transport != Transport::Polling {
+                    return refuse(HttpError::BadRequest);
+                }
+                match *request.method() {
+                    Method::GET => polling::get(&session, &PollRequest::new(&request)).await,
+                    Method::POST => polling::post(&session, request).await,
+                    _ => http::empty(StatusCode::INTERNAL_SERVER_ERROR),
+                }
+            }
+        }
+    }
+
+    fn may_open(
+        request: &Request<Incoming>,
+        query: &EngineQuery,
+        transport: Transport,
+        upgrade: bool,
+    ) -> Result<Protocol, HttpError> {
+        if request.method() != Method::GET {
+            return Err(HttpError::BadHandshakeMethod);
+        }
+        if transport == Transport::WebSocket && !upgrade {
+            return Err(HttpError::BadRequest);
+        }
+        query.protocol().ok_or(HttpError::UnsupportedProtocol)
+    }
+
+    fn open(
+        &self,
+        request: Request<Incoming>,
+        protocol: Protocol,
+        transport: Transport,
+        b64: bool,
+        address: SocketAddr,
+    ) -> Response<Body> {
+        let handshake = Handshake {
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            headers: request.headers().clone(),
+            address,
+            protocol,
+            transport,
+            issued: SystemTime::now(),
+        };
+        if transport == Transport::WebSocket {
+            return upgrade::open(request, handshake, b64, &self.0);
+        }
+        let (session, receiver) = match self.0.open(handshake, b64) {
+            Ok(opened) => opened,
+            Err(error) => return http::refuse(error),
+        };
+        // The open packet alone, as Node's server has it; what the layer above has sent already is for the first poll.
+        let open = session.state().take_first();
+        let mut response = polling::answer(&session, &PollRequest::new(&request), open.as_slice());
+        if let Some(name) = &self.0.config.cookie {
+            let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", session.sid());
+            if let Ok(value) = HeaderValue::from_str(&cookie) {
+                response.headers_mut().insert(header::SET_COOKIE, value);
+            }
+        }
+        tokio::spawn(Driver::new(session, receiver, None).run());
+        response
+    }
+}

@@ -1,0 +1,336 @@
+//! A session's shared half: what anyone may do to a connection from any thread.
+//!
+//! Invariant: after `ended` is set nothing is queued any more; the queue's bytes never exceed the configured bound by more than the
+//! message that closes the session.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+
+use mynah_wire::engine::{CloseReason, Protocol, Time, Transport};
+use parking_lot::Mutex;
+
+use crate::closing::Closing;
+use crate::encoded::Outgoing;
+use crate::link::Link;
+use crate::polling::{Answer, Pending, Post};
+use crate::server::Shared;
+
+/// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Sid([u8; 20]);
+
+impl Sid {
+    /// Draws a new one from the system's random numbers.
+    pub(crate) fn random() -> Result<Self, getrandom::Error> {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut sid = [0; 20];
+        getrandom::fill(&mut sid)?;
+        Ok(Self(sid.map(|byte| ALPHABET[usize::from(byte & 63)])))
+    }
+
+    /// Takes what a client sent; `None` when it cannot be one of ours.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.as_bytes().try_into().ok().map(Self)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        // Ours are ASCII; one that a client made up is only looked up, never shown.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// One Engine.IO session. Clones are cheap and share it.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    sid: Sid,
+    protocol: Protocol,
+    b64: bool,
+    address: SocketAddr,
+    server: Arc<Shared>,
+    state: Mutex<State>,
+}
+
+/// What the session's task and everybody else share.
+pub(crate) struct State {
+    /// Waiting for the current transport.
+    queue: VecDeque<Outgoing>,
+    /// Bytes of `queue` and of what the transport took but has not written yet.
+    queued_bytes: usize,
+    pub(crate) transport: Transport,
+    /// Somebody wants the connection closed.
+    pub(crate) closing: Option<Closing>,
+    /// The session is over.
+    pub(crate) ended: bool,
+    /// The receiver wants to be asked ([`Receiver::attention`](crate::Receiver::attention)).
+    pub(crate) attention: bool,
+    driver: Option<Waker>,
+    /// Only while on polling.
+    pub(crate) poll: Option<Box<Pending>>,
+    /// A POST is under way.
+    pub(crate) posting: bool,
+    /// A body that a POST brought, for the driver.
+    pub(crate) post: Option<Box<Post>>,
+    /// A WebSocket that wants to take over from polling.
+    pub(crate) candidate: Option<Box<Link>>,
+}
+
+impl State {
+    /// Wakes the session's task.
+    pub(crate) fn wake_driver(&self) {
+        if let Some(waker) = &self.driver {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Registers the session's task to be woken.
+    pub(crate) fn register_driver(&mut self, waker: &Waker) {
+        match &mut self.driver {
+            Some(current) => current.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// Hands what is queued to a transport; the bytes count until [`State::written`].
+    pub(crate) fn take_queue(&mut self, mut to: impl FnMut(Outgoing)) {
+        std::mem::take(&mut self.queue).into_iter().for_each(&mut to);
+    }
+
+    /// Takes all that is queued, for an answer to a poll.
+    pub(crate) fn drain(&mut self) -> VecDeque<Outgoing> {
+        self.queued_bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Takes the first that is queued.
+    pub(crate) fn take_first(&mut self) -> Option<Outgoing> {
+        let first = self.queue.pop_front()?;
+        self.written(first.len());
+        Some(first)
+    }
+
+    /// `bytes` have been written and no longer count.
+    pub(crate) fn written(&mut self, bytes: usize) {
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Forgets what is queued.
+    pub(crate) fn clear_queue(&mut self) {
+        self.queue = VecDeque::new();
+        self.queued_bytes = 0;
+    }
+
+    /// Queues without asking for the bound: control packets, and packets that belong together.
+    fn enqueue(&mut self, packet: Outgoing) {
+        self.queued_bytes += packet.len();
+        let idle = self.queue.is_empty();
+        self.queue.push_back(packet);
+        if idle {
+            match self.transport {
+                Transport::WebSocket => self.wake_driver(),
+                Transport::Polling => self.wake_poll(),
+            }
+        }
+    }
+
+    fn wake_poll(&mut self) {
+        if let Some(poll) = &mut self.poll {
+            poll.answer(Answer::Fetch);
+        }
+    }
+
+    /// A WebSocket has begun, or ceased, to take over from polling.
+    pub(crate) fn set_upgrading(&mut self, upgrading: bool) {
+        if let Some(poll) = &mut self.poll {
+            poll.upgrading = upgrading;
+            if upgrading {
+                poll.answer(Answer::Noop);
+            }
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(
+        sid: Sid,
+        protocol: Protocol,
+        transport: Transport,
+        b64: bool,
+        address: SocketAddr,
+        server: Arc<Shared>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            sid,
+            protocol,
+            b64,
+            address,
+            server,
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                queued_bytes: 0,
+                transport,
+                closing: None,
+                ended: false,
+                attention: false,
+                driver: None,
+                poll: (transport == Transport::Polling).then(Box::default),
+                posting: false,
+                post: None,
+                candidate: None,
+            }),
+        }))
+    }
+
+    /// The session's id: 20 URL-safe characters.
+    pub fn sid(&self) -> &str {
+        self.0.sid.as_str()
+    }
+
+    pub(crate) fn key(&self) -> Sid {
+        self.0.sid
+    }
+
+    /// Engine.IO revision.
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// The current transport.
+    pub fn transport(&self) -> Transport {
+        self.state().transport
+    }
+
+    /// The peer's address at the handshake.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Whether the client asked for base64 in place of binary.
+    pub(crate) fn b64(&self) -> bool {
+        self.0.b64
+    }
+
+    /// The moment on the clock of deadlines.
+    pub fn now(&self) -> Time {
+        self.0.server.now()
+    }
+
+    pub(crate) fn server(&self) -> &Arc<Shared> {
+        &self.0.server
+    }
+
+    pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.0.state.lock()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.state().queued_bytes
+    }
+
+    /// Queues a text message. False when the session is over or closing, or is closed by this message because its reader fell
+    /// behind.
+    pub fn send_text(&self, text: &str) -> bool {
+        self.enqueue([Outgoing::message(text)])
+    }
+
+    /// Queues a binary message; answers as [`Session::send_text`].
+    pub fn send_binary(&self, bytes: &[u8]) -> bool {
+        self.enqueue([Outgoing::binary(bytes)])
+    }
+
+    /// Queues packets that belong together: nothing comes between them.
+    pub(crate) fn enqueue(&self, packets: impl IntoIterator<Item = Outgoing>) -> bool {
+        self.enqueue_locked(&mut self.state(), packets)
+    }
+
+    /// As [`Session::enqueue`], unless `left` is set.
+    pub(crate) fn enqueue_unless(
+        &self,
+        left: &AtomicBool,
+        packets: impl IntoIterator<Item = Outgoing>,
+    ) -> bool {
+        let mut state = self.state();
+        !left.load(Ordering::Acquire) && self.enqueue_locked(&mut state, packets)
+    }
+
+    /// As [`Session::enqueue_unless`], and sets `left`: nothing comes after `packets`.
+    pub(crate) fn enqueue_last(&self, left: &AtomicBool, packets: impl IntoIterator<Item = Outgoing>) {
+        let mut state = self.state();
+        if !left.swap(true, Ordering::AcqRel) {
+            self.enqueue_locked(&mut state, packets);
+        }
+    }
+
+    fn enqueue_locked(&self, state: &mut State, packets: impl IntoIterator<Item = Outgoing>) -> bool {
+        if state.ended || state.closing.is_some() {
+            return false;
+        }
+        for packet in packets {
+            state.enqueue(packet);
+        }
+        if state.queued_bytes <= self.0.server.config.max_queue_bytes {
+            return true;
+        }
+        state.closing = Some(Closing::Now(CloseReason::SlowReader));
+        state.wake_driver();
+        false
+    }
+
+    /// Closes the session; the first call decides, except that `Now` overrides `AfterFlush`.
+    pub fn close(&self, closing: Closing) {
+        let mut state = self.state();
+        let replaces = match (state.closing, closing) {
+            (None, _) => true,
+            (Some(Closing::AfterFlush(_)), Closing::Now(_)) => true,
+            (Some(_), _) => false,
+        };
+        if !state.ended && replaces {
+            state.closing = Some(closing);
+            state.wake_driver();
+        }
+    }
+
+    /// Over, but for a poll that is still to be told.
+    pub(crate) fn is_waiting_goodbye(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Has the receiver asked for [`Receiver::attention`](crate::Receiver::attention) by the session's task.
+    pub(crate) fn call_attention(&self) {
+        let mut state = self.state();
+        state.attention = true;
+        state.wake_driver();
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("sid", &self.sid())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sids_are_twenty_characters_and_differ() {
+        let (a, b) = (Sid::random().unwrap(), Sid::random().unwrap());
+        assert_eq!(a.as_str().len(), 20);
+        assert!(a.as_str() != b.as_str());
+        assert!(Sid::parse(a.as_str()) == Some(a));
+        assert!(Sid::parse("short").is_none());
+    }
+}

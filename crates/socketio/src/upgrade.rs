@@ -1,0 +1,128 @@
+//! The WebSocket handshake (RFC 6455, section 4.2), and taking the raw stream back from hyper afterwards.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use mynah_wire::engine::HttpError;
+use mynah_wire::ws;
+use tokio::net::TcpStream;
+
+use crate::driver::Driver;
+use crate::handshake::Handshake;
+use crate::http::{self, Body};
+use crate::link::{Link, Stream};
+use crate::server::Shared;
+use crate::session::Session;
+
+/// Whether the client asks for a WebSocket.
+pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        value
+            .split(',')
+            .any(|name| name.trim().eq_ignore_ascii_case("websocket"))
+    })
+}
+
+/// Checks the request and makes the answer that switches protocols.
+fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade), Box<Response<Body>>> {
+    let headers = request.headers();
+    let connection = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let upgrades = connection
+        .flat_map(|value| value.split(','))
+        .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok())
+        .filter(|key| key.len() == 24);
+    let (true, Some(key)) = (upgrades && request.method() == hyper::Method::GET, key) else {
+        return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
+    };
+    if headers
+        .get(header::SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        let mut response = http::refuse_upgrade(HttpError::BadRequest);
+        *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        return Err(Box::new(response));
+    }
+    let Ok(accept) = HeaderValue::from_str(&ws::accept_key(key)) else {
+        return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
+    };
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok((response, hyper::upgrade::on(request)))
+}
+
+/// Opens a session on a new WebSocket.
+pub(crate) fn open(
+    mut request: Request<Incoming>,
+    handshake: Handshake,
+    b64: bool,
+    server: &Arc<Shared>,
+) -> Response<Body> {
+    let (response, upgraded) = match switch(&mut request) {
+        Ok(switched) => switched,
+        Err(refused) => return *refused,
+    };
+    let server = server.clone();
+    tokio::spawn(async move {
+        let Some(link) = link(upgraded, &server).await else {
+            return;
+        };
+        if let Ok((session, receiver)) = server.open(handshake, b64) {
+            tokio::spawn(Driver::new(session, receiver, Some(*link)).run());
+        }
+    });
+    response
+}
+
+/// Brings a WebSocket to a session that is on polling. One that is not wanted is accepted all the same, and closed then.
+pub(crate) fn take_over(mut request: Request<Incoming>, session: Session) -> Response<Body> {
+    let (response, upgraded) = match switch(&mut request) {
+        Ok(switched) => switched,
+        Err(refused) => return *refused,
+    };
+    tokio::spawn(async move {
+        let Some(link) = link(upgraded, session.server()).await else {
+            return;
+        };
+        let mut state = session.state();
+        if state.ended || state.candidate.is_some() {
+            drop(state);
+            link.finish(session.server(), None);
+        } else {
+            state.candidate = Some(link);
+            state.wake_driver();
+        }
+    });
+    response
+}
+
+async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
+    let upgraded = upgraded.await.ok()?;
+    let limit = server.config.max_payload_bytes;
+    let (stream, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => (Stream::Tcp(parts.io.into_inner()), parts.read_buf),
+        Err(other) => (
+            Stream::Other(Box::new(TokioIo::<Upgraded>::new(other))),
+            bytes::Bytes::new(),
+        ),
+    };
+    Some(Box::new(Link::new(stream, &early, limit)))
+}
