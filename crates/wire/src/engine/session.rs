@@ -279,8 +279,10 @@ impl Session {
             return TimeoutStep::Nothing;
         }
         if self.heartbeat.phase == Phase::Resting {
+            // A timer that fires a little late does not lengthen the wait; one that fires very late (a stopped process) does not eat it.
+            let (due, timeout) = (self.heartbeat.deadline, times.ping_timeout);
             self.heartbeat = Heartbeat {
-                deadline: now.after(times.ping_timeout),
+                deadline: due.after(timeout).max(now.after(timeout - timeout / 8)),
                 phase: Phase::Pinged,
             };
             return TimeoutStep::SendPing;
