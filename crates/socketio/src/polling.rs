@@ -67,7 +67,7 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
         }
         CloseReason::ServerClose | CloseReason::SentAway | CloseReason::ServerShutdown => {
             poll.goodbye = true;
-            // A GET that waits fetches what is queued along with the close packet.
+            // A GET that waits fetches what is queued; the next one is told.
             poll.answer(if queued { Answer::Fetch } else { Answer::Close });
             true
         }
@@ -195,10 +195,11 @@ fn arrive(session: &Session) -> Arrival {
     Arrival::Waits(receiver, poll.upgrading)
 }
 
-/// Takes what is queued, and the close packet of a session that is over.
+/// Takes what is queued; of a session that is over the close packet, once nothing is queued: clients from 3.0 handle a close before the
+/// events and disconnects that stand in front of it in the same payload.
 fn fetch_locked(state: &mut crate::session::State) -> Vec<Outgoing> {
     let mut packets = state.drain();
-    if state.ended && state.poll.take_if(|poll| poll.goodbye).is_some() {
+    if packets.is_empty() && state.ended && state.poll.take_if(|poll| poll.goodbye).is_some() {
         packets.push_back(Outgoing::control(PacketType::Close));
         state.wake_driver();
     }
