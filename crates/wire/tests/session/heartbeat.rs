@@ -1,0 +1,124 @@
+use mynah_wire::engine::{
+    CloseReason, Packet, PacketType, Protocol, Session, Step, Time, TimeoutStep, Transport,
+};
+
+use super::pair::{Pair, TIMES};
+
+const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
+
+#[test]
+fn a_v4_client_that_answers_lives() {
+    for transport in BOTH {
+        let mut pair = Pair::new(Protocol::V4, transport);
+        assert_eq!(pair.pass(299), []);
+        assert_eq!(pair.pass(1), [TimeoutStep::SendPing]);
+        assert_eq!(pair.pass(30_000), vec![TimeoutStep::SendPing; 100]);
+        assert_eq!(pair.session.is_closed(), None);
+    }
+}
+
+#[test]
+fn a_v4_client_that_does_not_answer_is_closed() {
+    for transport in BOTH {
+        let mut pair = Pair::new(Protocol::V4, transport);
+        pair.client_alive = false;
+        assert_eq!(pair.pass(499), [TimeoutStep::SendPing]);
+        assert_eq!(pair.pass(1), [TimeoutStep::Close(CloseReason::PingTimeout)]);
+        assert_eq!(pair.session.is_closed(), Some(CloseReason::PingTimeout));
+        assert_eq!(pair.session.poll_timeout(), None);
+        assert_eq!(pair.pass(1_000), []);
+    }
+}
+
+#[test]
+fn one_other_packet_puts_a_missing_pong_off_but_no_second_does() {
+    let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
+    pair.client_alive = false;
+    pair.pass(450);
+    for text in ["4a", "4b"] {
+        pair.client_sends(Transport::WebSocket, text);
+        pair.deliver();
+    }
+    assert_eq!(pair.pass(150), [], "the first message came at 450");
+    pair.client_sends(Transport::WebSocket, "4c");
+    pair.deliver();
+    assert_eq!(pair.pass(49), []);
+    assert_eq!(pair.pass(1), [TimeoutStep::Close(CloseReason::PingTimeout)]);
+    assert_eq!(pair.server_heard, ["a", "b", "c"]);
+}
+
+#[test]
+fn messages_alone_do_not_put_a_v4_ping_off() {
+    let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
+    for _ in 0..29 {
+        assert_eq!(pair.pass(10), []);
+        pair.client_sends(Transport::WebSocket, "4x");
+        pair.deliver();
+    }
+    assert_eq!(pair.pass(10), [TimeoutStep::SendPing]);
+}
+
+#[test]
+fn a_pong_that_nobody_asked_for_begins_the_interval_anew() {
+    let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
+    pair.pass(200);
+    pair.client_sends(Transport::WebSocket, "3");
+    pair.deliver();
+    assert_eq!(pair.pass(299), []);
+    assert_eq!(pair.pass(1), [TimeoutStep::SendPing]);
+}
+
+#[test]
+fn a_v3_client_that_pings_lives_and_is_answered() {
+    for transport in BOTH {
+        let mut pair = Pair::new(Protocol::V3, transport);
+        assert_eq!(pair.pass(30_000), [], "the server sends no ping of its own");
+        assert_eq!(pair.session.is_closed(), None);
+    }
+}
+
+#[test]
+fn the_answer_to_a_v3_ping_is_bare() {
+    for body in ["", "probe", "anything"] {
+        let mut session = Session::new(Protocol::V3, Transport::WebSocket, &TIMES, Time(0));
+        let step = session.handle(&TIMES, Time(1), &Packet::text(PacketType::Ping, body));
+        assert_eq!(step, Step::SendPong);
+    }
+}
+
+#[test]
+fn a_silent_v3_client_is_closed_after_interval_and_timeout() {
+    for transport in BOTH {
+        let mut pair = Pair::new(Protocol::V3, transport);
+        pair.client_alive = false;
+        assert_eq!(pair.pass(400), []);
+        pair.client_sends(transport, "4still here");
+        pair.deliver();
+        assert_eq!(pair.pass(499), []);
+        assert_eq!(pair.pass(1), [TimeoutStep::Close(CloseReason::PingTimeout)]);
+    }
+}
+
+#[test]
+fn a_heartbeat_in_the_wrong_direction_is_an_error() {
+    for (protocol, kind) in [(Protocol::V4, PacketType::Ping), (Protocol::V3, PacketType::Pong)] {
+        let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
+        let step = session.handle(&TIMES, Time(1), &Packet::text(kind, ""));
+        assert_eq!(step, Step::Close(CloseReason::TransportError));
+        assert_eq!(session.is_closed(), Some(CloseReason::TransportError));
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_closes_only_after_the_ping() {
+    let mut session = Session::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
+    let late = Time(1_000_000);
+    assert_eq!(session.handle_timeout(&TIMES, late), TimeoutStep::SendPing);
+    assert_eq!(session.handle_timeout(&TIMES, late), TimeoutStep::Nothing);
+    assert_eq!(session.poll_timeout(), Some(late.after(TIMES.ping_timeout)));
+}
+
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+}

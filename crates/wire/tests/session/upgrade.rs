@@ -1,0 +1,282 @@
+use mynah_wire::engine::{
+    CandidateStep, CloseReason, Packet, PacketType, Protocol, Refused, Session, Time, TimeoutStep, Transport,
+};
+
+use super::pair::{Pair, TIMES};
+
+use Transport::{Polling, WebSocket};
+
+const BOTH: [Protocol; 2] = [Protocol::V3, Protocol::V4];
+
+fn upgraded(protocol: Protocol) -> Pair {
+    let mut pair = Pair::new(protocol, Polling);
+    assert!(pair.open_candidate());
+    pair.client_sends(WebSocket, "2probe");
+    pair.client_sends(WebSocket, "5");
+    pair.deliver();
+    assert_eq!(pair.session.transport(), WebSocket);
+    pair
+}
+
+#[test]
+fn probe_and_upgrade_one_after_the_other() {
+    for protocol in BOTH {
+        let mut pair = Pair::new(protocol, Polling);
+        assert!(pair.open_candidate());
+        assert!(!pair.session.is_upgrading(), "nothing was probed yet");
+        pair.client_sends(WebSocket, "2probe");
+        pair.deliver_to_server(WebSocket);
+        assert_eq!(pair.websocket.to_client, ["3probe"]);
+        assert!(pair.session.is_upgrading());
+        assert_eq!(pair.noops, 1);
+        assert_eq!(pair.session.transport(), Polling);
+
+        pair.client_sends(Polling, "4over polling");
+        pair.deliver();
+        pair.client_sends(WebSocket, "5");
+        pair.deliver();
+        assert_eq!(pair.session.transport(), WebSocket);
+        assert!(!pair.session.is_upgrading());
+        pair.client_sends(WebSocket, "4over websocket");
+        pair.deliver();
+        assert_eq!(pair.server_heard, ["over polling", "over websocket"]);
+    }
+}
+
+#[test]
+fn probe_and_upgrade_back_to_back() {
+    for protocol in BOTH {
+        let mut pair = upgraded(protocol);
+        pair.client_sends(WebSocket, "4hello");
+        pair.deliver();
+        assert_eq!(pair.server_heard, ["hello"]);
+    }
+}
+
+#[test]
+fn what_is_queued_during_the_upgrade_arrives_once_and_in_order() {
+    for protocol in BOTH {
+        let mut pair = Pair::new(protocol, Polling);
+        assert!(pair.open_candidate());
+        pair.server_sends("1");
+        pair.deliver_to_client(Polling);
+        pair.client_sends(WebSocket, "2probe");
+        pair.deliver_to_server(WebSocket);
+        pair.server_sends("2");
+        pair.server_sends("3");
+        pair.client_sends(WebSocket, "5");
+        pair.deliver_to_server(WebSocket);
+        pair.server_sends("4");
+        pair.deliver();
+        assert_eq!(pair.client_heard, ["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn an_upgrade_that_does_not_come_leaves_the_session_on_polling() {
+    for probe in [false, true] {
+        let mut pair = Pair::new(Protocol::V4, Polling);
+        assert!(pair.open_candidate());
+        if probe {
+            pair.pass(60);
+            pair.client_sends(WebSocket, "2probe");
+            pair.deliver();
+        }
+        let left = if probe { 39 } else { 99 };
+        assert_eq!(pair.pass(left), []);
+        assert_eq!(pair.pass(1), [TimeoutStep::DropCandidate]);
+        assert!(pair.websocket.closed);
+        assert!(!pair.session.is_upgrading());
+        pair.client_sends(Polling, "4still polling");
+        pair.deliver();
+        assert_eq!(pair.server_heard, ["still polling"]);
+
+        assert!(pair.open_candidate(), "and another candidate may come");
+        pair.client_sends(WebSocket, "2probe");
+        pair.client_sends(WebSocket, "5");
+        pair.deliver();
+        assert_eq!(pair.session.transport(), WebSocket);
+    }
+}
+
+#[test]
+fn an_upgrade_that_comes_too_late_is_dropped() {
+    let mut session = Session::new(Protocol::V4, Polling, &TIMES, Time(0));
+    assert_eq!(session.candidate(&TIMES, Time(0)), Ok(()));
+    let probe = Packet::text(PacketType::Ping, "probe");
+    assert_eq!(
+        session.handle_candidate(&TIMES, Time(1), &probe),
+        CandidateStep::SendProbePong
+    );
+    assert_eq!(
+        session.handle_timeout(&TIMES, Time(100)),
+        TimeoutStep::DropCandidate
+    );
+    let upgrade = Packet::text(PacketType::Upgrade, "");
+    assert_eq!(
+        session.handle_candidate(&TIMES, Time(101), &upgrade),
+        CandidateStep::Drop
+    );
+    assert_eq!(session.transport(), Polling);
+}
+
+#[test]
+fn a_lost_candidate_leaves_the_session_on_polling() {
+    for probe in [false, true] {
+        let mut pair = Pair::new(Protocol::V4, Polling);
+        assert!(pair.open_candidate());
+        if probe {
+            pair.client_sends(WebSocket, "2probe");
+            pair.deliver();
+        }
+        pair.session.candidate_lost();
+        assert!(!pair.session.is_upgrading());
+        assert_eq!(pair.pass(299), [], "its deadline went with it");
+        assert_eq!(pair.pass(1), [TimeoutStep::SendPing]);
+        assert!(pair.open_candidate());
+    }
+}
+
+#[test]
+fn a_second_candidate_is_refused_and_does_not_disturb_the_first() {
+    for probe in [false, true] {
+        let mut pair = Pair::new(Protocol::V4, Polling);
+        assert!(pair.open_candidate());
+        pair.pass(50);
+        if probe {
+            pair.client_sends(WebSocket, "2probe");
+            pair.deliver();
+        }
+        assert_eq!(pair.session.candidate(&TIMES, pair.now), Err(Refused::Upgrading));
+        assert_eq!(pair.pass(49), [], "the first one's deadline stays");
+        if !probe {
+            pair.client_sends(WebSocket, "2probe");
+        }
+        pair.client_sends(WebSocket, "5");
+        pair.deliver();
+        assert_eq!(pair.session.transport(), WebSocket);
+        assert_eq!(pair.session.candidate(&TIMES, pair.now), Err(Refused::Upgraded));
+    }
+}
+
+#[test]
+fn a_session_born_on_websocket_has_no_candidate() {
+    let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
+    assert_eq!(session.candidate(&TIMES, Time(1)), Err(Refused::Upgraded));
+    session.close(CloseReason::ServerClose);
+    assert_eq!(session.candidate(&TIMES, Time(1)), Err(Refused::Closed));
+}
+
+#[test]
+fn anything_else_first_on_a_candidate_drops_it() {
+    for protocol in BOTH {
+        for wrong in [
+            "2", "2prob", "2probe ", "5", "4hello", "3probe", "0", "1", "6", "x", "",
+        ] {
+            let mut pair = Pair::new(protocol, Polling);
+            assert!(pair.open_candidate());
+            pair.client_sends(WebSocket, wrong);
+            pair.deliver();
+            assert!(pair.websocket.closed, "{wrong:?}");
+            assert_eq!(pair.session.transport(), Polling, "{wrong:?}");
+            assert_eq!(pair.session.is_closed(), None, "{wrong:?}");
+            assert!(pair.server_heard.is_empty(), "{wrong:?}");
+            assert!(pair.open_candidate(), "{wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn a_binary_message_on_a_candidate_drops_it() {
+    let mut session = Session::new(Protocol::V4, Polling, &TIMES, Time(0));
+    session.candidate(&TIMES, Time(0)).unwrap();
+    let packet = Packet::decode_binary(Protocol::V4, b"2probe").unwrap();
+    assert_eq!(
+        session.handle_candidate(&TIMES, Time(1), &packet),
+        CandidateStep::Drop
+    );
+    let mut session = Session::new(Protocol::V3, Polling, &TIMES, Time(0));
+    session.candidate(&TIMES, Time(0)).unwrap();
+    let packet = Packet::decode_binary(Protocol::V3, b"\x02probe").unwrap();
+    assert_eq!(
+        session.handle_candidate(&TIMES, Time(1), &packet),
+        CandidateStep::Drop
+    );
+}
+
+#[test]
+fn anything_but_the_upgrade_after_the_probe_drops_it() {
+    for wrong in ["2", "4hello", "3probe", "1", "x"] {
+        let mut pair = Pair::new(Protocol::V4, Polling);
+        assert!(pair.open_candidate());
+        pair.client_sends(WebSocket, "2probe");
+        pair.client_sends(WebSocket, wrong);
+        pair.deliver();
+        assert!(pair.websocket.closed, "{wrong:?}");
+        assert_eq!(pair.session.transport(), Polling);
+        assert!(!pair.session.is_upgrading());
+    }
+}
+
+#[test]
+fn a_repeated_probe_is_answered_again_within_the_same_time() {
+    let mut pair = Pair::new(Protocol::V4, Polling);
+    assert!(pair.open_candidate());
+    for _ in 0..2 {
+        pair.client_sends(WebSocket, "2probe");
+        pair.deliver();
+        pair.pass(49);
+    }
+    assert_eq!(pair.noops, 2);
+    assert_eq!(pair.pass(2), [TimeoutStep::DropCandidate]);
+}
+
+#[test]
+fn an_upgrade_packet_on_the_current_transport_means_nothing() {
+    for protocol in BOTH {
+        let mut pair = upgraded(protocol);
+        pair.client_sends(WebSocket, "5");
+        pair.client_sends(WebSocket, "4on");
+        pair.deliver();
+        assert_eq!(pair.server_heard, ["on"]);
+        let mut pair = Pair::new(protocol, Polling);
+        pair.client_sends(Polling, "5");
+        pair.deliver();
+        assert_eq!(
+            (pair.session.transport(), pair.session.is_closed()),
+            (Polling, None)
+        );
+    }
+}
+
+#[test]
+fn the_heartbeat_goes_on_across_the_upgrade() {
+    // EIO4: a ping that went out over polling is answered over WebSocket.
+    let mut pair = Pair::new(Protocol::V4, Polling);
+    pair.client_alive = false;
+    assert_eq!(pair.pass(300), [TimeoutStep::SendPing]);
+    assert!(pair.open_candidate());
+    pair.client_sends(WebSocket, "2probe");
+    pair.client_sends(WebSocket, "5");
+    pair.client_sends(WebSocket, "3");
+    pair.deliver();
+    assert_eq!(pair.pass(299), []);
+    assert_eq!(
+        pair.pass(201),
+        [
+            TimeoutStep::SendPing,
+            TimeoutStep::Close(CloseReason::PingTimeout)
+        ]
+    );
+
+    // EIO3: the client's interval, and our patience, are counted from the last packet on either.
+    let mut pair = Pair::new(Protocol::V3, Polling);
+    pair.client_alive = false;
+    pair.pass(400);
+    assert!(pair.open_candidate());
+    pair.client_sends(WebSocket, "2probe");
+    pair.client_sends(WebSocket, "5");
+    pair.deliver();
+    assert_eq!(pair.pass(499), []);
+    assert_eq!(pair.pass(1), [TimeoutStep::Close(CloseReason::PingTimeout)]);
+}
