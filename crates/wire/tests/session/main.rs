@@ -2,5 +2,6 @@
 
 mod close;
 mod heartbeat;
+mod orders;
 mod pair;
 mod upgrade;
