@@ -3,7 +3,8 @@
 use super::{Times, Transport};
 
 /// Why an HTTP request is refused; the numbers are part of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.message())]
 pub enum HttpError {
     /// No such transport.
     TransportUnknown = 0,

@@ -55,7 +55,7 @@ impl Decoder {
     ///
     /// `buf[*pos..]` is what was read and not yet consumed; payloads are unmasked in place and `pos` is moved on.
     /// `Ok(None)`: all of `buf` was consumed, and what is incomplete is kept inside. After an error the connection is to be
-    /// closed with [`Error::close_code`]; the decoder is of no further use.
+    /// closed with [`Error::close_code`], and after a close frame nothing more is to be read: the decoder is of no further use.
     pub fn decode<'m>(
         &'m mut self,
         buf: &'m mut [u8],
