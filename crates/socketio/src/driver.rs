@@ -105,11 +105,13 @@ impl Driver {
     }
 
     /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
-        let sleep = tokio::time::sleep_until(self.server().instant(Time(0)));
-        tokio::pin!(sleep);
-        let mut armed = None;
-        std::future::poll_fn(|cx| self.poll(cx, sleep.as_mut(), &mut armed)).await;
+    pub(crate) fn run(self) -> Run {
+        let sleep = Box::pin(tokio::time::sleep_until(self.server().instant(Time(0))));
+        Run {
+            driver: self,
+            sleep,
+            armed: None,
+        }
     }
 
     fn server(&self) -> &Arc<Shared> {
@@ -514,6 +516,23 @@ impl Driver {
         let mut state = self.session.state();
         state.clear_queue();
         state.poll = None;
+    }
+}
+
+/// The future of a session. A type of its own, and not an `async fn`, because that would hold the driver twice.
+pub(crate) struct Run {
+    driver: Driver,
+    sleep: Pin<Box<Sleep>>,
+    /// What the timer is set to.
+    armed: Option<Time>,
+}
+
+impl Future for Run {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { driver, sleep, armed } = self.get_mut();
+        driver.poll(cx, sleep.as_mut(), armed)
     }
 }
 

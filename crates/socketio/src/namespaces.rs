@@ -251,6 +251,8 @@ impl Client {
                     .send_text(&socket::encode_connect(self.generation, namespace, socket.id()));
                 socket.joined();
                 handler.connected();
+                // One namespace is what almost every client has.
+                self.joined.reserve_exact(1);
                 self.joined.push(Joined { socket, handler });
             }
         }

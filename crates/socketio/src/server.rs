@@ -261,7 +261,11 @@ impl EngineServer {
     ) -> Response<Body> {
         let handshake = Handshake {
             query: request.uri().query().unwrap_or_default().to_owned(),
-            headers: request.headers().clone(),
+            headers: if self.0.config.keep_handshake {
+                http::own(request.headers())
+            } else {
+                request.headers().clone()
+            },
             address,
             protocol,
             transport,
