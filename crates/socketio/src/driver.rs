@@ -360,7 +360,7 @@ impl Driver {
             };
             match (step, &mut self.candidate) {
                 (CandidateStep::SendProbePong, Some(link)) => {
-                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into());
+                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into(), 0);
                     self.session.state().set_upgrading(true);
                 }
                 (CandidateStep::Switch, _) => return self.switch(),
@@ -443,10 +443,7 @@ impl Driver {
     fn write(&mut self, cx: &mut Context<'_>) -> Moved {
         let Some(link) = &mut self.link else { return false };
         if !link.is_writing() {
-            let (protocol, b64) = (self.session.protocol(), self.session.b64());
-            self.session
-                .state()
-                .take_queue(|packet| link.push(packet.websocket_frame(protocol, b64)));
+            load(&self.session, link);
             if !link.is_writing() {
                 return false;
             }
@@ -492,10 +489,7 @@ impl Driver {
             if let Closing::Now(_) = closing {
                 link.discard_unwritten();
             } else {
-                let (protocol, b64) = (self.session.protocol(), self.session.b64());
-                self.session
-                    .state()
-                    .take_queue(|packet| link.push(packet.websocket_frame(protocol, b64)));
+                load(&self.session, &mut link);
             }
             Box::new(link).finish(&server, code);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
@@ -534,6 +528,15 @@ impl Future for Run {
         let Self { driver, sleep, armed } = self.get_mut();
         driver.poll(cx, sleep.as_mut(), armed)
     }
+}
+
+/// Moves what is queued to the WebSocket.
+fn load(session: &Session, link: &mut Link) {
+    let (protocol, b64) = (session.protocol(), session.b64());
+    session.state().take_queue(|packet| {
+        let weight = packet.len();
+        link.push(packet.websocket_frame(protocol, b64), weight);
+    });
 }
 
 impl Drop for Driver {

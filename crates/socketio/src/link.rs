@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use mynah_wire::ws;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -71,14 +71,22 @@ impl Stream {
     }
 }
 
+/// A frame to be written.
+struct Frame {
+    bytes: Bytes,
+    /// Bytes that it counts in the session's queue, whatever it takes on the wire; nothing for what the link itself adds.
+    weight: usize,
+    pong: bool,
+}
+
 /// A WebSocket.
 pub(crate) struct Link {
     stream: Stream,
     decoder: ws::Decoder,
     /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits.
-    unread: Vec<u8>,
+    unread: BytesMut,
     /// Being written; the first may be written in part.
-    writing: VecDeque<Bytes>,
+    writing: VecDeque<Frame>,
     /// The first of `writing` is a frame written in part.
     begun: bool,
     /// Bytes went into a stream that buffers.
@@ -91,7 +99,7 @@ impl Link {
         Self {
             stream,
             decoder: ws::Decoder::new(ws::Role::Server, max_message),
-            unread: early.to_vec(),
+            unread: BytesMut::from(early),
             writing: VecDeque::new(),
             begun: false,
             flush: false,
@@ -108,7 +116,12 @@ impl Link {
     ) -> Poll<Result<(), LinkError>> {
         if !self.unread.is_empty() {
             let mut unread = std::mem::take(&mut self.unread);
-            if self.decode(&mut unread, &mut f)? {
+            let mut at = 0;
+            if self.decode(&mut unread, &mut at, &mut f)? {
+                unread.advance(at);
+                if !unread.is_empty() {
+                    self.unread = unread;
+                }
                 return Poll::Ready(Ok(()));
             }
         }
@@ -120,43 +133,58 @@ impl Link {
                     Ok(()) if buf.filled().is_empty() => return Poll::Ready(Err(LinkError::Ended)),
                     Ok(()) => {}
                 }
-                if self.decode(buf.filled_mut(), &mut f)? {
+                let mut at = 0;
+                if self.decode(buf.filled_mut(), &mut at, &mut f)? {
+                    self.unread = BytesMut::from(&buf.filled()[at..]);
                     return Poll::Ready(Ok(()));
                 }
             }
         })
     }
 
-    /// Decodes all of `chunk`, or up to where `f` stops (true).
+    /// Decodes all of `chunk[at..]`, or up to where `f` stops (true).
     fn decode(
         &mut self,
         chunk: &mut [u8],
+        at: &mut usize,
         f: &mut impl FnMut(ws::Message<'_>) -> Poll<()>,
     ) -> Result<bool, LinkError> {
-        let mut at = 0;
         loop {
-            let pong = match self.decoder.decode(chunk, &mut at) {
+            let pong = match self.decoder.decode(chunk, at) {
                 Err(error) => return Err(LinkError::Frame(error.close_code())),
                 Ok(None) => return Ok(false),
                 Ok(Some(ws::Message::Ping(payload))) => ws::frame(ws::Opcode::Pong, payload),
                 Ok(Some(message)) => {
                     if f(message).is_ready() {
-                        self.unread = chunk[at..].to_vec();
                         return Ok(true);
                     }
                     continue;
                 }
             };
-            // Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
-            if self.writing.len() < MOST_SLICES {
-                self.push(pong.into());
-            }
+            self.push_pong(pong.into());
         }
     }
 
-    /// Puts a finished frame behind what is being written.
-    pub(crate) fn push(&mut self, frame: Bytes) {
-        self.writing.push_back(frame);
+    /// Puts a finished frame behind what is being written; `weight` is told once it has gone.
+    pub(crate) fn push(&mut self, bytes: Bytes, weight: usize) {
+        self.writing.push_back(Frame {
+            bytes,
+            weight,
+            pong: false,
+        });
+    }
+
+    /// Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
+    fn push_pong(&mut self, bytes: Bytes) {
+        let unbegun = self.writing.len() > usize::from(self.begun);
+        match self.writing.back_mut() {
+            Some(last) if last.pong && unbegun => last.bytes = bytes,
+            _ => self.writing.push_back(Frame {
+                bytes,
+                weight: 0,
+                pong: true,
+            }),
+        }
     }
 
     /// Forgets what has not been begun to be written.
@@ -168,20 +196,19 @@ impl Link {
         !self.writing.is_empty() || self.flush
     }
 
-    /// Writes until all is written (`Ready`) or the stream takes no more; tells `written` of the bytes that went.
+    /// Writes until all is written (`Ready`) or the stream takes no more; adds the weight of the frames that went to `written`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
             let mut slices = [IoSlice::new(&[]); MOST_SLICES];
             let count = self.writing.len().min(MOST_SLICES);
             for (slice, frame) in slices.iter_mut().zip(&self.writing) {
-                *slice = IoSlice::new(frame);
+                *slice = IoSlice::new(&frame.bytes);
             }
             let n = ready!(self.stream.poll_write_vectored(cx, &slices[..count]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            *written += n;
-            self.advance(n);
+            *written += self.advance(n);
             self.flush = matches!(self.stream, Stream::Other(_));
         }
         self.writing = VecDeque::new();
@@ -192,26 +219,30 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    fn advance(&mut self, mut n: usize) {
+    /// Takes `n` written bytes off the front; answers with the weight of the frames that are through.
+    fn advance(&mut self, mut n: usize) -> usize {
+        let mut weight = 0;
         while let Some(front) = self.writing.front_mut() {
-            if n < front.len() {
-                front.advance(n);
+            if n < front.bytes.len() {
+                front.bytes.advance(n);
                 self.begun |= n > 0;
-                return;
+                break;
             }
-            n -= front.len();
+            n -= front.bytes.len();
+            weight += front.weight;
             self.writing.pop_front();
             self.begun = false;
             if n == 0 {
-                return;
+                break;
             }
         }
+        weight
     }
 
     /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
     /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own.
     pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, code: Option<u16>) {
-        self.push(ws::close_frame(code, "").into());
+        self.push(ws::close_frame(code, "").into(), 0);
         let limit = Duration::from_millis(server.config.close_timeout_ms.into());
         let leaving = server.leaving();
         tokio::spawn(async move {

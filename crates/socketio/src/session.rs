@@ -60,7 +60,7 @@ struct Inner {
 pub(crate) struct State {
     /// Waiting for the current transport.
     queue: VecDeque<Outgoing>,
-    /// Bytes of `queue` and of what the transport took but has not written yet.
+    /// Bytes of `queue` and of the packets that the transport took but has not written to their end.
     queued_bytes: usize,
     pub(crate) transport: Transport,
     /// Somebody wants the connection closed.
@@ -114,7 +114,7 @@ impl State {
         Some(first)
     }
 
-    /// `bytes` have been written and no longer count.
+    /// Packets of so many bytes have been written and no longer count.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
     }
