@@ -329,57 +329,44 @@ impl Driver {
         let Some(mut link) = self.candidate.take() else {
             return false;
         };
-        let mut steps = Vec::new();
         let protocol = self.session.protocol();
-        let read = link.poll_messages(cx, |message| match message {
-            ws::Message::Text(text) => match Packet::decode_text(protocol, text) {
-                // What stands behind the packet that makes the candidate the transport is for the transport to read.
-                Ok(packet) => {
-                    let last = packet.kind == PacketType::Upgrade;
-                    steps.push(Some(packet.into_owned()));
-                    if last { Poll::Ready(()) } else { Poll::Pending }
+        // One packet at a time: what stands behind the one that makes the candidate the transport is for the transport to read.
+        let mut came = None;
+        let read = link.poll_messages(cx, |message| {
+            came = match message {
+                ws::Message::Text(text) => {
+                    Some(Packet::decode_text(protocol, text).ok().map(Packet::into_owned))
                 }
-                Err(_) => {
-                    steps.push(None);
-                    Poll::Ready(())
-                }
-            },
-            ws::Message::Ping(_) | ws::Message::Pong(_) => Poll::Pending,
-            ws::Message::Binary(_) | ws::Message::Close(_) => {
-                steps.push(None);
-                Poll::Ready(())
-            }
+                ws::Message::Ping(_) | ws::Message::Pong(_) => return Poll::Pending,
+                ws::Message::Binary(_) | ws::Message::Close(_) => Some(None),
+            };
+            Poll::Ready(())
         });
-        self.candidate = Some(link);
-        let moved = !steps.is_empty();
-        for packet in steps {
+        let link = self.candidate.insert(link);
+        if let Some(packet) = &came {
             let server = self.session.server();
-            let step = match &packet {
+            let step = match packet {
                 Some(packet) => self.engine.handle_candidate(&server.times, server.now(), packet),
                 None => CandidateStep::Drop,
             };
-            match (step, &mut self.candidate) {
-                (CandidateStep::SendProbePong, Some(link)) => {
+            match step {
+                CandidateStep::SendProbePong => {
                     link.push(ws::frame(ws::Opcode::Text, b"3probe").into(), 0);
                     self.session.state().set_upgrading(true);
                 }
-                (CandidateStep::Switch, _) => return self.switch(),
-                _ => {
+                CandidateStep::Switch => return self.switch(),
+                CandidateStep::Drop => {
                     self.drop_candidate();
                     return true;
                 }
             }
         }
-        if matches!(read, Poll::Ready(Err(_))) {
+        let written = link.poll_write(cx, &mut 0);
+        if matches!(read, Poll::Ready(Err(_))) || matches!(written, Poll::Ready(Err(_))) {
             self.drop_candidate();
             return true;
         }
-        let written = self.candidate.as_mut().map(|link| link.poll_write(cx, &mut 0));
-        if let Some(Poll::Ready(Err(_))) = written {
-            self.drop_candidate();
-            return true;
-        }
-        moved
+        came.is_some()
     }
 
     fn switch(&mut self) -> Moved {
