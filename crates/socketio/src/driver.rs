@@ -1,8 +1,8 @@
 //! A session's task: the one place where packets of a connection are handled, whatever the transport.
 //!
-//! Each time it is woken it goes round in a fixed order: what others ask of it, deadlines, handlers that wait, packets that came,
-//! writing. Invariant: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
-//! own client only.
+//! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets that came, deadlines,
+//! writing. Invariants: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
+//! own client only; no deadline of the peer's passes while what it sent has not been looked at.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,7 +30,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub enum Flow {
     /// Done with it.
     Continue,
-    /// Nothing further of this connection is read until the future is done.
+    /// Nothing further of this connection is read until the future is done, and its heartbeats are not missed for so long.
     Wait(BoxFuture),
     /// The session is closed with this reason.
     Close(CloseReason),
@@ -126,11 +126,11 @@ impl Driver {
     ) -> Poll<()> {
         loop {
             let mut moved = self.take_orders(cx);
-            moved |= self.pass_deadlines();
             moved |= self.finish_waiting(cx);
             moved |= self.handle_posted();
             moved |= self.read_candidate(cx);
             moved |= self.read(cx);
+            moved |= self.pass_deadlines();
             moved |= self.write(cx);
             if let Phase::Gone = self.phase {
                 return Poll::Ready(());
@@ -250,6 +250,9 @@ impl Driver {
         }
         while self.engine.poll_timeout().is_some_and(|at| now >= at) {
             moved = true;
+            if self.waiting.is_some() {
+                self.engine.excuse(&self.session.server().times, now);
+            }
             match self.engine.handle_timeout(&self.session.server().times, now) {
                 TimeoutStep::Nothing => break,
                 TimeoutStep::SendPing => {

@@ -291,6 +291,16 @@ impl Session {
         TimeoutStep::Close(CloseReason::PingTimeout)
     }
 
+    /// Nobody is listening: what the peer sent may be waiting unread. Deadlines of the peer's that have passed are put off.
+    pub fn excuse(&mut self, times: &Times, now: Time) {
+        if let Some(candidate) = self.candidate.as_mut().filter(|it| it.deadline <= now) {
+            candidate.deadline = now.after(times.upgrade_timeout);
+        }
+        if self.heartbeat.phase != Phase::Resting && self.heartbeat.deadline <= now {
+            self.heartbeat.deadline = now.after(times.ping_timeout);
+        }
+    }
+
     /// Ends the session; the first reason stays.
     pub fn close(&mut self, reason: CloseReason) {
         self.candidate = None;

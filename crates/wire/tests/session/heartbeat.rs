@@ -129,6 +129,23 @@ fn a_clock_that_jumps_closes_only_after_a_ping_and_a_wait() {
 }
 
 #[test]
+fn a_client_is_excused_while_nobody_listens() {
+    for (protocol, due) in [(Protocol::V4, 500), (Protocol::V3, 500)] {
+        let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
+        while session.handle_timeout(&TIMES, Time(300)) != TimeoutStep::Nothing {}
+        session.excuse(&TIMES, Time(due - 1));
+        assert_eq!(session.poll_timeout(), Some(Time(due)), "nothing has passed yet");
+        session.excuse(&TIMES, Time(due));
+        assert_eq!(session.handle_timeout(&TIMES, Time(due)), TimeoutStep::Nothing);
+        let put_off = Time(due).after(TIMES.ping_timeout);
+        assert_eq!(
+            session.handle_timeout(&TIMES, put_off),
+            TimeoutStep::Close(CloseReason::PingTimeout)
+        );
+    }
+}
+
+#[test]
 fn a_session_is_small() {
     assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
 }
