@@ -173,8 +173,7 @@ impl Driver {
 
     /// Looks at what others want of the session, and registers to be woken.
     fn take_orders(&mut self, cx: &mut Context<'_>) -> Moved {
-        let (closing, attention, candidate, post);
-        {
+        let attention = {
             let mut state = self.session.state();
             state.register_driver(cx.waker());
             if let (Phase::Goodbye(_), None) = (&self.phase, &state.poll) {
@@ -182,18 +181,20 @@ impl Driver {
                 self.gone();
                 return false;
             }
-            closing = state.closing;
-            attention = std::mem::take(&mut state.attention);
-            candidate = state.candidate.take();
-            post = state.post.take();
-        }
+            std::mem::take(&mut state.attention)
+        };
         if !matches!(self.phase, Phase::Open) {
             return false;
         }
-        let moved = attention || candidate.is_some() || post.is_some();
         if attention {
             self.receiver.attention();
         }
+        // Behind the attention, which may close: nothing is read of a client that has been sent away.
+        let (closing, candidate, post) = {
+            let mut state = self.session.state();
+            (state.closing, state.candidate.take(), state.post.take())
+        };
+        let moved = attention || candidate.is_some() || post.is_some();
         if let Some(post) = post {
             self.posted = Some(Box::new(polling::Posted::decode(
                 *post,

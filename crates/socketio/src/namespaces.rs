@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::driver::{BoxFuture, Flow, Receiver};
-use crate::encoded::Outgoing;
 use crate::handshake::{Handshake, query_pairs};
 use crate::server::Acceptor;
 use crate::session::{Session, Sid};
@@ -20,8 +19,8 @@ use crate::socket::{AckId, Acked, Socket};
 
 /// Decides who may connect to which namespace.
 pub trait Namespaces: Send + Sync + 'static {
-    /// A client wants to connect to `socket`'s namespace, with the `auth` it gave (a namespace's query, from clients before 3.0). What is sent
-    /// to the socket here is dropped: it is connected only after this; see [`Handler::connected`].
+    /// A client wants to connect to `socket`'s namespace, with the `auth` it gave (a namespace's query, from clients before 3.0). The socket
+    /// is connected only after this: until [`Handler::connected`] what is sent to it is dropped, and sending it away has no effect.
     fn connect(
         &self,
         socket: &Socket,
@@ -96,6 +95,9 @@ impl DisconnectReason {
     }
 }
 
+/// Namespaces of one session that are remembered as dismissed.
+const MOST_DISMISSED: usize = 16;
+
 /// Makes the Socket.IO layer of each session.
 pub(crate) struct SocketLayer {
     namespaces: Arc<dyn Namespaces>,
@@ -128,6 +130,7 @@ impl Acceptor for SocketLayer {
             handshake: Some(Box::new(handshake)),
             assembler: Assembler::new(),
             joined: Vec::new(),
+            dismissed: Vec::new(),
             connect_deadline: None,
         };
         match session.protocol() {
@@ -153,6 +156,13 @@ struct Joined {
     handler: Box<dyn Handler>,
 }
 
+impl Joined {
+    fn leave(mut self, reason: DisconnectReason) {
+        self.socket.set_left();
+        self.handler.disconnected(reason);
+    }
+}
+
 /// One session's Socket.IO layer.
 struct Client {
     namespaces: Arc<dyn Namespaces>,
@@ -163,6 +173,8 @@ struct Client {
     handshake: Option<Box<Handshake>>,
     assembler: Assembler,
     joined: Vec<Joined>,
+    /// Namespaces that the client was told to leave: packets for them may be on their way still.
+    dismissed: Vec<Box<str>>,
     connect_deadline: Option<Time>,
 }
 
@@ -170,11 +182,17 @@ impl Client {
     fn packet(&mut self, whole: &Whole<'_>) -> Result<Option<BoxFuture>, Broken> {
         let packet = whole.packet();
         match packet.kind {
+            Kind::Disconnect | Kind::Event | Kind::BinaryEvent | Kind::Ack | Kind::BinaryAck
+                if self.dismissed.iter().any(|left| **left == *packet.namespace) =>
+            {
+                Ok(None)
+            }
             Kind::Connect => self.connect(&packet).map(|()| None),
             Kind::ConnectError => Err(Broken),
             Kind::Disconnect => {
                 let at = self.position(packet.namespace)?;
-                self.leave(at, DisconnectReason::Client);
+                let joined = self.joined.remove(at);
+                joined.leave(DisconnectReason::Client);
                 Ok(None)
             }
             Kind::Event | Kind::BinaryEvent => {
@@ -244,6 +262,7 @@ impl Client {
             Err(refused) => self.refuse(namespace, &refused),
             Ok(mut handler) => {
                 self.connect_deadline = None;
+                self.dismissed.retain(|left| **left != *namespace);
                 if !self.keep_handshake {
                     self.handshake = None;
                 }
@@ -268,10 +287,15 @@ impl Client {
         ));
     }
 
-    fn leave(&mut self, at: usize, reason: DisconnectReason) {
-        let mut joined = self.joined.remove(at);
-        joined.socket.set_left();
-        joined.handler.disconnected(reason);
+    /// The client has been told to leave: Node's server closes the connection when a packet comes that crossed this, and then the client,
+    /// which did not see that it was disconnected on purpose, comes back.
+    fn dismiss(&mut self, at: usize) {
+        let joined = self.joined.remove(at);
+        if self.dismissed.len() == MOST_DISMISSED {
+            self.dismissed.remove(0);
+        }
+        self.dismissed.push(joined.socket.namespace().into());
+        joined.leave(DisconnectReason::Server);
     }
 }
 
@@ -293,17 +317,17 @@ impl Receiver for Client {
 
     fn attention(&mut self) {
         if self.joined.iter().any(|joined| joined.socket.is_away()) {
-            // Hard: each namespace is told, then the connection goes.
-            let farewells = self
-                .joined
-                .iter()
-                .map(|joined| socket::encode_disconnect(joined.socket.namespace()));
-            self.session
-                .enqueue(farewells.map(|text| Outgoing::message(&text)));
+            // Hard: each namespace is told that has not been, nothing comes behind that, and the connection goes.
+            for Joined { socket, .. } in &self.joined {
+                if socket.set_left() || socket.is_away() {
+                    let farewell = socket::encode_disconnect(socket.namespace());
+                    self.session.send_text(&farewell);
+                }
+            }
             self.session.close(Closing::AfterFlush(CloseReason::SentAway));
         }
         while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left()) {
-            self.leave(at, DisconnectReason::Server);
+            self.dismiss(at);
         }
     }
 
@@ -316,9 +340,8 @@ impl Receiver for Client {
     }
 
     fn closed(&mut self, reason: CloseReason) {
-        while let Some(mut joined) = self.joined.pop() {
-            joined.socket.set_left();
-            joined.handler.disconnected(DisconnectReason::Session(reason));
+        while let Some(joined) = self.joined.pop() {
+            joined.leave(DisconnectReason::Session(reason));
         }
     }
 }

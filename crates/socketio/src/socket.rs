@@ -68,7 +68,7 @@ struct Inner {
     namespace: Option<Box<str>>,
     id: Box<str>,
     owed: Mutex<Option<Box<Owed>>>,
-    /// Changed only under the session's lock.
+    /// Read under the session's lock, so that what is queued after it was set is queued behind what was queued before.
     left: AtomicBool,
     away: AtomicBool,
 }
@@ -218,10 +218,11 @@ impl Socket {
     }
 
     fn leave(&self, last: impl IntoIterator<Item = Outgoing>, away: bool) {
-        self.0.session.enqueue_last(&self.0.left, last);
-        if away {
+        if away && !self.has_left() {
+            // Before `left`, which alone would make the session's task take leave of the namespace only.
             self.0.away.store(true, Ordering::Release);
         }
+        self.0.session.enqueue_last(&self.0.left, last);
         self.0.session.call_attention();
     }
 
@@ -230,10 +231,11 @@ impl Socket {
         self.0.left.store(false, Ordering::Release);
     }
 
-    /// Nothing more is queued; who waits for acknowledgements learns that there will be none.
-    pub(crate) fn set_left(&self) {
-        self.0.left.store(true, Ordering::Release);
+    /// Nothing more is queued; who waits for acknowledgements learns that there will be none. False when it had left already.
+    pub(crate) fn set_left(&self) -> bool {
+        let left = self.0.left.swap(true, Ordering::AcqRel);
         *self.0.owed.lock() = None;
+        !left
     }
 
     pub(crate) fn has_left(&self) -> bool {
