@@ -1,0 +1,85 @@
+//! `[[kinds]]`: the application's own kinds.
+
+use serde::{Deserialize, Serialize};
+
+/// One application kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KindRow {
+    /// 1000 to 9999.
+    pub number: u16,
+    /// Shown in logs and metrics; capitals, digits and underscores by custom.
+    pub name: String,
+    /// Where its messages belong.
+    pub conversation: Conversation,
+    /// Kept in history and delivered at least once; false by default.
+    #[serde(default)]
+    pub stored: bool,
+    /// Counts as unread; false by default.
+    #[serde(default)]
+    pub unread: bool,
+    /// Wakes those who are away; false by default.
+    #[serde(default)]
+    pub push: bool,
+    /// Clients may send it (frame 101); false by default.
+    #[serde(default)]
+    pub clients: bool,
+}
+
+/// Where the messages of a kind belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Conversation {
+    /// Two users, as kind 3.
+    Pair,
+    /// The recipient's notices.
+    Notices,
+    /// A team.
+    Team,
+    /// None: not stored; to users, a team, or everyone.
+    None,
+}
+
+/// The numbers that belong to the application.
+pub const APPLICATION_KINDS: std::ops::RangeInclusive<u16> = 1_000..=9_999;
+
+const MAX_NAME_BYTES: usize = 64;
+
+pub(super) fn check(rows: &[KindRow], problems: &mut Vec<String>) {
+    for (index, row) in rows.iter().enumerate() {
+        let at = format!("kinds: number {}", row.number);
+        if !APPLICATION_KINDS.contains(&row.number) {
+            problems.push(format!("{at} must be 1000 to 9999"));
+        }
+        if row.name.is_empty()
+            || row.name.len() > MAX_NAME_BYTES
+            || !row.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        {
+            problems.push(format!(
+                "{at}: the name must be 1 to {MAX_NAME_BYTES} letters, digits and underscores, it is {:?}",
+                row.name
+            ));
+        }
+        if row.stored && row.conversation == Conversation::None {
+            problems.push(format!(
+                "{at}: a stored kind needs a conversation: pair, notices or team"
+            ));
+        }
+        if (row.unread || row.push) && !row.stored {
+            problems.push(format!(
+                "{at}: unread and push are for stored kinds; set stored = true"
+            ));
+        }
+        if row.clients && row.conversation == Conversation::Notices {
+            problems.push(format!(
+                "{at}: clients cannot send notices; set clients = false or another conversation"
+            ));
+        }
+        if rows[..index].iter().any(|other| other.number == row.number) {
+            problems.push(format!("{at} is there twice"));
+        }
+        if rows[..index].iter().any(|other| other.name == row.name) {
+            problems.push(format!("{at}: the name {:?} is there twice", row.name));
+        }
+    }
+}

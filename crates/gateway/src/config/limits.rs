@@ -1,0 +1,44 @@
+//! `[limits]`: every bound of the gateway that is not part of the transport.
+
+use super::section::section;
+
+section! {
+    /// Bounds. Beyond them a call is answered 413 or 429, a slow reader is closed (it comes back and resumes).
+    pub struct Limits {
+        /// Largest `data` of a message, as JSON.
+        pub message_bytes: usize = 65_536, in 64..=67_108_864;
+        /// Deepest nesting of `data`.
+        pub nesting: usize = 128, in 1..=10_000;
+        /// Frames per second of one connection; 0 is unlimited.
+        pub frames_per_second: u32 = 500, in 0..=10_000_000;
+        /// Frames of one connection at once; 0 is unlimited.
+        pub frames_burst: u32 = 2_000, in 0..=10_000_000;
+        /// Members of a team.
+        pub members: usize = 100_000, in 1..=10_000_000;
+        /// Users that one API call may name.
+        pub uids_per_call: usize = 10_000, in 1..=1_000_000;
+        /// Messages of one batch.
+        pub messages_per_call: usize = 1_000, in 1..=100_000;
+        /// Largest body of an API call.
+        pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
+        /// What may wait to be written to one connection; beyond it the reader is too slow and is closed.
+        pub queue_bytes: usize = 1_048_576, in 65_536..=1_073_741_824;
+        /// Messages that wait for the store; beyond it answers are 503 and 429.
+        pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
+        /// Messages of one connection that wait for the store.
+        pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;
+        /// The same `cid` of the same sender in the same conversation within this time is the same message.
+        pub dedupe_window_ms: u64 = 604_800_000, in 1_000..=31_536_000_000;
+    }
+}
+
+impl Limits {
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        if self.message_bytes > self.body_bytes {
+            problems.push(format!(
+                "limits.message_bytes ({}) must not be more than limits.body_bytes ({})",
+                self.message_bytes, self.body_bytes
+            ));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `[send]` and `[teams]`
+
+use super::section::section;
+
+section! {
+    /// Messages sent by the API.
+    pub struct Send {
+        /// The sender of pair messages (kinds 3, 7, 8, 9 ...) that name none.
+        pub system_uid: String = "system".into();
+    }
+}
+
+impl Send {
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        if let Err(why) = crate::ids::Uid::new(&self.system_uid) {
+            problems.push(format!("send.system_uid {why}"));
+        }
+    }
+}
+
+section! {
+    /// Teams.
+    pub struct Teams {
+        /// Whether a new member sees what was written before it joined.
+        pub history_for_new_members: bool = false;
+    }
+}

@@ -1,0 +1,80 @@
+//! The configuration: one file, one struct per section, every default in one place.
+
+mod auth;
+mod engine;
+mod kinds;
+mod limits;
+mod log;
+mod login;
+mod messages;
+mod push;
+mod secret;
+mod section;
+mod server;
+mod store;
+
+use serde::{Deserialize, Serialize};
+
+pub use auth::{Auth, Jwt, Mode};
+pub use engine::Engine;
+pub use kinds::{APPLICATION_KINDS, Conversation, KindRow};
+pub use limits::Limits;
+pub use log::{Format, Log};
+pub use login::{Displaced, Login, Policy};
+pub use messages::{Send as SendConfig, Teams};
+pub use push::{Push, Webhook};
+pub use secret::Secret;
+pub use section::{Key, Section};
+pub use server::Server;
+pub use store::{Durability, StoreConfig};
+
+/// All of it. [`Default`] is what the program does without a file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[login]`
+    pub login: Login,
+    /// `[engine]`
+    pub engine: Engine,
+    /// `[store]`
+    pub store: StoreConfig,
+    /// `[send]`
+    pub send: SendConfig,
+    /// `[teams]`
+    pub teams: Teams,
+    /// `[push]`
+    pub push: Push,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[log]`
+    pub log: Log,
+    /// `[[kinds]]`
+    pub kinds: Vec<KindRow>,
+}
+
+impl Config {
+    /// Everything that is wrong with the values, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.server.check_ranges("server", &mut found);
+        self.login.check_ranges("login", &mut found);
+        self.engine.check_ranges("engine", &mut found);
+        self.push.check_ranges("push", &mut found);
+        self.push.webhook.check_ranges("push.webhook", &mut found);
+        self.limits.check_ranges("limits", &mut found);
+        self.server.check(&mut found);
+        self.auth.check(&mut found);
+        self.engine.check(&mut found);
+        self.store.check(&mut found);
+        self.send.check(&mut found);
+        self.push.check(&mut found);
+        self.limits.check(&mut found);
+        self.log.check(&mut found);
+        kinds::check(&self.kinds, &mut found);
+        found
+    }
+}

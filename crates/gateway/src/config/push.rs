@@ -1,0 +1,62 @@
+//! `[push]`
+
+use super::secret::Secret;
+use super::section::section;
+
+section! {
+    /// Notifications to those who are away.
+    pub struct Push {
+        /// Wait before the first retry; it doubles with each further one, with jitter.
+        pub retry_initial_ms: u64 = 1_000, in 10..=86_400_000;
+        /// Longest wait between retries.
+        pub retry_max_ms: u64 = 60_000, in 10..=86_400_000;
+        /// A notification that could not be handed over within this time is given up, kept as dead and counted.
+        pub job_ttl_ms: u64 = 86_400_000, in 1_000..=31_536_000_000;
+        /// Notifications under way at once.
+        pub concurrency: usize = 64, in 1..=10_000;
+        /// The provider: a POST for each notification.
+        pub webhook: Webhook = Webhook::default();
+    }
+}
+
+section! {
+    /// The provider: a POST for each notification.
+    pub struct Webhook {
+        /// Where notifications are posted to (http or https). Unset: nobody is notified.
+        pub url: Option<String> = None;
+        /// Signs the notifications (HMAC-SHA256, header X-Mynah-Signature). Set it whenever url is set.
+        pub secret: Option<Secret> = None;
+        /// A notification that is not answered within this time has failed and is tried again.
+        pub timeout_ms: u64 = 5_000, in 10..=600_000;
+    }
+}
+
+impl Push {
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        if self.retry_initial_ms > self.retry_max_ms {
+            problems.push(format!(
+                "push.retry_initial_ms ({}) must not be more than push.retry_max_ms ({})",
+                self.retry_initial_ms, self.retry_max_ms
+            ));
+        }
+        if let Some(url) = &self.webhook.url {
+            let fits = url.parse::<axum::http::Uri>().is_ok_and(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https"))
+                    && uri.host().is_some_and(|host| !host.is_empty())
+            });
+            if !fits {
+                problems.push(format!(
+                    "push.webhook.url must be an http or https URL, it is {url:?}"
+                ));
+            }
+        }
+        if self
+            .webhook
+            .secret
+            .as_ref()
+            .is_some_and(|secret| secret.expose().is_empty())
+        {
+            problems.push("push.webhook.secret must not be empty; leave it out to send unsigned".into());
+        }
+    }
+}

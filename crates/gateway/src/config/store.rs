@@ -1,0 +1,35 @@
+//! `[store]`
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::section::section;
+
+section! {
+    /// The chat record.
+    pub struct StoreConfig {
+        /// The data directory.
+        pub path: PathBuf = "./mynah-data".into();
+        /// "power": what was answered survives a power failure (fsync before the answer). "process": it survives a crash of the program only.
+        pub durability: Durability = Durability::Power;
+    }
+}
+
+/// What an answered message survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A power failure.
+    Power,
+    /// A crash of the process.
+    Process,
+}
+
+impl StoreConfig {
+    pub(super) fn check(&self, problems: &mut Vec<String>) {
+        if self.path.as_os_str().is_empty() {
+            problems.push("store.path must not be empty".into());
+        }
+    }
+}
