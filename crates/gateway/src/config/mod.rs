@@ -2,8 +2,12 @@
 
 mod auth;
 mod engine;
+mod env;
+mod example;
+mod file;
 mod kinds;
 mod limits;
+mod load;
 mod log;
 mod login;
 mod messages;
@@ -12,13 +16,17 @@ mod secret;
 mod section;
 mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, Jwt, Mode};
 pub use engine::Engine;
+pub use example::example;
 pub use kinds::{APPLICATION_KINDS, Conversation, KindRow};
 pub use limits::Limits;
+pub use load::{ConfigErrors, Sources};
 pub use log::{Format, Log};
 pub use login::{Displaced, Login, Policy};
 pub use messages::{Send as SendConfig, Teams};
@@ -55,6 +63,37 @@ pub struct Config {
     /// `[[kinds]]`
     pub kinds: Vec<KindRow>,
 }
+
+/// A section: its path in the file, what it is for, its keys.
+struct Described {
+    path: &'static str,
+    about: &'static [&'static str],
+    keys: &'static [Key],
+}
+
+const fn described<S: Section>(path: &'static str) -> Described {
+    Described {
+        path,
+        about: S::ABOUT,
+        keys: S::KEYS,
+    }
+}
+
+/// Every section but `[[kinds]]`, in the order of the example file.
+const SECTIONS: [Described; 12] = [
+    described::<Server>("server"),
+    described::<Auth>("auth"),
+    described::<Jwt>("auth.jwt"),
+    described::<Login>("login"),
+    described::<Engine>("engine"),
+    described::<StoreConfig>("store"),
+    described::<SendConfig>("send"),
+    described::<Teams>("teams"),
+    described::<Push>("push"),
+    described::<Webhook>("push.webhook"),
+    described::<Limits>("limits"),
+    described::<Log>("log"),
+];
 
 impl Config {
     /// Everything that is wrong with the values, one sentence each.

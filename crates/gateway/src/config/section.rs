@@ -11,6 +11,8 @@ pub struct Key {
     pub name: &'static str,
     /// What it does, one line each, as written above the field.
     pub about: &'static [&'static str],
+    /// Its range in words, if it is a number with one.
+    pub range: Option<fn() -> String>,
 }
 
 /// A table of the configuration file.
@@ -72,7 +74,11 @@ macro_rules! section {
         impl $crate::config::section::Section for $name {
             const ABOUT: &'static [&'static str] = &[$($about),+];
             const KEYS: &'static [$crate::config::section::Key] = &[
-                $( $crate::config::section::Key { name: stringify!($key), about: &[$($doc),+] }, )+
+                $( $crate::config::section::Key {
+                    name: stringify!($key),
+                    about: &[$($doc),+],
+                    range: $crate::config::section::range_text!($type $(, $range)?),
+                }, )+
             ];
 
             fn check_ranges(&self, path: &str, problems: &mut Vec<String>) {
@@ -83,3 +89,17 @@ macro_rules! section {
     };
 }
 pub(super) use section;
+
+macro_rules! range_text {
+    ($type:ty) => {
+        None
+    };
+    ($type:ty, $range:expr) => {{
+        fn text() -> String {
+            let range: std::ops::RangeInclusive<$type> = $range;
+            $crate::config::section::RangeText::text(&range)
+        }
+        Some(text)
+    }};
+}
+pub(super) use range_text;

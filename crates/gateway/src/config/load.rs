@@ -1,0 +1,75 @@
+//! From where the configuration comes: the defaults, then the file, then the environment, then the flags.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{Config, env, file};
+
+/// The file that is read when none is named and it is there.
+const DEFAULT_FILE: &str = "mynah.toml";
+
+/// Where to read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// `--config`; without it ./mynah.toml is read if it is there.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+}
+
+/// Everything that is wrong with a configuration, one sentence each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<String>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads and checks the configuration.
+    pub fn load(sources: Sources) -> Result<Self, ConfigErrors> {
+        let config = match &sources.file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| ConfigErrors(vec![format!("{} cannot be read: {e}", path.display())]))?;
+                file::read(&text, &path.display().to_string())
+            }
+            None => match std::fs::read_to_string(DEFAULT_FILE) {
+                Ok(text) => file::read(&text, DEFAULT_FILE),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+                Err(e) => Err(vec![format!("{DEFAULT_FILE} cannot be read: {e}")]),
+            },
+        };
+        let config = config.and_then(|config| env::overlay(config, sources.env));
+        let mut config = config.map_err(ConfigErrors)?;
+        if let Some(listen) = sources.listen {
+            config.server.listen = listen;
+        }
+        if let Some(data) = sources.data {
+            config.store.path = data;
+        }
+        config.checked()
+    }
+
+    /// Reads and checks the text of a configuration file; `name` stands in front of each complaint.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigErrors> {
+        file::read(text, name).map_err(ConfigErrors)?.checked()
+    }
+
+    fn checked(self) -> Result<Self, ConfigErrors> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(ConfigErrors(problems))
+        }
+    }
+}

@@ -1,0 +1,331 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    Config::parse(text, "mynah.toml").map_err(|e| e.0)
+}
+
+fn env(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let env = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    super::env::overlay(Config::default(), env)
+}
+
+fn only(result: Result<Config, Vec<String>>) -> String {
+    let mut problems = result.unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
+}
+
+#[test]
+fn nothing_at_all_is_the_default() {
+    let config = parse("").unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.server.listen, "127.0.0.1:3001");
+    assert_eq!(config.auth.mode, Mode::Open);
+    assert_eq!(config.store.path, std::path::Path::new("./mynah-data"));
+}
+
+#[test]
+fn the_example_file_is_written_from_the_code_and_holds_the_defaults() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mynah.toml");
+    let there = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        there == example(),
+        "write it anew: cargo run -- example-config > examples/mynah.toml"
+    );
+    assert_eq!(parse(&example()).unwrap(), Config::default());
+    for key in super::file::all_keys() {
+        let name = key.rsplit('.').next().unwrap();
+        let is_section = SECTIONS.iter().any(|s| s.path == key);
+        assert!(
+            is_section || example().contains(&format!("{name} = ")),
+            "{key} is not in the example"
+        );
+    }
+}
+
+#[test]
+fn the_example_of_a_kind_can_be_used() {
+    let text = example();
+    let from = text.find("# [[kinds]]").unwrap();
+    let kinds = text[from..].replace("# ", "");
+    assert_eq!(parse(&kinds).unwrap().kinds[0].number, 1000);
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
+    let problem = only(parse("[server]\nlistn = \"127.0.0.1:1\"\n"));
+    assert_eq!(
+        problem,
+        "mynah.toml:2: unknown key server.listn; did you mean server.listen?"
+    );
+    let problem = only(parse("[server]\n\n[push]\nurl = \"http://x/\"\n"));
+    assert_eq!(
+        problem,
+        "mynah.toml:4: unknown key push.url; did you mean push.webhook.url?"
+    );
+    let problem = only(parse("zzz = 1\n"));
+    assert!(
+        problem.starts_with("mynah.toml:1: unknown key zzz; the sections are server, auth"),
+        "{problem}"
+    );
+    let problem = only(parse(
+        "[[kinds]]\nnumber = 1000\nname = \"A\"\nconversation = \"none\"\nstore = true\n",
+    ));
+    assert!(
+        problem.contains("mynah.toml:5") && problem.contains("`store`"),
+        "{problem}"
+    );
+}
+
+#[test]
+fn several_unknown_keys_are_all_named() {
+    assert_eq!(parse("[limits]\na = 1\nb = 2\n").unwrap_err().len(), 2);
+}
+
+#[test]
+fn a_wrong_type_is_named_with_its_line_and_key() {
+    let problem = only(parse("[limits]\nmembers = 1\nqueue_bytes = \"big\"\n"));
+    assert!(
+        problem.starts_with("mynah.toml:3: limits.queue_bytes: "),
+        "{problem}"
+    );
+    let problem = only(parse("[login]\npolicy = \"one\"\n"));
+    assert!(
+        problem.starts_with("mynah.toml:2: login.policy: unknown variant `one`"),
+        "{problem}"
+    );
+    let problem = only(parse("[limits]\nmembers = -1\n"));
+    assert!(problem.starts_with("mynah.toml:2: limits.members: "), "{problem}");
+    let problem = only(parse("server = 3\n"));
+    assert!(problem.starts_with("mynah.toml:1: server: "), "{problem}");
+    let problem = only(parse("push.webhook = 3\n"));
+    assert!(problem.starts_with("mynah.toml:1: push.webhook: "), "{problem}");
+}
+
+#[test]
+fn what_is_no_toml_is_named_with_its_line() {
+    let problem = only(parse("[server]\nlisten = \n"));
+    assert!(problem.starts_with("mynah.toml:2: "), "{problem}");
+}
+
+#[test]
+fn absurd_values_are_refused_with_a_sentence() {
+    for (text, sentence) in [
+        (
+            "[server]\nlisten = \"here\"",
+            "server.listen must be an address and a port",
+        ),
+        (
+            "[server]\nlisten = \":3001\"",
+            "server.listen must be an address and a port",
+        ),
+        (
+            "[server]\ncors_origins = [\"example.com\"]",
+            "server.cors_origins must hold",
+        ),
+        (
+            "[engine]\nping_interval_ms = 0",
+            "engine.ping_interval_ms must be 100 to 3600000, it is 0",
+        ),
+        ("[engine]\npath = \"/v1/x/\"", "engine.path must begin and end"),
+        (
+            "[limits]\nmessage_bytes = 0",
+            "limits.message_bytes must be 64 to",
+        ),
+        (
+            "[limits]\nbody_bytes = 2000",
+            "limits.message_bytes (65536) must not be more than limits.body_bytes",
+        ),
+        (
+            "[limits]\ndedupe_window_ms = 0",
+            "limits.dedupe_window_ms must be",
+        ),
+        ("[login]\nmax_devices = 0", "login.max_devices must be 1 to"),
+        (
+            "[push]\nretry_max_ms = 10",
+            "push.retry_initial_ms (1000) must not be more",
+        ),
+        (
+            "[push.webhook]\nurl = \"ftp://x\"",
+            "push.webhook.url must be an http or https URL",
+        ),
+        (
+            "[push.webhook]\nsecret = \"\"",
+            "push.webhook.secret must not be empty",
+        ),
+        ("[send]\nsystem_uid = \"\"", "send.system_uid must not be empty"),
+        ("[store]\npath = \"\"", "store.path must not be empty"),
+        (
+            "[auth]\napi_keys = [\"short\"]",
+            "auth.api_keys: key number 1 must have at least",
+        ),
+        ("[log]\nfilter = \"x=y=z\"", "log.filter must be"),
+        (
+            "[[kinds]]\nnumber = 20\nname = \"A\"\nconversation = \"none\"",
+            "kinds: number 20 must be 1000 to 9999",
+        ),
+        (
+            "[[kinds]]\nnumber = 1000\nname = \"A\"\nconversation = \"none\"\nstored = true",
+            "kinds: number 1000: a stored kind needs a conversation",
+        ),
+        (
+            "[[kinds]]\nnumber = 1000\nname = \"A\"\nconversation = \"pair\"\npush = true",
+            "kinds: number 1000: unread and push are for stored kinds",
+        ),
+    ] {
+        let problem = only(parse(text));
+        assert!(problem.starts_with(sentence), "{text}: {problem}");
+    }
+    let twice = "[[kinds]]\nnumber = 1000\nname = \"A\"\nconversation = \"none\"\n".repeat(2);
+    assert_eq!(parse(&twice).unwrap_err().len(), 2, "number and name");
+}
+
+/// Another valid value than the default's, as environment text.
+fn another(key: &str, default: Option<&toml::Value>) -> String {
+    use toml::Value;
+    match (key, default) {
+        ("login.policy", _) => "multi".into(),
+        ("login.displaced", _) => "notify".into(),
+        ("store.durability", _) => "process".into(),
+        ("auth.mode", _) => "jwt".into(),
+        ("log.format", _) => "json".into(),
+        ("engine.path", _) => "/chat/".into(),
+        (_, None) => "http://x/".into(),
+        (_, Some(Value::Integer(number))) => (number + 1).to_string(),
+        (_, Some(Value::Boolean(value))) => (!value).to_string(),
+        (_, Some(Value::String(text))) => format!("{text}1"),
+        (_, Some(Value::Array(_))) => "https://a.example,https://bbbbbb.example".into(),
+        (_, other) => panic!("{key}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_environment() {
+    let defaults = toml::Table::try_from(Config::default()).unwrap();
+    for key in super::file::all_keys().filter(|key| SECTIONS.iter().all(|s| s.path != key)) {
+        let mut parts = key.split('.');
+        let first = defaults.get(parts.next().unwrap());
+        let value = parts.fold(first, |value, part| value?.get(part));
+        let name = format!("MYNAH_{}", key.replace('.', "__").to_uppercase());
+        let text = another(&key, value);
+        let config = env(&[(&name, &text)]).unwrap_or_else(|e| panic!("{name}={text}: {e:?}"));
+        assert_ne!(config, Config::default(), "{name}={text} changed nothing");
+        assert_eq!(config.problems(), Vec::<String>::new(), "{name}={text}");
+    }
+}
+
+#[test]
+fn environment_comes_after_the_file_and_flags_after_both() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("m.toml");
+    std::fs::write(
+        &file,
+        "[server]\nlisten = \"127.0.0.1:1\"\ngrace_ms = 1\n[login]\nmax_devices = 3\n",
+    )
+    .unwrap();
+    let sources = Sources {
+        file: Some(file),
+        env: vec![
+            ("MYNAH_SERVER__LISTEN".into(), "127.0.0.1:2".into()),
+            ("MYNAH_SERVER__GRACE_MS".into(), "2".into()),
+            ("OTHER__X".into(), "2".into()),
+        ],
+        listen: Some("127.0.0.1:3".into()),
+        data: Some("/elsewhere".into()),
+    };
+    let config = Config::load(sources).unwrap();
+    assert_eq!(config.server.listen, "127.0.0.1:3");
+    assert_eq!(config.server.grace_ms, 2);
+    assert_eq!(config.login.max_devices, 3);
+    assert_eq!(config.store.path, std::path::Path::new("/elsewhere"));
+}
+
+#[test]
+fn a_named_file_that_is_not_there_is_an_error() {
+    let sources = Sources {
+        file: Some("/nowhere/mynah.toml".into()),
+        ..Sources::default()
+    };
+    assert!(
+        Config::load(sources)
+            .unwrap_err()
+            .to_string()
+            .starts_with("/nowhere/mynah.toml cannot be read")
+    );
+}
+
+#[test]
+fn lists_by_environment_are_arrays_or_separated_by_commas() {
+    let keys = |text: &str| env(&[("MYNAH_AUTH__API_KEYS", text)]).unwrap().auth.api_keys;
+    let two = vec![Secret::new("one"), Secret::new("two")];
+    assert_eq!(keys("one, two"), two);
+    assert_eq!(keys(r#"["one", "two"]"#), two);
+    assert_eq!(keys(""), vec![]);
+    let kinds = env(&[(
+        "MYNAH_KINDS",
+        r#"[{number = 1001, name = "A", conversation = "team"}]"#,
+    )])
+    .unwrap()
+    .kinds;
+    assert_eq!(kinds[0].conversation, Conversation::Team);
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    for (name, value, sentence) in [
+        (
+            "MYNAH_SERVER__LISTN",
+            "x",
+            "unknown key server.listn; did you mean server.listen?",
+        ),
+        (
+            "MYNAH_PUSH__WEBHOOK",
+            "x",
+            "unknown key push.webhook; did you mean",
+        ),
+        ("MYNAH_NO__SUCH", "x", "unknown key no.such; the sections are"),
+        (
+            "MYNAH_LIMITS__MEMBERS",
+            "many",
+            "must be a whole number, it is \"many\"",
+        ),
+        ("MYNAH_LIMITS__MEMBERS", "-1", "invalid value"),
+        (
+            "MYNAH_SERVER__ALLOW_OPEN_BEYOND_LOOPBACK",
+            "yes",
+            "must be true or false, it is \"yes\"",
+        ),
+        ("MYNAH_LOGIN__POLICY", "one", "unknown variant `one`"),
+        ("MYNAH_AUTH__API_KEYS", "[\"a", "must be a TOML array"),
+    ] {
+        let problem = only(env(&[(name, value)]));
+        assert!(problem.starts_with(&format!("{name}: {sentence}")), "{problem}");
+    }
+}
+
+#[test]
+fn a_variable_without_two_underscores_is_not_ours() {
+    assert_eq!(
+        env(&[("MYNAH_HOME", "x"), ("MYNAH", "y")]).unwrap(),
+        Config::default()
+    );
+}
+
+#[test]
+fn an_empty_variable_takes_an_optional_key_away() {
+    assert_eq!(
+        env(&[("MYNAH_PUSH__WEBHOOK__URL", "")]).unwrap().push.webhook.url,
+        None
+    );
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let mut config = Config::default();
+    config.auth.api_keys = vec![Secret::new("hush-hush-hush-hush")];
+    config.auth.jwt.secret = Some(Secret::new("hush"));
+    config.push.webhook.secret = Some(Secret::new("hush"));
+    assert!(!format!("{config:?}").contains("hush"));
+}
