@@ -8,15 +8,15 @@ section! {
         /// The path clients connect to.
         pub path: String = "/socket.io/".into();
         /// A heartbeat every so often: from the server (Socket.IO 3 and 4), from the client (1 and 2).
-        pub ping_interval_ms: u32 = 25_000, in 100..=3_600_000;
+        pub ping_interval_ms: u32 = 25_000, in 10..=3_600_000;
         /// A connection is closed when a heartbeat is not answered within this time.
-        pub ping_timeout_ms: u32 = 20_000, in 100..=3_600_000;
+        pub ping_timeout_ms: u32 = 20_000, in 10..=3_600_000;
         /// Largest body of a polling request and largest WebSocket message.
-        pub max_payload_bytes: usize = 1_000_000, in 1_024..=1_073_741_824;
+        pub max_payload_bytes: usize = 1_000_000, in 128..=1_073_741_824;
         /// A client that upgrades from polling to WebSocket has this long for it.
-        pub upgrade_timeout_ms: u32 = 10_000, in 100..=600_000;
+        pub upgrade_timeout_ms: u32 = 10_000, in 10..=600_000;
         /// A connection that has not joined the namespace within this time is closed.
-        pub connect_timeout_ms: u32 = 45_000, in 100..=600_000;
+        pub connect_timeout_ms: u32 = 45_000, in 10..=600_000;
         /// Most binary attachments of one packet.
         pub max_attachments: usize = 10, in 0..=1_000;
     }

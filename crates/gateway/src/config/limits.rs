@@ -6,9 +6,9 @@ section! {
     /// Bounds. Beyond them a call is answered 413 or 429, a slow reader is closed (it comes back and resumes).
     pub struct Limits {
         /// Largest `data` of a message, as JSON.
-        pub message_bytes: usize = 65_536, in 64..=67_108_864;
+        pub message_bytes: usize = 65_536, in 1..=67_108_864;
         /// Deepest nesting of `data`.
-        pub nesting: usize = 128, in 1..=10_000;
+        pub nesting: usize = 128, in 1..=1_000;
         /// Frames per second of one connection; 0 is unlimited.
         pub frames_per_second: u32 = 500, in 0..=10_000_000;
         /// Frames of one connection at once; 0 is unlimited.
@@ -22,13 +22,13 @@ section! {
         /// Largest body of an API call.
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
         /// What may wait to be written to one connection; beyond it the reader is too slow and is closed.
-        pub queue_bytes: usize = 1_048_576, in 65_536..=1_073_741_824;
+        pub queue_bytes: usize = 1_048_576, in 1_024..=1_073_741_824;
         /// Messages that wait for the store; beyond it answers are 503 and 429.
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;
         /// The same `cid` of the same sender in the same conversation within this time is the same message.
-        pub dedupe_window_ms: u64 = 604_800_000, in 1_000..=31_536_000_000;
+        pub dedupe_window_ms: u64 = 604_800_000, in 1..=31_536_000_000;
     }
 }
 

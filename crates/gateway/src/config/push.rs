@@ -7,11 +7,11 @@ section! {
     /// Notifications to those who are away.
     pub struct Push {
         /// Wait before the first retry; it doubles with each further one, with jitter.
-        pub retry_initial_ms: u64 = 1_000, in 10..=86_400_000;
+        pub retry_initial_ms: u64 = 1_000, in 1..=86_400_000;
         /// Longest wait between retries.
-        pub retry_max_ms: u64 = 60_000, in 10..=86_400_000;
+        pub retry_max_ms: u64 = 60_000, in 1..=86_400_000;
         /// A notification that could not be handed over within this time is given up, kept as dead and counted.
-        pub job_ttl_ms: u64 = 86_400_000, in 1_000..=31_536_000_000;
+        pub job_ttl_ms: u64 = 86_400_000, in 1..=31_536_000_000;
         /// Notifications under way at once.
         pub concurrency: usize = 64, in 1..=10_000;
         /// The provider: a POST for each notification.
@@ -27,7 +27,7 @@ section! {
         /// Signs the notifications (HMAC-SHA256, header X-Mynah-Signature). Set it whenever url is set.
         pub secret: Option<Secret> = None;
         /// A notification that is not answered within this time has failed and is tried again.
-        pub timeout_ms: u64 = 5_000, in 10..=600_000;
+        pub timeout_ms: u64 = 5_000, in 1..=600_000;
     }
 }
 
