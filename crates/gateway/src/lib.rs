@@ -1,6 +1,27 @@
 //! Mynah: a chat gateway between Socket.IO clients and an HTTP backend. See ARCHITECTURE.md for the house.
 
+mod builder;
+mod clock;
 pub mod config;
+mod core;
+mod delivery;
+mod dispatch;
+mod embed;
+mod frame;
+mod gateway;
 pub mod ids;
+pub mod kinds;
 pub mod metrics;
+mod order;
+mod registry;
+mod reject;
+mod session;
 pub mod store;
+mod sync;
+
+pub use builder::Builder;
+pub use embed::{Call, NotYours, Peer, Reply, Seen};
+pub use frame::Envelope;
+pub use gateway::{ConnectionView, Gateway, NotReady, UserView};
+pub use order::{By, Origin, SendOrder, Sent, Stored, To, UserResult};
+pub use reject::{Code, Reject};

@@ -1,0 +1,113 @@
+//! Puts a gateway together.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::{Config, Displaced, Policy};
+use crate::core::Core;
+use crate::delivery::{Delivery, Worker};
+use crate::embed::{Listeners, Peer, Seen, Types};
+use crate::gateway::Gateway;
+use crate::ids::Uid;
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::registry::{self, Registry};
+use crate::session::Rate;
+use crate::store::Store;
+
+/// Shards of the registry; more than threads, so that they seldom meet.
+const REGISTRY_SHARDS: usize = 64;
+
+/// Puts a gateway together; see [`Builder::start`].
+pub struct Builder {
+    config: Config,
+    metrics: Arc<Metrics>,
+    listeners: Listeners,
+    types: Types,
+}
+
+impl Builder {
+    /// With this configuration.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            metrics: Arc::default(),
+            listeners: Listeners::default(),
+            types: Types::default(),
+        }
+    }
+
+    /// Counts here instead of in metrics of its own.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Called for every new connection.
+    #[must_use]
+    pub fn on_connect(mut self, listener: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
+        self.listeners.connect.push(Box::new(listener));
+        self
+    }
+
+    /// Called for everything that clients send: parsed frames, and raw what is no frame or of a kind that nobody handles.
+    #[must_use]
+    pub fn on_data(mut self, listener: impl Fn(&Peer, Seen<'_>) + Send + Sync + 'static) -> Self {
+        self.listeners.data.push(Box::new(listener));
+        self
+    }
+
+    /// Called for every connection that closed, with the reason.
+    #[must_use]
+    pub fn on_close(mut self, listener: impl Fn(&Peer, &str) + Send + Sync + 'static) -> Self {
+        self.listeners.close.push(Box::new(listener));
+        self
+    }
+
+    /// Called when the store is in trouble or a handler refuses.
+    #[must_use]
+    pub fn on_error(mut self, listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.listeners.error.push(Box::new(listener));
+        self
+    }
+
+    /// Starts the gateway on this store. Call it inside of a tokio runtime.
+    pub fn start(self, store: Arc<dyn Store>) -> anyhow::Result<Gateway> {
+        let config = self.config;
+        let system = Uid::new(&config.send.system_uid).context("send.system_uid")?;
+        let policy = match config.login.policy {
+            Policy::Single => registry::Policy::Single,
+            Policy::PerPlatform => registry::Policy::PerPlatform,
+            Policy::Multi => registry::Policy::Multi(config.login.max_devices),
+        };
+        let displaced_stay = config.login.displaced == Displaced::Notify;
+        let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
+        let limits = &config.limits;
+        let core = Core {
+            kinds: Kinds::new(&config.kinds),
+            types: self.types,
+            listeners: self.listeners,
+            delivery: Delivery::start(registry.clone(), self.metrics.clone(), limits.appends_in_flight),
+            sending: Worker {
+                registry: registry.clone(),
+                metrics: self.metrics.clone(),
+            },
+            system,
+            rate: Rate {
+                per_second: limits.frames_per_second,
+                burst: limits.frames_burst,
+            },
+            appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
+            notifies: config.push.webhook.url.is_some(),
+            push_due: Arc::new(Notify::new()),
+            registry,
+            store,
+            metrics: self.metrics,
+            config,
+        };
+        Ok(Gateway::new(Arc::new(core)))
+    }
+}

@@ -1,0 +1,53 @@
+//! What all parts of a running gateway share.
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::config::Config;
+use crate::delivery::{Delivery, Worker};
+use crate::embed::{Listeners, Types};
+use crate::ids::Uid;
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::reject::{Code, Reject};
+use crate::session::{Link, Rate};
+use crate::store::{Store, StoreError};
+
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) kinds: Kinds,
+    /// Handlers of the embedding program.
+    pub(crate) types: Types,
+    /// Listeners of the embedding program.
+    pub(crate) listeners: Listeners,
+    pub(crate) registry: Arc<Registry<Link>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) delivery: Delivery,
+    /// Sends what is not stored.
+    pub(crate) sending: Worker,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The sender of pair messages that name none.
+    pub(crate) system: Uid,
+    /// Frames of one connection.
+    pub(crate) rate: Rate,
+    /// Messages that wait for the store or for delivery.
+    pub(crate) appends: Arc<Semaphore>,
+    /// Somebody notifies those who are away.
+    pub(crate) notifies: bool,
+    /// A push job was committed.
+    pub(crate) push_due: Arc<Notify>,
+}
+
+impl Core {
+    /// What a failed call of the store means for whoever asked; trouble with the store itself is told to the operator.
+    pub(crate) fn trouble(&self, error: StoreError) -> Reject {
+        let reject = Reject::from(error.clone());
+        if reject.code == Code::Unavailable {
+            tracing::warn!(%error, "the store did not do what was asked");
+            self.listeners.failed(&error.to_string());
+        }
+        reject
+    }
+}

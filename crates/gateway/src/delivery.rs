@@ -1,0 +1,247 @@
+//! Delivery: what was committed goes to the connections it is for, in commit order inside a conversation.
+//!
+//! Only delivery sends through the registry. A conversation always falls to the same of a few tasks; the store's thread hands
+//! over and goes on. The answer to the sender comes after the hand-over to the connections, so that it knows who was reached.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::clock;
+use crate::frame::{Envelope, Frame};
+use crate::ids::{Cid, ConvId, Uid};
+use crate::metrics::Metrics;
+use crate::order::{Origin, Stored};
+use crate::registry::Registry;
+use crate::reject::Reject;
+use crate::session::Link;
+use crate::store::{Appended, Members, TeamChanged, TeamNotice};
+
+/// Tasks that deliver; more than the processors of any machine we know help nobody.
+const SHARDS: usize = 16;
+/// Recipients between two looks at whether another task wants the thread.
+const RECIPIENTS_PER_TURN: usize = 512;
+
+/// What became of a stored message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome {
+    pub(crate) stored: Stored,
+    /// Users who got it on a live connection.
+    pub(crate) online: usize,
+    /// Users who did not.
+    pub(crate) offline: usize,
+}
+
+/// Told what became of a message, once.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
+
+/// A message that the store has.
+pub(crate) struct Committed {
+    pub(crate) appended: Appended,
+    pub(crate) kind: u16,
+    pub(crate) data: Arc<RawValue>,
+    pub(crate) from: Option<Uid>,
+    pub(crate) cid: Option<Cid>,
+    /// The one recipient, unless it is a team.
+    pub(crate) to: Option<Uid>,
+    pub(crate) origin: Option<Origin>,
+    /// The sender's other devices get it too.
+    pub(crate) follow: bool,
+    pub(crate) at: Instant,
+    pub(crate) answer: Answer,
+    /// Its share of the appends in flight: what waits here is bounded by it.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// A change to a team that the store has.
+pub(crate) struct CommittedChange {
+    pub(crate) changed: TeamChanged,
+    pub(crate) answer: Box<dyn FnOnce(TeamChanged) + Send>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+enum Work {
+    Message(Box<Committed>),
+    Change(Box<CommittedChange>),
+}
+
+/// The queues of the delivering tasks.
+pub(crate) struct Delivery {
+    shards: Vec<mpsc::Sender<Work>>,
+}
+
+impl Delivery {
+    /// Starts the tasks. At most `in_flight` messages are handed over and not yet delivered.
+    pub(crate) fn start(registry: Arc<Registry<Link>>, metrics: Arc<Metrics>, in_flight: usize) -> Self {
+        let shards = (0..SHARDS)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(in_flight);
+                let worker = Worker {
+                    registry: registry.clone(),
+                    metrics: metrics.clone(),
+                };
+                tokio::spawn(worker.run(receiver));
+                sender
+            })
+            .collect();
+        Self { shards }
+    }
+
+    /// Takes over a message. Called in commit order; does not block.
+    pub(crate) fn message(&self, message: Committed) {
+        let conv = message.appended.conv;
+        self.enqueue(conv, Work::Message(Box::new(message)));
+    }
+
+    /// Takes over a change. Called in commit order; does not block.
+    pub(crate) fn change(&self, change: CommittedChange) {
+        let conv = change.changed.team.conv;
+        self.enqueue(conv, Work::Change(Box::new(change)));
+    }
+
+    fn enqueue(&self, conv: ConvId, work: Work) {
+        let shard = usize::from(conv.0[15]) % self.shards.len();
+        // Full it cannot be: every piece of work holds one of `in_flight` permits.
+        if self.shards[shard].try_send(work).is_err() {
+            tracing::error!("delivery has stopped; a stored message waits for its recipients to resume");
+        }
+    }
+}
+
+/// Sends to users, and counts.
+pub(crate) struct Worker {
+    pub(crate) registry: Arc<Registry<Link>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    async fn run(self, mut work: mpsc::Receiver<Work>) {
+        while let Some(work) = work.recv().await {
+            match work {
+                Work::Message(message) => self.message(*message).await,
+                Work::Change(change) => self.change(*change).await,
+            }
+        }
+    }
+
+    async fn message(&self, message: Committed) {
+        let stored = Stored::from(&message.appended);
+        if stored.duplicate {
+            (message.answer)(Ok(Outcome {
+                stored,
+                online: 0,
+                offline: usize::from(message.to.is_some()),
+            }));
+            return;
+        }
+        let frame = Arc::new(Frame::push(&Envelope {
+            kind: message.kind,
+            data: &message.data,
+            place: Some((stored.mid, stored.conv, stored.seq)),
+            from: message.from.as_ref(),
+            cid: message.cid.as_ref(),
+            ts: stored.ts,
+            recalled: false,
+        }));
+        let origin = message.origin.as_ref();
+        let (online, offline) = match (&message.to, &message.appended.members) {
+            (Some(to), _) => {
+                let reached = self.user(to, origin, &frame);
+                (usize::from(reached), usize::from(!reached))
+            }
+            (None, Some(members)) => self.members(members, origin, &frame).await,
+            (None, None) => (0, 0),
+        };
+        if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
+            let members = message.appended.members.as_ref();
+            let had_it = message.to.as_ref() == Some(from)
+                || members.is_some_and(|members| members.binary_search(from).is_ok());
+            if !had_it {
+                self.user(from, origin, &frame);
+            }
+        }
+        self.metrics
+            .delivery_seconds
+            .observe(clock::now().duration_since(message.at).as_secs_f64());
+        (message.answer)(Ok(Outcome {
+            stored,
+            online,
+            offline,
+        }));
+        drop(message.permit);
+    }
+
+    async fn change(&self, change: CommittedChange) {
+        let team = &change.changed.team;
+        let notices = &change.changed.notices;
+        // Who is there is asked once for all notices: replacing many members is many notices to many members.
+        let there: Members = match notices.len() {
+            0 | 1 => team.members.clone(),
+            _ => {
+                let there = team.members.iter().filter(|uid| self.registry.is_online(uid));
+                Arc::new(there.cloned().collect())
+            }
+        };
+        for notice in notices {
+            let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
+            self.members(&there, None, &frame).await;
+            if team.members.binary_search(&notice.uid).is_err() {
+                self.user(&notice.uid, None, &frame);
+            }
+        }
+        (change.answer)(change.changed);
+        drop(change.permit);
+    }
+
+    /// Sends to all connections of a user but `origin`; whether there was one.
+    pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
+        let except = origin.map(|origin| &origin.0);
+        let reached = self.registry.reach(uid, except, |link| link.push(frame));
+        self.count(reached);
+        reached > 0
+    }
+
+    /// Sends to every member; how many were reached and how many not.
+    pub(crate) async fn members(
+        &self,
+        members: &[Uid],
+        origin: Option<&Origin>,
+        frame: &Arc<Frame>,
+    ) -> (usize, usize) {
+        let mut online = 0;
+        for (index, page) in members.chunks(RECIPIENTS_PER_TURN).enumerate() {
+            if index > 0 {
+                tokio::task::yield_now().await;
+            }
+            online += page.iter().filter(|uid| self.user(uid, origin, frame)).count();
+        }
+        (online, members.len() - online)
+    }
+
+    /// Sends to everyone; how many users were reached.
+    pub(crate) fn everyone(&self, origin: Option<&Origin>, frame: &Arc<Frame>) -> usize {
+        let except = origin.map(|origin| &origin.0);
+        let (users, connections) = self.registry.reach_everyone(except, |link| link.push(frame));
+        self.count(connections);
+        users
+    }
+
+    fn count(&self, connections: usize) {
+        self.metrics.deliveries.inc_by(connections as u64);
+        self.metrics.frames_out.inc_by(connections as u64);
+    }
+}
+
+fn envelope(notice: &TeamNotice, conv: ConvId) -> Envelope<'_> {
+    Envelope {
+        kind: notice.kind,
+        data: &notice.data,
+        place: Some((notice.mid, conv, notice.seq)),
+        from: None,
+        cid: None,
+        ts: notice.ts,
+        recalled: false,
+    }
+}

@@ -1,0 +1,93 @@
+//! Dispatch: what each kind does. Frames of sockets and calls of the API meet here and go the same way.
+//!
+//! The only place that matches on kinds.
+
+mod change;
+mod plan;
+mod register;
+mod send;
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+
+use crate::core::Core;
+use crate::embed::{self, Seen};
+use crate::frame::Incoming;
+use crate::kinds::{APPLICATION, Kind, Way};
+use crate::reject::{Code, Reject};
+use crate::session::Asker;
+
+pub(crate) use change::change_team;
+pub(crate) use register::sign_out;
+pub(crate) use send::orders;
+
+/// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
+/// frame is read.
+pub(crate) fn dispatch(
+    core: &Arc<Core>,
+    frame: Incoming<'_>,
+    text: &str,
+    asker: Asker,
+) -> Option<BoxFuture<'static, ()>> {
+    let parsed = || {
+        let seen = Seen::Frame {
+            kind: frame.kind,
+            data: frame.data,
+        };
+        core.listeners.seen(&asker.connection, seen);
+    };
+    match Kind::from_number(frame.kind) {
+        Some(Kind::RegisterReq) => {
+            parsed();
+            register::register(core, frame.data, asker)
+        }
+        Some(Kind::SendReq) => {
+            parsed();
+            send::request(core, frame.data, asker)
+        }
+        None if APPLICATION.contains(&frame.kind) && core.types.has(frame.kind) => {
+            parsed();
+            embed::call(core, &frame, asker)
+        }
+        other => {
+            core.listeners.seen(&asker.connection, Seen::Raw(text));
+            refuse(asker, frame.kind, &unknown(frame.kind, other));
+            None
+        }
+    }
+}
+
+fn unknown(number: u16, kind: Option<Kind>) -> Reject {
+    Reject::not_found(match kind.map(|kind| kind.row().way) {
+        Some(Way::Down) => format!("Kind {number} only goes to clients; to send a message use kind 101."),
+        Some(Way::Up | Way::Both) => format!("Kind {number} is not served by this version."),
+        None => format!("There is no kind {number} that anybody here listens to."),
+    })
+}
+
+/// Refuses a frame of this kind in the form of its response.
+pub(crate) fn refuse(asker: Asker, kind: u16, reject: &Reject) {
+    match Kind::from_number(kind).and_then(response) {
+        Some(response) => asker.refuse(response, reject),
+        None => asker.refuse_if_waiting(reject),
+    }
+}
+
+/// The kind of a request's response, where it has one of its own.
+fn response(request: Kind) -> Option<Kind> {
+    match request {
+        Kind::RegisterReq => Some(Kind::RegisterRes),
+        Kind::SendReq => Some(Kind::SendRes),
+        Kind::SyncReq => Some(Kind::SyncRes),
+        Kind::ConversationsReq => Some(Kind::ConversationsRes),
+        _ => None,
+    }
+}
+
+pub(crate) fn not_registered() -> Reject {
+    Reject::new(
+        Code::Unauthenticated,
+        "Register first: send kind 1 with your uid.",
+    )
+}

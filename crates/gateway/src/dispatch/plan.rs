@@ -1,0 +1,210 @@
+//! Whether an order may be carried out, and how: the rules of PROTOCOL sections 4 to 6, without doing anything.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::config::Limits;
+use crate::frame::too_deep;
+use crate::ids::{Cid, Uid};
+use crate::kinds::{Conversation, Push, Rule, Senders};
+use crate::order::{By, Origin, SendOrder, To};
+use crate::reject::Reject;
+use crate::store::{Append, Place, PushOrder, UnixMillis};
+
+/// What the rules depend on besides the order itself.
+pub(super) struct Rules<'a> {
+    pub(super) limits: &'a Limits,
+    /// The sender of pair messages that name none.
+    pub(super) system: &'a Uid,
+    /// The longest that a notification is of use; `None` when nobody is notified at all.
+    pub(super) job_ttl_ms: Option<u64>,
+    pub(super) now: UnixMillis,
+}
+
+/// An order that may be carried out.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) kind: u16,
+    pub(crate) to: To,
+    pub(crate) from: Option<Uid>,
+    pub(crate) data: Arc<RawValue>,
+    pub(crate) cid: Option<Cid>,
+    /// Not a recipient.
+    pub(crate) origin: Option<Origin>,
+    /// The sender must be a member of the team.
+    pub(crate) members_only: bool,
+    /// The sender's other devices get it too.
+    pub(crate) follow: bool,
+    pub(crate) counts: bool,
+    pub(crate) push: Option<PushOrder>,
+    /// How it is stored; `None` when it is not.
+    pub(crate) conversation: Option<Conversation>,
+}
+
+/// Checks an order. `rule` is that of its kind, if there is such a kind.
+pub(super) fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan, Reject> {
+    let rule = sendable(order.kind, rule, &order.by)?;
+    let to = recipients(order.to, &rule, order.kind, rules.limits)?;
+    payload(&order.data, rules.limits)?;
+
+    let stored = rule.stored && to != To::Everyone;
+    let pair = matches!(rule.conversation, Conversation::Pair(_));
+    let from = match order.from {
+        None if pair => Some(rules.system.clone()),
+        from => from,
+    };
+    let wanted = order.push.unwrap_or(rule.push != Push::No);
+    let push = match rules.job_ttl_ms {
+        Some(longest) if wanted && stored => {
+            let own = match rule.push {
+                Push::Urgent(ttl) => ttl,
+                Push::Yes | Push::No => longest,
+            };
+            let ttl = order.ttl_ms.unwrap_or(own).min(longest);
+            Some(PushOrder {
+                expires: rules.now.saturating_add(ttl),
+            })
+        }
+        _ => None,
+    };
+    let origin = match order.by {
+        By::Api => None,
+        By::Client(origin) => Some(origin),
+    };
+    Ok(Plan {
+        kind: order.kind,
+        to,
+        from,
+        data: order.data,
+        cid: order.cid,
+        members_only: rule.senders == Senders::Members && origin.is_some(),
+        origin,
+        follow: rule.conversation != Conversation::Notices,
+        counts: rule.unread,
+        push,
+        conversation: stored.then_some(rule.conversation),
+    })
+}
+
+fn sendable(kind: u16, rule: Option<Rule>, by: &By) -> Result<Rule, Reject> {
+    let unknown = || Reject::not_found(format!("There is no kind {kind}."));
+    match (by, rule) {
+        (By::Api, _) if (100..=999).contains(&kind) => Err(Reject::malformed(format!(
+            "Kind {kind} belongs to the gateway and cannot be sent."
+        ))),
+        (_, None) => Err(unknown()),
+        (By::Api, Some(rule)) if rule.senders == Senders::Gateway => Err(Reject::malformed(format!(
+            "Kind {kind} belongs to the gateway and cannot be sent."
+        ))),
+        (By::Client(_), Some(rule)) if !matches!(rule.senders, Senders::Clients | Senders::Members) => Err(
+            Reject::forbidden(format!("Clients may not send kind {kind}; the backend can.")),
+        ),
+        (_, Some(rule)) => Ok(rule),
+    }
+}
+
+fn recipients(to: To, rule: &Rule, kind: u16, limits: &Limits) -> Result<To, Reject> {
+    // What is not stored has no conversation that would have to fit.
+    let fits = match (&to, rule.conversation) {
+        _ if !rule.stored => true,
+        (To::Team(_), conversation) => conversation == Conversation::Team,
+        (_, conversation) => conversation != Conversation::Team,
+    };
+    match to {
+        To::Team(_) if !fits => Err(Reject::malformed(format!(
+            "Kind {kind} goes to users: say \"to\":{{\"user\":...}}."
+        ))),
+        _ if !fits => Err(Reject::malformed(format!(
+            "Kind {kind} goes to a team: say \"to\":{{\"team\":...}}."
+        ))),
+        To::Users(uids) if uids.len() > limits.uids_per_call => Err(Reject::too_large(format!(
+            "A call may name {} users, this one names {}.",
+            limits.uids_per_call,
+            uids.len()
+        ))),
+        To::Users(uids) if uids.is_empty() => {
+            Err(Reject::malformed("\"users\" must name at least one user."))
+        }
+        To::Users(mut uids) => {
+            let mut seen = HashSet::with_capacity(uids.len());
+            uids.retain(|uid| seen.insert(uid.clone()));
+            Ok(To::Users(uids))
+        }
+        to => Ok(to),
+    }
+}
+
+fn payload(data: &RawValue, limits: &Limits) -> Result<(), Reject> {
+    let json = data.get();
+    if !json.starts_with('{') {
+        return Err(Reject::malformed("\"data\" must be an object."));
+    }
+    if json.len() > limits.message_bytes {
+        return Err(Reject::too_large(format!(
+            "\"data\" may have {} bytes as JSON, this has {}.",
+            limits.message_bytes,
+            json.len()
+        )));
+    }
+    if too_deep(json, limits.nesting) {
+        return Err(Reject::malformed(format!(
+            "\"data\" may be nested {} deep.",
+            limits.nesting
+        )));
+    }
+    Ok(())
+}
+
+/// A message to append, with what delivery needs besides.
+pub(crate) struct Item {
+    pub(crate) append: Append,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) follow: bool,
+}
+
+impl Plan {
+    /// The messages of a plan that is stored: one for each user, or one for the team.
+    pub(crate) fn items(&self) -> Vec<Item> {
+        let places: Vec<Place> = match (&self.to, self.conversation) {
+            (To::User(uid), Some(conversation)) => place(conversation, uid).into_iter().collect(),
+            (To::Users(uids), Some(conversation)) => {
+                uids.iter().filter_map(|uid| place(conversation, uid)).collect()
+            }
+            (To::Team(team), Some(_)) => vec![Place::Team(team.clone())],
+            (To::Everyone, _) | (_, None) => Vec::new(),
+        };
+        places.into_iter().map(|place| self.item(place)).collect()
+    }
+
+    fn item(&self, place: Place) -> Item {
+        // Whoever writes to itself is there.
+        let to_self = matches!(&place, Place::Pair { to, .. } if Some(to) == self.from.as_ref());
+        Item {
+            append: Append {
+                place,
+                kind: self.kind,
+                counts: self.counts,
+                from: self.from.clone(),
+                members_only: self.members_only,
+                cid: self.cid.clone(),
+                data: self.data.clone(),
+                push: self.push.filter(|_| !to_self),
+            },
+            origin: self.origin.clone(),
+            follow: self.follow,
+        }
+    }
+}
+
+fn place(conversation: Conversation, uid: &Uid) -> Option<Place> {
+    match conversation {
+        Conversation::Pair(class) => Some(Place::Pair {
+            class,
+            to: uid.clone(),
+        }),
+        Conversation::Notices => Some(Place::Notices(uid.clone())),
+        Conversation::Team | Conversation::OfMessage | Conversation::None => None,
+    }
+}

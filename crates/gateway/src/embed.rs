@@ -1,0 +1,233 @@
+//! What an embedding program adds: handlers for its own kinds, and listeners.
+//!
+//! Handlers and listeners run on the connection's task, in the order of its events: they must not block.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use parking_lot::RwLock;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::core::Core;
+use crate::frame::{Frame, Incoming};
+use crate::ids::Uid;
+use crate::kinds::{APPLICATION, Kind};
+use crate::registry::{Connection, Registration};
+use crate::reject::Reject;
+use crate::session::{Asker, Link};
+
+/// A client's frame of a kind that the program registered.
+#[derive(Debug)]
+pub struct Call {
+    /// The kind's number.
+    pub kind: u16,
+    /// The payload; `null` when there was none.
+    pub data: Box<RawValue>,
+    /// Who sent it.
+    pub uid: Uid,
+    /// The connection it came from.
+    pub sid: Box<str>,
+}
+
+/// What a handler answers.
+pub enum Reply {
+    /// Nothing. Whoever waits gets `{"code":0}`.
+    Nothing,
+    /// A JSON object: the argument of the client's callback, else the `data` of a frame: of kind 100 when the client gave `req`,
+    /// else of the handler's kind.
+    Object(Box<RawValue>),
+    /// Whoever waits gets the code and the sentence.
+    Reject(Reject),
+    /// Later. The connection's next frame waits for it.
+    Later(BoxFuture<'static, Reply>),
+}
+
+impl Reply {
+    /// Replies with `value`, which must serialize to a JSON object.
+    pub fn object(value: &impl Serialize) -> Self {
+        match serde_json::value::to_raw_value(value) {
+            Ok(raw) if raw.get().starts_with('{') => Self::Object(raw),
+            _ => Self::Reject(Reject::internal("The reply was not an object.")),
+        }
+    }
+
+    /// Replies with what `future` gives.
+    pub fn later(future: impl Future<Output = Reply> + Send + 'static) -> Self {
+        Self::Later(Box::pin(future))
+    }
+}
+
+/// The kind cannot be registered: the numbers 1000 to 9999 belong to the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("kind {0} is not one of the application's own, 1000 to 9999")]
+pub struct NotYours(pub u16);
+
+type Handler = Arc<dyn Fn(Call) -> Reply + Send + Sync>;
+
+/// Handlers by kind.
+#[derive(Default)]
+pub(crate) struct Types(RwLock<HashMap<u16, Handler>>);
+
+impl Types {
+    pub(crate) fn has(&self, kind: u16) -> bool {
+        self.0.read().contains_key(&kind)
+    }
+
+    pub(crate) fn register(
+        &self,
+        kind: u16,
+        handler: impl Fn(Call) -> Reply + Send + Sync + 'static,
+    ) -> Result<(), NotYours> {
+        if !APPLICATION.contains(&kind) {
+            return Err(NotYours(kind));
+        }
+        self.0.write().insert(kind, Arc::new(handler));
+        Ok(())
+    }
+
+    pub(crate) fn unregister(&self, kind: u16) -> bool {
+        self.0.write().remove(&kind).is_some()
+    }
+
+    fn get(&self, kind: u16) -> Option<Handler> {
+        self.0.read().get(&kind).cloned()
+    }
+}
+
+/// Runs the handler of a frame's kind.
+pub(crate) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture<'static, ()>> {
+    let kind = frame.kind;
+    let Some(registration) = asker.connection.registration() else {
+        asker.refuse_if_waiting(&crate::dispatch::not_registered());
+        return None;
+    };
+    let handler = core.types.get(kind)?;
+    let reply = handler(Call {
+        kind,
+        data: frame.data.unwrap_or(RawValue::NULL).to_owned(),
+        uid: registration.uid.clone(),
+        sid: asker.connection.link.outlet().sid().into(),
+    });
+    let Reply::Later(mut later) = reply else {
+        answer(core, kind, asker, reply);
+        return None;
+    };
+    let core = core.clone();
+    Some(Box::pin(async move {
+        let reply = loop {
+            match later.await {
+                Reply::Later(again) => later = again,
+                reply => break reply,
+            }
+        };
+        answer(&core, kind, asker, reply);
+    }))
+}
+
+fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
+    match reply {
+        Reply::Object(data) if asker.waits() => asker.answer(Kind::Response, &data),
+        Reply::Object(data) => {
+            asker.connection.link.send(&Frame::response(kind, None, &data));
+        }
+        Reply::Nothing | Reply::Later(_) if asker.waits() => {
+            asker.answer(Kind::Response, &crate::frame::raw(&Done { code: 0 }));
+        }
+        Reply::Nothing | Reply::Later(_) => {}
+        Reply::Reject(reject) => {
+            core.listeners
+                .failed(&format!("the handler of kind {kind} refused: {reject}"));
+            asker.refuse_if_waiting(&reject);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Done {
+    code: u16,
+}
+
+/// A connection, as listeners see it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its Socket.IO id.
+    pub sid: Box<str>,
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The user, once registered.
+    pub uid: Option<Uid>,
+}
+
+impl Peer {
+    fn new(connection: &Connection<Link>, registration: Option<&Registration>) -> Self {
+        let outlet = connection.link.outlet();
+        Self {
+            sid: outlet.sid().into(),
+            address: outlet.address(),
+            uid: registration.map(|registration| registration.uid.clone()),
+        }
+    }
+}
+
+/// What a client sent, as data listeners see it.
+#[derive(Clone, Copy)]
+pub enum Seen<'a> {
+    /// A frame of a kind that somebody handles.
+    Frame {
+        /// The kind's number.
+        kind: u16,
+        /// The payload.
+        data: Option<&'a RawValue>,
+    },
+    /// What is no frame, or a frame of a kind that nobody handles: its text.
+    Raw(&'a str),
+}
+
+impl fmt::Debug for Seen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame { kind, .. } => write!(f, "frame of kind {kind}"),
+            Self::Raw(text) => write!(f, "{} bytes", text.len()),
+        }
+    }
+}
+
+/// The program's listeners.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    pub(crate) connect: Vec<Box<dyn Fn(&Peer) + Send + Sync>>,
+    pub(crate) data: Vec<Box<dyn Fn(&Peer, Seen<'_>) + Send + Sync>>,
+    pub(crate) close: Vec<Box<dyn Fn(&Peer, &str) + Send + Sync>>,
+    pub(crate) error: Vec<Box<dyn Fn(&str) + Send + Sync>>,
+}
+
+impl Listeners {
+    pub(crate) fn connected(&self, connection: &Connection<Link>) {
+        if !self.connect.is_empty() {
+            let peer = Peer::new(connection, None);
+            self.connect.iter().for_each(|listener| listener(&peer));
+        }
+    }
+
+    pub(crate) fn seen(&self, connection: &Connection<Link>, seen: Seen<'_>) {
+        if !self.data.is_empty() {
+            let peer = Peer::new(connection, connection.registration().as_deref());
+            self.data.iter().for_each(|listener| listener(&peer, seen));
+        }
+    }
+
+    pub(crate) fn closed(&self, connection: &Connection<Link>, was: Option<&Registration>, reason: &str) {
+        if !self.close.is_empty() {
+            let peer = Peer::new(connection, was);
+            self.close.iter().for_each(|listener| listener(&peer, reason));
+        }
+    }
+
+    pub(crate) fn failed(&self, error: &str) {
+        self.error.iter().for_each(|listener| listener(error));
+    }
+}

@@ -1,0 +1,108 @@
+//! Outgoing frames: written once, encoded once per wire form, shared by all recipients.
+
+use std::sync::OnceLock;
+
+use mynah_socketio::Encoded;
+use serde_json::value::RawValue;
+
+use super::{Envelope, raw};
+use crate::kinds::Kind;
+use crate::store::UnixMillis;
+
+/// The event that carries frames.
+pub(crate) const EVENT: &str = "message";
+
+/// How a connection wants its frames (PROTOCOL section 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    /// As a JSON string, as the replaced system sent them.
+    #[default]
+    String,
+    /// As an object.
+    Object,
+}
+
+/// A frame on its way to any number of connections.
+pub(crate) struct Frame {
+    json: Box<RawValue>,
+    as_string: OnceLock<Encoded>,
+    as_object: OnceLock<Encoded>,
+}
+
+impl Frame {
+    fn new(json: String) -> Self {
+        let json = RawValue::from_string(json).unwrap_or_else(|error| {
+            // Frames are put together from valid JSON; the tests of this module hold us to it.
+            tracing::error!(%error, "a frame was not JSON");
+            RawValue::NULL.to_owned()
+        });
+        Self {
+            json,
+            as_string: OnceLock::new(),
+            as_object: OnceLock::new(),
+        }
+    }
+
+    /// A pushed message.
+    pub(crate) fn push(envelope: &Envelope<'_>) -> Self {
+        Self::new(envelope.to_json())
+    }
+
+    /// A frame of the gateway's own, outside of any conversation.
+    pub(crate) fn notice(kind: Kind, data: &RawValue, ts: UnixMillis) -> Self {
+        Self::push(&Envelope::unstored(kind.number(), data, None, ts))
+    }
+
+    /// A response, or what a program's handler replies.
+    pub(crate) fn response(kind: u16, req: Option<&RawValue>, data: &RawValue) -> Self {
+        let data = data.get();
+        Self::new(match req {
+            Some(req) => format!(r#"{{"type":{kind},"req":{},"data":{data}}}"#, req.get()),
+            None => format!(r#"{{"type":{kind},"data":{data}}}"#),
+        })
+    }
+
+    /// The frame as JSON.
+    #[cfg(test)]
+    pub(crate) fn json(&self) -> &str {
+        self.json.get()
+    }
+
+    /// The event in this form; made at the first call.
+    pub(crate) fn encoded(&self, format: Format) -> &Encoded {
+        match format {
+            Format::String => self
+                .as_string
+                .get_or_init(|| Encoded::event("/", EVENT, &[&raw(&self.json.get())])),
+            Format::Object => self
+                .as_object
+                .get_or_init(|| Encoded::event("/", EVENT, &[&self.json])),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_repeat_req_as_it_came() {
+        let data = raw(&serde_json::json!({"code": 0}));
+        let req = RawValue::from_string("12345678901234567890.10".into()).unwrap();
+        let frame = Frame::response(102, Some(&req), &data);
+        assert_eq!(
+            frame.json(),
+            r#"{"type":102,"req":12345678901234567890.10,"data":{"code":0}}"#
+        );
+        assert_eq!(
+            Frame::response(2, None, &data).json(),
+            r#"{"type":2,"data":{"code":0}}"#
+        );
+    }
+
+    #[test]
+    fn a_notice_has_type_data_and_ts() {
+        let frame = Frame::notice(Kind::DifferentConnection, RawValue::NULL, 5);
+        assert_eq!(frame.json(), r#"{"type":12,"data":null,"ts":5}"#);
+    }
+}

@@ -1,0 +1,177 @@
+//! Incoming frames: from the argument of a `message` event to kind, data and req.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Longest `req`, as JSON; it is repeated as it came.
+const MAX_REQ_BYTES: usize = 256;
+
+/// A decoded frame. All parts are the sender's own text.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    /// The kind; numbers beyond 65,535 are none of ours and become 0, which is no kind either.
+    pub(crate) kind: u16,
+    /// `data`; `None` also for `null`.
+    pub(crate) data: Option<&'a RawValue>,
+    /// What the response is to repeat.
+    pub(crate) req: Option<&'a RawValue>,
+}
+
+/// Why there is no frame in it; with `req` where that could still be read.
+#[derive(Debug)]
+pub(crate) struct Undecodable<'a> {
+    /// One sentence.
+    pub(crate) error: &'static str,
+    /// What the response is to repeat.
+    pub(crate) req: Option<&'a RawValue>,
+}
+
+/// The fields of a frame or of a frame's `data`, each still raw: [`Request`] reads them one by one, so that a wrong type is
+/// answered with a sentence about that field.
+pub(crate) trait Request<'a>: Deserialize<'a> {
+    /// Reads an object; a JSON array is none.
+    fn read(json: &'a str) -> Option<Self> {
+        if !json.trim_start().starts_with('{') {
+            return None;
+        }
+        serde_json::from_str(json).ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    req: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// The frame's text: a JSON string's content, or the object itself.
+pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'static>> {
+    let json = argument.get();
+    if json.starts_with('"') {
+        return serde_json::from_str(json)
+            .map(Cow::Owned)
+            .map_err(|_| Undecodable {
+                error: "The frame must be valid Unicode.",
+                req: None,
+            });
+    }
+    Ok(Cow::Borrowed(json))
+}
+
+/// Decodes what [`text_of`] returned.
+pub(crate) fn decode(text: &str) -> Result<Incoming<'_>, Undecodable<'_>> {
+    let Some(fields) = Fields::read(text) else {
+        return Err(Undecodable {
+            error: "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.",
+            req: None,
+        });
+    };
+    let req = match fields.req {
+        Some(req) if !fits_req(req) => {
+            return Err(Undecodable {
+                error: "req must be a string or a number of at most 256 bytes.",
+                req: None,
+            });
+        }
+        req => req,
+    };
+    match fields.kind.and_then(kind_number) {
+        Some(kind) => Ok(Incoming {
+            kind,
+            data: fields.data,
+            req,
+        }),
+        None => Err(Undecodable {
+            error: "type must be the number of a kind.",
+            req,
+        }),
+    }
+}
+
+fn fits_req(req: &RawValue) -> bool {
+    let json = req.get();
+    json.len() <= MAX_REQ_BYTES
+        && json.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
+}
+
+fn kind_number(raw: &RawValue) -> Option<u16> {
+    let number: serde_json::Number = serde_json::from_str(raw.get()).ok()?;
+    if raw.get().starts_with('"') || number.is_f64() && number.as_f64()?.fract() != 0.0 {
+        return None;
+    }
+    let small = number.as_u64().and_then(|number| u16::try_from(number).ok());
+    Some(small.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_a_frame() {
+        let frame = decode(r#" {"x":[1],"type":101,"req":"r","data":{"a":1}} "#).unwrap();
+        assert_eq!(frame.kind, 101);
+        assert_eq!(frame.data.unwrap().get(), r#"{"a":1}"#);
+        assert_eq!(frame.req.unwrap().get(), r#""r""#);
+        assert!(decode(r#"{"type":1,"data":null}"#).unwrap().data.is_none());
+    }
+
+    #[test]
+    fn kinds_beyond_all_numbers_are_no_kind() {
+        for kind in ["65536", "-3", "1e300", "18446744073709551616"] {
+            assert_eq!(
+                decode(&format!(r#"{{"type":{kind}}}"#)).unwrap().kind,
+                0,
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_keeps_req() {
+        for (text, part, has_req) in [
+            ("hello", "JSON object", false),
+            ("", "JSON object", false),
+            ("null", "JSON object", false),
+            ("[1,{},3]", "JSON object", false),
+            (r#"{"type":1"#, "JSON object", false),
+            (r#"{"req":1}"#, "type", true),
+            (r#"{"type":"1","req":1}"#, "type", true),
+            (r#"{"type":1.5,"req":"a"}"#, "type", true),
+            (r#"{"type":{},"req":"a"}"#, "type", true),
+            (r#"{"type":1,"req":{}}"#, "req", false),
+            (r#"{"type":1,"req":true}"#, "req", false),
+        ] {
+            let wrong = decode(text).unwrap_err();
+            assert!(wrong.error.contains(part), "{text}: {}", wrong.error);
+            assert_eq!(wrong.req.is_some(), has_req, "{text}");
+        }
+        let long = format!(r#"{{"type":1,"req":"{}"}}"#, "x".repeat(300));
+        assert!(decode(&long).is_err());
+    }
+
+    #[test]
+    fn deep_nesting_is_no_recursion() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let text = format!(r#"{{"type":101,"ignored":{deep},"data":{deep}}}"#);
+        assert_eq!(decode(&text).unwrap().kind, 101);
+    }
+
+    #[test]
+    fn strings_are_unescaped_and_objects_taken_as_they_are() {
+        let string = RawValue::from_string(r#""{\"type\":1}""#.into()).unwrap();
+        assert_eq!(text_of(&string).unwrap(), r#"{"type":1}"#);
+        let object = RawValue::from_string(r#"{"type":1}"#.into()).unwrap();
+        assert_eq!(text_of(&object).unwrap(), r#"{"type":1}"#);
+        let broken = RawValue::from_string(r#""\ud800""#.into()).unwrap();
+        assert!(text_of(&broken).is_err());
+    }
+}

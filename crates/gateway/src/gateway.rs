@@ -1,0 +1,226 @@
+//! The handle of a running gateway: what the HTTP API and embedding programs call.
+
+use std::sync::Arc;
+
+use mynah_socketio::Namespaces;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::core::Core;
+use crate::dispatch;
+use crate::embed::{Call, NotYours, Reply};
+use crate::ids::{ConvId, TeamId, Uid};
+use crate::order::{By, SendOrder, Sent, To};
+use crate::reject::{Code, Reject};
+use crate::session::Entrance;
+use crate::store::{Conversations, History, Span, Team, TeamChange, UnixMillis};
+
+/// A running gateway; cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    core: Arc<Core>,
+}
+
+/// A user and its connections.
+#[derive(Debug, Clone)]
+pub struct UserView {
+    /// The user.
+    pub uid: Uid,
+    /// Oldest first; empty for who is offline.
+    pub connections: Vec<ConnectionView>,
+    /// Unread messages in all conversations.
+    pub unread: u64,
+}
+
+/// A registered connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionView {
+    /// Its Socket.IO id.
+    pub sid: String,
+    /// The device.
+    pub deviceid: String,
+    /// The platform, if named.
+    pub platform: Option<String>,
+    /// The identity class.
+    #[serde(rename = "type")]
+    pub class: String,
+    /// When it registered.
+    pub since: UnixMillis,
+    /// `polling` or `websocket`.
+    pub transport: &'static str,
+    /// Where it comes from.
+    pub address: String,
+}
+
+/// Why the gateway should get no traffic now.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(pub String);
+
+impl Gateway {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Who decides about connections, for a Socket.IO server.
+    pub fn namespaces(&self) -> Arc<dyn Namespaces> {
+        Arc::new(Entrance(self.core.clone()))
+    }
+
+    /// Sends. Stored kinds are durable when this returns.
+    pub async fn send(&self, order: SendOrder) -> Result<Sent, Reject> {
+        let sent = dispatch::orders(&self.core, vec![Ok(order)]).await.pop();
+        sent.unwrap_or_else(|| Err(Reject::internal("The message was not sent.")))
+    }
+
+    /// Sends many, in order, with a result for each. What is refused already stays refused.
+    pub async fn send_batch(&self, orders: Vec<Result<SendOrder, Reject>>) -> Vec<Result<Sent, Reject>> {
+        dispatch::orders(&self.core, orders).await
+    }
+
+    /// Sends a frame to a user, from the backend; whether it reached a live connection. (The replaced `sendTo(uid, json, callback)`.)
+    pub async fn send_to(&self, uid: &Uid, kind: u16, data: &impl Serialize) -> Result<bool, Reject> {
+        let data = serde_json::value::to_raw_value(data)
+            .map_err(|error| Reject::malformed(format!("\"data\" is no JSON: {error}.")))?;
+        let order = SendOrder {
+            kind,
+            to: To::User(uid.clone()),
+            from: None,
+            data: Arc::<RawValue>::from(data),
+            cid: None,
+            push: None,
+            ttl_ms: None,
+            by: By::Api,
+        };
+        match self.send(order).await? {
+            Sent::Users { online, .. } | Sent::Team { online, .. } | Sent::Everyone { online } => {
+                Ok(online > 0)
+            }
+        }
+    }
+
+    /// A user, its connections and what it has not read. One never seen is offline.
+    pub async fn user(&self, uid: &Uid) -> Result<UserView, Reject> {
+        let unread = self.core.store.unread(uid.clone()).await;
+        let unread = unread.map_err(|error| self.core.trouble(error))?;
+        let mut connections = Vec::new();
+        self.core.registry.connections(uid, |link, registration| {
+            let outlet = link.outlet();
+            connections.push(ConnectionView {
+                sid: outlet.sid().into(),
+                deviceid: registration.device.as_str().into(),
+                platform: registration.platform.as_deref().map(Into::into),
+                class: registration.class.as_deref().unwrap_or("user").into(),
+                since: registration.since,
+                transport: outlet.transport(),
+                address: outlet.address().ip().to_string(),
+            });
+        });
+        Ok(UserView {
+            uid: uid.clone(),
+            connections,
+            unread,
+        })
+    }
+
+    /// Those of `uids` who are connected, in the same order.
+    pub fn online(&self, uids: &[Uid]) -> Vec<Uid> {
+        let registry = &self.core.registry;
+        uids.iter()
+            .filter(|uid| registry.is_online(uid))
+            .cloned()
+            .collect()
+    }
+
+    /// How many users are connected.
+    pub fn users_online(&self) -> usize {
+        self.core.registry.users()
+    }
+
+    /// Sends all of a user's connections away and removes the mapping; how many there were.
+    pub fn sign_out(&self, uid: &Uid) -> usize {
+        dispatch::sign_out(&self.core, uid)
+    }
+
+    /// Creates a team, or replaces its name and members.
+    pub async fn put_team(&self, team: TeamId, name: String, members: Vec<Uid>) -> Result<Team, Reject> {
+        self.change_team(team, TeamChange::Put { name, members }).await
+    }
+
+    /// A team with its members.
+    pub async fn team(&self, team: &TeamId) -> Result<Team, Reject> {
+        let found = self.core.store.team(team.clone()).await;
+        found
+            .map_err(|error| self.core.trouble(error))?
+            .ok_or_else(|| Reject::not_found("There is no such team."))
+    }
+
+    /// Deletes a team; its conversation is closed to everyone.
+    pub async fn delete_team(&self, team: TeamId) -> Result<(), Reject> {
+        self.change_team(team, TeamChange::Delete).await.map(drop)
+    }
+
+    /// Adds members; each newcomer is told to all of them.
+    pub async fn add_members(&self, team: TeamId, uids: Vec<Uid>) -> Result<Team, Reject> {
+        self.change_team(team, TeamChange::Add(uids)).await
+    }
+
+    /// Removes members; each is told to the others and to the one who leaves.
+    pub async fn remove_members(&self, team: TeamId, uids: Vec<Uid>) -> Result<Team, Reject> {
+        self.change_team(team, TeamChange::Remove(uids)).await
+    }
+
+    async fn change_team(&self, team: TeamId, change: TeamChange) -> Result<Team, Reject> {
+        let changed = dispatch::change_team(&self.core, team, change).await?;
+        Ok(changed.team)
+    }
+
+    /// A part of a conversation; `limit` is 1 to 500.
+    pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
+        check_limit(limit)?;
+        let history = self.core.store.history(conv, span, limit).await;
+        history.map_err(|error| self.core.trouble(error))
+    }
+
+    /// A page of a user's conversations, newest first; `limit` is 1 to 500.
+    pub async fn conversations(
+        &self,
+        uid: &Uid,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Conversations, Reject> {
+        check_limit(limit)?;
+        let page = self.core.store.conversations(uid.clone(), after, limit).await;
+        page.map_err(|error| self.core.trouble(error))
+    }
+
+    /// Whether the gateway can do its work.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        self.core
+            .store
+            .healthy()
+            .map_err(|error| NotReady(error.to_string()))
+    }
+
+    /// Handles clients' frames of an application kind from now on. Frames of one connection are handled in the order in which
+    /// they came; the handler must not block, and returns [`Reply::Later`] for what takes time.
+    pub fn register_type(
+        &self,
+        kind: u16,
+        handler: impl Fn(Call) -> Reply + Send + Sync + 'static,
+    ) -> Result<(), NotYours> {
+        self.core.types.register(kind, handler)
+    }
+
+    /// Stops handling a kind; whether it was handled.
+    pub fn unregister_type(&self, kind: u16) -> bool {
+        self.core.types.unregister(kind)
+    }
+}
+
+fn check_limit(limit: u32) -> Result<(), Reject> {
+    if (1..=500).contains(&limit) {
+        return Ok(());
+    }
+    Err(Reject::new(Code::Malformed, "\"limit\" must be 1 to 500."))
+}

@@ -1,0 +1,310 @@
+//! The one owner of connections: which connections each user has.
+//!
+//! Invariants, whatever the interleaving: a closing connection removes its own mapping and never another's; after all are
+//! closed nothing is mapped; a registered connection is reached. `tests/registry_loom.rs` explores them.
+//!
+//! Lock order: a shard, then one connection's state; a state is never held while a shard is waited for. What a caller does
+//! to a connection happens under the shard's lock, so that it is ordered with every push to that user: keep it short.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use crate::ids::{DeviceId, Uid};
+use crate::sync::Mutex;
+
+/// How many connections a user may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// One.
+    Single,
+    /// One of each platform; those that name none count as one platform.
+    PerPlatform,
+    /// So many; one more displaces the oldest.
+    Multi(usize),
+}
+
+/// What a connection registered as.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Registration {
+    /// The user.
+    pub(crate) uid: Uid,
+    /// The device; made from the connection's id when the client named none.
+    pub(crate) device: DeviceId,
+    /// The platform, if named.
+    pub(crate) platform: Option<Box<str>>,
+    /// The identity class, when it is not `user`.
+    pub(crate) class: Option<Box<str>>,
+    /// When, in Unix milliseconds.
+    pub(crate) since: u64,
+}
+
+/// One connection: `link` is what its owner needs to reach it.
+#[derive(Debug)]
+pub(crate) struct Connection<L> {
+    /// The way to the client.
+    pub(crate) link: L,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Closed, or being sent away: never registered again.
+    over: bool,
+    registration: Option<Arc<Registration>>,
+}
+
+impl<L> Connection<L> {
+    /// A connection that is not registered.
+    pub(crate) fn new(link: L) -> Self {
+        Self {
+            link,
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    /// What it is registered as.
+    pub(crate) fn registration(&self) -> Option<Arc<Registration>> {
+        self.state.lock().registration.clone()
+    }
+
+    /// Ends `registration` if it is still the one. Called with the lock of its user's shard.
+    fn end(&self, registration: &Arc<Registration>, over: bool) {
+        let mut state = self.state.lock();
+        state.over |= over;
+        state
+            .registration
+            .take_if(|current| Arc::ptr_eq(current, registration));
+    }
+}
+
+/// Why a connection lost its registration to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ousted {
+    /// The same device came back: this connection is stale.
+    Stale,
+    /// Another device took its place.
+    Displaced,
+}
+
+/// The connection is closed or being closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Over;
+
+struct Line<L> {
+    connection: Arc<Connection<L>>,
+    registration: Arc<Registration>,
+}
+
+/// A user's connections, oldest first; never empty.
+type Lines<L> = Vec<Line<L>>;
+
+/// uid -> connections, in shards.
+pub(crate) struct Registry<L> {
+    shards: Box<[Mutex<HashMap<Uid, Lines<L>>>]>,
+    policy: Policy,
+    /// A displaced connection stays open and may register again.
+    displaced_stay: bool,
+}
+
+impl<L> Registry<L> {
+    /// An empty one.
+    pub(crate) fn new(shards: usize, policy: Policy, displaced_stay: bool) -> Self {
+        Self {
+            shards: (0..shards.max(1)).map(|_| Mutex::new(HashMap::new())).collect(),
+            policy,
+            displaced_stay,
+        }
+    }
+
+    /// Whether a displaced connection stays open.
+    pub(crate) fn displaced_stay(&self) -> bool {
+        self.displaced_stay
+    }
+
+    fn shard(&self, uid: &Uid) -> &Mutex<HashMap<Uid, Lines<L>>> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(uid);
+        &self.shards[hash as usize % self.shards.len()]
+    }
+
+    /// Maps `connection` to a user, ending a registration of its own as another user first. `ousted` is called for every
+    /// connection that the login policy removes for it, with what took its place.
+    pub(crate) fn register(
+        &self,
+        connection: &Arc<Connection<L>>,
+        registration: Registration,
+        mut ousted: impl FnMut(&L, &Registration, Ousted),
+    ) -> Result<Arc<Registration>, Over> {
+        if connection
+            .registration()
+            .is_some_and(|old| old.uid != registration.uid)
+        {
+            self.unregister(connection);
+        }
+        let new = Arc::new(registration);
+        let mut shard = self.shard(&new.uid).lock();
+        {
+            let mut state = connection.state.lock();
+            if state.over {
+                return Err(Over);
+            }
+            state.registration = Some(new.clone());
+        }
+        let lines = shard
+            .entry(new.uid.clone())
+            .or_insert_with(|| Vec::with_capacity(1));
+        match lines
+            .iter_mut()
+            .find(|line| Arc::ptr_eq(&line.connection, connection))
+        {
+            Some(own) => own.registration = new.clone(),
+            None => lines.push(Line {
+                connection: connection.clone(),
+                registration: new.clone(),
+            }),
+        }
+        self.apply_policy(lines, connection, &new, &mut ousted);
+        Ok(new)
+    }
+
+    fn apply_policy(
+        &self,
+        lines: &mut Lines<L>,
+        connection: &Arc<Connection<L>>,
+        new: &Registration,
+        ousted: &mut impl FnMut(&L, &Registration, Ousted),
+    ) {
+        let mut surplus = match self.policy {
+            Policy::Multi(most) => {
+                let stale = |line: &&Line<L>| {
+                    line.registration.device == new.device && !Arc::ptr_eq(&line.connection, connection)
+                };
+                (lines.len() - lines.iter().filter(stale).count()).saturating_sub(most)
+            }
+            Policy::Single | Policy::PerPlatform => 0,
+        };
+        lines.retain(|line| {
+            let old = &line.registration;
+            if Arc::ptr_eq(&line.connection, connection) {
+                return true;
+            }
+            let why = if old.device == new.device {
+                Ousted::Stale
+            } else {
+                let displaced = match self.policy {
+                    Policy::Single => true,
+                    Policy::PerPlatform => old.platform == new.platform,
+                    Policy::Multi(_) => surplus > 0,
+                };
+                if !displaced {
+                    return true;
+                }
+                surplus = surplus.saturating_sub(1);
+                Ousted::Displaced
+            };
+            let stays = why == Ousted::Displaced && self.displaced_stay;
+            line.connection.end(old, !stays);
+            ousted(&line.connection.link, new, why);
+            false
+        });
+    }
+
+    /// Ends the connection's registration; it may register again. Returns what it was registered as.
+    pub(crate) fn unregister(&self, connection: &Arc<Connection<L>>) -> Option<Arc<Registration>> {
+        let registration = connection.registration()?;
+        self.remove(connection, &registration);
+        Some(registration)
+    }
+
+    /// The connection is closed: ends its registration, and it is never registered again.
+    pub(crate) fn close(&self, connection: &Arc<Connection<L>>) -> Option<Arc<Registration>> {
+        let registration = {
+            let mut state = connection.state.lock();
+            state.over = true;
+            state.registration.take()
+        }?;
+        self.remove(connection, &registration);
+        Some(registration)
+    }
+
+    fn remove(&self, connection: &Arc<Connection<L>>, registration: &Arc<Registration>) {
+        let mut shard = self.shard(&registration.uid).lock();
+        connection.end(registration, false);
+        if let Some(lines) = shard.get_mut(&registration.uid) {
+            lines.retain(|line| !Arc::ptr_eq(&line.connection, connection));
+            if lines.is_empty() {
+                shard.remove(&registration.uid);
+            }
+        }
+    }
+
+    /// Ends all registrations of a user; none of the connections is registered again. Returns how many there were.
+    pub(crate) fn sign_out(&self, uid: &Uid, mut each: impl FnMut(&L)) -> usize {
+        let mut shard = self.shard(uid).lock();
+        let lines = shard.remove(uid).unwrap_or_default();
+        for line in &lines {
+            line.connection.end(&line.registration, true);
+            each(&line.connection.link);
+        }
+        lines.len()
+    }
+
+    /// Calls `each` for all connections of a user but `except`, and returns for how many it was true.
+    pub(crate) fn reach(
+        &self,
+        uid: &Uid,
+        except: Option<&Arc<Connection<L>>>,
+        mut each: impl FnMut(&L) -> bool,
+    ) -> usize {
+        let shard = self.shard(uid).lock();
+        reach(shard.get(uid), except, &mut each)
+    }
+
+    /// Calls `each` for all connections of all users but `except`, and returns for how many users and connections it was true.
+    pub(crate) fn reach_everyone(
+        &self,
+        except: Option<&Arc<Connection<L>>>,
+        mut each: impl FnMut(&L) -> bool,
+    ) -> (usize, usize) {
+        let mut reached = (0, 0);
+        for shard in &self.shards {
+            for lines in shard.lock().values() {
+                let connections = reach(Some(lines), except, &mut each);
+                reached.0 += usize::from(connections > 0);
+                reached.1 += connections;
+            }
+        }
+        reached
+    }
+
+    /// Whether the user has a connection.
+    pub(crate) fn is_online(&self, uid: &Uid) -> bool {
+        self.shard(uid).lock().contains_key(uid)
+    }
+
+    /// A user's connections, oldest first.
+    pub(crate) fn connections(&self, uid: &Uid, mut each: impl FnMut(&L, &Registration)) {
+        for line in self.shard(uid).lock().get(uid).into_iter().flatten() {
+            each(&line.connection.link, &line.registration);
+        }
+    }
+
+    /// How many users have a connection.
+    pub(crate) fn users(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+fn reach<L>(
+    lines: Option<&Lines<L>>,
+    except: Option<&Arc<Connection<L>>>,
+    each: &mut impl FnMut(&L) -> bool,
+) -> usize {
+    let others = |line: &&Line<L>| except.is_none_or(|except| !Arc::ptr_eq(except, &line.connection));
+    lines
+        .into_iter()
+        .flatten()
+        .filter(others)
+        .filter(|line| each(&line.connection.link))
+        .count()
+}

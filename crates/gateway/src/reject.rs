@@ -1,0 +1,132 @@
+//! What an asker is told when something is not done: the table of codes, and a code with its sentence.
+
+use std::borrow::Cow;
+
+use crate::store::StoreError;
+
+/// The codes of responses other than 0 (PROTOCOL section 1); HTTP answers with the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+pub enum Code {
+    /// A field is missing or of the wrong type: change the request.
+    Malformed = 400,
+    /// Not registered, or no valid key or token: register first.
+    Unauthenticated = 401,
+    /// Not allowed to this asker: do not repeat.
+    Forbidden = 403,
+    /// No such kind, user, team or conversation.
+    NotFound = 404,
+    /// Done already, or in the way of something else.
+    Conflict = 409,
+    /// More than a limit allows: send less.
+    TooLarge = 413,
+    /// More often than a limit allows: slow down, then repeat.
+    TooFast = 429,
+    /// A mistake of the gateway's own; it is in its log.
+    Internal = 500,
+    /// The store or a queue is in trouble: repeat later.
+    Unavailable = 503,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::TooFast,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// The number on the wire.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+/// Why something was not done: `code` for programs, `error` (one sentence that says what to change) for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error} ({})", code.number())]
+pub struct Reject {
+    /// The number.
+    pub code: Code,
+    /// The sentence.
+    pub error: Cow<'static, str>,
+}
+
+impl Reject {
+    /// A code with its sentence.
+    pub fn new(code: Code, error: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            error: error.into(),
+        }
+    }
+
+    /// 400
+    pub fn malformed(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Malformed, error)
+    }
+
+    /// 403
+    pub fn forbidden(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Forbidden, error)
+    }
+
+    /// 404
+    pub fn not_found(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::NotFound, error)
+    }
+
+    /// 413
+    pub fn too_large(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::TooLarge, error)
+    }
+
+    /// 500
+    pub fn internal(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Internal, error)
+    }
+
+    /// 503
+    pub fn unavailable(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Unavailable, error)
+    }
+}
+
+impl From<StoreError> for Reject {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::not_found(format!("There is no such {what}.")),
+            StoreError::Forbidden(why) => Self::forbidden(why),
+            StoreError::Conflict(why) => Self::new(Code::Conflict, why),
+            StoreError::TooLarge(why) => Self::too_large(why),
+            // What exactly is wrong with the store is for the operator's log, not for whoever asked.
+            StoreError::Unavailable(_) => {
+                Self::unavailable("The message store is in trouble; try again later.")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_those_of_the_contract() {
+        let numbers = Code::ALL.map(Code::number);
+        assert_eq!(numbers, [400, 401, 403, 404, 409, 413, 429, 500, 503]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_store_stays_inside() {
+        let reject = Reject::from(StoreError::Unavailable("/var/secret: no space".into()));
+        assert_eq!(reject.code, Code::Unavailable);
+        assert!(!reject.error.contains("secret"));
+    }
+}

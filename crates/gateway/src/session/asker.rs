@@ -1,0 +1,77 @@
+//! Who waits for an answer to a frame, and in which of the three forms it comes.
+
+use std::sync::Arc;
+
+use mynah_socketio::AckId;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Link;
+use crate::frame::{Frame, raw};
+use crate::kinds::Kind;
+use crate::registry::Connection;
+use crate::reject::Reject;
+
+/// The sender of a request. The answer is its callback's one argument, else a frame (PROTOCOL section 1).
+pub(crate) struct Asker {
+    pub(crate) connection: Arc<Connection<Link>>,
+    pub(crate) ack: Option<AckId>,
+    pub(crate) req: Option<Box<RawValue>>,
+}
+
+/// A refusal as the `data` of a response.
+#[derive(Serialize)]
+struct Refusal<'a> {
+    code: u16,
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cid: Option<&'a str>,
+}
+
+impl Asker {
+    /// Whether somebody waits even though the kind has no response of its own.
+    pub(crate) fn waits(&self) -> bool {
+        self.ack.is_some() || self.req.is_some()
+    }
+
+    /// Answers with `data`, as a frame of kind `response` where there is no callback.
+    pub(crate) fn answer(self, response: Kind, data: &RawValue) {
+        self.answer_as(response.number(), data);
+    }
+
+    /// [`Asker::answer`] for kinds that are not in the table.
+    pub(crate) fn answer_as(self, response: u16, data: &RawValue) {
+        let link = &self.connection.link;
+        match self.ack {
+            Some(id) => link.outlet().ack(id, data),
+            None => {
+                link.send(&Frame::response(response, self.req.as_deref(), data));
+            }
+        }
+    }
+
+    /// Refuses a request whose kind has a response of its own.
+    pub(crate) fn refuse(self, response: Kind, reject: &Reject) {
+        self.answer(response, &refusal(reject, None));
+    }
+
+    /// Refuses a message, with the id that its sender gave it.
+    pub(crate) fn refuse_message(self, reject: &Reject, cid: Option<&str>) {
+        self.answer(Kind::SendRes, &refusal(reject, cid));
+    }
+
+    /// Refuses where nobody but a waiting asker is told.
+    pub(crate) fn refuse_if_waiting(self, reject: &Reject) {
+        if self.waits() {
+            self.refuse(Kind::Response, reject);
+        }
+    }
+}
+
+fn refusal(reject: &Reject, cid: Option<&str>) -> Box<RawValue> {
+    raw(&Refusal {
+        code: reject.code.number(),
+        error: &reject.error,
+        cid,
+    })
+}

@@ -1,0 +1,139 @@
+//! One connection's events, in the order in which they came.
+
+use std::sync::Arc;
+
+use mynah_socketio::{
+    AckId, BoxFuture, CloseReason, ConnectRefused, Event, Handler, Handshake, Namespaces, Socket,
+};
+use serde_json::value::RawValue;
+
+use super::bucket::Bucket;
+use super::{Asker, Link, Outlet};
+use crate::clock;
+use crate::core::Core;
+use crate::dispatch;
+use crate::embed::Seen;
+use crate::frame::{self, EVENT};
+use crate::registry::Connection;
+use crate::reject::{Code, Reject};
+
+/// Lets clients into the namespace `/`.
+pub(crate) struct Entrance(pub(crate) Arc<Core>);
+
+impl Namespaces for Entrance {
+    fn connect(
+        &self,
+        socket: &Socket,
+        _handshake: &Handshake,
+        _auth: Option<&RawValue>,
+    ) -> Result<Box<dyn Handler>, ConnectRefused> {
+        if socket.namespace() != "/" {
+            return Err(ConnectRefused::invalid_namespace());
+        }
+        Ok(Box::new(Client::new(self.0.clone(), socket.clone())))
+    }
+}
+
+/// The handler of one connection.
+pub(crate) struct Client {
+    core: Arc<Core>,
+    connection: Arc<Connection<Link>>,
+    bucket: Bucket,
+}
+
+impl Client {
+    pub(crate) fn new(core: Arc<Core>, outlet: impl Outlet + 'static) -> Self {
+        core.metrics.connections.inc();
+        let connection = Arc::new(Connection::new(Link::new(outlet)));
+        core.listeners.connected(&connection);
+        Self {
+            bucket: Bucket::new(core.rate, clock::now()),
+            core,
+            connection,
+        }
+    }
+
+    fn asker(&self, ack: Option<AckId>, req: Option<&RawValue>) -> Asker {
+        Asker {
+            connection: self.connection.clone(),
+            ack,
+            req: req.map(ToOwned::to_owned),
+        }
+    }
+
+    /// A `message` event's argument.
+    fn frame(&mut self, argument: &RawValue, ack: Option<AckId>) -> Option<BoxFuture<'static, ()>> {
+        let within_rate = self.bucket.take(self.core.rate, clock::now());
+        let text = match frame::text_of(argument) {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.not_a_frame(argument.get(), wrong.error, self.asker(ack, None), within_rate);
+                return None;
+            }
+        };
+        let frame = match frame::decode(&text) {
+            Ok(frame) => frame,
+            Err(wrong) => {
+                self.not_a_frame(&text, wrong.error, self.asker(ack, wrong.req), within_rate);
+                return None;
+            }
+        };
+        let asker = self.asker(ack, frame.req);
+        if !within_rate {
+            self.core.metrics.frames_limited.inc();
+            dispatch::refuse(asker, frame.kind, &self.too_fast());
+            return None;
+        }
+        dispatch::dispatch(&self.core, frame, &text, asker)
+    }
+
+    fn not_a_frame(&self, text: &str, error: &'static str, asker: Asker, within_rate: bool) {
+        if within_rate {
+            self.core.listeners.seen(&self.connection, Seen::Raw(text));
+            asker.refuse_if_waiting(&Reject::malformed(error));
+        } else {
+            self.core.metrics.frames_limited.inc();
+            asker.refuse_if_waiting(&self.too_fast());
+        }
+    }
+
+    fn too_fast(&self) -> Reject {
+        let rate = self.core.rate.per_second;
+        Reject::new(
+            Code::TooFast,
+            format!("A connection may send {rate} frames per second; slow down."),
+        )
+    }
+}
+
+impl Handler for Client {
+    fn event(&mut self, event: Event<'_>) -> Option<BoxFuture<'static, ()>> {
+        self.core.metrics.frames_in.inc();
+        let refused = match (event.name, event.args) {
+            (EVENT, [argument, ..]) if event.attachments.is_empty() => {
+                return self.frame(argument, event.ack);
+            }
+            (EVENT, [_, ..]) => {
+                Reject::malformed("A frame cannot carry binary attachments; encode them as text.")
+            }
+            (EVENT, []) => Reject::malformed("The frame is missing: it is the event's one argument."),
+            _ => Reject::not_found("There is no such event; frames are sent with the event \"message\"."),
+        };
+        let asker = self.asker(event.ack, None);
+        if self.bucket.take(self.core.rate, clock::now()) {
+            asker.refuse_if_waiting(&refused);
+        } else {
+            self.core.metrics.frames_limited.inc();
+            asker.refuse_if_waiting(&self.too_fast());
+        }
+        None
+    }
+
+    fn disconnected(&mut self, reason: CloseReason) {
+        let registration = self.core.registry.close(&self.connection);
+        self.core.metrics.connections.dec();
+        self.core
+            .listeners
+            .closed(&self.connection, registration.as_deref(), reason.as_str());
+    }
+}

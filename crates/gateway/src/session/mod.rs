@@ -1,0 +1,11 @@
+//! Connections, as the gateway sees them: from a Socket.IO event to dispatch, and from delivery to the socket.
+
+mod asker;
+mod bucket;
+mod client;
+mod link;
+
+pub(crate) use asker::Asker;
+pub(crate) use bucket::Rate;
+pub(crate) use client::Entrance;
+pub(crate) use link::{Link, Outlet};
