@@ -6,13 +6,14 @@ use anyhow::Context;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::config::{Config, Displaced, Policy};
-use crate::core::Core;
+use crate::core::{AbortOnDrop, Core};
 use crate::delivery::{Delivery, Worker};
 use crate::embed::{Listeners, Peer, Seen, Types};
 use crate::gateway::Gateway;
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::push::{self, Webhook};
 use crate::registry::{self, Registry};
 use crate::session::Rate;
 use crate::store::Store;
@@ -86,6 +87,13 @@ impl Builder {
         let displaced_stay = config.login.displaced == Displaced::Notify;
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
         let limits = &config.limits;
+        let push_due = Arc::new(Notify::new());
+        let webhook = Webhook::new(&config.push.webhook)?;
+        let push = webhook.map(|webhook| {
+            let (store, registry) = (store.clone(), registry.clone());
+            let worker = push::Worker::new(store, registry, webhook, self.metrics.clone(), &config.push);
+            AbortOnDrop(tokio::spawn(worker.run(push_due.clone())).abort_handle())
+        });
         let core = Core {
             kinds: Kinds::new(&config.kinds),
             types: self.types,
@@ -101,8 +109,8 @@ impl Builder {
                 burst: limits.frames_burst,
             },
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
-            notifies: config.push.webhook.url.is_some(),
-            push_due: Arc::new(Notify::new()),
+            push_due,
+            push,
             registry,
             store,
             metrics: self.metrics,

@@ -34,10 +34,19 @@ pub(crate) struct Core {
     pub(crate) rate: Rate,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
-    /// Somebody notifies those who are away.
-    pub(crate) notifies: bool,
     /// A push job was committed.
     pub(crate) push_due: Arc<Notify>,
+    /// The push worker, where somebody notifies those who are away; ends with the gateway.
+    pub(crate) push: Option<AbortOnDrop>,
+}
+
+/// A task that ends when this is dropped.
+pub(crate) struct AbortOnDrop(pub(crate) tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Core {

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod kinds;
 pub mod metrics;
 mod order;
+mod push;
 mod registry;
 mod reject;
 mod session;

@@ -484,7 +484,7 @@ impl Core {
         let rules = Rules {
             limits: &self.config.limits,
             system: &self.system,
-            job_ttl_ms: self.notifies.then_some(self.config.push.job_ttl_ms),
+            job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
             now: clock::unix_millis(),
         };
         let rule = self.rule(order.kind);

@@ -1,0 +1,238 @@
+//! Explores the interleavings of the registry with loom: every order in which the locks can be taken, not one example.
+
+#![allow(dead_code, missing_docs, unreachable_pub)] // parts of the crate, included for this file alone
+
+#[path = "../src/ids.rs"]
+mod ids;
+#[path = "../src/registry.rs"]
+mod registry;
+
+/// Loom's lock in the place of the crate's.
+mod sync {
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+}
+
+use std::sync::Arc;
+
+use ids::{DeviceId, Uid};
+use registry::{Connection, Over, Policy, Registration, Registry};
+
+type Link = &'static str;
+type Shared = Arc<Connection<Link>>;
+
+fn uid(text: &str) -> Uid {
+    Uid::new(text).unwrap()
+}
+
+fn connection(name: Link) -> Shared {
+    Arc::new(Connection::new(name))
+}
+
+fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) -> Result<(), Over> {
+    let registration = Registration {
+        uid: uid(user),
+        device: DeviceId::new(device).unwrap(),
+        platform: None,
+        class: None,
+        since: 0,
+    };
+    registry
+        .register(connection, registration, |_, _, _| {})
+        .map(drop)
+}
+
+/// Registers where it may be too late for it.
+fn try_enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) {
+    let _ = enter(registry, connection, user, device);
+}
+
+/// The connections that a push to the user reaches.
+fn reached(registry: &Registry<Link>, user: &str) -> Vec<Link> {
+    let mut links = Vec::new();
+    registry.reach(&uid(user), None, |link| {
+        links.push(*link);
+        true
+    });
+    links
+}
+
+/// What must hold whenever nobody is in the middle of something: what a connection says of itself and what the map says agree.
+fn check(registry: &Registry<Link>, connections: &[&Shared], users: &[&str]) {
+    for user in users {
+        let mapped = reached(registry, user);
+        let says_so: Vec<Link> = connections
+            .iter()
+            .filter(|connection| connection.registration().is_some_and(|own| own.uid == uid(user)))
+            .map(|connection| connection.link)
+            .collect();
+        let sorted = |mut links: Vec<Link>| {
+            links.sort_unstable();
+            links
+        };
+        assert_eq!(sorted(mapped), sorted(says_so), "{user}");
+    }
+}
+
+fn model(policy: Policy, displaced_stay: bool, run: impl Fn(&Arc<Registry<Link>>) + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || run(&Arc::new(Registry::new(2, policy, displaced_stay))));
+}
+
+fn thread(
+    registry: &Arc<Registry<Link>>,
+    connection: &Shared,
+    run: impl FnOnce(&Registry<Link>, &Shared) + 'static,
+) -> loom::thread::JoinHandle<()> {
+    let (registry, connection) = (registry.clone(), connection.clone());
+    loom::thread::spawn(move || run(&registry, &connection))
+}
+
+/// The old module's mistake: the connection that was replaced closes, and takes the mapping of its replacement with it.
+#[test]
+fn a_close_never_takes_another_mapping_away() {
+    for device in ["d1", "d2"] {
+        model(Policy::Single, false, move |registry| {
+            let (a, b) = (connection("a"), connection("b"));
+            enter(registry, &a, "alice", "d1").unwrap();
+            let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
+            let entering = thread(registry, &b, move |registry, b| {
+                enter(registry, b, "alice", device).unwrap();
+            });
+            closing.join().unwrap();
+            entering.join().unwrap();
+            assert_eq!(reached(registry, "alice"), ["b"]);
+            check(registry, &[&a, &b], &["alice"]);
+            registry.close(&b);
+            assert_eq!(registry.users(), 0);
+        });
+    }
+}
+
+#[test]
+fn one_of_two_that_register_at_once_wins_and_the_other_knows() {
+    for stay in [false, true] {
+        model(Policy::Single, stay, |registry| {
+            let (a, b) = (connection("a"), connection("b"));
+            let one = thread(registry, &a, |registry, a| {
+                enter(registry, a, "alice", "d1").unwrap()
+            });
+            let other = thread(registry, &b, |registry, b| {
+                enter(registry, b, "alice", "d2").unwrap()
+            });
+            one.join().unwrap();
+            other.join().unwrap();
+            assert_eq!(reached(registry, "alice").len(), 1);
+            check(registry, &[&a, &b], &["alice"]);
+        });
+    }
+}
+
+#[test]
+fn a_close_that_overtakes_the_register_leaves_nothing() {
+    model(Policy::Single, false, |registry| {
+        let a = connection("a");
+        let entering = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
+        let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
+        entering.join().unwrap();
+        closing.join().unwrap();
+        assert_eq!(registry.users(), 0);
+        assert_eq!(enter(registry, &a, "alice", "d1"), Err(Over));
+        check(registry, &[&a], &["alice"]);
+    });
+}
+
+/// Registering as another user moves between two shards.
+#[test]
+fn changing_the_user_meets_displacement_close_and_sign_out() {
+    let others: [fn(&Registry<Link>, &Shared); 3] = [
+        |registry, b| try_enter(registry, b, "alice", "d2"),
+        |registry, b| try_enter(registry, b, "bob", "d2"),
+        |registry, _| drop(registry.sign_out(&uid("alice"), |_| {})),
+    ];
+    for stay in [false, true] {
+        for other in others {
+            model(Policy::Single, stay, move |registry| {
+                let (a, b) = (connection("a"), connection("b"));
+                enter(registry, &a, "alice", "d1").unwrap();
+                let moving = thread(registry, &a, |registry, a| try_enter(registry, a, "bob", "d1"));
+                let meeting = thread(registry, &b, other);
+                moving.join().unwrap();
+                meeting.join().unwrap();
+                check(registry, &[&a, &b], &["alice", "bob"]);
+                for user in ["alice", "bob"] {
+                    assert!(reached(registry, user).len() <= 1, "single means one");
+                }
+                registry.close(&a);
+                registry.close(&b);
+                assert_eq!(registry.users(), 0);
+            });
+        }
+    }
+}
+
+#[test]
+fn moving_and_closing_leaves_nothing() {
+    model(Policy::Single, false, |registry| {
+        let a = connection("a");
+        enter(registry, &a, "alice", "d1").unwrap();
+        let moving = thread(registry, &a, |registry, a| try_enter(registry, a, "bob", "d1"));
+        let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
+        moving.join().unwrap();
+        closing.join().unwrap();
+        assert_eq!(registry.users(), 0);
+        check(registry, &[&a], &["alice", "bob"]);
+    });
+}
+
+#[test]
+fn with_many_devices_the_bound_holds() {
+    model(Policy::Multi(1), false, |registry| {
+        let (a, b, c) = (connection("a"), connection("b"), connection("c"));
+        enter(registry, &a, "alice", "d1").unwrap();
+        let one = thread(registry, &b, |registry, b| try_enter(registry, b, "alice", "d2"));
+        let other = thread(registry, &c, |registry, c| try_enter(registry, c, "alice", "d3"));
+        registry.close(&a);
+        one.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(reached(registry, "alice").len(), 1);
+        check(registry, &[&a, &b, &c], &["alice"]);
+        registry.close(&b);
+        registry.close(&c);
+        assert_eq!(registry.users(), 0);
+    });
+}
+
+/// After a sign-out none of the user's connections registers again, whatever it was just doing.
+#[test]
+fn signed_out_is_signed_out() {
+    model(Policy::Single, false, |registry| {
+        let a = connection("a");
+        enter(registry, &a, "alice", "d1").unwrap();
+        let again = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
+        let signing = thread(registry, &a, |registry, _| {
+            assert_eq!(registry.sign_out(&uid("alice"), |_| {}), 1);
+        });
+        again.join().unwrap();
+        signing.join().unwrap();
+        assert_eq!(registry.users(), 0);
+        assert_eq!(enter(registry, &a, "alice", "d1"), Err(Over));
+    });
+}
