@@ -101,8 +101,8 @@ pub struct Appended {
     pub duplicate: bool,
     /// A team's members at the commit; `None` for pairs, notices and duplicates.
     pub members: Option<Members>,
-    /// A push job was made.
-    pub push: bool,
+    /// The push job that was made: who has reached its only recipient already may finish it without reading it.
+    pub push: Option<JobId>,
 }
 
 /// Called once with the outcome, on a thread of the store, in commit order; must not block.
@@ -329,8 +329,9 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down what became of jobs; later than the call, in order.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);
 
-    /// The members of a team after `after`, in order, without closed teams; for push jobs.
-    fn members_page(&self, team: TeamId, after: Option<Uid>, limit: u32) -> StoreFuture<'_, Vec<Uid>>;
+    /// For a team's push job: those members after `after`, in order, who may see message `seq`. By conversation, so that a
+    /// team of the same name made later is another one; empty when the team was deleted.
+    fn members_page(&self, conv: ConvId, seq: Seq, after: Option<Uid>, limit: u32) -> StoreFuture<'_, Vec<Uid>>;
 
     /// Changes only when the history was replaced.
     fn epoch(&self) -> &str;
