@@ -331,7 +331,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// For a team's push job: those members after `after`, in order, who may see message `seq`. By conversation, so that a
     /// team of the same name made later is another one; empty when the team was deleted.
-    fn members_page(&self, conv: ConvId, seq: Seq, after: Option<Uid>, limit: u32) -> StoreFuture<'_, Vec<Uid>>;
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>>;
 
     /// Changes only when the history was replaced.
     fn epoch(&self) -> &str;
