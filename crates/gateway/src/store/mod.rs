@@ -4,6 +4,8 @@
 //! inside a conversation without gaps and comes from the append; completions run in commit order, after the commit is as
 //! durable as configured; a push job is made in the transaction of its message.
 
+pub mod embedded;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

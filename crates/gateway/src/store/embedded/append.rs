@@ -1,0 +1,238 @@
+//! One message into its conversation's log, inside the writer's transaction.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+use super::failure::Failure;
+use super::heads::Head;
+use super::jobs;
+use super::state::State;
+use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
+use crate::store::{Append, Appended, ConvKind, Members, Place, StoreError, UnixMillis};
+
+/// Appends `order`, or finds that it was appended before.
+pub(super) fn append(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    order: &Append,
+) -> Result<Appended, Failure> {
+    let from = order.from.as_ref();
+    let (conv, members) = find_place(db, state, order)?;
+    let head = state.heads.find(db, conv, || new_kind(order))?;
+    if head.closed {
+        return Err(StoreError::NotFound("conversation").into());
+    }
+
+    let cid_hash = order.cid.as_ref().map(|cid| hash(from, cid));
+    if let (Some(cid), Some(hash)) = (&order.cid, cid_hash) {
+        let since = now.saturating_sub(state.rules.dedupe_window_ms);
+        if let Some(first) = find_earlier(db, head, from, cid, hash, since)? {
+            return Ok(first);
+        }
+    }
+    let is_member = || from.is_some_and(|uid| is_in(members.as_ref(), uid));
+    if order.members_only && !is_member() {
+        return Err(StoreError::Forbidden("only members may write to this team; ask to be added").into());
+    }
+
+    let (own, member_sent) = match &order.place {
+        Place::Pair { to, .. } => (
+            Some(count_own(head, usize::from(from > Some(to)), order.counts)),
+            None,
+        ),
+        Place::Notices(owner) => (
+            Some(count_own(head, 0, order.counts && from == Some(owner))),
+            None,
+        ),
+        Place::Team(_) if order.counts && is_member() => (None, count_member(db, head.id, from)?),
+        Place::Team(_) => (None, None),
+    };
+    let draft = Draft {
+        kind: order.kind,
+        counts: order.counts,
+        from,
+        cid: order.cid.as_ref().zip(cid_hash),
+        own,
+        member_sent,
+        data: order.data.get(),
+    };
+    let written = write(db, state, conv, now, &draft)?;
+    let push = match order.push {
+        Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
+        None => None,
+    };
+    Ok(Appended {
+        conv,
+        seq: written.seq,
+        mid: written.mid,
+        ts: written.ts,
+        duplicate: false,
+        members,
+        push,
+    })
+}
+
+/// A message as it goes into the log, whoever wrote it.
+pub(super) struct Draft<'a> {
+    pub(super) kind: u16,
+    pub(super) counts: bool,
+    pub(super) from: Option<&'a Uid>,
+    pub(super) cid: Option<(&'a Cid, i64)>,
+    pub(super) own: Option<u64>,
+    pub(super) member_sent: Option<u64>,
+    pub(super) data: &'a str,
+}
+
+/// Where a message was written.
+pub(super) struct Written {
+    pub(super) row: i64,
+    pub(super) seq: Seq,
+    pub(super) mid: Mid,
+    pub(super) ts: UnixMillis,
+}
+
+/// Writes the next message of a conversation that `state` has at hand.
+pub(super) fn write(
+    db: &Connection,
+    state: &mut State,
+    conv: ConvId,
+    now: UnixMillis,
+    draft: &Draft<'_>,
+) -> rusqlite::Result<Written> {
+    let row = state.next_row;
+    let mid = state.mids.next(now);
+    let head = state.heads.edit(conv);
+    head.seq += 1;
+    head.counted += u64::from(draft.counts);
+    head.ts = head.ts.max(now);
+    head.last_row = row;
+    let written = Written {
+        row,
+        seq: Seq(head.seq),
+        mid,
+        ts: head.ts,
+    };
+    db.prepare_cached(
+        "INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, sender, cid, cid_hash, counted, own, member_sent, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        row,
+        head.id,
+        head.seq as i64,
+        mid.0.as_bytes(),
+        draft.kind,
+        head.ts as i64,
+        draft.counts,
+        draft.from.map(Uid::as_str),
+        draft.cid.map(|(cid, _)| cid.as_str()),
+        draft.cid.map(|(_, hash)| hash),
+        head.counted as i64,
+        draft.own.map(|own| own as i64),
+        draft.member_sent.map(|sent| sent as i64),
+        draft.data,
+    ])?;
+    state.next_row += 1;
+    Ok(written)
+}
+
+/// The conversation, and the members if it is a team's.
+fn find_place(
+    db: &Connection,
+    state: &mut State,
+    order: &Append,
+) -> Result<(ConvId, Option<Members>), Failure> {
+    match &order.place {
+        Place::Pair { class, to } => {
+            let from = order.from.as_ref();
+            let from = from.ok_or(StoreError::Forbidden(
+                "a message between two users needs its sender",
+            ))?;
+            Ok((ConvId::pair(*class, from, to), None))
+        }
+        Place::Notices(owner) => Ok((ConvId::notices(owner), None)),
+        Place::Team(team) => {
+            let team = state.teams.find(db, team)?.ok_or(StoreError::NotFound("team"))?;
+            Ok((team.conv, Some(team.members)))
+        }
+    }
+}
+
+fn new_kind(order: &Append) -> ConvKind {
+    match (&order.place, &order.from) {
+        (Place::Pair { class, to }, Some(from)) if from <= to => {
+            ConvKind::Pair(*class, from.clone(), to.clone())
+        }
+        (Place::Pair { class, to }, Some(from)) => ConvKind::Pair(*class, to.clone(), from.clone()),
+        (Place::Pair { to, .. }, None) => ConvKind::Notices(to.clone()),
+        (Place::Notices(owner), _) => ConvKind::Notices(owner.clone()),
+        (Place::Team(team), _) => ConvKind::Team(team.clone()),
+    }
+}
+
+/// Whether `uid` is one of the members.
+pub(super) fn is_in(members: Option<&Members>, uid: &Uid) -> bool {
+    members.is_some_and(|members| members.binary_search(uid).is_ok())
+}
+
+/// The running number of messages by one side of a pair, or by the owner of the notices.
+fn count_own(head: &mut Head, side: usize, counts: bool) -> u64 {
+    head.sent[side] += u64::from(counts);
+    head.sent[side]
+}
+
+/// The same for a team's member; `None` if there is no such member.
+fn count_member(db: &Connection, conv_id: i64, from: Option<&Uid>) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached(
+        "UPDATE participants SET sent = sent + 1 WHERE uid = ?1 AND conv_id = ?2 RETURNING sent",
+    )?
+    .query_row(params![from.map(Uid::as_str), conv_id], |row| {
+        row.get::<_, i64>(0)
+    })
+    .optional()
+    .map(|sent| sent.map(i64::unsigned_abs))
+}
+
+/// What the index of cids holds in place of the texts. SHA-256, so that nobody can make many cids of one hash.
+fn hash(from: Option<&Uid>, cid: &Cid) -> i64 {
+    let from = from.map_or("", Uid::as_str);
+    let mut hash = Sha256::new();
+    hash.update([from.len() as u8]);
+    hash.update(from);
+    hash.update(cid.as_str());
+    let hash = hash.finalize();
+    hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+/// The message that `from` sent with this cid after `since`.
+fn find_earlier(
+    db: &Connection,
+    head: &Head,
+    from: Option<&Uid>,
+    cid: &Cid,
+    hash: i64,
+    since: UnixMillis,
+) -> rusqlite::Result<Option<Appended>> {
+    let mut select = db.prepare_cached(
+        "SELECT seq, mid, ts, sender, cid FROM messages INDEXED BY messages_by_cid
+         WHERE conv_id = ?1 AND cid_hash = ?2 ORDER BY id DESC",
+    )?;
+    let mut rows = select.query(params![head.id, hash])?;
+    while let Some(row) = rows.next()? {
+        let ts = row.get::<_, i64>(2)?.unsigned_abs();
+        let sender = row.get_ref(3)?.as_str_or_null()?;
+        if ts > since && sender == from.map(Uid::as_str) && row.get_ref(4)?.as_str()? == cid.as_str() {
+            return Ok(Some(Appended {
+                conv: head.conv,
+                seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
+                mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
+                ts,
+                duplicate: true,
+                members: None,
+                push: None,
+            }));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,229 @@
+//! The default store: one SQLite file in a directory of its own.
+//!
+//! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); reads run on tokio's blocking
+//! threads ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
+
+mod append;
+mod cache;
+mod checkpoint;
+mod conversations;
+mod failure;
+mod heads;
+mod health;
+mod history;
+mod jobs;
+mod membership;
+mod mids;
+mod open;
+mod queue;
+mod reads;
+mod schema;
+mod state;
+mod teams;
+mod threads;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+pub use self::open::{Durability, OpenError};
+use self::queue::Command;
+use self::state::{Rules, State};
+use self::threads::Threads;
+use crate::ids::{ConvId, Seq, TeamId, Uid};
+use crate::store::{
+    Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
+    StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
+};
+
+/// Tells the time; replaceable, so that tests can make it jump.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// What [`Embedded::open`] needs to know.
+pub struct Options {
+    /// The directory; made if it is not there.
+    pub path: PathBuf,
+    /// What an answered append survives.
+    pub durability: Durability,
+    /// How long a sender's `cid` is remembered.
+    pub dedupe_window_ms: u64,
+    /// Most members of a team.
+    pub max_members: usize,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The defaults of PROTOCOL, in `path`, with the system's clock.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            durability: Durability::Power,
+            dedupe_window_ms: 7 * 24 * 3_600_000,
+            max_members: 100_000,
+            clock: Arc::new(system_time),
+        }
+    }
+}
+
+fn system_time() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// See the module.
+pub struct Embedded {
+    queue: Arc<queue::Queue>,
+    readers: Arc<reads::Readers>,
+    health: Arc<health::Health>,
+    threads: Arc<Threads>,
+    epoch: String,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, which no other process may have open, and starts its threads.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        let place = Arc::new(open::Place::open(&options.path, options.durability)?);
+        let rules = Rules {
+            dedupe_window_ms: options.dedupe_window_ms,
+            max_members: options.max_members,
+        };
+        let begin = || -> rusqlite::Result<_> {
+            let db = place.writer()?;
+            let state = State::load(&db, rules)?;
+            Ok((epoch(&db)?, jobs::count_dead(&db)?, db, state))
+        };
+        let (epoch, dead, db, state) = begin().map_err(|error| place.explain(error))?;
+        let queue = Arc::new(queue::Queue::default());
+        let health = Arc::new(health::Health::new(dead));
+        let readers = Arc::new(reads::Readers::new(place.clone()));
+        let checkpoints = Arc::new(checkpoint::Checkpoints::new());
+        let writer = writer::Writer {
+            place: place.clone(),
+            queue: queue.clone(),
+            health: health.clone(),
+            checkpoints: checkpoints.clone(),
+            clock: options.clock,
+            db: Some(db),
+            state,
+        };
+        let threads = Threads::start(place, queue.clone(), readers.clone(), checkpoints, writer)
+            .map_err(OpenError::Threads)?;
+        Ok(Self {
+            queue,
+            readers,
+            health,
+            threads: Arc::new(threads),
+            epoch,
+        })
+    }
+
+    /// Commands that wait to be written.
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.threads.stop();
+    }
+}
+
+/// The store's epoch, drawn when it was made.
+fn epoch(db: &Connection) -> rusqlite::Result<String> {
+    let fresh = uuid::Uuid::now_v7().simple().to_string();
+    db.execute(
+        "INSERT OR IGNORE INTO meta (key, value) VALUES ('epoch', ?1)",
+        [fresh],
+    )?;
+    db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
+}
+
+impl Store for Embedded {
+    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+        self.queue.push(
+            batch
+                .into_iter()
+                .map(|(order, done)| Command::Append(order, done)),
+        );
+    }
+
+    fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
+        self.queue
+            .push([Command::ChangeTeam(team, change, done)].into_iter());
+    }
+
+    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
+        self.readers.run(move |db| {
+            let found = teams::load(db, &team)?;
+            Ok(found.map(|found| membership::shown(&team, found)))
+        })
+    }
+
+    fn history(&self, conv: ConvId, span: Span, limit: u32) -> StoreFuture<'_, History> {
+        self.readers
+            .run(move |db| history::read(db, conv, span, limit as usize))
+    }
+
+    fn conversations(&self, uid: Uid, after: Option<String>, limit: u32) -> StoreFuture<'_, Conversations> {
+        self.readers
+            .run(move |db| conversations::page(db, &uid, after.as_deref(), limit as usize))
+    }
+
+    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
+        self.readers.run(move |db| Ok(conversations::unread(db, &uid)?))
+    }
+
+    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
+        self.readers
+            .run(move |db| Ok(conversations::unread_at(db, &uid, conv, seq)?))
+    }
+
+    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
+        let health = self.health.clone();
+        self.readers.run(move |db| {
+            let mut found = jobs::due(db, now, &busy, limit as usize)?;
+            found.dead = health.dead_jobs();
+            Ok(found)
+        })
+    }
+
+    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        self.queue.push([Command::FinishJobs(outcomes, done)].into_iter());
+    }
+
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>> {
+        self.readers
+            .run(move |db| Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?))
+    }
+
+    fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.health.state()
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let threads = self.threads.clone();
+        Box::pin(async move {
+            if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
+                tracing::error!(%error, "the store did not stop in order");
+            }
+        })
+    }
+}

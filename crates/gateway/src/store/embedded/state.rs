@@ -1,0 +1,73 @@
+//! What the writer keeps in memory between transactions.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::heads::Heads;
+use super::mids::Mids;
+use super::teams::Teams;
+use crate::ids::Mid;
+
+/// Limits that the store itself enforces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) dedupe_window_ms: u64,
+    pub(super) max_members: usize,
+}
+
+/// Invariant: equal to what the file says, plus the open transaction; [`State::reload`] makes it so after a failed one.
+pub(super) struct State {
+    pub(super) rules: Rules,
+    pub(super) heads: Heads,
+    pub(super) teams: Teams,
+    pub(super) mids: Mids,
+    /// The next `messages.id`.
+    pub(super) next_row: i64,
+    /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
+    pub(super) next_job: i64,
+    /// Jobs that the open transaction has given up.
+    pub(super) newly_dead: u64,
+}
+
+impl State {
+    pub(super) fn load(db: &Connection, rules: Rules) -> rusqlite::Result<Self> {
+        let mut state = Self {
+            rules,
+            heads: Heads::new(),
+            teams: Teams::new(),
+            mids: Mids::after(None),
+            next_row: 1,
+            next_job: 1,
+            newly_dead: 0,
+        };
+        state.reload(db)?;
+        let last = db
+            .query_row("SELECT mid FROM messages ORDER BY id DESC LIMIT 1", [], |row| {
+                row.get::<_, [u8; 16]>(0)
+            })
+            .optional()?;
+        state.mids = Mids::after(last.map(|bytes| Mid(uuid::Uuid::from_bytes(bytes))));
+        Ok(state)
+    }
+
+    /// After a failed transaction: forgets everything that it may have changed.
+    pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.heads.forget();
+        self.teams.forget();
+        self.newly_dead = 0;
+        self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
+            row.get(0)
+        })?;
+        let job = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM push_jobs", [], |row| {
+            row.get(0)
+        })?;
+        self.next_job = self.next_job.max(job);
+        Ok(())
+    }
+
+    /// After a commit.
+    pub(super) fn trim(&mut self) {
+        self.heads.trim();
+        self.teams.trim();
+        self.newly_dead = 0;
+    }
+}

@@ -1,0 +1,68 @@
+//! The store's two threads, and stopping them in order.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
+
+use super::checkpoint::Checkpoints;
+use super::open::Place;
+use super::queue::Queue;
+use super::reads::Readers;
+use super::writer::Writer;
+
+/// See the module.
+pub(super) struct Threads {
+    place: Arc<Place>,
+    queue: Arc<Queue>,
+    readers: Arc<Readers>,
+    checkpoints: Arc<Checkpoints>,
+    /// Writer, then checkpoints; empty once stopped.
+    running: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    pub(super) fn start(
+        place: Arc<Place>,
+        queue: Arc<Queue>,
+        readers: Arc<Readers>,
+        checkpoints: Arc<Checkpoints>,
+        writer: Writer,
+    ) -> std::io::Result<Self> {
+        let moving = (checkpoints.clone(), place.clone());
+        let mut running = vec![
+            thread::Builder::new()
+                .name("store-log".into())
+                .spawn(move || moving.0.run(&moving.1))?,
+        ];
+        running.push(
+            thread::Builder::new()
+                .name("store-write".into())
+                .spawn(move || writer.run())?,
+        );
+        Ok(Self {
+            place,
+            queue,
+            readers,
+            checkpoints,
+            running: Mutex::new(running),
+        })
+    }
+
+    /// Commits what is queued, ends the threads and gives up the directory; blocks until then.
+    pub(super) fn stop(&self) {
+        let mut running = self.running.lock();
+        if running.is_empty() {
+            return;
+        }
+        self.checkpoints.stop();
+        self.queue.close();
+        self.readers.close();
+        for thread in running.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+        self.place.unlock();
+    }
+}

@@ -1,0 +1,173 @@
+//! The one thread that writes. It takes what waits, writes it in one transaction, and tells the callers once that is durable.
+//!
+//! It never waits for more to come: while one transaction is synced, the next one's messages gather. Invariants: outcomes are told in
+//! commit order; a transaction that fails leaves nothing behind, neither in the file nor in memory; nothing that a caller does in its
+//! callback stops the thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::checkpoint::{self, Checkpoints};
+use super::failure::{Failure, leaves_connection_usable, unavailable};
+use super::health::Health;
+use super::open::Place;
+use super::queue::{Command, Queue};
+use super::state::State;
+use super::{Clock, append, jobs, membership};
+use crate::store::{Appended, StoreError, TeamChanged};
+
+/// Most commands in one transaction.
+const BATCH: usize = 4_096;
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) place: Arc<Place>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) health: Arc<Health>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) clock: Clock,
+    /// `None` after an error that it may not survive, until the next transaction.
+    pub(super) db: Option<Connection>,
+    pub(super) state: State,
+}
+
+/// What a command led to, kept until the commit.
+enum Outcome {
+    Appended(Result<Appended, StoreError>),
+    Changed(Result<TeamChanged, StoreError>),
+    Done,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.queue.take(&mut batch, BATCH) {
+            self.commit(&mut batch);
+        }
+        if let Some(db) = &self.db {
+            checkpoint::finish(db);
+        }
+    }
+
+    /// Writes a batch and tells its callers.
+    fn commit(&mut self, batch: &mut Vec<Command>) {
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));
+        match outcomes {
+            Ok(outcomes) => {
+                self.health.recovered(self.state.newly_dead);
+                self.state.trim();
+                self.checkpoints.committed();
+                for (command, outcome) in batch.drain(..).zip(outcomes) {
+                    guarded(|| tell(command, outcome));
+                }
+            }
+            Err(error) => {
+                self.health.failed(&error);
+                for command in batch.drain(..) {
+                    guarded(|| command.fail(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Leaves `db` empty when the connection is not to be trusted any more.
+    fn transact(&mut self, batch: &mut [Command]) -> Result<Vec<Outcome>, StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => self.reconnect().map_err(|error| unavailable(&error))?,
+        };
+        self.checkpoints.bound_log(&db);
+        match write(&db, &mut self.state, (self.clock)(), batch) {
+            Ok(outcomes) => {
+                self.db = Some(db);
+                Ok(outcomes)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a transaction of the store failed");
+                if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
+                    self.db = Some(db);
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+
+    fn reconnect(&mut self) -> rusqlite::Result<Connection> {
+        let db = self.place.writer()?;
+        self.state.reload(&db)?;
+        Ok(db)
+    }
+}
+
+/// One transaction.
+fn write(
+    db: &Connection,
+    state: &mut State,
+    now: u64,
+    batch: &mut [Command],
+) -> rusqlite::Result<Vec<Outcome>> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for command in batch {
+        outcomes.push(match command {
+            Command::Append(order, _) => Outcome::Appended(refusal(append::append(db, state, now, order))?),
+            Command::ChangeTeam(team, change, _) => {
+                Outcome::Changed(refusal(membership::change(db, state, now, team, change))?)
+            }
+            Command::FinishJobs(finished, _) => {
+                for (id, outcome) in finished {
+                    jobs::finish(db, state, *id, outcome)?;
+                }
+                Outcome::Done
+            }
+            #[cfg(test)]
+            Command::Run(run) => {
+                std::mem::replace(run, Box::new(|_| {}))(db);
+                Outcome::Done
+            }
+        });
+    }
+    state.heads.flush(db)?;
+    db.prepare_cached("COMMIT")?.execute([])?;
+    Ok(outcomes)
+}
+
+fn roll_back(db: &Connection, state: &mut State) -> rusqlite::Result<()> {
+    // SQLite has rolled back by itself after some errors.
+    if !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    state.reload(db)
+}
+
+/// Parts what concerns one command from what concerns the transaction.
+fn refusal<T>(outcome: Result<T, Failure>) -> rusqlite::Result<Result<T, StoreError>> {
+    match outcome {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Refused(error)) => Ok(Err(error)),
+        Err(Failure::Broken(error)) => Err(error),
+    }
+}
+
+fn tell(command: Command, outcome: Outcome) {
+    match (command, outcome) {
+        (Command::Append(_, done), Outcome::Appended(outcome)) => done(outcome),
+        (Command::ChangeTeam(_, _, done), Outcome::Changed(outcome)) => done(outcome),
+        (Command::FinishJobs(_, done), _) => done(Ok(())),
+        #[cfg(test)]
+        (Command::Run(_), _) => {}
+        // Invariant: `write` answers each command with its own sort of outcome.
+        (command, _) => command.fail(StoreError::Unavailable("it has a defect".to_owned())),
+    }
+}
+
+/// Runs a caller's callback; its panic is its own affair.
+fn guarded(call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!("a caller of the store panicked in its callback");
+    }
+}
