@@ -1,0 +1,183 @@
+//! Measures the embedded store: clients that each wait for their message to be durable before they send the next one.
+//!
+//! `cargo run --release --example store-bench -- --clients 1024 --seconds 10`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use mynah::ids::{Cid, PairClass, TeamId, Uid};
+use mynah::store::embedded::{Durability, Embedded, Options};
+use mynah::store::{Append, JobOutcome, Place, PushOrder, Store, TeamChange};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+/// What to measure.
+#[derive(Debug, Clone, Parser)]
+struct Args {
+    /// Clients at the same time; client n writes to client n + 1.
+    #[arg(long, default_value_t = 1024)]
+    clients: usize,
+    /// How long.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Bytes of payload.
+    #[arg(long, default_value_t = 120)]
+    bytes: usize,
+    /// Give every message a cid.
+    #[arg(long)]
+    cid: bool,
+    /// Make a push job of every message, and finish it as delivery does.
+    #[arg(long)]
+    push: bool,
+    /// Write to one team of this many members instead.
+    #[arg(long, default_value_t = 0)]
+    team: usize,
+    /// Do not sync.
+    #[arg(long)]
+    process: bool,
+    /// The store's directory; a temporary one when absent.
+    #[arg(long)]
+    path: Option<PathBuf>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let temporary = std::env::temp_dir().join(format!("store-bench-{}", std::process::id()));
+    let path = args.path.clone().unwrap_or_else(|| temporary.clone());
+    let durability = if args.process {
+        Durability::Process
+    } else {
+        Durability::Power
+    };
+    let store = Arc::new(Embedded::open(Options {
+        durability,
+        ..Options::new(&path)
+    })?);
+    if args.team > 0 {
+        let members = (0..args.team).map(uid).collect::<anyhow::Result<_>>()?;
+        let (done, made) = oneshot::channel();
+        let change = TeamChange::Put {
+            name: "bench".into(),
+            members,
+        };
+        store.change_team(
+            TeamId::new("bench")?,
+            change,
+            Box::new(move |told| drop(done.send(told.is_ok()))),
+        );
+        anyhow::ensure!(made.await?, "the team could not be made");
+    }
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (began, cpu) = (Instant::now(), cpu_seconds()?);
+    let clients: Vec<_> = (0..args.clients)
+        .map(|number| tokio::spawn(client(store.clone(), args.clone(), number, stop.clone())))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut times = Vec::new();
+    for client in clients {
+        times.extend(client.await??);
+    }
+    let (took, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    times.sort_unstable();
+    let at = |share: f64| {
+        times
+            .get((times.len() as f64 * share) as usize)
+            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
+    };
+    println!(
+        "{:.0} messages/s, {:.1} CPU µs/message, p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms, max {:.1} ms",
+        times.len() as f64 / took,
+        cpu * 1e6 / times.len() as f64,
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        at(0.999_999_9),
+    );
+    store.close().await;
+    let size = std::fs::metadata(path.join("mynah.db"))?.len();
+    println!("{:.0} bytes/message on disk", size as f64 / times.len() as f64);
+    if args.path.is_none() {
+        std::fs::remove_dir_all(temporary)?;
+    }
+    Ok(())
+}
+
+async fn client(
+    store: Arc<Embedded>,
+    args: Args,
+    number: usize,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Vec<Duration>> {
+    let from = uid(number)?;
+    let to = uid((number + 1) % args.clients)?;
+    let data: Arc<RawValue> = RawValue::from_string(format!(
+        r#"{{"text":"{}"}}"#,
+        "x".repeat(args.bytes.saturating_sub(11))
+    ))?
+    .into();
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let cid = format!(
+            "{:016x}{number:x}-{:x}",
+            (times.len() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            times.len()
+        );
+        let order = Append {
+            place: match args.team {
+                0 => Place::Pair {
+                    class: PairClass::Plain,
+                    to: to.clone(),
+                },
+                _ => Place::Team(TeamId::new("bench")?),
+            },
+            kind: if args.team == 0 { 3 } else { 15 },
+            counts: true,
+            from: Some(from.clone()),
+            members_only: args.team > 0,
+            cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
+            data: data.clone(),
+            push: args.push.then_some(PushOrder { expires: u64::MAX }),
+        };
+        let began = Instant::now();
+        let (done, told) = oneshot::channel();
+        store.append(vec![(order, Box::new(move |outcome| drop(done.send(outcome))))]);
+        let appended = told.await.context("the store answers")??;
+        times.push(began.elapsed());
+        if let Some(job) = appended.push {
+            store.finish_jobs(vec![(job, JobOutcome::Finished)], Box::new(drop));
+        }
+    }
+    Ok(times)
+}
+
+fn uid(number: usize) -> anyhow::Result<Uid> {
+    Ok(Uid::new(&format!("user-{number}"))?)
+}
+
+/// User and system time of this process so far.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let ticks =
+        |field: usize| -> anyhow::Result<f64> { Ok(fields.get(field).context("stat is short")?.parse()?) };
+    Ok((ticks(11)? + ticks(12)?) / 100.0)
+}
