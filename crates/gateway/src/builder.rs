@@ -94,22 +94,24 @@ impl Builder {
             let worker = push::Worker::new(store, registry, webhook, self.metrics.clone(), &config.push);
             AbortOnDrop(tokio::spawn(worker.run(push_due.clone())).abort_handle())
         });
+        let sending = Worker {
+            registry: registry.clone(),
+            store: store.clone(),
+            metrics: self.metrics.clone(),
+            push_due,
+        };
         let core = Core {
             kinds: Kinds::new(&config.kinds),
             types: self.types,
             listeners: self.listeners,
-            delivery: Delivery::start(registry.clone(), self.metrics.clone(), limits.appends_in_flight),
-            sending: Worker {
-                registry: registry.clone(),
-                metrics: self.metrics.clone(),
-            },
+            delivery: Delivery::start(&sending, limits.appends_in_flight),
+            sending,
             system,
             rate: Rate {
                 per_second: limits.frames_per_second,
                 burst: limits.frames_burst,
             },
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
-            push_due,
             push,
             registry,
             store,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::delivery::{Delivery, Worker};
@@ -34,8 +34,6 @@ pub(crate) struct Core {
     pub(crate) rate: Rate,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
-    /// A push job was committed.
-    pub(crate) push_due: Arc<Notify>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.
     pub(crate) push: Option<AbortOnDrop>,
 }

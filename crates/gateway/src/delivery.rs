@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
 use crate::clock;
 use crate::frame::{Envelope, Frame};
@@ -17,7 +17,7 @@ use crate::order::{Origin, Stored};
 use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
-use crate::store::{Appended, Members, TeamChanged, TeamNotice};
+use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged, TeamNotice};
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
@@ -74,15 +74,11 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// Starts the tasks. At most `in_flight` messages are handed over and not yet delivered.
-    pub(crate) fn start(registry: Arc<Registry<Link>>, metrics: Arc<Metrics>, in_flight: usize) -> Self {
+    pub(crate) fn start(worker: &Worker, in_flight: usize) -> Self {
         let shards = (0..SHARDS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(in_flight);
-                let worker = Worker {
-                    registry: registry.clone(),
-                    metrics: metrics.clone(),
-                };
-                tokio::spawn(worker.run(receiver));
+                tokio::spawn(worker.clone().run(receiver));
                 sender
             })
             .collect();
@@ -111,9 +107,13 @@ impl Delivery {
 }
 
 /// Sends to users, and counts.
+#[derive(Clone)]
 pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry<Link>>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Told after each commit with a push job that is left to do.
+    pub(crate) push_due: Arc<Notify>,
 }
 
 impl Worker {
@@ -162,6 +162,9 @@ impl Worker {
                 self.user(from, origin, &frame);
             }
         }
+        if let Some(job) = message.appended.push {
+            self.push_job(job, message.to.is_some() && online > 0);
+        }
         self.metrics
             .delivery_seconds
             .observe(clock::now().duration_since(message.at).as_secs_f64());
@@ -171,6 +174,18 @@ impl Worker {
             offline,
         }));
         drop(message.permit);
+    }
+
+    /// The job of a message whose only recipient has it is done; others are left to the push worker.
+    fn push_job(&self, job: JobId, reached: bool) {
+        if !reached {
+            self.push_due.notify_one();
+            return;
+        }
+        self.metrics.push_skipped.inc();
+        // What cannot be written now is left to the push worker as well.
+        let outcome = vec![(job, JobOutcome::Finished)];
+        self.store.finish_jobs(outcome, Box::new(drop));
     }
 
     async fn change(&self, change: CommittedChange) {

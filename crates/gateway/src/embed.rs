@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use mynah_socketio::BoxFuture;
@@ -43,7 +44,7 @@ pub enum Reply {
     /// Whoever waits gets the code and the sentence.
     Reject(Reject),
     /// Later. The connection's next frame waits for it.
-    Later(BoxFuture<'static, Reply>),
+    Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
 impl Reply {
@@ -99,7 +100,7 @@ impl Types {
 }
 
 /// Runs the handler of a frame's kind.
-pub(crate) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture<'static, ()>> {
+pub(crate) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture> {
     let kind = frame.kind;
     let Some(registration) = asker.connection.registration() else {
         asker.refuse_if_waiting(&crate::dispatch::not_registered());

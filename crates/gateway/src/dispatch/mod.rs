@@ -24,12 +24,7 @@ pub(crate) use send::orders;
 
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.
-pub(crate) fn dispatch(
-    core: &Arc<Core>,
-    frame: Incoming<'_>,
-    text: &str,
-    asker: Asker,
-) -> Option<BoxFuture<'static, ()>> {
+pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
     let parsed = || {
         let seen = Seen::Frame {
             kind: frame.kind,

@@ -70,11 +70,7 @@ struct Replaced<'a> {
 }
 
 /// Registers the connection. The response waits for the store (unread), and pushes wait for the response.
-pub(super) fn register(
-    core: &Arc<Core>,
-    data: Option<&RawValue>,
-    asker: Asker,
-) -> Option<BoxFuture<'static, ()>> {
+pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
     // Registering again as the same user changes what is named, and keeps the rest.
@@ -153,9 +149,11 @@ fn answer(core: &Core, asker: Asker, registration: &Registration, unread: Result
 
 /// Called with the lock of the user's shard: nothing comes after kind 12.
 fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
-    link.end();
     match why {
-        Ousted::Stale => link.outlet().cut(),
+        Ousted::Stale => {
+            link.end();
+            link.outlet().cut();
+        }
         Ousted::Displaced => {
             core.metrics.displaced.inc();
             let ts = clock::unix_millis();
@@ -165,9 +163,12 @@ fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
                 platform: by.platform.as_deref(),
                 ts,
             });
-            link.send(&Frame::notice(Kind::DifferentConnection, &replaced, ts));
-            if !core.registry.displaced_stay() {
-                link.outlet().send_away();
+            let replaced = Frame::notice(Kind::DifferentConnection, &replaced, ts);
+            if core.registry.displaced_stay() {
+                link.end();
+                link.send(&replaced);
+            } else {
+                link.send_away(Some(&replaced));
             }
         }
     }
@@ -175,10 +176,7 @@ fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
 
 /// Sends all of a user's connections away and removes the mapping; how many there were.
 pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
-    core.registry.sign_out(uid, |link| {
-        link.end();
-        link.outlet().send_away();
-    })
+    core.registry.sign_out(uid, |link| link.send_away(None))
 }
 
 fn registration(wanted: &Wanted, kept: Option<&Registration>, link: &Link) -> Result<Registration, Reject> {

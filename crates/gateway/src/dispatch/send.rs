@@ -77,11 +77,7 @@ struct Passed<'a> {
 }
 
 /// Frame 101. Messages of one connection are appended in the order in which they came, without waiting for one another.
-pub(super) fn request(
-    core: &Arc<Core>,
-    data: Option<&RawValue>,
-    asker: Asker,
-) -> Option<BoxFuture<'static, ()>> {
+pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let Some(registration) = asker.connection.registration() else {
         refuse(asker, Kind::SendReq.number(), &not_registered());
         return None;
@@ -153,7 +149,7 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
 }
 
 /// Appends; when too many are in flight, the connection is not read meanwhile.
-fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture<'static, ()>> {
+fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let limit = core.config.limits.appends_in_flight_per_connection;
     let full = connection.link.append_begins(limit);
@@ -161,9 +157,7 @@ fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxF
     match core.appends.clone().try_acquire_owned() {
         Ok(permit) => {
             append(core, plan, asker, pending, permit);
-            full.then(|| -> BoxFuture<'static, ()> {
-                Box::pin(async move { connection.link.room(limit).await })
-            })
+            full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) })
         }
         Err(_) => {
             let core = core.clone();
@@ -243,9 +237,6 @@ fn entry(
                     .get_or_create(&KindLabel { kind })
                     .inc();
             }
-            if appended.push {
-                core.push_due.notify_one();
-            }
             core.delivery.message(Committed {
                 appended,
                 kind,
@@ -266,7 +257,7 @@ fn entry(
 }
 
 /// What is not stored goes straight to whoever is connected.
-fn pass_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture<'static, ()>> {
+fn pass_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
     let answer = |asker: Asker, plan: &Plan, result: Result<(Sent, UnixMillis), Reject>| match result {
         Ok((sent, ts)) => {
             let delivered = match sent {

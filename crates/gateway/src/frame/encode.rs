@@ -73,10 +73,10 @@ impl Frame {
         match format {
             Format::String => self
                 .as_string
-                .get_or_init(|| Encoded::event("/", EVENT, &[&raw(&self.json.get())])),
+                .get_or_init(|| Encoded::event(EVENT, &[&raw(&self.json.get())])),
             Format::Object => self
                 .as_object
-                .get_or_init(|| Encoded::event("/", EVENT, &[&self.json])),
+                .get_or_init(|| Encoded::event(EVENT, &[&self.json])),
         }
     }
 }

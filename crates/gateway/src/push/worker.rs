@@ -12,7 +12,7 @@ use super::Webhook;
 use super::backoff::{Backoff, dice};
 use crate::clock;
 use crate::config;
-use crate::ids::{TeamId, Uid};
+use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::session::Link;
@@ -194,9 +194,9 @@ impl Worker {
     async fn work(self: Arc<Self>, job: PushJob) -> JobOutcome {
         match &job.to {
             JobRecipients::User(uid) => self.user(&job, uid).await,
-            JobRecipients::Team(team, after) => {
-                let (team, after) = (team.clone(), after.clone());
-                self.team(job, team, after).await
+            JobRecipients::Team(_, after) => {
+                let after = after.clone();
+                self.team(job, after).await
             }
         }
     }
@@ -214,8 +214,9 @@ impl Worker {
     }
 
     /// One page of members; the store then has the job due again from there.
-    async fn team(self: Arc<Self>, job: PushJob, team: TeamId, after: Option<Uid>) -> JobOutcome {
-        let page = match self.store.members_page(team, after, PAGE).await {
+    async fn team(self: Arc<Self>, job: PushJob, after: Option<Uid>) -> JobOutcome {
+        let (conv, seq) = (job.message.conv, job.message.seq);
+        let page = match self.store.members_page(conv, seq, after, PAGE).await {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "the members of a team could not be read");

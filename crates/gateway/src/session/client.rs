@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mynah_socketio::{
-    AckId, BoxFuture, CloseReason, ConnectRefused, Event, Handler, Handshake, Namespaces, Socket,
+    AckId, BoxFuture, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces, Socket,
 };
 use serde_json::value::RawValue;
 
@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// A `message` event's argument.
-    fn frame(&mut self, argument: &RawValue, ack: Option<AckId>) -> Option<BoxFuture<'static, ()>> {
+    fn frame(&mut self, argument: &RawValue, ack: Option<AckId>) -> Option<BoxFuture> {
         let within_rate = self.bucket.take(self.core.rate, clock::now());
         let text = match frame::text_of(argument) {
             Ok(text) => text,
@@ -107,7 +107,7 @@ impl Client {
 }
 
 impl Handler for Client {
-    fn event(&mut self, event: Event<'_>) -> Option<BoxFuture<'static, ()>> {
+    fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
         self.core.metrics.frames_in.inc();
         let refused = match (event.name, event.args) {
             (EVENT, [argument, ..]) if event.attachments.is_empty() => {
@@ -129,7 +129,7 @@ impl Handler for Client {
         None
     }
 
-    fn disconnected(&mut self, reason: CloseReason) {
+    fn disconnected(&mut self, reason: DisconnectReason) {
         let registration = self.core.registry.close(&self.connection);
         self.core.metrics.connections.dec();
         self.core

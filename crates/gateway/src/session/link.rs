@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use mynah_socketio::{AckId, CloseReason, Socket};
+use mynah_socketio::{AckId, Socket};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -17,8 +17,9 @@ pub(crate) trait Outlet: Send + Sync {
     fn send(&self, frame: &Frame, format: Format) -> bool;
     /// Calls the client's callback.
     fn ack(&self, id: AckId, data: &RawValue);
-    /// Closes once everything queued is written, so that the client does not come back by itself.
-    fn send_away(&self);
+    /// Closes once everything queued and `last` is written, so that the client does not come back by itself. Nothing is queued
+    /// after it.
+    fn send_away(&self, last: Option<&Frame>, format: Format);
     /// Closes at once; a client that is still there comes back.
     fn cut(&self);
     /// The Socket.IO id.
@@ -38,12 +39,15 @@ impl Outlet for Socket {
         self.ack(id, &[data]);
     }
 
-    fn send_away(&self) {
-        self.send_away();
+    fn send_away(&self, last: Option<&Frame>, format: Format) {
+        match last {
+            Some(last) => self.send_away_with(last.encoded(format)),
+            None => self.send_away(),
+        }
     }
 
     fn cut(&self) {
-        self.cut(CloseReason::ServerClose);
+        self.cut();
     }
 
     fn sid(&self) -> &str {
@@ -156,6 +160,12 @@ impl Link {
         if matches!(*flow, Flow::Held(_)) {
             *flow = Flow::Ended;
         }
+    }
+
+    /// Sends the client away, with a last frame if there is one.
+    pub(crate) fn send_away(&self, last: Option<&Frame>) {
+        self.end();
+        self.outlet.send_away(last, self.format());
     }
 
     /// Sends a frame that no registration is needed for.
