@@ -77,6 +77,10 @@ impl Builder {
 
     /// Starts the gateway on this store. Call it inside of a tokio runtime.
     pub fn start(self, store: Arc<dyn Store>) -> anyhow::Result<Gateway> {
+        self.core(store).map(Gateway::new)
+    }
+
+    pub(crate) fn core(self, store: Arc<dyn Store>) -> anyhow::Result<Arc<Core>> {
         let config = self.config;
         let system = Uid::new(&config.send.system_uid).context("send.system_uid")?;
         let policy = match config.login.policy {
@@ -118,6 +122,6 @@ impl Builder {
             metrics: self.metrics,
             config,
         };
-        Ok(Gateway::new(Arc::new(core)))
+        Ok(Arc::new(core))
     }
 }

@@ -19,6 +19,8 @@ mod reject;
 mod session;
 pub mod store;
 mod sync;
+#[cfg(test)]
+mod testing;
 
 pub use builder::Builder;
 pub use embed::{Call, NotYours, Peer, Reply, Seen};

@@ -4,8 +4,12 @@ mod asker;
 mod bucket;
 mod client;
 mod link;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use asker::Asker;
 pub(crate) use bucket::Rate;
+#[cfg(test)]
+pub(crate) use client::Client;
 pub(crate) use client::Entrance;
 pub(crate) use link::{Link, Outlet};

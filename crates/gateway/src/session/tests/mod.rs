@@ -1,0 +1,6 @@
+//! Connections against the whole core: what a client sends and is told, without sockets.
+
+mod frames;
+mod races;
+mod register;
+mod send;

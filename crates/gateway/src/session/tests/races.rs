@@ -1,0 +1,133 @@
+//! What happens while the store is busy or in trouble.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use crate::config::{Config, Displaced};
+use crate::order::{Sent, To};
+use crate::reject::Code;
+use crate::testing::{Said, Troubled, World, order, uid};
+
+struct Levers {
+    unread: Arc<Semaphore>,
+    full: Arc<AtomicBool>,
+}
+
+fn troubled(change: impl FnOnce(&mut Config)) -> (World, Levers) {
+    let mut levers = None;
+    let world = World::built(
+        change,
+        |builder| builder,
+        |store| {
+            let store = Troubled::new(store);
+            levers = Some(Levers {
+                unread: store.unread.clone(),
+                full: store.full.clone(),
+            });
+            Arc::new(store)
+        },
+    );
+    (world, levers.unwrap())
+}
+
+const ALICE: &str = r#"{"type":1,"data":{"uid":"alice","deviceid":"d1"}}"#;
+
+fn types(said: Vec<Said>) -> Vec<Value> {
+    let kind = |said| match said {
+        Said::Frame(frame, _) => frame["type"].clone(),
+        other => json!(format!("{other:?}")),
+    };
+    said.into_iter().map(kind).collect()
+}
+
+#[tokio::test]
+async fn pushes_wait_for_the_response_and_none_is_lost() {
+    let (world, levers) = troubled(|_| {});
+    levers.unread.forget_permits(Semaphore::MAX_PERMITS);
+    let mut alice = world.connect("a");
+    let waits = alice.begin("message", &[ALICE], None).unwrap();
+    let sent = world
+        .gateway
+        .send(order(5, To::User(uid("alice"))))
+        .await
+        .unwrap();
+    assert!(
+        matches!(sent, Sent::Users { online: 1, .. }),
+        "it is mapped already"
+    );
+    assert_eq!(alice.ear.rest(), []);
+    levers.unread.add_permits(1);
+    waits.await;
+    world
+        .gateway
+        .send(order(6, To::User(uid("alice"))))
+        .await
+        .unwrap();
+    assert_eq!(types(alice.ear.rest()), [2, 5, 6]);
+}
+
+#[tokio::test]
+async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
+    let (world, levers) = troubled(|_| {});
+    levers.unread.forget_permits(Semaphore::MAX_PERMITS);
+    let mut alice = world.connect("a");
+    let waits = alice.begin("message", &[ALICE], None).unwrap();
+    alice.close();
+    levers.unread.add_permits(1);
+    waits.await;
+    assert_eq!(world.gateway.users_online(), 0);
+}
+
+#[tokio::test]
+async fn who_is_displaced_before_the_response_gets_none_after_kind_12() {
+    for (displaced, expected) in [
+        (Displaced::Close, vec![json!(12), json!("Away")]),
+        (Displaced::Notify, vec![json!(12), json!(2)]),
+    ] {
+        let (world, levers) = troubled(|config| config.login.displaced = displaced);
+        levers.unread.forget_permits(Semaphore::MAX_PERMITS);
+        let mut first = world.connect("a");
+        let waits = first.begin("message", &[ALICE], None).unwrap();
+        let mut second = world.connect("b");
+        let others = second
+            .begin("message", &[&ALICE.replace("d1", "d2")], None)
+            .unwrap();
+        levers.unread.add_permits(2);
+        waits.await;
+        others.await;
+        assert_eq!(second.ear.frame().await["data"]["code"], 0);
+        assert_eq!(types(first.ear.rest()), expected);
+        first.close();
+        assert_eq!(world.gateway.users_online(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_answered_503_until_there_is_room() {
+    let (world, levers) = troubled(|_| {});
+    let mut alice = world.enter("alice", "a").await;
+    let message = json!({"type": 3, "to": {"user": "bob"}, "cid": "c", "data": {}});
+    levers.full.store(true, Ordering::Relaxed);
+    let answer = alice.message(message.clone()).await;
+    assert_eq!((&answer["code"], &answer["cid"]), (&json!(503), &json!("c")));
+    assert!(!answer["error"].as_str().unwrap().contains("space"), "{answer}");
+    let refused = world.gateway.send(order(5, To::User(uid("alice")))).await;
+    assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+    let refused = world
+        .gateway
+        .put_team(crate::testing::team("t"), "T".into(), vec![])
+        .await;
+    assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+    assert!(world.gateway.ready().is_err());
+    // What does not write goes on.
+    let mut bob = world.connect("b");
+    bob.register(json!({"uid": "bob"})).await;
+
+    levers.full.store(false, Ordering::Relaxed);
+    let answer = alice.message(message).await;
+    assert_eq!((&answer["code"], &answer["seq"]), (&json!(0), &json!(1)));
+    assert!(world.gateway.ready().is_ok());
+}

@@ -1,0 +1,224 @@
+//! Registering, displacement, signing out.
+
+use serde_json::{Value, json};
+
+use crate::config::{Displaced, Policy};
+use crate::frame::Format;
+use crate::order::To;
+use crate::testing::{Said, World, order, uid};
+
+fn sids(view: &crate::UserView) -> Vec<&str> {
+    view.connections
+        .iter()
+        .map(|connection| connection.sid.as_str())
+        .collect()
+}
+
+async fn who(world: &World, user: &str) -> Vec<String> {
+    let view = world.gateway.user(&uid(user)).await.unwrap();
+    sids(&view).into_iter().map(Into::into).collect()
+}
+
+fn is_replaced(said: Said, by: &str, platform: Value) {
+    let Said::Frame(frame, Format::String) = said else {
+        panic!("kind 12 was due, {said:?} came")
+    };
+    assert_eq!(frame["type"], 12);
+    assert_eq!(frame["data"]["reason"], "replaced");
+    assert_eq!(frame["data"]["deviceid"], by);
+    assert_eq!(frame["data"]["platform"], platform);
+    assert!(frame["data"]["ts"].is_u64() && frame["ts"].is_u64());
+    assert!(frame.get("mid").is_none() && frame.get("seq").is_none());
+}
+
+#[tokio::test]
+async fn the_response_says_who_one_is() {
+    let world = World::new(|_| {});
+    let mut device = world.connect("sid-1");
+    device
+        .send(&json!({"type": 1, "req": "x", "data": {"uid": 42}}))
+        .await;
+    let frame = device.ear.frame().await;
+    assert_eq!((&frame["type"], &frame["req"]), (&json!(2), &json!("x")));
+    let data = frame["data"].as_object().unwrap();
+    let mut keys: Vec<_> = data.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["code", "deviceid", "epoch", "sid", "ts", "uid", "unread"]);
+    assert_eq!(data["uid"], "42");
+    assert_eq!(data["sid"], "sid-1");
+    assert_eq!(data["deviceid"], "sid-1", "unique to the connection");
+
+    let view = world.gateway.user(&uid("42")).await.unwrap();
+    assert_eq!(view.connections[0].class, "user");
+    assert_eq!(view.connections[0].platform, None);
+}
+
+#[tokio::test]
+async fn unread_counts_what_waits() {
+    let world = World::new(|_| {});
+    for kind in [3, 5, 18] {
+        world
+            .gateway
+            .send(order(kind, To::User(uid("alice"))))
+            .await
+            .unwrap();
+    }
+    let mut device = world.connect("a");
+    assert_eq!(
+        device.register(json!({"uid": "alice"})).await["unread"],
+        2,
+        "18 does not count"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_register_changes_nothing() {
+    let world = World::new(|_| {});
+    let mut device = world.enter("alice", "a").await;
+    for data in [
+        json!({}),
+        json!({"uid": ""}),
+        json!({"uid": "bob", "format": 1}),
+        json!(7),
+    ] {
+        let answer = device.ask(&json!({"type": 1, "data": data})).await;
+        assert_eq!(answer["code"], 400, "{data}");
+    }
+    assert_eq!(who(&world, "alice").await, ["a"]);
+    assert_eq!(who(&world, "bob").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn another_uid_ends_the_first() {
+    let world = World::new(|_| {});
+    let mut device = world.enter("alice", "a").await;
+    device.register(json!({"uid": "bob"})).await;
+    assert_eq!(who(&world, "alice").await, Vec::<String>::new());
+    assert_eq!(who(&world, "bob").await, ["a"]);
+    device.close();
+    assert_eq!(world.gateway.users_online(), 0);
+}
+
+#[tokio::test]
+async fn single_displaces_and_sends_away_after_kind_12() {
+    let world = World::new(|_| {});
+    let first = world.enter("alice", "d1").await;
+    let mut second = world.connect("d2");
+    second
+        .register(json!({"uid": "alice", "deviceid": "d2", "platform": "ios"}))
+        .await;
+    is_replaced(first.ear.next().await, "d2", json!("ios"));
+    assert_eq!(first.ear.next().await, Said::Away);
+
+    world
+        .gateway
+        .send(order(5, To::User(uid("alice"))))
+        .await
+        .unwrap();
+    assert_eq!(second.ear.frame().await["type"], 5);
+    assert_eq!(first.ear.rest(), []);
+    first.close();
+    assert_eq!(who(&world, "alice").await, ["d2"]);
+}
+
+#[tokio::test]
+async fn the_same_device_coming_back_is_no_displacement() {
+    for policy in [Policy::Single, Policy::PerPlatform, Policy::Multi] {
+        let world = World::new(|config| config.login.policy = policy);
+        let stale = world.enter("alice", "d1").await;
+        let mut back = world.connect("again");
+        back.register(json!({"uid": "alice", "deviceid": "d1"})).await;
+        assert_eq!(stale.ear.rest(), [Said::Cut], "{policy:?}");
+        stale.close();
+        assert_eq!(who(&world, "alice").await, ["again"]);
+    }
+}
+
+#[tokio::test]
+async fn notify_leaves_it_open_and_unregistered() {
+    let world = World::new(|config| config.login.displaced = Displaced::Notify);
+    let mut first = world.enter("alice", "d1").await;
+    let _second = world.enter("alice", "d2").await;
+    is_replaced(first.ear.next().await, "d2", Value::Null);
+    let answer = first
+        .message(json!({"type": 3, "to": {"user": "bob"}, "data": {}}))
+        .await;
+    assert_eq!(answer["code"], 401);
+    first.register(json!({"uid": "alice", "deviceid": "d1"})).await;
+    assert_eq!(who(&world, "alice").await, ["d1"]);
+}
+
+#[tokio::test]
+async fn per_platform_keeps_one_of_each() {
+    let world = World::new(|config| config.login.policy = Policy::PerPlatform);
+    let mut devices = Vec::new();
+    for (device, platform) in [
+        ("p1", json!("ios")),
+        ("p2", json!("web")),
+        ("p3", json!(null)),
+        ("p4", json!("ios")),
+    ] {
+        let mut connection = world.connect(device);
+        connection
+            .register(json!({"uid": "alice", "deviceid": device, "platform": platform}))
+            .await;
+        devices.push(connection);
+    }
+    assert_eq!(who(&world, "alice").await, ["p2", "p3", "p4"]);
+    is_replaced(devices[0].ear.next().await, "p4", json!("ios"));
+    assert_eq!(devices[1].ear.rest(), []);
+}
+
+#[tokio::test]
+async fn multi_displaces_the_oldest_beyond_the_bound() {
+    let world = World::new(|config| {
+        config.login.policy = Policy::Multi;
+        config.login.max_devices = 2;
+    });
+    let mut first = world.enter("alice", "m1").await;
+    let second = world.enter("alice", "m2").await;
+    // Registering again is no new device, and does not make it younger.
+    first.register(json!({"uid": "alice"})).await;
+    let _third = world.enter("alice", "m3").await;
+    assert_eq!(who(&world, "alice").await, ["m2", "m3"]);
+    is_replaced(first.ear.next().await, "m3", Value::Null);
+    assert_eq!(second.ear.rest(), []);
+}
+
+#[tokio::test]
+async fn signing_out_sends_all_away() {
+    let world = World::new(|config| config.login.policy = Policy::Multi);
+    let mut devices = [world.enter("alice", "a").await, world.enter("alice", "b").await];
+    let bystander = world.enter("bob", "c").await;
+    assert_eq!(world.gateway.sign_out(&uid("alice")), 2);
+    assert_eq!(world.gateway.sign_out(&uid("alice")), 0);
+    for device in &mut devices {
+        assert_eq!(device.ear.rest(), [Said::Away]);
+        // It is on its way out; what still comes from it does nothing.
+        device.send(&json!({"type": 1, "data": {"uid": "alice"}})).await;
+    }
+    assert_eq!(bystander.ear.rest(), []);
+    assert_eq!(world.gateway.users_online(), 1);
+}
+
+#[tokio::test]
+async fn a_hundred_at_once_leave_one() {
+    let world = World::new(|_| {});
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..100 {
+        let mut device = world.connect(&format!("s{index}"));
+        tasks.spawn(async move {
+            device.send(&json!({"type": 1, "data": {"uid": "alice"}})).await;
+            device
+        });
+    }
+    let devices = tasks.join_all().await;
+    assert_eq!(who(&world, "alice").await.len(), 1);
+    let away = devices
+        .iter()
+        .filter(|device| device.ear.rest().contains(&Said::Away))
+        .count();
+    assert_eq!(away, 99);
+    devices.into_iter().for_each(crate::testing::Device::close);
+    assert_eq!(world.gateway.users_online(), 0);
+}
