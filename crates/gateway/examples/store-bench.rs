@@ -75,7 +75,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         store.change_team(
             TeamId::new("bench")?,
             change,
-            Box::new(move |told| drop(done.send(told.is_ok()))),
+            Box::new(move |told| {
+                let _ = done.send(told.is_ok());
+            }),
         );
         anyhow::ensure!(made.await?, "the team could not be made");
     }

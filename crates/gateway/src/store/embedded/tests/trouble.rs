@@ -1,0 +1,188 @@
+//! A full disk, a foreign lock, a caller that panics, a store that is closed.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::kit::{Kit, answer, pair, to_team, uid, uids};
+use crate::ids::Seq;
+use crate::store::embedded::queue::Command;
+use crate::store::{Append, Span, Store, StoreError, TeamChange};
+
+/// Does something to the writer's connection.
+async fn with_writer(kit: &Kit, run: impl FnOnce(&Connection) + Send + 'static) {
+    let (done, ran) = oneshot::channel();
+    let run = move |db: &Connection| {
+        run(db);
+        done.send(()).unwrap();
+    };
+    kit.store.queue.push([Command::Run(Box::new(run))].into_iter());
+    ran.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_sends_and_is_got_over() {
+    let kit = Kit::new();
+    kit.change(
+        "t",
+        TeamChange::Put {
+            name: "T".into(),
+            members: uids(&["a"]),
+        },
+    )
+    .await
+    .unwrap();
+    let conv = kit.append(pair("a", "b")).await.unwrap().conv;
+    with_writer(&kit, |db| {
+        let pages: i64 = db
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        db.pragma_query_value(None, &format!("max_page_count({pages})"), |row| {
+            row.get::<_, i64>(0)
+        })
+        .ok();
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+            row.get::<_, i64>(0)
+        })
+        .unwrap();
+    })
+    .await;
+    let wide = serde_json::value::to_raw_value(&"x".repeat(50_000)).unwrap();
+    let wide = Append {
+        data: wide.into(),
+        ..pair("a", "b")
+    };
+    // The first of the two would fit: it must not stay when the second does not.
+    let told = kit.append_all(vec![pair("a", "b"), wide]).await;
+    for told in told {
+        let Err(StoreError::Unavailable(why)) = told else {
+            panic!("not refused: {told:?}")
+        };
+        assert!(why.contains("disk is full"), "{why}");
+    }
+    assert!(matches!(kit.store.healthy(), Err(StoreError::Unavailable(_))));
+    let many = TeamChange::Add(
+        (0..9)
+            .map(|number| uid(&format!("{number}{}", "x".repeat(120))))
+            .collect(),
+    );
+    let added = kit.change("t", many).await;
+    assert_eq!(
+        kit.store
+            .history(conv, Span::After(Seq(0)), 10)
+            .await
+            .unwrap()
+            .head,
+        Seq(1),
+        "reads go on"
+    );
+
+    with_writer(&kit, |db| {
+        db.query_row("PRAGMA max_page_count = 1000000", [], |row| row.get::<_, i64>(0))
+            .unwrap();
+    })
+    .await;
+    let wrote = kit.append(pair("a", "b")).await.unwrap();
+    assert_eq!(wrote.seq, Seq(2), "no gap");
+    assert!(kit.store.healthy().is_ok());
+    let members = kit.append(to_team("a", "t")).await.unwrap().members.unwrap();
+    assert_eq!(
+        members.len(),
+        if added.is_ok() { 10 } else { 1 },
+        "what failed is not remembered"
+    );
+}
+
+#[tokio::test]
+async fn a_panicking_caller_harms_nobody() {
+    let kit = Kit::new();
+    let (done, told) = answer();
+    kit.store.append(vec![
+        (pair("a", "b"), Box::new(|_| panic!("on purpose"))),
+        (pair("a", "b"), done),
+    ]);
+    assert_eq!(told.await.unwrap().unwrap().seq, Seq(2));
+    let (held, dropped) = oneshot::channel::<()>();
+    let run = |_: &Connection| {
+        let _held = held;
+        panic!("on purpose, in the transaction");
+    };
+    kit.store.queue.push([Command::Run(Box::new(run))].into_iter());
+    assert!(dropped.await.is_err());
+    assert_eq!(kit.append(pair("a", "b")).await.unwrap().seq, Seq(3));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_made_again() {
+    let kit = Kit::new();
+    let conv = kit.append(pair("a", "b")).await.unwrap().conv;
+    // The statement that follows finds its transaction gone: the batch fails as after an I/O error.
+    kit.store.queue.push(
+        [Command::Run(Box::new(|db| {
+            db.execute_batch("ROLLBACK; DROP TABLE push_jobs; BEGIN").unwrap()
+        }))]
+        .into_iter(),
+    );
+    let told = kit.append(pair("a", "b")).await;
+    assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
+    assert!(kit.store.healthy().is_err());
+    let restore = include_str!("../schema/1.sql");
+    let table = &restore[restore.find("CREATE TABLE push_jobs").unwrap()..];
+    Connection::open(kit.dir.path().join("mynah.db"))
+        .unwrap()
+        .execute_batch(table)
+        .unwrap();
+    assert_eq!(kit.append(pair("a", "b")).await.unwrap().seq, Seq(2));
+    assert_eq!(
+        kit.store
+            .history(conv, Span::After(Seq(0)), 10)
+            .await
+            .unwrap()
+            .messages
+            .len(),
+        2
+    );
+    assert!(kit.store.healthy().is_ok());
+}
+
+#[tokio::test]
+async fn outcomes_come_in_commit_order() {
+    let kit = Kit::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..50 {
+        let batch = (0..20).map(|_| {
+            let seen = seen.clone();
+            let done = move |told: Result<crate::store::Appended, _>| seen.lock().push(told.unwrap().seq.0);
+            (pair("a", "b"), Box::new(done) as crate::store::Done<_>)
+        });
+        kit.store.append(batch.collect());
+    }
+    kit.store.close().await;
+    assert_eq!(
+        *seen.lock(),
+        (1..=1000).collect::<Vec<_>>(),
+        "closing commits what was queued"
+    );
+}
+
+#[tokio::test]
+async fn a_closed_store_says_so() {
+    let kit = Kit::new();
+    kit.store.close().await;
+    kit.store.close().await;
+    assert!(matches!(
+        kit.append(pair("a", "b")).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(
+        kit.store.unread(uid("a")).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(
+        kit.finish(Vec::new()).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(!kit.dir.path().join("mynah.db-wal").exists(), "one file is left");
+}
