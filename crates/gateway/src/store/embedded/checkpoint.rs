@@ -11,12 +11,16 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::open::Place;
+use super::open::{BUSY, Place};
 
 /// Between two rounds of the thread.
 const EVERY: Duration = Duration::from_millis(300);
 /// Pages of log (64 MiB) beyond which the writer helps.
 const LONG: i64 = 16_384;
+/// Rounds of the thread without a pause while the log is long: each leaves less for the writer.
+const ROUNDS: u32 = 3;
+/// How long the writer waits for readers of old parts of the log.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What the writer and the thread tell each other.
 pub(super) struct Checkpoints {
@@ -51,7 +55,9 @@ impl Checkpoints {
         if pages < self.long.load(Ordering::Relaxed) {
             return;
         }
-        let long = match checkpoint(db, "RESTART") {
+        let restarted = db.busy_timeout(PATIENCE).and_then(|()| checkpoint(db, "RESTART"));
+        let restarted = db.busy_timeout(BUSY).and(restarted);
+        let long = match restarted {
             Ok(Moved { complete: true, .. }) => LONG,
             Ok(_) => pages * 2,
             Err(error) => {
@@ -94,7 +100,13 @@ impl Checkpoints {
             Some(db) => db,
             None => db.insert(place.checkpointer()?),
         };
-        checkpoint(db, "PASSIVE")
+        let mut moved = checkpoint(db, "PASSIVE")?;
+        for _ in 1..ROUNDS {
+            if moved.pages >= LONG {
+                moved = checkpoint(db, "PASSIVE")?;
+            }
+        }
+        Ok(moved)
     }
 }
 

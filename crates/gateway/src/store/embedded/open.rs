@@ -16,7 +16,7 @@ const LOCK: &str = "mynah.lock";
 /// Files up to this size are checked page by page when they are opened; of larger ones only the outline.
 const CHECKED_BYTES: u64 = 64 << 20;
 /// How long a connection waits for another program that holds the file.
-const BUSY: Duration = Duration::from_secs(2);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// What an answered append survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,11 @@
 //! What waits for the writer: a bounded queue that it empties in one go.
+//!
+//! Finished push jobs alone are no reason for a transaction of their own: they wait a moment for a message to go with, so that under
+//! a light load the next message does not have to wait for theirs.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -11,6 +15,9 @@ use crate::store::{Append, Appended, Done, JobId, JobOutcome, StoreError, TeamCh
 
 /// Most commands that may wait; beyond it the caller is told to come later.
 const MAX_WAITING: usize = 65_536;
+
+/// How long commands that are in no hurry wait for one that is.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// One thing for the writer to do.
 pub(super) enum Command {
@@ -23,6 +30,10 @@ pub(super) enum Command {
 }
 
 impl Command {
+    fn is_urgent(&self) -> bool {
+        !matches!(self, Self::FinishJobs(..))
+    }
+
     /// Tells the caller that nothing was done.
     pub(super) fn fail(self, error: StoreError) {
         match self {
@@ -33,6 +44,14 @@ impl Command {
             Self::Run(_) => {}
         }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// Any command.
+    Empty,
+    /// An urgent command, or the end of its patience.
+    Linger,
 }
 
 /// See the module.
@@ -46,7 +65,10 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Command>,
-    idle: bool,
+    /// How many of them are urgent.
+    urgent: usize,
+    /// What the writer sleeps for.
+    sleeps: Option<Sleep>,
     closed: bool,
 }
 
@@ -59,9 +81,20 @@ impl Queue {
         } else if !state.waiting.is_empty() && state.waiting.len() + commands.len() > MAX_WAITING {
             StoreError::Unavailable("too much is waiting to be written; try again later".to_owned())
         } else {
-            state.waiting.extend(commands);
+            let before = state.urgent;
+            for command in commands {
+                state.urgent += usize::from(command.is_urgent());
+                state.waiting.push_back(command);
+            }
             self.depth.store(state.waiting.len(), Ordering::Relaxed);
-            let wake = std::mem::take(&mut state.idle);
+            let wake = match state.sleeps {
+                Some(Sleep::Empty) => true,
+                Some(Sleep::Linger) => state.urgent > before,
+                None => false,
+            };
+            if wake {
+                state.sleeps = None;
+            }
             drop(state);
             if wake {
                 self.filled.notify_one();
@@ -75,24 +108,35 @@ impl Queue {
     /// Waits for commands and moves up to `max` of them to `batch`. `false` when the queue is closed and empty.
     pub(super) fn take(&self, batch: &mut Vec<Command>, max: usize) -> bool {
         let mut state = self.state.lock();
-        while state.waiting.is_empty() {
-            if state.closed {
-                return false;
+        let mut patience = None;
+        while state.urgent == 0 && !state.closed {
+            if state.waiting.is_empty() {
+                state.sleeps = Some(Sleep::Empty);
+                self.filled.wait(&mut state);
+                continue;
             }
-            state.idle = true;
-            self.filled.wait(&mut state);
+            let until = *patience.get_or_insert_with(|| Instant::now() + LINGER);
+            state.sleeps = Some(Sleep::Linger);
+            if self.filled.wait_until(&mut state, until).timed_out() {
+                break;
+            }
         }
+        state.sleeps = None;
         let take = state.waiting.len().min(max);
+        let taken = batch.len();
         batch.extend(state.waiting.drain(..take));
+        state.urgent -= batch[taken..]
+            .iter()
+            .filter(|command| command.is_urgent())
+            .count();
         self.depth.store(state.waiting.len(), Ordering::Relaxed);
-        true
+        take > 0
     }
 
     /// Lets nothing more in; what waits is still taken.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.idle = false;
         drop(state);
         self.filled.notify_all();
     }
