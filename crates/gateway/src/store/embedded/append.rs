@@ -1,8 +1,8 @@
 //! One message into its conversation's log, inside the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
+use super::cids;
 use super::failure::Failure;
 use super::heads::Head;
 use super::jobs;
@@ -24,10 +24,13 @@ pub(super) fn append(
         return Err(StoreError::NotFound("conversation").into());
     }
 
-    let cid_hash = order.cid.as_ref().map(|cid| hash(from, cid));
-    if let (Some(cid), Some(hash)) = (&order.cid, cid_hash) {
+    let key = order
+        .cid
+        .as_ref()
+        .map(|cid| (cids::key(head.id, from, cid), from, cid));
+    if let Some(key) = key {
         let since = now.saturating_sub(state.rules.dedupe_window_ms);
-        if let Some(first) = find_earlier(db, head, from, cid, hash, since)? {
+        if let Some(first) = state.cids.find(db, conv, key, since)? {
             return Ok(first);
         }
     }
@@ -52,12 +55,15 @@ pub(super) fn append(
         kind: order.kind,
         counts: order.counts,
         from,
-        cid: order.cid.as_ref().zip(cid_hash),
+        cid: order.cid.as_ref(),
         own,
         member_sent,
         data: order.data.get(),
     };
     let written = write(db, state, conv, now, &draft)?;
+    if let Some((key, ..)) = key {
+        state.cids.remember(key, written.row);
+    }
     let push = match order.push {
         Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
         None => None,
@@ -78,7 +84,7 @@ pub(super) struct Draft<'a> {
     pub(super) kind: u16,
     pub(super) counts: bool,
     pub(super) from: Option<&'a Uid>,
-    pub(super) cid: Option<(&'a Cid, i64)>,
+    pub(super) cid: Option<&'a Cid>,
     pub(super) own: Option<u64>,
     pub(super) member_sent: Option<u64>,
     pub(super) data: &'a str,
@@ -114,8 +120,8 @@ pub(super) fn write(
         ts: head.ts,
     };
     db.prepare_cached(
-        "INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, sender, cid, cid_hash, counted, own, member_sent, data)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        "INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, sender, cid, counted, own, member_sent, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         row,
@@ -126,8 +132,7 @@ pub(super) fn write(
         head.ts as i64,
         draft.counts,
         draft.from.map(Uid::as_str),
-        draft.cid.map(|(cid, _)| cid.as_str()),
-        draft.cid.map(|(_, hash)| hash),
+        draft.cid.map(Cid::as_str),
         head.counted as i64,
         draft.own.map(|own| own as i64),
         draft.member_sent.map(|sent| sent as i64),
@@ -192,47 +197,4 @@ fn count_member(db: &Connection, conv_id: i64, from: Option<&Uid>) -> rusqlite::
     })
     .optional()
     .map(|sent| sent.map(i64::unsigned_abs))
-}
-
-/// What the index of cids holds in place of the texts. SHA-256, so that nobody can make many cids of one hash.
-fn hash(from: Option<&Uid>, cid: &Cid) -> i64 {
-    let from = from.map_or("", Uid::as_str);
-    let mut hash = Sha256::new();
-    hash.update([from.len() as u8]);
-    hash.update(from);
-    hash.update(cid.as_str());
-    let hash = hash.finalize();
-    hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
-}
-
-/// The message that `from` sent with this cid after `since`.
-fn find_earlier(
-    db: &Connection,
-    head: &Head,
-    from: Option<&Uid>,
-    cid: &Cid,
-    hash: i64,
-    since: UnixMillis,
-) -> rusqlite::Result<Option<Appended>> {
-    let mut select = db.prepare_cached(
-        "SELECT seq, mid, ts, sender, cid FROM messages INDEXED BY messages_by_cid
-         WHERE conv_id = ?1 AND cid_hash = ?2 ORDER BY id DESC",
-    )?;
-    let mut rows = select.query(params![head.id, hash])?;
-    while let Some(row) = rows.next()? {
-        let ts = row.get::<_, i64>(2)?.unsigned_abs();
-        let sender = row.get_ref(3)?.as_str_or_null()?;
-        if ts > since && sender == from.map(Uid::as_str) && row.get_ref(4)?.as_str()? == cid.as_str() {
-            return Ok(Some(Appended {
-                conv: head.conv,
-                seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
-                mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
-                ts,
-                duplicate: true,
-                members: None,
-                push: None,
-            }));
-        }
-    }
-    Ok(None)
 }

@@ -13,7 +13,6 @@ const REMEMBERED: usize = 65_536;
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub(super) id: i64,
-    pub(super) conv: ConvId,
     pub(super) seq: u64,
     pub(super) last_row: i64,
     pub(super) ts: UnixMillis,
@@ -131,7 +130,6 @@ pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite
     }
     Ok(Head {
         id,
-        conv,
         seq: 0,
         last_row: 0,
         ts: 0,
@@ -182,7 +180,6 @@ fn load(db: &Connection, conv: ConvId) -> rusqlite::Result<Option<Head>> {
         let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
         Ok(Head {
             id: row.get(0)?,
-            conv,
             seq: number(1)?,
             last_row: row.get(2)?,
             ts: number(3)?,

@@ -6,6 +6,7 @@
 mod append;
 mod cache;
 mod checkpoint;
+mod cids;
 mod conversations;
 mod failure;
 mod heads;
@@ -41,6 +42,9 @@ use crate::store::{
     Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
     StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
 };
+
+/// See [`cids`]. Few in our own tests, so that they see the moves.
+const FRESH_CIDS: usize = if cfg!(test) { 5 } else { 32_768 };
 
 /// Tells the time; replaceable, so that tests can make it jump.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -93,6 +97,7 @@ impl Embedded {
         let rules = Rules {
             dedupe_window_ms: options.dedupe_window_ms,
             max_members: options.max_members,
+            fresh_cids: FRESH_CIDS,
         };
         let begin = || -> rusqlite::Result<_> {
             let db = place.writer()?;

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::cids::Cids;
 use super::heads::Heads;
 use super::mids::Mids;
 use super::teams::Teams;
@@ -12,6 +13,8 @@ use crate::ids::Mid;
 pub(super) struct Rules {
     pub(super) dedupe_window_ms: u64,
     pub(super) max_members: usize,
+    /// Cids that are kept in memory before they are moved to their table.
+    pub(super) fresh_cids: usize,
 }
 
 /// Invariant: equal to what the file says, plus the open transaction; [`State::reload`] makes it so after a failed one.
@@ -19,6 +22,7 @@ pub(super) struct State {
     pub(super) rules: Rules,
     pub(super) heads: Heads,
     pub(super) teams: Teams,
+    pub(super) cids: Cids,
     pub(super) mids: Mids,
     /// The next `messages.id`.
     pub(super) next_row: i64,
@@ -34,6 +38,7 @@ impl State {
             rules,
             heads: Heads::new(),
             teams: Teams::new(),
+            cids: Cids::new(rules.fresh_cids),
             mids: Mids::after(None),
             next_row: 1,
             next_job: 1,
@@ -53,6 +58,7 @@ impl State {
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.forget();
         self.teams.forget();
+        self.cids.reload(db)?;
         self.newly_dead = 0;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
             row.get(0)
@@ -62,6 +68,12 @@ impl State {
         })?;
         self.next_job = self.next_job.max(job);
         Ok(())
+    }
+
+    /// The last thing in a transaction: writes what was kept back until then.
+    pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.heads.flush(db)?;
+        self.cids.move_some(db, self.next_row - 1)
     }
 
     /// After a commit.

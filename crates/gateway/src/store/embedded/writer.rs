@@ -131,7 +131,7 @@ fn write(
             }
         });
     }
-    state.heads.flush(db)?;
+    state.flush(db)?;
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(outcomes)
 }

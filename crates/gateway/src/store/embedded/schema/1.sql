@@ -36,7 +36,6 @@ CREATE TABLE messages (
     recalled    INTEGER NOT NULL DEFAULT 0,
     sender      TEXT,
     cid         TEXT,
-    cid_hash    INTEGER,                         -- of sender and cid
     counted     INTEGER NOT NULL,                -- running: messages that count
     own         INTEGER,                         -- running: of these, by the sender (pairs), by the owner (notices)
     member_sent INTEGER,                         -- running: of these, by the sender since joining (teams)
@@ -44,8 +43,15 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE UNIQUE INDEX messages_by_seq ON messages (conv_id, seq);
 CREATE UNIQUE INDEX messages_by_mid ON messages (mid);
-CREATE INDEX messages_by_cid ON messages (conv_id, cid_hash) WHERE cid_hash IS NOT NULL;
 CREATE INDEX messages_by_member ON messages (conv_id, sender, seq) WHERE member_sent IS NOT NULL;
+
+-- The newest message of each sender's cid; meta's cids_through says up to which messages.id it is complete.
+CREATE TABLE cids (
+    conv_id INTEGER NOT NULL,
+    hash    INTEGER NOT NULL,                    -- of sender and cid
+    message INTEGER NOT NULL,                    -- messages.id
+    PRIMARY KEY (conv_id, hash)
+) STRICT, WITHOUT ROWID;
 
 -- Who sees which conversation. A team's member loses the row on leaving.
 CREATE TABLE participants (
