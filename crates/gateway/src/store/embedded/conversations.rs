@@ -1,10 +1,11 @@
 //! A user's conversations and what is unread in them. Costs grow with the user's conversations, not with the store.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::failure::Failure;
 use super::heads;
-use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
+use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, PAGE_BYTES, message};
 use crate::ids::{ConvId, Seq, Uid};
 use crate::store::{Conversation, Conversations, StoreError};
 
@@ -26,40 +27,60 @@ pub(super) fn page(
         None => (i64::MAX, i64::MAX),
         Some(text) => parse_position(text).ok_or(StoreError::NotFound("position in the list"))?,
     };
-    let mut select = db.prepare_cached(&format!(
-        "SELECT {MESSAGE_COLUMNS}, c.conv, c.kind, c.a, c.b, c.team, c.head, p.read, {UNREAD}, c.last_row, c.id
-         FROM participants p JOIN conversations c ON c.id = p.conv_id LEFT JOIN messages m ON m.id = c.last_row
+    // First only which: the sorter should not carry messages.
+    let mut ids = db.prepare_cached(
+        "SELECT c.last_row, c.id FROM participants p JOIN conversations c ON c.id = p.conv_id
          WHERE p.uid = ?1 AND c.closed = 0 AND (c.last_row, c.id) < (?2, ?3)
          ORDER BY c.last_row DESC, c.id DESC LIMIT ?4",
+    )?;
+    let ids = ids
+        .query_map(params![uid.as_str(), row, id, limit as i64 + 1], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {MESSAGE_COLUMNS}, c.conv, c.kind, c.a, c.b, c.team, c.head, p.read, {UNREAD}
+         FROM conversations c JOIN participants p ON p.conv_id = c.id LEFT JOIN messages m ON m.id = c.last_row
+         WHERE c.id = ?1 AND p.uid = ?2",
     ))?;
-    let mut rows = select.query(params![uid.as_str(), row, id, limit as i64 + 1])?;
     let mut page = Conversations {
         conversations: Vec::new(),
         next: None,
     };
-    let mut last = (0, 0);
-    while let Some(row) = rows.next()? {
-        if page.conversations.len() == limit {
-            page.next = Some(format!("{:x}.{:x}", last.0, last.1));
+    let mut bytes = 0;
+    for (index, (_, id)) in ids.iter().enumerate() {
+        if index == limit || bytes >= PAGE_BYTES {
+            page.next = ids[..index].last().map(|(row, id)| format!("{row:x}.{id:x}"));
             break;
         }
-        const C: usize = MESSAGE_COLUMN_COUNT;
-        last = (row.get::<_, i64>(C + 8)?, row.get::<_, i64>(C + 9)?);
-        let Some(kind) = heads::kind(row, C + 1)? else {
-            continue;
-        };
-        let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
-        let is_empty = row.get_ref(0)?.data_type() == rusqlite::types::Type::Null;
-        page.conversations.push(Conversation {
-            conv: ConvId(row.get(C)?),
-            kind,
-            head: Seq(number(C + 5)?),
-            read: Seq(number(C + 6)?),
-            unread: number(C + 7)?,
-            last: if is_empty { None } else { Some(message(row)?) },
-        });
+        let line = select.query_row(params![id, uid.as_str()], line)?;
+        bytes += line
+            .iter()
+            .flat_map(|line| &line.last)
+            .map(|last| last.data.get().len())
+            .sum::<usize>();
+        page.conversations.extend(line);
     }
     Ok(page)
+}
+
+/// One conversation; `None` for a row that no version of this program writes.
+fn line(row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
+    const C: usize = MESSAGE_COLUMN_COUNT;
+    let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    let is_empty = row.get_ref(0)?.data_type() == Type::Null;
+    let last = if is_empty { None } else { Some(message(row)?) };
+    let Some(kind) = heads::kind(row, C + 1)? else {
+        return Ok(None);
+    };
+    Ok(Some(Conversation {
+        conv: ConvId(row.get(C)?),
+        kind,
+        head: Seq(number(C + 5)?),
+        read: Seq(number(C + 6)?),
+        unread: number(C + 7)?,
+        last,
+    }))
 }
 
 /// The sum over the user's conversations.

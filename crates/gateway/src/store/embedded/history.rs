@@ -16,7 +16,7 @@ pub(super) const MESSAGE_COLUMNS: &str =
 /// How many they are.
 pub(super) const MESSAGE_COLUMN_COUNT: usize = 9;
 /// A page ends early when it holds this much payload; the reader asks for more.
-const PAGE_BYTES: usize = 8 << 20;
+pub(super) const PAGE_BYTES: usize = 8 << 20;
 
 /// A message from a row that begins with [`MESSAGE_COLUMNS`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
