@@ -1,0 +1,156 @@
+// Starts the programs under test: each on a free port that it chooses itself and in a fresh directory, ended by its own
+// process handle and by nothing else.
+
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { within } from './inbox.js';
+import { Api } from './api.js';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const targetDir = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
+
+/** The programs; `scripts/test` builds them and says where they are. */
+export const GATEWAY = process.env.MYNAH_BIN ?? join(targetDir, 'debug/mynah');
+export const CONFORMANCE = process.env.MYNAH_CONFORMANCE ?? join(targetDir, 'debug/examples/conformance');
+
+export const API_KEY = 'key-of-the-tests-0123456789abcdef';
+
+const children = new Set();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+/** A running program. */
+export class Program {
+  #child;
+  #output = '';
+  /** Resolves with {code, signal} when the program has ended. */
+  exited;
+
+  constructor(path, args, { env = {}, cwd } = {}) {
+    if (!existsSync(path)) throw new Error(`${path} is not there: scripts/test builds it, or cargo build`);
+    this.#child = spawn(path, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    children.add(this.#child);
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.on('data', (text) => {
+        this.#output += text;
+        this.#child.emit('output');
+      });
+    }
+    this.exited = new Promise((resolve, reject) => {
+      this.#child.on('error', reject);
+      this.#child.on('close', (code, signal) => {
+        children.delete(this.#child);
+        resolve({ code, signal });
+      });
+    });
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  /** Everything that the program printed so far. */
+  get output() {
+    return this.#output;
+  }
+
+  /** The first match of `pattern` in what the program prints. */
+  printed(pattern) {
+    const found = new Promise((resolve, reject) => {
+      const look = () => {
+        const match = pattern.exec(this.#output);
+        if (match) resolve(match);
+        return match;
+      };
+      if (look()) return;
+      this.#child.on('output', look);
+      this.exited.then(() => look() || reject(new Error(`ended before it printed ${pattern}:\n${this.#output}`)), reject);
+    });
+    return within(found, `${pattern} in the output`, 60_000).catch((error) => {
+      error.message += `\n${this.#output}`;
+      throw error;
+    });
+  }
+
+  signal(name) {
+    this.#child.kill(name);
+  }
+
+  /** Ends the program as an operator would and waits for its end. */
+  async stop() {
+    this.signal('SIGTERM');
+    return within(this.exited, `the end of process ${this.pid}`, 30_000);
+  }
+
+  /** Ends the program as a crash would. */
+  async kill() {
+    this.signal('SIGKILL');
+    return this.exited;
+  }
+}
+
+/** A directory of its own under the system's temporary one. */
+export function freshDirectory() {
+  return mkdtempSync(join(tmpdir(), 'mynah-test-'));
+}
+
+/** Starts the conformance example; heartbeats are slow unless asked for, so that a busy machine fails no test. */
+export async function startConformance({ pingInterval = 25_000, pingTimeout = 20_000 } = {}) {
+  const args = ['--port', '0', '--ping-interval', `${pingInterval}`, '--ping-timeout', `${pingTimeout}`];
+  const program = new Program(CONFORMANCE, args);
+  const [, port] = await program.printed(/127\.0\.0\.1:([1-9]\d*)/);
+  return { program, port: Number(port), url: `http://127.0.0.1:${port}`, close: () => program.kill() };
+}
+
+/** Starts a gateway with `config` (sections and keys as in the file). The directory is removed by `close`. */
+export async function startGateway({ config = {}, directory = freshDirectory(), env } = {}) {
+  const file = join(directory, 'mynah.toml');
+  const whole = {
+    ...config,
+    server: { listen: '127.0.0.1:0', ...config.server },
+    store: { path: join(directory, 'data'), ...config.store },
+    auth: { api_keys: [API_KEY], ...config.auth },
+  };
+  writeFileSync(file, toml(whole));
+  const gateway = { directory, file, data: whole.store.path };
+
+  gateway.start = async () => {
+    const program = new Program(GATEWAY, ['--config', file], { cwd: directory, env });
+    const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
+    const url = `http://127.0.0.1:${port}`;
+    Object.assign(gateway, { program, port: Number(port), url, api: new Api(url, API_KEY) });
+  };
+  gateway.close = async () => {
+    const end = await gateway.program.stop();
+    rmSync(directory, { recursive: true, force: true });
+    if (end.code !== 0) throw new Error(`the gateway ended with ${JSON.stringify(end)}:\n${gateway.program.output}`);
+  };
+  await gateway.start();
+  return gateway;
+}
+
+/** As much TOML as configuration files need: sections, arrays of sections, strings, numbers, booleans, lists. */
+export function toml(sections) {
+  const lines = [];
+  const write = (name, value) => {
+    if (Array.isArray(value) && typeof value[0] === 'object') {
+      for (const row of value) {
+        lines.push(`[[${name}]]`);
+        for (const [key, item] of Object.entries(row)) lines.push(`${key} = ${JSON.stringify(item)}`);
+      }
+      return;
+    }
+    const entries = Object.entries(value);
+    const isSection = (item) => item !== null && typeof item === 'object' && !Array.isArray(item);
+    lines.push(`[${name}]`);
+    for (const [key, item] of entries) if (!isSection(item)) lines.push(`${key} = ${JSON.stringify(item)}`);
+    for (const [key, item] of entries) if (isSection(item)) write(`${name}.${key}`, item);
+  };
+  for (const [name, value] of Object.entries(sections)) write(name, value);
+  return `${lines.join('\n')}\n`;
+}
