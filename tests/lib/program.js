@@ -119,12 +119,14 @@ export async function startGateway({ config = {}, directory = freshDirectory(), 
   writeFileSync(file, toml(whole));
   const gateway = { directory, file, data: whole.store.path };
 
+  /** Starts the program, again on the same port and directory once it has run. */
   gateway.start = async () => {
-    const program = new Program(GATEWAY, ['--config', file], { cwd: directory, env });
+    const program = new Program(GATEWAY, ['--config', file, ...again()], { cwd: directory, env });
     const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
     const url = `http://127.0.0.1:${port}`;
     Object.assign(gateway, { program, port: Number(port), url, api: new Api(url, API_KEY) });
   };
+  const again = () => (gateway.port ? ['--listen', `127.0.0.1:${gateway.port}`] : []);
   gateway.close = async () => {
     const end = await gateway.program.stop();
     rmSync(directory, { recursive: true, force: true });

@@ -1,0 +1,161 @@
+// The page at `/` as people use it, in a real browser against the real gateway, with Chinese names and texts.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { startBrowser } from '../lib/browser.js';
+import { startGateway } from '../lib/program.js';
+
+let gateway;
+let browser;
+before(async () => ([gateway, browser] = await Promise.all([startGateway(), startBrowser()])));
+after(async () => {
+  await browser?.close();
+  await gateway?.close();
+});
+
+async function signIn(uid, options) {
+  const tab = await browser.tab(`${gateway.url}/`, options);
+  await tab.type('#uid', uid);
+  await tab.press('Enter');
+  await tab.shows('#state', 'online');
+  return tab;
+}
+
+async function say(tab, text) {
+  await tab.type('#text', text);
+  await tab.press('Enter');
+}
+
+test('two people chat, and see each other, the unread count and the frames', async () => {
+  const context = await browser.context();
+  const ming = await signIn('小明', { context });
+  const hong = await signIn('小红🌸', { context });
+
+  await ming.shows('#people .name', '小红🌸');
+  await ming.click('#people [data-uid="小红🌸"]');
+  await ming.shows('#room-state', 'online');
+  await say(ming, '你好，小红！今天一起吃饭吗？🍜');
+  await ming.shows('.message.mine', '✓');
+
+  await hong.shows('#rooms .preview', '今天一起吃饭吗？🍜');
+  await hong.shows('#rooms .badge', '1');
+  assert.match(await hong.evaluate(() => document.title), /^\(1\)/);
+  await hong.click('#rooms [data-room="user:小明"]');
+  await hong.shows('.message .bubble', '你好，小红！今天一起吃饭吗？🍜');
+  await hong.until(() => !document.querySelector('#rooms .badge'));
+  await say(hong, '好啊，六点半 😋');
+  await say(hong, '老地方见 <b>不是粗体</b> <img src=x onerror=alert(1)>');
+  await ming.shows('.message .bubble', '<b>不是粗体</b>');
+  await hong.shows('.message.mine:last-child', '✓');
+  await hong.shows('.frame.up .title', 'C2S_SEND_REQ');
+  await hong.shows('.frame.down .title', 'S2C_ALONECHAT_PUSH');
+  await hong.click('.frame.down:last-child summary');
+  await hong.shows('.frame.down[class] details[open] pre', '"mid"');
+  await ming.click('.frame.down:last-child summary');
+  await ming.picture('chat');
+  await hong.dark(true);
+  await hong.picture('chat-dark');
+  assert.deepEqual([...ming.complaints, ...hong.complaints], []);
+});
+
+test('a team is made and talks', async () => {
+  const wei = await signIn('阿伟');
+  const li = await signIn('丽丽');
+  await wei.shows('#people .name', '丽丽');
+  await wei.click('#new-team');
+  await wei.shows('#team-people .check', '丽丽');
+  await wei.picture('team-dialog');
+  await wei.type('#team-name', '值班组 🚑');
+  await wei.click('#team-people input[value="丽丽"]');
+  await wei.click('#team-create');
+  await wei.shows('#room-name', '值班组 🚑');
+  await wei.shows('.message.mine', '✓');
+  await li.shows('#rooms .name', '值班组 🚑');
+  await li.click('#rooms [data-room="team:值班组 🚑"]');
+  await li.shows('#room-state', '阿伟');
+  await say(li, '收到，我今晚值班。');
+  await wei.shows('.message .author', '丽丽');
+  await wei.shows('.message .bubble', '收到，我今晚值班。');
+
+  // Whom the backend puts into the team or takes out, the page shows.
+  await gateway.api.team('值班组 🚑', ['阿伟', '丽丽', '老王']);
+  await wei.shows('.messages .event', '老王 joined');
+  await wei.shows('#room-state', '老王');
+  await wei.picture('team');
+  await gateway.api.expect(200, 'DELETE', `/v1/teams/${encodeURIComponent('值班组 🚑')}/members/${encodeURIComponent('丽丽')}`);
+  await li.shows('.messages .event', '丽丽 left');
+  await say(li, '还有人吗？');
+  await li.shows('.message .refusal');
+  await wei.resize(400, 800);
+  await wei.picture('team-phone');
+  assert.deepEqual([...wei.complaints, ...li.complaints], []);
+});
+
+test('who signs in elsewhere is told so here, and may come back', async () => {
+  const first = await signIn('小刚');
+  const second = await signIn('小刚');
+  await first.shows('#banner', '小刚 signed in somewhere else');
+  await first.shows('#state', 'sent away');
+  await first.picture('displaced');
+  await first.click('#banner-button');
+  await first.shows('#state', 'online');
+  await second.shows('#banner', 'signed in somewhere else');
+  assert.equal((await gateway.api.user('小刚')).connections.length, 1);
+});
+
+test('a reload keeps the person, the chats and the device', async () => {
+  const tab = await signIn('小华');
+  await tab.type('#new-uid', '不在的人');
+  await tab.press('Enter');
+  await say(tab, '你回来了告诉我');
+  await tab.shows('.message.mine', '✓');
+  const [{ deviceid }] = (await gateway.api.user('小华')).connections;
+  await tab.reload();
+  await tab.until(() => document.querySelector('#state')?.dataset.tone === 'on' && performance.getEntriesByType('navigation')[0].type === 'reload');
+  await tab.click('#rooms [data-room="user:不在的人"]');
+  await tab.shows('.message.mine .bubble', '你回来了告诉我');
+  assert.deepEqual((await gateway.api.user('小华')).connections.map((one) => one.deviceid), [deviceid]);
+  assert.deepEqual(tab.complaints, []);
+});
+
+test('a message from the backend shows up as a notice; signing out leaves', async () => {
+  const tab = await signIn('小芳');
+  await gateway.api.sendTo('小芳', { type: 6, data: { text: '您的预约已确认 ✅', at: '10:30' } });
+  await tab.shows('#rooms .preview', '您的预约已确认 ✅');
+  await tab.click('#signout');
+  await tab.shows('#door');
+  assert.equal((await gateway.api.user('小芳')).online, false);
+  await tab.picture('door');
+  await tab.dark(true);
+  await tab.picture('door-dark');
+});
+
+test('a restart of the server brings everybody back, and what was written meanwhile arrives', async () => {
+  const tab = await signIn('小雨');
+  const peer = await signIn('小雪');
+  await tab.type('#new-uid', '小雪');
+  await tab.press('Enter');
+  const end = await gateway.program.stop();
+  assert.deepEqual(end, { code: 0, signal: null });
+  await tab.shows('#state', 'trying again');
+  await say(tab, '断线时写的');
+  await tab.shows('.message.mine', 'sending');
+  await gateway.start();
+  await tab.shows('#state', 'online');
+  await tab.shows('.message.mine', '✓');
+  // Whether the peer was back in time to be handed it live is its own affair; the record has it once.
+  await peer.shows('#state', 'online');
+  const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent('小雨')}/conversations`);
+  const { messages } = await gateway.api.history(conversations[0].conv);
+  assert.deepEqual(messages.map(({ data }) => data.text), ['断线时写的']);
+});
+
+test('the page and its files are all there and carry a strict policy', async () => {
+  const page = await gateway.api.call('GET', '/');
+  assert.equal(page.status, 200);
+  assert.match(page.headers.get('content-type'), /^text\/html/);
+  assert.match(page.headers.get('content-security-policy'), /default-src 'self'/);
+  for (const [, file] of page.text.matchAll(/(?:src|href)="([^"]+)"/g)) {
+    assert.equal((await gateway.api.call('GET', `/${file}`)).status, 200, file);
+  }
+});

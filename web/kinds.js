@@ -1,0 +1,42 @@
+// The kinds that this page knows, by number: what the frame inspector calls them and which room of the page they go to.
+
+export const KINDS = {
+  1: 'C2S_REGISTER_REQ',
+  2: 'S2C_REGISTER_RES',
+  3: 'S2C_ALONECHAT_PUSH',
+  4: 'S2C_SIGNED_PUSH',
+  5: 'S2C_SYSTEM_PUSH',
+  6: 'S2C_RESERVATION_PUSH',
+  7: 'S2C_DOCTORMSG_PUSH',
+  8: 'S2C_TEAMMATECHAT_PUSH',
+  9: 'S2C_DOCTORFRIENDCHAT_PUSH',
+  10: 'S2C_FRIENDAPPLY_PUSH',
+  11: 'S2C_SOCIAL_PUSH',
+  12: 'S2C_DIFFERENT_CONNECTION',
+  13: 'S2C_REMIND_PUSH',
+  14: 'S2C_UNSIGNED_PUSH',
+  15: 'S2C_TEAMCHAT_PUSH',
+  16: 'S2C_TEAMMEMBER_ENTER',
+  17: 'S2C_TEAMMEMBER_LEAVE',
+  18: 'S2C_VIDEOCALL_INVITE',
+  19: 'S2C_VIDEOCALL_END',
+  100: 'S2C_RES',
+  101: 'C2S_SEND_REQ',
+  102: 'S2C_SEND_RES',
+};
+
+export const REGISTER = 1;
+export const REGISTERED = 2;
+export const ALONE_CHAT = 3;
+export const DISPLACED = 12;
+export const TEAM_CHAT = 15;
+export const TEAM_ENTER = 16;
+export const TEAM_LEAVE = 17;
+export const SEND = 101;
+export const SENT = 102;
+
+export const PAIR_KINDS = new Set([3, 7, 8, 9, 18, 19]);
+export const NOTICE_KINDS = new Set([4, 5, 6, 10, 11, 13, 14]);
+export const TEAM_KINDS = new Set([TEAM_CHAT, TEAM_ENTER, TEAM_LEAVE]);
+
+export const nameOf = (kind) => KINDS[kind] ?? (kind >= 1000 ? `application kind ${kind}` : `kind ${kind}`);

@@ -1,0 +1,97 @@
+// Draws what app.js knows. Everything that comes from somebody else becomes a text node.
+
+import { avatar, element } from './element.js';
+import { TEAM_ENTER, TEAM_LEAVE, nameOf } from './kinds.js';
+
+export const $ = (selector) => document.querySelector(selector);
+
+const SAME_BREATH_MS = 120_000;
+
+const clock = (ts) => new Date(ts).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+
+/** What a message says in one line, or undefined when it is not plain text. */
+function textOf({ type, data, from }) {
+  if (type === TEAM_ENTER) return `${data?.uid} joined`;
+  if (type === TEAM_LEAVE) return `${data?.uid} left`;
+  if (type === 18) return `📹 ${from} calls`;
+  if (type === 19) return '📹 call ended';
+  const text = typeof data === 'string' ? data : data?.text ?? data?.msg ?? data?.content;
+  return typeof text === 'string' ? text : undefined;
+}
+
+export function drawState(text, tone) {
+  $('#state').textContent = text;
+  $('#state').dataset.tone = tone;
+}
+
+export function drawRooms(rooms, online, choose) {
+  $('#rooms').replaceChildren(...rooms.all.map((room) => roomRow(room, rooms, online, choose)));
+  $('#rooms-empty').hidden = rooms.all.length > 0;
+  const unread = rooms.all.reduce((sum, room) => sum + room.unread, 0);
+  document.title = unread ? `(${unread}) ${rooms.uid} · Mynah` : `${rooms.uid} · Mynah`;
+}
+
+function roomRow(room, rooms, online, choose) {
+  const last = room.messages.at(-1);
+  const preview = last ? textOf(last) ?? nameOf(last.type) : room.isTeam ? 'team' : 'no messages yet';
+  const row = element(
+    'button',
+    { class: 'row', 'data-room': room.key, 'aria-current': String(room.key === rooms.open) },
+    avatar(room.name, room.isTeam),
+    element('span', { class: 'text' }, element('span', { class: 'name' }, room.name), element('span', { class: 'preview' }, preview)),
+  );
+  if (online.has(room.to?.user)) row.classList.add('online');
+  if (room.unread) row.append(element('span', { class: 'badge', title: `${room.unread} unread` }, room.unread > 99 ? '99+' : String(room.unread)));
+  row.addEventListener('click', () => choose(room));
+  return element('li', {}, row);
+}
+
+export function drawPeople(uids, choose) {
+  const rows = uids.map((uid) => {
+    const row = element('button', { class: 'row online', 'data-uid': uid }, avatar(uid), element('span', { class: 'text' }, element('span', { class: 'name' }, uid)));
+    row.addEventListener('click', () => choose(uid));
+    return element('li', {}, row);
+  });
+  $('#people').replaceChildren(...rows);
+  $('#people-empty').hidden = rows.length > 0;
+}
+
+export function drawRoom(room, me, online) {
+  $('#nothing-open').hidden = Boolean(room);
+  $('#messages').hidden = !room;
+  $('#compose').hidden = !room?.to;
+  $('#room-avatar').replaceChildren(...(room ? [avatar(room.name, room.isTeam)] : []));
+  $('#room-name').textContent = room?.name ?? 'Mynah';
+  $('#room-state').textContent = room ? stateOf(room, me, online) : '';
+  if (!room) return;
+  const items = [];
+  let previous;
+  for (const message of room.messages) {
+    items.push(bubble(message, me, room.isTeam, previous));
+    previous = message;
+  }
+  $('#messages').replaceChildren(...items);
+  $('#messages').scrollTop = $('#messages').scrollHeight;
+}
+
+function stateOf(room, me, online) {
+  if (room.isTeam) return room.members.length ? room.members.map((uid) => (uid === me ? 'you' : uid)).join(', ') : 'team';
+  if (!room.to) return 'from the application';
+  return online.has(room.to.user) ? 'online' : 'away';
+}
+
+function bubble(message, me, isTeam, previous) {
+  const text = textOf(message);
+  if (message.type === TEAM_ENTER || message.type === TEAM_LEAVE) return element('li', { class: 'event' }, `${text} · ${clock(message.ts)}`);
+  const mine = message.from === me;
+  const follows = previous?.from === message.from && previous.type === message.type && message.ts - previous.ts < SAME_BREATH_MS;
+  const item = element('li', { class: `message${mine ? ' mine' : ''}${follows ? ' follows' : ''}` });
+  if (!mine && isTeam && !follows) item.append(element('span', { class: 'author' }, message.from));
+  const body = text === undefined ? element('pre', {}, JSON.stringify(message.data, null, 2)) : element('p', {}, text);
+  const foot = element('span', { class: 'foot' }, clock(message.ts));
+  if (message.type && ![3, 15].includes(message.type)) foot.prepend(`${nameOf(message.type)} · `);
+  if (mine) foot.append(message.error ? ' · not sent' : message.waiting ? ' · sending' : ' ✓');
+  item.append(element('div', { class: 'bubble' }, body, foot));
+  if (message.error) item.append(element('span', { class: 'refusal' }, message.error));
+  return item;
+}
