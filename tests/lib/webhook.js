@@ -1,0 +1,68 @@
+// A receiver of push notifications that checks what it gets and answers as it is told.
+
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { createServer } from 'node:http';
+import { Inbox } from './inbox.js';
+
+export class Webhook {
+  #server;
+  #secret;
+  #calls = new Inbox('the webhook');
+  /** Says for each notification how to answer: a status, or 'hang'. */
+  answer = () => 200;
+  /** Everything that came, whatever the answer was. */
+  all = [];
+  hanging = 0;
+
+  static async start(secret) {
+    const hook = new Webhook();
+    hook.#secret = secret;
+    hook.#server = createServer((request, response) => hook.#take(request, response));
+    await new Promise((resolve) => hook.#server.listen(0, '127.0.0.1', resolve));
+    hook.url = `http://127.0.0.1:${hook.#server.address().port}/push?来=1`;
+    return hook;
+  }
+
+  async #take(request, response) {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const bytes = Buffer.concat(chunks);
+    const notification = { method: request.method, headers: request.headers, bytes, at: Date.now() };
+    try {
+      notification.body = JSON.parse(bytes.toString('utf8'));
+    } catch (error) {
+      notification.body = { error: String(error) };
+    }
+    const status = this.answer(notification.body);
+    notification.status = status;
+    this.all.push(notification);
+    this.#calls.push(notification);
+    if (status === 'hang') this.hanging++;
+    else response.writeHead(status).end();
+  }
+
+  /** The next notification for this user, verified. */
+  async next(uid) {
+    const notification = await this.#calls.take(({ body }) => body.uid === uid, `a notification for ${uid}`);
+    this.verify(notification);
+    return notification;
+  }
+
+  for(uid) {
+    return this.all.filter(({ body }) => body.uid === uid);
+  }
+
+  verify({ method, headers, bytes }) {
+    assert.equal(method, 'POST');
+    assert.match(headers['content-type'], /^application\/json/);
+    const [, t, v1] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(headers['x-mynah-signature']) ?? assert.fail(`signature ${headers['x-mynah-signature']}`);
+    assert.ok(Math.abs(Date.now() / 1000 - Number(t)) < 300, 'signed now');
+    assert.equal(v1, createHmac('sha256', this.#secret).update(`${t}.`).update(bytes).digest('hex'));
+  }
+
+  close() {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+}
