@@ -1,0 +1,102 @@
+// kill -9 while everybody writes: whatever was answered with 200 or code 0 is in the record, once, in order, and its push
+// job runs.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { eventually } from '../../lib/inbox.js';
+import { eachGeneration } from '../../lib/peer.js';
+import { startGateway } from '../../lib/program.js';
+import { signIn, someone } from '../../lib/user.js';
+import { Webhook } from '../../lib/webhook.js';
+
+const ROUNDS = 3;
+const ANSWERS_A_ROUND = 300;
+
+let gateway;
+let hook;
+before(async () => {
+  hook = await Webhook.start('secret-of-the-crash-test');
+  const push = { webhook: { url: encodeURI(hook.url), secret: 'secret-of-the-crash-test' }, retry_initial_ms: 50, retry_max_ms: 200 };
+  gateway = await startGateway({ config: { push } });
+});
+after(async () => {
+  hook?.close();
+  await gateway?.close();
+});
+
+test('what was answered survives kill -9 in the middle of it', async (t) => {
+  /** conv -> mid -> {seq, n} of everything that was confirmed. */
+  const confirmed = new Map();
+  let answers = 0;
+  const keep = ({ mid, conv, seq, n }) => {
+    if (!confirmed.has(conv)) confirmed.set(conv, new Map());
+    confirmed.get(conv).set(mid, { seq, n });
+    answers++;
+  };
+  const away = someone('不在');
+  const team = someone('队');
+  await gateway.api.team(team, [away]);
+  const epochs = new Set();
+  let n = 0;
+
+  for (let round = 1; round <= ROUNDS; round++) {
+    const target = answers + ANSWERS_A_ROUND;
+    const users = await Promise.all(eachGeneration.map((client, i) => signIn(t, gateway, `写者${i}-${process.pid}`, { client })));
+    for (const { registered } of users) epochs.add(registered.epoch);
+    let running = true;
+    const writers = [
+      ...users.map((user) => async () => {
+        // A client's answer that never comes is one that was never given: the loop ends with the connection.
+        const gone = new Promise((resolve) => user.peer.socket.on('disconnect', () => resolve()));
+        while (running) {
+          const mine = ++n;
+          const answer = await Promise.race([user.send({ user: away }, { n: mine, 文: '负载 🔥' }, { cid: `c${mine}` }), gone]);
+          if (!answer) return;
+          assert.equal(answer.code, 0);
+          keep({ ...answer, n: mine });
+        }
+      }),
+      ...[0, 1, 2].map(() => async () => {
+        while (running) {
+          const mine = ++n;
+          const to = mine % 2 ? { user: away } : { team };
+          const type = mine % 2 ? 5 : 15;
+          const answer = await gateway.api.call('POST', '/v1/messages', { type, to, data: { n: mine, 文: '负载 🔥' } }).catch(() => undefined);
+          if (answer?.status !== 200) return;
+          keep({ ...(answer.body.results?.[0] ?? answer.body), n: mine });
+        }
+      }),
+    ];
+    const all = Promise.all(writers.map((write) => write()));
+    await eventually(() => answers >= target, `${ANSWERS_A_ROUND} answers`);
+    await gateway.program.kill();
+    running = false;
+    await all;
+    await gateway.start();
+  }
+
+  assert.equal(epochs.size, 1, 'the history is the same one');
+  for (const [conv, sent] of confirmed) {
+    const messages = [];
+    for (let more = true; more; ) {
+      const page = await gateway.api.history(conv, `after=${messages.length}&limit=500`);
+      messages.push(...page.messages);
+      more = page.messages.length === 500;
+    }
+    assert.deepEqual(messages.map(({ seq }) => seq), messages.map((_, i) => i + 1), 'no gap and no double in seq');
+    assert.equal(new Set(messages.map(({ data }) => data.n)).size, messages.length, 'nothing is there twice');
+    for (let i = 1; i < messages.length; i++) assert.ok(messages[i].ts >= messages[i - 1].ts, 'ts never decreases');
+    const record = new Map(messages.map((message) => [message.mid, message]));
+    for (const [mid, { seq, n: number }] of sent) {
+      assert.ok(record.has(mid), `message ${number} was confirmed and is gone`);
+      assert.deepEqual([record.get(mid).seq, record.get(mid).data.n], [seq, number]);
+    }
+  }
+  const wanted = [...confirmed.values()].flatMap((sent) => [...sent.keys()]);
+  const missing = () => {
+    const pushed = new Set(hook.for(away).map(({ body }) => body.mid));
+    return wanted.filter((mid) => !pushed.has(mid));
+  };
+  await eventually(() => missing().length === 0, 'every confirmed message to be pushed');
+  t.diagnostic(`${answers} answers in ${ROUNDS} crashes`);
+});
