@@ -6,7 +6,7 @@ import { show } from './inspector.js';
 import { ALONE_CHAT, DISPLACED, REGISTER, REGISTERED, SEND, SENT, TEAM_CHAT } from './kinds.js';
 import { Rooms } from './rooms.js';
 import { Socket } from './socket.js';
-import { $, drawPeople, drawRoom, drawRooms, drawState } from './view.js';
+import { $, drawPeople, drawRoom, drawRooms, drawState, toEnd } from './view.js';
 
 const PRESENCE_MS = 3_000;
 
@@ -232,6 +232,7 @@ function fit() {
   area.style.height = `${area.scrollHeight + 2}px`;
 }
 $('#text').addEventListener('input', fit);
+addEventListener('resize', toEnd);
 
 $('#back').addEventListener('click', () => {
   session.rooms.open = null;
@@ -239,10 +240,13 @@ $('#back').addEventListener('click', () => {
   draw();
 });
 
-$('#frames-toggle').addEventListener('click', () => {
-  const hidden = $('#house').classList.toggle('no-frames');
-  $('#frames-toggle').setAttribute('aria-pressed', String(!hidden));
-});
+function showFrames(shown) {
+  $('#house').classList.toggle('no-frames', !shown);
+  $('#frames-toggle').setAttribute('aria-pressed', String(shown));
+}
+showFrames(innerWidth > 680);
+
+$('#frames-toggle').addEventListener('click', () => showFrames($('#house').classList.contains('no-frames')));
 
 // ---- teams
 

@@ -71,6 +71,11 @@ export function drawRoom(room, me, online) {
     previous = message;
   }
   $('#messages').replaceChildren(...items);
+  toEnd();
+}
+
+/** Brings the newest message into sight. */
+export function toEnd() {
   $('#messages').scrollTop = $('#messages').scrollHeight;
 }
 
