@@ -115,8 +115,11 @@ for (const client of everyClient) {
       test(`is refused by ${namespace}`, async (t) => {
         const peer = open(t, server.url, { ...client, namespace });
         if (isOld(version)) {
-          // Older packets have room for one value: the data if there is some, else the message.
-          assert.deepEqual(await peer.hear(':error'), [data ?? message]);
+          // Older packets have room for one value: the data if there is some, else the message. Node's newer server, which the
+          // suite for older clients was written against, makes that message an object.
+          const [error] = await peer.hear(':error');
+          if (data) assert.deepEqual(error, data);
+          else assert.equal(error.message ?? error, message);
         } else {
           const [error] = await peer.hear(':connect_error');
           assert.equal(error.message, message);
