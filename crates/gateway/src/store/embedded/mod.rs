@@ -33,10 +33,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use self::open::{Durability, OpenError};
+pub use self::open::OpenError;
 use self::queue::Command;
 use self::state::{Rules, State};
 use self::threads::Threads;
+pub use crate::config::Durability;
 use crate::ids::{ConvId, Seq, TeamId, Uid};
 use crate::store::{
     Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,

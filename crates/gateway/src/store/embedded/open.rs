@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::schema;
+use crate::config::Durability;
 
 /// The database inside the store's directory.
 const FILE: &str = "mynah.db";
@@ -17,16 +18,6 @@ const LOCK: &str = "mynah.lock";
 const CHECKED_BYTES: u64 = 64 << 20;
 /// How long a connection waits for another program that holds the file.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
-
-/// What an answered append survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// A crash of the process and of the machine: fsync before the answer.
-    #[default]
-    Power,
-    /// A crash of the process only.
-    Process,
-}
 
 /// Why a store could not be opened; says what to do.
 #[derive(Debug, thiserror::Error)]
