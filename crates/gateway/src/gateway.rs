@@ -132,6 +132,11 @@ impl Gateway {
             .collect()
     }
 
+    /// Up to `most` of the users who are connected, in no order.
+    pub fn who_is_online(&self, most: usize) -> Vec<Uid> {
+        self.core.registry.names(most)
+    }
+
     /// How many users are connected.
     pub fn users_online(&self) -> usize {
         self.core.registry.users()

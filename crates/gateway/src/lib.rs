@@ -9,6 +9,7 @@ mod dispatch;
 mod embed;
 mod frame;
 mod gateway;
+pub mod http;
 pub mod ids;
 pub mod kinds;
 pub mod metrics;

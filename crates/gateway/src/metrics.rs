@@ -46,8 +46,10 @@ struct BuildLabels {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Open Socket.IO connections.
+    /// Connections that joined the namespace.
     pub connections: Gauge,
+    /// Engine.IO sessions, joined or not.
+    pub sessions: Gauge,
     /// Users with a registered connection.
     pub users_online: Gauge,
     /// Registrations that displaced another device.
@@ -64,16 +66,10 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// From the commit to the write to the socket.
     pub delivery_seconds: Histogram,
-    /// Frames in all outbound queues.
-    pub queue_frames: Gauge,
-    /// Bytes in all outbound queues.
-    pub queue_bytes: Gauge,
-    /// Connections closed because they did not read.
+    /// Connections closed because they did not read, since the start.
     pub slow_readers: Counter,
     /// Messages that wait for the store.
     pub store_queue_messages: Gauge,
-    /// Bytes of messages that wait for the store.
-    pub store_queue_bytes: Gauge,
     /// Messages of one transaction.
     pub store_batch_messages: Histogram,
     /// One transaction, with its fsync.
@@ -94,8 +90,6 @@ pub struct Metrics {
     pub push_attempt_seconds: Histogram,
     /// Answered HTTP requests, without those of Socket.IO.
     pub http_requests: Family<HttpLabels, Counter>,
-    /// Times accepting paused for want of file descriptors or the like.
-    pub accept_pauses: Counter,
     memory: Gauge<u64, AtomicU64>,
 }
 
@@ -112,6 +106,7 @@ impl Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("mynah"),
             connections: Gauge::default(),
+            sessions: Gauge::default(),
             users_online: Gauge::default(),
             displaced: Counter::default(),
             frames_in: Counter::default(),
@@ -120,11 +115,8 @@ impl Metrics {
             messages_appended: Family::default(),
             deliveries: Counter::default(),
             delivery_seconds: seconds(),
-            queue_frames: Gauge::default(),
-            queue_bytes: Gauge::default(),
             slow_readers: Counter::default(),
             store_queue_messages: Gauge::default(),
-            store_queue_bytes: Gauge::default(),
             store_batch_messages: Histogram::new(BATCH),
             store_commit_seconds: seconds(),
             store_failures: Counter::default(),
@@ -135,7 +127,6 @@ impl Metrics {
             push_pending: Gauge::default(),
             push_attempt_seconds: seconds(),
             http_requests: Family::default(),
-            accept_pauses: Counter::default(),
             memory: Gauge::default(),
         };
         metrics.name_all();
@@ -148,8 +139,13 @@ impl Metrics {
         let r = &mut registry;
         r.register(
             "connections",
-            "Open Socket.IO connections",
+            "Connections that joined the namespace",
             self.connections.clone(),
+        );
+        r.register(
+            "sessions",
+            "Engine.IO sessions, joined or not",
+            self.sessions.clone(),
         );
         r.register(
             "users_online",
@@ -193,16 +189,6 @@ impl Metrics {
             self.delivery_seconds.clone(),
         );
         r.register(
-            "queue_frames",
-            "Frames in all outbound queues",
-            self.queue_frames.clone(),
-        );
-        r.register(
-            "queue_bytes",
-            "Bytes in all outbound queues",
-            self.queue_bytes.clone(),
-        );
-        r.register(
             "slow_readers",
             "Connections closed because they did not read",
             self.slow_readers.clone(),
@@ -211,11 +197,6 @@ impl Metrics {
             "store_queue_messages",
             "Messages that wait for the store",
             self.store_queue_messages.clone(),
-        );
-        r.register(
-            "store_queue_bytes",
-            "Bytes of messages that wait for the store",
-            self.store_queue_bytes.clone(),
         );
         r.register(
             "store_batch_messages",
@@ -264,11 +245,6 @@ impl Metrics {
             "http_requests",
             "Answered HTTP requests",
             self.http_requests.clone(),
-        );
-        r.register(
-            "accept_pauses",
-            "Pauses of accepting connections",
-            self.accept_pauses.clone(),
         );
         r.register(
             "memory_resident_bytes",

@@ -289,6 +289,16 @@ impl<L> Registry<L> {
         }
     }
 
+    /// Up to `most` of the users who have a connection, in no order.
+    pub(crate) fn names(&self, most: usize) -> Vec<Uid> {
+        let mut names = Vec::new();
+        for shard in &self.shards {
+            let left = most - names.len();
+            names.extend(shard.lock().keys().take(left).cloned());
+        }
+        names
+    }
+
     /// How many users have a connection.
     pub(crate) fn users(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -1,0 +1,148 @@
+//! Reading JSON that a peer wrote: every complaint names the field and says what belongs there.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::ids::{Cid, IdError, MAX_ID_BYTES, Uid};
+
+/// Reads a JSON object; the error is one sentence that names the field.
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
+    let object = read.map_err(|e| {
+        let path = e.path().to_string();
+        let whole = e.inner().to_string();
+        let place = format!(" at line {} column {}", e.inner().line(), e.inner().column());
+        match e.inner().classify() {
+            serde_json::error::Category::Data => {
+                let what = whole.strip_suffix(&place).unwrap_or(&whole);
+                match path.as_str() {
+                    "." => sentence(what),
+                    path if what.starts_with("must") => format!("\"{path}\" {what}."),
+                    path => format!("\"{path}\": {what}."),
+                }
+            }
+            _ => format!("The body is not JSON: {whole}."),
+        }
+    })?;
+    json.end()
+        .map_err(|_| "The body must be one JSON object with nothing after it.".to_owned())?;
+    Ok(object.0)
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).chain(['.']).collect()
+}
+
+/// A `T` written as an object; serde alone would take an array of the fields too.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnlyMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OnlyMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OnlyMap(PhantomData)).map(Self)
+    }
+}
+
+/// A uid, written as a string or an integer (which means its decimal string).
+#[derive(Debug)]
+pub(super) struct UidField(pub(super) Uid);
+
+impl<'de> Deserialize<'de> for UidField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let uid = if raw.starts_with('"') {
+            let text: String = serde_json::from_str(raw).map_err(D::Error::custom)?;
+            Uid::new(&text)
+        } else if is_integer(raw) {
+            Uid::new(raw)
+        } else {
+            return Err(D::Error::custom("must be a uid, a string or an integer"));
+        };
+        uid.map(Self).map_err(|why| D::Error::custom(id_sentence(why)))
+    }
+}
+
+impl PartialSchema for UidField {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(MAX_ID_BYTES));
+        let number = ObjectBuilder::new().schema_type(Type::Integer);
+        OneOfBuilder::new()
+            .item(text)
+            .item(number)
+            .description(Some(
+                "A user: 1 to 128 bytes, no control characters; an integer means its decimal string.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for UidField {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Uid".into()
+    }
+}
+
+/// The sender's own id for a message.
+#[derive(Debug)]
+pub(super) struct CidField(pub(super) Cid);
+
+impl<'de> Deserialize<'de> for CidField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Cid::new(&text)
+            .map(Self)
+            .map_err(|why| D::Error::custom(id_sentence(why)))
+    }
+}
+
+/// A kind's number; `None` when it is an integer that no kind can have.
+#[derive(Debug)]
+pub(super) struct KindField(pub(super) Option<u16>);
+
+impl<'de> Deserialize<'de> for KindField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        if !is_integer(raw) {
+            return Err(D::Error::custom("must be the number of a kind"));
+        }
+        Ok(Self(raw.parse().ok()))
+    }
+}
+
+/// What is wrong with an identifier, for a sentence about it.
+pub(super) fn id_sentence(why: IdError) -> String {
+    why.to_string()
+}
+
+/// Whether a JSON value, as text, is an integer without fraction or exponent.
+fn is_integer(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}

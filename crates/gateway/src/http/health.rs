@@ -1,0 +1,92 @@
+//! For those who run it: health and metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::Problem;
+use super::{Api, Refusals};
+use crate::metrics::HttpLabels;
+
+/// How it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `live` or `ready`.
+    status: &'static str,
+}
+
+/// The program runs
+#[utoipa::path(get, path = "/health/live", tag = "operation",
+    responses((status = 200, description = "It runs", body = Health), Refusals))]
+pub(super) async fn live() -> axum::Json<Health> {
+    axum::Json(Health { status: "live" })
+}
+
+/// Connections and calls are welcome: it is not stopping, and the store can write
+#[utoipa::path(get, path = "/health/ready", tag = "operation",
+    responses((status = 200, description = "It is ready", body = Health), Refusals))]
+pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Health>, Problem> {
+    if api.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server is stopping; go to another.",
+        ));
+    }
+    api.gateway.ready()?;
+    Ok(axum::Json(Health { status: "ready" }))
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Refusals))]
+pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    (api.observe)(&api.metrics);
+    const OPEN_METRICS: &str = "application/openmetrics-text";
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    let (kind, text) = if accepts.contains(OPEN_METRICS) {
+        (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            api.metrics.open_metrics(),
+        )
+    } else {
+        (
+            "text/plain; version=0.0.4; charset=utf-8",
+            api.metrics.prometheus_text(),
+        )
+    };
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// Counts every answered request by its route.
+pub(super) async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let method = match *request.method() {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other".into(), |path| path.as_str().into());
+    let response = next.run(request).await;
+    let labels = HttpLabels {
+        method,
+        route,
+        status: response.status().as_u16(),
+    };
+    api.metrics.http_requests.get_or_create(&labels).inc();
+    response
+}

@@ -1,0 +1,318 @@
+//! Sending: `POST /v1/messages` and `POST /v1/messages/batch`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::body::Json;
+use super::fields::{self, CidField, KindField, Object, UidField};
+use super::problem::Problem;
+use super::{Api, Refusals};
+use crate::config::Limits;
+use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
+use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
+
+/// A message to send.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Message {
+    /// The kind's number.
+    #[serde(rename = "type")]
+    #[schema(value_type = u16, example = 6)]
+    kind: KindField,
+    /// To whom: exactly one of the four.
+    #[schema(value_type = Recipients)]
+    to: Object<Recipients>,
+    /// The sender. Pair kinds without one are from `send.system_uid`.
+    #[schema(inline)]
+    from: Option<UidField>,
+    /// The payload, passed on untouched.
+    #[schema(value_type = Object)]
+    data: Box<RawValue>,
+    /// The sender's own id: the same again within the dedupe window is the same message.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
+    cid: Option<CidField>,
+    /// Whether those who are away are notified; the kind decides when absent.
+    push: Option<bool>,
+    /// Until when a notification is worth sending, from now. The message stays in the record.
+    #[schema(minimum = 1)]
+    ttl_ms: Option<u64>,
+}
+
+/// To whom: exactly one of the four.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Recipients {
+    /// One user.
+    #[schema(inline)]
+    user: Option<UidField>,
+    /// Many users, each once.
+    #[schema(inline, max_items = 10_000)]
+    users: Option<Vec<UidField>>,
+    /// A team's members.
+    team: Option<String>,
+    /// `true`: all who are connected. For kinds that are not stored.
+    everyone: Option<bool>,
+}
+
+/// Messages to send, in order.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Batch {
+    /// Up to `limits.messages_per_call`.
+    #[schema(value_type = Vec<Message>, max_items = 1_000)]
+    messages: Vec<Box<RawValue>>,
+}
+
+/// What became of a message. Users: `results`, `online` and `offline`. A team: `mid`, `conv`, `seq`, `online` and
+/// `offline`. Everyone: `online`. Kinds that are not stored have no `mid`, `conv` and `seq`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum SendResult {
+    /// To a user or users.
+    Users {
+        /// One for each user, in the order given.
+        results: Vec<UserOutcome>,
+        /// Users it was delivered to.
+        online: usize,
+        /// Users it was not delivered to.
+        offline: usize,
+    },
+    /// To a team.
+    Team {
+        /// Where it is kept.
+        #[serde(flatten)]
+        kept: Option<Kept>,
+        /// Members it was delivered to.
+        online: usize,
+        /// Members it was not delivered to.
+        offline: usize,
+    },
+    /// To all who are connected.
+    Everyone {
+        /// Users it was delivered to.
+        online: usize,
+    },
+}
+
+/// What became of a message for one user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UserOutcome {
+    /// The user.
+    #[schema(value_type = String)]
+    uid: Uid,
+    /// It was handed to at least one live connection.
+    delivered: bool,
+    /// Where it is kept.
+    #[serde(flatten)]
+    kept: Option<Kept>,
+}
+
+/// Where a message is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Kept {
+    /// The message's id.
+    #[schema(value_type = String)]
+    mid: Mid,
+    /// The conversation.
+    #[schema(value_type = String)]
+    conv: ConvId,
+    /// The message's number in it.
+    #[schema(value_type = u64)]
+    seq: Seq,
+    /// The sender's `cid` was there before: these are the first message's values. Absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// The outcomes of a batch, in order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchResult {
+    /// One for each message.
+    results: Vec<BatchItem>,
+}
+
+/// What became of one message of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum BatchItem {
+    /// It was sent.
+    Sent(SendResult),
+    /// It was refused.
+    Refused {
+        /// As the HTTP status of a single call.
+        code: u16,
+        /// One sentence that says what to change.
+        error: String,
+    },
+}
+
+/// Send to one user, many users, a team, or all who are connected
+#[utoipa::path(post, path = "/v1/messages", tag = "messages", security(("api_key" = [])), request_body = Message,
+    responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Refusals))]
+pub(super) async fn send(
+    State(api): State<Arc<Api>>,
+    Json(message): Json<Message>,
+) -> Result<axum::Json<SendResult>, Problem> {
+    let order = message.order(&api.limits, &mut 0)?;
+    let sent = api.gateway.send(order).await?;
+    Ok(axum::Json(sent.into()))
+}
+
+/// Send several messages, in order; each succeeds or fails by itself
+#[utoipa::path(post, path = "/v1/messages/batch", tag = "messages", security(("api_key" = [])), request_body = Batch,
+    responses((status = 200, description = "One result for each message", body = BatchResult), Refusals))]
+pub(super) async fn send_batch(
+    State(api): State<Arc<Api>>,
+    Json(batch): Json<Batch>,
+) -> Result<axum::Json<BatchResult>, Problem> {
+    let most = api.limits.messages_per_call;
+    if batch.messages.len() > most {
+        return Err(Problem::too_large(format!(
+            "A batch may have {most} messages; send the rest in another call."
+        )));
+    }
+    let mut named = 0;
+    let orders = batch.messages.iter().map(|raw| {
+        let message: Message = fields::read(raw.get()).map_err(|error| Reject::malformed(error))?;
+        message.order(&api.limits, &mut named)
+    });
+    let results = api.gateway.send_batch(orders.collect()).await;
+    Ok(axum::Json(BatchResult {
+        results: results.into_iter().map(BatchItem::from).collect(),
+    }))
+}
+
+impl Message {
+    /// What the gateway is asked. `named` counts the users that the call has named so far.
+    fn order(self, limits: &Limits, named: &mut usize) -> Result<SendOrder, Reject> {
+        let kind = self
+            .kind
+            .0
+            .ok_or_else(|| Reject::not_found("There is no such kind; see the table of kinds."))?;
+        if self.ttl_ms == Some(0) {
+            return Err(Reject::malformed(
+                "\"ttl_ms\" must be 1 or more; to send no notification set \"push\" to false.",
+            ));
+        }
+        Ok(SendOrder {
+            kind,
+            to: self.to.0.to(limits.uids_per_call, named)?,
+            from: self.from.map(|from| from.0),
+            data: Arc::from(self.data),
+            cid: self.cid.map(|cid| cid.0),
+            push: self.push,
+            ttl_ms: self.ttl_ms,
+            by: By::Api,
+        })
+    }
+}
+
+impl Recipients {
+    fn to(self, most: usize, named: &mut usize) -> Result<To, Reject> {
+        match self {
+            Self {
+                user: Some(uid),
+                users: None,
+                team: None,
+                everyone: None,
+            } => Ok(To::User(uid.0)),
+            Self {
+                user: None,
+                users: Some(uids),
+                team: None,
+                everyone: None,
+            } => {
+                *named += uids.len();
+                if *named > most {
+                    return Err(Reject::too_large(format!(
+                        "A call may name {most} users; send to the rest in another call."
+                    )));
+                }
+                Ok(To::Users(uids.into_iter().map(|uid| uid.0).collect()))
+            }
+            Self {
+                user: None,
+                users: None,
+                team: Some(team),
+                everyone: None,
+            } => TeamId::new(&team)
+                .map(To::Team)
+                .map_err(|why| Reject::malformed(format!("\"to.team\" {why}."))),
+            Self {
+                user: None,
+                users: None,
+                team: None,
+                everyone: Some(true),
+            } => Ok(To::Everyone),
+            Self {
+                user: None,
+                users: None,
+                team: None,
+                everyone: Some(false),
+            } => Err(Reject::malformed("\"to.everyone\" must be true, or be left out.")),
+            _ => Err(Reject::malformed(
+                "\"to\" must have exactly one of \"user\", \"users\", \"team\" and \"everyone\".",
+            )),
+        }
+    }
+}
+
+impl From<Sent> for SendResult {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Users {
+                results,
+                online,
+                offline,
+            } => Self::Users {
+                results: results.into_iter().map(UserOutcome::from).collect(),
+                online,
+                offline,
+            },
+            Sent::Team {
+                stored,
+                online,
+                offline,
+            } => Self::Team {
+                kept: stored.map(Kept::from),
+                online,
+                offline,
+            },
+            Sent::Everyone { online } => Self::Everyone { online },
+        }
+    }
+}
+
+impl From<UserResult> for UserOutcome {
+    fn from(result: UserResult) -> Self {
+        Self {
+            uid: result.uid,
+            delivered: result.delivered,
+            kept: result.stored.map(Kept::from),
+        }
+    }
+}
+
+impl From<Stored> for Kept {
+    fn from(stored: Stored) -> Self {
+        Self {
+            mid: stored.mid,
+            conv: stored.conv,
+            seq: stored.seq,
+            duplicate: stored.duplicate,
+        }
+    }
+}
+
+impl From<Result<Sent, Reject>> for BatchItem {
+    fn from(result: Result<Sent, Reject>) -> Self {
+        match result {
+            Ok(sent) => Self::Sent(sent.into()),
+            Err(reject) => Self::Refused {
+                code: reject.code.number(),
+                error: reject.error.into_owned(),
+            },
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The HTTP API for the backend (PROTOCOL section 6), and what else is not Socket.IO. Handlers are thin: read the call, ask
+//! the gateway, write the answer.
+//!
+//! Invariants: every path under `/v1` but its description needs a key, whatever it is; every error is a problem document.
+
+mod body;
+mod fields;
+mod health;
+mod history;
+mod keys;
+mod messages;
+mod page;
+mod path;
+mod problem;
+mod teams;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoResponses, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use keys::{ApiKeys, KeySource};
+use problem::{PROBLEM_JSON, Problem, ProblemBody};
+
+use crate::Gateway;
+use crate::config::Limits;
+use crate::metrics::Metrics;
+
+pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
+
+/// What the handlers need.
+pub struct Api {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// Who may call `/v1`.
+    pub keys: ApiKeys,
+    /// Bounds of calls.
+    pub limits: Limits,
+    /// Rendered at `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// Open mode: the page is there, and anybody may sign anybody out.
+    pub open: bool,
+    /// Sets the gauges that are only known by asking; called before each rendering.
+    pub observe: Box<dyn Fn(&Metrics) + Send + Sync>,
+    /// The server is stopping: not ready any more.
+    pub draining: AtomicBool,
+}
+
+/// How calls are refused.
+#[derive(IntoResponses)]
+#[expect(
+    dead_code,
+    reason = "describes the answers; the fields are only read by the macro"
+)]
+enum Refusals {
+    /// The call is malformed
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(ProblemBody),
+    /// The API key is missing or wrong
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthenticated(ProblemBody),
+    /// The call is not allowed
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(ProblemBody),
+    /// There is no such kind, team or conversation
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(ProblemBody),
+    /// Something else is in the way
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(ProblemBody),
+    /// The body is too large, or the call names too many
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(ProblemBody),
+    /// The body is not JSON
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(ProblemBody),
+    /// Too many calls
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooFast(ProblemBody),
+    /// The server failed
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(ProblemBody),
+    /// The store is in trouble, or the server is stopping: try again after Retry-After seconds
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(ProblemBody),
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    components(schemas(ProblemBody)),
+    info(
+        title = "Mynah",
+        description = "A chat gateway: send, see who is connected, teams, and the chat record.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    )
+)]
+struct Description;
+
+/// Every route that is described, and the description.
+fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
+    let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::send_batch))
+        .routes(routes!(users::user))
+        .routes(routes!(users::online))
+        .routes(routes!(users::sign_out))
+        .routes(routes!(users::sign_out_self))
+        .routes(routes!(teams::put, teams::get, teams::delete))
+        .routes(routes!(teams::add))
+        .routes(routes!(teams::remove))
+        .routes(routes!(history::messages))
+        .routes(routes!(history::conversations))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi))
+        .split_for_parts();
+    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    description
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("api_key", key);
+    (router, description)
+}
+
+/// This description
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "operation",
+    responses((status = 200, description = "OpenAPI 3", body = Object), Refusals))]
+async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
+    static DESCRIPTION: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| described().1);
+    Json(&DESCRIPTION)
+}
+
+/// Everything that is not Socket.IO.
+pub fn router(api: Arc<Api>) -> Router {
+    let (mut router, _) = described();
+    if api.open {
+        router = router.merge(page::router());
+    }
+    router
+        .route("/v1/users/online", get(users::user_named_online))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), keys::require))
+        .layer(middleware::from_fn(only_problems))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), health::count))
+        .with_state(api)
+}
+
+/// Gives errors that the framework wrote by itself (404, 405) the form of ours.
+async fn only_problems(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_ours = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM_JSON);
+    if is_ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let mut problem = Problem::of_status(status).into_response();
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Some(allow) = response.headers().get(header::ALLOW)
+    {
+        problem.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    problem
+}

@@ -1,0 +1,91 @@
+//! The page at `/`, and the two questions that it asks without a key: in open mode only.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Json as Answer, Router};
+
+use super::Api;
+use super::body::Json;
+use super::path::TeamPath;
+use super::problem::Problem;
+use super::teams::{self, Team, TeamBody};
+use super::users::Online;
+
+/// Only what the server itself serves, and connections to it.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self' ws: wss:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Most users that the page shows as connected.
+const MOST_SHOWN: usize = 500;
+
+macro_rules! files {
+    ($($path:literal: $kind:literal, $file:literal;)+) => {
+        &[$(($path, $kind, include_str!(concat!("../../../../web/", $file)))),+]
+    };
+}
+
+/// Path, media type and text of each file of the page.
+const FILES: &[(&str, &str, &str)] = files! {
+    "/": "text/html; charset=utf-8", "index.html";
+    "/style.css": "text/css; charset=utf-8", "style.css";
+    "/icon.svg": "image/svg+xml", "icon.svg";
+    "/app.js": "text/javascript; charset=utf-8", "app.js";
+    "/element.js": "text/javascript; charset=utf-8", "element.js";
+    "/inspector.js": "text/javascript; charset=utf-8", "inspector.js";
+    "/kinds.js": "text/javascript; charset=utf-8", "kinds.js";
+    "/rooms.js": "text/javascript; charset=utf-8", "rooms.js";
+    "/socket.js": "text/javascript; charset=utf-8", "socket.js";
+    "/view.js": "text/javascript; charset=utf-8", "view.js";
+};
+
+/// The page's routes.
+pub(super) fn router() -> Router<Arc<Api>> {
+    let files = FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
+        router.route(path, get(move || async move { file(kind, text) }))
+    });
+    files
+        .route("/open/online", get(online))
+        .route("/open/teams/{team}", put(make_team))
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+        ),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, text).into_response()
+}
+
+/// Who is connected.
+async fn online(State(api): State<Arc<Api>>) -> Answer<Online> {
+    Answer(Online {
+        online: api.gateway.who_is_online(MOST_SHOWN),
+    })
+}
+
+/// Makes a team, but never changes one: that needs a key.
+async fn make_team(
+    State(api): State<Arc<Api>>,
+    TeamPath(team): TeamPath,
+    body: Json<TeamBody>,
+) -> Result<Answer<Team>, Problem> {
+    if api.gateway.team(&team).await.is_ok() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "There is a team of this name already; choose another.",
+        ));
+    }
+    teams::put(State(api), TeamPath(team), body).await
+}

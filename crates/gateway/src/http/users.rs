@@ -1,0 +1,189 @@
+//! Users: who is connected, and sending them away.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::Json;
+use super::fields::UidField;
+use super::path::UidPath;
+use super::problem::Problem;
+use super::{Api, Refusals};
+use crate::ids::Uid;
+use crate::store::UnixMillis;
+use crate::{ConnectionView, UserView};
+
+/// A user.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct User {
+    /// The user.
+    #[schema(value_type = String)]
+    uid: Uid,
+    /// Whether there is a live connection.
+    online: bool,
+    /// The live connections.
+    connections: Vec<Connection>,
+    /// Unread messages, of all conversations.
+    unread: u64,
+}
+
+/// A live connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Connection {
+    /// Its id.
+    sid: String,
+    /// The device, as it registered.
+    deviceid: String,
+    /// The platform, as it registered; null when it named none.
+    platform: Option<String>,
+    /// The identity class, as it registered.
+    #[serde(rename = "type")]
+    class: String,
+    /// Since when it is registered, in milliseconds since 1970.
+    since: UnixMillis,
+    /// `websocket` or `polling`.
+    transport: &'static str,
+    /// The peer's address.
+    address: String,
+}
+
+/// Users to ask about.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Uids {
+    /// Up to `limits.uids_per_call`.
+    #[schema(inline, max_items = 10_000)]
+    uids: Vec<UidField>,
+}
+
+impl From<Vec<UidField>> for Uids {
+    fn from(uids: Vec<UidField>) -> Self {
+        Self { uids }
+    }
+}
+
+impl Uids {
+    /// Without repetitions, unless they are too many.
+    pub(super) fn bounded(self, most: usize) -> Result<Vec<Uid>, Problem> {
+        if self.uids.len() > most {
+            return Err(Problem::too_large(format!(
+                "A call may name {most} users; name the rest in another call."
+            )));
+        }
+        Ok(distinct(self.uids))
+    }
+}
+
+/// Those who are connected.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Online {
+    /// In the order asked.
+    #[schema(value_type = Vec<String>)]
+    pub(super) online: Vec<Uid>,
+}
+
+/// Connections that were sent away.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Closed {
+    /// How many.
+    closed: usize,
+}
+
+/// Whom to sign out.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct SignOut {
+    /// The user.
+    #[schema(inline)]
+    uid: UidField,
+}
+
+/// A user's connections; a user never seen is offline
+#[utoipa::path(get, path = "/v1/users/{uid}", tag = "users", security(("api_key" = [])),
+    params(("uid" = String, Path, description = "The user")),
+    responses((status = 200, description = "The user", body = User), Refusals))]
+pub(super) async fn user(
+    State(api): State<Arc<Api>>,
+    UidPath(uid): UidPath,
+) -> Result<axum::Json<User>, Problem> {
+    Ok(axum::Json(api.gateway.user(&uid).await?.into()))
+}
+
+/// The user named "online", whose path the next call would hide.
+pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axum::Json<User>, Problem> {
+    let uid = Uid::new("online").map_err(|why| Problem::malformed(why.to_string()))?;
+    user(State(api), UidPath(uid)).await
+}
+
+/// Which of these users are connected
+#[utoipa::path(post, path = "/v1/users/online", tag = "users", security(("api_key" = [])), request_body = Uids,
+    responses((status = 200, description = "Those who are connected", body = Online), Refusals))]
+pub(super) async fn online(
+    State(api): State<Arc<Api>>,
+    Json(asked): Json<Uids>,
+) -> Result<axum::Json<Online>, Problem> {
+    let uids = asked.bounded(api.limits.uids_per_call)?;
+    Ok(axum::Json(Online {
+        online: api.gateway.online(&uids),
+    }))
+}
+
+/// Send all connections of a user away; they do not come back by themselves
+#[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users", security(("api_key" = [])),
+    params(("uid" = String, Path, description = "The user")),
+    responses((status = 200, description = "Done", body = Closed), Refusals))]
+pub(super) async fn sign_out(
+    State(api): State<Arc<Api>>,
+    UidPath(uid): UidPath,
+) -> Result<axum::Json<Closed>, Problem> {
+    Ok(axum::Json(Closed {
+        closed: api.gateway.sign_out(&uid),
+    }))
+}
+
+/// Sign oneself out: in open mode whoever is named
+#[utoipa::path(post, path = "/signout", tag = "users", request_body = SignOut,
+    responses((status = 200, description = "Done", body = Closed), Refusals))]
+pub(super) async fn sign_out_self(
+    State(api): State<Arc<Api>>,
+    Json(asked): Json<SignOut>,
+) -> Result<axum::Json<Closed>, Problem> {
+    Ok(axum::Json(Closed {
+        closed: api.gateway.sign_out(&asked.uid.0),
+    }))
+}
+
+/// The uids without repetitions, in order.
+fn distinct(uids: Vec<UidField>) -> Vec<Uid> {
+    let mut seen = std::collections::HashSet::with_capacity(uids.len());
+    uids.into_iter()
+        .map(|uid| uid.0)
+        .filter(|uid| seen.insert(uid.clone()))
+        .collect()
+}
+
+impl From<UserView> for User {
+    fn from(view: UserView) -> Self {
+        let connections: Vec<_> = view.connections.into_iter().map(Connection::from).collect();
+        Self {
+            uid: view.uid,
+            online: !connections.is_empty(),
+            connections,
+            unread: view.unread,
+        }
+    }
+}
+
+impl From<ConnectionView> for Connection {
+    fn from(view: ConnectionView) -> Self {
+        Self {
+            sid: view.sid,
+            deviceid: view.deviceid,
+            platform: view.platform,
+            class: view.class,
+            since: view.since,
+            transport: view.transport,
+            address: view.address,
+        }
+    }
+}
