@@ -1,10 +1,14 @@
 //! The `mynah` program: flags, configuration, logs; then the gateway runs until it is told to stop.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mynah::config::{self, Config, Sources};
+use mynah::server::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Idle connections are many and small: mimalloc keeps them apart less than the system's allocator.
 #[global_allocator]
@@ -38,7 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(Command::ExampleConfig) = args.command {
-        print!("{}", config::example());
+        print(&config::example());
         return ExitCode::SUCCESS;
     }
     let sources = Sources {
@@ -55,11 +59,64 @@ fn main() -> ExitCode {
         }
     };
     if let Some(Command::CheckConfig) = args.command {
-        println!("The configuration is right.");
+        print("The configuration is right.\n");
         return ExitCode::SUCCESS;
     }
-    let _ = config;
-    ExitCode::SUCCESS
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mynah cannot run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: Config) -> anyhow::Result<()> {
+    mynah::log::init(&config.log)?;
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let server = Server::open(config).await?;
+        print(&server.greeting());
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::warn!("told twice to stop: ending at once");
+                std::process::exit(130);
+            });
+        };
+        server.run(shutdown).await
+    });
+    // Whatever hangs was given its time.
+    runtime.shutdown_background();
+    result
+}
+
+/// Every connection needs a file descriptor; the usual soft limit is 1,024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// To standard output, where nobody may be reading any more.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The environment, without what is not text.

@@ -16,8 +16,8 @@ section! {
         /// and 2, whose clients this serves. No cookies are used, so another origin gains nothing that a program would not
         /// have; name your own origins where you can. Empty: none but the page's own.
         pub cors_origins: Vec<String> = vec!["*".into()];
-        /// A request's header must be complete within this time.
-        pub header_timeout_ms: u64 = 10_000, in 100..=600_000;
+        /// A request's header must be complete within this time; also how long a connection is kept without a request.
+        pub header_timeout_ms: u32 = 30_000, in 100..=600_000;
     }
 }
 

@@ -1,0 +1,18 @@
+//! Logs: lines on standard error, for people or as JSON. No message bodies, tokens or peers' addresses at info and above.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Format, Log};
+
+/// Begins logging; once in a program.
+pub fn init(config: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.filter)?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let begun = match config.format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().flatten_event(true).try_init(),
+    };
+    begun.map_err(|e| anyhow::anyhow!("logging cannot begin: {e}"))
+}

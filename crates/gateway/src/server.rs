@@ -1,0 +1,288 @@
+//! The program's server: one port for Socket.IO, the API and the page, from opening the store to flushing it.
+//!
+//! Invariants: in open mode nobody beyond this machine is let in unless the configuration says so; whatever was answered
+//! is in the store before the program ends; stopping takes no longer than the grace period.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use mynah_socketio::{Cors, Listener, ListenerOptions};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::time::{Instant, timeout_at};
+use tower::ServiceExt;
+
+use crate::config::{self, Config, Mode};
+use crate::http::{Api, ApiKeys, KeySource};
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::store::embedded::{Embedded, Options};
+use crate::{Builder, Gateway};
+
+/// Connections that may wait to be accepted: a crowd that comes back at once after a restart.
+const BACKLOG: u32 = 4_096;
+/// How fast connections are closed when the server stops, so that they do not all come back elsewhere at the same moment.
+const CLOSES_PER_SECOND: u64 = 1_000;
+
+/// A server that is about to run.
+pub struct Server {
+    config: Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    keys: KeySource,
+    gateway: Gateway,
+    socketio: mynah_socketio::Server,
+    api: Arc<Api>,
+    store: Arc<Embedded>,
+}
+
+impl Server {
+    /// Takes the port, opens the store, and makes everything ready to run.
+    pub async fn open(config: Config) -> anyhow::Result<Self> {
+        if config.auth.mode == Mode::Jwt {
+            bail!(
+                "auth.mode = \"jwt\" is not in this version yet, and without it nobody would be checked: set it to \"open\""
+            );
+        }
+        let listener = bind(&config).await?;
+        let address = listener.local_addr()?;
+        let store = Arc::new(open_store(&config)?);
+        let (keys, source) = ApiKeys::open(&config.auth.api_keys, &config.store.path)
+            .with_context(|| format!("the API key in {} cannot be used", config.store.path.display()))?;
+        let metrics = Arc::new(Metrics::new());
+        let gateway = Builder::new(config.clone())
+            .metrics(metrics.clone())
+            .start(store.clone())?;
+        let socketio = mynah_socketio::Server::new(socketio_config(&config), gateway.namespaces());
+        let api = Arc::new(Api {
+            gateway: gateway.clone(),
+            keys,
+            limits: config.limits.clone(),
+            metrics,
+            open: config.auth.mode == Mode::Open,
+            observe: observer(gateway.clone(), socketio.clone(), store.clone()),
+            draining: AtomicBool::new(false),
+        });
+        Ok(Self {
+            config,
+            listener,
+            address,
+            keys: source,
+            gateway,
+            socketio,
+            api,
+            store,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The gateway, for programs that embed the whole server.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// What whoever starts it wants to know: where everything is, what is open, and how to close it.
+    pub fn greeting(&self) -> String {
+        let url = format!("http://{}", self.address);
+        let keys = match &self.keys {
+            KeySource::Configured => "the one configured (auth.api_keys)".to_owned(),
+            KeySource::Kept(path) => format!("in the file {}", path.display()),
+            KeySource::Made(path) => format!("made just now, in the file {}", path.display()),
+        };
+        let mut text = format!(
+            "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {url}/v1 (described by {url}{})\n  API key    {keys}\n  data       {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.config.engine.path,
+            crate::http::OPENAPI_PATH,
+            self.config.store.path.display(),
+        );
+        if self.api.open {
+            text.push_str(&format!(
+                "  page       {url}/\n\n\
+                 Open mode: whoever reaches this port is whoever they say; the API alone asks for its key.\n{}",
+                if self.address.ip().to_canonical().is_loopback() {
+                    "Only this machine reaches it. To let others in, put something in front that checks who they are,\n\
+                     or set server.allow_open_beyond_loopback = true for a network that you trust.\n"
+                } else {
+                    "OTHER MACHINES REACH IT. To close it, listen on 127.0.0.1 (server.listen) behind something that checks\n\
+                     who they are.\n"
+                }
+            ));
+        }
+        text
+    }
+
+    /// Runs until `shutdown` is done, then stops: no new connections, those that are there are asked to come back
+    /// elsewhere, what is under way is finished, and the store is flushed, all within `server.grace_ms`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let routes = Routes {
+            socketio: self.socketio.clone(),
+            router: crate::http::router(self.api.clone()),
+            api: self.api.clone(),
+            calls: Arc::default(),
+        };
+        let calls = routes.calls.clone();
+        let routes = Arc::new(routes);
+        let options = ListenerOptions {
+            header_timeout_ms: self.config.server.header_timeout_ms,
+            ..ListenerOptions::default()
+        };
+        tracing::info!(address = %self.address, "listening on {}", self.address);
+        Listener::new(self.listener, options)
+            .serve(
+                move |request, _peer| routes.clone().answer(request, _peer),
+                async {
+                    shutdown.await;
+                    self.api.draining.store(true, Ordering::Relaxed);
+                },
+            )
+            .await;
+
+        let grace = Duration::from_millis(self.config.server.grace_ms);
+        let end = Instant::now() + grace;
+        let sessions = self.socketio.sessions() as u64;
+        tracing::info!(connections = sessions, "stopping: closing {sessions} connections");
+        let spread = Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2);
+        let finished = async {
+            self.socketio.drain(spread).await;
+            // Each call holds this for reading.
+            let _none = calls.write().await;
+        };
+        // A fifth of the time is the store's.
+        if timeout_at(end - grace / 5, finished).await.is_err() {
+            tracing::warn!("not everything could be finished within server.grace_ms");
+        }
+        if timeout_at(end, self.store.close()).await.is_err() {
+            tracing::error!(
+                "the store was not closed within server.grace_ms; what it answered is durable all the same"
+            );
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Who answers a request.
+struct Routes {
+    socketio: mynah_socketio::Server,
+    router: axum::Router,
+    api: Arc<Api>,
+    /// Held for reading by every call of the API that is under way.
+    calls: Arc<RwLock<()>>,
+}
+
+impl Routes {
+    /// Boxed, so that a connection's task holds no room for it while it is idle.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(async move {
+            if self.socketio.serves(request.uri().path()) {
+                return self.socketio.handle(request, peer).await.map(Body::new);
+            }
+            let _under_way: RwLockReadGuard<'_, ()> = self.calls.read().await;
+            let Ok(mut response) = self.router.clone().oneshot(request.map(Body::new)).await;
+            if self.api.draining.load(Ordering::Relaxed) {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
+    }
+}
+
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let listen = &config.server.listen;
+    let mut addresses = tokio::net::lookup_host(listen)
+        .await
+        .with_context(|| format!("server.listen = {listen:?} is no address of this machine"))?;
+    let address = addresses
+        .next()
+        .with_context(|| format!("server.listen = {listen:?} is no address"))?;
+    let beyond = !address.ip().to_canonical().is_loopback();
+    if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
+        bail!(
+            "it would listen on {address}, where other machines reach it, while auth.mode is \"open\": whoever reaches it would be \
+             whoever they say. Listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
+        );
+    }
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket
+        .bind(address)
+        .and_then(|()| socket.listen(BACKLOG))
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+fn open_store(config: &Config) -> anyhow::Result<Embedded> {
+    let options = Options {
+        durability: config.store.durability,
+        dedupe_window_ms: config.limits.dedupe_window_ms,
+        max_members: config.limits.members,
+        ..Options::new(&config.store.path)
+    };
+    Embedded::open(options)
+        .with_context(|| format!("the data in {} cannot be used", config.store.path.display()))
+}
+
+/// Reads what is only known by asking.
+fn observer(
+    gateway: Gateway,
+    socketio: mynah_socketio::Server,
+    store: Arc<Embedded>,
+) -> Box<dyn Fn(&Metrics) + Send + Sync> {
+    Box::new(move |metrics| {
+        metrics.users_online.set(gateway.users_online() as i64);
+        metrics.sessions.set(socketio.sessions() as i64);
+        metrics
+            .slow_readers
+            .inner()
+            .store(socketio.slow_readers() as u64, Ordering::Relaxed);
+        metrics.store_queue_messages.set(store.depth() as i64);
+    })
+}
+
+fn socketio_config(config: &Config) -> mynah_socketio::Config {
+    let engine = &config.engine;
+    mynah_socketio::Config {
+        path: engine.path.clone(),
+        ping_interval_ms: engine.ping_interval_ms,
+        ping_timeout_ms: engine.ping_timeout_ms,
+        upgrade_timeout_ms: engine.upgrade_timeout_ms,
+        connect_timeout_ms: engine.connect_timeout_ms,
+        max_payload_bytes: engine.max_payload_bytes,
+        max_attachments: engine.max_attachments,
+        max_queue_bytes: config.limits.queue_bytes,
+        cors: cors(&config.server),
+        keep_handshake: false,
+        ..mynah_socketio::Config::default()
+    }
+}
+
+fn cors(server: &config::Server) -> Cors {
+    match server.cors_origins.as_slice() {
+        [] => Cors::None,
+        origins if origins.iter().any(|origin| origin == "*") => Cors::Reflect,
+        origins => Cors::Origins(origins.to_vec()),
+    }
+}

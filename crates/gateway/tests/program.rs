@@ -1,0 +1,241 @@
+//! The program from outside: its flags, what it refuses to do, and how it starts and stops.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const MYNAH: &str = env!("CARGO_BIN_EXE_mynah");
+
+/// In a directory of its own, without this environment's settings.
+fn command(directory: &Path) -> Command {
+    let mut command = Command::new(MYNAH);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MYNAH_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(directory);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
+    command(directory)
+        .args(args)
+        .envs(env.iter().copied())
+        .output()
+        .unwrap()
+}
+
+/// A running program; ended when dropped.
+struct Running {
+    child: Child,
+    address: String,
+    greeting: String,
+}
+
+impl Running {
+    fn start(directory: &Path, env: &[(&str, &str)]) -> Self {
+        let mut child = command(directory)
+            .args(["--listen", "127.0.0.1:0"])
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().expect("a greeting").unwrap();
+        let address = first.rsplit_once("http://").expect("an address").1.to_owned();
+        let mut greeting = first;
+        for line in lines {
+            let line = line.unwrap();
+            greeting.push('\n');
+            greeting.push_str(&line);
+            if line.contains("server.allow_open_beyond_loopback") {
+                break;
+            }
+        }
+        Self {
+            child,
+            address,
+            greeting,
+        }
+    }
+
+    /// Sends a request and returns the whole answer.
+    fn ask(&self, method: &str, path: &str, more: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let killed = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+    }
+
+    /// Waits for the end; the code, and what was logged.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.child
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut log)
+            .unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn prints_an_example_of_the_configuration_and_checks_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = run(dir.path(), &["example-config"], &[]);
+    assert!(example.status.success());
+    std::fs::write(dir.path().join("mynah.toml"), &example.stdout).unwrap();
+    let checked = run(dir.path(), &["check-config"], &[]);
+    assert_eq!(
+        (checked.status.code(), text(&checked.stdout)),
+        (Some(0), "The configuration is right.\n".into())
+    );
+
+    std::fs::write(dir.path().join("bad.toml"), "[login]\npolicey = \"multi\"\n").unwrap();
+    let checked = run(dir.path(), &["check-config", "--config", "bad.toml"], &[]);
+    assert_eq!(checked.status.code(), Some(2));
+    assert!(
+        text(&checked.stderr).contains("bad.toml:2: unknown key login.policey; did you mean login.policy?")
+    );
+    let checked = run(
+        dir.path(),
+        &["check-config"],
+        &[("MYNAH_LOGIN__POLICEY", "multi")],
+    );
+    assert_eq!(checked.status.code(), Some(2));
+    assert!(text(&checked.stderr).contains("MYNAH_LOGIN__POLICEY: unknown key"));
+}
+
+#[test]
+fn refuses_to_let_anybody_in_unchecked() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, env, sentence) in [
+        (
+            vec!["--listen", "0.0.0.0:0"],
+            ("MYNAH_AUTH__MODE", "open"),
+            "allow_open_beyond_loopback",
+        ),
+        (
+            vec!["--listen", "[::]:0"],
+            ("MYNAH_AUTH__MODE", "open"),
+            "allow_open_beyond_loopback",
+        ),
+        (
+            vec!["--listen", "127.0.0.1:0"],
+            ("MYNAH_AUTH__MODE", "jwt"),
+            "not in this version yet",
+        ),
+    ] {
+        let refused = run(dir.path(), &args, &[env]);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}");
+        assert!(
+            text(&refused.stderr).contains(sentence),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        0,
+        "nothing was made"
+    );
+}
+
+#[test]
+fn says_where_everything_is_but_never_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mynah = Running::start(dir.path(), &[("MYNAH_LOG__FILTER", "trace")]);
+    let key = std::fs::read_to_string(dir.path().join("mynah-data/api-key")).unwrap();
+    let key = key.trim();
+    for part in [
+        "mynah-data/api-key",
+        "/socket.io/",
+        "/v1/openapi.json",
+        "Open mode",
+    ] {
+        assert!(
+            mynah.greeting.contains(part),
+            "{part} is not in {}",
+            mynah.greeting
+        );
+    }
+    let answer = mynah.ask(
+        "GET",
+        "/v1/users/alice",
+        &format!("Authorization: Bearer {key}\r\n"),
+        "",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(mynah.ask("GET", "/", "", "").contains("<!doctype html>"));
+    assert!(mynah.ask("GET", "/nowhere", "", "").starts_with("HTTP/1.1 404"));
+    assert!(
+        mynah
+            .ask("GET", "/socket.io/", "", "")
+            .starts_with("HTTP/1.1 400")
+    );
+    let greeting = mynah.greeting.clone();
+    mynah.signal("TERM");
+    let (code, log) = mynah.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!greeting.contains(key) && !log.contains(key));
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_stop_and_a_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = [("MYNAH_AUTH__API_KEYS", "k"), ("MYNAH_LOG__FORMAT", "json")];
+    let mynah = Running::start(dir.path(), &env);
+    let second = run(dir.path(), &["--listen", "127.0.0.1:0"], &env);
+    assert_eq!(second.status.code(), Some(1), "the data is in use");
+    let taken = run(dir.path(), &["--listen", &mynah.address, "--data", "other"], &env);
+    assert!(
+        text(&taken.stderr).contains("cannot listen on"),
+        "{}",
+        text(&taken.stderr)
+    );
+    let body = r#"{"type":6,"to":{"user":"u"},"data":{"n":1}}"#;
+    let sent = mynah.ask("POST", "/v1/messages", "Authorization: Bearer k\r\n", body);
+    assert!(sent.contains(r#""seq":1"#), "{sent}");
+    mynah.signal("INT");
+    let (code, log) = mynah.ended();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        log.lines()
+            .all(|line| line.starts_with('{') && line.ends_with('}')),
+        "{log}"
+    );
+
+    let mynah = Running::start(dir.path(), &env);
+    let page = mynah.ask(
+        "GET",
+        "/v1/users/u/conversations",
+        "Authorization: Bearer k\r\n",
+        "",
+    );
+    assert!(page.contains(r#""data":{"n":1}"#), "{page}");
+}
