@@ -25,7 +25,10 @@ pub(super) struct Kit {
 
 impl Kit {
     pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn within(dir: TempDir) -> Self {
         let clock = Arc::new(AtomicU64::new(NOON));
         let store = Embedded::open(options(&dir, &clock)).unwrap();
         Self { dir, store, clock }

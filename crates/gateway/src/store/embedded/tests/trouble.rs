@@ -186,3 +186,56 @@ async fn a_closed_store_says_so() {
     ));
     assert!(!kit.dir.path().join("mynah.db-wal").exists(), "one file is left");
 }
+
+/// `mount -t tmpfs -o size=24m tmpfs DIR; MYNAH_TEST_SMALL_DISK=DIR cargo test -p mynah --lib really_full -- --ignored`
+#[tokio::test]
+#[ignore = "needs MYNAH_TEST_SMALL_DISK: a directory on a file system of some MiB"]
+async fn a_really_full_disk_is_got_over() {
+    let small = std::env::var_os("MYNAH_TEST_SMALL_DISK").expect("MYNAH_TEST_SMALL_DISK names a directory");
+    let kit = Kit::within(tempfile::tempdir_in(&small).unwrap());
+    let conv = kit.append(pair("a", "b")).await.unwrap().conv;
+    let ballast = kit.dir.path().join("ballast");
+    let mut seen = 1;
+    for round in 0..5 {
+        // Down to the last byte.
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        for chunk in [1 << 20, 1 << 10, 1] {
+            while std::io::Write::write_all(&mut file, &vec![1; chunk]).is_ok() {}
+        }
+        drop(file);
+        let wide = serde_json::value::to_raw_value(&"x".repeat(50_000)).unwrap();
+        let wide = Append {
+            data: wide.into(),
+            ..pair("a", "b")
+        };
+        let mut refused = 0;
+        while refused < 5 {
+            match kit.append(wide.clone()).await {
+                Ok(wrote) => {
+                    seen += 1;
+                    assert_eq!(wrote.seq, Seq(seen));
+                }
+                Err(StoreError::Unavailable(why)) => {
+                    assert!(why.contains("disk is full"), "round {round}: {why}");
+                    refused += 1;
+                }
+                Err(other) => panic!("{other}"),
+            }
+            let page = kit
+                .store
+                .history(conv, Span::Before(Seq(u64::MAX)), 1)
+                .await
+                .unwrap();
+            assert_eq!(page.head, Seq(seen), "reads go on");
+        }
+        assert!(kit.store.healthy().is_err());
+        std::fs::remove_file(&ballast).unwrap();
+        seen += 1;
+        assert_eq!(
+            kit.append(pair("a", "b")).await.unwrap().seq,
+            Seq(seen),
+            "round {round}"
+        );
+        assert!(kit.store.healthy().is_ok());
+    }
+}
