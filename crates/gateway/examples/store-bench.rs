@@ -67,19 +67,22 @@ async fn run(args: Args) -> anyhow::Result<()> {
     })?);
     if args.team > 0 {
         let members = (0..args.team).map(uid).collect::<anyhow::Result<_>>()?;
-        let (done, made) = oneshot::channel();
-        let change = TeamChange::Put {
-            name: "bench".into(),
-            members,
-        };
-        store.change_team(
-            TeamId::new("bench")?,
-            change,
-            Box::new(move |told| {
-                let _ = done.send(told.is_ok());
-            }),
-        );
-        anyhow::ensure!(made.await?, "the team could not be made");
+        change(
+            &store,
+            "made",
+            TeamChange::Put {
+                name: "bench".into(),
+                members,
+            },
+        )
+        .await?;
+        change(&store, "one more", TeamChange::Add(vec![Uid::new("one more")?])).await?;
+        change(
+            &store,
+            "one less",
+            TeamChange::Remove(vec![Uid::new("one more")?]),
+        )
+        .await?;
     }
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -109,6 +112,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         at(0.999),
         at(0.999_999_9),
     );
+    if args.team > 0 {
+        change(&store, "deleted", TeamChange::Delete).await?;
+    }
     store.close().await;
     let size = std::fs::metadata(path.join("mynah.db"))?.len();
     println!("{:.0} bytes/message on disk", size as f64 / times.len() as f64);
@@ -118,13 +124,27 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Changes the team and prints how long that took.
+async fn change(store: &Embedded, what: &str, change: TeamChange) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let (done, told) = oneshot::channel();
+    store.change_team(
+        TeamId::new("bench")?,
+        change,
+        Box::new(move |outcome| drop(done.send(outcome))),
+    );
+    told.await??;
+    println!("team: {what} in {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
+    Ok(())
+}
+
 async fn client(
     store: Arc<Embedded>,
     args: Args,
     number: usize,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<Duration>> {
-    let from = uid(number)?;
+    let from = uid(if args.team > 0 { number % args.team } else { number })?;
     let to = uid((number + 1) % args.clients)?;
     let data: Arc<RawValue> = RawValue::from_string(format!(
         r#"{{"text":"{}"}}"#,

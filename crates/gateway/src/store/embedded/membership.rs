@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::state::State;
 use super::teams::TeamState;
 use crate::ids::{ConvId, TeamId, Uid};
-use crate::store::{ConvKind, Members, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
+use crate::store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
 
 /// S2C_TEAMMEMBER_ENTER.
 const ENTER: u16 = 16;
@@ -26,27 +26,36 @@ pub(super) fn change(
     team: &TeamId,
     order: &TeamChange,
 ) -> Result<TeamChanged, Failure> {
-    let before = state.teams.find(db, team)?;
-    let missing = StoreError::NotFound("team");
-    match (order, before) {
-        (TeamChange::Put { name, members }, None) => create(db, state, team, name, sorted(members)),
-        (TeamChange::Put { name, members }, Some(before)) => {
-            replace(db, state, now, team, before, Some(name), sorted(members))
+    let Some(before) = state.teams.find(db, team)? else {
+        return match order {
+            TeamChange::Put { name, members } => create(db, state, team, name, sorted(members)),
+            TeamChange::Add(_) | TeamChange::Remove(_) | TeamChange::Delete => {
+                Err(StoreError::NotFound("team").into())
+            }
+        };
+    };
+    let is_member = |uid: &Uid| is_in(Some(&before.members), uid);
+    let (name, left, entered) = match order {
+        TeamChange::Put { name, members } => {
+            let members = sorted(members);
+            let stays = |uid: &&Uid| members.binary_search(uid).is_ok();
+            let left = before.members.iter().filter(|uid| !stays(uid)).cloned().collect();
+            (Some(name), left, without(members, is_member))
         }
-        (TeamChange::Add(uids), Some(before)) => {
-            let members = before.members.iter().chain(uids).cloned();
-            let members = sorted_owned(members.collect());
-            replace(db, state, now, team, before, None, members)
-        }
-        (TeamChange::Remove(uids), Some(before)) => {
-            let leaving = sorted(uids);
-            let stays = |uid: &&Uid| leaving.binary_search(uid).is_err();
-            let members = before.members.iter().filter(stays).cloned().collect();
-            replace(db, state, now, team, before, None, members)
-        }
-        (TeamChange::Delete, Some(before)) => delete(db, state, team, before),
-        (TeamChange::Add(_) | TeamChange::Remove(_) | TeamChange::Delete, None) => Err(missing.into()),
-    }
+        TeamChange::Add(uids) => (None, Vec::new(), without(sorted(uids), is_member)),
+        TeamChange::Remove(uids) => (None, without(sorted(uids), |uid| !is_member(uid)), Vec::new()),
+        TeamChange::Delete => return delete(db, state, team, before),
+    };
+    replace(
+        db,
+        state,
+        now,
+        team,
+        before,
+        name.map(String::as_str),
+        &left,
+        &entered,
+    )
 }
 
 fn create(
@@ -56,7 +65,7 @@ fn create(
     name: &str,
     members: Vec<Uid>,
 ) -> Result<TeamChanged, Failure> {
-    check_size(state, &members)?;
+    check_size(state, members.len())?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
@@ -78,6 +87,7 @@ fn create(
     })
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of one change")]
 fn replace(
     db: &Connection,
     state: &mut State,
@@ -85,9 +95,12 @@ fn replace(
     team: &TeamId,
     before: TeamState,
     name: Option<&str>,
-    members: Vec<Uid>,
+    left: &[Uid],
+    entered: &[Uid],
 ) -> Result<TeamChanged, Failure> {
-    check_size(state, &members)?;
+    if !entered.is_empty() {
+        check_size(state, before.members.len() - left.len() + entered.len())?;
+    }
     let mut after = before.clone();
     if let Some(name) = name.filter(|name| **name != *before.name) {
         db.prepare_cached("UPDATE teams SET name = ?2 WHERE team = ?1")?
@@ -95,15 +108,22 @@ fn replace(
         after.name = name.into();
     }
     let mut notices = Vec::new();
-    if members != *before.members {
+    if !left.is_empty() || !entered.is_empty() {
+        let mut members: Vec<_> = before
+            .members
+            .iter()
+            .filter(|uid| left.binary_search(uid).is_err())
+            .cloned()
+            .collect();
+        members.extend_from_slice(entered);
+        // Two sorted runs, which this sort merges.
+        members.sort();
         after.members = Arc::new(members);
-        let left = missing_in(&before.members, &after.members);
-        let entered = missing_in(&after.members, &before.members);
         state
             .heads
             .find(db, before.conv, || ConvKind::Team(team.clone()))?;
-        leave(db, before.conv_id, &left)?;
-        join(db, state, before.conv, &entered)?;
+        leave(db, before.conv_id, left)?;
+        join(db, state, before.conv, entered)?;
         let told = left
             .iter()
             .map(|uid| (LEAVE, uid))
@@ -211,9 +231,9 @@ fn tell(
     })
 }
 
-fn check_size(state: &State, members: &[Uid]) -> Result<(), StoreError> {
+fn check_size(state: &State, members: usize) -> Result<(), StoreError> {
     let max = state.rules.max_members;
-    if members.len() > max {
+    if members > max {
         return Err(StoreError::TooLarge(format!(
             "a team has at most {max} members; make several teams"
         )));
@@ -221,6 +241,7 @@ fn check_size(state: &State, members: &[Uid]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How a team is told to callers.
 pub(super) fn shown(team: &TeamId, state: TeamState) -> Team {
     Team {
         team: team.clone(),
@@ -230,21 +251,14 @@ pub(super) fn shown(team: &TeamId, state: TeamState) -> Team {
     }
 }
 
-/// Those of `these` that are not among `those`.
-fn missing_in(these: &Members, those: &Members) -> Vec<Uid> {
-    these
-        .iter()
-        .filter(|uid| !is_in(Some(those), uid))
-        .cloned()
-        .collect()
-}
-
 fn sorted(uids: &[Uid]) -> Vec<Uid> {
-    sorted_owned(uids.to_vec())
-}
-
-fn sorted_owned(mut uids: Vec<Uid>) -> Vec<Uid> {
+    let mut uids = uids.to_vec();
     uids.sort_unstable();
     uids.dedup();
+    uids
+}
+
+fn without(mut uids: Vec<Uid>, these: impl Fn(&Uid) -> bool) -> Vec<Uid> {
+    uids.retain(|uid| !these(uid));
     uids
 }
