@@ -16,7 +16,7 @@ use super::open::{BUSY, Place};
 /// Between two rounds of the thread.
 const EVERY: Duration = Duration::from_millis(300);
 /// Pages of log (64 MiB) beyond which the writer helps.
-const LONG: i64 = 16_384;
+const LONG: i64 = if cfg!(test) { 256 } else { 16_384 };
 /// Rounds of the thread without a pause while the log is long: each leaves less for the writer.
 const ROUNDS: u32 = 3;
 /// How long the writer waits for readers of old parts of the log.
@@ -130,4 +130,71 @@ fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<Moved> {
                 pages: row.get(1)?,
             })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::Durability;
+
+    /// A writer that never pauses, and the thread's rounds between its transactions.
+    struct Busy {
+        place: Place,
+        writer: Connection,
+        mover: Option<Connection>,
+        checkpoints: Checkpoints,
+    }
+
+    impl Busy {
+        fn new(dir: &tempfile::TempDir) -> Self {
+            let place = Place::open(dir.path(), Durability::Process).unwrap();
+            let writer = place.writer().unwrap();
+            writer.execute_batch("CREATE TABLE filler (x)").unwrap();
+            Self {
+                place,
+                writer,
+                mover: None,
+                checkpoints: Checkpoints::new(),
+            }
+        }
+
+        /// Writes about 20 pages in a transaction during which the thread has its round, as happens while messages pour in. Returns the
+        /// pages in the log.
+        fn work(&mut self) -> i64 {
+            self.writer
+                .execute_batch("BEGIN IMMEDIATE; INSERT INTO filler VALUES (zeroblob(80000))")
+                .unwrap();
+            let moved = self.checkpoints.round(&mut self.mover, &self.place).unwrap();
+            self.checkpoints.pages.store(moved.pages, Ordering::Relaxed);
+            self.writer.execute_batch("COMMIT").unwrap();
+            self.checkpoints.bound_log(&self.writer);
+            moved.pages
+        }
+    }
+
+    #[test]
+    fn the_log_begins_anew_however_busy_the_writer_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut busy = Busy::new(&dir);
+        let longest = (0..100).map(|_| busy.work()).max();
+        assert!(longest > Some(LONG) && longest < Some(LONG + 64), "{longest:?}");
+    }
+
+    #[test]
+    fn a_reader_that_stays_delays_it_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut busy = Busy::new(&dir);
+        busy.work();
+        let reader = busy.place.reader().unwrap();
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM filler")
+            .unwrap();
+        let longest = (0..30).map(|_| busy.work()).max();
+        assert!(longest > Some(LONG + 64), "{longest:?}");
+        let tries = busy.checkpoints.long.load(Ordering::Relaxed);
+        assert!(tries >= 2 * LONG, "it is not tried, and waited for, each time");
+        reader.execute_batch("COMMIT").unwrap();
+        let shortest = (0..100).map(|_| busy.work()).min();
+        assert!(shortest < Some(LONG), "{shortest:?}");
+    }
 }

@@ -103,6 +103,12 @@ impl Place {
             lock,
         };
         place.prepare().map_err(|unfit| place.unfit(unfit))?;
+        if durability == Durability::Power {
+            sync_entries(path).map_err(|source| OpenError::Directory {
+                path: path.to_owned(),
+                source,
+            })?;
+        }
         Ok(place)
     }
 
@@ -240,6 +246,19 @@ impl Place {
             Unfit::Database(error) => self.explain(error),
         }
     }
+}
+
+/// Makes sure that a directory and a file that were just made are found again after a power cut.
+fn sync_entries(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        File::open(path)?.sync_all()?;
+        // Which may be one that we cannot read; then it is not one that we have made anything in.
+        if let Ok(parent) = File::open(path.join("..")) {
+            parent.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -146,3 +146,94 @@ impl Queue {
         self.depth.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Something that is in no hurry; counts its refusal.
+    fn lazy(refused: &Arc<AtomicUsize>) -> Command {
+        let refused = refused.clone();
+        let done = move |told: Result<(), StoreError>| {
+            assert!(matches!(told, Err(StoreError::Unavailable(_))));
+            refused.fetch_add(1, Ordering::Relaxed);
+        };
+        Command::FinishJobs(Vec::new(), Box::new(done))
+    }
+
+    fn urgent() -> Command {
+        Command::Run(Box::new(|_| {}))
+    }
+
+    #[test]
+    fn gives_what_waits_in_order_and_in_parts() {
+        let queue = Queue::default();
+        let refused = Arc::new(AtomicUsize::new(0));
+        queue.push([urgent(), lazy(&refused), urgent()].into_iter());
+        assert_eq!(queue.depth(), 3);
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, 2));
+        assert_eq!(
+            batch.iter().map(Command::is_urgent).collect::<Vec<_>>(),
+            [true, false]
+        );
+        assert!(queue.take(&mut batch, 2));
+        assert_eq!((batch.len(), queue.depth()), (3, 0));
+    }
+
+    #[test]
+    fn what_is_lazy_goes_by_itself_in_the_end() {
+        let queue = Queue::default();
+        queue.push([lazy(&Arc::default())].into_iter());
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, 10));
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn wakes_the_writer_whatever_it_sleeps_for() {
+        let queue = Arc::new(Queue::default());
+        let taker = queue.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut seen, mut batch) = (0, Vec::new());
+            while taker.take(&mut batch, 4) {
+                seen += batch.drain(..).len();
+            }
+            seen
+        });
+        for round in 0..1_000 {
+            let command = if round % 3 == 0 {
+                urgent()
+            } else {
+                lazy(&Arc::default())
+            };
+            queue.push([command].into_iter());
+        }
+        queue.close();
+        assert_eq!(thread.join().unwrap(), 1_000, "what waited at the end, too");
+    }
+
+    #[test]
+    fn is_bounded_and_can_be_closed() {
+        let queue = Queue::default();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let too_many = MAX_WAITING + 1;
+        queue.push((0..too_many).map(|_| urgent()).collect::<Vec<_>>().into_iter());
+        assert_eq!(
+            queue.depth(),
+            too_many,
+            "one call is always taken when nothing waits"
+        );
+        queue.push([lazy(&refused), lazy(&refused)].into_iter());
+        assert_eq!((queue.depth(), refused.load(Ordering::Relaxed)), (too_many, 2));
+        queue.close();
+        queue.push([lazy(&refused)].into_iter());
+        assert_eq!(refused.load(Ordering::Relaxed), 3);
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, usize::MAX) && batch.len() == too_many);
+        assert!(!queue.take(&mut batch, usize::MAX));
+    }
+}

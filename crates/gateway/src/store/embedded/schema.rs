@@ -16,15 +16,55 @@ const STEPS: &[&str] = &[include_str!("schema/1.sql")];
 
 /// Takes the file from version `found` to [`VERSION`], all or nothing.
 pub(super) fn migrate(db: &Connection, found: i32) -> rusqlite::Result<()> {
+    apply(db, STEPS, found)
+}
+
+fn apply(db: &Connection, steps: &[&str], found: i32) -> rusqlite::Result<()> {
     let from = usize::try_from(found).unwrap_or(0);
-    if from >= STEPS.len() {
+    if from >= steps.len() {
         return Ok(());
     }
     let tx = db.unchecked_transaction()?;
-    for step in &STEPS[from..] {
+    for step in &steps[from..] {
         tx.execute_batch(step)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.pragma_update(None, "user_version", steps.len() as i32)?;
     tx.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(db: &Connection) -> i32 {
+        db.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn goes_from_where_the_file_is() {
+        let db = Connection::open_in_memory().unwrap();
+        apply(&db, &["CREATE TABLE a (x)"], 0).unwrap();
+        let steps = [
+            "not run again",
+            "CREATE TABLE b (x)",
+            "ALTER TABLE b ADD COLUMN y",
+        ];
+        apply(&db, &steps, version(&db)).unwrap();
+        assert_eq!(version(&db), 3);
+        db.execute("INSERT INTO b (x, y) VALUES (1, 2)", []).unwrap();
+        apply(&db, &steps, version(&db)).unwrap();
+    }
+
+    #[test]
+    fn a_failed_step_leaves_the_file_as_it_was() {
+        let db = Connection::open_in_memory().unwrap();
+        assert!(apply(&db, &["CREATE TABLE a (x)", "no SQL"], 0).is_err());
+        assert_eq!(version(&db), 0);
+        let tables: i64 = db
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(tables, 0);
+    }
 }
