@@ -28,11 +28,11 @@ for (const client of everyClient) {
       assert.equal(typeof push.raw, 'object');
       assert.deepEqual({ ...push }, { type: 3, data: { text: '你好 👋', list: [1, null, '二'] }, mid, cid, conv, seq, from: a, ts });
 
-      const answer = await hong.ask(SEND, { type: 3, to: { user: a }, data: '收到 🎉' }, { asObject: true });
+      const answer = await hong.ask(SEND, { type: 3, to: { user: a }, data: { text: '收到 🎉' } }, { asObject: true });
       assert.deepEqual([answer.code, answer.conv, answer.seq], [0, conv, 2]);
       assert.ok(answer.ts >= ts && answer.mid > mid);
       const back = await ming.next(3);
-      assert.deepEqual([typeof back.raw, back.data, back.from, back.mid], ['string', '收到 🎉', b, answer.mid]);
+      assert.deepEqual([typeof back.raw, back.data.text, back.from, back.mid], ['string', '收到 🎉', b, answer.mid]);
       await Promise.all([ming.hearsNothing(), hong.hearsNothing()]);
     });
 
@@ -70,18 +70,18 @@ test('the same cid is one message', async (t) => {
   const [a, b, c] = [someone(), someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
-  const first = await ming.send({ user: b }, '一', { cid: '同一个' });
+  const first = await ming.send({ user: b }, { text: '一' }, { cid: '同一个' });
   assert.equal(first.duplicate, undefined);
-  const again = await ming.send({ user: b }, '不同的内容', { cid: '同一个' });
+  const again = await ming.send({ user: b }, { text: '不同的内容' }, { cid: '同一个' });
   assert.deepEqual({ ...again }, { ...first, duplicate: true });
-  assert.equal((await hong.next(3)).data, '一');
+  assert.equal((await hong.next(3)).data.text, '一');
   await hong.hearsNothing();
   // Another sender, or another conversation, is another message.
-  assert.equal((await hong.send({ user: a }, '二', { cid: '同一个' })).duplicate, undefined);
-  assert.equal((await ming.send({ user: c }, '三', { cid: '同一个' })).duplicate, undefined);
+  assert.equal((await hong.send({ user: a }, { text: '二' }, { cid: '同一个' })).duplicate, undefined);
+  assert.equal((await ming.send({ user: c }, { text: '三' }, { cid: '同一个' })).duplicate, undefined);
   assert.equal((await gateway.api.history(first.conv)).messages.length, 2);
 
-  const race = await Promise.all(Array.from({ length: 30 }, () => ming.send({ user: b }, '抢', { cid: '抢' })));
+  const race = await Promise.all(Array.from({ length: 30 }, () => ming.send({ user: b }, { text: '抢' }, { cid: '抢' })));
   assert.equal(new Set(race.map((answer) => answer.mid)).size, 1);
   assert.equal(race.filter((answer) => !answer.duplicate).length, 1);
 });
@@ -97,9 +97,9 @@ test('from is who registered, whatever a client claims', async (t) => {
 test('a user may write to itself', async (t) => {
   const uid = someone();
   const user = await signIn(t, gateway, uid);
-  const answer = await user.send({ user: uid }, '备忘');
+  const answer = await user.send({ user: uid }, { text: '备忘' });
   assert.deepEqual([answer.code, answer.seq], [0, 1]);
-  assert.equal((await user.send({ user: uid }, '再记')).seq, 2);
+  assert.equal((await user.send({ user: uid }, { text: '再记' })).seq, 2);
   assert.equal((await gateway.api.user(uid)).unread, 0);
   assert.equal((await gateway.api.history(answer.conv)).messages.length, 2);
 });
@@ -140,6 +140,8 @@ const wrong = [
   ['a fraction as type', { type: 3.5, to: { user: 'bob' }, data: {} }],
   ['a negative type', { type: -3, to: { user: 'bob' }, data: {} }],
   ['no data', { type: 3, to: { user: 'bob' } }],
+  ['a string as data', { type: 3, to: { user: 'bob' }, data: '你好' }],
+  ['null as data', { type: 3, to: { user: 'bob' }, data: null }],
   ['a number as cid', { type: 3, to: { user: 'bob' }, cid: 7, data: {} }],
   ['a cid of 65 bytes', { type: 3, to: { user: 'bob' }, cid: 'x'.repeat(65), data: {} }],
   ['a cid of 22 characters in 66 bytes', { type: 3, to: { user: 'bob' }, cid: '字'.repeat(22), data: {} }],
@@ -152,7 +154,7 @@ for (const [name, data] of wrong) {
     assert.ok([400, 403, 404].includes(answer.code), JSON.stringify(answer));
     if (!/team|many|everyone|negative/.test(name)) assert.equal(answer.code, 400);
     assert.equal(typeof answer.error, 'string');
-    assert.equal((await user.send({ user: someone() }, '还好')).code, 0);
+    assert.equal((await user.send({ user: someone() }, { text: '还好' })).code, 0);
   });
 }
 
@@ -160,11 +162,11 @@ test('a message is at most 65,536 bytes of JSON', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
-  const fits = 'x'.repeat(65_534);
-  assert.equal((await ming.send({ user: b }, fits)).code, 0);
-  assert.equal((await hong.next(3)).data, fits);
-  assert.equal((await ming.send({ user: b }, `${fits}x`)).code, 413);
-  const nested = (depth) => '['.repeat(depth) + ']'.repeat(depth);
+  const data = (bytes) => ({ t: 'x'.repeat(bytes - '{"t":""}'.length) });
+  assert.equal((await ming.send({ user: b }, data(65_536))).code, 0);
+  assert.deepEqual((await hong.next(3)).data, data(65_536));
+  assert.equal((await ming.send({ user: b }, data(65_537))).code, 413);
+  const nested = (depth) => `{"n":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
   for (const [depth, code] of [[128, 0], [129, 400], [10_000, 400]]) {
     ming.say(`{"type":101,"req":1,"data":{"type":3,"to":{"user":${JSON.stringify(b)}},"data":${nested(depth)}}}`);
     assert.equal((await ming.next(SENT)).data.code, code, `${depth} levels`);

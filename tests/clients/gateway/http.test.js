@@ -93,12 +93,12 @@ test('sending tells whether it reached somebody, as the callback of sendTo did',
 
 test('everyone who is connected, and nothing is stored', async (t) => {
   const users = await Promise.all(eachGeneration.map((client) => signIn(t, gateway, someone(), { client })));
-  const answer = await gateway.api.send({ type: 5, to: { everyone: true }, data: '全体注意 📢' });
+  const answer = await gateway.api.send({ type: 5, to: { everyone: true }, data: { text: '全体注意 📢' } });
   assert.deepEqual(Object.keys(answer), ['online']);
   assert.ok(answer.online >= users.length);
   for (const user of users) {
     const frame = await user.next(5);
-    assert.equal(frame.data, '全体注意 📢');
+    assert.equal(frame.data.text, '全体注意 📢');
     for (const key of ['mid', 'conv', 'seq']) assert.equal(key in frame, false, key);
     assert.equal((await gateway.api.user(user.uid)).unread, 0);
   }
@@ -117,10 +117,10 @@ test('who is online', async (t) => {
 test('a batch answers in order, each message for itself', async (t) => {
   const uid = someone('批');
   const user = await signIn(t, gateway, uid);
-  const messages = Array.from({ length: 50 }, (_, i) => ({ type: 5, to: { user: uid }, data: i }));
-  messages[7] = { type: 77, to: { user: uid }, data: 7 };
-  messages[9] = { type: 12, to: { user: uid }, data: 9 };
-  messages[11] = { type: 15, to: { team: someone('没有') }, data: 11 };
+  const messages = Array.from({ length: 50 }, (_, i) => ({ type: 5, to: { user: uid }, data: { n: i } }));
+  messages[7] = { type: 77, to: { user: uid }, data: { n: 7 } };
+  messages[9] = { type: 12, to: { user: uid }, data: { n: 9 } };
+  messages[11] = { type: 15, to: { team: someone('没有') }, data: { n: 11 } };
   messages[13] = 'nonsense';
   const { results } = await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
   assert.equal(results.length, 50);
@@ -129,8 +129,8 @@ test('a batch answers in order, each message for itself', async (t) => {
   const good = results.filter((result) => !result.code);
   assert.deepEqual(good.map((result) => result.results[0].seq), Array.from({ length: 46 }, (_, i) => i + 1));
   const heard = await user.frames.takeMany(46, (frame) => frame.type === 5);
-  assert.deepEqual(heard.map((frame) => frame.data), messages.filter((_, i) => ![7, 9, 11, 13].includes(i)).map((message) => message.data));
-  const many = Array.from({ length: 1_001 }, () => ({ type: 5, to: { user: uid }, data: 0 }));
+  assert.deepEqual(heard.map((frame) => frame.data), messages.filter((_, i) => ![7, 9, 11, 13].includes(i)).map(({ data }) => data));
+  const many = Array.from({ length: 1_001 }, () => ({ type: 5, to: { user: uid }, data: { n: 0 } }));
   await gateway.api.expect(413, 'POST', '/v1/messages/batch', { messages: many });
   await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages: many.slice(1) });
   assert.equal((await gateway.api.user(uid)).unread, 1_046);
@@ -138,13 +138,13 @@ test('a batch answers in order, each message for itself', async (t) => {
 
 test('cids are deduplicated per sender and conversation', async () => {
   const uid = someone();
-  const message = { type: 3, from: '店', data: '一', cid: '订单-1' };
+  const message = { type: 3, from: '店', data: { text: '一' }, cid: '订单-1' };
   const first = await gateway.api.sendTo(uid, message);
-  const again = await gateway.api.sendTo(uid, { ...message, data: '二' });
+  const again = await gateway.api.sendTo(uid, { ...message, data: { text: '二' } });
   assert.deepEqual([again.mid, again.seq], [first.mid, first.seq]);
   assert.notEqual((await gateway.api.sendTo(uid, { ...message, from: '另一家店' })).mid, first.mid);
   const { messages } = await gateway.api.history(first.conv);
-  assert.deepEqual(messages.map(({ data, cid }) => [data, cid]), [['一', '订单-1']]);
+  assert.deepEqual(messages.map(({ data, cid }) => [data.text, cid]), [['一', '订单-1']]);
 });
 
 test('the record can be read forward and back in pages', async () => {
@@ -162,7 +162,7 @@ test('the record can be read forward and back in pages', async () => {
   assert.deepEqual(numbers(await gateway.api.history(conv, 'before=50&limit=5')), range(49, 45));
   assert.deepEqual(numbers(await gateway.api.history(conv, 'after=60')), []);
   assert.equal((await gateway.api.history(conv, 'after=0&limit=500')).messages.length, 60);
-  for (const query of ['limit=0', 'limit=501', 'limit=-1', 'limit=x', 'limit=', 'after=x', 'after=-1', 'before=1.5', 'after=1&before=2']) {
+  for (const query of ['limit=0', 'limit=501', 'limit=-1', 'limit=x', 'after=x', 'after=-1', 'before=1.5', 'after=1&before=2']) {
     await gateway.api.expect(400, 'GET', `/v1/conversations/${conv}/messages?${query}`);
   }
   for (const unknown of ['nothing', '000000000000', `${conv}x`]) {
@@ -173,12 +173,12 @@ test('the record can be read forward and back in pages', async () => {
 
 test('a user’s conversations, newest first, with what is unread', async (t) => {
   const [uid, a, b] = [someone('我'), someone('甲'), someone('乙')];
-  await gateway.api.sendTo(uid, { type: 3, from: a, data: '一' });
-  await gateway.api.sendTo(uid, { type: 3, from: b, data: '二' });
-  await gateway.api.sendTo(uid, { type: 3, from: b, data: '三' });
+  await gateway.api.sendTo(uid, { type: 3, from: a, data: { text: '一' } });
+  await gateway.api.sendTo(uid, { type: 3, from: b, data: { text: '二' } });
+  await gateway.api.sendTo(uid, { type: 3, from: b, data: { text: '三' } });
   const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(uid)}/conversations`);
   assert.deepEqual(
-    conversations.map(({ kind, peer, head, unread, last }) => [kind, peer, head, unread, last.data]),
+    conversations.map(({ kind, peer, head, unread, last }) => [kind, peer, head, unread, last.data.text]),
     [['pair', b, 2, 2, '三'], ['pair', a, 1, 1, '一']],
   );
   assert.equal((await gateway.api.user(uid)).unread, 3);
@@ -206,6 +206,8 @@ const wrong = [
   ['a notice to a team', { type: 5, to: { team: 't' }, data: {} }],
   ['a team kind to a user', { type: 15, to: { user: 'u' }, data: {} }],
   ['no data', { type: 5, to: { user: 'u' } }],
+  ['a string as data', { type: 5, to: { user: 'u' }, data: '你好' }],
+  ['a list as data', { type: 5, to: { user: 'u' }, data: [] }],
   ['a number as from', { type: 5, to: { user: 'u' }, from: 1.5, data: {} }],
   ['a number as cid', { type: 5, to: { user: 'u' }, cid: 7, data: {} }],
   ['a cid of 65 bytes', { type: 5, to: { user: 'u' }, cid: 'x'.repeat(65), data: {} }],
@@ -220,14 +222,14 @@ for (const [name, body] of wrong) {
 
 test('more than a call may carry is 413', async () => {
   await gateway.api.expect(413, 'POST', '/v1/messages', { type: 5, to: { users: Array.from({ length: 10_001 }, (_, i) => `u${i}`) }, data: {} });
-  await gateway.api.expect(413, 'POST', '/v1/messages', { type: 5, to: { user: 'u' }, data: 'x'.repeat(65_535) });
+  await gateway.api.expect(413, 'POST', '/v1/messages', { type: 5, to: { user: 'u' }, data: { text: 'x'.repeat(65_535) } });
 });
 
 test('ten thousand users in one call', async (t) => {
   const uid = someone();
   const user = await signIn(t, gateway, uid);
   const users = Array.from({ length: 9_999 }, (_, i) => `many-${process.pid}-${i}`);
-  const answer = await gateway.api.send({ type: 5, to: { users: [...users, uid] }, data: '群发' });
+  const answer = await gateway.api.send({ type: 5, to: { users: [...users, uid] }, data: { text: '群发' } });
   assert.deepEqual([answer.online, answer.offline, answer.results.length], [1, 9_999, 10_000]);
-  assert.equal((await user.next(5)).data, '群发');
+  assert.equal((await user.next(5)).data.text, '群发');
 });

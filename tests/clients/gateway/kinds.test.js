@@ -53,19 +53,19 @@ for (const client of everyClient) {
 test('pair kinds without a sender come from the system user; notices have none', async (t) => {
   const uid = someone();
   const user = await signIn(t, gateway, uid);
-  await gateway.api.sendTo(uid, { type: 3, data: 'sendTo(uid, json)' });
+  await gateway.api.sendTo(uid, { type: 3, data: { text: 'sendTo(uid, json)' } });
   assert.equal((await user.next(3)).from, 'system');
-  await gateway.api.sendTo(uid, { type: 5, data: '系统通知' });
+  await gateway.api.sendTo(uid, { type: 5, data: { text: '系统通知' } });
   assert.equal('from' in (await user.next(5)), false);
 });
 
 test('the devices of the sender hear what the backend sends in its name, but not notices', async (t) => {
   const [a, b] = [someone('甲'), someone('乙')];
   const [sender, other] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
-  const { mid } = await gateway.api.sendTo(b, { type: 3, from: a, data: '代发' });
+  const { mid } = await gateway.api.sendTo(b, { type: 3, from: a, data: { text: '代发' } });
   assert.equal((await sender.next(3)).mid, mid);
   assert.equal((await other.next(3)).mid, mid);
-  await gateway.api.sendTo(b, { type: 10, from: a, data: '好友申请' });
+  await gateway.api.sendTo(b, { type: 10, from: a, data: { text: '好友申请' } });
   assert.equal((await other.next(10)).from, a);
   await sender.hearsNothing();
 });
@@ -89,22 +89,22 @@ describe('application kinds', () => {
   test('a kind that is not stored goes to users, a team and everyone', async (t) => {
     const [a, b] = [someone(), someone()];
     const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
-    const answer = await ming.send({ user: b }, '正在输入…', { type: 1001, cid: 'c' });
+    const answer = await ming.send({ user: b }, { text: '正在输入…' }, { type: 1001, cid: 'c' });
     assert.deepEqual({ ...answer, ts: 0 }, { code: 0, cid: 'c', ts: 0, delivered: true });
     const frame = await hong.next(1001);
     assert.deepEqual(Object.keys(frame).sort(), ['data', 'from', 'ts', 'type']);
-    assert.equal((await ming.send({ user: someone() }, '', { type: 1001 })).delivered, false);
+    assert.equal((await ming.send({ user: someone() }, { text: '' }, { type: 1001 })).delivered, false);
 
-    const result = await gateway.api.sendTo(b, { type: 1001, data: 1 });
+    const result = await gateway.api.sendTo(b, { type: 1001, data: { n: 1 } });
     assert.deepEqual(result, { uid: b, delivered: true });
     await hong.next(1001);
     const team = someone('team');
     await gateway.api.team(team, [a, b]);
-    assert.deepEqual(await gateway.api.send({ type: 1001, to: { team }, from: a, data: 2 }), { online: 2, offline: 0 });
-    assert.equal((await hong.next(1001)).data, 2);
-    assert.equal((await ming.next(1001)).data, 2);
-    assert.ok((await gateway.api.send({ type: 1001, to: { everyone: true }, data: '全体' })).online >= 2);
-    assert.equal((await hong.next(1001)).data, '全体');
+    assert.deepEqual(await gateway.api.send({ type: 1001, to: { team }, from: a, data: { n: 2 } }), { online: 2, offline: 0 });
+    assert.equal((await hong.next(1001)).data.n, 2);
+    assert.equal((await ming.next(1001)).data.n, 2);
+    assert.ok((await gateway.api.send({ type: 1001, to: { everyone: true }, data: { text: '全体' } })).online >= 2);
+    assert.equal((await hong.next(1001)).data.text, '全体');
     assert.equal((await gateway.api.user(b)).unread, 0);
   });
 
@@ -113,11 +113,11 @@ describe('application kinds', () => {
     const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
     const team = someone('板');
     const { conv } = await gateway.api.team(team, [a, b]);
-    const answer = await ming.send({ team }, '画板', { type: 1002 });
+    const answer = await ming.send({ team }, { text: '画板' }, { type: 1002 });
     assert.deepEqual([answer.code, answer.conv], [0, conv]);
     assert.equal((await hong.next(1002)).conv, conv);
     assert.equal((await ming.send({ user: b }, {}, { type: 1003 })).code, 403);
-    await gateway.api.sendTo(b, { type: 1003, data: '警报' });
-    assert.equal((await hong.next(1003)).data, '警报');
+    await gateway.api.sendTo(b, { type: 1003, data: { text: '警报' } });
+    assert.equal((await hong.next(1003)).data.text, '警报');
   });
 });

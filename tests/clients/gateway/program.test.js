@@ -37,7 +37,7 @@ test('with no file at all it starts, makes a key, and says what is open', async 
   assert.ok(key.length >= 32);
   assert.ok(!program.output.includes(key), 'the key itself is not printed');
   const api = new Api(`http://127.0.0.1:${port}`, key);
-  assert.equal((await api.sendTo('小明', { type: 5, data: '你好' })).delivered, false);
+  assert.equal((await api.sendTo('小明', { type: 5, data: { text: '你好' } })).delivered, false);
   assert.equal((await call(api.url, 'POST', '/v1/messages', { body: {}, key: `${key}x` })).status, 401);
   assert.deepEqual(await program.stop(), { code: 0, signal: null });
 
@@ -63,7 +63,7 @@ test('a second program does not get the same data directory', async (t) => {
   const { code, output } = await run(t, ['--listen', '127.0.0.1:0', '--data', gateway.data]);
   assert.notEqual(code, 0);
   assert.match(output, /lock|another|already|in use/i);
-  assert.equal((await gateway.api.sendTo('u', { type: 5, data: 1 })).seq, 1);
+  assert.equal((await gateway.api.sendTo('u', { type: 5, data: { n: 1 } })).seq, 1);
 });
 
 test('unknown keys and wrong values are errors that name the key', async (t) => {
@@ -102,7 +102,7 @@ test('the environment overrides the file', async (t) => {
 
 test('a store that is broken or of another make is a clear error', async (t) => {
   const gateway = await startGateway();
-  await gateway.api.sendTo('u', { type: 5, data: 1 });
+  await gateway.api.sendTo('u', { type: 5, data: { n: 1 } });
   await gateway.program.stop();
   const broken = readdirSync(gateway.data).filter((name) => !/key|lock/.test(name));
   assert.ok(broken.length > 0);
@@ -139,7 +139,7 @@ test('a stop in the middle of requests answers or refuses each, and ends well', 
   let stopped = false;
   const writers = Array.from({ length: 4 }, async () => {
     while (!stopped) {
-      const answer = await gateway.api.call('POST', '/v1/messages', { type: 5, to: { user: '停' }, data: '停 ✋' }).catch(() => undefined);
+      const answer = await gateway.api.call('POST', '/v1/messages', { type: 5, to: { user: '停' }, data: { text: '停 ✋' } }).catch(() => undefined);
       if (answer?.status === 200) sent.push(answer.body.results[0].mid);
       else if (!answer) return;
     }

@@ -25,7 +25,7 @@ after(async () => {
 test('who is away is notified, with everything that a notification needs', async () => {
   const [uid, from] = [someone('不在'), someone('寄')];
   const data = { text: '你不在的时候 📵', n: 12345678901 };
-  await gateway.api.sendTo(uid, { type: 3, from, data: 'eins', push: false });
+  await gateway.api.sendTo(uid, { type: 3, from, data: { text: 'eins' }, push: false });
   const { mid, conv, seq } = await gateway.api.sendTo(uid, { type: 3, from, data });
   const { body } = await hook.next(uid);
   assert.ok(Math.abs(body.ts - Date.now()) < 60_000);
@@ -35,10 +35,10 @@ test('who is away is notified, with everything that a notification needs', async
 test('kinds that push do, the others do not, and the backend may say otherwise', async () => {
   const uid = someone('种类');
   const pushing = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 18];
-  for (const type of pushing) await gateway.api.sendTo(uid, { type, data: type });
-  await gateway.api.sendTo(uid, { type: 19, data: 19 });
-  await gateway.api.sendTo(uid, { type: 5, data: 'silent', push: false });
-  const forced = await gateway.api.sendTo(uid, { type: 19, data: 'forced', push: true });
+  for (const type of pushing) await gateway.api.sendTo(uid, { type, data: { n: type } });
+  await gateway.api.sendTo(uid, { type: 19, data: { n: 19 } });
+  await gateway.api.sendTo(uid, { type: 5, data: { text: 'silent' }, push: false });
+  const forced = await gateway.api.sendTo(uid, { type: 19, data: { text: 'forced' }, push: true });
   const kinds = [];
   for (let i = 0; i < pushing.length + 1; i++) kinds.push((await hook.next(uid)).body.kind);
   assert.deepEqual(kinds.sort((a, b) => a - b), [...pushing, 19]);
@@ -48,7 +48,7 @@ test('kinds that push do, the others do not, and the backend may say otherwise',
 test('who is connected is not notified; a team notifies its absent members but not the sender', async (t) => {
   const [here, a, b] = [someone('在'), someone('不在甲'), someone('不在乙')];
   const user = await signIn(t, gateway, here);
-  await gateway.api.sendTo(here, { type: 5, data: '在线的' });
+  await gateway.api.sendTo(here, { type: 5, data: { text: '在线的' } });
   await user.next(5);
   const team = someone('team');
   await gateway.api.team(team, [here, a, b]);
@@ -57,8 +57,8 @@ test('who is connected is not notified; a team notifies its absent members but n
     const { body } = await hook.next(uid);
     assert.deepEqual([body.kind, body.from, body.data], [15, here, { text: '开会 🕘' }]);
   }
-  await gateway.api.send({ type: 15, to: { team }, from: a, data: '代发' });
-  assert.equal((await hook.next(b)).body.data, '代发');
+  await gateway.api.send({ type: 15, to: { team }, from: a, data: { text: '代发' } });
+  assert.equal((await hook.next(b)).body.data.text, '代发');
   assert.equal(hook.for(here).length, 0);
   assert.equal(hook.for(a).length, 1, 'the sender gets none');
 });
@@ -67,7 +67,7 @@ test('a refusal is tried again until it is taken', async () => {
   const uid = someone('重试');
   let tries = 0;
   answers.set(uid, () => [500, 302, 404, 200][tries++] ?? 200);
-  const { mid } = await gateway.api.sendTo(uid, { type: 5, data: '再来' });
+  const { mid } = await gateway.api.sendTo(uid, { type: 5, data: { text: '再来' } });
   for (let i = 0; i < 4; i++) assert.equal((await hook.next(uid)).body.mid, mid);
   const times = hook.for(uid).map(({ at }) => at);
   assert.ok(times[1] - times[0] >= 20, 'it waits before it tries again');
@@ -78,12 +78,12 @@ test('a webhook that hangs delays nobody else', async (t) => {
   let hang = true;
   answers.set(stuck, () => (hang ? 'hang' : 200));
   const user = await signIn(t, gateway, here);
-  for (let i = 0; i < 20; i++) await gateway.api.sendTo(stuck, { type: 5, data: i });
+  for (let i = 0; i < 20; i++) await gateway.api.sendTo(stuck, { type: 5, data: { n: i } });
   await eventually(() => hook.for(stuck).length >= 1, 'the webhook to hang');
-  await gateway.api.sendTo(here, { type: 5, data: '照常' });
-  assert.equal((await user.next(5)).data, '照常');
-  await gateway.api.sendTo(other, { type: 5, data: '不受影响' });
-  assert.equal((await hook.next(other)).body.data, '不受影响');
+  await gateway.api.sendTo(here, { type: 5, data: { text: '照常' } });
+  assert.equal((await user.next(5)).data.text, '照常');
+  await gateway.api.sendTo(other, { type: 5, data: { text: '不受影响' } });
+  assert.equal((await hook.next(other)).body.data.text, '不受影响');
   hang = false;
   // Each of the twenty arrives in the end; some were tried more than once.
   await eventually(() => new Set(hook.for(stuck).filter(({ status }) => status === 200).map(({ body }) => body.mid)).size === 20, 'all notifications to arrive');
@@ -92,7 +92,7 @@ test('a webhook that hangs delays nobody else', async (t) => {
 test('ttl_ms ends the trying, and the message stays in the record', async () => {
   const [uid, later] = [someone('过期'), someone('之后')];
   answers.set(uid, () => 503);
-  const { conv } = await gateway.api.sendTo(uid, { type: 5, data: '很快过期', ttl_ms: 300 });
+  const { conv } = await gateway.api.sendTo(uid, { type: 5, data: { text: '很快过期' }, ttl_ms: 300 });
   await hook.next(uid);
   const dead = async () => {
     const { text } = await gateway.api.call('GET', '/metrics');
@@ -100,7 +100,7 @@ test('ttl_ms ends the trying, and the message stays in the record', async () => 
   };
   await eventually(dead, 'the metrics to count a dead job');
   const count = hook.for(uid).length;
-  await gateway.api.sendTo(later, { type: 5, data: '别的' });
+  await gateway.api.sendTo(later, { type: 5, data: { text: '别的' } });
   await hook.next(later);
   assert.equal(hook.for(uid).length, count);
   assert.equal((await gateway.api.history(conv)).messages.length, 1);
@@ -111,7 +111,7 @@ test('jobs outlive a crash', async () => {
   let open = false;
   answers.set(uid, () => (open ? 200 : 503));
   const mids = [];
-  for (let i = 0; i < 30; i++) mids.push((await gateway.api.sendTo(uid, { type: 5, data: i })).mid);
+  for (let i = 0; i < 30; i++) mids.push((await gateway.api.sendTo(uid, { type: 5, data: { n: i } })).mid);
   await gateway.program.kill();
   await gateway.start();
   open = true;

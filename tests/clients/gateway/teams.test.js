@@ -26,22 +26,22 @@ for (const client of everyClient) {
       assert.deepEqual([sent.code, sent.conv, sent.seq], [0, made.conv, 1]);
       const push = await hong.next(15);
       assert.deepEqual({ ...push, ts: 0 }, { type: 15, data: { text: '大家好 👋' }, mid: sent.mid, conv: made.conv, seq: 1, from: a, ts: 0 });
-      assert.equal((await wei.send({ team }, '我也在吗')).code, 403);
+      assert.equal((await wei.send({ team }, { text: '我也在吗' })).code, 403);
 
       await gateway.api.expect(200, 'POST', path(team, '/members'), { uids: [c] });
       for (const user of [ming, hong, wei]) {
         const { data, conv, seq } = await user.next(16);
         assert.deepEqual({ data, conv, seq }, { data: { team, uid: c }, conv: made.conv, seq: 2 });
       }
-      assert.equal((await wei.send({ team }, '我来了')).seq, 3);
-      for (const user of [ming, hong]) assert.equal((await user.next(15)).data, '我来了');
+      assert.equal((await wei.send({ team }, { text: '我来了' })).seq, 3);
+      for (const user of [ming, hong]) assert.equal((await user.next(15)).data.text, '我来了');
 
       const left = await gateway.api.expect(200, 'DELETE', path(team, `/members/${encodeURIComponent(b)}`));
       assert.deepEqual([...left.members].sort(), [a, c].sort());
       for (const user of [ming, hong, wei]) assert.deepEqual((await user.next(17)).data, { team, uid: b });
-      assert.equal((await hong.send({ team }, '还有人吗')).code, 403);
-      await gateway.api.send({ type: 15, to: { team }, from: a, data: '后台代发' });
-      for (const user of [ming, wei]) assert.equal((await user.next(15)).data, '后台代发');
+      assert.equal((await hong.send({ team }, { text: '还有人吗' })).code, 403);
+      await gateway.api.send({ type: 15, to: { team }, from: a, data: { text: '后台代发' } });
+      for (const user of [ming, wei]) assert.equal((await user.next(15)).data.text, '后台代发');
       for (const user of [ming, hong, wei]) await user.hearsNothing();
     });
   });
@@ -80,16 +80,16 @@ test('a deleted team is closed to everyone, and its name starts anew', async (t)
   const a = someone();
   const user = await signIn(t, gateway, a);
   const { conv } = await gateway.api.team(team, [a]);
-  await user.send({ team }, '旧');
+  await user.send({ team }, { text: '旧' });
   const gone = await gateway.api.call('DELETE', path(team));
   assert.equal(gone.status, 204);
   await gateway.api.expect(404, 'GET', path(team));
   await gateway.api.expect(404, 'DELETE', path(team));
   await gateway.api.expect(404, 'POST', '/v1/messages', { type: 15, to: { team }, data: {} });
-  assert.ok([403, 404].includes((await user.send({ team }, '还在？')).code));
+  assert.ok([403, 404].includes((await user.send({ team }, { text: '还在？' })).code));
   const anew = await gateway.api.team(team, [a]);
   assert.notEqual(anew.conv, conv);
-  assert.equal((await user.send({ team }, '新')).seq, 1);
+  assert.equal((await user.send({ team }, { text: '新' })).seq, 1);
 });
 
 test('the backend hears how many of a team were there', async (t) => {
@@ -97,7 +97,7 @@ test('the backend hears how many of a team were there', async (t) => {
   const [a, b, c] = [someone(), someone(), someone()];
   await signIn(t, gateway, a);
   const { conv } = await gateway.api.team(team, [a, b, c]);
-  const { mid, ...rest } = await gateway.api.send({ type: 15, to: { team }, data: '点名' });
+  const { mid, ...rest } = await gateway.api.send({ type: 15, to: { team }, data: { text: '点名' } });
   assert.equal(typeof mid, 'string');
   assert.deepEqual(rest, { conv, seq: 1, online: 1, offline: 2 });
 });
@@ -110,7 +110,7 @@ test('teams keep their limits: 100,000 members, 10,000 names a call', async () =
   const made = await gateway.api.team(team, uids(0, 10_000));
   assert.equal(made.members.length, 10_000);
   await gateway.api.expect(413, 'POST', path(team, '/members'), { uids: uids(10_000, 10_001) });
-  const sent = await gateway.api.send({ type: 15, to: { team }, data: '人真多' });
+  const sent = await gateway.api.send({ type: 15, to: { team }, data: { text: '人真多' } });
   assert.deepEqual([sent.online, sent.offline], [0, 10_000]);
 });
 
