@@ -50,7 +50,9 @@ fn option(name: &str, default: u32) -> Result<u32, String> {
     Ok(default)
 }
 
-#[tokio::main]
+/// One thread, as the suites' own servers have: their tests rely on it that of two requests on two connections the one that was sent
+/// first is also handled first.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {
         ping_interval_ms: option("--ping-interval", 300)?,
