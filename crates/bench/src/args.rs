@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Load generator for Socket.IO chat gateways: thousands of clients from one thread per core.
+#[derive(Debug, Parser)]
+#[command(name = "mynah-bench", version)]
+pub(crate) struct Cli {
+    /// What to measure.
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+    /// What all scenarios share.
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Options of every scenario.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// Where the server listens
+    #[arg(long, global = true, default_value = "http://127.0.0.1:3001")]
+    pub(crate) url: String,
+    /// Path of Socket.IO
+    #[arg(long, global = true, default_value = "/socket.io/")]
+    pub(crate) path: String,
+    /// Clients
+    #[arg(short = 'n', long, global = true, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) connections: u32,
+    /// Clients that connect at the same time
+    #[arg(long, global = true, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) at_once: u32,
+    /// Threads of this tool; one per core it may use when absent
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) threads: Option<u32>,
+    /// Seconds that are measured
+    #[arg(short = 's', long, global = true, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// Seconds of the same load before that
+    #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub(crate) warmup: u32,
+    /// Bytes of text in each message
+    #[arg(long, global = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) bytes: u32,
+    /// Process id of the server, whose CPU time and memory are read from /proc; may be given several times
+    #[arg(long, global = true)]
+    pub(crate) pid: Vec<u32>,
+    /// Key of the HTTP API
+    #[arg(
+        long,
+        global = true,
+        env = "MYNAH_API_KEY",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub(crate) api_key: String,
+    /// File that holds the key of the HTTP API
+    #[arg(long, global = true, conflicts_with = "api_key")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// What the uids of the clients begin with
+    #[arg(long, global = true, default_value = "bench")]
+    pub(crate) prefix: String,
+    /// Print JSON instead of a table
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// The scenarios.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Scenario {
+    /// Registered connections that do nothing: memory, and CPU of the heartbeats
+    Idle,
+    /// Connecting and registering
+    Connect,
+    /// Messages to everyone or to a team
+    Fanout {
+        /// Whom the messages are for: everyone through the HTTP API (not stored), or a team of all clients by frame 101 of its members (stored)
+        #[arg(long, value_enum, default_value_t = Audience::Everyone)]
+        to: Audience,
+        /// Messages on their way at the same time
+        #[arg(short = 'w', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        in_flight: u32,
+        /// Kind of the messages [default: 6 for everyone, 15 for a team]
+        #[arg(long)]
+        kind: Option<u16>,
+    },
+    /// Pairs of clients that write to each other, each with one message on its way
+    OneToOne {
+        /// Kind of the messages: 3 is stored; a kind that is not must be configured in the server
+        #[arg(long, default_value_t = 3)]
+        kind: u16,
+    },
+    /// Clients that send and wait until the message is durable (answer 102 with code 0)
+    Durable {
+        /// Whom they write to
+        #[arg(long, value_enum, default_value_t = Reader::Online)]
+        to: Reader,
+        /// Kind of the messages, a stored one
+        #[arg(long, default_value_t = 3)]
+        kind: u16,
+    },
+}
+
+/// Whom fan-out is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Audience {
+    /// All who are connected, through the HTTP API.
+    Everyone,
+    /// A team of all clients.
+    Team,
+}
+
+/// Whom durable sends are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reader {
+    /// The next client, so that each message is delivered as well.
+    Online,
+    /// A user without any connection.
+    Away,
+}

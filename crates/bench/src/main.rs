@@ -1,0 +1,86 @@
+//! `mynah-bench`: thousands of Socket.IO chat clients with little cost of their own, to measure a gateway with.
+//!
+//! A thread per core has its clients in one epoll ([`crowd`]), each client is a socket and a step ([`client`]). A run
+//! ([`run`]) gathers them and then carries a scenario's load ([`scenario`]) while the main thread reads counters and `/proc`.
+
+mod api;
+mod args;
+mod chat;
+mod client;
+mod crowd;
+mod frame;
+mod latency;
+mod net;
+mod process;
+mod progress;
+mod report;
+mod run;
+mod scenario;
+mod tally;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::args::{Cli, Common};
+use crate::net::Target;
+use crate::run::Plan;
+use crate::scenario::Setting;
+
+fn main() -> ExitCode {
+    match measure(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mynah-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
+    let Cli { scenario, common } = cli;
+    let setting = Setting {
+        api_key: api_key(&common)?,
+        text: "x".repeat(common.bytes as usize),
+    };
+    let report = scenario::run(&scenario, &plan(&common)?, &setting)?;
+    if common.json {
+        println!("{}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(match report.lost() {
+        Some((count, reason)) => {
+            eprintln!("mynah-bench: {count} connections were lost, the first: {reason}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
+    })
+}
+
+fn plan(common: &Common) -> anyhow::Result<Plan> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(Plan {
+        target: Target::parse(&common.url, &common.path)?,
+        prefix: common.prefix.clone(),
+        connections: common.connections as usize,
+        at_once: common.at_once as usize,
+        threads: common.threads.map_or(cores, |threads| threads as usize),
+        warmup: Duration::from_secs(common.warmup.into()),
+        measured: Duration::from_secs(common.seconds.into()),
+        pids: common.pid.clone(),
+    })
+}
+
+fn api_key(common: &Common) -> anyhow::Result<String> {
+    Ok(match &common.api_key_file {
+        Some(file) => {
+            let key = std::fs::read_to_string(file)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
+            key.trim().to_owned()
+        }
+        None => common.api_key.clone(),
+    })
+}

@@ -1,0 +1,110 @@
+//! Dialling: source addresses and non-blocking connects.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mio::net::TcpStream as MioStream;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that share one source address. The kernel has 28,000 ports per pair of addresses by default.
+const PER_SOURCE: usize = 2_000;
+
+/// Where the server is.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// As it stands in the `Host` header.
+    pub(crate) host: String,
+    /// The first address that the host resolves to.
+    pub(crate) address: SocketAddr,
+    /// The path of Engine.IO, with both slashes.
+    pub(crate) path: String,
+}
+
+impl Target {
+    /// Reads `http://host:port`.
+    pub(crate) fn parse(url: &str, path: &str) -> anyhow::Result<Self> {
+        let Some(host) = url.strip_prefix("http://") else {
+            bail!("the url must begin with http:// (TLS is not spoken; measure it behind its proxy)");
+        };
+        let host = host.trim_end_matches('/').to_owned();
+        let with_port = if host
+            .rsplit(':')
+            .next()
+            .is_some_and(|port| port.parse::<u16>().is_ok())
+        {
+            host.clone()
+        } else {
+            format!("{host}:80")
+        };
+        let address = with_port
+            .to_socket_addrs()
+            .with_context(|| format!("{with_port} does not resolve"))?
+            .next()
+            .with_context(|| format!("{with_port} has no address"))?;
+        let path = format!("/{}/", path.trim_matches('/'));
+        Ok(Self { host, address, path })
+    }
+
+    /// Begins to connect the client with this number. On loopback every [`PER_SOURCE`] clients come from an address of their own
+    /// in 127.0.0.0/8, so that there are ports for all of them.
+    pub(crate) fn dial(&self, client: usize) -> io::Result<MioStream> {
+        let socket = Socket::new(
+            Domain::for_address(self.address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if let IpAddr::V4(address) = self.address.ip()
+            && address.is_loopback()
+        {
+            socket.bind(&SocketAddr::new(IpAddr::V4(source(client)), 0).into())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&self.address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(MioStream::from_std(socket.into()))
+    }
+
+    /// A plain blocking connection, for the few calls before and after a run.
+    pub(crate) fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// `EINPROGRESS` on Linux: the connect goes on in the background.
+const EINPROGRESS: i32 = 115;
+
+/// The source address of a client on loopback: 127.1.0.1, 127.1.0.2 and so on.
+fn source(client: usize) -> Ipv4Addr {
+    let group = u16::try_from(client / PER_SOURCE).unwrap_or(u16::MAX);
+    let [high, low] = group.to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_spread() {
+        assert_eq!(source(0), Ipv4Addr::new(127, 1, 0, 1));
+        assert_eq!(source(2 * PER_SOURCE), Ipv4Addr::new(127, 1, 0, 2));
+        assert_eq!(source(256 * PER_SOURCE + 1), Ipv4Addr::new(127, 1, 1, 1));
+    }
+
+    #[test]
+    fn urls_are_read() {
+        let target = Target::parse("http://127.0.0.1:3001/", "socket.io").expect("valid");
+        assert_eq!(target.host, "127.0.0.1:3001");
+        assert_eq!(target.path, "/socket.io/");
+        assert!(Target::parse("https://127.0.0.1", "/").is_err());
+    }
+}

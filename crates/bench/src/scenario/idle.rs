@@ -1,0 +1,57 @@
+//! Connections that are registered and then only answer heartbeats.
+
+use crate::crowd::Quiet;
+use crate::report::{Report, server_cpu};
+use crate::run::Plan;
+
+/// Memory per connection after the warm-up, and the CPU that the heartbeats cost.
+pub(crate) fn idle(plan: &Plan) -> anyhow::Result<Report> {
+    let outcome = plan.run(|_, _, _| Ok(Quiet))?;
+    let connections = plan.connections as f64;
+    let mut report = Report::new("idle", plan.connections, &outcome);
+    if let (Some((empty, _)), Some((_, full))) = (outcome.connect.server, outcome.measured.server) {
+        report.add("empty_rss_bytes", empty.rss_bytes as f64, "B");
+        let grown = full.rss_bytes as f64 - empty.rss_bytes as f64;
+        report.add("bytes_per_connection", grown / connections, "B");
+        let hours = outcome.measured.time.as_secs_f64() / 3_600.0;
+        let cpu = server_cpu(&outcome.measured).unwrap_or(0.0);
+        report.add(
+            "cpu_seconds_per_1000_connection_hours",
+            cpu / connections / hours * 1_000.0,
+            "s",
+        );
+    }
+    report.costs(&outcome);
+    Ok(report)
+}
+
+/// Connecting and registering only.
+pub(crate) fn connect(plan: &Plan) -> anyhow::Result<Report> {
+    let plan = Plan {
+        warmup: std::time::Duration::ZERO,
+        measured: std::time::Duration::ZERO,
+        target: plan.target.clone(),
+        prefix: plan.prefix.clone(),
+        pids: plan.pids.clone(),
+        ..*plan
+    };
+    let outcome = plan.run(|_, _, _| Ok(Quiet))?;
+    let mut report = Report::new("connect", plan.connections, &outcome);
+    let seconds = outcome.connect.time.as_secs_f64();
+    report.add("connects_per_second", plan.connections as f64 / seconds, "/s");
+    if let Some((empty, full)) = outcome.connect.server {
+        report.add(
+            "server_cpu_share",
+            (full.cpu - empty.cpu).as_secs_f64() / seconds,
+            "of a core",
+        );
+        report.add("server_peak_bytes", full.peak_bytes as f64, "B");
+    }
+    let (before, after) = outcome.connect.own;
+    report.add(
+        "client_cpu_share",
+        (after.cpu - before.cpu).as_secs_f64() / seconds,
+        "of a core",
+    );
+    Ok(report)
+}

@@ -1,0 +1,29 @@
+//! The scenarios: each makes the load of a run and the figures of its report.
+
+mod durable;
+mod fanout;
+mod idle;
+mod one_to_one;
+
+use crate::args::Scenario;
+use crate::report::Report;
+use crate::run::Plan;
+
+/// What the scenarios need beside the plan.
+pub(crate) struct Setting {
+    /// The key of the HTTP API.
+    pub(crate) api_key: String,
+    /// The text of every message.
+    pub(crate) text: String,
+}
+
+/// Runs a scenario.
+pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow::Result<Report> {
+    match *scenario {
+        Scenario::Idle => idle::idle(plan),
+        Scenario::Connect => idle::connect(plan),
+        Scenario::Fanout { to, in_flight, kind } => fanout::run(plan, setting, to, in_flight as usize, kind),
+        Scenario::OneToOne { kind } => one_to_one::run(plan, setting, kind),
+        Scenario::Durable { to, kind } => durable::run(plan, setting, to, kind),
+    }
+}
