@@ -85,11 +85,14 @@ pub(crate) enum Scenario {
         #[arg(long)]
         kind: Option<u16>,
     },
-    /// Pairs of clients that write to each other, each with one message on its way
+    /// Pairs of clients that write to each other, each with one message on its way, or all together at a fixed rate
     OneToOne {
         /// Kind of the messages: 3 is stored; a kind that is not must be configured in the server
         #[arg(long, default_value_t = 3)]
         kind: u16,
+        /// Messages per second; latency then counts from the moment for which a message was scheduled
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        rate: Option<u32>,
     },
     /// Clients that send and wait until the message is durable (answer 102 with code 0)
     Durable {

@@ -27,6 +27,10 @@ pub(crate) trait Load {
     fn answer(&mut self, _crowd: &mut Crowd<'_>, _on: usize, _status: u16) {}
     /// Everything that had arrived was handled.
     fn turn(&mut self, _crowd: &mut Crowd<'_>) {}
+    /// The longest that the next turn may wait.
+    fn patience(&self, _crowd: &Crowd<'_>) -> Duration {
+        Duration::from_millis(20)
+    }
 }
 
 /// A load that only listens.
@@ -131,7 +135,8 @@ impl<'a> Crowd<'a> {
         let mut events = Events::with_capacity(1_024);
         load.turn(self);
         while !stop() {
-            self.wait(&mut events, Duration::from_millis(20), load)?;
+            let patience = load.patience(self);
+            self.wait(&mut events, patience, load)?;
             load.turn(self);
         }
         Ok(())

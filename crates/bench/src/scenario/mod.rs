@@ -23,7 +23,7 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
         Scenario::Idle => idle::idle(plan),
         Scenario::Connect => idle::connect(plan),
         Scenario::Fanout { to, in_flight, kind } => fanout::run(plan, setting, to, in_flight as usize, kind),
-        Scenario::OneToOne { kind } => one_to_one::run(plan, setting, kind),
+        Scenario::OneToOne { kind, rate } => one_to_one::run(plan, setting, kind, rate),
         Scenario::Durable { to, kind } => durable::run(plan, setting, to, kind),
     }
 }
