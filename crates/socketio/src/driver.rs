@@ -77,6 +77,8 @@ pub(crate) struct Driver {
     posted: Option<Box<polling::Posted>>,
     habit: TextHabit,
     phase: Phase,
+    /// To be closed once an upgrade under way has ended; messages are not handled any more.
+    ending: bool,
 }
 
 /// A step of the round, for the loop that goes on while something moves.
@@ -101,6 +103,7 @@ impl Driver {
             posted: None,
             habit: TextHabit::default(),
             phase: Phase::Open,
+            ending: false,
         }
     }
 
@@ -206,6 +209,11 @@ impl Driver {
             self.try_candidate(link);
         }
         match closing {
+            // A client whose probe was answered polls no more: what is queued goes out on the transport that it ends on.
+            Some(Closing::AfterFlush(_)) if self.engine.is_upgrading() => {
+                self.ending = true;
+                moved
+            }
             Some(closing) => {
                 self.close(closing);
                 true
@@ -316,6 +324,7 @@ impl Driver {
             Step::SendPong => {
                 self.session.enqueue([Outgoing::control(PacketType::Pong)]);
             }
+            Step::Message if self.ending => {}
             Step::Message => match self.receiver.message(packet.body) {
                 Flow::Continue => {}
                 Flow::Wait(future) => self.waiting = Some(future),
