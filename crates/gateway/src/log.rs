@@ -7,7 +7,9 @@ use crate::config::{Format, Log};
 /// Begins logging; once in a program.
 pub fn init(config: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)?;
+    // Whoever read the log may be gone; that must not stop anything.
     let lines = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     let begun = match config.format {

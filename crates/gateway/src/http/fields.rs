@@ -86,16 +86,28 @@ impl<'de> Deserialize<'de> for UidField {
     }
 }
 
-impl PartialSchema for UidField {
+/// Describes an identifier as text: a uid or a team in a path.
+#[derive(Debug)]
+pub(super) struct IdText;
+
+impl PartialSchema for IdText {
     fn schema() -> RefOr<Schema> {
-        let text = ObjectBuilder::new()
+        ObjectBuilder::new()
             .schema_type(Type::String)
             .min_length(Some(1))
-            .max_length(Some(MAX_ID_BYTES));
-        let number = ObjectBuilder::new().schema_type(Type::Integer);
+            .max_length(Some(MAX_ID_BYTES))
+            .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))
+            .into()
+    }
+}
+
+impl ToSchema for IdText {}
+
+impl PartialSchema for UidField {
+    fn schema() -> RefOr<Schema> {
         OneOfBuilder::new()
-            .item(text)
-            .item(number)
+            .item(IdText::schema())
+            .item(ObjectBuilder::new().schema_type(Type::Integer))
             .description(Some(
                 "A user: 1 to 128 bytes, no control characters; an integer means its decimal string.",
             ))

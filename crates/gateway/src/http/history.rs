@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::fields::IdText;
 use super::path::{ConvPath, Query, UidPath};
 use super::problem::Problem;
 use super::{Api, Refusals};
@@ -100,7 +101,7 @@ pub(super) struct ConversationPage {
 /// A part of a conversation: after a number, oldest first (from the beginning when neither is given), or before one, newest first
 #[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record", security(("api_key" = [])),
     params(
-        ("conv" = String, Path, description = "The conversation"),
+        ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
         ("after" = Option<u64>, Query, description = "Messages after this number, oldest first"),
         ("before" = Option<u64>, Query, description = "Messages before this number, newest first"),
         ("limit" = Option<u32>, Query, description = "Most messages, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
@@ -133,7 +134,7 @@ pub(super) async fn messages(
 /// A user's conversations, newest first
 #[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record", security(("api_key" = [])),
     params(
-        ("uid" = String, Path, description = "The user"),
+        ("uid" = inline(IdText), Path, description = "The user"),
         ("after" = Option<String>, Query, description = "The `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "Most conversations, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body::Json;
-use super::fields::{self, CidField, KindField, Object, UidField};
+use super::fields::{self, CidField, IdText, KindField, Object, UidField};
 use super::problem::Problem;
 use super::{Api, Refusals};
 use crate::config::Limits;
@@ -26,7 +28,6 @@ pub(super) struct Message {
     #[schema(value_type = Recipients)]
     to: Object<Recipients>,
     /// The sender. Pair kinds without one are from `send.system_uid`.
-    #[schema(inline)]
     from: Option<UidField>,
     /// The payload, passed on untouched.
     #[schema(value_type = Object)]
@@ -42,18 +43,55 @@ pub(super) struct Message {
 }
 
 /// To whom: exactly one of the four.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Recipients {
-    /// One user.
-    #[schema(inline)]
     user: Option<UidField>,
-    /// Many users, each once.
-    #[schema(inline, max_items = 10_000)]
     users: Option<Vec<UidField>>,
-    /// A team's members.
     team: Option<String>,
-    /// `true`: all who are connected. For kinds that are not stored.
     everyone: Option<bool>,
+}
+
+impl PartialSchema for Recipients {
+    fn schema() -> RefOr<Schema> {
+        let users = ArrayBuilder::new()
+            .items(Ref::from_schema_name(UidField::name()))
+            .min_items(Some(1))
+            .max_items(Some(10_000));
+        let everyone = ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .enum_values(Some([true]));
+        let one = |name: &str, about: &str, schema: RefOr<Schema>| {
+            ObjectBuilder::new()
+                .property(name, schema)
+                .required(name)
+                .description(Some(about))
+        };
+        OneOfBuilder::new()
+            .description(Some("To whom: exactly one of the four."))
+            .item(one(
+                "user",
+                "One user.",
+                Ref::from_schema_name(UidField::name()).into(),
+            ))
+            .item(one(
+                "users",
+                "Many users; one named twice gets it once.",
+                users.into(),
+            ))
+            .item(one("team", "A team's members.", IdText::schema()))
+            .item(one(
+                "everyone",
+                "All who are connected; nothing is stored then.",
+                everyone.into(),
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for Recipients {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((UidField::name().into_owned(), UidField::schema()));
+    }
 }
 
 /// Messages to send, in order.
@@ -64,35 +102,32 @@ pub(super) struct Batch {
     messages: Vec<Box<RawValue>>,
 }
 
-/// What became of a message. Users: `results`, `online` and `offline`. A team: `mid`, `conv`, `seq`, `online` and
-/// `offline`. Everyone: `online`. Kinds that are not stored have no `mid`, `conv` and `seq`.
+/// What became of a message.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum SendResult {
-    /// To a user or users.
-    Users {
-        /// One for each user, in the order given.
-        results: Vec<UserOutcome>,
-        /// Users it was delivered to.
-        online: usize,
-        /// Users it was not delivered to.
-        offline: usize,
-    },
-    /// To a team.
-    Team {
-        /// Where it is kept.
-        #[serde(flatten)]
-        kept: Option<Kept>,
-        /// Members it was delivered to.
-        online: usize,
-        /// Members it was not delivered to.
-        offline: usize,
-    },
-    /// To all who are connected.
-    Everyone {
-        /// Users it was delivered to.
-        online: usize,
-    },
+pub(super) struct SendResult {
+    /// To users: one for each, in the order given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    results: Option<Vec<UserOutcome>>,
+    /// To a team: the message's id, unless the kind is not stored.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mid: Option<Mid>,
+    /// To a team: the conversation.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conv: Option<ConvId>,
+    /// To a team: the message's number in the conversation.
+    #[schema(value_type = Option<u64>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+    /// To a team: `true` when the sender's `cid` was there before, and these are the first message's values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    /// Users it was delivered to.
+    online: usize,
+    /// Users it was not delivered to; absent when it was for everyone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline: Option<usize>,
 }
 
 /// What became of a message for one user.
@@ -103,26 +138,21 @@ pub(super) struct UserOutcome {
     uid: Uid,
     /// It was handed to at least one live connection.
     delivered: bool,
-    /// Where it is kept.
-    #[serde(flatten)]
-    kept: Option<Kept>,
-}
-
-/// Where a message is kept.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Kept {
-    /// The message's id.
-    #[schema(value_type = String)]
-    mid: Mid,
+    /// The message's id, unless the kind is not stored.
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mid: Option<Mid>,
     /// The conversation.
-    #[schema(value_type = String)]
-    conv: ConvId,
-    /// The message's number in it.
-    #[schema(value_type = u64)]
-    seq: Seq,
-    /// The sender's `cid` was there before: these are the first message's values. Absent otherwise.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    duplicate: bool,
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conv: Option<ConvId>,
+    /// The message's number in the conversation.
+    #[schema(value_type = Option<u64>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+    /// `true` when the sender's `cid` was there before, and these are the first message's values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
 }
 
 /// The outcomes of a batch, in order.
@@ -260,49 +290,48 @@ impl Recipients {
 
 impl From<Sent> for SendResult {
     fn from(sent: Sent) -> Self {
-        match sent {
+        let (results, stored, online, offline) = match sent {
             Sent::Users {
                 results,
                 online,
                 offline,
-            } => Self::Users {
-                results: results.into_iter().map(UserOutcome::from).collect(),
-                online,
-                offline,
-            },
+            } => (Some(results), None, online, Some(offline)),
             Sent::Team {
                 stored,
                 online,
                 offline,
-            } => Self::Team {
-                kept: stored.map(Kept::from),
-                online,
-                offline,
-            },
-            Sent::Everyone { online } => Self::Everyone { online },
+            } => (None, stored, online, Some(offline)),
+            Sent::Everyone { online } => (None, None, online, None),
+        };
+        Self {
+            results: results.map(|results| results.into_iter().map(UserOutcome::from).collect()),
+            mid: stored.map(|at| at.mid),
+            conv: stored.map(|at| at.conv),
+            seq: stored.map(|at| at.seq),
+            duplicate: duplicate(stored),
+            online,
+            offline,
         }
     }
 }
 
 impl From<UserResult> for UserOutcome {
     fn from(result: UserResult) -> Self {
+        let stored = result.stored;
         Self {
             uid: result.uid,
             delivered: result.delivered,
-            kept: result.stored.map(Kept::from),
+            mid: stored.map(|at| at.mid),
+            conv: stored.map(|at| at.conv),
+            seq: stored.map(|at| at.seq),
+            duplicate: duplicate(stored),
         }
     }
 }
 
-impl From<Stored> for Kept {
-    fn from(stored: Stored) -> Self {
-        Self {
-            mid: stored.mid,
-            conv: stored.conv,
-            seq: stored.seq,
-            duplicate: stored.duplicate,
-        }
-    }
+/// Said only when it is so.
+fn duplicate(stored: Option<Stored>) -> Option<bool> {
+    stored.filter(|at| at.duplicate).map(|_| true)
 }
 
 impl From<Result<Sent, Reject>> for BatchItem {

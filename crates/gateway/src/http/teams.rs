@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Json;
-use super::fields::UidField;
+use super::fields::{IdText, UidField};
 use super::path::{MemberPath, TeamPath};
 use super::problem::Problem;
 use super::users::Uids;
@@ -26,7 +26,7 @@ pub(super) struct TeamBody {
     #[schema(max_length = 256)]
     name: Option<String>,
     /// The members; up to `limits.uids_per_call` in one call, more by further calls.
-    #[schema(inline, max_items = 10_000)]
+    #[schema(max_items = 10_000)]
     members: Vec<UidField>,
 }
 
@@ -50,7 +50,7 @@ type Answer = Result<axum::Json<Team>, Problem>;
 
 /// Make a team, or replace its name and members; kinds 16 and 17 tell the differences
 #[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
-    params(("team" = String, Path, description = "The team's key")), request_body = TeamBody,
+    params(("team" = inline(IdText), Path, description = "The team's key")), request_body = TeamBody,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
@@ -69,7 +69,7 @@ pub(super) async fn put(
 
 /// A team
 #[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
-    params(("team" = String, Path, description = "The team's key")),
+    params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -> Answer {
     answer(api.gateway.team(&team).await)
@@ -77,7 +77,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -
 
 /// Delete a team; its conversation is closed to everyone
 #[utoipa::path(delete, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
-    params(("team" = String, Path, description = "The team's key")),
+    params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 204, description = "Deleted"), Refusals))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
@@ -89,7 +89,7 @@ pub(super) async fn delete(
 
 /// Add members; kind 16 tells the members, once for each who was none
 #[utoipa::path(post, path = "/v1/teams/{team}/members", tag = "teams", security(("api_key" = [])),
-    params(("team" = String, Path, description = "The team's key")), request_body = Uids,
+    params(("team" = inline(IdText), Path, description = "The team's key")), request_body = Uids,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
@@ -102,7 +102,7 @@ pub(super) async fn add(
 
 /// Remove a member; kind 17 tells the members and the one who left
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams", security(("api_key" = [])),
-    params(("team" = String, Path, description = "The team's key"), ("uid" = String, Path, description = "The member")),
+    params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, MemberPath(team, uid): MemberPath) -> Answer {
     answer(api.gateway.remove_members(team, vec![uid]).await)

@@ -550,10 +550,16 @@ async fn described_fields_are_those_of_the_contract() {
             "Message",
             vec!["type", "to", "from", "data", "cid", "push", "ttl_ms"],
         ),
-        ("Recipients", vec!["user", "users", "team", "everyone"]),
         ("Batch", vec!["messages"]),
         ("BatchResult", vec!["results"]),
-        ("Kept", vec!["mid", "conv", "seq", "duplicate"]),
+        (
+            "SendResult",
+            vec!["results", "mid", "conv", "seq", "duplicate", "online", "offline"],
+        ),
+        (
+            "UserOutcome",
+            vec!["uid", "delivered", "mid", "conv", "seq", "duplicate"],
+        ),
         ("User", vec!["uid", "online", "connections", "unread"]),
         (
             "Connection",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::Json;
-use super::fields::UidField;
+use super::fields::{IdText, UidField};
 use super::path::UidPath;
 use super::problem::Problem;
 use super::{Api, Refusals};
@@ -42,6 +42,7 @@ pub(super) struct Connection {
     #[serde(rename = "type")]
     class: String,
     /// Since when it is registered, in milliseconds since 1970.
+    #[schema(value_type = u64)]
     since: UnixMillis,
     /// `websocket` or `polling`.
     transport: &'static str,
@@ -53,7 +54,7 @@ pub(super) struct Connection {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Uids {
     /// Up to `limits.uids_per_call`.
-    #[schema(inline, max_items = 10_000)]
+    #[schema(max_items = 10_000)]
     uids: Vec<UidField>,
 }
 
@@ -94,13 +95,12 @@ pub(super) struct Closed {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct SignOut {
     /// The user.
-    #[schema(inline)]
     uid: UidField,
 }
 
 /// A user's connections; a user never seen is offline
 #[utoipa::path(get, path = "/v1/users/{uid}", tag = "users", security(("api_key" = [])),
-    params(("uid" = String, Path, description = "The user")),
+    params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "The user", body = User), Refusals))]
 pub(super) async fn user(
     State(api): State<Arc<Api>>,
@@ -130,7 +130,7 @@ pub(super) async fn online(
 
 /// Send all connections of a user away; they do not come back by themselves
 #[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users", security(("api_key" = [])),
-    params(("uid" = String, Path, description = "The user")),
+    params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn sign_out(
     State(api): State<Arc<Api>>,
