@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-/// Messages of one transaction.
+/// Appends and changes of one transaction.
 const BATCH: [f64; 13] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
 ];
@@ -68,13 +68,13 @@ pub struct Metrics {
     pub delivery_seconds: Histogram,
     /// Connections closed because they did not read, since the start.
     pub slow_readers: Counter,
-    /// Messages that wait for the store.
-    pub store_queue_messages: Gauge,
-    /// Messages of one transaction.
-    pub store_batch_messages: Histogram,
+    /// Commands that wait for the store.
+    pub store_queue: Gauge,
+    /// Appends and changes of one transaction.
+    pub store_batch: Histogram,
     /// One transaction, with its fsync.
     pub store_commit_seconds: Histogram,
-    /// Appends that failed because the store was in trouble.
+    /// Transactions that failed because the store was in trouble.
     pub store_failures: Counter,
     /// Notifications that the provider took.
     pub push_sent: Counter,
@@ -116,8 +116,8 @@ impl Metrics {
             deliveries: Counter::default(),
             delivery_seconds: seconds(),
             slow_readers: Counter::default(),
-            store_queue_messages: Gauge::default(),
-            store_batch_messages: Histogram::new(BATCH),
+            store_queue: Gauge::default(),
+            store_batch: Histogram::new(BATCH),
             store_commit_seconds: seconds(),
             store_failures: Counter::default(),
             push_sent: Counter::default(),
@@ -194,14 +194,14 @@ impl Metrics {
             self.slow_readers.clone(),
         );
         r.register(
-            "store_queue_messages",
-            "Messages that wait for the store",
-            self.store_queue_messages.clone(),
+            "store_queue",
+            "Appends and changes that wait for the store",
+            self.store_queue.clone(),
         );
         r.register(
-            "store_batch_messages",
-            "Messages of one transaction",
-            self.store_batch_messages.clone(),
+            "store_batch",
+            "Appends and changes of one transaction",
+            self.store_batch.clone(),
         );
         r.register_with_unit(
             "store_commit",
@@ -211,7 +211,7 @@ impl Metrics {
         );
         r.register(
             "store_failures",
-            "Appends that the store could not do",
+            "Transactions that failed",
             self.store_failures.clone(),
         );
         r.register(

@@ -55,10 +55,10 @@ impl Server {
         }
         let listener = bind(&config).await?;
         let address = listener.local_addr()?;
-        let store = Arc::new(open_store(&config)?);
+        let metrics = Arc::new(Metrics::new());
+        let store = Arc::new(open_store(&config, metrics.clone())?);
         let (keys, source) = ApiKeys::open(&config.auth.api_keys, &config.store.path)
             .with_context(|| format!("the API key in {} cannot be used", config.store.path.display()))?;
-        let metrics = Arc::new(Metrics::new());
         let gateway = Builder::new(config.clone())
             .metrics(metrics.clone())
             .start(store.clone())?;
@@ -234,11 +234,12 @@ async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}"))
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Embedded> {
+fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded> {
     let options = Options {
         durability: config.store.durability,
         dedupe_window_ms: config.limits.dedupe_window_ms,
         max_members: config.limits.members,
+        metrics,
         ..Options::new(&config.store.path)
     };
     Embedded::open(options)
@@ -258,7 +259,7 @@ fn observer(
             .slow_readers
             .inner()
             .store(socketio.slow_readers() as u64, Ordering::Relaxed);
-        metrics.store_queue_messages.set(store.depth() as i64);
+        metrics.store_queue.set(store.depth() as i64);
     })
 }
 

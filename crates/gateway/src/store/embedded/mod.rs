@@ -39,6 +39,7 @@ use self::state::{Rules, State};
 use self::threads::Threads;
 pub use crate::config::Durability;
 use crate::ids::{ConvId, Seq, TeamId, Uid};
+use crate::metrics::Metrics;
 use crate::store::{
     Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
     StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
@@ -62,6 +63,8 @@ pub struct Options {
     pub max_members: usize,
     /// The time.
     pub clock: Clock,
+    /// Where batches, commits and failures are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Options {
@@ -73,6 +76,7 @@ impl Options {
             dedupe_window_ms: 7 * 24 * 3_600_000,
             max_members: 100_000,
             clock: Arc::new(system_time),
+            metrics: Arc::default(),
         }
     }
 }
@@ -116,6 +120,7 @@ impl Embedded {
             health: health.clone(),
             checkpoints: checkpoints.clone(),
             clock: options.clock,
+            metrics: options.metrics,
             db: Some(db),
             state,
         };

@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -16,6 +17,7 @@ use super::open::Place;
 use super::queue::{Command, Queue};
 use super::state::State;
 use super::{Clock, append, jobs, membership};
+use crate::metrics::Metrics;
 use crate::store::{Appended, StoreError, TeamChanged};
 
 /// Most commands in one transaction.
@@ -28,6 +30,7 @@ pub(super) struct Writer {
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
     /// `None` after an error that it may not survive, until the next transaction.
     pub(super) db: Option<Connection>,
     pub(super) state: State,
@@ -54,10 +57,15 @@ impl Writer {
 
     /// Writes a batch and tells its callers.
     fn commit(&mut self, batch: &mut Vec<Command>) {
+        let begun = Instant::now();
         let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
             .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));
         match outcomes {
             Ok(outcomes) => {
+                self.metrics.store_batch.observe(batch.len() as f64);
+                self.metrics
+                    .store_commit_seconds
+                    .observe(begun.elapsed().as_secs_f64());
                 self.health.recovered(self.state.newly_dead);
                 self.state.trim();
                 self.checkpoints.committed();
@@ -66,6 +74,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.metrics.store_failures.inc();
                 self.health.failed(&error);
                 for command in batch.drain(..) {
                     guarded(|| command.fail(error.clone()));
