@@ -66,6 +66,8 @@ pub struct Metrics {
     pub deliveries: Counter,
     /// From the commit to the write to the socket.
     pub delivery_seconds: Histogram,
+    /// Bytes in all outbound queues.
+    pub queue_bytes: Gauge,
     /// Connections closed because they did not read, since the start.
     pub slow_readers: Counter,
     /// Commands that wait for the store.
@@ -115,6 +117,7 @@ impl Metrics {
             messages_appended: Family::default(),
             deliveries: Counter::default(),
             delivery_seconds: seconds(),
+            queue_bytes: Gauge::default(),
             slow_readers: Counter::default(),
             store_queue: Gauge::default(),
             store_batch: Histogram::new(BATCH),
@@ -187,6 +190,11 @@ impl Metrics {
             "From the commit to the write to the socket",
             Unit::Seconds,
             self.delivery_seconds.clone(),
+        );
+        r.register(
+            "queue_bytes",
+            "Bytes in all outbound queues",
+            self.queue_bytes.clone(),
         );
         r.register(
             "slow_readers",

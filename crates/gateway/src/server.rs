@@ -255,6 +255,7 @@ fn observer(
     Box::new(move |metrics| {
         metrics.users_online.set(gateway.users_online() as i64);
         metrics.sessions.set(socketio.sessions() as i64);
+        metrics.queue_bytes.set(socketio.queued_bytes() as i64);
         metrics
             .slow_readers
             .inner()

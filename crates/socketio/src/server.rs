@@ -159,6 +159,11 @@ impl EngineServer {
         self.0.sessions.len()
     }
 
+    /// Bytes that wait to be written, of all sessions.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.sessions.all().iter().map(Session::queued_bytes).sum()
+    }
+
     /// Sessions closed so far because their reader fell behind.
     pub fn slow_readers(&self) -> usize {
         self.0.slow_readers.load(Ordering::Relaxed)

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +48,10 @@ impl ApiKeys {
         }
         let path = data.join(FILE);
         let (key, source) = match std::fs::read_to_string(&path) {
-            Ok(text) => (text.trim().to_owned(), KeySource::Kept(path)),
+            Ok(text) => {
+                warn_if_readable(&path)?;
+                (text.trim().to_owned(), KeySource::Kept(path))
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => (make(data, &path)?, KeySource::Made(path)),
             Err(e) => return Err(e),
         };
@@ -88,6 +91,17 @@ impl ApiKeys {
             None => refused("The header Authorization must be \"Bearer <api key>\"."),
         }
     }
+}
+
+fn warn_if_readable(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            "others on this machine can read the API key in {} (mode {mode:o}): chmod 600",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn digest(key: &str) -> [u8; 32] {
@@ -134,8 +148,6 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

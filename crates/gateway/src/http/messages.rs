@@ -204,7 +204,7 @@ pub(super) async fn send_batch(
     }
     let mut named = 0;
     let orders = batch.messages.iter().map(|raw| {
-        let message: Message = fields::read(raw.get()).map_err(|error| Reject::malformed(error))?;
+        let message: Message = fields::read(raw.get()).map_err(Reject::malformed)?;
         message.order(&api.limits, &mut named)
     });
     let results = api.gateway.send_batch(orders.collect()).await;
