@@ -1,5 +1,7 @@
 //! The program from outside: its flags, what it refuses to do, and how it starts and stops.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
