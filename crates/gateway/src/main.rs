@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mynah::config::{self, Config, Sources};
-use mynah::server::Server;
+use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,8 +59,16 @@ fn main() -> ExitCode {
         }
     };
     if let Some(Command::CheckConfig) = args.command {
-        print("The configuration is right.\n");
-        return ExitCode::SUCCESS;
+        return match server::permitted(&config) {
+            Ok(_) => {
+                print("The configuration is right.\n");
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("mynah would not start: {why:#}");
+                ExitCode::from(2)
+            }
+        };
     }
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,

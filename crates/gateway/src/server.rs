@@ -4,7 +4,7 @@
 //! is in the store before the program ends; stopping takes no longer than the grace period.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,12 +48,7 @@ pub struct Server {
 impl Server {
     /// Takes the port, opens the store, and makes everything ready to run.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
-        if config.auth.mode == Mode::Jwt {
-            bail!(
-                "auth.mode = \"jwt\" is not in this version yet, and without it nobody would be checked: set it to \"open\""
-            );
-        }
-        let listener = bind(&config).await?;
+        let listener = bind(permitted(&config)?)?;
         let address = listener.local_addr()?;
         let metrics = Arc::new(Metrics::new());
         let store = Arc::new(open_store(&config, metrics.clone())?);
@@ -207,31 +202,37 @@ impl Routes {
     }
 }
 
-async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+/// Where it may listen with this configuration, or why it must not start.
+pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
+    if config.auth.mode == Mode::Jwt {
+        bail!(
+            "auth.mode = \"jwt\" is not in this version yet, and without it nobody would be checked: set it to \"open\""
+        );
+    }
     let listen = &config.server.listen;
-    let mut addresses = tokio::net::lookup_host(listen)
-        .await
+    let address = listen
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
         .with_context(|| format!("server.listen = {listen:?} is no address of this machine"))?;
-    let address = addresses
-        .next()
-        .with_context(|| format!("server.listen = {listen:?} is no address"))?;
     let beyond = !address.ip().to_canonical().is_loopback();
-    if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
+    if beyond && !config.server.allow_open_beyond_loopback {
         bail!(
             "it would listen on {address}, where other machines reach it, while auth.mode is \"open\": whoever reaches it would be \
              whoever they say. Listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
         );
     }
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
+    Ok(address)
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     socket.set_reuseaddr(true)?;
-    socket
-        .bind(address)
-        .and_then(|()| socket.listen(BACKLOG))
-        .with_context(|| format!("cannot listen on {address}"))
+    let listening = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
+    listening.with_context(|| format!("cannot listen on {address}"))
 }
 
 fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded> {

@@ -1,0 +1,106 @@
+//! The API without sockets: calls go to the router, messages to a store of their own.
+
+mod access;
+mod bad_input;
+mod calls;
+mod description;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::Builder;
+use crate::config::{Config, Secret};
+use crate::store::embedded::{Embedded, Options};
+
+const KEY: &str = "test-key-test-key";
+
+/// Everything but Socket.IO, on a store of its own.
+struct House {
+    router: Router,
+    _data: tempfile::TempDir,
+}
+
+fn house(open: bool) -> House {
+    let data = tempfile::tempdir().unwrap();
+    let store = Embedded::open(Options::new(data.path())).unwrap();
+    let config = Config::default();
+    let metrics: Arc<Metrics> = Arc::default();
+    let api = Api {
+        limits: config.limits.clone(),
+        gateway: Builder::new(config)
+            .metrics(metrics.clone())
+            .start(Arc::new(store))
+            .unwrap(),
+        keys: ApiKeys::new(&[Secret::new("another-key"), Secret::new(KEY)]),
+        metrics,
+        open,
+        observe: Box::new(|_| {}),
+        draining: AtomicBool::new(false),
+    };
+    House {
+        router: router(Arc::new(api)),
+        _data: data,
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The sentence, after checking the form of the document.
+    fn problem(&self, status: u16) -> &str {
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.body["type"], "about:blank");
+        assert_eq!(self.body["status"], status);
+        assert!(self.body["title"].is_string());
+        self.body["detail"].as_str().unwrap()
+    }
+}
+
+impl House {
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {KEY}"));
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// Calls, expects 200, and returns the answer.
+    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.call(method, path, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
+        answer.body
+    }
+}
+
+async fn send(request: Request<Body>) -> Answer {
+    house(true).send(request).await
+}
+
+async fn call(method: &str, path: &str, body: impl Into<Body>) -> Answer {
+    house(true).call(method, path, body).await
+}
