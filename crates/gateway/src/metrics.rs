@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
 /// Seconds, from 100 µs to 10 s.
 const SECONDS: [f64; 16] = [
@@ -42,57 +42,92 @@ struct BuildLabels {
     version: &'static str,
 }
 
-/// The metrics; cheap to update from any thread.
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    /// Connections that joined the namespace.
-    pub connections: Gauge,
-    /// Engine.IO sessions, joined or not.
-    pub sessions: Gauge,
-    /// Users with a registered connection.
-    pub users_online: Gauge,
-    /// Registrations that displaced another device.
-    pub displaced: Counter,
-    /// Frames received from clients.
-    pub frames_in: Counter,
-    /// Frames handed to connections.
-    pub frames_out: Counter,
-    /// Frames beyond a connection's rate, answered 429.
-    pub frames_limited: Counter,
-    /// Messages appended to the chat record.
-    pub messages_appended: Family<KindLabel, Counter>,
-    /// Messages handed to a connection (a message to five devices counts five).
-    pub deliveries: Counter,
-    /// From the commit to the write to the socket.
-    pub delivery_seconds: Histogram,
-    /// Bytes in all outbound queues.
-    pub queue_bytes: Gauge,
-    /// Connections closed because they did not read, since the start.
-    pub slow_readers: Counter,
-    /// Commands that wait for the store.
-    pub store_queue: Gauge,
-    /// Appends and changes of one transaction.
-    pub store_batch: Histogram,
-    /// One transaction, with its fsync.
-    pub store_commit_seconds: Histogram,
-    /// Transactions that failed because the store was in trouble.
-    pub store_failures: Counter,
-    /// Notifications that the provider took.
-    pub push_sent: Counter,
-    /// Attempts that failed.
-    pub push_failed: Counter,
-    /// Notifications given up.
-    pub push_dead: Counter,
-    /// Recipients who were connected, so that none was needed.
-    pub push_skipped: Counter,
-    /// Push jobs being worked off or waiting for a retry, as far as known.
-    pub push_pending: Gauge,
-    /// One attempt, with the provider's answer.
-    pub push_attempt_seconds: Histogram,
-    /// Answered HTTP requests, without those of Socket.IO.
-    pub http_requests: Family<HttpLabels, Counter>,
-    memory: Gauge<u64, AtomicU64>,
+/// One line for each metric: its description, its field, which is also its name, its type, and what it begins with.
+macro_rules! metrics {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $name:ident {
+            $( $(#[doc = $doc:literal])+ pub $field:ident: $type:ty = $new:expr; )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug)]
+        pub struct $name {
+            registry: Registry,
+            memory: Gauge<u64, AtomicU64>,
+            $( $(#[doc = $doc])+ pub $field: $type, )+
+        }
+
+        impl $name {
+            /// All at zero.
+            pub fn new() -> Self {
+                let mut registry = Registry::with_prefix("mynah");
+                $(
+                    let $field: $type = $new;
+                    let about = concat!($($doc),+).trim().trim_end_matches('.');
+                    registry.register(stringify!($field), about, $field.clone());
+                )+
+                let memory = Gauge::default();
+                registry.register("memory_resident_bytes", "Memory of the process", memory.clone());
+                let build = Family::<BuildLabels, Gauge>::default();
+                build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+                registry.register("build_info", "The version, as a label", build);
+                Self { registry, memory, $( $field, )+ }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// The metrics; cheap to update from any thread. Counters get `_total` when they are rendered.
+    pub struct Metrics {
+        /// Connections that joined the namespace.
+        pub connections: Gauge = Gauge::default();
+        /// Engine.IO sessions, joined or not.
+        pub sessions: Gauge = Gauge::default();
+        /// Users with a registered connection.
+        pub users_online: Gauge = Gauge::default();
+        /// Registrations that displaced another device.
+        pub displaced: Counter = Counter::default();
+        /// Frames received from clients.
+        pub frames_in: Counter = Counter::default();
+        /// Frames handed to connections.
+        pub frames_out: Counter = Counter::default();
+        /// Frames beyond a connection's rate, answered 429.
+        pub frames_limited: Counter = Counter::default();
+        /// Messages appended to the chat record.
+        pub messages_appended: Family<KindLabel, Counter> = Family::default();
+        /// Messages handed to a connection (a message to five devices counts five).
+        pub deliveries: Counter = Counter::default();
+        /// From the commit to the write to the socket.
+        pub delivery_seconds: Histogram = Histogram::new(SECONDS);
+        /// Bytes in all outbound queues.
+        pub queue_bytes: Gauge = Gauge::default();
+        /// Connections closed because they did not read, since the start.
+        pub slow_readers: Counter = Counter::default();
+        /// Commands that wait for the store.
+        pub store_queue: Gauge = Gauge::default();
+        /// Appends and changes of one transaction.
+        pub store_batch: Histogram = Histogram::new(BATCH);
+        /// One transaction, with its fsync.
+        pub store_commit_seconds: Histogram = Histogram::new(SECONDS);
+        /// Transactions that failed because the store was in trouble.
+        pub store_failures: Counter = Counter::default();
+        /// Notifications that the provider took.
+        pub push_sent: Counter = Counter::default();
+        /// Attempts that failed.
+        pub push_failed: Counter = Counter::default();
+        /// Notifications given up.
+        pub push_dead: Counter = Counter::default();
+        /// Recipients who were connected, so that none was needed.
+        pub push_skipped: Counter = Counter::default();
+        /// Push jobs being worked off or waiting for a retry, as far as known.
+        pub push_pending: Gauge = Gauge::default();
+        /// One attempt, with the provider's answer.
+        pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);
+        /// Answered HTTP requests, without those of Socket.IO.
+        pub http_requests: Family<HttpLabels, Counter> = Family::default();
+    }
 }
 
 impl Default for Metrics {
@@ -102,173 +137,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Self {
-        let seconds = || Histogram::new(SECONDS);
-        let mut metrics = Self {
-            registry: Registry::with_prefix("mynah"),
-            connections: Gauge::default(),
-            sessions: Gauge::default(),
-            users_online: Gauge::default(),
-            displaced: Counter::default(),
-            frames_in: Counter::default(),
-            frames_out: Counter::default(),
-            frames_limited: Counter::default(),
-            messages_appended: Family::default(),
-            deliveries: Counter::default(),
-            delivery_seconds: seconds(),
-            queue_bytes: Gauge::default(),
-            slow_readers: Counter::default(),
-            store_queue: Gauge::default(),
-            store_batch: Histogram::new(BATCH),
-            store_commit_seconds: seconds(),
-            store_failures: Counter::default(),
-            push_sent: Counter::default(),
-            push_failed: Counter::default(),
-            push_dead: Counter::default(),
-            push_skipped: Counter::default(),
-            push_pending: Gauge::default(),
-            push_attempt_seconds: seconds(),
-            http_requests: Family::default(),
-            memory: Gauge::default(),
-        };
-        metrics.name_all();
-        metrics
-    }
-
-    /// The names, with what they mean. Counters get `_total` by themselves.
-    fn name_all(&mut self) {
-        let mut registry = std::mem::take(&mut self.registry);
-        let r = &mut registry;
-        r.register(
-            "connections",
-            "Connections that joined the namespace",
-            self.connections.clone(),
-        );
-        r.register(
-            "sessions",
-            "Engine.IO sessions, joined or not",
-            self.sessions.clone(),
-        );
-        r.register(
-            "users_online",
-            "Users with a registered connection",
-            self.users_online.clone(),
-        );
-        r.register(
-            "displaced",
-            "Connections displaced by another device",
-            self.displaced.clone(),
-        );
-        r.register(
-            "frames_in",
-            "Frames received from clients",
-            self.frames_in.clone(),
-        );
-        r.register(
-            "frames_out",
-            "Frames handed to connections",
-            self.frames_out.clone(),
-        );
-        r.register(
-            "frames_limited",
-            "Frames beyond the rate, answered 429",
-            self.frames_limited.clone(),
-        );
-        r.register(
-            "messages_appended",
-            "Messages appended, by kind",
-            self.messages_appended.clone(),
-        );
-        r.register(
-            "deliveries",
-            "Messages handed to a connection",
-            self.deliveries.clone(),
-        );
-        r.register_with_unit(
-            "delivery",
-            "From the commit to the write to the socket",
-            Unit::Seconds,
-            self.delivery_seconds.clone(),
-        );
-        r.register(
-            "queue_bytes",
-            "Bytes in all outbound queues",
-            self.queue_bytes.clone(),
-        );
-        r.register(
-            "slow_readers",
-            "Connections closed because they did not read",
-            self.slow_readers.clone(),
-        );
-        r.register(
-            "store_queue",
-            "Appends and changes that wait for the store",
-            self.store_queue.clone(),
-        );
-        r.register(
-            "store_batch",
-            "Appends and changes of one transaction",
-            self.store_batch.clone(),
-        );
-        r.register_with_unit(
-            "store_commit",
-            "One transaction, with its fsync",
-            Unit::Seconds,
-            self.store_commit_seconds.clone(),
-        );
-        r.register(
-            "store_failures",
-            "Transactions that failed",
-            self.store_failures.clone(),
-        );
-        r.register(
-            "push_sent",
-            "Notifications that the provider took",
-            self.push_sent.clone(),
-        );
-        r.register(
-            "push_failed",
-            "Failed attempts to notify",
-            self.push_failed.clone(),
-        );
-        r.register("push_dead", "Notifications given up", self.push_dead.clone());
-        r.register(
-            "push_skipped",
-            "Recipients who were connected after all",
-            self.push_skipped.clone(),
-        );
-        r.register(
-            "push_pending",
-            "Push jobs that are not finished",
-            self.push_pending.clone(),
-        );
-        r.register_with_unit(
-            "push_attempt",
-            "One attempt to notify",
-            Unit::Seconds,
-            self.push_attempt_seconds.clone(),
-        );
-        r.register(
-            "http_requests",
-            "Answered HTTP requests",
-            self.http_requests.clone(),
-        );
-        r.register(
-            "memory_resident_bytes",
-            "Memory of the process",
-            self.memory.clone(),
-        );
-        let build = Family::<BuildLabels, Gauge>::default();
-        build
-            .get_or_create(&BuildLabels {
-                version: env!("CARGO_PKG_VERSION"),
-            })
-            .set(1);
-        r.register("build_info", "The version, as a label", build);
-        self.registry = registry;
-    }
-
     /// The metrics as OpenMetrics text.
     pub fn open_metrics(&self) -> String {
         if let Some(bytes) = resident_bytes() {
