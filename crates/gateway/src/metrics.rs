@@ -99,7 +99,7 @@ metrics! {
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
         /// Messages handed to a connection (a message to five devices counts five).
         pub deliveries: Counter = Counter::default();
-        /// From the commit to the write to the socket.
+        /// From the commit until every recipient's connection has it in its queue.
         pub delivery_seconds: Histogram = Histogram::new(SECONDS);
         /// Bytes in all outbound queues.
         pub queue_bytes: Gauge = Gauge::default();
