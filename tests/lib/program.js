@@ -19,9 +19,17 @@ export const CONFORMANCE = process.env.MYNAH_CONFORMANCE ?? join(targetDir, 'deb
 export const API_KEY = 'key-of-the-tests-0123456789abcdef';
 
 const children = new Set();
-process.on('exit', () => {
+const killAll = () => {
   for (const child of children) child.kill('SIGKILL');
-});
+};
+process.on('exit', killAll);
+// A run that is broken off leaves nothing behind either.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, () => {
+    killAll();
+    process.kill(process.pid, signal);
+  });
+}
 
 /** A running program. */
 export class Program {
