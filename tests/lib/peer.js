@@ -51,11 +51,17 @@ export class Peer {
     this.socket.emit(event, ...args);
   }
 
-  /** Emits with an ack callback and resolves with the list of what was acknowledged. */
+  /** Emits with an ack callback and resolves with the list of what was acknowledged; rejects when the connection ends before. */
   ask(event, ...args) {
-    const answers = new Inbox(`${this.name}, ack of ${event}`);
-    this.socket.emit(event, ...args, (...answer) => answers.push(answer));
-    return answers.take();
+    const answer = new Promise((resolve, reject) => {
+      const gone = (reason) => reject(new Error(`${this.name}: ${reason} before the answer to ${event}`));
+      this.socket.once('disconnect', gone);
+      this.socket.emit(event, ...args, (...acknowledged) => {
+        this.socket.off('disconnect', gone);
+        resolve(acknowledged);
+      });
+    });
+    return within(answer, `${this.name}: the answer to ${event} ${String(JSON.stringify(args)).slice(0, 200)}`);
   }
 
   /** Resolves with the arguments of the next event of this name. */

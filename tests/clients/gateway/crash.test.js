@@ -46,11 +46,10 @@ test('what was answered survives kill -9 in the middle of it', async (t) => {
     let running = true;
     const writers = [
       ...users.map((user) => async () => {
-        // A client's answer that never comes is one that was never given: the loop ends with the connection.
-        const gone = new Promise((resolve) => user.peer.socket.on('disconnect', () => resolve()));
         while (running) {
           const mine = ++n;
-          const answer = await Promise.race([user.send({ user: away }, { n: mine, 文: '负载 🔥' }, { cid: `c${mine}` }), gone]);
+          // An answer that never comes was never given: the loop ends with the connection.
+          const answer = await user.send({ user: away }, { n: mine, 文: '负载 🔥' }, { cid: `c${mine}` }).catch(() => undefined);
           if (!answer) return;
           assert.equal(answer.code, 0);
           keep({ ...answer, n: mine });
