@@ -203,6 +203,23 @@ describe('HTTP', () => {
   });
 });
 
+test('a reader that stops reading is closed, and its messages wait in the record', async (t) => {
+  const uid = someone('不读');
+  const raw = await rawSocket(t, gateway.url);
+  raw.send(`420["message",${JSON.stringify(JSON.stringify({ type: 1, data: { uid } }))}]`);
+  await raw.heard.take((text) => text.startsWith('430'), 'the answer to registering');
+  raw.socket.pause();
+  const text = '不看 🙈'.repeat(5_000);
+  let sent = 0;
+  // The system's own buffers come first, then the connection's queue with its bound.
+  for (let reached = true; reached && sent < 2_000; sent++) reached = (await gateway.api.sendTo(uid, { type: 5, data: { text } })).delivered;
+  assert.ok(sent < 2_000, 'it was never closed');
+  assert.equal((await gateway.api.user(uid)).online, false);
+  assert.equal((await gateway.api.user(uid)).unread, sent);
+  raw.socket.resume();
+  await raw.closed();
+});
+
 test('a flood of frames is answered 429 and nobody else notices', async (t) => {
   const user = await visitor(t, gateway);
   const flood = 4_000;
