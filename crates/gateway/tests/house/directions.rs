@@ -1,0 +1,267 @@
+//! Who may use whom, and what belongs to one place.
+
+use std::collections::BTreeMap;
+
+use crate::{document, files, tidy};
+
+/// Which modules of the gateway each of them may use.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("sync", &[]),
+    ("ids", &[]),
+    ("config", &["ids"]),
+    ("log", &["config"]),
+    ("metrics", &[]),
+    ("kinds", &["config", "ids"]),
+    // The record knows users and conversations, but neither connections nor kinds nor HTTP.
+    ("store", &["config", "ids", "metrics"]),
+    ("clock", &["store"]),
+    ("reject", &["store"]),
+    ("frame", &["ids", "kinds", "store"]),
+    ("registry", &["ids", "sync"]),
+    ("order", &["ids", "registry", "session", "store"]),
+    // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
+    (
+        "push",
+        &[
+            "clock", "config", "ids", "metrics", "registry", "session", "store",
+        ],
+    ),
+    (
+        "delivery",
+        &[
+            "clock", "frame", "ids", "metrics", "order", "registry", "reject", "session", "store",
+        ],
+    ),
+    (
+        "core",
+        &[
+            "config", "delivery", "embed", "ids", "kinds", "metrics", "registry", "reject", "session",
+            "store",
+        ],
+    ),
+    (
+        "embed",
+        &[
+            "core", "dispatch", "frame", "ids", "kinds", "registry", "reject", "session",
+        ],
+    ),
+    (
+        "dispatch",
+        &[
+            "clock", "config", "core", "delivery", "embed", "frame", "ids", "kinds", "metrics", "order",
+            "registry", "reject", "session", "store",
+        ],
+    ),
+    // A connection goes to dispatch and nowhere else: neither to the store nor to delivery.
+    (
+        "session",
+        &[
+            "clock", "core", "dispatch", "embed", "frame", "kinds", "registry", "reject",
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            "core", "dispatch", "embed", "ids", "order", "reject", "session", "store",
+        ],
+    ),
+    (
+        "builder",
+        &[
+            "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push", "registry",
+            "session", "store",
+        ],
+    ),
+    // A call goes to the gateway's handle; of the store it knows the values that are shown.
+    (
+        "http",
+        &[
+            "config", "frame", "gateway", "ids", "metrics", "order", "reject", "store",
+        ],
+    ),
+    (
+        "server",
+        &["builder", "config", "gateway", "http", "metrics", "store"],
+    ),
+];
+
+/// Texts that stand in these files alone.
+const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
+    (
+        "store::embedded",
+        "only the server names the backend",
+        &["crates/gateway/src/server.rs", "crates/gateway/src/store/"],
+    ),
+    (
+        "dyn Store",
+        "HTTP and connections reach the store through dispatch or the handle",
+        &[
+            "crates/gateway/src/builder.rs",
+            "crates/gateway/src/core.rs",
+            "crates/gateway/src/delivery.rs",
+            "crates/gateway/src/push/",
+            "crates/gateway/src/store/",
+        ],
+    ),
+    (
+        ".reach(",
+        "only delivery sends through the registry",
+        &["crates/gateway/src/delivery.rs", "crates/gateway/src/registry.rs"],
+    ),
+    (
+        ".reach_everyone(",
+        "only delivery sends through the registry",
+        &["crates/gateway/src/delivery.rs"],
+    ),
+    (
+        "SystemTime::now",
+        "ask clock.rs; the store has a clock that tests can replace, the Socket.IO layer notes when a handshake came",
+        &[
+            "crates/gateway/src/clock.rs",
+            "crates/gateway/src/store/embedded/mod.rs",
+            "crates/socketio/src/server.rs",
+            "crates/bench/",
+        ],
+    ),
+    ("unbounded_channel", "every queue has a bound", &[]),
+];
+
+/// `crate::x`, also in groups, of code that is no comment; a name that lib.rs exports stands for its module.
+fn uses(code: &str, exported: &BTreeMap<String, String>) -> Vec<String> {
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut found = Vec::new();
+    for (at, text) in code.match_indices("crate::") {
+        // Not the end of a longer word, as in mycrate::x.
+        let inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        let rest = &code[at + text.len()..];
+        let names = match rest.strip_prefix('{') {
+            Some(group) => heads(&group[..closing_brace(group)]),
+            None => heads(rest),
+        };
+        // Without braces only the first name is meant.
+        let names = if rest.starts_with('{') {
+            &names[..]
+        } else {
+            &names[..1.min(names.len())]
+        };
+        if !inside {
+            found.extend(
+                names
+                    .iter()
+                    .map(|name| exported.get(name).unwrap_or(name).clone()),
+            );
+        }
+    }
+    found
+}
+
+/// The names at the top of a list: of `a, b::{c, d}` a and b.
+fn heads(list: &str) -> Vec<String> {
+    let mut heads = Vec::new();
+    let (mut depth, mut name, mut taken) = (0, String::new(), false);
+    for c in list.chars().chain([',']) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            c if c.is_alphanumeric() || c == '_' => {
+                if depth == 0 && !taken {
+                    name.push(c);
+                }
+                continue;
+            }
+            ',' if depth == 0 => taken = false,
+            _ => {}
+        }
+        if !name.is_empty() {
+            heads.push(std::mem::take(&mut name));
+            taken = c != ',';
+        }
+    }
+    heads
+}
+
+fn closing_brace(group: &str) -> usize {
+    let mut depth = 1;
+    for (at, c) in group.char_indices() {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        if depth == 0 {
+            return at;
+        }
+    }
+    group.len()
+}
+
+/// Name -> module, of lib.rs's `pub use module::{...}`.
+fn exported() -> BTreeMap<String, String> {
+    let lib = document("crates/gateway/src/lib.rs");
+    let exports = lib.lines().filter_map(|line| line.strip_prefix("pub use "));
+    exports
+        .filter_map(|export| export.trim_end_matches(';').split_once("::"))
+        .flat_map(|(module, names)| {
+            let names = heads(names.trim_matches(['{', '}']));
+            names.into_iter().map(|name| (name, module.to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn modules_use_only_those_before_them() {
+    let (exported, mut complaints) = (exported(), Vec::new());
+    for file in files(&[".rs"]) {
+        let Some(inside) = file.path.strip_prefix("crates/gateway/src/") else {
+            continue;
+        };
+        let module = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
+        if file.is_test() || ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+            complaints.push(format!("{module} is new: say in MAY_USE what it may use"));
+            continue;
+        };
+        for used in uses(file.code(), &exported) {
+            if used != module && !allowed.contains(&used.as_str()) {
+                complaints.push(format!("{} uses {used}, which {module} must not know", file.path));
+            }
+        }
+    }
+    tidy(complaints);
+}
+
+#[test]
+fn what_belongs_to_one_place_stays_there() {
+    let mut complaints = Vec::new();
+    let files = files(&[".rs"]);
+    for (text, why, places) in SEEN_ONLY_IN {
+        for file in &files {
+            let own = file.path.contains("/src/") && !file.is_test();
+            let allowed = places.iter().any(|place| file.path.starts_with(place));
+            if own && !allowed && file.code().contains(text) {
+                complaints.push(format!("{} has `{text}`: {why}", file.path));
+            }
+        }
+    }
+    // The wire crate has neither clock nor IO.
+    for file in files
+        .iter()
+        .filter(|file| file.path.starts_with("crates/wire/src/"))
+    {
+        for forbidden in [
+            "std::time",
+            "std::net",
+            "std::fs",
+            "std::io",
+            "std::thread",
+            "tokio",
+        ] {
+            if file.code().contains(forbidden) {
+                complaints.push(format!("{} has `{forbidden}`: it must stay pure", file.path));
+            }
+        }
+    }
+    tidy(complaints);
+}

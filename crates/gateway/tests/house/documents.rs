@@ -1,0 +1,185 @@
+//! Documents that say what the code does.
+
+use std::fs;
+
+use mynah::Code;
+use mynah::config::Config;
+use mynah::ids::PairClass;
+use mynah::kinds::{Conversation, Kind, Push, Row, Senders, Way};
+
+use crate::{File, document, files, root, tidy};
+
+/// The line of a kind in the protocol document.
+fn kind_line(row: Row) -> String {
+    let yes = |is| if is { "yes" } else { "no" };
+    let (rule, way) = (row.rule, row.way);
+    let way = match way {
+        Way::Up => "up",
+        Way::Down => "down",
+        Way::Both => "both",
+    };
+    let conversation = match rule.conversation {
+        Conversation::None => "–",
+        Conversation::Pair(PairClass::Plain) => "pair",
+        Conversation::Pair(PairClass::Doctor) => "pair (doctor)",
+        Conversation::Pair(PairClass::Teammate) => "pair (teammate)",
+        Conversation::Pair(PairClass::DoctorFriend) => "pair (doctor friend)",
+        Conversation::Notices => "notices",
+        Conversation::Team => "team",
+        Conversation::OfMessage => "of the message",
+    };
+    let push = match rule.push {
+        Push::No => "no".to_owned(),
+        Push::Yes => "yes".to_owned(),
+        Push::Urgent(ms) => format!("urgent, {ms} ms"),
+    };
+    let senders = match rule.senders {
+        Senders::Gateway => "gateway",
+        Senders::Backend => "backend",
+        Senders::Clients => "backend, clients",
+        Senders::Members => "backend, members",
+    };
+    let (stored, unread) = (yes(rule.stored), yes(rule.unread));
+    let (number, name) = (row.number, row.name);
+    format!("| {number} | {name} | {way} | {conversation} | {stored} | {unread} | {push} | {senders} |")
+}
+
+/// The rows of a table between two marks, without its head.
+fn table<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
+    let (begin, end) = (format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->"));
+    let inside = document
+        .split_once(&begin)
+        .and_then(|(_, rest)| rest.split_once(&end));
+    let (inside, _) =
+        inside.unwrap_or_else(|| panic!("docs/PROTOCOL.md has no table between {begin} and {end}"));
+    inside
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .collect()
+}
+
+#[test]
+fn the_table_of_kinds_is_that_of_the_code() {
+    let protocol = document("docs/PROTOCOL.md");
+    let code = Kind::ALL.map(Kind::row).map(kind_line);
+    assert_eq!(table(&protocol, "kinds").join("\n"), code.join("\n"));
+}
+
+#[test]
+fn every_code_and_every_limit_is_in_the_protocol() {
+    let protocol = document("docs/PROTOCOL.md");
+    let mut complaints = Vec::new();
+    for code in Code::ALL.map(Code::number) {
+        if !protocol
+            .lines()
+            .any(|line| line.starts_with(&format!("| {code} | ")))
+        {
+            complaints.push(format!("code {code} is not in docs/PROTOCOL.md"));
+        }
+    }
+    let limits = toml::Table::try_from(Config::default().limits).unwrap();
+    let rows = table(&protocol, "limits");
+    for (key, default) in &limits {
+        let begin = format!("| `limits.{key}` | {default} | ");
+        if !rows.iter().any(|row| row.starts_with(&begin)) {
+            complaints.push(format!("docs/PROTOCOL.md has no row that begins with {begin}"));
+        }
+    }
+    if rows.len() != limits.len() {
+        complaints.push(format!(
+            "{} limits in docs/PROTOCOL.md, {} in the code",
+            rows.len(),
+            limits.len()
+        ));
+    }
+    tidy(complaints);
+}
+
+/// Method and path of what `#[utoipa::path(...)]` describes, and path of what the router adds besides.
+fn routes(file: &File) -> Vec<String> {
+    let after = |mark: &str| {
+        file.code()
+            .split(mark)
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let quoted = |text: &str| text.split('"').nth(1).unwrap_or_default().to_owned();
+    let described = after("#[utoipa::path(").into_iter().map(|rest| {
+        let method = rest.split(',').next().unwrap_or_default().trim().to_uppercase();
+        format!(
+            "`{method} {}`",
+            quoted(rest.split_once("path =").unwrap_or_default().1)
+        )
+    });
+    let added = after(".route(\"").into_iter();
+    described
+        .chain(added.map(|rest| format!(" {}`", rest.split('"').next().unwrap_or_default())))
+        .collect()
+}
+
+#[test]
+fn every_route_is_in_the_protocol() {
+    let protocol = document("docs/PROTOCOL.md");
+    let files = files(&[".rs"]);
+    let http = files
+        .iter()
+        .filter(|file| file.path.starts_with("crates/gateway/src/http/") && !file.is_test());
+    let routes: Vec<_> = http.flat_map(routes).collect();
+    assert!(routes.len() > 15, "routes are not found any more: {routes:?}");
+    let missing = routes.iter().filter(|route| !protocol.contains(*route));
+    tidy(
+        missing
+            .map(|route| format!("{route} is not in docs/PROTOCOL.md"))
+            .collect(),
+    );
+}
+
+#[test]
+fn documents_point_at_what_is_there() {
+    let mut complaints = Vec::new();
+    for file in files(&[".md"]) {
+        let directory = root().join(&file.path);
+        let directory = directory.parent().unwrap();
+        for link in file.text.split("](").skip(1) {
+            let target = link.split([')', '#', ' ']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !directory.join(target).exists() {
+                complaints.push(format!("{} links to {target}, which is not there", file.path));
+            }
+        }
+        for path in file.text.split('`').filter(|text| text.starts_with("crates/")) {
+            let path = path.split([' ', '*', ',', '{']).next().unwrap_or_default();
+            if !root().join(path).exists() {
+                complaints.push(format!("{} names {path}, which is not there", file.path));
+            }
+        }
+    }
+    tidy(complaints);
+}
+
+#[test]
+fn every_module_is_on_the_map() {
+    let map = document("ARCHITECTURE.md");
+    let mut complaints = Vec::new();
+    for name in ["wire", "socketio", "gateway"] {
+        let heading = format!("### `crates/{name}`");
+        let section = map.split_once(&heading).map_or("", |(_, rest)| rest);
+        let section = section.split("\n###").next().unwrap_or_default();
+        for entry in fs::read_dir(root().join(format!("crates/{name}/src"))).unwrap() {
+            let entry = entry.unwrap();
+            let file_name = entry.file_name().into_string().unwrap();
+            let wanted = if entry.path().is_dir() {
+                format!("`src/{file_name}/")
+            } else {
+                format!("`src/{file_name}`")
+            };
+            if file_name != "lib.rs" && !section.contains(&wanted) {
+                complaints.push(format!(
+                    "ARCHITECTURE.md does not say what crates/{name}/src/{file_name} is"
+                ));
+            }
+        }
+    }
+    tidy(complaints);
+}

@@ -1,0 +1,46 @@
+//! How long files are.
+
+use std::collections::BTreeMap;
+
+use crate::{files, tidy};
+
+/// Lines of a file beyond which it needs a reason.
+const MOST_LINES: usize = 500;
+
+/// Longer files, each with its reason.
+const LONG: &[(&str, &str)] = &[
+    (
+        "crates/gateway/src/http/tests.rs",
+        "a journey for each route on one fixture, and the description of the API",
+    ),
+    (
+        "crates/gateway/src/session/tests/send.rs",
+        "a journey for each way to send on one fixture",
+    ),
+    (
+        "crates/socketio/src/driver.rs",
+        "the round of one task, whose steps share all of its fields",
+    ),
+];
+
+#[test]
+fn files_are_short_or_have_a_reason() {
+    let mut complaints = Vec::new();
+    let lengths: BTreeMap<_, _> = files(&[".rs", ".js", ".mjs"])
+        .into_iter()
+        .map(|file| (file.path, file.text.lines().count()))
+        .collect();
+    for (path, lines) in &lengths {
+        if *lines > MOST_LINES && !LONG.iter().any(|(long, _)| long == path) {
+            complaints.push(format!(
+                "{path} has {lines} lines: part it, or give the reason in LONG"
+            ));
+        }
+    }
+    for (path, _) in LONG {
+        if lengths.get(*path).is_none_or(|lines| *lines <= MOST_LINES) {
+            complaints.push(format!("{path} needs no reason any more: take it out of LONG"));
+        }
+    }
+    tidy(complaints);
+}

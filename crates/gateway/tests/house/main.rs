@@ -1,0 +1,68 @@
+//! Keeps the house tidy: lengths of files, directions of dependencies, and documents that say what the code does.
+//!
+//! Every check names what is wrong and where. `config/tests.rs` holds the example configuration to the code, and
+//! `http/tests.rs` the description of the API; neither is repeated here.
+
+mod comments;
+mod directions;
+mod documents;
+mod lengths;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A text file of the repository.
+pub(crate) struct File {
+    /// From the root, with slashes.
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+impl File {
+    /// The text without the module of tests at its end.
+    pub(crate) fn code(&self) -> &str {
+        let tests = self.text.find("#[cfg(test)]\nmod tests {");
+        &self.text[..tests.unwrap_or(self.text.len())]
+    }
+
+    /// Tests and what they stand on are freer.
+    pub(crate) fn is_test(&self) -> bool {
+        self.path.contains("/tests") || self.path.ends_with("/testing.rs")
+    }
+}
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// All files with one of these endings, in order; what is built or fetched is left out.
+pub(crate) fn files(endings: &[&str]) -> Vec<File> {
+    let mut found = Vec::new();
+    walk(&root(), "", endings, &mut found);
+    assert!(!found.is_empty(), "no files below {}", root().display());
+    found
+}
+
+fn walk(directory: &Path, path: &str, endings: &[&str], found: &mut Vec<File>) {
+    let entries = fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    for name in names.iter().filter_map(|name| name.to_str()) {
+        let (at, path) = (directory.join(name), format!("{path}{name}"));
+        if at.is_dir() && !name.starts_with('.') && !["target", "node_modules", "corpus"].contains(&name) {
+            walk(&at, &format!("{path}/"), endings, found);
+        } else if at.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
+            let text = fs::read_to_string(&at).unwrap_or_else(|error| panic!("{path}: {error}"));
+            found.push(File { path, text });
+        }
+    }
+}
+
+pub(crate) fn document(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[track_caller]
+pub(crate) fn tidy(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
