@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mynah_socketio::{AckId, BoxFuture, DisconnectReason, Event, Handler};
 use parking_lot::Mutex;
@@ -26,6 +27,9 @@ use crate::store::{
     Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
     StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
 };
+
+/// How long a test waits for what must come; far longer than it takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a connection was told.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +84,8 @@ impl Ear {
             if let Some(said) = self.told.lock().said.pop_front() {
                 return said;
             }
-            self.changed.notified().await;
+            let changed = tokio::time::timeout(PATIENCE, self.changed.notified()).await;
+            changed.expect("something was due to be told");
         }
     }
 

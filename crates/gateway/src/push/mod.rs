@@ -4,6 +4,8 @@
 //! way is bounded, and a provider that hangs is cut off by its timeout.
 
 mod backoff;
+#[cfg(test)]
+mod tests;
 mod webhook;
 mod worker;
 
