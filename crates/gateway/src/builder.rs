@@ -40,6 +40,11 @@ impl Builder {
         }
     }
 
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Counts here instead of in metrics of its own.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {

@@ -1,4 +1,19 @@
 //! Mynah: a chat gateway between Socket.IO clients and an HTTP backend. See ARCHITECTURE.md for the house.
+//!
+//! The program is a thin shell around this library; other programs embed the same:
+//!
+//! ```no_run
+//! use mynah::{Builder, Reply, config::Config, server::Server};
+//!
+//! # async fn run() -> anyhow::Result<()> {
+//! let builder = Builder::new(Config::default()).on_connect(|peer| println!("{} is here", peer.sid));
+//! let server = Server::with(builder).await?;
+//! server.gateway().register_type(1000, |call| {
+//!     Reply::object(&serde_json::json!({"hello": call.uid}))
+//! })?;
+//! server.run(std::future::pending()).await
+//! # }
+//! ```
 
 mod builder;
 mod clock;

@@ -48,15 +48,19 @@ pub struct Server {
 impl Server {
     /// Takes the port, opens the store, and makes everything ready to run.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
+        Self::with(Builder::new(config)).await
+    }
+
+    /// [`Server::open`] for programs that embed the server: with their listeners.
+    pub async fn with(builder: Builder) -> anyhow::Result<Self> {
+        let config = builder.config().clone();
         let listener = bind(permitted(&config)?)?;
         let address = listener.local_addr()?;
         let metrics = Arc::new(Metrics::new());
         let store = Arc::new(open_store(&config, metrics.clone())?);
         let (keys, source) = ApiKeys::open(&config.auth.api_keys, &config.store.path)
             .with_context(|| format!("the API key in {} cannot be used", config.store.path.display()))?;
-        let gateway = Builder::new(config.clone())
-            .metrics(metrics.clone())
-            .start(store.clone())?;
+        let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
         let socketio = mynah_socketio::Server::new(socketio_config(&config), gateway.namespaces());
         let api = Arc::new(Api {
             gateway: gateway.clone(),

@@ -165,7 +165,9 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
     let others: [fn(&Registry<Link>, &Shared); 3] = [
         |registry, b| try_enter(registry, b, "alice", "d2"),
         |registry, b| try_enter(registry, b, "bob", "d2"),
-        |registry, _| drop(registry.sign_out(&uid("alice"), |_| {})),
+        |registry, _| {
+            registry.sign_out(&uid("alice"), |_| {});
+        },
     ];
     for stay in [false, true] {
         for other in others {

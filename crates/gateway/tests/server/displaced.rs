@@ -1,0 +1,80 @@
+//! The ways in which the server closes a connection, as seen on the wire.
+
+use mynah::To;
+use mynah::config::Displaced;
+use serde_json::json;
+
+use crate::client::{Client, Got};
+use crate::running::{Running, order, uid};
+
+#[tokio::test]
+async fn displaced_means_kind_12_then_41_then_closed() {
+    let server = Running::new(|_| {}).await;
+    for revision in [3, 4] {
+        let mut first = Client::connect(server.address, revision).await;
+        first.register("alice", "d1").await;
+        let mut second = server.connect().await;
+        second.register("alice", "d2").await;
+        let frame = first.frame().await;
+        assert_eq!(
+            (&frame["type"], &frame["data"]["deviceid"]),
+            (&json!(12), &json!("d2"))
+        );
+        assert_eq!(first.next().await, Got::Disconnect);
+        assert_eq!(first.next().await, Got::Closed);
+        server.gateway.sign_out(&uid("alice"));
+    }
+}
+
+#[tokio::test]
+async fn signed_out_means_41_then_closed() {
+    let server = Running::new(|_| {}).await;
+    let mut alice = server.enter("alice").await;
+    let mut bob = server.enter("bob").await;
+    assert_eq!(server.gateway.sign_out(&uid("alice")), 1);
+    assert_eq!(alice.next().await, Got::Disconnect);
+    assert_eq!(alice.next().await, Got::Closed);
+    server
+        .gateway
+        .send(order(5, To::Everyone, &json!({})))
+        .await
+        .unwrap();
+    assert_eq!(bob.frame().await["type"], 5);
+}
+
+#[tokio::test]
+async fn the_same_device_coming_back_closes_the_stale_connection_without_41() {
+    let server = Running::new(|_| {}).await;
+    let mut stale = server.enter("alice").await;
+    let mut back = server.enter("alice").await;
+    assert_eq!(stale.next().await, Got::Closed);
+    server
+        .gateway
+        .send(order(5, To::User(uid("alice")), &json!({})))
+        .await
+        .unwrap();
+    assert_eq!(back.frame().await["type"], 5);
+}
+
+#[tokio::test]
+async fn notify_leaves_the_displaced_connection_open() {
+    let server = Running::new(|config| config.login.displaced = Displaced::Notify).await;
+    let mut first = server.enter("alice").await;
+    let mut second = server.connect().await;
+    second.register("alice", "other").await;
+    assert_eq!(first.frame().await["type"], 12);
+    let answer = first.ask(&json!({"type": 101, "data": {}})).await;
+    assert_eq!(answer["code"], 401);
+    first.register("alice", "alice-1").await;
+    assert_eq!(second.frame().await["type"], 12);
+}
+
+/// A stop makes clients come back: closed without 41.
+#[tokio::test]
+async fn a_stop_is_no_farewell() {
+    let server = Running::new(|_| {}).await;
+    let mut alice = server.enter("alice").await;
+    let last = async move { alice.next().await };
+    let ((), last) = tokio::join!(server.stop(), last);
+    assert_eq!(last, Got::Closed);
+}

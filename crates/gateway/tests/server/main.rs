@@ -1,0 +1,10 @@
+//! The whole server in process, with clients on real sockets.
+
+mod client;
+mod displaced;
+#[path = "../../examples/embed.rs"]
+mod embed;
+mod embedding;
+mod kinds;
+mod limits;
+mod running;
