@@ -197,13 +197,18 @@ impl fmt::Debug for Seen<'_> {
     }
 }
 
+type OnConnect = dyn Fn(&Peer) + Send + Sync;
+type OnData = dyn Fn(&Peer, Seen<'_>) + Send + Sync;
+type OnClose = dyn Fn(&Peer, &str) + Send + Sync;
+type OnError = dyn Fn(&str) + Send + Sync;
+
 /// The program's listeners.
 #[derive(Default)]
 pub(crate) struct Listeners {
-    pub(crate) connect: Vec<Box<dyn Fn(&Peer) + Send + Sync>>,
-    pub(crate) data: Vec<Box<dyn Fn(&Peer, Seen<'_>) + Send + Sync>>,
-    pub(crate) close: Vec<Box<dyn Fn(&Peer, &str) + Send + Sync>>,
-    pub(crate) error: Vec<Box<dyn Fn(&str) + Send + Sync>>,
+    pub(crate) connect: Vec<Box<OnConnect>>,
+    pub(crate) data: Vec<Box<OnData>>,
+    pub(crate) close: Vec<Box<OnClose>>,
+    pub(crate) error: Vec<Box<OnError>>,
 }
 
 impl Listeners {

@@ -99,9 +99,12 @@ struct Line<L> {
 /// A user's connections, oldest first; never empty.
 type Lines<L> = Vec<Line<L>>;
 
+/// A part of the map, chosen by the uid.
+type Shard<L> = Mutex<HashMap<Uid, Lines<L>>>;
+
 /// uid -> connections, in shards.
 pub(crate) struct Registry<L> {
-    shards: Box<[Mutex<HashMap<Uid, Lines<L>>>]>,
+    shards: Box<[Shard<L>]>,
     policy: Policy,
     /// A displaced connection stays open and may register again.
     displaced_stay: bool,
@@ -122,7 +125,7 @@ impl<L> Registry<L> {
         self.displaced_stay
     }
 
-    fn shard(&self, uid: &Uid) -> &Mutex<HashMap<Uid, Lines<L>>> {
+    fn shard(&self, uid: &Uid) -> &Shard<L> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(uid);
         &self.shards[hash as usize % self.shards.len()]
     }

@@ -1,6 +1,7 @@
 //! Explores the interleavings of the registry with loom: every order in which the locks can be taken, not one example.
 
 #![allow(dead_code, missing_docs, unreachable_pub)] // parts of the crate, included for this file alone
+#![allow(clippy::unwrap_used)]
 
 #[path = "../src/ids.rs"]
 mod ids;

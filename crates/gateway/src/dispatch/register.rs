@@ -136,14 +136,12 @@ fn answer(core: &Core, asker: Asker, registration: &Registration, unread: Result
         }
     });
     // Displaced or signed out before the answer. One that is being sent away is told by that; one that stays is told here.
-    if let (false, Some(asker)) = (sent, asker) {
-        if core.registry.displaced_stay() {
-            let reject = Reject::new(
-                Code::Conflict,
-                "Another device of this user registered meanwhile; register again to take over.",
-            );
-            refuse(asker, Kind::RegisterReq.number(), &reject);
-        }
+    if let (false, Some(asker), true) = (sent, asker, core.registry.displaced_stay()) {
+        let reject = Reject::new(
+            Code::Conflict,
+            "Another device of this user registered meanwhile; register again to take over.",
+        );
+        refuse(asker, Kind::RegisterReq.number(), &reject);
     }
 }
 

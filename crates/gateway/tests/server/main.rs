@@ -1,5 +1,7 @@
 //! The whole server in process, with clients on real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod client;
 mod displaced;
 #[path = "../../examples/embed.rs"]
