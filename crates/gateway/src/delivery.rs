@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use crate::clock;
 use crate::frame::{Envelope, Frame};
 use crate::ids::{Cid, ConvId, Uid};
-use crate::metrics::Metrics;
+use crate::metrics::{KindLabel, Metrics};
 use crate::order::{Origin, Stored};
 use crate::registry::Registry;
 use crate::reject::Reject;
@@ -136,6 +136,7 @@ impl Worker {
             }));
             return;
         }
+        self.appended(message.kind);
         let frame = Arc::new(Frame::push(&Envelope {
             kind: message.kind,
             data: &message.data,
@@ -200,6 +201,7 @@ impl Worker {
             }
         };
         for notice in notices {
+            self.appended(notice.kind);
             let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
             self.members(&there, None, &frame).await;
             if team.members.binary_search(&notice.uid).is_err() {
@@ -212,10 +214,14 @@ impl Worker {
 
     /// Sends to all connections of a user but `origin`; whether there was one.
     pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
+        let connections = self.reach(uid, origin, frame);
+        self.count(connections);
+        connections > 0
+    }
+
+    fn reach(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> usize {
         let except = origin.map(|origin| &origin.0);
-        let reached = self.registry.reach(uid, except, |link| link.push(frame));
-        self.count(reached);
-        reached > 0
+        self.registry.reach(uid, except, |link| link.push(frame))
     }
 
     /// Sends to every member; how many were reached and how many not.
@@ -225,13 +231,18 @@ impl Worker {
         origin: Option<&Origin>,
         frame: &Arc<Frame>,
     ) -> (usize, usize) {
-        let mut online = 0;
+        let (mut online, mut connections) = (0, 0);
         for (index, page) in members.chunks(RECIPIENTS_PER_TURN).enumerate() {
             if index > 0 {
                 tokio::task::yield_now().await;
             }
-            online += page.iter().filter(|uid| self.user(uid, origin, frame)).count();
+            for uid in page {
+                let reached = self.reach(uid, origin, frame);
+                online += usize::from(reached > 0);
+                connections += reached;
+            }
         }
+        self.count(connections);
         (online, members.len() - online)
     }
 
@@ -241,6 +252,11 @@ impl Worker {
         let (users, connections) = self.registry.reach_everyone(except, |link| link.push(frame));
         self.count(connections);
         users
+    }
+
+    fn appended(&self, kind: u16) {
+        let label = KindLabel { kind };
+        self.metrics.messages_appended.get_or_create(&label).inc();
     }
 
     fn count(&self, connections: usize) {

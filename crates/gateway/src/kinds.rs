@@ -229,9 +229,21 @@ impl Kind {
 
     /// The kind with this number.
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.number() == number)
+        BY_NUMBER.get(usize::from(number)).copied().flatten()
     }
 }
+
+/// The table the other way round.
+static BY_NUMBER: [Option<Kind>; 128] = {
+    let mut kinds = [None; 128];
+    let mut index = 0;
+    while index < Kind::ALL.len() {
+        let kind = Kind::ALL[index];
+        kinds[kind.number() as usize] = Some(kind);
+        index += 1;
+    }
+    kinds
+};
 
 #[allow(clippy::too_many_arguments)] // the columns of the table
 const fn row(

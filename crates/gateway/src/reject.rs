@@ -102,15 +102,26 @@ impl From<StoreError> for Reject {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::not_found(format!("There is no such {what}.")),
-            StoreError::Forbidden(why) => Self::forbidden(why),
-            StoreError::Conflict(why) => Self::new(Code::Conflict, why),
-            StoreError::TooLarge(why) => Self::too_large(why),
+            StoreError::Forbidden(why) => Self::forbidden(sentence(why)),
+            StoreError::Conflict(why) => Self::new(Code::Conflict, sentence(why)),
+            StoreError::TooLarge(why) => Self::too_large(sentence(&why)),
             // What exactly is wrong with the store is for the operator's log, not for whoever asked.
             StoreError::Unavailable(_) => {
                 Self::unavailable("The message store is in trouble; try again later.")
             }
         }
     }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(char::to_uppercase);
+    let mut sentence: String = first.into_iter().flatten().chain(chars).collect();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
 }
 
 #[cfg(test)]
@@ -121,6 +132,13 @@ mod tests {
     fn codes_are_distinct_and_those_of_the_contract() {
         let numbers = Code::ALL.map(Code::number);
         assert_eq!(numbers, [400, 401, 403, 404, 409, 413, 429, 500, 503]);
+    }
+
+    #[test]
+    fn what_the_store_says_becomes_a_sentence() {
+        let reject = Reject::from(StoreError::Forbidden("only members may write; ask to be added"));
+        assert_eq!(reject.error, "Only members may write; ask to be added.");
+        assert_eq!(reject.code, Code::Forbidden);
     }
 
     #[test]

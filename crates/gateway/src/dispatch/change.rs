@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use crate::core::Core;
 use crate::delivery::CommittedChange;
 use crate::ids::TeamId;
-use crate::metrics::KindLabel;
 use crate::reject::Reject;
 use crate::store::{TeamChange, TeamChanged};
 
@@ -38,10 +37,6 @@ pub(crate) async fn change_team(
         change,
         Box::new(move |result| match result {
             Ok(changed) => {
-                for notice in &changed.notices {
-                    let label = KindLabel { kind: notice.kind };
-                    shared.metrics.messages_appended.get_or_create(&label).inc();
-                }
                 shared.delivery.change(CommittedChange {
                     changed,
                     // Nobody listens when the call was given up.

@@ -113,6 +113,12 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
 fn answer(core: &Core, asker: Asker, registration: &Registration, unread: Result<u64, Reject>) {
     let connection = asker.connection.clone();
     let link = &connection.link;
+    tracing::debug!(
+        sid = link.outlet().sid(),
+        uid = %registration.uid,
+        deviceid = %registration.device,
+        "registered"
+    );
     let response = match unread {
         Ok(unread) => raw(&Registered {
             code: 0,
@@ -147,6 +153,7 @@ fn answer(core: &Core, asker: Asker, registration: &Registration, unread: Result
 
 /// Called with the lock of the user's shard: nothing comes after kind 12.
 fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
+    tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
         Ousted::Stale => {
             link.end();

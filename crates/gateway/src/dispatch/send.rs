@@ -16,7 +16,6 @@ use crate::delivery::{Answer, Committed, Outcome};
 use crate::frame::{Envelope, Frame, Request, raw};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use crate::kinds::{Kind, Rule};
-use crate::metrics::KindLabel;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To, UserResult};
 use crate::reject::Reject;
 use crate::session::Asker;
@@ -231,12 +230,6 @@ fn entry(
     let core = core.clone();
     let done = move |result: Result<Appended, StoreError>| match result {
         Ok(appended) => {
-            if !appended.duplicate {
-                core.metrics
-                    .messages_appended
-                    .get_or_create(&KindLabel { kind })
-                    .inc();
-            }
             core.delivery.message(Committed {
                 appended,
                 kind,

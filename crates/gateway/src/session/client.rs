@@ -132,6 +132,14 @@ impl Handler for Client {
     fn disconnected(&mut self, reason: DisconnectReason) {
         let registration = self.core.registry.close(&self.connection);
         self.core.metrics.connections.dec();
+        tracing::debug!(
+            sid = self.connection.link.outlet().sid(),
+            uid = registration
+                .as_ref()
+                .map(|registration| registration.uid.as_str()),
+            reason = reason.as_str(),
+            "closed"
+        );
         self.core
             .listeners
             .closed(&self.connection, registration.as_deref(), reason.as_str());

@@ -191,3 +191,17 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Connection, Registration};
+
+    /// With 10,000 connections every byte is 10 KB: what a registered connection holds besides its socket and texts.
+    #[test]
+    fn a_registered_connection_is_small() {
+        let held =
+            size_of::<Connection<Link>>() + size_of::<Registration>() + size_of::<crate::session::Client>();
+        assert!(held <= 320, "{held} bytes");
+    }
+}
