@@ -338,10 +338,9 @@ impl World {
     /// A new connection.
     pub(crate) fn connect(&self, sid: &str) -> Device {
         let ear = Ear::new(sid);
-        Device {
-            handler: Client::new(self.core.clone(), ear.clone()),
-            ear,
-        }
+        let mut handler = Client::new(self.core.clone(), ear.clone());
+        handler.connected();
+        Device { handler, ear }
     }
 
     /// A new connection that is registered as `uid` with the device `sid`.

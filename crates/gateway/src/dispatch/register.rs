@@ -200,7 +200,7 @@ fn registration(wanted: &Wanted, kept: Option<&Registration>, link: &Link) -> Re
         uid: wanted.uid.clone(),
         device,
         platform: or_kept(&wanted.platform, kept.map(|kept| &kept.platform)),
-        class: or_kept(&wanted.class, kept.map(|kept| &kept.class)),
+        class: or_kept(&wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
         since: kept.map_or_else(clock::unix_millis, |kept| kept.since),
     })
 }

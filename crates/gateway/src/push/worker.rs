@@ -202,7 +202,7 @@ impl Worker {
     }
 
     async fn user(&self, job: &PushJob, uid: &Uid) -> JobOutcome {
-        if self.notify(uid, &job.message).await {
+        if self.notify(uid, &job.message, job.expires).await {
             return JobOutcome::Finished;
         }
         let at = self.retry_at(job.attempts.saturating_add(1));
@@ -227,7 +227,7 @@ impl Worker {
         let Some(last) = page.last().cloned() else {
             return JobOutcome::Finished;
         };
-        let message = Arc::new(job.message);
+        let (message, expires) = (Arc::new(job.message), job.expires);
         let mut failed = Vec::new();
         let mut tasks = JoinSet::new();
         for uid in page {
@@ -243,7 +243,7 @@ impl Worker {
                 failed.extend(ended.and_then(Result::ok).flatten());
             }
             let (worker, message) = (self.clone(), message.clone());
-            tasks.spawn(async move { (!worker.notify(&uid, &message).await).then_some(uid) });
+            tasks.spawn(async move { (!worker.notify(&uid, &message, expires).await).then_some(uid) });
         }
         failed.extend(tasks.join_all().await.into_iter().flatten());
         JobOutcome::Advanced {
@@ -254,9 +254,12 @@ impl Worker {
     }
 
     /// One attempt; whether it was taken.
-    async fn notify(&self, uid: &Uid, message: &Message) -> bool {
+    async fn notify(&self, uid: &Uid, message: &Message, expires: UnixMillis) -> bool {
         // Closed it never is.
         let _slot = self.slots.acquire().await;
+        if clock::unix_millis() > expires {
+            return false;
+        }
         let unread = match self.store.unread_at(uid.clone(), message.conv, message.seq).await {
             Ok(unread) => unread,
             Err(error) => {

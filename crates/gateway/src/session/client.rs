@@ -45,7 +45,6 @@ impl Client {
     pub(crate) fn new(core: Arc<Core>, outlet: impl Outlet + 'static) -> Self {
         core.metrics.connections.inc();
         let connection = Arc::new(Connection::new(Link::new(outlet)));
-        core.listeners.connected(&connection);
         Self {
             bucket: Bucket::new(core.rate, clock::now()),
             core,
@@ -107,6 +106,10 @@ impl Client {
 }
 
 impl Handler for Client {
+    fn connected(&mut self) {
+        self.core.listeners.connected(&self.connection);
+    }
+
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
         self.core.metrics.frames_in.inc();
         let refused = match (event.name, event.args) {
