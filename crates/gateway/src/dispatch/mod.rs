@@ -2,10 +2,13 @@
 //!
 //! The only place that matches on kinds.
 
+mod append;
 mod change;
+mod orders;
+mod pass;
 mod plan;
 mod register;
-mod send;
+mod request;
 
 use std::sync::Arc;
 
@@ -19,8 +22,8 @@ use crate::reject::{Code, Reject};
 use crate::session::Asker;
 
 pub(crate) use change::change_team;
+pub(crate) use orders::orders;
 pub(crate) use register::sign_out;
-pub(crate) use send::orders;
 
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.
@@ -39,7 +42,7 @@ pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker:
         }
         Some(Kind::SendReq) => {
             parsed();
-            send::request(core, frame.data, asker)
+            request::request(core, frame.data, asker)
         }
         None if APPLICATION.contains(&frame.kind) && core.types.has(frame.kind) => {
             parsed();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::clock;
 use crate::config::Limits;
+use crate::core::Core;
 use crate::frame::too_deep;
 use crate::ids::{Cid, Uid};
 use crate::kinds::{Conversation, Push, Rule, Senders};
@@ -14,13 +16,13 @@ use crate::reject::Reject;
 use crate::store::{Append, Place, PushOrder, UnixMillis};
 
 /// What the rules depend on besides the order itself.
-pub(super) struct Rules<'a> {
-    pub(super) limits: &'a Limits,
+struct Rules<'a> {
+    limits: &'a Limits,
     /// The sender of pair messages that name none.
-    pub(super) system: &'a Uid,
+    system: &'a Uid,
     /// The longest that a notification is of use; `None` when nobody is notified at all.
-    pub(super) job_ttl_ms: Option<u64>,
-    pub(super) now: UnixMillis,
+    job_ttl_ms: Option<u64>,
+    now: UnixMillis,
 }
 
 /// An order that may be carried out.
@@ -43,8 +45,28 @@ pub(crate) struct Plan {
     pub(crate) conversation: Option<Conversation>,
 }
 
+impl Core {
+    /// The rule of a kind: of the table, of the configuration, or registered at run time.
+    fn rule(&self, kind: u16) -> Option<Rule> {
+        let registered = || self.types.has(kind).then_some(Rule::REGISTERED);
+        self.kinds.rule(kind).or_else(registered)
+    }
+
+    /// Checks an order.
+    pub(super) fn plan(&self, order: SendOrder) -> Result<Plan, Reject> {
+        let rules = Rules {
+            limits: &self.config.limits,
+            system: &self.system,
+            job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
+            now: clock::unix_millis(),
+        };
+        let rule = self.rule(order.kind);
+        plan(order, rule, &rules)
+    }
+}
+
 /// Checks an order. `rule` is that of its kind, if there is such a kind.
-pub(super) fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan, Reject> {
+fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan, Reject> {
     let rule = sendable(order.kind, rule, &order.by)?;
     let to = recipients(order.to, &rule, order.kind, rules.limits)?;
     payload(&order.data, rules.limits)?;
@@ -165,6 +187,14 @@ pub(crate) struct Item {
 }
 
 impl Plan {
+    /// How many recipients it names.
+    pub(super) fn named(&self) -> usize {
+        match &self.to {
+            To::Users(uids) => uids.len(),
+            To::User(_) | To::Team(_) | To::Everyone => 1,
+        }
+    }
+
     /// The messages of a plan that is stored: one for each user, or one for the team.
     pub(crate) fn items(&self) -> Vec<Item> {
         let places: Vec<Place> = match (&self.to, self.conversation) {

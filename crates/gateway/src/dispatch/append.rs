@@ -1,0 +1,118 @@
+//! Stored messages: to the store, and from there to delivery.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::plan::Item;
+use crate::clock;
+use crate::core::Core;
+use crate::delivery::{Answer, Committed, Outcome};
+use crate::reject::Reject;
+use crate::store::{Append, Appended, Done, Place, StoreError};
+
+/// How long a call waits for room among the appends in flight.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
+/// Most messages of one call that are with the store at once.
+const CHUNK: usize = 1_024;
+
+/// A message for the store, and what happens when it has it: delivery, push, the answer.
+pub(super) fn entry(
+    core: &Arc<Core>,
+    item: Item,
+    answer: Answer,
+    permit: OwnedSemaphorePermit,
+) -> (Append, Done<Appended>) {
+    let Item {
+        append,
+        origin,
+        follow,
+    } = item;
+    let to = match &append.place {
+        Place::Pair { to, .. } | Place::Notices(to) => Some(to.clone()),
+        Place::Team(_) => None,
+    };
+    let (kind, data) = (append.kind, append.data.clone());
+    let (from, cid) = (append.from.clone(), append.cid.clone());
+    let core = core.clone();
+    let done = move |result: Result<Appended, StoreError>| match result {
+        Ok(appended) => {
+            core.delivery.message(Committed {
+                appended,
+                kind,
+                data,
+                from,
+                cid,
+                to,
+                origin,
+                follow,
+                at: clock::now(),
+                answer,
+                permit,
+            });
+        }
+        Err(error) => answer(Err(core.trouble(error))),
+    };
+    (append, Box::new(done))
+}
+
+/// Appends a call's messages in order, so many at once; the outcomes are in the same order.
+pub(super) async fn append_all(
+    core: &Arc<Core>,
+    mut items: impl Iterator<Item = Item>,
+) -> Vec<Result<Outcome, Reject>> {
+    let chunk = CHUNK.min(core.config.limits.appends_in_flight);
+    let mut outcomes = Vec::new();
+    loop {
+        let batch: Vec<Item> = items.by_ref().take(chunk).collect();
+        if batch.is_empty() {
+            return outcomes;
+        }
+        outcomes.extend(append_chunk(core, batch).await);
+    }
+}
+
+/// Appends in one batch and waits for all.
+async fn append_chunk(core: &Arc<Core>, items: Vec<Item>) -> Vec<Result<Outcome, Reject>> {
+    let unanswered = || {
+        Err(Reject::unavailable(
+            "The message store has stopped; try again later.",
+        ))
+    };
+    let count = items.len();
+    let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
+    let mut permit = match core.room(count).await {
+        Ok(permit) => permit,
+        Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
+    };
+    let (sender, mut receiver) = mpsc::channel(count.max(1));
+    let batch = items.into_iter().enumerate().filter_map(|(index, item)| {
+        let sender = sender.clone();
+        let answer: Answer = Box::new(move |outcome| {
+            // There is room for all; nobody listens when the call was given up.
+            let _ = sender.try_send((index, outcome));
+        });
+        Some(entry(core, item, answer, permit.split(1)?))
+    });
+    let batch = batch.collect();
+    drop(sender);
+    core.store.append(batch);
+    while let Some((index, outcome)) = receiver.recv().await {
+        outcomes[index] = outcome;
+    }
+    outcomes
+}
+
+impl Core {
+    /// Room for `count` appends of the API.
+    pub(super) async fn room(&self, count: usize) -> Result<OwnedSemaphorePermit, Reject> {
+        let permits = u32::try_from(count).unwrap_or(u32::MAX);
+        match tokio::time::timeout(ROOM_WAIT, self.appends.clone().acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Reject::unavailable(
+                "Too many messages wait for the store; try again later.",
+            )),
+        }
+    }
+}

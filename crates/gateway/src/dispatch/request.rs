@@ -1,0 +1,243 @@
+//! Frame 101: a client sends a message.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::append::entry;
+use super::pass::{pass, pass_to_team};
+use super::plan::Plan;
+use super::{not_registered, refuse};
+use crate::clock;
+use crate::core::Core;
+use crate::delivery::Answer;
+use crate::frame::{Request, raw};
+use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
+use crate::kinds::Kind;
+use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
+use crate::registry::Connection;
+use crate::reject::Reject;
+use crate::session::{Asker, Link};
+use crate::store::UnixMillis;
+
+/// `data` of frame 101, each field still as it came.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    to: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+#[derive(Deserialize)]
+struct ToFields<'a> {
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    team: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for ToFields<'a> {}
+
+/// Response, kind 102, for stored kinds.
+#[derive(Serialize)]
+struct Accepted<'a> {
+    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cid: Option<&'a Cid>,
+    mid: Mid,
+    conv: ConvId,
+    seq: Seq,
+    ts: UnixMillis,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+/// Response, kind 102, for kinds that are not stored.
+#[derive(Serialize)]
+struct Passed<'a> {
+    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cid: Option<&'a Cid>,
+    ts: UnixMillis,
+    delivered: bool,
+}
+
+/// Frame 101. Messages of one connection are appended in the order in which they came, without waiting for one another.
+pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let Some(registration) = asker.connection.registration() else {
+        refuse(asker, Kind::SendReq.number(), &not_registered());
+        return None;
+    };
+    let Some(fields) = data.and_then(|data| Fields::read(data.get())) else {
+        let reject = Reject::malformed("\"data\" must be an object with \"type\", \"to\" and \"data\".");
+        asker.refuse_message(&reject, None);
+        return None;
+    };
+    let cid = match fields.cid.map(cid).transpose() {
+        Ok(cid) => cid,
+        Err(reject) => {
+            asker.refuse_message(&reject, None);
+            return None;
+        }
+    };
+    let plan =
+        read(&fields, cid.clone(), registration.uid.clone(), &asker).and_then(|order| core.plan(order));
+    match plan {
+        Ok(plan) if plan.conversation.is_some() => append_from_client(core, plan, asker),
+        Ok(plan) => pass_from_client(core, plan, asker),
+        Err(reject) => {
+            asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
+            None
+        }
+    }
+}
+
+fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
+    let kind = fields
+        .kind
+        .and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok())
+        .ok_or_else(|| Reject::malformed("\"type\" must be the number of the kind to send."))?;
+    let data = fields
+        .data
+        .ok_or_else(|| Reject::malformed("\"data\" inside of \"data\" must be the message, an object."))?;
+    Ok(SendOrder {
+        // Beyond all kinds: 0 is none either.
+        kind: u16::try_from(kind).unwrap_or(0),
+        to: to(fields.to)?,
+        from: Some(from),
+        data: data.to_owned().into(),
+        cid,
+        push: None,
+        ttl_ms: None,
+        by: By::Client(Origin(asker.connection.clone())),
+    })
+}
+
+fn to(raw: Option<&RawValue>) -> Result<To, Reject> {
+    let wrong = || Reject::malformed("\"to\" must be {\"user\":\"<uid>\"} or {\"team\":\"<team>\"}.");
+    let fields = raw.and_then(|raw| ToFields::read(raw.get())).ok_or_else(wrong)?;
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).map_err(|_| wrong());
+    match (fields.user, fields.team) {
+        (Some(user), None) => Uid::new(&text(user)?)
+            .map(To::User)
+            .map_err(|why| Reject::malformed(format!("\"to.user\" {why}."))),
+        (None, Some(team)) => TeamId::new(&text(team)?)
+            .map(To::Team)
+            .map_err(|why| Reject::malformed(format!("\"to.team\" {why}."))),
+        _ => Err(wrong()),
+    }
+}
+
+fn cid(raw: &RawValue) -> Result<Cid, Reject> {
+    let text: String = serde_json::from_str(raw.get())
+        .map_err(|_| Reject::malformed("\"cid\" must be a string of at most 64 bytes."))?;
+    Cid::new(&text).map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
+}
+
+/// Appends; when too many are in flight, the connection is not read meanwhile.
+fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
+    let connection = asker.connection.clone();
+    let limit = core.config.limits.appends_in_flight_per_connection;
+    let full = connection.link.append_begins(limit);
+    let pending = Pending(connection.clone());
+    match core.appends.clone().try_acquire_owned() {
+        Ok(permit) => {
+            append(core, plan, asker, pending, permit);
+            full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) })
+        }
+        Err(_) => {
+            let core = core.clone();
+            Some(Box::pin(async move {
+                // Closed it never is.
+                if let Ok(permit) = core.appends.clone().acquire_owned().await {
+                    append(&core, plan, asker, pending, permit);
+                    connection.link.room(limit).await;
+                }
+            }))
+        }
+    }
+}
+
+/// One of a connection's appends in flight; ends when dropped, whatever happened.
+struct Pending(Arc<Connection<Link>>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.link.append_ended();
+    }
+}
+
+fn append(core: &Arc<Core>, plan: Plan, asker: Asker, pending: Pending, permit: OwnedSemaphorePermit) {
+    let cid = plan.cid.clone();
+    let answer: Answer = Box::new(move |result| {
+        let _pending = pending;
+        match result {
+            Ok(outcome) => asker.answer(Kind::SendRes, &accepted(cid.as_ref(), &outcome.stored)),
+            Err(reject) => asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str)),
+        }
+    });
+    let batch = plan.items().into_iter().zip([(answer, permit)]);
+    core.store.append(
+        batch
+            .map(|(item, (answer, permit))| entry(core, item, answer, permit))
+            .collect(),
+    );
+}
+
+fn accepted(cid: Option<&Cid>, stored: &Stored) -> Box<RawValue> {
+    raw(&Accepted {
+        code: 0,
+        cid,
+        mid: stored.mid,
+        conv: stored.conv,
+        seq: stored.seq,
+        ts: stored.ts,
+        duplicate: stored.duplicate,
+    })
+}
+
+/// What is not stored goes straight to whoever is connected.
+fn pass_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
+    let answer = |asker: Asker, plan: &Plan, result: Result<(Sent, UnixMillis), Reject>| match result {
+        Ok((sent, ts)) => {
+            let delivered = match sent {
+                Sent::Users { online, .. } | Sent::Team { online, .. } | Sent::Everyone { online } => {
+                    online > 0
+                }
+            };
+            let cid = plan.cid.as_ref();
+            asker.answer(
+                Kind::SendRes,
+                &raw(&Passed {
+                    code: 0,
+                    cid,
+                    ts,
+                    delivered,
+                }),
+            );
+        }
+        Err(reject) => asker.refuse_message(&reject, plan.cid.as_ref().map(Cid::as_str)),
+    };
+    if !matches!(plan.to, To::Team(_)) {
+        let ts = clock::unix_millis();
+        let sent = pass(core, &plan, ts);
+        answer(asker, &plan, Ok((sent, ts)));
+        return None;
+    }
+    let core = core.clone();
+    Some(Box::pin(async move {
+        let ts = clock::unix_millis();
+        let result = pass_to_team(&core, &plan, ts).await;
+        answer(asker, &plan, result.map(|sent| (sent, ts)));
+    }))
+}
