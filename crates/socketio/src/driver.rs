@@ -5,6 +5,7 @@
 //! own client only; no deadline of the peer's passes while what it sent has not been looked at.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +21,7 @@ use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::{Link, LinkError};
 use crate::polling;
-use crate::server::Shared;
+use crate::server::{Leaving, Shared};
 use crate::session::Session;
 
 /// A boxed future.
@@ -41,8 +42,10 @@ pub trait Receiver: Send {
     /// A message came.
     fn message(&mut self, body: Body<'_>) -> Flow;
 
-    /// Somebody asked for attention through the session.
-    fn attention(&mut self) {}
+    /// Somebody asked for attention through the session, or a handler is done. `waiting`: a handler is not done yet.
+    fn attention(&mut self, waiting: bool) {
+        let _ = waiting;
+    }
 
     /// When [`Receiver::deadline_passed`] is to be called, unless it is taken back before, by [`Session::now`].
     fn deadline(&self) -> Option<Time> {
@@ -54,7 +57,8 @@ pub trait Receiver: Send {
         None
     }
 
-    /// The session is over. Called once, last.
+    /// The session is over. Called once, last, and not before a future that [`Receiver::message`] gave is done: a handler is never stopped
+    /// half-way, unless the runtime is.
     fn closed(&mut self, reason: CloseReason);
 }
 
@@ -74,12 +78,17 @@ pub(crate) struct Driver {
     candidate: Option<Box<Link>>,
     /// A handler's future, or none.
     waiting: Option<BoxFuture>,
+    /// The session has ended, and the receiver learns of it once its handler is done.
+    untold: Option<Untold>,
     posted: Option<Box<polling::Posted>>,
     habit: TextHabit,
     phase: Phase,
     /// To be closed once an upgrade under way has ended; messages are not handled any more.
     ending: bool,
 }
+
+/// An end that the receiver does not know of; until it does, the server counts the connection as leaving.
+type Untold = Box<(CloseReason, Leaving)>;
 
 /// A step of the round, for the loop that goes on while something moves.
 type Moved = bool;
@@ -100,6 +109,7 @@ impl Driver {
             link,
             candidate: None,
             waiting: None,
+            untold: None,
             posted: None,
             habit: TextHabit::default(),
             phase: Phase::Open,
@@ -135,7 +145,7 @@ impl Driver {
             moved |= self.read(cx);
             moved |= self.pass_deadlines();
             moved |= self.write(cx);
-            if let Phase::Gone = self.phase {
+            if let (Phase::Gone, None) = (&self.phase, &self.untold) {
                 return Poll::Ready(());
             }
             if !moved && !self.arm(cx, sleep.as_mut(), armed) {
@@ -190,7 +200,7 @@ impl Driver {
             return false;
         }
         if attention {
-            self.receiver.attention();
+            self.receiver.attention(self.waiting.is_some());
         }
         // Behind the attention, which may close: nothing is read of a client that has been sent away.
         let (closing, candidate, post) = {
@@ -214,6 +224,8 @@ impl Driver {
                 self.ending = true;
                 moved
             }
+            // What the client sent before it went is handled first.
+            Some(Closing::Now(CloseReason::TransportClose)) if self.is_busy() => moved,
             Some(closing) => {
                 self.close(closing);
                 true
@@ -284,6 +296,10 @@ impl Driver {
         let done = future.as_mut().poll(cx).is_ready();
         if done {
             self.waiting = None;
+            match self.phase {
+                Phase::Open => self.receiver.attention(false),
+                Phase::Goodbye(_) | Phase::Gone => self.tell(),
+            }
         }
         done
     }
@@ -291,6 +307,11 @@ impl Driver {
     /// Whether packets may be handled now.
     fn is_ready(&self) -> bool {
         self.waiting.is_none() && matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether packets that came wait to be handled, or for the end of what handles them.
+    fn is_busy(&self) -> bool {
+        self.waiting.is_some() || self.posted.is_some()
     }
 
     fn handle_posted(&mut self) -> Moved {
@@ -336,7 +357,7 @@ impl Driver {
     }
 
     fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
-        if !self.is_ready() || self.posted.is_some() {
+        if !self.is_ready() || self.is_busy() {
             return false;
         }
         let Some(mut link) = self.candidate.take() else {
@@ -393,7 +414,7 @@ impl Driver {
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Moved {
-        if !self.is_ready() || self.posted.is_some() {
+        if !self.is_ready() || self.is_busy() {
             return false;
         }
         let Some(mut link) = self.link.take() else {
@@ -477,11 +498,16 @@ impl Driver {
         let reason = closing.reason();
         let server = self.server().clone();
         self.engine.close(reason);
-        self.waiting = None;
+        let leftover = {
+            let mut state = self.session.state();
+            state.ended = true;
+            state.post = None;
+            state.candidate.take()
+        };
         if let Some(posted) = self.posted.take() {
             posted.abandon(reason);
         }
-        if let Some(link) = self.candidate.take() {
+        for link in self.candidate.take().into_iter().chain(leftover) {
             link.finish(&server, None);
         }
         self.phase = Phase::Gone;
@@ -495,12 +521,24 @@ impl Driver {
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }
-        self.session.state().ended = true;
         if let Phase::Gone = self.phase {
             self.gone();
         }
         server.count_close(reason);
-        self.receiver.closed(reason);
+        self.untold = Some(Box::new((reason, server.leaving())));
+        if self.waiting.is_none() {
+            self.tell();
+        }
+    }
+
+    /// Tells the receiver of the end, if that has come.
+    fn tell(&mut self) {
+        let Some(untold) = self.untold.take() else { return };
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.receiver.closed(untold.0)));
+        if told.is_err() {
+            // The panic hook has reported what; here it would end the process if this handler is told because it panicked before.
+            tracing::error!("a receiver panicked when it was told of the end of its session");
+        }
     }
 
     /// Nothing more will be said to the peer.
@@ -542,7 +580,9 @@ fn load(session: &Session, link: &mut Link) {
 impl Drop for Driver {
     /// A handler that panicked, or a runtime that stops, must not leave a session behind.
     fn drop(&mut self) {
+        self.waiting = None;
         self.close(Closing::Now(CloseReason::ServerClose));
+        self.tell();
         self.gone();
     }
 }

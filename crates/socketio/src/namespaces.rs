@@ -2,6 +2,7 @@
 //!
 //! Invariant: what breaks the protocol closes the session; what merely cannot be done (an unknown namespace) is refused.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,10 +35,11 @@ pub trait Handler: Send {
     /// The client has been told that it is connected; called once, first.
     fn connected(&mut self) {}
 
-    /// An event came. Nothing further of this connection is handled until a returned future is done.
+    /// An event came. Nothing further of this connection is handled until a returned future is done. It is run to its end even if the
+    /// connection closes meanwhile, and as long as it waits the client's heartbeat is not missed: bound what it waits for.
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture>;
 
-    /// The socket has left; called once, last.
+    /// The socket has left; called once, last, when no future of [`Handler::event`] is waiting any more.
     fn disconnected(&mut self, reason: DisconnectReason);
 }
 
@@ -159,7 +161,11 @@ struct Joined {
 impl Joined {
     fn leave(mut self, reason: DisconnectReason) {
         self.socket.set_left();
-        self.handler.disconnected(reason);
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.disconnected(reason)));
+        if told.is_err() {
+            // The panic hook has reported what. The connection's other handlers are to be told too.
+            tracing::error!("a handler panicked when it was told that its socket had left");
+        }
     }
 }
 
@@ -260,7 +266,7 @@ impl Client {
         let socket = Socket::new(self.session.clone(), namespace, id);
         match self.namespaces.connect(&socket, handshake, auth) {
             Err(refused) => self.refuse(namespace, &refused),
-            Ok(mut handler) => {
+            Ok(handler) => {
                 self.connect_deadline = None;
                 self.dismissed.retain(|left| **left != *namespace);
                 if !self.keep_handshake {
@@ -269,10 +275,10 @@ impl Client {
                 self.session
                     .send_text(&socket::encode_connect(self.generation, namespace, socket.id()));
                 socket.joined();
-                handler.connected();
                 // One namespace is what almost every client has.
                 self.joined.reserve_exact(1);
-                self.joined.push(Joined { socket, handler });
+                let joined = self.joined.push_mut(Joined { socket, handler });
+                joined.handler.connected();
             }
         }
     }
@@ -315,7 +321,7 @@ impl Receiver for Client {
         }
     }
 
-    fn attention(&mut self) {
+    fn attention(&mut self, waiting: bool) {
         if self.joined.iter().any(|joined| joined.socket.is_away()) {
             // Hard: each namespace is told that has not been, nothing comes behind that, and the connection goes.
             for Joined { socket, .. } in &self.joined {
@@ -326,7 +332,10 @@ impl Receiver for Client {
             }
             self.session.close(Closing::AfterFlush(CloseReason::SentAway));
         }
-        while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left()) {
+        // A handler is told once it is done.
+        while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left())
+            && !waiting
+        {
             self.dismiss(at);
         }
     }
@@ -341,8 +350,20 @@ impl Receiver for Client {
 
     fn closed(&mut self, reason: CloseReason) {
         while let Some(joined) = self.joined.pop() {
-            joined.leave(DisconnectReason::Session(reason));
+            let left = joined.socket.has_left();
+            joined.leave(if left {
+                DisconnectReason::Server
+            } else {
+                DisconnectReason::Session(reason)
+            });
         }
+    }
+}
+
+impl Drop for Client {
+    /// A handler that panics while the session is being opened must be told of the end like any other.
+    fn drop(&mut self) {
+        self.closed(CloseReason::ServerClose);
     }
 }
 

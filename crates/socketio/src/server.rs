@@ -95,8 +95,9 @@ impl Shared {
             self.config.max_payload_bytes,
         );
         session.enqueue([Outgoing::open(&open)]);
-        self.sessions.insert(session.clone());
         let receiver = self.acceptor.open(&session, handshake);
+        // Now that nothing can panic before the session's task takes it out again.
+        self.sessions.insert(session.clone());
         Ok((session, receiver))
     }
 }
@@ -169,7 +170,8 @@ impl EngineServer {
         self.0.slow_readers.load(Ordering::Relaxed)
     }
 
-    /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone.
+    /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone and
+    /// their handlers are done: wrap it in a timeout. Sessions that open meanwhile are closed as well.
     pub async fn drain(&self, over: Duration) {
         const BATCHES: u32 = 20;
         let sessions = self.0.sessions.all();
@@ -179,9 +181,15 @@ impl EngineServer {
             }
             tokio::time::sleep(over / BATCHES).await;
         }
-        while !self.0.sessions.all().iter().all(Session::is_waiting_goodbye)
-            || self.0.leaving.load(Ordering::Relaxed) > 0
-        {
+        loop {
+            let mut open = self.0.sessions.all();
+            open.retain(|session| !session.is_waiting_goodbye());
+            for session in &open {
+                session.close(Closing::AfterFlush(CloseReason::ServerShutdown));
+            }
+            if open.is_empty() && self.0.leaving.load(Ordering::Relaxed) == 0 {
+                return;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
