@@ -153,10 +153,12 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
     let own =
         |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
-    headers
-        .iter()
-        .map(|(name, value)| (name.clone(), own(value)))
-        .collect()
+    let mut owned = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        // A name may come more than once.
+        owned.append(name, own(value));
+    }
+    owned
 }
 
 /// Adds what the Fetch standard (section 3.2) wants for `origin`.
@@ -168,7 +170,10 @@ pub(crate) fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut Head
             response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             return;
         }
-        (Cors::Reflect, Some(origin)) => origin,
+        (Cors::Reflect, Some(origin)) => {
+            response.append(header::VARY, HeaderValue::from_static("origin"));
+            origin
+        }
         (Cors::Origins(list), Some(origin)) => {
             response.append(header::VARY, HeaderValue::from_static("origin"));
             if !list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
