@@ -52,7 +52,7 @@ pub trait Receiver: Send {
         None
     }
 
-    /// The deadline has passed; a reason closes the session.
+    /// The deadline has passed; a reason closes the session, and so does a deadline that is left standing.
     fn deadline_passed(&mut self) -> Option<CloseReason> {
         None
     }
@@ -264,10 +264,16 @@ impl Driver {
             Phase::Open => {}
         }
         let mut moved = false;
-        let passed = self.receiver.deadline().is_some_and(|at| now >= at);
-        if let Some(reason) = passed.then(|| self.receiver.deadline_passed()).flatten() {
-            self.close(Closing::Now(reason));
-            return true;
+        let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
+        if passed(&*self.receiver) {
+            moved = true;
+            let reason = self.receiver.deadline_passed();
+            // One that is neither moved nor taken back would pass again and again.
+            let standing = passed(&*self.receiver).then_some(CloseReason::ServerClose);
+            if let Some(reason) = reason.or(standing) {
+                self.close(Closing::Now(reason));
+                return true;
+            }
         }
         while self.engine.poll_timeout().is_some_and(|at| now >= at) {
             moved = true;
