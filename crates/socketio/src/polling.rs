@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, header};
 use mynah_wire::engine::payload::{self, GetForm, PostForm, TextHabit};
-use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol};
+use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Transport};
 use tokio::sync::oneshot;
 
 use crate::closing::Closing;
@@ -132,7 +132,10 @@ struct Waiting<'a>(Option<&'a Session>);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(session) = self.0 {
+        // One that is given up while a WebSocket takes over is no loss.
+        if let Some(session) = self.0
+            && session.transport() == Transport::Polling
+        {
             session.close(Closing::Now(CloseReason::TransportClose));
         }
     }
@@ -286,19 +289,29 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
         session.close(Closing::Now(CloseReason::TransportError));
         return http::refuse(HttpError::BadRequest);
     };
-    let limit = session.server().config.max_payload_bytes;
-    let body = match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let config = &session.server().config;
+    let body = Limited::new(request.into_body(), config.max_payload_bytes).collect();
+    // The client's next heartbeat stands behind this body, so that it could not live longer anyway.
+    let patience = u64::from(config.ping_interval_ms) + 2 * u64::from(config.ping_timeout_ms);
+    let body = match tokio::time::timeout(Duration::from_millis(patience), body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             return http::text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the body is larger than maxPayload\n",
             );
         }
-        Err(_) => return http::refuse(HttpError::BadRequest),
+        Ok(Err(_)) => return http::refuse(HttpError::BadRequest),
+        Err(_) => return http::empty(StatusCode::REQUEST_TIMEOUT),
     };
-    if session.state().ended {
-        return http::refuse(HttpError::SessionUnknown);
+    {
+        let state = session.state();
+        match &state.poll {
+            // The next GET learns of the end. A POST that fails would look like the loss of the connection, and the client come back.
+            Some(poll) if poll.goodbye => return http::ok(),
+            _ if state.ended => return http::refuse(HttpError::SessionUnknown),
+            _ => {}
+        }
     }
     let (done, handled) = oneshot::channel();
     posting.hand_over(Post { form, body, done });
