@@ -1,0 +1,329 @@
+//! `disconnected` is called exactly once, last and with the right reason, however a session ends, and nothing is left behind.
+
+use std::sync::atomic::Ordering;
+
+use mynah_socketio::{Config, Protocol, Transport};
+use mynah_wire::ws::Opcode;
+
+use crate::app::Running;
+use crate::client::{ALL, Client, Got, Polling, Ws, request};
+
+fn quick() -> Config {
+    Config {
+        goodbye_timeout_ms: 100,
+        close_timeout_ms: 2_000,
+        ..Config::default()
+    }
+}
+
+/// The end was told with this reason, once, and all is gone.
+async fn ended(running: &mut Running, reason: &str) {
+    running.expect(&format!("/ disconnected: {reason}")).await;
+    running.until_empty().await;
+    assert_eq!(running.told_so_far(), [""; 0], "nothing after the end");
+}
+
+#[tokio::test]
+async fn the_client_leaves_the_namespace() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        client.send("1").await;
+        running
+            .expect("/ disconnected: client namespace disconnect")
+            .await;
+        running.until(|it| it.handlers.load(Ordering::SeqCst) == 0).await;
+        assert_eq!(running.server.sessions(), 1, "the session stays");
+        drop(client);
+    }
+}
+
+#[tokio::test]
+async fn the_client_closes() {
+    for protocol in [Protocol::V3, Protocol::V4] {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+        let polling = client.polling();
+        let waiting = tokio::spawn(polling.get());
+        polling.send(&["1"]).await;
+        ended(&mut running, "client close").await;
+        let reply = waiting.await.unwrap();
+        // A GET that came after the close is refused.
+        assert!(reply.status == 400 || reply.text().ends_with('6'), "{reply:?}");
+        let reply = polling.get().await;
+        assert_eq!(reply.text(), r#"{"code":1,"message":"Session ID unknown"}"#);
+
+        let mut client = Client::connect(&running, protocol, Transport::WebSocket).await;
+        client.ws().text("1").await;
+        ended(&mut running, "client close").await;
+        assert_eq!(client.ws().next().await, Got::Close(None));
+    }
+}
+
+#[tokio::test]
+async fn the_websocket_is_closed_or_vanishes() {
+    let mut running = Running::start(quick()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    client.ws().frame(Opcode::Close, &[3, 0xe8]).await;
+    ended(&mut running, "transport close").await;
+    assert_eq!(client.ws().next().await, Got::Close(None));
+    assert_eq!(client.ws().next().await, Got::End);
+
+    let client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    drop(client);
+    ended(&mut running, "transport close").await;
+
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    let stream = &client.ws().stream;
+    socket2::SockRef::from(stream)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .unwrap();
+    drop(client);
+    ended(&mut running, "transport error").await;
+}
+
+#[tokio::test]
+async fn a_get_is_given_up() {
+    for protocol in [Protocol::V3, Protocol::V4] {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+        let target = client.polling().target("polling");
+        let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+        let get = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, get.as_bytes())
+            .await
+            .unwrap();
+        // The server has the GET once another packet of this session was handled.
+        client.send("2[\"note\",1]").await;
+        running.expect("note 1").await;
+        drop(stream);
+        ended(&mut running, "transport close").await;
+    }
+}
+
+#[tokio::test]
+async fn gets_overlap() {
+    for (protocol, close) in [(Protocol::V3, "1:1"), (Protocol::V4, "1")] {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+        let (one, two) = tokio::join!(client.polling().get(), client.polling().get());
+        ended(&mut running, "transport error").await;
+        let mut replies = [(one.status, one.text()), (two.status, two.text())];
+        replies.sort_unstable();
+        let refusal = r#"{"code":3,"message":"Bad request"}"#;
+        assert_eq!(replies, [(200, close), (400, refusal)]);
+    }
+}
+
+#[tokio::test]
+async fn posts_overlap() {
+    let mut running = Running::start(quick()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let polling = client.polling();
+    let first = tokio::spawn(polling.post("42[\"gate\",1]"));
+    running.expect("at the gate 1").await;
+    let second = polling.post("42[\"note\",2]").await;
+    assert_eq!(second.status, 400);
+    assert_eq!(first.await.unwrap().status, 200);
+    running.gate.add_permits(1);
+    running.expect("through the gate 1").await;
+    ended(&mut running, "transport error").await;
+}
+
+#[tokio::test]
+async fn what_is_no_packet_comes() {
+    for (protocol, transport) in ALL {
+        for wrong in [
+            "9",
+            "2{}",
+            "2[",
+            "30",
+            "2/other,[\"x\"]",
+            "4\"x\"",
+            "2[\"connect\"]",
+        ] {
+            let mut running = Running::start(quick()).await;
+            let mut client = Client::connect(&running, protocol, transport).await;
+            match transport {
+                Transport::WebSocket => client.ws().text(&format!("4{wrong}")).await,
+                Transport::Polling => {
+                    let polling = client.polling();
+                    let body = polling.body(&[&format!("4{wrong}")]);
+                    assert_eq!(polling.post(&body).await.status, 400, "{wrong}");
+                }
+            }
+            ended(&mut running, "parse error").await;
+            client.is_closed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_falls_silent() {
+    let config = Config {
+        ping_interval_ms: 20,
+        ping_timeout_ms: 20,
+        ..quick()
+    };
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(config.clone()).await;
+        let client = Client::connect(&running, protocol, transport).await;
+        ended(&mut running, "ping timeout").await;
+        drop(client);
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_not_silent_while_its_handler_waits() {
+    let config = Config {
+        ping_interval_ms: 40,
+        ping_timeout_ms: 200,
+        ..quick()
+    };
+    let mut running = Running::start(config).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    let ws = client.ws();
+    ws.text("42[\"gate\",1]").await;
+    running.expect("at the gate 1").await;
+    assert_eq!(ws.next().await, Got::Text("2".into()));
+    ws.text("3").await;
+    // Longer than interval and timeout: only with the excuse does the session survive it.
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    ws.text("42[\"note\",2]").await;
+    running.gate.add_permits(1);
+    running.expect("through the gate 1").await;
+    running.expect("note 2").await;
+}
+
+#[tokio::test]
+async fn a_client_never_connects() {
+    let config = Config {
+        connect_timeout_ms: 20,
+        ..quick()
+    };
+    let mut running = Running::start(config).await;
+    let mut ws = Ws::open(running.address, Protocol::V4, "").await;
+    assert_eq!(ws.next().await, Got::Close(None));
+    let polling = Polling::open(running.address, Protocol::V4, "").await;
+    let reply = polling.get().await;
+    assert_eq!((reply.status, reply.text()), (200, "1"));
+    // One that was refused has not connected either.
+    let mut ws = Ws::open(running.address, Protocol::V4, "").await;
+    ws.text("40/denied,").await;
+    assert_eq!(
+        ws.next().await,
+        Got::Text(r#"44/denied,{"message":"nope","data":{"code":7}}"#.into())
+    );
+    assert_eq!(ws.next().await, Got::Close(None));
+    running.until_empty().await;
+    assert_eq!(running.told_so_far(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_handler_panics() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(quick()).await;
+        let mut other = Client::connect(&running, protocol, transport).await;
+        for event in ["panic", "panic later"] {
+            let mut client = Client::connect(&running, protocol, transport).await;
+            client.send("0/a").await;
+            client.receive().await;
+            match transport {
+                Transport::WebSocket => client.send(&format!("2[\"{event}\"]")).await,
+                Transport::Polling => {
+                    let polling = client.polling();
+                    let body = polling.body(&[&format!("42[\"{event}\"]")]);
+                    polling.post(&body).await;
+                }
+            }
+            running.expect("/a disconnected: server close").await;
+            running.expect("/ disconnected: server close").await;
+        }
+        running.until(|it| it.server.sessions() == 1).await;
+        other.send("2[\"echo\",1]").await;
+        assert_eq!(other.receive().await, "2[\"echo\",1]", "others are undisturbed");
+        assert_eq!(running.told_so_far(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_panics_when_told() {
+    let mut running = Running::start(quick()).await;
+    let query = "panics=in disconnected".replace(' ', "%20");
+    // Twice over: the second panic comes while the first one unwinds.
+    for event in ["cut", "panic", "panic later"] {
+        let mut client = Client::connect_with(&running, Protocol::V4, Transport::WebSocket, &query).await;
+        client.send("0/a").await;
+        client.receive().await;
+        client.send(&format!("2[\"{event}\"]")).await;
+        running.expect("/a disconnected: server close").await;
+        running.expect("/ disconnected: server close").await;
+        running.until_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_panics_while_the_session_opens() {
+    let mut running = Running::start(quick()).await;
+    for transport in ["polling", "websocket"] {
+        for place in ["connect", "connected"] {
+            let target = format!("/socket.io/?EIO=3&transport={transport}&panics=in%20{place}");
+            if transport == "polling" {
+                let request = tokio::spawn(async move { request(running.address, "GET", &target).await });
+                assert!(request.await.is_err(), "there is no answer");
+            } else {
+                let mut ws = Ws::upgrade(running.address, &target, Protocol::V3).await.unwrap();
+                assert_eq!(ws.next().await, Got::End);
+            }
+            if place == "connected" {
+                running.expect("/ disconnected: server close").await;
+            }
+            running.until_empty().await;
+        }
+    }
+    assert_eq!(running.told_so_far(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_end_comes_while_a_handler_waits() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        let socket = running.socket().await;
+        let event = "2[\"gate\",1]";
+        match transport {
+            Transport::WebSocket => client.send(event).await,
+            Transport::Polling => {
+                let body = client.polling().body(&[&format!("4{event}"), "42[\"note\",2]"]);
+                tokio::spawn(client.polling().post(&body));
+            }
+        }
+        running.expect("at the gate 1").await;
+        socket.cut();
+        running
+            .until(|it| it.server.sessions() == 0 || transport == Transport::Polling)
+            .await;
+        assert!(!socket.is_connected() || transport == Transport::Polling);
+        assert!(!socket.emit("late", &[]));
+        assert_eq!(running.told_so_far(), [""; 0], "not before the handler is done");
+        running.gate.add_permits(1);
+        running.expect("through the gate 1").await;
+        ended(&mut running, "server close").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_post_brought_is_handled_before_a_given_up_get_closes() {
+    let mut running = Running::start(quick()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let polling = client.polling();
+    let get = tokio::spawn(polling.get());
+    let post = tokio::spawn(polling.post("42[\"gate\",1]\x1e42[\"note\",2]"));
+    running.expect("at the gate 1").await;
+    get.abort();
+    post.abort();
+    running.gate.add_permits(1);
+    running.expect("through the gate 1").await;
+    running.expect("note 2").await;
+    drop(client);
+}

@@ -1,0 +1,31 @@
+//! The server in process, over loopback TCP, seen by a small client of our own that can also misbehave.
+//!
+//! No test looks at how long something takes: waits are bounded so that a failure ends, and short settings stand in for long ones.
+
+mod acks;
+mod app;
+mod bad_input;
+mod churn;
+mod client;
+mod ends;
+mod framing;
+mod leaving;
+mod order;
+mod polling;
+mod refusals;
+mod slow_reader;
+mod upgrade;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Waits for what has to come; the bound is a failure, not an expectation.
+#[track_caller]
+fn within<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        tokio::time::timeout(Duration::from_secs(30), what)
+            .await
+            .unwrap_or_else(|_| panic!("nothing came, at {caller}"))
+    }
+}
