@@ -1,1 +1,147 @@
+//! WebSocket frames as peers may and may not send them.
 
+use mynah_socketio::{Config, Protocol, Transport};
+use mynah_wire::ws::{self, Opcode};
+
+use crate::app::Running;
+use crate::client::{Client, Got};
+
+async fn connected() -> (Running, Client) {
+    let running = Running::start(Config::default()).await;
+    let client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    (running, client)
+}
+
+/// The server closes with this code, the application learns why, and nothing is left.
+async fn refused(mut running: Running, mut client: Client, code: u16) {
+    assert_eq!(client.ws().next().await, Got::Close(Some(code)));
+    assert_eq!(client.ws().next().await, Got::End);
+    running.expect("/ disconnected: transport error").await;
+    running.until_empty().await;
+}
+
+#[tokio::test]
+async fn fragments_are_joined_and_control_frames_stand_between() {
+    let (_running, mut client) = connected().await;
+    let ws = client.ws();
+    ws.fragment(Opcode::Text, b"42[\"echo\",\"h\xc3").await;
+    ws.frame(Opcode::Ping, b"between").await;
+    assert_eq!(ws.next().await, Got::Pong(b"between".to_vec()));
+    ws.frame(Opcode::Pong, b"unasked").await;
+    ws.fragment(Opcode::Continuation, b"").await;
+    ws.fragment(Opcode::Continuation, b"\xa9").await;
+    ws.frame(Opcode::Continuation, b"\"]").await;
+    assert_eq!(ws.next().await, Got::Text("42[\"echo\",\"h\u{e9}\"]".into()));
+}
+
+#[tokio::test]
+async fn bytes_may_come_one_by_one() {
+    let (_running, mut client) = connected().await;
+    let frame = ws::masked_frame(
+        Opcode::Text,
+        "42[\"echo\",\"\u{1f600}\"]".as_bytes(),
+        [1, 2, 3, 4],
+    );
+    for byte in frame {
+        client.ws().raw(&[byte]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.receive().await, "2[\"echo\",\"\u{1f600}\"]");
+}
+
+#[tokio::test]
+async fn pings_are_answered_and_a_flood_of_them_is_not_kept() {
+    let (running, mut client) = connected().await;
+    let ws = client.ws();
+    let mut pings = Vec::new();
+    for n in 0..100_000u32 {
+        pings.extend(ws::masked_frame(Opcode::Ping, &n.to_be_bytes(), [5; 4]));
+    }
+    ws.raw(&pings).await;
+    let mut latest = None;
+    while latest != Some(99_999) {
+        let Got::Pong(pong) = ws.next().await else {
+            panic!("no pong");
+        };
+        let n = u32::from_be_bytes(pong.try_into().unwrap());
+        assert!(latest.is_none_or(|before| before < n));
+        latest = Some(n);
+    }
+    assert_eq!(running.server.sessions(), 1);
+}
+
+#[tokio::test]
+async fn an_unmasked_frame_breaks_the_protocol() {
+    let (running, mut client) = connected().await;
+    client.ws().raw(&ws::frame(Opcode::Text, b"42[\"echo\"]")).await;
+    refused(running, client, 1002).await;
+}
+
+#[tokio::test]
+async fn frames_out_of_order_break_the_protocol() {
+    for wrong in [
+        &[0x80, 0x80, 0, 0, 0, 0][..],     // a continuation of nothing
+        &[0x83, 0x80, 0, 0, 0, 0],         // a reserved opcode
+        &[0xc1, 0x80, 0, 0, 0, 0],         // compressed, which was not agreed
+        &[0x09, 0x80, 0, 0, 0, 0],         // a ping in fragments
+        &[0x88, 0x81, 0, 0, 0, 0, 1],      // half a close code
+        &[0x88, 0x82, 0, 0, 0, 0, 3, 236], // a close code that is none
+    ] {
+        let (running, mut client) = connected().await;
+        client.ws().raw(wrong).await;
+        refused(running, client, 1002).await;
+    }
+}
+
+#[tokio::test]
+async fn text_must_be_utf8() {
+    let (running, mut client) = connected().await;
+    client.ws().frame(Opcode::Text, b"42[\"echo\",\"\xff\"]").await;
+    refused(running, client, 1007).await;
+}
+
+#[tokio::test]
+async fn a_message_beyond_the_bound_is_refused_at_its_header() {
+    let (running, mut client) = connected().await;
+    // The length alone, however much of it comes: 50 MB are still being sent while the answer is under way.
+    let whole = ws::masked_frame(Opcode::Binary, &vec![b'x'; 50_000_000], [1, 2, 3, 4]);
+    let ws = client.ws();
+    let (mut read, mut write) = ws.stream.split();
+    let mut answer = Vec::new();
+    let (_, read) = crate::within(async {
+        tokio::join!(
+            tokio::io::AsyncWriteExt::write_all(&mut write, &whole),
+            tokio::io::AsyncReadExt::read_to_end(&mut read, &mut answer)
+        )
+    })
+    .await;
+    // A peer that goes on sending may see a reset behind the answer.
+    drop(read);
+    assert_eq!(answer, ws::close_frame(Some(1009), ""));
+    drop(client);
+    let mut running = running;
+    running.expect("/ disconnected: transport error").await;
+    running.until_empty().await;
+}
+
+#[tokio::test]
+async fn fragments_beyond_the_bound_are_refused_together() {
+    let config = Config {
+        max_payload_bytes: 1_000,
+        ..Config::default()
+    };
+    let running = Running::start(config).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    client.ws().fragment(Opcode::Text, &[b'4'; 600]).await;
+    client.ws().fragment(Opcode::Continuation, &[b'4'; 600]).await;
+    refused(running, client, 1009).await;
+}
+
+#[tokio::test]
+async fn the_largest_message_passes() {
+    let mut running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    let filler = "x".repeat(1_000_000 - "42[\"size\",\"\"]".len());
+    client.send(&format!("2[\"size\",\"{filler}\"]")).await;
+    running.expect(&format!("size {}", filler.len() + 2)).await;
+}

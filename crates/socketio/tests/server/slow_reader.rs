@@ -1,1 +1,106 @@
+//! A reader that falls behind is closed, and costs nobody else anything.
 
+use mynah_socketio::{Config, Encoded, Protocol, Transport};
+
+use crate::app::{Running, raw};
+use crate::client::{ALL, Client};
+
+const BOUND: usize = 200_000;
+
+fn bounded() -> Config {
+    Config {
+        max_queue_bytes: BOUND,
+        close_timeout_ms: 100,
+        goodbye_timeout_ms: 100,
+        ..Config::default()
+    }
+}
+
+/// An event of about 1 KB.
+fn event() -> Encoded {
+    let filler = format!("\"{}\"", "x".repeat(1_000));
+    Encoded::event("n", &[raw(&filler)])
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_is_closed_with_its_reason() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(bounded()).await;
+        let mut other = Client::connect(&running, protocol, transport).await;
+        let slow = Client::connect(&running, protocol, transport).await;
+        let (_, socket) = (running.socket().await, running.socket().await);
+        let event = event();
+        let mut sent = 0;
+        while socket.send(&event) {
+            assert!(socket.session().queued_bytes() <= BOUND);
+            sent += 1;
+            // The kernel takes a few megabytes before the queue grows.
+            assert!(sent < 100_000, "the queue is not bounded");
+            if sent % 50 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(!socket.send(&event));
+        running.expect("/ disconnected: slow reader").await;
+        assert_eq!(socket.session().queued_bytes(), 0);
+        assert_eq!(running.server.slow_readers(), 1);
+        running.until(|it| it.server.sessions() == 1).await;
+        other.send("2[\"echo\",1]").await;
+        assert_eq!(other.receive().await, "2[\"echo\",1]");
+        drop(slow);
+    }
+}
+
+#[tokio::test]
+async fn what_a_reader_has_read_no_longer_counts() {
+    for query in ["", "b64=1"] {
+        for (protocol, transport) in ALL {
+            let mut running = Running::start(bounded()).await;
+            let mut client = Client::connect_with(&running, protocol, transport, query).await;
+            let socket = running.socket().await;
+            let event = event();
+            for _ in 0..20 {
+                for _ in 0..50 {
+                    assert!(socket.send(&event));
+                }
+                for _ in 0..50 {
+                    assert!(client.receive().await.starts_with("2[\"n\""));
+                }
+            }
+            assert!(socket.emit_binary(
+                "b",
+                &[raw(r#"{"_placeholder":true,"num":0}"#)],
+                &[bytes::Bytes::from(vec![7; 100_000])]
+            ));
+            client.receive().await;
+            assert_eq!(client.attachment().await.len(), 100_000);
+            running.until(|_| socket.session().queued_bytes() == 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pings_and_base64_do_not_hide_what_is_queued() {
+    let mut running = Running::start(bounded()).await;
+    let mut client = Client::connect_with(&running, Protocol::V3, Transport::WebSocket, "b64=1").await;
+    let socket = running.socket().await;
+    let bytes = [bytes::Bytes::from(vec![7; 10_000])];
+    let arg = raw(r#"{"_placeholder":true,"num":0}"#);
+    let (mut emitted, mut read) = (0, 0);
+    // The client reads one message and pings for every two that are emitted, so that what it has not read grows.
+    while socket.emit_binary("b", &[arg], &bytes) {
+        emitted += 1;
+        if emitted % 2 == 0 {
+            client
+                .ws()
+                .frame(mynah_wire::ws::Opcode::Ping, &[b'p'; 125])
+                .await;
+            client.receive().await;
+            client.attachment().await;
+            read += 1;
+        }
+        // The buffers of two sockets take a few megabytes of it.
+        assert!((emitted - read) * 13_000 < 20_000_000, "the queue is not bounded");
+    }
+    running.expect("/ disconnected: slow reader").await;
+}
