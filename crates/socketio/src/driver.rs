@@ -363,7 +363,9 @@ impl Driver {
     }
 
     fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
-        if !self.is_ready() || self.is_busy() {
+        // One that the end waits for is read whatever handlers do: no message is handled behind it.
+        let waits = self.is_busy() && !self.ending;
+        if waits || !matches!(self.phase, Phase::Open) {
             return false;
         }
         let Some(mut link) = self.candidate.take() else {

@@ -187,19 +187,65 @@ async fn a_second_websocket_is_accepted_and_closed() {
 }
 
 #[tokio::test]
-async fn the_session_ends_during_the_upgrade() {
+async fn the_session_is_cut_during_the_upgrade() {
     let config = Config {
         goodbye_timeout_ms: 100,
         ..Config::default()
     };
-    for end in ["2[\"cut\"]", "2[\"away\"]", "2[\"come back\"]"] {
-        let (mut running, mut client) = on_polling(Protocol::V4, config.clone()).await;
-        let mut ws = Ws::join(client.polling()).await;
-        ws.text("2probe").await;
-        assert_eq!(ws.next().await, Got::Text("3probe".into()));
-        client.send(end).await;
-        assert_eq!(ws.next().await, Got::Close(None));
-        assert!(running.told().await.starts_with("/ disconnected: server"));
-        running.until_empty().await;
+    let (mut running, mut client) = on_polling(Protocol::V4, config).await;
+    let mut ws = Ws::join(client.polling()).await;
+    ws.text("2probe").await;
+    assert_eq!(ws.next().await, Got::Text("3probe".into()));
+    client.send("2[\"cut\"]").await;
+    assert_eq!(ws.next().await, Got::Close(None));
+    running.expect("/ disconnected: server close").await;
+    running.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_farewell_waits_for_the_upgrade() {
+    for protocol in BOTH {
+        for handler_waits in [false, true] {
+            let (mut running, mut client) = on_polling(protocol, Config::default()).await;
+            let socket = running.socket().await;
+            let mut post = None;
+            client
+                .upgrade(async |polling| {
+                    if handler_waits {
+                        let body = polling.body(&["42[\"gate\",1]"]);
+                        post = Some(tokio::spawn(polling.post(&body)));
+                        running.expect("at the gate 1").await;
+                    }
+                    socket.send_away();
+                })
+                .await;
+            assert_eq!(client.receive().await, "1");
+            client.is_closed().await;
+            if let Some(post) = post {
+                running.gate.add_permits(1);
+                running.expect("through the gate 1").await;
+                within(post).await.unwrap();
+            }
+            running
+                .expect("/ disconnected: server namespace disconnect")
+                .await;
+            running.until_empty().await;
+        }
     }
+}
+
+#[tokio::test]
+async fn a_farewell_is_said_on_polling_when_the_upgrade_fails() {
+    let (mut running, mut client) = on_polling(Protocol::V4, Config::default()).await;
+    let socket = running.socket().await;
+    let mut ws = Ws::join(client.polling()).await;
+    ws.text("2probe").await;
+    assert_eq!(ws.next().await, Got::Text("3probe".into()));
+    socket.send_away();
+    drop(ws);
+    assert_eq!(client.receive().await, "1");
+    client.is_closed().await;
+    running
+        .expect("/ disconnected: server namespace disconnect")
+        .await;
 }
