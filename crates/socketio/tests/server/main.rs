@@ -2,6 +2,8 @@
 //!
 //! No test looks at how long something takes: waits are bounded so that a failure ends, and short settings stand in for long ones.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod acks;
 mod app;
 mod bad_input;
