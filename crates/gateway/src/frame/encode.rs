@@ -62,6 +62,11 @@ impl Frame {
         })
     }
 
+    /// Its length as JSON.
+    pub(crate) fn len(&self) -> usize {
+        self.json.get().len()
+    }
+
     /// The frame as JSON.
     #[cfg(test)]
     pub(crate) fn json(&self) -> &str {

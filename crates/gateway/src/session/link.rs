@@ -68,9 +68,16 @@ enum Flow {
     /// Yes.
     Live,
     /// Registered, but not yet answered: they wait, for the response comes first.
-    Held(Vec<Arc<Frame>>),
+    Held(Box<Held>),
     /// Displaced or signed out before the response: neither comes.
     Ended,
+}
+
+/// Pushes that wait for a response.
+#[derive(Default)]
+struct Held {
+    frames: Vec<Arc<Frame>>,
+    bytes: usize,
 }
 
 /// One connection, as pushes and responses see it.
@@ -82,8 +89,8 @@ pub(crate) struct Link {
     room: Notify,
 }
 
-/// Most frames that wait for a register's response; the store answers within milliseconds, so that more means trouble.
-const MAX_HELD: usize = 1_024;
+/// Most bytes that wait for a register's response; the store answers within milliseconds, so that more means trouble.
+const MAX_HELD_BYTES: usize = 1 << 20;
 
 impl Link {
     pub(crate) fn new(outlet: impl Outlet + 'static) -> Self {
@@ -121,8 +128,9 @@ impl Link {
                 drop(flow);
                 self.outlet.send(frame, self.format())
             }
-            Flow::Held(frames) if frames.len() < MAX_HELD => {
-                frames.push(frame.clone());
+            Flow::Held(held) if held.bytes + frame.len() <= MAX_HELD_BYTES => {
+                held.bytes += frame.len();
+                held.frames.push(frame.clone());
                 true
             }
             Flow::Held(_) => {
@@ -136,7 +144,7 @@ impl Link {
 
     /// Keeps pushes from now on until [`Link::release`].
     pub(crate) fn hold(&self) {
-        *self.flow.lock() = Flow::Held(Vec::new());
+        *self.flow.lock() = Flow::Held(Box::default());
     }
 
     /// Sends the response by `answer`, then what was kept. False, and nothing is sent, when the registration ended meanwhile.
@@ -144,7 +152,7 @@ impl Link {
         let mut flow = self.flow.lock();
         let held = match std::mem::replace(&mut *flow, Flow::Live) {
             Flow::Live => Vec::new(),
-            Flow::Held(frames) => frames,
+            Flow::Held(held) => held.frames,
             Flow::Ended => return false,
         };
         answer();
