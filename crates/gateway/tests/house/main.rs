@@ -46,8 +46,8 @@ pub(crate) fn files(endings: &[&str]) -> Vec<File> {
 }
 
 fn walk(directory: &Path, path: &str, endings: &[&str], found: &mut Vec<File>) {
-    let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     for name in names.iter().filter_map(|name| name.to_str()) {
         let (at, path) = (directory.join(name), format!("{path}{name}"));
