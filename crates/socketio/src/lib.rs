@@ -4,10 +4,66 @@
 //! task per session runs it. The protocol itself (codecs, heartbeats, upgrade) is `mynah-wire`; this crate adds sockets, clocks,
 //! queues and namespaces. It knows nothing of users or messages.
 //!
+//! An echo server:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use mynah_socketio::{
+//!     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Listener, ListenerOptions,
+//!     Namespaces, Server, Socket,
+//! };
+//! use serde_json::value::RawValue;
+//!
+//! /// Everybody may connect to `/`, and nobody to anything else.
+//! struct Echo;
+//!
+//! impl Namespaces for Echo {
+//!     fn connect(&self, socket: &Socket, _: &Handshake, _: Option<&RawValue>) -> Result<Box<dyn Handler>, ConnectRefused> {
+//!         match socket.namespace() {
+//!             "/" => Ok(Box::new(Client(socket.clone()))),
+//!             _ => Err(ConnectRefused::invalid_namespace()),
+//!         }
+//!     }
+//! }
+//!
+//! struct Client(Socket);
+//!
+//! impl Handler for Client {
+//!     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
+//!         self.0.emit_binary(event.name, event.args, event.attachments);
+//!         if let Some(ack) = event.ack {
+//!             self.0.ack(ack, &[]);
+//!         }
+//!         None // or a future, for which this client's next event waits
+//!     }
+//!
+//!     fn disconnected(&mut self, reason: DisconnectReason) {
+//!         println!("{} left: {}", self.0.id(), reason.as_str());
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let server = Server::new(Config::default(), Arc::new(Echo));
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     // Requests for other paths than `/socket.io/` could go elsewhere: see `Server::serves`.
+//!     let serve = move |request, peer| {
+//!         let server = server.clone();
+//!         async move { server.handle(request, peer).await }
+//!     };
+//!     Listener::new(listener, ListenerOptions::default())
+//!         .serve(serve, std::future::pending())
+//!         .await;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! Invariants:
 //! - events of one connection are handled in the order in which they came, over polling, WebSocket and the change between them;
 //! - what is sent is shared, encoded once, and queued up to a bound in bytes; a reader that falls behind the bound is closed;
-//! - [`Handler::disconnected`] is called exactly once for every handler made, and nothing after it.
+//! - [`Handler::disconnected`] is called exactly once for every handler made, when its last event has been handled to the end, and
+//!   nothing after it.
 
 mod closing;
 mod config;

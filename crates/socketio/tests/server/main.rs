@@ -2,7 +2,7 @@
 //!
 //! No test looks at how long something takes: waits are bounded so that a failure ends, and short settings stand in for long ones.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps a failure has failed")]
 
 mod acks;
 mod app;
