@@ -13,8 +13,8 @@ use crate::frame::{Format, Frame, Request, raw};
 use crate::ids::{DeviceId, IdError, MAX_ID_BYTES, Uid};
 use crate::kinds::Kind;
 use crate::registry::{Ousted, Registration};
-use crate::reject::{Code, Reject};
-use crate::session::{Asker, Link};
+use crate::reject::Reject;
+use crate::session::{Asker, Farewell, Link};
 use crate::store::UnixMillis;
 
 /// What a client may say about itself, each field still as it came.
@@ -135,30 +135,14 @@ fn answer(core: &Core, asker: Asker, registration: &Registration, unread: Result
             return;
         }
     };
-    let mut asker = Some(asker);
-    let sent = link.release(|| {
-        if let Some(asker) = asker.take() {
-            asker.answer(Kind::RegisterRes, &response);
-        }
-    });
-    // Displaced or signed out before the answer. One that is being sent away is told by that; one that stays is told here.
-    if let (false, Some(asker), true) = (sent, asker, core.registry.displaced_stay()) {
-        let reject = Reject::new(
-            Code::Conflict,
-            "Another device of this user registered meanwhile; register again to take over.",
-        );
-        refuse(asker, Kind::RegisterReq.number(), &reject);
-    }
+    link.release(|| asker.answer(Kind::RegisterRes, &response));
 }
 
 /// Called with the lock of the user's shard: nothing comes after kind 12.
 fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
-        Ousted::Stale => {
-            link.end();
-            link.outlet().cut();
-        }
+        Ousted::Stale => link.cut(),
         Ousted::Displaced => {
             core.metrics.displaced.inc();
             let ts = clock::unix_millis();
@@ -168,20 +152,22 @@ fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
                 platform: by.platform.as_deref(),
                 ts,
             });
-            let replaced = Frame::notice(Kind::DifferentConnection, &replaced, ts);
-            if core.registry.displaced_stay() {
-                link.end();
-                link.send(&replaced);
-            } else {
-                link.send_away(Some(&replaced));
-            }
+            link.part(Farewell {
+                last: Some(Frame::notice(Kind::DifferentConnection, &replaced, ts)),
+                away: !core.registry.displaced_stay(),
+            });
         }
     }
 }
 
 /// Sends all of a user's connections away and removes the mapping; how many there were.
 pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
-    core.registry.sign_out(uid, |link| link.send_away(None))
+    core.registry.sign_out(uid, |link| {
+        link.part(Farewell {
+            last: None,
+            away: true,
+        });
+    })
 }
 
 fn registration(wanted: &Wanted, kept: Option<&Registration>, link: &Link) -> Result<Registration, Reject> {
@@ -277,6 +263,7 @@ fn bad_id(field: &'static str, why: IdError) -> Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reject::Code;
 
     fn parsed(json: &str) -> Result<Wanted, Reject> {
         let raw = RawValue::from_string(json.into()).unwrap();

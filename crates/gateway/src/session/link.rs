@@ -69,15 +69,25 @@ enum Flow {
     Live,
     /// Registered, but not yet answered: they wait, for the response comes first.
     Held(Box<Held>),
-    /// Displaced or signed out before the response: neither comes.
+    /// Its own device came back before the response: neither comes.
     Ended,
 }
 
-/// Pushes that wait for a response.
+/// What waits for a response.
 #[derive(Default)]
 struct Held {
     frames: Vec<Arc<Frame>>,
     bytes: usize,
+    /// Displaced or signed out before the response: this follows it, and pushes do not.
+    farewell: Option<Farewell>,
+}
+
+/// The last that a registered connection is sent.
+pub(crate) struct Farewell {
+    /// Kind 12, unless it was signed out.
+    pub(crate) last: Option<Frame>,
+    /// The client is sent away; otherwise the connection stays, unregistered.
+    pub(crate) away: bool,
 }
 
 /// One connection, as pushes and responses see it.
@@ -128,6 +138,7 @@ impl Link {
                 drop(flow);
                 self.outlet.send(frame, self.format())
             }
+            Flow::Held(held) if held.farewell.is_some() => false,
             Flow::Held(held) if held.bytes + frame.len() <= MAX_HELD_BYTES => {
                 held.bytes += frame.len();
                 held.frames.push(frame.clone());
@@ -147,33 +158,48 @@ impl Link {
         *self.flow.lock() = Flow::Held(Box::default());
     }
 
-    /// Sends the response by `answer`, then what was kept. False, and nothing is sent, when the registration ended meanwhile.
-    pub(crate) fn release(&self, answer: impl FnOnce()) -> bool {
+    /// Sends the response by `answer`, then what was kept.
+    pub(crate) fn release(&self, answer: impl FnOnce()) {
         let mut flow = self.flow.lock();
         let held = match std::mem::replace(&mut *flow, Flow::Live) {
-            Flow::Live => Vec::new(),
-            Flow::Held(held) => held.frames,
-            Flow::Ended => return false,
+            Flow::Live => Box::default(),
+            Flow::Held(held) => held,
+            Flow::Ended => return,
         };
         answer();
-        for frame in &held {
+        for frame in &held.frames {
             self.outlet.send(frame, self.format());
         }
-        true
-    }
-
-    /// The registration ended by somebody else: a response that is still due to it does not come.
-    pub(crate) fn end(&self) {
-        let mut flow = self.flow.lock();
-        if matches!(*flow, Flow::Held(_)) {
-            *flow = Flow::Ended;
+        if let Some(farewell) = held.farewell {
+            self.say(&farewell);
         }
     }
 
-    /// Sends the client away, with a last frame if there is one.
-    pub(crate) fn send_away(&self, last: Option<&Frame>) {
-        self.end();
-        self.outlet.send_away(last, self.format());
+    /// The client's own device came back on another connection: this one is closed, and a response still due to it does not come.
+    pub(crate) fn cut(&self) {
+        *self.flow.lock() = Flow::Ended;
+        self.outlet.cut();
+    }
+
+    /// Says farewell, behind a response that is still due.
+    pub(crate) fn part(&self, farewell: Farewell) {
+        match &mut *self.flow.lock() {
+            Flow::Held(held) => {
+                held.frames.clear();
+                held.farewell = Some(farewell);
+            }
+            Flow::Live | Flow::Ended => self.say(&farewell),
+        }
+    }
+
+    fn say(&self, farewell: &Farewell) {
+        match (&farewell.last, farewell.away) {
+            (last, true) => self.outlet.send_away(last.as_ref(), self.format()),
+            (Some(last), false) => {
+                self.outlet.send(last, self.format());
+            }
+            (None, false) => {}
+        }
     }
 
     /// Sends a frame that no registration is needed for.

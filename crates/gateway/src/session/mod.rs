@@ -12,4 +12,4 @@ pub(crate) use bucket::Rate;
 #[cfg(test)]
 pub(crate) use client::Client;
 pub(crate) use client::Entrance;
-pub(crate) use link::{Link, Outlet};
+pub(crate) use link::{Farewell, Link, Outlet};

@@ -82,10 +82,10 @@ async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
 }
 
 #[tokio::test]
-async fn who_is_displaced_before_the_response_gets_none_after_kind_12() {
+async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
     for (displaced, expected) in [
-        (Displaced::Close, vec![json!(12), json!("Away")]),
-        (Displaced::Notify, vec![json!(12), json!(2)]),
+        (Displaced::Close, vec![json!(2), json!(12), json!("Away")]),
+        (Displaced::Notify, vec![json!(2), json!(12)]),
     ] {
         let (world, levers) = troubled(|config| config.login.displaced = displaced);
         levers.unread.forget_permits(Semaphore::MAX_PERMITS);
