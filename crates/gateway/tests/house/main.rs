@@ -3,8 +3,6 @@
 //! Every check names what is wrong and where. `config/tests.rs` holds the example configuration to the code, and
 //! `http/tests.rs` the description of the API; neither is repeated here.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 mod comments;
 mod directions;
 mod documents;
