@@ -280,3 +280,85 @@ pub(crate) enum LinkError {
     /// The peer broke the rules of framing; the code is for the close frame.
     Frame(u16),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    /// A link whose stream takes `buffer` bytes, and the peer's end.
+    fn link(buffer: usize) -> (Link, DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(buffer);
+        (Link::new(Stream::Other(Box::new(ours)), &[], 1_000), theirs)
+    }
+
+    fn ping(n: u8) -> Vec<u8> {
+        ws::masked_frame(ws::Opcode::Ping, &[n], [1, 2, 3, 4])
+    }
+
+    #[tokio::test]
+    async fn frames_weigh_what_they_were_queued_with() {
+        let (mut link, mut peer) = link(100);
+        let mut cx = Context::from_waker(Waker::noop());
+        peer.write_all(&ping(1)).await.unwrap();
+        let mut written = 0;
+        for _ in 0..4 {
+            // As base64 makes it: more on the wire than in the queue.
+            link.push(Bytes::from_static(&[b'x'; 40]), 30);
+            let read = link.poll_messages(&mut cx, |_| Poll::Pending);
+            assert!(read.is_pending());
+        }
+        assert!(link.poll_write(&mut cx, &mut written).is_pending());
+        assert_eq!(
+            written, 60,
+            "two frames and a pong are through, and the third in part"
+        );
+        peer.read_exact(&mut [0; 100]).await.unwrap();
+        assert!(link.poll_write(&mut cx, &mut written).is_ready());
+        assert_eq!(written, 120);
+        assert!(!link.is_writing());
+    }
+
+    #[tokio::test]
+    async fn only_the_latest_of_waiting_pongs_is_kept() {
+        let (mut link, mut peer) = link(1_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        link.push(Bytes::from_static(b"frame"), 5);
+        for n in 0..100 {
+            peer.write_all(&ping(n)).await.unwrap();
+        }
+        assert!(link.poll_messages(&mut cx, |_| Poll::Pending).is_pending());
+        assert!(link.poll_write(&mut cx, &mut 0).is_ready());
+        let mut came = [0; 8];
+        peer.read_exact(&mut came).await.unwrap();
+        assert_eq!(came, *b"frame\x8a\x01\x63");
+    }
+
+    #[tokio::test]
+    async fn what_stands_behind_a_stop_is_kept() {
+        let (mut link, mut peer) = link(1_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        for n in 0..5 {
+            let frame = ws::masked_frame(ws::Opcode::Binary, &[n], [1, 2, 3, 4]);
+            // The last one in part.
+            peer.write_all(&frame[..frame.len() - usize::from(n == 4)])
+                .await
+                .unwrap();
+        }
+        for n in 0..4 {
+            let stopped = link.poll_messages(&mut cx, |message| {
+                assert_eq!(message, ws::Message::Binary(&[n]));
+                Poll::Ready(())
+            });
+            assert!(stopped.is_ready());
+        }
+        assert!(
+            link.poll_messages(&mut cx, |_| unreachable!("the rest has not come"))
+                .is_pending()
+        );
+        assert!(link.unread.is_empty() && link.unread.capacity() == 0);
+    }
+}

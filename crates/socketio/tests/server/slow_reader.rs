@@ -78,29 +78,3 @@ async fn what_a_reader_has_read_no_longer_counts() {
         }
     }
 }
-
-#[tokio::test]
-async fn pings_and_base64_do_not_hide_what_is_queued() {
-    let mut running = Running::start(bounded()).await;
-    let mut client = Client::connect_with(&running, Protocol::V3, Transport::WebSocket, "b64=1").await;
-    let socket = running.socket().await;
-    let bytes = [bytes::Bytes::from(vec![7; 10_000])];
-    let arg = raw(r#"{"_placeholder":true,"num":0}"#);
-    let (mut emitted, mut read) = (0, 0);
-    // The client reads one message and pings for every two that are emitted, so that what it has not read grows.
-    while socket.emit_binary("b", &[arg], &bytes) {
-        emitted += 1;
-        if emitted % 2 == 0 {
-            client
-                .ws()
-                .frame(mynah_wire::ws::Opcode::Ping, &[b'p'; 125])
-                .await;
-            client.receive().await;
-            client.attachment().await;
-            read += 1;
-        }
-        // The buffers of two sockets take a few megabytes of it.
-        assert!((emitted - read) * 13_000 < 20_000_000, "the queue is not bounded");
-    }
-    running.expect("/ disconnected: slow reader").await;
-}
