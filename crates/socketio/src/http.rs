@@ -142,6 +142,15 @@ pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
     with_body(status, "text/plain; charset=UTF-8", text)
 }
 
+/// The server is going down.
+pub(crate) fn unavailable() -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// A status and nothing else.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::default());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) json_texts: bool,
     acceptor: Box<dyn Acceptor>,
     origin: Instant,
+    /// No more sessions are opened.
+    draining: AtomicBool,
     leaving: AtomicUsize,
     slow_readers: AtomicUsize,
 }
@@ -145,6 +147,7 @@ impl EngineServer {
             json_texts,
             acceptor,
             origin: Instant::now(),
+            draining: AtomicBool::new(false),
             leaving: AtomicUsize::new(0),
             slow_readers: AtomicUsize::new(0),
         }))
@@ -171,9 +174,11 @@ impl EngineServer {
     }
 
     /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone and
-    /// their handlers are done: wrap it in a timeout. Sessions that open meanwhile are closed as well.
+    /// their handlers are done: wrap it in a timeout. From then on no session is opened: clients that come back on a connection that they
+    /// kept are refused, until they find another server.
     pub async fn drain(&self, over: Duration) {
         const BATCHES: u32 = 20;
+        self.0.draining.store(true, Ordering::Release);
         let sessions = self.0.sessions.all();
         for batch in sessions.chunks(sessions.len().div_ceil(BATCHES as usize).max(1)) {
             for session in batch {
@@ -223,6 +228,7 @@ impl EngineServer {
             return refuse(HttpError::BadRequest);
         }
         match &query.sid {
+            None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
             None => match Self::may_open(&request, &query, transport, upgrade) {
                 Ok(protocol) => self.open(request, protocol, transport, query.b64, peer),
                 Err(error) => refuse(error),

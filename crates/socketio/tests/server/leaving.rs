@@ -5,7 +5,7 @@ use std::time::Duration;
 use mynah_socketio::{Config, Protocol, Transport};
 
 use crate::app::{Running, raw};
-use crate::client::{ALL, Client, Got, Ws};
+use crate::client::{ALL, Client, Got, Ws, request};
 use crate::within;
 
 #[tokio::test]
@@ -196,6 +196,11 @@ async fn draining_closes_all_and_waits_for_handlers() {
     }
     waiting.is_closed().await;
     assert!(!draining.is_finished(), "a handler is still at work");
+    for transport in ["polling", "websocket"] {
+        let target = format!("/socket.io/?EIO=4&transport={transport}");
+        let reply = request(running.address, "GET", &target).await;
+        assert_eq!(reply.status, 503, "nobody comes in any more");
+    }
     running.gate.add_permits(1);
     for _ in &clients {
         running.expect("/ disconnected: server shutting down").await;
