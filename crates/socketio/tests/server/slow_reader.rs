@@ -1,6 +1,6 @@
 //! A reader that falls behind is closed, and costs nobody else anything.
 
-use mynah_socketio::{Config, Encoded, Protocol, Transport};
+use mynah_socketio::{Config, Encoded};
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client};
