@@ -4,6 +4,8 @@
 //! writing. Invariants: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
 //! own client only; no deadline of the peer's passes while what it sent has not been looked at.
 
+mod candidate;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,9 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mynah_wire::engine::payload::TextHabit;
-use mynah_wire::engine::{
-    self, Body, CandidateStep, CloseReason, Packet, PacketType, Step, Time, TimeoutStep, Transport,
-};
+use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Step, Time, TimeoutStep, Transport};
 use mynah_wire::ws;
 use tokio::time::Sleep;
 
@@ -21,46 +21,9 @@ use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::{Link, LinkError};
 use crate::polling;
+use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::server::{Leaving, Shared};
 use crate::session::Session;
-
-/// A boxed future.
-pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// What a receiver makes of a message.
-pub enum Flow {
-    /// Done with it.
-    Continue,
-    /// Nothing further of this connection is read until the future is done, and its heartbeats are not missed for so long.
-    Wait(BoxFuture),
-    /// The session is closed with this reason.
-    Close(CloseReason),
-}
-
-/// The layer above one Engine.IO session. All calls come from the session's task, in order.
-pub trait Receiver: Send {
-    /// A message came.
-    fn message(&mut self, body: Body<'_>) -> Flow;
-
-    /// Somebody asked for attention through the session, or a handler is done. `waiting`: a handler is not done yet.
-    fn attention(&mut self, waiting: bool) {
-        let _ = waiting;
-    }
-
-    /// When [`Receiver::deadline_passed`] is to be called, unless it is taken back before, by [`Session::now`].
-    fn deadline(&self) -> Option<Time> {
-        None
-    }
-
-    /// The deadline has passed; a reason closes the session, and so does a deadline that is left standing.
-    fn deadline_passed(&mut self) -> Option<CloseReason> {
-        None
-    }
-
-    /// The session is over. Called once, last, and not before a future that [`Receiver::message`] gave is done: a handler is never stopped
-    /// half-way, unless the runtime is.
-    fn closed(&mut self, reason: CloseReason);
-}
 
 /// How far the end of a session has come.
 enum Phase {
@@ -234,23 +197,6 @@ impl Driver {
         }
     }
 
-    fn try_candidate(&mut self, link: Box<Link>) {
-        let server = self.server().clone();
-        if self.engine.candidate(&server.times, server.now()).is_ok() {
-            self.candidate = Some(link);
-        } else {
-            link.finish(&server, None);
-        }
-    }
-
-    fn drop_candidate(&mut self) {
-        self.engine.candidate_lost();
-        self.session.state().set_upgrading(false);
-        if let Some(link) = self.candidate.take() {
-            link.finish(self.server(), None);
-        }
-    }
-
     fn pass_deadlines(&mut self) -> Moved {
         let now = self.server().now();
         match self.phase {
@@ -360,65 +306,6 @@ impl Driver {
             Step::Close(reason) => return Some(Closing::Now(reason)),
         }
         None
-    }
-
-    fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
-        // One that the end waits for is read whatever handlers do: no message is handled behind it.
-        let waits = self.is_busy() && !self.ending;
-        if waits || !matches!(self.phase, Phase::Open) {
-            return false;
-        }
-        let Some(mut link) = self.candidate.take() else {
-            return false;
-        };
-        let protocol = self.session.protocol();
-        // One packet at a time: what stands behind the one that makes the candidate the transport is for the transport to read.
-        let mut came = None;
-        let read = link.poll_messages(cx, |message| {
-            came = match message {
-                ws::Message::Text(text) => {
-                    Some(Packet::decode_text(protocol, text).ok().map(Packet::into_owned))
-                }
-                ws::Message::Ping(_) | ws::Message::Pong(_) => return Poll::Pending,
-                ws::Message::Binary(_) | ws::Message::Close(_) => Some(None),
-            };
-            Poll::Ready(())
-        });
-        let link = self.candidate.insert(link);
-        if let Some(packet) = &came {
-            let server = self.session.server();
-            let step = match packet {
-                Some(packet) => self.engine.handle_candidate(&server.times, server.now(), packet),
-                None => CandidateStep::Drop,
-            };
-            match step {
-                CandidateStep::SendProbePong => {
-                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into(), 0);
-                    self.session.state().set_upgrading(true);
-                }
-                CandidateStep::Switch => return self.switch(),
-                CandidateStep::Drop => {
-                    self.drop_candidate();
-                    return true;
-                }
-            }
-        }
-        let written = link.poll_write(cx, &mut 0);
-        if matches!(read, Poll::Ready(Err(_))) || matches!(written, Poll::Ready(Err(_))) {
-            self.drop_candidate();
-            return true;
-        }
-        came.is_some()
-    }
-
-    fn switch(&mut self) -> Moved {
-        self.link = self.candidate.take().map(|link| *link);
-        let mut state = self.session.state();
-        state.transport = Transport::WebSocket;
-        if let Some(mut poll) = state.poll.take() {
-            poll.answer(polling::Answer::Noop);
-        }
-        true
     }
 
     fn read(&mut self, cx: &mut Context<'_>) -> Moved {

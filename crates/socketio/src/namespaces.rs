@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::closing::Closing;
 use crate::config::Config;
-use crate::driver::{BoxFuture, Flow, Receiver};
 use crate::handshake::{Handshake, query_pairs};
+use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::server::Acceptor;
 use crate::session::{Session, Sid};
 use crate::socket::{AckId, Acked, Socket};

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::closing::Closing;
 use crate::config::Config;
-use crate::driver::{Driver, Receiver};
+use crate::driver::Driver;
 use crate::encoded::Outgoing;
 use crate::handshake::Handshake;
 use crate::http::{self, Body, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
+use crate::receiver::Receiver;
 use crate::session::{Session, Sid};
 use crate::sessions::Sessions;
 use crate::upgrade;

@@ -1,0 +1,88 @@
+//! A session's task while a WebSocket wants to take over from polling.
+
+use std::task::{Context, Poll};
+
+use mynah_wire::engine::{CandidateStep, Packet, Transport};
+use mynah_wire::ws;
+
+use super::{Driver, Moved, Phase};
+use crate::link::Link;
+use crate::polling;
+
+impl Driver {
+    pub(super) fn try_candidate(&mut self, link: Box<Link>) {
+        let server = self.server().clone();
+        if self.engine.candidate(&server.times, server.now()).is_ok() {
+            self.candidate = Some(link);
+        } else {
+            link.finish(&server, None);
+        }
+    }
+
+    pub(super) fn drop_candidate(&mut self) {
+        self.engine.candidate_lost();
+        self.session.state().set_upgrading(false);
+        if let Some(link) = self.candidate.take() {
+            link.finish(self.server(), None);
+        }
+    }
+
+    pub(super) fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
+        // One that the end waits for is read whatever handlers do: no message is handled behind it.
+        let waits = self.is_busy() && !self.ending;
+        if waits || !matches!(self.phase, Phase::Open) {
+            return false;
+        }
+        let Some(mut link) = self.candidate.take() else {
+            return false;
+        };
+        let protocol = self.session.protocol();
+        // One packet at a time: what stands behind the one that makes the candidate the transport is for the transport to read.
+        let mut came = None;
+        let read = link.poll_messages(cx, |message| {
+            came = match message {
+                ws::Message::Text(text) => {
+                    Some(Packet::decode_text(protocol, text).ok().map(Packet::into_owned))
+                }
+                ws::Message::Ping(_) | ws::Message::Pong(_) => return Poll::Pending,
+                ws::Message::Binary(_) | ws::Message::Close(_) => Some(None),
+            };
+            Poll::Ready(())
+        });
+        let link = self.candidate.insert(link);
+        if let Some(packet) = &came {
+            let server = self.session.server();
+            let step = match packet {
+                Some(packet) => self.engine.handle_candidate(&server.times, server.now(), packet),
+                None => CandidateStep::Drop,
+            };
+            match step {
+                CandidateStep::SendProbePong => {
+                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into(), 0);
+                    self.session.state().set_upgrading(true);
+                }
+                CandidateStep::Switch => return self.switch(),
+                CandidateStep::Drop => {
+                    self.drop_candidate();
+                    return true;
+                }
+            }
+        }
+        let written = link.poll_write(cx, &mut 0);
+        if matches!(read, Poll::Ready(Err(_))) || matches!(written, Poll::Ready(Err(_))) {
+            self.drop_candidate();
+            return true;
+        }
+        came.is_some()
+    }
+
+    fn switch(&mut self) -> Moved {
+        self.link = self.candidate.take().map(|link| *link);
+        let mut state = self.session.state();
+        state.transport = Transport::WebSocket;
+        if let Some(mut poll) = state.poll.take() {
+            poll.answer(polling::Answer::Noop);
+        }
+        true
+    }
+}
