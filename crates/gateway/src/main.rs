@@ -10,9 +10,8 @@ use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Idle connections are many and small: mimalloc keeps them apart less than the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// Threads for what blocks, the store's reads above all.
+const BLOCKING_THREADS: usize = 8;
 
 /// A chat gateway between Socket.IO clients and an HTTP backend.
 #[derive(Debug, Parser)]
@@ -82,7 +81,11 @@ fn main() -> ExitCode {
 fn start(config: Config) -> anyhow::Result<()> {
     mynah::log::init(&config.log)?;
     raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // The store reads on a few at a time; tokio's default of 512 lets a burst of registers start dozens.
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()?;
     let result = runtime.block_on(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
