@@ -1,0 +1,62 @@
+// A disk that is full to the last byte: what would write is refused with 503, everything else goes on, and with room again so
+// does writing. Needs MYNAH_TEST_SMALL_DISK, a directory on a file system of a few MiB; scripts/test provides it where it may.
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { eventually } from '../../lib/inbox.js';
+import { startGateway } from '../../lib/program.js';
+import { signIn, someone } from '../../lib/user.js';
+
+const disk = process.env.MYNAH_TEST_SMALL_DISK;
+
+/** Takes all the room there is, to the last byte. */
+function fill(path) {
+  for (let size = 1 << 20; size >= 1; size = size >> 4) {
+    try {
+      for (;;) writeFileSync(path, Buffer.alloc(size, 1), { flag: 'a' });
+    } catch (error) {
+      assert.equal(error.code, 'ENOSPC');
+    }
+  }
+  assert.equal(statfsSync(disk).bavail, 0);
+}
+
+test('a full disk refuses what writes and nothing else', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+  const directory = mkdtempSync(join(disk, 'gateway-'));
+  const gateway = await startGateway({ directory });
+  t.after(() => gateway.close());
+  const uid = someone('满');
+  const user = await signIn(t, gateway, uid);
+  const { conv } = await gateway.api.sendTo(uid, { type: 5, data: { text: '还有地方' } });
+  await user.next(5);
+
+  const ballast = join(disk, 'ballast');
+  fill(ballast);
+  const wide = { type: 5, to: { user: uid }, data: { text: '写不下 💾'.repeat(3_000) } };
+  // The database may have some room of its own left.
+  let kept = 1;
+  const refused = await eventually(async () => {
+    const answer = await gateway.api.call('POST', '/v1/messages', wide);
+    if (answer.status === 200) kept++;
+    return answer.status !== 200 && answer;
+  }, 'a refusal');
+  assert.equal(refused.status, 503);
+  assert.match(refused.headers.get('retry-after'), /^\d+$/);
+  assert.match(refused.body.detail, /\w/);
+  assert.equal((await user.send({ user: uid }, wide.data)).code, 503);
+  assert.equal((await gateway.api.history(conv)).messages.length, kept);
+  assert.equal((await gateway.api.user(uid)).online, true);
+  assert.equal((await signIn(t, gateway, someone('新来的'))).registered.code, 0);
+  assert.equal((await gateway.api.send({ type: 5, to: { everyone: true }, data: { text: '不用存的' } })).online, 2);
+  assert.equal((await gateway.api.call('GET', '/health/live')).status, 200);
+
+  rmSync(ballast);
+  const again = await eventually(async () => {
+    const answer = await gateway.api.call('POST', '/v1/messages', wide);
+    return answer.status === 200 && answer;
+  }, 'room to be noticed');
+  assert.equal(again.body.results[0].seq, kept + 1, 'no seq was lost');
+  await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness');
+});
