@@ -91,6 +91,24 @@ text_id!(
     Cid, MAX_CID_BYTES
 );
 
+impl Uid {
+    /// Takes a JSON value: a string, or an integer, which means its decimal string (PROTOCOL section 3). `None` for any other value.
+    pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
+        if raw.starts_with('"') {
+            return serde_json::from_str::<String>(raw)
+                .ok()
+                .map(|text| Self::new(&text));
+        }
+        is_integer(raw).then(|| Self::new(if raw == "-0" { "0" } else { raw }))
+    }
+}
+
+/// Whether a JSON value, as text, is an integer without fraction or exponent.
+pub(crate) fn is_integer(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// A message's number inside its conversation: 1, 2, 3 ... without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
 #[serde(transparent)]

@@ -25,7 +25,7 @@ section! {
 impl Engine {
     pub(super) fn check(&self, problems: &mut Vec<String>) {
         let long_enough = self.path.len() > 2 && self.path.starts_with('/') && self.path.ends_with('/');
-        let own = ["/v1/", "/health/", "/metrics/", "/signout/", "/assets/"];
+        let own = ["/v1/", "/health/", "/metrics/", "/signout/", "/assets/", "/open/"];
         if !long_enough || own.iter().any(|taken| self.path.starts_with(taken)) {
             problems.push(format!(
                 "engine.path must begin and end with a slash and be none of the gateway's own paths, it is {:?}",

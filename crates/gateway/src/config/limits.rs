@@ -23,7 +23,7 @@ section! {
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
         /// What may wait to be written to one connection; beyond it the reader is too slow and is closed.
         pub queue_bytes: usize = 1_048_576, in 1_024..=1_073_741_824;
-        /// Messages that wait for the store; beyond it answers are 503 and 429.
+        /// Messages that wait for the store; beyond it clients are read later, and API calls get 503 after a short wait.
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;

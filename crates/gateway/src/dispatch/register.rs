@@ -230,14 +230,9 @@ fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
 
 /// A string, or an integer, which means its decimal string.
 fn uid(raw: Option<&RawValue>) -> Result<Uid, Reject> {
-    let wrong = || Reject::malformed("\"uid\" must be a string or an integer.");
-    let json = raw.ok_or_else(wrong)?.get();
-    let text = match json.strip_prefix('-').unwrap_or(json) {
-        "0" => "0".to_owned(),
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => json.to_owned(),
-        _ => serde_json::from_str::<String>(json).map_err(|_| wrong())?,
-    };
-    Uid::new(&text).map_err(|why| bad_id("uid", why))
+    raw.and_then(|raw| Uid::from_json(raw.get()))
+        .ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?
+        .map_err(|why| bad_id("uid", why))
 }
 
 /// A short text that is kept and shown.

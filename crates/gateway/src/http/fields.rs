@@ -10,7 +10,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::ids::{Cid, IdError, MAX_ID_BYTES, Uid};
+use crate::ids::{Cid, IdError, MAX_ID_BYTES, Uid, is_integer};
 
 /// Reads a JSON object; the error is one sentence that names the field.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
@@ -74,14 +74,8 @@ pub(super) struct UidField(pub(super) Uid);
 impl<'de> Deserialize<'de> for UidField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let uid = if raw.starts_with('"') {
-            let text: String = serde_json::from_str(raw).map_err(D::Error::custom)?;
-            Uid::new(&text)
-        } else if is_integer(raw) {
-            Uid::new(raw)
-        } else {
-            return Err(D::Error::custom("must be a uid, a string or an integer"));
-        };
+        let uid =
+            Uid::from_json(raw).ok_or_else(|| D::Error::custom("must be a uid, a string or an integer"))?;
         uid.map(Self).map_err(|why| D::Error::custom(id_sentence(why)))
     }
 }
@@ -151,10 +145,4 @@ impl<'de> Deserialize<'de> for KindField {
 /// What is wrong with an identifier, for a sentence about it.
 pub(super) fn id_sentence(why: IdError) -> String {
     why.to_string()
-}
-
-/// Whether a JSON value, as text, is an integer without fraction or exponent.
-fn is_integer(raw: &str) -> bool {
-    let digits = raw.strip_prefix('-').unwrap_or(raw);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
