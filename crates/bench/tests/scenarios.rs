@@ -1,0 +1,121 @@
+//! Every scenario against a gateway of the test's own: it ends well, says what it promises, and loses nobody.
+
+use std::process::Command;
+use std::thread;
+
+use mynah::config::{Config, Conversation, Durability, KindRow, Secret};
+use mynah::server::Server;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// The key of the HTTP API.
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// Runs a gateway as long as `then` takes, which gets its port.
+fn with_gateway(then: impl FnOnce(u16) + Send + 'static) {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.server.listen = "127.0.0.1:0".into();
+    config.store.path = data.path().into();
+    config.store.durability = Durability::Process;
+    config.auth.api_keys = vec![Secret::new(KEY)];
+    config.kinds.push(KindRow {
+        number: 1000,
+        name: "BENCH".into(),
+        conversation: Conversation::None,
+        stored: false,
+        unread: false,
+        push: false,
+        clients: true,
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let server = Server::open(config).await.unwrap();
+        let port = server.address().port();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ended = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        tokio::task::spawn_blocking(move || then(port)).await.unwrap();
+        stop.send(()).unwrap();
+        ended.await.unwrap().unwrap();
+    });
+}
+
+/// The figures of a run of the tool, which must succeed.
+fn bench(port: u16, arguments: &str) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
+        .args(arguments.split_whitespace())
+        .args([
+            "--url",
+            &format!("http://127.0.0.1:{port}"),
+            "--api-key",
+            KEY,
+            "--json",
+        ])
+        .args(["--pid", &std::process::id().to_string()])
+        .args(["--seconds", "1", "--warmup", "0"])
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments}: {complaint}");
+    let mut report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figures = report["figures"].take();
+    assert_eq!(
+        figures["refused"].as_f64().unwrap_or(0.0),
+        0.0,
+        "{arguments}: {figures}"
+    );
+    figures
+}
+
+#[test]
+fn every_scenario_moves_messages() {
+    with_gateway(|port| {
+        for (arguments, figure) in [
+            ("idle -n 30", "server_rss_bytes"),
+            ("connect -n 30", "connects_per_second"),
+            ("fanout -n 20 -w 3", "deliveries_per_second"),
+            ("fanout -n 21 -w 3 --threads 2", "deliveries_per_second"),
+            ("fanout -n 20 --to team -w 2", "messages_per_second"),
+            ("one-to-one -n 20 --kind 1000", "messages_per_second"),
+            ("one-to-one -n 20 --threads 3 --rate 500", "p99_ms"),
+            ("durable -n 20", "sends_per_second"),
+            ("durable -n 20 --to away", "sends_per_second"),
+        ] {
+            let figures = bench(port, arguments);
+            assert!(
+                figures[figure].as_f64().unwrap_or(0.0) > 0.0,
+                "{arguments}: {figures}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
+        .args(["idle", "-n", "1", "--url", "http://127.0.0.1:1"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("refused"));
+}
+
+#[test]
+fn a_server_that_goes_away_is_no_result() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let closing = thread::spawn(move || drop(listener.accept().unwrap()));
+    let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
+        .args(["idle", "-n", "1", "--url", &format!("http://127.0.0.1:{port}")])
+        .output()
+        .unwrap();
+    closing.join().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a client was lost"));
+}
