@@ -1,5 +1,7 @@
 //! Every scenario against a gateway of the test's own: it ends well, says what it promises, and loses nobody.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::process::Command;
 use std::thread;
 
