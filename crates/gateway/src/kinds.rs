@@ -96,42 +96,28 @@ impl Rule {
     };
 }
 
-/// The kinds that the gateway itself knows. The numbers 1 to 19 come from the replaced system and never change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)] // the table says what each is
-pub enum Kind {
-    RegisterReq,
-    RegisterRes,
-    AloneChat,
-    Signed,
-    System,
-    Reservation,
-    DoctorMsg,
-    TeammateChat,
-    DoctorFriendChat,
-    FriendApply,
-    Social,
-    DifferentConnection,
-    Remind,
-    Unsigned,
-    TeamChat,
-    TeamMemberEnter,
-    TeamMemberLeave,
-    VideoCallInvite,
-    VideoCallEnd,
-    Response,
-    SendReq,
-    SendRes,
-    Ack,
-    SyncReq,
-    SyncRes,
-    ReadReq,
-    ReadPush,
-    RecallReq,
-    RecallPush,
-    ConversationsReq,
-    ConversationsRes,
-    Resumed,
+/// Writes the kinds down once: the enum, and the list of all.
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        /// The kinds that the gateway itself knows. The numbers 1 to 19 come from the replaced system and never change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[allow(missing_docs)] // the table says what each is
+        pub enum Kind {
+            $($kind,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order of the numbers.
+            pub const ALL: [Self; [$(stringify!($kind)),*].len()] = [$(Self::$kind),*];
+        }
+    };
+}
+
+kinds! {
+    RegisterReq RegisterRes AloneChat Signed System Reservation DoctorMsg TeammateChat
+    DoctorFriendChat FriendApply Social DifferentConnection Remind Unsigned TeamChat TeamMemberEnter
+    TeamMemberLeave VideoCallInvite VideoCallEnd Response SendReq SendRes Ack SyncReq SyncRes
+    ReadReq ReadPush RecallReq RecallPush ConversationsReq ConversationsRes Resumed
 }
 
 const STORED: bool = true;
@@ -139,45 +125,6 @@ const COUNTS: bool = true;
 const NO: bool = false;
 
 impl Kind {
-    /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 32] = {
-        use Kind::*;
-        [
-            RegisterReq,
-            RegisterRes,
-            AloneChat,
-            Signed,
-            System,
-            Reservation,
-            DoctorMsg,
-            TeammateChat,
-            DoctorFriendChat,
-            FriendApply,
-            Social,
-            DifferentConnection,
-            Remind,
-            Unsigned,
-            TeamChat,
-            TeamMemberEnter,
-            TeamMemberLeave,
-            VideoCallInvite,
-            VideoCallEnd,
-            Response,
-            SendReq,
-            SendRes,
-            Ack,
-            SyncReq,
-            SyncRes,
-            ReadReq,
-            ReadPush,
-            RecallReq,
-            RecallPush,
-            ConversationsReq,
-            ConversationsRes,
-            Resumed,
-        ]
-    };
-
     /// The table (PROTOCOL section 4).
     #[rustfmt::skip]
     pub const fn row(self) -> Row {
