@@ -71,6 +71,15 @@ impl Kit {
         outcome.await.expect("the store answers")
     }
 
+    /// Makes a team, or replaces its members.
+    pub(super) async fn team(&self, team: &str, members: &[&str]) {
+        let put = TeamChange::Put {
+            name: "T".into(),
+            members: uids(members),
+        };
+        self.change(team, put).await.expect("the team can be made");
+    }
+
     pub(super) async fn finish(&self, outcomes: Vec<(JobId, JobOutcome)>) -> Result<(), StoreError> {
         let (done, outcome) = answer();
         self.store.finish_jobs(outcomes, done);

@@ -1,8 +1,8 @@
 //! Appending and reading back.
 
-use super::kit::{Kit, NOON, notice, pair, team_id, to_team, uid, uids, with_cid};
+use super::kit::{Kit, NOON, notice, pair, team_id, to_team, uid, with_cid};
 use crate::ids::{ConvId, PairClass, Seq};
-use crate::store::{ConvKind, Place, Span, Store, StoreError, TeamChange};
+use crate::store::{ConvKind, Place, Span, Store, StoreError};
 
 #[tokio::test]
 async fn a_conversation_is_one_whoever_begins_it() {
@@ -136,15 +136,7 @@ async fn time_never_goes_back_inside_a_conversation() {
 #[tokio::test]
 async fn one_refused_message_does_not_hinder_the_others() {
     let kit = Kit::new();
-    kit.change(
-        "t",
-        TeamChange::Put {
-            name: "T".into(),
-            members: uids(&["a"]),
-        },
-    )
-    .await
-    .unwrap();
+    kit.team("t", &["a"]).await;
     let nobody = crate::store::Append {
         from: None,
         ..pair("a", "b")
@@ -195,15 +187,7 @@ async fn conversations_are_paged_newest_first() {
     for other in ["b", "c", "d", "e"] {
         kit.append(pair("a", other)).await.unwrap();
     }
-    kit.change(
-        "t",
-        TeamChange::Put {
-            name: "T".into(),
-            members: uids(&["a"]),
-        },
-    )
-    .await
-    .unwrap();
+    kit.team("t", &["a"]).await;
     let first = kit.store.conversations(uid("a"), None, 2).await.unwrap();
     assert_eq!(first.conversations.len(), 2);
     assert_eq!(

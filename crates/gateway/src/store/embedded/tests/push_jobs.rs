@@ -50,15 +50,7 @@ async fn a_job_is_made_with_its_message_and_survives() {
 #[tokio::test]
 async fn nobody_is_told_of_what_he_sent_himself() {
     let kit = Kit::new();
-    kit.change(
-        "t",
-        TeamChange::Put {
-            name: "T".into(),
-            members: uids(&["a"]),
-        },
-    )
-    .await
-    .unwrap();
+    kit.team("t", &["a"]).await;
     let own = Append {
         from: Some(uid("a")),
         ..notice("a")

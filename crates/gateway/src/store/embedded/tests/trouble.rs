@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::kit::{Kit, answer, pair, to_team, uid, uids};
+use super::kit::{Kit, answer, pair, to_team, uid};
 use crate::ids::Seq;
 use crate::store::embedded::queue::Command;
 use crate::store::{Append, Span, Store, StoreError, TeamChange};
@@ -25,15 +25,7 @@ async fn with_writer(kit: &Kit, run: impl FnOnce(&Connection) + Send + 'static) 
 #[tokio::test]
 async fn a_full_disk_fails_sends_and_is_got_over() {
     let kit = Kit::new();
-    kit.change(
-        "t",
-        TeamChange::Put {
-            name: "T".into(),
-            members: uids(&["a"]),
-        },
-    )
-    .await
-    .unwrap();
+    kit.team("t", &["a"]).await;
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
     with_writer(&kit, |db| {
         let pages: i64 = db
