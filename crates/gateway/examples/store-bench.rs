@@ -169,6 +169,7 @@ async fn client(
             kind: if args.team == 0 { 3 } else { 15 },
             counts: true,
             from: Some(from.clone()),
+            device: None,
             members_only: args.team > 0,
             cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
             data: data.clone(),

@@ -183,7 +183,7 @@ impl Gateway {
     /// A part of a conversation; `limit` is 1 to 500.
     pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
         check_limit(limit)?;
-        let history = self.core.store.history(conv, span, limit).await;
+        let history = self.core.store.history(conv, None, span, limit).await;
         history.map_err(|error| self.core.trouble(error))
     }
 
@@ -195,7 +195,11 @@ impl Gateway {
         limit: u32,
     ) -> Result<Conversations, Reject> {
         check_limit(limit)?;
-        let page = self.core.store.conversations(uid.clone(), after, limit).await;
+        let page = self
+            .core
+            .store
+            .conversations(uid.clone(), None, after, limit)
+            .await;
         page.map_err(|error| self.core.trouble(error))
     }
 

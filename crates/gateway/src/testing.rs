@@ -19,13 +19,14 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::frame::{Format, Frame};
 use crate::gateway::Gateway;
-use crate::ids::{ConvId, Seq, TeamId, Uid};
+use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::order::{By, SendOrder, To};
 use crate::session::{Client, Outlet};
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
-    Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
-    StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
+    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Read,
+    ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
+    UnixMillis,
 };
 
 /// How long a test waits for what must come; far longer than it takes.
@@ -257,16 +258,58 @@ impl Store for Troubled {
         })
     }
 
+    fn enter(&self, device: store::Device, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.enter(device, done),
+        }
+    }
+
+    fn ack(&self, device: store::Device, conv: ConvId, seq: Seq, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.ack(device, conv, seq, done),
+        }
+    }
+
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.read(read, done),
+        }
+    }
+
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.recall(recall, done),
+        }
+    }
+
+    fn missed(&self, device: store::Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        self.store.missed(device, conversations, behind)
+    }
+
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, limit: u32) -> StoreFuture<'_, Vec<Message>> {
+        self.store.replay(uid, stretches, limit)
+    }
+
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
         self.store.team(team)
     }
 
-    fn history(&self, conv: ConvId, span: Span, limit: u32) -> StoreFuture<'_, History> {
-        self.store.history(conv, span, limit)
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, limit: u32) -> StoreFuture<'_, History> {
+        self.store.history(conv, viewer, span, limit)
     }
 
-    fn conversations(&self, uid: Uid, after: Option<String>, limit: u32) -> StoreFuture<'_, Conversations> {
-        self.store.conversations(uid, after, limit)
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        limit: u32,
+    ) -> StoreFuture<'_, Conversations> {
+        self.store.conversations(uid, device, after, limit)
     }
 
     fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {

@@ -217,6 +217,7 @@ impl Plan {
                 kind: self.kind,
                 counts: self.counts,
                 from: self.from.clone(),
+                device: None,
                 members_only: self.members_only,
                 cid: self.cid.clone(),
                 data: self.data.clone(),

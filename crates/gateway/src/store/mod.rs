@@ -5,14 +5,22 @@
 //! durable as configured; a push job is made in the transaction of its message.
 
 pub mod embedded;
+mod jobs;
+mod orders;
+mod record;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
-use crate::ids::{Cid, ConvId, Mid, PairClass, Seq, TeamId, Uid};
+pub use self::jobs::{DueJobs, JobId, JobOutcome, JobRecipients, PushJob};
+pub use self::orders::{
+    Append, Appended, Device, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Team, TeamChange,
+    TeamChanged, TeamNotice,
+};
+pub use self::record::{
+    ConvKind, Conversation, Conversations, History, Message, Missed, Position, Span, Stretch,
+};
+use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 
 /// Milliseconds since 1970 (Unix time).
 pub type UnixMillis = u64;
@@ -40,265 +48,8 @@ pub enum StoreError {
     Unavailable(String),
 }
 
-/// Where a message goes, before its conversation is looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// Between two users; they may be the same.
-    Pair {
-        /// Which of their conversations.
-        class: PairClass,
-        /// The one it is sent to.
-        to: Uid,
-    },
-    /// A user's notices.
-    Notices(Uid),
-    /// A team.
-    Team(TeamId),
-}
-
-/// A push notification to make of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PushOrder {
-    /// No attempt begins later than this.
-    pub expires: UnixMillis,
-}
-
-/// A message to append.
-#[derive(Debug, Clone)]
-pub struct Append {
-    /// Where to. A pair needs `from`.
-    pub place: Place,
-    /// The kind's number.
-    pub kind: u16,
-    /// Whether it counts as unread.
-    pub counts: bool,
-    /// The sender.
-    pub from: Option<Uid>,
-    /// Refuse with [`StoreError::Forbidden`] unless `from` is a member of the team.
-    pub members_only: bool,
-    /// Deduplicates by (sender, conversation, `cid`) within the store's window.
-    pub cid: Option<Cid>,
-    /// The payload, as it came.
-    pub data: Arc<RawValue>,
-    /// A push job to make in the same transaction; its recipients are the pair's other user, the notices' uid, or the
-    /// team's members without the sender.
-    pub push: Option<PushOrder>,
-}
-
-/// A team's members at one moment: sorted, without duplicates, shared by all messages committed meanwhile.
-pub type Members = Arc<Vec<Uid>>;
-
-/// What became of an [`Append`].
-#[derive(Debug, Clone)]
-pub struct Appended {
-    /// The conversation.
-    pub conv: ConvId,
-    /// The message's number in it.
-    pub seq: Seq,
-    /// The message's id.
-    pub mid: Mid,
-    /// The server's time; never decreases inside a conversation.
-    pub ts: UnixMillis,
-    /// The same `cid` was there before: these are the first message's values, and nothing was written.
-    pub duplicate: bool,
-    /// A team's members at the commit; `None` for pairs, notices and duplicates.
-    pub members: Option<Members>,
-    /// The push job that was made: who has reached its only recipient already may finish it without reading it.
-    pub push: Option<JobId>,
-}
-
 /// Called once with the outcome, on a thread of the store, in commit order; must not block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
-
-/// A change to a team.
-#[derive(Debug, Clone)]
-pub enum TeamChange {
-    /// Creates the team (sends nothing), or replaces its name and members (one 16 / 17 for each difference).
-    Put {
-        /// Shown to people.
-        name: String,
-        /// Any order, duplicates allowed.
-        members: Vec<Uid>,
-    },
-    /// Adds members; one 16 for each that was none.
-    Add(Vec<Uid>),
-    /// Removes members; one 17 for each that was one.
-    Remove(Vec<Uid>),
-    /// Deletes the team; its conversation is closed to everyone.
-    Delete,
-}
-
-/// A team.
-#[derive(Debug, Clone)]
-pub struct Team {
-    /// Its key.
-    pub team: TeamId,
-    /// Shown to people.
-    pub name: String,
-    /// Its conversation.
-    pub conv: ConvId,
-    /// Its members.
-    pub members: Members,
-}
-
-/// A 16 or 17 that a [`TeamChange`] wrote.
-#[derive(Debug, Clone)]
-pub struct TeamNotice {
-    /// 16 or 17.
-    pub kind: u16,
-    /// Who entered or left.
-    pub uid: Uid,
-    /// `{"team","uid"}`.
-    pub data: Arc<RawValue>,
-    /// The message's number.
-    pub seq: Seq,
-    /// The message's id.
-    pub mid: Mid,
-    /// The server's time.
-    pub ts: UnixMillis,
-}
-
-/// What a [`TeamChange`] did.
-#[derive(Debug, Clone)]
-pub struct TeamChanged {
-    /// The team after the change (before it, when deleted).
-    pub team: Team,
-    /// The team was made by this change.
-    pub created: bool,
-    /// In `seq` order. All go to the members after the change; a 17 also to the one who left.
-    pub notices: Vec<TeamNotice>,
-}
-
-/// What sort of conversation it is, and whose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConvKind {
-    /// Between two users.
-    Pair(PairClass, Uid, Uid),
-    /// A user's notices.
-    Notices(Uid),
-    /// A team's, or a deleted team's.
-    Team(TeamId),
-}
-
-/// A stored message.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// The kind's number.
-    pub kind: u16,
-    /// The payload; `null` when recalled.
-    pub data: Arc<RawValue>,
-    /// The message's id.
-    pub mid: Mid,
-    /// Its conversation.
-    pub conv: ConvId,
-    /// Its number there.
-    pub seq: Seq,
-    /// The sender.
-    pub from: Option<Uid>,
-    /// The sender's id for it.
-    pub cid: Option<Cid>,
-    /// The server's time.
-    pub ts: UnixMillis,
-    /// Its sender took it back.
-    pub recalled: bool,
-}
-
-/// Which part of a conversation to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
-    /// After this number, ascending.
-    After(Seq),
-    /// Before this number, descending (newest first).
-    Before(Seq),
-}
-
-/// A part of a conversation.
-#[derive(Debug, Clone)]
-pub struct History {
-    /// In the order asked for.
-    pub messages: Vec<Message>,
-    /// The newest message's number.
-    pub head: Seq,
-    /// There is more in this direction.
-    pub more: bool,
-}
-
-/// A line of a user's list of conversations.
-#[derive(Debug, Clone)]
-pub struct Conversation {
-    /// The conversation.
-    pub conv: ConvId,
-    /// What sort, and whose.
-    pub kind: ConvKind,
-    /// The newest message's number.
-    pub head: Seq,
-    /// Read by the user up to here.
-    pub read: Seq,
-    /// Messages of kinds that count, after `read`, not from the user itself, not recalled.
-    pub unread: u64,
-    /// The newest message.
-    pub last: Option<Message>,
-}
-
-/// A page of a user's conversations, newest first.
-#[derive(Debug, Clone)]
-pub struct Conversations {
-    /// Newest first.
-    pub conversations: Vec<Conversation>,
-    /// Give it as `after` to get the next page; `None` at the end.
-    pub next: Option<String>,
-}
-
-/// A push job's row number; local to the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId(pub i64);
-
-/// A push job that is due.
-#[derive(Debug, Clone)]
-pub struct PushJob {
-    /// Its row.
-    pub id: JobId,
-    /// The message it is about.
-    pub message: Message,
-    /// To whom, from where it stopped.
-    pub to: JobRecipients,
-    /// Failed attempts so far.
-    pub attempts: u32,
-    /// No attempt begins later than this.
-    pub expires: UnixMillis,
-}
-
-/// Whom a push job is for.
-#[derive(Debug, Clone)]
-pub enum JobRecipients {
-    /// One user.
-    User(Uid),
-    /// A team's members after this uid in order (all when `None`), without the sender.
-    Team(TeamId, Option<Uid>),
-}
-
-/// What becomes of a push job.
-#[derive(Debug, Clone)]
-pub enum JobOutcome {
-    /// Nothing left to do: the row goes.
-    Finished,
-    /// A team's job got this far; `failed` become jobs of their own, due at `retry_at`.
-    Advanced {
-        /// The last uid worked off.
-        after: Uid,
-        /// Those whose notification failed.
-        failed: Vec<Uid>,
-        /// When theirs are tried again.
-        retry_at: UnixMillis,
-    },
-    /// To be tried again.
-    Retry {
-        /// Not before this.
-        at: UnixMillis,
-    },
-    /// Kept, and not tried again.
-    Dead,
-}
 
 /// Keeps the chat record. All methods may be called from any thread; none blocks.
 pub trait Store: Send + Sync + 'static {
@@ -309,14 +60,47 @@ pub trait Store: Send + Sync + 'static {
     /// Changes a team, in order with the appends.
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>);
 
+    /// Makes a device known: it starts at the heads of this moment, unless it is known already. A user's devices are bounded; the one that
+    /// was not seen for longest is forgotten. In order with the appends.
+    fn enter(&self, device: Device, done: Done<()>);
+
+    /// A known device has everything in `conv` up to `seq`: its cursor goes there, never backwards and not beyond the head. Of a
+    /// device that is not known nothing is kept. [`StoreError::NotFound`] when there is no such conversation,
+    /// [`StoreError::Forbidden`] when the user is not in it. A crash may lose it: the messages are then replayed once more.
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>);
+
+    /// Moves a read position, and the device's cursor with it; refused as [`Store::ack`]. In order with the appends.
+    fn read(&self, read: Read, done: Done<ReadMark>);
+
+    /// Takes a message back: its payload is shown as `null` from then on, nobody's unread counts it, and a message of its own tells of
+    /// it. [`StoreError::NotFound`] when there is no such message, [`StoreError::Forbidden`] when it is another's or too old or its
+    /// sender has left, [`StoreError::Conflict`] when it was taken back before.
+    fn recall(&self, recall: Recall, done: Done<Recalled>);
+
+    /// What a known device has missed, as of now: with everything that was acknowledged, read or sent before the call. Names at most
+    /// `conversations` of these and `behind` of those.
+    fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed>;
+
+    /// The messages of these stretches in order, as far as `uid` may see them: at most `limit`, and fewer when they are large, but at
+    /// least one if there is any. Ask again for what comes after the last.
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, limit: u32) -> StoreFuture<'_, Vec<Message>>;
+
     /// A team, with its members.
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>>;
 
-    /// Reads a conversation; `limit` is 1 to 500. [`StoreError::NotFound`] when there is none (a deleted team's counts as none).
-    fn history(&self, conv: ConvId, span: Span, limit: u32) -> StoreFuture<'_, History>;
+    /// Reads a conversation; `limit` is 1 to 500. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a
+    /// `viewer`, only what that user may see, and [`StoreError::Forbidden`] when it is not in it.
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, limit: u32) -> StoreFuture<'_, History>;
 
-    /// A user's conversations, newest first; `limit` is 1 to 500. A bad `after` is [`StoreError::NotFound`].
-    fn conversations(&self, uid: Uid, after: Option<String>, limit: u32) -> StoreFuture<'_, Conversations>;
+    /// A user's conversations, newest first; `limit` is 1 to 500. A bad `after` is [`StoreError::NotFound`]. With a `device`, its
+    /// cursors, and everything that was acknowledged, read or sent before the call.
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        limit: u32,
+    ) -> StoreFuture<'_, Conversations>;
 
     /// The sum of `unread` over the user's conversations.
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64>;
@@ -349,15 +133,4 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits what is queued, then stops; later calls fail with [`StoreError::Unavailable`].
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
-
-/// What [`Store::due_jobs`] found.
-#[derive(Debug, Clone, Default)]
-pub struct DueJobs {
-    /// Due now.
-    pub jobs: Vec<PushJob>,
-    /// When the earliest of the others is due.
-    pub next: Option<UnixMillis>,
-    /// Jobs kept as dead.
-    pub dead: u64,
 }

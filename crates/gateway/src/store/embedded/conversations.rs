@@ -77,6 +77,7 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
         conv: ConvId(row.get(C)?),
         kind,
         head: Seq(number(C + 5)?),
+        cursor: Seq(0),
         read: Seq(number(C + 6)?),
         unread: number(C + 7)?,
         last,

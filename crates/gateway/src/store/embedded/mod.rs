@@ -38,11 +38,12 @@ use self::queue::Command;
 use self::state::{Rules, State};
 use self::threads::Threads;
 pub use crate::config::Durability;
-use crate::ids::{ConvId, Seq, TeamId, Uid};
+use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::store::{
-    Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Span, Store, StoreError,
-    StoreFuture, Team, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Message, Missed,
+    Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
+    TeamChanged, UnixMillis,
 };
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
@@ -157,6 +158,10 @@ fn epoch(db: &Connection) -> rusqlite::Result<String> {
     db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
 }
 
+fn absent() -> StoreError {
+    StoreError::Unavailable("it does not know devices yet".to_owned())
+}
+
 impl Store for Embedded {
     fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
         self.queue.push(
@@ -171,6 +176,30 @@ impl Store for Embedded {
             .push([Command::ChangeTeam(team, change, done)].into_iter());
     }
 
+    fn enter(&self, _device: Device, done: Done<()>) {
+        done(Err(absent()));
+    }
+
+    fn ack(&self, _device: Device, _conv: ConvId, _seq: Seq, done: Done<()>) {
+        done(Err(absent()));
+    }
+
+    fn read(&self, _read: Read, done: Done<ReadMark>) {
+        done(Err(absent()));
+    }
+
+    fn recall(&self, _recall: Recall, done: Done<Recalled>) {
+        done(Err(absent()));
+    }
+
+    fn missed(&self, _device: Device, _conversations: u32, _behind: u32) -> StoreFuture<'_, Missed> {
+        Box::pin(async { Err(absent()) })
+    }
+
+    fn replay(&self, _uid: Uid, _stretches: Vec<Stretch>, _limit: u32) -> StoreFuture<'_, Vec<Message>> {
+        Box::pin(async { Err(absent()) })
+    }
+
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
         self.readers.run(move |db| {
             let found = teams::load(db, &team)?;
@@ -178,12 +207,24 @@ impl Store for Embedded {
         })
     }
 
-    fn history(&self, conv: ConvId, span: Span, limit: u32) -> StoreFuture<'_, History> {
+    fn history(
+        &self,
+        conv: ConvId,
+        _viewer: Option<Uid>,
+        span: Span,
+        limit: u32,
+    ) -> StoreFuture<'_, History> {
         self.readers
             .run(move |db| history::read(db, conv, span, limit as usize))
     }
 
-    fn conversations(&self, uid: Uid, after: Option<String>, limit: u32) -> StoreFuture<'_, Conversations> {
+    fn conversations(
+        &self,
+        uid: Uid,
+        _device: Option<DeviceId>,
+        after: Option<String>,
+        limit: u32,
+    ) -> StoreFuture<'_, Conversations> {
         self.readers
             .run(move |db| conversations::page(db, &uid, after.as_deref(), limit as usize))
     }

@@ -112,14 +112,17 @@ async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) {
     let store = Embedded::open(Options::new(path)).unwrap();
     let mut found = HashMap::new();
     for line in store
-        .conversations(uid("a"), None, 500)
+        .conversations(uid("a"), None, None, 500)
         .await
         .unwrap()
         .conversations
     {
         let mut after = Seq(0);
         loop {
-            let page = store.history(line.conv, Span::After(after), 500).await.unwrap();
+            let page = store
+                .history(line.conv, None, Span::After(after), 500)
+                .await
+                .unwrap();
             assert_eq!(page.head, line.head);
             for message in page.messages {
                 assert_eq!(message.seq, Seq(after.0 + 1), "no gap");

@@ -134,6 +134,7 @@ pub(super) fn pair(from: &str, to: &str) -> Append {
         kind: 3,
         counts: true,
         from: Some(uid(from)),
+        device: None,
         members_only: false,
         cid: None,
         data: json(r#"{"text":"你好 👋"}"#),

@@ -27,7 +27,11 @@ async fn a_conversation_is_one_whoever_begins_it() {
     assert_ne!(doctor.conv, first.conv);
     assert_eq!(doctor.seq, Seq(1));
 
-    let page = kit.store.conversations(uid("alice"), None, 100).await.unwrap();
+    let page = kit
+        .store
+        .conversations(uid("alice"), None, None, 100)
+        .await
+        .unwrap();
     let kinds: Vec<_> = page.conversations.iter().map(|line| line.kind.clone()).collect();
     assert_eq!(
         kinds,
@@ -47,7 +51,7 @@ async fn what_was_written_is_read_back_as_it_was() {
     kit.reopen().await;
     let history = kit
         .store
-        .history(wrote.conv, Span::After(Seq(0)), 10)
+        .history(wrote.conv, None, Span::After(Seq(0)), 10)
         .await
         .unwrap();
     let [message] = history.messages.try_into().unwrap();
@@ -70,7 +74,7 @@ async fn history_is_paged_both_ways() {
     let orders = vec![pair("a", "b"); 7];
     let conv = kit.append_all(orders).await.remove(6).unwrap().conv;
     let read = async |span, limit| {
-        let page = kit.store.history(conv, span, limit).await.unwrap();
+        let page = kit.store.history(conv, None, span, limit).await.unwrap();
         let seqs: Vec<_> = page.messages.iter().map(|message| message.seq.0).collect();
         (seqs, page.more)
     };
@@ -80,7 +84,10 @@ async fn history_is_paged_both_ways() {
     assert_eq!(read(Span::Before(Seq(u64::MAX)), 3).await, (vec![7, 6, 5], true));
     assert_eq!(read(Span::Before(Seq(3)), 2).await, (vec![2, 1], false));
     assert_eq!(read(Span::Before(Seq(0)), 2).await, (vec![], false));
-    let missing = kit.store.history(ConvId([7; 16]), Span::After(Seq(0)), 1).await;
+    let missing = kit
+        .store
+        .history(ConvId([7; 16]), None, Span::After(Seq(0)), 1)
+        .await;
     assert_eq!(missing.unwrap_err(), StoreError::NotFound("conversation"));
 }
 
@@ -188,23 +195,34 @@ async fn conversations_are_paged_newest_first() {
         kit.append(pair("a", other)).await.unwrap();
     }
     kit.team("t", &["a"]).await;
-    let first = kit.store.conversations(uid("a"), None, 2).await.unwrap();
+    let first = kit.store.conversations(uid("a"), None, None, 2).await.unwrap();
     assert_eq!(first.conversations.len(), 2);
     assert_eq!(
         first.conversations[0].kind,
         ConvKind::Pair(PairClass::Plain, uid("a"), uid("e"))
     );
     assert_eq!(first.conversations[0].last.as_ref().unwrap().seq, Seq(1));
-    let second = kit.store.conversations(uid("a"), first.next, 2).await.unwrap();
+    let second = kit
+        .store
+        .conversations(uid("a"), None, first.next, 2)
+        .await
+        .unwrap();
     assert_eq!(
         second.conversations[1].kind,
         ConvKind::Pair(PairClass::Plain, uid("a"), uid("b"))
     );
-    let third = kit.store.conversations(uid("a"), second.next, 2).await.unwrap();
+    let third = kit
+        .store
+        .conversations(uid("a"), None, second.next, 2)
+        .await
+        .unwrap();
     assert_eq!(third.conversations[0].kind, ConvKind::Team(team_id("t")));
     assert!(third.conversations[0].last.is_none() && third.next.is_none());
     for bad in ["", "x", "1", "1.", ".", "1.2.3", "９.1"] {
-        let refused = kit.store.conversations(uid("a"), Some(bad.to_owned()), 2).await;
+        let refused = kit
+            .store
+            .conversations(uid("a"), None, Some(bad.to_owned()), 2)
+            .await;
         assert!(matches!(refused, Err(StoreError::NotFound(_))), "{bad}");
     }
 }

@@ -67,7 +67,7 @@ async fn compare(kit: &Kit, plain: &Plain) {
     for (conv, expected) in &plain.convs {
         let read = kit
             .store
-            .history(*conv, Span::After(crate::ids::Seq(0)), 500)
+            .history(*conv, None, Span::After(crate::ids::Seq(0)), 500)
             .await;
         if expected.closed {
             assert!(read.is_err(), "closed");
@@ -82,7 +82,11 @@ async fn compare(kit: &Kit, plain: &Plain) {
         let mut expected = plain.conversations(&user);
         let mut after = None;
         loop {
-            let page = kit.store.conversations(user.clone(), after, 2).await.unwrap();
+            let page = kit
+                .store
+                .conversations(user.clone(), None, after, 2)
+                .await
+                .unwrap();
             for line in page.conversations {
                 let (conv, unread) = expected.remove(0);
                 let known = &plain.convs[&conv];
