@@ -395,7 +395,7 @@ impl Driver {
         self.engine.close(reason);
         let leftover = {
             let mut state = self.session.state();
-            state.ended = true;
+            state.end();
             state.post = None;
             state.candidate.take()
         };

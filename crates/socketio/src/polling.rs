@@ -57,7 +57,7 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
     if let Closing::Now(_) = closing {
         state.clear_queue();
     }
-    state.ended = true;
+    state.end();
     let queued = state.has_queued();
     let Some(poll) = &mut state.poll else { return false };
     match closing.reason() {

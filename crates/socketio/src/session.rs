@@ -12,6 +12,7 @@ use std::task::Waker;
 
 use mynah_wire::engine::{CloseReason, Protocol, Time, Transport};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
@@ -70,6 +71,8 @@ pub(crate) struct State {
     /// The receiver wants to be asked ([`Receiver::attention`](crate::Receiver::attention)).
     pub(crate) attention: bool,
     driver: Option<Waker>,
+    /// Told whenever less is queued, and of the end; only once somebody has waited for room.
+    room: Option<Arc<Notify>>,
     /// Only while on polling.
     pub(crate) poll: Option<Box<Pending>>,
     /// A POST is under way.
@@ -104,6 +107,7 @@ impl State {
     /// Takes all that is queued, for an answer to a poll.
     pub(crate) fn drain(&mut self) -> VecDeque<Outgoing> {
         self.queued_bytes = 0;
+        self.tell_room();
         std::mem::take(&mut self.queue)
     }
 
@@ -117,6 +121,19 @@ impl State {
     /// Packets of so many bytes have been written and no longer count.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.tell_room();
+    }
+
+    fn tell_room(&self) {
+        if let Some(room) = &self.room {
+            room.notify_waiters();
+        }
+    }
+
+    /// The session is over: nothing is queued any more.
+    pub(crate) fn end(&mut self) {
+        self.ended = true;
+        self.tell_room();
     }
 
     pub(crate) fn has_queued(&self) -> bool {
@@ -127,6 +144,7 @@ impl State {
     pub(crate) fn clear_queue(&mut self) {
         self.queue = VecDeque::new();
         self.queued_bytes = 0;
+        self.tell_room();
     }
 
     /// Queues without asking for the bound: control packets, and packets that belong together.
@@ -182,6 +200,7 @@ impl Session {
                 ended: false,
                 attention: false,
                 driver: None,
+                room: None,
                 poll: (transport == Transport::Polling).then(Box::default),
                 posting: false,
                 post: None,
@@ -235,6 +254,24 @@ impl Session {
     /// Bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
         self.state().queued_bytes
+    }
+
+    /// Waits until at most `bytes` wait to be written; false when the session is over or closing. Who has much to send waits in between,
+    /// so that it is the reader who sets the pace.
+    pub async fn room(&self, bytes: usize) -> bool {
+        loop {
+            let told = {
+                let mut state = self.state();
+                if state.ended || state.closing.is_some() {
+                    return false;
+                }
+                if state.queued_bytes <= bytes {
+                    return true;
+                }
+                state.room.get_or_insert_default().clone().notified_owned()
+            };
+            told.await;
+        }
     }
 
     /// Queues a text message. False when the session is over or closing, or is closed by this message because its reader fell

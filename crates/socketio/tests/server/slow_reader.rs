@@ -4,6 +4,7 @@ use mynah_socketio::{Config, Encoded};
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client};
+use crate::within;
 
 const BOUND: usize = 200_000;
 
@@ -76,5 +77,53 @@ async fn what_a_reader_has_read_no_longer_counts() {
             assert_eq!(client.attachment().await.len(), 100_000);
             running.until(|_| socket.session().queued_bytes() == 0).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_room_may_send_any_amount() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(bounded()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        let socket = running.socket().await;
+        let sender = socket.clone();
+        let sending = tokio::spawn(async move {
+            let event = event();
+            for _ in 0..20_000 {
+                assert!(sender.session().room(BOUND / 2).await);
+                assert!(sender.send(&event));
+            }
+        });
+        for _ in 0..20_000 {
+            client.receive().await;
+        }
+        within(sending).await.unwrap();
+        assert_eq!(running.server.slow_readers(), 0);
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_room_after_the_end() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(bounded()).await;
+        let _client = Client::connect(&running, protocol, transport).await;
+        let socket = running.socket().await;
+        let event = event();
+        // As long as the reader does not read, the second wait lasts.
+        let waiting = socket.clone();
+        let waits = tokio::spawn(async move {
+            loop {
+                if !waiting.session().room(0).await {
+                    return;
+                }
+                for _ in 0..150 {
+                    waiting.send(&event);
+                }
+            }
+        });
+        running.until(|_| socket.session().queued_bytes() > 0).await;
+        socket.cut();
+        within(waits).await.unwrap();
+        assert!(!socket.session().room(usize::MAX).await);
     }
 }
