@@ -62,8 +62,21 @@ pub(crate) struct CommittedChange {
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
+/// A read position that the store has moved, or found where it was.
+pub(crate) struct Receipt {
+    pub(crate) conv: ConvId,
+    /// Kind 107.
+    pub(crate) frame: Arc<Frame>,
+    /// The users to tell; nobody when it has not moved.
+    pub(crate) to: Members,
+    pub(crate) origin: Origin,
+    pub(crate) answer: Box<dyn FnOnce() + Send>,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
 enum Work {
     Message(Box<Committed>),
+    Receipt(Box<Receipt>),
     Change(Box<CommittedChange>),
 }
 
@@ -97,6 +110,11 @@ impl Delivery {
         self.enqueue(conv, Work::Change(Box::new(change)));
     }
 
+    /// Takes over a receipt. Called in commit order; does not block.
+    pub(crate) fn receipt(&self, receipt: Receipt) {
+        self.enqueue(receipt.conv, Work::Receipt(Box::new(receipt)));
+    }
+
     fn enqueue(&self, conv: ConvId, work: Work) {
         let shard = usize::from(conv.0[15]) % self.shards.len();
         // Full it cannot be: every piece of work holds one of `in_flight` permits.
@@ -122,6 +140,12 @@ impl Worker {
             match work {
                 Work::Message(message) => self.message(*message).await,
                 Work::Change(change) => self.change(*change).await,
+                Work::Receipt(receipt) => {
+                    self.members(&receipt.to, Some(&receipt.origin), &receipt.frame)
+                        .await;
+                    (receipt.answer)();
+                    drop(receipt.permit);
+                }
             }
         }
     }

@@ -135,21 +135,13 @@ fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
         Reply::Object(data) => {
             asker.connection.link.send(&Frame::response(kind, None, &data));
         }
-        Reply::Nothing | Reply::Later(_) if asker.waits() => {
-            asker.answer(Kind::Response, &crate::frame::raw(&Done { code: 0 }));
-        }
-        Reply::Nothing | Reply::Later(_) => {}
+        Reply::Nothing | Reply::Later(_) => asker.agree(),
         Reply::Reject(reject) => {
             core.listeners
                 .failed(&format!("the handler of kind {kind} refused: {reject}"));
             asker.refuse_if_waiting(&reject);
         }
     }
-}
-
-#[derive(Serialize)]
-struct Done {
-    code: u16,
 }
 
 /// A connection, as listeners see it.

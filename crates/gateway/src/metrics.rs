@@ -99,6 +99,8 @@ metrics! {
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
         /// Messages handed to a connection (a message to five devices counts five).
         pub deliveries: Counter = Counter::default();
+        /// Messages replayed to devices that came back.
+        pub replayed: Counter = Counter::default();
         /// From the commit until every recipient's connection has it in its queue.
         pub delivery_seconds: Histogram = Histogram::new(SECONDS);
         /// Bytes in all outbound queues.

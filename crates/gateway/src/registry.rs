@@ -37,6 +37,8 @@ pub(crate) struct Registration {
     pub(crate) class: Option<Box<str>>,
     /// When, in Unix milliseconds.
     pub(crate) since: u64,
+    /// The device comes back under this name: the store keeps cursors for it.
+    pub(crate) has_cursors: bool,
 }
 
 /// One connection: `link` is what its owner needs to reach it.

@@ -110,6 +110,10 @@ impl Outlet for Ear {
         self.tell(Said::Frame(value, format), false)
     }
 
+    fn room(&self, _bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { !self.told.lock().over })
+    }
+
     fn ack(&self, id: AckId, data: &RawValue) {
         let value: Value = serde_json::from_str(data.get()).expect("answers are JSON");
         assert!(value.is_object(), "a callback's argument is an object: {value}");

@@ -53,6 +53,7 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         platform: None,
         class: None,
         since: 0,
+        has_cursors: false,
     };
     registry
         .register(connection, registration, |_, _, _| {})

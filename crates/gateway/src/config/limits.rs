@@ -27,12 +27,23 @@ section! {
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;
+        /// Messages that a device which resumes is sent at once; it fetches the rest.
+        pub resume_messages: u32 = 500, in 0..=100_000;
+        /// How old a message may be that its sender takes back.
+        pub recall_window_ms: u64 = 120_000, in 0..=31_536_000_000;
+        /// Members up to which all of a team are told who has read how far.
+        pub read_receipt_members: usize = 500, in 0..=10_000_000;
         /// The same `cid` of the same sender in the same conversation within this time is the same message.
         pub dedupe_window_ms: u64 = 604_800_000, in 1..=31_536_000_000;
     }
 }
 
 impl Limits {
+    /// How much of a connection's queue a replay fills before it waits for the reader, and an answer with a page of the record takes.
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.queue_bytes / 4
+    }
+
     pub(super) fn check(&self, problems: &mut Vec<String>) {
         if self.message_bytes > self.body_bytes {
             problems.push(format!(

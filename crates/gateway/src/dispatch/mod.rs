@@ -2,17 +2,27 @@
 //!
 //! The only place that matches on kinds.
 
+mod ack;
 mod append;
 mod change;
+mod conversations;
+mod fields;
+mod flight;
 mod orders;
 mod pass;
 mod plan;
+mod read;
+mod recall;
 mod register;
 mod request;
+mod resume;
+mod sync;
+mod wanted;
 
 use std::sync::Arc;
 
 use mynah_socketio::BoxFuture;
+use serde_json::value::RawValue;
 
 use crate::core::Core;
 use crate::embed::{self, Seen};
@@ -28,39 +38,45 @@ pub(crate) use register::sign_out;
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.
 pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
-    let parsed = || {
+    let seen = || {
         let seen = Seen::Frame {
             kind: frame.kind,
             data: frame.data,
         };
         core.listeners.seen(&asker.connection, seen);
     };
-    match Kind::from_number(frame.kind) {
-        Some(Kind::RegisterReq) => {
-            parsed();
-            register::register(core, frame.data, asker)
-        }
-        Some(Kind::SendReq) => {
-            parsed();
-            request::request(core, frame.data, asker)
-        }
+    let kind = Kind::from_number(frame.kind);
+    let serve: Serve = match kind {
+        Some(Kind::RegisterReq) => register::register,
+        Some(Kind::SendReq) => request::request,
+        Some(Kind::Ack) => ack::ack,
+        Some(Kind::SyncReq) => sync::sync,
+        Some(Kind::ReadReq) => read::read,
+        Some(Kind::RecallReq) => recall::recall,
+        Some(Kind::ConversationsReq) => conversations::conversations,
         None if APPLICATION.contains(&frame.kind) && core.types.has(frame.kind) => {
-            parsed();
-            embed::call(core, &frame, asker)
+            seen();
+            return embed::call(core, &frame, asker);
         }
         other => {
             core.listeners.seen(&asker.connection, Seen::Raw(text));
             refuse(asker, frame.kind, &unknown(frame.kind, other));
-            None
+            return None;
         }
-    }
+    };
+    seen();
+    serve(core, frame.data, asker)
 }
+
+/// What a kind does with a frame's `data`.
+type Serve = fn(&Arc<Core>, Option<&RawValue>, Asker) -> Option<BoxFuture>;
 
 fn unknown(number: u16, kind: Option<Kind>) -> Reject {
     Reject::not_found(match kind.map(|kind| kind.row().way) {
         Some(Way::Down) => format!("Kind {number} only goes to clients; to send a message use kind 101."),
-        Some(Way::Up | Way::Both) => format!("Kind {number} is not served by this version."),
-        None => format!("There is no kind {number} that anybody here listens to."),
+        Some(Way::Up | Way::Both) | None => {
+            format!("There is no kind {number} that anybody here listens to.")
+        }
     })
 }
 

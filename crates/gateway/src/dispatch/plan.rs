@@ -9,7 +9,7 @@ use crate::clock;
 use crate::config::Limits;
 use crate::core::Core;
 use crate::frame::too_deep;
-use crate::ids::{Cid, Uid};
+use crate::ids::{Cid, DeviceId, Uid};
 use crate::kinds::{Conversation, Push, Rule, Senders};
 use crate::order::{By, Origin, SendOrder, To};
 use crate::reject::Reject;
@@ -208,6 +208,13 @@ impl Plan {
         places.into_iter().map(|place| self.item(place)).collect()
     }
 
+    /// The device that sends it, if the store knows it.
+    fn device(&self) -> Option<DeviceId> {
+        let registration = self.origin.as_ref()?.0.registration()?;
+        let is_sender = registration.has_cursors && Some(&registration.uid) == self.from.as_ref();
+        is_sender.then(|| registration.device.clone())
+    }
+
     fn item(&self, place: Place) -> Item {
         // Whoever writes to itself is there.
         let to_self = matches!(&place, Place::Pair { to, .. } if Some(to) == self.from.as_ref());
@@ -217,7 +224,7 @@ impl Plan {
                 kind: self.kind,
                 counts: self.counts,
                 from: self.from.clone(),
-                device: None,
+                device: self.device(),
                 members_only: self.members_only,
                 cid: self.cid.clone(),
                 data: self.data.clone(),

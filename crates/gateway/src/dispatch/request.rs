@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::append::entry;
+use super::flight::{Pending, with_store};
 use super::pass::{pass, pass_to_team};
 use super::plan::Plan;
 use super::{not_registered, refuse};
@@ -18,9 +19,8 @@ use crate::frame::{Request, raw};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use crate::kinds::Kind;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
-use crate::registry::Connection;
 use crate::reject::Reject;
-use crate::session::{Asker, Link};
+use crate::session::Asker;
 use crate::store::UnixMillis;
 
 /// `data` of frame 101, each field still as it came.
@@ -147,34 +147,9 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
 /// Appends; when too many are in flight, the connection is not read meanwhile.
 fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
-    let limit = core.config.limits.appends_in_flight_per_connection;
-    let full = connection.link.append_begins(limit);
-    let pending = Pending(connection.clone());
-    match core.appends.clone().try_acquire_owned() {
-        Ok(permit) => {
-            append(core, plan, asker, pending, permit);
-            full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) })
-        }
-        Err(_) => {
-            let core = core.clone();
-            Some(Box::pin(async move {
-                // Closed it never is.
-                if let Ok(permit) = core.appends.clone().acquire_owned().await {
-                    append(&core, plan, asker, pending, permit);
-                    connection.link.room(limit).await;
-                }
-            }))
-        }
-    }
-}
-
-/// One of a connection's appends in flight; ends when dropped, whatever happened.
-struct Pending(Arc<Connection<Link>>);
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.0.link.append_ended();
-    }
+    with_store(core, connection, move |core, pending, permit| {
+        append(core, plan, asker, pending, permit);
+    })
 }
 
 fn append(core: &Arc<Core>, plan: Plan, asker: Asker, pending: Pending, permit: OwnedSemaphorePermit) {

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use mynah_socketio::Encoded;
 use serde_json::value::RawValue;
 
-use super::{Envelope, raw};
+use super::{Envelope, raw, trusted};
+use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::store::UnixMillis;
 
@@ -25,19 +26,17 @@ pub(crate) enum Format {
 /// A frame on its way to any number of connections.
 pub(crate) struct Frame {
     json: Box<RawValue>,
+    /// Where the message stands in the record.
+    place: Option<(ConvId, Seq)>,
     as_string: OnceLock<Encoded>,
     as_object: OnceLock<Encoded>,
 }
 
 impl Frame {
     fn new(json: String) -> Self {
-        let json = RawValue::from_string(json).unwrap_or_else(|error| {
-            // Frames are put together from valid JSON; the tests of this module hold us to it.
-            tracing::error!(%error, "a frame was not JSON");
-            RawValue::NULL.to_owned()
-        });
         Self {
-            json,
+            json: trusted(json),
+            place: None,
             as_string: OnceLock::new(),
             as_object: OnceLock::new(),
         }
@@ -45,7 +44,15 @@ impl Frame {
 
     /// A pushed message.
     pub(crate) fn push(envelope: &Envelope<'_>) -> Self {
-        Self::new(envelope.to_json())
+        Self {
+            place: envelope.place.map(|(_, conv, seq)| (conv, seq)),
+            ..Self::new(envelope.to_json())
+        }
+    }
+
+    /// Where the message stands in the record; `None` for what is not stored.
+    pub(crate) fn place(&self) -> Option<(ConvId, Seq)> {
+        self.place
     }
 
     /// A frame of the gateway's own, outside of any conversation.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,8 +11,9 @@ use super::fields::IdText;
 use super::path::{ConvPath, Query, UidPath};
 use super::problem::Problem;
 use super::{Api, Refusals};
-use crate::ids::{ConvId, PairClass, Seq, TeamId, Uid};
-use crate::store::{self, ConvKind, Span};
+use crate::frame::shown;
+use crate::ids::{ConvId, Seq};
+use crate::store::Span;
 
 /// A message of the record, as [`crate::Envelope`] writes it.
 #[derive(ToSchema)]
@@ -57,43 +57,11 @@ pub(super) struct Messages {
     more: bool,
 }
 
-/// A user's conversation.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Conversation {
-    /// The conversation.
-    #[schema(value_type = String)]
-    conv: ConvId,
-    /// `pair`, `pair_doctor`, `pair_teammate`, `pair_doctor_friend`, `notices` or `team`.
-    kind: &'static str,
-    /// The other user of a pair.
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    peer: Option<Uid>,
-    /// The team of a team's conversation.
-    #[schema(value_type = Option<String>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    team: Option<TeamId>,
-    /// The newest message's number.
-    #[schema(value_type = u64)]
-    head: Seq,
-    /// What a device has; the API asks for no device, so it is 0.
-    #[schema(value_type = u64)]
-    cursor: Seq,
-    /// Read by the user up to here.
-    #[schema(value_type = u64)]
-    read: Seq,
-    /// Unread messages.
-    unread: u64,
-    /// The newest message.
-    #[schema(value_type = Option<Envelope>)]
-    last: Option<Box<RawValue>>,
-}
-
 /// A page of a user's conversations.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConversationPage {
     /// Newest first.
-    conversations: Vec<Conversation>,
+    conversations: Vec<shown::Conversation>,
     /// Give it as `after` to get the next page; null at the end.
     next: Option<String>,
 }
@@ -122,7 +90,7 @@ pub(super) async fn messages(
         (after, None) => Span::After(Seq(after.unwrap_or(0))),
     };
     let part = api.gateway.history(conv, span, query.limit()?).await?;
-    let messages = part.messages.iter().map(envelope).collect::<Result<_, _>>()?;
+    let messages = part.messages.iter().map(shown::envelope).collect();
     Ok(axum::Json(Messages {
         conv,
         messages,
@@ -149,49 +117,10 @@ pub(super) async fn conversations(
     let conversations = page
         .conversations
         .into_iter()
-        .map(|line| Conversation::of(&uid, line))
-        .collect::<Result<_, _>>()?;
+        .map(|line| shown::Conversation::of(&uid, line))
+        .collect();
     Ok(axum::Json(ConversationPage {
         conversations,
         next: page.next,
     }))
-}
-
-fn envelope(message: &store::Message) -> Result<Box<RawValue>, Problem> {
-    RawValue::from_string(crate::Envelope::from(message).to_json()).map_err(|error| {
-        tracing::error!(%error, mid = %message.mid, "a message of the record is not JSON");
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "A message of the record is broken; see the server's log.",
-        )
-    })
-}
-
-impl Conversation {
-    fn of(uid: &Uid, line: store::Conversation) -> Result<Self, Problem> {
-        let kind = match &line.kind {
-            ConvKind::Pair(PairClass::Plain, ..) => "pair",
-            ConvKind::Pair(PairClass::Doctor, ..) => "pair_doctor",
-            ConvKind::Pair(PairClass::Teammate, ..) => "pair_teammate",
-            ConvKind::Pair(PairClass::DoctorFriend, ..) => "pair_doctor_friend",
-            ConvKind::Notices(_) => "notices",
-            ConvKind::Team(_) => "team",
-        };
-        let (peer, team) = match line.kind {
-            ConvKind::Pair(_, one, other) => (Some(if one == *uid { other } else { one }), None),
-            ConvKind::Notices(_) => (None, None),
-            ConvKind::Team(team) => (None, Some(team)),
-        };
-        Ok(Self {
-            conv: line.conv,
-            kind,
-            peer,
-            team,
-            head: line.head,
-            cursor: Seq(0),
-            read: line.read,
-            unread: line.unread,
-            last: line.last.as_ref().map(envelope).transpose()?,
-        })
-    }
 }

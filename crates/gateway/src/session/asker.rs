@@ -28,6 +28,12 @@ struct Refusal<'a> {
     cid: Option<&'a str>,
 }
 
+/// Success without anything to say.
+#[derive(Serialize)]
+struct Agreement {
+    code: u16,
+}
+
 impl Asker {
     /// Whether somebody waits even though the kind has no response of its own.
     pub(crate) fn waits(&self) -> bool {
@@ -48,6 +54,18 @@ impl Asker {
                 link.send(&Frame::response(response, self.req.as_deref(), data));
             }
         }
+    }
+
+    /// Answers with `data` where the kind has no response of its own, if somebody waits.
+    pub(crate) fn answer_if_waiting(self, data: &RawValue) {
+        if self.waits() {
+            self.answer(Kind::Response, data);
+        }
+    }
+
+    /// Tells whoever waits that it is done.
+    pub(crate) fn agree(self) {
+        self.answer_if_waiting(&raw(&Agreement { code: 0 }));
     }
 
     /// Refuses a request whose kind has a response of its own.

@@ -1,86 +1,40 @@
 //! The way to one client: what the registry keeps of a connection.
 
-use std::net::SocketAddr;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use mynah_socketio::{AckId, Socket};
 use parking_lot::Mutex;
-use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
+use super::Outlet;
 use crate::frame::{Format, Frame};
-
-/// What the core needs of a connection; the tests' connections keep what they are sent.
-pub(crate) trait Outlet: Send + Sync {
-    /// Queues a frame; false when the connection is closed or, by this very frame, too slow.
-    fn send(&self, frame: &Frame, format: Format) -> bool;
-    /// Calls the client's callback.
-    fn ack(&self, id: AckId, data: &RawValue);
-    /// Closes once everything queued and `last` is written, so that the client does not come back by itself. Nothing is queued
-    /// after it.
-    fn send_away(&self, last: Option<&Frame>, format: Format);
-    /// Closes at once; a client that is still there comes back.
-    fn cut(&self);
-    /// The Socket.IO id.
-    fn sid(&self) -> &str;
-    /// `polling` or `websocket`.
-    fn transport(&self) -> &'static str;
-    /// The peer.
-    fn address(&self) -> SocketAddr;
-}
-
-impl Outlet for Socket {
-    fn send(&self, frame: &Frame, format: Format) -> bool {
-        self.send(frame.encoded(format))
-    }
-
-    fn ack(&self, id: AckId, data: &RawValue) {
-        self.ack(id, &[data]);
-    }
-
-    fn send_away(&self, last: Option<&Frame>, format: Format) {
-        match last {
-            Some(last) => self.send_away_with(last.encoded(format)),
-            None => self.send_away(),
-        }
-    }
-
-    fn cut(&self) {
-        self.cut();
-    }
-
-    fn sid(&self) -> &str {
-        self.id()
-    }
-
-    fn transport(&self) -> &'static str {
-        self.transport().as_str()
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.address()
-    }
-}
+use crate::ids::{ConvId, Seq};
 
 /// Whether pushes go straight to the client.
 enum Flow {
     /// Yes.
     Live,
-    /// Registered, but not yet answered: they wait, for the response comes first.
+    /// Registered, but not yet up to date: they wait behind the response, and behind what is replayed.
     Held(Box<Held>),
-    /// Its own device came back before the response: neither comes.
+    /// Its own device came back on another connection: nothing comes any more.
     Ended,
 }
 
-/// What waits for a response.
-#[derive(Default)]
+/// What waits until the client is up to date.
 struct Held {
-    frames: Vec<Arc<Frame>>,
+    turn: Turn,
+    frames: VecDeque<Arc<Frame>>,
     bytes: usize,
+    /// The response is out, and what was missed is being replayed.
+    answered: bool,
     /// Displaced or signed out before the response: this follows it, and pushes do not.
     farewell: Option<Farewell>,
 }
+
+/// A register that pushes are held for; a later one of the same connection takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Turn(u32);
 
 /// The last that a registered connection is sent.
 pub(crate) struct Farewell {
@@ -95,11 +49,12 @@ pub(crate) struct Link {
     outlet: Box<dyn Outlet>,
     flow: Mutex<Flow>,
     wants_objects: AtomicBool,
+    turns: AtomicU32,
     appends: AtomicU32,
     room: Notify,
 }
 
-/// Most bytes that wait for a register's response; the store answers within milliseconds, so that more means trouble.
+/// Most bytes of pushes that wait while a connection is brought up to date; more means that its reader is too slow for what it is sent.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 impl Link {
@@ -108,6 +63,7 @@ impl Link {
             outlet: Box::new(outlet),
             flow: Mutex::new(Flow::Live),
             wants_objects: AtomicBool::new(false),
+            turns: AtomicU32::new(0),
             appends: AtomicU32::new(0),
             room: Notify::new(),
         }
@@ -130,7 +86,7 @@ impl Link {
             .store(format == Format::Object, Ordering::Relaxed);
     }
 
-    /// Sends a push, or keeps it until the response to the register is out. Called with the lock of the user's shard.
+    /// Sends a push, or keeps it until the client is up to date. Called with the lock of the user's shard.
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> bool {
         let mut flow = self.flow.lock();
         match &mut *flow {
@@ -141,7 +97,7 @@ impl Link {
             Flow::Held(held) if held.farewell.is_some() => false,
             Flow::Held(held) if held.bytes + frame.len() <= MAX_HELD_BYTES => {
                 held.bytes += frame.len();
-                held.frames.push(frame.clone());
+                held.frames.push_back(frame.clone());
                 true
             }
             Flow::Held(_) => {
@@ -153,25 +109,105 @@ impl Link {
         }
     }
 
-    /// Keeps pushes from now on until [`Link::release`].
-    pub(crate) fn hold(&self) {
-        *self.flow.lock() = Flow::Held(Box::default());
+    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this turn. What an earlier turn has kept stays kept; a
+    /// replay of it ends.
+    pub(crate) fn hold(&self) -> Turn {
+        let turn = Turn(self.turns.fetch_add(1, Ordering::Relaxed));
+        let mut flow = self.flow.lock();
+        match &mut *flow {
+            Flow::Held(held) => {
+                held.turn = turn;
+                held.answered = false;
+            }
+            Flow::Live | Flow::Ended => {
+                *flow = Flow::Held(Box::new(Held {
+                    turn,
+                    frames: VecDeque::new(),
+                    bytes: 0,
+                    answered: false,
+                    farewell: None,
+                }));
+            }
+        }
+        turn
+    }
+
+    /// Whether a replay is under way.
+    pub(crate) fn is_replaying(&self) -> bool {
+        matches!(&*self.flow.lock(), Flow::Held(held) if held.answered)
+    }
+
+    /// Forgets what was kept for a user whom the connection is registered as no longer.
+    pub(crate) fn drop_held(&self) {
+        let mut flow = self.flow.lock();
+        if let Flow::Held(_) = &*flow {
+            *flow = Flow::Live;
+        }
     }
 
     /// Sends the response by `answer`, then what was kept.
     pub(crate) fn release(&self, answer: impl FnOnce()) {
         let mut flow = self.flow.lock();
         let held = match std::mem::replace(&mut *flow, Flow::Live) {
-            Flow::Live => Box::default(),
-            Flow::Held(held) => held,
-            Flow::Ended => return,
+            Flow::Live => None,
+            Flow::Held(held) => Some(held),
+            Flow::Ended => {
+                *flow = Flow::Ended;
+                return;
+            }
         };
         answer();
+        let Some(held) = held else { return };
         for frame in &held.frames {
             self.outlet.send(frame, self.format());
         }
         if let Some(farewell) = held.farewell {
             self.say(&farewell);
+        }
+    }
+
+    /// Sends the response by `answer` and goes on keeping pushes; false when there is nobody any more to replay anything to.
+    pub(crate) fn begin_replay(&self, turn: Turn, answer: impl FnOnce()) -> bool {
+        let mut flow = self.flow.lock();
+        let Some(held) = of_turn(&mut flow, turn) else {
+            return false;
+        };
+        answer();
+        held.answered = true;
+        if let Some(farewell) = held.farewell.take() {
+            self.say(&farewell);
+            *flow = Flow::Live;
+            return false;
+        }
+        true
+    }
+
+    /// Sends a replayed frame, once at most `bytes` wait to be written; false when the turn is over.
+    pub(crate) async fn replay(&self, turn: Turn, frame: &Frame, bytes: usize) -> bool {
+        self.outlet.room(bytes).await
+            && of_turn(&mut self.flow.lock(), turn).is_some()
+            && self.outlet.send(frame, self.format())
+    }
+
+    /// Sends what was kept, at the reader's pace, but for what was replayed already: up to which message is said by conversation.
+    /// Then pushes go straight to the client.
+    pub(crate) async fn go_live(&self, turn: Turn, replayed: &HashMap<ConvId, Seq>, bytes: usize) {
+        while self.outlet.room(bytes).await {
+            let mut flow = self.flow.lock();
+            let Some(held) = of_turn(&mut flow, turn) else {
+                return;
+            };
+            let Some(frame) = held.frames.pop_front() else {
+                *flow = Flow::Live;
+                return;
+            };
+            held.bytes -= frame.len();
+            let again = frame
+                .place()
+                .is_some_and(|(conv, seq)| replayed.get(&conv).is_some_and(|through| seq <= *through));
+            if !again {
+                self.outlet.send(&frame, self.format());
+            }
         }
     }
 
@@ -181,12 +217,17 @@ impl Link {
         self.outlet.cut();
     }
 
-    /// Says farewell, behind a response that is still due.
+    /// Says farewell, behind a response that is still due; a replay ends.
     pub(crate) fn part(&self, farewell: Farewell) {
-        match &mut *self.flow.lock() {
-            Flow::Held(held) => {
+        let mut flow = self.flow.lock();
+        match &mut *flow {
+            Flow::Held(held) if !held.answered => {
                 held.frames.clear();
                 held.farewell = Some(farewell);
+            }
+            Flow::Held(_) => {
+                *flow = Flow::Live;
+                self.say(&farewell);
             }
             Flow::Live | Flow::Ended => self.say(&farewell),
         }
@@ -223,6 +264,14 @@ impl Link {
         while self.appends.load(Ordering::Acquire) as usize >= limit {
             self.room.notified().await;
         }
+    }
+}
+
+/// What is held for this turn, if it is still the one.
+fn of_turn(flow: &mut Flow, turn: Turn) -> Option<&mut Held> {
+    match flow {
+        Flow::Held(held) if held.turn == turn => Some(held),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ mod asker;
 mod bucket;
 mod client;
 mod link;
+mod outlet;
 #[cfg(test)]
 mod tests;
 
@@ -12,4 +13,5 @@ pub(crate) use bucket::Rate;
 #[cfg(test)]
 pub(crate) use client::Client;
 pub(crate) use client::Entrance;
-pub(crate) use link::{Farewell, Link, Outlet};
+pub(crate) use link::{Farewell, Link, Turn};
+pub(crate) use outlet::Outlet;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::UnixMillis;
@@ -105,7 +106,7 @@ pub struct Missed {
 }
 
 /// Where a device and its user stand in a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// The conversation.
     pub conv: ConvId,

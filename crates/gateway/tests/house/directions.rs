@@ -56,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "clock", "core", "dispatch", "embed", "frame", "kinds", "registry", "reject",
+            "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "registry", "reject",
         ],
     ),
     (

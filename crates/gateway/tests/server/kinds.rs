@@ -2,7 +2,7 @@
 
 use mynah::To;
 use mynah::ids::TeamId;
-use mynah::kinds::{Conversation, Kind, Senders, Way};
+use mynah::kinds::{Conversation, Kind, Senders};
 use serde_json::json;
 
 use crate::client::{Client, Got, packet};
@@ -87,19 +87,6 @@ async fn clients_reach_one_another_with_every_kind() {
         5,
         "one for 3, 18 and 19, one each for 7, 8, 9, and the team's"
     );
-}
-
-/// Requests of the next version are answered, and everything else that only goes down is no request.
-#[tokio::test]
-async fn every_other_kind_is_answered_when_asked() {
-    let server = Running::new(|_| {}).await;
-    let mut alice = server.enter("alice").await;
-    for kind in Kind::ALL {
-        let served = matches!(kind, Kind::RegisterReq | Kind::SendReq);
-        let answer = alice.ask(&json!({"type": kind.number(), "data": {}})).await;
-        assert_eq!(answer["code"], if served { 400 } else { 404 }, "{kind:?}");
-        assert!(kind.row().way != Way::Both);
-    }
 }
 
 /// Frames that come in one piece are handled in their order: what follows the register is registered.

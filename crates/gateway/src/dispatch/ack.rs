@@ -1,0 +1,64 @@
+//! Kind 103: a device has everything of a conversation up to a message.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::flight::with_store;
+use super::{fields, refuse};
+use crate::core::Core;
+use crate::frame::Request;
+use crate::ids::{ConvId, Seq};
+use crate::kinds::Kind;
+use crate::reject::Reject;
+use crate::session::Asker;
+use crate::store::Device;
+
+/// `data` of 103 and 106, each field still as it came.
+#[derive(Deserialize)]
+pub(super) struct Fields<'a> {
+    #[serde(borrow)]
+    conv: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// Up to where in which conversation.
+pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
+    let fields = data
+        .and_then(|data| Fields::read(data.get()))
+        .ok_or_else(|| Reject::malformed("\"data\" must be an object with \"conv\" and \"seq\"."))?;
+    let seq = fields::seq("seq", fields.seq)?;
+    Ok((fields::conv(fields.conv)?, seq))
+}
+
+pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
+    let (by, (conv, seq)) = match asked {
+        Ok(asked) => asked,
+        Err(reject) => {
+            refuse(asker, Kind::Ack.number(), &reject);
+            return None;
+        }
+    };
+    let device = Device {
+        uid: by.uid.clone(),
+        device: by.device.clone(),
+    };
+    let connection = asker.connection.clone();
+    with_store(core, connection, move |core, pending, permit| {
+        let shared = core.clone();
+        let done = move |result| {
+            let _under_way = (pending, permit);
+            match result {
+                Ok(()) => asker.agree(),
+                Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
+            }
+        };
+        core.store.ack(device, conv, seq, Box::new(done));
+    })
+}

@@ -1,0 +1,79 @@
+//! Kind 110: a user's conversations.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{fields, refuse};
+use crate::core::Core;
+use crate::frame::{Request, raw, shown};
+use crate::kinds::Kind;
+use crate::reject::Reject;
+use crate::session::Asker;
+
+/// `data` of frame 110, each field still as it came.
+#[derive(Deserialize, Default)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// Response, kind 111.
+#[derive(Serialize)]
+struct Listed {
+    code: u16,
+    conversations: Vec<shown::Conversation>,
+    next: Option<String>,
+}
+
+pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
+    let (by, (after, limit)) = match asked {
+        Ok(asked) => asked,
+        Err(reject) => {
+            refuse(asker, Kind::ConversationsReq.number(), &reject);
+            return None;
+        }
+    };
+    let core = core.clone();
+    Some(Box::pin(async move {
+        let uid = by.uid.clone();
+        let device = by.store_device().map(|device| device.device);
+        match core.store.conversations(uid.clone(), device, after, limit).await {
+            Ok(page) => {
+                let listed = Listed {
+                    code: 0,
+                    conversations: page
+                        .conversations
+                        .into_iter()
+                        .map(|line| shown::Conversation::of(&uid, line))
+                        .collect(),
+                    next: page.next,
+                };
+                asker.answer(Kind::ConversationsRes, &raw(&listed));
+            }
+            Err(error) => asker.refuse(Kind::ConversationsRes, &core.trouble(error)),
+        }
+    }))
+}
+
+fn read(data: Option<&RawValue>) -> Result<(Option<String>, u32), Reject> {
+    let fields = match data {
+        None => Fields::default(),
+        Some(data) => Fields::read(data.get())
+            .ok_or_else(|| Reject::malformed("\"data\" must be an object, such as {\"limit\":100}."))?,
+    };
+    let after = fields
+        .after
+        .map(|raw| serde_json::from_str(raw.get()))
+        .transpose();
+    let after =
+        after.map_err(|_| Reject::malformed("\"after\" must be \"next\" of the page before, or absent."))?;
+    Ok((after, fields::limit(fields.limit)?))
+}

@@ -1,0 +1,89 @@
+//! Kind 106: a user has read a conversation up to a message; kind 107 tells the others.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::flight::with_store;
+use super::{ack, fields, refuse};
+use crate::clock;
+use crate::core::Core;
+use crate::delivery::Receipt;
+use crate::frame::{Frame, raw};
+use crate::ids::{ConvId, Seq, Uid};
+use crate::kinds::Kind;
+use crate::order::Origin;
+use crate::session::Asker;
+use crate::store::{ConvKind, Device, Members, Read, ReadMark};
+
+/// Kind 107.
+#[derive(Serialize)]
+struct ReadBy<'a> {
+    conv: ConvId,
+    seq: Seq,
+    by: &'a Uid,
+}
+
+pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let asked = fields::registered(&asker).and_then(|by| Ok((by, ack::read(data)?)));
+    let (by, (conv, seq)) = match asked {
+        Ok(asked) => asked,
+        Err(reject) => {
+            refuse(asker, Kind::ReadReq.number(), &reject);
+            return None;
+        }
+    };
+    let read = Read {
+        by: Device {
+            uid: by.uid.clone(),
+            device: by.device.clone(),
+        },
+        conv,
+        seq,
+    };
+    let connection = asker.connection.clone();
+    with_store(core, connection, move |core, pending, permit| {
+        let shared = core.clone();
+        let done = move |result| match result {
+            Ok(mark) => {
+                let origin = Origin(asker.connection.clone());
+                let answer = Box::new(move || {
+                    drop(pending);
+                    asker.agree();
+                });
+                shared.delivery.receipt(Receipt {
+                    conv,
+                    frame: Arc::new(told(conv, &mark, &by.uid)),
+                    to: readers(mark, &by.uid, shared.config.limits.read_receipt_members),
+                    origin,
+                    answer,
+                    permit,
+                });
+            }
+            Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
+        };
+        core.store.read(read, Box::new(done));
+    })
+}
+
+fn told(conv: ConvId, mark: &ReadMark, by: &Uid) -> Frame {
+    let seq = mark.seq;
+    Frame::notice(
+        Kind::ReadPush,
+        &raw(&ReadBy { conv, seq, by }),
+        clock::unix_millis(),
+    )
+}
+
+/// Who is told: the user's own devices, and the other party or, where they are not too many, the members.
+fn readers(mark: ReadMark, by: &Uid, most_members: usize) -> Members {
+    let only = |uid: &Uid| Arc::new(vec![uid.clone()]);
+    match (mark.kind, mark.members) {
+        _ if !mark.moved => Members::default(),
+        (ConvKind::Pair(_, one, other), _) if one != other => Arc::new(vec![one, other]),
+        (ConvKind::Team(_), Some(members)) if members.len() <= most_members => members,
+        (ConvKind::Pair(..) | ConvKind::Notices(_) | ConvKind::Team(_), _) => only(by),
+    }
+}

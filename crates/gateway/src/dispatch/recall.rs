@@ -1,0 +1,120 @@
+//! Kind 108: a sender takes a message back; kind 109, a stored message, tells everybody in the conversation.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::flight::with_store;
+use super::{fields, refuse};
+use crate::clock;
+use crate::core::Core;
+use crate::delivery::{Answer, Committed};
+use crate::frame::{Request, raw};
+use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::kinds::Kind;
+use crate::reject::Reject;
+use crate::session::Asker;
+use crate::store::{ConvKind, Recall, Recalled, UnixMillis};
+
+/// `data` of frame 108, each field still as it came.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    mid: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// `data` of the message 109: which one was taken back.
+#[derive(Serialize)]
+struct TakenBack {
+    mid: Mid,
+}
+
+/// The answer to 108: where the 109 stands.
+#[derive(Serialize)]
+struct Done {
+    code: u16,
+    mid: Mid,
+    conv: ConvId,
+    seq: Seq,
+    ts: UnixMillis,
+}
+
+pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
+    let (by, mid) = match asked {
+        Ok(asked) => asked,
+        Err(reject) => {
+            refuse(asker, Kind::RecallReq.number(), &reject);
+            return None;
+        }
+    };
+    let data: Arc<RawValue> = raw(&TakenBack { mid }).into();
+    let order = Recall {
+        mid,
+        by: by.clone(),
+        kind: Kind::RecallPush.number(),
+        data: data.clone(),
+        window_ms: core.config.limits.recall_window_ms,
+    };
+    let connection = asker.connection.clone();
+    with_store(core, connection, move |core, pending, permit| {
+        let shared = core.clone();
+        let answer: Answer = Box::new(move |outcome| {
+            drop(pending);
+            match outcome {
+                Ok(outcome) => asker.answer_if_waiting(&raw(&Done {
+                    code: 0,
+                    mid: outcome.stored.mid,
+                    conv: outcome.stored.conv,
+                    seq: outcome.stored.seq,
+                    ts: outcome.stored.ts,
+                })),
+                Err(reject) => asker.refuse_if_waiting(&reject),
+            }
+        });
+        let done = move |result| match result {
+            Ok(recalled) => {
+                let Recalled { appended, kind } = recalled;
+                // As a message of the sender's, with one difference: 108 has no response that says where the 109 stands, so the
+                // asking connection gets it too.
+                shared.delivery.message(Committed {
+                    appended,
+                    kind: Kind::RecallPush.number(),
+                    data,
+                    follow: !matches!(kind, ConvKind::Notices(_)),
+                    to: recipient(kind, &by),
+                    from: Some(by),
+                    cid: None,
+                    origin: None,
+                    at: clock::now(),
+                    answer,
+                    permit,
+                });
+            }
+            Err(error) => answer(Err(shared.trouble(error))),
+        };
+        core.store.recall(order, Box::new(done));
+    })
+}
+
+fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
+    let fields = data.and_then(|data| Fields::read(data.get()));
+    let mid = fields.and_then(|fields| fields.mid).map(RawValue::get);
+    let mid: String = mid
+        .and_then(|json| serde_json::from_str(json).ok())
+        .ok_or_else(|| Reject::malformed("\"data\" must be {\"mid\":\"<the message's id>\"}."))?;
+    Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
+}
+
+/// The one recipient besides the sender, unless it is a team.
+fn recipient(kind: ConvKind, by: &Uid) -> Option<Uid> {
+    match kind {
+        ConvKind::Pair(_, one, other) => Some(if one == *by { other } else { one }),
+        ConvKind::Notices(owner) => Some(owner),
+        ConvKind::Team(_) => None,
+    }
+}

@@ -1,0 +1,182 @@
+//! A device that comes back: what it has missed, in order, before what happens now.
+//!
+//! Invariants: the connection is registered and its pushes are held before the store is asked, so that a message is either in the
+//! store's answer or held; what was replayed is not sent again; a conversation's live messages come behind its replay.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::clock;
+use crate::core::Core;
+use crate::frame::{Envelope, Frame, raw};
+use crate::ids::{ConvId, Seq};
+use crate::kinds::Kind;
+use crate::registry::{Connection, Registration};
+use crate::reject::Reject;
+use crate::session::{Link, Turn};
+use crate::store::{Device, Done, Missed, StoreError, Stretch};
+
+/// Conversations that the response lists; kind 110 has the rest.
+const LISTED: u32 = 200;
+
+/// How a user comes in.
+pub(super) enum Entered {
+    /// Without resuming.
+    Anew {
+        /// In all its conversations.
+        unread: u64,
+    },
+    /// Resuming.
+    Again(Missed),
+}
+
+impl Entered {
+    pub(super) fn unread(&self) -> u64 {
+        match self {
+            Self::Anew { unread } => *unread,
+            Self::Again(missed) => missed.unread,
+        }
+    }
+}
+
+/// Makes the device known, and asks what there is for it.
+pub(super) async fn enter(
+    core: &Core,
+    registration: &Registration,
+    resumes: bool,
+) -> Result<Entered, Reject> {
+    let known = match registration.store_device() {
+        Some(device) => asked(|done| core.store.enter(device.clone(), done))
+            .await
+            .map(|()| Some(device)),
+        None => Ok(None),
+    };
+    let entered = match known {
+        Ok(Some(device)) if resumes => {
+            let behind = core.config.limits.resume_messages;
+            let missed = core.store.missed(device, LISTED, behind).await;
+            missed.map(Entered::Again)
+        }
+        Err(error) if resumes => Err(error),
+        known => {
+            if let Err(error) = known {
+                // Who does not resume is let in all the same.
+                core.trouble(error);
+            }
+            let unread = core.store.unread(registration.uid.clone()).await;
+            unread.map(|unread| Entered::Anew { unread })
+        }
+    };
+    entered.map_err(|error| core.trouble(error))
+}
+
+/// Waits for a call of the store that is told by a callback.
+async fn asked<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, StoreError> {
+    let (sender, receiver) = oneshot::channel();
+    // Nobody listens when the connection's task has ended.
+    call(Box::new(move |result| drop(sender.send(result))));
+    receiver
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unavailable("it has stopped".to_owned())))
+}
+
+/// Kind 112.
+#[derive(Serialize)]
+struct Resumed {
+    sent: u32,
+    complete: bool,
+}
+
+/// Replays what was missed, at the reader's pace, says so, and lets pushes through.
+pub(super) async fn replay(
+    core: Arc<Core>,
+    connection: Arc<Connection<Link>>,
+    registration: Arc<Registration>,
+    turn: Turn,
+    missed: Missed,
+) {
+    let link = &connection.link;
+    let bytes = core.config.limits.page_bytes();
+    let limit = core.config.limits.resume_messages;
+    let mut complete = missed.pending <= u64::from(limit);
+    let mut left = missed.behind;
+    let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
+    let mut sent = 0;
+    while sent < limit && !left.is_empty() && link.outlet().room(bytes).await {
+        let uid = registration.uid.clone();
+        let page = match core.store.replay(uid, left.clone(), limit - sent).await {
+            Ok(page) => page,
+            Err(error) => {
+                // The client sees what is left to sync.
+                core.trouble(error);
+                complete = false;
+                break;
+            }
+        };
+        let Some(last) = page.last() else { break };
+        advance(&mut left, last.conv, last.seq);
+        for message in &page {
+            let frame = Frame::push(&Envelope::from(message));
+            if !link.replay(turn, &frame, bytes).await {
+                return;
+            }
+            replayed.insert(message.conv, message.seq);
+            sent += 1;
+        }
+        core.metrics.frames_out.inc_by(page.len() as u64);
+        core.metrics.replayed.inc_by(page.len() as u64);
+    }
+    let resumed = raw(&Resumed { sent, complete });
+    let frame = Frame::notice(Kind::Resumed, &resumed, clock::unix_millis());
+    if link.replay(turn, &frame, bytes).await {
+        link.go_live(turn, &replayed, bytes).await;
+    }
+}
+
+/// Leaves what comes after message `seq` of `conv`.
+fn advance(left: &mut Vec<Stretch>, conv: ConvId, seq: Seq) {
+    let at = left.iter().position(|stretch| stretch.conv == conv);
+    left.drain(..at.unwrap_or(left.len()));
+    match left.first_mut() {
+        Some(stretch) if seq < stretch.through => stretch.after = seq,
+        Some(_) => drop(left.remove(0)),
+        None => {}
+    }
+}
+
+impl Registration {
+    /// The device, if the store keeps cursors for it.
+    pub(super) fn store_device(&self) -> Option<Device> {
+        self.has_cursors.then(|| Device {
+            uid: self.uid.clone(),
+            device: self.device.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(conv: u8, after: u64, through: u64) -> Stretch {
+        Stretch {
+            conv: ConvId([conv; 16]),
+            after: Seq(after),
+            through: Seq(through),
+        }
+    }
+
+    #[test]
+    fn what_was_replayed_is_not_left() {
+        let mut left = vec![stretch(1, 0, 2), stretch(2, 5, 9), stretch(3, 0, 1)];
+        advance(&mut left, ConvId([2; 16]), Seq(6));
+        assert_eq!(left, [stretch(2, 6, 9), stretch(3, 0, 1)]);
+        advance(&mut left, ConvId([2; 16]), Seq(9));
+        assert_eq!(left, [stretch(3, 0, 1)]);
+        advance(&mut left, ConvId([7; 16]), Seq(1));
+        assert_eq!(left, [], "a store that answers what was not asked for ends it");
+    }
+}

@@ -1,0 +1,113 @@
+//! Kind 104: a part of a conversation.
+
+use std::sync::Arc;
+
+use mynah_socketio::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{fields, refuse};
+use crate::core::Core;
+use crate::frame::{Request, raw, shown};
+use crate::ids::{ConvId, Seq};
+use crate::kinds::Kind;
+use crate::reject::Reject;
+use crate::session::Asker;
+use crate::store::{History, Span};
+
+/// `data` of frame 104, each field still as it came.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    conv: Option<&'a RawValue>,
+    #[serde(borrow)]
+    after: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// Response, kind 105.
+#[derive(Serialize)]
+struct Synced {
+    code: u16,
+    conv: ConvId,
+    messages: Vec<Box<RawValue>>,
+    head: Seq,
+    more: bool,
+}
+
+/// What is asked for.
+struct Wanted {
+    conv: ConvId,
+    span: Span,
+    limit: u32,
+}
+
+pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
+    let (uid, wanted) = match asked {
+        Ok(asked) => asked,
+        Err(reject) => {
+            refuse(asker, Kind::SyncReq.number(), &reject);
+            return None;
+        }
+    };
+    let core = core.clone();
+    Some(Box::pin(async move {
+        let Wanted { conv, span, limit } = wanted;
+        match core.store.history(conv, Some(uid), span, limit).await {
+            Ok(history) => {
+                let synced = synced(conv, history, core.config.limits.page_bytes());
+                asker.answer(Kind::SyncRes, &raw(&synced));
+            }
+            Err(error) => asker.refuse(Kind::SyncRes, &core.trouble(error)),
+        }
+    }))
+}
+
+fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
+    let fields = data.and_then(|data| Fields::read(data.get())).ok_or_else(|| {
+        Reject::malformed("\"data\" must be an object with \"conv\", and \"after\" or \"before\".")
+    })?;
+    let span = match (fields.after, fields.before) {
+        (Some(after), None) => Span::After(fields::seq("after", Some(after))?),
+        (None, Some(before)) => Span::Before(fields::seq("before", Some(before))?),
+        _ => {
+            return Err(Reject::malformed(
+                "Say either \"after\" or \"before\", the number of a message.",
+            ));
+        }
+    };
+    let limit = fields::limit(fields.limit)?;
+    Ok(Wanted {
+        conv: fields::conv(fields.conv)?,
+        span,
+        limit,
+    })
+}
+
+/// As much of it as may wait for one connection, and at least one message.
+fn synced(conv: ConvId, history: History, most_bytes: usize) -> Synced {
+    let mut messages = Vec::new();
+    let mut bytes = 0;
+    let found = history.messages.len();
+    for message in &history.messages {
+        let envelope = shown::envelope(message);
+        bytes += envelope.get().len();
+        if bytes > most_bytes && !messages.is_empty() {
+            break;
+        }
+        messages.push(envelope);
+    }
+    Synced {
+        code: 0,
+        conv,
+        more: history.more || messages.len() < found,
+        messages,
+        head: history.head,
+    }
+}

@@ -1,0 +1,175 @@
+//! What a client says about itself when it registers.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::frame::{Format, Request};
+use crate::ids::{DeviceId, IdError, MAX_ID_BYTES, Uid};
+use crate::reject::Reject;
+
+/// What a client may say about itself, each field still as it came.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow, rename = "type")]
+    class: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    deviceid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    platform: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resume: Option<&'a RawValue>,
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
+}
+
+impl<'a> Request<'a> for Fields<'a> {}
+
+/// What a client says about itself.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) uid: Uid,
+    pub(super) device: Option<DeviceId>,
+    pub(super) platform: Option<Box<str>>,
+    pub(super) class: Option<Box<str>>,
+    pub(super) format: Option<Format>,
+    /// It wants what it has missed.
+    pub(super) resume: bool,
+}
+
+/// Reads kind 1's `data`.
+pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
+    let fields = data
+        .and_then(|data| Fields::read(data.get()))
+        .ok_or_else(|| Reject::malformed("\"data\" must be an object such as {\"uid\":\"alice\"}."))?;
+    let resume = match fields.resume.map(RawValue::get) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Reject::malformed("\"resume\" must be true or false.")),
+    };
+    if let Some(raw) = fields.token {
+        text("token", raw)?;
+    }
+    let format = match fields
+        .format
+        .map(|raw| text("format", raw))
+        .transpose()?
+        .as_deref()
+    {
+        None => None,
+        Some("string") => Some(Format::String),
+        Some("object") => Some(Format::Object),
+        Some(_) => return Err(Reject::malformed("\"format\" must be \"string\" or \"object\".")),
+    };
+    let device = match fields.deviceid {
+        None => None,
+        Some(raw) => Some(DeviceId::new(&text("deviceid", raw)?).map_err(|why| bad_id("deviceid", why))?),
+    };
+    Ok(Wanted {
+        uid: uid(fields.uid)?,
+        device,
+        platform: label("platform", fields.platform)?,
+        class: label("type", fields.class)?,
+        format,
+        resume,
+    })
+}
+
+/// A string, or an integer, which means its decimal string.
+fn uid(raw: Option<&RawValue>) -> Result<Uid, Reject> {
+    raw.and_then(|raw| Uid::from_json(raw.get()))
+        .ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?
+        .map_err(|why| bad_id("uid", why))
+}
+
+/// A short text that is kept and shown.
+fn label(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = text(field, raw)?;
+    match text.len() {
+        0 => Ok(None),
+        1..=MAX_ID_BYTES if !text.chars().any(char::is_control) => Ok(Some(text.into())),
+        1..=MAX_ID_BYTES => Err(bad_id(field, IdError::Control)),
+        _ => Err(bad_id(field, IdError::TooLong(MAX_ID_BYTES))),
+    }
+}
+
+fn text(field: &'static str, raw: &RawValue) -> Result<String, Reject> {
+    serde_json::from_str(raw.get()).map_err(|_| Reject::malformed(format!("\"{field}\" must be a string.")))
+}
+
+fn bad_id(field: &'static str, why: IdError) -> Reject {
+    Reject::malformed(format!("\"{field}\" {why}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reject::Code;
+
+    fn parsed(json: &str) -> Result<Wanted, Reject> {
+        let raw = RawValue::from_string(json.into()).unwrap();
+        read(Some(&raw))
+    }
+
+    #[test]
+    fn a_uid_is_a_string_or_an_integer() {
+        for (json, uid) in [
+            (r#"{"uid":"alice"}"#, "alice"),
+            (r#"{"uid":42}"#, "42"),
+            (r#"{"uid":-7}"#, "-7"),
+            (r#"{"uid":-0}"#, "0"),
+            (
+                r#"{"uid":123456789012345678901234567890}"#,
+                "123456789012345678901234567890",
+            ),
+            (r#"{"uid":"\u65e5\u672c"}"#, "日本"),
+        ] {
+            assert_eq!(parsed(json).unwrap().uid.as_str(), uid, "{json}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_named() {
+        let long = format!(r#"{{"uid":"{}"}}"#, "x".repeat(129));
+        for (json, part) in [
+            ("[]", "data"),
+            ("5", "data"),
+            ("{}", "uid"),
+            (r#"{"uid":null}"#, "uid"),
+            (r#"{"uid":""}"#, "uid"),
+            (r#"{"uid":1.5}"#, "uid"),
+            (r#"{"uid":1e3}"#, "uid"),
+            (r#"{"uid":true}"#, "uid"),
+            (r#"{"uid":["a"]}"#, "uid"),
+            (r#"{"uid":{"a":1}}"#, "uid"),
+            (r#"{"uid":"a\u0000b"}"#, "uid"),
+            (r#"{"uid":"a\nb"}"#, "uid"),
+            (long.as_str(), "uid"),
+            (r#"{"uid":"a","deviceid":1}"#, "deviceid"),
+            (r#"{"uid":"a","deviceid":""}"#, "deviceid"),
+            (r#"{"uid":"a","platform":{}}"#, "platform"),
+            (r#"{"uid":"a","platform":"\u0007"}"#, "platform"),
+            (r#"{"uid":"a","type":3}"#, "type"),
+            (r#"{"uid":"a","token":3}"#, "token"),
+            (r#"{"uid":"a","resume":"yes"}"#, "resume"),
+            (r#"{"uid":"a","format":"xml"}"#, "format"),
+            (r#"{"uid":"a","format":1}"#, "format"),
+        ] {
+            let reject = parsed(json).unwrap_err();
+            assert_eq!(reject.code, Code::Malformed, "{json}");
+            assert!(reject.error.contains(&format!("\"{part}\"")), "{json}: {reject}");
+        }
+    }
+
+    #[test]
+    fn everything_else_may_be_absent_or_null() {
+        let wanted =
+            parsed(r#"{"uid":"a","deviceid":null,"platform":null,"type":null,"token":null,"resume":null,"format":null,"x":1}"#)
+                .unwrap();
+        assert!(wanted.device.is_none() && wanted.platform.is_none() && wanted.format.is_none());
+    }
+}
