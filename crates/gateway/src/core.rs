@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
 use crate::session::{Link, Rate};
-use crate::store::{Store, StoreError};
+use crate::store::{Page, Store, StoreError};
 
 pub(crate) struct Core {
     pub(crate) config: Config,
@@ -48,6 +48,13 @@ impl Drop for AbortOnDrop {
 }
 
 impl Core {
+    /// So many entries of the record, as far as they fit a part of a connection's queue: neither a replay nor an answer makes a slow reader
+    /// of somebody who reads.
+    pub(crate) fn page(&self, most: u32) -> Page {
+        let bytes = self.config.limits.queue_bytes / 4;
+        Page { most, bytes }
+    }
+
     /// What a failed call of the store means for whoever asked; trouble with the store itself is told to the operator.
     pub(crate) fn trouble(&self, error: StoreError) -> Reject {
         let reject = Reject::from(error.clone());

@@ -11,9 +11,9 @@ use crate::dispatch;
 use crate::embed::{Call, NotYours, Reply};
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
-use crate::reject::{Code, Reject};
+use crate::reject::Reject;
 use crate::session::Entrance;
-use crate::store::{Conversations, History, Span, Team, TeamChange, UnixMillis};
+use crate::store::{Conversations, History, Page, Span, Team, TeamChange, UnixMillis};
 
 /// A running gateway; cheap to clone.
 #[derive(Clone)]
@@ -182,8 +182,7 @@ impl Gateway {
 
     /// A part of a conversation; `limit` is 1 to 500.
     pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
-        check_limit(limit)?;
-        let history = self.core.store.history(conv, None, span, limit).await;
+        let history = self.core.store.history(conv, None, span, page(limit)?).await;
         history.map_err(|error| self.core.trouble(error))
     }
 
@@ -194,11 +193,11 @@ impl Gateway {
         after: Option<String>,
         limit: u32,
     ) -> Result<Conversations, Reject> {
-        check_limit(limit)?;
+        let page = page(limit)?;
         let page = self
             .core
             .store
-            .conversations(uid.clone(), None, after, limit)
+            .conversations(uid.clone(), None, after, page)
             .await;
         page.map_err(|error| self.core.trouble(error))
     }
@@ -227,9 +226,13 @@ impl Gateway {
     }
 }
 
-fn check_limit(limit: u32) -> Result<(), Reject> {
-    if (1..=500).contains(&limit) {
-        return Ok(());
+/// Most payload of a page for the API.
+const PAGE_BYTES: usize = 8 << 20;
+
+fn page(most: u32) -> Result<Page, Reject> {
+    let bytes = PAGE_BYTES;
+    if (1..=500).contains(&most) {
+        return Ok(Page { most, bytes });
     }
-    Err(Reject::new(Code::Malformed, "\"limit\" must be 1 to 500."))
+    Err(Reject::malformed("\"limit\" must be 1 to 500."))
 }

@@ -239,11 +239,17 @@ fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     listening.with_context(|| format!("cannot listen on {address}"))
 }
 
+/// Milliseconds of a day.
+const DAY_MS: u64 = 24 * 3_600_000;
+
 fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded> {
     let options = Options {
         durability: config.store.durability,
         dedupe_window_ms: config.limits.dedupe_window_ms,
         max_members: config.limits.members,
+        max_devices: config.limits.devices_per_user,
+        new_members_see_all: config.teams.history_for_new_members,
+        retention_ms: u64::from(config.store.retention_days) * DAY_MS,
         metrics,
         ..Options::new(&config.store.path)
     };

@@ -24,9 +24,9 @@ use crate::order::{By, SendOrder, To};
 use crate::session::{Client, Outlet};
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
-    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Read,
-    ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
-    UnixMillis,
+    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Page,
+    Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
+    TeamChanged, UnixMillis,
 };
 
 /// How long a test waits for what must come; far longer than it takes.
@@ -57,6 +57,8 @@ pub(crate) struct Ear {
     sid: Arc<str>,
     told: Arc<Mutex<Told>>,
     changed: Arc<Notify>,
+    /// Waiting for room takes a permit.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 impl Ear {
@@ -65,6 +67,7 @@ impl Ear {
             sid: sid.into(),
             told: Arc::default(),
             changed: Arc::default(),
+            room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
 
@@ -111,7 +114,10 @@ impl Outlet for Ear {
     }
 
     fn room(&self, _bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
-        Box::pin(async { !self.told.lock().over })
+        Box::pin(async {
+            self.room.acquire().await.expect("never closed").forget();
+            !self.told.lock().over
+        })
     }
 
     fn ack(&self, id: AckId, data: &RawValue) {
@@ -214,6 +220,10 @@ pub(crate) struct Troubled {
     store: Arc<dyn Store>,
     /// Counting unread messages takes a permit.
     pub(crate) unread: Arc<Semaphore>,
+    /// Asking what was missed takes a permit.
+    pub(crate) missed: Arc<Semaphore>,
+    /// Told when somebody asks what was missed.
+    pub(crate) missed_asked: Arc<Notify>,
     /// Appends and outcomes of push jobs fail.
     pub(crate) full: Arc<AtomicBool>,
 }
@@ -223,6 +233,8 @@ impl Troubled {
         Self {
             store,
             unread: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            missed: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            missed_asked: Arc::default(),
             full: Arc::default(),
         }
     }
@@ -291,19 +303,26 @@ impl Store for Troubled {
     }
 
     fn missed(&self, device: store::Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
-        self.store.missed(device, conversations, behind)
+        Box::pin(async move {
+            self.missed_asked.notify_one();
+            self.missed.acquire().await.expect("never closed").forget();
+            self.store.missed(device, conversations, behind).await
+        })
     }
 
-    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, limit: u32) -> StoreFuture<'_, Vec<Message>> {
-        self.store.replay(uid, stretches, limit)
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        match self.trouble() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.store.replay(uid, stretches, page),
+        }
     }
 
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
         self.store.team(team)
     }
 
-    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, limit: u32) -> StoreFuture<'_, History> {
-        self.store.history(conv, viewer, span, limit)
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
+        self.store.history(conv, viewer, span, page)
     }
 
     fn conversations(
@@ -311,9 +330,9 @@ impl Store for Troubled {
         uid: Uid,
         device: Option<DeviceId>,
         after: Option<String>,
-        limit: u32,
+        page: Page,
     ) -> StoreFuture<'_, Conversations> {
-        self.store.conversations(uid, device, after, limit)
+        self.store.conversations(uid, device, after, page)
     }
 
     fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
@@ -371,6 +390,8 @@ impl World {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut options = Options::new(dir.path());
         options.durability = Durability::Process;
+        options.new_members_see_all = config.teams.history_for_new_members;
+        options.max_devices = config.limits.devices_per_user;
         let store = wrap(Arc::new(Embedded::open(options).expect("a new store opens")));
         let core = build(Builder::new(config))
             .core(store)

@@ -27,6 +27,8 @@ section! {
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;
+        /// Devices of a user that are remembered; beyond it the one that was not seen for longest is forgotten.
+        pub devices_per_user: usize = 100, in 1..=10_000;
         /// Messages that a device which resumes is sent at once; it fetches the rest.
         pub resume_messages: u32 = 500, in 0..=100_000;
         /// How old a message may be that its sender takes back.
@@ -39,11 +41,6 @@ section! {
 }
 
 impl Limits {
-    /// How much of a connection's queue a replay fills before it waits for the reader, and an answer with a page of the record takes.
-    pub(crate) fn page_bytes(&self) -> usize {
-        self.queue_bytes / 4
-    }
-
     pub(super) fn check(&self, problems: &mut Vec<String>) {
         if self.message_bytes > self.body_bytes {
             problems.push(format!(

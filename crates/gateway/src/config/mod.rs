@@ -102,6 +102,7 @@ impl Config {
         self.server.check_ranges("server", &mut found);
         self.login.check_ranges("login", &mut found);
         self.engine.check_ranges("engine", &mut found);
+        self.store.check_ranges("store", &mut found);
         self.push.check_ranges("push", &mut found);
         self.push.webhook.check_ranges("push.webhook", &mut found);
         self.limits.check_ranges("limits", &mut found);
@@ -112,6 +113,12 @@ impl Config {
         self.send.check(&mut found);
         self.push.check(&mut found);
         self.limits.check(&mut found);
+        if self.limits.devices_per_user < self.login.max_devices {
+            found.push(format!(
+                "limits.devices_per_user ({}) must not be less than login.max_devices ({})",
+                self.limits.devices_per_user, self.login.max_devices
+            ));
+        }
         self.log.check(&mut found);
         kinds::check(&self.kinds, &mut found);
         found

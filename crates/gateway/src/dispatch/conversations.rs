@@ -45,7 +45,11 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
     Some(Box::pin(async move {
         let uid = by.uid.clone();
         let device = by.store_device().map(|device| device.device);
-        match core.store.conversations(uid.clone(), device, after, limit).await {
+        match core
+            .store
+            .conversations(uid.clone(), device, after, core.page(limit))
+            .await
+        {
             Ok(page) => {
                 let listed = Listed {
                     code: 0,

@@ -99,15 +99,19 @@ pub(super) async fn replay(
     missed: Missed,
 ) {
     let link = &connection.link;
-    let bytes = core.config.limits.page_bytes();
     let limit = core.config.limits.resume_messages;
+    let bytes = core.page(limit).bytes;
     let mut complete = missed.pending <= u64::from(limit);
     let mut left = missed.behind;
     let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
     let mut sent = 0;
     while sent < limit && !left.is_empty() && link.outlet().room(bytes).await {
         let uid = registration.uid.clone();
-        let page = match core.store.replay(uid, left.clone(), limit - sent).await {
+        let page = match core
+            .store
+            .replay(uid, left.clone(), core.page(limit - sent))
+            .await
+        {
             Ok(page) => page,
             Err(error) => {
                 // The client sees what is left to sync.

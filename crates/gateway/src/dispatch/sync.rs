@@ -13,7 +13,7 @@ use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
-use crate::store::{History, Span};
+use crate::store::Span;
 
 /// `data` of frame 104, each field still as it came.
 #[derive(Deserialize)]
@@ -59,9 +59,15 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     let core = core.clone();
     Some(Box::pin(async move {
         let Wanted { conv, span, limit } = wanted;
-        match core.store.history(conv, Some(uid), span, limit).await {
+        match core.store.history(conv, Some(uid), span, core.page(limit)).await {
             Ok(history) => {
-                let synced = synced(conv, history, core.config.limits.page_bytes());
+                let synced = Synced {
+                    code: 0,
+                    conv,
+                    messages: history.messages.iter().map(shown::envelope).collect(),
+                    head: history.head,
+                    more: history.more,
+                };
                 asker.answer(Kind::SyncRes, &raw(&synced));
             }
             Err(error) => asker.refuse(Kind::SyncRes, &core.trouble(error)),
@@ -88,26 +94,4 @@ fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
         span,
         limit,
     })
-}
-
-/// As much of it as may wait for one connection, and at least one message.
-fn synced(conv: ConvId, history: History, most_bytes: usize) -> Synced {
-    let mut messages = Vec::new();
-    let mut bytes = 0;
-    let found = history.messages.len();
-    for message in &history.messages {
-        let envelope = shown::envelope(message);
-        bytes += envelope.get().len();
-        if bytes > most_bytes && !messages.is_empty() {
-            break;
-        }
-        messages.push(envelope);
-    }
-    Synced {
-        code: 0,
-        conv,
-        more: history.more || messages.len() < found,
-        messages,
-        head: history.head,
-    }
 }

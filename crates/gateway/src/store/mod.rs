@@ -18,7 +18,7 @@ pub use self::orders::{
     TeamChanged, TeamNotice,
 };
 pub use self::record::{
-    ConvKind, Conversation, Conversations, History, Message, Missed, Position, Span, Stretch,
+    ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
 };
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 
@@ -77,29 +77,28 @@ pub trait Store: Send + Sync + 'static {
     /// sender has left, [`StoreError::Conflict`] when it was taken back before.
     fn recall(&self, recall: Recall, done: Done<Recalled>);
 
-    /// What a known device has missed, as of now: with everything that was acknowledged, read or sent before the call. Names at most
-    /// `conversations` of these and `behind` of those.
+    /// What a known device has missed; everything that it acknowledged before it last entered counts. Names at most `conversations` of these
+    /// and `behind` of those.
     fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed>;
 
-    /// The messages of these stretches in order, as far as `uid` may see them: at most `limit`, and fewer when they are large, but at
-    /// least one if there is any. Ask again for what comes after the last.
-    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, limit: u32) -> StoreFuture<'_, Vec<Message>>;
+    /// The messages of these stretches in order, as far as `uid` may see them. Ask again for what comes after the last.
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>>;
 
     /// A team, with its members.
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>>;
 
-    /// Reads a conversation; `limit` is 1 to 500. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a
-    /// `viewer`, only what that user may see, and [`StoreError::Forbidden`] when it is not in it.
-    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, limit: u32) -> StoreFuture<'_, History>;
+    /// Reads a conversation. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a `viewer`, only what that
+    /// user may see, and [`StoreError::Forbidden`] when it is not in it.
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History>;
 
-    /// A user's conversations, newest first; `limit` is 1 to 500. A bad `after` is [`StoreError::NotFound`]. With a `device`, its
-    /// cursors, and everything that was acknowledged, read or sent before the call.
+    /// A user's conversations, newest first. A bad `after` is [`StoreError::NotFound`]. With a `device`, its cursors, with everything
+    /// that was acknowledged before the call.
     fn conversations(
         &self,
         uid: Uid,
         device: Option<DeviceId>,
         after: Option<String>,
-        limit: u32,
+        page: Page,
     ) -> StoreFuture<'_, Conversations>;
 
     /// The sum of `unread` over the user's conversations.

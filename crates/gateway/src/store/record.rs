@@ -51,6 +51,22 @@ pub enum Span {
     Before(Seq),
 }
 
+/// How much to read at once: a page ends with whichever is reached first, and holds at least one entry if there is any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// Entries, 1 to 500.
+    pub most: u32,
+    /// Bytes of payload.
+    pub bytes: usize,
+}
+
+impl Page {
+    /// Whether nothing more goes into it.
+    pub(crate) fn is_full(self, entries: usize, bytes: usize) -> bool {
+        entries >= self.most as usize || entries > 0 && bytes >= self.bytes
+    }
+}
+
 /// A part of a conversation.
 #[derive(Debug, Clone)]
 pub struct History {

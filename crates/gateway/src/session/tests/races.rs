@@ -1,51 +1,21 @@
 //! What happens while the store is busy or in trouble.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::config::{Config, Displaced};
+use super::kit::{kinds, levers};
+use crate::config::Displaced;
 use crate::order::{Sent, To};
 use crate::reject::Code;
-use crate::testing::{Said, Troubled, World, order, uid};
-
-struct Levers {
-    unread: Arc<Semaphore>,
-    full: Arc<AtomicBool>,
-}
-
-fn troubled(change: impl FnOnce(&mut Config)) -> (World, Levers) {
-    let mut levers = None;
-    let world = World::built(
-        change,
-        |builder| builder,
-        |store| {
-            let store = Troubled::new(store);
-            levers = Some(Levers {
-                unread: store.unread.clone(),
-                full: store.full.clone(),
-            });
-            Arc::new(store)
-        },
-    );
-    (world, levers.unwrap())
-}
+use crate::testing::{order, uid};
 
 const ALICE: &str = r#"{"type":1,"data":{"uid":"alice","deviceid":"d1"}}"#;
 
-fn types(said: Vec<Said>) -> Vec<Value> {
-    let kind = |said| match said {
-        Said::Frame(frame, _) => frame["type"].clone(),
-        other => json!(format!("{other:?}")),
-    };
-    said.into_iter().map(kind).collect()
-}
-
 #[tokio::test]
 async fn pushes_wait_for_the_response_and_none_is_lost() {
-    let (world, levers) = troubled(|_| {});
+    let (world, levers) = levers(|_| {});
     levers.unread.forget_permits(Semaphore::MAX_PERMITS);
     let mut alice = world.connect("a");
     let waits = alice.begin("message", &[ALICE], None).unwrap();
@@ -66,12 +36,12 @@ async fn pushes_wait_for_the_response_and_none_is_lost() {
         .send(order(6, To::User(uid("alice"))))
         .await
         .unwrap();
-    assert_eq!(types(alice.ear.rest()), [2, 5, 6]);
+    assert_eq!(kinds(alice.ear.rest()), [2, 5, 6]);
 }
 
 #[tokio::test]
 async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
-    let (world, levers) = troubled(|_| {});
+    let (world, levers) = levers(|_| {});
     levers.unread.forget_permits(Semaphore::MAX_PERMITS);
     let mut alice = world.connect("a");
     let waits = alice.begin("message", &[ALICE], None).unwrap();
@@ -87,7 +57,7 @@ async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
         (Displaced::Close, vec![json!(2), json!(12), json!("Away")]),
         (Displaced::Notify, vec![json!(2), json!(12)]),
     ] {
-        let (world, levers) = troubled(|config| config.login.displaced = displaced);
+        let (world, levers) = levers(|config| config.login.displaced = displaced);
         levers.unread.forget_permits(Semaphore::MAX_PERMITS);
         let mut first = world.connect("a");
         let waits = first.begin("message", &[ALICE], None).unwrap();
@@ -99,7 +69,7 @@ async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
         waits.await;
         others.await;
         assert_eq!(second.ear.frame().await["data"]["code"], 0);
-        assert_eq!(types(first.ear.rest()), expected);
+        assert_eq!(kinds(first.ear.rest()), expected);
         first.close();
         assert_eq!(world.gateway.users_online(), 1);
     }
@@ -107,7 +77,7 @@ async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
 
 #[tokio::test]
 async fn a_full_disk_is_answered_503_until_there_is_room() {
-    let (world, levers) = troubled(|_| {});
+    let (world, levers) = levers(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let message = json!({"type": 3, "to": {"user": "bob"}, "cid": "c", "data": {}});
     levers.full.store(true, Ordering::Relaxed);

@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cids;
+use super::devices::{At, Known};
 use super::failure::Failure;
 use super::heads::Head;
 use super::jobs;
 use super::state::State;
-use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
-use crate::store::{Append, Appended, ConvKind, Members, Place, StoreError, UnixMillis};
+use crate::ids::{Cid, ConvId, DeviceId, Mid, Seq, Uid};
+use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
 
 /// Appends `order`, or finds that it was appended before.
 pub(super) fn append(
@@ -39,6 +40,14 @@ pub(super) fn append(
         return Err(StoreError::Forbidden("only members may write to this team; ask to be added").into());
     }
 
+    let had_all = match &order.device {
+        Some(device) if sees(order, is_member) => {
+            let at = head.at();
+            had_all(db, state, at, from, device)?
+        }
+        _ => None,
+    };
+    let head = state.heads.edit(conv);
     let (own, member_sent) = match &order.place {
         Place::Pair { to, .. } => (
             Some(count_own(head, usize::from(from > Some(to)), order.counts)),
@@ -64,6 +73,9 @@ pub(super) fn append(
     if let Some((key, ..)) = key {
         state.cids.remember(key, written.row);
     }
+    if let Some((device, conv_id)) = had_all {
+        state.devices.advance(now, device, conv_id, written.seq.0);
+    }
     let push = match order.push {
         Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
         None => None,
@@ -77,6 +89,40 @@ pub(super) fn append(
         members,
         push,
     })
+}
+
+/// Whether the sender sees what it sends.
+fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
+    match &order.place {
+        Place::Pair { .. } => true,
+        Place::Notices(owner) => order.from.as_ref() == Some(owner),
+        Place::Team(_) => is_member(),
+    }
+}
+
+/// The sender's device and the conversation, if the device is known and has everything before the message.
+fn had_all(
+    db: &Connection,
+    state: &mut State,
+    at: At,
+    from: Option<&Uid>,
+    device: &DeviceId,
+) -> rusqlite::Result<Option<(Known, i64)>> {
+    let Some(uid) = from.cloned() else {
+        return Ok(None);
+    };
+    let device = device.clone();
+    let floor = |uid: &Uid| -> rusqlite::Result<u64> {
+        db.prepare_cached("SELECT floor FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+            .query_row(params![uid.as_str(), at.conv_id], |row| row.get::<_, i64>(0))
+            .map(i64::unsigned_abs)
+    };
+    let device = Device { uid, device };
+    let Some(known) = state.devices.find(db, &device)? else {
+        return Ok(None);
+    };
+    let cursor = state.devices.cursor(db, known, at, || floor(&device.uid))?;
+    Ok((cursor == at.head).then_some((known, at.conv_id)))
 }
 
 /// A message as it goes into the log, whoever wrote it.

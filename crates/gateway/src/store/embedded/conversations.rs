@@ -3,30 +3,132 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::devices::{self, At, Known, head_then};
 use super::failure::Failure;
 use super::heads;
-use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, PAGE_BYTES, message};
-use crate::ids::{ConvId, Seq, Uid};
-use crate::store::{Conversation, Conversations, StoreError};
+use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
+use crate::ids::{ConvId, DeviceId, Seq, Uid};
+use crate::store::{Conversation, Conversations, Page, Position, StoreError};
 
-/// Unread in conversation `c` for participant `p`: what was counted since `read`, without the user's own and the recalled.
+/// Where unread messages begin for participant `p` of conversation `c`: running values at `read`, or at what retention has deleted
+/// if that is later. A member's own are then counted from its first message that is left.
+const FROM_COUNTED: &str = "CASE WHEN p.read >= c.gone THEN p.read_counted ELSE c.gone_counted END";
+const FROM_SENT: &str = "CASE
+    WHEN p.read >= c.gone THEN p.read_sent
+    WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
+        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(c.gone, p.joined) AND s.member_sent IS NOT NULL
+        ORDER BY s.seq LIMIT 1), p.sent)
+    WHEN c.a = p.uid THEN c.gone_a ELSE c.gone_b END";
+
+/// Unread in conversation `c` for participant `p`: what was counted since then, without the user's own and the recalled.
 /// Recalled ones that the user sent are in neither count.
-const UNREAD: &str = "max(0, c.counted - p.read_counted
-    - (CASE WHEN p.member THEN p.sent WHEN c.a = p.uid THEN c.sent_a ELSE c.sent_b END - p.read_sent)
-    - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
-        WHERE r.conv_id = c.id AND r.seq > p.read AND r.sender IS NOT p.uid) END)";
+fn unread_sql() -> String {
+    format!(
+        "max(0, c.counted - {FROM_COUNTED}
+            - (CASE WHEN p.member THEN p.sent WHEN c.a = p.uid THEN c.sent_a ELSE c.sent_b END - {FROM_SENT})
+            - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
+                WHERE r.conv_id = c.id AND r.seq > p.read AND r.sender IS NOT p.uid) END)"
+    )
+}
+
+/// Whose cursors are shown.
+pub(super) enum Cursors {
+    /// No device asks: all are 0.
+    Nobodys,
+    /// One that is not known misses nothing: all are at the head.
+    OfStranger,
+    /// A device's.
+    Of(Known),
+}
+
+impl Cursors {
+    pub(super) fn of(db: &Connection, uid: &Uid, device: Option<&DeviceId>) -> rusqlite::Result<Self> {
+        Ok(match device {
+            None => Self::Nobodys,
+            Some(device) => devices::load(db, uid, device)?.map_or(Self::OfStranger, Self::Of),
+        })
+    }
+
+    /// The device's row; none has the row 0.
+    fn row(&self) -> i64 {
+        match self {
+            Self::Of(known) => known.id,
+            Self::Nobodys | Self::OfStranger => 0,
+        }
+    }
+
+    /// Of the conversation in a row with [`POSITION_COLUMNS`] from column `at` on.
+    fn cursor(&self, db: &Connection, row: &Row<'_>, at: usize) -> rusqlite::Result<Seq> {
+        let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
+        let conversation = At {
+            conv_id: row.get(at)?,
+            last_row: row.get(at + 1)?,
+            head: number(3)?,
+        };
+        let stored: Option<i64> = row.get(at + 7)?;
+        let cursor = match (self, stored) {
+            (Self::Nobodys, _) => return Ok(Seq(0)),
+            (Self::OfStranger, _) => conversation.head,
+            (Self::Of(_), Some(seq)) => seq.unsigned_abs(),
+            (Self::Of(known), None) => head_then(db, conversation, known.since_row)?,
+        };
+        Ok(Seq(cursor.max(number(6)?).min(conversation.head)))
+    }
+}
+
+/// What [`position`] reads, of conversation `c`, participant `p` and cursor `k`.
+fn position_columns() -> String {
+    format!(
+        "c.id, c.last_row, c.conv, c.head, max(p.read, c.gone), {}, max(p.floor, c.gone), k.seq",
+        unread_sql()
+    )
+}
+
+/// A conversation, from these columns, which begin at `at`.
+fn position(db: &Connection, cursors: &Cursors, row: &Row<'_>, at: usize) -> rusqlite::Result<Position> {
+    let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
+    Ok(Position {
+        conv: ConvId(row.get(at + 2)?),
+        head: Seq(number(3)?),
+        cursor: cursors.cursor(db, row, at)?,
+        read: Seq(number(4)?),
+        unread: number(5)?,
+    })
+}
+
+/// Calls `each` for all of a user's conversations, with the row of the newest message, in no order.
+pub(super) fn each(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    mut each: impl FnMut(i64, Position),
+) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {} FROM participants p JOIN conversations c ON c.id = p.conv_id
+         LEFT JOIN cursors k ON k.device_id = ?2 AND k.conv_id = c.id
+         WHERE p.uid = ?1 AND c.closed = 0",
+        position_columns()
+    ))?;
+    let mut rows = select.query(params![uid.as_str(), cursors.row()])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(1)?, position(db, cursors, row, 0)?);
+    }
+    Ok(())
+}
 
 /// A page of `uid`'s conversations, newest first, after the position that `after` names.
 pub(super) fn page(
     db: &Connection,
     uid: &Uid,
+    device: Option<&DeviceId>,
     after: Option<&str>,
-    limit: usize,
+    page: Page,
 ) -> Result<Conversations, Failure> {
     let (row, id) = match after {
         None => (i64::MAX, i64::MAX),
         Some(text) => parse_position(text).ok_or(StoreError::NotFound("position in the list"))?,
     };
+    let cursors = Cursors::of(db, uid, device)?;
     // First only which: the sorter should not carry messages.
     let mut ids = db.prepare_cached(
         "SELECT c.last_row, c.id FROM participants p JOIN conversations c ON c.id = p.conv_id
@@ -34,52 +136,57 @@ pub(super) fn page(
          ORDER BY c.last_row DESC, c.id DESC LIMIT ?4",
     )?;
     let ids = ids
-        .query_map(params![uid.as_str(), row, id, limit as i64 + 1], |row| {
+        .query_map(params![uid.as_str(), row, id, i64::from(page.most) + 1], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
     let mut select = db.prepare_cached(&format!(
-        "SELECT {MESSAGE_COLUMNS}, c.conv, c.kind, c.a, c.b, c.team, c.head, p.read, {UNREAD}
-         FROM conversations c JOIN participants p ON p.conv_id = c.id LEFT JOIN messages m ON m.id = c.last_row
+        "SELECT {MESSAGE_COLUMNS}, c.kind, c.a, c.b, c.team, {}
+         FROM conversations c JOIN participants p ON p.conv_id = c.id
+         LEFT JOIN cursors k ON k.device_id = ?3 AND k.conv_id = c.id
+         LEFT JOIN messages m ON m.id = c.last_row AND m.seq > p.floor
          WHERE c.id = ?1 AND p.uid = ?2",
+        position_columns()
     ))?;
-    let mut page = Conversations {
+    let mut found = Conversations {
         conversations: Vec::new(),
         next: None,
     };
     let mut bytes = 0;
     for (index, (_, id)) in ids.iter().enumerate() {
-        if index == limit || bytes >= PAGE_BYTES {
-            page.next = ids[..index].last().map(|(row, id)| format!("{row:x}.{id:x}"));
+        if page.is_full(index, bytes) {
+            found.next = ids[..index].last().map(|(row, id)| format!("{row:x}.{id:x}"));
             break;
         }
-        let line = select.query_row(params![id, uid.as_str()], line)?;
+        let line = select.query_row(params![id, uid.as_str(), cursors.row()], |row| {
+            line(db, &cursors, row)
+        })?;
         bytes += line
             .iter()
             .flat_map(|line| &line.last)
             .map(|last| last.data.get().len())
             .sum::<usize>();
-        page.conversations.extend(line);
+        found.conversations.extend(line);
     }
-    Ok(page)
+    Ok(found)
 }
 
 /// One conversation; `None` for a row that no version of this program writes.
-fn line(row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
-    const C: usize = MESSAGE_COLUMN_COUNT;
-    let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
+    const KIND: usize = MESSAGE_COLUMN_COUNT;
     let is_empty = row.get_ref(0)?.data_type() == Type::Null;
     let last = if is_empty { None } else { Some(message(row)?) };
-    let Some(kind) = heads::kind(row, C + 1)? else {
+    let Some(kind) = heads::kind(row, KIND)? else {
         return Ok(None);
     };
+    let position = position(db, cursors, row, KIND + 4)?;
     Ok(Some(Conversation {
-        conv: ConvId(row.get(C)?),
+        conv: position.conv,
         kind,
-        head: Seq(number(C + 5)?),
-        cursor: Seq(0),
-        read: Seq(number(C + 6)?),
-        unread: number(C + 7)?,
+        head: position.head,
+        cursor: position.cursor,
+        read: position.read,
+        unread: position.unread,
         last,
     }))
 }
@@ -87,8 +194,9 @@ fn line(row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
 /// The sum over the user's conversations.
 pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     db.prepare_cached(&format!(
-        "SELECT coalesce(sum({UNREAD}), 0) FROM participants p JOIN conversations c ON c.id = p.conv_id
+        "SELECT coalesce(sum({}), 0) FROM participants p JOIN conversations c ON c.id = p.conv_id
          WHERE p.uid = ?1 AND c.closed = 0",
+        unread_sql()
     ))?
     .query_row([uid.as_str()], |row| row.get::<_, i64>(0))
     .map(i64::unsigned_abs)
@@ -101,12 +209,13 @@ pub(super) fn unread_at(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> r
     // How much of the total came after `seq`: others' counting messages that are neither read nor recalled.
     let later: Option<i64> = db
         .prepare_cached(&format!(
-            "SELECT {UNREAD} - CASE WHEN p.read >= ?3 THEN 0 ELSE
-                 max(0, m.counted - p.read_counted - (coalesce({OWN_AT}, 0) - p.read_sent)
+            "SELECT {} - CASE WHEN p.read >= ?3 THEN 0 ELSE
+                 max(0, m.counted - {FROM_COUNTED} - (coalesce({OWN_AT}, 0) - {FROM_SENT})
                      - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
                          WHERE r.conv_id = c.id AND r.seq > p.read AND r.seq <= ?3 AND r.sender IS NOT p.uid) END) END
              FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
              WHERE c.conv = ?2 AND p.uid = ?1 AND m.seq = ?3 AND c.closed = 0",
+            unread_sql()
         ))?
         .query_row(params![uid.as_str(), conv.0, seq], |row| row.get(0))
         .optional()?;
@@ -115,9 +224,9 @@ pub(super) fn unread_at(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> r
 
 /// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the sender of `m` has not
 /// sent is the other's; notices keep their owner's number; a member's is at its newest message up to there.
-const OWN_AT: &str = "CASE
+pub(super) const OWN_AT: &str = "CASE
     WHEN p.member THEN (SELECT s.member_sent FROM messages s
-        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq <= m.seq AND s.seq > p.floor AND s.member_sent IS NOT NULL
+        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq <= m.seq AND s.seq > p.joined AND s.member_sent IS NOT NULL
         ORDER BY s.seq DESC LIMIT 1)
     WHEN c.b IS NULL OR m.sender = p.uid THEN m.own
     ELSE m.counted - m.own END";

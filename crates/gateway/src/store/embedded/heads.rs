@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::cache::Generations;
+use super::devices::At;
 use crate::ids::{ConvId, PairClass, TeamId, Uid};
 use crate::store::{ConvKind, UnixMillis};
 
@@ -21,6 +22,17 @@ pub(super) struct Head {
     pub(super) sent: [u64; 2],
     pub(super) closed: bool,
     dirty: bool,
+}
+
+impl Head {
+    /// As far as cursors depend on it.
+    pub(super) fn at(&self) -> At {
+        At {
+            conv_id: self.id,
+            head: self.seq,
+            last_row: self.last_row,
+        }
+    }
 }
 
 /// The writer's conversations. What a failed transaction has changed must be forgotten with [`Heads::forget`].
@@ -44,16 +56,24 @@ impl Heads {
         conv: ConvId,
         kind: impl FnOnce() -> ConvKind,
     ) -> rusqlite::Result<&mut Head> {
-        // Twice, as the borrow of a hit would last to the end.
-        if self.known.get_mut(&conv, |_| 1).is_none() {
-            let head = match load(db, conv)? {
-                Some(head) => head,
-                None => create(db, conv, &kind())?,
-            };
+        if self.known(db, conv)?.is_none() {
+            let head = create(db, conv, &kind())?;
             self.known.insert(conv, head, 1);
         }
         let head = self.known.get_mut(&conv, |_| 1);
         Ok(head.expect("it is there or was just inserted"))
+    }
+
+    /// The conversation, if there is one.
+    pub(super) fn known(&mut self, db: &Connection, conv: ConvId) -> rusqlite::Result<Option<&mut Head>> {
+        // Twice, as the borrow of a hit would last to the end.
+        if self.known.get_mut(&conv, |_| 1).is_none() {
+            let Some(head) = load(db, conv)? else {
+                return Ok(None);
+            };
+            self.known.insert(conv, head, 1);
+        }
+        Ok(self.known.get_mut(&conv, |_| 1))
     }
 
     /// A conversation that this transaction has found already, to be changed and so written at its end.

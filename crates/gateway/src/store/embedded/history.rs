@@ -7,17 +7,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::value::RawValue;
 
 use super::failure::Failure;
+use super::positions::NOT_IN_IT;
 use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
-use crate::store::{History, Message, Span, StoreError};
+use crate::store::{History, Message, Page, Span, StoreError};
 
 /// What [`message`] reads; `m` is the message, `c` its conversation.
 pub(super) const MESSAGE_COLUMNS: &str =
     "m.kind, m.data, m.mid, c.conv, m.seq, m.sender, m.cid, m.ts, m.recalled";
 /// How many they are.
 pub(super) const MESSAGE_COLUMN_COUNT: usize = 9;
-/// A page ends early when it holds this much payload; the reader asks for more.
-pub(super) const PAGE_BYTES: usize = 8 << 20;
-
 /// A message from a row that begins with [`MESSAGE_COLUMNS`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let recalled = row.get(8)?;
@@ -43,22 +41,36 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
-/// A part of a conversation that is not closed.
-pub(super) fn read(db: &Connection, conv: ConvId, span: Span, limit: usize) -> Result<History, Failure> {
+/// A part of a conversation that is not closed; with a `viewer`, what that user may see.
+pub(super) fn read(
+    db: &Connection,
+    conv: ConvId,
+    viewer: Option<&Uid>,
+    span: Span,
+    page: Page,
+) -> Result<History, Failure> {
     let found = db
         .prepare_cached("SELECT id, head FROM conversations WHERE conv = ?1 AND closed = 0")?
         .query_row([conv.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
         .optional()?;
     let (id, head) = found.ok_or(StoreError::NotFound("conversation"))?;
-    let (bound, order, from) = match span {
-        Span::After(seq) => (">", "ASC", seq),
-        Span::Before(seq) => ("<", "DESC", seq),
+    let floor = match viewer {
+        None => 0,
+        Some(uid) => db
+            .prepare_cached("SELECT floor FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+            .query_row(params![uid.as_str(), id], |row| row.get(0))
+            .optional()?
+            .ok_or(NOT_IN_IT)?,
+    };
+    let (after, before, order) = match span {
+        Span::After(seq) => (number(seq).max(floor), i64::MAX, "ASC"),
+        Span::Before(seq) => (floor, number(seq), "DESC"),
     };
     let mut select = db.prepare_cached(&format!(
         "SELECT {MESSAGE_COLUMNS} FROM messages m JOIN conversations c ON c.id = m.conv_id
-         WHERE m.conv_id = ?1 AND m.seq {bound} ?2 ORDER BY m.seq {order}",
+         WHERE m.conv_id = ?1 AND m.seq > ?2 AND m.seq < ?3 ORDER BY m.seq {order}",
     ))?;
-    let mut rows = select.query(params![id, i64::try_from(from.0).unwrap_or(i64::MAX)])?;
+    let mut rows = select.query(params![id, after, before])?;
     let mut history = History {
         messages: Vec::new(),
         head: Seq(head.unsigned_abs()),
@@ -66,7 +78,7 @@ pub(super) fn read(db: &Connection, conv: ConvId, span: Span, limit: usize) -> R
     };
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        if history.messages.len() == limit || bytes >= PAGE_BYTES {
+        if page.is_full(history.messages.len(), bytes) {
             history.more = true;
             break;
         }
@@ -75,4 +87,9 @@ pub(super) fn read(db: &Connection, conv: ConvId, span: Span, limit: usize) -> R
         history.messages.push(message);
     }
     Ok(history)
+}
+
+/// As the file has it.
+pub(super) fn number(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
 }

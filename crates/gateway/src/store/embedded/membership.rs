@@ -168,16 +168,19 @@ fn delete(
     })
 }
 
-/// Gives new members their rows: they see what comes after the conversation's present head.
+/// Gives new members their rows: they see what comes after the conversation's present head, or everything; what is there counts as read.
 fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
+    let sees_all = state.rules.new_members_see_all;
     let head = state.heads.edit(conv);
     let mut insert = db.prepare_cached(
-        "INSERT INTO participants (uid, conv_id, member, floor, read, read_counted) VALUES (?1, ?2, 1, ?3, ?3, ?4)",
+        "INSERT INTO participants (uid, conv_id, member, floor, joined, read, read_counted)
+         VALUES (?1, ?2, 1, ?3, ?4, ?4, ?5)",
     )?;
     for uid in uids {
         insert.execute(params![
             uid.as_str(),
             head.id,
+            if sees_all { 0 } else { head.seq as i64 },
             head.seq as i64,
             head.counted as i64
         ])?;

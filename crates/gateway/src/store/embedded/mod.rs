@@ -8,6 +8,7 @@ mod cache;
 mod checkpoint;
 mod cids;
 mod conversations;
+mod devices;
 mod failure;
 mod heads;
 mod health;
@@ -15,9 +16,13 @@ mod history;
 mod jobs;
 mod membership;
 mod mids;
+mod missed;
 mod open;
+mod positions;
 mod queue;
 mod reads;
+mod recall;
+mod retention;
 mod schema;
 mod state;
 mod teams;
@@ -32,7 +37,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use tokio::sync::oneshot;
 
+use self::failure::stopped;
 pub use self::open::OpenError;
 use self::queue::Command;
 use self::state::{Rules, State};
@@ -42,7 +49,7 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Message, Missed,
-    Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
+    Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
     TeamChanged, UnixMillis,
 };
 
@@ -62,6 +69,12 @@ pub struct Options {
     pub dedupe_window_ms: u64,
     /// Most members of a team.
     pub max_members: usize,
+    /// Most devices of a user that are remembered.
+    pub max_devices: usize,
+    /// A new member of a team sees what came before it joined.
+    pub new_members_see_all: bool,
+    /// How long messages are kept, in milliseconds; 0 is for ever.
+    pub retention_ms: u64,
     /// The time.
     pub clock: Clock,
     /// Where batches, commits and failures are counted.
@@ -76,6 +89,9 @@ impl Options {
             durability: Durability::Power,
             dedupe_window_ms: 7 * 24 * 3_600_000,
             max_members: 100_000,
+            max_devices: 100,
+            new_members_see_all: false,
+            retention_ms: 0,
             clock: Arc::new(system_time),
             metrics: Arc::default(),
         }
@@ -103,6 +119,8 @@ impl Embedded {
         let rules = Rules {
             dedupe_window_ms: options.dedupe_window_ms,
             max_members: options.max_members,
+            max_devices: options.max_devices,
+            new_members_see_all: options.new_members_see_all,
             fresh_cids: FRESH_CIDS,
         };
         let begin = || -> rusqlite::Result<_> {
@@ -120,6 +138,7 @@ impl Embedded {
             queue: queue.clone(),
             health: health.clone(),
             checkpoints: checkpoints.clone(),
+            retention: options.retention_ms.into(),
             clock: options.clock,
             metrics: options.metrics,
             db: Some(db),
@@ -158,10 +177,6 @@ fn epoch(db: &Connection) -> rusqlite::Result<String> {
     db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
 }
 
-fn absent() -> StoreError {
-    StoreError::Unavailable("it does not know devices yet".to_owned())
-}
-
 impl Store for Embedded {
     fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
         self.queue.push(
@@ -176,28 +191,32 @@ impl Store for Embedded {
             .push([Command::ChangeTeam(team, change, done)].into_iter());
     }
 
-    fn enter(&self, _device: Device, done: Done<()>) {
-        done(Err(absent()));
+    fn enter(&self, device: Device, done: Done<()>) {
+        self.queue.push([Command::Enter(device, done)].into_iter());
     }
 
-    fn ack(&self, _device: Device, _conv: ConvId, _seq: Seq, done: Done<()>) {
-        done(Err(absent()));
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {
+        self.queue
+            .push([Command::Ack(device, conv, seq, done)].into_iter());
     }
 
-    fn read(&self, _read: Read, done: Done<ReadMark>) {
-        done(Err(absent()));
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        self.queue.push([Command::Read(read, done)].into_iter());
     }
 
-    fn recall(&self, _recall: Recall, done: Done<Recalled>) {
-        done(Err(absent()));
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        self.queue.push([Command::Recall(recall, done)].into_iter());
     }
 
-    fn missed(&self, _device: Device, _conversations: u32, _behind: u32) -> StoreFuture<'_, Missed> {
-        Box::pin(async { Err(absent()) })
+    fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        let (conversations, behind) = (conversations as usize, behind as usize);
+        self.readers
+            .run(move |db| Ok(missed::missed(db, &device, conversations, behind)?))
     }
 
-    fn replay(&self, _uid: Uid, _stretches: Vec<Stretch>, _limit: u32) -> StoreFuture<'_, Vec<Message>> {
-        Box::pin(async { Err(absent()) })
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        self.readers
+            .run(move |db| Ok(missed::replay(db, &uid, &stretches, page)?))
     }
 
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
@@ -207,26 +226,34 @@ impl Store for Embedded {
         })
     }
 
-    fn history(
-        &self,
-        conv: ConvId,
-        _viewer: Option<Uid>,
-        span: Span,
-        limit: u32,
-    ) -> StoreFuture<'_, History> {
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
         self.readers
-            .run(move |db| history::read(db, conv, span, limit as usize))
+            .run(move |db| history::read(db, conv, viewer.as_ref(), span, page))
     }
 
     fn conversations(
         &self,
         uid: Uid,
-        _device: Option<DeviceId>,
+        device: Option<DeviceId>,
         after: Option<String>,
-        limit: u32,
+        page: Page,
     ) -> StoreFuture<'_, Conversations> {
-        self.readers
-            .run(move |db| conversations::page(db, &uid, after.as_deref(), limit as usize))
+        let asker = device.clone().map(|device| Device {
+            uid: uid.clone(),
+            device,
+        });
+        let read = self
+            .readers
+            .run(move |db| conversations::page(db, &uid, device.as_ref(), after.as_deref(), page));
+        Box::pin(async move {
+            if let Some(asker) = asker {
+                let (sender, receiver) = oneshot::channel();
+                let settled = Box::new(move |settled| drop(sender.send(settled)));
+                self.queue.push([Command::Settle(asker, settled)].into_iter());
+                receiver.await.unwrap_or_else(|_| Err(stopped()))?;
+            }
+            read.await
+        })
     }
 
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {

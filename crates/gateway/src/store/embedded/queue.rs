@@ -1,7 +1,7 @@
 //! What waits for the writer: a bounded queue that it empties in one go.
 //!
-//! Finished push jobs alone are no reason for a transaction of their own: they wait a moment for a message to go with, so that under
-//! a light load the next message does not have to wait for theirs.
+//! Finished push jobs and acknowledgements alone are no reason for a transaction of their own: they wait a moment for a message to go
+//! with, so that under a light load the next message does not have to wait for theirs.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::failure::stopped;
-use crate::ids::TeamId;
-use crate::store::{Append, Appended, Done, JobId, JobOutcome, StoreError, TeamChange, TeamChanged};
+use crate::ids::{ConvId, Seq, TeamId};
+use crate::store::{
+    Append, Appended, Device, Done, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, StoreError,
+    TeamChange, TeamChanged,
+};
 
 /// Most commands that may wait; beyond it the caller is told to come later.
 const MAX_WAITING: usize = 65_536;
@@ -24,6 +27,12 @@ pub(super) enum Command {
     Append(Append, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
+    Enter(Device, Done<()>),
+    /// Writes what a device has acknowledged.
+    Settle(Device, Done<()>),
+    Ack(Device, ConvId, Seq, Done<()>),
+    Read(Read, Done<ReadMark>),
+    Recall(Recall, Done<Recalled>),
     /// Whatever a test wants to do to the writer's connection.
     #[cfg(test)]
     Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -31,7 +40,7 @@ pub(super) enum Command {
 
 impl Command {
     fn is_urgent(&self) -> bool {
-        !matches!(self, Self::FinishJobs(..))
+        !matches!(self, Self::FinishJobs(..) | Self::Ack(..))
     }
 
     /// Tells the caller that nothing was done.
@@ -39,7 +48,12 @@ impl Command {
         match self {
             Self::Append(_, done) => done(Err(error)),
             Self::ChangeTeam(_, _, done) => done(Err(error)),
-            Self::FinishJobs(_, done) => done(Err(error)),
+            Self::FinishJobs(_, done)
+            | Self::Enter(_, done)
+            | Self::Settle(_, done)
+            | Self::Ack(_, _, _, done) => done(Err(error)),
+            Self::Read(_, done) => done(Err(error)),
+            Self::Recall(_, done) => done(Err(error)),
             #[cfg(test)]
             Self::Run(_) => {}
         }
@@ -105,14 +119,24 @@ impl Queue {
         commands.for_each(|command| command.fail(refusal.clone()));
     }
 
-    /// Waits for commands and moves up to `max` of them to `batch`. `false` when the queue is closed and empty.
-    pub(super) fn take(&self, batch: &mut Vec<Command>, max: usize) -> bool {
+    /// Waits for commands, at most for `idle` if that is said, and moves up to `max` of them to `batch`. `false` when the queue is closed
+    /// and empty.
+    pub(super) fn take(&self, batch: &mut Vec<Command>, max: usize, idle: Option<Duration>) -> bool {
         let mut state = self.state.lock();
         let mut patience = None;
         while state.urgent == 0 && !state.closed {
             if state.waiting.is_empty() {
                 state.sleeps = Some(Sleep::Empty);
-                self.filled.wait(&mut state);
+                match idle {
+                    None => self.filled.wait(&mut state),
+                    Some(idle) if self.filled.wait_for(&mut state, idle).timed_out() => {
+                        state.sleeps = None;
+                        if state.waiting.is_empty() {
+                            return true;
+                        }
+                    }
+                    Some(_) => {}
+                }
                 continue;
             }
             let until = *patience.get_or_insert_with(|| Instant::now() + LINGER);
@@ -175,12 +199,12 @@ mod tests {
         queue.push([urgent(), lazy(&refused), urgent()].into_iter());
         assert_eq!(queue.depth(), 3);
         let mut batch = Vec::new();
-        assert!(queue.take(&mut batch, 2));
+        assert!(queue.take(&mut batch, 2, None));
         assert_eq!(
             batch.iter().map(Command::is_urgent).collect::<Vec<_>>(),
             [true, false]
         );
-        assert!(queue.take(&mut batch, 2));
+        assert!(queue.take(&mut batch, 2, None));
         assert_eq!((batch.len(), queue.depth()), (3, 0));
     }
 
@@ -189,7 +213,7 @@ mod tests {
         let queue = Queue::default();
         queue.push([lazy(&Arc::default())].into_iter());
         let mut batch = Vec::new();
-        assert!(queue.take(&mut batch, 10));
+        assert!(queue.take(&mut batch, 10, None));
         assert_eq!(batch.len(), 1);
     }
 
@@ -199,7 +223,7 @@ mod tests {
         let taker = queue.clone();
         let thread = std::thread::spawn(move || {
             let (mut seen, mut batch) = (0, Vec::new());
-            while taker.take(&mut batch, 4) {
+            while taker.take(&mut batch, 4, None) {
                 seen += batch.drain(..).len();
             }
             seen
@@ -233,7 +257,7 @@ mod tests {
         queue.push([lazy(&refused)].into_iter());
         assert_eq!(refused.load(Ordering::Relaxed), 3);
         let mut batch = Vec::new();
-        assert!(queue.take(&mut batch, usize::MAX) && batch.len() == too_many);
-        assert!(!queue.take(&mut batch, usize::MAX));
+        assert!(queue.take(&mut batch, usize::MAX, None) && batch.len() == too_many);
+        assert!(!queue.take(&mut batch, usize::MAX, None));
     }
 }

@@ -3,16 +3,22 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::cids::Cids;
+use super::devices::Devices;
 use super::heads::Heads;
 use super::mids::Mids;
 use super::teams::Teams;
 use crate::ids::Mid;
+use crate::store::UnixMillis;
 
 /// Limits that the store itself enforces.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) dedupe_window_ms: u64,
     pub(super) max_members: usize,
+    /// Of a user.
+    pub(super) max_devices: usize,
+    /// A new member sees what came before it joined.
+    pub(super) new_members_see_all: bool,
     /// Cids that are kept in memory before they are moved to their table.
     pub(super) fresh_cids: usize,
 }
@@ -24,6 +30,7 @@ pub(super) struct State {
     pub(super) teams: Teams,
     pub(super) cids: Cids,
     pub(super) mids: Mids,
+    pub(super) devices: Devices,
     /// The next `messages.id`.
     pub(super) next_row: i64,
     /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
@@ -40,6 +47,7 @@ impl State {
             teams: Teams::new(),
             cids: Cids::new(rules.fresh_cids),
             mids: Mids::after(None),
+            devices: Devices::new(),
             next_row: 1,
             next_job: 1,
             newly_dead: 0,
@@ -58,6 +66,7 @@ impl State {
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.forget();
         self.teams.forget();
+        self.devices.forget();
         self.cids.reload(db)?;
         self.newly_dead = 0;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
@@ -71,8 +80,9 @@ impl State {
     }
 
     /// The last thing in a transaction: writes what was kept back until then.
-    pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
         self.heads.flush(db)?;
+        self.devices.flush(db, now, false)?;
         self.cids.move_some(db, self.next_row - 1)
     }
 
@@ -80,6 +90,7 @@ impl State {
     pub(super) fn trim(&mut self) {
         self.heads.trim();
         self.teams.trim();
+        self.devices.trim();
         self.newly_dead = 0;
     }
 }

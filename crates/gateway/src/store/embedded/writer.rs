@@ -6,7 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -15,10 +15,11 @@ use super::failure::{Failure, leaves_connection_usable, unavailable};
 use super::health::Health;
 use super::open::Place;
 use super::queue::{Command, Queue};
+use super::retention::{self, Retention};
 use super::state::State;
-use super::{Clock, append, jobs, membership};
+use super::{Clock, append, devices, jobs, membership, positions, recall};
 use crate::metrics::Metrics;
-use crate::store::{Appended, StoreError, TeamChanged};
+use crate::store::{Appended, ReadMark, Recalled, StoreError, TeamChanged};
 
 /// Most commands in one transaction.
 const BATCH: usize = 4_096;
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) retention: Retention,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     /// `None` after an error that it may not survive, until the next transaction.
@@ -40,6 +42,9 @@ pub(super) struct Writer {
 enum Outcome {
     Appended(Result<Appended, StoreError>),
     Changed(Result<TeamChanged, StoreError>),
+    Acked(Result<(), StoreError>),
+    Read(Result<ReadMark, StoreError>),
+    Recalled(Result<Recalled, StoreError>),
     Done,
 }
 
@@ -47,12 +52,56 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
-        while self.queue.take(&mut batch, BATCH) {
+        while self.queue.take(&mut batch, BATCH, self.idle()) {
             self.commit(&mut batch);
+            self.delete_old();
         }
-        if let Some(db) = &self.db {
-            checkpoint::finish(db);
+        self.close();
+    }
+
+    /// How long nothing may happen until there is something to do.
+    fn idle(&self) -> Option<Duration> {
+        let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
+        let waits = waiting.into_iter().chain(self.retention.wait((self.clock)()));
+        waits.min().map(Duration::from_millis)
+    }
+
+    /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
+    pub(super) fn delete_old(&mut self) {
+        let Some(cutoff) = self.retention.cutoff((self.clock)()) else {
+            return;
+        };
+        let Some(db) = self.db.take() else { return };
+        let deleted = retention::delete_some(&db, cutoff);
+        match deleted {
+            Ok(more) => {
+                self.retention.looked(more, (self.clock)());
+                self.checkpoints.committed();
+                self.db = Some(db);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old messages could not be deleted; tried again later");
+                self.retention.looked(false, (self.clock)());
+                if leaves_connection_usable(&error)
+                    && (db.is_autocommit() || db.execute_batch("ROLLBACK").is_ok())
+                {
+                    self.db = Some(db);
+                }
+            }
         }
+    }
+
+    /// Writes what was kept back, and leaves one file without a log.
+    fn close(mut self) {
+        let Some(db) = self.db.take() else { return };
+        let flushed = db
+            .execute_batch("BEGIN IMMEDIATE")
+            .and_then(|()| self.state.devices.flush(&db, (self.clock)(), true))
+            .and_then(|()| db.execute_batch("COMMIT"));
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "the newest acknowledgements were not written; their messages are replayed once more");
+        }
+        checkpoint::finish(&db);
     }
 
     /// Writes a batch and tells its callers.
@@ -127,6 +176,22 @@ fn write(
             Command::ChangeTeam(team, change, _) => {
                 Outcome::Changed(refusal(membership::change(db, state, now, team, change))?)
             }
+            Command::Enter(device, _) => {
+                let (newest, most) = (state.next_row - 1, state.rules.max_devices);
+                state.devices.enter(db, now, newest, most, device)?;
+                Outcome::Done
+            }
+            Command::Settle(device, _) => {
+                if let Some(known) = state.devices.find(db, device)? {
+                    state.devices.settle(db, known.id)?;
+                }
+                Outcome::Done
+            }
+            Command::Ack(device, conv, seq, _) => {
+                Outcome::Acked(refusal(positions::ack(db, state, now, (device, *conv, *seq)))?)
+            }
+            Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, now, read))?),
+            Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(db, state, now, order))?),
             Command::FinishJobs(finished, _) => {
                 for (id, outcome) in finished {
                     jobs::finish(db, state, *id, outcome)?;
@@ -140,7 +205,7 @@ fn write(
             }
         });
     }
-    state.flush(db)?;
+    state.flush(db, now)?;
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(outcomes)
 }
@@ -166,7 +231,15 @@ fn tell(command: Command, outcome: Outcome) {
     match (command, outcome) {
         (Command::Append(_, done), Outcome::Appended(outcome)) => done(outcome),
         (Command::ChangeTeam(_, _, done), Outcome::Changed(outcome)) => done(outcome),
-        (Command::FinishJobs(_, done), _) => done(Ok(())),
+        (Command::Ack(_, _, _, done), Outcome::Acked(outcome)) => done(outcome),
+        (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
+        (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
+        (
+            Command::FinishJobs(_, done) | Command::Enter(_, done) | Command::Settle(_, done),
+            Outcome::Done,
+        ) => {
+            done(Ok(()));
+        }
         #[cfg(test)]
         (Command::Run(_), _) => {}
         // Invariant: `write` answers each command with its own sort of outcome.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use super::kit::{pair, to_team, uid, uids};
+use super::kit::{page, pair, to_team, uid, uids};
 use crate::ids::{ConvId, Mid, Seq};
 use crate::store::embedded::{Embedded, Options};
 use crate::store::{Span, Store, TeamChange};
@@ -112,7 +112,7 @@ async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) {
     let store = Embedded::open(Options::new(path)).unwrap();
     let mut found = HashMap::new();
     for line in store
-        .conversations(uid("a"), None, None, 500)
+        .conversations(uid("a"), None, None, page(500))
         .await
         .unwrap()
         .conversations
@@ -120,7 +120,7 @@ async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) {
         let mut after = Seq(0);
         loop {
             let page = store
-                .history(line.conv, None, Span::After(after), 500)
+                .history(line.conv, None, Span::After(after), page(500))
                 .await
                 .unwrap();
             assert_eq!(page.head, line.head);

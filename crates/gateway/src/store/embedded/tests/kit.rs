@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use crate::ids::{Cid, PairClass, TeamId, Uid};
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
-    Append, Appended, Done, JobId, JobOutcome, Place, PushOrder, Store, StoreError, TeamChange, TeamChanged,
+    Append, Appended, Done, JobId, JobOutcome, Page, Place, PushOrder, Store, StoreError, TeamChange,
+    TeamChanged,
 };
 
 /// The clock's first value.
@@ -169,4 +170,10 @@ pub(super) fn with_cid(order: Append, cid: &str) -> Append {
         cid: Some(Cid::new(cid).unwrap()),
         ..order
     }
+}
+
+/// A page of so many entries.
+pub(super) fn page(most: u32) -> Page {
+    let bytes = 8 << 20;
+    Page { most, bytes }
 }

@@ -1,6 +1,6 @@
 //! Appending and reading back.
 
-use super::kit::{Kit, NOON, notice, pair, team_id, to_team, uid, with_cid};
+use super::kit::{Kit, NOON, notice, page, pair, team_id, to_team, uid, with_cid};
 use crate::ids::{ConvId, PairClass, Seq};
 use crate::store::{ConvKind, Place, Span, Store, StoreError};
 
@@ -29,7 +29,7 @@ async fn a_conversation_is_one_whoever_begins_it() {
 
     let page = kit
         .store
-        .conversations(uid("alice"), None, None, 100)
+        .conversations(uid("alice"), None, None, page(100))
         .await
         .unwrap();
     let kinds: Vec<_> = page.conversations.iter().map(|line| line.kind.clone()).collect();
@@ -51,7 +51,7 @@ async fn what_was_written_is_read_back_as_it_was() {
     kit.reopen().await;
     let history = kit
         .store
-        .history(wrote.conv, None, Span::After(Seq(0)), 10)
+        .history(wrote.conv, None, Span::After(Seq(0)), page(10))
         .await
         .unwrap();
     let [message] = history.messages.try_into().unwrap();
@@ -74,7 +74,7 @@ async fn history_is_paged_both_ways() {
     let orders = vec![pair("a", "b"); 7];
     let conv = kit.append_all(orders).await.remove(6).unwrap().conv;
     let read = async |span, limit| {
-        let page = kit.store.history(conv, None, span, limit).await.unwrap();
+        let page = kit.store.history(conv, None, span, page(limit)).await.unwrap();
         let seqs: Vec<_> = page.messages.iter().map(|message| message.seq.0).collect();
         (seqs, page.more)
     };
@@ -86,7 +86,7 @@ async fn history_is_paged_both_ways() {
     assert_eq!(read(Span::Before(Seq(0)), 2).await, (vec![], false));
     let missing = kit
         .store
-        .history(ConvId([7; 16]), None, Span::After(Seq(0)), 1)
+        .history(ConvId([7; 16]), None, Span::After(Seq(0)), page(1))
         .await;
     assert_eq!(missing.unwrap_err(), StoreError::NotFound("conversation"));
 }
@@ -195,7 +195,11 @@ async fn conversations_are_paged_newest_first() {
         kit.append(pair("a", other)).await.unwrap();
     }
     kit.team("t", &["a"]).await;
-    let first = kit.store.conversations(uid("a"), None, None, 2).await.unwrap();
+    let first = kit
+        .store
+        .conversations(uid("a"), None, None, page(2))
+        .await
+        .unwrap();
     assert_eq!(first.conversations.len(), 2);
     assert_eq!(
         first.conversations[0].kind,
@@ -204,7 +208,7 @@ async fn conversations_are_paged_newest_first() {
     assert_eq!(first.conversations[0].last.as_ref().unwrap().seq, Seq(1));
     let second = kit
         .store
-        .conversations(uid("a"), None, first.next, 2)
+        .conversations(uid("a"), None, first.next, page(2))
         .await
         .unwrap();
     assert_eq!(
@@ -213,7 +217,7 @@ async fn conversations_are_paged_newest_first() {
     );
     let third = kit
         .store
-        .conversations(uid("a"), None, second.next, 2)
+        .conversations(uid("a"), None, second.next, page(2))
         .await
         .unwrap();
     assert_eq!(third.conversations[0].kind, ConvKind::Team(team_id("t")));
@@ -221,7 +225,7 @@ async fn conversations_are_paged_newest_first() {
     for bad in ["", "x", "1", "1.", ".", "1.2.3", "９.1"] {
         let refused = kit
             .store
-            .conversations(uid("a"), None, Some(bad.to_owned()), 2)
+            .conversations(uid("a"), None, Some(bad.to_owned()), page(2))
             .await;
         assert!(matches!(refused, Err(StoreError::NotFound(_))), "{bad}");
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use self::plain::Plain;
 use self::steps::{Step, UIDS, steps};
-use super::kit::{Kit, NOON, uid};
+use super::kit::{Kit, NOON, page, uid};
 use crate::store::{ConvKind, JobOutcome, JobRecipients, Span, Store};
 
 proptest! {
@@ -67,7 +67,7 @@ async fn compare(kit: &Kit, plain: &Plain) {
     for (conv, expected) in &plain.convs {
         let read = kit
             .store
-            .history(*conv, None, Span::After(crate::ids::Seq(0)), 500)
+            .history(*conv, None, Span::After(crate::ids::Seq(0)), page(500))
             .await;
         if expected.closed {
             assert!(read.is_err(), "closed");
@@ -84,7 +84,7 @@ async fn compare(kit: &Kit, plain: &Plain) {
         loop {
             let page = kit
                 .store
-                .conversations(user.clone(), None, after, 2)
+                .conversations(user.clone(), None, after, page(2))
                 .await
                 .unwrap();
             for line in page.conversations {

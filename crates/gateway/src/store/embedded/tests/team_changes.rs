@@ -1,6 +1,6 @@
 //! Teams: who is told of a change, and who may do what afterwards.
 
-use super::kit::{Kit, json, team_id, to_team, uid, uids};
+use super::kit::{Kit, json, page, team_id, to_team, uid, uids};
 use crate::ids::Seq;
 use crate::store::{Append, Members, Span, Store, StoreError, TeamChange, TeamChanged};
 
@@ -50,7 +50,7 @@ async fn replacing_tells_the_differences() {
     assert_eq!(changed.notices[2].data.get(), r#"{"team":"t","uid":"d"}"#);
     let history = kit
         .store
-        .history(made.team.conv, None, Span::After(Seq(0)), 10)
+        .history(made.team.conv, None, Span::After(Seq(0)), page(10))
         .await
         .unwrap();
     assert_eq!(history.messages.len(), 4);
@@ -167,7 +167,7 @@ async fn who_joins_sees_what_comes_after() {
     assert_eq!(kit.store.unread_at(uid("b"), conv, seq).await.unwrap(), 2);
     let line = kit
         .store
-        .conversations(uid("c"), None, None, 10)
+        .conversations(uid("c"), None, None, page(10))
         .await
         .unwrap()
         .conversations
@@ -177,7 +177,7 @@ async fn who_joins_sees_what_comes_after() {
     kit.change("t", TeamChange::Remove(uids(&["c"]))).await.unwrap();
     assert!(
         kit.store
-            .conversations(uid("c"), None, None, 10)
+            .conversations(uid("c"), None, None, page(10))
             .await
             .unwrap()
             .conversations
@@ -201,7 +201,10 @@ async fn a_deleted_team_is_closed_and_its_name_free() {
     let deleted = kit.change("t", TeamChange::Delete).await.unwrap();
     assert_eq!(*deleted.team.members, uids(&["a", "b"]));
     assert!(deleted.notices.is_empty());
-    let closed = kit.store.history(old.conv, None, Span::After(Seq(0)), 10).await;
+    let closed = kit
+        .store
+        .history(old.conv, None, Span::After(Seq(0)), page(10))
+        .await;
     assert_eq!(closed.unwrap_err(), StoreError::NotFound("conversation"));
     assert_eq!(
         kit.append(to_team("a", "t")).await.unwrap_err(),

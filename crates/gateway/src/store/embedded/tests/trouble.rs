@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::kit::{Kit, answer, pair, to_team, uid};
+use super::kit::{Kit, answer, page, pair, to_team, uid};
 use crate::ids::Seq;
 use crate::store::embedded::queue::Command;
 use crate::store::{Append, Span, Store, StoreError, TeamChange};
@@ -63,7 +63,7 @@ async fn a_full_disk_fails_sends_and_is_got_over() {
     let added = kit.change("t", many).await;
     assert_eq!(
         kit.store
-            .history(conv, None, Span::After(Seq(0)), 10)
+            .history(conv, None, Span::After(Seq(0)), page(10))
             .await
             .unwrap()
             .head,
@@ -129,7 +129,7 @@ async fn a_connection_that_is_lost_is_made_again() {
     assert_eq!(kit.append(pair("a", "b")).await.unwrap().seq, Seq(2));
     assert_eq!(
         kit.store
-            .history(conv, None, Span::After(Seq(0)), 10)
+            .history(conv, None, Span::After(Seq(0)), page(10))
             .await
             .unwrap()
             .messages
@@ -215,7 +215,7 @@ async fn a_really_full_disk_is_got_over() {
             }
             let page = kit
                 .store
-                .history(conv, None, Span::Before(Seq(u64::MAX)), 1)
+                .history(conv, None, Span::Before(Seq(u64::MAX)), page(1))
                 .await
                 .unwrap();
             assert_eq!(page.head, Seq(seen), "reads go on");

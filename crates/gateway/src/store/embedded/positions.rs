@@ -1,0 +1,118 @@
+//! Where devices and users stand in conversations: acknowledged, read.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::conversations::OWN_AT;
+use super::devices::At;
+use super::failure::Failure;
+use super::heads;
+use super::state::State;
+use crate::ids::{ConvId, Seq, Uid};
+use crate::store::{ConvKind, Device, Read, ReadMark, StoreError, UnixMillis};
+
+/// A user's place in a conversation.
+struct Seat {
+    at: At,
+    floor: u64,
+    read: u64,
+}
+
+/// A device has everything in `conv` up to `seq`.
+pub(super) fn ack(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    (device, conv, seq): (&Device, ConvId, Seq),
+) -> Result<(), Failure> {
+    let seat = seat(db, state, &device.uid, conv)?;
+    has(db, state, now, device, &seat, seq.0.min(seat.at.head))?;
+    Ok(())
+}
+
+/// A user has read up to a message; its device has everything up to there.
+pub(super) fn read(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    read: &Read,
+) -> Result<ReadMark, Failure> {
+    let uid = &read.by.uid;
+    let seat = seat(db, state, uid, read.conv)?;
+    let to = read.seq.0.min(seat.at.head);
+    has(db, state, now, &read.by, &seat, to)?;
+    let moved = to > seat.read && move_read(db, uid, seat.at.conv_id, to)?;
+    let kind = db
+        .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE id = ?1")?
+        .query_row([seat.at.conv_id], |row| heads::kind(row, 0))?
+        .ok_or(StoreError::NotFound("conversation"))?;
+    let members = match &kind {
+        ConvKind::Team(team) => state.teams.find(db, team)?.map(|team| team.members),
+        ConvKind::Pair(..) | ConvKind::Notices(_) => None,
+    };
+    Ok(ReadMark {
+        seq: Seq(seat.read.max(to)),
+        moved,
+        kind,
+        members,
+    })
+}
+
+/// False when that message was deleted, and everything after it is unread as before.
+fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<bool> {
+    let counts = db
+        .prepare_cached(&format!(
+            "SELECT m.counted, coalesce({OWN_AT}, 0)
+             FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
+             WHERE c.id = ?1 AND p.uid = ?2 AND m.seq = ?3",
+        ))?
+        .query_row(params![conv_id, uid.as_str(), to as i64], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+        .optional()?;
+    let Some((counted, own)) = counts else {
+        return Ok(false);
+    };
+    db.prepare_cached(
+        "UPDATE participants SET read = ?3, read_counted = ?4, read_sent = ?5 WHERE uid = ?1 AND conv_id = ?2",
+    )?
+    .execute(params![uid.as_str(), conv_id, to as i64, counted, own])?;
+    Ok(true)
+}
+
+fn has(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    device: &Device,
+    seat: &Seat,
+    seq: u64,
+) -> rusqlite::Result<()> {
+    let Some(known) = state.devices.find(db, device)? else {
+        return Ok(());
+    };
+    if state.devices.cursor(db, known, seat.at, || Ok(seat.floor))? < seq {
+        state.devices.advance(now, known, seat.at.conv_id, seq);
+    }
+    Ok(())
+}
+
+fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> Result<Seat, Failure> {
+    let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
+    let at = head.ok_or(StoreError::NotFound("conversation"))?.at();
+    let found = db
+        .prepare_cached("SELECT floor, read FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+        .query_row(params![uid.as_str(), at.conv_id], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+        .optional()?;
+    let (floor, read) = found.ok_or(NOT_IN_IT)?;
+    Ok(Seat {
+        at,
+        floor: floor.unsigned_abs(),
+        read: read.unsigned_abs(),
+    })
+}
+
+/// What somebody hears who asks about another's conversation, or about one that it has left.
+pub(super) const NOT_IN_IT: StoreError =
+    StoreError::Forbidden("only who is in this conversation may do that");

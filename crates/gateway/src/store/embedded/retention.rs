@@ -1,0 +1,110 @@
+//! Deleting what is older than it is to be kept: the oldest rows of all, a few at a time between two batches of the writer.
+//!
+//! Invariants: of a conversation the oldest messages go, `seq` goes on, and the running values at the last that went stay with the
+//! conversation, so that what is gone is unread for nobody; the newest row of all stays, as row numbers and mids go on from it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+
+use crate::store::UnixMillis;
+
+/// Most messages of one transaction: a few milliseconds.
+const BATCH: i64 = 500;
+/// Between two of them, for what else is to be written.
+const PAUSE_MS: u64 = 20;
+/// Between two looks when there is nothing to delete.
+const LOOK_MS: u64 = 60_000;
+
+/// When to look, and for what.
+#[derive(Debug)]
+pub(super) struct Retention {
+    /// How long messages are kept; 0 is for ever.
+    keep_ms: u64,
+    /// The next look is not before this.
+    next: UnixMillis,
+}
+
+impl From<u64> for Retention {
+    fn from(keep_ms: u64) -> Self {
+        Self { keep_ms, next: 0 }
+    }
+}
+
+impl Retention {
+    /// Messages of before this are to be deleted now, if anything is.
+    pub(super) fn cutoff(&self, now: UnixMillis) -> Option<UnixMillis> {
+        // A clock that was set back by more than a look waits for nothing.
+        let due = now >= self.next || self.next - now > LOOK_MS;
+        (self.keep_ms > 0 && due).then(|| now.saturating_sub(self.keep_ms))
+    }
+
+    /// How long until the next look.
+    pub(super) fn wait(&self, now: UnixMillis) -> Option<u64> {
+        (self.keep_ms > 0).then(|| self.next.saturating_sub(now).clamp(1, LOOK_MS))
+    }
+
+    /// It was looked; `more` is waiting to be deleted.
+    pub(super) fn looked(&mut self, more: bool, now: UnixMillis) {
+        self.next = now + if more { PAUSE_MS } else { LOOK_MS };
+    }
+}
+
+/// Deletes some of the messages of before `cutoff`; whether there may be more.
+pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<bool> {
+    let tx = db.unchecked_transaction()?;
+    let more = delete(&tx, cutoff)?;
+    tx.commit()?;
+    Ok(more)
+}
+
+fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<bool> {
+    let mut select = db.prepare_cached(
+        "SELECT id, conv_id, seq, ts FROM messages WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?1",
+    )?;
+    let mut rows = select.query([BATCH])?;
+    let (mut last, mut count) = (0, 0);
+    // The last to go of each conversation.
+    let mut gone: BTreeMap<i64, i64> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(3)?.unsigned_abs() >= cutoff {
+            break;
+        }
+        last = row.get(0)?;
+        gone.insert(row.get(1)?, row.get(2)?);
+        count += 1;
+    }
+    drop(rows);
+    for (conv_id, seq) in gone {
+        forget(db, conv_id, seq, last)?;
+    }
+    if count > 0 {
+        db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1")?
+            .execute([last])?;
+        db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
+            .execute([last])?;
+    }
+    Ok(count == BATCH)
+}
+
+/// Prepares a conversation for losing its messages up to `seq`, whose rows are at most `last`.
+fn forget(db: &Connection, conv_id: i64, seq: i64, last: i64) -> rusqlite::Result<()> {
+    // In a pair, what the sender has not sent of the counted is the other's; notices keep their owner's number.
+    db.prepare_cached(
+        "UPDATE conversations SET gone = m.seq, gone_counted = m.counted,
+             gone_a = CASE WHEN b IS NULL OR m.sender = a THEN coalesce(m.own, 0) ELSE m.counted - m.own END,
+             gone_b = CASE WHEN b IS NULL THEN 0 WHEN m.sender = a AND a <> b THEN m.counted - m.own ELSE m.own END
+         FROM messages m WHERE m.conv_id = ?1 AND m.seq = ?2 AND conversations.id = ?1",
+    )?
+    .execute([conv_id, seq])?;
+    let recalls = db
+        .prepare_cached("DELETE FROM recalls WHERE conv_id = ?1 AND seq <= ?2")?
+        .execute([conv_id, seq])?;
+    if recalls > 0 {
+        db.prepare_cached("UPDATE conversations SET recalls = recalls - ?2 WHERE id = ?1")?
+            .execute(params![conv_id, recalls as i64])?;
+    }
+    db.prepare_cached("DELETE FROM cids WHERE conv_id = ?1 AND message <= ?2")?
+        .execute([conv_id, last])?;
+    Ok(())
+}
