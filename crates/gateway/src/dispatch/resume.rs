@@ -17,10 +17,13 @@ use crate::kinds::Kind;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::{Link, Turn};
-use crate::store::{Device, Done, Missed, StoreError, Stretch};
+use crate::store::{Device, Done, Missed, Page, StoreError, Stretch};
 
 /// Conversations that the response lists; kind 110 has the rest.
 const LISTED: u32 = 200;
+
+/// Most payload that a replay takes from the store at once: it waits in memory as long as the reader makes it wait.
+const PAGE_BYTES: usize = 65_536;
 
 /// How a user comes in.
 pub(super) enum Entered {
@@ -107,11 +110,11 @@ pub(super) async fn replay(
     let mut sent = 0;
     while sent < limit && !left.is_empty() && link.outlet().room(bytes).await {
         let uid = registration.uid.clone();
-        let page = match core
-            .store
-            .replay(uid, left.clone(), core.page(limit - sent))
-            .await
-        {
+        let page = Page {
+            most: limit - sent,
+            bytes: PAGE_BYTES,
+        };
+        let page = match core.store.replay(uid, left.clone(), page).await {
             Ok(page) => page,
             Err(error) => {
                 // The client sees what is left to sync.
