@@ -43,13 +43,13 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
     };
     let core = core.clone();
     Some(Box::pin(async move {
+        let page = core.page(limit);
+        if !asker.room(page.bytes).await {
+            return;
+        }
         let uid = by.uid.clone();
         let device = by.store_device().map(|device| device.device);
-        match core
-            .store
-            .conversations(uid.clone(), device, after, core.page(limit))
-            .await
-        {
+        match core.store.conversations(uid.clone(), device, after, page).await {
             Ok(page) => {
                 let listed = Listed {
                     code: 0,

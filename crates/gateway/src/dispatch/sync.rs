@@ -59,7 +59,11 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     let core = core.clone();
     Some(Box::pin(async move {
         let Wanted { conv, span, limit } = wanted;
-        match core.store.history(conv, Some(uid), span, core.page(limit)).await {
+        let page = core.page(limit);
+        if !asker.room(page.bytes).await {
+            return;
+        }
+        match core.store.history(conv, Some(uid), span, page).await {
             Ok(history) => {
                 let synced = Synced {
                     code: 0,

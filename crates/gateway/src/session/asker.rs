@@ -40,6 +40,12 @@ impl Asker {
         self.ack.is_some() || self.req.is_some()
     }
 
+    /// Waits until at most `bytes` wait to be written to it; false when it is gone. Before answers of many bytes: a client may ask for
+    /// any number of them at once, and is no slow reader for that.
+    pub(crate) async fn room(&self, bytes: usize) -> bool {
+        self.connection.link.outlet().room(bytes).await
+    }
+
     /// Answers with `data`, as a frame of kind `response` where there is no callback.
     pub(crate) fn answer(self, response: Kind, data: &RawValue) {
         self.answer_as(response.number(), data);

@@ -1,6 +1,7 @@
 //! Kinds 103 to 110.
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::kit::{kinds, levers, seqs};
 use crate::config::Policy;
@@ -393,4 +394,26 @@ async fn trouble_is_said_and_loses_nothing() {
     refused(&mut alice, 108, json!({"mid": sent["mid"]}), 503).await;
     levers.full.store(false, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(ask(&mut alice, 108, json!({"mid": sent["mid"]})).await["code"], 0);
+}
+
+#[tokio::test]
+async fn pages_wait_until_the_page_before_is_on_its_way() {
+    let world = World::new(|_| {});
+    let mut alice = world.enter("alice", "a").await;
+    let conv = conv(&say(&mut alice, "bob", 1).await);
+    for (kind, data) in [(104, json!({"conv": conv, "after": 0})), (110, json!({}))] {
+        alice.ear.room.forget_permits(Semaphore::MAX_PERMITS);
+        let frame = json!({"type": kind, "data": data}).to_string();
+        let waits = alice
+            .begin("message", &[&json!(frame).to_string()], None)
+            .unwrap();
+        let waits = tokio::spawn(waits);
+        // What comes of itself is not held up.
+        let order = order(5, To::Users(vec![uid("alice")]));
+        world.gateway.send(order).await.unwrap();
+        assert_eq!(alice.ear.frame().await["type"], 5);
+        alice.ear.room.add_permits(1);
+        waits.await.unwrap();
+        assert_eq!(alice.ear.frame().await["type"], kind + 1);
+    }
 }
