@@ -1,0 +1,135 @@
+// A replay that does not come to its end: its reader is slow, and something happens meanwhile.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { RESUMED, ack, quiet, range, resume, seqs, slowReader, written } from '../../lib/delivery.js';
+import { eventually } from '../../lib/inbox.js';
+import { startGateway } from '../../lib/program.js';
+import { REGISTER, REGISTERED, signIn, someone } from '../../lib/user.js';
+
+const COUNT = 300;
+const text = 'x'.repeat(60_000);
+
+let gateway;
+before(async () => (gateway = await startGateway({ config: { engine: { ping_interval_ms: 600_000 } } })));
+after(() => gateway.close());
+
+/** A reader that stopped at the beginning of a replay that no buffer holds. */
+async function scene(t, server = gateway) {
+  const [a, b] = [someone('写'), someone('慢')];
+  const user = await signIn(t, server, b, { deviceid: '手机' });
+  user.peer.close();
+  const conv = await written(server, a, b, COUNT, (n) => ({ n, text }));
+  return { a, b, conv, raw: await slowReader(t, server, b, '手机') };
+}
+
+/** Checks that the replay's beginning is there and returns what came after it. */
+function afterReplay(frames, conv) {
+  const end = frames.findIndex((frame) => frame.conv !== conv);
+  const replayed = seqs(end < 0 ? frames : frames.slice(0, end));
+  assert.deepEqual(replayed, range(1, replayed.length).slice(0, replayed.length), 'what came has no hole');
+  assert.ok(replayed.length < COUNT, 'it was broken off');
+  return end < 0 ? [] : frames.slice(end);
+}
+
+test('another device takes its place: kind 12, then nothing', async (t) => {
+  const { a, b, conv, raw } = await scene(t);
+  const other = await resume(t, gateway, b, { deviceid: '新手机' });
+  assert.deepEqual(other.replay, []);
+  await written(gateway, a, b, 1);
+  raw.socket.resume();
+  const { frames, away } = await raw.toTheEnd();
+  const rest = afterReplay(frames, conv);
+  assert.deepEqual(rest.map(({ type, data }) => [type, data.reason, data.deviceid]), [[12, 'replaced', '新手机']]);
+  assert.ok(away);
+  assert.equal((await other.user.next(3)).seq, COUNT + 1);
+});
+
+test('the same device comes back: the stale connection goes, and the new one has everything', async (t) => {
+  const { b, conv, raw } = await scene(t);
+  const again = await resume(t, gateway, b, { deviceid: '手机' });
+  assert.deepEqual(seqs(again.replay), range(1, COUNT));
+  raw.socket.resume();
+  const { frames, away } = await raw.toTheEnd();
+  assert.deepEqual([afterReplay(frames, conv), away], [[], false]);
+  await ack(again.user, conv, COUNT);
+  await quiet(gateway, again.user);
+});
+
+test('signed out', async (t) => {
+  const { b, conv, raw } = await scene(t);
+  assert.deepEqual(await gateway.api.expect(200, 'POST', `/v1/users/${encodeURIComponent(b)}/signout`), { closed: 1 });
+  raw.socket.resume();
+  const { frames, away } = await raw.toTheEnd();
+  assert.deepEqual([afterReplay(frames, conv), away], [[], true]);
+  assert.equal((await resume(t, gateway, b, { deviceid: '手机' })).replay.length, COUNT);
+});
+
+test('it moves to another uid: nothing of the first comes any more', async (t) => {
+  const { a, b, conv, raw } = await scene(t);
+  const c = someone('丙');
+  await signIn(t, gateway, c, { deviceid: 'd' }).then(({ peer }) => peer.close());
+  const other = await written(gateway, a, c, 2);
+  raw.say({ type: REGISTER, data: { uid: c, deviceid: 'd', resume: true } });
+  // Read only once the server has done it.
+  await eventually(async () => (await gateway.api.user(c)).online, 'the other uid to be online');
+  assert.equal((await gateway.api.user(b)).online, false);
+  await written(gateway, a, b, 1);
+  raw.socket.resume();
+  const frames = [];
+  while (frames.at(-1)?.type !== RESUMED) frames.push(await raw.next());
+  const rest = afterReplay(frames, conv);
+  assert.deepEqual(rest.map(({ type, conv: where, seq }) => [type, where, seq]), [[REGISTERED, undefined, undefined], [3, other, 1], [3, other, 2], [RESUMED, undefined, undefined]]);
+  assert.deepEqual(rest.at(-1).data, { sent: 2, complete: true });
+});
+
+test('it resumes again: one replay from the acknowledged on, one kind 112', async (t) => {
+  const { conv, raw, b } = await scene(t);
+  raw.say({ type: 103, data: { conv, seq: 2 } });
+  raw.say({ type: REGISTER, data: { uid: b, deviceid: '手机', resume: true } });
+  raw.say({ type: 999, req: '问', data: {} });
+  raw.socket.resume();
+  const frames = [];
+  while (frames.at(-1)?.type !== RESUMED) frames.push(await raw.next());
+  const rest = afterReplay(frames, conv).filter(({ type }) => type !== 100);
+  assert.equal(rest[0].type, REGISTERED);
+  assert.deepEqual(rest[0].data.conversations, [{ conv, head: COUNT, cursor: 2, read: 0, unread: COUNT }]);
+  assert.deepEqual(seqs(rest.slice(1, -1)), range(3, COUNT));
+  assert.deepEqual(rest.at(-1).data, { sent: COUNT - 2, complete: true });
+});
+
+test('removed from the team whose messages are replayed: the last is its own 17', async (t) => {
+  const team = someone('队');
+  const uid = someone('慢');
+  const stays = await signIn(t, gateway, someone('甲'), { deviceid: 'd' });
+  await signIn(t, gateway, uid, { deviceid: '手机' }).then(({ peer }) => peer.close());
+  const { conv } = await gateway.api.team(team, [uid, stays.uid]);
+  for (let start = 1; start <= COUNT; start += 100) {
+    const messages = range(start, start + 99).map((n) => ({ type: 15, to: { team }, data: { n, text } }));
+    await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
+  }
+  const raw = await slowReader(t, gateway, uid, '手机');
+  await gateway.api.expect(200, 'DELETE', `/v1/teams/${encodeURIComponent(team)}/members/${encodeURIComponent(uid)}`);
+  await stays.send({ team }, { text: '他走了' });
+  const marker = await gateway.api.sendTo(uid, { type: 5, data: { text: '记号' } });
+  raw.socket.resume();
+  const frames = [];
+  while (frames.at(-1)?.mid !== marker.mid) frames.push(await raw.next());
+  const theirs = frames.filter((frame) => frame.conv === conv);
+  assert.deepEqual([theirs.at(-1).type, theirs.at(-1).seq], [17, COUNT + 1]);
+  assert.deepEqual(seqs(theirs.slice(0, -1)), range(1, theirs.length - 1));
+  const { data } = frames.find(({ type }) => type === RESUMED);
+  assert.equal(data.sent, theirs.length - 1);
+});
+
+test('the server stops: it does not wait for the reader, and the reader misses nothing', async (t) => {
+  const server = await startGateway({ config: { engine: { ping_interval_ms: 600_000 } } });
+  t.after(() => server.close());
+  const { b, conv, raw } = await scene(t, server);
+  assert.equal((await server.program.stop()).code, 0);
+  raw.socket.resume();
+  const { frames, away } = await raw.toTheEnd();
+  assert.deepEqual([afterReplay(frames, conv), away], [[], false]);
+  await server.start();
+  assert.deepEqual(seqs((await resume(t, server, b, { deviceid: '手机' })).replay), range(1, COUNT));
+});
