@@ -62,7 +62,7 @@ pub(crate) struct Ear {
 }
 
 impl Ear {
-    fn new(sid: &str) -> Self {
+    pub(crate) fn new(sid: &str) -> Self {
         Self {
             sid: sid.into(),
             told: Arc::default(),

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -24,6 +25,9 @@ const LISTED: u32 = 200;
 
 /// Most payload that a replay takes from the store at once: it waits in memory as long as the reader makes it wait.
 const PAGE_BYTES: usize = 65_536;
+
+/// How late a delivery may come of what was replayed; one that is later still comes twice.
+const LATE: Duration = Duration::from_secs(5);
 
 /// How a user comes in.
 pub(super) enum Entered {
@@ -139,7 +143,9 @@ pub(super) async fn replay(
     let resumed = raw(&Resumed { sent, complete });
     let frame = Frame::notice(Kind::Resumed, &resumed, clock::unix_millis());
     if link.replay(turn, &frame, bytes).await {
-        link.go_live(turn, &replayed, bytes).await;
+        link.go_live(turn, replayed, bytes).await;
+        tokio::time::sleep(LATE).await;
+        link.forget_replayed(turn);
     }
 }
 

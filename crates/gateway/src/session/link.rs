@@ -15,6 +15,8 @@ use crate::ids::{ConvId, Seq};
 enum Flow {
     /// Yes.
     Live,
+    /// Yes, but for what was replayed: its delivery may still be on the way.
+    Caught(Box<Caught>),
     /// Registered, but not yet up to date: they wait behind the response, and behind what is replayed.
     Held(Box<Held>),
     /// Its own device came back on another connection: nothing comes any more.
@@ -30,6 +32,12 @@ struct Held {
     answered: bool,
     /// Displaced or signed out before the response: this follows it, and pushes do not.
     farewell: Option<Farewell>,
+}
+
+/// What was replayed: up to which message of each conversation.
+struct Caught {
+    turn: Turn,
+    replayed: HashMap<ConvId, Seq>,
 }
 
 /// A register that pushes are held for; a later one of the same connection takes its place.
@@ -94,6 +102,11 @@ impl Link {
                 drop(flow);
                 self.outlet.send(frame, self.format())
             }
+            Flow::Caught(caught) if was_replayed(frame, &caught.replayed) => true,
+            Flow::Caught(_) => {
+                drop(flow);
+                self.outlet.send(frame, self.format())
+            }
             Flow::Held(held) if held.farewell.is_some() => false,
             Flow::Held(held) if held.bytes + frame.len() <= MAX_HELD_BYTES => {
                 held.bytes += frame.len();
@@ -119,7 +132,7 @@ impl Link {
                 held.turn = turn;
                 held.answered = false;
             }
-            Flow::Live | Flow::Ended => {
+            Flow::Live | Flow::Caught(_) | Flow::Ended => {
                 *flow = Flow::Held(Box::new(Held {
                     turn,
                     frames: VecDeque::new(),
@@ -140,7 +153,7 @@ impl Link {
     /// Forgets what was kept for a user whom the connection is registered as no longer.
     pub(crate) fn drop_held(&self) {
         let mut flow = self.flow.lock();
-        if let Flow::Held(_) = &*flow {
+        if let Flow::Held(_) | Flow::Caught(_) = &*flow {
             *flow = Flow::Live;
         }
     }
@@ -149,7 +162,7 @@ impl Link {
     pub(crate) fn release(&self, answer: impl FnOnce()) {
         let mut flow = self.flow.lock();
         let held = match std::mem::replace(&mut *flow, Flow::Live) {
-            Flow::Live => None,
+            Flow::Live | Flow::Caught(_) => None,
             Flow::Held(held) => Some(held),
             Flow::Ended => {
                 *flow = Flow::Ended;
@@ -190,24 +203,31 @@ impl Link {
     }
 
     /// Sends what was kept, at the reader's pace, but for what was replayed already: up to which message is said by conversation.
-    /// Then pushes go straight to the client.
-    pub(crate) async fn go_live(&self, turn: Turn, replayed: &HashMap<ConvId, Seq>, bytes: usize) {
+    /// Then pushes go straight to the client, again without these.
+    pub(crate) async fn go_live(&self, turn: Turn, replayed: HashMap<ConvId, Seq>, bytes: usize) {
         while self.outlet.room(bytes).await {
             let mut flow = self.flow.lock();
             let Some(held) = of_turn(&mut flow, turn) else {
                 return;
             };
             let Some(frame) = held.frames.pop_front() else {
-                *flow = Flow::Live;
+                *flow = Flow::Caught(Box::new(Caught { turn, replayed }));
                 return;
             };
             held.bytes -= frame.len();
-            let again = frame
-                .place()
-                .is_some_and(|(conv, seq)| replayed.get(&conv).is_some_and(|through| seq <= *through));
-            if !again {
+            if !was_replayed(&frame, &replayed) {
                 self.outlet.send(&frame, self.format());
             }
+        }
+    }
+
+    /// What was replayed need not be remembered any more.
+    pub(crate) fn forget_replayed(&self, turn: Turn) {
+        let mut flow = self.flow.lock();
+        if let Flow::Caught(caught) = &*flow
+            && caught.turn == turn
+        {
+            *flow = Flow::Live;
         }
     }
 
@@ -229,7 +249,7 @@ impl Link {
                 *flow = Flow::Live;
                 self.say(&farewell);
             }
-            Flow::Live | Flow::Ended => self.say(&farewell),
+            Flow::Live | Flow::Caught(_) | Flow::Ended => self.say(&farewell),
         }
     }
 
@@ -267,6 +287,13 @@ impl Link {
     }
 }
 
+fn was_replayed(frame: &Frame, replayed: &HashMap<ConvId, Seq>) -> bool {
+    let through = |conv| replayed.get(&conv).copied();
+    frame
+        .place()
+        .is_some_and(|(conv, seq)| through(conv).is_some_and(|through| seq <= through))
+}
+
 /// What is held for this turn, if it is still the one.
 fn of_turn(flow: &mut Flow, turn: Turn) -> Option<&mut Held> {
     match flow {
@@ -277,8 +304,13 @@ fn of_turn(flow: &mut Flow, turn: Turn) -> Option<&mut Held> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::frame::Envelope;
+    use crate::ids::Mid;
     use crate::registry::{Connection, Registration};
+    use crate::testing::{Ear, Said};
 
     /// With 10,000 connections every byte is 10 KB: what a registered connection holds besides its socket and texts.
     #[test]
@@ -286,5 +318,46 @@ mod tests {
         let held =
             size_of::<Connection<Link>>() + size_of::<Registration>() + size_of::<crate::session::Client>();
         assert!(held <= 320, "{held} bytes");
+    }
+
+    fn message(seq: u64) -> Arc<Frame> {
+        let envelope = Envelope {
+            kind: 3,
+            data: RawValue::NULL,
+            place: Some((Mid(uuid::Uuid::from_u128(seq.into())), ConvId([1; 16]), Seq(seq))),
+            from: None,
+            cid: None,
+            ts: 1,
+            recalled: false,
+        };
+        Arc::new(Frame::push(&envelope))
+    }
+
+    fn came(ear: &Ear) -> Vec<u64> {
+        let seq = |said| match said {
+            Said::Frame(frame, _) => frame["seq"].as_u64(),
+            _ => None,
+        };
+        ear.rest().into_iter().filter_map(seq).collect()
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_is_late_does_not_repeat_the_replay() {
+        let ear = Ear::new("a");
+        let link = Link::new(ear.clone());
+        let turn = link.hold();
+        link.push(&message(2));
+        link.push(&message(3));
+        assert!(link.begin_replay(turn, || {}));
+        assert!(link.replay(turn, &message(1), 0).await && link.replay(turn, &message(2), 0).await);
+        link.go_live(turn, HashMap::from([(ConvId([1; 16]), Seq(2))]), 0)
+            .await;
+        assert_eq!(came(&ear), [1, 2, 3]);
+        assert!(link.push(&message(2)), "it has it");
+        link.push(&message(4));
+        assert_eq!(came(&ear), [4]);
+        link.forget_replayed(turn);
+        link.push(&message(2));
+        assert_eq!(came(&ear), [2], "nothing is remembered for long");
     }
 }
