@@ -1,0 +1,59 @@
+// Handlers by event. Invariant: a handler that throws harms no other and stops nothing; it is reported as an 'error', and an
+// 'error' that nobody handles goes to the console.
+
+import { MynahError, textOf } from './errors.js';
+import { complain } from './host.js';
+
+/** What handlers may give back; a promise is awaited where the event says so. */
+export type Handled = void | Promise<void>;
+
+type Handler<E, K extends keyof E> = (value: E[K]) => Handled;
+
+export class Emitter<E extends { error: MynahError }> {
+  #handlers = new Map<keyof E, Handler<E, keyof E>[]>();
+  #awaited = new Map<keyof E, (() => void)[]>();
+
+  /** Adds a handler; the result takes it away again. */
+  on<K extends keyof E>(event: K, handler: (value: E[K]) => Handled): () => void {
+    const list = this.#handlers.get(event) ?? [];
+    // Handlers of an event are only ever called with that event's value.
+    const entry = ((value: E[K]) => handler(value)) as Handler<E, keyof E>;
+    this.#handlers.set(event, [...list, entry]);
+    for (const go of this.#awaited.get(event) ?? []) go();
+    this.#awaited.delete(event);
+    return () => {
+      this.#handlers.set(event, (this.#handlers.get(event) ?? []).filter((other) => other !== entry));
+    };
+  }
+
+  has(event: keyof E): boolean {
+    return (this.#handlers.get(event)?.length ?? 0) > 0;
+  }
+
+  /** Resolves as soon as somebody handles `event`. */
+  async handled(event: keyof E): Promise<void> {
+    if (this.has(event)) return;
+    await new Promise<void>((resolve) => this.#awaited.set(event, [...(this.#awaited.get(event) ?? []), resolve]));
+  }
+
+  /** Calls all handlers and resolves when the last of them has finished. */
+  async emit<K extends keyof E>(event: K, value: E[K]): Promise<void> {
+    const list = this.#handlers.get(event) ?? [];
+    if (event === 'error' && list.length === 0) complain(value);
+    const running: Promise<void>[] = [];
+    for (const handler of list) {
+      try {
+        const handled = handler(value);
+        if (handled) running.push(handled.catch((thrown: unknown) => this.#report(event, thrown)));
+      } catch (thrown) {
+        this.#report(event, thrown);
+      }
+    }
+    if (running.length > 0) await Promise.all(running);
+  }
+
+  #report(event: keyof E, thrown: unknown): void {
+    if (event === 'error') complain(thrown);
+    else void this.emit('error', new MynahError('handler', `A handler of '${String(event)}' threw: ${textOf(thrown)}`, thrown));
+  }
+}
