@@ -4,7 +4,7 @@ import { Acker } from './acker.js';
 import { Outbox } from './core/outbox.js';
 import { Unread } from './core/unread.js';
 import { Emitter, type Handled } from './emitter.js';
-import { MynahError, textOf } from './errors.js';
+import { isTemporary, MynahError, textOf } from './errors.js';
 import type { Events } from './events.js';
 import { hostFetch, randomWord, systemClock, type Clock } from './host.js';
 import { Identity } from './identity.js';
@@ -42,6 +42,8 @@ export class Client {
   readonly #ready: Promise<void>;
   #epoch: string | undefined;
   #unreadSaid = 0;
+  /** The connection whose conversations are learnt. */
+  #sid = '';
 
   /** Use `connect`; a clock of one's own is for tests. */
   constructor(io: SocketFactory, url: string, options: Options, clock: Clock = systemClock) {
@@ -222,6 +224,7 @@ export class Client {
     this.#inbound.registered(response);
     void this.#events.emit('connected', response);
     this.#acker.go();
+    this.#reads.registered();
     this.#outbound.go();
     if (more) void this.#learnTheRest(response.sid);
   }
@@ -236,10 +239,11 @@ export class Client {
       }
     } catch (thrown) {
       // The next connection begins anew.
-      if (this.#link.isOnline && this.#sid === sid) void this.#events.emit('error', new MynahError('protocol', textOf(thrown), thrown));
+      if (!this.#link.isOnline || this.#sid !== sid) return;
+      if (isTemporary(thrown)) this.#clock.later(this.#options.retry?.mostMs ?? DEFAULTS.retry.mostMs, () => void this.#learnTheRest(sid));
+      else void this.#events.emit('error', new MynahError('protocol', textOf(thrown), thrown));
     }
   }
-  #sid = '';
 
   #frame(frame: Frame): void {
     const { type, data } = frame;

@@ -4,8 +4,8 @@
 import { MynahError, textOf } from './errors.js';
 import { complain } from './host.js';
 
-/** What handlers may give back; a promise is awaited where the event says so. */
-export type Handled = void | Promise<void>;
+/** What handlers give back: a promise is awaited where the event says so, anything else is of no interest. */
+export type Handled = unknown;
 
 type Handler<E, K extends keyof E> = (value: E[K]) => Handled;
 
@@ -44,7 +44,7 @@ export class Emitter<E extends { error: MynahError }> {
     for (const handler of list) {
       try {
         const handled = handler(value);
-        if (handled) running.push(handled.catch((thrown: unknown) => this.#report(event, thrown)));
+        if (isPromise(handled)) running.push(Promise.resolve(handled).then(() => undefined, (thrown: unknown) => this.#report(event, thrown)));
       } catch (thrown) {
         this.#report(event, thrown);
       }
@@ -56,4 +56,8 @@ export class Emitter<E extends { error: MynahError }> {
     if (event === 'error') complain(thrown);
     else void this.emit('error', new MynahError('handler', `A handler of '${String(event)}' threw: ${textOf(thrown)}`, thrown));
   }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -34,6 +34,8 @@ export interface InboundPace {
 interface Talk {
   readonly conv: string;
   readonly lane: Lane<Message>;
+  /** Finished and written down up to here; or where it began. */
+  written: number;
   /** What the gateway says that this device has; undefined when it was not told. */
   cursor: number | undefined;
   looking: boolean;
@@ -78,8 +80,7 @@ export class Inbound {
     const talk = this.#talk(conv);
     talk.cursor = cursor;
     talk.lane.note(head);
-    const { position } = talk.lane;
-    if (position !== undefined && position > cursor) this.hooks.finished(conv, position);
+    if (talk.written > cursor) this.hooks.finished(conv, talk.written);
     this.#go(talk);
   }
 
@@ -103,16 +104,16 @@ export class Inbound {
     this.#go(talk);
   }
 
-  /** Up to where a conversation was handed over, and finished or not. */
+  /** Up to where a conversation was handed over: finished and written down, or not. */
   position(conv: string): { finished: number; taken: number; head: number } | undefined {
-    const lane = this.#talks.get(conv)?.lane;
-    return lane?.position === undefined ? undefined : { finished: lane.position, taken: lane.taken, head: lane.head };
+    const talk = this.#talks.get(conv);
+    return talk?.lane.isBegun ? { finished: talk.written, taken: talk.lane.taken, head: talk.lane.head } : undefined;
   }
 
   #talk(conv: string): Talk {
     let talk = this.#talks.get(conv);
     if (!talk) {
-      talk = { conv, lane: new Lane(), cursor: undefined, looking: false, handing: false, fetching: false, attempts: 0 };
+      talk = { conv, lane: new Lane(), written: 0, cursor: undefined, looking: false, handing: false, fetching: false, attempts: 0 };
       this.#talks.set(conv, talk);
     }
     return talk;
@@ -124,7 +125,7 @@ export class Inbound {
 
   /** Does whatever can be done next in a conversation. */
   #go(talk: Talk): void {
-    if (talk.lane.position === undefined) void this.#begin(talk);
+    if (!talk.lane.isBegun) void this.#begin(talk);
     else {
       void this.#hand(talk);
       this.#fetchSoon(talk);
@@ -136,15 +137,18 @@ export class Inbound {
     if (talk.looking) return;
     talk.looking = true;
     const kept = await this.notebook.position(talk.conv, this.#epoch);
-    const start = kept ?? (await this.#start(talk));
+    const start = kept ?? (await this.#start(talk).catch(() => undefined));
     talk.looking = false;
-    if (!this.#isCurrent(talk) || start === undefined) return;
+    if (!this.#isCurrent(talk)) return;
+    if (start === undefined) return this.#beginLater(talk);
+    talk.attempts = 0;
     talk.lane.begin(start);
+    talk.written = start;
     if (talk.cursor !== undefined && start > talk.cursor) this.hooks.finished(talk.conv, start);
     this.#go(talk);
   }
 
-  async #start(talk: Talk): Promise<number | undefined> {
+  async #start(talk: Talk): Promise<number> {
     const pushed = (): number => {
       const { lowest } = talk.lane;
       return lowest && !lowest.own ? lowest.seq - 1 : Infinity;
@@ -154,10 +158,16 @@ export class Inbound {
     // every conversation that lies behind was named.
     const { lowest } = talk.lane;
     if (lowest && (lowest.seq === 1 || (!lowest.own && this.#listed))) return lowest.seq - 1;
-    const row = await this.lookup.find(talk.conv).catch(() => undefined);
-    if (row) return Math.min(row.cursor, pushed());
-    if (!this.link.isOnline) return undefined;
-    return talk.lane.lowest && talk.lane.lowest.seq - 1;
+    const row = await this.lookup.find(talk.conv);
+    return row ? Math.min(row.cursor, pushed()) : (talk.lane.lowest?.seq ?? 1) - 1;
+  }
+
+  /** The gateway could not say where to begin: asks again, now or with the next connection. */
+  #beginLater(talk: Talk): void {
+    const wait = backoff(++talk.attempts, this.pace.retry, this.clock.random());
+    this.clock.later(wait, () => {
+      if (this.#isCurrent(talk) && this.link.isOnline && !talk.lane.isBegun) void this.#begin(talk);
+    });
   }
 
   async #hand(talk: Talk): Promise<void> {
@@ -168,8 +178,9 @@ export class Inbound {
       if (!item) break;
       if (item.message) await this.hooks.hand(item.message);
       if (!this.#isCurrent(talk)) break;
-      talk.lane.finish(item.seq);
-      if (await this.notebook.setPosition(talk.conv, item.seq, this.#epoch)) this.hooks.finished(talk.conv, item.seq);
+      if (!(await this.notebook.setPosition(talk.conv, item.seq, this.#epoch)) || !this.#isCurrent(talk)) continue;
+      talk.written = item.seq;
+      this.hooks.finished(talk.conv, item.seq);
     }
     talk.handing = false;
     this.#fetchSoon(talk);

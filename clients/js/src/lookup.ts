@@ -6,6 +6,9 @@ import type { Conversation, ConversationsResponse } from './protocol.js';
 /** Conversations of a page when we ask for ourselves. */
 const PAGE = 200;
 
+/** Times that the list is gone through for one conversation. */
+const ATTEMPTS = 3;
+
 export class Lookup {
   constructor(
     readonly link: Link,
@@ -30,7 +33,10 @@ export class Lookup {
 
   /** One conversation; undefined when the user has no such. */
   async find(conv: string): Promise<Conversation | undefined> {
-    for await (const row of this.all()) if (row.conv === conv) return row;
+    // One that moves to the front while we turn the pages is missed, and found there by the next attempt.
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      for await (const row of this.all()) if (row.conv === conv) return row;
+    }
     return undefined;
   }
 }

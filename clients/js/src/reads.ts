@@ -1,7 +1,7 @@
 // What the user has read. Invariant: a read is told to the gateway only up to what was handed over and finished, for it moves this
 // device's position there too; so no crash between the two loses a message.
 
-import { textOf, MynahError } from './errors.js';
+import { isTemporary, MynahError, textOf } from './errors.js';
 import type { Inbound } from './inbound.js';
 import type { Link } from './link.js';
 import type { Lookup } from './lookup.js';
@@ -25,16 +25,18 @@ export class Reads {
 
   /** Up to `seq`, or up to everything that was handed over. */
   async mark(conv: string, seq?: number): Promise<void> {
-    const position = this.inbound.position(conv);
-    if (position) {
-      const upTo = Math.min(seq ?? position.taken, position.head);
-      if (upTo <= position.finished) await this.#tell(conv, upTo);
-      else this.#noted.set(conv, Math.max(upTo, this.#noted.get(conv) ?? 0));
-      return;
-    }
-    const upTo = seq ?? (await this.lookup.find(conv))?.head;
-    if (upTo === undefined) throw new MynahError(404, 'The user has no such conversation.');
-    await this.#tell(conv, upTo);
+    if (!this.inbound.position(conv)) await this.link.online();
+    const position = this.inbound.position(conv) ?? (await this.#told(conv));
+    const upTo = Math.min(seq ?? position.taken, position.head);
+    if (upTo <= position.finished) await this.#tell(conv, upTo);
+    else this.#noted.set(conv, Math.max(upTo, this.#noted.get(conv) ?? 0));
+  }
+
+  /** Where the gateway says that we are, for a conversation in which nothing has happened since we came. */
+  async #told(conv: string): Promise<{ finished: number; taken: number; head: number }> {
+    const row = await this.lookup.find(conv);
+    if (!row) throw new MynahError(404, 'The user has no such conversation.');
+    return this.inbound.position(conv) ?? { finished: row.cursor, taken: row.cursor, head: row.head };
   }
 
   /** Everything in `conv` up to `seq` is finished. */
@@ -43,8 +45,15 @@ export class Reads {
     if (noted === undefined || noted > seq) return;
     this.#noted.delete(conv);
     this.#tell(conv, noted).catch((thrown: unknown) => {
-      this.hooks.error(thrown instanceof MynahError ? thrown : new MynahError('protocol', textOf(thrown), thrown));
+      if (isTemporary(thrown)) this.#noted.set(conv, Math.max(noted, this.#noted.get(conv) ?? 0));
+      else if (!(thrown instanceof MynahError)) this.hooks.error(new MynahError('protocol', textOf(thrown), thrown));
+      else if (thrown.code !== 'closed') this.hooks.error(thrown);
     });
+  }
+
+  /** There is a connection again: tells what could not be told. */
+  registered(): void {
+    for (const conv of [...this.#noted.keys()]) this.finished(conv, this.inbound.position(conv)?.finished ?? 0);
   }
 
   async #tell(conv: string, seq: number): Promise<void> {

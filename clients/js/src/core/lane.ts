@@ -12,15 +12,15 @@ export interface Item<M> {
 const ROOM = 1_000;
 
 export class Lane<M> {
-  /** Handed over and finished up to here; undefined until it is known where to begin. */
-  #position: number | undefined;
+  #begun = false;
   #taken = 0;
   #head = 0;
   #settled = 0;
   #waiting = new Map<number, Item<M>>();
 
-  get position(): number | undefined {
-    return this.#position;
+  /** It is known where to begin. */
+  get isBegun(): boolean {
+    return this.#begun;
   }
 
   /** Handed over up to here, finished or not. */
@@ -42,8 +42,8 @@ export class Lane<M> {
 
   /** Everything up to `position` was handed over before. Only the first call counts. */
   begin(position: number): void {
-    if (this.#position !== undefined) return;
-    this.#position = position;
+    if (this.#begun) return;
+    this.#begun = true;
     this.#taken = position;
     this.#settled = Math.max(this.#settled, position);
     this.note(position);
@@ -75,13 +75,13 @@ export class Lane<M> {
 
   #add(item: Item<M>): void {
     this.note(item.seq);
-    if (this.#position !== undefined && item.seq <= this.#taken) return;
+    if (this.#begun && item.seq <= this.#taken) return;
     if (!this.#waiting.has(item.seq)) this.#waiting.set(item.seq, item);
   }
 
   /** Takes what is handed over next, if that is known. */
   next(): Item<M> | undefined {
-    if (this.#position === undefined) return undefined;
+    if (!this.#begun) return undefined;
     let item = this.#waiting.get(this.#taken + 1);
     if (!item && this.#taken < this.#settled) item = this.#afterHole();
     if (!item) return undefined;
@@ -100,14 +100,9 @@ export class Lane<M> {
     return this.#waiting.get(lowest);
   }
 
-  /** What was taken is finished: the application has everything up to here. */
-  finish(seq: number): void {
-    this.#position = Math.max(this.#position ?? 0, seq);
-  }
-
   /** The number after which messages have to be fetched, if any are missing and none can be handed over meanwhile. */
   wants(): number | undefined {
-    if (this.#position === undefined || this.#taken >= this.#head) return undefined;
+    if (!this.#begun || this.#taken >= this.#head) return undefined;
     if (this.#waiting.has(this.#taken + 1) || this.#taken < this.#settled) return undefined;
     return this.#taken;
   }

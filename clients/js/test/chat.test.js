@@ -1,0 +1,81 @@
+// A chat with the program, by each generation of socket.io-client.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { MynahError } from 'mynah-client';
+import { startGateway } from '../../../tests/lib/program.js';
+import { device, someone, texts, versions } from './lib/device.js';
+
+let gateway;
+before(async () => {
+  gateway = await startGateway({
+    config: {
+      login: { policy: 'multi' },
+      kinds: [
+        { number: 1000, name: 'APP_TYPING', conversation: 'none', stored: false, unread: false, push: false, clients: true },
+        { number: 1001, name: 'APP_ORDER', conversation: 'pair', stored: true, unread: true, push: false, clients: true },
+      ],
+    },
+  });
+});
+after(() => gateway?.close());
+
+for (const version of versions) {
+  test(`${version}: two people chat, and each hears the other in order`, async (t) => {
+    const [alice, bob] = await Promise.all([device(t, gateway, someone('爱丽丝'), { version }), device(t, gateway, someone('鲍勃'), { version })]);
+    const { client } = alice;
+    const receipts = await Promise.all(['一', '二 🐦', '三'].map((text) => client.send({ user: bob.client.uid }, 3, { text })));
+    assert.deepEqual(receipts.map(({ seq }) => seq), [1, 2, 3]);
+    const heard = await bob.messages.takeMany(3);
+    assert.deepEqual(texts(heard), ['一', '二 🐦', '三']);
+    assert.deepEqual(heard.map(({ mid }) => mid), receipts.map(({ mid }) => mid));
+    assert.equal(bob.client.unread, 3);
+    await bob.client.send({ user: client.uid }, 3, { text: '你好' });
+    assert.equal((await alice.message()).seq, 4);
+    assert.deepEqual(texts(alice.all), ['你好'], 'what a device sent does not come to it as a message');
+  });
+}
+
+test('what the gateway refuses is refused, and the next message goes', async (t) => {
+  const alice = await device(t, gateway, someone());
+  const peer = { user: someone() };
+  const refused = (to, kind, data, code) => assert.rejects(alice.client.send(to, kind, data), (error) => error instanceof MynahError && error.code === code && error.message.length > 5);
+  await refused(peer, 3, { text: 'x'.repeat(70_000) }, 413);
+  await refused(peer, 4, {}, 403);
+  await refused({ team: 'nobody' }, 15, {}, 403).catch(() => refused({ team: 'nobody' }, 15, {}, 404));
+  await refused(peer, 1999, {}, 404);
+  await refused(peer, 3, 'text', 400);
+  assert.equal((await alice.client.send(peer, 3, { text: '好' })).seq, 1);
+  assert.deepEqual(alice.client.pending, []);
+  assert.equal((await alice.hear('failed')).error.code, 413);
+});
+
+test('a kind that is not stored goes to who is there', async (t) => {
+  const [alice, bob] = [await device(t, gateway, someone(), { kinds: { 1000: { stored: false } } }), await device(t, gateway, someone())];
+  const receipt = await alice.client.send({ user: bob.client.uid }, 1000, { typing: true });
+  assert.equal(receipt.delivered, true);
+  assert.equal(receipt.mid, undefined);
+  const event = await bob.hear('event');
+  assert.deepEqual([event.type, event.data, event.from], [1000, { typing: true }, alice.client.uid]);
+  assert.equal((await alice.client.send({ user: someone() }, 1000, {})).delivered, false);
+  assert.equal((await alice.client.send({ user: bob.client.uid }, 1001, { n: 1 })).seq, 1);
+  assert.equal((await bob.message()).type, 1001);
+});
+
+test('the same id is the same message', async (t) => {
+  const alice = await device(t, gateway, someone());
+  const to = { user: someone() };
+  const [one, same] = await Promise.all([alice.client.send(to, 3, { n: 1 }, { id: 'row-1' }), alice.client.send(to, 3, { n: 1 }, { id: 'row-1' })]);
+  assert.equal(one.mid, same.mid);
+  const later = await alice.client.send(to, 3, { n: 1 }, { id: 'row-1' });
+  assert.deepEqual([later.mid, later.duplicate], [one.mid, true]);
+});
+
+test('the user\'s other device gets what this one sends, and who displaces whom is told', async (t) => {
+  const uid = someone();
+  const [phone, laptop] = [await device(t, gateway, uid), await device(t, gateway, uid)];
+  const receipt = await phone.client.send({ user: someone() }, 3, { text: '嗨' });
+  const message = await laptop.message();
+  assert.deepEqual([message.mid, message.from], [receipt.mid, uid]);
+  assert.equal(laptop.client.unread, 0, 'one\'s own message is not unread');
+});
