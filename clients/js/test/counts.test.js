@@ -1,0 +1,57 @@
+// Acknowledgements and unread messages: what is counted and told, without a connection.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Acks } from '../dist/esm/core/acks.js';
+import { Unread } from '../dist/esm/core/unread.js';
+import { chance, seeds } from './lib/chance.js';
+
+for (const seed of seeds(100)) {
+  test(`seed ${seed}: acknowledgements rise, wait their time and no longer, and leave nothing out`, () => {
+    const dice = chance(seed);
+    const acks = new Acks({ waitMs: 200, most: 50 });
+    const [noted, told, since] = [new Map(), new Map(), new Map()];
+    let now = 0;
+    const take = (all) => {
+      for (const { conv, seq } of acks.take(now, all)) {
+        assert.ok(seq > (told.get(conv) ?? 0) && seq === noted.get(conv), 'the newest that was noted');
+        told.set(conv, seq);
+        since.delete(conv);
+      }
+    };
+    for (let step = 0; step < 400; step++) {
+      const conv = dice.one(['a', 'b']);
+      noted.set(conv, (noted.get(conv) ?? 0) + 1);
+      if (!since.has(conv)) since.set(conv, now);
+      acks.note(conv, noted.get(conv), now);
+      now += dice.below(30);
+      take(false);
+      for (const [waiting, from] of since) assert.ok(now - from < 200 && noted.get(waiting) - (told.get(waiting) ?? 0) < 50, 'it waits its time and no longer');
+      assert.equal(acks.wait(now) === undefined, since.size === 0);
+    }
+    take(true);
+    assert.deepEqual(told, noted);
+  });
+}
+
+test('unread: what the gateway said, and what came since', () => {
+  const unread = new Unread();
+  unread.begin(10, [{ conv: 'a', head: 5, unread: 3 }, { conv: 'b', head: 2, unread: 0 }]);
+  assert.equal(unread.total, 10);
+  unread.see('a', 4, true);
+  assert.equal(unread.total, 10, 'replayed, and counted before');
+  unread.see('a', 6, true);
+  unread.see('a', 6, true);
+  unread.see('a', 7, false);
+  unread.see('new', 1, true);
+  assert.equal(unread.total, 12);
+  assert.equal(unread.read('a', 7), true);
+  assert.equal(unread.total, 8);
+  unread.see('a', 8, true);
+  unread.see('a', 9, true);
+  assert.equal(unread.read('a', 8), false, 'how many of them count only the gateway knows');
+  unread.learn('a', 9, 1);
+  assert.equal(unread.total, 9);
+  unread.learn('a', 7, 100);
+  assert.equal(unread.total, 9, 'an older answer changes nothing');
+});

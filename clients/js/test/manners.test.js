@@ -1,0 +1,183 @@
+// What the README promises of the odd cases, against the model of the gateway and with time that passes only when told.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Client } from '../dist/esm/client.js';
+import { memoryStorage } from '../dist/esm/index.js';
+import { chance } from './lib/chance.js';
+import { Gateway } from './lib/gateway.js';
+import { Time } from './lib/time.js';
+import { network } from './lib/wire.js';
+
+function world() {
+  const dice = chance(1);
+  const time = new Time(dice.next);
+  const gateway = new Gateway(dice, { resume: 100, listed: 100 });
+  const net = network(gateway, time, dice);
+  const start = async (options = {}, listen = true) => {
+    const client = new Client(net.io, 'http://model', { uid: 'me', storage: memoryStorage(), ...options }, time);
+    const told = [];
+    for (const event of ['error', 'epoch', 'displaced', 'signedOut', 'status', 'failed', 'sent', 'recall', 'read', 'unread']) client.on(event, (value) => void told.push([event, value]));
+    const messages = [];
+    if (listen) client.on('message', (message) => void messages.push(message));
+    await time.pass(1_000, () => client.status === 'connected');
+    return { client, messages, told, of: (event) => told.filter(([name]) => name === event).map(([, value]) => value) };
+  };
+  return { gateway, time, net, start };
+}
+const seqs = (messages) => messages.map(({ seq }) => seq);
+
+test('a handler that throws is reported, and its message counts as handed over', async () => {
+  const { gateway, time, start } = world();
+  const { client, messages, of } = await start();
+  client.on('message', ({ seq }) => {
+    if (seq === 1) throw new Error('at once');
+    if (seq === 2) return Promise.reject(new Error('later'));
+  });
+  for (let i = 0; i < 3; i++) gateway.write('bob', { user: 'me' }, {});
+  await time.pass(1_000);
+  assert.deepEqual(seqs(messages), [1, 2, 3]);
+  assert.deepEqual(of('error').map(({ code, cause }) => [code, cause.message]), [['handler', 'at once'], ['handler', 'later']]);
+});
+
+test('messages wait until somebody handles them', async () => {
+  const { gateway, time, start } = world();
+  const { client } = await start({}, false);
+  gateway.write('bob', { user: 'me' }, {});
+  await time.pass(1_000);
+  assert.equal(gateway.convs.get('pair bob me').reads.size, 0);
+  const late = [];
+  client.on('message', (message) => void late.push(message));
+  await time.pass(1_000);
+  assert.deepEqual(seqs(late), [1]);
+});
+
+test('a slow handler holds up its conversation and no other', async () => {
+  const { gateway, time, start } = world();
+  const { client } = await start({}, false);
+  const done = [];
+  client.on('message', async ({ from, seq }) => {
+    if (from === 'slow') await new Promise((resolve) => time.later(10_000, resolve));
+    done.push(`${from} ${seq}`);
+  });
+  for (const from of ['slow', 'quick', 'slow', 'quick']) gateway.write(from, { user: 'me' }, {});
+  await time.pass(5_000);
+  assert.deepEqual(done, ['quick 1', 'quick 2']);
+  await time.pass(20_000);
+  assert.deepEqual(done.slice(2), ['slow 1', 'slow 2']);
+});
+
+test('another history: positions are dropped, and the application is told', async () => {
+  const { gateway, time, net, start } = world();
+  const storage = memoryStorage();
+  const first = await start({ storage });
+  for (let i = 0; i < 3; i++) gateway.write('bob', { user: 'me' }, {});
+  await time.pass(1_000);
+  assert.deepEqual(seqs(first.messages), [1, 2, 3]);
+  gateway.replace('epoch-2');
+  net.cut();
+  await time.pass(1_000, () => first.client.status === 'connected');
+  gateway.write('bob', { user: 'me' }, { new: true });
+  await time.pass(1_000);
+  assert.deepEqual(seqs(first.messages), [1, 2, 3, 1]);
+  assert.deepEqual(first.of('epoch'), [{ previous: 'epoch-1', current: 'epoch-2' }]);
+  await first.client.close();
+  gateway.replace('epoch-3');
+  const second = await start({ storage });
+  gateway.write('bob', { user: 'me' }, {});
+  await time.pass(1_000);
+  assert.deepEqual([seqs(second.messages), second.of('epoch')], [[1], [{ previous: 'epoch-2', current: 'epoch-3' }]]);
+});
+
+test('a refused register is an error and no end of tries; a busy gateway is tried again', async () => {
+  const { gateway, time, start } = world();
+  const take = gateway.take.bind(gateway);
+  const answers = [{ code: 503, error: 'busy' }, { code: 429, error: 'busy' }, { code: 401, error: 'Your token has expired.' }];
+  gateway.take = (connection, frame, answer) => (frame.type === 1 && answers.length > 0 ? answer(answers.shift()) : take(connection, frame, answer));
+  const { client, of } = await start();
+  await time.pass(10_000);
+  assert.deepEqual(of('error').map(({ code, message }) => [code, message]), [[401, 'Your token has expired.']]);
+  assert.deepEqual(of('status'), ['connecting', 'refused']);
+  await assert.rejects(client.history('x'), { code: 'offline' });
+  client.connect();
+  assert.ok(await time.pass(5_000, () => client.status === 'connected'), 'it comes back when told');
+});
+
+test('a fresh token is asked for at every connect', async () => {
+  const { gateway, time, net, start } = world();
+  const take = gateway.take.bind(gateway);
+  const seen = [];
+  gateway.take = (connection, frame, answer) => {
+    if (frame.type === 1) seen.push(frame.data.token);
+    take(connection, frame, answer);
+  };
+  let n = 0;
+  const { client } = await start({ token: async () => `token-${++n}` });
+  net.cut();
+  assert.ok(await time.pass(5_000, () => seen.length === 2 && client.status === 'connected'));
+  assert.deepEqual(seen, ['token-1', 'token-2']);
+});
+
+test('without a uid and a readable token nothing is begun', async () => {
+  const { start } = world();
+  const { client, of } = await start({ uid: undefined, token: 'opaque' });
+  assert.deepEqual([client.status, of('error').map(({ code }) => code)], ['refused', [401]]);
+  await assert.rejects(client.send({ user: 'bob' }, 3, {}), { code: 401 });
+});
+
+test('displaced, told apart from signed out, and neither comes back by itself', async () => {
+  const { gateway, time, start } = world();
+  const { client, of } = await start();
+  [...gateway.connections][0].down({ type: 12, data: { reason: 'replaced', deviceid: 'other', platform: null, ts: 1 } });
+  await time.pass(60_000);
+  assert.deepEqual([client.status, of('displaced').length, of('signedOut').length, gateway.connections.size], ['displaced', 1, 0, 0]);
+});
+
+test('a full outbox says so, and what is in it stays', async () => {
+  const { time, start, net } = world();
+  const { client, of } = await start({ outboxSize: 2, uid: 'me' });
+  net.forget();
+  const sends = [1, 2, 3].map((n) => client.send({ user: 'bob' }, 3, { n }).catch(({ code }) => code));
+  await time.pass(100);
+  assert.equal(await sends[2], 'full');
+  assert.deepEqual(client.pending.map(({ data }) => data.n), [1, 2]);
+  await client.close();
+  assert.deepEqual(await Promise.all(sends), ['closed', 'closed', 'full']);
+  assert.deepEqual(of('failed'), [], 'closing is no failure');
+});
+
+test('a message of the moment is not kept: sent in time, or refused', async () => {
+  const { gateway, time, start, net } = world();
+  const storage = new Map();
+  const { client } = await start({ kinds: { 1000: { stored: false } }, storage: memoryStorage(storage) });
+  net.forget();
+  const typing = client.send({ user: 'bob' }, 1000, { typing: true }).catch(({ code }) => code);
+  await time.pass(30_000);
+  assert.ok(['offline', 'timeout'].includes(await typing), await typing);
+  assert.ok(![...storage.keys()].some((key) => key.includes(':out')));
+  assert.equal(gateway.convs.size, 0);
+});
+
+test('what is sent is what it was when it was sent', async () => {
+  const { gateway, time, start } = world();
+  const { client } = await start();
+  const data = { text: 'before' };
+  const sent = client.send({ user: 'bob' }, 3, data);
+  data.text = 'after';
+  assert.ok(await time.pass(1_000, () => client.pending.length === 0));
+  assert.equal((await sent).seq, 1);
+  assert.deepEqual(gateway.convs.get('pair bob me').messages[0].data, { text: 'before' });
+});
+
+test('reading a message while it is handled does not wait for itself, and is told after it', async () => {
+  const { gateway, time, start } = world();
+  const storage = new Map();
+  const { client } = await start({ storage: memoryStorage(storage) }, false);
+  const written = [];
+  gateway.acknowledged = (connection, conv, seq) => written.push([seq, Number(storage.get(`mynah:me:at:${conv.id}`)?.split(' ')[0])]);
+  client.on('message', ({ conv, seq }) => client.markRead(conv, seq));
+  gateway.write('bob', { user: 'me' }, {});
+  assert.ok(await time.pass(5_000, () => gateway.convs.get('pair bob me').reads.get('me') === 1));
+  assert.ok(written.length > 0 && written.every(([seq, at]) => seq <= at));
+  assert.ok(await time.pass(1_000, () => client.unread === 0));
+});
