@@ -1,0 +1,109 @@
+// The application is restarted: the same storage, a new client. Nothing that was handled comes again, nothing is missing, and what
+// was not sent is sent.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { memoryStorage } from 'mynah-client';
+import { eventually } from '../../../tests/lib/inbox.js';
+import { startGateway } from '../../../tests/lib/program.js';
+import { Device, device, someone, texts, versions } from './lib/device.js';
+
+let gateway;
+before(async () => {
+  gateway = await startGateway({ config: { limits: { resume_messages: 20 }, login: { policy: 'multi' } } });
+});
+after(() => gateway?.close());
+
+const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+const write = async (to, count, from = '写者') => {
+  for (let i = 0; i < count; i++) await gateway.api.sendTo(to, { type: 3, from, data: { text: `${i}` } });
+};
+
+for (const version of versions) {
+  test(`${version}: what was handled does not come again, what was missed comes`, async (t) => {
+    const uid = someone();
+    const storage = memoryStorage();
+    const first = await device(t, gateway, uid, { version, storage });
+    await write(uid, 5);
+    assert.deepEqual((await first.messages.takeMany(5)).map(({ seq }) => seq), numbers(1, 5));
+    await first.close();
+    await write(uid, 3);
+    const second = await device(t, gateway, uid, { version, storage });
+    assert.equal(second.client.deviceid, first.client.deviceid);
+    assert.deepEqual((await second.messages.takeMany(3)).map(({ seq }) => seq), numbers(6, 8));
+    await second.close();
+    const third = await device(t, gateway, uid, { version, storage });
+    await write(uid, 1);
+    assert.equal((await third.message()).seq, 9, 'nothing came before it');
+  });
+
+  test(`${version}: more than a replay holds comes all the same`, async (t) => {
+    const uid = someone();
+    const storage = memoryStorage();
+    await (await device(t, gateway, uid, { version, storage })).close();
+    const team = someone('队');
+    const { conv } = await gateway.api.team(team, [uid, 'w']);
+    await write(uid, 70);
+    for (let i = 0; i < 30; i++) await gateway.api.send({ type: 15, to: { team }, from: 'w', data: { n: i } });
+    await write(uid, 5, '他人');
+    const back = await device(t, gateway, uid, { version, storage, page: 7 });
+    const heard = await back.messages.takeMany(105);
+    for (const other of new Set(heard.map((message) => message.conv))) {
+      const seqs = heard.filter((message) => message.conv === other).map(({ seq }) => seq);
+      assert.deepEqual(seqs, numbers(1, other === conv ? 30 : seqs.length));
+    }
+    assert.equal(back.client.unread, 105);
+  });
+
+  test(`${version}: what was written offline is sent by the next run`, async (t) => {
+    const [uid, peer] = [someone(), someone()];
+    const storage = memoryStorage();
+    const bob = await device(t, gateway, peer, { version });
+    const first = await device(t, gateway, uid, { version, storage });
+    await gateway.program.kill();
+    await first.hear('disconnected');
+    const sends = ['一', '二', '三'].map((text, i) => first.client.send({ user: peer }, 3, { text }, { id: `row-${i}` }).catch(({ code }) => code));
+    await eventually(() => first.client.pending.length === 3, 'three messages in the outbox');
+    await first.close();
+    assert.deepEqual(await Promise.all(sends), ['closed', 'closed', 'closed']);
+    await gateway.start();
+    const second = await device(t, gateway, uid, { version, storage });
+    const sent = [await second.hear('sent'), await second.hear('sent'), await second.hear('sent')];
+    assert.deepEqual(sent.map(({ id, receipt }) => [id, receipt.seq]), [['row-0', 1], ['row-1', 2], ['row-2', 3]]);
+    assert.deepEqual(texts(await bob.messages.takeMany(3)), ['一', '二', '三']);
+    await eventually(() => second.client.pending.length === 0, 'an empty outbox');
+  });
+}
+
+test('a crash between the send and its answer: the message is there once, and its sender is told', async (t) => {
+  const [uid, peer] = [someone(), someone()];
+  const kept = new Map();
+  const first = new Device(t, gateway.url, { uid, storage: memoryStorage(kept) });
+  await first.connected();
+  await first.client.send({ user: peer }, 3, { n: 1 });
+  // What the storage was at the moment when the second message was written down and not answered.
+  const sending = first.client.send({ user: peer }, 3, { n: 2 }, { id: 'row-2' });
+  await eventually(() => [...kept.values()].some((text) => text.includes('row-2')) || first.client.pending.length === 0, 'the outbox');
+  const crashed = new Map(kept);
+  const { mid, seq } = await sending;
+  await first.close();
+  const second = await device(t, gateway, uid, { storage: memoryStorage(crashed) });
+  if ([...crashed.values()].some((text) => text.includes('row-2'))) {
+    const { id, receipt } = await second.hear('sent');
+    assert.deepEqual([id, receipt.mid, receipt.seq], ['row-2', mid, seq]);
+  }
+  assert.equal((await second.client.send({ user: peer }, 3, { n: 3 })).seq, 3);
+  assert.deepEqual(second.all, []);
+});
+
+test('a handler that had not finished gets its message again', async (t) => {
+  const uid = someone();
+  const kept = new Map();
+  const first = new Device(t, gateway.url, { uid, storage: memoryStorage(kept), handle: ({ seq }) => (seq === 2 ? new Promise(() => {}) : undefined) });
+  await first.connected();
+  await write(uid, 3);
+  await first.message();
+  await first.close();
+  const second = await device(t, gateway, uid, { storage: memoryStorage(kept) });
+  assert.deepEqual((await second.messages.takeMany(2)).map(({ seq }) => seq), [2, 3]);
+});
