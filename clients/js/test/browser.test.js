@@ -1,0 +1,71 @@
+// The package in Chromium: its files as they are built, IndexedDB as the storage, and a page that is loaded anew.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+import { startBrowser } from '../../../tests/lib/browser.js';
+import { eventually } from '../../../tests/lib/inbox.js';
+import { startGateway } from '../../../tests/lib/program.js';
+import { device, someone, texts } from './lib/device.js';
+
+const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const skip = existsSync(chromium) ? false : 'SKIPPED: no Chromium here (CHROMIUM names one)';
+
+/** The package's files and socket.io-client's, over HTTP. */
+async function serve() {
+  const places = { '/esm/': '../dist/esm/', '/socket.io/': '../node_modules/socket.io-client/dist/' };
+  const server = createServer(({ url }, response) => {
+    const place = Object.keys(places).find((start) => url.startsWith(start));
+    const file = place && new URL(url.slice(place.length), new URL(places[place], import.meta.url));
+    if (url === '/') response.setHeader('content-type', 'text/html').end('<!doctype html><link rel="icon" href="data:,"><title>Test</title>');
+    else if (file && existsSync(file)) response.setHeader('content-type', 'text/javascript').end(readFileSync(file));
+    else response.writeHead(404).end();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+}
+
+/** In the page: connects, and keeps what comes on `window`. */
+async function begin(url, uid, offline) {
+  const [{ connect, indexedDbStorage }, { io }] = await Promise.all([import('/esm/index.js'), import('/socket.io/socket.io.esm.min.js')]);
+  window.messages = [];
+  window.sent = [];
+  window.client = connect(io, offline ? 'http://127.0.0.1:9' : url, { uid, storage: indexedDbStorage(), retry: { firstMs: 20 } });
+  window.client.on('message', (message) => void window.messages.push(message));
+  window.client.on('sent', ({ data }) => void window.sent.push(data.text));
+}
+
+test('in a browser, over reloads, with IndexedDB', { skip }, async (t) => {
+  const [gateway, site, browser] = await Promise.all([startGateway(), serve(), startBrowser()]);
+  t.after(async () => {
+    await browser.close();
+    site.close();
+    await gateway.close();
+  });
+  const uid = someone();
+  const bob = await device(t, gateway, someone());
+  const tab = await browser.tab(site.url);
+  await tab.evaluate(begin, gateway.url, uid, false);
+  await tab.until(() => window.client.status === 'connected');
+  const first = await tab.evaluate(() => window.client.deviceid);
+  await bob.client.send({ user: uid }, 3, { text: '一' });
+  await tab.until(() => window.messages.length === 1);
+  await tab.evaluate((to) => window.client.send({ user: to }, 3, { text: '回' }).then(({ seq }) => seq), bob.client.uid);
+  assert.deepEqual(texts([await bob.message()]), ['回']);
+
+  await tab.goto(site.url);
+  await tab.evaluate(begin, gateway.url, uid, true);
+  await tab.evaluate((to) => void window.client.send({ user: to }, 3, { text: '离线' }), bob.client.uid);
+  await tab.until(() => window.client.pending.length === 1);
+  await tab.evaluate(() => window.client.close());
+  await bob.client.send({ user: uid }, 3, { text: '二' });
+
+  await tab.goto(site.url);
+  await tab.evaluate(begin, gateway.url, uid, false);
+  await tab.until(() => window.messages.length > 0 && window.sent.length > 0);
+  assert.deepEqual(texts([await bob.message()]), ['离线'], 'what was written offline was sent');
+  assert.deepEqual(texts(await tab.evaluate(() => window.messages)), ['二'], 'what was handled did not come again');
+  assert.equal(await tab.evaluate(() => window.client.deviceid), first);
+  await eventually(() => tab.evaluate(() => window.client.pending.length === 0), 'an empty outbox');
+});
