@@ -259,8 +259,10 @@ export class Client {
 
   #push(message: Message): void {
     const counts = isCounted(message.type, this.#kinds) && message.from !== this.#identity.uid && !message.recalled;
-    this.#unread.see(message.conv, message.seq, counts);
+    const isNew = this.#unread.see(message.conv, message.seq, counts);
     this.#sayUnread();
+    // Whether what was taken back was unread only the gateway knows.
+    if (isNew && message.type === 109 && this.unread > 0) this.#lookup.find(message.conv).catch(() => undefined);
     this.#inbound.push(message);
   }
 

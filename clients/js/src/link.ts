@@ -74,9 +74,9 @@ export class Link {
     return this.#status === 'connected';
   }
 
-  /** Connects, for the first time or again after a stop. */
+  /** Connects, for the first time or again after a stop; a link that was closed stays so. */
   open(): void {
-    if (this.#status === 'connecting' || this.#status === 'connected') return;
+    if (this.#status === 'connecting' || this.#status === 'connected' || this.#status === 'closed') return;
     this.#refusals = 0;
     this.#become('connecting');
     this.#wire.connect();

@@ -53,6 +53,26 @@ for (const version of versions) {
   });
 }
 
+test('what was taken back before it came comes without its data, and is not unread', async (t) => {
+  const [uid, storage] = [someone(), memoryStorage()];
+  const alice = await device(t, gateway, someone());
+  const bob = await device(t, gateway, uid, { storage });
+  const { mid } = await alice.client.send({ user: uid }, 3, { n: 1 });
+  await bob.message();
+  await alice.client.send({ user: uid }, 3, { n: 2 });
+  await bob.message();
+  await eventually(() => bob.client.unread === 2, 'two unread');
+  await alice.client.recall(mid);
+  await eventually(() => bob.client.unread === 1, 'one unread');
+  await bob.close();
+  const second = await alice.client.send({ user: uid }, 3, { n: 3 });
+  await alice.client.recall(second.mid);
+  const back = await device(t, gateway, uid, { storage });
+  const [gone, recall] = [await back.message(({ seq }) => seq === second.seq), await back.message(({ type }) => type === 109 )];
+  assert.deepEqual([gone.recalled, gone.data, recall.data], [true, null, { mid: second.mid }]);
+  assert.equal(back.client.unread, 1);
+});
+
 test('all conversations, page by page, and a part of one', async (t) => {
   const alice = await device(t, gateway, someone());
   const peers = Array.from({ length: 7 }, (_, i) => someone(`友${i}`));

@@ -67,6 +67,29 @@ test('a slow handler holds up its conversation and no other', async () => {
   assert.deepEqual(done.slice(2), ['slow 1', 'slow 2']);
 });
 
+test('an answer that comes before an earlier push skips nothing', async () => {
+  const { gateway, time, start } = world();
+  for (let i = 0; i < 3; i++) gateway.write('bob', { user: 'me' }, {});
+  gateway.convs.get('pair bob me').reads.set('me', 3);
+  const { client, messages } = await start();
+  // The device is at number 3 of a conversation of which it was not told, for all of it was read.
+  const conv = gateway.convs.get('pair bob me');
+  assert.deepEqual(seqs(messages), []);
+  const take = gateway.take.bind(gateway);
+  const [connection] = gateway.connections;
+  const { down } = connection;
+  connection.down = (frame) => void time.later(500, () => down(frame));
+  gateway.take = (from, frame, answer) => {
+    if (frame.type === 101) gateway.write('bob', { user: 'me' }, { text: 'earlier' });
+    take(from, frame, answer);
+  };
+  assert.ok(await time.pass(5_000, () => client.status === 'connected'));
+  const sent = client.send({ user: 'bob' }, 3, {});
+  await time.pass(5_000);
+  assert.deepEqual([(await sent).seq, seqs(messages)], [5, [4]]);
+  assert.equal(conv.messages.length, 5);
+});
+
 test('another history: positions are dropped, and the application is told', async () => {
   const { gateway, time, net, start } = world();
   const storage = memoryStorage();

@@ -75,6 +75,22 @@ for (const version of versions) {
   });
 }
 
+test('more conversations than the answer to a register names: all of them come', async (t) => {
+  const uid = someone();
+  const storage = memoryStorage();
+  await (await device(t, gateway, uid, { storage })).close();
+  const senders = Array.from({ length: 230 }, (_, i) => `${i}-${uid}`);
+  const messages = senders.flatMap((from) => [1, 2].map((n) => ({ type: 3, from, to: { user: uid }, data: { n } })));
+  const { results } = await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
+  assert.ok(results.every(({ code }) => code === undefined));
+  const back = new Device(t, gateway.url, { uid, storage });
+  const { more, conversations } = await back.hear('connected');
+  assert.deepEqual([more, conversations.length], [true, 200]);
+  const heard = await back.messages.takeMany(460);
+  for (const from of senders) assert.deepEqual(heard.filter((message) => message.from === from).map(({ seq }) => seq), [1, 2]);
+  assert.equal(back.client.unread, 460);
+});
+
 test('a crash between the send and its answer: the message is there once, and its sender is told', async (t) => {
   const [uid, peer] = [someone(), someone()];
   const kept = new Map();

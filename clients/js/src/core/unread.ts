@@ -37,11 +37,12 @@ export class Unread {
     this.#counts.set(conv, { unread, head });
   }
 
-  /** A message came; `counts` says whether its kind and its sender make it count. */
-  see(conv: string, seq: number, counts: boolean): void {
+  /** A message came; `counts` says whether its kind and its sender make it count. True: it was not taken into account before. */
+  see(conv: string, seq: number, counts: boolean): boolean {
     const count = this.#counts.get(conv) ?? { unread: 0, head: 0 };
-    if (seq <= count.head) return;
+    if (seq <= count.head) return false;
     this.#counts.set(conv, { unread: count.unread + (counts ? 1 : 0), head: seq });
+    return true;
   }
 
   /** The user has read up to `seq`. False: only the gateway knows how many are left. */

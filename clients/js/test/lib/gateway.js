@@ -102,6 +102,11 @@ export class Gateway {
     });
   }
 
+  /** Conversations of which a connected device has not acknowledged everything. */
+  behind(uid) {
+    return [...this.connections].filter((connection) => connection.uid === uid).flatMap((connection) => this.#rows(connection)).filter(({ head, cursor }) => cursor < head);
+  }
+
   #part(conv, uid, after, limit) {
     const from = Math.max(after, conv.floors.get(uid) ?? 0, conv.deleted);
     return conv.messages.slice(from, from + limit);

@@ -126,10 +126,11 @@ export class Life {
     this.gateway.troubles = 0;
     if (!this.running) this.start();
     const missing = () => [...this.gateway.convs.values()].flatMap((conv) => this.#missing(conv));
-    const done = () => this.client.status === 'connected' && missing().length === 0 && this.client.pending.length === 0;
+    const done = () => this.client.status === 'connected' && missing().length === 0 && this.client.pending.length === 0 && this.gateway.behind(ME).length === 0;
     const ok = await this.time.pass(120_000, done);
     assert.deepEqual(missing(), [], 'everything that others wrote has come');
-    assert.ok(ok, `the outbox is empty: ${JSON.stringify(this.client.pending)}`);
+    assert.deepEqual(this.client.pending, [], 'the outbox is empty');
+    assert.ok(ok, `everything is acknowledged: ${JSON.stringify(this.gateway.behind(ME))}`);
     assert.deepEqual(this.errors.map(String), []);
     for (const { to, n } of accepted) {
       const all = [...this.gateway.convs.values()].flatMap((conv) => conv.messages);
