@@ -4,7 +4,7 @@ import { Acker } from './acker.js';
 import { Outbox } from './core/outbox.js';
 import { Unread } from './core/unread.js';
 import { Emitter, type Handled } from './emitter.js';
-import { isTemporary, MynahError, textOf } from './errors.js';
+import { MynahError, textOf } from './errors.js';
 import type { Events } from './events.js';
 import { hostFetch, randomWord, systemClock, type Clock } from './host.js';
 import { Identity } from './identity.js';
@@ -15,8 +15,10 @@ import { Lookup } from './lookup.js';
 import { Notebook } from './notebook.js';
 import { DEFAULTS, type Options } from './options.js';
 import { Outbound, type Delivery, type Pending, type Receipt } from './outbound.js';
-import type { Conversation, Displaced, Message, ReadMark, RecallResponse, RegisterResponse, Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
+import type { Conversation, Displaced, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
+import type { Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
 import { Reads } from './reads.js';
+import { Rest } from './rest.js';
 import { signOut, signOutUrl } from './signout.js';
 import { makeSocket, type SocketFactory } from './socket.js';
 import { memoryStorage } from './storage/adapter.js';
@@ -39,11 +41,10 @@ export class Client {
   readonly #inbound: Inbound;
   readonly #outbound: Outbound;
   readonly #reads: Reads;
+  readonly #rest: Rest;
   readonly #ready: Promise<void>;
   #epoch: string | undefined;
   #unreadSaid = 0;
-  /** The connection whose conversations are learnt. */
-  #sid = '';
 
   /** Use `connect`; a clock of one's own is for tests. */
   constructor(io: SocketFactory, url: string, options: Options, clock: Clock = systemClock) {
@@ -89,10 +90,12 @@ export class Client {
       failed: (failed) => this.#events.emit('failed', failed),
     });
     this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, { read: (conv, seq) => this.#read(conv, seq), error });
+    this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, error);
     this.#ready = this.#open();
     this.#ready.then(
       () => this.#link.open(),
       (thrown: unknown) => {
+        if (this.status === 'closed') return;
         error(thrown instanceof MynahError ? thrown : new MynahError('protocol', textOf(thrown), thrown));
         this.#link.stop('refused');
       },
@@ -101,7 +104,10 @@ export class Client {
 
   /** Reads what a former run left, before anything is sent. */
   async #open(): Promise<void> {
-    await this.#identity.open();
+    await this.#identity.open((failure) => {
+      void this.#events.emit('unreachable', failure);
+      return this.status !== 'closed';
+    });
     this.#outbound.load(await this.#notebook.letters());
     this.#epoch = await this.#notebook.epoch();
   }
@@ -226,23 +232,7 @@ export class Client {
     this.#acker.go();
     this.#reads.registered();
     this.#outbound.go();
-    if (more) void this.#learnTheRest(response.sid);
-  }
-
-  /** The answer to a register names some conversations only: the list has them all. */
-  async #learnTheRest(sid: string): Promise<void> {
-    this.#sid = sid;
-    try {
-      for await (const { conv, head, cursor } of this.#lookup.all()) {
-        if (this.#sid !== sid) return;
-        if (head > cursor) this.#inbound.learn(conv, head, cursor);
-      }
-    } catch (thrown) {
-      // The next connection begins anew.
-      if (!this.#link.isOnline || this.#sid !== sid) return;
-      if (isTemporary(thrown)) this.#clock.later(this.#options.retry?.mostMs ?? DEFAULTS.retry.mostMs, () => void this.#learnTheRest(sid));
-      else void this.#events.emit('error', new MynahError('protocol', textOf(thrown), thrown));
-    }
+    if (more) void this.#rest.learn(response.sid);
   }
 
   #frame(frame: Frame): void {

@@ -1,9 +1,10 @@
 // Who this is, and on which device. Invariant: the device is made once per storage; every cid of this device begins with its tag.
 
+import { backoff } from './core/backoff.js';
 import { MynahError } from './errors.js';
 import { randomWord, type Clock } from './host.js';
 import type { Notebook } from './notebook.js';
-import type { Options } from './options.js';
+import { DEFAULTS, type Options } from './options.js';
 import type { RegisterRequest } from './protocol.js';
 import { subjectOf } from './token.js';
 
@@ -34,8 +35,8 @@ export class Identity {
     return this.#tag;
   }
 
-  /** Finds out, and opens the notebook for the user. */
-  async open(): Promise<void> {
+  /** Finds out, and opens the notebook for the user. A token that cannot be had is asked for again while `failed` says so. */
+  async open(failed: (error: Error) => boolean): Promise<void> {
     let device = this.#options.deviceid ?? (await this.#notebook.device());
     if (device === undefined) {
       device = randomWord(20, this.#clock);
@@ -44,9 +45,21 @@ export class Identity {
     this.#device = device;
     this.#tag = tagOf(device);
     const { uid } = this.#options;
-    this.#uid = uid === undefined ? subjectOf((await this.token()) ?? '') : String(uid);
+    this.#uid = uid === undefined ? subjectOf(await this.#firstToken(failed)) : String(uid);
     if (this.#uid === undefined) throw new MynahError(401, 'Give a uid, or a token whose "sub" can be read.');
     this.#notebook.open(this.#uid);
+  }
+
+  async #firstToken(failed: (error: Error) => boolean): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return (await this.token()) ?? '';
+      } catch (thrown) {
+        if (!failed(thrown instanceof Error ? thrown : new Error(String(thrown)))) throw new MynahError('closed', 'This client is closed.');
+        const pace = { ...DEFAULTS.retry, ...this.#options.retry };
+        await new Promise<void>((go) => this.#clock.later(backoff(attempt, pace, this.#clock.random()), go));
+      }
+    }
   }
 
   async token(): Promise<string | undefined> {

@@ -1,6 +1,6 @@
-// Messages on their way to the application. Invariants: each stored message is handed over once and in order per conversation;
-// a position is written after the handlers have finished, and acknowledged after it is written; a conversation whose handlers
-// are slow holds up no other.
+// Messages on their way to the application. Invariants: each stored message is handed over once, in order per conversation. A
+// position is written after the handlers have finished, and acknowledged after it is written. A conversation whose handlers are
+// slow holds up no other.
 
 import { Lane, type Item } from './core/lane.js';
 import { backoff, type Pace } from './core/backoff.js';

@@ -2,7 +2,7 @@
 // settles, by its answer, its time or the end of the connection; after a stop nothing connects until `open`.
 
 import { backoff, type Pace } from './core/backoff.js';
-import { isTemporary, MynahError, textOf } from './errors.js';
+import { isTemporary, MynahError } from './errors.js';
 import type { Clock } from './host.js';
 import type { RegisterRequest, RegisterResponse, Refusal, RequestKind, RequestOf, ResponseOf } from './protocol.js';
 import type { Wire } from './socket.js';
@@ -28,7 +28,7 @@ export interface LinkHooks {
   /** The connection ended after it was registered. */
   lost(reason: string): void;
   error(error: MynahError): void;
-  /** An attempt to connect failed; the next one follows by itself. */
+  /** An attempt to connect failed, or to get a token; the next one follows by itself. */
   unreachable(error: Error): void;
 }
 
@@ -188,8 +188,10 @@ export class Link {
         else this.#registered(answer as RegisterResponse);
       });
     } catch (thrown) {
-      const error = thrown instanceof MynahError ? thrown : new MynahError('protocol', `There is no token: ${textOf(thrown)}`, thrown);
-      if (round === this.#round) this.#refused(round, error);
+      // No token was to be had: perhaps later.
+      if (round !== this.#round) return;
+      this.#hooks.unreachable(thrown instanceof Error ? thrown : new Error(String(thrown)));
+      this.#registerLater(round);
     }
   }
 

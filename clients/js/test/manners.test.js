@@ -141,6 +141,34 @@ test('a fresh token is asked for at every connect', async () => {
   assert.deepEqual(seen, ['token-1', 'token-2']);
 });
 
+test('a token that cannot be had now is asked for again, also where it says who this is', async () => {
+  const { time, net, start } = world();
+  const sub = `e30.${Buffer.from('{"sub":"me"}').toString('base64url')}.x`;
+  const answers = [Error('no network'), sub, Error('no network'), sub];
+  const token = () => {
+    const answer = answers.shift() ?? sub;
+    if (answer instanceof Error) throw answer;
+    return answer;
+  };
+  const { client, of } = await start({ uid: undefined, token });
+  const sent = client.send({ user: 'bob' }, 3, {});
+  assert.ok(await time.pass(10_000, () => client.status === 'connected'));
+  assert.deepEqual([client.uid, answers.length], ['me', 0]);
+  net.cut();
+  answers.push(Error('no network'));
+  await time.pass(10_000);
+  assert.deepEqual([client.status, answers.length, of('error'), (await sent).seq], ['connected', 0, [], 1]);
+});
+
+test('a client that waits for its token can be closed', async () => {
+  const { time, start } = world();
+  const { client } = await start({ uid: undefined, token: () => Promise.reject(new Error('no network')) });
+  const sent = client.send({ user: 'bob' }, 3, {}).catch(({ code }) => code);
+  await client.close();
+  await time.pass(60_000);
+  assert.deepEqual([client.status, await sent], ['closed', 'closed']);
+});
+
 test('without a uid and a readable token nothing is begun', async () => {
   const { start } = world();
   const { client, of } = await start({ uid: undefined, token: 'opaque' });
