@@ -3,46 +3,113 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusqlite::Connection;
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::ids::{Cid, PairClass, TeamId, Uid};
+use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
+use crate::store::embedded::queue::Command;
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
-    Append, Appended, Done, JobId, JobOutcome, Page, Place, PushOrder, Store, StoreError, TeamChange,
-    TeamChanged,
+    Append, Appended, Device, Done, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
+    Recalled, Store, StoreError, TeamChange, TeamChanged,
 };
 
 /// The clock's first value.
 pub(super) const NOON: u64 = 1_790_000_000_000;
+
+/// What differs from test to test.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setup {
+    pub(super) max_devices: usize,
+    /// New members see what came before them.
+    pub(super) see_all: bool,
+    /// 0: for ever.
+    pub(super) keep_ms: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            max_devices: 100,
+            see_all: false,
+            keep_ms: 0,
+        }
+    }
+}
 
 /// See the module. Syncing is left out, as nothing here cuts the power.
 pub(super) struct Kit {
     pub(super) dir: TempDir,
     pub(super) store: Embedded,
     clock: Arc<AtomicU64>,
+    setup: Setup,
 }
 
 impl Kit {
     pub(super) fn new() -> Self {
-        Self::within(tempfile::tempdir().unwrap())
+        Self::with(Setup::default())
+    }
+
+    pub(super) fn with(setup: Setup) -> Self {
+        Self::begin(tempfile::tempdir().unwrap(), setup)
     }
 
     pub(super) fn within(dir: TempDir) -> Self {
+        Self::begin(dir, Setup::default())
+    }
+
+    fn begin(dir: TempDir, setup: Setup) -> Self {
         let clock = Arc::new(AtomicU64::new(NOON));
-        let store = Embedded::open(options(&dir, &clock)).unwrap();
-        Self { dir, store, clock }
+        let store = Embedded::open(options(&dir, &clock, setup)).unwrap();
+        Self {
+            dir,
+            store,
+            clock,
+            setup,
+        }
     }
 
     /// Closes the store and opens it again.
     pub(super) async fn reopen(&mut self) {
         self.store.close().await;
-        self.store = Embedded::open(options(&self.dir, &self.clock)).unwrap();
+        self.store = Embedded::open(options(&self.dir, &self.clock, self.setup)).unwrap();
+    }
+
+    /// Goes on with what a killed process would have left.
+    pub(super) async fn crash(&mut self) {
+        self.catch_up().await;
+        let dir = tempfile::tempdir().unwrap();
+        // The file before its log: whoever works now moves pages from the log into the file, and takes none out of the log.
+        for name in ["mynah.db", "mynah.db-wal"] {
+            std::fs::copy(self.dir.path().join(name), dir.path().join(name)).unwrap();
+        }
+        let store = Embedded::open(options(&dir, &self.clock, self.setup)).unwrap();
+        std::mem::replace(&mut self.store, store).close().await;
+        self.dir = dir;
     }
 
     pub(super) fn set_clock(&self, now: u64) {
         self.clock.store(now, Ordering::Relaxed);
+    }
+
+    /// Lets the writer do what is due at this time, such as deleting what is old.
+    pub(super) async fn catch_up(&self) {
+        // It is done after a batch, and so before the next one.
+        self.writer(|_| ()).await;
+        self.writer(|_| ()).await;
+    }
+
+    /// Does something with the writer's connection, inside a transaction.
+    pub(super) async fn writer<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> T + Send + 'static,
+    ) -> T {
+        let (done, ran) = oneshot::channel();
+        let run = move |db: &Connection| drop(done.send(run(db)));
+        self.store.queue.push([Command::Run(Box::new(run))].into_iter());
+        ran.await.expect("the writer runs it")
     }
 
     pub(super) async fn append(&self, order: Append) -> Result<Appended, StoreError> {
@@ -86,14 +153,43 @@ impl Kit {
         self.store.finish_jobs(outcomes, done);
         outcome.await.expect("the store answers")
     }
+
+    pub(super) async fn enter(&self, device: &Device) {
+        let (done, outcome) = answer();
+        self.store.enter(device.clone(), done);
+        outcome.await.expect("the store answers").unwrap();
+    }
+
+    pub(super) async fn ack(&self, device: &Device, conv: ConvId, seq: u64) -> Result<(), StoreError> {
+        let (done, outcome) = answer();
+        self.store.ack(device.clone(), conv, Seq(seq), done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub(super) async fn read(&self, by: &Device, conv: ConvId, seq: u64) -> Result<ReadMark, StoreError> {
+        let (done, outcome) = answer();
+        let by = by.clone();
+        let seq = Seq(seq);
+        self.store.read(Read { by, conv, seq }, done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub(super) async fn recall(&self, order: Recall) -> Result<Recalled, StoreError> {
+        let (done, outcome) = answer();
+        self.store.recall(order, done);
+        outcome.await.expect("the store answers")
+    }
 }
 
-fn options(dir: &TempDir, clock: &Arc<AtomicU64>) -> Options {
+fn options(dir: &TempDir, clock: &Arc<AtomicU64>, setup: Setup) -> Options {
     let clock = clock.clone();
     Options {
         durability: Durability::Process,
         dedupe_window_ms: 1_000,
         max_members: 10,
+        max_devices: setup.max_devices,
+        new_members_see_all: setup.see_all,
+        retention_ms: setup.keep_ms,
         clock: Arc::new(move || clock.load(Ordering::Relaxed)),
         ..Options::new(dir.path())
     }
@@ -115,6 +211,25 @@ pub(super) fn uid(text: &str) -> Uid {
 
 pub(super) fn uids(texts: &[&str]) -> Vec<Uid> {
     texts.iter().map(|text| uid(text)).collect()
+}
+
+pub(super) fn device(user: &str, name: &str) -> Device {
+    let device = DeviceId::new(name).unwrap();
+    Device {
+        uid: uid(user),
+        device,
+    }
+}
+
+/// Takes a message of the last minute back.
+pub(super) fn recall(mid: Mid, by: &str) -> Recall {
+    Recall {
+        mid,
+        by: uid(by),
+        kind: 109,
+        data: json(r#"{"mid":"it"}"#),
+        window_ms: 60_000,
+    }
 }
 
 pub(super) fn team_id(text: &str) -> TeamId {

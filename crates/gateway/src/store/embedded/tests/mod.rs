@@ -5,6 +5,8 @@ mod kill;
 mod kit;
 mod messages;
 mod model;
+mod places;
 mod push_jobs;
+mod recalls;
 mod team_changes;
 mod trouble;

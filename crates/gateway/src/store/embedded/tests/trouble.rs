@@ -6,20 +6,30 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::kit::{Kit, answer, page, pair, to_team, uid};
+use super::kit::{Kit, answer, device, page, pair, to_team, uid};
 use crate::ids::Seq;
 use crate::store::embedded::queue::Command;
 use crate::store::{Append, Span, Store, StoreError, TeamChange};
 
-/// Does something to the writer's connection.
-async fn with_writer(kit: &Kit, run: impl FnOnce(&Connection) + Send + 'static) {
-    let (done, ran) = oneshot::channel();
-    let run = move |db: &Connection| {
-        run(db);
-        done.send(()).unwrap();
-    };
-    kit.store.queue.push([Command::Run(Box::new(run))].into_iter());
-    ran.await.unwrap();
+/// Lets the file grow no more.
+async fn fill(kit: &Kit) {
+    kit.writer(|db| {
+        let pages: i64 = db
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        limit(db, pages);
+    })
+    .await;
+}
+
+/// Lets it grow again.
+async fn empty(kit: &Kit) {
+    kit.writer(|db| limit(db, 1_000_000)).await;
+}
+
+fn limit(db: &Connection, pages: i64) {
+    let pragma = format!("PRAGMA max_page_count = {pages}");
+    db.query_row(&pragma, [], |row| row.get::<_, i64>(0)).unwrap();
 }
 
 #[tokio::test]
@@ -27,20 +37,7 @@ async fn a_full_disk_fails_sends_and_is_got_over() {
     let kit = Kit::new();
     kit.team("t", &["a"]).await;
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
-    with_writer(&kit, |db| {
-        let pages: i64 = db
-            .pragma_query_value(None, "page_count", |row| row.get(0))
-            .unwrap();
-        db.pragma_query_value(None, &format!("max_page_count({pages})"), |row| {
-            row.get::<_, i64>(0)
-        })
-        .ok();
-        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
-            row.get::<_, i64>(0)
-        })
-        .unwrap();
-    })
-    .await;
+    fill(&kit).await;
     let wide = serde_json::value::to_raw_value(&"x".repeat(50_000)).unwrap();
     let wide = Append {
         data: wide.into(),
@@ -71,11 +68,7 @@ async fn a_full_disk_fails_sends_and_is_got_over() {
         "reads go on"
     );
 
-    with_writer(&kit, |db| {
-        db.query_row("PRAGMA max_page_count = 1000000", [], |row| row.get::<_, i64>(0))
-            .unwrap();
-    })
-    .await;
+    empty(&kit).await;
     let wrote = kit.append(pair("a", "b")).await.unwrap();
     assert_eq!(wrote.seq, Seq(2), "no gap");
     assert!(kit.store.healthy().is_ok());
@@ -85,6 +78,55 @@ async fn a_full_disk_fails_sends_and_is_got_over() {
         if added.is_ok() { 10 } else { 1 },
         "what failed is not remembered"
     );
+}
+
+#[tokio::test]
+async fn a_failed_transaction_leaves_positions_as_they_were() {
+    let kit = Kit::new();
+    let by = device("b", "x");
+    kit.enter(&by).await;
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 4])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.ack(&by, conv, 1).await.unwrap();
+    let place = async || {
+        let list = kit
+            .store
+            .conversations(by.uid.clone(), Some(by.device.clone()), None, page(1));
+        let line = list.await.unwrap().conversations.remove(0);
+        (line.cursor.0, line.read.0, line.unread)
+    };
+    assert_eq!(place().await, (1, 0, 4));
+    kit.ack(&by, conv, 2).await.unwrap();
+    fill(&kit).await;
+    // All in one transaction: the writer is held until they wait.
+    let (go, held) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &Connection| held.recv().unwrap();
+    kit.store.queue.push([Command::Run(Box::new(hold))].into_iter());
+    let wide = serde_json::value::to_raw_value(&"x".repeat(50_000)).unwrap();
+    let wide = Append {
+        data: wide.into(),
+        device: Some(device("b", "x").device),
+        ..pair("b", "a")
+    };
+    let read = kit.read(&by, conv, 3);
+    let refused = async { kit.append(wide).await };
+    let (read, refused, ()) = tokio::join!(read, refused, async { go.send(()).unwrap() });
+    assert!(matches!(read, Err(StoreError::Unavailable(_))));
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))));
+    // What was acknowledged before may be replayed once more; nothing else has moved.
+    let (cursor, read, unread) = place().await;
+    assert!(
+        (1..=2).contains(&cursor) && (read, unread) == (0, 4),
+        "{cursor} {read} {unread}"
+    );
+    empty(&kit).await;
+    kit.ack(&by, conv, 3).await.unwrap();
+    assert!(kit.read(&by, conv, 2).await.unwrap().moved);
+    assert_eq!(place().await, (3, 2, 2));
 }
 
 #[tokio::test]
