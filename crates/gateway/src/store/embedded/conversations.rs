@@ -210,7 +210,7 @@ pub(super) fn unread_at(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> r
     let later: Option<i64> = db
         .prepare_cached(&format!(
             "SELECT {} - CASE WHEN p.read >= ?3 THEN 0 ELSE
-                 max(0, m.counted - {FROM_COUNTED} - (coalesce({OWN_AT}, 0) - {FROM_SENT})
+                 max(0, m.counted - {FROM_COUNTED} - ({OWN_AT} - {FROM_SENT})
                      - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
                          WHERE r.conv_id = c.id AND r.seq > p.read AND r.seq <= ?3 AND r.sender IS NOT p.uid) END) END
              FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
@@ -223,12 +223,13 @@ pub(super) fn unread_at(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> r
 }
 
 /// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the sender of `m` has not
-/// sent is the other's; notices keep their owner's number; a member's is at its newest message up to there.
+/// sent is the other's; notices keep their owner's number; a member's is that before its next message, as retention may have
+/// deleted the one before.
 pub(super) const OWN_AT: &str = "CASE
-    WHEN p.member THEN (SELECT s.member_sent FROM messages s
-        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq <= m.seq AND s.seq > p.joined AND s.member_sent IS NOT NULL
-        ORDER BY s.seq DESC LIMIT 1)
-    WHEN c.b IS NULL OR m.sender = p.uid THEN m.own
+    WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
+        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(m.seq, p.joined) AND s.member_sent IS NOT NULL
+        ORDER BY s.seq LIMIT 1), p.sent)
+    WHEN c.b IS NULL OR m.sender = p.uid THEN coalesce(m.own, 0)
     ELSE m.counted - m.own END";
 
 fn parse_position(text: &str) -> Option<(i64, i64)> {

@@ -6,6 +6,7 @@ mod kit;
 mod messages;
 mod model;
 mod places;
+mod purge;
 mod push_jobs;
 mod recalls;
 mod team_changes;

@@ -1,0 +1,122 @@
+//! What is left when retention has deleted the oldest messages.
+
+use super::kit::{Kit, NOON, Setup, device, notice, page, pair, to_team, uid, with_cid};
+use crate::ids::{ConvId, Seq};
+use crate::store::{Span, Store};
+
+const KEEP: u64 = 500_000;
+
+fn kit() -> Kit {
+    Kit::with(Setup {
+        keep_ms: KEEP,
+        ..Setup::default()
+    })
+}
+
+/// Everything of before this moment becomes too old, and is deleted but for the newest of all.
+async fn purge(kit: &Kit, now: &mut u64) {
+    *now += KEEP + 60_001;
+    kit.set_clock(*now);
+    kit.catch_up().await;
+}
+
+async fn seqs(kit: &Kit, conv: ConvId) -> Vec<u64> {
+    let read = kit
+        .store
+        .history(conv, None, Span::After(Seq(0)), page(500))
+        .await;
+    read.unwrap()
+        .messages
+        .iter()
+        .map(|message| message.seq.0)
+        .collect()
+}
+
+#[tokio::test]
+async fn numbers_go_on_and_the_newest_of_all_stays() {
+    let (mut kit, mut now) = (kit(), NOON);
+    let order = with_cid(pair("a", "b"), "c1");
+    let conv = kit.append(order.clone()).await.unwrap().conv;
+    let last = kit.append(notice("c")).await.unwrap();
+    purge(&kit, &mut now).await;
+    assert!(seqs(&kit, conv).await.is_empty());
+    assert_eq!(seqs(&kit, last.conv).await, [1], "the newest of all");
+    kit.reopen().await;
+    let again = kit.append(order).await.unwrap();
+    assert!(again.seq == Seq(2) && again.mid > last.mid && !again.duplicate);
+    let rows = |db: &rusqlite::Connection| {
+        let mut select = db.prepare("SELECT id FROM messages ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+        rows.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    kit.catch_up().await;
+    assert_eq!(kit.writer(rows).await, [3], "it is the newest now");
+}
+
+#[tokio::test]
+async fn more_than_a_batch_goes_bit_by_bit() {
+    let (kit, mut now) = (kit(), NOON);
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 1_300])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    for left in [800, 300, 1, 1] {
+        purge(&kit, &mut now).await;
+        let read = kit
+            .store
+            .history(conv, None, Span::Before(Seq(u64::MAX)), page(500));
+        let (newest, history) = (1_300, read.await.unwrap());
+        assert_eq!(history.head, Seq(newest));
+        assert_eq!(kit.store.unread(uid("b")).await.unwrap(), left);
+        assert_eq!(history.messages.len() as u64, left.min(500));
+    }
+}
+
+#[tokio::test]
+async fn members_with_and_without_own_messages_count_the_same() {
+    let (kit, mut now) = (kit(), NOON);
+    kit.team("t", &["a", "b"]).await;
+    kit.append_all(vec![to_team("a", "t"); 3]).await;
+    kit.append(notice("c")).await.unwrap();
+    purge(&kit, &mut now).await;
+    let sent = kit.append_all(vec![to_team("b", "t"); 4]).await;
+    let conv = sent[0].as_ref().unwrap().conv;
+    let unread_at = async |seq| kit.store.unread_at(uid("a"), conv, Seq(seq)).await.unwrap();
+    assert_eq!(
+        (unread_at(4).await, unread_at(5).await, unread_at(7).await),
+        (1, 2, 4)
+    );
+    // All that a has said may be gone: its number is still known.
+    kit.read(&device("a", "x"), conv, 5).await.unwrap();
+    assert_eq!(kit.store.unread(uid("a")).await.unwrap(), 2);
+    kit.append(to_team("a", "t")).await.unwrap();
+    assert_eq!(kit.store.unread(uid("a")).await.unwrap(), 2);
+    assert_eq!(
+        kit.store.unread(uid("b")).await.unwrap(),
+        1,
+        "the first three are gone"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_before_its_time() {
+    let kit = kit();
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 2])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.set_clock(NOON + KEEP);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [1, 2]);
+    // It looks once in a minute.
+    kit.set_clock(NOON + KEEP + 59_999);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [1, 2]);
+    kit.set_clock(NOON + KEEP + 60_000);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [2]);
+}
