@@ -113,9 +113,12 @@ fn had_all(
     };
     let device = device.clone();
     let floor = |uid: &Uid| -> rusqlite::Result<u64> {
-        db.prepare_cached("SELECT floor FROM participants WHERE uid = ?1 AND conv_id = ?2")?
-            .query_row(params![uid.as_str(), at.conv_id], |row| row.get::<_, i64>(0))
-            .map(i64::unsigned_abs)
+        db.prepare_cached(
+            "SELECT max(p.floor, c.gone)
+             FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
+        )?
+        .query_row(params![uid.as_str(), at.conv_id], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
     };
     let device = Device { uid, device };
     let Some(known) = state.devices.find(db, &device)? else {

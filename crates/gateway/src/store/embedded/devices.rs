@@ -138,7 +138,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Up to where a device has a conversation, whose user sees what comes after `floor`.
+    /// Up to where a device has a conversation, whose user sees what comes after `floor`. That goes up when the user leaves and comes
+    /// back, and with what retention deletes: it is asked for unless the device has everything anyway.
     pub(super) fn cursor(
         &mut self,
         db: &Connection,
@@ -155,7 +156,11 @@ impl Devices {
             .copied()
             .or_else(|| self.cursors.get_mut(&key, |_| 1).copied())
         {
-            return Ok(cursor);
+            return if cursor < at.head {
+                Ok(cursor.max(floor()?))
+            } else {
+                Ok(cursor)
+            };
         }
         let stored = db
             .prepare_cached("SELECT seq FROM cursors WHERE device_id = ?1 AND conv_id = ?2")?

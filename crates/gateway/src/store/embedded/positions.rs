@@ -10,7 +10,7 @@ use super::state::State;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::store::{ConvKind, Device, Read, ReadMark, StoreError, UnixMillis};
 
-/// A user's place in a conversation.
+/// A user's place in a conversation; what retention has deleted counts as delivered and read.
 struct Seat {
     at: At,
     floor: u64,
@@ -40,7 +40,10 @@ pub(super) fn read(
     let seat = seat(db, state, uid, read.conv)?;
     let to = read.seq.0.min(seat.at.head);
     has(db, state, now, &read.by, &seat, to)?;
-    let moved = to > seat.read && move_read(db, uid, seat.at.conv_id, to)?;
+    let moved = to > seat.read;
+    if moved {
+        move_read(db, uid, seat.at.conv_id, to)?;
+    }
     let kind = db
         .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE id = ?1")?
         .query_row([seat.at.conv_id], |row| heads::kind(row, 0))?
@@ -57,26 +60,22 @@ pub(super) fn read(
     })
 }
 
-/// False when that message was deleted, and everything after it is unread as before.
-fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<bool> {
-    let counts = db
+/// To a message that is there, as everything after what was deleted is.
+fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<()> {
+    let (counted, own) = db
         .prepare_cached(&format!(
-            "SELECT m.counted, coalesce({OWN_AT}, 0)
+            "SELECT m.counted, {OWN_AT}
              FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
              WHERE c.id = ?1 AND p.uid = ?2 AND m.seq = ?3",
         ))?
         .query_row(params![conv_id, uid.as_str(), to as i64], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })
-        .optional()?;
-    let Some((counted, own)) = counts else {
-        return Ok(false);
-    };
+        })?;
     db.prepare_cached(
         "UPDATE participants SET read = ?3, read_counted = ?4, read_sent = ?5 WHERE uid = ?1 AND conv_id = ?2",
     )?
     .execute(params![uid.as_str(), conv_id, to as i64, counted, own])?;
-    Ok(true)
+    Ok(())
 }
 
 fn has(
@@ -100,7 +99,10 @@ fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> Result<S
     let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
     let at = head.ok_or(StoreError::NotFound("conversation"))?.at();
     let found = db
-        .prepare_cached("SELECT floor, read FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+        .prepare_cached(
+            "SELECT max(p.floor, c.gone), max(p.read, c.gone)
+             FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
+        )?
         .query_row(params![uid.as_str(), at.conv_id], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })

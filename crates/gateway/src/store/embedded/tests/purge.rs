@@ -1,8 +1,8 @@
 //! What is left when retention has deleted the oldest messages.
 
-use super::kit::{Kit, NOON, Setup, device, notice, page, pair, to_team, uid, with_cid};
+use super::kit::{Kit, NOON, Setup, device, notice, page, pair, recall, to_team, uid, with_cid};
 use crate::ids::{ConvId, Seq};
-use crate::store::{Span, Store};
+use crate::store::{Append, Span, Store};
 
 const KEEP: u64 = 500_000;
 
@@ -75,6 +75,33 @@ async fn more_than_a_batch_goes_bit_by_bit() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_unread_for_nobody_on_either_side() {
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let (kit, mut now) = (kit(), NOON);
+        let old = [pair(from, to), pair(from, to), pair(to, from), pair(from, to)];
+        let mut sent = kit.append_all(old.to_vec()).await;
+        let conv = sent[0].as_ref().unwrap().conv;
+        kit.recall(recall(sent.remove(1).unwrap().mid, from))
+            .await
+            .unwrap();
+        purge(&kit, &mut now).await;
+        let new = [pair(from, to), pair(to, from), pair(to, from), pair(to, from)];
+        kit.append_all(new.to_vec()).await;
+        let counts = (
+            kit.store.unread(uid(from)).await.unwrap(),
+            kit.store.unread(uid(to)).await.unwrap(),
+        );
+        assert_eq!(counts, (3, 1));
+        let told = kit.read(&device(from, "x"), conv, 2).await.unwrap();
+        assert_eq!(
+            (told.seq, told.moved),
+            (Seq(4), false),
+            "what is gone counts as read"
+        );
+    }
+}
+
+#[tokio::test]
 async fn members_with_and_without_own_messages_count_the_same() {
     let (kit, mut now) = (kit(), NOON);
     kit.team("t", &["a", "b"]).await;
@@ -98,6 +125,31 @@ async fn members_with_and_without_own_messages_count_the_same() {
         1,
         "the first three are gone"
     );
+}
+
+#[tokio::test]
+async fn devices_have_what_is_gone() {
+    let (kit, mut now) = (kit(), NOON);
+    let by = device("a", "x");
+    kit.enter(&by).await;
+    let conv = kit
+        .append_all(vec![pair("b", "a"); 3])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.ack(&by, conv, 1).await.unwrap();
+    kit.append(notice("c")).await.unwrap();
+    purge(&kit, &mut now).await;
+    // Nothing is left that it lacks: its next message moves its cursor.
+    let own = Append {
+        device: Some(by.device.clone()),
+        ..pair("a", "b")
+    };
+    kit.append(own).await.unwrap();
+    kit.enter(&by).await;
+    let missed = kit.store.missed(by, 10, 10).await.unwrap();
+    assert_eq!((missed.pending, missed.unread), (0, 0));
 }
 
 #[tokio::test]
