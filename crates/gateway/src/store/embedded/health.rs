@@ -28,6 +28,11 @@ impl Health {
         }
     }
 
+    /// So many jobs that had been given up were deleted with their messages.
+    pub(super) fn buried(&self, dead_jobs: u64) {
+        self.dead_jobs.fetch_sub(dead_jobs, Ordering::Relaxed);
+    }
+
     /// A transaction failed.
     pub(super) fn failed(&self, error: &StoreError) {
         *self.trouble.lock() = Some(error.clone());

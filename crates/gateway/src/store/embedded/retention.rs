@@ -50,15 +50,23 @@ impl Retention {
     }
 }
 
-/// Deletes some of the messages of before `cutoff`; whether there may be more.
-pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<bool> {
-    let tx = db.unchecked_transaction()?;
-    let more = delete(&tx, cutoff)?;
-    tx.commit()?;
-    Ok(more)
+/// What was deleted.
+pub(super) struct Deleted {
+    /// There may be more to delete.
+    pub(super) more: bool,
+    /// Push jobs that had been given up.
+    pub(super) dead_jobs: u64,
 }
 
-fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<bool> {
+/// Deletes some of the messages of before `cutoff`.
+pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
+    let tx = db.unchecked_transaction()?;
+    let deleted = delete(&tx, cutoff)?;
+    tx.commit()?;
+    Ok(deleted)
+}
+
+fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
     let mut select = db.prepare_cached(
         "SELECT id, conv_id, seq, ts FROM messages WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?1",
     )?;
@@ -78,13 +86,18 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<bool> {
     for (conv_id, seq) in gone {
         forget(db, conv_id, seq, last)?;
     }
+    let mut dead_jobs = 0;
     if count > 0 {
-        db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1")?
-            .execute([last])?;
+        let mut delete = db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1 AND dead = ?2")?;
+        delete.execute([last, 0])?;
+        dead_jobs = delete.execute([last, 1])? as u64;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
     }
-    Ok(count == BATCH)
+    Ok(Deleted {
+        more: count == BATCH,
+        dead_jobs,
+    })
 }
 
 /// Prepares a conversation for losing its messages up to `seq`, whose rows are at most `last`.

@@ -74,8 +74,9 @@ impl Writer {
         let Some(db) = self.db.take() else { return };
         let deleted = retention::delete_some(&db, cutoff);
         match deleted {
-            Ok(more) => {
-                self.retention.looked(more, (self.clock)());
+            Ok(deleted) => {
+                self.retention.looked(deleted.more, (self.clock)());
+                self.health.buried(deleted.dead_jobs);
                 self.checkpoints.committed();
                 self.db = Some(db);
             }

@@ -2,7 +2,7 @@
 
 use super::kit::{Kit, NOON, Setup, device, notice, page, pair, recall, to_team, uid, with_cid};
 use crate::ids::{ConvId, Seq};
-use crate::store::{Append, Span, Store};
+use crate::store::{Append, JobOutcome, Span, Store};
 
 const KEEP: u64 = 500_000;
 
@@ -150,6 +150,23 @@ async fn devices_have_what_is_gone() {
     kit.enter(&by).await;
     let missed = kit.store.missed(by, 10, 10).await.unwrap();
     assert_eq!((missed.pending, missed.unread), (0, 0));
+}
+
+#[tokio::test]
+async fn push_jobs_go_with_their_messages() {
+    let (kit, mut now) = (kit(), NOON);
+    let [dead, due, _] = kit.append_all(vec![pair("a", "b"); 3]).await.try_into().unwrap();
+    kit.finish(vec![(dead.unwrap().push.unwrap(), JobOutcome::Dead)])
+        .await
+        .unwrap();
+    assert!(due.unwrap().push.is_some());
+    let jobs = async || {
+        let found = kit.store.due_jobs(u64::MAX, Vec::new(), 10).await.unwrap();
+        (found.jobs.len(), found.dead)
+    };
+    assert_eq!(jobs().await, (2, 1));
+    purge(&kit, &mut now).await;
+    assert_eq!(jobs().await, (1, 0));
 }
 
 #[tokio::test]
