@@ -1,29 +1,34 @@
 //! The store against a plain model: the same random operations on both, the same answers to every question.
 
+mod compare;
+mod places;
 mod plain;
 mod steps;
 
 use proptest::prelude::*;
 
+use self::compare::compare;
 use self::plain::Plain;
-use self::steps::{Step, UIDS, steps};
-use super::kit::{Kit, NOON, page, uid};
-use crate::store::{ConvKind, JobOutcome, JobRecipients, Span, Store};
+use self::steps::{Step, setup, steps};
+use super::kit::{Kit, NOON, Setup, recall};
+use crate::ids::{ConvId, Mid};
+use crate::store::{JobOutcome, Recall, Store};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn answers_as_the_plain_model(steps in steps()) {
+    fn answers_as_the_plain_model(setup in setup(), steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(steps));
+        runtime.block_on(run(setup, steps));
     }
 }
 
-async fn run(steps: Vec<Step>) {
-    let mut kit = Kit::new();
-    let mut plain = Plain::default();
-    let mut now = NOON;
+async fn run(setup: Setup, steps: Vec<Step>) {
+    let mut kit = Kit::with(setup);
+    let mut plain = Plain::new(setup);
+    let (mut now, mut present) = (NOON, NOON);
+    catch_up(&kit, &mut plain, now).await;
     for step in steps {
         match step {
             Step::Append(orders) => {
@@ -36,105 +41,97 @@ async fn run(steps: Vec<Step>) {
                 let told = kit.change(&team, change.clone()).await;
                 plain.change(now, &team, change, told);
             }
-            Step::Finish(choice, outcome) => {
-                // Only a team's job advances.
-                let fits =
-                    |job: &plain::Job| job.to.is_none() || !matches!(outcome, JobOutcome::Advanced { .. });
-                let jobs: Vec<_> = plain
-                    .jobs
-                    .iter()
-                    .filter(|(_, job)| fits(job))
-                    .map(|(id, _)| *id)
-                    .collect();
-                if let Some(id) = jobs.get(choice % jobs.len().max(1)) {
-                    kit.finish(vec![(*id, outcome.clone())]).await.unwrap();
-                    let due = kit.store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
-                    plain.finish(*id, &outcome, due.jobs.iter().map(|job| job.id));
-                }
+            Step::Finish(choice, outcome) => finish(&kit, &mut plain, choice, &outcome).await,
+            Step::Enter(device) => {
+                kit.enter(&device).await;
+                plain.enter(now, &device);
             }
-            Step::Clock(time) => {
-                now = time;
+            Step::Ack(device, choice, seq) => {
+                let conv = conv(&plain, choice);
+                let told = kit.ack(&device, conv, seq).await;
+                plain.ack(&device, conv, seq, told);
+            }
+            Step::Read(by, choice, seq) => {
+                let conv = conv(&plain, choice);
+                let told = kit.read(&by, conv, seq).await;
+                plain.read(&by, conv, seq, told);
+            }
+            Step::Recall(choice, by, window_ms) => {
+                let message = plain.rows.iter().rev().nth(choice);
+                let said = message.map(|(conv, seq)| &plain.convs[conv].messages[seq - 1].said);
+                let mid = said.map_or(Mid(uuid::Uuid::nil()), |said| said.mid);
+                let by = by.or_else(|| said?.from.clone());
+                let order = Recall {
+                    window_ms,
+                    ..recall(mid, by.as_ref().map_or("a", |by| by.as_str()))
+                };
+                let told = kit.recall(order.clone()).await;
+                plain.recall(now, &order, told);
+            }
+            Step::Clock(offset) => {
+                now = present + offset - 2_000;
                 kit.set_clock(now);
+                catch_up(&kit, &mut plain, now).await;
             }
-            Step::Reopen => kit.reopen().await,
-            Step::Compare => compare(&kit, &plain).await,
+            Step::Later(by) => {
+                present += by;
+                now = present;
+                kit.set_clock(now);
+                catch_up(&kit, &mut plain, now).await;
+            }
+            Step::Reopen => {
+                kit.reopen().await;
+                plain.closed();
+                catch_up(&kit, &mut plain, now).await;
+            }
+            Step::Crash => {
+                kit.crash().await;
+                plain.crashed(&cursors(&kit).await);
+                catch_up(&kit, &mut plain, now).await;
+            }
+            Step::Compare => compare(&kit, &mut plain).await,
         }
     }
-    compare(&kit, &plain).await;
+    compare(&kit, &mut plain).await;
 }
 
-async fn compare(kit: &Kit, plain: &Plain) {
-    for (conv, expected) in &plain.convs {
-        let read = kit
-            .store
-            .history(*conv, None, Span::After(crate::ids::Seq(0)), page(500))
-            .await;
-        if expected.closed {
-            assert!(read.is_err(), "closed");
-            continue;
-        }
-        let read = read.unwrap();
-        assert_eq!(read.head.0 as usize, expected.messages.len());
-        let found = read.messages.iter().map(plain::Said::from);
-        assert_eq!(found.collect::<Vec<_>>(), expected.messages);
+async fn catch_up(kit: &Kit, plain: &mut Plain, now: u64) {
+    kit.catch_up().await;
+    plain.delete_old(now);
+}
+
+async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcome) {
+    // Only a team's job advances.
+    let fits = |job: &plain::Job| job.to.is_none() || !matches!(outcome, JobOutcome::Advanced { .. });
+    let jobs = plain.jobs.iter().filter(|(_, job)| fits(job));
+    let jobs: Vec<_> = jobs.map(|(id, _)| *id).collect();
+    if let Some(id) = jobs.get(choice % jobs.len().max(1)) {
+        kit.finish(vec![(*id, outcome.clone())]).await.unwrap();
+        let due = kit.store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
+        plain.finish(*id, outcome, due.jobs.iter().map(|job| job.id));
     }
-    for user in UIDS.map(uid) {
-        let mut expected = plain.conversations(&user);
-        let mut after = None;
-        loop {
-            let page = kit
-                .store
-                .conversations(user.clone(), None, after, page(2))
-                .await
-                .unwrap();
-            for line in page.conversations {
-                let (conv, unread) = expected.remove(0);
-                let known = &plain.convs[&conv];
-                assert_eq!((line.conv, line.unread), (conv, unread), "of {user}");
-                assert_eq!(line.read.0 as usize, known.floors[&user]);
-                assert_eq!(
-                    line.last.as_ref().map(plain::Said::from).as_ref(),
-                    known.messages.last()
-                );
-                if let ConvKind::Team(_) = line.kind {
-                    assert!(known.team);
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        assert!(expected.is_empty(), "{user} misses {expected:?}");
-        assert_eq!(kit.store.unread(user.clone()).await.unwrap(), plain.unread(&user));
-        for (conv, known) in &plain.convs {
-            for seq in [1, known.messages.len() / 2, known.messages.len()] {
-                let at = kit
-                    .store
-                    .unread_at(user.clone(), *conv, crate::ids::Seq(seq as u64))
-                    .await
-                    .unwrap();
-                assert_eq!(at, plain.unread_at(&user, conv, seq), "of {user} at {seq}");
-            }
-        }
-    }
-    let due = kit.store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
-    assert_eq!(due.dead, plain.dead);
-    let found = due.jobs.iter().map(|job| {
-        let to = match &job.to {
-            JobRecipients::User(to) => (Some(to.clone()), None),
-            JobRecipients::Team(_, after) => (None, after.clone()),
-        };
-        (
-            job.id,
-            plain::Job {
-                mid: job.message.mid,
-                to: to.0,
-                after: to.1,
-                attempts: job.attempts,
-            },
-        )
-    });
-    let found: std::collections::BTreeMap<_, _> = found.collect();
-    assert_eq!(found, plain.jobs);
+}
+
+/// The n-th conversation, or one that there is not.
+fn conv(plain: &Plain, choice: usize) -> ConvId {
+    let some = plain.made.get(choice % (plain.made.len() + 1));
+    some.copied().unwrap_or(ConvId([7; 16]))
+}
+
+/// All cursors in the file.
+async fn cursors(kit: &Kit) -> Vec<(String, String, ConvId, usize)> {
+    kit.writer(|db| {
+        let mut select = db
+            .prepare(
+                "SELECT d.uid, d.device, c.conv, k.seq FROM cursors k
+                 JOIN devices d ON d.id = k.device_id JOIN conversations c ON c.id = k.conv_id",
+            )
+            .unwrap();
+        let rows = select.query_map([], |row| {
+            let seq: i64 = row.get(3)?;
+            Ok((row.get(0)?, row.get(1)?, ConvId(row.get(2)?), seq as usize))
+        });
+        rows.unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    })
+    .await
 }

@@ -2,57 +2,86 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::super::kit::team_id;
+use super::super::kit::{Setup, team_id};
+use super::places::Known;
 use crate::ids::{Cid, ConvId, Mid, TeamId, Uid};
 use crate::store::{
-    Append, Appended, JobId, JobOutcome, Message, Place, StoreError, TeamChange, TeamChanged,
+    Append, Appended, ConvKind, JobId, JobOutcome, Message, Place, StoreError, TeamChange, TeamChanged,
 };
 
 /// The window of [`Kit`](super::Kit).
 const WINDOW: u64 = 1_000;
 
-#[derive(Default)]
 pub(super) struct Plain {
+    pub(super) setup: Setup,
     pub(super) convs: HashMap<ConvId, Conv>,
     pub(super) jobs: BTreeMap<JobId, Job>,
-    pub(super) dead: u64,
-    teams: BTreeMap<TeamId, (ConvId, BTreeSet<Uid>)>,
-    /// Messages so far, in all conversations.
-    clock: usize,
+    /// The messages of the jobs that were given up.
+    pub(super) dead: Vec<Mid>,
+    /// In the order in which they became known.
+    pub(super) devices: Vec<Known>,
+    /// All messages that there ever were, in their order: the conversation, and the number in it.
+    pub(super) rows: Vec<(ConvId, usize)>,
+    /// How many of them were deleted.
+    pub(super) deleted: usize,
+    /// When old messages were last looked for since the store was opened.
+    pub(super) looked: Option<u64>,
+    /// Conversations in the order of their making.
+    pub(super) made: Vec<ConvId>,
+    pub(super) teams: BTreeMap<TeamId, (ConvId, BTreeSet<Uid>)>,
     last_mid: Option<Mid>,
 }
 
-#[derive(Default)]
 pub(super) struct Conv {
-    pub(super) messages: Vec<Said>,
+    pub(super) kind: ConvKind,
+    /// All, also those that were deleted.
+    pub(super) messages: Vec<Kept>,
+    /// How many of them were deleted.
+    pub(super) gone: usize,
     pub(super) closed: bool,
-    pub(super) team: bool,
-    /// Who sees it, and after which message.
-    pub(super) floors: HashMap<Uid, usize>,
-    counting: Vec<bool>,
+    pub(super) seats: HashMap<Uid, Seat>,
     /// When its newest message came, and when it was made.
     moved: (usize, usize),
 }
 
+/// Who is in a conversation sees what comes after `floor`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seat {
+    pub(super) floor: usize,
+    pub(super) read: usize,
+}
+
+pub(super) struct Kept {
+    pub(super) said: Said,
+    pub(super) counts: bool,
+    /// Which of all messages it is.
+    pub(super) row: usize,
+}
+
+/// What is seen of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Said {
-    kind: u16,
-    from: Option<Uid>,
-    cid: Option<Cid>,
-    mid: Mid,
-    ts: u64,
-    data: String,
+    pub(super) seq: usize,
+    pub(super) kind: u16,
+    pub(super) from: Option<Uid>,
+    pub(super) cid: Option<Cid>,
+    pub(super) mid: Mid,
+    pub(super) ts: u64,
+    pub(super) data: String,
+    pub(super) recalled: bool,
 }
 
 impl From<&Message> for Said {
     fn from(message: &Message) -> Self {
         Self {
+            seq: message.seq.0 as usize,
             kind: message.kind,
             from: message.from.clone(),
             cid: message.cid.clone(),
             mid: message.mid,
             ts: message.ts,
             data: message.data.get().to_owned(),
+            recalled: message.recalled,
         }
     }
 }
@@ -66,6 +95,22 @@ pub(super) struct Job {
 }
 
 impl Plain {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            setup,
+            convs: HashMap::new(),
+            jobs: BTreeMap::new(),
+            dead: Vec::new(),
+            devices: Vec::new(),
+            rows: Vec::new(),
+            deleted: 0,
+            looked: None,
+            made: Vec::new(),
+            teams: BTreeMap::new(),
+            last_mid: None,
+        }
+    }
+
     /// Does the same, and checks what the store told.
     pub(super) fn append(&mut self, now: u64, order: Append, told: Result<Appended, StoreError>) {
         let from = order.from.clone();
@@ -82,9 +127,10 @@ impl Plain {
             let cid = order.cid.as_ref()?;
             let same = |said: &&Said| said.cid.as_ref() == Some(cid) && said.from == from;
             known
-                .messages
-                .iter()
-                .rfind(|said| same(said) && said.ts > now - WINDOW)
+                .left()
+                .map(|kept| &kept.said)
+                .filter(|said| same(said) && said.ts > now - WINDOW)
+                .last()
         });
         if let Some(earlier) = earlier {
             let told = told.unwrap();
@@ -105,25 +151,39 @@ impl Plain {
             .members
             .map(|members| members.iter().cloned().collect::<BTreeSet<_>>());
         assert_eq!(snapshot, members);
-        let sees: Vec<Uid> = match &order.place {
-            Place::Pair { to, .. } => from.iter().chain([to]).cloned().collect(),
-            Place::Notices(owner) => vec![owner.clone()],
-            Place::Team(_) => Vec::new(),
+        let (sees, kind): (Vec<Uid>, _) = match &order.place {
+            Place::Pair { class, to } => {
+                let mut both: Vec<_> = from.iter().chain([to]).cloned().collect();
+                both.sort();
+                let kind = ConvKind::Pair(*class, both[0].clone(), both[1].clone());
+                (both, kind)
+            }
+            Place::Notices(owner) => (vec![owner.clone()], ConvKind::Notices(owner.clone())),
+            Place::Team(team) => (Vec::new(), ConvKind::Team(team.clone())),
         };
+        if !self.convs.contains_key(&conv) {
+            self.make(conv, kind, sees);
+        }
+        let had_all = order.device.as_ref().and_then(|device| {
+            let place = self.place(from.as_ref()?, device)?;
+            let sees = self.convs[&conv].seats.contains_key(from.as_ref()?);
+            (sees && self.cursor(&self.devices[place], conv) == self.convs[&conv].messages.len())
+                .then_some(place)
+        });
         let said = Said {
+            seq: told.seq.0 as usize,
             kind: order.kind,
             from: from.clone(),
             cid: order.cid,
             mid: told.mid,
             ts: told.ts,
             data: order.data.get().to_owned(),
+            recalled: false,
         };
         let seq = self.say(now, conv, said, order.counts);
-        assert_eq!(told.seq.0 as usize, seq);
-        let known = self.convs.get_mut(&conv).unwrap();
-        known
-            .floors
-            .extend(sees.into_iter().filter(|_| seq == 1).map(|uid| (uid, 0)));
+        if let Some(place) = had_all {
+            self.devices[place].cursors.insert(conv, seq);
+        }
 
         let to = match &order.place {
             Place::Pair { to, .. } | Place::Notices(to) => Some(to.clone()),
@@ -162,13 +222,7 @@ impl Plain {
             };
             let told = told.unwrap();
             assert!(told.created && told.notices.is_empty() && !self.convs.contains_key(&told.team.conv));
-            let made = Conv {
-                team: true,
-                floors: members.iter().map(|uid| (uid.clone(), 0)).collect(),
-                moved: (0, self.convs.len()),
-                ..Conv::default()
-            };
-            self.convs.insert(told.team.conv, made);
+            self.make(told.team.conv, ConvKind::Team(key.clone()), members.clone());
             self.teams
                 .insert(key, (told.team.conv, members.into_iter().collect()));
             return;
@@ -182,17 +236,22 @@ impl Plain {
             TeamChange::Remove(uids) => after.retain(|uid| !uids.contains(uid)),
             TeamChange::Delete => {
                 self.convs.get_mut(&conv).unwrap().closed = true;
-                let gone: BTreeSet<_> = self.convs[&conv].messages.iter().map(|said| said.mid).collect();
+                let gone: BTreeSet<_> = self.convs[&conv]
+                    .messages
+                    .iter()
+                    .map(|kept| kept.said.mid)
+                    .collect();
                 self.jobs.retain(|_, job| !gone.contains(&job.mid));
                 self.teams.remove(&key);
                 return;
             }
         }
         let known = self.convs.get_mut(&conv).unwrap();
-        known.floors.retain(|uid, _| after.contains(uid));
-        let floor = known.messages.len();
+        known.seats.retain(|uid, _| after.contains(uid));
+        let read = known.messages.len();
+        let floor = if self.setup.see_all { 0 } else { read };
         for uid in after.difference(&before) {
-            known.floors.insert(uid.clone(), floor);
+            known.seats.insert(uid.clone(), Seat { floor, read });
         }
         let left = before.difference(&after).map(|uid| (17, uid));
         let expected: Vec<_> = left
@@ -202,14 +261,16 @@ impl Plain {
         for (notice, (kind, uid)) in told.notices.iter().zip(expected) {
             assert_eq!((notice.kind, &notice.uid), (kind, uid));
             let said = Said {
+                seq: notice.seq.0 as usize,
                 kind,
                 from: None,
                 cid: None,
                 mid: notice.mid,
                 ts: notice.ts,
                 data: notice.data.get().to_owned(),
+                recalled: false,
             };
-            assert_eq!(self.say(now, conv, said, false), notice.seq.0 as usize);
+            self.say(now, conv, said, false);
         }
         self.teams.insert(key, (conv, after));
     }
@@ -219,8 +280,8 @@ impl Plain {
         match outcome {
             JobOutcome::Finished => drop(self.jobs.remove(&id)),
             JobOutcome::Dead => {
-                self.jobs.remove(&id);
-                self.dead += 1;
+                let job = self.jobs.remove(&id);
+                self.dead.extend(job.map(|job| job.mid));
             }
             JobOutcome::Retry { .. } => self.jobs.get_mut(&id).unwrap().attempts += 1,
             JobOutcome::Advanced { after, failed, .. } => {
@@ -243,54 +304,82 @@ impl Plain {
         }
     }
 
-    /// The user's conversations, newest first, with what is unread.
-    pub(super) fn conversations(&self, uid: &Uid) -> Vec<(ConvId, u64)> {
-        let sees = |known: &&Conv| !known.closed && known.floors.contains_key(uid);
+    /// The user's conversations, newest first.
+    pub(super) fn conversations(&self, uid: &Uid) -> Vec<ConvId> {
+        let sees = |known: &&Conv| !known.closed && known.seats.contains_key(uid);
         let mut list: Vec<_> = self.convs.iter().filter(|(_, known)| sees(known)).collect();
         list.sort_by_key(|(_, known)| std::cmp::Reverse(known.moved));
-        list.into_iter()
-            .map(|(conv, known)| (*conv, known.unread(uid, known.messages.len())))
-            .collect()
+        list.into_iter().map(|(conv, _)| *conv).collect()
     }
 
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
-        self.conversations(uid).iter().map(|(_, unread)| unread).sum()
+        let convs = self.conversations(uid);
+        convs.iter().map(|conv| self.convs[conv].unread(uid)).sum()
     }
 
     pub(super) fn unread_at(&self, uid: &Uid, conv: &ConvId, seq: usize) -> u64 {
         let known = &self.convs[conv];
         let total = self.unread(uid);
-        if known.closed || !known.floors.contains_key(uid) || seq == 0 || seq > known.messages.len() {
+        if known.closed || !known.seats.contains_key(uid) || seq <= known.gone || seq > known.messages.len() {
             return total;
         }
-        total - known.unread(uid, known.messages.len()) + known.unread(uid, seq)
+        total - known.unread(uid) + known.unread_until(uid, seq)
     }
 
-    fn say(&mut self, now: u64, conv: ConvId, said: Said, counts: bool) -> usize {
+    fn make(&mut self, conv: ConvId, kind: ConvKind, sees: Vec<Uid>) {
+        let seat = Seat { floor: 0, read: 0 };
+        let made = Conv {
+            kind,
+            messages: Vec::new(),
+            gone: 0,
+            closed: false,
+            seats: sees.into_iter().map(|uid| (uid, seat)).collect(),
+            moved: (0, self.convs.len()),
+        };
+        assert!(self.convs.insert(conv, made).is_none());
+        self.made.push(conv);
+    }
+
+    /// The next message of a conversation.
+    pub(super) fn say(&mut self, now: u64, conv: ConvId, said: Said, counts: bool) -> usize {
         assert!(self.last_mid < Some(said.mid), "mids increase");
         self.last_mid = Some(said.mid);
-        self.clock += 1;
-        let made = self.convs.len();
-        let known = self.convs.entry(conv).or_insert_with(|| Conv {
-            moved: (0, made),
-            ..Conv::default()
-        });
-        let last = known.messages.last().map_or(0, |last| last.ts);
+        let known = self.convs.get_mut(&conv).unwrap();
+        let seq = known.messages.len() + 1;
+        assert_eq!(said.seq, seq, "seq has no gaps");
+        let last = known.messages.last().map_or(0, |last| last.said.ts);
         assert_eq!(said.ts, now.max(last), "time does not go back");
-        known.moved.0 = self.clock;
-        known.messages.push(said);
-        known.counting.push(counts);
-        known.messages.len()
+        let row = self.rows.len();
+        known.messages.push(Kept { said, counts, row });
+        self.rows.push((conv, seq));
+        known.moved.0 = row + 1;
+        seq
     }
 }
 
 impl Conv {
-    /// Up to message `head`.
-    fn unread(&self, uid: &Uid, head: usize) -> u64 {
-        let floor = self.floors[uid].min(head);
-        let others = self.messages[floor..head].iter().zip(&self.counting[floor..head]);
-        others
-            .filter(|(said, counts)| **counts && said.from.as_ref() != Some(uid))
+    /// What was not deleted.
+    pub(super) fn left(&self) -> impl DoubleEndedIterator<Item = &Kept> {
+        self.messages[self.gone..].iter()
+    }
+
+    /// Of that, what comes after `after`.
+    pub(super) fn shown(&self, after: usize) -> Vec<Said> {
+        self.left()
+            .filter(|kept| kept.said.seq > after)
+            .map(|kept| kept.said.clone())
+            .collect()
+    }
+
+    pub(super) fn unread(&self, uid: &Uid) -> u64 {
+        self.unread_until(uid, self.messages.len())
+    }
+
+    fn unread_until(&self, uid: &Uid, seq: usize) -> u64 {
+        let read = self.seats[uid].read;
+        self.left()
+            .filter(|kept| kept.said.seq > read && kept.said.seq <= seq)
+            .filter(|kept| kept.counts && !kept.said.recalled && kept.said.from.as_ref() != Some(uid))
             .count() as u64
     }
 }

@@ -4,12 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::kit::{NOON, notice, pair, to_team, uid, with_cid};
+use super::super::kit::{NOON, Setup, device, notice, pair, to_team, uid, with_cid};
 use crate::ids::{PairClass, Uid};
-use crate::store::{Append, JobOutcome, Place, TeamChange};
+use crate::store::{Append, Device, JobOutcome, Place, TeamChange};
 
 /// The users; few, so that they meet.
 pub(super) const UIDS: [&str; 4] = ["a", "b", "c", "d"];
+/// The names of everybody's devices.
+pub(super) const DEVICES: [&str; 3] = ["x", "y", "z"];
 
 /// One operation.
 #[derive(Debug, Clone)]
@@ -19,25 +21,60 @@ pub(super) enum Step {
     Change(String, TeamChange),
     /// Of the n-th job that there is.
     Finish(usize, JobOutcome),
+    Enter(Device),
+    /// In the n-th conversation that there is, or in none.
+    Ack(Device, usize, u64),
+    Read(Device, usize, u64),
+    /// The n-th message that there was, by this user or by its sender, if it is not older than this.
+    Recall(usize, Option<Uid>, u64),
+    /// A little around the present.
     Clock(u64),
+    /// The present goes on by so much.
+    Later(u64),
     Reopen,
+    Crash,
     Compare,
 }
 
+/// Stores that differ in what the steps meet.
+pub(super) fn setup() -> impl Strategy<Value = Setup> {
+    let keep_ms = select([0, 100_000].as_slice());
+    (1..4usize, any::<bool>(), keep_ms).prop_map(|(max_devices, see_all, keep_ms)| Setup {
+        max_devices,
+        see_all,
+        keep_ms,
+    })
+}
+
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let any_conv = || 0..40usize;
+    let seq = || prop_oneof![6 => 0..8u64, 1 => 8..30u64, 1 => Just(u64::MAX)];
+    let window = select([0, 3_000, 1_000_000].as_slice());
     let step = prop_oneof![
-        12 => vec(order(), 1..5).prop_map(Step::Append),
+        14 => vec(order(), 1..5).prop_map(Step::Append),
         4 => (team(), change()).prop_map(|(team, change)| Step::Change(team.to_owned(), change)),
         3 => (any::<usize>(), outcome()).prop_map(|(choice, outcome)| Step::Finish(choice, outcome)),
-        2 => (NOON - 2_000..NOON + 2_000).prop_map(Step::Clock),
+        5 => any_device().prop_map(Step::Enter),
+        8 => (any_device(), any_conv(), seq()).prop_map(|(by, conv, seq)| Step::Ack(by, conv, seq)),
+        5 => (any_device(), any_conv(), seq()).prop_map(|(by, conv, seq)| Step::Read(by, conv, seq)),
+        5 => (0..80usize, proptest::option::weighted(0.2, user()), window)
+            .prop_map(|(which, by, window)| Step::Recall(which, by, window)),
+        2 => (0..4_000u64).prop_map(Step::Clock),
+        2 => select([30_000, 80_000, 7_200_000].as_slice()).prop_map(Step::Later),
         1 => Just(Step::Reopen),
+        1 => Just(Step::Crash),
         1 => Just(Step::Compare),
     ];
-    vec(step, 1..60)
+    vec(step, 1..90)
 }
 
 fn name() -> impl Strategy<Value = &'static str> {
-    select(UIDS.as_slice())
+    // Some say more than others, so that there are long conversations.
+    prop_oneof![2 => select(&UIDS[..2]), 1 => select(UIDS.as_slice())]
+}
+
+fn any_device() -> impl Strategy<Value = Device> {
+    (name(), select(DEVICES.as_slice())).prop_map(|(user, name)| device(user, name))
 }
 
 fn user() -> impl Strategy<Value = Uid> {
@@ -49,7 +86,7 @@ fn team() -> impl Strategy<Value = &'static str> {
 }
 
 fn order() -> impl Strategy<Value = Append> {
-    let classes = select([PairClass::Plain, PairClass::Doctor].as_slice());
+    let classes = select([PairClass::Plain, PairClass::Plain, PairClass::Doctor].as_slice());
     let order = prop_oneof![
         3 => (name(), user(), classes)
             .prop_map(|(from, to, class)| Append { place: Place::Pair { class, to }, ..pair(from, "x") }),
@@ -58,11 +95,14 @@ fn order() -> impl Strategy<Value = Append> {
             .prop_map(|(from, team, members_only)| Append { members_only, ..to_team(from, team) }),
     ];
     let cid = proptest::option::of(select(["1", "2", "3"].as_slice()));
-    (order, cid, proptest::bool::weighted(0.8), any::<bool>()).prop_map(|(order, cid, counts, push)| {
+    let by = proptest::option::of(select(DEVICES.as_slice()));
+    let counts = proptest::bool::weighted(0.8);
+    (order, cid, by, counts, any::<bool>()).prop_map(|(order, cid, by, counts, push)| {
         let push = order.push.filter(|_| push);
         let order = Append {
             counts,
             push,
+            device: by.map(|name| device("a", name).device),
             ..order
         };
         match cid {

@@ -1,0 +1,218 @@
+//! Everything that a store can be asked, against the plain model.
+
+use std::collections::BTreeMap;
+
+use super::plain::{Job, Plain, Said};
+use super::steps::{DEVICES, UIDS};
+use crate::ids::{ConvId, Seq, Uid};
+use crate::store::embedded::tests::kit::{Kit, device, page, uid};
+use crate::store::{Device, JobRecipients, Message, Position, Span, Store, StoreError, Stretch};
+
+/// Asks for everything. What the devices have acknowledged is written by this.
+pub(super) async fn compare(kit: &Kit, plain: &mut Plain) {
+    for conv in plain.made.clone() {
+        histories(kit, plain, conv).await;
+    }
+    for user in UIDS {
+        conversations(kit, plain, &uid(user), None).await;
+        for name in DEVICES {
+            let device = device(user, name);
+            conversations(kit, plain, &device.uid, Some(&device)).await;
+            plain.settle(&device);
+            missed(kit, plain, &device).await;
+        }
+        unread(kit, plain, &uid(user)).await;
+    }
+    jobs(kit, plain).await;
+}
+
+fn shown(messages: &[Message]) -> Vec<Said> {
+    messages.iter().map(Said::from).collect()
+}
+
+async fn histories(kit: &Kit, plain: &Plain, conv: ConvId) {
+    let known = &plain.convs[&conv];
+    let all = page(500);
+    for viewer in std::iter::once(None).chain(UIDS.map(uid).map(Some)) {
+        let read = kit.store.history(conv, viewer.clone(), Span::After(Seq(0)), all);
+        let read = match (read.await, &viewer) {
+            (Err(StoreError::NotFound(_)), _) if known.closed => continue,
+            (Err(StoreError::Forbidden(_)), Some(uid)) if !known.seats.contains_key(uid) => continue,
+            (read, _) => read.unwrap(),
+        };
+        assert!(!known.closed, "a closed conversation is read");
+        let floor = viewer.as_ref().map_or(0, |uid| known.seats[uid].floor);
+        let mut expected = known.shown(floor);
+        assert_eq!((read.head.0 as usize, read.more), (known.messages.len(), false));
+        assert_eq!(shown(&read.messages), expected, "for {viewer:?}");
+        let back = kit.store.history(conv, viewer, Span::Before(read.head), page(2));
+        let back = back.await.unwrap();
+        expected.retain(|said| said.seq < known.messages.len());
+        assert_eq!(back.more, expected.len() > 2);
+        let expected: Vec<_> = expected.into_iter().rev().take(2).collect();
+        assert_eq!(shown(&back.messages), expected);
+    }
+    for seq in [1, known.messages.len()] {
+        let found = kit
+            .store
+            .members_page(conv, Seq(seq as u64), None, 100)
+            .await
+            .unwrap();
+        let mut expected: Vec<_> = match known.kind {
+            crate::store::ConvKind::Team(_) if !known.closed => known.seats.iter(),
+            _ => Default::default(),
+        }
+        .filter(|(_, seat)| seat.floor < seq)
+        .map(|(uid, _)| uid.clone())
+        .collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+}
+
+async fn conversations(kit: &Kit, plain: &Plain, uid: &Uid, device: Option<&Device>) {
+    let mut expected = plain.conversations(uid).into_iter();
+    let mut after = None;
+    loop {
+        let name = device.map(|device| device.device.clone());
+        let page = kit
+            .store
+            .conversations(uid.clone(), name, after, page(3))
+            .await
+            .unwrap();
+        for line in page.conversations {
+            let conv = expected.next().expect("no more than there are");
+            let known = &plain.convs[&conv];
+            let seat = known.seats[uid];
+            assert_eq!((line.conv, &line.kind), (conv, &known.kind));
+            let cursor = device.map_or(0, |device| plain.cursor_of(device, conv));
+            assert_eq!(line.head.0 as usize, known.messages.len());
+            assert_eq!(
+                line.cursor.0 as usize, cursor,
+                "cursor of {device:?} in {:?}",
+                line.kind
+            );
+            assert_eq!(line.read.0 as usize, seat.read.max(known.gone));
+            assert_eq!(
+                line.unread,
+                known.unread(uid),
+                "unread for {uid} in {:?}",
+                line.kind
+            );
+            let last = line.last.as_ref().map(Said::from);
+            assert_eq!(
+                last.as_ref(),
+                known
+                    .shown(seat.floor)
+                    .last()
+                    .filter(|last| last.seq == known.messages.len())
+            );
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(expected.collect::<Vec<_>>(), [], "missing for {uid}");
+}
+
+async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
+    let convs = plain.conversations(&device.uid);
+    let positions = convs.iter().map(|conv| {
+        let known = &plain.convs[conv];
+        Position {
+            conv: *conv,
+            head: Seq(known.messages.len() as u64),
+            cursor: Seq(plain.cursor_of(device, *conv) as u64),
+            read: Seq(known.seats[&device.uid].read.max(known.gone) as u64),
+            unread: known.unread(&device.uid),
+        }
+    });
+    let concerned: Vec<_> = positions
+        .filter(|position| position.unread > 0 || position.cursor < position.head)
+        .collect();
+    let behind: Vec<_> = concerned
+        .iter()
+        .filter(|position| position.cursor < position.head)
+        .map(|position| Stretch {
+            conv: position.conv,
+            after: position.cursor,
+            through: position.head,
+        })
+        .collect();
+    for (most, most_behind) in [(2, 1), (500, 500)] {
+        let found = kit
+            .store
+            .missed(device.clone(), most as u32, most_behind as u32)
+            .await
+            .unwrap();
+        assert_eq!(found.unread, plain.unread(&device.uid));
+        assert_eq!(
+            found.conversations,
+            concerned[..most.min(concerned.len())],
+            "for {device:?}"
+        );
+        assert_eq!(found.more, concerned.len() > most);
+        assert_eq!(found.behind, behind[..most_behind.min(behind.len())]);
+        let pending = behind.iter().map(|stretch| stretch.through.0 - stretch.after.0);
+        assert_eq!(found.pending, pending.sum::<u64>());
+    }
+    // For oneself, and for another who happens to name these.
+    for user in [&device.uid, &uid(UIDS[0])] {
+        let found = kit
+            .store
+            .replay(user.clone(), behind.clone(), page(500))
+            .await
+            .unwrap();
+        let expected = behind.iter().flat_map(|stretch| {
+            let known = &plain.convs[&stretch.conv];
+            let floor = known.seats.get(user).map_or(usize::MAX, |seat| seat.floor);
+            known.shown(floor.max(stretch.after.0 as usize))
+        });
+        assert_eq!(
+            shown(&found),
+            expected.collect::<Vec<_>>(),
+            "of {device:?} for {user}"
+        );
+    }
+}
+
+async fn unread(kit: &Kit, plain: &Plain, uid: &Uid) {
+    assert_eq!(kit.store.unread(uid.clone()).await.unwrap(), plain.unread(uid));
+    for (conv, known) in &plain.convs {
+        let head = known.messages.len();
+        for seq in [1, head / 2, known.gone + 1, head] {
+            let at = kit
+                .store
+                .unread_at(uid.clone(), *conv, Seq(seq as u64))
+                .await
+                .unwrap();
+            assert_eq!(
+                at,
+                plain.unread_at(uid, conv, seq),
+                "of {uid} at {seq} of {:?}",
+                known.kind
+            );
+        }
+    }
+}
+
+async fn jobs(kit: &Kit, plain: &Plain) {
+    let due = kit.store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
+    assert_eq!(due.dead, plain.dead.len() as u64);
+    let found = due.jobs.iter().map(|job| {
+        let to = match &job.to {
+            JobRecipients::User(to) => (Some(to.clone()), None),
+            JobRecipients::Team(_, after) => (None, after.clone()),
+        };
+        let job_found = Job {
+            mid: job.message.mid,
+            to: to.0,
+            after: to.1,
+            attempts: job.attempts,
+        };
+        (job.id, job_found)
+    });
+    let found: BTreeMap<_, _> = found.collect();
+    assert_eq!(found, plain.jobs);
+}
