@@ -39,6 +39,8 @@ pub(crate) struct Registration {
     pub(crate) since: u64,
     /// The device comes back under this name: the store keeps cursors for it.
     pub(crate) has_cursors: bool,
+    /// The client has named the device itself.
+    pub(crate) named: bool,
 }
 
 /// One connection: `link` is what its owner needs to reach it.

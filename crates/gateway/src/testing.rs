@@ -274,10 +274,10 @@ impl Store for Troubled {
         })
     }
 
-    fn enter(&self, device: store::Device, done: Done<()>) {
+    fn enter(&self, device: store::Device, named: bool, done: Done<()>) {
         match self.trouble() {
             Some(error) => done(Err(error)),
-            None => self.store.enter(device, done),
+            None => self.store.enter(device, named, done),
         }
     }
 

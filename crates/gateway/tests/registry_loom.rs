@@ -54,6 +54,7 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         class: None,
         since: 0,
         has_cursors: false,
+        named: false,
     };
     registry
         .register(connection, registration, |_, _, _| {})

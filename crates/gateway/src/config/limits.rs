@@ -27,7 +27,7 @@ section! {
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;
-        /// Devices of a user that are remembered; beyond it the one that was not seen for longest is forgotten.
+        /// Devices of a user that are remembered; beyond it the one that did nothing for longest is forgotten.
         pub devices_per_user: usize = 100, in 1..=10_000;
         /// Messages that a device which resumes is sent at once; it fetches the rest.
         pub resume_messages: u32 = 500, in 0..=100_000;

@@ -200,6 +200,7 @@ fn registration(wanted: &Wanted, kept: Option<&Registration>, link: &Link) -> Re
         platform: or_kept(&wanted.platform, kept.map(|kept| &kept.platform)),
         class: or_kept(&wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
         since: kept.map_or_else(clock::unix_millis, |kept| kept.since),
+        named: wanted.device.is_some() || kept.is_some_and(|kept| kept.named),
         has_cursors: wanted.device.is_some() || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
     })
 }

@@ -56,7 +56,7 @@ pub(super) async fn enter(
     resumes: bool,
 ) -> Result<Entered, Reject> {
     let known = match registration.store_device() {
-        Some(device) => asked(|done| core.store.enter(device.clone(), done))
+        Some(device) => asked(|done| core.store.enter(device.clone(), registration.named, done))
             .await
             .map(|()| Some(device)),
         None => Ok(None),

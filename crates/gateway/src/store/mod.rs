@@ -61,8 +61,8 @@ pub trait Store: Send + Sync + 'static {
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>);
 
     /// Makes a device known: it starts at the heads of this moment, unless it is known already. A user's devices are bounded; the one that
-    /// was not seen for longest is forgotten. In order with the appends.
-    fn enter(&self, device: Device, done: Done<()>);
+    /// did nothing for longest is forgotten, and before all others those that no client has `named` itself. In order with the appends.
+    fn enter(&self, device: Device, named: bool, done: Done<()>);
 
     /// A known device has everything in `conv` up to `seq`: its cursor goes there, never backwards and not beyond the head. Of a
     /// device that is not known nothing is kept. [`StoreError::NotFound`] when there is no such conversation,

@@ -43,7 +43,7 @@ pub(super) fn append(
     let had_all = match &order.device {
         Some(device) if sees(order, is_member) => {
             let at = head.at();
-            had_all(db, state, at, from, device)?
+            had_all(db, state, now, at, (from, device))?
         }
         _ => None,
     };
@@ -104,9 +104,9 @@ fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
 fn had_all(
     db: &Connection,
     state: &mut State,
+    now: UnixMillis,
     at: At,
-    from: Option<&Uid>,
-    device: &DeviceId,
+    (from, device): (Option<&Uid>, &DeviceId),
 ) -> rusqlite::Result<Option<(Known, i64)>> {
     let Some(uid) = from.cloned() else {
         return Ok(None);
@@ -121,7 +121,7 @@ fn had_all(
         .map(i64::unsigned_abs)
     };
     let device = Device { uid, device };
-    let Some(known) = state.devices.find(db, &device)? else {
+    let Some(known) = state.devices.use_of(db, now, &device)? else {
         return Ok(None);
     };
     let cursor = state.devices.cursor(db, known, at, || floor(&device.uid))?;

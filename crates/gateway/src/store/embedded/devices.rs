@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) id: i64,
     /// The newest `messages.id` of the moment when it became known.
     pub(super) since_row: i64,
+    /// About when it last did anything.
+    seen: UnixMillis,
 }
 
 /// A conversation at one moment, as far as cursors depend on it.
@@ -81,27 +83,54 @@ impl Devices {
         now: UnixMillis,
         newest_row: i64,
         most: usize,
-        device: &Device,
+        (device, named): (&Device, bool),
     ) -> rusqlite::Result<()> {
-        if let Some(known) = self.find(db, device)? {
-            db.prepare_cached("UPDATE devices SET seen = ?2 WHERE id = ?1 AND abs(?2 - seen) > ?3")?
-                .execute(params![known.id, now as i64, SEEN_MS as i64])?;
+        if let Some(known) = self.use_of(db, now, device)? {
+            db.prepare_cached("UPDATE devices SET named = 1 WHERE id = ?1 AND named < ?2")?
+                .execute(params![known.id, named])?;
             return self.settle(db, known.id);
         }
-        db.prepare_cached("INSERT INTO devices (uid, device, since_row, seen) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![
-                device.uid.as_str(),
-                device.device.as_str(),
-                newest_row,
-                now as i64
-            ])?;
+        db.prepare_cached(
+            "INSERT INTO devices (uid, device, since_row, seen, named) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            device.uid.as_str(),
+            device.device.as_str(),
+            newest_row,
+            now as i64,
+            named,
+        ])?;
         let id = db.last_insert_rowid();
-        let since_row = newest_row;
-        self.known.insert(device.clone(), Known { id, since_row }, 1);
+        let known = Known {
+            id,
+            since_row: newest_row,
+            seen: now,
+        };
+        self.known.insert(device.clone(), known, 1);
         self.forget_oldest(db, &device.uid, id, most)
     }
 
-    /// Forgets those of a user's devices that were not seen for longest, down to `most`, `newest` not among them.
+    /// The device, if it is known, which is doing something now.
+    pub(super) fn use_of(
+        &mut self,
+        db: &Connection,
+        now: UnixMillis,
+        device: &Device,
+    ) -> rusqlite::Result<Option<Known>> {
+        let found = self.find(db, device)?;
+        if let Some(known) = found
+            && now.abs_diff(known.seen) > SEEN_MS
+        {
+            db.prepare_cached("UPDATE devices SET seen = ?2 WHERE id = ?1")?
+                .execute(params![known.id, now as i64])?;
+            let known = Known { seen: now, ..known };
+            self.known.insert(device.clone(), known, 1);
+        }
+        Ok(found)
+    }
+
+    /// Forgets those of a user's devices that did nothing for longest, down to `most`, `newest` not among them; first those that no client
+    /// has named itself.
     fn forget_oldest(
         &mut self,
         db: &Connection,
@@ -117,7 +146,7 @@ impl Devices {
             return Ok(());
         }
         let mut select = db.prepare_cached(
-            "SELECT id, device FROM devices WHERE uid = ?1 AND id <> ?2 ORDER BY seen, id LIMIT ?3",
+            "SELECT id, device FROM devices WHERE uid = ?1 AND id <> ?2 ORDER BY named, seen, id LIMIT ?3",
         )?;
         let oldest = select
             .query_map(params![uid.as_str(), newest, surplus], |row| {
@@ -236,11 +265,12 @@ fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::
 
 /// Reads a device from the file.
 pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
-    db.prepare_cached("SELECT id, since_row FROM devices WHERE uid = ?1 AND device = ?2")?
+    db.prepare_cached("SELECT id, since_row, seen FROM devices WHERE uid = ?1 AND device = ?2")?
         .query_row([uid.as_str(), device.as_str()], |row| {
             Ok(Known {
                 id: row.get(0)?,
                 since_row: row.get(1)?,
+                seen: row.get::<_, i64>(2)?.unsigned_abs(),
             })
         })
         .optional()

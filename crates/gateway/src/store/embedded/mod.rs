@@ -191,8 +191,8 @@ impl Store for Embedded {
             .push([Command::ChangeTeam(team, change, done)].into_iter());
     }
 
-    fn enter(&self, device: Device, done: Done<()>) {
-        self.queue.push([Command::Enter(device, done)].into_iter());
+    fn enter(&self, device: Device, named: bool, done: Done<()>) {
+        self.queue.push([Command::Enter(device, named, done)].into_iter());
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {

@@ -86,7 +86,7 @@ fn has(
     seat: &Seat,
     seq: u64,
 ) -> rusqlite::Result<()> {
-    let Some(known) = state.devices.find(db, device)? else {
+    let Some(known) = state.devices.use_of(db, now, device)? else {
         return Ok(());
     };
     if state.devices.cursor(db, known, seat.at, || Ok(seat.floor))? < seq {

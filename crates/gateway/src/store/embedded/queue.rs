@@ -27,7 +27,8 @@ pub(super) enum Command {
     Append(Append, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
-    Enter(Device, Done<()>),
+    /// And whether the client named the device itself.
+    Enter(Device, bool, Done<()>),
     /// Writes what a device has acknowledged.
     Settle(Device, Done<()>),
     Ack(Device, ConvId, Seq, Done<()>),
@@ -49,7 +50,7 @@ impl Command {
             Self::Append(_, done) => done(Err(error)),
             Self::ChangeTeam(_, _, done) => done(Err(error)),
             Self::FinishJobs(_, done)
-            | Self::Enter(_, done)
+            | Self::Enter(_, _, done)
             | Self::Settle(_, done)
             | Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),

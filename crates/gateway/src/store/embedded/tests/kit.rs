@@ -156,7 +156,7 @@ impl Kit {
 
     pub(super) async fn enter(&self, device: &Device) {
         let (done, outcome) = answer();
-        self.store.enter(device.clone(), done);
+        self.store.enter(device.clone(), true, done);
         outcome.await.expect("the store answers").unwrap();
     }
 

@@ -49,12 +49,12 @@ async fn run(setup: Setup, steps: Vec<Step>) {
             Step::Ack(device, choice, seq) => {
                 let conv = conv(&plain, choice);
                 let told = kit.ack(&device, conv, seq).await;
-                plain.ack(&device, conv, seq, told);
+                plain.ack(now, &device, conv, seq, told);
             }
             Step::Read(by, choice, seq) => {
                 let conv = conv(&plain, choice);
                 let told = kit.read(&by, conv, seq).await;
-                plain.read(&by, conv, seq, told);
+                plain.read(now, &by, conv, seq, told);
             }
             Step::Recall(choice, by, window_ms) => {
                 let message = plain.rows.iter().rev().nth(choice);

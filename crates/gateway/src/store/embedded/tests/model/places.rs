@@ -56,10 +56,7 @@ impl Plain {
     pub(super) fn enter(&mut self, now: u64, device: &Device) {
         if let Some(place) = self.place(&device.uid, &device.device) {
             self.settle(device);
-            let known = &mut self.devices[place];
-            if known.seen.abs_diff(now) > SEEN_MS {
-                known.seen = now;
-            }
+            self.seen(now, place);
             return;
         }
         let others = self.devices.iter().enumerate();
@@ -78,6 +75,14 @@ impl Plain {
             cursors: HashMap::new(),
             sure: HashMap::new(),
         });
+    }
+
+    /// A device does something.
+    pub(super) fn seen(&mut self, now: u64, place: usize) {
+        let known = &mut self.devices[place];
+        if known.seen.abs_diff(now) > SEEN_MS {
+            known.seen = now;
+        }
     }
 
     /// Up to where the device has a conversation that its user is in.
@@ -144,31 +149,47 @@ impl Plain {
         known.seats.contains_key(uid).then_some(known).ok_or(403)
     }
 
-    fn has(&mut self, device: &Device, conv: ConvId, seq: usize) {
-        if let Some(place) = self.place(&device.uid, &device.device)
-            && self.cursor(&self.devices[place], conv) < seq
-        {
+    fn has(&mut self, now: u64, device: &Device, conv: ConvId, seq: usize) {
+        let Some(place) = self.place(&device.uid, &device.device) else {
+            return;
+        };
+        self.seen(now, place);
+        if self.cursor(&self.devices[place], conv) < seq {
             self.devices[place].cursors.insert(conv, seq);
         }
     }
 
-    pub(super) fn ack(&mut self, device: &Device, conv: ConvId, seq: u64, told: Result<(), StoreError>) {
+    pub(super) fn ack(
+        &mut self,
+        now: u64,
+        device: &Device,
+        conv: ConvId,
+        seq: u64,
+        told: Result<(), StoreError>,
+    ) {
         let head = self
             .seat(&device.uid, conv)
             .map(|known| known.messages.len() as u64);
         if let Some(((), head)) = agree(told, head) {
-            self.has(device, conv, seq.min(head) as usize);
+            self.has(now, device, conv, seq.min(head) as usize);
         }
     }
 
-    pub(super) fn read(&mut self, by: &Device, conv: ConvId, seq: u64, told: Result<ReadMark, StoreError>) {
+    pub(super) fn read(
+        &mut self,
+        now: u64,
+        by: &Device,
+        conv: ConvId,
+        seq: u64,
+        told: Result<ReadMark, StoreError>,
+    ) {
         let known = self.seat(&by.uid, conv);
         let known = known.map(|known| (known.messages.len(), known.gone, known.kind.clone()));
         let Some((told, (head, gone, kind))) = agree(told, known) else {
             return;
         };
         let to = seq.min(head as u64) as usize;
-        self.has(by, conv, to);
+        self.has(now, by, conv, to);
         let seat = self.convs.get_mut(&conv).unwrap().seats.get_mut(&by.uid).unwrap();
         let before = seat.read.max(gone);
         seat.read = before.max(to);

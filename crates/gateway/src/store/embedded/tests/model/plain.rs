@@ -164,12 +164,16 @@ impl Plain {
         if !self.convs.contains_key(&conv) {
             self.make(conv, kind, sees);
         }
-        let had_all = order.device.as_ref().and_then(|device| {
-            let place = self.place(from.as_ref()?, device)?;
-            let sees = self.convs[&conv].seats.contains_key(from.as_ref()?);
-            (sees && self.cursor(&self.devices[place], conv) == self.convs[&conv].messages.len())
-                .then_some(place)
+        let sender = order.device.as_ref().and_then(|device| {
+            let from = from.as_ref()?;
+            let sees = self.convs[&conv].seats.contains_key(from);
+            self.place(from, device).filter(|_| sees)
         });
+        if let Some(place) = sender {
+            self.seen(now, place);
+        }
+        let head = self.convs[&conv].messages.len();
+        let had_all = sender.filter(|place| self.cursor(&self.devices[*place], conv) == head);
         let said = Said {
             seq: told.seq.0 as usize,
             kind: order.kind,
