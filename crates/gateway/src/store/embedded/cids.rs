@@ -2,8 +2,8 @@
 //!
 //! The table `cids` is ordered by conversation, so a row written at once would cost a page of its own for nearly every message. The
 //! newest are therefore kept in memory, and moved to the table sorted, many per conversation, a few with each transaction. After a
-//! restart they are read again from the messages behind [`THROUGH`]. Invariant: every message with a cid is in `fresh`, in `moving`,
-//! or in the table.
+//! restart they are read again from the messages behind [`THROUGH`]. Invariants: every message with a cid is in `fresh`, in `moving`,
+//! or in the table; the table names no message that retention has deleted.
 
 use std::collections::HashMap;
 
@@ -30,6 +30,8 @@ pub(super) struct Cids {
     order: Vec<Key>,
     /// The newest row that `moving` covers.
     moving_through: i64,
+    /// Messages up to this row were deleted: they are not moved any more.
+    deleted: i64,
     /// How many of `fresh` begin a move.
     capacity: usize,
     added: usize,
@@ -43,6 +45,7 @@ impl Cids {
             moving,
             order: Vec::new(),
             moving_through: 0,
+            deleted: 0,
             capacity,
             added: 0,
         }
@@ -114,6 +117,11 @@ impl Cids {
         self.added += 1;
     }
 
+    /// The messages up to this row were deleted, and their rows in the table.
+    pub(super) fn deleted(&mut self, through: i64) {
+        self.deleted = self.deleted.max(through);
+    }
+
     /// Moves a part into the table; `newest` is the newest message's row.
     pub(super) fn move_some(&mut self, db: &Connection, newest: i64) -> rusqlite::Result<()> {
         let share = std::mem::take(&mut self.added) * PACE;
@@ -130,7 +138,10 @@ impl Cids {
             db.prepare_cached("INSERT OR REPLACE INTO cids (conv_id, hash, message) VALUES (?1, ?2, ?3)")?;
         let stay = self.order.len().saturating_sub(share);
         for key in self.order.drain(stay..).rev() {
-            insert.execute(params![key.0, key.1, self.moving.get(&key)])?;
+            let row = self.moving.get(&key).copied();
+            if let Some(row) = row.filter(|row| *row > self.deleted) {
+                insert.execute([key.0, key.1, row])?;
+            }
         }
         if self.order.is_empty() {
             self.moving = HashMap::new();

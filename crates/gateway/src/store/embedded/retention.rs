@@ -4,6 +4,7 @@
 //! conversation, so that what is gone is unread for nobody; the newest row of all stays, as row numbers and mids go on from it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -44,14 +45,17 @@ impl Retention {
         (self.keep_ms > 0).then(|| self.next.saturating_sub(now).clamp(1, LOOK_MS))
     }
 
-    /// It was looked; `more` is waiting to be deleted.
-    pub(super) fn looked(&mut self, more: bool, now: UnixMillis) {
-        self.next = now + if more { PAUSE_MS } else { LOOK_MS };
+    /// It was looked at `now`; if there is more to delete, this is how long deleting some took.
+    pub(super) fn looked(&mut self, more: Option<Duration>, now: UnixMillis) {
+        let wait = more.map_or(LOOK_MS, |took| took.as_millis() as u64 + PAUSE_MS);
+        self.next = now + wait;
     }
 }
 
 /// What was deleted.
 pub(super) struct Deleted {
+    /// All messages up to this row, or none.
+    pub(super) through: i64,
     /// There may be more to delete.
     pub(super) more: bool,
     /// Push jobs that had been given up.
@@ -88,13 +92,16 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
     }
     let mut dead_jobs = 0;
     if count > 0 {
-        let mut delete = db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1 AND dead = ?2")?;
-        delete.execute([last, 0])?;
-        dead_jobs = delete.execute([last, 1])? as u64;
+        let mut delete = db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1 RETURNING dead")?;
+        let mut rows = delete.query([last])?;
+        while let Some(row) = rows.next()? {
+            dead_jobs += u64::from(row.get::<_, bool>(0)?);
+        }
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
     }
     Ok(Deleted {
+        through: last,
         more: count == BATCH,
         dead_jobs,
     })

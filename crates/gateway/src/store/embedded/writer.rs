@@ -68,21 +68,24 @@ impl Writer {
 
     /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
     pub(super) fn delete_old(&mut self) {
-        let Some(cutoff) = self.retention.cutoff((self.clock)()) else {
+        // Once, so that what is found and the next look go by the same time, however the clock jumps.
+        let (now, begun) = ((self.clock)(), Instant::now());
+        let Some(cutoff) = self.retention.cutoff(now) else {
             return;
         };
         let Some(db) = self.db.take() else { return };
         let deleted = retention::delete_some(&db, cutoff);
         match deleted {
             Ok(deleted) => {
-                self.retention.looked(deleted.more, (self.clock)());
+                self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
                 self.health.buried(deleted.dead_jobs);
+                self.state.cids.deleted(deleted.through);
                 self.checkpoints.committed();
                 self.db = Some(db);
             }
             Err(error) => {
                 tracing::warn!(%error, "old messages could not be deleted; tried again later");
-                self.retention.looked(false, (self.clock)());
+                self.retention.looked(None, now);
                 if leaves_connection_usable(&error)
                     && (db.is_autocommit() || db.execute_batch("ROLLBACK").is_ok())
                 {

@@ -15,7 +15,7 @@ use crate::ids::{ConvId, Mid};
 use crate::store::{JobOutcome, Recall, Store};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn answers_as_the_plain_model(setup in setup(), steps in steps()) {

@@ -170,6 +170,26 @@ async fn push_jobs_go_with_their_messages() {
 }
 
 #[tokio::test]
+async fn cids_of_what_is_gone_are_not_written_down_later() {
+    let (kit, mut now) = (kit(), NOON);
+    let cid = |number: usize| with_cid(pair("a", &format!("b{number}")), "c");
+    kit.append_all((0..4).map(cid).collect()).await;
+    kit.append(notice("c")).await.unwrap();
+    purge(&kit, &mut now).await;
+    // So many that the first are moved from memory to the table.
+    for number in 10..30 {
+        kit.append(cid(number)).await.unwrap();
+    }
+    let count = |db: &rusqlite::Connection| {
+        let select = "SELECT count(*), count(m.id) FROM cids LEFT JOIN messages m ON m.id = message";
+        db.query_row(select, [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+    };
+    let (all, of_messages): (i64, i64) = kit.writer(count).await;
+    assert!(all > 4 && all == of_messages, "{all} {of_messages}");
+}
+
+#[tokio::test]
 async fn nothing_is_deleted_before_its_time() {
     let kit = kit();
     let conv = kit

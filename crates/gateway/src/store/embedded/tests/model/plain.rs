@@ -129,8 +129,7 @@ impl Plain {
             known
                 .left()
                 .map(|kept| &kept.said)
-                .filter(|said| same(said) && said.ts > now - WINDOW)
-                .last()
+                .rfind(|said| same(said) && said.ts > now - WINDOW)
         });
         if let Some(earlier) = earlier {
             let told = told.unwrap();

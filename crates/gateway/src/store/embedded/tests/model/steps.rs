@@ -38,7 +38,7 @@ pub(super) enum Step {
 
 /// Stores that differ in what the steps meet.
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
-    let keep_ms = select([0, 100_000].as_slice());
+    let keep_ms = select([0, 100_000, 100_000].as_slice());
     (1..4usize, any::<bool>(), keep_ms).prop_map(|(max_devices, see_all, keep_ms)| Setup {
         max_devices,
         see_all,
@@ -57,13 +57,13 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => any_device().prop_map(Step::Enter),
         8 => (any_device(), any_conv(), seq()).prop_map(|(by, conv, seq)| Step::Ack(by, conv, seq)),
         5 => (any_device(), any_conv(), seq()).prop_map(|(by, conv, seq)| Step::Read(by, conv, seq)),
-        5 => (0..80usize, proptest::option::weighted(0.2, user()), window)
+        5 => (prop_oneof![0..3usize, 0..80usize], proptest::option::weighted(0.2, user()), window)
             .prop_map(|(which, by, window)| Step::Recall(which, by, window)),
         2 => (0..4_000u64).prop_map(Step::Clock),
-        2 => select([30_000, 80_000, 7_200_000].as_slice()).prop_map(Step::Later),
+        4 => select([30_000, 80_000, 80_000, 7_200_000].as_slice()).prop_map(Step::Later),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
-        1 => Just(Step::Compare),
+        2 => Just(Step::Compare),
     ];
     vec(step, 1..90)
 }
