@@ -114,7 +114,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes down what became of jobs; later than the call, in order.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);
 
-    /// For a team's push job: those members after `after`, in order, who may see message `seq`. By conversation, so that a
+    /// For a team's push job: those members after `after`, in order, who were members when message `seq` was
+    /// written. By conversation, so that a
     /// team of the same name made later is another one; empty when the team was deleted.
     fn members_page(
         &self,

@@ -3,7 +3,7 @@
 //! A device's cursor in a conversation is the highest of: what it has acknowledged (`cursors`), the head of the moment when it became
 //! known if it has acknowledged nothing, the floor of its user, and what retention has deleted. Acknowledgements gather in memory
 //! and are written many at a time: an acknowledgement that a crash forgets costs a replay. Invariants: a cursor never goes back
-//! while the process lives, and in the file never beyond a head that is in the file.
+//! in the file, and is never beyond a head that is in the file.
 
 use std::collections::BTreeMap;
 

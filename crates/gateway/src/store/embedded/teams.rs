@@ -97,7 +97,7 @@ pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<Te
     }))
 }
 
-/// Members of conversation `conv`, if it is a team's, after `after`, who see message `seq`.
+/// Members of conversation `conv`, if it is a team's, after `after`, who were there when message `seq` was written.
 pub(super) fn page(
     db: &Connection,
     conv: ConvId,
@@ -107,7 +107,7 @@ pub(super) fn page(
 ) -> rusqlite::Result<Vec<Uid>> {
     let mut select = db.prepare_cached(
         "SELECT p.uid FROM conversations c CROSS JOIN participants p INDEXED BY participants_by_team
-         WHERE c.conv = ?1 AND p.conv_id = c.id AND p.member = 1 AND p.uid > ?2 AND p.floor < ?3 ORDER BY p.uid LIMIT ?4",
+         WHERE c.conv = ?1 AND p.conv_id = c.id AND p.member = 1 AND p.uid > ?2 AND p.joined < ?3 ORDER BY p.uid LIMIT ?4",
     )?;
     let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
     let mut rows = select.query(params![conv.0, after.map_or("", Uid::as_str), seq, limit as i64])?;

@@ -115,7 +115,9 @@ impl Writer {
             .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));
         match outcomes {
             Ok(outcomes) => {
-                self.metrics.store_batch.observe(batch.len() as f64);
+                if !batch.is_empty() {
+                    self.metrics.store_batch.observe(batch.len() as f64);
+                }
                 self.metrics
                     .store_commit_seconds
                     .observe(begun.elapsed().as_secs_f64());

@@ -62,7 +62,7 @@ async fn histories(kit: &Kit, plain: &Plain, conv: ConvId) {
             crate::store::ConvKind::Team(_) if !known.closed => known.seats.iter(),
             _ => Default::default(),
         }
-        .filter(|(_, seat)| seat.floor < seq)
+        .filter(|(_, seat)| seat.joined < seq)
         .map(|(uid, _)| uid.clone())
         .collect();
         expected.sort();

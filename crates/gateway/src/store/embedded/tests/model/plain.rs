@@ -44,10 +44,11 @@ pub(super) struct Conv {
     moved: (usize, usize),
 }
 
-/// Who is in a conversation sees what comes after `floor`.
+/// Who is in a conversation sees what comes after `floor`; it came when `joined` was the head.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Seat {
     pub(super) floor: usize,
+    pub(super) joined: usize,
     pub(super) read: usize,
 }
 
@@ -254,7 +255,8 @@ impl Plain {
         let read = known.messages.len();
         let floor = if self.setup.see_all { 0 } else { read };
         for uid in after.difference(&before) {
-            known.seats.insert(uid.clone(), Seat { floor, read });
+            let joined = read;
+            known.seats.insert(uid.clone(), Seat { floor, joined, read });
         }
         let left = before.difference(&after).map(|uid| (17, uid));
         let expected: Vec<_> = left
@@ -330,7 +332,11 @@ impl Plain {
     }
 
     fn make(&mut self, conv: ConvId, kind: ConvKind, sees: Vec<Uid>) {
-        let seat = Seat { floor: 0, read: 0 };
+        let seat = Seat {
+            floor: 0,
+            joined: 0,
+            read: 0,
+        };
         let made = Conv {
             kind,
             messages: Vec::new(),
