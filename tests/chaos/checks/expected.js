@@ -1,0 +1,40 @@
+// What a device must have been handed, and what it may have: worked out from the record alone.
+
+/** [from, to] of each time that a user was in a conversation; `to` is Infinity while it still is. */
+export function stays(conv, uid) {
+  if (!conv.team) return conv.participants.has(uid) ? [[1, Infinity]] : [];
+  const found = [];
+  let since = conv.team.members.includes(uid) ? 1 : undefined;
+  for (const { seq, type, data } of conv.messages) {
+    if (data?.uid !== uid || (type !== 16 && type !== 17)) continue;
+    if (type === 16) since ??= seq;
+    else if (since !== undefined) {
+      found.push([since, seq]);
+      since = undefined;
+    }
+  }
+  if (since !== undefined) found.push([since, Infinity]);
+  return found;
+}
+
+/** The device sent it itself, by `send`: the answer tells of it, the application is not handed it. */
+export function isOwn(message, device, ledger) {
+  const entry = ledger.get(message.data?.n);
+  if (entry) return entry.by === device.name;
+  return message.recalled === true && device.ownMids.has(message.mid);
+}
+
+/** What must (`musts`) and may (`mays`) have been handed to a device, in the order of `seq`. */
+export function expectations(conv, device, ledger) {
+  const spans = stays(conv, device.uid);
+  const musts = [];
+  const mays = [];
+  for (const message of conv.messages) {
+    const span = spans.find(([from, to]) => message.seq >= from && message.seq <= to);
+    if (!span || isOwn(message, device, ledger)) continue;
+    mays.push(message);
+    // What came before the device was known it need not get; nor what it had not got when its user left.
+    if (message.ts > device.knownAt && span[1] === Infinity) musts.push(message);
+  }
+  return { musts, mays, spans };
+}

@@ -1,0 +1,187 @@
+// One device of a user: an application over clients/js that sends, hands on what it gets to a log of its own, and lives several
+// lives, ended in order or by a crash. The log survives the crash, as what an application has done with a message does.
+
+import { createRequire } from 'node:module';
+import { connect } from '../../clients/js/dist/esm/index.js';
+import { Notepad } from './notepad.js';
+import { tapped } from './tap.js';
+
+const require = createRequire(import.meta.url);
+
+export const CLIENTS = ['2.5.0', '3.1.3', '4.8.4'].flatMap((version) => [
+  { version, transports: ['websocket'] },
+  { version, transports: ['polling'] },
+  { version, transports: ['polling', 'websocket'] },
+]);
+
+const NEVER = new Promise(() => {});
+const turn = () => new Promise(setImmediate);
+
+export class Device {
+  /** What the application was handed and had finished with, in order: {mid, conv, seq, type, n, text, recalled}. */
+  log = [];
+  /** conv -> the last number in `log`. */
+  last = new Map();
+  /** conv -> the message that a crash cut off between the handler and the writing down: it may come once more. */
+  mayRepeat = new Map();
+  /** Acknowledgements and reads of what was not written down as handed over: {type, conv, seq, from}. */
+  early = [];
+  /** conv -> the highest number that `markRead` was answered for. */
+  reads = new Map();
+  recalled = new Set();
+  /** What the client complained about: code -> times. */
+  errors = new Map();
+  counts = { lives: 0, crashes: 0, displaced: 0, signedOut: 0, connects: 0, repeats: 0 };
+  status = 'idle';
+  client = undefined;
+  #socket;
+  #running = 0;
+  #life = 0;
+
+  constructor({ uid, index, client, wire, ledger, chance, late, slow, plant }) {
+    Object.assign(this, { uid, wire, ledger, chance, late, plant });
+    this.name = `${uid}/${index}`;
+    this.kind = `${client.version} ${client.transports.join('+')}`;
+    this.version = client.version;
+    this.transports = client.transports;
+    this.notepad = new Notepad({ slow });
+    const exported = require(`socket.io-client-${client.version}`);
+    this.io = exported.io ?? exported;
+  }
+
+  get isUp() {
+    return this.client !== undefined;
+  }
+
+  /** Begins a life: the application is started. */
+  start() {
+    const life = ++this.#life;
+    this.counts.lives++;
+    const io = tapped(this.io, { heard: (frame) => this.#said(frame), made: (socket) => (this.#socket = socket), plant: this.plant });
+    this.client = connect(io, this.wire.url, {
+      uid: this.uid,
+      platform: 'chaos',
+      storage: this.notepad.open(),
+      timeoutMs: 3_000,
+      retry: { firstMs: 50, mostMs: 1_000 },
+      acks: { waitMs: 50 },
+      page: 30,
+      socket: { transports: this.transports, reconnectionDelay: 50, reconnectionDelayMax: 500, timeout: 4_000 },
+    });
+    const on = (event, then) => this.client.on(event, (value) => (life === this.#life ? then(value) : NEVER));
+    on('message', (message) => this.#handle(message, life));
+    on('status', (status) => (this.status = status));
+    on('connected', () => {
+      this.counts.connects++;
+      this.knownAt ??= Date.now();
+      this.firstConnected?.();
+    });
+    on('displaced', () => this.counts.displaced++);
+    on('signedOut', () => this.counts.signedOut++);
+    on('error', ({ code, message }) => this.errors.set(`${code}: ${message}`, (this.errors.get(`${code}: ${message}`) ?? 0) + 1));
+    on('sent', ({ data, receipt }) => this.ledger.kept(this.ledger.get(data.n), [receipt]));
+    on('failed', ({ data, error }) => this.ledger.refused(this.ledger.get(data.n), error.code));
+    for (const entry of this.ledger.entries) {
+      if (entry.by !== this.name) continue;
+      // An application with ids of its own asks again for what it never heard of.
+      if (entry.state === 'vanished' && entry.id) this.ledger.again(entry);
+      else if (!(entry.state === 'open' && entry.id && this.chance.isOne(0.5))) continue;
+      this.#ask(entry);
+    }
+  }
+
+  async #handle(message, life) {
+    this.#running++;
+    if (this.chance.isOne(0.2)) await new Promise((resolve) => setTimeout(resolve, this.chance.int(0, 15)));
+    if (life !== this.#life) return NEVER;
+    for (const handed of this.plant?.handed?.(message) ?? [message]) this.#note(handed);
+    this.#running--;
+  }
+
+  #note({ mid, conv, seq, type, data, recalled = false }) {
+    if (this.mayRepeat.get(conv) === mid) {
+      this.counts.repeats++;
+      this.mayRepeat.delete(conv);
+      return;
+    }
+    this.mayRepeat.delete(conv);
+    this.log.push({ mid, conv, seq, type, n: data?.n, text: data?.text, recalled });
+    this.last.set(conv, seq);
+  }
+
+  /** Acknowledgements (103) and reads (106) may tell only of what was written down as handed over; who may have what is judged later. */
+  #said({ type, data }) {
+    if (type !== 103 && type !== 106) return;
+    const written = this.notepad.position(data.conv);
+    if (written !== undefined && data.seq <= written) return;
+    this.early.push({ type, conv: data.conv, seq: data.seq, from: Math.min(written ?? 0, this.last.get(data.conv) ?? 0) });
+  }
+
+  send(entry) {
+    return this.#ask(this.ledger.begin({ by: this.name, uid: this.uid, ...entry }));
+  }
+
+  #ask(entry) {
+    const life = this.#life;
+    this.client.send(entry.to, entry.kind, entry.data, { id: entry.id }).then(
+      (receipt) => life === this.#life && this.ledger.kept(entry, [receipt]),
+      // What a client that was closed did not send is sent by the next one.
+      ({ code }) => life === this.#life && code !== 'closed' && this.ledger.refused(entry, code),
+    );
+  }
+
+  async markRead(conv) {
+    const seq = this.last.get(conv);
+    try {
+      await this.client.markRead(conv, seq);
+      this.reads.set(conv, Math.max(seq, this.reads.get(conv) ?? 0));
+    } catch {
+      // Away, or not a member any more.
+    }
+  }
+
+  async recall(mid) {
+    try {
+      await this.client.recall(mid);
+      this.recalled.add(mid);
+    } catch {
+      // Away, too late, or done before.
+    }
+  }
+
+  /** The application is gone in the middle of whatever it did. */
+  crash() {
+    this.counts.crashes++;
+    this.#life++;
+    this.notepad.crash();
+    const outbox = this.notepad.outbox();
+    for (const entry of this.ledger.entries) if (entry.by === this.name && entry.state === 'open' && !outbox.has(entry.n)) entry.state = 'vanished';
+    const written = this.notepad.positions();
+    for (const [conv, seq] of this.last) if (seq > (written.get(conv) ?? 0)) this.mayRepeat.set(conv, this.log.findLast((one) => one.conv === conv).mid);
+    this.wire.cut();
+    this.#socket.disconnect();
+    this.client = undefined;
+    this.#running = 0;
+    this.status = 'down';
+  }
+
+  /** The application is ended as its user does; what it is busy with it finishes. */
+  async close() {
+    const client = this.client;
+    this.client = undefined;
+    await client.close();
+    while (this.#running > 0) await turn();
+    for (let i = 0; i < 20; i++) await turn();
+    this.#life++;
+    this.notepad.crash();
+    this.status = 'down';
+  }
+
+  get isAway() {
+    return this.status === 'displaced' || this.status === 'signed-out';
+  }
+
+  comeBack() {
+    this.client?.connect();
+  }
+}

@@ -1,0 +1,129 @@
+// The server under test and what is done to it: kill -9, SIGSTOP, a full disk. Keeps what it prints over all its lives, and looks
+// at its memory.
+
+import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startGateway } from '../lib/program.js';
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export class Gateway {
+  logs = [];
+  /** Largest resident memory seen, in MiB. */
+  mostMiB = 0;
+  counts = { kills: 0, stops: 0, full: 0 };
+  #gateway;
+  #env = {};
+  #disk;
+  #watch;
+  /** Its end is wanted: by a kill, or at the end of the run. */
+  #isWanted = false;
+  /** It ended by itself. */
+  died = undefined;
+
+  /** `disk` is a directory on a small file system, or undefined; `directory` keeps the rest. */
+  static async start({ directory, disk, config }) {
+    const self = new Gateway();
+    self.#disk = disk;
+    const data = join(disk ?? directory, 'data');
+    mkdirSync(data, { recursive: true });
+    self.#gateway = await startGateway({ directory, env: self.#env, config: { ...config, store: { path: data } } });
+    self.#began();
+    self.#watch = setInterval(() => self.#weigh(), 250);
+    return self;
+  }
+
+  #began() {
+    const { program } = this.#gateway;
+    this.logs.push(program);
+    this.#isWanted = false;
+    program.exited.then((end) => {
+      if (!this.#isWanted) this.died = `ended by itself with ${JSON.stringify(end)}`;
+    });
+  }
+
+  get port() {
+    return this.#gateway.port;
+  }
+
+  get url() {
+    return this.#gateway.url;
+  }
+
+  get api() {
+    return this.#gateway.api;
+  }
+
+  get data() {
+    return this.#gateway.data;
+  }
+
+  get canFill() {
+    return this.#disk !== undefined;
+  }
+
+  /** Everything it printed. */
+  get output() {
+    return this.logs.map((program, i) => `---- life ${i + 1}\n${program.output}`).join('\n');
+  }
+
+  #weigh() {
+    try {
+      const [, kib] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.#gateway.program.pid}/status`, 'utf8')) ?? [];
+      if (kib) this.mostMiB = Math.max(this.mostMiB, Math.round(Number(kib) / 1024));
+    } catch {
+      // It is being killed, or this system has no /proc.
+    }
+  }
+
+  /** The crash; `meanwhile` happens before it is started again. */
+  async kill(downMs, { env = {}, meanwhile = () => {} } = {}) {
+    this.counts.kills++;
+    this.#isWanted = true;
+    await this.#gateway.program.kill();
+    await sleep(downMs);
+    await meanwhile();
+    Object.assign(this.#env, env);
+    await this.#gateway.start();
+    this.#began();
+  }
+
+  /** Hangs for a while, as a machine does that swaps or is moved; `meanwhile` comes before it goes on. */
+  async stop(ms) {
+    this.counts.stops++;
+    this.#gateway.program.signal('SIGSTOP');
+    await sleep(ms);
+  }
+
+  goOn() {
+    this.#gateway.program.signal('SIGCONT');
+  }
+
+  /** Takes all the room on the disk, to the last byte. */
+  fill() {
+    this.counts.full++;
+    for (let size = 1 << 20; size >= 1; size >>= 4) {
+      try {
+        for (;;) writeFileSync(this.#ballast, Buffer.alloc(size, 1), { flag: 'a' });
+      } catch (error) {
+        if (error.code !== 'ENOSPC') throw error;
+      }
+    }
+    return statfsSync(this.#disk).bavail === 0;
+  }
+
+  makeRoom() {
+    rmSync(this.#ballast, { force: true });
+  }
+
+  get #ballast() {
+    return join(this.#disk, 'ballast');
+  }
+
+  /** Ends it as an operator would. */
+  async end() {
+    clearInterval(this.#watch);
+    this.#isWanted = true;
+    return this.#gateway.program.stop();
+  }
+}

@@ -1,0 +1,18 @@
+// What is left of a run that failed: the record, what was sent and handed over, the server's log and its data.
+
+import { cpSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export function keep({ directory, failures, state, plan, counts }) {
+  const { record, rows, ledger, world, gateway, options } = state;
+  const write = (name, value) => writeFileSync(join(directory, name), typeof value === 'string' ? value : JSON.stringify(value, undefined, 1));
+  write('failures.json', failures);
+  write('run.json', { options, plan, counts });
+  write('record.json', [...record.values()].map((conv) => ({ ...conv, participants: [...conv.participants] })));
+  write('rows.json', Object.fromEntries(rows));
+  write('sends.json', ledger.entries);
+  write('handed.json', world.devices.map(({ name, kind, log, knownAt, early, counts: own }) => ({ name, kind, knownAt, counts: own, early, log })));
+  write('server.log', gateway.output);
+  const data = join(directory, 'data');
+  if (!existsSync(data)) cpSync(gateway.data, data, { recursive: true });
+}

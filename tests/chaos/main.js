@@ -1,0 +1,58 @@
+// The command: runs, prints what was checked with its counts, and on a failure the seed, the messages, and where everything is kept.
+// scripts/chaos starts this.
+
+import { rmSync } from 'node:fs';
+import { inspect } from 'node:util';
+import { keep } from './keep.js';
+import { DEFAULTS, optionsOf } from './options.js';
+import { PLANTS } from './plants.js';
+import { run } from './run.js';
+
+const SHOWN = 12;
+const MOST_SHOWN = 600;
+
+let options;
+try {
+  options = optionsOf(process.argv.slice(2));
+  if (options.plant && !PLANTS.includes(options.plant)) throw new Error(`no fault is called ${options.plant}; there are ${PLANTS.join(', ')}`);
+} catch (error) {
+  console.error(`scripts/chaos: ${error.message}`);
+  process.exit(2);
+}
+
+const began = Date.now();
+const note = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  ${text}`);
+const disk = process.env.MYNAH_TEST_SMALL_DISK;
+if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, for there is no right to mount a small file system here');
+
+const result = await run(options, { disk, note });
+const { failures, counts, directory } = result;
+console.log(`\n---- checked, in ${Math.round((Date.now() - began) / 1000)} s`);
+for (const [name, values] of Object.entries(counts)) {
+  console.log(`${name.padEnd(8)} ${Object.entries(values).map(([what, value]) => `${what} ${typeof value === 'object' ? inspect(value) : value}`).join(', ')}`);
+}
+if (failures.length === 0) {
+  if (!options.dir) rmSync(directory, { recursive: true, force: true });
+  console.log(`ok: seed ${options.seed}`);
+} else {
+  keep(result);
+  const perCheck = Object.entries(countBy(failures.map(({ check }) => check))).map(([check, times]) => `${check} ${times}`);
+  console.log(`\n---- FAILED: ${perCheck.join(', ')}`);
+  for (const { check, what, detail } of failures.slice(0, SHOWN)) console.log(`${check}: ${what}${detail ? `\n    ${shown(detail)}` : ''}`);
+  if (failures.length > SHOWN) console.log(`... and ${failures.length - SHOWN} more`);
+  const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && name !== 'dir').map(([name, value]) => `--${name} ${value}`);
+  console.log(`again: scripts/chaos ${again.join(' ')}\nkept: ${directory}`);
+}
+// Sockets of applications that crashed may still wait for something.
+process.exit(failures.length === 0 ? 0 : 1);
+
+function shown(detail) {
+  const text = inspect(detail, { depth: 4, breakLength: Infinity, maxArrayLength: 40 });
+  return text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)} ...` : text;
+}
+
+function countBy(names) {
+  const counted = {};
+  for (const name of names) counted[name] = (counted[name] ?? 0) + 1;
+  return counted;
+}

@@ -1,0 +1,48 @@
+// The end of a run: no more faults, everybody connects, and everything that is under way arrives, within a bound.
+
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Starts who is down, and brings back who is away; then waits until nothing is left to do. Returns what is still missing. */
+export async function quiet({ world, ledger, backend, seconds, note }) {
+  for (const device of world.devices) {
+    device.wire.heal();
+    if (!device.isUp) device.start();
+  }
+  const end = Date.now() + seconds * 1_000;
+  for (let round = 0; ; round++) {
+    for (const device of world.devices) if (device.isAway) device.comeBack();
+    const missing = [...unsent(world, ledger, backend), ...(await behind(world))];
+    if (missing.length === 0) return [];
+    if (Date.now() > end) return missing;
+    if (round % 20 === 19) note(`quiet: ${missing.length} things to come, as ${missing[0]}`);
+    await sleep(250);
+  }
+}
+
+function unsent(world, ledger, backend) {
+  const open = ledger.in('open').map(({ n, by, to }) => `message ${n} of ${by} to ${JSON.stringify(to)} to be sent`);
+  const pending = world.devices.filter(({ client }) => client.pending.length > 0).map(({ name, client }) => `the outbox of ${name} to be empty (${client.pending.length})`);
+  const away = world.devices.filter(({ status }) => status !== 'connected').map(({ name, status }) => `${name} to connect (it is ${status})`);
+  const calls = backend.busy > 0 ? [`${backend.busy} calls to be answered`] : [];
+  return [...away, ...open, ...pending, ...calls];
+}
+
+/** Devices whose position, as written down, is not where the gateway says that the conversation ends, or is not acknowledged. */
+async function behind(world) {
+  const missing = [];
+  for (const device of world.devices) {
+    if (device.status !== 'connected') continue;
+    try {
+      const written = device.notepad.positions();
+      for await (const { conv, head, cursor } of device.client.conversations({ limit: 200 })) {
+        const at = written.get(conv);
+        // Where nothing came since the device is known it has written nothing.
+        if ((at ?? cursor) < head) missing.push(`${device.name} (${device.kind}) to have ${conv} up to ${head} (it has ${at})`);
+        else if (cursor < head) missing.push(`${device.name} (${device.kind}) to acknowledge ${conv} up to ${head} (the gateway knows of ${cursor})`);
+      }
+    } catch (error) {
+      missing.push(`${device.name} to list its conversations (${error.code})`);
+    }
+  }
+  return missing;
+}

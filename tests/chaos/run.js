@@ -1,0 +1,75 @@
+// One run: the world is made, load and faults go on for a while, then everything comes to rest and is checked.
+
+import { mkdirSync, mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Backend } from './backend.js';
+import { Chance } from './chance.js';
+import { checkHanded } from './checks/handed.js';
+import { checkRecord } from './checks/record.js';
+import { checkSends } from './checks/sends.js';
+import { checkServer } from './checks/server.js';
+import { checkUnread } from './checks/unread.js';
+import { deviceFaults, planServer, serverFaults } from './faults.js';
+import { Gateway } from './gateway.js';
+import { Ledger } from './ledger.js';
+import { load } from './load.js';
+import { plantInRecord } from './plants.js';
+import { quiet } from './quiet.js';
+import { readRecord } from './record.js';
+import { AT_ONCE, World } from './world.js';
+
+const HEARTBEAT = { ping_interval_ms: 1_200, ping_timeout_ms: 1_200 };
+const HANG_MS = 3_200;
+/** So few are replayed that much has to be fetched. */
+const CONFIG = { engine: HEARTBEAT, login: { policy: 'multi', max_devices: AT_ONCE }, limits: { resume_messages: 40 } };
+
+/** Returns {failures, counts, directory} and whatever is worth keeping. */
+export async function run(options, { disk, note }) {
+  const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
+  mkdirSync(directory, { recursive: true });
+  const chance = new Chance(options.seed);
+  const ledger = new Ledger();
+  const gateway = await Gateway.start({ directory, disk, config: CONFIG });
+  const backend = new Backend(() => gateway.url, ledger);
+  const world = await World.make({ options, chance: chance.of('world'), ledger, gateway, backend });
+  note(`${world.users.length} users with ${world.devices.length} devices, ${world.teams.length} teams; seed ${options.seed}`);
+  await world.begin();
+
+  const troubles = {};
+  let isOver = false;
+  const plan = planServer({ chance: chance.of('plan'), rounds: options.rounds, seconds: options.seconds, canFill: gateway.canFill, hangMs: HANG_MS });
+  const part = { world, backend, options, isOver: () => isOver };
+  const going = [load({ ...part, chance: chance.of('load') }), deviceFaults({ ...part, chance: chance.of('devices'), everyMs: 8_000 / world.devices.length, counts: troubles })];
+  const time = new Promise((resolve) => setTimeout(resolve, options.seconds * 1_000));
+  await Promise.all([time, serverFaults({ plan, gateway, note })]);
+  isOver = true;
+  note('quiet: the last kill, and room for every device');
+  await gateway.kill(0, { env: { MYNAH_LOGIN__MAX_DEVICES: '10' } });
+  await Promise.all(going);
+  const missing = await quiet({ world, ledger, backend, seconds: options.patience, note });
+  const state = { world, ledger, gateway, options, ...(await readRecord({ world, backend })) };
+  plantInRecord(options.plant, state.record);
+
+  const failures = missing.map((what) => ({ check: 'rest', what: `waited in vain for ${what}` }));
+  const fail = (check, what, detail) => failures.push({ check, what, detail });
+  for (const device of world.devices) device.ownMids = new Set(ledger.in('kept').filter(({ by }) => by === device.name).map(({ receipts }) => receipts[0].mid));
+  const counts = {
+    sends: checkSends(state, fail),
+    record: checkRecord(state, fail),
+    handed: checkHanded(state, fail),
+    unread: checkUnread(state, fail),
+    faults: { ...gateway.counts, ...troubles, ...sumOf(world.devices.map(({ counts: one }) => one)) },
+    backend: backend.counts,
+  };
+  for (const device of world.devices) if (device.isUp) await device.close();
+  counts.server = checkServer({ ...state, end: await gateway.end() }, fail);
+  world.close();
+  return { failures, counts, directory, state, plan };
+}
+
+function sumOf(all) {
+  const sums = {};
+  for (const one of all) for (const [name, value] of Object.entries(one)) sums[name] = (sums[name] ?? 0) + value;
+  return sums;
+}

@@ -1,0 +1,32 @@
+// Listens to what a client library says on its socket, whatever the generation of socket.io-client; a planted fault may change it.
+
+/** `io`, with every frame that goes out shown to `heard(frame)`, and sockets given to `made`. */
+export function tapped(io, { heard, made, plant }) {
+  return (url, options) => {
+    const socket = io(url, options);
+    const emit = socket.emit;
+    const say = (type, data) => {
+      heard({ type, data });
+      emit.call(socket, 'message', JSON.stringify({ type, data }), () => {});
+    };
+    socket.emit = function (event, raw, ...more) {
+      if (event !== 'message' || typeof raw !== 'string') return emit.call(socket, event, raw, ...more);
+      const frame = JSON.parse(raw);
+      const pass = () => {
+        heard(frame);
+        emit.call(socket, event, raw, ...more);
+      };
+      if (plant?.outgoing) plant.outgoing(frame, more[0], pass, say);
+      else pass();
+      return socket;
+    };
+    if (plant?.incoming) {
+      socket.on('message', (raw) => {
+        const frame = typeof raw === 'string' ? JSON.parse(raw) : raw;
+        plant.incoming(frame, say);
+      });
+    }
+    made(socket);
+    return socket;
+  };
+}
