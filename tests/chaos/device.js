@@ -26,9 +26,11 @@ export class Device {
   mayRepeat = new Map();
   /** Acknowledgements and reads of what was not written down as handed over: {type, conv, seq, from}. */
   early = [];
-  /** conv -> the highest number that `markRead` was answered for. */
+  /** conv -> the highest number up to which the gateway said that it is read. */
   reads = new Map();
   recalled = new Set();
+  /** How its connections ended, newest last. */
+  ends = [];
   /** What the client complained about: code -> times. */
   errors = new Map();
   counts = { lives: 0, crashes: 0, displaced: 0, signedOut: 0, connects: 0, repeats: 0 };
@@ -57,7 +59,12 @@ export class Device {
   start() {
     const life = ++this.#life;
     this.counts.lives++;
-    const io = tapped(this.io, { heard: (frame) => this.#said(frame), made: (socket) => (this.#socket = socket), plant: this.plant });
+    const io = tapped(this.io, {
+      heard: (frame) => this.#said(frame),
+      answered: (frame, answer) => this.#answered(frame, answer),
+      made: (socket) => (this.#socket = socket),
+      plant: this.plant,
+    });
     this.client = connect(io, this.wire.url, {
       uid: this.uid,
       platform: 'chaos',
@@ -76,6 +83,8 @@ export class Device {
       this.knownAt ??= Date.now();
       this.firstConnected?.();
     });
+    on('disconnected', ({ reason }) => this.ends.push({ at: Date.now(), reason }));
+    on('unreachable', ({ message }) => this.ends.push({ at: Date.now(), unreachable: message }));
     on('displaced', () => this.counts.displaced++);
     on('signedOut', () => this.counts.signedOut++);
     on('error', ({ code, message }) => this.errors.set(`${code}: ${message}`, (this.errors.get(`${code}: ${message}`) ?? 0) + 1));
@@ -117,6 +126,10 @@ export class Device {
     this.early.push({ type, conv: data.conv, seq: data.seq, from: Math.min(written ?? 0, this.last.get(data.conv) ?? 0) });
   }
 
+  #answered({ type, data }, { code }) {
+    if (type === 106 && code === 0) this.reads.set(data.conv, Math.max(data.seq, this.reads.get(data.conv) ?? 0));
+  }
+
   send(entry) {
     return this.#ask(this.ledger.begin({ by: this.name, uid: this.uid, ...entry }));
   }
@@ -131,10 +144,8 @@ export class Device {
   }
 
   async markRead(conv) {
-    const seq = this.last.get(conv);
     try {
-      await this.client.markRead(conv, seq);
-      this.reads.set(conv, Math.max(seq, this.reads.get(conv) ?? 0));
+      await this.client.markRead(conv, this.last.get(conv));
     } catch {
       // Away, or not a member any more.
     }

@@ -11,7 +11,7 @@ export function keep({ directory, failures, state, plan, counts }) {
   write('record.json', [...record.values()].map((conv) => ({ ...conv, participants: [...conv.participants] })));
   write('rows.json', Object.fromEntries(rows));
   write('sends.json', ledger.entries);
-  write('handed.json', world.devices.map(({ name, kind, log, knownAt, early, counts: own }) => ({ name, kind, knownAt, counts: own, early, log })));
+  write('handed.json', world.devices.map(({ name, kind, log, knownAt, early, ends, counts: own }) => ({ name, kind, knownAt, counts: own, ends, early, log })));
   write('server.log', gateway.output);
   const data = join(directory, 'data');
   if (!existsSync(data)) cpSync(gateway.data, data, { recursive: true });

@@ -58,7 +58,7 @@ const inOne = (change) => (record) => change([...record.values()].sort((a, b) =>
 const RECORDS = {
   'record-lost': inOne((conv) => conv.messages.splice(conv.messages.length >> 1, 1)),
   'record-twice': inOne((conv) => {
-    const { seq, ...message } = conv.messages[conv.messages.length >> 1];
+    const message = conv.messages.find(({ data }) => data?.n);
     conv.messages.push({ ...message, mid: `${message.mid}x`, seq: conv.messages.length + 1, ts: conv.messages.at(-1).ts });
     conv.head++;
   }),

@@ -1,7 +1,7 @@
 // Listens to what a client library says on its socket, whatever the generation of socket.io-client; a planted fault may change it.
 
-/** `io`, with every frame that goes out shown to `heard(frame)`, and sockets given to `made`. */
-export function tapped(io, { heard, made, plant }) {
+/** `io`, with every frame that goes out shown to `heard`, its answer to `answered`, and sockets given to `made`. */
+export function tapped(io, { heard, answered, made, plant }) {
   return (url, options) => {
     const socket = io(url, options);
     const emit = socket.emit;
@@ -12,11 +12,15 @@ export function tapped(io, { heard, made, plant }) {
     socket.emit = function (event, raw, ...more) {
       if (event !== 'message' || typeof raw !== 'string') return emit.call(socket, event, raw, ...more);
       const frame = JSON.parse(raw);
+      const [ack] = more;
       const pass = () => {
         heard(frame);
-        emit.call(socket, event, raw, ...more);
+        emit.call(socket, event, raw, (answer) => {
+          answered(frame, answer);
+          ack(answer);
+        });
       };
-      if (plant?.outgoing) plant.outgoing(frame, more[0], pass, say);
+      if (plant?.outgoing) plant.outgoing(frame, ack, pass, say);
       else pass();
       return socket;
     };
