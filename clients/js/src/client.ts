@@ -250,6 +250,7 @@ export class Client {
   #push(message: Message): void {
     const counts = isCounted(message.type, this.#kinds) && message.from !== this.#identity.uid && !message.recalled;
     const isNew = this.#unread.see(message.conv, message.seq, counts);
+    if (message.type === 17 && !message.recalled && message.data.uid === this.#identity.uid) this.#unread.leave(message.conv, message.seq);
     this.#sayUnread();
     // Whether what was taken back was unread only the gateway knows.
     if (isNew && message.type === 109 && this.unread > 0) this.#lookup.find(message.conv).catch(() => undefined);

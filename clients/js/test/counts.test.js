@@ -54,4 +54,9 @@ test('unread: what the gateway said, and what came since', () => {
   assert.equal(unread.total, 9);
   unread.learn('a', 7, 100);
   assert.equal(unread.total, 9, 'an older answer changes nothing');
+  unread.leave('a', 10);
+  unread.learn('a', 9, 1);
+  assert.equal(unread.total, 8, 'what was left is out of reach');
+  unread.see('a', 11, true);
+  assert.equal(unread.total, 9, 'joined again');
 });

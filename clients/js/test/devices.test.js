@@ -113,8 +113,10 @@ test('a team that is joined late begins where it was joined, and ends where it w
   const { seq } = await late.client.send({ team }, 15, { text: '到' });
   await gateway.api.send({ type: 15, to: { team }, from: 'w', data: {} });
   assert.equal((await late.message()).seq, seq + 1);
+  assert.equal(late.client.unread, 1);
   await gateway.api.team(team, ['w']);
   assert.equal((await late.message()).type, 17);
+  assert.equal(late.client.unread, 0, 'what nobody can read any more');
   await assert.rejects(late.client.send({ team }, 15, {}), { code: 403 });
 });
 

@@ -45,6 +45,11 @@ export class Unread {
     return true;
   }
 
+  /** The user left a team with message `seq`: what is unread in it is out of reach and counts no more. */
+  leave(conv: string, seq: number): void {
+    this.#counts.set(conv, { unread: 0, head: seq });
+  }
+
   /** The user has read up to `seq`. False: only the gateway knows how many are left. */
   read(conv: string, seq: number): boolean {
     const count = this.#counts.get(conv);
