@@ -26,6 +26,8 @@ export class Device {
   mayRepeat = new Map();
   /** Acknowledgements and reads of what was not written down as handed over: {type, conv, seq, from}. */
   early = [];
+  /** How many of either there were. */
+  told = 0;
   /** conv -> the highest number up to which the gateway said that it is read. */
   reads = new Map();
   recalled = new Set();
@@ -121,6 +123,7 @@ export class Device {
   /** Acknowledgements (103) and reads (106) may tell only of what was written down as handed over; who may have what is judged later. */
   #said({ type, data }) {
     if (type !== 103 && type !== 106) return;
+    this.told++;
     const written = this.notepad.position(data.conv);
     if (written !== undefined && data.seq <= written) return;
     this.early.push({ type, conv: data.conv, seq: data.seq, from: Math.min(written ?? 0, this.last.get(data.conv) ?? 0) });

@@ -1,7 +1,7 @@
 // The server under test and what is done to it: kill -9, SIGSTOP, a full disk. Keeps what it prints over all its lives, and looks
 // at its memory.
 
-import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startGateway } from '../lib/program.js';
 
@@ -25,7 +25,7 @@ export class Gateway {
   static async start({ directory, disk, config }) {
     const self = new Gateway();
     self.#disk = disk;
-    const data = join(disk ?? directory, 'data');
+    const data = join(disk ? mkdtempSync(join(disk, 'chaos-')) : directory, 'data');
     mkdirSync(data, { recursive: true });
     self.#gateway = await startGateway({ directory, env: self.#env, config: { ...config, store: { path: data } } });
     self.#began();

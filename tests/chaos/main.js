@@ -1,7 +1,9 @@
 // The command: runs, prints what was checked with its counts, and on a failure the seed, the messages, and where everything is kept.
 // scripts/chaos starts this.
 
-import { rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { keep } from './keep.js';
 import { DEFAULTS, optionsOf } from './options.js';
@@ -25,23 +27,29 @@ const note = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).p
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
 if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, for there is no right to mount a small file system here');
 
-const result = await run(options, { disk, note });
-const { failures, counts, directory } = result;
+const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
+mkdirSync(directory, { recursive: true });
+const result = await run(options, { disk, directory, note }).catch((error) => {
+  console.log(`\n---- FAILED: the run broke off: ${error.stack}\nseed ${options.seed}, kept: ${directory}`);
+  process.exit(1);
+});
+const { failures, counts } = result;
 console.log(`\n---- checked, in ${Math.round((Date.now() - began) / 1000)} s`);
 for (const [name, values] of Object.entries(counts)) {
   console.log(`${name.padEnd(8)} ${Object.entries(values).map(([what, value]) => `${what} ${typeof value === 'object' ? inspect(value) : value}`).join(', ')}`);
 }
+const isKept = options.dir !== '' || (failures.length > 0 && options.keep !== 'no');
+if (!isKept) rmSync(directory, { recursive: true, force: true });
 if (failures.length === 0) {
-  if (!options.dir) rmSync(directory, { recursive: true, force: true });
   console.log(`ok: seed ${options.seed}`);
 } else {
-  keep(result);
+  if (isKept) keep({ ...result, directory });
   const perCheck = Object.entries(countBy(failures.map(({ check }) => check))).map(([check, times]) => `${check} ${times}`);
   console.log(`\n---- FAILED: ${perCheck.join(', ')}`);
   for (const { check, what, detail } of failures.slice(0, SHOWN)) console.log(`${check}: ${what}${detail ? `\n    ${shown(detail)}` : ''}`);
   if (failures.length > SHOWN) console.log(`... and ${failures.length - SHOWN} more`);
-  const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && name !== 'dir').map(([name, value]) => `--${name} ${value}`);
-  console.log(`again: scripts/chaos ${again.join(' ')}\nkept: ${directory}`);
+  const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && !['dir', 'keep'].includes(name)).map(([name, value]) => `--${name} ${value}`);
+  console.log(`seed ${options.seed}; again: scripts/chaos ${again.join(' ')}${isKept ? `\nkept: ${directory}` : ''}`);
 }
 // Sockets of applications that crashed may still wait for something.
 process.exit(failures.length === 0 ? 0 : 1);

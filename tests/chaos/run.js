@@ -1,8 +1,5 @@
 // One run: the world is made, load and faults go on for a while, then everything comes to rest and is checked.
 
-import { mkdirSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Backend } from './backend.js';
 import { Chance } from './chance.js';
 import { checkHanded } from './checks/handed.js';
@@ -24,10 +21,8 @@ const HANG_MS = 3_200;
 /** So few are replayed that much has to be fetched. */
 const CONFIG = { engine: HEARTBEAT, login: { policy: 'multi', max_devices: AT_ONCE }, limits: { resume_messages: 40 } };
 
-/** Returns {failures, counts, directory} and whatever is worth keeping. */
-export async function run(options, { disk, note }) {
-  const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
-  mkdirSync(directory, { recursive: true });
+/** Returns {failures, counts} and what `keep` keeps. */
+export async function run(options, { disk, directory, note }) {
   const chance = new Chance(options.seed);
   const ledger = new Ledger();
   const gateway = await Gateway.start({ directory, disk, config: CONFIG });
@@ -65,7 +60,7 @@ export async function run(options, { disk, note }) {
   for (const device of world.devices) if (device.isUp) await device.close();
   counts.server = checkServer({ ...state, end: await gateway.end() }, fail);
   world.close();
-  return { failures, counts, directory, state, plan };
+  return { failures, counts, state, plan };
 }
 
 function sumOf(all) {

@@ -3,10 +3,10 @@
 import { expectations } from './expected.js';
 
 export function checkHanded({ record, world, ledger }, fail) {
-  const count = { handed: 0, due: 0, repeats: 0, acks: 0 };
+  const count = { handed: 0, due: 0, repeats: 0, acks: 0, 'acks ahead': 0 };
   for (const device of world.devices) {
     count.repeats += device.counts.repeats;
-    const got = Map.groupBy ? Map.groupBy(device.log, ({ conv }) => conv) : groupBy(device.log);
+    const got = byConversation(device.log);
     for (const conv of got.keys()) if (!record.has(conv)) fail('stranger', `${device.name} was handed a message of ${conv}, which is nobody's`, got.get(conv)[0]);
     for (const conv of record.values()) {
       const handed = got.get(conv.conv) ?? [];
@@ -17,14 +17,18 @@ export function checkHanded({ record, world, ledger }, fail) {
       checkOne({ device, conv, handed, musts, mays, spans }, fail);
       checkEarly({ device, conv, musts }, fail);
     }
-    count.acks += device.early.length;
+    count.acks += device.told;
+    count['acks ahead'] += device.early.length;
   }
   return count;
 }
 
-function groupBy(log) {
+function byConversation(log) {
   const found = new Map();
-  for (const one of log) found.set(one.conv, [...(found.get(one.conv) ?? []), one]);
+  for (const one of log) {
+    if (!found.has(one.conv)) found.set(one.conv, []);
+    found.get(one.conv).push(one);
+  }
   return found;
 }
 
