@@ -12,14 +12,17 @@ export class Gateway {
   /** Largest resident memory seen, in MiB. */
   mostMiB = 0;
   counts = { kills: 0, stops: 0, full: 0 };
+  /** What a planted fault does to the data directory after a kill. */
+  whileDown = () => {};
   #gateway;
   #env = {};
   #disk;
   #watch;
   /** Its end is wanted: by a kill, or at the end of the run. */
   #isWanted = false;
-  /** It ended by itself. */
-  died = undefined;
+  #die;
+  /** Rejects when it ended by itself. */
+  death = new Promise((_, reject) => (this.#die = reject));
 
   /** `disk` is a directory on a small file system, or undefined; `directory` keeps the rest. */
   static async start({ directory, disk, config }) {
@@ -38,7 +41,7 @@ export class Gateway {
     this.logs.push(program);
     this.#isWanted = false;
     program.exited.then((end) => {
-      if (!this.#isWanted) this.died = `ended by itself with ${JSON.stringify(end)}`;
+      if (!this.#isWanted) this.#die(new Error(`the server ended by itself with ${JSON.stringify(end)}`));
     });
   }
 
@@ -82,13 +85,14 @@ export class Gateway {
     this.#isWanted = true;
     await this.#gateway.program.kill();
     await sleep(downMs);
-    await meanwhile();
+    this.whileDown(this.data);
+    meanwhile();
     Object.assign(this.#env, env);
     await this.#gateway.start();
     this.#began();
   }
 
-  /** Hangs for a while, as a machine does that swaps or is moved; `meanwhile` comes before it goes on. */
+  /** Hangs for a while, as a machine does that swaps or is moved. */
   async stop(ms) {
     this.counts.stops++;
     this.#gateway.program.signal('SIGSTOP');

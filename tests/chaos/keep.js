@@ -12,7 +12,12 @@ export function keep({ directory, failures, state, plan, counts }) {
   write('rows.json', Object.fromEntries(rows));
   write('sends.json', ledger.entries);
   write('handed.json', world.devices.map(({ name, kind, log, knownAt, early, ends, counts: own }) => ({ name, kind, knownAt, counts: own, ends, early, log })));
-  write('server.log', gateway.output);
+  keepServer(directory, gateway);
+}
+
+/** The log, and the data where it lay on a disk of its own. */
+export function keepServer(directory, gateway) {
+  writeFileSync(join(directory, 'server.log'), gateway.output);
   const data = join(directory, 'data');
   if (!existsSync(data)) cpSync(gateway.data, data, { recursive: true });
 }

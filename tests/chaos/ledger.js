@@ -1,4 +1,4 @@
-// What was sent, by whom, and what became of it. An entry is `open` until it is `kept` (its send resolved, or the API answered 200),
+// What was sent, by whom, and what became of it. An entry is `open` until it is `kept` (its send resolved, or the API answered 200) or
 // `refused` (for good, with a code) or `vanished` (the application crashed before the client had written it down).
 
 export class Ledger {

@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { keep } from './keep.js';
+import { keep, keepServer } from './keep.js';
 import { DEFAULTS, optionsOf } from './options.js';
 import { PLANTS } from './plants.js';
 import { run } from './run.js';
@@ -30,7 +30,8 @@ if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, for
 const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
 mkdirSync(directory, { recursive: true });
 const result = await run(options, { disk, directory, note }).catch((error) => {
-  console.log(`\n---- FAILED: the run broke off: ${error.stack}\nseed ${options.seed}, kept: ${directory}`);
+  if (error.gateway) keepServer(directory, error.gateway);
+  console.log(`\n---- FAILED: the run was broken off: ${error.stack}\nseed ${options.seed}; kept: ${directory}`);
   process.exit(1);
 });
 const { failures, counts } = result;

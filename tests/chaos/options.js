@@ -8,7 +8,7 @@ export const DEFAULTS = {
   teams: 4,
   rate: 100, // messages a second, of all together
   patience: 90, // seconds for everything to arrive once it is quiet
-  rss: 256, // MiB that the server may take
+  rss: 128, // MiB that the server may take
   keep: 'yes', // no: a run that failed leaves nothing behind
   plant: '', // a fault on purpose: plants.js names them
   dir: '', // where the record and the logs are kept; a temporary directory unless said

@@ -1,5 +1,7 @@
 // Faults on purpose, to see that the checks find them: `--plant <name>`. The clients are changed on their way to the socket or to
-// the application, the record after it was read. Each must make the run fail.
+// the application, the record after it was read, the data while the server is down. Each must make the run fail.
+
+import { cpSync, existsSync, rmSync } from 'node:fs';
 
 /** For one client: what is done to frames (`outgoing`, `incoming`) and to what the application was handed (`handed`). */
 const CLIENTS = {
@@ -72,7 +74,23 @@ const RECORDS = {
   }),
 };
 
-export const PLANTS = [...Object.keys(CLIENTS), ...Object.keys(RECORDS)];
+/** For the data directory, while the server is down after a kill. */
+const DATA = {
+  /** What was written since the kill before is gone, as if it had been answered before it was durable. */
+  'data-lost'(directory) {
+    const before = `${directory}-before`;
+    if (existsSync(before)) {
+      rmSync(directory, { recursive: true });
+      cpSync(before, directory, { recursive: true });
+    } else cpSync(directory, before, { recursive: true });
+  },
+};
+
+export const PLANTS = [...Object.keys(CLIENTS), ...Object.keys(RECORDS), ...Object.keys(DATA)];
+
+export function plantInData(name, directory) {
+  DATA[name]?.(directory);
+}
 
 export function plantFor(name, chance) {
   return CLIENTS[name]?.(chance);

@@ -11,7 +11,7 @@ import { deviceFaults, planServer, serverFaults } from './faults.js';
 import { Gateway } from './gateway.js';
 import { Ledger } from './ledger.js';
 import { load } from './load.js';
-import { plantInRecord } from './plants.js';
+import { plantInData, plantInRecord } from './plants.js';
 import { quiet } from './quiet.js';
 import { readRecord } from './record.js';
 import { AT_ONCE, World } from './world.js';
@@ -21,11 +21,25 @@ const HANG_MS = 3_200;
 /** So few are replayed that much has to be fetched. */
 const CONFIG = { engine: HEARTBEAT, login: { policy: 'multi', max_devices: AT_ONCE }, limits: { resume_messages: 40 } };
 
-/** Returns {failures, counts} and what `keep` keeps. */
+/**
+ * Returns {failures, counts} and what `keep` keeps. A server that ends by itself, and a run that takes far too long, break it off by
+ * throwing.
+ */
 export async function run(options, { disk, directory, note }) {
+  const gateway = await Gateway.start({ directory, disk, config: CONFIG });
+  const seconds = options.seconds * 2 + options.patience * 2 + 60;
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error(`it was not over after ${seconds} s`)), seconds * 1_000).unref());
+  try {
+    return await Promise.race([runWith(gateway, options, note), gateway.death, late]);
+  } catch (error) {
+    throw Object.assign(error, { gateway });
+  }
+}
+
+async function runWith(gateway, options, note) {
   const chance = new Chance(options.seed);
   const ledger = new Ledger();
-  const gateway = await Gateway.start({ directory, disk, config: CONFIG });
+  gateway.whileDown = (directory) => plantInData(options.plant, directory);
   const backend = new Backend(() => gateway.url, ledger);
   const world = await World.make({ options, chance: chance.of('world'), ledger, gateway, backend });
   note(`${world.users.length} users with ${world.devices.length} devices, ${world.teams.length} teams; seed ${options.seed}`);
@@ -41,7 +55,7 @@ export async function run(options, { disk, directory, note }) {
   isOver = true;
   note('quiet: the last kill, and room for every device');
   await gateway.kill(0, { env: { MYNAH_LOGIN__MAX_DEVICES: '10' } });
-  await Promise.all(going);
+  await Promise.race([Promise.all(going), new Promise((resolve) => setTimeout(resolve, options.patience * 1_000))]);
   const missing = await quiet({ world, ledger, backend, seconds: options.patience, note });
   const state = { world, ledger, gateway, options, ...(await readRecord({ world, backend })) };
   plantInRecord(options.plant, state.record);
