@@ -169,7 +169,12 @@ export class Device {
     this.#life++;
     this.notepad.crash();
     const outbox = this.notepad.outbox();
-    for (const entry of this.ledger.entries) if (entry.by === this.name && entry.state === 'open' && !outbox.has(entry.n)) entry.state = 'vanished';
+    for (const entry of this.ledger.entries) {
+      if (entry.by !== this.name) continue;
+      if (entry.state === 'open' && !outbox.has(entry.n)) entry.state = 'vanished';
+      // It was told that this was refused, and the client had not yet written that down: it asks again, and is told again.
+      if (entry.state === 'refused' && outbox.has(entry.n)) entry.state = 'open';
+    }
     const written = this.notepad.positions();
     for (const [conv, seq] of this.last) if (seq > (written.get(conv) ?? 0)) this.mayRepeat.set(conv, this.log.findLast((one) => one.conv === conv).mid);
     this.wire.cut();
