@@ -5,22 +5,21 @@ export class Ledger {
   entries = [];
   /** What no promise allows, noticed while it happened: {what, ...}. */
   broken = [];
+  #rank = 0;
 
   /** `n` is in the payload: it tells the messages apart, whatever the server calls them. */
   begin(entry) {
     const whole = { ...entry, n: this.entries.length + 1, state: 'open', receipts: [], rank: 0 };
     whole.data = { n: whole.n, by: entry.by, ...entry.data };
     this.entries.push(whole);
-    whole.rank = ++this.ranks;
+    whole.rank = ++this.#rank;
     return whole;
   }
-
-  ranks = 0;
 
   /** It was asked for anew, after it had vanished. */
   again(entry) {
     entry.state = 'open';
-    entry.rank = ++this.ranks;
+    entry.rank = ++this.#rank;
   }
 
   get(n) {
