@@ -49,7 +49,10 @@ fn walk(directory: &Path, path: &str, endings: &[&str], found: &mut Vec<File>) {
     names.sort();
     for name in names.iter().filter_map(|name| name.to_str()) {
         let (at, path) = (directory.join(name), format!("{path}{name}"));
-        if at.is_dir() && !name.starts_with('.') && !["target", "node_modules", "corpus"].contains(&name) {
+        if at.is_dir()
+            && !name.starts_with('.')
+            && !["target", "node_modules", "dist", "corpus"].contains(&name)
+        {
             walk(&at, &format!("{path}/"), endings, found);
         } else if at.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
             let text = fs::read_to_string(&at).unwrap_or_else(|error| panic!("{path}: {error}"));
