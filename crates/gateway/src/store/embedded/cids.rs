@@ -3,7 +3,8 @@
 //! The table `cids` is ordered by conversation, so a row written at once would cost a page of its own for nearly every message. The
 //! newest are therefore kept in memory, and moved to the table sorted, many per conversation, a few with each transaction. After a
 //! restart they are read again from the messages behind [`THROUGH`]. Invariants: every message with a cid is in `fresh`, in `moving`,
-//! or in the table; the table names no message that retention has deleted.
+//! or in the table; the table names no message that retention has deleted; the messages behind [`THROUGH`] are never many,
+//! whether they have cids or not.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,10 @@ use crate::store::{Appended, UnixMillis};
 
 /// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
 const THROUGH: &str = "cids_through";
-/// Moved by each transaction for each cid that it adds: more than one, so that moving ends before `fresh` is full again.
+/// Moved by each transaction for each message that it adds: more than one, so that moving ends before `fresh` is full again.
 const PACE: usize = 2;
+/// Messages behind [`THROUGH`] that begin a move, for each cid of `fresh` when it is full.
+const SPARSE: usize = 4;
 
 /// A conversation's row and the hash of sender and cid.
 pub(super) type Key = (i64, i64);
@@ -30,11 +33,12 @@ pub(super) struct Cids {
     order: Vec<Key>,
     /// The newest row that `moving` covers.
     moving_through: i64,
-    /// Messages up to this row were deleted: they are not moved any more.
-    deleted: i64,
+    /// The newest row up to which all are in the table; less than `moving_through` while they are moved.
+    through: i64,
+    /// The newest row after the last transaction.
+    newest: i64,
     /// How many of `fresh` begin a move.
     capacity: usize,
-    added: usize,
 }
 
 impl Cids {
@@ -45,9 +49,9 @@ impl Cids {
             moving,
             order: Vec::new(),
             moving_through: 0,
-            deleted: 0,
+            through: 0,
+            newest: 0,
             capacity,
-            added: 0,
         }
     }
 
@@ -62,6 +66,8 @@ impl Cids {
             )
             .optional()?
             .unwrap_or(0i64);
+        (self.moving_through, self.through) = (through, through);
+        self.newest = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
         let mut select = db.prepare(
             "SELECT id, conv_id, sender, cid FROM messages WHERE id > ?1 AND cid IS NOT NULL ORDER BY id",
         )?;
@@ -114,42 +120,61 @@ impl Cids {
     /// A message with a cid was written; an older one of the same cid is forgotten.
     pub(super) fn remember(&mut self, key: Key, row: i64) {
         self.fresh.insert(key, row);
-        self.added += 1;
-    }
-
-    /// The messages up to this row were deleted, and their rows in the table.
-    pub(super) fn deleted(&mut self, through: i64) {
-        self.deleted = self.deleted.max(through);
     }
 
     /// Moves a part into the table; `newest` is the newest message's row.
     pub(super) fn move_some(&mut self, db: &Connection, newest: i64) -> rusqlite::Result<()> {
-        let share = std::mem::take(&mut self.added) * PACE;
-        if self.order.is_empty() && self.fresh.len() >= self.capacity {
+        let added = usize::try_from(newest - self.newest).unwrap_or(0);
+        self.newest = newest;
+        if added == 0 {
+            return Ok(());
+        }
+        let mut share = added * PACE;
+        if self.moving_through == self.through {
+            let behind = usize::try_from(newest - self.through).unwrap_or(0);
+            if self.fresh.len() < self.capacity && behind < self.capacity * SPARSE {
+                return Ok(());
+            }
+            if self.fresh.len() >= self.capacity * 2 || behind >= self.capacity * SPARSE * 2 {
+                // The process was started anew before a move had ended, perhaps often.
+                share = usize::MAX;
+            }
             self.moving = std::mem::take(&mut self.fresh);
             self.moving_through = newest;
             self.order.extend(self.moving.keys().copied());
             self.order.sort_unstable_by(|one, other| other.cmp(one));
         }
-        if self.order.is_empty() || share == 0 {
-            return Ok(());
-        }
+        // Retention may have deleted some messages meanwhile.
+        let oldest: i64 = db
+            .prepare_cached("SELECT coalesce(min(id), 0) FROM messages")?
+            .query_row([], |row| row.get(0))?;
         let mut insert =
             db.prepare_cached("INSERT OR REPLACE INTO cids (conv_id, hash, message) VALUES (?1, ?2, ?3)")?;
         let stay = self.order.len().saturating_sub(share);
         for key in self.order.drain(stay..).rev() {
-            let row = self.moving.get(&key).copied();
-            if let Some(row) = row.filter(|row| *row > self.deleted) {
-                insert.execute([key.0, key.1, row])?;
+            if let Some(row) = self.moving.get(&key).filter(|row| **row >= oldest) {
+                insert.execute(params![key.0, key.1, row])?;
             }
         }
         if self.order.is_empty() {
             self.moving = HashMap::new();
+            self.through = self.moving_through;
             db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-                .execute(params![THROUGH, self.moving_through.to_string()])?;
+                .execute(params![THROUGH, self.through.to_string()])?;
         }
         Ok(())
     }
+}
+
+/// Forgets a message that is deleted; one that is not in the table yet will not come there.
+pub(super) fn forget(
+    db: &Connection,
+    (conv_id, sender, cid): (i64, Option<&str>, &str),
+    row: i64,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM cids WHERE conv_id = ?1 AND hash = ?2 AND message = ?3")?
+        .execute(params![conv_id, hash(sender, cid), row])?;
+    Ok(())
 }
 
 /// Where a cid of `from` stands.

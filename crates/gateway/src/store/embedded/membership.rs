@@ -156,8 +156,8 @@ fn delete(
         .execute([before.conv_id])?;
     // Nobody is told any more of what nobody may read.
     db.prepare_cached(
-        "DELETE FROM push_jobs
-         WHERE dead = 0 AND (SELECT conv_id FROM messages WHERE messages.id = push_jobs.message) = ?1",
+        "DELETE FROM push_jobs INDEXED BY push_jobs_due
+         WHERE dead = 0 AND due >= 0 AND (SELECT conv_id FROM messages WHERE messages.id = push_jobs.message) = ?1",
     )?
     .execute([before.conv_id])?;
     state.teams.remove(team);

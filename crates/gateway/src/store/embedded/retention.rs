@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::cids;
 use crate::store::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
@@ -54,8 +55,6 @@ impl Retention {
 
 /// What was deleted.
 pub(super) struct Deleted {
-    /// All messages up to this row, or none.
-    pub(super) through: i64,
     /// There may be more to delete.
     pub(super) more: bool,
     /// Push jobs that had been given up.
@@ -72,7 +71,8 @@ pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Resu
 
 fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
     let mut select = db.prepare_cached(
-        "SELECT id, conv_id, seq, ts FROM messages WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?1",
+        "SELECT id, conv_id, seq, ts, sender, cid FROM messages
+         WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?1",
     )?;
     let mut rows = select.query([BATCH])?;
     let (mut last, mut count) = (0, 0);
@@ -83,32 +83,38 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
             break;
         }
         last = row.get(0)?;
-        gone.insert(row.get(1)?, row.get(2)?);
+        let conv_id = row.get(1)?;
+        gone.insert(conv_id, row.get(2)?);
+        if let Some(cid) = row.get_ref(5)?.as_str_or_null()? {
+            cids::forget(db, (conv_id, row.get_ref(4)?.as_str_or_null()?, cid), last)?;
+        }
         count += 1;
     }
     drop(rows);
     for (conv_id, seq) in gone {
-        forget(db, conv_id, seq, last)?;
+        forget(db, conv_id, seq)?;
     }
     let mut dead_jobs = 0;
     if count > 0 {
-        let mut delete = db.prepare_cached("DELETE FROM push_jobs WHERE message <= ?1 RETURNING dead")?;
-        let mut rows = delete.query([last])?;
-        while let Some(row) = rows.next()? {
-            dead_jobs += u64::from(row.get::<_, bool>(0)?);
-        }
+        // Those that wait are as few as the push service lets them be; of those that were given up there may be any number.
+        db.prepare_cached(
+            "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND due >= 0 AND message <= ?1",
+        )?
+        .execute([last])?;
+        dead_jobs = db
+            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message <= ?1")?
+            .execute([last])? as u64;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
     }
     Ok(Deleted {
-        through: last,
         more: count == BATCH,
         dead_jobs,
     })
 }
 
-/// Prepares a conversation for losing its messages up to `seq`, whose rows are at most `last`.
-fn forget(db: &Connection, conv_id: i64, seq: i64, last: i64) -> rusqlite::Result<()> {
+/// Prepares a conversation for losing its messages up to `seq`.
+fn forget(db: &Connection, conv_id: i64, seq: i64) -> rusqlite::Result<()> {
     // In a pair, what the sender has not sent of the counted is the other's; notices keep their owner's number.
     db.prepare_cached(
         "UPDATE conversations SET gone = m.seq, gone_counted = m.counted,
@@ -124,7 +130,5 @@ fn forget(db: &Connection, conv_id: i64, seq: i64, last: i64) -> rusqlite::Resul
         db.prepare_cached("UPDATE conversations SET recalls = recalls - ?2 WHERE id = ?1")?
             .execute(params![conv_id, recalls as i64])?;
     }
-    db.prepare_cached("DELETE FROM cids WHERE conv_id = ?1 AND message <= ?2")?
-        .execute([conv_id, last])?;
     Ok(())
 }

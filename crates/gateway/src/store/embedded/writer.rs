@@ -79,7 +79,6 @@ impl Writer {
             Ok(deleted) => {
                 self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
                 self.health.buried(deleted.dead_jobs);
-                self.state.cids.deleted(deleted.through);
                 self.checkpoints.committed();
                 self.db = Some(db);
             }

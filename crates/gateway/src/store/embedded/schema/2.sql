@@ -10,3 +10,6 @@ UPDATE participants SET joined = floor;
 
 -- The client named the device itself, and will come back under this name; others are forgotten first.
 ALTER TABLE devices ADD COLUMN named INTEGER NOT NULL DEFAULT 1;
+
+-- Push jobs that were given up stay as long as their messages.
+CREATE INDEX push_jobs_dead ON push_jobs (message) WHERE dead = 1;

@@ -1,5 +1,6 @@
 //! The store as a whole.
 
+mod cids;
 mod damage;
 mod kill;
 mod kit;

@@ -1,0 +1,67 @@
+//! What is kept of cids, in memory and in their table.
+
+use rusqlite::Connection;
+
+use super::kit::{Kit, NOON, Setup, pair, with_cid};
+
+/// Runs a query that yields one number.
+async fn number(kit: &Kit, query: &'static str) -> i64 {
+    let run = move |db: &Connection| db.query_row(query, [], |row| row.get(0));
+    kit.writer(run).await.unwrap()
+}
+
+/// Messages whose cids a start would read again.
+const BEHIND: &str = "SELECT max(id) - coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'cids_through'), 0) FROM messages";
+
+#[tokio::test]
+async fn a_start_reads_few_messages_however_rare_cids_are() {
+    let mut kit = Kit::new();
+    let order = with_cid(pair("a", "b"), "c1");
+    let first = kit.append(order.clone()).await.unwrap();
+    for round in 1..=60 {
+        kit.append(pair("a", "b")).await.unwrap();
+        let behind = number(&kit, BEHIND).await;
+        assert!(behind <= 20, "{behind} after {round}");
+    }
+    kit.reopen().await;
+    let again = kit.append(order).await.unwrap();
+    assert!(again.duplicate && again.mid == first.mid);
+}
+
+#[tokio::test]
+async fn a_start_reads_few_messages_however_often_it_comes() {
+    let mut kit = Kit::new();
+    for round in 0..30 {
+        let order = with_cid(pair("a", "b"), &format!("c{round}"));
+        let first = kit.append(order.clone()).await.unwrap();
+        kit.reopen().await;
+        let behind = number(&kit, BEHIND).await;
+        assert!(behind <= 10, "{behind} after {round}");
+        let again = kit.append(order).await.unwrap();
+        assert!(again.duplicate && again.mid == first.mid);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_deleted_messages() {
+    const KEEP: u64 = 500_000;
+    const ORPHANS: &str = "SELECT count(*) FROM cids WHERE message NOT IN (SELECT id FROM messages)";
+    let kit = Kit::with(Setup {
+        keep_ms: KEEP,
+        ..Setup::default()
+    });
+    for number in 0..13 {
+        let order = with_cid(pair("a", "b"), &format!("c{number}"));
+        kit.append(order).await.unwrap();
+    }
+    assert!(number(&kit, "SELECT count(*) FROM cids").await > 0);
+    kit.set_clock(NOON + KEEP + 60_001);
+    kit.catch_up().await;
+    assert_eq!(number(&kit, "SELECT count(*) FROM messages").await, 1);
+    assert_eq!(number(&kit, ORPHANS).await, 0);
+    // Those in memory, too, when they would have been moved.
+    for _ in 0..60 {
+        kit.append(pair("a", "b")).await.unwrap();
+    }
+    assert_eq!(number(&kit, ORPHANS).await, 0);
+}
