@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Parser;
-use mynah::ids::{Cid, PairClass, TeamId, Uid};
+use mynah::ids::{Cid, DeviceId, PairClass, TeamId, Uid};
 use mynah::store::embedded::{Durability, Embedded, Options};
-use mynah::store::{Append, JobOutcome, Place, PushOrder, Store, TeamChange};
+use mynah::store::{Append, Device, JobOutcome, Place, PushOrder, Store, TeamChange};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -30,6 +30,9 @@ struct Args {
     /// Give every message a cid.
     #[arg(long)]
     cid: bool,
+    /// Send from devices that the store knows.
+    #[arg(long)]
+    device: bool,
     /// Make a push job of every message, and finish it as delivery does.
     #[arg(long)]
     push: bool,
@@ -151,6 +154,21 @@ async fn client(
         "x".repeat(args.bytes.saturating_sub(11))
     ))?
     .into();
+    let device = if args.device {
+        Some(DeviceId::new("phone")?)
+    } else {
+        None
+    };
+    if let Some(device) = device.clone() {
+        let (done, told) = oneshot::channel();
+        let uid = from.clone();
+        store.enter(
+            Device { uid, device },
+            true,
+            Box::new(move |outcome| drop(done.send(outcome))),
+        );
+        told.await.context("the store answers")??;
+    }
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let cid = format!(
@@ -169,7 +187,7 @@ async fn client(
             kind: if args.team == 0 { 3 } else { 15 },
             counts: true,
             from: Some(from.clone()),
-            device: None,
+            device: device.clone(),
             members_only: args.team > 0,
             cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
             data: data.clone(),
