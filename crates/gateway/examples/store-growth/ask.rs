@@ -1,0 +1,152 @@
+//! Short ways to ask a store for things.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use mynah::ids::{Cid, ConvId, DeviceId, PairClass, Seq, TeamId, Uid};
+use mynah::store::embedded::Embedded;
+use mynah::store::{
+    Append, Appended, Conversations, Device, Done, History, Message, Missed, Page, Place, PushOrder, Read,
+    ReadMark, Recall, Recalled, Span, Store,
+};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+/// As much as a client asks for at once.
+pub(crate) const PAGE: Page = Page {
+    most: 100,
+    bytes: 1 << 20,
+};
+/// What the gateway lists and replays to a device that resumes.
+const RESUMED: u32 = 500;
+
+/// What the store told about one call.
+pub(crate) async fn told<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> anyhow::Result<T> {
+    let (done, told) = oneshot::channel();
+    ask(Box::new(move |outcome| drop(done.send(outcome))));
+    Ok(told.await.context("the store answers")??)
+}
+
+/// A user.
+pub(crate) fn uid(name: &str) -> anyhow::Result<Uid> {
+    Ok(Uid::new(name)?)
+}
+
+/// A user's only device.
+pub(crate) fn device(name: &str) -> anyhow::Result<Device> {
+    Ok(Device {
+        uid: uid(name)?,
+        device: DeviceId::new("phone")?,
+    })
+}
+
+/// The conversation of two users.
+pub(crate) fn pair(one: &str, other: &str) -> anyhow::Result<ConvId> {
+    Ok(ConvId::pair(PairClass::Plain, &uid(one)?, &uid(other)?))
+}
+
+/// A message of 120 bytes.
+pub(crate) fn order(from: &str, to: &str, cid: Option<usize>) -> anyhow::Result<Append> {
+    let data = RawValue::from_string(format!(r#"{{"text":"{}"}}"#, "x".repeat(109)))?;
+    let cid = cid.map(|number| {
+        Cid::new(&format!(
+            "{:016x}{number:x}",
+            (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ))
+    });
+    Ok(Append {
+        place: Place::Pair {
+            class: PairClass::Plain,
+            to: uid(to)?,
+        },
+        kind: 3,
+        counts: true,
+        from: Some(uid(from)?),
+        device: None,
+        members_only: false,
+        cid: cid.transpose()?,
+        data: Arc::from(data),
+        push: None,
+    })
+}
+
+/// The same to a team, with a push job or without.
+pub(crate) fn team_order(from: &str, team: &str, push: bool) -> anyhow::Result<Append> {
+    Ok(Append {
+        place: Place::Team(TeamId::new(team)?),
+        kind: 15,
+        members_only: true,
+        push: push.then_some(PushOrder { expires: u64::MAX }),
+        ..order(from, from, None)?
+    })
+}
+
+pub(crate) async fn send(store: &Embedded, order: Append) -> anyhow::Result<Appended> {
+    told(|done| store.append(vec![(order, done)])).await
+}
+
+/// All in one call; waits for the last.
+pub(crate) async fn send_all(store: &Embedded, orders: Vec<Append>) -> anyhow::Result<()> {
+    let last = orders.len().saturating_sub(1);
+    let (done, told) = oneshot::channel();
+    let mut done = Some(done);
+    let batch = orders.into_iter().enumerate().map(|(index, order)| {
+        let done = if index == last { done.take() } else { None };
+        let tell: Done<Appended> = Box::new(move |outcome| {
+            if let Some(done) = done {
+                drop(done.send(outcome));
+            }
+        });
+        (order, tell)
+    });
+    store.append(batch.collect());
+    told.await.context("the store answers")??;
+    Ok(())
+}
+
+pub(crate) async fn enter(store: &Embedded, device: &Device) -> anyhow::Result<()> {
+    told(|done| store.enter(device.clone(), true, done)).await
+}
+
+/// Acknowledges, and has that written.
+pub(crate) async fn ack(store: &Embedded, device: &Device, conv: ConvId, seq: Seq) -> anyhow::Result<()> {
+    let acked = told(|done| store.ack(device.clone(), conv, seq, done));
+    let entered = told(|done| store.enter(device.clone(), true, done));
+    let (acked, entered) = tokio::join!(acked, entered);
+    acked.and(entered)
+}
+
+pub(crate) async fn read(store: &Embedded, by: &Device, conv: ConvId, seq: Seq) -> anyhow::Result<ReadMark> {
+    let by = by.clone();
+    told(|done| store.read(Read { by, conv, seq }, done)).await
+}
+
+pub(crate) async fn recall(store: &Embedded, by: &str, message: &Appended) -> anyhow::Result<Recalled> {
+    let order = Recall {
+        mid: message.mid,
+        by: uid(by)?,
+        kind: 109,
+        data: Arc::from(RawValue::from_string("{}".to_owned())?),
+        window_ms: u64::MAX,
+    };
+    told(|done| store.recall(order, done)).await
+}
+
+pub(crate) async fn missed(store: &Embedded, device: &Device) -> anyhow::Result<Missed> {
+    Ok(store.missed(device.clone(), RESUMED, RESUMED).await?)
+}
+
+pub(crate) async fn replay(store: &Embedded, uid: &Uid, missed: &Missed) -> anyhow::Result<Vec<Message>> {
+    Ok(store.replay(uid.clone(), missed.behind.clone(), PAGE).await?)
+}
+
+pub(crate) async fn conversations(store: &Embedded, device: &Device) -> anyhow::Result<Conversations> {
+    let Device { uid, device } = device.clone();
+    Ok(store.conversations(uid, Some(device), None, PAGE).await?)
+}
+
+/// The newest page of a conversation.
+pub(crate) async fn history(store: &Embedded, conv: ConvId, viewer: &Uid) -> anyhow::Result<History> {
+    let span = Span::Before(Seq(u64::MAX));
+    Ok(store.history(conv, Some(viewer.clone()), span, PAGE).await?)
+}

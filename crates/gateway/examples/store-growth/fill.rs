@@ -1,0 +1,149 @@
+//! Makes the stores: many conversations that nobody asks for later, and spread among them those that the measurements use.
+
+use std::path::Path;
+use std::time::Instant;
+
+use mynah::ids::TeamId;
+use mynah::store::embedded::{Durability, Embedded, Options};
+use mynah::store::{Append, Store, TeamChange};
+
+use crate::Args;
+use crate::ask::{device, enter, order, send_all, told, uid};
+
+/// Conversations of the user of interest, the same in both stores.
+pub(crate) const FEW: usize = 50;
+/// Messages in each of these, and in each of the user's who has many.
+const EACH: usize = 20;
+/// Two in five of these have a message that the user's device has not had: 20 of 50.
+const BEHIND: (usize, usize) = (2, 5);
+/// Messages of one call: what the store takes into one transaction.
+const BATCH: usize = 4_096;
+
+/// The user with 50 conversations.
+pub(crate) const OF_FEW: &str = "few";
+/// The user with many.
+pub(crate) const OF_MANY: &str = "many";
+
+/// Number `number` of `all` conversations that nobody asks for; each user is in ten.
+pub(crate) fn crowd(number: usize, all: usize) -> (String, String) {
+    let users = all.div_ceil(10).max(32);
+    let name = |user: usize| format!("user-{:07}", user % users);
+    (name(number), name(number + 1 + number / users))
+}
+
+/// The other one in a conversation of the user's.
+pub(crate) fn peer(user: &str, number: usize) -> String {
+    format!("peer-{number:05}-of-{user}")
+}
+
+/// Fills both stores, prints how long that took and what they weigh.
+pub(crate) async fn both(args: &Args, path: &Path) -> anyhow::Result<()> {
+    for (name, conversations) in [("small", args.small), ("large", args.large)] {
+        let began = Instant::now();
+        let directory = path.join(name);
+        let store = Embedded::open(Options {
+            durability: Durability::Process,
+            ..Options::new(&directory)
+        })?;
+        let mut filler = Filler {
+            store: &store,
+            cids: !args.no_cids,
+            waiting: Vec::new(),
+            sent: 0,
+        };
+        let is_large = name == "large";
+        filler
+            .conversations(conversations, if is_large { args.many } else { 0 })
+            .await?;
+        if is_large {
+            filler.extremes(args).await?;
+        }
+        let sent = filler.sent;
+        store.close().await;
+        let size = std::fs::metadata(directory.join("mynah.db"))?.len();
+        println!(
+            "{name}: {sent} messages in {:.0} s, {:.0} MB, {:.0} bytes/message",
+            began.elapsed().as_secs_f64(),
+            size as f64 / 1e6,
+            size as f64 / sent as f64
+        );
+    }
+    Ok(())
+}
+
+struct Filler<'a> {
+    store: &'a Embedded,
+    cids: bool,
+    waiting: Vec<Append>,
+    sent: usize,
+}
+
+impl Filler<'_> {
+    /// So many of the crowd's, among them those of the two users, from whom their devices then miss some.
+    async fn conversations(&mut self, all: usize, many: usize) -> anyhow::Result<()> {
+        for number in 0..all {
+            let (from, to) = crowd(number, all);
+            self.message(&from, &to).await?;
+            for (user, count) in [(OF_FEW, FEW), (OF_MANY, many)] {
+                // Evenly among the others, the first at the very beginning.
+                for conversation in (number * count).div_ceil(all)..((number + 1) * count).div_ceil(all) {
+                    let peer = peer(user, conversation);
+                    for message in 0..EACH {
+                        let (from, to) = if message % 2 == 0 {
+                            (&*peer, user)
+                        } else {
+                            (user, &*peer)
+                        };
+                        self.message(from, to).await?;
+                    }
+                }
+            }
+        }
+        self.flush().await?;
+        for (user, count) in [(OF_FEW, FEW), (OF_MANY, many)] {
+            enter(self.store, &device(user)?).await?;
+            for conversation in (0..count).filter(|number| number % BEHIND.1 < BEHIND.0) {
+                self.message(&peer(user, conversation), user).await?;
+            }
+        }
+        self.flush().await
+    }
+
+    /// Teams of 3 and of many; a short and a long conversation, whose devices have missed all of it.
+    async fn extremes(&mut self, args: &Args) -> anyhow::Result<()> {
+        for (team, members) in [("team-0", 3), ("team-1", args.members)] {
+            let members = (0..members)
+                .map(|number| uid(&format!("member-{number:06}-of-{team}")))
+                .collect::<anyhow::Result<_>>()?;
+            let name = team.to_owned();
+            let put = TeamChange::Put { name, members };
+            let team = TeamId::new(team)?;
+            told(|done| self.store.change_team(team, put, done)).await?;
+        }
+        for (names, messages) in [(["ann-0", "bob-0"], 10), (["ann-1", "bob-1"], args.messages)] {
+            enter(self.store, &device(names[0])?).await?;
+            for message in 0..messages {
+                self.message(names[message % 2], names[(message + 1) % 2]).await?;
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, from: &str, to: &str) -> anyhow::Result<()> {
+        self.waiting
+            .push(order(from, to, self.cids.then_some(self.sent))?);
+        self.sent += 1;
+        if self.waiting.len() == BATCH {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> anyhow::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        send_all(self.store, std::mem::take(&mut self.waiting)).await
+    }
+}
