@@ -93,6 +93,7 @@ impl Worker {
                 wait = wait.min(TROUBLE_WAIT);
             }
             tokio::select! {
+                biased;
                 Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                     let mut outcomes: Outcomes = ended.into_iter().collect();
                     while let Some(ended) = tasks.try_join_next() {
