@@ -27,6 +27,8 @@ pub struct Builder {
     metrics: Arc<Metrics>,
     listeners: Listeners,
     types: Types,
+    #[cfg(test)]
+    receiver: Option<push::StandIn>,
 }
 
 impl Builder {
@@ -37,7 +39,17 @@ impl Builder {
             metrics: Arc::default(),
             listeners: Listeners::default(),
             types: Types::default(),
+            #[cfg(test)]
+            receiver: None,
         }
+    }
+
+    /// Notifies this receiver instead of the configured one.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn notify(mut self, receiver: push::StandIn) -> Self {
+        self.receiver = Some(receiver);
+        self
     }
 
     /// The configuration.
@@ -98,6 +110,8 @@ impl Builder {
         let limits = &config.limits;
         let push_due = Arc::new(Notify::new());
         let webhook = Webhook::new(&config.push.webhook)?;
+        #[cfg(test)]
+        let webhook = webhook.map(|webhook| webhook.posting_to(self.receiver));
         let push = webhook.map(|webhook| {
             let (store, registry) = (store.clone(), registry.clone());
             let worker = push::Worker::new(store, registry, webhook, self.metrics.clone(), &config.push);

@@ -6,6 +6,10 @@ use crate::store::UnixMillis;
 
 /// The time of day, for what people and other programs see. May step when the machine's clock is set.
 pub(crate) fn unix_millis() -> UnixMillis {
+    #[cfg(test)]
+    if let Some(now) = pretended::now() {
+        return now;
+    }
     // Before 1970 only when the machine's clock is unset; everything then counts from 0.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -14,5 +18,29 @@ pub(crate) fn unix_millis() -> UnixMillis {
 
 /// A clock that never steps, for durations and rates.
 pub(crate) fn now() -> Instant {
-    Instant::now()
+    // The system's, but in tests that pause tokio's.
+    tokio::time::Instant::now().into_std()
+}
+
+/// A time of day that a test makes up for its thread.
+#[cfg(test)]
+pub(crate) mod pretended {
+    use std::cell::RefCell;
+
+    use crate::store::UnixMillis;
+
+    type Clock = Box<dyn Fn() -> UnixMillis>;
+
+    thread_local! {
+        static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
+    }
+
+    /// The time of day on this thread is what `clock` says; the system's again with `None`.
+    pub(crate) fn set(clock: Option<Clock>) {
+        CLOCK.with_borrow_mut(|current| *current = clock);
+    }
+
+    pub(super) fn now() -> Option<UnixMillis> {
+        CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock()))
+    }
 }

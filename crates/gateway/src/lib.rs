@@ -31,10 +31,13 @@ pub mod log;
 pub mod metrics;
 mod order;
 mod push;
+mod random;
 mod registry;
 mod reject;
 pub mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 mod sync;
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl Backoff {
 /// A random byte; without random numbers there is no jitter, which is harmless.
 pub(super) fn dice() -> u8 {
     let mut byte = [127];
-    let _ = getrandom::fill(&mut byte);
+    let _ = crate::random::fill(&mut byte);
     byte[0]
 }
 

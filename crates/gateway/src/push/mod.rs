@@ -9,5 +9,7 @@ mod tests;
 mod webhook;
 mod worker;
 
+#[cfg(test)]
+pub(crate) use webhook::StandIn;
 pub(crate) use webhook::Webhook;
 pub(crate) use worker::Worker;

@@ -64,7 +64,15 @@ pub(crate) struct Webhook {
     signer: Option<Hmac<Sha256>>,
     timeout: Duration,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Takes the place of the network.
+    #[cfg(test)]
+    stand_in: Option<StandIn>,
 }
+
+/// A receiver in the same process: of what is posted to the status that it answers, if it ever does.
+#[cfg(test)]
+pub(crate) type StandIn =
+    std::sync::Arc<dyn Fn(String) -> std::pin::Pin<Box<dyn Future<Output = u16> + Send>> + Send + Sync>;
 
 impl Webhook {
     /// As configured; `None` when no URL is.
@@ -95,7 +103,18 @@ impl Webhook {
             client: Client::builder(TokioExecutor::new())
                 .pool_max_idle_per_host(IDLE_CONNECTIONS)
                 .build(connector),
+            #[cfg(test)]
+            stand_in: None,
         }))
+    }
+
+    /// Posts to `receiver` instead.
+    #[cfg(test)]
+    pub(crate) fn posting_to(self, receiver: Option<StandIn>) -> Self {
+        Self {
+            stand_in: receiver,
+            ..self
+        }
     }
 
     /// Posts one notification. `now` is the time of signing.
@@ -118,6 +137,14 @@ impl Webhook {
             ts: message.ts,
         })
         .unwrap_or_default(); // string keys, raw JSON: it cannot fail
+        #[cfg(test)]
+        if let Some(receiver) = &self.stand_in {
+            let status = tokio::time::timeout(self.timeout, receiver(body)).await;
+            return match status.map_err(|_| Failure::Timeout)? {
+                200..300 => Ok(()),
+                status => Err(Failure::Status(status)),
+            };
+        }
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.url.clone())

@@ -7,13 +7,14 @@ use crate::{document, files, tidy};
 /// Which modules of the gateway each of them may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
+    ("random", &[]),
     ("ids", &[]),
     ("config", &["ids"]),
     ("log", &["config"]),
     ("metrics", &[]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
-    ("store", &["config", "ids", "metrics"]),
+    ("store", &["config", "ids", "metrics", "random"]),
     ("clock", &["store"]),
     ("reject", &["store"]),
     ("frame", &["ids", "kinds", "store"]),
@@ -23,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "push",
         &[
-            "clock", "config", "ids", "metrics", "registry", "session", "store",
+            "clock", "config", "ids", "metrics", "random", "registry", "session", "store",
         ],
     ),
     (

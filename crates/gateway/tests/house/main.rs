@@ -27,7 +27,9 @@ impl File {
 
     /// Tests and what they stand on are freer.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.contains("/tests") || self.path.ends_with("/testing.rs")
+        ["/tests", "/simulation/", "/testing.rs"]
+            .iter()
+            .any(|place| self.path.contains(place))
     }
 }
 

@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::state::State;
 use super::teams::TeamState;
 use crate::ids::{ConvId, TeamId, Uid};
+use crate::random;
 use crate::store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
 
 /// S2C_TEAMMEMBER_ENTER.
@@ -67,7 +68,7 @@ fn create(
 ) -> Result<TeamChanged, Failure> {
     check_size(state, members.len())?;
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    random::fill(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
     let conv_id = state.heads.find(db, conv, || ConvKind::Team(team.clone()))?.id;
     db.prepare_cached("INSERT INTO teams (team, name, conv_id) VALUES (?1, ?2, ?3)")?

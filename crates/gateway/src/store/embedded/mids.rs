@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ids::Mid;
+use crate::random;
 use crate::store::UnixMillis;
 
 /// Bits after the time: 12 before the variant, 62 after it.
@@ -83,7 +84,7 @@ impl Random {
         if self.words.is_empty() {
             let mut bytes = [0; 2048];
             // Invariant: the kernel's source answered when the store was opened (the epoch is drawn from it), and does not end.
-            getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+            random::fill(&mut bytes).expect("the kernel gives random bytes");
             self.words
                 .extend(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));
         }

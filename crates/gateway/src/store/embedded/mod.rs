@@ -25,6 +25,8 @@ mod recall;
 mod retention;
 mod schema;
 mod state;
+#[cfg(test)]
+pub(crate) mod stepped;
 mod teams;
 mod threads;
 mod writer;
@@ -79,6 +81,9 @@ pub struct Options {
     pub clock: Clock,
     /// Where batches, commits and failures are counted.
     pub metrics: Arc<Metrics>,
+    /// Takes the place of the threads.
+    #[cfg(test)]
+    pub(crate) stage: Option<stepped::Stage>,
 }
 
 impl Options {
@@ -94,6 +99,8 @@ impl Options {
             retention_ms: 0,
             clock: Arc::new(system_time),
             metrics: Arc::default(),
+            #[cfg(test)]
+            stage: None,
         }
     }
 }
@@ -144,6 +151,17 @@ impl Embedded {
             db: Some(db),
             state,
         };
+        #[cfg(test)]
+        if let Some(stage) = &options.stage {
+            let threads = stage.enter(place, queue.clone(), readers.clone(), checkpoints, writer);
+            return Ok(Self {
+                queue,
+                readers,
+                health,
+                threads: Arc::new(threads),
+                epoch,
+            });
+        }
         let threads = Threads::start(place, queue.clone(), readers.clone(), checkpoints, writer)
             .map_err(OpenError::Threads)?;
         Ok(Self {

@@ -158,6 +158,16 @@ impl Queue {
         take > 0
     }
 
+    /// Moves up to `max` of what waits to `batch`, without waiting for more.
+    #[cfg(test)]
+    pub(super) fn take_now(&self, batch: &mut Vec<Command>, max: usize) {
+        let mut state = self.state.lock();
+        let take = state.waiting.len().min(max);
+        batch.extend(state.waiting.drain(..take));
+        state.urgent = state.waiting.iter().filter(|command| command.is_urgent()).count();
+        self.depth.store(state.waiting.len(), Ordering::Relaxed);
+    }
+
     /// Lets nothing more in; what waits is still taken.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();

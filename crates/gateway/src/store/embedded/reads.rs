@@ -3,6 +3,8 @@
 //! Every read is one short transaction, so that it sees one moment and never holds the log for long.
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -20,6 +22,9 @@ pub(super) struct Readers {
     place: Arc<Place>,
     idle: Mutex<Vec<Connection>>,
     free: Semaphore,
+    /// Read on the thread that asks.
+    #[cfg(test)]
+    inline: AtomicBool,
 }
 
 impl Readers {
@@ -28,6 +33,8 @@ impl Readers {
             place,
             idle: Mutex::new(Vec::new()),
             free: Semaphore::new(READERS),
+            #[cfg(test)]
+            inline: AtomicBool::new(false),
         }
     }
 
@@ -40,6 +47,10 @@ impl Readers {
         let readers = self.clone();
         Box::pin(async move {
             let _permit = readers.free.acquire().await.map_err(|_| stopped())?;
+            #[cfg(test)]
+            if readers.inline.load(Ordering::Relaxed) {
+                return readers.run_blocking(read);
+            }
             let run = {
                 let readers = readers.clone();
                 move || readers.run_blocking(read)
@@ -47,6 +58,12 @@ impl Readers {
             let done = tokio::task::spawn_blocking(run).await;
             done.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
         })
+    }
+
+    /// From now on reads use no other threads.
+    #[cfg(test)]
+    pub(super) fn read_inline(&self) {
+        self.inline.store(true, Ordering::Relaxed);
     }
 
     /// Lets nothing more run, and closes the connections.

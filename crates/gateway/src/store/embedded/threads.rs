@@ -49,6 +49,23 @@ impl Threads {
         })
     }
 
+    /// None: somebody else does their work.
+    #[cfg(test)]
+    pub(super) fn none(
+        place: Arc<Place>,
+        queue: Arc<Queue>,
+        readers: Arc<Readers>,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Self {
+        Self {
+            place,
+            queue,
+            readers,
+            checkpoints,
+            running: Mutex::default(),
+        }
+    }
+
     /// Commits what is queued, ends the threads and gives up the directory; blocks until then.
     pub(super) fn stop(&self) {
         let mut running = self.running.lock();

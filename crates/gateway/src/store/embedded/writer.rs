@@ -60,7 +60,7 @@ impl Writer {
     }
 
     /// How long nothing may happen until there is something to do.
-    fn idle(&self) -> Option<Duration> {
+    pub(super) fn idle(&self) -> Option<Duration> {
         let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
         let waits = waiting.into_iter().chain(self.retention.wait((self.clock)()));
         waits.min().map(Duration::from_millis)
@@ -108,7 +108,7 @@ impl Writer {
     }
 
     /// Writes a batch and tells its callers.
-    fn commit(&mut self, batch: &mut Vec<Command>) {
+    pub(super) fn commit(&mut self, batch: &mut Vec<Command>) {
         let begun = Instant::now();
         let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
             .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));

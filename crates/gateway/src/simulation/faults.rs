@@ -1,0 +1,104 @@
+//! What goes wrong.
+
+use super::hub::Event;
+use super::world::World;
+use crate::store::embedded::stepped::Trouble;
+
+/// Most that the time of day is off, in milliseconds.
+const MOST_SKEW: i64 = 3_600_000;
+
+#[derive(Clone, Copy)]
+enum Fault {
+    Crash,
+    Break,
+    SlowReader,
+    SlowDisk,
+    Disk(Trouble),
+    Refused,
+    Clock,
+}
+
+impl World {
+    pub(super) fn fault(&mut self) {
+        let hub = self.hub.clone();
+        if hub.lock().quiet {
+            return;
+        }
+        let gap = hub.roll(self.scenario.fault_gap);
+        hub.after(gap, Event::Fault);
+        let (fault, lines) = {
+            let mut state = hub.lock();
+            let lines = state.pipes.open();
+            let fault = state.dice.weighted(&[
+                (10, Fault::Crash),
+                (35, Fault::Break),
+                (12, Fault::SlowReader),
+                (6, Fault::SlowDisk),
+                (5, Fault::Disk(Trouble::Full)),
+                (5, Fault::Disk(Trouble::Broken)),
+                (10, Fault::Refused),
+                (6, Fault::Clock),
+            ]);
+            (fault, lines)
+        };
+        match fault {
+            Fault::Crash => {
+                let silently = hub.percent(30);
+                self.crash(silently);
+            }
+            Fault::Break if !lines.is_empty() => {
+                let line = *hub.lock().dice.pick(&lines);
+                let (client, server) = (hub.percent(60), hub.percent(40));
+                hub.note(format!("line {line} breaks"));
+                hub.break_line(line, client, server);
+            }
+            Fault::SlowReader if !lines.is_empty() => {
+                let line = *hub.lock().dice.pick(&lines);
+                let pace = *hub.lock().dice.pick(&[(50, 200), (500, 3_000)]);
+                hub.note(format!("line {line} is read slowly"));
+                hub.pipe(line, |pipe| pipe.quality.pace = pace);
+            }
+            Fault::Break | Fault::SlowReader => {}
+            Fault::SlowDisk => {
+                hub.note("the disk is slow");
+                hub.lock().disk = (50, 1_000);
+                self.mend_later();
+            }
+            Fault::Disk(trouble) => {
+                hub.note(format!("the disk: {trouble:?}"));
+                if let Some(server) = &self.server {
+                    server.stepper.trouble(Some(trouble));
+                }
+                self.mend_later();
+            }
+            Fault::Refused => {
+                hub.note("notifications are not taken");
+                let refusing = hub.roll((20, 100));
+                hub.lock().refusing = refusing;
+                self.mend_later();
+            }
+            Fault::Clock => {
+                let most = MOST_SKEW as u64;
+                let skew = hub.roll((0, 2 * most)) as i64 - MOST_SKEW;
+                hub.note(format!("the clock is off by {skew} ms"));
+                hub.lock().skew = skew;
+                self.highest_skew = self.highest_skew.max(skew);
+            }
+        }
+    }
+
+    fn mend_later(&self) {
+        let delay = self.hub.roll((200, 8_000));
+        self.hub.after(delay, Event::Mend);
+    }
+
+    /// The end of all trouble with disk and receiver.
+    pub(super) fn mend(&mut self) {
+        if let Some(server) = &self.server {
+            server.stepper.trouble(None);
+        }
+        let mut state = self.hub.lock();
+        state.disk = self.scenario.disk;
+        state.refusing = 0;
+    }
+}

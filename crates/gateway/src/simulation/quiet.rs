@@ -1,0 +1,211 @@
+//! After the chaos: faults stop, and everything has to come right.
+//!
+//! First with the connections as they are, while some users stay away; then each device comes back once more; at last the record is read
+//! from one end to the other.
+
+use serde_json::Value;
+
+use super::app::{App, Manners};
+use super::world::{QUICK, WHOLE, World};
+use crate::store::ConvKind;
+
+/// Longer than the longest heartbeat.
+const DRAIN: u64 = 50_000;
+/// Longer than anything takes when nothing goes wrong, retries of notifications included.
+const PATIENCE: u64 = 200_000;
+
+impl App {
+    /// Everything that it asked was answered, and it misses nothing that it knows of.
+    fn is_settled(&self) -> bool {
+        let gaps = self
+            .mem
+            .places
+            .values()
+            .any(|place| place.wanted || !place.ahead.is_empty());
+        let asks = self.line.as_ref().is_some_and(|line| !line.asks.is_empty());
+        match self.manners {
+            Manners::Good => self.is_live() && !gaps && !asks && self.mem.outbox.is_empty(),
+            Manners::Old => self.is_live() && !asks && self.mem.outbox.is_empty(),
+            Manners::Bad => true,
+        }
+    }
+}
+
+impl World {
+    pub(super) async fn quiet(&mut self) {
+        self.calm_down();
+        let now = self.hub.now();
+        self.until(now + DRAIN).await;
+        self.with_lines_as_they_are().await;
+        self.one_device_after_the_other().await;
+        self.the_record().await;
+        if !self.failed() {
+            self.nothing_is_left_over();
+            self.crash(false);
+            let now = self.hub.now();
+            self.until(now + 5_000).await;
+        }
+    }
+
+    fn calm_down(&mut self) {
+        self.hub.note("faults are over");
+        self.mend();
+        let mut state = self.hub.lock();
+        state.quiet = true;
+        state.disk = (0, 3);
+        // The clock is right again: nothing that was to happen later is further away than it was.
+        state.skew = self.highest_skew;
+        for id in state.pipes.open() {
+            state.pipes.get(id).quality = QUICK;
+        }
+        drop(state);
+        for user in &self.scenario.users {
+            let rests = self.hub.percent(30);
+            for app in self.apps.iter_mut().filter(|app| app.uid == *user) {
+                app.resting = rests;
+                if rests {
+                    app.hang_up(&self.hub);
+                }
+            }
+        }
+    }
+
+    /// Those who were connected, and stay so, have everything; those who are away are notified.
+    async fn with_lines_as_they_are(&mut self) {
+        self.backend.greet(&self.hub, &self.scenario.users);
+        let settled = self
+            .until_so(PATIENCE, |world| {
+                let connected = |app: &&App| !app.resting && !app.sent_away;
+                world.backend.waiting() == 0 && world.apps.iter().filter(connected).all(App::is_settled)
+            })
+            .await;
+        self.came_right(settled, "calls and clients that are connected");
+        self.what_is_on_its_way_arrives().await;
+        for app in self.apps.iter().filter(|app| app.is_live()) {
+            self.has_everything(app);
+        }
+        let worked_off = self.until_so(PATIENCE, |world| world.jobs() == 0).await;
+        self.came_right(worked_off, "notifications");
+        self.whoever_is_away_is_notified();
+    }
+
+    /// Each device comes back and is brought up to date.
+    async fn one_device_after_the_other(&mut self) {
+        for index in 0..self.apps.len() {
+            if self.failed() {
+                return;
+            }
+            let user = self.apps[index].uid.clone();
+            for app in self.apps.iter_mut().filter(|app| app.uid == user) {
+                app.hang_up(&self.hub);
+                app.resting = true;
+            }
+            let now = self.hub.now();
+            self.until(now + 100).await;
+            self.hub.note(format!("{} comes back", self.apps[index].name()));
+            self.apps[index].resting = false;
+            self.apps[index].sent_away = false;
+            let settled = self
+                .until_so(PATIENCE, |world| world.apps[index].is_settled())
+                .await;
+            self.came_right(settled, "a device that came back");
+            self.what_is_on_its_way_arrives().await;
+            self.has_everything(&self.apps[index]);
+            self.lists(index).await;
+        }
+    }
+
+    async fn what_is_on_its_way_arrives(&mut self) {
+        let now = self.hub.now();
+        self.until(now + 1_000).await;
+    }
+
+    fn came_right(&self, came: bool, what: &str) {
+        self.hub.check(came || self.failed(), || {
+            let open: Vec<_> = self
+                .apps
+                .iter()
+                .filter(|app| !app.is_settled())
+                .map(|app| {
+                    let gaps: Vec<_> = app
+                        .mem
+                        .places
+                        .iter()
+                        .filter(|(_, place)| place.wanted || !place.ahead.is_empty())
+                        .collect();
+                    format!(
+                        "{} {:?} outbox {:?} gaps {gaps:?}",
+                        app.name(),
+                        app.line.as_ref().map(|line| (line.stage, &line.asks)),
+                        app.mem.outbox.keys()
+                    )
+                })
+                .collect();
+            format!(
+                "{what} do not come right: {} calls, {} jobs, {open:#?}",
+                self.backend.waiting(),
+                self.jobs()
+            )
+        });
+    }
+
+    /// Push jobs that are not done.
+    fn jobs(&self) -> u64 {
+        let db = self.server.as_ref().and_then(|server| server.stepper.db());
+        let count = |db: &rusqlite::Connection| {
+            db.query_row("SELECT count(*) FROM push_jobs WHERE dead = 0", [], |row| {
+                row.get::<_, i64>(0)
+            })
+        };
+        db.map_or(0, |db| count(db).expect("jobs can be counted").unsigned_abs())
+    }
+
+    /// Its conversations are asked for; the store's answer is looked at on its way.
+    async fn lists(&mut self, index: usize) {
+        let Some(server) = &self.server else { return };
+        let device = self.apps[index].as_device();
+        let store = server.core.store.clone();
+        let asked = async move {
+            store
+                .conversations(device.uid, Some(device.device), None, WHOLE)
+                .await
+        };
+        let listed = self.until_done(asked).await;
+        self.hub.check(listed.is_none_or(|listed| listed.is_ok()), || {
+            "conversations cannot be listed".into()
+        });
+    }
+
+    /// Nothing holds anything that it should have given back.
+    fn nothing_is_left_over(&self) {
+        let Some(server) = &self.server else { return };
+        let limits = &self.scenario.config.limits;
+        let permits = server.core.appends.available_permits();
+        self.hub.check(permits == limits.appends_in_flight, || {
+            format!("{permits} of {} permits are back", limits.appends_in_flight)
+        });
+        let mut online: Vec<_> = self
+            .apps
+            .iter()
+            .filter(|app| app.line.is_some())
+            .map(|app| &app.uid)
+            .collect();
+        online.dedup();
+        let users = server.core.registry.users();
+        self.hub.check(users == online.len(), || {
+            format!("{users} users are online, not {online:?}")
+        });
+        let waiting = server.stepper.depth();
+        self.hub
+            .check(waiting == 0, || format!("{waiting} commands wait for the writer"));
+        let teams = self
+            .hub
+            .lock()
+            .truth
+            .convs
+            .values()
+            .filter(|conv| matches!(conv.kind, ConvKind::Team(_)))
+            .count();
+        self.hub.note(format!("{teams} teams, {}", Value::from(users)));
+    }
+}

@@ -1,0 +1,21 @@
+//! Seeds that found something once, each with what it was: they stay in every run.
+//!
+//! A seed is a run of one version of the simulation: after a change to what the dice decide it is another run. It is kept all the same, as one
+//! more.
+
+use super::must_go_well;
+
+#[test]
+fn acknowledged_on_a_stale_connection_while_the_device_comes_back() {
+    must_go_well(62);
+}
+
+#[test]
+fn left_and_came_back_during_a_replay() {
+    must_go_well(283);
+}
+
+#[test]
+fn an_incomplete_replay_with_an_old_leave_in_it() {
+    must_go_well(482);
+}

@@ -1,0 +1,97 @@
+//! One life of the server, from its start on what is on the disk to a crash that leaves only that.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::task::AbortHandle;
+
+use super::hub::Hub;
+use super::watched::Watched;
+use crate::builder::Builder;
+use crate::clock;
+use crate::config::{Config, Durability};
+use crate::core::Core;
+use crate::gateway::Gateway;
+use crate::ids::ConvId;
+use crate::store::embedded::{Options, stepped};
+
+/// See the module.
+pub(super) struct Server {
+    pub(super) core: Arc<Core>,
+    pub(super) gateway: Gateway,
+    pub(super) stepper: stepped::Stepper,
+    dead: Arc<AtomicBool>,
+    /// Tasks that are not the gateway's own: connections, calls of the backend.
+    pub(super) tasks: Vec<AbortHandle>,
+}
+
+impl Server {
+    /// Starts, and checks that everything that was ever committed is there.
+    pub(super) fn start(hub: &Hub, config: &Config, directory: &Path) -> Self {
+        let options = Options {
+            durability: Durability::Process,
+            dedupe_window_ms: config.limits.dedupe_window_ms,
+            max_members: config.limits.members,
+            max_devices: config.limits.devices_per_user,
+            new_members_see_all: config.teams.history_for_new_members,
+            clock: Arc::new(clock::unix_millis),
+            ..Options::new(directory)
+        };
+        let (inner, stepper) = stepped::open(options).expect("the store opens after whatever happened");
+        let dead = Arc::new(AtomicBool::new(false));
+        let store = Watched {
+            inner,
+            hub: hub.clone(),
+            dead: dead.clone(),
+        };
+        let core = Builder::new(config.clone())
+            .notify(super::receiver::receiver(hub))
+            .core(Arc::new(store))
+            .expect("the gateway starts");
+        let server = Self {
+            gateway: Gateway::new(core.clone()),
+            core,
+            stepper,
+            dead,
+            tasks: Vec::new(),
+        };
+        server.survived(hub);
+        server
+    }
+
+    /// What is on the disk is what was committed, no more and no less.
+    pub(super) fn survived(&self, hub: &Hub) {
+        let Some(db) = self.stepper.db() else { return };
+        let mut select = db
+            .prepare("SELECT c.conv, c.head, (SELECT count(*) FROM messages m WHERE m.conv_id = c.id) FROM conversations c")
+            .expect("the heads can be read");
+        let rows = select.query_map([], |row| {
+            Ok((
+                ConvId(row.get(0)?),
+                row.get::<_, i64>(1)?.unsigned_abs(),
+                row.get::<_, i64>(2)?.unsigned_abs(),
+            ))
+        });
+        let mut due = hub.lock().truth.heads();
+        for row in rows.expect("the heads can be read") {
+            let (conv, head, messages) = row.expect("a head");
+            let known = due.remove(&conv);
+            hub.check(known == Some(head) && messages == head, || {
+                format!("{conv} has {messages} messages and head {head} on the disk, not {known:?}")
+            });
+        }
+        hub.check(due.is_empty(), || format!("{due:?} are not on the disk"));
+    }
+
+    /// `kill -9`: nothing that was not committed is left, and nothing of it does anything any more.
+    pub(super) fn crash(self, hub: &Hub, silently: bool) {
+        self.dead.store(true, Ordering::Relaxed);
+        for task in &self.tasks {
+            task.abort();
+        }
+        hub.server_dies(silently);
+        let mut state = hub.lock();
+        state.devices.crashed();
+    }
+}

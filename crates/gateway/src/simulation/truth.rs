@@ -1,0 +1,358 @@
+//! The record as the store's callbacks told it, in commit order, kept in the plainest way: what everything else is held against.
+//!
+//! Every callback is checked when it comes: `seq` without gaps, `mid` and `ts` never going back, one message for each `cid`, members
+//! as they were changed, read positions and recalls as asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
+use crate::store::{
+    Append, Appended, ConvKind, Place, Read, ReadMark, Recall, Recalled, TeamChange, TeamChanged,
+};
+
+/// A message.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) mid: Mid,
+    pub(super) ts: u64,
+    pub(super) kind: u16,
+    pub(super) counts: bool,
+    pub(super) from: Option<Uid>,
+    pub(super) cid: Option<Cid>,
+    pub(super) data: Arc<RawValue>,
+    pub(super) recalled: bool,
+    /// Who is to have it: the audience of the moment, and who came later and sees what was before.
+    pub(super) to: Arc<Vec<Uid>>,
+    pub(super) audience: Arc<Vec<Uid>>,
+    /// Who else may get it: a sender who is no member, one who was removed.
+    also: Option<Uid>,
+    /// Who is to be notified when away, until when, and when it was committed.
+    pub(super) notify: Option<Notify>,
+}
+
+/// See [`Entry::notify`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notify {
+    pub(super) expires: u64,
+    pub(super) since: u64,
+}
+
+/// A conversation.
+#[derive(Debug)]
+pub(super) struct Conv {
+    pub(super) kind: ConvKind,
+    pub(super) log: Vec<Entry>,
+    /// Who sees it, after which message.
+    pub(super) floors: BTreeMap<Uid, u64>,
+    /// The heads when they joined.
+    joined: BTreeMap<Uid, u64>,
+    read: BTreeMap<Uid, u64>,
+    pub(super) closed: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Truth {
+    pub(super) convs: BTreeMap<ConvId, Conv>,
+    pub(super) teams: BTreeMap<TeamId, ConvId>,
+    cids: BTreeMap<(ConvId, Option<Uid>, Cid), u64>,
+    places: BTreeMap<Mid, (ConvId, u64)>,
+    last_mid: Option<Mid>,
+    /// New members see what was before.
+    pub(super) see_all: bool,
+}
+
+/// What does not hold.
+pub(super) type Verdict = Result<(), String>;
+
+fn holds(holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl Conv {
+    fn new(kind: ConvKind) -> Self {
+        let floors = match &kind {
+            ConvKind::Pair(_, one, other) => [(one.clone(), 0), (other.clone(), 0)].into(),
+            ConvKind::Notices(owner) => [(owner.clone(), 0)].into(),
+            ConvKind::Team(_) => BTreeMap::new(),
+        };
+        Self {
+            kind,
+            log: Vec::new(),
+            floors,
+            joined: BTreeMap::new(),
+            read: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.log.len() as u64
+    }
+
+    pub(super) fn entry(&self, seq: u64) -> Option<&Entry> {
+        self.log.get(usize::try_from(seq).ok()?.checked_sub(1)?)
+    }
+
+    pub(super) fn read(&self, uid: &Uid) -> u64 {
+        self.read.get(uid).copied().unwrap_or(0)
+    }
+
+    /// Whether the user is to have message `seq`, as things are.
+    pub(super) fn owes(&self, uid: &Uid, seq: u64) -> bool {
+        let sees = self.floors.get(uid).is_some_and(|floor| seq > *floor);
+        sees && !self.closed && self.entry(seq).is_some_and(|entry| entry.to.contains(uid))
+    }
+
+    /// The same, but for what was there before the user was.
+    pub(super) fn sends(&self, uid: &Uid, seq: u64) -> bool {
+        let since = self.joined.get(uid).copied().unwrap_or(0);
+        seq > since && self.owes(uid, seq)
+    }
+
+    pub(super) fn unread(&self, uid: &Uid) -> u64 {
+        let read = self.read(uid) as usize;
+        let counts = |entry: &&Entry| entry.counts && !entry.recalled && entry.from.as_ref() != Some(uid);
+        self.log.iter().skip(read).filter(counts).count() as u64
+    }
+}
+
+impl Entry {
+    /// Whether the user may be shown it.
+    pub(super) fn may_see(&self, uid: &Uid) -> bool {
+        self.to.contains(uid) || self.also.as_ref() == Some(uid)
+    }
+}
+
+impl Truth {
+    pub(super) fn place(&self, mid: Mid) -> Option<(ConvId, u64)> {
+        self.places.get(&mid).copied()
+    }
+
+    pub(super) fn entry(&self, conv: ConvId, seq: u64) -> Option<&Entry> {
+        self.convs.get(&conv)?.entry(seq)
+    }
+
+    /// The conversations that a user sees.
+    pub(super) fn of<'a>(&'a self, uid: &'a Uid) -> impl Iterator<Item = (ConvId, &'a Conv)> {
+        let convs = self.convs.iter().map(|(id, conv)| (*id, conv));
+        convs.filter(move |(_, conv)| !conv.closed && conv.floors.contains_key(uid))
+    }
+
+    pub(super) fn unread(&self, uid: &Uid) -> u64 {
+        self.of(uid).map(|(_, conv)| conv.unread(uid)).sum()
+    }
+
+    pub(super) fn heads(&self) -> BTreeMap<ConvId, u64> {
+        self.convs.iter().map(|(id, conv)| (*id, conv.head())).collect()
+    }
+
+    fn log(&mut self, id: ConvId, seq: Seq, entry: Entry) -> Verdict {
+        let conv = self.convs.get_mut(&id).ok_or("a conversation of nobody")?;
+        holds(seq.0 == conv.head() + 1, || {
+            format!("seq {seq} of {id} follows {}", conv.head())
+        })?;
+        let last = conv.log.last().map_or(0, |last| last.ts);
+        holds(entry.ts >= last, || format!("ts of {id} {seq} goes back"))?;
+        let mid = entry.mid;
+        holds(self.last_mid < Some(mid), || format!("mid {mid} goes back"))?;
+        self.last_mid = Some(mid);
+        self.places.insert(mid, (id, seq.0));
+        conv.log.push(entry);
+        Ok(())
+    }
+
+    pub(super) fn appended(&mut self, order: &Append, told: &Appended, now: u64) -> Verdict {
+        let (id, seq) = (told.conv, told.seq);
+        let key = order.cid.clone().map(|cid| (id, order.from.clone(), cid));
+        let before = key.as_ref().and_then(|key| self.cids.get(key)).copied();
+        if told.duplicate || before.is_some() {
+            let first = before.and_then(|seq| Some((seq, self.entry(id, seq)?)));
+            let same = |(at, entry): (u64, &Entry)| {
+                told.duplicate && (at, entry.mid, entry.ts) == (seq.0, told.mid, told.ts)
+            };
+            return holds(first.is_some_and(same), || {
+                format!("{order:?} is not the same message again: {told:?}")
+            });
+        }
+        if let Place::Team(team) = &order.place {
+            holds(self.teams.get(team) == Some(&id), || {
+                format!("{team} is at {id} all at once")
+            })?;
+        } else {
+            let new = || Conv::new(kind_of(order));
+            self.convs.entry(id).or_insert_with(new);
+        }
+        let conv = &self.convs[&id];
+        let to: Arc<Vec<Uid>> = Arc::new(conv.floors.keys().cloned().collect());
+        if let ConvKind::Team(team) = &conv.kind {
+            holds(told.members.as_ref() == Some(&to), || {
+                format!("members of {team} are {to:?}, not {:?}", told.members)
+            })?;
+            let member = order.from.as_ref().is_some_and(|from| to.contains(from));
+            holds(member || !order.members_only, || {
+                format!("{:?} wrote to {team}", order.from)
+            })?;
+        }
+        if let Some(key) = key {
+            self.cids.insert(key, seq.0);
+        }
+        let notices = matches!(order.place, Place::Notices(_));
+        let entry = Entry {
+            mid: told.mid,
+            ts: told.ts,
+            kind: order.kind,
+            counts: order.counts,
+            from: order.from.clone(),
+            cid: order.cid.clone(),
+            data: order.data.clone(),
+            recalled: false,
+            audience: to.clone(),
+            to,
+            also: order.from.clone().filter(|_| !notices),
+            notify: order.push.map(|push| Notify {
+                expires: push.expires,
+                since: now,
+            }),
+        };
+        self.log(id, seq, entry)
+    }
+
+    pub(super) fn changed(&mut self, team: &TeamId, change: &TeamChange, told: &TeamChanged) -> Verdict {
+        let id = told.team.conv;
+        if told.created {
+            holds(!self.teams.contains_key(team), || format!("{team} is made twice"))?;
+            holds(!self.convs.contains_key(&id), || format!("{id} is made twice"))?;
+            self.teams.insert(team.clone(), id);
+            self.convs.insert(id, Conv::new(ConvKind::Team(team.clone())));
+        }
+        holds(self.teams.get(team) == Some(&id), || {
+            format!("{team} is at {id} all at once")
+        })?;
+        let conv = self.convs.get_mut(&id).ok_or("a team without a conversation")?;
+        let before: BTreeSet<Uid> = conv.floors.keys().cloned().collect();
+        let named = |uids: &[Uid]| uids.iter().cloned().collect::<BTreeSet<Uid>>();
+        let after: BTreeSet<Uid> = match change {
+            TeamChange::Put { members, .. } => named(members),
+            TeamChange::Add(uids) => &before | &named(uids),
+            TeamChange::Remove(uids) => &before - &named(uids),
+            TeamChange::Delete => {
+                conv.closed = true;
+                self.teams.remove(team);
+                return Ok(());
+            }
+        };
+        let to: Arc<Vec<Uid>> = Arc::new(after.iter().cloned().collect());
+        holds(told.team.members == to, || {
+            format!("{team} has {:?}, not {to:?}", told.team.members)
+        })?;
+        let head = conv.head();
+        conv.floors.retain(|uid, _| after.contains(uid));
+        conv.read.retain(|uid, _| after.contains(uid));
+        for uid in after.difference(&before) {
+            conv.read.insert(uid.clone(), head);
+            conv.joined.insert(uid.clone(), head);
+            let floor = if self.see_all { 0 } else { head };
+            conv.floors.insert(uid.clone(), floor);
+            for entry in conv.log.iter_mut().filter(|_| self.see_all) {
+                Arc::make_mut(&mut entry.to).push(uid.clone());
+            }
+        }
+        let gone = before.difference(&after).map(|uid| (17, uid));
+        let came = after.difference(&before).map(|uid| (16, uid));
+        let due: Vec<_> = gone.chain(came).filter(|_| !told.created).collect();
+        let notices = told.notices.iter().map(|notice| (notice.kind, &notice.uid));
+        holds(notices.eq(due.iter().copied()), || {
+            format!("{team} is told {:?}, not {due:?}", told.notices)
+        })?;
+        for notice in &told.notices {
+            let entry = Entry {
+                mid: notice.mid,
+                ts: notice.ts,
+                kind: notice.kind,
+                counts: false,
+                from: None,
+                cid: None,
+                data: notice.data.clone(),
+                recalled: false,
+                audience: to.clone(),
+                to: to.clone(),
+                also: Some(notice.uid.clone()),
+                notify: None,
+            };
+            self.log(id, notice.seq, entry)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn was_read(&mut self, read: &Read, told: &ReadMark) -> Verdict {
+        let uid = &read.by.uid;
+        let conv = self
+            .convs
+            .get_mut(&read.conv)
+            .ok_or("a read of no conversation")?;
+        holds(!conv.closed && conv.floors.contains_key(uid), || {
+            format!("{uid} reads what is not theirs")
+        })?;
+        let before = conv.read(uid);
+        let after = before.max(read.seq.0.min(conv.head()));
+        conv.read.insert(uid.clone(), after);
+        holds(
+            (told.seq.0, told.moved, &told.kind) == (after, after > before, &conv.kind),
+            || format!("{read:?} led from {before} to {told:?}"),
+        )
+    }
+
+    pub(super) fn recalled(&mut self, recall: &Recall, told: &Recalled) -> Verdict {
+        let (id, at) = self.place(recall.mid).ok_or("a recall of no message")?;
+        let conv = self.convs.get_mut(&id).ok_or("a message of no conversation")?;
+        let (kind, closed) = (conv.kind.clone(), conv.closed);
+        let to: Arc<Vec<Uid>> = Arc::new(conv.floors.keys().cloned().collect());
+        let entry = &mut conv.log[at as usize - 1];
+        let may = !entry.recalled && entry.from.as_ref() == Some(&recall.by) && entry.kind != recall.kind;
+        entry.recalled = true;
+        holds(may && !closed, || {
+            format!("{} took back what it may not", recall.by)
+        })?;
+        if let ConvKind::Team(team) = &kind {
+            holds(to.contains(&recall.by), || {
+                format!("{} took back from outside", recall.by)
+            })?;
+            holds(told.appended.members.as_ref() == Some(&to), || {
+                format!("members of {team} are {to:?}, not {:?}", told.appended.members)
+            })?;
+        }
+        holds(told.appended.conv == id && told.kind == kind, || {
+            format!("a recall went elsewhere: {told:?}")
+        })?;
+        let notices = matches!(kind, ConvKind::Notices(_));
+        let entry = Entry {
+            mid: told.appended.mid,
+            ts: told.appended.ts,
+            kind: recall.kind,
+            counts: false,
+            from: Some(recall.by.clone()),
+            cid: None,
+            data: recall.data.clone(),
+            recalled: false,
+            audience: to.clone(),
+            to,
+            also: Some(recall.by.clone()).filter(|_| !notices),
+            notify: None,
+        };
+        self.log(id, told.appended.seq, entry)
+    }
+}
+
+fn kind_of(order: &Append) -> ConvKind {
+    match (&order.place, &order.from) {
+        (Place::Pair { class, to }, Some(from)) => {
+            ConvKind::Pair(*class, from.min(to).clone(), from.max(to).clone())
+        }
+        (Place::Pair { to, .. } | Place::Notices(to), _) => ConvKind::Notices(to.clone()),
+        (Place::Team(team), _) => ConvKind::Team(team.clone()),
+    }
+}

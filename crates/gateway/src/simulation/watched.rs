@@ -1,0 +1,286 @@
+//! The store as the gateway has it: the real one, stepped, at a disk's pace, and watched. Whatever it tells is held against the truth.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::hub::Hub;
+use super::missed::Least;
+use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use crate::store::embedded::Embedded;
+use crate::store::{
+    Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Message, Missed,
+    Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
+    TeamChanged, UnixMillis,
+};
+
+/// See the module.
+pub(super) struct Watched {
+    pub(super) inner: Embedded,
+    pub(super) hub: Hub,
+    /// The server is dead: what its last tasks still ask for is never answered.
+    pub(super) dead: Arc<AtomicBool>,
+}
+
+impl Watched {
+    fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Hands over to the writer.
+    fn write(&self, hand_over: impl FnOnce(&Embedded)) {
+        if !self.is_dead() {
+            hand_over(&self.inner);
+            self.hub.commit_soon();
+        }
+    }
+
+    /// A read, at some moment between the question and the answer.
+    fn read<'a, T: Send + 'a>(
+        &'a self,
+        read: impl FnOnce(&'a Embedded) -> StoreFuture<'a, T> + Send + 'a,
+        check: impl FnOnce(&Hub, &T) + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        Box::pin(async move {
+            self.hub.read_takes().await;
+            if self.is_dead() {
+                return std::future::pending().await;
+            }
+            // What the store has to write down first gets its turn.
+            self.hub.commit_soon();
+            let found = read(&self.inner).await;
+            if let Ok(found) = &found {
+                check(&self.hub, found);
+            }
+            self.hub.read_takes().await;
+            found
+        })
+    }
+}
+
+/// A callback that is watched.
+fn watch<T: 'static>(hub: &Hub, done: Done<T>, look: impl FnOnce(&Hub, &T) + Send + 'static) -> Done<T> {
+    let hub = hub.clone();
+    Box::new(move |told: Result<T, StoreError>| {
+        if let Ok(told) = &told {
+            look(&hub, told);
+        }
+        done(told);
+    })
+}
+
+fn unwatched<T>(_: &Hub, _: &T) {}
+
+impl Hub {
+    fn judge(&self, verdict: Result<(), String>) {
+        if let Err(what) = verdict {
+            self.wrong(format!("the store: {what}"));
+        }
+    }
+
+    fn appended(&self, order: &Append, told: &Appended) {
+        let now = self.now();
+        let verdict = {
+            let mut state = self.lock();
+            let verdict = state.truth.appended(order, told, now);
+            if let (Some(from), Some(device)) = (&order.from, &order.device)
+                && !told.duplicate
+            {
+                let device = Device {
+                    uid: from.clone(),
+                    device: device.clone(),
+                };
+                let floor = state.floor(told.conv, from);
+                state.devices.sent(&device, told.conv, told.seq.0, floor);
+            }
+            verdict
+        };
+        self.note(format!(
+            "stored {} {} {}{}",
+            short(told.conv),
+            told.seq,
+            order.cid.as_ref().map_or("", |cid| cid.as_str()),
+            if told.duplicate { " again" } else { "" }
+        ));
+        self.judge(verdict);
+    }
+}
+
+/// The first digits of a conversation's id, to read.
+pub(super) fn short(conv: ConvId) -> String {
+    conv.to_string()[..6].to_owned()
+}
+
+impl Store for Watched {
+    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+        let watched = batch.into_iter().map(|(order, done)| {
+            let copy = order.clone();
+            let done = watch(&self.hub, done, move |hub, told| hub.appended(&copy, told));
+            (order, done)
+        });
+        self.write(|store| store.append(watched.collect()));
+    }
+
+    fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
+        let (name, order) = (team.clone(), change.clone());
+        let done = watch(&self.hub, done, move |hub, told| {
+            hub.note(format!("changed {name} ({})", told.notices.len()));
+            let verdict = hub.lock().truth.changed(&name, &order, told);
+            hub.judge(verdict);
+        });
+        self.write(|store| store.change_team(team, change, done));
+    }
+
+    fn enter(&self, device: Device, named: bool, done: Done<()>) {
+        let copy = device.clone();
+        let done = watch(&self.hub, done, move |hub, ()| {
+            let mut state = hub.lock();
+            let state = &mut *state;
+            state.devices.entered(&copy, || state.truth.heads());
+        });
+        self.write(|store| store.enter(device, named, done));
+    }
+
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {
+        let copy = device.clone();
+        let done = watch(&self.hub, done, move |hub, ()| {
+            hub.note(format!("{} has {} {seq}", copy.device, short(conv)));
+            let mut state = hub.lock();
+            let head = state.truth.convs.get(&conv).map_or(0, |conv| conv.head());
+            state.devices.acked(&copy, conv, seq.0.min(head));
+        });
+        self.write(|store| store.ack(device, conv, seq, done));
+    }
+
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        let order = read.clone();
+        let done = watch(&self.hub, done, move |hub, told| {
+            let verdict = {
+                let mut state = hub.lock();
+                let head = state.truth.convs.get(&order.conv).map_or(0, |conv| conv.head());
+                state.devices.acked(&order.by, order.conv, order.seq.0.min(head));
+                state.truth.was_read(&order, told)
+            };
+            hub.judge(verdict);
+        });
+        self.write(|store| store.read(read, done));
+    }
+
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        let order = recall.clone();
+        let done = watch(&self.hub, done, move |hub, told| {
+            let verdict = hub.lock().truth.recalled(&order, told);
+            hub.note(format!(
+                "stored {} {} (recall)",
+                short(told.appended.conv),
+                told.appended.seq
+            ));
+            hub.judge(verdict);
+        });
+        self.write(|store| store.recall(recall, done));
+    }
+
+    fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        let (copy, hub) = (device.clone(), &self.hub);
+        let least = Arc::new(Mutex::new(Least::default()));
+        let known = least.clone();
+        self.read(
+            move |store| {
+                // What was acknowledged before the device entered is in it; what it acknowledged since may be.
+                *known.lock() = hub.lock().settled(&device);
+                store.missed(device, conversations, behind)
+            },
+            move |hub, missed| {
+                let verdict = hub.lock().check_missed(&copy, &least.lock(), missed);
+                hub.judge(verdict);
+            },
+        )
+    }
+
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        self.read(move |store| store.replay(uid, stretches, page), unwatched)
+    }
+
+    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
+        self.read(move |store| store.team(team), unwatched)
+    }
+
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
+        self.read(move |store| store.history(conv, viewer, span, page), unwatched)
+    }
+
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        page: Page,
+    ) -> StoreFuture<'_, Conversations> {
+        let (copy, hub) = (uid.clone(), &self.hub);
+        let asks = device.clone().map(|device| Device { uid, device });
+        let least = Arc::new(Mutex::new(Least::default()));
+        let (whole, known, by) = (after.is_none(), least.clone(), asks.clone());
+        self.read(
+            move |store| {
+                *known.lock() = by.map_or_else(Least::default, |by| hub.lock().cursors(&by));
+                store.conversations(copy, device, after, page)
+            },
+            move |hub, listed| {
+                if let Some(asks) = asks {
+                    let verdict = hub.lock().check_listed(&asks, &least.lock(), listed, whole);
+                    hub.judge(verdict);
+                }
+            },
+        )
+    }
+
+    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
+        let copy = uid.clone();
+        self.read(
+            move |store| store.unread(uid),
+            move |hub, unread| {
+                let due = hub.lock().truth.unread(&copy);
+                hub.check(*unread == due, || format!("{unread} unread of {copy}, not {due}"));
+            },
+        )
+    }
+
+    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
+        self.read(move |store| store.unread_at(uid, conv, seq), unwatched)
+    }
+
+    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
+        self.read(move |store| store.due_jobs(now, busy, limit), unwatched)
+    }
+
+    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        self.write(|store| store.finish_jobs(outcomes, done));
+    }
+
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>> {
+        self.read(
+            move |store| store.members_page(conv, seq, after, limit),
+            unwatched,
+        )
+    }
+
+    fn epoch(&self) -> &str {
+        self.inner.epoch()
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.inner.healthy()
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.inner.close()
+    }
+}

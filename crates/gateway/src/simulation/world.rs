@@ -1,0 +1,300 @@
+//! A run: everything that happens, one event after the other on one thread, with the gateway's own tasks in between.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::app::{App, Manners, Stage};
+use super::backend::Backend;
+use super::hub::{Event, Hub};
+use super::outlet;
+use super::panics;
+use super::pipe::Quality;
+use super::scenario::Scenario;
+use super::server::Server;
+use crate::store::Page;
+
+/// How long a request may be without an answer on a connection that works.
+const PATIENCE: u64 = 60_000;
+
+/// See the module.
+pub(super) struct World {
+    pub(super) hub: Hub,
+    pub(super) scenario: Scenario,
+    directory: TempDir,
+    pub(super) server: Option<Server>,
+    pub(super) apps: Vec<App>,
+    pub(super) backend: Backend,
+    pub(super) highest_skew: i64,
+    /// When the writer wakes up by itself.
+    wakes: u64,
+}
+
+impl World {
+    pub(super) fn new(hub: Hub) -> Self {
+        let (scenario, apps) = {
+            let mut state = hub.lock();
+            let scenario = Scenario::draw(&mut state.dice);
+            let apps = scenario.apps(&mut state.dice);
+            state.disk = scenario.disk;
+            state.truth.see_all = scenario.config.teams.history_for_new_members;
+            (scenario, apps)
+        };
+        // Memory is as good as a disk: what counts is what was committed.
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        Self {
+            hub,
+            scenario,
+            directory: directory.expect("a temporary directory"),
+            server: None,
+            apps,
+            backend: Backend::default(),
+            highest_skew: 0,
+            wakes: 0,
+        }
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        !self.hub.lock().wrong.is_empty()
+    }
+
+    /// Everything that goes wrong goes wrong now.
+    pub(super) async fn chaos(&mut self) {
+        self.handle(Event::Start);
+        for app in &self.apps {
+            app.again(&self.hub, (0, 500));
+        }
+        self.hub.after(10, Event::Backend);
+        self.hub.after(1_000, Event::Fault);
+        self.until(self.scenario.chaos).await;
+    }
+
+    /// Goes on until then, or until something is wrong.
+    pub(super) async fn until(&mut self, end: u64) {
+        while !self.failed() {
+            let now = self.hub.now();
+            let event = self.hub.lock().pop(now);
+            if panics::seen() {
+                self.hub.wrong("something panicked");
+            }
+            if let Some(event) = event {
+                self.handle(event);
+                // The gateway's tasks get on a little, or not at all, before the next thing happens in the same millisecond.
+                for _ in 0..self.hub.roll((0, 4)) {
+                    tokio::task::yield_now().await;
+                }
+                continue;
+            }
+            if now >= end {
+                return;
+            }
+            let next = self.hub.lock().next().map_or(end, |next| next.min(end));
+            tokio::select! {
+                biased;
+                () = self.hub.changed.notified() => {}
+                () = tokio::time::sleep_until(self.hub.instant(next)) => {}
+            }
+        }
+    }
+
+    /// Goes on until it is so; false when it is not within `patience`.
+    pub(super) async fn until_so(&mut self, patience: u64, is_so: impl Fn(&Self) -> bool) -> bool {
+        let end = self.hub.now() + patience;
+        while !is_so(self) {
+            let now = self.hub.now();
+            if now >= end || self.failed() {
+                return false;
+            }
+            self.until(now + 50).await;
+        }
+        true
+    }
+
+    /// Goes on until somebody outside has an answer; `None` when something went wrong first.
+    pub(super) async fn until_done<T: Send + 'static>(
+        &mut self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let task = tokio::spawn(future);
+        while !task.is_finished() {
+            if self.failed() {
+                return None;
+            }
+            let now = self.hub.now();
+            self.until(now + 5).await;
+        }
+        task.await.ok()
+    }
+
+    fn handle(&mut self, event: Event) {
+        let hub = self.hub.clone();
+        match event {
+            Event::Commit => self.commit(),
+            Event::App(index) => self.app_steps(index),
+            Event::Connect(index) => self.connect(index),
+            Event::Write(id) => hub.write(id),
+            Event::ToClient(id, down) => {
+                if hub.reaches_client(id) {
+                    let app = hub.pipe(id, |pipe| pipe.app);
+                    self.apps[app].hears(&hub, id, down);
+                }
+            }
+            Event::ToServer(id, up) => hub.arrived(id, up),
+            Event::ServerHears(id) => hub.server_hears(id),
+            Event::ClientHears(id) => {
+                let app = hub.pipe(id, |pipe| pipe.app);
+                self.apps[app].lost_line(&hub, id);
+            }
+            Event::Backend => {
+                if !hub.lock().quiet {
+                    self.backend
+                        .step(&hub, &self.scenario.users, &self.scenario.teams);
+                    let gap = hub.roll(self.scenario.backend_gap);
+                    hub.after(gap, Event::Backend);
+                }
+            }
+            Event::Call(id) => self.backend.call(&hub, self.server.as_mut(), id),
+            Event::Called(id, told) => self.backend.called(&hub, id, told),
+            Event::Fault => self.fault(),
+            Event::Mend => self.mend(),
+            Event::Start => {
+                hub.note("the server starts");
+                self.server = Some(Server::start(&hub, &self.scenario.config, self.directory.path()));
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        self.hub.commit_begins();
+        let Some(server) = &mut self.server else { return };
+        let most = *self.hub.lock().dice.pick(&[1, 2, 4_096, 4_096]);
+        server.stepper.step(most);
+        if server.core.store.healthy().is_err() {
+            self.hub.note("a transaction has failed");
+            // With a transaction that fails goes what was acknowledged and not written.
+            self.hub.lock().devices.crashed();
+        }
+        if server.stepper.depth() > 0 {
+            self.hub.commit_soon();
+        }
+        // The writer wakes up by itself to write what was acknowledged.
+        if let Some(idle) = server.stepper.idle() {
+            let now = self.hub.now();
+            if self.wakes <= now {
+                self.wakes = now + idle.as_millis() as u64 + 1;
+                self.hub.lock().at(self.wakes, Event::Commit);
+            }
+        }
+    }
+
+    pub(super) fn crash(&mut self, silently: bool) {
+        if let Some(server) = self.server.take() {
+            self.hub.note("the server crashes");
+            server.crash(&self.hub, silently);
+            self.backend.server_died(&self.hub);
+            let down = self.hub.roll((20, 4_000));
+            self.hub.after(down, Event::Start);
+        }
+    }
+
+    fn connect(&mut self, index: usize) {
+        let hub = self.hub.clone();
+        let app = &mut self.apps[index];
+        app.connecting = false;
+        let Some(server) = &mut self.server else { return };
+        if app.line.is_some() || app.resting {
+            return;
+        }
+        let quality = {
+            let mut state = hub.lock();
+            let quiet = state.quiet;
+            let dice = &mut state.dice;
+            let latency = *dice.pick(&[(0, 5), (5, 50), (50, 400)]);
+            let pace = dice.weighted(&[(80, (0, 0)), (12, (5, 50)), (8, (100, 600))]);
+            if quiet { QUICK } else { Quality { latency, pace } }
+        };
+        let bound = self.scenario.config.limits.queue_bytes;
+        let (id, task) = outlet::open(&hub, index, bound, quality, server.core.clone());
+        server.tasks.push(task.abort_handle());
+        app.connected(&hub, id);
+    }
+
+    fn app_steps(&mut self, index: usize) {
+        let hub = self.hub.clone();
+        let quiet = hub.lock().quiet;
+        let gap = if quiet { (20, 200) } else { self.scenario.app_gap };
+        let app = &mut self.apps[index];
+        app.again(&hub, gap);
+        let Some(line) = &app.line else {
+            // Whoever was sent away comes back when its user wants to.
+            let comes = !app.sent_away || (!quiet && hub.percent(10));
+            if comes && !app.connecting && !app.resting {
+                app.connecting = true;
+                app.sent_away = false;
+                let delay = hub.roll((1, 300));
+                hub.after(delay, Event::Connect(index));
+            }
+            return;
+        };
+        if line.over && app.notified {
+            return app.hang_up(&hub);
+        }
+        let now = hub.now();
+        let overdue = line.asks.values().find(|(_, since)| since + PATIENCE < now);
+        if let Some((ask, _)) = overdue
+            && app.manners != Manners::Bad
+        {
+            let broken = hub.pipe(line.id, |pipe| !pipe.works());
+            hub.check(broken, || format!("{} has no answer to {ask:?}", app.name()));
+            return app.hang_up(&hub);
+        }
+        if line.stage != Stage::Live || line.over {
+            return;
+        }
+        app.tend(&hub);
+        if !quiet {
+            self.app_acts(index);
+        }
+    }
+
+    fn app_acts(&mut self, index: usize) {
+        let hub = self.hub.clone();
+        let (users, teams) = (&self.scenario.users, &self.scenario.teams);
+        let app = &mut self.apps[index];
+        match hub.roll((0, 99)) {
+            _ if app.manners == Manners::Bad && hub.percent(80) => app.misbehave(&hub, users),
+            0..=49 => app.write(&hub, users, teams),
+            50..=54 => {
+                for _ in 0..hub.roll((5, 20)) {
+                    app.write(&hub, users, teams);
+                }
+            }
+            55..=74 => app.probe(&hub, users),
+            75..=78 => app.hang_up(&hub),
+            79..=81 => app.restart(&hub),
+            82..=83 => app.register(&hub),
+            84..=85 => {
+                app.hang_up(&hub);
+                app.sent_away = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A connection on a good day.
+pub(super) const QUICK: Quality = Quality {
+    latency: (0, 5),
+    pace: (0, 0),
+};
+
+/// As much of the record as goes into one answer.
+pub(super) const WHOLE: Page = Page {
+    most: 500,
+    bytes: 8 << 20,
+};
