@@ -13,6 +13,8 @@ use crate::store::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;
+/// How many batches of messages that are not old, as the clock ran ahead when they came, are looked beyond.
+const AHEAD: i64 = 16;
 /// Between two of them, for what else is to be written.
 const PAUSE_MS: u64 = 20;
 /// Between two looks when there is nothing to delete.
@@ -70,23 +72,23 @@ pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Resu
 }
 
 fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
+    let mut through = oldest(db, cutoff, BATCH)?;
+    if through.is_none() {
+        through = oldest(db, cutoff, BATCH * AHEAD)?;
+    }
     let mut select = db.prepare_cached(
-        "SELECT id, conv_id, seq, ts, sender, cid FROM messages
-         WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?1",
+        "SELECT id, conv_id, seq, sender, cid FROM messages WHERE id <= ?1 ORDER BY id LIMIT ?2",
     )?;
-    let mut rows = select.query([BATCH])?;
+    let mut rows = select.query(params![through, BATCH])?;
     let (mut last, mut count) = (0, 0);
     // The last to go of each conversation.
     let mut gone: BTreeMap<i64, i64> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(3)?.unsigned_abs() >= cutoff {
-            break;
-        }
         last = row.get(0)?;
         let conv_id = row.get(1)?;
         gone.insert(conv_id, row.get(2)?);
-        if let Some(cid) = row.get_ref(5)?.as_str_or_null()? {
-            cids::forget(db, (conv_id, row.get_ref(4)?.as_str_or_null()?, cid), last)?;
+        if let Some(cid) = row.get_ref(4)?.as_str_or_null()? {
+            cids::forget(db, (conv_id, row.get_ref(3)?.as_str_or_null()?, cid), last)?;
         }
         count += 1;
     }
@@ -111,6 +113,16 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
         more: count == BATCH,
         dead_jobs,
     })
+}
+
+/// The last of the first `rows` messages that is of before `cutoff`: what was committed before it is as old, even if the clock ran ahead then.
+fn oldest(db: &Connection, cutoff: UnixMillis, rows: i64) -> rusqlite::Result<Option<i64>> {
+    let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "SELECT max(id) FROM (SELECT id, ts FROM messages
+             WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?2) WHERE ts < ?1",
+    )?
+    .query_row([cutoff, rows], |row| row.get(0))
 }
 
 /// Prepares a conversation for losing its messages up to `seq`.

@@ -209,3 +209,28 @@ async fn nothing_is_deleted_before_its_time() {
     kit.catch_up().await;
     assert_eq!(seqs(&kit, conv).await, [2]);
 }
+
+#[tokio::test]
+async fn messages_of_a_clock_that_ran_ahead_go_with_those_behind_them() {
+    const KEEP: u64 = 500_000;
+    let kit = Kit::with(Setup {
+        keep_ms: KEEP,
+        ..Setup::default()
+    });
+    kit.set_clock(NOON + 100 * KEEP);
+    let ahead = kit.append(pair("a", "b")).await.unwrap().conv;
+    kit.set_clock(NOON);
+    for _ in 0..60 {
+        kit.append(pair("a", "c")).await.unwrap();
+    }
+    let newest = kit.append(pair("a", "d")).await.unwrap().conv;
+    kit.set_clock(NOON + 2 * KEEP);
+    kit.catch_up().await;
+    let left = async |conv| {
+        let read = kit.store.history(conv, None, Span::After(Seq(0)), page(10)).await;
+        read.unwrap().messages.len()
+    };
+    assert_eq!((left(ahead).await, left(newest).await), (0, 1));
+    let other = kit.append(pair("a", "c")).await.unwrap();
+    assert_eq!((left(other.conv).await, other.seq), (1, Seq(61)));
+}

@@ -261,13 +261,14 @@ impl Plain {
         }
         self.looked = Some(now);
         let mut deleted = BTreeSet::<Mid>::new();
-        while self.deleted + 1 < self.rows.len() {
+        let ts = |(conv, seq): &(ConvId, usize)| self.convs[conv].messages[seq - 1].said.ts;
+        let is_old = |row: &(ConvId, usize)| ts(row) < now - self.setup.keep_ms;
+        let candidates = &self.rows[self.deleted..self.rows.len().saturating_sub(1).max(self.deleted)];
+        let through = candidates.iter().rposition(is_old).map_or(0, |last| last + 1) + self.deleted;
+        while self.deleted < through {
             let (conv, seq) = self.rows[self.deleted];
             let known = self.convs.get_mut(&conv).unwrap();
             let said = &known.messages[seq - 1].said;
-            if said.ts >= now - self.setup.keep_ms {
-                break;
-            }
             deleted.insert(said.mid);
             known.gone = seq;
             self.deleted += 1;
