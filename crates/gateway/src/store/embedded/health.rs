@@ -20,9 +20,13 @@ impl Health {
         }
     }
 
-    /// A transaction was committed, which gave up this many jobs.
-    pub(super) fn recovered(&self, newly_dead: u64) {
-        self.dead_jobs.fetch_add(newly_dead, Ordering::Relaxed);
+    /// So many jobs were given up.
+    pub(super) fn gave_up(&self, dead_jobs: u64) {
+        self.dead_jobs.fetch_add(dead_jobs, Ordering::Relaxed);
+    }
+
+    /// Something was written.
+    pub(super) fn recovered(&self) {
         if self.trouble.lock().take().is_some() {
             tracing::info!("the store can be written again");
         }

@@ -73,7 +73,10 @@ impl Writer {
         let Some(cutoff) = self.retention.cutoff(now) else {
             return;
         };
-        let Some(db) = self.db.take() else { return };
+        let Some(db) = self.db.take() else {
+            self.retention.looked(None, now);
+            return;
+        };
         let deleted = retention::delete_some(&db, cutoff);
         match deleted {
             Ok(deleted) => {
@@ -120,7 +123,7 @@ impl Writer {
                 self.metrics
                     .store_commit_seconds
                     .observe(begun.elapsed().as_secs_f64());
-                self.health.recovered(self.state.newly_dead);
+                self.health.gave_up(self.state.newly_dead);
                 self.state.trim();
                 self.checkpoints.committed();
                 for (command, outcome) in batch.drain(..).zip(outcomes) {
@@ -144,8 +147,13 @@ impl Writer {
             None => self.reconnect().map_err(|error| unavailable(&error))?,
         };
         self.checkpoints.bound_log(&db);
+        let before = db.total_changes();
         match write(&db, &mut self.state, (self.clock)(), batch) {
             Ok(outcomes) => {
+                // A transaction that had nothing to write says nothing about the disk.
+                if db.total_changes() != before {
+                    self.health.recovered();
+                }
                 self.db = Some(db);
                 Ok(outcomes)
             }

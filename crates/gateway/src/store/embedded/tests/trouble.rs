@@ -123,6 +123,11 @@ async fn a_failed_transaction_leaves_positions_as_they_were() {
         (1..=2).contains(&cursor) && (read, unread) == (0, 4),
         "{cursor} {read} {unread}"
     );
+    kit.ack(&by, conv, 1).await.unwrap();
+    assert!(
+        kit.store.healthy().is_err(),
+        "who wrote nothing knows nothing of the disk"
+    );
     empty(&kit).await;
     kit.ack(&by, conv, 3).await.unwrap();
     assert!(kit.read(&by, conv, 2).await.unwrap().moved);
