@@ -19,3 +19,8 @@ fn left_and_came_back_during_a_replay() {
 fn an_incomplete_replay_with_an_old_leave_in_it() {
     must_go_well(482);
 }
+
+#[test]
+fn left_and_came_back_before_the_notification() {
+    must_go_well(1317);
+}

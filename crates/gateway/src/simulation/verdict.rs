@@ -55,7 +55,7 @@ impl World {
                         .filter(|uid| Some(*uid) != entry.from.as_ref())
                     {
                         let told = state.notified.contains(&(uid.clone(), entry.mid));
-                        if !told && !entry.recalled && conv.owes(uid, at as u64 + 1) {
+                        if !told && !entry.recalled && conv.sends(uid, at as u64 + 1) {
                             due.push((uid.clone(), notify.since, format!("{:?} {}", conv.kind, at + 1)));
                         }
                     }
