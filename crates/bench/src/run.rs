@@ -164,6 +164,11 @@ impl Plan {
             stopped() || tally.ready.load(Ordering::Relaxed) == self.connections
         })?;
         let mut load = make(&mut crowd, share, tally)?;
+        // What is sent before all listen would be waited for in vain.
+        tally.listening.fetch_add(share.count, Ordering::Relaxed);
+        while tally.listening.load(Ordering::Relaxed) < self.connections && !stopped() {
+            thread::sleep(Duration::from_millis(1));
+        }
         crowd.run(&mut load, stopped)?;
         Ok(load.latency().cloned().unwrap_or_default())
     }

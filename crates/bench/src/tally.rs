@@ -8,6 +8,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub(crate) struct Tally {
     /// Clients that are registered.
     pub(crate) ready: AtomicUsize,
+    /// Clients whose thread counts what they get.
+    pub(crate) listening: AtomicUsize,
     /// Messages sent.
     pub(crate) sent: AtomicU64,
     /// Messages that reached a client.
