@@ -2,7 +2,7 @@
 //!
 //! Invariant: the lock is a leaf. Nothing of the gateway is called while it is held, as the gateway calls back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -25,6 +25,8 @@ const NOON: u64 = 1_790_000_000_000;
 pub(super) enum Event {
     /// The writer's turn.
     Commit,
+    /// It tells its callers.
+    Tell,
     /// An app's next step.
     App(usize),
     /// An app's connection is made.
@@ -63,6 +65,8 @@ pub(super) struct State {
     pub(super) skew: i64,
     /// The writer has a turn coming.
     commit_due: bool,
+    /// What the writer is to tell, in this order.
+    told: VecDeque<Box<dyn FnOnce() + Send>>,
     /// How long a commit and a read take.
     pub(super) disk: (u64, u64),
     /// Faults are over.
@@ -96,6 +100,7 @@ impl Hub {
                 order: 0,
                 skew: 0,
                 commit_due: false,
+                told: VecDeque::new(),
                 disk: (0, 10),
                 quiet: false,
                 wrong: Vec::new(),
@@ -170,6 +175,43 @@ impl Hub {
             state.dice.range(disk)
         };
         self.after(delay, Event::Commit);
+    }
+
+    /// The writer calls back, mostly at once.
+    pub(super) fn tell(&self, call: Box<dyn FnOnce() + Send>) {
+        let first = {
+            let mut state = self.lock();
+            state.told.push_back(call);
+            state.told.len() == 1
+        };
+        if first {
+            self.tell_soon();
+        }
+    }
+
+    fn tell_soon(&self) {
+        let delay = if self.percent(80) { 0 } else { self.roll((0, 20)) };
+        self.after(delay, Event::Tell);
+    }
+
+    /// The writer has come to call back some.
+    pub(super) fn tells(&self) {
+        let waiting = self.lock().told.len() as u64;
+        for _ in 0..self.roll((0, waiting)) {
+            let call = self.lock().told.pop_front();
+            if let Some(call) = call {
+                call();
+            }
+        }
+        if !self.lock().told.is_empty() {
+            self.tell_soon();
+        }
+    }
+
+    /// Nobody is told any more.
+    pub(super) fn tells_nobody(&self) {
+        let told = std::mem::take(&mut self.lock().told);
+        drop(told);
     }
 
     /// The writer's turn has come.

@@ -87,6 +87,7 @@ impl Server {
     /// `kill -9`: nothing that was not committed is left, and nothing of it does anything any more.
     pub(super) fn crash(self, hub: &Hub, silently: bool) {
         self.dead.store(true, Ordering::Relaxed);
+        hub.tells_nobody();
         for task in &self.tasks {
             task.abort();
         }

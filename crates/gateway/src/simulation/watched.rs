@@ -60,14 +60,18 @@ impl Watched {
     }
 }
 
-/// A callback that is watched.
-fn watch<T: 'static>(hub: &Hub, done: Done<T>, look: impl FnOnce(&Hub, &T) + Send + 'static) -> Done<T> {
+/// A callback that is watched, and that comes when the writer gets round to it: readers may see before what it tells.
+fn watch<T: Send + 'static>(
+    hub: &Hub,
+    done: Done<T>,
+    look: impl FnOnce(&Hub, &T) + Send + 'static,
+) -> Done<T> {
     let hub = hub.clone();
     Box::new(move |told: Result<T, StoreError>| {
         if let Ok(told) = &told {
             look(&hub, told);
         }
-        done(told);
+        hub.tell(Box::new(move || done(told)));
     })
 }
 

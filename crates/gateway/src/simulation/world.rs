@@ -135,6 +135,7 @@ impl World {
         let hub = self.hub.clone();
         match event {
             Event::Commit => self.commit(),
+            Event::Tell => hub.tells(),
             Event::App(index) => self.app_steps(index),
             Event::Connect(index) => self.connect(index),
             Event::Write(id) => hub.write(id),
