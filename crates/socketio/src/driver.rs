@@ -106,26 +106,37 @@ impl Driver {
             moved |= self.handle_posted();
             moved |= self.read_candidate(cx);
             moved |= self.read(cx);
-            moved |= self.pass_deadlines();
+            let now = self.server().now();
+            moved |= self.pass_deadlines(now);
             moved |= self.write(cx);
             if let (Phase::Gone, None) = (&self.phase, &self.untold) {
                 return Poll::Ready(());
             }
-            if !moved && !self.arm(cx, sleep.as_mut(), armed) {
+            if !moved && !self.arm(cx, now, sleep.as_mut(), armed) {
                 return Poll::Pending;
             }
         }
     }
 
     /// Sets the timer to the next deadline; true when that has passed already.
-    fn arm(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, armed: &mut Option<Time>) -> bool {
+    fn arm(
+        &self,
+        cx: &mut Context<'_>,
+        now: Time,
+        mut sleep: Pin<&mut Sleep>,
+        armed: &mut Option<Time>,
+    ) -> bool {
         let Some(next) = self.next_deadline() else {
             return false;
         };
-        // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
-        if armed.is_none_or(|at| next < at) {
-            *armed = Some(next);
-            sleep.as_mut().reset(self.server().instant(next));
+        match *armed {
+            // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
+            Some(at) if at <= next && now < at => return false,
+            Some(at) if at <= next => {}
+            _ => {
+                *armed = Some(next);
+                sleep.as_mut().reset(self.server().instant(next));
+            }
         }
         if sleep.as_mut().poll(cx).is_pending() {
             return false;
@@ -149,27 +160,26 @@ impl Driver {
 
     /// Looks at what others want of the session, and registers to be woken.
     fn take_orders(&mut self, cx: &mut Context<'_>) -> Moved {
-        let attention = {
-            let mut state = self.session.state();
-            state.register_driver(cx.waker());
-            if let (Phase::Goodbye(_), None) = (&self.phase, &state.poll) {
+        let mut state = self.session.state();
+        state.register_driver(cx.waker());
+        let attention = std::mem::take(&mut state.attention);
+        match self.phase {
+            Phase::Open => {}
+            Phase::Goodbye(_) if state.poll.is_none() => {
                 drop(state);
                 self.gone();
                 return false;
             }
-            std::mem::take(&mut state.attention)
-        };
-        if !matches!(self.phase, Phase::Open) {
-            return false;
+            Phase::Goodbye(_) | Phase::Gone => return false,
         }
         if attention {
+            drop(state);
             self.receiver.attention(self.waiting.is_some());
+            // It may have closed: nothing is read of a client that has been sent away.
+            state = self.session.state();
         }
-        // Behind the attention, which may close: nothing is read of a client that has been sent away.
-        let (closing, candidate, post) = {
-            let mut state = self.session.state();
-            (state.closing, state.candidate.take(), state.post.take())
-        };
+        let (closing, candidate, post) = (state.closing, state.candidate.take(), state.post.take());
+        drop(state);
         let moved = attention || candidate.is_some() || post.is_some();
         if let Some(post) = post {
             self.posted = Some(Box::new(polling::Posted::decode(
@@ -197,14 +207,14 @@ impl Driver {
         }
     }
 
-    fn pass_deadlines(&mut self) -> Moved {
-        let now = self.server().now();
+    fn pass_deadlines(&mut self, now: Time) -> Moved {
+        if self.next_deadline().is_none_or(|next| now < next) {
+            return false;
+        }
         match self.phase {
             Phase::Gone => return false,
-            Phase::Goodbye(until) => {
-                if now >= until {
-                    self.gone();
-                }
+            Phase::Goodbye(_) => {
+                self.gone();
                 return false;
             }
             Phase::Open => {}
@@ -466,10 +476,11 @@ impl Future for Run {
 /// Moves what is queued to the WebSocket.
 fn load(session: &Session, link: &mut Link) {
     let (protocol, b64) = (session.protocol(), session.b64());
-    session.state().take_queue(|packet| {
+    let queued = session.state().take_queue();
+    for packet in queued {
         let weight = packet.len();
         link.push(packet.websocket_frame(protocol, b64), weight);
-    });
+    }
 }
 
 impl Drop for Driver {

@@ -75,6 +75,7 @@ mod link;
 mod listener;
 mod namespaces;
 mod polling;
+mod queue;
 mod receiver;
 mod server;
 mod session;

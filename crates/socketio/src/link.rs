@@ -3,7 +3,6 @@
 //! Invariant: a frame that was begun is finished or the stream is given up; an idle link holds no buffer.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,6 +15,7 @@ use mynah_wire::ws;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::queue::Queue;
 use crate::server::Shared;
 
 /// Most frames written by one call.
@@ -42,6 +42,13 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -86,7 +93,7 @@ pub(crate) struct Link {
     /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits.
     unread: BytesMut,
     /// Being written; the first may be written in part.
-    writing: VecDeque<Frame>,
+    writing: Queue<Frame>,
     /// The first of `writing` is a frame written in part.
     begun: bool,
     /// Bytes went into a stream that buffers.
@@ -100,7 +107,7 @@ impl Link {
             stream,
             decoder: ws::Decoder::new(ws::Role::Server, max_message),
             unread: BytesMut::from(early),
-            writing: VecDeque::new(),
+            writing: Queue::Empty,
             begun: false,
             flush: false,
         }
@@ -167,7 +174,7 @@ impl Link {
 
     /// Puts a finished frame behind what is being written; `weight` is told once it has gone.
     pub(crate) fn push(&mut self, bytes: Bytes, weight: usize) {
-        self.writing.push_back(Frame {
+        self.writing.push(Frame {
             bytes,
             weight,
             pong: false,
@@ -177,9 +184,9 @@ impl Link {
     /// Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
     fn push_pong(&mut self, bytes: Bytes) {
         let unbegun = self.writing.len() > usize::from(self.begun);
-        match self.writing.back_mut() {
+        match self.writing.last_mut() {
             Some(last) if last.pong && unbegun => last.bytes = bytes,
-            _ => self.writing.push_back(Frame {
+            _ => self.writing.push(Frame {
                 bytes,
                 weight: 0,
                 pong: true,
@@ -199,19 +206,13 @@ impl Link {
     /// Writes until all is written (`Ready`) or the stream takes no more; adds the weight of the frames that went to `written`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MOST_SLICES];
-            let count = self.writing.len().min(MOST_SLICES);
-            for (slice, frame) in slices.iter_mut().zip(&self.writing) {
-                *slice = IoSlice::new(&frame.bytes);
-            }
-            let n = ready!(self.stream.poll_write_vectored(cx, &slices[..count]))?;
+            let n = ready!(self.write_once(cx))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *written += self.advance(n);
             self.flush = matches!(self.stream, Stream::Other(_));
         }
-        self.writing = VecDeque::new();
         if self.flush {
             ready!(self.stream.poll_flush(cx))?;
             self.flush = false;
@@ -219,10 +220,23 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // One frame is the rule; the system has less to do for it.
+        if let Queue::One(frame) = &self.writing {
+            return self.stream.poll_write(cx, &frame.bytes);
+        }
+        let mut slices = [IoSlice::new(&[]); MOST_SLICES];
+        let count = self.writing.len().min(MOST_SLICES);
+        for (slice, frame) in slices.iter_mut().zip(self.writing.iter()) {
+            *slice = IoSlice::new(&frame.bytes);
+        }
+        self.stream.poll_write_vectored(cx, &slices[..count])
+    }
+
     /// Takes `n` written bytes off the front; answers with the weight of the frames that are through.
     fn advance(&mut self, mut n: usize) -> usize {
         let mut weight = 0;
-        while let Some(front) = self.writing.front_mut() {
+        while let Some(front) = self.writing.first_mut() {
             if n < front.bytes.len() {
                 front.bytes.advance(n);
                 self.begun |= n > 0;
@@ -230,7 +244,7 @@ impl Link {
             }
             n -= front.bytes.len();
             weight += front.weight;
-            self.writing.pop_front();
+            self.writing.pop();
             self.begun = false;
             if n == 0 {
                 break;

@@ -203,14 +203,14 @@ fn arrive(session: &Session) -> Arrival {
 fn fetch_locked(state: &mut crate::session::State) -> Vec<Outgoing> {
     let mut packets = state.drain();
     if packets.is_empty() && state.ended && state.poll.take_if(|poll| poll.goodbye).is_some() {
-        packets.push_back(Outgoing::control(PacketType::Close));
+        packets.push(Outgoing::control(PacketType::Close));
         state.wake_driver();
     }
     if packets.is_empty() {
         // A WebSocket has taken over in the meantime, and with it what was queued.
-        packets.push_back(Outgoing::control(PacketType::Noop));
+        packets.push(Outgoing::control(PacketType::Noop));
     }
-    packets.into()
+    packets.collect()
 }
 
 /// Answers a GET of a session on polling.

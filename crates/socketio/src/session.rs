@@ -3,7 +3,6 @@
 //! Invariant: after `ended` is set nothing is queued any more; the queue's bytes never exceed the configured bound by more than the
 //! message that closes the session.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::Link;
 use crate::polling::{Answer, Pending, Post};
+use crate::queue::Queue;
 use crate::server::Shared;
 
 /// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.
@@ -60,7 +60,7 @@ struct Inner {
 /// What the session's task and everybody else share.
 pub(crate) struct State {
     /// Waiting for the current transport.
-    queue: VecDeque<Outgoing>,
+    queue: Queue<Outgoing>,
     /// Bytes of `queue` and of the packets that the transport took but has not written to their end.
     queued_bytes: usize,
     pub(crate) transport: Transport,
@@ -99,13 +99,13 @@ impl State {
         }
     }
 
-    /// Hands what is queued to a transport; the bytes count until [`State::written`].
-    pub(crate) fn take_queue(&mut self, mut to: impl FnMut(Outgoing)) {
-        std::mem::take(&mut self.queue).into_iter().for_each(&mut to);
+    /// What is queued, for the transport; the bytes count until [`State::written`].
+    pub(crate) fn take_queue(&mut self) -> Queue<Outgoing> {
+        std::mem::take(&mut self.queue)
     }
 
     /// Takes all that is queued, for an answer to a poll.
-    pub(crate) fn drain(&mut self) -> VecDeque<Outgoing> {
+    pub(crate) fn drain(&mut self) -> Queue<Outgoing> {
         self.queued_bytes = 0;
         self.tell_room();
         std::mem::take(&mut self.queue)
@@ -113,7 +113,7 @@ impl State {
 
     /// Takes the first that is queued.
     pub(crate) fn take_first(&mut self) -> Option<Outgoing> {
-        let first = self.queue.pop_front()?;
+        let first = self.queue.pop()?;
         self.written(first.len());
         Some(first)
     }
@@ -142,7 +142,7 @@ impl State {
 
     /// Forgets what is queued.
     pub(crate) fn clear_queue(&mut self) {
-        self.queue = VecDeque::new();
+        self.queue = Queue::Empty;
         self.queued_bytes = 0;
         self.tell_room();
     }
@@ -151,7 +151,7 @@ impl State {
     fn enqueue(&mut self, packet: Outgoing) {
         self.queued_bytes += packet.len();
         let idle = self.queue.is_empty();
-        self.queue.push_back(packet);
+        self.queue.push(packet);
         if idle {
             match self.transport {
                 Transport::WebSocket => self.wake_driver(),
@@ -193,7 +193,7 @@ impl Session {
             address,
             server,
             state: Mutex::new(State {
-                queue: VecDeque::new(),
+                queue: Queue::Empty,
                 queued_bytes: 0,
                 transport,
                 closing: None,

@@ -1,0 +1,148 @@
+//! A queue that is empty or holds one element nearly all the time.
+//!
+//! Invariant: only a queue of two or more has memory of its own, so that a fan-out allocates nothing for each recipient.
+
+use std::collections::VecDeque;
+use std::mem;
+
+/// First in, first out.
+#[derive(Default)]
+pub(crate) enum Queue<T> {
+    #[default]
+    Empty,
+    One(T),
+    /// Of any length, also one that was longer.
+    Many(VecDeque<T>),
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, last: T) {
+        *self = match mem::take(self) {
+            Self::Empty => Self::One(last),
+            Self::One(first) => {
+                let mut many = VecDeque::with_capacity(8);
+                many.extend([first, last]);
+                Self::Many(many)
+            }
+            Self::Many(mut many) => {
+                many.push_back(last);
+                Self::Many(many)
+            }
+        };
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        match self {
+            Self::Empty => None,
+            Self::One(_) => match mem::take(self) {
+                Self::One(first) => Some(first),
+                _ => None,
+            },
+            Self::Many(many) => {
+                let first = many.pop_front();
+                if many.is_empty() {
+                    *self = Self::Empty;
+                }
+                first
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    pub(crate) fn first_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Empty => None,
+            Self::One(one) => Some(one),
+            Self::Many(many) => many.front_mut(),
+        }
+    }
+
+    pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Empty => None,
+            Self::One(one) => Some(one),
+            Self::Many(many) => many.back_mut(),
+        }
+    }
+
+    /// Keeps the first `count`.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        match self {
+            Self::Many(many) if count > 0 => many.truncate(count),
+            Self::One(_) if count > 0 => {}
+            all => *all = Self::Empty,
+        }
+    }
+}
+
+impl<T> Iterator for Queue<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.pop()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_what_it_was_given_in_order() {
+        let mut queue = Queue::default();
+        let (mut next, mut expected) = (0, VecDeque::new());
+        for step in 0..200 {
+            // Grows to some length, then runs empty, again and again.
+            if step % 20 < 11 {
+                queue.push(next);
+                expected.push_back(next);
+                next += 1;
+            } else {
+                assert_eq!(queue.pop(), expected.pop_front());
+            }
+            assert_eq!(queue.len(), expected.len());
+            assert!(queue.iter().eq(&expected));
+            assert_eq!(queue.first_mut(), expected.front_mut());
+            assert_eq!(queue.last_mut(), expected.back_mut());
+        }
+    }
+
+    #[test]
+    fn is_cut_to_what_is_kept() {
+        for (length, keep) in [(0, 0), (0, 1), (1, 0), (1, 1), (5, 0), (5, 1), (5, 9)] {
+            let mut queue = Queue::default();
+            (0..length).for_each(|n| queue.push(n));
+            queue.truncate(keep);
+            assert!(queue.eq(0..length.min(keep as i32)), "{keep} of {length}");
+        }
+    }
+
+    /// Each connection has two of them.
+    #[test]
+    fn takes_no_more_room_than_an_element() {
+        assert_eq!(
+            size_of::<Queue<crate::encoded::Outgoing>>(),
+            size_of::<crate::encoded::Outgoing>()
+        );
+    }
+}
