@@ -1,4 +1,4 @@
-//! The store's two threads, and stopping them in order.
+//! The store's threads, and stopping them in order.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::checkpoint::Checkpoints;
 use super::open::Place;
 use super::queue::Queue;
-use super::reads::Readers;
+use super::reads::{READERS, Readers};
 use super::writer::Writer;
 
 /// See the module.
@@ -17,7 +17,7 @@ pub(super) struct Threads {
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     checkpoints: Arc<Checkpoints>,
-    /// Writer, then checkpoints; empty once stopped.
+    /// Empty once stopped.
     running: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -31,15 +31,13 @@ impl Threads {
     ) -> std::io::Result<Self> {
         let moving = (checkpoints.clone(), place.clone());
         let mut running = vec![
-            thread::Builder::new()
-                .name("store-log".into())
-                .spawn(move || moving.0.run(&moving.1))?,
+            start("store-log", move || moving.0.run(&moving.1))?,
+            start("store-write", move || writer.run())?,
         ];
-        running.push(
-            thread::Builder::new()
-                .name("store-write".into())
-                .spawn(move || writer.run())?,
-        );
+        for _ in 0..READERS {
+            let readers = readers.clone();
+            running.push(start("store-read", move || readers.work())?);
+        }
         Ok(Self {
             place,
             queue,
@@ -82,4 +80,8 @@ impl Threads {
         }
         self.place.unlock();
     }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(work)
 }
