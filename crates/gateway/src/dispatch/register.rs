@@ -86,7 +86,7 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
     }
     let core = core.clone();
     Some(Box::pin(async move {
-        let entered = resume::enter(&core, &registration, wanted.resume).await;
+        let entered = resume::enter(&core, &asker.connection, &registration, wanted.resume).await;
         answer(&core, asker, registration, turn, entered);
     }))
 }

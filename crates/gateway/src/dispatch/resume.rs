@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::flight::with_store;
 use crate::clock;
 use crate::core::Core;
 use crate::frame::{Envelope, Frame, raw};
@@ -51,33 +52,43 @@ impl Entered {
 
 /// Makes the device known, and asks what there is for it.
 pub(super) async fn enter(
-    core: &Core,
+    core: &Arc<Core>,
+    connection: &Arc<Connection<Link>>,
     registration: &Registration,
     resumes: bool,
 ) -> Result<Entered, Reject> {
-    let known = match registration.store_device() {
-        Some(device) => asked(|done| core.store.enter(device.clone(), registration.named, done))
-            .await
-            .map(|()| Some(device)),
-        None => Ok(None),
-    };
-    let entered = match known {
-        Ok(Some(device)) if resumes => {
-            let behind = core.config.limits.resume_messages;
-            let missed = core.store.missed(device, LISTED, behind).await;
-            missed.map(Entered::Again)
-        }
-        Err(error) if resumes => Err(error),
-        known => {
-            if let Err(error) = known {
-                // Who does not resume is let in all the same.
-                core.trouble(error);
+    let named = registration.named;
+    let entered = match registration.store_device() {
+        Some(device) if resumes => missed(core, device, named).await.map(Entered::Again),
+        device => {
+            // It misses nothing yet, so that nobody waits for the disk: every message from now on is committed behind it.
+            let known = device.and_then(|device| {
+                with_store(core, connection.clone(), move |core, pending, permit| {
+                    let shared = core.clone();
+                    let done = move |known: Result<(), StoreError>| {
+                        drop((pending, permit));
+                        // Who does not resume is let in all the same.
+                        if let Err(error) = known {
+                            shared.trouble(error);
+                        }
+                    };
+                    core.store.enter(device, named, Box::new(done));
+                })
+            });
+            if let Some(room) = known {
+                room.await;
             }
             let unread = core.store.unread(registration.uid.clone()).await;
             unread.map(|unread| Entered::Anew { unread })
         }
     };
     entered.map_err(|error| core.trouble(error))
+}
+
+async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, StoreError> {
+    asked(|done| core.store.enter(device.clone(), named, done)).await?;
+    let behind = core.config.limits.resume_messages;
+    core.store.missed(device, LISTED, behind).await
 }
 
 /// Waits for a call of the store that is told by a callback.
