@@ -1,0 +1,86 @@
+//! A client that costs next to nothing: bytes made beforehand go out, frames that come in are counted.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use anyhow::{Context, bail};
+use mynah_wire::ws::{Opcode, masked_frame};
+
+/// A connection that nobody waits for.
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// Bytes of the last frame that have not come yet.
+    rest: usize,
+    /// Frames that have come.
+    pub(crate) frames: usize,
+}
+
+impl Client {
+    /// Connects, and asks for a WebSocket of Engine.IO 4.
+    pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        write!(
+            stream,
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            rest: 0,
+            frames: 0,
+        })
+    }
+
+    /// Reads the answer to the request, once it is there; whether it was.
+    pub(crate) fn is_upgraded(&mut self, buffer: &mut [u8]) -> anyhow::Result<bool> {
+        let came = match self.stream.read(buffer) {
+            Ok(length) => &buffer[..length],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let end = came.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        let end = end.context("the answer came in pieces")?;
+        if !came.starts_with(b"HTTP/1.1 101 ") {
+            bail!("no WebSocket: {}", String::from_utf8_lossy(came));
+        }
+        self.count(&came[end + 4..]);
+        Ok(true)
+    }
+
+    /// Sends what [`packet`] made.
+    pub(crate) fn send(&mut self, frames: &[u8]) {
+        self.stream.write_all(frames).expect("the server reads");
+    }
+
+    /// Takes what has come.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) {
+        match self.stream.read(buffer) {
+            Ok(0) => panic!("the server has closed a connection"),
+            Ok(length) => self.count(&buffer[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn count(&mut self, mut bytes: &[u8]) {
+        loop {
+            let skipped = self.rest.min(bytes.len());
+            self.rest -= skipped;
+            bytes = &bytes[skipped..];
+            self.rest = match *bytes {
+                [] => return,
+                [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+                [_, length @ ..126, ..] => 2 + usize::from(length),
+                _ => panic!("a frame's header came in pieces, or the frame is longer than any here"),
+            };
+            self.frames += 1;
+        }
+    }
+}
+
+/// An Engine.IO packet as a client sends it.
+pub(crate) fn packet(text: &str) -> Vec<u8> {
+    masked_frame(Opcode::Text, text.as_bytes(), [0x37, 0xfa, 0x21, 0x3d])
+}
