@@ -1,6 +1,6 @@
 //! What is sent, in the form in which it is queued: encoded once, shared by all recipients.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use mynah_wire::engine::{self, PacketType};
 use mynah_wire::{socket, ws};
 use serde_json::value::RawValue;
@@ -15,6 +15,19 @@ impl Encoded {
     /// The event `name` with `args` for sockets of the namespace `/`.
     pub fn event(name: &str, args: &[&RawValue]) -> Self {
         Self(Outgoing::message(&socket::encode_event("/", None, name, args, 0)))
+    }
+
+    /// The event `name` with one argument for sockets of the namespace `/`: the JSON that `write` appends, about `bytes` of it. It is
+    /// taken as it is.
+    pub fn event_with(name: &str, bytes: usize, write: impl FnOnce(&mut String)) -> Self {
+        Self(Outgoing::written(name.len() + bytes + 16, |text| {
+            socket::write_event(text, "/", None, name, &[], 0);
+            // The argument stands before the closing bracket.
+            text.pop();
+            text.push(',');
+            write(text);
+            text.push(']');
+        }))
     }
 
     /// Bytes that it takes in a queue and on a WebSocket.
@@ -52,14 +65,26 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// A message packet with this text.
     pub(crate) fn message(text: &str) -> Self {
-        let header = ws::header(ws::Opcode::Text, text.len() + 1);
-        let mut frame = Vec::with_capacity(header.len() + 1 + text.len());
-        frame.extend_from_slice(&header);
-        frame.push(PacketType::Message.digit());
-        frame.extend_from_slice(text.as_bytes());
+        Self::written(text.len(), |packet| packet.push_str(text))
+    }
+
+    /// A message packet with the text that `write` appends, about `bytes` of it.
+    fn written(bytes: usize, write: impl FnOnce(&mut String)) -> Self {
+        // Room for the longest header, which is known when the text is.
+        const ROOM: &str = "\0\0\0\0\0\0\0\0\0\0";
+        let mut text = String::with_capacity(ROOM.len() + 1 + bytes);
+        text.push_str(ROOM);
+        text.push(char::from(PacketType::Message.digit()));
+        write(&mut text);
+        let header = ws::header(ws::Opcode::Text, text.len() - ROOM.len());
+        let at = ROOM.len() - header.len();
+        let mut frame = text.into_bytes();
+        frame[at..ROOM.len()].copy_from_slice(&header);
+        let mut frame = Bytes::from(frame);
+        frame.advance(at);
         Self {
+            frame,
             header: header.len() as u8,
-            frame: frame.into(),
             binary: false,
         }
     }
@@ -151,6 +176,18 @@ mod tests {
             let control = Outgoing::control(kind);
             assert_eq!(control.packet().kind, kind);
             assert_eq!(control.frame, ws::frame(ws::Opcode::Text, &[kind.digit()]));
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_the_frame_of_its_packet() {
+        for length in [0, 1, 90, 125, 126, 65_000, 70_000] {
+            let argument = serde_json::value::to_raw_value(&"x".repeat(length)).unwrap();
+            let written = Encoded::event_with("message", 10, |text| text.push_str(argument.get()));
+            let expected = format!("42[\"message\",{argument}]");
+            assert_eq!(written.0.frame, ws::frame(ws::Opcode::Text, expected.as_bytes()));
+            assert_eq!(written.0.packet().kind, PacketType::Message);
+            assert_eq!(written.0.frame, Encoded::event("message", &[&argument]).0.frame);
         }
     }
 

@@ -66,13 +66,13 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
         let answer: Answer = Box::new(move |outcome| {
             drop(pending);
             match outcome {
-                Ok(outcome) => asker.answer_if_waiting(&raw(&Done {
+                Ok(outcome) => asker.answer_if_waiting(&Done {
                     code: 0,
                     mid: outcome.stored.mid,
                     conv: outcome.stored.conv,
                     seq: outcome.stored.seq,
                     ts: outcome.stored.ts,
-                })),
+                }),
                 Err(reject) => asker.refuse_if_waiting(&reject),
             }
         });

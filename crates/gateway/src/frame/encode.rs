@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use mynah_socketio::Encoded;
+use mynah_wire::socket::write_string;
 use serde_json::value::RawValue;
 
-use super::{Envelope, raw, trusted};
+use super::Envelope;
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::store::UnixMillis;
@@ -25,7 +26,8 @@ pub(crate) enum Format {
 
 /// A frame on its way to any number of connections.
 pub(crate) struct Frame {
-    json: Box<RawValue>,
+    /// Put together from valid JSON, and so not checked again; clients and the tests of this module would notice.
+    json: String,
     /// Where the message stands in the record.
     place: Option<(ConvId, Seq)>,
     as_string: OnceLock<Encoded>,
@@ -35,7 +37,7 @@ pub(crate) struct Frame {
 impl Frame {
     fn new(json: String) -> Self {
         Self {
-            json: trusted(json),
+            json,
             place: None,
             as_string: OnceLock::new(),
             as_object: OnceLock::new(),
@@ -71,24 +73,26 @@ impl Frame {
 
     /// Its length as JSON.
     pub(crate) fn len(&self) -> usize {
-        self.json.get().len()
+        self.json.len()
     }
 
     /// The frame as JSON.
     #[cfg(test)]
     pub(crate) fn json(&self) -> &str {
-        self.json.get()
+        &self.json
     }
 
     /// The event in this form; made at the first call.
     pub(crate) fn encoded(&self, format: Format) -> &Encoded {
         match format {
-            Format::String => self
-                .as_string
-                .get_or_init(|| Encoded::event(EVENT, &[&raw(&self.json.get())])),
+            // A frame has a quote, and so an escape, for each dozen bytes or two.
+            Format::String => self.as_string.get_or_init(|| {
+                let bytes = self.json.len() + self.json.len() / 8 + 32;
+                Encoded::event_with(EVENT, bytes, |out| write_string(out, &self.json))
+            }),
             Format::Object => self
                 .as_object
-                .get_or_init(|| Encoded::event(EVENT, &[&self.json])),
+                .get_or_init(|| Encoded::event_with(EVENT, self.json.len(), |out| out.push_str(&self.json))),
         }
     }
 }
@@ -96,6 +100,7 @@ impl Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::raw;
 
     #[test]
     fn responses_repeat_req_as_it_came() {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use mynah_wire::socket::read_string;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -56,12 +57,10 @@ impl<'a> Request<'a> for Fields<'a> {}
 pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'static>> {
     let json = argument.get();
     if json.starts_with('"') {
-        return serde_json::from_str(json)
-            .map(Cow::Owned)
-            .map_err(|_| Undecodable {
-                error: "The frame must be valid Unicode.",
-                req: None,
-            });
+        return read_string(json).map(Cow::Owned).ok_or(Undecodable {
+            error: "The frame must be valid Unicode.",
+            req: None,
+        });
     }
     Ok(Cow::Borrowed(json))
 }

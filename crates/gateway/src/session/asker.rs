@@ -63,15 +63,15 @@ impl Asker {
     }
 
     /// Answers with `data` where the kind has no response of its own, if somebody waits.
-    pub(crate) fn answer_if_waiting(self, data: &RawValue) {
+    pub(crate) fn answer_if_waiting(self, data: &impl Serialize) {
         if self.waits() {
-            self.answer(Kind::Response, data);
+            self.answer(Kind::Response, &raw(data));
         }
     }
 
     /// Tells whoever waits that it is done.
     pub(crate) fn agree(self) {
-        self.answer_if_waiting(&raw(&Agreement { code: 0 }));
+        self.answer_if_waiting(&Agreement { code: 0 });
     }
 
     /// Refuses a request whose kind has a response of its own.

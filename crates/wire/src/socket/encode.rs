@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
-use super::{Generation, Kind};
+use super::{Generation, Kind, write_string};
 
 /// An event; with `attachments` it is a binary one, whose placeholders the caller has put into `args`.
 pub fn encode_event(
@@ -140,18 +140,6 @@ fn write_head(out: &mut String, kind: Kind, namespace: &str, attachments: usize)
 fn write_id(out: &mut String, id: Option<u64>) {
     if let Some(id) = id {
         let _ = write!(out, "{id}");
-    }
-}
-
-/// Appends a JSON string.
-fn write_string(out: &mut String, text: &str) {
-    if text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | ..=0x1f)) {
-        // A string is always writable as JSON.
-        out.push_str(&serde_json::to_string(text).unwrap_or_default());
-    } else {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
     }
 }
 

@@ -7,6 +7,7 @@ mod assembler;
 mod decode;
 mod encode;
 mod placeholder;
+mod string;
 
 pub use args::{ack_args, event_args};
 pub use assembler::{Assembler, Whole};
@@ -14,6 +15,7 @@ pub use decode::decode;
 pub use encode::{
     encode_ack, encode_connect, encode_connect_error, encode_disconnect, encode_event, write_ack, write_event,
 };
+pub use string::{read_string, write_string};
 
 use crate::engine::Protocol;
 
