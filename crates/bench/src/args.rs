@@ -25,6 +25,9 @@ pub(crate) struct Common {
     /// Path of Socket.IO
     #[arg(long, global = true, default_value = "/socket.io/")]
     pub(crate) path: String,
+    /// How the clients connect
+    #[arg(long, value_enum, global = true, default_value_t = Transport::Websocket)]
+    pub(crate) transport: Transport,
     /// Clients
     #[arg(short = 'n', long, global = true, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connections: u32,
@@ -64,6 +67,15 @@ pub(crate) struct Common {
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     pub(crate) json: bool,
+}
+
+/// How clients connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Transport {
+    /// By WebSocket from the beginning.
+    Websocket,
+    /// By long-polling over HTTP/1.1, without an upgrade: two connections for each client.
+    Polling,
 }
 
 /// The scenarios.

@@ -1,11 +1,12 @@
-//! One client: the steps from the connect to the registration, and what it still has to write.
-
-use std::io::{self, ErrorKind, Write};
+//! One client: the steps from the connect to the registration.
 
 use mio::net::TcpStream;
 
+use crate::args::Transport;
+use crate::chat;
+use crate::line::Line;
 use crate::net::Target;
-use crate::{chat, frame};
+use crate::polling::{self, Polling};
 
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,79 +29,51 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// A connection and its state.
+/// A client, its connection and its state.
 pub(crate) struct Client {
-    /// The socket.
-    pub(crate) stream: TcpStream,
+    /// The connection; when polling, that of the GETs.
+    pub(crate) line: Line,
     /// How far it has come.
     pub(crate) phase: Phase,
-    /// The beginning of what isn't whole yet.
-    pub(crate) rest: Vec<u8>,
-    unwritten: Vec<u8>,
+    /// What it has besides when it polls.
+    pub(crate) polling: Option<Box<Polling>>,
 }
 
 impl Client {
     /// A client whose connect has begun.
-    pub(crate) fn new(stream: TcpStream, phase: Phase) -> Self {
+    pub(crate) fn new(stream: TcpStream, transport: Transport) -> Self {
         Self {
-            stream,
-            phase,
-            rest: Vec::new(),
-            unwritten: Vec::new(),
+            line: Line::new(stream),
+            phase: Phase::Dialling,
+            polling: (transport == Transport::Polling).then(Box::default),
         }
     }
 
-    /// Writes what the socket takes and keeps the rest until it is writable.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = if self.unwritten.is_empty() {
-            self.write(bytes)?
-        } else {
-            0
-        };
-        self.unwritten.extend_from_slice(&bytes[written..]);
-        Ok(())
-    }
-
-    /// Writes what was kept.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if !self.unwritten.is_empty() {
-            let kept = std::mem::take(&mut self.unwritten);
-            let written = self.write(&kept)?;
-            self.unwritten.extend_from_slice(&kept[written..]);
+    /// A connection for HTTP calls.
+    pub(crate) fn api(stream: TcpStream) -> Self {
+        Self {
+            phase: Phase::Api,
+            ..Self::new(stream, Transport::Websocket)
         }
-        Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut written = 0;
-        while written < bytes.len() {
-            match self.stream.write(&bytes[written..]) {
-                Ok(count) => written += count,
-                // Until an API connection is made its first call waits as well.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    break;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
-    }
-
-    /// The TCP connection is made, or failed: asks for the upgrade.
-    pub(crate) fn upgrade(&mut self, target: &Target) -> io::Result<()> {
-        if let Some(error) = self.stream.take_error()? {
+    /// The TCP connection is made, or failed: asks for a session.
+    pub(crate) fn connected(&mut self, target: &Target) -> std::io::Result<()> {
+        if let Some(error) = self.line.stream.take_error()? {
             return Err(error);
         }
-        self.phase = Phase::Upgrading;
         let Target { host, path, .. } = target;
-        self.send(
-            format!(
+        let (phase, request) = if self.polling.is_some() {
+            (Phase::Opening, polling::handshake(target))
+        } else {
+            let request = format!(
                 "GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Key: bXluYWgtYmVuY2gtMDAwMA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            )
-            .as_bytes(),
-        )
+            );
+            (Phase::Upgrading, request)
+        };
+        self.phase = phase;
+        self.line.send(request.as_bytes())
     }
 
     /// Reads the answer to the upgrade and returns where it ends, when it is whole.
@@ -118,11 +91,21 @@ impl Client {
         Ok(Some(end + 4))
     }
 
-    /// Takes the next step to being registered; `register` makes the packet that asks for it.
-    pub(crate) fn advance(&mut self, packet: &[u8], register: impl FnOnce() -> String) -> Result<(), String> {
+    /// Takes the next step to being registered and returns what is to be said; `register` makes the packet that asks for it.
+    pub(crate) fn advance(
+        &mut self,
+        target: &Target,
+        packet: &[u8],
+        register: impl FnOnce() -> String,
+    ) -> Result<Option<String>, String> {
         let (phase, next) = match (self.phase, packet) {
-            (Phase::Opening, [b'0', b'{', ..]) => (Phase::Joining, Some(frame::text("40"))),
-            (Phase::Joining, [b'4', b'0', ..]) => (Phase::Registering, Some(frame::text(&register()))),
+            (Phase::Opening, [b'0', b'{', ..]) => {
+                if let Some(polling) = &mut self.polling {
+                    polling.opened(target, packet)?;
+                }
+                (Phase::Joining, Some("40".to_owned()))
+            }
+            (Phase::Joining, [b'4', b'0', ..]) => (Phase::Registering, Some(register())),
             (Phase::Registering, _) if chat::kind(packet) == Some(chat::REGISTERED) => {
                 if !chat::succeeded(packet) {
                     return Err(format!(
@@ -132,7 +115,7 @@ impl Client {
                 }
                 (Phase::Ready, None)
             }
-            (Phase::Registering, [b'4', b'2', ..]) => return Ok(()),
+            (Phase::Registering, [b'4', b'2', ..]) => return Ok(None),
             _ => {
                 return Err(format!(
                     "{:?}, but got {}",
@@ -142,8 +125,6 @@ impl Client {
             }
         };
         self.phase = phase;
-        next.map_or(Ok(()), |bytes| {
-            self.send(&bytes).map_err(|error| error.to_string())
-        })
+        Ok(next)
     }
 }

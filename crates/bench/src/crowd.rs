@@ -7,17 +7,25 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::args::Transport;
 use crate::client::{Client, Phase};
+use crate::frame::Opcode;
+use crate::line::Line;
 use crate::net::Target;
+use crate::polling::SEPARATOR;
+use crate::run::Plan;
 use crate::tally::Tally;
-use crate::{api, chat, frame};
+use crate::{chat, frame, http};
 
 /// How long connecting may go without any client getting ready.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The token of the waker, which no client has.
-pub(crate) const WAKE: Token = Token(usize::MAX);
+const WAKE: Token = Token(usize::MAX);
+/// In the token of a client's second connection, that of its POSTs, beside the client's index.
+const POSTS: usize = 1 << (usize::BITS - 2);
 
 /// What a scenario does once its clients are registered.
 pub(crate) trait Load {
@@ -43,6 +51,7 @@ impl Load for Quiet {
 /// Clients number `first` to `first + count` of a run, and the connections for API calls after them.
 pub(crate) struct Crowd<'a> {
     target: &'a Target,
+    transport: Transport,
     tally: &'a Tally,
     prefix: &'a str,
     /// The number of the first client.
@@ -57,16 +66,12 @@ pub(crate) struct Crowd<'a> {
 
 impl<'a> Crowd<'a> {
     /// An empty crowd.
-    pub(crate) fn new(
-        target: &'a Target,
-        tally: &'a Tally,
-        prefix: &'a str,
-        first: usize,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: &'a Plan, tally: &'a Tally, first: usize) -> anyhow::Result<Self> {
         Ok(Self {
-            target,
+            target: &plan.target,
+            transport: plan.transport,
             tally,
-            prefix,
+            prefix: &plan.prefix,
             first,
             poll: Poll::new().context("no epoll")?,
             clients: Vec::new(),
@@ -103,7 +108,10 @@ impl<'a> Crowd<'a> {
         let (mut ready, mut since) = (0, Instant::now());
         while ready < count {
             while self.clients.len() < count && self.clients.len() - ready < at_once {
-                self.dial(Phase::Dialling).context("a client cannot connect")?;
+                let stream = self
+                    .dial(self.clients.len(), 0)
+                    .context("a client cannot connect")?;
+                self.clients.push(Client::new(stream, self.transport));
             }
             self.wait(&mut events, Duration::from_millis(100), &mut Quiet)?;
             if self.ready > ready {
@@ -126,8 +134,10 @@ impl<'a> Crowd<'a> {
 
     /// Opens a connection for API calls and returns its index.
     pub(crate) fn dial_api(&mut self) -> anyhow::Result<usize> {
-        self.dial(Phase::Api).context("no connection for API calls")?;
-        Ok(self.clients.len() - 1)
+        let index = self.clients.len();
+        let stream = self.dial(index, 0).context("no connection for API calls")?;
+        self.clients.push(Client::api(stream));
+        Ok(index)
     }
 
     /// Lets the load run until `stop` says so.
@@ -142,21 +152,62 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// Queues bytes for a client and writes what the socket takes.
-    pub(crate) fn send(&mut self, client: usize, bytes: &[u8]) {
-        if let Err(error) = self.clients[client].send(bytes) {
+    /// Says a packet for a client: in a frame of its WebSocket, or with its next POST.
+    pub(crate) fn say(&mut self, client: usize, packet: &str) {
+        let Client { line, polling, .. } = &mut self.clients[client];
+        let done = match polling {
+            None => line.send(&frame::text(packet)),
+            Some(polling) => {
+                polling.queue(packet);
+                self.post(client)
+            }
+        };
+        if let Err(error) = done {
             self.lose(client, &error.to_string());
         }
     }
 
-    fn dial(&mut self, phase: Phase) -> io::Result<()> {
-        let index = self.clients.len();
+    /// Makes a call on a connection for API calls.
+    pub(crate) fn call(&mut self, on: usize, request: &[u8]) {
+        if let Err(error) = self.clients[on].line.send(request) {
+            self.lose(on, &error.to_string());
+        }
+    }
+
+    /// Begins to connect a client; `mark` stands in the token beside its index.
+    fn dial(&self, index: usize, mark: usize) -> io::Result<TcpStream> {
         let mut stream = self.target.dial(self.first + index)?;
-        self.poll
-            .registry()
-            .register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-        self.clients.push(Client::new(stream, phase));
-        Ok(())
+        self.poll.registry().register(
+            &mut stream,
+            Token(index | mark),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        Ok(stream)
+    }
+
+    /// Sends the next POST of a polling client, if there is one to send now.
+    fn post(&mut self, index: usize) -> io::Result<()> {
+        let polling = self.clients[index].polling.as_mut();
+        let Some(request) = polling.and_then(|polling| polling.next_post()) else {
+            return Ok(());
+        };
+        if self.line(index, POSTS).is_none() {
+            let posts = Some(Line::new(self.dial(index, POSTS)?));
+            if let Some(polling) = &mut self.clients[index].polling {
+                polling.posts = posts;
+            }
+        }
+        self.line(index, POSTS)
+            .map_or(Ok(()), |posts| posts.send(request.as_bytes()))
+    }
+
+    /// One of a client's connections, as its token is marked.
+    fn line(&mut self, index: usize, mark: usize) -> Option<&mut Line> {
+        let client = &mut self.clients[index];
+        match mark {
+            POSTS => client.polling.as_mut()?.posts.as_mut(),
+            _ => Some(&mut client.line),
+        }
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Duration, load: &mut impl Load) -> anyhow::Result<()> {
@@ -165,128 +216,187 @@ impl<'a> Crowd<'a> {
             other => other.context("epoll failed")?,
         }
         for event in events.iter().filter(|event| event.token() != WAKE) {
-            let index = event.token().0;
+            let (index, mark) = (event.token().0 & !POSTS, event.token().0 & POSTS);
             if event.is_writable() {
-                self.writable(index);
+                self.writable(index, mark);
             }
             if event.is_readable() || event.is_read_closed() {
-                self.readable(index, event.is_read_closed(), load);
+                self.readable(index, mark, event.is_read_closed(), load);
             }
         }
         Ok(())
     }
 
-    fn writable(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let done = match client.phase {
-            Phase::Dialling => client.upgrade(self.target),
-            _ => client.flush(),
+    fn writable(&mut self, index: usize, mark: usize) {
+        let target = self.target;
+        let done = match self.clients[index].phase {
+            Phase::Dialling => self.clients[index].connected(target),
+            _ => self.line(index, mark).map_or(Ok(()), Line::flush),
         };
         if let Err(error) = done {
             self.lose(index, &error.to_string());
         }
     }
 
-    fn readable(&mut self, index: usize, closed: bool, load: &mut impl Load) {
+    fn readable(&mut self, index: usize, mark: usize, closed: bool, load: &mut impl Load) {
         let mut buffer = mem::take(&mut self.buffer);
-        while self.clients[index].phase != Phase::Closed {
-            match self.clients[index].stream.read(&mut buffer) {
-                Ok(0) => self.lose(index, "closed by the server"),
+        while self.clients[index].phase != Phase::Closed
+            && let Some(line) = self.line(index, mark)
+        {
+            match line.stream.read(&mut buffer) {
+                Ok(0) => self.hung_up(index, mark, "closed by the server"),
                 Ok(count) => {
-                    self.received(index, &buffer[..count], load);
+                    self.received(index, mark, &buffer[..count], load);
                     if count < buffer.len() && !closed {
                         break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.lose(index, &error.to_string()),
+                Err(error) => self.hung_up(index, mark, &error.to_string()),
             }
         }
         self.buffer = buffer;
     }
 
-    /// Handles what is whole and keeps the rest. Only a client that has such a rest owns a buffer.
-    fn received(&mut self, index: usize, bytes: &[u8], load: &mut impl Load) {
-        let mut rest = mem::take(&mut self.clients[index].rest);
-        let handled = if rest.is_empty() {
-            self.handle(index, bytes, load)
-                .map(|used| rest.extend_from_slice(&bytes[used..]))
-        } else {
-            rest.extend_from_slice(bytes);
-            self.handle(index, &rest, load)
-                .map(|used| drop(rest.drain(..used)))
-        };
-        match handled {
-            Ok(()) if rest.is_empty() => {}
-            Ok(()) => self.clients[index].rest = rest,
-            Err(reason) => self.lose(index, &reason),
+    /// The server has closed one of a client's connections.
+    fn hung_up(&mut self, index: usize, mark: usize, reason: &str) {
+        match &mut self.clients[index].polling {
+            Some(polling) if mark == POSTS => {
+                if let Err(reason) = polling.hung_up() {
+                    self.lose(index, reason);
+                }
+            }
+            _ => self.lose(index, reason),
         }
     }
 
-    fn handle(&mut self, index: usize, bytes: &[u8], load: &mut impl Load) -> Result<usize, String> {
+    /// Handles what is whole and keeps the rest. Only a connection that has such a rest owns a buffer.
+    fn received(&mut self, index: usize, mark: usize, bytes: &[u8], load: &mut impl Load) {
+        let Some(line) = self.line(index, mark) else {
+            return;
+        };
+        let mut rest = mem::take(&mut line.rest);
+        let handled = if rest.is_empty() {
+            self.handle(index, mark, bytes, load)
+                .map(|used| rest.extend_from_slice(&bytes[used..]))
+        } else {
+            rest.extend_from_slice(bytes);
+            self.handle(index, mark, &rest, load)
+                .map(|used| drop(rest.drain(..used)))
+        };
+        match (handled, self.line(index, mark)) {
+            (Ok(()), Some(line)) if !rest.is_empty() => line.rest = rest,
+            (Ok(()), _) => {}
+            (Err(reason), _) => self.lose(index, &reason),
+        }
+    }
+
+    fn handle(
+        &mut self,
+        index: usize,
+        mark: usize,
+        bytes: &[u8],
+        load: &mut impl Load,
+    ) -> Result<usize, String> {
         let mut at = 0;
         while self.clients[index].phase != Phase::Closed && at < bytes.len() {
-            match self.clients[index].phase {
-                Phase::Api => match api::response(&bytes[at..])? {
-                    Some(response) => {
-                        load.answer(self, index, response.status);
-                        at += response.end;
+            let client = &mut self.clients[index];
+            at += match (client.phase, &mut client.polling) {
+                (Phase::Upgrading, _) => match client.upgraded(&bytes[at..])? {
+                    Some(end) => end,
+                    None => break,
+                },
+                (phase, polling) if phase == Phase::Api || polling.is_some() => {
+                    let Some(response) = http::response(&bytes[at..])? else {
+                        break;
+                    };
+                    match polling {
+                        None => load.answer(self, index, response.status),
+                        Some(polling) if mark == POSTS => {
+                            polling.posted(response.status)?;
+                            self.post(index).map_err(|error| error.to_string())?;
+                        }
+                        Some(_) => self.fetched(index, &response, &bytes[at..], load)?,
                     }
-                    None => break,
-                },
-                Phase::Upgrading => match self.clients[index].upgraded(bytes)? {
-                    Some(end) => at = end,
-                    None => break,
-                },
+                    response.end
+                }
                 _ => match frame::next(bytes, at)? {
                     Some(frame) => {
-                        self.packet(index, frame.opcode, &bytes[frame.payload], load)?;
-                        at = frame.end;
+                        match frame.opcode {
+                            Opcode::Close => return Err("the server closed the WebSocket".to_owned()),
+                            Opcode::Text => self.packet(index, &bytes[frame.payload], load)?,
+                            Opcode::Binary | Opcode::Control => {}
+                        }
+                        frame.end - at
                     }
                     None => break,
                 },
-            }
+            };
         }
         Ok(at)
     }
 
-    fn packet(
+    /// A GET was answered: handles its packets and sends the next.
+    fn fetched(
         &mut self,
         index: usize,
-        opcode: frame::Opcode,
-        packet: &[u8],
+        response: &http::Response,
+        bytes: &[u8],
         load: &mut impl Load,
     ) -> Result<(), String> {
-        match (opcode, packet) {
-            (frame::Opcode::Close, _) => Err("the server closed the WebSocket".to_owned()),
-            (frame::Opcode::Text, b"2") => {
-                self.send(index, &frame::text("3"));
-                Ok(())
-            }
-            (frame::Opcode::Text, _) if self.clients[index].phase == Phase::Ready => {
-                if packet.starts_with(b"42") {
-                    load.event(self, index, packet);
-                    return Ok(());
-                }
-                Err(format!("unexpected packet {}", String::from_utf8_lossy(packet)))
-            }
-            (frame::Opcode::Text, _) => {
-                let uid = self.uid(index);
-                let client = &mut self.clients[index];
-                client.advance(packet, || chat::register(&uid))?;
-                self.ready += usize::from(client.phase == Phase::Ready);
-                Ok(())
-            }
+        let body = response.body(bytes);
+        if response.status != 200 {
+            return Err(format!(
+                "a GET was answered with status {}: {}",
+                response.status,
+                String::from_utf8_lossy(&body[..body.len().min(200)])
+            ));
+        }
+        let mut begin = 0;
+        for end in memchr::memchr_iter(SEPARATOR, &body).chain([body.len()]) {
+            self.packet(index, &body[begin..end], load)?;
+            begin = end + 1;
+        }
+        match &mut self.clients[index] {
+            Client {
+                line,
+                polling: Some(polling),
+                phase,
+            } if *phase != Phase::Closed => line.send(&polling.get).map_err(|error| error.to_string()),
             _ => Ok(()),
         }
+    }
+
+    fn packet(&mut self, index: usize, packet: &[u8], load: &mut impl Load) -> Result<(), String> {
+        match (packet, self.clients[index].phase) {
+            (_, Phase::Closed) | (b"6", _) => {}
+            (b"2", _) => self.say(index, "3"),
+            (b"1", _) => return Err("the server closed the session".to_owned()),
+            ([b'4', b'2', ..], Phase::Ready) => load.event(self, index, packet),
+            (_, Phase::Ready) => {
+                return Err(format!("unexpected packet {}", String::from_utf8_lossy(packet)));
+            }
+            _ => {
+                let uid = self.uid(index);
+                let client = &mut self.clients[index];
+                let next = client.advance(self.target, packet, || chat::register(&uid))?;
+                self.ready += usize::from(client.phase == Phase::Ready);
+                if let Some(next) = next {
+                    self.say(index, &next);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn lose(&mut self, index: usize, reason: &str) {
         let client = &mut self.clients[index];
         if client.phase != Phase::Closed {
             client.phase = Phase::Closed;
-            client.stream.shutdown(Shutdown::Both).ok();
+            client.line.stream.shutdown(Shutdown::Both).ok();
+            // Dropped, the second connection is closed.
+            client.polling = None;
             self.tally.lose(reason);
         }
     }

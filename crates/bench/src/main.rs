@@ -9,8 +9,11 @@ mod chat;
 mod client;
 mod crowd;
 mod frame;
+mod http;
 mod latency;
+mod line;
 mod net;
+mod polling;
 mod process;
 mod progress;
 mod report;
@@ -64,6 +67,7 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Plan {
         target: Target::parse(&common.url, &common.path)?,
+        transport: common.transport,
         prefix: common.prefix.clone(),
         connections: common.connections as usize,
         at_once: common.at_once as usize,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 
+use crate::args::Transport;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::net::Target;
@@ -15,9 +16,12 @@ use crate::progress::Progress;
 use crate::tally::{Counts, Tally};
 
 /// What is run.
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// The server.
     pub(crate) target: Target,
+    /// How the clients connect.
+    pub(crate) transport: Transport,
     /// What the uids begin with.
     pub(crate) prefix: String,
     /// Clients.
@@ -157,7 +161,7 @@ impl Plan {
         tally: &Arc<Tally>,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S>,
     ) -> anyhow::Result<Latency> {
-        let mut crowd = Crowd::new(&self.target, tally, &self.prefix, share.first)?;
+        let mut crowd = Crowd::new(self, tally, share.first)?;
         crowd.gather(share.count, self.at_once.div_ceil(self.threads))?;
         let stopped = || tally.stop.load(Ordering::Relaxed);
         crowd.run(&mut crate::crowd::Quiet, || {

@@ -88,6 +88,21 @@ fn every_scenario_moves_messages() {
             ("one-to-one -n 20 --threads 3 --rate 500", "p99_ms"),
             ("durable -n 20", "sends_per_second"),
             ("durable -n 20 --to away", "sends_per_second"),
+            ("idle -n 20 --transport polling", "server_rss_bytes"),
+            ("connect -n 20 --transport polling", "connects_per_second"),
+            (
+                "fanout -n 20 -w 3 --transport polling --threads 2",
+                "deliveries_per_second",
+            ),
+            (
+                "fanout -n 20 --to team -w 2 --transport polling",
+                "messages_per_second",
+            ),
+            (
+                "one-to-one -n 20 --kind 1000 --transport polling",
+                "messages_per_second",
+            ),
+            ("durable -n 20 --transport polling", "sends_per_second"),
         ] {
             let figures = bench(port, arguments);
             assert!(

@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::Setting;
 use crate::args::Reader;
+use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::report::Report;
 use crate::run::{Plan, Scenario, Share};
 use crate::tally::Tally;
-use crate::{chat, frame};
 
 /// The load of one thread.
 struct Senders<'a> {
@@ -69,7 +69,7 @@ impl Senders<'_> {
             &crowd.cid(*count),
             &self.setting.text,
         );
-        crowd.send(client, &frame::text(&packet));
+        crowd.say(client, &packet);
         Tally::count(&self.tally.sent);
     }
 }

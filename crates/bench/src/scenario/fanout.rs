@@ -15,7 +15,7 @@ use crate::net::Target;
 use crate::report::Report;
 use crate::run::{Plan, Scenario};
 use crate::tally::Tally;
-use crate::{api, chat, frame};
+use crate::{api, chat};
 
 /// The load of one thread: all count deliveries, the first also sends.
 struct Listeners<'a> {
@@ -155,12 +155,12 @@ impl Sender<'_> {
             match &mut self.way {
                 Way::Call { request, free } => {
                     let Some(on) = free.pop() else { return };
-                    crowd.send(on, request);
+                    crowd.call(on, request);
                 }
                 Way::Member { team, members, text } => {
                     let cid = crowd.cid(self.count);
                     let packet = chat::send(kind, &json!({"team": team}), &cid, text);
-                    crowd.send(self.count as usize % *members, &frame::text(&packet));
+                    crowd.say(self.count as usize % *members, &packet);
                 }
             }
             self.sent_at.push_back(crowd.now());

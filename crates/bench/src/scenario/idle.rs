@@ -30,10 +30,7 @@ pub(crate) fn connect(plan: &Plan) -> anyhow::Result<Report> {
     let plan = Plan {
         warmup: std::time::Duration::ZERO,
         measured: std::time::Duration::ZERO,
-        target: plan.target.clone(),
-        prefix: plan.prefix.clone(),
-        pids: plan.pids.clone(),
-        ..*plan
+        ..plan.clone()
     };
     let outcome = plan.run(|_, _, _| Ok(Quiet))?;
     let mut report = Report::new("connect", plan.connections, &outcome);

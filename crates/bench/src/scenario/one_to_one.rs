@@ -9,12 +9,12 @@ use anyhow::ensure;
 use serde_json::json;
 
 use super::Setting;
+use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::report::Report;
 use crate::run::{Plan, Scenario};
 use crate::tally::Tally;
-use crate::{chat, frame};
 
 /// The load of one thread: clients 2k and 2k + 1 are a pair.
 struct Pairs<'a> {
@@ -95,7 +95,7 @@ impl Pairs<'_> {
         sender.answered = false;
         let cid = crowd.cid(sender.count);
         let to = json!({"user": crowd.uid(client ^ 1)});
-        crowd.send(client, &frame::text(&chat::send(self.kind, &to, &cid, self.text)));
+        crowd.say(client, &chat::send(self.kind, &to, &cid, self.text));
         Tally::count(&self.tally.sent);
     }
 
