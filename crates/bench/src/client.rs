@@ -35,16 +35,19 @@ pub(crate) struct Client {
     pub(crate) line: Line,
     /// How far it has come.
     pub(crate) phase: Phase,
+    /// When its connect began, in nanoseconds of its crowd's clock.
+    pub(crate) dialled: u64,
     /// What it has besides when it polls.
     pub(crate) polling: Option<Box<Polling>>,
 }
 
 impl Client {
     /// A client whose connect has begun.
-    pub(crate) fn new(stream: TcpStream, transport: Transport) -> Self {
+    pub(crate) fn new(stream: TcpStream, dialled: u64, transport: Transport) -> Self {
         Self {
             line: Line::new(stream),
             phase: Phase::Dialling,
+            dialled,
             polling: (transport == Transport::Polling).then(Box::default),
         }
     }
@@ -53,7 +56,7 @@ impl Client {
     pub(crate) fn api(stream: TcpStream) -> Self {
         Self {
             phase: Phase::Api,
-            ..Self::new(stream, Transport::Websocket)
+            ..Self::new(stream, 0, Transport::Websocket)
         }
     }
 

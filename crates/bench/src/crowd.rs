@@ -13,6 +13,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::args::Transport;
 use crate::client::{Client, Phase};
 use crate::frame::Opcode;
+use crate::latency::Latency;
 use crate::line::Line;
 use crate::net::Target;
 use crate::polling::SEPARATOR;
@@ -59,6 +60,8 @@ pub(crate) struct Crowd<'a> {
     poll: Poll,
     clients: Vec<Client>,
     ready: usize,
+    /// How long connecting and registering took each client.
+    pub(crate) arrivals: Latency,
     buffer: Box<[u8]>,
     began: Instant,
     born: u128,
@@ -76,6 +79,7 @@ impl<'a> Crowd<'a> {
             poll: Poll::new().context("no epoll")?,
             clients: Vec::new(),
             ready: 0,
+            arrivals: Latency::default(),
             buffer: vec![0; 65_536].into_boxed_slice(),
             began: Instant::now(),
             born: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
@@ -108,10 +112,11 @@ impl<'a> Crowd<'a> {
         let (mut ready, mut since) = (0, Instant::now());
         while ready < count {
             while self.clients.len() < count && self.clients.len() - ready < at_once {
+                let dialled = self.now();
                 let stream = self
                     .dial(self.clients.len(), 0)
                     .context("a client cannot connect")?;
-                self.clients.push(Client::new(stream, self.transport));
+                self.clients.push(Client::new(stream, dialled, self.transport));
             }
             self.wait(&mut events, Duration::from_millis(100), &mut Quiet)?;
             if self.ready > ready {
@@ -363,6 +368,7 @@ impl<'a> Crowd<'a> {
                 line,
                 polling: Some(polling),
                 phase,
+                ..
             } if *phase != Phase::Closed => line.send(&polling.get).map_err(|error| error.to_string()),
             _ => Ok(()),
         }
@@ -381,13 +387,21 @@ impl<'a> Crowd<'a> {
                 let uid = self.uid(index);
                 let client = &mut self.clients[index];
                 let next = client.advance(self.target, packet, || chat::register(&uid))?;
-                self.ready += usize::from(client.phase == Phase::Ready);
+                if client.phase == Phase::Ready {
+                    self.arrived(index);
+                }
                 if let Some(next) = next {
                     self.say(index, &next);
                 }
             }
         }
         Ok(())
+    }
+
+    /// A client has got where connecting leads to.
+    fn arrived(&mut self, index: usize) {
+        self.ready += 1;
+        self.arrivals.record(self.now() - self.clients[index].dialled);
     }
 
     fn lose(&mut self, index: usize, reason: &str) {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use crate::latency::Latency;
 use crate::run::{Outcome, Span};
 
 /// Figures of a run, in the order in which they are printed.
@@ -45,9 +46,9 @@ impl Report {
     }
 
     /// Adds the quantiles of the durations.
-    pub(crate) fn latency(&mut self, outcome: &Outcome) {
+    pub(crate) fn latency(&mut self, latency: &Latency) {
         for (name, share) in [("p50_ms", 0.5), ("p99_ms", 0.99), ("max_ms", 1.0)] {
-            if let Some(millis) = outcome.latency.millis(share) {
+            if let Some(millis) = latency.millis(share) {
                 self.add(name, millis, "ms");
             }
         }

@@ -76,6 +76,8 @@ pub(crate) struct Outcome {
     pub(crate) measured: Span,
     /// What was counted in it.
     pub(crate) counts: Counts,
+    /// From the connect of each client to its registration.
+    pub(crate) arrivals: Latency,
     /// Durations, where the scenario has some.
     pub(crate) latency: Latency,
     /// Connections lost during the run, and why the first.
@@ -130,9 +132,11 @@ impl Plan {
                 .collect();
             let measured = self.measure(&tally, &gone, &begin);
             tally.stop.store(true, Ordering::Relaxed);
-            let mut latency = Latency::default();
+            let (mut arrivals, mut latency) = (Latency::default(), Latency::default());
             for worker in workers {
-                latency.merge(&worker.join().map_err(|_| anyhow!("a thread panicked"))??);
+                let (arrived, recorded) = worker.join().map_err(|_| anyhow!("a thread panicked"))??;
+                arrivals.merge(&arrived);
+                latency.merge(&recorded);
             }
             let (connect, measured, counts) = measured?;
             let lost = tally.lost().map(|reason| (tally.losses(), reason));
@@ -140,6 +144,7 @@ impl Plan {
                 connect,
                 measured,
                 counts,
+                arrivals,
                 latency,
                 lost,
             })
@@ -160,7 +165,7 @@ impl Plan {
         share: Share,
         tally: &Arc<Tally>,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S>,
-    ) -> anyhow::Result<Latency> {
+    ) -> anyhow::Result<(Latency, Latency)> {
         let mut crowd = Crowd::new(self, tally, share.first)?;
         crowd.gather(share.count, self.at_once.div_ceil(self.threads))?;
         let stopped = || tally.stop.load(Ordering::Relaxed);
@@ -174,7 +179,8 @@ impl Plan {
             thread::sleep(Duration::from_millis(1));
         }
         crowd.run(&mut load, stopped)?;
-        Ok(load.latency().cloned().unwrap_or_default())
+        let latency = load.latency().cloned().unwrap_or_default();
+        Ok((crowd.arrivals, latency))
     }
 
     fn measure(

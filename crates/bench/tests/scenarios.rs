@@ -81,6 +81,7 @@ fn every_scenario_moves_messages() {
         for (arguments, figure) in [
             ("idle -n 30", "server_rss_bytes"),
             ("connect -n 30", "connects_per_second"),
+            ("connect -n 31 --threads 2", "p99_ms"),
             ("fanout -n 20 -w 3", "deliveries_per_second"),
             ("fanout -n 21 -w 3 --threads 2", "deliveries_per_second"),
             ("fanout -n 20 --to team -w 2", "messages_per_second"),

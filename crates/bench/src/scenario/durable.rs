@@ -50,7 +50,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, to: Reader, kind: u16) -> anyh
         outcome.counts.delivered,
         &outcome.measured,
     );
-    report.latency(&outcome);
+    report.latency(&outcome.latency);
     report.costs(&outcome);
     Ok(report)
 }

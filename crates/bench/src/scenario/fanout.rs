@@ -122,7 +122,7 @@ pub(crate) fn run(
         outcome.counts.answered,
         &outcome.measured,
     );
-    report.latency(&outcome);
+    report.latency(&outcome.latency);
     report.costs(&outcome);
     Ok(report)
 }

@@ -36,6 +36,7 @@ pub(crate) fn connect(plan: &Plan) -> anyhow::Result<Report> {
     let mut report = Report::new("connect", plan.connections, &outcome);
     let seconds = outcome.connect.time.as_secs_f64();
     report.add("connects_per_second", plan.connections as f64 / seconds, "/s");
+    report.latency(&outcome.arrivals);
     if let Some((empty, full)) = outcome.connect.server {
         report.add(
             "server_cpu_share",

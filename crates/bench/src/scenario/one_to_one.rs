@@ -82,7 +82,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, kind: u16, rate: Option<u32>) 
             "/s",
         );
     }
-    report.latency(&outcome);
+    report.latency(&outcome.latency);
     report.costs(&outcome);
     Ok(report)
 }
