@@ -85,12 +85,19 @@ pub(crate) enum Scenario {
     Idle,
     /// Connecting and registering
     Connect,
-    /// Messages to everyone or to a team
+    /// Messages to everyone or to teams
     Fanout {
-        /// Whom the messages are for: everyone through the HTTP API (not stored), or a team of all clients by frame 101 of its members (stored)
-        #[arg(long, value_enum, default_value_t = Audience::Everyone)]
-        to: Audience,
-        /// Messages on their way at the same time
+        /// Whom the messages are for: everyone through the HTTP API (not stored), or teams of the clients by frame 101 of their members (stored)
+        /// [default: everyone; team with --group or --offline]
+        #[arg(long, value_enum)]
+        to: Option<Audience>,
+        /// Clients of each team, of which -n is a multiple [default: all clients are one team]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..=100_000))]
+        group: Option<u32>,
+        /// Members that each team has besides, who never connect
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        offline: u32,
+        /// Messages on their way at the same time, in each team
         #[arg(short = 'w', long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         in_flight: u32,
         /// Kind of the messages [default: 6 for everyone, 15 for a team]
@@ -122,7 +129,7 @@ pub(crate) enum Scenario {
 pub(crate) enum Audience {
     /// All who are connected, through the HTTP API.
     Everyone,
-    /// A team of all clients.
+    /// A team of all clients, or of each group of them.
     Team,
 }
 

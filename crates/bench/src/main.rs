@@ -72,6 +72,7 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
         connections: common.connections as usize,
         at_once: common.at_once as usize,
         threads: common.threads.map_or(cores, |threads| threads as usize),
+        together: 2,
         warmup: Duration::from_secs(common.warmup.into()),
         measured: Duration::from_secs(common.seconds.into()),
         pids: common.pid.clone(),

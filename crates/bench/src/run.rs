@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) at_once: usize,
     /// Threads.
     pub(crate) threads: usize,
+    /// So many clients, from the first on, are always in one thread: pairs, or groups.
+    pub(crate) together: usize,
     /// Time before the measured time, under the same load.
     pub(crate) warmup: Duration,
     /// The measured time.
@@ -151,9 +153,12 @@ impl Plan {
         })
     }
 
-    /// Splits the clients among the threads, in even numbers so that pairs stay together.
+    /// Splits the clients among the threads.
     fn shares(&self) -> impl Iterator<Item = Share> {
-        let each = self.connections.div_ceil(self.threads).next_multiple_of(2);
+        let each = self
+            .connections
+            .div_ceil(self.threads)
+            .next_multiple_of(self.together);
         (0..self.connections).step_by(each).map(move |first| Share {
             first,
             count: each.min(self.connections - first),

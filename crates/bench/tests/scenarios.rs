@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 
@@ -75,6 +77,17 @@ fn bench(port: u16, arguments: &str) -> Value {
     figures
 }
 
+/// What the HTTP API answers to a GET.
+fn api(port: u16, path: &str) -> Value {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\nAuthorization: Bearer {KEY}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
+}
+
 #[test]
 fn every_scenario_moves_messages() {
     with_gateway(|port| {
@@ -85,6 +98,9 @@ fn every_scenario_moves_messages() {
             ("fanout -n 20 -w 3", "deliveries_per_second"),
             ("fanout -n 21 -w 3 --threads 2", "deliveries_per_second"),
             ("fanout -n 20 --to team -w 2", "messages_per_second"),
+            ("fanout -n 24 --group 4 -w 2 --threads 2", "messages_per_second"),
+            ("fanout -n 21 --to team -w 3 --threads 2", "messages_per_second"),
+            ("fanout -n 20 --offline 30 -w 2", "messages_per_second"),
             ("one-to-one -n 20 --kind 1000", "messages_per_second"),
             ("one-to-one -n 20 --threads 3 --rate 500", "p99_ms"),
             ("durable -n 20", "sends_per_second"),
@@ -112,6 +128,38 @@ fn every_scenario_moves_messages() {
             );
         }
     });
+}
+
+#[test]
+fn groups_are_teams_of_their_own() {
+    with_gateway(|port| {
+        let figures = bench(port, "fanout -n 24 --group 4 --offline 3 --threads 2");
+        assert_eq!(figures["groups"], 6.0, "{figures}");
+        let deliveries = figures["deliveries_per_second"].as_f64().unwrap();
+        let messages = figures["messages_per_second"].as_f64().unwrap();
+        assert!(
+            (2.0..4.0).contains(&(deliveries / messages)),
+            "a message reaches the three others of its group: {figures}"
+        );
+        let members = api(port, "/v1/teams/bench-team-4-3-away-5");
+        assert_eq!(members["members"].as_array().unwrap().len(), 7, "{members}");
+    });
+}
+
+#[test]
+fn groups_that_do_not_come_out_even_are_refused() {
+    for arguments in [
+        "-n 20 --group 3",
+        "-n 20 --group 4 --to everyone",
+        "-n 1 --to team",
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
+            .arg("fanout")
+            .args(arguments.split_whitespace())
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "{arguments}");
+    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod durable;
 mod fanout;
+mod groups;
 mod idle;
 mod one_to_one;
+mod teams;
 
 use crate::args::Scenario;
 use crate::report::Report;
@@ -22,7 +24,27 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
     match *scenario {
         Scenario::Idle => idle::idle(plan),
         Scenario::Connect => idle::connect(plan),
-        Scenario::Fanout { to, in_flight, kind } => fanout::run(plan, setting, to, in_flight as usize, kind),
+        Scenario::Fanout {
+            to,
+            group,
+            offline,
+            in_flight,
+            kind,
+        } => {
+            let group = group.map(|group| group as usize);
+            let (offline, in_flight) = (offline as usize, in_flight as usize);
+            fanout::run(
+                plan,
+                setting,
+                &fanout::Wanted {
+                    to,
+                    group,
+                    offline,
+                    in_flight,
+                    kind,
+                },
+            )
+        }
         Scenario::OneToOne { kind, rate } => one_to_one::run(plan, setting, kind, rate),
         Scenario::Durable { to, kind } => durable::run(plan, setting, to, kind),
     }

@@ -1,0 +1,324 @@
+//! Clients in groups, each with a fixed number of messages on their way to all of it: the load of `fanout` and `slow`.
+//!
+//! What has arrived is counted per group; a message is complete when every listener of its group has one more. A group lies in one
+//! thread, unless it is the only one: then all threads count for it, and the first sends.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+
+use super::Setting;
+use crate::args::Audience;
+use crate::crowd::{Crowd, Load};
+use crate::latency::Latency;
+use crate::run::{Plan, Scenario, Share};
+use crate::tally::Tally;
+use crate::{api, chat};
+
+/// The groups of a run, for all threads.
+pub(crate) struct Groups {
+    /// Whom the messages are for.
+    to: Audience,
+    /// Their kind.
+    kind: u16,
+    /// Messages on their way in each group.
+    in_flight: usize,
+    /// Clients of a group.
+    size: usize,
+    /// The first so many clients of each group listen and may send.
+    listeners: usize,
+    /// What the key of each team begins with.
+    teams: String,
+    /// Deliveries to each group.
+    arrived: Box<[AtomicU64]>,
+    /// While set, no message is sent.
+    pub(crate) paused: AtomicBool,
+}
+
+impl Groups {
+    /// All clients in groups of `size`, of which the first `listeners` listen.
+    pub(crate) fn new(
+        plan: &Plan,
+        (to, kind): (Audience, Option<u16>),
+        in_flight: usize,
+        (size, listeners): (usize, usize),
+        teams: String,
+    ) -> Self {
+        let kind = kind.unwrap_or(match to {
+            Audience::Everyone => 6,
+            Audience::Team => 15,
+        });
+        Self {
+            to,
+            kind,
+            in_flight,
+            size,
+            listeners,
+            teams,
+            arrived: (0..plan.connections / size).map(|_| AtomicU64::new(0)).collect(),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    /// How many groups there are.
+    pub(crate) fn count(&self) -> usize {
+        self.arrived.len()
+    }
+
+    /// The clients of a group.
+    pub(crate) fn clients(&self, group: usize) -> std::ops::Range<usize> {
+        group * self.size..(group + 1) * self.size
+    }
+
+    /// The key of a group's team.
+    pub(crate) fn team(&self, group: usize) -> String {
+        match self.count() {
+            1 => self.teams.clone(),
+            _ => format!("{}-{group}", self.teams),
+        }
+    }
+
+    /// Deliveries that a message makes: its sender gets none.
+    fn deliveries(&self) -> u64 {
+        self.listeners as u64 - u64::from(self.to == Audience::Team)
+    }
+}
+
+/// The load of one thread.
+pub(crate) struct Listeners<'a> {
+    tally: Arc<Tally>,
+    groups: &'a Groups,
+    /// The number of the thread's first client.
+    first: usize,
+    /// The thread's groups.
+    parts: Vec<Part<'a>>,
+    /// Those of them in which something has happened in this batch of events.
+    touched: Vec<usize>,
+    latency: Latency,
+}
+
+/// What a thread has of a group.
+struct Part<'a> {
+    /// Deliveries of this batch of events, not yet added to the group's.
+    fresh: u64,
+    touched: bool,
+    sender: Option<Sender<'a>>,
+}
+
+/// Where a group's messages come from.
+struct Sender<'a> {
+    way: Way<'a>,
+    /// When those on their way were sent, oldest first.
+    sent_at: VecDeque<u64>,
+    /// Messages that reached all.
+    complete: u64,
+    count: u64,
+}
+
+/// How messages are sent.
+enum Way<'a> {
+    /// By call, on connections that are free.
+    Call { request: Vec<u8>, free: Vec<usize> },
+    /// By the team's members in turn: so many, from this client of the thread on.
+    Member {
+        team: String,
+        from: usize,
+        members: usize,
+        text: &'a str,
+    },
+}
+
+impl<'a> Listeners<'a> {
+    /// The load of the thread that has this share.
+    pub(crate) fn new(
+        crowd: &mut Crowd<'_>,
+        (plan, setting): (&Plan, &'a Setting),
+        share: Share,
+        tally: &Arc<Tally>,
+        groups: &'a Groups,
+    ) -> anyhow::Result<Self> {
+        let numbers = share.first / groups.size..(share.first + share.count).div_ceil(groups.size);
+        let mut parts = Vec::with_capacity(numbers.len());
+        for group in numbers {
+            let from = group * groups.size;
+            let sender = if from >= share.first {
+                let way = match groups.to {
+                    Audience::Everyone => Way::calls(crowd, plan, setting, groups)?,
+                    Audience::Team => Way::Member {
+                        team: groups.team(group),
+                        from: from - share.first,
+                        members: groups.listeners.min(share.count),
+                        text: &setting.text,
+                    },
+                };
+                Some(Sender {
+                    way,
+                    sent_at: VecDeque::new(),
+                    complete: 0,
+                    count: 0,
+                })
+            } else {
+                None
+            };
+            parts.push(Part {
+                fresh: 0,
+                touched: true,
+                sender,
+            });
+        }
+        if groups.count() == 1 && share.first == 0 {
+            // Only the first thread comes here: nobody else has set the waker.
+            tally.sender.set(crowd.waker()?).ok();
+        }
+        Ok(Self {
+            tally: tally.clone(),
+            groups,
+            first: share.first,
+            touched: (0..parts.len()).collect(),
+            parts,
+            latency: Latency::default(),
+        })
+    }
+
+    /// The part that a client of this thread belongs to, which is gone through at the end of the batch.
+    fn touch(&mut self, client: usize) -> &mut Part<'a> {
+        let at = (self.first + client) / self.groups.size - self.first / self.groups.size;
+        let part = &mut self.parts[at];
+        if !part.touched {
+            part.touched = true;
+            self.touched.push(at);
+        }
+        part
+    }
+
+    /// Counts what has arrived for a group and sends what may be sent.
+    fn settle(&mut self, crowd: &mut Crowd<'_>, at: usize) {
+        let groups = self.groups;
+        let group = self.first / groups.size + at;
+        let part = &mut self.parts[at];
+        part.touched = false;
+        let fresh = std::mem::take(&mut part.fresh);
+        self.tally.delivered.fetch_add(fresh, Ordering::Relaxed);
+        let arrived = groups.arrived[group].fetch_add(fresh, Ordering::Relaxed) + fresh;
+        let complete = arrived / groups.deliveries();
+        let Some(sender) = &mut part.sender else {
+            if complete > (arrived - fresh) / groups.deliveries()
+                && let Some(waker) = self.tally.sender.get()
+            {
+                waker.wake().ok();
+            }
+            return;
+        };
+        let now = crowd.now();
+        for _ in sender.complete..complete {
+            if let Some(at) = sender.sent_at.pop_front()
+                && self.tally.measuring()
+            {
+                self.latency.record(now - at);
+            }
+        }
+        sender.complete = complete;
+        if !groups.paused.load(Ordering::Relaxed) {
+            sender.send(crowd, groups, &self.tally);
+        }
+    }
+}
+
+impl Way<'_> {
+    fn calls(crowd: &mut Crowd<'_>, plan: &Plan, setting: &Setting, groups: &Groups) -> anyhow::Result<Self> {
+        let free = (0..groups.in_flight)
+            .map(|_| crowd.dial_api())
+            .collect::<anyhow::Result<_>>()?;
+        let body = json!({"type": groups.kind, "to": {"everyone": true}, "data": {"text": setting.text}});
+        Ok(Self::Call {
+            request: api::request(
+                &plan.target,
+                &setting.api_key,
+                "POST",
+                "/v1/messages",
+                &body.to_string(),
+            ),
+            free,
+        })
+    }
+}
+
+impl Sender<'_> {
+    /// Sends as many messages as may be on their way.
+    fn send(&mut self, crowd: &mut Crowd<'_>, groups: &Groups, tally: &Tally) {
+        while self.sent_at.len() < groups.in_flight {
+            self.count += 1;
+            match &mut self.way {
+                Way::Call { request, free } => {
+                    let Some(on) = free.pop() else { return };
+                    crowd.call(on, request);
+                }
+                Way::Member {
+                    team,
+                    from,
+                    members,
+                    text,
+                } => {
+                    let cid = crowd.cid(self.count);
+                    let packet = chat::send(groups.kind, &json!({"team": team}), &cid, text);
+                    crowd.say(*from + self.count as usize % *members, &packet);
+                }
+            }
+            self.sent_at.push_back(crowd.now());
+            Tally::count(&tally.sent);
+        }
+    }
+}
+
+impl Load for Listeners<'_> {
+    fn event(&mut self, _crowd: &mut Crowd<'_>, to: usize, packet: &[u8]) {
+        match chat::kind(packet) {
+            Some(kind) if kind == self.groups.kind => self.touch(to).fresh += 1,
+            Some(chat::SENT) if chat::succeeded(packet) => Tally::count(&self.tally.answered),
+            Some(chat::SENT) => {
+                Tally::count(&self.tally.refused);
+                // It will not arrive: another may go in its place.
+                if let Some(sender) = &mut self.touch(to).sender {
+                    sender.sent_at.pop_back();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, _crowd: &mut Crowd<'_>, on: usize, status: u16) {
+        let part = &mut self.parts[0];
+        if let Some(Sender { way, sent_at, .. }) = &mut part.sender {
+            if let Way::Call { free, .. } = way {
+                free.push(on);
+            }
+            if status != 200 {
+                sent_at.pop_back();
+            }
+        }
+        Tally::count(if status == 200 {
+            &self.tally.answered
+        } else {
+            &self.tally.refused
+        });
+    }
+
+    fn turn(&mut self, crowd: &mut Crowd<'_>) {
+        if self.groups.count() == 1 {
+            // Another thread may have counted what was missing.
+            self.touched.clear();
+            return self.settle(crowd, 0);
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.drain(..).for_each(|at| self.settle(crowd, at));
+        self.touched = touched;
+    }
+}
+
+impl Scenario for Listeners<'_> {
+    fn latency(&self) -> Option<&Latency> {
+        Some(&self.latency)
+    }
+}
