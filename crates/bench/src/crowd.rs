@@ -107,7 +107,12 @@ impl<'a> Crowd<'a> {
     }
 
     /// Connects and registers `count` clients, at most `at_once` in hand at a time, and returns when all are registered.
-    pub(crate) fn gather(&mut self, count: usize, at_once: usize) -> anyhow::Result<()> {
+    pub(crate) fn gather(
+        &mut self,
+        count: usize,
+        at_once: usize,
+        load: &mut impl Load,
+    ) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(1_024);
         let (mut ready, mut since) = (0, Instant::now());
         while ready < count {
@@ -118,7 +123,7 @@ impl<'a> Crowd<'a> {
                     .context("a client cannot connect")?;
                 self.clients.push(Client::new(stream, dialled, self.transport));
             }
-            self.wait(&mut events, Duration::from_millis(100), &mut Quiet)?;
+            self.wait(&mut events, Duration::from_millis(100), load)?;
             if self.ready > ready {
                 self.tally.ready.fetch_add(self.ready - ready, Ordering::Relaxed);
                 (ready, since) = (self.ready, Instant::now());

@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod scenario;
 mod tally;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;

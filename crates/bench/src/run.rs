@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use crate::args::Transport;
-use crate::crowd::{Crowd, Load};
+use crate::crowd::{Crowd, Load, Quiet};
 use crate::latency::Latency;
 use crate::net::Target;
 use crate::process::{self, Usage};
 use crate::progress::Progress;
 use crate::tally::{Counts, Tally};
+use crate::watch::Watch;
 
 /// What is run.
 #[derive(Clone)]
@@ -57,7 +58,7 @@ pub(crate) trait Scenario: Load {
     }
 }
 
-impl Scenario for crate::crowd::Quiet {}
+impl Scenario for Quiet {}
 
 /// A stretch of the run.
 #[derive(Clone, Copy, Debug)]
@@ -87,14 +88,16 @@ pub(crate) struct Outcome {
 }
 
 /// The clock and the meters at one moment.
-struct Moment {
+pub(crate) struct Moment {
     at: Instant,
-    server: Option<Usage>,
+    /// The server's processes.
+    pub(crate) server: Option<Usage>,
     own: Usage,
 }
 
 impl Moment {
-    fn now(pids: &[u32]) -> anyhow::Result<Self> {
+    /// Now.
+    pub(crate) fn now(pids: &[u32]) -> anyhow::Result<Self> {
         Ok(Self {
             at: Instant::now(),
             server: process::usage(pids)?,
@@ -102,7 +105,8 @@ impl Moment {
         })
     }
 
-    fn to(&self, later: &Self) -> Span {
+    /// The stretch from this moment to a later one.
+    pub(crate) fn to(&self, later: &Self) -> Span {
         Span {
             time: later.at - self.at,
             server: self.server.zip(later.server),
@@ -111,45 +115,98 @@ impl Moment {
     }
 }
 
+/// What is measured while the threads work.
+pub(crate) struct Measured {
+    /// From the first connect to the last registration.
+    pub(crate) connect: Span,
+    /// The measured time.
+    pub(crate) measured: Span,
+    /// What was counted in it.
+    pub(crate) counts: Counts,
+}
+
 impl Plan {
-    /// Runs the load that `make` makes for each thread's share.
+    /// Runs the load that `make` makes for each thread's share: a warm-up, then the measured time.
     pub(crate) fn run<S: Scenario>(
         &self,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S> + Sync,
     ) -> anyhow::Result<Outcome> {
+        self.run_as(make, |watch, begin| {
+            watch.registered()?;
+            let connected = watch.now()?;
+            watch.wait(self.warmup, "warming up", || Ok(false))?;
+            let (before, counts) = (watch.now()?, watch.tally.counts());
+            watch.tally.measuring.store(true, Ordering::Relaxed);
+            watch.wait(self.measured, "measuring", || Ok(false))?;
+            watch.tally.measuring.store(false, Ordering::Relaxed);
+            Ok(Measured {
+                connect: begin.to(&connected),
+                measured: before.to(&watch.now()?),
+                counts: watch.tally.counts().since(counts),
+            })
+        })
+    }
+
+    /// The same, with a course of its own: `measure` gets the moment at which all began.
+    pub(crate) fn run_as<S: Scenario>(
+        &self,
+        make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S> + Sync,
+        measure: impl FnOnce(&mut Watch<'_>, &Moment) -> anyhow::Result<Measured>,
+    ) -> anyhow::Result<Outcome> {
         let tally = Arc::new(Tally::default());
-        let gone = AtomicUsize::new(0);
         let begin = Moment::now(&self.pids)?;
+        let (durations, done) = self.threads(
+            &tally,
+            |share| self.work(share, &tally, &make),
+            |watch| measure(watch, &begin),
+        )?;
+        let (mut arrivals, mut latency) = (Latency::default(), Latency::default());
+        for (arrived, recorded) in durations {
+            arrivals.merge(&arrived);
+            latency.merge(&recorded);
+        }
+        Ok(Outcome {
+            connect: done.connect,
+            measured: done.measured,
+            counts: done.counts,
+            arrivals,
+            latency,
+            lost: tally.lost().map(|reason| (tally.losses(), reason)),
+        })
+    }
+
+    /// Lets every thread work on its share while `watch` goes on here. When that is over the threads are told to stop.
+    pub(crate) fn threads<T: Send, M>(
+        &self,
+        tally: &Tally,
+        work: impl Fn(Share) -> anyhow::Result<T> + Sync,
+        watch: impl FnOnce(&mut Watch<'_>) -> anyhow::Result<M>,
+    ) -> anyhow::Result<(Vec<T>, M)> {
+        let gone = AtomicUsize::new(0);
         thread::scope(|scope| {
             let workers: Vec<_> = self
                 .shares()
                 .map(|share| {
-                    let (tally, gone, make) = (&tally, &gone, &make);
+                    let (gone, work) = (&gone, &work);
                     scope.spawn(move || {
-                        let result = self.work(share, tally, make);
+                        let result = work(share);
                         gone.fetch_add(1, Ordering::Relaxed);
                         result
                     })
                 })
                 .collect();
-            let measured = self.measure(&tally, &gone, &begin);
+            let watched = watch(&mut Watch {
+                plan: self,
+                tally,
+                gone: &gone,
+                progress: Progress::new(),
+            });
             tally.stop.store(true, Ordering::Relaxed);
-            let (mut arrivals, mut latency) = (Latency::default(), Latency::default());
-            for worker in workers {
-                let (arrived, recorded) = worker.join().map_err(|_| anyhow!("a thread panicked"))??;
-                arrivals.merge(&arrived);
-                latency.merge(&recorded);
-            }
-            let (connect, measured, counts) = measured?;
-            let lost = tally.lost().map(|reason| (tally.losses(), reason));
-            Ok(Outcome {
-                connect,
-                measured,
-                counts,
-                arrivals,
-                latency,
-                lost,
-            })
+            let done = workers
+                .into_iter()
+                .map(|worker| worker.join().map_err(|_| anyhow!("a thread panicked"))?)
+                .collect::<anyhow::Result<_>>()?;
+            Ok((done, watched?))
         })
     }
 
@@ -165,6 +222,16 @@ impl Plan {
         })
     }
 
+    /// Connects and registers a thread's clients.
+    pub(crate) fn gather(
+        &self,
+        crowd: &mut Crowd<'_>,
+        share: Share,
+        load: &mut impl Load,
+    ) -> anyhow::Result<()> {
+        crowd.gather(share.count, self.at_once.div_ceil(self.threads), load)
+    }
+
     fn work<S: Scenario>(
         &self,
         share: Share,
@@ -172,9 +239,9 @@ impl Plan {
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S>,
     ) -> anyhow::Result<(Latency, Latency)> {
         let mut crowd = Crowd::new(self, tally, share.first)?;
-        crowd.gather(share.count, self.at_once.div_ceil(self.threads))?;
+        self.gather(&mut crowd, share, &mut Quiet)?;
         let stopped = || tally.stop.load(Ordering::Relaxed);
-        crowd.run(&mut crate::crowd::Quiet, || {
+        crowd.run(&mut Quiet, || {
             stopped() || tally.ready.load(Ordering::Relaxed) == self.connections
         })?;
         let mut load = make(&mut crowd, share, tally)?;
@@ -186,67 +253,5 @@ impl Plan {
         crowd.run(&mut load, stopped)?;
         let latency = load.latency().cloned().unwrap_or_default();
         Ok((crowd.arrivals, latency))
-    }
-
-    fn measure(
-        &self,
-        tally: &Tally,
-        gone: &AtomicUsize,
-        begin: &Moment,
-    ) -> anyhow::Result<(Span, Span, Counts)> {
-        let mut progress = Progress::new();
-        while tally.ready.load(Ordering::Relaxed) < self.connections {
-            if gone.load(Ordering::Relaxed) > 0 {
-                return Err(anyhow!("not all clients were registered"));
-            }
-            thread::sleep(Duration::from_millis(5));
-            progress.show(|| {
-                format!(
-                    "{} of {} registered",
-                    tally.ready.load(Ordering::Relaxed),
-                    self.connections
-                )
-            });
-        }
-        let connected = Moment::now(&self.pids)?;
-        self.wait(tally, gone, self.warmup, "warming up", &mut progress)?;
-        let (before, counts) = (Moment::now(&self.pids)?, tally.counts());
-        tally.measuring.store(true, Ordering::Relaxed);
-        self.wait(tally, gone, self.measured, "measuring", &mut progress)?;
-        tally.measuring.store(false, Ordering::Relaxed);
-        let (after, counts) = (Moment::now(&self.pids)?, tally.counts().since(counts));
-        progress.clear();
-        Ok((begin.to(&connected), before.to(&after), counts))
-    }
-
-    fn wait(
-        &self,
-        tally: &Tally,
-        gone: &AtomicUsize,
-        time: Duration,
-        what: &str,
-        progress: &mut Progress,
-    ) -> anyhow::Result<()> {
-        let (from, counts) = (Instant::now(), tally.counts());
-        while let Some(left) = time.checked_sub(from.elapsed()) {
-            if gone.load(Ordering::Relaxed) > 0 {
-                return Err(anyhow!("a thread ended early")).context("run broken off");
-            }
-            thread::sleep(left.min(Duration::from_millis(200)));
-            progress.show(|| {
-                let now = tally.counts().since(counts);
-                let (seconds, rate) = (
-                    from.elapsed().as_secs_f64(),
-                    now.delivered.max(now.answered) as f64,
-                );
-                format!(
-                    "{what}: {seconds:.0} of {} s, {:.0}/s, {} lost",
-                    time.as_secs(),
-                    rate / seconds,
-                    tally.losses()
-                )
-            });
-        }
-        Ok(())
     }
 }
