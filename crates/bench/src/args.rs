@@ -113,6 +113,18 @@ pub(crate) enum Scenario {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         rate: Option<u32>,
     },
+    /// All come back at once and get what they have missed; -s and --warmup play no part
+    Resume {
+        /// Messages that each has not acknowledged
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        missed: u32,
+        /// Conversations of each that they are spread over
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        conversations: u32,
+        /// Shell command that restarts the server while all are away, and prints its new process id as the last line
+        #[arg(long, value_name = "COMMAND")]
+        restart: Option<String>,
+    },
     /// Clients that send and wait until the message is durable (answer 102 with code 0)
     Durable {
         /// Whom they write to

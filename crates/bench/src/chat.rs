@@ -10,10 +10,16 @@ const EVENT: &[u8] = br#"42["message","#;
 pub(crate) const REGISTERED: u16 = 2;
 /// Kind 102, the answer to a send.
 pub(crate) const SENT: u16 = 102;
+/// Kind 112, the end of a replay.
+pub(crate) const RESUMED: u16 = 112;
 
-/// The packet that registers a user.
-pub(crate) fn register(uid: &str) -> String {
-    event(&json!({"type": 1, "data": {"uid": uid, "deviceid": "bench", "platform": "bench"}}))
+/// The packet that registers a user, who gets what its device has missed if it wants to `resume`.
+pub(crate) fn register(uid: &str, resume: bool) -> String {
+    let mut data = json!({"uid": uid, "deviceid": "bench", "platform": "bench"});
+    if resume {
+        data["resume"] = Value::Bool(true);
+    }
+    event(&json!({"type": 1, "data": data}))
 }
 
 /// The packet that asks to send a message of this kind: `to` is `{"user":...}` or `{"team":...}`.
@@ -43,18 +49,38 @@ fn quick_kind(argument: &[u8]) -> Option<u16> {
     let rest = argument
         .strip_prefix(br#""{\"type\":"#)
         .or_else(|| argument.strip_prefix(br#"{"type":"#))?;
-    number(rest)
+    u16::try_from(digits(rest)?).ok()
 }
 
 /// Whether the answer in a packet has code 0.
 pub(crate) fn succeeded(packet: &[u8]) -> bool {
-    [br#"\"code\":"#.as_slice(), br#""code":"#]
-        .iter()
-        .any(|key| memmem::find(packet, key).is_some_and(|at| number(&packet[at + key.len()..]) == Some(0)))
+    number(packet, "code") == Some(0)
+}
+
+/// Whether a replay, whose end a packet tells, has left nothing out.
+pub(crate) fn complete(packet: &[u8]) -> bool {
+    value(packet, "complete").is_some_and(|value| value.starts_with(b"true"))
+}
+
+/// The value of the first key of this name, if it is a whole number.
+pub(crate) fn number(packet: &[u8], key: &str) -> Option<u32> {
+    digits(value(packet, key)?)
+}
+
+/// What stands behind the first key of this name, in a frame that is a string or an object.
+fn value<'a>(packet: &'a [u8], key: &str) -> Option<&'a [u8]> {
+    memmem::find_iter(packet, key).find_map(|at| {
+        let rest = &packet[at + key.len()..];
+        match packet[..at].ends_with(br#"\""#) {
+            true => rest.strip_prefix(br#"\":"#),
+            false if packet[..at].ends_with(b"\"") => rest.strip_prefix(br#"":"#),
+            false => None,
+        }
+    })
 }
 
 /// The digits at the start of `text`.
-fn number(text: &[u8]) -> Option<u16> {
+fn digits(text: &[u8]) -> Option<u32> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
 }
@@ -83,12 +109,30 @@ mod tests {
 
     #[test]
     fn requests_are_json_strings() {
-        let packet = register("bench-1");
+        let packet = register("bench-1", true);
         let (name, frame): (String, String) = serde_json::from_str(&packet[2..]).expect("an event of two");
         let frame: Value = serde_json::from_str(&frame).expect("a frame");
         assert_eq!(
             (name.as_str(), &frame["type"], &frame["data"]["uid"]),
             ("message", &json!(1), &json!("bench-1"))
         );
+        assert_eq!(frame["data"]["resume"], json!(true));
+        assert!(!register("bench-1", false).contains("resume"));
+    }
+
+    #[test]
+    fn values_are_found_by_their_whole_key() {
+        for packet in [
+            r#"42["message","{\"type\":112,\"data\":{\"sn\":1,\"n\":70000,\"complete\":true}}"]"#,
+            r#"42["message",{"type":112,"data":{"sn":1,"n":70000,"complete":true}}]"#,
+        ] {
+            assert_eq!(number(packet.as_bytes(), "n"), Some(70_000), "{packet}");
+            assert!(complete(packet.as_bytes()), "{packet}");
+            assert_eq!(number(packet.as_bytes(), "complete"), None);
+            assert_eq!(number(packet.as_bytes(), "omplete"), None);
+        }
+        assert!(!complete(
+            br#"42["message",{"type":112,"data":{"complete":false}}]"#
+        ));
     }
 }

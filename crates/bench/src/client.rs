@@ -21,6 +21,8 @@ pub(crate) enum Phase {
     Joining,
     /// Waiting for the answer to the registration.
     Registering,
+    /// Registered, and getting what it has missed.
+    Resuming,
     /// Registered.
     Ready,
     /// No Socket.IO client but a connection for HTTP calls.
@@ -94,11 +96,13 @@ impl Client {
         Ok(Some(end + 4))
     }
 
-    /// Takes the next step to being registered and returns what is to be said; `register` makes the packet that asks for it.
+    /// Takes the next step to being registered, which leads to `registered`, and returns what is to be said; `register` makes the packet
+    /// that asks for it.
     pub(crate) fn advance(
         &mut self,
         target: &Target,
         packet: &[u8],
+        registered: Phase,
         register: impl FnOnce() -> String,
     ) -> Result<Option<String>, String> {
         let (phase, next) = match (self.phase, packet) {
@@ -116,7 +120,7 @@ impl Client {
                         String::from_utf8_lossy(packet)
                     ));
                 }
-                (Phase::Ready, None)
+                (registered, None)
             }
             (Phase::Registering, [b'4', b'2', ..]) => return Ok(None),
             _ => {

@@ -53,6 +53,7 @@ impl Load for Quiet {
 pub(crate) struct Crowd<'a> {
     target: &'a Target,
     transport: Transport,
+    resume: bool,
     tally: &'a Tally,
     prefix: &'a str,
     /// The number of the first client.
@@ -73,6 +74,7 @@ impl<'a> Crowd<'a> {
         Ok(Self {
             target: &plan.target,
             transport: plan.transport,
+            resume: plan.resume,
             tally,
             prefix: &plan.prefix,
             first,
@@ -385,13 +387,22 @@ impl<'a> Crowd<'a> {
             (b"2", _) => self.say(index, "3"),
             (b"1", _) => return Err("the server closed the session".to_owned()),
             ([b'4', b'2', ..], Phase::Ready) => load.event(self, index, packet),
-            (_, Phase::Ready) => {
+            ([b'4', b'2', ..], Phase::Resuming) => {
+                load.event(self, index, packet);
+                if chat::kind(packet) == Some(chat::RESUMED) {
+                    self.clients[index].phase = Phase::Ready;
+                    self.arrived(index);
+                }
+            }
+            (_, Phase::Ready | Phase::Resuming) => {
                 return Err(format!("unexpected packet {}", String::from_utf8_lossy(packet)));
             }
             _ => {
-                let uid = self.uid(index);
+                let (uid, resume) = (self.uid(index), self.resume);
+                let registered = if resume { Phase::Resuming } else { Phase::Ready };
                 let client = &mut self.clients[index];
-                let next = client.advance(self.target, packet, || chat::register(&uid))?;
+                let next =
+                    client.advance(self.target, packet, registered, || chat::register(&uid, resume))?;
                 if client.phase == Phase::Ready {
                     self.arrived(index);
                 }
@@ -416,7 +427,9 @@ impl<'a> Crowd<'a> {
             client.line.stream.shutdown(Shutdown::Both).ok();
             // Dropped, the second connection is closed.
             client.polling = None;
-            self.tally.lose(reason);
+            if !self.tally.leaving.load(Ordering::Relaxed) {
+                self.tally.lose(reason);
+            }
         }
     }
 }

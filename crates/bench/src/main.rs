@@ -17,6 +17,7 @@ mod polling;
 mod process;
 mod progress;
 mod report;
+mod restart;
 mod run;
 mod scenario;
 mod tally;
@@ -55,12 +56,12 @@ fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", report.table());
     }
-    Ok(match report.lost() {
-        Some((count, reason)) => {
-            eprintln!("mynah-bench: {count} connections were lost, the first: {reason}");
-            ExitCode::FAILURE
-        }
-        None => ExitCode::SUCCESS,
+    for complaint in report.complaints() {
+        eprintln!("mynah-bench: {complaint}");
+    }
+    Ok(match report.complaints() {
+        [] => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 
@@ -69,6 +70,7 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
     Ok(Plan {
         target: Target::parse(&common.url, &common.path)?,
         transport: common.transport,
+        resume: false,
         prefix: common.prefix.clone(),
         connections: common.connections as usize,
         at_once: common.at_once as usize,

@@ -11,7 +11,7 @@ use crate::run::{Outcome, Span};
 pub(crate) struct Report {
     scenario: &'static str,
     figures: Vec<(&'static str, f64, &'static str)>,
-    lost: Option<(usize, String)>,
+    complaints: Vec<String>,
 }
 
 impl Report {
@@ -20,8 +20,11 @@ impl Report {
         let mut report = Self {
             scenario,
             figures: Vec::new(),
-            lost: outcome.lost.clone(),
+            complaints: Vec::new(),
         };
+        if let Some((count, reason)) = &outcome.lost {
+            report.complain(format!("{count} connections were lost, the first: {reason}"));
+        }
         report.add("connections", connections as f64, "");
         report.add("connect_seconds", outcome.connect.time.as_secs_f64(), "s");
         if let Some(cpu) = server_cpu(&outcome.connect) {
@@ -84,9 +87,14 @@ impl Report {
         );
     }
 
-    /// Whether the figures can be trusted: nothing was lost.
-    pub(crate) fn lost(&self) -> Option<&(usize, String)> {
-        self.lost.as_ref()
+    /// Notes why the figures cannot be trusted.
+    pub(crate) fn complain(&mut self, reason: String) {
+        self.complaints.push(reason);
+    }
+
+    /// Why the figures cannot be trusted.
+    pub(crate) fn complaints(&self) -> &[String] {
+        &self.complaints
     }
 
     /// As JSON: `{"scenario":...,"figures":{...}}`.

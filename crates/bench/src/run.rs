@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     /// How the clients connect.
     pub(crate) transport: Transport,
+    /// Whether clients register with `resume` and are there once their replay has ended.
+    pub(crate) resume: bool,
     /// What the uids begin with.
     pub(crate) prefix: String,
     /// Clients.

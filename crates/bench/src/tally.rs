@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) refused: AtomicU64,
     /// Whether durations are recorded: only inside the measured time.
     pub(crate) measuring: AtomicBool,
+    /// Whether connections may end: they are not lost then.
+    pub(crate) leaving: AtomicBool,
     /// Ends the run.
     pub(crate) stop: AtomicBool,
     /// Wakes the thread that sends, where one thread sends for all.

@@ -103,6 +103,12 @@ fn every_scenario_moves_messages() {
             ("fanout -n 20 --offline 30 -w 2", "messages_per_second"),
             ("one-to-one -n 20 --kind 1000", "messages_per_second"),
             ("one-to-one -n 20 --threads 3 --rate 500", "p99_ms"),
+            ("resume -n 20", "resumes_per_second"),
+            (
+                "resume -n 21 --missed 70 --conversations 3 --threads 2 --at-once 4",
+                "replayed_per_second",
+            ),
+            ("resume -n 20 --transport polling", "p99_ms"),
             ("durable -n 20", "sends_per_second"),
             ("durable -n 20 --to away", "sends_per_second"),
             ("idle -n 20 --transport polling", "server_rss_bytes"),
@@ -143,6 +149,23 @@ fn groups_are_teams_of_their_own() {
         );
         let members = api(port, "/v1/teams/bench-team-4-3-away-5");
         assert_eq!(members["members"].as_array().unwrap().len(), 7, "{members}");
+    });
+}
+
+#[test]
+fn a_replay_that_leaves_something_out_is_no_result() {
+    with_gateway(|port| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
+            .args(["resume", "-n", "3", "--missed", "501", "--api-key", KEY])
+            .args(["--url", &format!("http://127.0.0.1:{port}")])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            complaint.contains("3 messages were not in their replay"),
+            "{complaint}"
+        );
     });
 }
 

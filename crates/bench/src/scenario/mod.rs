@@ -4,7 +4,9 @@ mod durable;
 mod fanout;
 mod groups;
 mod idle;
+mod inbox;
 mod one_to_one;
+mod resume;
 mod teams;
 
 use crate::args::Scenario;
@@ -46,6 +48,20 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
             )
         }
         Scenario::OneToOne { kind, rate } => one_to_one::run(plan, setting, kind, rate),
+        Scenario::Resume {
+            missed,
+            conversations,
+            ref restart,
+        } => {
+            let (missed, conversations) = (missed as usize, conversations as usize);
+            let restart = restart.clone();
+            let wanted = resume::Wanted {
+                missed,
+                conversations,
+                restart,
+            };
+            resume::run(plan, setting, &wanted)
+        }
         Scenario::Durable { to, kind } => durable::run(plan, setting, to, kind),
     }
 }
