@@ -43,9 +43,9 @@ pub(crate) struct Common {
     /// Seconds of the same load before that
     #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=3_600))]
     pub(crate) warmup: u32,
-    /// Bytes of text in each message
-    #[arg(long, global = true, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub(crate) bytes: u32,
+    /// Bytes of text in each message [default: 200; slow: 16384]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub(crate) bytes: Option<u32>,
     /// Process id of the server, whose CPU time and memory are read from /proc; may be given several times
     #[arg(long, global = true)]
     pub(crate) pid: Vec<u32>,
@@ -125,6 +125,21 @@ pub(crate) enum Scenario {
         #[arg(long, value_name = "COMMAND")]
         restart: Option<String>,
     },
+    /// Some clients stop reading while everyone or a team is written to: what the server holds for them, and for how long
+    Slow {
+        /// Whom the messages are for
+        #[arg(long, value_enum, default_value_t = Audience::Everyone)]
+        to: Audience,
+        /// Percent of the clients that stop
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=99))]
+        stopped: u32,
+        /// Messages on their way at the same time, to those who read
+        #[arg(short = 'w', long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        in_flight: u32,
+        /// Seconds without load after which memory is read again
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+        quiet: u32,
+    },
     /// Clients that send and wait until the message is durable (answer 102 with code 0)
     Durable {
         /// Whom they write to
@@ -134,6 +149,16 @@ pub(crate) enum Scenario {
         #[arg(long, default_value_t = 3)]
         kind: u16,
     },
+}
+
+impl Scenario {
+    /// Bytes of text in each message unless something else is wanted. What waits for a slow reader must come to more than a server holds.
+    pub(crate) fn bytes(&self) -> u32 {
+        match self {
+            Self::Slow { .. } => 16_384,
+            _ => 200,
+        }
+    }
 }
 
 /// Whom fan-out is for.

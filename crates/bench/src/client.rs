@@ -37,6 +37,8 @@ pub(crate) struct Client {
     pub(crate) line: Line,
     /// How far it has come.
     pub(crate) phase: Phase,
+    /// Whether it once stopped reading, so that the server may close it.
+    pub(crate) slow: bool,
     /// When its connect began, in nanoseconds of its crowd's clock.
     pub(crate) dialled: u64,
     /// What it has besides when it polls.
@@ -49,6 +51,7 @@ impl Client {
         Self {
             line: Line::new(stream),
             phase: Phase::Dialling,
+            slow: false,
             dialled,
             polling: (transport == Transport::Polling).then(Box::default),
         }

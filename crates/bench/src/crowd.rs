@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const WAKE: Token = Token(usize::MAX);
 /// In the token of a client's second connection, that of its POSTs, beside the client's index.
 const POSTS: usize = 1 << (usize::BITS - 2);
+/// In the token of a connection for API calls.
+const API: usize = 1 << (usize::BITS - 3);
 
 /// What a scenario does once its clients are registered.
 pub(crate) trait Load {
@@ -54,6 +56,7 @@ pub(crate) struct Crowd<'a> {
     target: &'a Target,
     transport: Transport,
     resume: bool,
+    slow_from: usize,
     tally: &'a Tally,
     prefix: &'a str,
     /// The number of the first client.
@@ -75,6 +78,7 @@ impl<'a> Crowd<'a> {
             target: &plan.target,
             transport: plan.transport,
             resume: plan.resume,
+            slow_from: plan.slow_from,
             tally,
             prefix: &plan.prefix,
             first,
@@ -147,7 +151,7 @@ impl<'a> Crowd<'a> {
     /// Opens a connection for API calls and returns its index.
     pub(crate) fn dial_api(&mut self) -> anyhow::Result<usize> {
         let index = self.clients.len();
-        let stream = self.dial(index, 0).context("no connection for API calls")?;
+        let stream = self.dial(index, API).context("no connection for API calls")?;
         self.clients.push(Client::api(stream));
         Ok(index)
     }
@@ -186,9 +190,34 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// A client reads nothing any more, nor does it notice that its connection is closed.
+    pub(crate) fn stop_reading(&mut self, client: usize) {
+        self.clients[client].slow = true;
+        for mark in [0, POSTS] {
+            let registry = self.poll.registry();
+            if let Some(line) = connection(&mut self.clients[client], mark) {
+                registry.deregister(&mut line.stream).ok();
+            }
+        }
+    }
+
+    /// The client reads on where it stopped.
+    pub(crate) fn read_again(&mut self, client: usize) {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        for mark in [0, POSTS] {
+            let registry = self.poll.registry();
+            if let Some(line) = connection(&mut self.clients[client], mark)
+                && let Err(error) = registry.register(&mut line.stream, Token(client | mark), both)
+            {
+                self.lose(client, &error.to_string());
+            }
+        }
+    }
+
     /// Begins to connect a client; `mark` stands in the token beside its index.
     fn dial(&self, index: usize, mark: usize) -> io::Result<TcpStream> {
-        let mut stream = self.target.dial(self.first + index)?;
+        let slow = mark != API && self.first + index >= self.slow_from;
+        let mut stream = self.target.dial(self.first + index, slow)?;
         self.poll.registry().register(
             &mut stream,
             Token(index | mark),
@@ -203,23 +232,13 @@ impl<'a> Crowd<'a> {
         let Some(request) = polling.and_then(|polling| polling.next_post()) else {
             return Ok(());
         };
-        if self.line(index, POSTS).is_none() {
+        if connection(&mut self.clients[index], POSTS).is_none() {
             let posts = Some(Line::new(self.dial(index, POSTS)?));
             if let Some(polling) = &mut self.clients[index].polling {
                 polling.posts = posts;
             }
         }
-        self.line(index, POSTS)
-            .map_or(Ok(()), |posts| posts.send(request.as_bytes()))
-    }
-
-    /// One of a client's connections, as its token is marked.
-    fn line(&mut self, index: usize, mark: usize) -> Option<&mut Line> {
-        let client = &mut self.clients[index];
-        match mark {
-            POSTS => client.polling.as_mut()?.posts.as_mut(),
-            _ => Some(&mut client.line),
-        }
+        connection(&mut self.clients[index], POSTS).map_or(Ok(()), |posts| posts.send(request.as_bytes()))
     }
 
     fn wait(&mut self, events: &mut Events, timeout: Duration, load: &mut impl Load) -> anyhow::Result<()> {
@@ -228,7 +247,7 @@ impl<'a> Crowd<'a> {
             other => other.context("epoll failed")?,
         }
         for event in events.iter().filter(|event| event.token() != WAKE) {
-            let (index, mark) = (event.token().0 & !POSTS, event.token().0 & POSTS);
+            let (index, mark) = (event.token().0 & !(POSTS | API), event.token().0 & POSTS);
             if event.is_writable() {
                 self.writable(index, mark);
             }
@@ -243,7 +262,7 @@ impl<'a> Crowd<'a> {
         let target = self.target;
         let done = match self.clients[index].phase {
             Phase::Dialling => self.clients[index].connected(target),
-            _ => self.line(index, mark).map_or(Ok(()), Line::flush),
+            _ => connection(&mut self.clients[index], mark).map_or(Ok(()), Line::flush),
         };
         if let Err(error) = done {
             self.lose(index, &error.to_string());
@@ -253,7 +272,7 @@ impl<'a> Crowd<'a> {
     fn readable(&mut self, index: usize, mark: usize, closed: bool, load: &mut impl Load) {
         let mut buffer = mem::take(&mut self.buffer);
         while self.clients[index].phase != Phase::Closed
-            && let Some(line) = self.line(index, mark)
+            && let Some(line) = connection(&mut self.clients[index], mark)
         {
             match line.stream.read(&mut buffer) {
                 Ok(0) => self.hung_up(index, mark, "closed by the server"),
@@ -285,7 +304,7 @@ impl<'a> Crowd<'a> {
 
     /// Handles what is whole and keeps the rest. Only a connection that has such a rest owns a buffer.
     fn received(&mut self, index: usize, mark: usize, bytes: &[u8], load: &mut impl Load) {
-        let Some(line) = self.line(index, mark) else {
+        let Some(line) = connection(&mut self.clients[index], mark) else {
             return;
         };
         let mut rest = mem::take(&mut line.rest);
@@ -297,7 +316,7 @@ impl<'a> Crowd<'a> {
             self.handle(index, mark, &rest, load)
                 .map(|used| drop(rest.drain(..used)))
         };
-        match (handled, self.line(index, mark)) {
+        match (handled, connection(&mut self.clients[index], mark)) {
             (Ok(()), Some(line)) if !rest.is_empty() => line.rest = rest,
             (Ok(()), _) => {}
             (Err(reason), _) => self.lose(index, &reason),
@@ -427,9 +446,19 @@ impl<'a> Crowd<'a> {
             client.line.stream.shutdown(Shutdown::Both).ok();
             // Dropped, the second connection is closed.
             client.polling = None;
-            if !self.tally.leaving.load(Ordering::Relaxed) {
+            if client.slow {
+                self.tally.dropped.fetch_add(1, Ordering::Relaxed);
+            } else if !self.tally.leaving.load(Ordering::Relaxed) {
                 self.tally.lose(reason);
             }
         }
+    }
+}
+
+/// One of a client's connections, as its token is marked.
+fn connection(client: &mut Client, mark: usize) -> Option<&mut Line> {
+    match mark {
+        POSTS => client.polling.as_mut()?.posts.as_mut(),
+        _ => Some(&mut client.line),
     }
 }

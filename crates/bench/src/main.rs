@@ -48,7 +48,7 @@ fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { scenario, common } = cli;
     let setting = Setting {
         api_key: api_key(&common)?,
-        text: "x".repeat(common.bytes as usize),
+        text: "x".repeat(common.bytes.unwrap_or(scenario.bytes()) as usize),
     };
     let report = scenario::run(&scenario, &plan(&common)?, &setting)?;
     if common.json {
@@ -73,6 +73,7 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
         resume: false,
         prefix: common.prefix.clone(),
         connections: common.connections as usize,
+        slow_from: usize::MAX,
         at_once: common.at_once as usize,
         threads: common.threads.map_or(cores, |threads| threads as usize),
         together: 2,

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) prefix: String,
     /// Clients.
     pub(crate) connections: usize,
+    /// The number of the first client that will stop reading; those after it will as well.
+    pub(crate) slow_from: usize,
     /// Clients that connect at the same time.
     pub(crate) at_once: usize,
     /// Threads.

@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) refused: AtomicU64,
     /// Whether durations are recorded: only inside the measured time.
     pub(crate) measuring: AtomicBool,
+    /// Clients who had stopped reading and were closed by the server.
+    pub(crate) dropped: AtomicUsize,
     /// Whether connections may end: they are not lost then.
     pub(crate) leaving: AtomicBool,
     /// Ends the run.

@@ -17,6 +17,11 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// Runs a gateway as long as `then` takes, which gets its port.
 fn with_gateway(then: impl FnOnce(u16) + Send + 'static) {
+    with_gateway_of(|_| {}, then);
+}
+
+/// The same with a configuration that `change` has changed.
+fn with_gateway_of(change: impl FnOnce(&mut Config), then: impl FnOnce(u16) + Send + 'static) {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config::default();
     config.server.listen = "127.0.0.1:0".into();
@@ -32,6 +37,7 @@ fn with_gateway(then: impl FnOnce(u16) + Send + 'static) {
         push: false,
         clients: true,
     });
+    change(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -166,6 +172,30 @@ fn a_replay_that_leaves_something_out_is_no_result() {
             complaint.contains("3 messages were not in their replay"),
             "{complaint}"
         );
+    });
+}
+
+#[test]
+fn who_stops_reading_is_closed_and_not_lost() {
+    let small = |config: &mut Config| config.limits.queue_bytes = 131_072;
+    with_gateway_of(small, |port| {
+        for arguments in [
+            "slow -n 20 --stopped 20 --quiet 0",
+            "slow -n 20 --stopped 20 --quiet 0 --threads 2 --to team -w 2",
+            "slow -n 20 --stopped 20 --quiet 0 --transport polling",
+        ] {
+            let figures = bench(port, arguments);
+            assert_eq!(figures["stopped_closed_by_server"], 4.0, "{arguments}: {figures}");
+            assert_eq!(figures["lost_connections"], 0.0, "{arguments}: {figures}");
+            assert!(
+                figures["deliveries_per_second"].as_f64().unwrap() > 0.0,
+                "{arguments}: {figures}"
+            );
+            assert!(
+                figures["after_to_before"].as_f64().unwrap() > 0.0,
+                "{arguments}: {figures}"
+            );
+        }
     });
 }
 

@@ -7,7 +7,10 @@ mod idle;
 mod inbox;
 mod one_to_one;
 mod resume;
+mod slow;
 mod teams;
+
+use std::time::Duration;
 
 use crate::args::Scenario;
 use crate::report::Report;
@@ -61,6 +64,25 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
                 restart,
             };
             resume::run(plan, setting, &wanted)
+        }
+        Scenario::Slow {
+            to,
+            stopped,
+            in_flight,
+            quiet,
+        } => {
+            let (percent, in_flight) = (stopped as usize, in_flight as usize);
+            let quiet = Duration::from_secs(quiet.into());
+            slow::run(
+                plan,
+                setting,
+                &slow::Wanted {
+                    to,
+                    percent,
+                    in_flight,
+                    quiet,
+                },
+            )
         }
         Scenario::Durable { to, kind } => durable::run(plan, setting, to, kind),
     }

@@ -1,0 +1,213 @@
+//! Slow readers: some clients stop reading while everyone is written to. What it costs the server, and whether it gives it back.
+//!
+//! The last clients of the run stop. Messages on their way are counted by the others alone, from the beginning, so that the load is the same
+//! before and after. The stopped ones have a connection as over a network: on loopback the kernel would take megabytes for each before
+//! the server's own bound is reached. Once all is measured they read again, and it shows whose connection the server has closed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::groups::{Groups, Listeners};
+use super::{Setting, teams};
+use crate::args::Audience;
+use crate::crowd::{Crowd, Load};
+use crate::process;
+use crate::report::Report;
+use crate::run::{Measured, Moment, Plan, Scenario, Share};
+use crate::tally::Tally;
+use crate::watch::Watch;
+
+/// How long all may take to get what is on its way when no more is sent.
+const SETTLING: Duration = Duration::from_secs(1);
+/// How long those who read again may take to find that they were closed.
+const FINDING: Duration = Duration::from_secs(5);
+
+/// Who is slow, and what is sent.
+pub(crate) struct Wanted {
+    /// Whom the messages are for.
+    pub(crate) to: Audience,
+    /// How many of a hundred stop.
+    pub(crate) percent: usize,
+    /// Messages on their way.
+    pub(crate) in_flight: usize,
+    /// The time without load, after which memory is read again.
+    pub(crate) quiet: Duration,
+}
+
+/// What the main thread tells the others.
+#[derive(Default)]
+struct Signals {
+    /// The slow ones read no more.
+    stop: AtomicBool,
+    /// They read again.
+    go_on: AtomicBool,
+}
+
+/// The server's resident memory in the course of the run; all 0 when no process is read.
+#[derive(Default)]
+struct Memory {
+    idle: u64,
+    before: u64,
+    highest: u64,
+    after: u64,
+}
+
+/// The load of one thread: the clients from `slow` on stop.
+struct Readers<'a> {
+    listeners: Listeners<'a>,
+    signals: &'a Signals,
+    slow: std::ops::Range<usize>,
+    stopped: bool,
+    going_on: bool,
+}
+
+/// Runs the scenario.
+pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
+    let n = plan.connections;
+    let stopped = (n * wanted.percent).div_ceil(100);
+    let healthy = n - stopped;
+    ensure!(
+        healthy > usize::from(wanted.to == Audience::Team),
+        "there must be clients who read"
+    );
+    let plan = Plan {
+        slow_from: healthy,
+        ..plan.clone()
+    };
+    let team = format!("{}-team", plan.prefix);
+    if wanted.to == Audience::Team {
+        let members: Vec<_> = (0..n).map(|client| format!("{}-{client}", plan.prefix)).collect();
+        teams::make(&plan, setting, &team, &members)?;
+    }
+    let groups = Groups::new(&plan, (wanted.to, None), wanted.in_flight, (n, healthy), team);
+    groups.paused.store(true, Ordering::Relaxed);
+    let (signals, mut memory, mut closed) = (Signals::default(), Memory::default(), 0);
+    let outcome = plan.run_as(
+        |crowd, share, tally| Readers::new(crowd, (&plan, setting), share, tally, (&groups, &signals)),
+        |watch, begin| {
+            let done = measure(watch, begin, wanted, (&groups, &signals), &mut memory)?;
+            let dropped = || watch.tally.dropped.load(Ordering::Relaxed);
+            signals.go_on.store(true, Ordering::Relaxed);
+            watch.progress.clear();
+            watch.wait(FINDING, "reading again", || Ok(dropped() == stopped))?;
+            closed = dropped();
+            Ok(done)
+        },
+    )?;
+    let mut report = Report::new("slow", n, &outcome);
+    report.add("in_flight", wanted.in_flight as f64, "");
+    report.add("stopped", stopped as f64, "");
+    report.add("stopped_closed_by_server", closed as f64, "");
+    report.rate(
+        ["deliveries_per_second", "deliveries_per_cpu_second"],
+        outcome.counts.delivered,
+        &outcome.measured,
+    );
+    let bytes = outcome.counts.sent as f64 * setting.text.len() as f64;
+    report.add("text_bytes_to_each", bytes, "B");
+    report.latency(&outcome.latency);
+    if memory.before > 0 {
+        report.add("idle_rss_bytes", memory.idle as f64, "B");
+        report.add("before_rss_bytes", memory.before as f64, "B");
+        report.add("highest_rss_bytes", memory.highest as f64, "B");
+        report.add("after_rss_bytes", memory.after as f64, "B");
+        report.add("after_to_before", memory.after as f64 / memory.before as f64, "");
+    }
+    report.costs(&outcome);
+    Ok(report)
+}
+
+/// The course: the load while all read, the load while some do not, no load.
+fn measure(
+    watch: &mut Watch<'_>,
+    begin: &Moment,
+    wanted: &Wanted,
+    (groups, signals): (&Groups, &Signals),
+    memory: &mut Memory,
+) -> anyhow::Result<Measured> {
+    let (plan, tally) = (watch.plan, watch.tally);
+    let flow = |flows: bool| groups.paused.store(!flows, Ordering::Relaxed);
+    let rss = || anyhow::Ok(process::usage(&plan.pids)?.map_or(0, |server| server.rss_bytes));
+    watch.registered()?;
+    let connected = watch.now()?;
+    watch.wait(SETTLING, "settling", || Ok(false))?;
+    memory.idle = rss()?;
+    if !plan.warmup.is_zero() {
+        flow(true);
+        watch.wait(plan.warmup, "all read", || Ok(false))?;
+        flow(false);
+        watch.wait(SETTLING, "settling", || Ok(false))?;
+    }
+    memory.before = rss()?;
+    memory.highest = memory.before;
+    let (before, counts) = (watch.now()?, tally.counts());
+    signals.stop.store(true, Ordering::Relaxed);
+    tally.measuring.store(true, Ordering::Relaxed);
+    flow(true);
+    let mut sample = || {
+        memory.highest = memory.highest.max(rss()?);
+        Ok(false)
+    };
+    watch.wait(plan.measured, "some do not read", &mut sample)?;
+    tally.measuring.store(false, Ordering::Relaxed);
+    let (after, counts) = (watch.now()?, tally.counts().since(counts));
+    flow(false);
+    watch.wait(wanted.quiet, "quiet", sample)?;
+    memory.after = rss()?;
+    Ok(Measured {
+        connect: begin.to(&connected),
+        measured: before.to(&after),
+        counts,
+    })
+}
+
+impl<'a> Readers<'a> {
+    fn new(
+        crowd: &mut Crowd<'_>,
+        (plan, setting): (&Plan, &'a Setting),
+        share: Share,
+        tally: &Arc<Tally>,
+        (groups, signals): (&'a Groups, &'a Signals),
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            listeners: Listeners::new(crowd, (plan, setting), share, tally, groups)?,
+            signals,
+            slow: plan.slow_from.saturating_sub(share.first).min(share.count)..share.count,
+            stopped: false,
+            going_on: false,
+        })
+    }
+}
+
+impl Load for Readers<'_> {
+    fn event(&mut self, crowd: &mut Crowd<'_>, to: usize, packet: &[u8]) {
+        if !self.slow.contains(&to) {
+            self.listeners.event(crowd, to, packet);
+        }
+    }
+
+    fn answer(&mut self, crowd: &mut Crowd<'_>, on: usize, status: u16) {
+        self.listeners.answer(crowd, on, status);
+    }
+
+    fn turn(&mut self, crowd: &mut Crowd<'_>) {
+        if !self.stopped && self.signals.stop.load(Ordering::Relaxed) {
+            self.stopped = true;
+            self.slow.clone().for_each(|client| crowd.stop_reading(client));
+        }
+        if !self.going_on && self.signals.go_on.load(Ordering::Relaxed) {
+            self.going_on = true;
+            self.slow.clone().for_each(|client| crowd.read_again(client));
+        }
+        self.listeners.turn(crowd);
+    }
+}
+
+impl Scenario for Readers<'_> {
+    fn latency(&self) -> Option<&crate::latency::Latency> {
+        self.listeners.latency()
+    }
+}
