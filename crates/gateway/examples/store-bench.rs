@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use mynah::ids::{Cid, DeviceId, PairClass, TeamId, Uid};
 use mynah::store::embedded::{Durability, Embedded, Options};
-use mynah::store::{Append, Device, JobOutcome, Place, PushOrder, Store, TeamChange};
+use mynah::store::{Append, Device, Entry, JobOutcome, Place, PushOrder, Store, TeamChange};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -163,8 +163,11 @@ async fn client(
         let (done, told) = oneshot::channel();
         let uid = from.clone();
         store.enter(
-            Device { uid, device },
-            true,
+            Entry {
+                device: Device { uid, device },
+                named: true,
+                urgent: true,
+            },
             Box::new(move |outcome| drop(done.send(outcome))),
         );
         told.await.context("the store answers")??;

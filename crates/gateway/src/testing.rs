@@ -274,10 +274,10 @@ impl Store for Troubled {
         })
     }
 
-    fn enter(&self, device: store::Device, named: bool, done: Done<()>) {
+    fn enter(&self, entry: store::Entry, done: Done<()>) {
         match self.trouble() {
             Some(error) => done(Err(error)),
-            None => self.store.enter(device, named, done),
+            None => self.store.enter(entry, done),
         }
     }
 

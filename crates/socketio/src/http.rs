@@ -171,8 +171,7 @@ pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// Adds what the Fetch standard (section 3.2) wants for `origin`.
-pub(crate) fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut HeaderMap) {
-    let origin = request.get(header::ORIGIN);
+pub(crate) fn allow_origin(cors: &Cors, origin: Option<HeaderValue>, response: &mut HeaderMap) {
     let reflected = match (cors, origin) {
         (Cors::None, _) | (_, None) => return,
         (Cors::Any, Some(_)) => {
@@ -191,7 +190,7 @@ pub(crate) fn allow_origin(cors: &Cors, request: &HeaderMap, response: &mut Head
             origin
         }
     };
-    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected.clone());
+    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected);
     response.insert(
         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
         HeaderValue::from_static("true"),

@@ -202,13 +202,13 @@ impl EngineServer {
 
     /// Answers a request; `peer` is the address that connected.
     pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        let headers = request.headers().clone();
+        let origin = request.headers().get(header::ORIGIN).cloned();
         let mut response = if request.method() == Method::OPTIONS {
-            http::preflight(&headers)
+            http::preflight(request.headers())
         } else {
             self.route(request, peer).await
         };
-        http::allow_origin(&self.0.config.cors, &headers, response.headers_mut());
+        http::allow_origin(&self.0.config.cors, origin, response.headers_mut());
         response
     }
 

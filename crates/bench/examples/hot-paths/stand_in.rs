@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Members, Message,
-    Missed, Page, Place, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch,
-    Team, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Members,
+    Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture,
+    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
 };
 
 /// Every team has these members.
@@ -60,7 +60,7 @@ impl Store for StandIn {
         done(Err(absent()));
     }
 
-    fn enter(&self, _: Device, _: bool, done: Done<()>) {
+    fn enter(&self, _: Entry, done: Done<()>) {
         done(Ok(()));
     }
 

@@ -19,7 +19,7 @@ use crate::kinds::Kind;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::{Link, Turn};
-use crate::store::{Device, Done, Missed, Page, StoreError, Stretch};
+use crate::store::{Device, Done, Entry, Missed, Page, StoreError, Stretch};
 
 /// Conversations that the response lists; kind 110 has the rest.
 const LISTED: u32 = 200;
@@ -72,7 +72,12 @@ pub(super) async fn enter(
                             shared.trouble(error);
                         }
                     };
-                    core.store.enter(device, named, Box::new(done));
+                    let entry = Entry {
+                        device,
+                        named,
+                        urgent: false,
+                    };
+                    core.store.enter(entry, Box::new(done));
                 })
             });
             if let Some(room) = known {
@@ -86,7 +91,12 @@ pub(super) async fn enter(
 }
 
 async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, StoreError> {
-    asked(|done| core.store.enter(device.clone(), named, done)).await?;
+    let entry = Entry {
+        device: device.clone(),
+        named,
+        urgent: true,
+    };
+    asked(|done| core.store.enter(entry, done)).await?;
     let behind = core.config.limits.resume_messages;
     core.store.missed(device, LISTED, behind).await
 }

@@ -11,9 +11,9 @@ use super::missed::Least;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Message, Missed,
-    Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
-    TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
+    Missed, Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team,
+    TeamChange, TeamChanged, UnixMillis,
 };
 
 /// See the module.
@@ -137,14 +137,14 @@ impl Store for Watched {
         self.write(|store| store.change_team(team, change, done));
     }
 
-    fn enter(&self, device: Device, named: bool, done: Done<()>) {
-        let copy = device.clone();
+    fn enter(&self, entry: Entry, done: Done<()>) {
+        let copy = entry.device.clone();
         let done = watch(&self.hub, done, move |hub, ()| {
             let mut state = hub.lock();
             let state = &mut *state;
             state.devices.entered(&copy, || state.truth.heads());
         });
-        self.write(|store| store.enter(device, named, done));
+        self.write(|store| store.enter(entry, done));
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {

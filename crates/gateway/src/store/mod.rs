@@ -14,8 +14,8 @@ use std::pin::Pin;
 
 pub use self::jobs::{DueJobs, JobId, JobOutcome, JobRecipients, PushJob};
 pub use self::orders::{
-    Append, Appended, Device, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Team, TeamChange,
-    TeamChanged, TeamNotice,
+    Append, Appended, Device, Entry, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Team,
+    TeamChange, TeamChanged, TeamNotice,
 };
 pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
@@ -61,8 +61,8 @@ pub trait Store: Send + Sync + 'static {
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>);
 
     /// Makes a device known: it starts at the heads of this moment, unless it is known already. A user's devices are bounded; the one that
-    /// did nothing for longest is forgotten, and before all others those that no client has `named` itself. In order with the appends.
-    fn enter(&self, device: Device, named: bool, done: Done<()>);
+    /// did nothing for longest is forgotten, and before all others those that no client has named itself. In order with the appends.
+    fn enter(&self, entry: Entry, done: Done<()>);
 
     /// A known device has everything in `conv` up to `seq`: its cursor goes there, never backwards and not beyond the head. Of a
     /// device that is not known nothing is kept. [`StoreError::NotFound`] when there is no such conversation,

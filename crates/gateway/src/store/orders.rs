@@ -85,6 +85,17 @@ pub struct Device {
     pub device: DeviceId,
 }
 
+/// A device that comes in.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The device.
+    pub device: Device,
+    /// A client has named it itself.
+    pub named: bool,
+    /// Somebody waits for it. Otherwise it may wait a moment for something that is urgent, and share its transaction.
+    pub urgent: bool,
+}
+
 /// What a device's user has read.
 #[derive(Debug, Clone)]
 pub struct Read {

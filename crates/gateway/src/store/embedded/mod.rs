@@ -50,9 +50,9 @@ pub use crate::config::Durability;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, History, JobId, JobOutcome, Message, Missed,
-    Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
-    TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
+    Missed, Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team,
+    TeamChange, TeamChanged, UnixMillis,
 };
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
@@ -209,8 +209,8 @@ impl Store for Embedded {
             .push([Command::ChangeTeam(team, change, done)].into_iter());
     }
 
-    fn enter(&self, device: Device, named: bool, done: Done<()>) {
-        self.queue.push([Command::Enter(device, named, done)].into_iter());
+    fn enter(&self, entry: Entry, done: Done<()>) {
+        self.queue.push([Command::Enter(entry, done)].into_iter());
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {

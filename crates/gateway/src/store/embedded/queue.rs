@@ -1,7 +1,7 @@
 //! What waits for the writer: a bounded queue that it empties in one go.
 //!
-//! Finished push jobs and acknowledgements alone are no reason for a transaction of their own: they wait a moment for a message to go
-//! with, so that under a light load the next message does not have to wait for theirs.
+//! Finished push jobs, acknowledgements and devices that nobody waits for are no reason for a transaction of their own: they wait a
+//! moment for a message to go with, so that under a light load the next message does not have to wait for theirs.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use super::failure::stopped;
 use crate::ids::{ConvId, Seq, TeamId};
 use crate::store::{
-    Append, Appended, Device, Done, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, StoreError,
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, StoreError,
     TeamChange, TeamChanged,
 };
 
@@ -27,8 +27,7 @@ pub(super) enum Command {
     Append(Append, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
-    /// And whether the client named the device itself.
-    Enter(Device, bool, Done<()>),
+    Enter(Entry, Done<()>),
     /// Writes what a device has acknowledged.
     Settle(Device, Done<()>),
     Ack(Device, ConvId, Seq, Done<()>),
@@ -41,7 +40,11 @@ pub(super) enum Command {
 
 impl Command {
     fn is_urgent(&self) -> bool {
-        !matches!(self, Self::FinishJobs(..) | Self::Ack(..))
+        match self {
+            Self::FinishJobs(..) | Self::Ack(..) => false,
+            Self::Enter(entry, _) => entry.urgent,
+            _ => true,
+        }
     }
 
     /// Tells the caller that nothing was done.
@@ -50,7 +53,7 @@ impl Command {
             Self::Append(_, done) => done(Err(error)),
             Self::ChangeTeam(_, _, done) => done(Err(error)),
             Self::FinishJobs(_, done)
-            | Self::Enter(_, _, done)
+            | Self::Enter(_, done)
             | Self::Settle(_, done)
             | Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),

@@ -189,9 +189,11 @@ fn write(
             Command::ChangeTeam(team, change, _) => {
                 Outcome::Changed(refusal(membership::change(db, state, now, team, change))?)
             }
-            Command::Enter(device, named, _) => {
+            Command::Enter(entry, _) => {
                 let (newest, most) = (state.next_row - 1, state.rules.max_devices);
-                state.devices.enter(db, now, newest, most, (device, *named))?;
+                state
+                    .devices
+                    .enter(db, now, newest, most, (&entry.device, entry.named))?;
                 Outcome::Done
             }
             Command::Settle(device, _) => {
@@ -248,7 +250,7 @@ fn tell(command: Command, outcome: Outcome) {
         (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
         (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
         (
-            Command::FinishJobs(_, done) | Command::Enter(_, _, done) | Command::Settle(_, done),
+            Command::FinishJobs(_, done) | Command::Enter(_, done) | Command::Settle(_, done),
             Outcome::Done,
         ) => {
             done(Ok(()));

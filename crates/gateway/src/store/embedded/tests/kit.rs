@@ -12,7 +12,7 @@ use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use crate::store::embedded::queue::Command;
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
-    Append, Appended, Device, Done, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
     Recalled, Store, StoreError, TeamChange, TeamChanged,
 };
 
@@ -156,7 +156,12 @@ impl Kit {
 
     pub(super) async fn enter(&self, device: &Device) {
         let (done, outcome) = answer();
-        self.store.enter(device.clone(), true, done);
+        let entry = Entry {
+            device: device.clone(),
+            named: true,
+            urgent: true,
+        };
+        self.store.enter(entry, done);
         outcome.await.expect("the store answers").unwrap();
     }
 
