@@ -6,12 +6,14 @@
 //! Lock order: a shard, then one connection's state; a state is never held while a shard is waited for. What a caller does
 //! to a connection happens under the shard's lock, so that it is ordered with every push to that user: keep it short.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
 use crate::ids::{DeviceId, Uid};
-use crate::sync::Mutex;
+use crate::sync::{Hashing, Mutex};
 
 /// How many connections a user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,15 +102,22 @@ struct Line<L> {
     registration: Arc<Registration>,
 }
 
-/// A user's connections, oldest first; never empty.
-type Lines<L> = Vec<Line<L>>;
+/// A user's connections, oldest first; never empty. Most have one.
+type Lines<L> = SmallVec<[Line<L>; 1]>;
 
-/// A part of the map, chosen by the uid.
-type Shard<L> = Mutex<HashMap<Uid, Lines<L>>>;
+/// A user with a connection.
+struct User<L> {
+    uid: Uid,
+    lines: Lines<L>,
+}
+
+/// A part of the map, chosen by the uid's hash.
+type Shard<L> = Mutex<HashTable<User<L>>>;
 
 /// uid -> connections, in shards.
 pub(crate) struct Registry<L> {
     shards: Box<[Shard<L>]>,
+    hasher: Hashing,
     policy: Policy,
     /// A displaced connection stays open and may register again.
     displaced_stay: bool,
@@ -118,7 +127,8 @@ impl<L> Registry<L> {
     /// An empty one.
     pub(crate) fn new(shards: usize, policy: Policy, displaced_stay: bool) -> Self {
         Self {
-            shards: (0..shards.max(1)).map(|_| Mutex::new(HashMap::new())).collect(),
+            shards: (0..shards.max(1)).map(|_| Mutex::new(HashTable::new())).collect(),
+            hasher: Hashing::default(),
             policy,
             displaced_stay,
         }
@@ -129,9 +139,20 @@ impl<L> Registry<L> {
         self.displaced_stay
     }
 
-    fn shard(&self, uid: &Uid) -> &Shard<L> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(uid);
-        &self.shards[hash as usize % self.shards.len()]
+    /// Where the user is if it is anywhere, and its hash there.
+    fn shard(&self, uid: &Uid) -> (&Shard<L>, u64) {
+        let hash = self.hasher.hash_one(uid);
+        // The table goes by the lowest bits and the highest.
+        let index = (hash >> 32) as usize % self.shards.len();
+        (&self.shards[index], hash)
+    }
+
+    /// Calls `f` with a user's connections, under the lock of its shard.
+    fn with_lines<T>(&self, uid: &Uid, f: impl FnOnce(&[Line<L>]) -> T) -> T {
+        let (shard, hash) = self.shard(uid);
+        let shard = shard.lock();
+        let user = shard.find(hash, |user| user.uid == *uid);
+        f(user.map_or(&[], |user| &user.lines))
     }
 
     /// Maps `connection` to a user, ending a registration of its own as another user first. `ousted` is called for every
@@ -149,7 +170,8 @@ impl<L> Registry<L> {
             self.unregister(connection);
         }
         let new = Arc::new(registration);
-        let mut shard = self.shard(&new.uid).lock();
+        let (shard, hash) = self.shard(&new.uid);
+        let mut shard = shard.lock();
         {
             let mut state = connection.state.lock();
             if state.over {
@@ -157,9 +179,16 @@ impl<L> Registry<L> {
             }
             state.registration = Some(new.clone());
         }
-        let lines = shard
-            .entry(new.uid.clone())
-            .or_insert_with(|| Vec::with_capacity(1));
+        let entry = shard.entry(
+            hash,
+            |user| user.uid == new.uid,
+            |user| self.hasher.hash_one(&user.uid),
+        );
+        let user = entry.or_insert_with(|| User {
+            uid: new.uid.clone(),
+            lines: Lines::new(),
+        });
+        let lines = &mut user.into_mut().lines;
         match lines
             .iter_mut()
             .find(|line| Arc::ptr_eq(&line.connection, connection))
@@ -235,20 +264,26 @@ impl<L> Registry<L> {
     }
 
     fn remove(&self, connection: &Arc<Connection<L>>, registration: &Arc<Registration>) {
-        let mut shard = self.shard(&registration.uid).lock();
+        let (shard, hash) = self.shard(&registration.uid);
+        let mut shard = shard.lock();
         connection.end(registration, false);
-        if let Some(lines) = shard.get_mut(&registration.uid) {
+        if let Ok(mut user) = shard.find_entry(hash, |user| user.uid == registration.uid) {
+            let lines = &mut user.get_mut().lines;
             lines.retain(|line| !Arc::ptr_eq(&line.connection, connection));
             if lines.is_empty() {
-                shard.remove(&registration.uid);
+                user.remove();
             }
         }
     }
 
     /// Ends all registrations of a user; none of the connections is registered again. Returns how many there were.
     pub(crate) fn sign_out(&self, uid: &Uid, mut each: impl FnMut(&L)) -> usize {
-        let mut shard = self.shard(uid).lock();
-        let lines = shard.remove(uid).unwrap_or_default();
+        let (shard, hash) = self.shard(uid);
+        let mut shard = shard.lock();
+        let Ok(user) = shard.find_entry(hash, |user| user.uid == *uid) else {
+            return 0;
+        };
+        let (User { lines, .. }, _) = user.remove();
         for line in &lines {
             line.connection.end(&line.registration, true);
             each(&line.connection.link);
@@ -263,8 +298,7 @@ impl<L> Registry<L> {
         except: Option<&Arc<Connection<L>>>,
         mut each: impl FnMut(&L) -> bool,
     ) -> usize {
-        let shard = self.shard(uid).lock();
-        reach(shard.get(uid), except, &mut each)
+        self.with_lines(uid, |lines| reach(lines, except, &mut each))
     }
 
     /// Calls `each` for all connections of all users but `except`, and returns for how many users and connections it was true.
@@ -275,8 +309,8 @@ impl<L> Registry<L> {
     ) -> (usize, usize) {
         let mut reached = (0, 0);
         for shard in &self.shards {
-            for lines in shard.lock().values() {
-                let connections = reach(Some(lines), except, &mut each);
+            for user in shard.lock().iter() {
+                let connections = reach(&user.lines, except, &mut each);
                 reached.0 += usize::from(connections > 0);
                 reached.1 += connections;
             }
@@ -286,14 +320,16 @@ impl<L> Registry<L> {
 
     /// Whether the user has a connection.
     pub(crate) fn is_online(&self, uid: &Uid) -> bool {
-        self.shard(uid).lock().contains_key(uid)
+        self.with_lines(uid, |lines| !lines.is_empty())
     }
 
     /// A user's connections, oldest first.
     pub(crate) fn connections(&self, uid: &Uid, mut each: impl FnMut(&L, &Registration)) {
-        for line in self.shard(uid).lock().get(uid).into_iter().flatten() {
-            each(&line.connection.link, &line.registration);
-        }
+        self.with_lines(uid, |lines| {
+            for line in lines {
+                each(&line.connection.link, &line.registration);
+            }
+        });
     }
 
     /// Up to `most` of the users who have a connection, in no order.
@@ -301,7 +337,7 @@ impl<L> Registry<L> {
         let mut names = Vec::new();
         for shard in &self.shards {
             let left = most - names.len();
-            names.extend(shard.lock().keys().take(left).cloned());
+            names.extend(shard.lock().iter().take(left).map(|user| user.uid.clone()));
         }
         names
     }
@@ -313,14 +349,13 @@ impl<L> Registry<L> {
 }
 
 fn reach<L>(
-    lines: Option<&Lines<L>>,
+    lines: &[Line<L>],
     except: Option<&Arc<Connection<L>>>,
     each: &mut impl FnMut(&L) -> bool,
 ) -> usize {
     let others = |line: &&Line<L>| except.is_none_or(|except| !Arc::ptr_eq(except, &line.connection));
     lines
-        .into_iter()
-        .flatten()
+        .iter()
         .filter(others)
         .filter(|line| each(&line.connection.link))
         .count()

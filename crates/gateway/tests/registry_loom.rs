@@ -8,8 +8,10 @@ mod ids;
 #[path = "../src/registry.rs"]
 mod registry;
 
-/// Loom's lock in the place of the crate's.
+/// Loom's lock in the place of the crate's, and hashes that are the same in each round.
 mod sync {
+    pub(crate) type Hashing = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
