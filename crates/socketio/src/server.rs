@@ -248,7 +248,12 @@ impl EngineServer {
                     return refuse(HttpError::BadRequest);
                 }
                 match *request.method() {
-                    Method::GET => polling::get(&session, &PollRequest::new(&request)).await,
+                    Method::GET => {
+                        let poll = PollRequest::new(&request);
+                        // It would hold its 8 KiB for as long as the poll waits.
+                        drop(request);
+                        polling::get(&session, &poll).await
+                    }
                     Method::POST => polling::post(&session, request).await,
                     _ => http::empty(StatusCode::INTERNAL_SERVER_ERROR),
                 }
