@@ -112,6 +112,9 @@ pub(crate) enum Scenario {
         /// Messages per second; latency then counts from the moment for which a message was scheduled
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
         rate: Option<u32>,
+        /// Clients who write, an even number of them, spread evenly among all; the others are there only [default: all]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
+        active: Option<u32>,
     },
     /// All come back at once and get what they have missed; -s and --warmup play no part
     Resume {

@@ -109,6 +109,8 @@ fn every_scenario_moves_messages() {
             ("fanout -n 20 --offline 30 -w 2", "messages_per_second"),
             ("one-to-one -n 20 --kind 1000", "messages_per_second"),
             ("one-to-one -n 20 --threads 3 --rate 500", "p99_ms"),
+            ("one-to-one -n 20 --active 2 --rate 100", "messages_per_second"),
+            ("one-to-one -n 20 --active 4 --threads 5 --rate 500", "p99_ms"),
             ("resume -n 20", "resumes_per_second"),
             (
                 "resume -n 21 --missed 70 --conversations 3 --threads 2 --at-once 4",

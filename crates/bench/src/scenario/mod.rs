@@ -50,7 +50,10 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
                 },
             )
         }
-        Scenario::OneToOne { kind, rate } => one_to_one::run(plan, setting, kind, rate),
+        Scenario::OneToOne { kind, rate, active } => {
+            let active = active.map(|active| active as usize);
+            one_to_one::run(plan, setting, &one_to_one::Wanted { kind, rate, active })
+        }
         Scenario::Resume {
             missed,
             conversations,

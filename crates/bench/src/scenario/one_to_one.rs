@@ -13,8 +13,18 @@ use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::report::Report;
-use crate::run::{Plan, Scenario};
+use crate::run::{Plan, Scenario, Share};
 use crate::tally::Tally;
+
+/// What is sent, and by whom.
+pub(crate) struct Wanted {
+    /// The kind of the messages.
+    pub(crate) kind: u16,
+    /// Messages per second of all together; a closed loop when absent.
+    pub(crate) rate: Option<u32>,
+    /// Clients who write; all when absent.
+    pub(crate) active: Option<usize>,
+}
 
 /// The load of one thread: clients 2k and 2k + 1 are a pair.
 struct Pairs<'a> {
@@ -22,6 +32,8 @@ struct Pairs<'a> {
     kind: u16,
     text: &'a str,
     clients: Vec<Sender>,
+    /// Those of them who write.
+    active: Vec<usize>,
     schedule: Option<Schedule>,
     latency: Latency,
 }
@@ -35,7 +47,7 @@ struct Sender {
     answered: bool,
 }
 
-/// When the next message is due, and whose turn it is.
+/// When the next message is due, and which of the active is to send it.
 struct Schedule {
     due: u64,
     interval: u64,
@@ -43,20 +55,27 @@ struct Schedule {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, kind: u16, rate: Option<u32>) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
+    let &Wanted { kind, rate, active } = wanted;
+    let all = plan.connections;
+    let active = active.unwrap_or(all);
     ensure!(
-        plan.connections.is_multiple_of(2),
-        "the number of connections must be even: clients write in pairs"
+        all.is_multiple_of(2) && active.is_multiple_of(2),
+        "the number of connections, and of those who write, must be even: clients write in pairs"
     );
+    ensure!(active <= all, "--active {active} of only {all} connections");
     let outcome = plan.run(|crowd, share, tally| {
-        // Every thread carries the part of the rate that its part of the clients is.
-        let interval =
-            rate.map(|rate| 1_000_000_000 * plan.connections as u64 / u64::from(rate) / share.count as u64);
+        let active_here = active_of(share, active, all);
+        // Every thread carries the part of the rate that its part of the active clients is.
+        let interval = rate
+            .filter(|_| !active_here.is_empty())
+            .map(|rate| 1_000_000_000 * active as u64 / u64::from(rate) / active_here.len() as u64);
         let mut pairs = Pairs {
             tally: tally.clone(),
             kind,
             text: &setting.text,
             clients: vec![Sender::default(); share.count],
+            active: active_here,
             schedule: interval.map(|interval| Schedule {
                 due: crowd.now(),
                 interval,
@@ -64,12 +83,15 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, kind: u16, rate: Option<u32>) 
             }),
             latency: Latency::default(),
         };
-        if pairs.schedule.is_none() {
-            (0..share.count).for_each(|client| pairs.send(crowd, client, crowd.now()));
+        if rate.is_none() {
+            for at in 0..pairs.active.len() {
+                pairs.send(crowd, pairs.active[at], crowd.now());
+            }
         }
         Ok(pairs)
     })?;
-    let mut report = Report::new("one-to-one", plan.connections, &outcome);
+    let mut report = Report::new("one-to-one", all, &outcome);
+    report.add("active", active as f64, "");
     report.rate(
         ["messages_per_second", "messages_per_cpu_second"],
         outcome.counts.delivered,
@@ -85,6 +107,15 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, kind: u16, rate: Option<u32>) 
     report.latency(&outcome.latency);
     report.costs(&outcome);
     Ok(report)
+}
+
+/// Which clients of a thread write when `active` of `all` do: pairs, evenly among all, so that those who only are there lie between them.
+fn active_of(share: Share, active: usize, all: usize) -> Vec<usize> {
+    (0..active / 2)
+        .map(|pair| pair * all / active * 2)
+        .filter(|first| (share.first..share.first + share.count).contains(first))
+        .flat_map(|first| [first - share.first, first - share.first + 1])
+        .collect()
 }
 
 impl Pairs<'_> {
@@ -139,9 +170,9 @@ impl Load for Pairs<'_> {
         while let Some(Schedule { due, interval, turn }) = &mut self.schedule
             && *due <= now
         {
-            let (at, client) = (*due, *turn);
+            let (at, client) = (*due, self.active[*turn]);
             *due += *interval;
-            *turn = (client + 1) % self.clients.len();
+            *turn = (*turn + 1) % self.active.len();
             self.send(crowd, client, at);
         }
     }
@@ -159,5 +190,25 @@ impl Load for Pairs<'_> {
 impl Scenario for Pairs<'_> {
     fn latency(&self) -> Option<&Latency> {
         Some(&self.latency)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_active_are_pairs_all_over() {
+        let of = |first, count, active, all| active_of(Share { first, count }, active, all);
+        assert_eq!(of(0, 6, 6, 6), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(of(0, 20, 4, 20), [0, 1, 10, 11]);
+        assert_eq!(of(10, 10, 4, 20), [0, 1]);
+        assert_eq!(of(2, 8, 4, 20), [0; 0]);
+        for (active, all) in [(100, 19_000), (6, 10), (98, 100), (2, 2)] {
+            let mut found = of(0, all, active, all);
+            found.dedup();
+            assert_eq!(found.len(), active, "{active} of {all}");
+            assert!(found.iter().all(|client| *client < all));
+        }
     }
 }
