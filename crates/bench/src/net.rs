@@ -48,8 +48,9 @@ impl Target {
     }
 
     /// Begins to connect the client with this number. On loopback every [`PER_SOURCE`] clients come from an address of their own
-    /// in 127.0.0.0/8, so that there are ports for all of them. With `segments` of a network's size the server's kernel takes less
-    /// for a client who does not read than it does on loopback.
+    /// in 127.0.0.0/8, so that there are ports for all of them, and those of other runs from others: a closed connection keeps its port
+    /// for a minute. With `segments` of a network's size the server's kernel takes less for a client who does not read than it does
+    /// on loopback.
     pub(crate) fn dial(&self, client: usize, segments: bool) -> io::Result<MioStream> {
         let socket = Socket::new(
             Domain::for_address(self.address),
@@ -59,7 +60,8 @@ impl Target {
         if let IpAddr::V4(address) = self.address.ip()
             && address.is_loopback()
         {
-            socket.bind(&SocketAddr::new(IpAddr::V4(source(client)), 0).into())?;
+            let source = source(client, std::process::id());
+            socket.bind(&SocketAddr::new(IpAddr::V4(source), 0).into())?;
         }
         if segments {
             socket.set_tcp_mss(SEGMENT)?;
@@ -89,11 +91,11 @@ const SEGMENT: u32 = 1_448;
 /// `EINPROGRESS` on Linux: the connect goes on in the background.
 const EINPROGRESS: i32 = 115;
 
-/// The source address of a client on loopback: 127.1.0.1, 127.1.0.2 and so on.
-fn source(client: usize) -> Ipv4Addr {
-    let group = u16::try_from(client / PER_SOURCE).unwrap_or(u16::MAX);
-    let [high, low] = group.to_be_bytes();
-    Ipv4Addr::new(127, 1, high, low.max(1))
+/// The source address of a client on loopback: 127.x.0.1, 127.x.0.2 and so on, where x is of the run's process.
+fn source(client: usize, process: u32) -> Ipv4Addr {
+    let group = client / PER_SOURCE;
+    let byte = |number: usize| (number % 250 + 1) as u8;
+    Ipv4Addr::new(127, byte(process as usize), byte(group / 250) - 1, byte(group))
 }
 
 #[cfg(test)]
@@ -102,9 +104,10 @@ mod tests {
 
     #[test]
     fn sources_are_spread() {
-        assert_eq!(source(0), Ipv4Addr::new(127, 1, 0, 1));
-        assert_eq!(source(2 * PER_SOURCE), Ipv4Addr::new(127, 1, 0, 2));
-        assert_eq!(source(256 * PER_SOURCE + 1), Ipv4Addr::new(127, 1, 1, 1));
+        assert_eq!(source(0, 250), Ipv4Addr::new(127, 1, 0, 1));
+        assert_eq!(source(PER_SOURCE - 1, 250), source(0, 250));
+        assert_eq!(source(PER_SOURCE, 251), Ipv4Addr::new(127, 2, 0, 2));
+        assert_eq!(source(250 * PER_SOURCE, 249), Ipv4Addr::new(127, 250, 1, 1));
     }
 
     #[test]
