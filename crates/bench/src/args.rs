@@ -49,6 +49,9 @@ pub(crate) struct Common {
     /// Process id of the server, whose CPU time and memory are read from /proc; may be given several times
     #[arg(long, global = true)]
     pub(crate) pid: Vec<u32>,
+    /// Before each reading of the meters say "step" on standard error and wait for a line on standard input: time to read others
+    #[arg(long, global = true)]
+    pub(crate) stepwise: bool,
     /// Key of the HTTP API
     #[arg(
         long,

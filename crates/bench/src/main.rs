@@ -80,6 +80,7 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
         warmup: Duration::from_secs(common.warmup.into()),
         measured: Duration::from_secs(common.seconds.into()),
         pids: common.pid.clone(),
+        stepwise: common.stepwise,
     })
 }
 

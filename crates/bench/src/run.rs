@@ -1,11 +1,12 @@
 //! A run: threads that gather their clients, then carry the scenario's load, while this thread measures.
 
+use std::io::stdin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 
 use crate::args::Transport;
 use crate::crowd::{Crowd, Load, Quiet};
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) measured: Duration,
     /// The server's processes.
     pub(crate) pids: Vec<u32>,
+    /// Whether the meters are read only once somebody else has read theirs.
+    pub(crate) stepwise: bool,
 }
 
 /// Which clients of a run a thread has.
@@ -100,11 +103,18 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// Now.
-    pub(crate) fn now(pids: &[u32]) -> anyhow::Result<Self> {
+    /// Now, or after the step that somebody wants to take before.
+    pub(crate) fn now(plan: &Plan) -> anyhow::Result<Self> {
+        if plan.stepwise {
+            eprintln!("step");
+            ensure!(
+                stdin().read_line(&mut String::new())? > 0,
+                "nobody says when to go on: standard input has ended"
+            );
+        }
         Ok(Self {
             at: Instant::now(),
-            server: process::usage(pids)?,
+            server: process::usage(&plan.pids)?,
             own: process::own()?,
         })
     }
@@ -158,7 +168,7 @@ impl Plan {
         measure: impl FnOnce(&mut Watch<'_>, &Moment) -> anyhow::Result<Measured>,
     ) -> anyhow::Result<Outcome> {
         let tally = Arc::new(Tally::default());
-        let begin = Moment::now(&self.pids)?;
+        let begin = Moment::now(self)?;
         let (durations, done) = self.threads(
             &tally,
             |share| self.work(share, &tally, &make),

@@ -26,7 +26,7 @@ impl Watch<'_> {
     /// The meters now.
     pub(crate) fn now(&mut self) -> anyhow::Result<Moment> {
         self.progress.clear();
-        Moment::now(&self.plan.pids)
+        Moment::now(self.plan)
     }
 
     /// Waits until all clients are registered.

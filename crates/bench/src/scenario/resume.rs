@@ -119,7 +119,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
 /// Registers all, has them written to, and lets them go: by their own, or because the server is restarted.
 fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Before> {
     let tally = Arc::new(Tally::default());
-    let begin = Moment::now(&plan.pids)?;
+    let begin = Moment::now(plan)?;
     let (crowds, before) = plan.threads(
         &tally,
         |share| {
@@ -216,7 +216,7 @@ fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::R
 /// The storm.
 fn come_back(plan: &Plan, wanted: &Wanted) -> anyhow::Result<After> {
     let tally = Arc::new(Tally::default());
-    let begin = Moment::now(&plan.pids)?;
+    let begin = Moment::now(plan)?;
     let (parts, span) = plan.threads(
         &tally,
         |share| {
