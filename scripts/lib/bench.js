@@ -28,8 +28,8 @@ const number = (name, fallback, max) => {
 /** Children that are alive, to be ended whatever happens. */
 const children = new Set();
 
-function pinned(core, command, args, stdio) {
-  const child = spawn("taskset", ["-c", String(core), command, ...args.map(String)], { stdio });
+function pinned(core, command, args, stdio, env = process.env) {
+  const child = spawn("taskset", ["-c", String(core), command, ...args.map(String)], { stdio, env });
   children.add(child);
   child.once("exit", () => children.delete(child));
   child.once("error", (error) => console.error(`${command}: ${error.message}`));
@@ -100,16 +100,16 @@ function mynah(port, dir, { data = path.join(dir, "data"), durability = "power" 
   return [path.join(release, "mynah"), ["--config", config]];
 }
 
-/** Runs what `start(port, dir)` names on `core`, in a directory of its own, as long as `use({ port, pid })` takes. */
-async function withServer({ name, core, start }, use) {
+/** Runs what `start(port, dir)` names on `core`, in a directory of its own, as long as `use({ port, pid, dir })` takes. */
+async function withServer({ name, core, start, env }, use) {
   const dir = temporary(name);
   const log = fs.openSync(path.join(dir, "log"), "w");
   const port = await freePort();
   const [command, args] = start(port, dir);
-  const server = pinned(core, command, args, ["ignore", log, log]);
+  const server = pinned(core, command, args, ["ignore", log, log], env);
   try {
     await listening(port, server);
-    return await use({ port, pid: server.pid });
+    return await use({ port, pid: server.pid, dir });
   } catch (error) {
     const tail = fs.readFileSync(path.join(dir, "log"), "utf8").slice(-2_000);
     throw new Error(`${error.message}\n${tail}`);
@@ -163,11 +163,14 @@ module.exports = {
   bench,
   build,
   endWithSignals,
+  ended,
   machine,
   median,
   mynah,
   number,
   option,
+  pinned,
+  release,
   root,
   round3,
   spread,
