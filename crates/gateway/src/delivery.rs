@@ -23,6 +23,9 @@ use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged, Tea
 const SHARDS: usize = 16;
 /// Recipients between two looks at whether another task wants the thread.
 const RECIPIENTS_PER_TURN: usize = 512;
+/// Bytes of frames between two such looks: a connection that nothing keeps from writing must not run into its queue's bound because its
+/// task had no turn.
+const BYTES_PER_TURN: usize = 65_536;
 
 /// What became of a stored message.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +127,23 @@ impl Delivery {
     }
 }
 
+/// What a delivering task has handed over since the connections' tasks had their turn.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+}
+
+impl Turn {
+    /// Before so many bytes more are handed over: lets others have their turn first if it is too much for one.
+    async fn takes(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes > BYTES_PER_TURN {
+            self.bytes = bytes;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Sends to users, and counts.
 #[derive(Clone)]
 pub(crate) struct Worker {
@@ -136,10 +156,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     async fn run(self, mut work: mpsc::Receiver<Work>) {
+        let mut turn = Turn::default();
         while let Some(work) = work.recv().await {
             match work {
-                Work::Message(message) => self.message(*message).await,
-                Work::Change(change) => self.change(*change).await,
+                Work::Message(message) => self.message(*message, &mut turn).await,
+                Work::Change(change) => self.change(*change, &mut turn).await,
                 Work::Receipt(receipt) => {
                     self.members(&receipt.to, Some(&receipt.origin), &receipt.frame)
                         .await;
@@ -150,7 +171,7 @@ impl Worker {
         }
     }
 
-    async fn message(&self, message: Committed) {
+    async fn message(&self, message: Committed, turn: &mut Turn) {
         let stored = Stored::from(&message.appended);
         if stored.duplicate {
             (message.answer)(Ok(Outcome {
@@ -170,6 +191,7 @@ impl Worker {
             ts: stored.ts,
             recalled: false,
         }));
+        turn.takes(frame.len()).await;
         let origin = message.origin.as_ref();
         let (online, offline) = match (&message.to, &message.appended.members) {
             (Some(to), _) => {
@@ -213,7 +235,7 @@ impl Worker {
         self.store.finish_jobs(outcome, Box::new(drop));
     }
 
-    async fn change(&self, change: CommittedChange) {
+    async fn change(&self, change: CommittedChange, turn: &mut Turn) {
         let team = &change.changed.team;
         let notices = &change.changed.notices;
         // Who is there is asked once for all notices: replacing many members is many notices to many members.
@@ -227,6 +249,7 @@ impl Worker {
         for notice in notices {
             self.appended(notice.kind);
             let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
+            turn.takes(frame.len()).await;
             self.members(&there, None, &frame).await;
             if team.members.binary_search(&notice.uid).is_err() {
                 self.user(&notice.uid, None, &frame);
