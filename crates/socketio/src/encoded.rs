@@ -54,15 +54,45 @@ impl std::fmt::Debug for Encoded {
 /// One Engine.IO packet in a queue.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
-    /// A WebSocket frame: header and payload.
+    /// A WebSocket frame: header and payload; what is left of it while it is being written.
     frame: Bytes,
+    /// Bytes that it counts in the session's queue, whatever it takes on the wire; nothing for what a WebSocket adds by itself.
+    weight: u32,
     /// Length of the header.
     header: u8,
     /// A binary message: the payload is its bytes as they are.
     binary: bool,
+    /// An answer to a WebSocket's ping.
+    pong: bool,
 }
 
 impl Outgoing {
+    fn new(frame: Bytes, header: usize, binary: bool) -> Self {
+        Self {
+            weight: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            frame,
+            header: header as u8,
+            binary,
+            pong: false,
+        }
+    }
+
+    /// A frame that a WebSocket adds by itself, outside of the session's queue.
+    pub(crate) fn added(frame: Vec<u8>) -> Self {
+        Self {
+            weight: 0,
+            ..Self::new(frame.into(), 0, false)
+        }
+    }
+
+    /// The answer to a WebSocket's ping.
+    pub(crate) fn pong(payload: &[u8]) -> Self {
+        Self {
+            pong: true,
+            ..Self::added(ws::frame(ws::Opcode::Pong, payload))
+        }
+    }
+
     /// A message packet with this text.
     pub(crate) fn message(text: &str) -> Self {
         Self::written(text.len(), |packet| packet.push_str(text))
@@ -82,32 +112,20 @@ impl Outgoing {
         frame[at..ROOM.len()].copy_from_slice(&header);
         let mut frame = Bytes::from(frame);
         frame.advance(at);
-        Self {
-            frame,
-            header: header.len() as u8,
-            binary: false,
-        }
+        Self::new(frame, header.len(), false)
     }
 
     /// A message packet with these bytes.
     pub(crate) fn binary(bytes: &[u8]) -> Self {
-        let header = ws::header(ws::Opcode::Binary, bytes.len()).len() as u8;
-        Self {
-            frame: ws::frame(ws::Opcode::Binary, bytes).into(),
-            header,
-            binary: true,
-        }
+        let header = ws::header(ws::Opcode::Binary, bytes.len()).len();
+        Self::new(ws::frame(ws::Opcode::Binary, bytes).into(), header, true)
     }
 
     /// The packet that opens a session.
     pub(crate) fn open(json: &str) -> Self {
         let text = format!("0{json}");
-        let header = ws::header(ws::Opcode::Text, text.len()).len() as u8;
-        Self {
-            frame: ws::frame(ws::Opcode::Text, text.as_bytes()).into(),
-            header,
-            binary: false,
-        }
+        let header = ws::header(ws::Opcode::Text, text.len()).len();
+        Self::new(ws::frame(ws::Opcode::Text, text.as_bytes()).into(), header, false)
     }
 
     /// A packet without a body.
@@ -122,29 +140,40 @@ impl Outgoing {
             [0x81, 1, b'6'],
         ];
         let frame: &'static [u8; 3] = &FRAMES[usize::from(kind.digit() - b'0')];
-        Self {
-            frame: Bytes::from_static(frame),
-            header: 2,
-            binary: false,
-        }
+        Self::new(Bytes::from_static(frame), 2, false)
     }
 
-    /// Bytes on a WebSocket.
+    /// Bytes that it counts in a queue.
     pub(crate) fn len(&self) -> usize {
-        self.frame.len()
+        self.weight as usize
     }
 
-    /// The frame to write to a WebSocket of `protocol`; `b64` when its client cannot read binary.
-    pub(crate) fn websocket_frame(self, protocol: engine::Protocol, b64: bool) -> Bytes {
+    /// What is to be written to a WebSocket.
+    pub(crate) fn frame(&self) -> &[u8] {
+        &self.frame
+    }
+
+    /// The first `n` bytes of the frame have been written.
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.frame.advance(n);
+    }
+
+    /// Whether it answers a WebSocket's ping.
+    pub(crate) fn is_pong(&self) -> bool {
+        self.pong
+    }
+
+    /// Makes the frame one for a WebSocket of `protocol`, from which polling cannot go on; `b64` when its client cannot read binary.
+    pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, b64: bool) {
         if !self.binary || (protocol == engine::Protocol::V4 && !b64) {
-            return self.frame;
+            return;
         }
         let payload =
             engine::Packet::binary(&self.frame[usize::from(self.header)..]).encode_websocket(protocol, b64);
-        match payload {
+        self.frame = match payload {
             engine::WsPayload::Text(text) => ws::frame(ws::Opcode::Text, text.as_bytes()).into(),
             engine::WsPayload::Binary(bytes) => ws::frame(ws::Opcode::Binary, &bytes).into(),
-        }
+        };
     }
 
     /// The packet, for polling.
@@ -194,7 +223,12 @@ mod tests {
     #[test]
     fn binary_takes_the_form_of_its_protocol() {
         let binary = Outgoing::binary(&[1, 2, 3]);
-        let form = |protocol, b64| binary.clone().websocket_frame(protocol, b64);
+        let form = |protocol, b64| {
+            let mut fit = binary.clone();
+            fit.fit_websocket(protocol, b64);
+            assert_eq!(fit.len(), 5, "what it counts does not change with its form");
+            fit.frame
+        };
         assert_eq!(form(engine::Protocol::V4, false), [0x82, 3, 1, 2, 3].as_slice());
         assert_eq!(
             form(engine::Protocol::V3, false),

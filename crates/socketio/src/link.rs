@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use mynah_wire::ws;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::encoded::Outgoing;
 use crate::queue::Queue;
 use crate::server::Shared;
 
@@ -78,22 +79,14 @@ impl Stream {
     }
 }
 
-/// A frame to be written.
-struct Frame {
-    bytes: Bytes,
-    /// Bytes that it counts in the session's queue, whatever it takes on the wire; nothing for what the link itself adds.
-    weight: usize,
-    pong: bool,
-}
-
 /// A WebSocket.
 pub(crate) struct Link {
     stream: Stream,
     decoder: ws::Decoder,
-    /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits.
-    unread: BytesMut,
+    /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits. Never empty.
+    unread: Option<Box<BytesMut>>,
     /// Being written; the first may be written in part.
-    writing: Queue<Frame>,
+    writing: Queue<Outgoing>,
     /// The first of `writing` is a frame written in part.
     begun: bool,
     /// Bytes went into a stream that buffers.
@@ -106,7 +99,7 @@ impl Link {
         Self {
             stream,
             decoder: ws::Decoder::new(ws::Role::Server, max_message),
-            unread: BytesMut::from(early),
+            unread: boxed(early),
             writing: Queue::Empty,
             begun: false,
             flush: false,
@@ -121,14 +114,11 @@ impl Link {
         cx: &mut Context<'_>,
         mut f: impl FnMut(ws::Message<'_>) -> Poll<()>,
     ) -> Poll<Result<(), LinkError>> {
-        if !self.unread.is_empty() {
-            let mut unread = std::mem::take(&mut self.unread);
+        if let Some(mut unread) = self.unread.take() {
             let mut at = 0;
             if self.decode(&mut unread, &mut at, &mut f)? {
                 unread.advance(at);
-                if !unread.is_empty() {
-                    self.unread = unread;
-                }
+                self.unread = (!unread.is_empty()).then_some(unread);
                 return Poll::Ready(Ok(()));
             }
         }
@@ -142,7 +132,7 @@ impl Link {
                 }
                 let mut at = 0;
                 if self.decode(buf.filled_mut(), &mut at, &mut f)? {
-                    self.unread = BytesMut::from(&buf.filled()[at..]);
+                    self.unread = boxed(&buf.filled()[at..]);
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -160,7 +150,7 @@ impl Link {
             let pong = match self.decoder.decode(chunk, at) {
                 Err(error) => return Err(LinkError::Frame(error.close_code())),
                 Ok(None) => return Ok(false),
-                Ok(Some(ws::Message::Ping(payload))) => ws::frame(ws::Opcode::Pong, payload),
+                Ok(Some(ws::Message::Ping(payload))) => Outgoing::pong(payload),
                 Ok(Some(message)) => {
                     if f(message).is_ready() {
                         return Ok(true);
@@ -168,29 +158,30 @@ impl Link {
                     continue;
                 }
             };
-            self.push_pong(pong.into());
+            self.push_pong(pong);
         }
     }
 
-    /// Puts a finished frame behind what is being written; `weight` is told once it has gone.
-    pub(crate) fn push(&mut self, bytes: Bytes, weight: usize) {
-        self.writing.push(Frame {
-            bytes,
-            weight,
-            pong: false,
-        });
+    /// Takes over what a session has queued.
+    pub(crate) fn load(&mut self, queued: Queue<Outgoing>) {
+        if self.writing.is_empty() {
+            self.writing = queued;
+        } else {
+            queued.for_each(|packet| self.writing.push(packet));
+        }
+    }
+
+    /// Puts a frame behind what is being written.
+    pub(crate) fn push(&mut self, frame: Outgoing) {
+        self.writing.push(frame);
     }
 
     /// Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
-    fn push_pong(&mut self, bytes: Bytes) {
+    fn push_pong(&mut self, pong: Outgoing) {
         let unbegun = self.writing.len() > usize::from(self.begun);
         match self.writing.last_mut() {
-            Some(last) if last.pong && unbegun => last.bytes = bytes,
-            _ => self.writing.push(Frame {
-                bytes,
-                weight: 0,
-                pong: true,
-            }),
+            Some(last) if last.is_pong() && unbegun => *last = pong,
+            _ => self.writing.push(pong),
         }
     }
 
@@ -223,12 +214,12 @@ impl Link {
     fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // One frame is the rule; the system has less to do for it.
         if let Queue::One(frame) = &self.writing {
-            return self.stream.poll_write(cx, &frame.bytes);
+            return self.stream.poll_write(cx, frame.frame());
         }
         let mut slices = [IoSlice::new(&[]); MOST_SLICES];
         let count = self.writing.len().min(MOST_SLICES);
         for (slice, frame) in slices.iter_mut().zip(self.writing.iter()) {
-            *slice = IoSlice::new(&frame.bytes);
+            *slice = IoSlice::new(frame.frame());
         }
         self.stream.poll_write_vectored(cx, &slices[..count])
     }
@@ -237,13 +228,14 @@ impl Link {
     fn advance(&mut self, mut n: usize) -> usize {
         let mut weight = 0;
         while let Some(front) = self.writing.first_mut() {
-            if n < front.bytes.len() {
-                front.bytes.advance(n);
+            let length = front.frame().len();
+            if n < length {
+                front.advance(n);
                 self.begun |= n > 0;
                 break;
             }
-            n -= front.bytes.len();
-            weight += front.weight;
+            n -= length;
+            weight += front.len();
             self.writing.pop();
             self.begun = false;
             if n == 0 {
@@ -256,7 +248,7 @@ impl Link {
     /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
     /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own.
     pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, code: Option<u16>) {
-        self.push(ws::close_frame(code, "").into(), 0);
+        self.push(Outgoing::added(ws::close_frame(code, "")));
         let limit = Duration::from_millis(server.config.close_timeout_ms.into());
         let leaving = server.leaving();
         tokio::spawn(async move {
@@ -282,6 +274,11 @@ impl Link {
         })
         .await
     }
+}
+
+/// What is left of a chunk, in memory of its own; nothing for nothing.
+fn boxed(rest: &[u8]) -> Option<Box<BytesMut>> {
+    (!rest.is_empty()).then(|| Box::new(BytesMut::from(rest)))
 }
 
 /// Why nothing more comes.
@@ -321,7 +318,9 @@ mod tests {
         let mut written = 0;
         for _ in 0..4 {
             // As base64 makes it: more on the wire than in the queue.
-            link.push(Bytes::from_static(&[b'x'; 40]), 30);
+            let mut packet = Outgoing::binary(&[b'x'; 28]);
+            packet.fit_websocket(mynah_wire::engine::Protocol::V4, true);
+            link.push(packet);
             let read = link.poll_messages(&mut cx, |_| Poll::Pending);
             assert!(read.is_pending());
         }
@@ -340,15 +339,15 @@ mod tests {
     async fn only_the_latest_of_waiting_pongs_is_kept() {
         let (mut link, mut peer) = link(1_000);
         let mut cx = Context::from_waker(Waker::noop());
-        link.push(Bytes::from_static(b"frame"), 5);
+        link.push(Outgoing::message("frame"));
         for n in 0..100 {
             peer.write_all(&ping(n)).await.unwrap();
         }
         assert!(link.poll_messages(&mut cx, |_| Poll::Pending).is_pending());
         assert!(link.poll_write(&mut cx, &mut 0).is_ready());
-        let mut came = [0; 8];
+        let mut came = [0; 11];
         peer.read_exact(&mut came).await.unwrap();
-        assert_eq!(came, *b"frame\x8a\x01\x63");
+        assert_eq!(came, *b"\x81\x064frame\x8a\x01\x63");
     }
 
     #[tokio::test]
@@ -373,6 +372,6 @@ mod tests {
             link.poll_messages(&mut cx, |_| unreachable!("the rest has not come"))
                 .is_pending()
         );
-        assert!(link.unread.is_empty() && link.unread.capacity() == 0);
+        assert!(link.unread.is_none());
     }
 }

@@ -69,6 +69,15 @@ impl<T> Queue<T> {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(one) => (Some(one), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
     pub(crate) fn first_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Empty => None,

@@ -6,6 +6,7 @@ use mynah_wire::engine::{CandidateStep, Packet, Transport};
 use mynah_wire::ws;
 
 use super::{Driver, Moved, Phase};
+use crate::encoded::Outgoing;
 use crate::link::Link;
 use crate::polling;
 
@@ -58,7 +59,7 @@ impl Driver {
             };
             match step {
                 CandidateStep::SendProbePong => {
-                    link.push(ws::frame(ws::Opcode::Text, b"3probe").into(), 0);
+                    link.push(Outgoing::added(ws::frame(ws::Opcode::Text, b"3probe")));
                     self.session.state().set_upgrading(true);
                 }
                 CandidateStep::Switch => return self.switch(),
