@@ -21,8 +21,9 @@ use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged, Tea
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
-/// Recipients between two looks at whether another task wants the thread.
-const RECIPIENTS_PER_TURN: usize = 512;
+/// Recipients, of one message or many, between two looks at whether another task wants the thread: a millisecond or two. What comes to a
+/// connection meanwhile, it writes in one go.
+const RECIPIENTS_PER_TURN: usize = 8_192;
 /// Bytes of frames between two such looks: a connection that nothing keeps from writing must not run into its queue's bound because its
 /// task had no turn.
 const BYTES_PER_TURN: usize = 65_536;
@@ -127,20 +128,35 @@ impl Delivery {
     }
 }
 
-/// What a delivering task has handed over since the connections' tasks had their turn.
+/// What a task has handed over since the connections' tasks had their turn.
 #[derive(Default)]
-struct Turn {
+pub(crate) struct Turn {
     bytes: usize,
+    recipients: usize,
 }
 
 impl Turn {
-    /// Before so many bytes more are handed over: lets others have their turn first if it is too much for one.
-    async fn takes(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        if self.bytes > BYTES_PER_TURN {
-            self.bytes = bytes;
-            tokio::task::yield_now().await;
+    /// Before a frame of so many bytes: lets others have their turn first if it is too much for one.
+    async fn frame(&mut self, bytes: usize) {
+        if self.bytes + bytes > BYTES_PER_TURN {
+            self.end().await;
         }
+        self.bytes += bytes;
+    }
+
+    /// Before more recipients: how many of `wanted` are next, after others have had their turn if that is due.
+    async fn recipients(&mut self, wanted: usize) -> usize {
+        if self.recipients == RECIPIENTS_PER_TURN {
+            self.end().await;
+        }
+        let next = wanted.min(RECIPIENTS_PER_TURN - self.recipients);
+        self.recipients += next;
+        next
+    }
+
+    async fn end(&mut self) {
+        *self = Self::default();
+        tokio::task::yield_now().await;
     }
 }
 
@@ -162,7 +178,7 @@ impl Worker {
                 Work::Message(message) => self.message(*message, &mut turn).await,
                 Work::Change(change) => self.change(*change, &mut turn).await,
                 Work::Receipt(receipt) => {
-                    self.members(&receipt.to, Some(&receipt.origin), &receipt.frame)
+                    self.members(&receipt.to, Some(&receipt.origin), &receipt.frame, &mut turn)
                         .await;
                     (receipt.answer)();
                     drop(receipt.permit);
@@ -191,14 +207,14 @@ impl Worker {
             ts: stored.ts,
             recalled: false,
         }));
-        turn.takes(frame.len()).await;
+        turn.frame(frame.len()).await;
         let origin = message.origin.as_ref();
         let (online, offline) = match (&message.to, &message.appended.members) {
             (Some(to), _) => {
                 let reached = self.user(to, origin, &frame);
                 (usize::from(reached), usize::from(!reached))
             }
-            (None, Some(members)) => self.members(members, origin, &frame).await,
+            (None, Some(members)) => self.members(members, origin, &frame, turn).await,
             (None, None) => (0, 0),
         };
         if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
@@ -249,8 +265,8 @@ impl Worker {
         for notice in notices {
             self.appended(notice.kind);
             let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
-            turn.takes(frame.len()).await;
-            self.members(&there, None, &frame).await;
+            turn.frame(frame.len()).await;
+            self.members(&there, None, &frame, turn).await;
             if team.members.binary_search(&notice.uid).is_err() {
                 self.user(&notice.uid, None, &frame);
             }
@@ -277,12 +293,13 @@ impl Worker {
         members: &[Uid],
         origin: Option<&Origin>,
         frame: &Arc<Frame>,
+        turn: &mut Turn,
     ) -> (usize, usize) {
         let (mut online, mut connections) = (0, 0);
-        for (index, page) in members.chunks(RECIPIENTS_PER_TURN).enumerate() {
-            if index > 0 {
-                tokio::task::yield_now().await;
-            }
+        let mut rest = members;
+        while !rest.is_empty() {
+            let page;
+            (page, rest) = rest.split_at(turn.recipients(rest.len()).await);
             for uid in page {
                 let reached = self.reach(uid, origin, frame);
                 online += usize::from(reached > 0);

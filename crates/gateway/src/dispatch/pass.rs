@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::plan::Plan;
 use crate::core::Core;
+use crate::delivery::Turn;
 use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;
 use crate::order::{Sent, To, UserResult};
@@ -74,7 +75,8 @@ pub(super) async fn pass_to_team(core: &Core, plan: &Plan, ts: UnixMillis) -> Re
     }
     let frame = unstored(plan, ts);
     let origin = plan.origin.as_ref();
-    let (online, offline) = core.sending.members(&members, origin, &frame).await;
+    let mut turn = Turn::default();
+    let (online, offline) = core.sending.members(&members, origin, &frame, &mut turn).await;
     if let Some(from) = plan.from.as_ref().filter(|from| !is_member(from)) {
         core.sending.user(from, origin, &frame);
     }
