@@ -14,8 +14,8 @@ use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::push::{self, Webhook};
+use crate::rate::Rates;
 use crate::registry::{self, Registry};
-use crate::session::Rate;
 use crate::store::Store;
 
 /// Shards of the registry; more than threads, so that they seldom meet.
@@ -102,12 +102,13 @@ impl Builder {
         let system = Uid::new(&config.send.system_uid).context("send.system_uid")?;
         let policy = match config.login.policy {
             Policy::Single => registry::Policy::Single,
-            Policy::PerPlatform => registry::Policy::PerPlatform,
+            Policy::PerPlatform => registry::Policy::PerPlatform(config.limits.connections_per_user),
             Policy::Multi => registry::Policy::Multi(config.login.max_devices),
         };
         let displaced_stay = config.login.displaced == Displaced::Notify;
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
         let limits = &config.limits;
+        self.metrics.set_limits(limits);
         let push_due = Arc::new(Notify::new());
         let webhook = Webhook::new(&config.push.webhook)?;
         #[cfg(test)]
@@ -130,10 +131,7 @@ impl Builder {
             delivery: Delivery::start(&sending, limits.appends_in_flight),
             sending,
             system,
-            rate: Rate {
-                per_second: limits.frames_per_second,
-                burst: limits.frames_burst,
-            },
+            rates: Rates::new(limits),
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
             push,
             registry,

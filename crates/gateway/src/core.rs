@@ -10,9 +10,10 @@ use crate::embed::{Listeners, Types};
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
-use crate::session::{Link, Rate};
+use crate::session::Link;
 use crate::store::{Page, Store, StoreError};
 
 pub(crate) struct Core {
@@ -30,8 +31,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     /// The sender of pair messages that name none.
     pub(crate) system: Uid,
-    /// Frames of one connection.
-    pub(crate) rate: Rate,
+    pub(crate) rates: Rates,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.

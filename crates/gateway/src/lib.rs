@@ -32,6 +32,7 @@ pub mod metrics;
 mod order;
 mod push;
 mod random;
+mod rate;
 mod registry;
 mod reject;
 pub mod server;

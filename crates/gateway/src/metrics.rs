@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::config::{Limits, Section};
+
 /// Seconds, from 100 µs to 10 s.
 const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -24,6 +26,13 @@ const BATCH: [f64; 13] = [
 pub struct KindLabel {
     /// Its number.
     pub kind: u16,
+}
+
+/// A key of `limits.*`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LimitLabel {
+    /// Without `limits.`.
+    pub limit: &'static str,
 }
 
 /// An answered HTTP request.
@@ -93,8 +102,10 @@ metrics! {
         pub frames_in: Counter = Counter::default();
         /// Frames handed to connections.
         pub frames_out: Counter = Counter::default();
-        /// Frames beyond a connection's rate, answered 429.
-        pub frames_limited: Counter = Counter::default();
+        /// The limits as they are configured, by key; those of 0 are off.
+        pub limit: Family<LimitLabel, Gauge> = Family::default();
+        /// What was refused because it was beyond a limit, by the limit's key.
+        pub limited: Family<LimitLabel, Counter> = Family::default();
         /// Messages appended to the chat record.
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
         /// Messages handed to a connection (a message to five devices counts five).
@@ -139,6 +150,23 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Shows these limits.
+    pub fn set_limits(&self, limits: &Limits) {
+        let values = toml::Table::try_from(limits).unwrap_or_default();
+        for key in Limits::KEYS {
+            if let Some(value) = values.get(key.name).and_then(toml::Value::as_integer) {
+                self.limit
+                    .get_or_create(&LimitLabel { limit: key.name })
+                    .set(value);
+            }
+        }
+    }
+
+    /// Something was beyond this limit.
+    pub fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabel { limit }).inc();
+    }
+
     /// The metrics as OpenMetrics text.
     pub fn open_metrics(&self) -> String {
         if let Some(bytes) = resident_bytes() {

@@ -20,8 +20,8 @@ use crate::sync::{Hashing, Mutex};
 pub(crate) enum Policy {
     /// One.
     Single,
-    /// One of each platform; those that name none count as one platform.
-    PerPlatform,
+    /// One of each platform; those that name none count as one platform. So many in all; one more displaces the oldest.
+    PerPlatform(usize),
     /// So many; one more displaces the oldest.
     Multi(usize),
 }
@@ -210,36 +210,36 @@ impl<L> Registry<L> {
         new: &Registration,
         ousted: &mut impl FnMut(&L, &Registration, Ousted),
     ) {
-        let mut surplus = match self.policy {
-            Policy::Multi(most) => {
-                let stale = |line: &&Line<L>| {
-                    line.registration.device == new.device && !Arc::ptr_eq(&line.connection, connection)
-                };
-                (lines.len() - lines.iter().filter(stale).count()).saturating_sub(most)
-            }
-            Policy::Single | Policy::PerPlatform => 0,
+        let most = match self.policy {
+            Policy::Single => 1,
+            Policy::PerPlatform(most) | Policy::Multi(most) => most,
         };
-        lines.retain(|line| {
+        let is_own = |line: &Line<L>| Arc::ptr_eq(&line.connection, connection);
+        let leaves = |line: &Line<L>| {
             let old = &line.registration;
-            if Arc::ptr_eq(&line.connection, connection) {
-                return true;
-            }
-            let why = if old.device == new.device {
-                Ousted::Stale
+            if is_own(line) {
+                None
+            } else if old.device == new.device {
+                Some(Ousted::Stale)
             } else {
-                let displaced = match self.policy {
-                    Policy::Single => true,
-                    Policy::PerPlatform => old.platform == new.platform,
-                    Policy::Multi(_) => surplus > 0,
-                };
-                if !displaced {
-                    return true;
+                let in_its_place =
+                    matches!(self.policy, Policy::PerPlatform(_)) && old.platform == new.platform;
+                in_its_place.then_some(Ousted::Displaced)
+            }
+        };
+        let stay = lines.iter().filter(|line| leaves(line).is_none()).count();
+        let mut surplus = stay.saturating_sub(most);
+        lines.retain(|line| {
+            let why = match leaves(line) {
+                Some(why) => why,
+                None if surplus > 0 && !is_own(line) => {
+                    surplus -= 1;
+                    Ousted::Displaced
                 }
-                surplus = surplus.saturating_sub(1);
-                Ousted::Displaced
+                None => return true,
             };
             let stays = why == Ousted::Displaced && self.displaced_stay;
-            line.connection.end(old, !stays);
+            line.connection.end(&line.registration, !stays);
             ousted(&line.connection.link, new, why);
             false
         });

@@ -87,6 +87,11 @@ impl Reject {
         Self::new(Code::TooLarge, error)
     }
 
+    /// 429
+    pub fn too_fast(error: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::TooFast, error)
+    }
+
     /// 500
     pub fn internal(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Internal, error)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mynah_socketio::{AckId, BoxFuture, DisconnectReason, Event, Handler};
+use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::frame::{Format, Frame};
 use crate::gateway::Gateway;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use crate::metrics::Metrics;
 use crate::order::{By, SendOrder, To};
 use crate::session::{Client, Outlet};
 use crate::store::embedded::{Durability, Embedded, Options};
@@ -133,7 +134,7 @@ impl Outlet for Ear {
         self.tell(Said::Away, true);
     }
 
-    fn cut(&self) {
+    fn cut(&self, _: CloseReason) {
         self.tell(Said::Cut, true);
     }
 
@@ -401,6 +402,10 @@ impl World {
             core,
             _dir: dir,
         }
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.core.metrics
     }
 
     /// A new connection.

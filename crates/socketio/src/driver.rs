@@ -342,12 +342,12 @@ impl Driver {
                 Poll::Ready(())
             }
         });
-        let mut code = None;
+        let mut told = closing.and_then(|closing| closing.reason().websocket_close());
         match read {
             Poll::Ready(Ok(())) | Poll::Pending => {}
             Poll::Ready(Err(LinkError::Frame(broken))) => {
                 closing = Some(Closing::Now(CloseReason::TransportError));
-                code = Some(broken);
+                told = Some((broken, ""));
             }
             Poll::Ready(Err(error)) => {
                 self.link = None;
@@ -358,7 +358,7 @@ impl Driver {
             }
         }
         if let Some(closing) = closing {
-            self.close_with(closing, code);
+            self.close_with(closing, told);
         }
         moved || read.is_ready()
     }
@@ -389,11 +389,11 @@ impl Driver {
     }
 
     fn close(&mut self, closing: Closing) {
-        self.close_with(closing, None);
+        self.close_with(closing, closing.reason().websocket_close());
     }
 
-    /// Ends the session for everybody else, and has the peer told: with `code` in the close frame of a WebSocket.
-    fn close_with(&mut self, closing: Closing, code: Option<u16>) {
+    /// Ends the session for everybody else, and has the peer told: with code and reason in the close frame of a WebSocket.
+    fn close_with(&mut self, closing: Closing, told: Option<(u16, &'static str)>) {
         if !matches!(self.phase, Phase::Open) {
             return;
         }
@@ -419,7 +419,7 @@ impl Driver {
             } else {
                 load(&self.session, &mut link);
             }
-            Box::new(link).finish(&server, code);
+            Box::new(link).finish(&server, told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }

@@ -247,8 +247,9 @@ impl Link {
 
     /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
     /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own.
-    pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, code: Option<u16>) {
-        self.push(Outgoing::added(ws::close_frame(code, "")));
+    pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, told: Option<(u16, &str)>) {
+        let (code, reason) = told.unzip();
+        self.push(Outgoing::added(ws::close_frame(code, reason.unwrap_or_default())));
         let limit = Duration::from_millis(server.config.close_timeout_ms.into());
         let leaving = server.leaving();
         tokio::spawn(async move {

@@ -208,9 +208,9 @@ impl Socket {
             .close(Closing::AfterFlush(CloseReason::ServerClose));
     }
 
-    /// Closes the connection at once, in such a way that the client comes back by itself.
-    pub fn cut(&self) {
-        self.0.session.close(Closing::Now(CloseReason::ServerClose));
+    /// Closes the connection at once for this reason, in such a way that the client comes back by itself.
+    pub fn cut(&self, reason: CloseReason) {
+        self.0.session.close(Closing::Now(reason));
     }
 
     fn enqueue(&self, packets: impl IntoIterator<Item = Outgoing>) -> bool {

@@ -13,6 +13,23 @@ section! {
         pub frames_per_second: u32 = 500, in 0..=10_000_000;
         /// Frames of one connection at once; 0 is unlimited.
         pub frames_burst: u32 = 2_000, in 0..=10_000_000;
+        /// Frames of one connection beyond its rate that are answered 429 before it is closed; as many more each second as frames_per_second. 0: it
+        /// is not closed.
+        pub refused_burst: u32 = 10_000, in 0..=10_000_000;
+        /// Messages per second that a user sends, from all its connections; 0 is unlimited. Calls of the API do not count.
+        pub user_messages_per_second: u32 = 1_000, in 0..=10_000_000;
+        /// Messages of a user at once; 0 is unlimited.
+        pub user_messages_burst: u32 = 4_000, in 0..=10_000_000;
+        /// Registers per minute of one connection; 0 is unlimited.
+        pub registers_per_minute: u32 = 600, in 0..=10_000_000;
+        /// Registers of one connection at once; 0 is unlimited.
+        pub registers_burst: u32 = 1_000, in 0..=10_000_000;
+        /// Registers per minute of one user, on all connections; 0 is unlimited.
+        pub user_registers_per_minute: u32 = 600, in 0..=10_000_000;
+        /// Registers of one user at once; 0 is unlimited.
+        pub user_registers_burst: u32 = 1_000, in 0..=10_000_000;
+        /// With login.policy "per-platform": connections of a user, whatever platforms they name; one more displaces the oldest.
+        pub connections_per_user: usize = 100, in 1..=100_000;
         /// Members of a team.
         pub members: usize = 100_000, in 1..=10_000_000;
         /// Users that one API call may name.

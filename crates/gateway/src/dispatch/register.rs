@@ -53,8 +53,13 @@ struct Replaced<'a> {
 pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
+    if let Err(reject) = connection_may(core, link) {
+        refuse(asker, Kind::RegisterReq.number(), &reject);
+        return None;
+    }
     // Registering again as the same user changes what is named, and keeps the rest.
     let read = wanted::read(data).and_then(|wanted| {
+        user_may(core, &wanted.uid)?;
         let kept = connection.registration().filter(|kept| kept.uid == wanted.uid);
         Ok((
             registration(&wanted, kept.as_deref(), link)?,
@@ -89,6 +94,30 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
         let entered = resume::enter(&core, &asker.connection, &registration, wanted.resume).await;
         answer(&core, asker, registration, turn, entered);
     }))
+}
+
+/// Whether a connection may register now.
+fn connection_may(core: &Core, link: &Link) -> Result<(), Reject> {
+    if link.registers.take(core.rates.registers, clock::now()) {
+        return Ok(());
+    }
+    core.metrics.limited("registers_per_minute");
+    let most = core.config.limits.registers_per_minute;
+    Err(Reject::too_fast(format!(
+        "A connection may register {most} times a minute; wait."
+    )))
+}
+
+/// Whether a user may register now, on whatever connection.
+fn user_may(core: &Core, uid: &Uid) -> Result<(), Reject> {
+    if core.rates.user_registers.take(uid, clock::now()) {
+        return Ok(());
+    }
+    core.metrics.limited("user_registers_per_minute");
+    let most = core.config.limits.user_registers_per_minute;
+    Err(Reject::too_fast(format!(
+        "A user may register {most} times a minute; wait."
+    )))
 }
 
 fn answer(

@@ -90,8 +90,9 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
             return None;
         }
     };
-    let plan =
-        read(&fields, cid.clone(), registration.uid.clone(), &asker).and_then(|order| core.plan(order));
+    let plan = user_may(core, &registration.uid)
+        .and_then(|()| read(&fields, cid.clone(), registration.uid.clone(), &asker))
+        .and_then(|order| core.plan(order));
     match plan {
         Ok(plan) if plan.conversation.is_some() => append_from_client(core, plan, asker),
         Ok(plan) => pass_from_client(core, plan, asker),
@@ -100,6 +101,18 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
             None
         }
     }
+}
+
+/// Whether a user may send one more message now.
+fn user_may(core: &Core, uid: &Uid) -> Result<(), Reject> {
+    if core.rates.user_messages.take(uid, clock::now()) {
+        return Ok(());
+    }
+    core.metrics.limited("user_messages_per_second");
+    let most = core.config.limits.user_messages_per_second;
+    Err(Reject::too_fast(format!(
+        "A user may send {most} messages per second; slow down."
+    )))
 }
 
 fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {

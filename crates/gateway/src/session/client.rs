@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use mynah_socketio::{
-    AckId, BoxFuture, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces, Socket,
+    AckId, BoxFuture, CloseReason, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces,
+    Socket,
 };
 use serde_json::value::RawValue;
 
-use super::bucket::Bucket;
 use super::{Asker, Link, Outlet};
 use crate::clock;
 use crate::core::Core;
 use crate::dispatch;
 use crate::embed::Seen;
 use crate::frame::{self, EVENT};
+use crate::rate::Bucket;
 use crate::registry::Connection;
-use crate::reject::{Code, Reject};
+use crate::reject::Reject;
 
 /// Lets clients into the namespace `/`.
 pub(crate) struct Entrance(pub(crate) Arc<Core>);
@@ -38,7 +39,9 @@ impl Namespaces for Entrance {
 pub(crate) struct Client {
     core: Arc<Core>,
     connection: Arc<Connection<Link>>,
-    bucket: Bucket,
+    frames: Bucket,
+    /// Frames that were refused because they came too fast.
+    refused: Bucket,
 }
 
 impl Client {
@@ -46,9 +49,10 @@ impl Client {
         core.metrics.connections.inc();
         let connection = Arc::new(Connection::new(Link::new(outlet)));
         Self {
-            bucket: Bucket::new(core.rate, clock::now()),
             core,
             connection,
+            frames: Bucket::default(),
+            refused: Bucket::default(),
         }
     }
 
@@ -62,7 +66,7 @@ impl Client {
 
     /// A `message` event's argument.
     fn frame(&mut self, argument: &RawValue, ack: Option<AckId>) -> Option<BoxFuture> {
-        let within_rate = self.bucket.take(self.core.rate, clock::now());
+        let within_rate = self.is_within_rate();
         let text = match frame::text_of(argument) {
             Ok(text) => text,
             Err(wrong) => {
@@ -79,7 +83,6 @@ impl Client {
         };
         let asker = self.asker(ack, frame.req);
         if !within_rate {
-            self.core.metrics.frames_limited.inc();
             dispatch::refuse(asker, frame.kind, &self.too_fast());
             return None;
         }
@@ -91,17 +94,25 @@ impl Client {
             self.core.listeners.seen(&self.connection, Seen::Raw(text));
             asker.refuse_if_waiting(&Reject::malformed(error));
         } else {
-            self.core.metrics.frames_limited.inc();
             asker.refuse_if_waiting(&self.too_fast());
         }
     }
 
+    fn is_within_rate(&self) -> bool {
+        self.frames.take(self.core.rates.frames, clock::now())
+    }
+
+    /// Counts a frame that came too fast. Who does not slow down is closed.
     fn too_fast(&self) -> Reject {
-        let rate = self.core.rate.per_second;
-        Reject::new(
-            Code::TooFast,
-            format!("A connection may send {rate} frames per second; slow down."),
-        )
+        self.core.metrics.limited("frames_per_second");
+        if !self.refused.take(self.core.rates.refused, clock::now()) {
+            self.core.metrics.limited("refused_burst");
+            self.connection.link.outlet().cut(CloseReason::TooFast);
+        }
+        let rate = self.core.config.limits.frames_per_second;
+        Reject::too_fast(format!(
+            "A connection may send {rate} frames per second; slow down."
+        ))
     }
 }
 
@@ -123,10 +134,9 @@ impl Handler for Client {
             _ => Reject::not_found("There is no such event; frames are sent with the event \"message\"."),
         };
         let asker = self.asker(event.ack, None);
-        if self.bucket.take(self.core.rate, clock::now()) {
+        if self.is_within_rate() {
             asker.refuse_if_waiting(&refused);
         } else {
-            self.core.metrics.frames_limited.inc();
             asker.refuse_if_waiting(&self.too_fast());
         }
         None

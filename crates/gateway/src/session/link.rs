@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use mynah_socketio::CloseReason;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Outlet;
 use crate::frame::{Format, Frame};
 use crate::ids::{ConvId, Seq};
+use crate::rate::Bucket;
 
 /// Whether pushes go straight to the client.
 enum Flow {
@@ -60,6 +62,8 @@ pub(crate) struct Link {
     turns: AtomicU32,
     appends: AtomicU32,
     room: Notify,
+    /// How often it has registered lately.
+    pub(crate) registers: Bucket,
 }
 
 /// Most bytes of pushes that wait while a connection is brought up to date; more means that its reader is too slow for what it is sent.
@@ -74,6 +78,7 @@ impl Link {
             turns: AtomicU32::new(0),
             appends: AtomicU32::new(0),
             room: Notify::new(),
+            registers: Bucket::default(),
         }
     }
 
@@ -115,7 +120,7 @@ impl Link {
             }
             Flow::Held(_) => {
                 drop(flow);
-                self.outlet.cut();
+                self.outlet.cut(CloseReason::SlowReader);
                 false
             }
             Flow::Ended => false,
@@ -234,7 +239,7 @@ impl Link {
     /// The client's own device came back on another connection: this one is closed, and a response still due to it does not come.
     pub(crate) fn cut(&self) {
         *self.flow.lock() = Flow::Ended;
-        self.outlet.cut();
+        self.outlet.cut(CloseReason::ServerClose);
     }
 
     /// Says farewell, behind a response that is still due; a replay ends.

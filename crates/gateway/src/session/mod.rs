@@ -1,7 +1,6 @@
 //! Connections, as the gateway sees them: from a Socket.IO event to dispatch, and from delivery to the socket.
 
 mod asker;
-mod bucket;
 mod client;
 mod link;
 mod outlet;
@@ -9,7 +8,6 @@ mod outlet;
 mod tests;
 
 pub(crate) use asker::Asker;
-pub(crate) use bucket::Rate;
 #[cfg(test)]
 pub(crate) use client::Client;
 pub(crate) use client::Entrance;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use mynah_socketio::{AckId, Socket};
+use mynah_socketio::{AckId, CloseReason, Socket};
 use serde_json::value::RawValue;
 
 use crate::frame::{Format, Frame};
@@ -19,8 +19,8 @@ pub(crate) trait Outlet: Send + Sync {
     /// Closes once everything queued and `last` is written, so that the client does not come back by itself. Nothing is queued
     /// after it.
     fn send_away(&self, last: Option<&Frame>, format: Format);
-    /// Closes at once; a client that is still there comes back.
-    fn cut(&self);
+    /// Closes at once for this reason; a client that is still there comes back.
+    fn cut(&self, reason: CloseReason);
     /// The Socket.IO id.
     fn sid(&self) -> &str;
     /// `polling` or `websocket`.
@@ -49,8 +49,8 @@ impl Outlet for Socket {
         }
     }
 
-    fn cut(&self) {
-        self.cut();
+    fn cut(&self, reason: CloseReason) {
+        self.cut(reason);
     }
 
     fn sid(&self) -> &str {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use mynah_socketio::{AckId, DisconnectReason, Event as FrameEvent, Handler};
+use mynah_socketio::{AckId, CloseReason, DisconnectReason, Event as FrameEvent, Handler};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
@@ -170,7 +170,7 @@ impl Outlet for Line {
         });
     }
 
-    fn cut(&self) {
+    fn cut(&self, _: CloseReason) {
         let open = self.hub.pipe(self.id, |pipe| {
             let open = !pipe.closed;
             if open {

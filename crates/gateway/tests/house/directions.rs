@@ -11,11 +11,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("config", &["ids"]),
     ("log", &["config"]),
-    ("metrics", &[]),
+    ("metrics", &["config"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("store", &["config", "ids", "metrics", "random"]),
     ("clock", &["store"]),
+    ("rate", &["clock", "config", "ids", "sync"]),
     ("reject", &["store"]),
     ("frame", &["ids", "kinds", "store"]),
     ("registry", &["ids", "sync"]),
@@ -36,8 +37,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "core",
         &[
-            "config", "delivery", "embed", "ids", "kinds", "metrics", "registry", "reject", "session",
-            "store",
+            "config", "delivery", "embed", "ids", "kinds", "metrics", "rate", "registry", "reject",
+            "session", "store",
         ],
     ),
     (
@@ -57,7 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "session",
         &[
-            "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "registry", "reject",
+            "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "rate", "registry", "reject",
         ],
     ),
     (
@@ -69,8 +70,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "builder",
         &[
-            "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push", "registry",
-            "session", "store",
+            "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push", "rate",
+            "registry", "session", "store",
         ],
     ),
     // A call goes to the gateway's handle; of the store it knows the values that are shown.

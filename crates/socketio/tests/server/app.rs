@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mynah_socketio::{
-    AckError, BoxFuture, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler, Handshake,
-    Listener, ListenerOptions, Namespaces, Server, Socket,
+    AckError, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler,
+    Handshake, Listener, ListenerOptions, Namespaces, Server, Socket,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -224,7 +224,7 @@ impl Handler for Client {
             "leave" => self.socket.disconnect(),
             "away" => self.socket.send_away_with(&Encoded::event("last", &[])),
             "come back" => self.socket.close_to_come_back(),
-            "cut" => self.socket.cut(),
+            "cut" => self.socket.cut(CloseReason::ServerClose),
             name => self.tell(format!("unexpected {name}")),
         }
         None

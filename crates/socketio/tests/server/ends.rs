@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use mynah_socketio::{Config, Protocol, Transport};
+use mynah_socketio::{CloseReason, Config, Protocol, Transport};
 use mynah_wire::ws::Opcode;
 
 use crate::app::Running;
@@ -299,7 +299,7 @@ async fn the_end_comes_while_a_handler_waits() {
             }
         }
         running.expect("at the gate 1").await;
-        socket.cut();
+        socket.cut(CloseReason::ServerClose);
         running
             .until(|it| it.server.sessions() == 0 || transport == Transport::Polling)
             .await;

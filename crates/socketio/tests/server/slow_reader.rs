@@ -1,6 +1,6 @@
 //! A reader that falls behind is closed, and costs nobody else anything.
 
-use mynah_socketio::{Config, Encoded};
+use mynah_socketio::{CloseReason, Config, Encoded};
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client};
@@ -122,7 +122,7 @@ async fn nobody_waits_for_room_after_the_end() {
             }
         });
         running.until(|_| socket.session().queued_bytes() > 0).await;
-        socket.cut();
+        socket.cut(CloseReason::ServerClose);
         within(waits).await.unwrap();
         assert!(!socket.session().room(usize::MAX).await);
     }

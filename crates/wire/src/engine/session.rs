@@ -33,6 +33,8 @@ pub enum CloseReason {
     ServerShutdown,
     /// The application sent the client away.
     SentAway,
+    /// The client went on sending more than it may.
+    TooFast,
 }
 
 impl CloseReason {
@@ -48,6 +50,16 @@ impl CloseReason {
             Self::SlowReader => "slow reader",
             Self::ServerShutdown => "server shutting down",
             Self::SentAway => "sent away",
+            Self::TooFast => "too many frames",
+        }
+    }
+
+    /// Code and reason of the close frame by which a WebSocket's peer is told (RFC 6455, section 7.4), where there is something to tell.
+    pub const fn websocket_close(self) -> Option<(u16, &'static str)> {
+        match self {
+            // Policy violation.
+            Self::TooFast => Some((1008, self.as_str())),
+            _ => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::config::Policy;
 use crate::embed::{Reply, Seen};
 use crate::frame::Format;
 use crate::kinds::{Kind, Way};
@@ -129,6 +130,52 @@ async fn beyond_the_rate_requests_are_answered_429() {
         device.ear.rest().into_iter().map(code).collect::<Vec<_>>(),
         [429, 429]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_slow_down_is_closed() {
+    let world = World::new(|config| {
+        config.limits.frames_per_second = 1;
+        config.limits.frames_burst = 3;
+        config.limits.refused_burst = 4;
+    });
+    let mut device = world.connect("a");
+    let mut answers = Vec::new();
+    for _ in 0..7 {
+        answers.push(device.ask(&json!({"type": 7777})).await["code"].clone());
+    }
+    assert_eq!(answers, [404, 404, 404, 429, 429, 429, 429]);
+    device.send(&json!({"type": 7777})).await;
+    assert_eq!(device.ear.rest(), [Said::Cut]);
+    let metrics = world.metrics().prometheus_text();
+    assert!(
+        metrics.contains("mynah_limited_total{limit=\"refused_burst\"} 1\n"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn a_user_sends_only_so_much_from_all_connections() {
+    let world = World::new(|config| {
+        config.login.policy = Policy::Multi;
+        config.limits.user_messages_per_second = 1;
+        config.limits.user_messages_burst = 2;
+    });
+    let mut devices = [world.enter("alice", "a").await, world.enter("alice", "b").await];
+    let message = json!({"type": 3, "to": {"user": "bob"}, "cid": "c", "data": {}});
+    let mut accepted = 0;
+    // At most one more for each second that this takes.
+    let refused = loop {
+        let answer = devices[accepted % 2].message(message.clone()).await;
+        if answer["code"] != 0 {
+            break answer;
+        }
+        accepted += 1;
+        assert!(accepted < 1_000, "nothing was refused");
+    };
+    assert!(accepted >= 2);
+    assert_eq!((&refused["code"], &refused["cid"]), (&json!(429), &json!("c")));
+    assert_eq!(world.enter("bob", "c").await.message(message).await["code"], 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::config::{Displaced, Policy};
 use crate::frame::Format;
 use crate::order::To;
-use crate::testing::{Said, World, order, uid};
+use crate::testing::{Device, Said, World, order, uid};
 
 fn sids(view: &crate::UserView) -> Vec<&str> {
     view.connections
@@ -167,6 +167,60 @@ async fn per_platform_keeps_one_of_each() {
     assert_eq!(who(&world, "alice").await, ["p2", "p3", "p4"]);
     is_replaced(devices[0].ear.next().await, "p4", json!("ios"));
     assert_eq!(devices[1].ear.rest(), []);
+}
+
+#[tokio::test]
+async fn whatever_platforms_are_named_connections_of_a_user_are_bounded() {
+    let world = World::new(|config| {
+        config.login.policy = Policy::PerPlatform;
+        config.limits.connections_per_user = 3;
+    });
+    let mut devices = Vec::new();
+    for platform in ["a", "b", "c", "b", "d", "e"] {
+        let sid = format!("{platform}{}", devices.len());
+        let mut connection = world.connect(&sid);
+        connection
+            .register(json!({"uid": "alice", "platform": platform}))
+            .await;
+        devices.push(connection);
+    }
+    assert_eq!(who(&world, "alice").await, ["b3", "d4", "e5"]);
+    is_replaced(devices[0].ear.next().await, "d4", json!("d"));
+    is_replaced(devices[2].ear.next().await, "e5", json!("e"));
+}
+
+/// The code that registering as `uid` is answered with.
+async fn registers(device: &mut Device, uid: &str) -> Value {
+    let answer = device.ask(&json!({"type": 1, "data": {"uid": uid}})).await;
+    answer["code"].clone()
+}
+
+#[tokio::test]
+async fn a_connection_registers_only_so_often() {
+    let world = World::new(|config| {
+        config.limits.registers_per_minute = 1;
+        config.limits.registers_burst = 2;
+    });
+    let mut device = world.enter("alice", "a").await;
+    assert_eq!(registers(&mut device, "bob").await, 0);
+    assert_eq!(registers(&mut device, "carol").await, 429);
+    assert_eq!(who(&world, "bob").await, ["a"], "it stays what it was");
+    // Another connection is not concerned.
+    assert_eq!(registers(&mut world.connect("b"), "carol").await, 0);
+}
+
+#[tokio::test]
+async fn a_user_registers_only_so_often_on_whatever_connection() {
+    let world = World::new(|config| {
+        config.limits.user_registers_per_minute = 1;
+        config.limits.user_registers_burst = 2;
+    });
+    let _first = world.enter("alice", "a").await;
+    let _second = world.enter("alice", "b").await;
+    let mut third = world.connect("c");
+    assert_eq!(registers(&mut third, "alice").await, 429);
+    assert_eq!(who(&world, "alice").await, ["b"]);
+    assert_eq!(registers(&mut third, "bob").await, 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,195 @@
+//! How often something may happen: token buckets, as the generic cell rate algorithm (ITU-T I.371) has them. A bucket is one number, the
+//! moment at which it is full again.
+
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use hashbrown::HashTable;
+
+use crate::config::Limits;
+use crate::ids::Uid;
+use crate::sync::{Hashing, Mutex};
+
+/// What a bucket holds and how fast it fills.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    /// Nanoseconds until there is one more.
+    interval: u64,
+    /// Nanoseconds until an empty bucket is full.
+    room: u64,
+}
+
+impl Rate {
+    /// So many in `seconds`, and so many at once; `None`, which is no limit, when either is 0.
+    pub(crate) fn new(count: u32, seconds: u32, burst: u32) -> Option<Self> {
+        let interval = (u64::from(seconds) * 1_000_000_000)
+            .checked_div(count.into())?
+            .max(1);
+        (burst > 0).then(|| Self {
+            interval,
+            room: interval * u64::from(burst),
+        })
+    }
+}
+
+/// The rates that are limited, each by `limits.*` of its name.
+pub(crate) struct Rates {
+    /// Frames of a connection.
+    pub(crate) frames: Option<Rate>,
+    /// Frames of a connection that are refused because they come too fast.
+    pub(crate) refused: Option<Rate>,
+    /// Registers of a connection.
+    pub(crate) registers: Option<Rate>,
+    /// Registers of a user.
+    pub(crate) user_registers: UserBuckets,
+    /// Messages that a user sends.
+    pub(crate) user_messages: UserBuckets,
+}
+
+impl Rates {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let user_registers = (limits.user_registers_per_minute, limits.user_registers_burst);
+        let user_messages = (limits.user_messages_per_second, limits.user_messages_burst);
+        Self {
+            frames: Rate::new(limits.frames_per_second, 1, limits.frames_burst),
+            refused: Rate::new(limits.frames_per_second, 1, limits.refused_burst),
+            registers: Rate::new(limits.registers_per_minute, 60, limits.registers_burst),
+            user_registers: UserBuckets::new(Rate::new(user_registers.0, 60, user_registers.1)),
+            user_messages: UserBuckets::new(Rate::new(user_messages.0, 1, user_messages.1)),
+        }
+    }
+}
+
+/// One token bucket; full at first.
+#[derive(Debug, Default)]
+pub(crate) struct Bucket {
+    full_at: AtomicU64,
+}
+
+impl Bucket {
+    /// Takes a token; false when there is none.
+    pub(crate) fn take(&self, rate: Option<Rate>, now: Instant) -> bool {
+        let Some(rate) = rate else { return true };
+        let now = nanoseconds(now);
+        let taken = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                let full_at = full_at.max(now) + rate.interval;
+                (full_at - now <= rate.room).then_some(full_at)
+            });
+        taken.is_ok()
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.full_at.load(Ordering::Relaxed) <= nanoseconds(now)
+    }
+}
+
+/// Since some moment of this process.
+fn nanoseconds(now: Instant) -> u64 {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(crate::clock::now);
+    now.saturating_duration_since(*ORIGIN).as_nanos() as u64
+}
+
+/// A bucket for each user. Who has not used it lately is not remembered, so that memory goes with what is done and not with who there is.
+pub(crate) struct UserBuckets {
+    rate: Option<Rate>,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: Hashing,
+}
+
+/// By the hash of the uid, which has a key of its own: two users share a bucket as good as never.
+#[derive(Default)]
+struct Shard {
+    buckets: HashTable<(u64, Bucket)>,
+    /// So many, and those that are full are forgotten.
+    sweep_at: usize,
+}
+
+impl UserBuckets {
+    const SHARDS: usize = 64;
+    /// A shard is not swept for fewer.
+    const FEW: usize = 64;
+
+    pub(crate) fn new(rate: Option<Rate>) -> Self {
+        Self {
+            rate,
+            shards: (0..Self::SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: Hashing::default(),
+        }
+    }
+
+    /// Takes a token of the user's; false when there is none.
+    pub(crate) fn take(&self, uid: &Uid, now: Instant) -> bool {
+        if self.rate.is_none() {
+            return true;
+        }
+        let hash = self.hasher.hash_one(uid);
+        // The table goes by the lowest bits and the highest.
+        let mut shard = self.shards[(hash >> 32) as usize % Self::SHARDS].lock();
+        let Shard { buckets, sweep_at } = &mut *shard;
+        if buckets.len() >= (*sweep_at).max(Self::FEW) {
+            buckets.retain(|(_, bucket)| !bucket.is_full(now));
+            *sweep_at = buckets.len() * 2;
+            buckets.shrink_to(*sweep_at, |(of, _)| *of);
+        }
+        let entry = buckets.entry(hash, |(of, _)| *of == hash, |(of, _)| *of);
+        entry
+            .or_insert_with(|| (hash, Bucket::default()))
+            .get()
+            .1
+            .take(self.rate, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn taken(bucket: &Bucket, rate: Option<Rate>, now: Instant, tries: u32) -> usize {
+        (0..tries).filter(|_| bucket.take(rate, now)).count()
+    }
+
+    #[test]
+    fn allows_the_burst_then_the_rate() {
+        let rate = Rate::new(10, 1, 20);
+        let start = crate::clock::now();
+        let bucket = Bucket::default();
+        assert_eq!(taken(&bucket, rate, start, 100), 20);
+        assert_eq!(taken(&bucket, rate, start + Duration::from_millis(550), 100), 5);
+        assert_eq!(taken(&bucket, rate, start + Duration::from_secs(3600), 100), 20);
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let start = crate::clock::now();
+        for rate in [Rate::new(0, 1, 1), Rate::new(1, 1, 0)] {
+            assert_eq!(taken(&Bucket::default(), rate, start, 1_000), 1_000);
+        }
+    }
+
+    #[test]
+    fn users_have_buckets_of_their_own_and_are_forgotten() {
+        let buckets = UserBuckets::new(Rate::new(1, 1, 2));
+        let start = crate::clock::now();
+        for number in 0_u16..20_000 {
+            // Each is full again when the next but one begins.
+            let now = start + Duration::from_secs(number.into());
+            let uid = Uid::new(&number.to_string()).unwrap();
+            assert!(buckets.take(&uid, now) && buckets.take(&uid, now));
+            assert!(!buckets.take(&uid, now));
+        }
+        let remembered: usize = buckets
+            .shards
+            .iter()
+            .map(|shard| shard.lock().buckets.len())
+            .sum();
+        assert!(
+            remembered <= UserBuckets::SHARDS * UserBuckets::FEW,
+            "{remembered}"
+        );
+    }
+}
