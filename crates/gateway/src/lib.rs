@@ -26,6 +26,7 @@ mod frame;
 mod gateway;
 pub mod http;
 pub mod ids;
+pub mod keys;
 pub mod kinds;
 pub mod log;
 pub mod metrics;

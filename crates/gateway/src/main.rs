@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mynah::config::{self, Config, Sources};
+use mynah::keys::KeyCommand;
 use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -36,6 +37,9 @@ enum Command {
     CheckConfig,
     /// Print a configuration file with every key, its default and what it does
     ExampleConfig,
+    /// Make, show and take away keys of the HTTP API
+    #[command(subcommand)]
+    ApiKey(KeyCommand),
 }
 
 fn main() -> ExitCode {
@@ -69,10 +73,30 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Some(Command::ApiKey(command)) = args.command {
+        return api_key(command, &config);
+    }
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mynah cannot run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
+    let outcome = command.run(config).and_then(|said| {
+        let _ = std::io::stderr().write_all(said.notes.as_bytes());
+        // A key that nobody saw is of no use: then this must not look like success.
+        let mut out = std::io::stdout().lock();
+        out.write_all(said.out.as_bytes())?;
+        Ok(out.flush()?)
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mynah api-key: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -46,6 +46,20 @@ pub struct HttpLabels {
     pub status: u16,
 }
 
+/// An API key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiKeyLabel {
+    /// Its name: as many as the operator gave since the start.
+    pub key: Arc<str>,
+}
+
+/// Why something was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// One of a few words.
+    pub reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
@@ -140,6 +154,12 @@ metrics! {
         pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);
         /// Answered HTTP requests, without those of Socket.IO.
         pub http_requests: Family<HttpLabels, Counter> = Family::default();
+        /// Calls that an API key let through.
+        pub api_calls: Family<ApiKeyLabel, Counter> = Family::default();
+        /// Calls refused for want of an API key: missing, malformed, unknown, expired, or without the scope.
+        pub api_refused: Family<ReasonLabel, Counter> = Family::default();
+        /// 1 while the files of API keys cannot be read and older keys are in force.
+        pub api_keys_stale: Gauge = Gauge::default();
     }
 }
 

@@ -21,8 +21,10 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
+use crate::clock;
 use crate::config::{self, Config, Mode};
-use crate::http::{Api, ApiKeys, KeySource};
+use crate::http::Api;
+use crate::keys::{ApiKeys, KeySources};
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
@@ -38,7 +40,7 @@ pub struct Server {
     config: Config,
     listener: TcpListener,
     address: SocketAddr,
-    keys: KeySource,
+    keys: KeySources,
     gateway: Gateway,
     socketio: mynah_socketio::Server,
     api: Arc<Api>,
@@ -58,13 +60,14 @@ impl Server {
         let address = listener.local_addr()?;
         let metrics = Arc::new(Metrics::new());
         let store = Arc::new(open_store(&config, metrics.clone())?);
-        let (keys, source) = ApiKeys::open(&config.auth.api_keys, &config.store.path)
-            .with_context(|| format!("the API key in {} cannot be used", config.store.path.display()))?;
+        let (keys, sources) = ApiKeys::open(&config.auth.api_keys, &config.store.path, clock::unix_millis())
+            .with_context(|| format!("the API keys in {} cannot be used", config.store.path.display()))?;
         let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
         let socketio = mynah_socketio::Server::new(socketio_config(&config), gateway.namespaces());
         let api = Arc::new(Api {
             gateway: gateway.clone(),
             keys,
+            metrics_key: config.auth.metrics_key,
             limits: config.limits.clone(),
             metrics,
             open: config.auth.mode == Mode::Open,
@@ -75,7 +78,7 @@ impl Server {
             config,
             listener,
             address,
-            keys: source,
+            keys: sources,
             gateway,
             socketio,
             api,
@@ -96,16 +99,12 @@ impl Server {
     /// What whoever starts it wants to know: where everything is, what is open, and how to close it.
     pub fn greeting(&self) -> String {
         let url = format!("http://{}", self.address);
-        let keys = match &self.keys {
-            KeySource::Configured => "the one configured (auth.api_keys)".to_owned(),
-            KeySource::Kept(path) => format!("in the file {}", path.display()),
-            KeySource::Made(path) => format!("made just now, in the file {}", path.display()),
-        };
         let mut text = format!(
-            "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {url}/v1 (described by {url}{})\n  API key    {keys}\n  data       {}\n",
+            "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {url}/v1 (described by {url}{})\n  API keys   {}\n  data       {}\n",
             env!("CARGO_PKG_VERSION"),
             self.config.engine.path,
             crate::http::OPENAPI_PATH,
+            self.keys,
             self.config.store.path.display(),
         );
         if self.api.open {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::api_keys::ConfiguredKey;
 use super::secret::Secret;
 use super::section::section;
 
@@ -11,8 +12,12 @@ section! {
         /// "open": a client is whoever it says (for development, and where something in front checks). "jwt": a client proves who it is with a
         /// token; this version does not have it yet and refuses to start.
         pub mode: Mode = Mode::Open;
-        /// Keys for the HTTP API (/v1). None: one is made at the first start and kept in the data directory, file "api-key".
+        /// Keys for the HTTP API (/v1), besides those of `mynah api-key`: as they are, for every call, or as digests such as
+        /// "sha256:<64 digits>;name=billing;scopes=send+read" (name and scopes may be left out; of random keys only, others are found by
+        /// trying). No key at all: one is made at the first start and kept in the data directory, file "api-key".
         pub api_keys: Vec<Secret> = Vec::new();
+        /// Whether GET /metrics needs an API key too, one with the scope "metrics".
+        pub metrics_key: bool = false;
         /// Tokens of clients, for mode "jwt".
         pub jwt: Jwt = Jwt::default();
     }
@@ -39,12 +44,8 @@ pub enum Mode {
 impl Auth {
     pub(super) fn check(&self, problems: &mut Vec<String>) {
         for (index, key) in self.api_keys.iter().enumerate() {
-            let key = key.expose();
-            if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) {
-                problems.push(format!(
-                    "auth.api_keys: key number {} must be printable ASCII characters without spaces",
-                    index + 1
-                ));
+            if let Err(why) = ConfiguredKey::parse(key) {
+                problems.push(format!("auth.api_keys: key number {} {why}", index + 1));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The configuration: one file, one struct per section, every default in one place.
 
+mod api_keys;
 mod auth;
 mod engine;
 mod env;
@@ -12,6 +13,7 @@ mod log;
 mod login;
 mod messages;
 mod push;
+mod scopes;
 mod secret;
 mod section;
 mod server;
@@ -21,6 +23,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, MAX_KEY_BYTES, is_key_name};
 pub use auth::{Auth, Jwt, Mode};
 pub use engine::Engine;
 pub use example::example;
@@ -31,6 +34,7 @@ pub use log::{Format, Log};
 pub use login::{Displaced, Login, Policy};
 pub use messages::{Send as SendConfig, Teams};
 pub use push::{Push, Webhook};
+pub use scopes::{NoScopes, Scope, Scopes};
 pub use secret::Secret;
 pub use section::{Key, Section};
 pub use server::Server;

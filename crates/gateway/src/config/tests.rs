@@ -158,6 +158,10 @@ fn absurd_values_are_refused_with_a_sentence() {
             "[auth]\napi_keys = [\"has a space\"]",
             "auth.api_keys: key number 1 must be printable",
         ),
+        (
+            "[auth]\napi_keys = [\"fine\", \"sha256:mynah_1234\"]",
+            "auth.api_keys: key number 2 must have 64 hexadecimal digits",
+        ),
         ("[log]\nfilter = \"x=y=z\"", "log.filter must be"),
         (
             "[[kinds]]\nnumber = 20\nname = \"A\"\nconversation = \"none\"",
@@ -325,4 +329,53 @@ fn secrets_are_not_shown() {
     config.auth.jwt.secret = Some(Secret::new("hush"));
     config.push.webhook.secret = Some(Secret::new("hush"));
     assert!(!format!("{config:?}").contains("hush"));
+}
+
+#[test]
+fn a_key_may_stand_there_as_its_digest_with_a_name_and_scopes() {
+    let digest = KeyDigest::of("secret");
+    let parse = |more: &str| ConfiguredKey::parse(&Secret::new(format!("sha256:{}{more}", digest.hex())));
+    let whole = parse(";name=billing;scopes=send+read").unwrap();
+    assert_eq!(whole.name.as_deref(), Some("billing"));
+    assert_eq!(whole.scopes, Scopes::of(&[Scope::Send, Scope::Read]));
+    assert!(whole.hashed && bool::from(whole.digest.same(&KeyDigest::of("secret"))));
+    assert_eq!(parse("").unwrap().scopes, Scopes::ALL);
+    for wrong in [
+        "0",
+        ";",
+        ";name=",
+        ";name=a/b",
+        ";scopes=",
+        ";scopes=send,read",
+        ";scope=send",
+        ";admin",
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong}");
+    }
+    let plain = ConfiguredKey::parse(&Secret::new("plain;scopes=read")).unwrap();
+    assert!(
+        !plain.hashed && plain.scopes == Scopes::ALL,
+        "that is all of the key"
+    );
+    for wrong in ["", "a b", "ü", &"k".repeat(1_025)] {
+        assert!(ConfiguredKey::parse(&Secret::new(wrong)).is_err());
+    }
+    let (upper, lower) = (digest.hex().to_uppercase(), digest.hex());
+    assert_eq!(KeyDigest::from_hex(&upper).unwrap().hex(), lower);
+    assert!(KeyDigest::from_hex(&"ü".repeat(32)).is_none());
+}
+
+#[test]
+fn scopes_are_read_as_they_are_written() {
+    for text in ["send", "send,read", "manage,metrics", "send,read,manage,metrics"] {
+        assert_eq!(text.parse::<Scopes>().unwrap().to_string(), text);
+    }
+    assert_eq!("all".parse(), Ok(Scopes::ALL));
+    assert_eq!(
+        " read , send ".parse::<Scopes>().unwrap().to_string(),
+        "send,read"
+    );
+    for wrong in ["", ",", "send,", "admin", "SEND", "send read"] {
+        assert_eq!(wrong.parse::<Scopes>(), Err(NoScopes), "{wrong}");
+    }
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::{Api, Refusals};
+use crate::clock;
 use crate::metrics::HttpLabels;
 
 /// How it is.
@@ -46,6 +47,8 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Heal
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Refusals))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    api.keys.refresh(clock::unix_millis());
+    api.metrics.api_keys_stale.set(api.keys.is_stale().into());
     (api.observe)(&api.metrics);
     const OPEN_METRICS: &str = "application/openmetrics-text";
     let accepts = headers

@@ -67,7 +67,7 @@ pub(super) struct ConversationPage {
 }
 
 /// A part of a conversation: after a number, oldest first (from the beginning when neither is given), or before one, newest first
-#[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record", security(("api_key" = [])),
+#[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record",
     params(
         ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
         ("after" = Option<u64>, Query, description = "Messages after this number, oldest first"),
@@ -100,7 +100,7 @@ pub(super) async fn messages(
 }
 
 /// A user's conversations, newest first
-#[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record", security(("api_key" = [])),
+#[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record",
     params(
         ("uid" = inline(IdText), Path, description = "The user"),
         ("after" = Option<String>, Query, description = "The `next` of the page before"),

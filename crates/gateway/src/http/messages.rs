@@ -178,7 +178,7 @@ pub(super) enum BatchItem {
 }
 
 /// Send to one user, many users, a team, or all who are connected
-#[utoipa::path(post, path = "/v1/messages", tag = "messages", security(("api_key" = [])), request_body = Message,
+#[utoipa::path(post, path = "/v1/messages", tag = "messages", request_body = Message,
     responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Refusals))]
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
@@ -190,7 +190,7 @@ pub(super) async fn send(
 }
 
 /// Send several messages, in order; each succeeds or fails by itself
-#[utoipa::path(post, path = "/v1/messages/batch", tag = "messages", security(("api_key" = [])), request_body = Batch,
+#[utoipa::path(post, path = "/v1/messages/batch", tag = "messages", request_body = Batch,
     responses((status = 200, description = "One result for each message", body = BatchResult), Refusals))]
 pub(super) async fn send_batch(
     State(api): State<Arc<Api>>,

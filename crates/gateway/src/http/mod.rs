@@ -1,7 +1,8 @@
 //! The HTTP API for the backend (PROTOCOL section 6), and what else is not Socket.IO. Handlers are thin: read the call, ask
 //! the gateway, write the answer.
 //!
-//! Invariants: every path under `/v1` but its description needs a key, whatever it is; every error is a problem document.
+//! Invariants: every path under `/v1` but its description needs a key, whatever it is, and every route a key with its scope
+//! (`scopes.rs`); every error is a problem document.
 
 mod body;
 mod fields;
@@ -12,6 +13,7 @@ mod messages;
 mod page;
 mod path;
 mod problem;
+mod scopes;
 mod teams;
 #[cfg(test)]
 mod tests;
@@ -26,16 +28,16 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use keys::{ApiKeys, KeySource};
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
 
 use crate::Gateway;
 use crate::config::Limits;
+use crate::keys::ApiKeys;
 use crate::metrics::Metrics;
 
 pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
@@ -44,8 +46,10 @@ pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
 pub struct Api {
     /// The gateway.
     pub gateway: Gateway,
-    /// Who may call `/v1`.
+    /// Who may call `/v1`, and what for.
     pub keys: ApiKeys,
+    /// `/metrics` needs a key too.
+    pub metrics_key: bool,
     /// Bounds of calls.
     pub limits: Limits,
     /// Rendered at `/metrics`.
@@ -68,10 +72,10 @@ enum Refusals {
     /// The call is malformed
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(ProblemBody),
-    /// The API key is missing or wrong
+    /// The API key is missing, wrong or expired
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthenticated(ProblemBody),
-    /// The call is not allowed
+    /// The API key lacks the scope that the call needs, or the call is not allowed
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(ProblemBody),
     /// There is no such kind, team or conversation
@@ -127,11 +131,17 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::metrics))
         .routes(routes!(openapi))
         .split_for_parts();
-    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "An API key, made by `mynah api-key add`. The names beside it at each call are the scopes that the key must have.",
+        ))
+        .build();
     description
         .components
         .get_or_insert_default()
-        .add_security_scheme("api_key", key);
+        .add_security_scheme(scopes::SCHEME, SecurityScheme::Http(key));
+    scopes::describe(&mut description);
     (router, description)
 }
 

@@ -37,6 +37,8 @@ pub(super) struct ProblemBody {
 pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
+    /// What to prove, where it is not the usual.
+    challenge: Option<Cow<'static, str>>,
 }
 
 impl Problem {
@@ -44,7 +46,14 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
+            challenge: None,
         }
+    }
+
+    /// With this as `WWW-Authenticate`.
+    pub(super) fn challenge(mut self, challenge: impl Into<Cow<'static, str>>) -> Self {
+        self.challenge = Some(challenge.into());
+        self
     }
 
     pub(super) fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -104,13 +113,11 @@ impl IntoResponse for Problem {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        let usual = (self.status == StatusCode::UNAUTHORIZED).then_some("Bearer realm=\"mynah\"".into());
+        if let Some(Ok(challenge)) = self.challenge.or(usual).map(|text| HeaderValue::from_str(&text)) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         match self.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Bearer realm=\"mynah\""),
-                );
-            }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             }

@@ -49,7 +49,7 @@ pub(super) struct Team {
 type Answer = Result<axum::Json<Team>, Problem>;
 
 /// Make a team, or replace its name and members; kinds 16 and 17 tell the differences
-#[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
+#[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = TeamBody,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn put(
@@ -68,7 +68,7 @@ pub(super) async fn put(
 }
 
 /// A team
-#[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
+#[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -> Answer {
@@ -76,7 +76,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -
 }
 
 /// Delete a team; its conversation is closed to everyone
-#[utoipa::path(delete, path = "/v1/teams/{team}", tag = "teams", security(("api_key" = [])),
+#[utoipa::path(delete, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 204, description = "Deleted"), Refusals))]
 pub(super) async fn delete(
@@ -88,7 +88,7 @@ pub(super) async fn delete(
 }
 
 /// Add members; kind 16 tells the members, once for each who was none
-#[utoipa::path(post, path = "/v1/teams/{team}/members", tag = "teams", security(("api_key" = [])),
+#[utoipa::path(post, path = "/v1/teams/{team}/members", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = Uids,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn add(
@@ -101,7 +101,7 @@ pub(super) async fn add(
 }
 
 /// Remove a member; kind 17 tells the members and the one who left
-#[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams", security(("api_key" = [])),
+#[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn remove(State(api): State<Arc<Api>>, MemberPath(team, uid): MemberPath) -> Answer {

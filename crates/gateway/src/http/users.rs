@@ -99,7 +99,7 @@ pub(super) struct SignOut {
 }
 
 /// A user's connections; a user never seen is offline
-#[utoipa::path(get, path = "/v1/users/{uid}", tag = "users", security(("api_key" = [])),
+#[utoipa::path(get, path = "/v1/users/{uid}", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "The user", body = User), Refusals))]
 pub(super) async fn user(
@@ -116,7 +116,7 @@ pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axu
 }
 
 /// Which of these users are connected
-#[utoipa::path(post, path = "/v1/users/online", tag = "users", security(("api_key" = [])), request_body = Uids,
+#[utoipa::path(post, path = "/v1/users/online", tag = "users", request_body = Uids,
     responses((status = 200, description = "Those who are connected", body = Online), Refusals))]
 pub(super) async fn online(
     State(api): State<Arc<Api>>,
@@ -129,7 +129,7 @@ pub(super) async fn online(
 }
 
 /// Send all connections of a user away; they do not come back by themselves
-#[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users", security(("api_key" = [])),
+#[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn sign_out(

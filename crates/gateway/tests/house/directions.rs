@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["config", "ids", "metrics", "random"]),
     ("clock", &["store"]),
     ("rate", &["clock", "config", "ids", "sync"]),
+    ("keys", &["clock", "config", "store"]),
     ("reject", &["store"]),
     ("frame", &["ids", "kinds", "store"]),
     ("registry", &["ids", "sync"]),
@@ -78,12 +79,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "config", "frame", "gateway", "ids", "metrics", "order", "reject", "store",
+            "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "reject", "store",
         ],
     ),
     (
         "server",
-        &["builder", "config", "gateway", "http", "metrics", "store"],
+        &[
+            "builder", "clock", "config", "gateway", "http", "keys", "metrics", "store",
+        ],
     ),
 ];
 

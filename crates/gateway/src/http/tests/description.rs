@@ -38,6 +38,11 @@ async fn the_description_names_every_call_of_the_contract() {
         );
         let open = !path.starts_with("/v1") || path == OPENAPI_PATH;
         assert_eq!(call["security"].is_null(), open, "{path}");
+        assert_eq!(
+            call["description"].is_null(),
+            open && path != "/metrics",
+            "{path}"
+        );
     }
     let text = answer.body.to_string();
     for reference in text.split("#/components/schemas/").skip(1) {

@@ -4,6 +4,8 @@ mod access;
 mod bad_input;
 mod calls;
 mod description;
+mod headers;
+mod scopes;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
@@ -25,6 +27,11 @@ struct House {
 }
 
 fn house(open: bool) -> House {
+    let keys = ApiKeys::new(&[Secret::new("another-key"), Secret::new(KEY)]);
+    house_with(keys, open, false)
+}
+
+fn house_with(keys: ApiKeys, open: bool, metrics_key: bool) -> House {
     let data = tempfile::tempdir().unwrap();
     let store = Embedded::open(Options::new(data.path())).unwrap();
     let config = Config::default();
@@ -35,7 +42,8 @@ fn house(open: bool) -> House {
             .metrics(metrics.clone())
             .start(Arc::new(store))
             .unwrap(),
-        keys: ApiKeys::new(&[Secret::new("another-key"), Secret::new(KEY)]),
+        keys,
+        metrics_key,
         metrics,
         open,
         observe: Box::new(|_| {}),
@@ -84,8 +92,12 @@ impl House {
     }
 
     async fn call(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
+        self.call_as(KEY, method, path, body).await
+    }
+
+    async fn call_as(&self, key: &str, method: &str, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::builder().method(method).uri(path);
-        let request = request.header("authorization", format!("Bearer {KEY}"));
+        let request = request.header("authorization", format!("Bearer {key}"));
         self.send(request.body(body.into()).unwrap()).await
     }
 

@@ -1,0 +1,50 @@
+//! Telling the operator of refused calls, without letting whoever makes them fill the log.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// At most one line in this time.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// What was refused since the last line.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    told: Option<Instant>,
+    since: u64,
+}
+
+impl Refusals {
+    /// Notes a refused call. At the first one, and at the first after each period, it says how many there were since it last did.
+    pub(super) fn note(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock();
+        state.since += 1;
+        if state
+            .told
+            .is_some_and(|told| now.saturating_duration_since(told) < PERIOD)
+        {
+            return None;
+        }
+        state.told = Some(now);
+        Some(std::mem::take(&mut state.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_calls_are_refused_little_is_said() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.note(start), Some(1));
+        for _ in 0..1_000 {
+            assert_eq!(refusals.note(start + PERIOD / 2), None);
+        }
+        assert_eq!(refusals.note(start + PERIOD), Some(1_001));
+        assert_eq!(refusals.note(start + PERIOD), None);
+    }
+}
