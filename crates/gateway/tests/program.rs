@@ -208,6 +208,82 @@ fn says_where_everything_is_but_never_the_key() {
 }
 
 #[test]
+fn makes_keys_whose_only_line_on_standard_output_is_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let api_key = |line: &str| {
+        let args: Vec<_> = std::iter::once("api-key").chain(line.split(' ')).collect();
+        run(dir.path(), &args, &[])
+    };
+    let added = api_key("add backend --scopes read --data kept/here");
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let key = text(&added.stdout);
+    assert!(
+        key.starts_with("mynah_") && key.len() == 71 && key.ends_with('\n'),
+        "{key}"
+    );
+    assert!(!text(&added.stderr).contains(key.trim()));
+    assert!(dir.path().join("kept/here/api-keys.toml").exists());
+    let list = api_key("list --data kept/here");
+    assert!(text(&list.stdout).contains("\nbackend"), "{}", text(&list.stdout));
+    assert!(!text(&list.stdout).contains(key.trim()));
+    for wrong in ["add backend --data kept/here", "remove other --data kept/here"] {
+        let refused = api_key(wrong);
+        assert_eq!(refused.status.code(), Some(1), "{wrong}");
+        assert!(
+            text(&refused.stdout).is_empty() && !refused.stderr.is_empty(),
+            "{wrong}"
+        );
+    }
+    assert!(!dir.path().join("mynah-data").exists());
+
+    let mynah = Running::start(dir.path(), &[("MYNAH_STORE__PATH", "kept/here")]);
+    let bearer = format!("Authorization: Bearer {}\r\n", key.trim());
+    assert!(
+        mynah
+            .ask("GET", "/v1/users/u", &bearer, "")
+            .starts_with("HTTP/1.1 200")
+    );
+    assert!(
+        mynah
+            .ask("DELETE", "/v1/teams/t", &bearer, "")
+            .starts_with("HTTP/1.1 403")
+    );
+    let twice = format!("{bearer}{bearer}");
+    assert!(
+        mynah
+            .ask("GET", "/v1/users/u", &twice, "")
+            .starts_with("HTTP/1.1 401")
+    );
+    let query = format!("/v1/users/u?api_key={}", key.trim());
+    assert!(mynah.ask("GET", &query, "", "").starts_with("HTTP/1.1 401"));
+    let long = format!("Authorization: Bearer {}\r\n", "k".repeat(12_000));
+    assert!(
+        mynah
+            .ask("GET", "/v1/users/u", &long, "")
+            .starts_with("HTTP/1.1 401")
+    );
+    // More than a head may have: the connection may end before all of it is written.
+    let mut stream = TcpStream::connect(&mynah.address).unwrap();
+    let huge = "k".repeat(100_000);
+    let _ = write!(
+        stream,
+        "GET /v1/users/u HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {huge}\r\n\r\n"
+    );
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"),
+        "{}",
+        text(&answer)
+    );
+    assert!(
+        mynah
+            .ask("GET", "/v1/users/u", &bearer, "")
+            .starts_with("HTTP/1.1 200")
+    );
+}
+
+#[test]
 fn what_was_answered_is_there_after_a_stop_and_a_start() {
     let dir = tempfile::tempdir().unwrap();
     let env = [("MYNAH_AUTH__API_KEYS", "k"), ("MYNAH_LOG__FORMAT", "json")];

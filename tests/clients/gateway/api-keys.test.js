@@ -1,0 +1,90 @@
+// PROTOCOL 8: keys of the API are added, used, replaced and taken away while the program runs.
+
+import assert from 'node:assert/strict';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { call } from '../../lib/api.js';
+import { within } from '../../lib/inbox.js';
+import { API_KEY, GATEWAY, Program, startGateway } from '../../lib/program.js';
+
+/** Runs `mynah api-key` beside the gateway; the key that it prints, if it prints one. */
+async function apiKey(t, gateway, ...args) {
+  const program = new Program(GATEWAY, ['api-key', ...args, '--config', gateway.file], { cwd: gateway.directory });
+  t.after(() => program.signal('SIGKILL'));
+  const { code } = await within(program.exited, `api-key ${args.join(' ')}`);
+  assert.equal(code, 0, program.output);
+  return /^mynah_[0-9a-f]{64}$/m.exec(program.output)?.[0] ?? program.output;
+}
+
+const message = { type: 5, to: { user: 'u' }, data: { n: 1 } };
+
+test('a key is added, used, replaced and taken away while the gateway runs', async (t) => {
+  const gateway = await startGateway({ config: { log: { filter: 'trace' } } });
+  t.after(() => gateway.close());
+  const send = async (key) => (await call(gateway.url, 'POST', '/v1/messages', { key, body: message })).status;
+  const read = async (key) => (await call(gateway.url, 'GET', '/v1/users/u', { key })).status;
+
+  const sender = await apiKey(t, gateway, 'add', 'sender', '--scopes', 'send');
+  const reader = await apiKey(t, gateway, 'add', 'reader', '--scopes', 'read', '--expires', '90d');
+  assert.deepEqual([await send(sender), await read(sender)], [200, 403]);
+  assert.deepEqual([await send(reader), await read(reader)], [403, 200]);
+  const refused = await call(gateway.url, 'DELETE', '/v1/teams/t', { key: reader });
+  assert.match(refused.body.detail, /"manage"/);
+  assert.match(refused.headers.get('www-authenticate'), /insufficient_scope/);
+
+  const anew = await apiKey(t, gateway, 'rotate', 'sender', '--grace', '1h');
+  assert.notEqual(anew, sender);
+  assert.deepEqual([await send(sender), await send(anew)], [200, 200]);
+  const last = await apiKey(t, gateway, 'rotate', 'sender');
+  assert.deepEqual([await send(sender), await send(anew), await send(last)], [401, 401, 200]);
+
+  const list = await apiKey(t, gateway, 'list');
+  for (const name of ['auth.api_keys[1]', 'sender', 'reader']) assert.ok(list.includes(name), list);
+  await apiKey(t, gateway, 'remove', 'sender');
+  assert.deepEqual([await send(last), await read(reader), await send(API_KEY)], [401, 200, 200]);
+
+  // A file that is broken changes nothing; once it is whole again, it counts.
+  const file = join(gateway.data, 'api-keys.toml');
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  const whole = readFileSync(file, 'utf8');
+  writeFileSync(file, whole.replace('reader', 'two words'));
+  for (let i = 0; i < 5; i++) assert.equal(await read(reader), 200);
+  writeFileSync(file, whole.replace('"read"', '"send"'));
+  assert.deepEqual([await read(reader), await send(reader)], [403, 200]);
+
+  const { output } = gateway.program;
+  assert.equal(output.match(/API keys cannot be read/g)?.length, 1, 'said once');
+  // Many were refused, and there is a line about that at most once a minute.
+  assert.ok([1, 2].includes(output.match(/were refused/g)?.length), output);
+  for (const secret of [sender, anew, last, reader]) assert.ok(!output.includes(secret), 'no key in the log');
+  for (const secret of [sender, anew, last, reader]) assert.ok(!whole.includes(secret) && !list.includes(secret));
+});
+
+test('keys outlive a crash, and are added without a running gateway', async (t) => {
+  const gateway = await startGateway();
+  t.after(() => gateway.close());
+  const before = await apiKey(t, gateway, 'add', 'before', '--scopes', 'read');
+  await gateway.program.kill();
+  const between = await apiKey(t, gateway, 'add', 'between', '--scopes', 'read');
+  await gateway.start();
+  for (const key of [before, between]) assert.equal((await call(gateway.url, 'GET', '/v1/users/u', { key })).status, 200);
+});
+
+test('of keys that are added at once none is lost', async (t) => {
+  const gateway = await startGateway();
+  t.after(() => gateway.close());
+  const names = Array.from({ length: 6 }, (_, i) => `k${i}`);
+  const keys = await Promise.all(names.map((name) => apiKey(t, gateway, 'add', name, '--scopes', 'read')));
+  for (const key of keys) assert.equal((await call(gateway.url, 'GET', '/v1/users/u', { key })).status, 200);
+});
+
+test('the metrics ask for a key where they are told to', async (t) => {
+  const gateway = await startGateway({ config: { auth: { metrics_key: true } } });
+  t.after(() => gateway.close());
+  const key = await apiKey(t, gateway, 'add', 'prometheus', '--scopes', 'metrics');
+  assert.equal((await call(gateway.url, 'GET', '/metrics')).status, 401);
+  const { text } = await call(gateway.url, 'GET', '/metrics', { key });
+  assert.match(text, /^mynah_api_calls_total\{key="prometheus"\} 1$/m);
+  assert.equal((await call(gateway.url, 'GET', '/v1/users/u', { key })).status, 403);
+});
