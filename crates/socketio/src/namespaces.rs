@@ -39,6 +39,16 @@ pub trait Handler: Send {
     /// connection closes meanwhile, and as long as it waits the client's heartbeat is not missed: bound what it waits for.
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture>;
 
+    /// When [`Handler::deadline_passed`] is to be called, if ever; `now` is the same clock's. Asked whenever a future of [`Handler::event`] is
+    /// done, and when a deadline has passed.
+    fn deadline(&self, now: Time) -> Option<Time> {
+        let _ = now;
+        None
+    }
+
+    /// The deadline has passed. May come while a future of [`Handler::event`] is waiting.
+    fn deadline_passed(&mut self) {}
+
     /// The socket has left; called once, last, when no future of [`Handler::event`] is waiting any more.
     fn disconnected(&mut self, reason: DisconnectReason);
 }
@@ -133,12 +143,12 @@ impl Acceptor for SocketLayer {
             assembler: Assembler::new(),
             joined: Vec::new(),
             dismissed: Vec::new(),
-            connect_deadline: None,
+            deadline: None,
         };
         match session.protocol() {
             // Clients of EIO3 are connected to "/" without asking. One that is refused has been told so, and may ask for others.
             Protocol::V3 => client.join("/", None),
-            Protocol::V4 => client.connect_deadline = Some(session.now().after(self.connect_timeout_ms)),
+            Protocol::V4 => client.deadline = Some(session.now().after(self.connect_timeout_ms)),
         }
         Box::new(client)
     }
@@ -181,7 +191,8 @@ struct Client {
     joined: Vec<Joined>,
     /// Namespaces that the client was told to leave: packets for them may be on their way still.
     dismissed: Vec<Box<str>>,
-    connect_deadline: Option<Time>,
+    /// To connect to a first namespace; then the nearest of the handlers'.
+    deadline: Option<Time>,
 }
 
 impl Client {
@@ -199,6 +210,7 @@ impl Client {
                 let at = self.position(packet.namespace)?;
                 let joined = self.joined.remove(at);
                 joined.leave(DisconnectReason::Client);
+                self.ask_deadlines();
                 Ok(None)
             }
             Kind::Event | Kind::BinaryEvent => {
@@ -267,7 +279,7 @@ impl Client {
         match self.namespaces.connect(&socket, handshake, auth) {
             Err(refused) => self.refuse(namespace, &refused),
             Ok(handler) => {
-                self.connect_deadline = None;
+                self.deadline = None;
                 self.dismissed.retain(|left| **left != *namespace);
                 if !self.keep_handshake {
                     self.handshake = None;
@@ -293,6 +305,12 @@ impl Client {
         ));
     }
 
+    fn ask_deadlines(&mut self) {
+        let now = self.session.now();
+        let handlers = self.joined.iter();
+        self.deadline = handlers.filter_map(|joined| joined.handler.deadline(now)).min();
+    }
+
     /// The client has been told to leave: Node's server closes the connection when a packet comes that crossed this, and then the client,
     /// which did not see that it was disconnected on purpose, comes back.
     fn dismiss(&mut self, at: usize) {
@@ -302,6 +320,7 @@ impl Client {
         }
         self.dismissed.push(joined.socket.namespace().into());
         joined.leave(DisconnectReason::Server);
+        self.ask_deadlines();
     }
 }
 
@@ -338,14 +357,28 @@ impl Receiver for Client {
         {
             self.dismiss(at);
         }
+        // Who has no namespace yet keeps the deadline to connect to one.
+        if !waiting && !self.joined.is_empty() {
+            self.ask_deadlines();
+        }
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.connect_deadline
+        self.deadline
     }
 
     fn deadline_passed(&mut self) -> Option<CloseReason> {
-        Some(CloseReason::ServerClose)
+        if self.joined.is_empty() {
+            return Some(CloseReason::ServerClose);
+        }
+        let now = self.session.now();
+        for Joined { handler, .. } in &mut self.joined {
+            if handler.deadline(now).is_some_and(|at| now >= at) {
+                handler.deadline_passed();
+            }
+        }
+        self.ask_deadlines();
+        None
     }
 
     fn closed(&mut self, reason: CloseReason) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mynah_socketio::{
     AckError, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler,
-    Handshake, Listener, ListenerOptions, Namespaces, Server, Socket,
+    Handshake, Listener, ListenerOptions, Namespaces, Server, Socket, Time,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -133,6 +133,7 @@ impl Namespaces for App {
             gate: self.gate.clone(),
             handlers: self.handlers.clone(),
             panics: handshake.query("panics"),
+            deadline: None,
         }))
     }
 }
@@ -145,6 +146,7 @@ struct Client {
     handlers: Arc<AtomicUsize>,
     /// Where the handler is to panic, besides the event `panic`.
     panics: Option<String>,
+    deadline: Option<Time>,
 }
 
 impl Client {
@@ -208,6 +210,11 @@ impl Handler for Client {
                     let _ = log.send(format!("through the gate {first}"));
                 }));
             }
+            "deadline" => {
+                let ms = first.parse().unwrap();
+                self.deadline = Some(self.socket.session().now().after(ms));
+                return Some(Box::pin(std::future::ready(())));
+            }
             "ack" => {
                 if let Some(ack) = event.ack {
                     self.socket.ack_binary(ack, event.args, event.attachments);
@@ -228,6 +235,19 @@ impl Handler for Client {
             name => self.tell(format!("unexpected {name}")),
         }
         None
+    }
+
+    fn deadline(&self, _now: Time) -> Option<Time> {
+        self.deadline
+    }
+
+    fn deadline_passed(&mut self) {
+        self.deadline = None;
+        self.tell(format!("{} is over", self.socket.namespace()));
+        self.socket.emit("over", &[]);
+        if self.socket.namespace() == "/" {
+            self.socket.close_to_come_back();
+        }
     }
 
     fn disconnected(&mut self, reason: DisconnectReason) {

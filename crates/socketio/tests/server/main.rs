@@ -9,6 +9,7 @@ mod app;
 mod bad_input;
 mod churn;
 mod client;
+mod deadlines;
 mod ends;
 mod framing;
 mod leaving;

@@ -1,0 +1,63 @@
+//! A handler's deadline: it is looked at when an event is done, passes on its namespace alone, and what is said then is still written.
+
+use mynah_socketio::{Config, Protocol, Transport};
+
+use crate::app::Running;
+use crate::client::{ALL, Client};
+
+const FAR: u32 = 3_600_000;
+
+#[tokio::test]
+async fn what_is_said_at_the_deadline_is_written_before_the_end() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(Config::default()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        // Moved: only the last one counts.
+        client.send(&format!(r#"2["deadline",{FAR}]"#)).await;
+        client.send(r#"2["note",1]"#).await;
+        running.expect("note 1").await;
+        client.send(r#"2["deadline",1]"#).await;
+        running.expect("/ is over").await;
+        assert_eq!(client.receive().await, r#"2["over"]"#);
+        assert_eq!(
+            client.try_receive().await,
+            None,
+            "no 41: the client is to come back"
+        );
+        running.expect("/ disconnected: server close").await;
+    }
+}
+
+#[tokio::test]
+async fn each_namespace_has_its_own() {
+    let mut running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    client.send("0/a,").await;
+    assert!(client.receive().await.starts_with("0/a,"));
+    client.send(&format!(r#"2["deadline",{FAR}]"#)).await;
+    client.send(r#"2/a,["deadline",0]"#).await;
+    running.expect("/a is over").await;
+    assert_eq!(client.receive().await, r#"2/a,["over"]"#);
+    client.send(r#"2["note",1]"#).await;
+    running.expect("note 1").await;
+}
+
+#[tokio::test]
+async fn a_deadline_goes_with_its_namespace() {
+    let mut running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    client.send(r#"2["deadline",1000]"#).await;
+    client.send("1").await;
+    running
+        .expect("/ disconnected: client namespace disconnect")
+        .await;
+    // Another's, which passes later, tells when the first would have.
+    let mut clock = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    clock.send(r#"2["deadline",1200]"#).await;
+    running.expect("/ is over").await;
+    client.send("0/a,").await;
+    assert!(
+        client.receive().await.starts_with("0/a,"),
+        "the session is still there"
+    );
+}
