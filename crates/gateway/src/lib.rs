@@ -31,6 +31,7 @@ pub mod kinds;
 pub mod log;
 pub mod metrics;
 mod order;
+mod outbound;
 mod push;
 mod random;
 mod rate;

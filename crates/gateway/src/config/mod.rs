@@ -20,6 +20,7 @@ mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod url;
 
 use serde::{Deserialize, Serialize};
 

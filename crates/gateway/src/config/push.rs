@@ -2,6 +2,7 @@
 
 use super::secret::Secret;
 use super::section::section;
+use super::url;
 
 section! {
     /// Notifications to those who are away.
@@ -40,15 +41,7 @@ impl Push {
             ));
         }
         if let Some(url) = &self.webhook.url {
-            let fits = url.parse::<axum::http::Uri>().is_ok_and(|uri| {
-                matches!(uri.scheme_str(), Some("http" | "https"))
-                    && uri.host().is_some_and(|host| !host.is_empty())
-            });
-            if !fits {
-                problems.push(format!(
-                    "push.webhook.url must be an http or https URL, it is {url:?}"
-                ));
-            }
+            url::check("push.webhook.url", url, problems);
         }
         if self
             .webhook

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["ids"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
+    ("outbound", &["config", "store"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("store", &["config", "ids", "metrics", "random"]),
@@ -26,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "push",
         &[
-            "clock", "config", "ids", "metrics", "random", "registry", "session", "store",
+            "clock", "config", "ids", "metrics", "outbound", "random", "registry", "session", "store",
         ],
     ),
     (

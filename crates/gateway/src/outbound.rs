@@ -1,0 +1,150 @@
+//! HTTP calls that the gateway makes.
+//!
+//! Invariant: each is bounded in time and in what is read of its answer; certificates are checked, redirects are not followed.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::http::request;
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use sha2::Sha256;
+
+use crate::config::Secret;
+use crate::store::UnixMillis;
+
+/// Idle connections that are kept for the next call.
+const IDLE_CONNECTIONS: usize = 16;
+
+/// Why there is no answer. Says nothing of what was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Another status than was wanted.
+    #[error("it answered {0}")]
+    Status(u16),
+    /// No connection, or it broke.
+    #[error("it was not reached: {0}")]
+    Connection(#[from] hyper_util::client::legacy::Error),
+    /// No answer in time.
+    #[error("it did not answer in time")]
+    Timeout,
+    /// Not even begun.
+    #[error("the request could not be written: {0}")]
+    Request(#[from] hyper::http::Error),
+}
+
+/// One URL that is called.
+pub(crate) struct Outbound {
+    url: Uri,
+    /// Keyed with the secret.
+    signer: Option<Hmac<Sha256>>,
+    timeout: Duration,
+    /// What is read of an answer.
+    most: usize,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Outbound {
+    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes.
+    pub(crate) fn new(
+        url: &str,
+        secret: Option<&Secret>,
+        timeout: Duration,
+        most: usize,
+    ) -> anyhow::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(timeout));
+        connector.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        let signer = secret
+            .map(|secret| Hmac::new_from_slice(secret.expose().as_bytes()))
+            .transpose()
+            .context("the secret")?;
+        Ok(Self {
+            url: url.parse().context("the URL")?,
+            signer,
+            timeout,
+            most,
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .build(connector),
+        })
+    }
+
+    /// How long a call may take.
+    #[cfg(test)]
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Posts JSON. `now` is the time of signing.
+    pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<StatusCode, Failure> {
+        let mut request = self
+            .request(Method::POST)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(signer) = &self.signer {
+            request = request.header("X-Mynah-Signature", signature(signer.clone(), now / 1_000, &body));
+        }
+        self.call(request.body(Full::new(Bytes::from(body)))?).await
+    }
+
+    fn request(&self, method: Method) -> request::Builder {
+        Request::builder().method(method).uri(self.url.clone()).header(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("mynah/", env!("CARGO_PKG_VERSION"))),
+        )
+    }
+
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let answer = tokio::time::timeout_at(deadline, self.client.request(request)).await;
+        let answer = answer.map_err(|_| Failure::Timeout)??;
+        let status = answer.status();
+        // Read to its end, so that the connection can be used again; else it is closed.
+        let rest = Limited::new(answer.into_body(), self.most).collect();
+        let _ = tokio::time::timeout_at(deadline, rest).await;
+        Ok(status)
+    }
+}
+
+/// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`.
+fn signature(mut signer: Hmac<Sha256>, seconds: u64, body: &str) -> String {
+    signer.update(seconds.to_string().as_bytes());
+    signer.update(b".");
+    signer.update(body.as_bytes());
+    let mut text = format!("t={seconds},v1=");
+    for byte in signer.finalize().into_bytes() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_time_and_body() {
+        // printf '1790000000.{"a":1}' | openssl dgst -sha256 -hmac secret
+        let signer = Hmac::new_from_slice(b"secret").unwrap();
+        let expected = "da8fe498621aaab99d5b11c51346b13d1a2bf2914b865b8d3edd3531cab25a3e";
+        assert_eq!(
+            signature(signer, 1_790_000_000, r#"{"a":1}"#),
+            format!("t=1790000000,v1={expected}")
+        );
+    }
+}
