@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
 use crate::core::{AbortOnDrop, Core};
 use crate::delivery::{Delivery, Worker};
@@ -118,6 +119,10 @@ impl Builder {
             let worker = push::Worker::new(store, registry, webhook, self.metrics.clone(), &config.push);
             AbortOnDrop(tokio::spawn(worker.run(push_due.clone())).abort_handle())
         });
+        let auth = Auth::open(&config, &self.metrics)?;
+        let issuer = auth
+            .issuer()
+            .map(|issuer| AbortOnDrop(tokio::spawn(issuer.clone().run()).abort_handle()));
         let sending = Worker {
             registry: registry.clone(),
             store: store.clone(),
@@ -134,6 +139,8 @@ impl Builder {
             rates: Rates::new(limits),
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
             push,
+            auth,
+            _issuer: issuer,
             registry,
             store,
             metrics: self.metrics,

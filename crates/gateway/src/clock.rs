@@ -40,6 +40,22 @@ pub(crate) mod pretended {
         CLOCK.with_borrow_mut(|current| *current = clock);
     }
 
+    /// Has the thread's time of day pretended until it is dropped.
+    pub(crate) struct Pretence;
+
+    impl Drop for Pretence {
+        fn drop(&mut self) {
+            set(None);
+        }
+    }
+
+    /// [`set`] for as long as the answer lives.
+    #[must_use]
+    pub(crate) fn pretend(clock: impl Fn() -> UnixMillis + 'static) -> Pretence {
+        set(Some(Box::new(clock)));
+        Pretence
+    }
+
     pub(super) fn now() -> Option<UnixMillis> {
         CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock()))
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::delivery::{Delivery, Worker};
 use crate::embed::{Listeners, Types};
@@ -23,6 +24,8 @@ pub(crate) struct Core {
     pub(crate) types: Types,
     /// Listeners of the embedding program.
     pub(crate) listeners: Listeners,
+    /// Who clients are.
+    pub(crate) auth: Auth,
     pub(crate) registry: Arc<Registry<Link>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) delivery: Delivery,
@@ -36,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) appends: Arc<Semaphore>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.
     pub(crate) push: Option<AbortOnDrop>,
+    /// What fetches the issuer's keys, where there is one; ends with the gateway.
+    pub(crate) _issuer: Option<AbortOnDrop>,
 }
 
 /// A task that ends when this is dropped.

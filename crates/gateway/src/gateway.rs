@@ -6,6 +6,7 @@ use mynah_socketio::Namespaces;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::auth::Auth;
 use crate::core::Core;
 use crate::dispatch;
 use crate::embed::{Call, NotYours, Reply};
@@ -145,6 +146,24 @@ impl Gateway {
     /// Sends all of a user's connections away and removes the mapping; how many there were.
     pub fn sign_out(&self, uid: &Uid) -> usize {
         dispatch::sign_out(&self.core, uid)
+    }
+
+    /// [`Gateway::sign_out`] of the user whose token this is.
+    pub async fn sign_out_by_token(&self, token: &str) -> Result<usize, Reject> {
+        match &self.core.auth {
+            Auth::Jwt(tokens) => Ok(self.sign_out(&tokens.verify_patiently(token).await?.sub)),
+            Auth::Open => Err(Reject::forbidden(
+                "Tokens are not checked here; the backend signs users out with POST /v1/users/{uid}/signout.",
+            )),
+        }
+    }
+
+    /// What tokens may be signed with; `None` when clients need none.
+    pub(crate) fn accepted_tokens(&self) -> Option<String> {
+        match &self.core.auth {
+            Auth::Jwt(tokens) => Some(tokens.accepted()),
+            Auth::Open => None,
+        }
     }
 
     /// Creates a team, or replaces its name and members.

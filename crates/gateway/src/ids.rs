@@ -36,6 +36,11 @@ fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
     }
 }
 
+/// A short text that is kept and shown: as an identifier, but none.
+pub fn label(text: &str) -> Result<Box<str>, IdError> {
+    checked(text, MAX_ID_BYTES).map(|text| (*text).into())
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $max:expr) => {
         $(#[$doc])*

@@ -15,7 +15,9 @@
 //! # }
 //! ```
 
+pub mod auth;
 mod builder;
+mod claims;
 mod clock;
 pub mod config;
 mod core;

@@ -1,4 +1,4 @@
-//! HTTP calls that the gateway makes.
+//! HTTP calls that the gateway makes: to webhooks, and to whoever issues keys.
 //!
 //! Invariant: each is bounded in time and in what is read of its answer; certificates are checked, redirects are not followed.
 
@@ -9,7 +9,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -39,6 +39,16 @@ pub(crate) enum Failure {
     /// Not even begun.
     #[error("the request could not be written: {0}")]
     Request(#[from] hyper::http::Error),
+    /// The answer is longer than it may be, broke off, or is not what it should be.
+    #[error("its answer could not be read")]
+    Unreadable,
+}
+
+/// What was answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// `None` when it is too long, broke off or came too late.
+    pub(crate) body: Option<Bytes>,
 }
 
 /// One URL that is called.
@@ -91,7 +101,7 @@ impl Outbound {
     }
 
     /// Posts JSON. `now` is the time of signing.
-    pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<StatusCode, Failure> {
+    pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<Answer, Failure> {
         let mut request = self
             .request(Method::POST)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -101,6 +111,14 @@ impl Outbound {
         self.call(request.body(Full::new(Bytes::from(body)))?).await
     }
 
+    /// Gets JSON.
+    pub(crate) async fn get(&self) -> Result<Answer, Failure> {
+        let request = self
+            .request(Method::GET)
+            .header(ACCEPT, HeaderValue::from_static("application/json"));
+        self.call(request.body(Full::default())?).await
+    }
+
     fn request(&self, method: Method) -> request::Builder {
         Request::builder().method(method).uri(self.url.clone()).header(
             USER_AGENT,
@@ -108,15 +126,18 @@ impl Outbound {
         )
     }
 
-    async fn call(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, Failure> {
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let answer = tokio::time::timeout_at(deadline, self.client.request(request)).await;
         let answer = answer.map_err(|_| Failure::Timeout)??;
         let status = answer.status();
         // Read to its end, so that the connection can be used again; else it is closed.
         let rest = Limited::new(answer.into_body(), self.most).collect();
-        let _ = tokio::time::timeout_at(deadline, rest).await;
-        Ok(status)
+        let body = match tokio::time::timeout_at(deadline, rest).await {
+            Ok(Ok(body)) => Some(body.to_bytes()),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        Ok(Answer { status, body })
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use crate::claims::Claims;
 use crate::ids::{DeviceId, Uid};
 use crate::sync::{Hashing, Mutex};
 
@@ -43,6 +44,8 @@ pub(crate) struct Registration {
     pub(crate) has_cursors: bool,
     /// The client has named the device itself.
     pub(crate) named: bool,
+    /// What it has proved, where it must.
+    pub(crate) claims: Option<Box<Claims>>,
 }
 
 /// One connection: `link` is what its owner needs to reach it.

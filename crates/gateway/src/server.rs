@@ -21,6 +21,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
+use crate::auth;
 use crate::clock;
 use crate::config::{self, Config, Mode};
 use crate::http::Api;
@@ -107,6 +108,13 @@ impl Server {
             self.keys,
             self.config.store.path.display(),
         );
+        match self.config.auth.mode {
+            Mode::Open => {}
+            Mode::Jwt => text.push_str(&format!(
+                "  clients    need a token (auth.mode = \"jwt\": {})\n",
+                self.gateway.accepted_tokens().unwrap_or_default()
+            )),
+        }
         if self.api.open {
             text.push_str(&format!(
                 "  page       {url}/\n\n\
@@ -207,11 +215,7 @@ impl Routes {
 
 /// Where it may listen with this configuration, or why it must not start.
 pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
-    if config.auth.mode == Mode::Jwt {
-        bail!(
-            "auth.mode = \"jwt\" is not in this version yet, and without it nobody would be checked: set it to \"open\""
-        );
-    }
+    auth::check(config)?;
     let listen = &config.server.listen;
     let address = listen
         .to_socket_addrs()
@@ -219,10 +223,10 @@ pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
         .and_then(|mut addresses| addresses.next())
         .with_context(|| format!("server.listen = {listen:?} is no address of this machine"))?;
     let beyond = !address.ip().to_canonical().is_loopback();
-    if beyond && !config.server.allow_open_beyond_loopback {
+    if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
         bail!(
             "it would listen on {address}, where other machines reach it, while auth.mode is \"open\": whoever reaches it would be \
-             whoever they say. Listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
+             whoever they say. Set auth.mode to \"jwt\", listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
         );
     }
     Ok(address)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler};
+use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler, Time};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ pub(crate) enum Said {
     Away,
     /// It is cut off.
     Cut,
+    /// It is closed to come back.
+    Back,
 }
 
 #[derive(Default)]
@@ -138,6 +140,14 @@ impl Outlet for Ear {
         self.tell(Said::Cut, true);
     }
 
+    fn close_to_come_back(&self) {
+        self.tell(Said::Back, true);
+    }
+
+    fn is_open(&self) -> bool {
+        !self.told.lock().over
+    }
+
     fn sid(&self) -> &str {
         &self.sid
     }
@@ -208,6 +218,16 @@ impl Device {
     /// Kind 101 with a callback.
     pub(crate) async fn message(&mut self, data: Value) -> Value {
         self.ask(&json!({"type": 101, "data": data})).await
+    }
+
+    /// How long it is until its deadline, if it has one.
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
+        self.handler.deadline(Time(0)).map(|deadline| deadline.0)
+    }
+
+    /// Its deadline has passed.
+    pub(crate) fn deadline_passes(&mut self) {
+        self.handler.deadline_passed();
     }
 
     /// The connection is gone.
@@ -410,8 +430,13 @@ impl World {
 
     /// A new connection.
     pub(crate) fn connect(&self, sid: &str) -> Device {
+        self.connect_with(sid, None)
+    }
+
+    /// A new connection that was handed this token in its handshake.
+    pub(crate) fn connect_with(&self, sid: &str, handed: Option<&str>) -> Device {
         let ear = Ear::new(sid);
-        let mut handler = Client::new(self.core.clone(), ear.clone());
+        let mut handler = Client::new(self.core.clone(), ear.clone(), handed.map(Into::into));
         handler.connected();
         Device { handler, ear }
     }

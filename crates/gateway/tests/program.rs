@@ -150,7 +150,7 @@ fn refuses_to_let_anybody_in_unchecked() {
         (
             vec!["--listen", "127.0.0.1:0"],
             ("MYNAH_AUTH__MODE", "jwt"),
-            "not in this version yet",
+            "set auth.jwt.secret",
         ),
     ] {
         let refused = run(dir.path(), &args, &[env]);

@@ -3,6 +3,8 @@
 #![allow(dead_code, missing_docs, unreachable_pub)] // parts of the crate, included for this file alone
 #![allow(clippy::unwrap_used)]
 
+#[path = "../src/claims.rs"]
+mod claims;
 #[path = "../src/ids.rs"]
 mod ids;
 #[path = "../src/registry.rs"]
@@ -57,6 +59,7 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         since: 0,
         has_cursors: false,
         named: false,
+        claims: None,
     };
     registry
         .register(connection, registration, |_, _, _| {})

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::api_keys::ConfiguredKey;
+use super::jwt::Jwt;
 use super::secret::Secret;
 use super::section::section;
 
 section! {
     /// Who may connect, and who may call the API.
     pub struct Auth {
-        /// "open": a client is whoever it says (for development, and where something in front checks). "jwt": a client proves who it is with a
-        /// token; this version does not have it yet and refuses to start.
+        /// How a client shows who it is. "open": it is believed (for development, and where something in front checks). "jwt": by a signed
+        /// token.
         pub mode: Mode = Mode::Open;
         /// Keys for the HTTP API (/v1), besides those of `mynah api-key`: as they are, for every call, or as digests such as
         /// "sha256:<64 digits>;name=billing;scopes=send+read" (name and scopes may be left out; of random keys only, others are found by
@@ -20,14 +21,6 @@ section! {
         pub metrics_key: bool = false;
         /// Tokens of clients, for mode "jwt".
         pub jwt: Jwt = Jwt::default();
-    }
-}
-
-section! {
-    /// Tokens of clients, for mode "jwt".
-    pub struct Jwt {
-        /// The secret for HS256.
-        pub secret: Option<Secret> = None;
     }
 }
 
@@ -48,5 +41,6 @@ impl Auth {
                 problems.push(format!("auth.api_keys: key number {} {why}", index + 1));
             }
         }
+        self.jwt.check(problems);
     }
 }

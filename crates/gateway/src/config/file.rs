@@ -39,7 +39,9 @@ pub(super) fn suggestion(path: &str) -> String {
     let near = |known: &String| strsim::jaro_winkler(path, known);
     let best = all_keys().max_by(|a, b| near(a).total_cmp(&near(b)));
     let last = path.rsplit('.').next().unwrap_or(path);
-    let elsewhere = all_keys().find(|known| known.rsplit('.').next() == Some(last));
+    let elsewhere = all_keys()
+        .filter(|known| known.rsplit('.').next() == Some(last))
+        .max_by(|a, b| near(a).total_cmp(&near(b)));
     match elsewhere.or(best.filter(|known| near(known) > 0.85)) {
         Some(known) => format!("; did you mean {known}?"),
         None => format!("; the sections are {}", SECTIONS.map(|s| s.path).join(", ")),

@@ -30,6 +30,8 @@ section! {
         pub user_registers_burst: u32 = 1_000, in 0..=10_000_000;
         /// With login.policy "per-platform": connections of a user, whatever platforms they name; one more displaces the oldest.
         pub connections_per_user: usize = 100, in 1..=100_000;
+        /// Longest token of a client.
+        pub token_bytes: usize = 8_192, in 256..=65_536;
         /// Members of a team.
         pub members: usize = 100_000, in 1..=10_000_000;
         /// Users that one API call may name.

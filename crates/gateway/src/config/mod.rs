@@ -6,6 +6,7 @@ mod engine;
 mod env;
 mod example;
 mod file;
+mod jwt;
 mod kinds;
 mod limits;
 mod load;
@@ -25,9 +26,10 @@ mod url;
 use serde::{Deserialize, Serialize};
 
 pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, MAX_KEY_BYTES, is_key_name};
-pub use auth::{Auth, Jwt, Mode};
+pub use auth::{Auth, Mode};
 pub use engine::Engine;
 pub use example::example;
+pub use jwt::{Jwt, MIN_SECRET_BYTES, Names};
 pub use kinds::{APPLICATION_KINDS, Conversation, KindRow};
 pub use limits::Limits;
 pub use load::{ConfigErrors, Sources};
@@ -105,6 +107,7 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.server.check_ranges("server", &mut found);
+        self.auth.jwt.check_ranges("auth.jwt", &mut found);
         self.login.check_ranges("login", &mut found);
         self.engine.check_ranges("engine", &mut found);
         self.store.check_ranges("store", &mut found);

@@ -162,6 +162,22 @@ fn absurd_values_are_refused_with_a_sentence() {
             "[auth]\napi_keys = [\"fine\", \"sha256:mynah_1234\"]",
             "auth.api_keys: key number 2 must have 64 hexadecimal digits",
         ),
+        (
+            "[auth.jwt]\nsecret = \"short\"",
+            "auth.jwt.secret must have at least 32 bytes, it has 5",
+        ),
+        (
+            "[auth.jwt]\njwks_file = \"a\"\njwks_url = \"https://a/\"",
+            "auth.jwt.jwks_file and auth.jwt.jwks_url say the same",
+        ),
+        (
+            "[auth.jwt]\njwks_url = \"a\"",
+            "auth.jwt.jwks_url must be an http or https URL",
+        ),
+        (
+            "[auth.jwt]\naudience = \"\"",
+            "auth.jwt.audience must not hold an empty text",
+        ),
         ("[log]\nfilter = \"x=y=z\"", "log.filter must be"),
         (
             "[[kinds]]\nnumber = 20\nname = \"A\"\nconversation = \"none\"",
@@ -191,6 +207,7 @@ fn another(key: &str, default: Option<&toml::Value>) -> String {
         ("login.displaced", _) => "notify".into(),
         ("store.durability", _) => "process".into(),
         ("auth.mode", _) => "jwt".into(),
+        ("auth.jwt.secret", _) => "a secret of at least thirty-two bytes".into(),
         ("log.format", _) => "json".into(),
         ("engine.path", _) => "/chat/".into(),
         (_, None) => "http://x/".into(),
@@ -271,6 +288,15 @@ fn lists_by_environment_are_arrays_or_separated_by_commas() {
     .unwrap()
     .kinds;
     assert_eq!(kinds[0].conversation, Conversation::Team);
+}
+
+#[test]
+fn one_name_needs_no_brackets() {
+    let config = parse("[auth.jwt]\naudience = \"chat\"\nissuer = [\"a\", \"b\"]\n").unwrap();
+    assert_eq!(config.auth.jwt.audience.0, ["chat"]);
+    assert_eq!(config.auth.jwt.issuer.0, ["a", "b"]);
+    let problem = only(parse("[auth.jwt]\naudience = 7\n"));
+    assert!(problem.contains("a text or a list of texts"), "{problem}");
 }
 
 #[test]

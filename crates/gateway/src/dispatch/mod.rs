@@ -3,6 +3,7 @@
 //! The only place that matches on kinds.
 
 mod ack;
+mod admission;
 mod append;
 mod change;
 mod conversations;
@@ -33,7 +34,7 @@ use crate::session::Asker;
 
 pub(crate) use change::change_team;
 pub(crate) use orders::orders;
-pub(crate) use register::sign_out;
+pub(crate) use register::{expire, sign_out};
 
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.

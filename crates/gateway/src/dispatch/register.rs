@@ -1,4 +1,4 @@
-//! Kind 1, and what it does to others: displacement (kind 12). Signing out.
+//! Kind 1, and what it does to others: displacement (kind 12). Signing out. The end of what a client has proved.
 
 use std::sync::Arc;
 
@@ -6,17 +6,18 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::refuse;
+use super::admission::{Admission, Admitted, admit, expired};
 use super::resume::{self, Entered};
-use super::wanted::{self, Wanted};
+use super::{refuse, wanted};
+use crate::claims::Claims;
 use crate::clock;
 use crate::core::Core;
 use crate::frame::{Format, Frame, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
-use crate::registry::{Ousted, Registration};
-use crate::reject::Reject;
-use crate::session::{Asker, Farewell, Link, Turn};
+use crate::registry::{Connection, Ousted, Registration};
+use crate::reject::{Code, Reject};
+use crate::session::{Asker, Farewell, Link, Turn, refusal};
 use crate::store::{Position, UnixMillis};
 
 /// Response, kind 2.
@@ -49,26 +50,59 @@ struct Replaced<'a> {
     ts: UnixMillis,
 }
 
-/// Registers the connection. The response waits for the store (unread, what was missed), and pushes wait for the response.
+/// Registers the connection, if it may. The response waits for the store (unread, what was missed), and pushes wait for the response.
 pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+    // Before anything that costs more, a token's signature above all.
+    let wanted = connection_may(core, &asker.connection.link).and_then(|()| wanted::read(data));
+    let admission = match wanted {
+        Ok(wanted) => admit(core, &asker.connection, wanted),
+        Err(reject) => Admission::Now(Err(reject)),
+    };
+    let decided = match admission {
+        Admission::Now(decided) => decided,
+        Admission::Later(asked) => {
+            let core = core.clone();
+            return Some(Box::pin(async move {
+                let decided = asked.await;
+                // Who has gone meanwhile must not displace anybody who is there.
+                if asker.connection.link.outlet().is_open()
+                    && let Some(entering) = decide(&core, decided, asker)
+                {
+                    entering.await;
+                }
+            }));
+        }
+    };
+    decide(core, decided, asker)
+}
+
+fn decide(core: &Arc<Core>, decided: Result<Admitted, Reject>, asker: Asker) -> Option<BoxFuture> {
+    match decided {
+        Ok(admitted) => enter(core, admitted, asker),
+        Err(reject) => {
+            if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
+                core.metrics.auth_refused.inc();
+            }
+            refuse(asker, Kind::RegisterReq.number(), &reject);
+            None
+        }
+    }
+}
+
+/// Registers the connection.
+fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
-    if let Err(reject) = connection_may(core, link) {
+    // Registering again as the same user changes what is named, and keeps the rest.
+    if let Err(reject) = user_may(core, &admitted.uid) {
         refuse(asker, Kind::RegisterReq.number(), &reject);
         return None;
     }
-    // Registering again as the same user changes what is named, and keeps the rest.
-    let read = wanted::read(data).and_then(|wanted| {
-        user_may(core, &wanted.uid)?;
-        let kept = connection.registration().filter(|kept| kept.uid == wanted.uid);
-        Ok((
-            registration(&wanted, kept.as_deref(), link)?,
-            wanted,
-            kept.is_some(),
-        ))
-    });
-    let (registration, wanted, again) = match read {
-        Ok(read) => read,
+    let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
+    let again = kept.is_some();
+    let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
+    let registration = match registration(admitted, kept.as_deref(), link) {
+        Ok(registration) => registration,
         Err(reject) => {
             refuse(asker, Kind::RegisterReq.number(), &reject);
             return None;
@@ -80,18 +114,18 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
         link.drop_held();
     }
     // A replay goes on while its own connection changes its options.
-    let turn = (wanted.resume || !link.is_replaying()).then(|| link.hold());
+    let turn = (resume || !link.is_replaying()).then(|| link.hold());
     let ousted = |link: &Link, by: &Registration, why| oust(core, link, by, why);
     // Over: it closed before this frame's turn, or is being sent away; nobody waits for an answer.
     let registration = core.registry.register(&connection, registration, ousted).ok()?;
-    match wanted.format {
+    match format {
         Some(format) => link.set_format(format),
         None if !again => link.set_format(Format::default()),
         None => {}
     }
     let core = core.clone();
     Some(Box::pin(async move {
-        let entered = resume::enter(&core, &asker.connection, &registration, wanted.resume).await;
+        let entered = resume::enter(&core, &asker.connection, &registration, resume).await;
         answer(&core, asker, registration, turn, entered);
     }))
 }
@@ -137,6 +171,7 @@ fn answer(
             return;
         }
     };
+    link.forget_handed();
     tracing::debug!(
         sid = link.outlet().sid(),
         uid = %registration.uid,
@@ -211,25 +246,49 @@ pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
     })
 }
 
-fn registration(wanted: &Wanted, kept: Option<&Registration>, link: &Link) -> Result<Registration, Reject> {
-    let device = match (&wanted.device, kept) {
-        (Some(device), _) => device.clone(),
+/// Ends the registration of a connection whose claims are over, and has it come back.
+pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
+    let over = |claims: &Claims| claims.is_over(clock::unix_millis());
+    let registration = connection.registration();
+    let Some(registration) = registration.filter(|it| it.claims.as_deref().is_some_and(over)) else {
+        return;
+    };
+    let link = &connection.link;
+    tracing::debug!(sid = link.outlet().sid(), uid = %registration.uid, "its token has expired");
+    core.metrics.auth_expired.inc();
+    core.registry.unregister(connection);
+    link.expire(&Frame::response(
+        Kind::RegisterRes.number(),
+        None,
+        &refusal(&expired(), None),
+    ));
+}
+
+fn registration(
+    admitted: Admitted,
+    kept: Option<&Registration>,
+    link: &Link,
+) -> Result<Registration, Reject> {
+    let Admitted { uid, wanted, claims } = admitted;
+    let named = wanted.device.is_some();
+    let device = match (wanted.device, kept) {
+        (Some(device), _) => device,
         (None, Some(kept)) => kept.device.clone(),
         // Unique to the connection.
         (None, None) => {
             DeviceId::new(link.outlet().sid()).map_err(|error| Reject::internal(error.to_string()))?
         }
     };
-    let or_kept = |own: &Option<Box<str>>, kept: Option<&Option<Box<str>>>| {
-        own.as_ref().or(kept.and_then(Option::as_ref)).cloned()
-    };
+    let or_kept =
+        |own: Option<Box<str>>, kept: Option<&Option<Box<str>>>| own.or_else(|| kept.cloned().flatten());
     Ok(Registration {
-        uid: wanted.uid.clone(),
+        uid,
         device,
-        platform: or_kept(&wanted.platform, kept.map(|kept| &kept.platform)),
-        class: or_kept(&wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
+        platform: or_kept(wanted.platform, kept.map(|kept| &kept.platform)),
+        class: or_kept(wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
         since: kept.map_or_else(clock::unix_millis, |kept| kept.since),
-        named: wanted.device.is_some() || kept.is_some_and(|kept| kept.named),
-        has_cursors: wanted.device.is_some() || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
+        named: named || kept.is_some_and(|kept| kept.named),
+        has_cursors: named || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
+        claims,
     })
 }

@@ -90,9 +90,17 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
             return None;
         }
     };
+    let allowed = |plan: Plan| match &registration.claims {
+        Some(claims) if !claims.allow(plan.kind) => Err(Reject::forbidden(format!(
+            "Your token does not let you send kind {}.",
+            plan.kind
+        ))),
+        _ => Ok(plan),
+    };
     let plan = user_may(core, &registration.uid)
         .and_then(|()| read(&fields, cid.clone(), registration.uid.clone(), &asker))
-        .and_then(|order| core.plan(order));
+        .and_then(|order| core.plan(order))
+        .and_then(allowed);
     match plan {
         Ok(plan) if plan.conversation.is_some() => append_from_client(core, plan, asker),
         Ok(plan) => pass_from_client(core, plan, asker),

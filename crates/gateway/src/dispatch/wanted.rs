@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::frame::{Format, Request};
-use crate::ids::{DeviceId, IdError, MAX_ID_BYTES, Uid};
+use crate::ids::{self, DeviceId, IdError, Uid};
 use crate::reject::Reject;
 
 /// What a client may say about itself, each field still as it came.
@@ -31,10 +31,12 @@ impl<'a> Request<'a> for Fields<'a> {}
 /// What a client says about itself.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) uid: Uid,
+    /// In open mode it must be there.
+    pub(super) uid: Option<Uid>,
     pub(super) device: Option<DeviceId>,
     pub(super) platform: Option<Box<str>>,
     pub(super) class: Option<Box<str>>,
+    pub(super) token: Option<Box<str>>,
     pub(super) format: Option<Format>,
     /// It wants what it has missed.
     pub(super) resume: bool,
@@ -50,9 +52,6 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
         Some("true") => true,
         Some(_) => return Err(Reject::malformed("\"resume\" must be true or false.")),
     };
-    if let Some(raw) = fields.token {
-        text("token", raw)?;
-    }
     let format = match fields
         .format
         .map(|raw| text("format", raw))
@@ -69,18 +68,23 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
         Some(raw) => Some(DeviceId::new(&text("deviceid", raw)?).map_err(|why| bad_id("deviceid", why))?),
     };
     Ok(Wanted {
-        uid: uid(fields.uid)?,
+        uid: fields.uid.map(uid).transpose()?,
         device,
         platform: label("platform", fields.platform)?,
         class: label("type", fields.class)?,
+        token: fields
+            .token
+            .map(|raw| text("token", raw))
+            .transpose()?
+            .map(Into::into),
         format,
         resume,
     })
 }
 
 /// A string, or an integer, which means its decimal string.
-fn uid(raw: Option<&RawValue>) -> Result<Uid, Reject> {
-    raw.and_then(|raw| Uid::from_json(raw.get()))
+fn uid(raw: &RawValue) -> Result<Uid, Reject> {
+    Uid::from_json(raw.get())
         .ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?
         .map_err(|why| bad_id("uid", why))
 }
@@ -89,12 +93,10 @@ fn uid(raw: Option<&RawValue>) -> Result<Uid, Reject> {
 fn label(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
     let Some(raw) = raw else { return Ok(None) };
     let text = text(field, raw)?;
-    match text.len() {
-        0 => Ok(None),
-        1..=MAX_ID_BYTES if !text.chars().any(char::is_control) => Ok(Some(text.into())),
-        1..=MAX_ID_BYTES => Err(bad_id(field, IdError::Control)),
-        _ => Err(bad_id(field, IdError::TooLong(MAX_ID_BYTES))),
+    if text.is_empty() {
+        return Ok(None);
     }
+    ids::label(&text).map(Some).map_err(|why| bad_id(field, why))
 }
 
 fn text(field: &'static str, raw: &RawValue) -> Result<String, Reject> {
@@ -128,7 +130,7 @@ mod tests {
             ),
             (r#"{"uid":"\u65e5\u672c"}"#, "日本"),
         ] {
-            assert_eq!(parsed(json).unwrap().uid.as_str(), uid, "{json}");
+            assert_eq!(parsed(json).unwrap().uid.unwrap().as_str(), uid, "{json}");
         }
     }
 
@@ -138,8 +140,6 @@ mod tests {
         for (json, part) in [
             ("[]", "data"),
             ("5", "data"),
-            ("{}", "uid"),
-            (r#"{"uid":null}"#, "uid"),
             (r#"{"uid":""}"#, "uid"),
             (r#"{"uid":1.5}"#, "uid"),
             (r#"{"uid":1e3}"#, "uid"),
@@ -171,5 +171,10 @@ mod tests {
             parsed(r#"{"uid":"a","deviceid":null,"platform":null,"type":null,"token":null,"resume":null,"format":null,"x":1}"#)
                 .unwrap();
         assert!(wanted.device.is_none() && wanted.platform.is_none() && wanted.format.is_none());
+        assert!(wanted.token.is_none());
+        assert!(
+            parsed(r#"{"uid":null}"#).unwrap().uid.is_none(),
+            "a token may have it"
+        );
     }
 }

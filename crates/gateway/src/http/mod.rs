@@ -28,7 +28,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -137,10 +137,10 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
             "An API key, made by `mynah api-key add`. The names beside it at each call are the scopes that the key must have.",
         ))
         .build();
-    description
-        .components
-        .get_or_insert_default()
-        .add_security_scheme(scopes::SCHEME, SecurityScheme::Http(key));
+    let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    let components = description.components.get_or_insert_default();
+    components.add_security_scheme(scopes::SCHEME, SecurityScheme::Http(key));
+    components.add_security_scheme("user_token", token);
     scopes::describe(&mut description);
     (router, description)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -141,16 +142,34 @@ pub(super) async fn sign_out(
     }))
 }
 
-/// Sign oneself out: in open mode whoever is named
-#[utoipa::path(post, path = "/signout", tag = "users", request_body = SignOut,
+/// Sign oneself out, on all devices: the user whose token this is; in open mode whoever is named, without one
+#[utoipa::path(post, path = "/signout", tag = "users", security((), ("user_token" = [])), request_body = Option<SignOut>,
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn sign_out_self(
     State(api): State<Arc<Api>>,
-    Json(asked): Json<SignOut>,
+    headers: HeaderMap,
+    asked: Result<Json<SignOut>, Problem>,
 ) -> Result<axum::Json<Closed>, Problem> {
-    Ok(axum::Json(Closed {
-        closed: api.gateway.sign_out(&asked.uid.0),
-    }))
+    let closed = if api.open {
+        api.gateway.sign_out(&asked?.0.uid.0)
+    } else {
+        api.gateway.sign_out_by_token(bearer(&headers)?).await?
+    };
+    Ok(axum::Json(Closed { closed }))
+}
+
+/// The user's token.
+fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    match value.and_then(|text| text.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "Send the user's token: the header \"Authorization: Bearer <token>\".",
+        )),
+    }
 }
 
 /// The uids without repetitions, in order.

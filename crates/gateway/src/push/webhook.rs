@@ -94,7 +94,7 @@ impl Webhook {
                 status => Err(Failure::Status(status)),
             };
         }
-        match self.outbound.post(body, now).await? {
+        match self.outbound.post(body, now).await?.status {
             status if status.is_success() => Ok(()),
             status => Err(Failure::Status(status.as_u16())),
         }

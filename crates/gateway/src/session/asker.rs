@@ -92,7 +92,8 @@ impl Asker {
     }
 }
 
-fn refusal(reject: &Reject, cid: Option<&str>) -> Box<RawValue> {
+/// A refusal as the `data` of a response.
+pub(crate) fn refusal(reject: &Reject, cid: Option<&str>) -> Box<RawValue> {
     raw(&Refusal {
         code: reject.code.number(),
         error: &reject.error,

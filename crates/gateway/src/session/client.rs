@@ -4,19 +4,24 @@ use std::sync::Arc;
 
 use mynah_socketio::{
     AckId, BoxFuture, CloseReason, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces,
-    Socket,
+    Socket, Time,
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Asker, Link, Outlet};
+use crate::auth::Auth;
 use crate::clock;
 use crate::core::Core;
 use crate::dispatch;
 use crate::embed::Seen;
-use crate::frame::{self, EVENT};
+use crate::frame::{self, EVENT, Request};
 use crate::rate::Bucket;
 use crate::registry::Connection;
 use crate::reject::Reject;
+
+/// After so long the time of day is asked again whether a client's claims are over: it may have been set meanwhile.
+const LONGEST_TRUST_MS: u64 = 60_000;
 
 /// Lets clients into the namespace `/`.
 pub(crate) struct Entrance(pub(crate) Arc<Core>);
@@ -25,14 +30,48 @@ impl Namespaces for Entrance {
     fn connect(
         &self,
         socket: &Socket,
-        _handshake: &Handshake,
-        _auth: Option<&RawValue>,
+        handshake: &Handshake,
+        auth: Option<&RawValue>,
     ) -> Result<Box<dyn Handler>, ConnectRefused> {
         if socket.namespace() != "/" {
             return Err(ConnectRefused::invalid_namespace());
         }
-        Ok(Box::new(Client::new(self.0.clone(), socket.clone())))
+        // A bad one is told of when the client registers.
+        let handed = (!matches!(self.0.auth, Auth::Open))
+            .then(|| {
+                handed(
+                    auth,
+                    || handshake.query("token"),
+                    self.0.config.limits.token_bytes,
+                )
+            })
+            .flatten();
+        Ok(Box::new(Client::new(self.0.clone(), socket.clone(), handed)))
     }
+}
+
+/// The token of a handshake: of `auth` where there is one, else of the query. What cannot be one is kept as an empty text, which is none either.
+fn handed(auth: Option<&RawValue>, query: impl FnOnce() -> Option<String>, most: usize) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow)]
+        token: Option<&'a RawValue>,
+    }
+    impl<'a> Request<'a> for Fields<'a> {}
+
+    let in_auth = auth.and_then(|auth| Fields::read(auth.get())?.token);
+    let token = match in_auth {
+        Some(raw) if raw.get().len() <= most.saturating_mul(2) => {
+            serde_json::from_str(raw.get()).unwrap_or_default()
+        }
+        Some(_) => String::new(),
+        None => query()?,
+    };
+    Some(if token.len() <= most {
+        token.into()
+    } else {
+        Box::default()
+    })
 }
 
 /// The handler of one connection.
@@ -45,9 +84,9 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(core: Arc<Core>, outlet: impl Outlet + 'static) -> Self {
+    pub(crate) fn new(core: Arc<Core>, outlet: impl Outlet + 'static, handed: Option<Box<str>>) -> Self {
         core.metrics.connections.inc();
-        let connection = Arc::new(Connection::new(Link::new(outlet)));
+        let connection = Arc::new(Connection::new(Link::new(outlet, handed)));
         Self {
             core,
             connection,
@@ -140,6 +179,20 @@ impl Handler for Client {
             asker.refuse_if_waiting(&self.too_fast());
         }
         None
+    }
+
+    fn deadline(&self, now: Time) -> Option<Time> {
+        if let Auth::Open = self.core.auth {
+            return None;
+        }
+        let registration = self.connection.registration()?;
+        let exp = registration.claims.as_ref()?.exp;
+        let left = exp.saturating_sub(clock::unix_millis()).min(LONGEST_TRUST_MS);
+        Some(Time(now.0.saturating_add(left)))
+    }
+
+    fn deadline_passed(&mut self) {
+        dispatch::expire(&self.core, &self.connection);
     }
 
     fn disconnected(&mut self, reason: DisconnectReason) {

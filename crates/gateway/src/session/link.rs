@@ -57,6 +57,8 @@ pub(crate) struct Farewell {
 /// One connection, as pushes and responses see it.
 pub(crate) struct Link {
     outlet: Box<dyn Outlet>,
+    /// The token of the handshake, until the connection is registered.
+    handed: Mutex<Option<Box<str>>>,
     flow: Mutex<Flow>,
     wants_objects: AtomicBool,
     turns: AtomicU32,
@@ -70,9 +72,10 @@ pub(crate) struct Link {
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 impl Link {
-    pub(crate) fn new(outlet: impl Outlet + 'static) -> Self {
+    pub(crate) fn new(outlet: impl Outlet + 'static, handed: Option<Box<str>>) -> Self {
         Self {
             outlet: Box::new(outlet),
+            handed: Mutex::new(handed),
             flow: Mutex::new(Flow::Live),
             wants_objects: AtomicBool::new(false),
             turns: AtomicU32::new(0),
@@ -84,6 +87,16 @@ impl Link {
 
     pub(crate) fn outlet(&self) -> &dyn Outlet {
         &*self.outlet
+    }
+
+    /// The token that the client gave in the handshake.
+    pub(crate) fn handed(&self) -> Option<Box<str>> {
+        self.handed.lock().clone()
+    }
+
+    /// The token of the handshake has done its work.
+    pub(crate) fn forget_handed(&self) {
+        *self.handed.lock() = None;
     }
 
     pub(crate) fn format(&self) -> Format {
@@ -268,6 +281,14 @@ impl Link {
         }
     }
 
+    /// Says that what the client had proved is worth nothing any more, and closes so that it comes back.
+    pub(crate) fn expire(&self, last: &Frame) {
+        // What was kept is for who it was.
+        self.drop_held();
+        self.outlet.send(last, self.format());
+        self.outlet.close_to_come_back();
+    }
+
     /// Sends a frame that no registration is needed for.
     pub(crate) fn send(&self, frame: &Frame) -> bool {
         self.outlet.send(frame, self.format())
@@ -349,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn a_delivery_that_is_late_does_not_repeat_the_replay() {
         let ear = Ear::new("a");
-        let link = Link::new(ear.clone());
+        let link = Link::new(ear.clone(), None);
         let turn = link.hold();
         link.push(&message(2));
         link.push(&message(3));

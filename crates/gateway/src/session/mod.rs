@@ -7,7 +7,7 @@ mod outlet;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use asker::Asker;
+pub(crate) use asker::{Asker, refusal};
 #[cfg(test)]
 pub(crate) use client::Client;
 pub(crate) use client::Entrance;

@@ -21,6 +21,10 @@ pub(crate) trait Outlet: Send + Sync {
     fn send_away(&self, last: Option<&Frame>, format: Format);
     /// Closes at once for this reason; a client that is still there comes back.
     fn cut(&self, reason: CloseReason);
+    /// Closes once everything queued is written; the client comes back by itself.
+    fn close_to_come_back(&self);
+    /// Whether the client may still be there.
+    fn is_open(&self) -> bool;
     /// The Socket.IO id.
     fn sid(&self) -> &str;
     /// `polling` or `websocket`.
@@ -51,6 +55,14 @@ impl Outlet for Socket {
 
     fn cut(&self, reason: CloseReason) {
         self.cut(reason);
+    }
+
+    fn close_to_come_back(&self) {
+        self.close_to_come_back();
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_connected()
     }
 
     fn sid(&self) -> &str {

@@ -63,7 +63,7 @@ pub(super) fn open(
         id,
         sid: format!("sid{id}").into(),
     };
-    let handler = Client::new(core, line);
+    let handler = Client::new(core, line, None);
     (id, tokio::spawn(serve(hub.clone(), id, handler, arrivals)))
 }
 
@@ -183,6 +183,15 @@ impl Outlet for Line {
         if open {
             self.client_hears();
         }
+    }
+
+    fn close_to_come_back(&self) {
+        // Nobody's token expires here.
+        self.cut(CloseReason::ServerClose);
+    }
+
+    fn is_open(&self) -> bool {
+        self.hub.pipe(self.id, |pipe| !pipe.closed)
     }
 
     fn sid(&self) -> &str {

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["ids"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
+    ("claims", &["ids"]),
     ("outbound", &["config", "store"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
@@ -21,13 +22,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("keys", &["clock", "config", "store"]),
     ("reject", &["store"]),
     ("frame", &["ids", "kinds", "store"]),
-    ("registry", &["ids", "sync"]),
+    ("registry", &["claims", "ids", "sync"]),
     ("order", &["ids", "registry", "session", "store"]),
     // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
     (
         "push",
         &[
             "clock", "config", "ids", "metrics", "outbound", "random", "registry", "session", "store",
+        ],
+    ),
+    // Who a client is says nothing of its connection.
+    (
+        "auth",
+        &[
+            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject",
         ],
     ),
     (
@@ -39,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "core",
         &[
-            "config", "delivery", "embed", "ids", "kinds", "metrics", "rate", "registry", "reject",
+            "auth", "config", "delivery", "embed", "ids", "kinds", "metrics", "rate", "registry", "reject",
             "session", "store",
         ],
     ),
@@ -52,28 +60,29 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "dispatch",
         &[
-            "clock", "config", "core", "delivery", "embed", "frame", "ids", "kinds", "metrics", "order",
-            "registry", "reject", "session", "store",
+            "auth", "claims", "clock", "config", "core", "delivery", "embed", "frame", "ids", "kinds",
+            "metrics", "order", "registry", "reject", "session", "store",
         ],
     ),
     // A connection goes to dispatch and nowhere else: neither to the store nor to delivery.
     (
         "session",
         &[
-            "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "rate", "registry", "reject",
+            "auth", "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "rate", "registry",
+            "reject",
         ],
     ),
     (
         "gateway",
         &[
-            "core", "dispatch", "embed", "ids", "order", "reject", "session", "store",
+            "auth", "core", "dispatch", "embed", "ids", "order", "reject", "session", "store",
         ],
     ),
     (
         "builder",
         &[
-            "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push", "rate",
-            "registry", "session", "store",
+            "auth", "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push",
+            "rate", "registry", "session", "store",
         ],
     ),
     // A call goes to the gateway's handle; of the store it knows the values that are shown.
@@ -86,7 +95,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "builder", "clock", "config", "gateway", "http", "keys", "metrics", "store",
+            "auth", "builder", "clock", "config", "gateway", "http", "keys", "metrics", "store",
         ],
     ),
 ];

@@ -8,3 +8,4 @@ mod register;
 mod requests;
 mod resume;
 mod send;
+mod tokens;

@@ -1,0 +1,239 @@
+//! A token's parts, as text: header and claims. Nothing here says whether they are to be believed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny};
+use serde_json::value::RawValue;
+
+use super::keys::Algorithm;
+use crate::claims::Claims;
+use crate::ids::{self, DeviceId, Uid};
+
+/// Longest `jti`.
+const MAX_JTI_BYTES: usize = 256;
+/// The last second of the year 9999: a later time was meant in milliseconds.
+const LATEST_SECONDS: f64 = 253_402_300_799.0;
+/// How far the issuer's clock may be ahead when a token was issued, besides the leeway.
+const IAT_AHEAD_MS: u64 = 30_000;
+
+/// Why a token is refused; the sentence says what to change.
+pub(super) type Wrong = &'static str;
+
+const NO_TOKEN: Wrong = "This is no token: three parts of base64url, parted by points, are one.";
+
+/// A token's three parts.
+pub(super) struct Parts<'t> {
+    /// What is signed.
+    pub(super) message: &'t str,
+    pub(super) header: &'t str,
+    pub(super) payload: &'t str,
+    pub(super) signature: &'t str,
+}
+
+impl<'t> Parts<'t> {
+    pub(super) fn of(token: &'t str) -> Result<Self, Wrong> {
+        let (message, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
+        let (header, payload) = message.split_once('.').ok_or(NO_TOKEN)?;
+        if payload.contains('.') {
+            return Err(NO_TOKEN);
+        }
+        Ok(Self {
+            message,
+            header,
+            payload,
+            signature,
+        })
+    }
+}
+
+/// Base64url without padding, which has one form only.
+pub(super) fn decoded(part: &str) -> Result<Vec<u8>, Wrong> {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| NO_TOKEN)
+}
+
+/// Notes that a field is there, whatever it is.
+#[derive(Default)]
+struct IsThere(bool);
+
+impl<'de> Deserialize<'de> for IsThere {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
+    }
+}
+
+/// What the header says. Keys that it brings along (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
+#[derive(Deserialize)]
+struct HeaderFields<'a> {
+    #[serde(borrow)]
+    alg: Cow<'a, str>,
+    #[serde(borrow)]
+    kid: Option<Cow<'a, str>>,
+    #[serde(default)]
+    crit: IsThere,
+}
+
+/// Which key a token names.
+pub(super) struct Header {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<Box<str>>,
+}
+
+impl Header {
+    pub(super) fn read(json: &[u8]) -> Result<Self, Wrong> {
+        let fields: HeaderFields<'_> = object(json).ok_or("The token's header cannot be read.")?;
+        if fields.crit.0 {
+            return Err("The token's header has \"crit\", and what it asks for is not understood here.");
+        }
+        let algorithm = Algorithm::from_name(&fields.alg)
+            .ok_or("The token's \"alg\" is not accepted; sign it with HS256, RS256, ES256 or EdDSA.")?;
+        Ok(Self {
+            algorithm,
+            kid: fields.kid.map(|kid| kid.as_ref().into()),
+        })
+    }
+}
+
+/// What the configuration asks of claims.
+pub(super) struct Rules {
+    pub(super) audience: Vec<String>,
+    pub(super) issuer: Vec<String>,
+    pub(super) leeway_ms: u64,
+}
+
+/// The claims that matter, each still as it came. A claim that stands there twice makes the token unreadable.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    sub: Option<&'a RawValue>,
+    #[serde(borrow)]
+    exp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    nbf: Option<&'a RawValue>,
+    #[serde(borrow)]
+    iat: Option<&'a RawValue>,
+    #[serde(borrow)]
+    aud: Option<&'a RawValue>,
+    #[serde(borrow)]
+    iss: Option<&'a RawValue>,
+    #[serde(borrow)]
+    jti: Option<&'a RawValue>,
+    #[serde(borrow, alias = "deviceid")]
+    device: Option<&'a RawValue>,
+    #[serde(borrow)]
+    platform: Option<&'a RawValue>,
+    #[serde(borrow)]
+    kinds: Option<&'a RawValue>,
+}
+
+/// Reads the claims of a token whose signature is right, and holds them against the rules.
+pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wrong> {
+    let fields: Fields<'_> = object(json).ok_or("The token's claims cannot be read.")?;
+    let exp = time(
+        fields.exp,
+        "The token's \"exp\" must be a time in seconds since 1970.",
+    )?
+    .ok_or("The token has no \"exp\"; it must say when it expires.")?
+    .saturating_add(rules.leeway_ms);
+    if now >= exp {
+        return Err("The token has expired; get a new one.");
+    }
+    let nbf = time(
+        fields.nbf,
+        "The token's \"nbf\" must be a time in seconds since 1970.",
+    )?;
+    if nbf.is_some_and(|nbf| nbf > now.saturating_add(rules.leeway_ms)) {
+        return Err("The token is not valid yet (\"nbf\").");
+    }
+    let iat = time(
+        fields.iat,
+        "The token's \"iat\" must be a time in seconds since 1970.",
+    )?;
+    if iat.is_some_and(|iat| iat > now.saturating_add(rules.leeway_ms + IAT_AHEAD_MS)) {
+        return Err("The token was issued in the future (\"iat\"); the issuer's clock or ours is wrong.");
+    }
+    if !audience_fits(fields.aud, &rules.audience) {
+        return Err("The token is for another audience (\"aud\").");
+    }
+    if !rules.issuer.is_empty() && !fields.iss.is_some_and(|iss| is_one_of(iss, &rules.issuer)) {
+        return Err("The token was issued by somebody else (\"iss\").");
+    }
+    Ok(Claims {
+        sub: fields
+            .sub
+            .and_then(|raw| Uid::from_json(raw.get())?.ok())
+            .ok_or("The token's \"sub\" must be a uid: 1 to 128 bytes without control characters.")?,
+        device: limit(
+            fields.device,
+            "The token's \"device\" must be a deviceid.",
+            DeviceId::new,
+        )?,
+        platform: limit(
+            fields.platform,
+            "The token's \"platform\" must be a platform's name.",
+            ids::label,
+        )?,
+        kinds: parsed(fields.kinds, "The token's \"kinds\" must be a list of numbers.")?,
+        exp,
+        iat,
+        jti: parsed(
+            fields.jti,
+            "The token's \"jti\" must be a text of at most 256 bytes.",
+        )?
+        .map(|jti: Box<str>| {
+            (jti.len() <= MAX_JTI_BYTES)
+                .then_some(jti)
+                .ok_or("The token's \"jti\" must be a text of at most 256 bytes.")
+        })
+        .transpose()?,
+    })
+}
+
+/// An object; a JSON array is none.
+fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    let json = std::str::from_utf8(json).ok()?;
+    json.trim_start()
+        .starts_with('{')
+        .then(|| serde_json::from_str(json).ok())?
+}
+
+fn parsed<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>, wrong: Wrong) -> Result<Option<T>, Wrong> {
+    raw.map(|raw| serde_json::from_str(raw.get()).map_err(|_| wrong))
+        .transpose()
+}
+
+fn limit<T, E>(
+    raw: Option<&RawValue>,
+    wrong: Wrong,
+    new: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, Wrong> {
+    let text: Option<String> = parsed(raw, wrong)?;
+    text.map(|text| new(&text).map_err(|_| wrong)).transpose()
+}
+
+/// A number of seconds, perhaps with a fraction, in milliseconds.
+fn time(raw: Option<&RawValue>, wrong: Wrong) -> Result<Option<u64>, Wrong> {
+    let seconds: Option<f64> = parsed(raw, wrong)?;
+    match seconds {
+        None => Ok(None),
+        Some(seconds) if (0.0..=LATEST_SECONDS).contains(&seconds) => Ok(Some((seconds * 1_000.0) as u64)),
+        Some(_) => Err(wrong),
+    }
+}
+
+/// Who is named by none of our names must refuse a token that names an audience (RFC 7519, section 4.1.3).
+fn audience_fits(aud: Option<&RawValue>, ours: &[String]) -> bool {
+    match aud {
+        None => ours.is_empty(),
+        Some(aud) if aud.get().starts_with('[') => serde_json::from_str::<Vec<String>>(aud.get())
+            .is_ok_and(|aud| aud.iter().any(|name| ours.contains(name))),
+        Some(aud) => is_one_of(aud, ours),
+    }
+}
+
+fn is_one_of(raw: &RawValue, names: &[String]) -> bool {
+    serde_json::from_str::<String>(raw.get()).is_ok_and(|name| names.contains(&name))
+}

@@ -1,0 +1,176 @@
+//! The issuer's key set, from a file or a URL: fetched now and then, and when a token names a key that is not in it.
+//!
+//! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name keys that do not exist; a
+//! fetch that fails leaves the last good set in place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+
+use super::keys::{self, Key};
+use super::tokens;
+use crate::clock;
+use crate::config::Jwt;
+use crate::metrics::Metrics;
+use crate::outbound::{Failure, Outbound};
+
+/// A key set that takes longer has failed.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest key set.
+const MAX_BYTES: usize = 262_144;
+
+enum Source {
+    File(PathBuf),
+    Url(Box<Outbound>),
+}
+
+enum Fetch {
+    /// Somebody wants one, or it is under way.
+    Due,
+    /// The last one ended at this time.
+    Ended(Instant),
+}
+
+/// See the module.
+pub(crate) struct Issuer {
+    source: Source,
+    /// `None` until it was fetched for the first time.
+    set: RwLock<Option<Arc<[Key]>>>,
+    fetch: Mutex<Fetch>,
+    wanted: Notify,
+    /// Counts fetches that have ended.
+    ended: watch::Sender<u64>,
+    refresh: Duration,
+    cooldown: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Issuer {
+    /// As configured; `None` when nothing is. A file is read at once, a URL by [`Issuer::run`].
+    pub(super) fn open(jwt: &Jwt, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Self>> {
+        let (source, set, fetch) = match (&jwt.jwks_file, &jwt.jwks_url) {
+            (Some(path), _) => {
+                let text = tokens::read("auth.jwt.jwks_file", path)?;
+                let keys = keys::from_jwks(&text).map_err(|why| {
+                    anyhow!("auth.jwt.jwks_file ({}) cannot be used: {why}", path.display())
+                })?;
+                (
+                    Source::File(path.clone()),
+                    Some(keys.into()),
+                    Fetch::Ended(clock::now()),
+                )
+            }
+            (None, Some(url)) => {
+                let outbound = Outbound::new(url, None, TIMEOUT, MAX_BYTES)
+                    .context("auth.jwt.jwks_url cannot be used")?;
+                (Source::Url(Box::new(outbound)), None, Fetch::Due)
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self {
+            source,
+            set: RwLock::new(set),
+            fetch: Mutex::new(fetch),
+            wanted: Notify::new(),
+            ended: watch::Sender::new(0),
+            refresh: Duration::from_millis(jwt.jwks_refresh_ms),
+            cooldown: Duration::from_millis(jwt.jwks_cooldown_ms),
+            metrics: metrics.clone(),
+        }))
+    }
+
+    /// The keys as last fetched; `None` before.
+    pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
+        self.set.read().clone()
+    }
+
+    /// Has the keys fetched and waits for them, unless that was done within the cooldown.
+    pub(super) async fn ask(&self) {
+        let mut ended = self.ended.subscribe();
+        {
+            let mut fetch = self.fetch.lock();
+            match &*fetch {
+                Fetch::Due => {}
+                Fetch::Ended(at) if clock::now().saturating_duration_since(*at) < self.cooldown => return,
+                Fetch::Ended(_) => {
+                    *fetch = Fetch::Due;
+                    self.wanted.notify_one();
+                }
+            }
+        }
+        // The sender is a field of this; a fetch has its own timeout.
+        let _ = ended.changed().await;
+    }
+
+    /// Fetches as long as the gateway runs.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut failing = false;
+        let mut wait = if let Fetch::Due = &*self.fetch.lock() {
+            Duration::ZERO
+        } else {
+            self.refresh
+        };
+        loop {
+            let regular = tokio::select! {
+                biased;
+                () = self.wanted.notified() => false,
+                () = tokio::time::sleep(wait) => true,
+            };
+            {
+                let mut fetch = self.fetch.lock();
+                // What was wanted came with the regular one.
+                if !regular && matches!(*fetch, Fetch::Ended(_)) {
+                    continue;
+                }
+                *fetch = Fetch::Due;
+            }
+            wait = match self.get().await {
+                Ok(keys) => {
+                    self.metrics.jwks_fetched.inc();
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the issuer's key set is there again");
+                    }
+                    *self.set.write() = Some(keys.into());
+                    self.refresh
+                }
+                Err(why) => {
+                    self.metrics.jwks_failed.inc();
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(
+                            why,
+                            "the issuer's key set could not be fetched; the last good one stays: {why}"
+                        );
+                    }
+                    self.refresh.min(self.cooldown)
+                }
+            };
+            *self.fetch.lock() = Fetch::Ended(clock::now());
+            self.ended.send_modify(|count| *count += 1);
+        }
+    }
+
+    async fn get(&self) -> Result<Vec<Key>, String> {
+        let text: Bytes = match &self.source {
+            Source::File(path) => {
+                let path = path.clone();
+                let text = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+                text.map_err(|error| error.to_string())?
+                    .map_err(|error| error.to_string())?
+                    .into()
+            }
+            Source::Url(outbound) => {
+                let answer = outbound.get().await.map_err(|failure| failure.to_string())?;
+                if answer.status.as_u16() != 200 {
+                    return Err(Failure::Status(answer.status.as_u16()).to_string());
+                }
+                answer.body.ok_or_else(|| Failure::Unreadable.to_string())?
+            }
+        };
+        keys::from_jwks(&text)
+    }
+}

@@ -1,0 +1,280 @@
+//! Keys that tokens are verified with.
+//!
+//! Invariant: a key is made with its algorithm, and that is the only one that it ever verifies.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+use ring::{hmac, signature};
+use rustls_pki_types::SubjectPublicKeyInfoDer;
+use rustls_pki_types::pem::PemObject;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use spki::der::asn1::UintRef;
+use spki::der::{Decode, Reader, SliceReader};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const ED25519_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// Bits of an RSA key: fewer are forged (RFC 7518, section 3.3), more take long to check.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+/// Keys of one set; a token without `kid` may have to be tried on them.
+const MOST_KEYS: usize = 64;
+
+/// How a token is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Hs256,
+    Rs256,
+    Es256,
+    EdDsa,
+}
+
+impl Algorithm {
+    pub(super) const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
+
+    /// As `alg` names it (RFC 7518, section 3.1; RFC 8037).
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hs256 => "HS256",
+            Self::Rs256 => "RS256",
+            Self::Es256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+
+    /// Names are exact: "none" is none of them, however it is written.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+    }
+}
+
+enum Material {
+    Secret(hmac::Key),
+    Rsa(RsaPublicKeyComponents<Vec<u8>>),
+    Public(UnparsedPublicKey<Vec<u8>>),
+}
+
+/// A key with its algorithm.
+pub(crate) struct Key {
+    pub(super) algorithm: Algorithm,
+    /// Its name in the issuer's set.
+    pub(super) kid: Option<Box<str>>,
+    material: Material,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} key {:?}", self.algorithm.name(), self.kid)
+    }
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, material: Material) -> Self {
+        Self {
+            algorithm,
+            kid: None,
+            material,
+        }
+    }
+
+    /// HS256.
+    pub(super) fn secret(secret: &[u8]) -> Self {
+        Self::new(
+            Algorithm::Hs256,
+            Material::Secret(hmac::Key::new(hmac::HMAC_SHA256, secret)),
+        )
+    }
+
+    /// RS256: modulus and exponent, big-endian.
+    fn rsa(n: &[u8], e: &[u8]) -> Result<Self, String> {
+        let without_zeros = |bytes: &[u8]| {
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            bytes[zeros..].to_vec()
+        };
+        let (n, e) = (without_zeros(n), without_zeros(e));
+        let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        if !RSA_BITS.contains(&bits) {
+            return Err(format!(
+                "an RSA key must have {} to {} bits, this one has {bits}",
+                RSA_BITS.start(),
+                RSA_BITS.end()
+            ));
+        }
+        Ok(Self::new(
+            Algorithm::Rs256,
+            Material::Rsa(RsaPublicKeyComponents { n, e }),
+        ))
+    }
+
+    /// ES256: an uncompressed point.
+    fn p256(point: Vec<u8>) -> Result<Self, String> {
+        if point.len() != 65 || point[0] != 4 {
+            return Err("the point of a P-256 key must be uncompressed, 65 bytes".into());
+        }
+        let key = UnparsedPublicKey::new(
+            &ECDSA_P256_SHA256_FIXED as &dyn signature::VerificationAlgorithm,
+            point,
+        );
+        Ok(Self::new(Algorithm::Es256, Material::Public(key)))
+    }
+
+    /// EdDSA.
+    fn ed25519(bytes: Vec<u8>) -> Result<Self, String> {
+        if bytes.len() != 32 {
+            return Err("an Ed25519 key has 32 bytes".into());
+        }
+        let key = UnparsedPublicKey::new(&ED25519 as &dyn signature::VerificationAlgorithm, bytes);
+        Ok(Self::new(Algorithm::EdDsa, Material::Public(key)))
+    }
+
+    /// Whether `signature` is this key's over `message`. A secret is compared in constant time.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match &self.material {
+            Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
+            Material::Rsa(key) => key
+                .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+                .is_ok(),
+            Material::Public(key) => key.verify(message, signature).is_ok(),
+        }
+    }
+}
+
+/// The public keys in a PEM text.
+pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
+    if text.contains("PRIVATE KEY-----") {
+        return Err("it holds a private key, which is the issuer's alone; give the public one: openssl pkey -in FILE -pubout".into());
+    }
+    // In an environment variable line breaks are often written as two characters.
+    let text = text.replace("\\n", "\n");
+    let keys: Vec<Key> = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
+        .map(|found| {
+            found
+                .map_err(|error| error.to_string())
+                .and_then(|der| from_spki(&der))
+        })
+        .collect::<Result<_, _>>()?;
+    if keys.is_empty() {
+        return Err("it holds no \"-----BEGIN PUBLIC KEY-----\"".into());
+    }
+    Ok(keys)
+}
+
+fn from_spki(der: &[u8]) -> Result<Key, String> {
+    let info =
+        SubjectPublicKeyInfoRef::try_from(der).map_err(|error| format!("it is no public key: {error}"))?;
+    let bits = info.subject_public_key.raw_bytes();
+    match info.algorithm.oid {
+        RSA => {
+            let (n, e) = rsa_components(bits).map_err(|error| format!("it is no RSA key: {error}"))?;
+            Key::rsa(n, e)
+        }
+        EC if info.algorithm.parameters_oid() == Ok(P256) => Key::p256(bits.to_vec()),
+        EC => Err("of the elliptic curves only P-256 (ES256) can be used".into()),
+        ED25519_KEY => Key::ed25519(bits.to_vec()),
+        other => Err(format!(
+            "it is neither RSA nor P-256 nor Ed25519 (its algorithm is {other})"
+        )),
+    }
+}
+
+/// `RSAPublicKey` (RFC 8017, appendix A.1.1).
+fn rsa_components(der: &[u8]) -> spki::der::Result<(&[u8], &[u8])> {
+    let mut reader = SliceReader::new(der)?;
+    let (n, e) = reader
+        .sequence(|reader| Ok::<_, spki::der::Error>((UintRef::decode(reader)?, UintRef::decode(reader)?)))?;
+    reader.finish()?;
+    Ok((n.as_bytes(), e.as_bytes()))
+}
+
+#[derive(Deserialize)]
+struct Set<'a> {
+    #[serde(borrow)]
+    keys: Vec<&'a RawValue>,
+}
+
+/// A key of a set (RFC 7517), as far as it matters.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+/// The keys of a JWKS. What cannot be used for verifying is passed over: secrets, keys for encryption, other algorithms.
+pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
+    let set: Set<'_> =
+        serde_json::from_slice(text).map_err(|_| "it is no key set such as {\"keys\":[...]}".to_owned())?;
+    if set.keys.len() > MOST_KEYS {
+        return Err(format!(
+            "it has {} keys, {MOST_KEYS} are the most",
+            set.keys.len()
+        ));
+    }
+    let mut keys = Vec::new();
+    for raw in set.keys {
+        let key = serde_json::from_str::<Jwk>(raw.get())
+            .map_err(|error| error.to_string())
+            .and_then(Jwk::key);
+        match key {
+            Ok(key) => keys.push(key),
+            Err(why) => tracing::debug!(why, "a key of the key set is passed over"),
+        }
+    }
+    Ok(keys)
+}
+
+impl Jwk {
+    fn key(self) -> Result<Key, String> {
+        if self.usage.as_deref().is_some_and(|usage| usage != "sig") {
+            return Err("it is not for signatures".into());
+        }
+        if self
+            .key_ops
+            .is_some_and(|ops| ops.iter().all(|op| op != "verify"))
+        {
+            return Err("it is not for verifying".into());
+        }
+        let bytes = |field: &Option<String>| {
+            let text = field.as_deref().ok_or("a component is missing")?;
+            URL_SAFE_NO_PAD
+                .decode(text)
+                .map_err(|_| "a component is no base64url")
+        };
+        let mut key = match (self.kty.as_str(), self.crv.as_deref()) {
+            ("RSA", _) => Key::rsa(&bytes(&self.n)?, &bytes(&self.e)?)?,
+            ("EC", Some("P-256")) => {
+                let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
+                if (x.len(), y.len()) != (32, 32) {
+                    return Err("a coordinate of a P-256 key has 32 bytes".into());
+                }
+                Key::p256([&[4], x.as_slice(), y.as_slice()].concat())?
+            }
+            ("OKP", Some("Ed25519")) => Key::ed25519(bytes(&self.x)?)?,
+            (kty, _) => return Err(format!("keys of type {kty} and this curve are not used")),
+        };
+        if self
+            .alg
+            .is_some_and(|alg| Algorithm::from_name(&alg) != Some(key.algorithm))
+        {
+            return Err("it is for another algorithm".into());
+        }
+        key.kid = self.kid.map(Into::into);
+        Ok(key)
+    }
+}

@@ -1,0 +1,34 @@
+//! What a client has proved about itself: the claims of its token.
+
+use crate::ids::{DeviceId, Uid};
+
+/// Kept as long as the connection is registered with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claims {
+    /// The user.
+    pub(crate) sub: Uid,
+    /// The only device that it is good for.
+    pub(crate) device: Option<DeviceId>,
+    /// The only platform that it is good for.
+    pub(crate) platform: Option<Box<str>>,
+    /// The only kinds that may be sent with it.
+    pub(crate) kinds: Option<Box<[u16]>>,
+    /// From when on it is worth nothing, in Unix milliseconds, the leeway included.
+    pub(crate) exp: u64,
+    /// When it was issued, in Unix milliseconds.
+    pub(crate) iat: Option<u64>,
+    /// Its own id.
+    pub(crate) jti: Option<Box<str>>,
+}
+
+impl Claims {
+    /// Whether they are worth nothing any more. The time of day decides, whatever the clock did meanwhile.
+    pub(crate) fn is_over(&self, now: u64) -> bool {
+        now >= self.exp
+    }
+
+    /// Whether messages of this kind may be sent.
+    pub(crate) fn allow(&self, kind: u16) -> bool {
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+    }
+}

@@ -1,0 +1,112 @@
+//! Who may register as whom: what the configured mode says. Nothing is changed here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::wanted::Wanted;
+use crate::auth::{Auth, Tokens, Verified};
+use crate::claims::Claims;
+use crate::clock;
+use crate::core::Core;
+use crate::ids::Uid;
+use crate::registry::{Connection, Registration};
+use crate::reject::{Code, Reject};
+use crate::session::Link;
+
+/// A register that may be carried out.
+pub(super) struct Admitted {
+    pub(super) uid: Uid,
+    pub(super) wanted: Wanted,
+    pub(super) claims: Option<Box<Claims>>,
+}
+
+/// Whether it may.
+pub(super) enum Admission {
+    Now(Result<Admitted, Reject>),
+    /// Somebody has to be asked.
+    Later(Pin<Box<dyn Future<Output = Result<Admitted, Reject>> + Send>>),
+}
+
+/// Decides about a register of this connection.
+pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Admission {
+    match &core.auth {
+        Auth::Open => Admission::Now(believed(wanted)),
+        Auth::Jwt(tokens) => {
+            let Some(token) = wanted.token.take().or_else(|| connection.link.handed()) else {
+                return Admission::Now(kept(connection.registration().as_deref(), wanted));
+            };
+            match tokens.verify(&token) {
+                Verified::Yes(claims) => Admission::Now(proved(wanted, claims)),
+                Verified::No(reject) => Admission::Now(Err(reject)),
+                Verified::KeyUnknown => {
+                    Admission::Later(Box::pin(verify_later(tokens.clone(), token, wanted)))
+                }
+            }
+        }
+    }
+}
+
+fn believed(wanted: Wanted) -> Result<Admitted, Reject> {
+    let uid = wanted.uid.clone();
+    Ok(Admitted {
+        uid: uid.ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?,
+        wanted,
+        claims: None,
+    })
+}
+
+/// A register by what a token says.
+fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
+    if wanted.uid.as_ref().is_some_and(|uid| *uid != claims.sub) {
+        return Err(Reject::forbidden(
+            "This token belongs to another uid; leave out \"uid\", or use a token of its own.",
+        ));
+    }
+    match (&claims.device, &wanted.device) {
+        (Some(only), Some(device)) if only != device => {
+            return Err(Reject::forbidden(
+                "This token is for another device; \"deviceid\" must be the one it names.",
+            ));
+        }
+        (Some(only), _) => wanted.device = Some(only.clone()),
+        (None, _) => {}
+    }
+    match (&claims.platform, &wanted.platform) {
+        (Some(only), Some(platform)) if only != platform => {
+            return Err(Reject::forbidden(
+                "This token is for another platform; \"platform\" must be the one it names.",
+            ));
+        }
+        (Some(only), _) => wanted.platform = Some(only.clone()),
+        (None, _) => {}
+    }
+    Ok(Admitted {
+        uid: claims.sub.clone(),
+        wanted,
+        claims: Some(claims),
+    })
+}
+
+/// A register without a token: of a connection that is registered, by what it has proved before.
+fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Admitted, Reject> {
+    match registration.and_then(|registration| registration.claims.as_ref()) {
+        None => Err(Reject::new(
+            Code::Unauthenticated,
+            "A token is missing: give one as \"token\", or in the handshake's auth or query.",
+        )),
+        Some(claims) if claims.is_over(clock::unix_millis()) => Err(expired()),
+        Some(claims) => proved(wanted, claims.clone()),
+    }
+}
+
+/// What a client is told whose token was good once.
+pub(super) fn expired() -> Reject {
+    Reject::new(
+        Code::Unauthenticated,
+        "Your token has expired; register again with a new one.",
+    )
+}
+
+async fn verify_later(tokens: Arc<Tokens>, token: Box<str>, wanted: Wanted) -> Result<Admitted, Reject> {
+    proved(wanted, tokens.verify_patiently(&token).await?)
+}
