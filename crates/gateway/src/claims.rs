@@ -1,4 +1,4 @@
-//! What a client has proved about itself: the claims of its token.
+//! What a client has proved about itself: the claims of its token, or what the backend decided in their place.
 
 use crate::ids::{DeviceId, Uid};
 
@@ -22,6 +22,9 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
+    /// The end of what has none.
+    pub(crate) const NEVER: u64 = u64::MAX;
+
     /// Whether they are worth nothing any more. The time of day decides, whatever the clock did meanwhile.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         now >= self.exp

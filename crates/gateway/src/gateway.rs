@@ -152,7 +152,7 @@ impl Gateway {
     pub async fn sign_out_by_token(&self, token: &str) -> Result<usize, Reject> {
         match &self.core.auth {
             Auth::Jwt(tokens) => Ok(self.sign_out(&tokens.verify_patiently(token).await?.sub)),
-            Auth::Open => Err(Reject::forbidden(
+            Auth::Open | Auth::Webhook(_) => Err(Reject::forbidden(
                 "Tokens are not checked here; the backend signs users out with POST /v1/users/{uid}/signout.",
             )),
         }
@@ -162,7 +162,7 @@ impl Gateway {
     pub(crate) fn accepted_tokens(&self) -> Option<String> {
         match &self.core.auth {
             Auth::Jwt(tokens) => Some(tokens.accepted()),
-            Auth::Open => None,
+            Auth::Open | Auth::Webhook(_) => None,
         }
     }
 

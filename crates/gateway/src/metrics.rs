@@ -120,7 +120,7 @@ metrics! {
         pub limit: Family<LimitLabel, Gauge> = Family::default();
         /// What was refused because it was beyond a limit, by the limit's key.
         pub limited: Family<LimitLabel, Counter> = Family::default();
-        /// Registers refused because a token was missing, worth nothing, or somebody else's.
+        /// Registers refused because a token was missing, worth nothing, or somebody else's, or because the backend refused.
         pub auth_refused: Counter = Counter::default();
         /// Connections closed because their token had expired.
         pub auth_expired: Counter = Counter::default();
@@ -128,6 +128,10 @@ metrics! {
         pub jwks_fetched: Counter = Counter::default();
         /// Fetches of the issuer's key set that failed.
         pub jwks_failed: Counter = Counter::default();
+        /// One question to the backend about a register, its turn included.
+        pub auth_webhook_seconds: Histogram = Histogram::new(SECONDS);
+        /// Questions that the backend did not answer as it should.
+        pub auth_webhook_failed: Counter = Counter::default();
         /// Messages appended to the chat record.
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
         /// Messages handed to a connection (a message to five devices counts five).

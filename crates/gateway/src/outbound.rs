@@ -95,7 +95,6 @@ impl Outbound {
     }
 
     /// How long a call may take.
-    #[cfg(test)]
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }

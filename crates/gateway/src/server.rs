@@ -114,6 +114,9 @@ impl Server {
                 "  clients    need a token (auth.mode = \"jwt\": {})\n",
                 self.gateway.accepted_tokens().unwrap_or_default()
             )),
+            Mode::Webhook => text.push_str(
+                "  clients    are let in by the backend (auth.mode = \"webhook\", auth.webhook.url)\n",
+            ),
         }
         if self.api.open {
             text.push_str(&format!(
@@ -226,7 +229,7 @@ pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
     if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
         bail!(
             "it would listen on {address}, where other machines reach it, while auth.mode is \"open\": whoever reaches it would be \
-             whoever they say. Set auth.mode to \"jwt\", listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
+             whoever they say. Set auth.mode (\"jwt\" or \"webhook\"), listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
         );
     }
     Ok(address)

@@ -1,8 +1,9 @@
-//! Who clients are: believed, or proved by a token. Knows neither connections nor what registering does.
+//! Who clients are: believed, proved by a token, or decided by the backend. Knows neither connections nor what registering does.
 //!
 //! Invariants: a key verifies signatures of its own algorithm and of no other, whatever a token says of itself; nothing of a token is
-//! believed before its signature; whatever is waited for (key sets) is bounded in time and in number.
+//! believed before its signature; whatever is waited for (key sets, the backend) is bounded in time and in number.
 
+mod backend;
 mod fields;
 mod issuer;
 mod keys;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+pub(crate) use backend::{Backend, Question};
 pub(crate) use issuer::Issuer;
 pub use make::NewToken;
 pub(crate) use tokens::{Tokens, Verified};
@@ -23,7 +25,7 @@ use crate::config::{Config, Mode};
 use crate::metrics::Metrics;
 
 /// Why a token of more than `limits.token_bytes` is refused.
-const TOO_LONG: &str = "The token is longer than limits.token_bytes allows.";
+pub(crate) const TOO_LONG: &str = "The token is longer than limits.token_bytes allows.";
 
 /// What the configured mode needs.
 pub(crate) enum Auth {
@@ -31,6 +33,8 @@ pub(crate) enum Auth {
     Open,
     /// A client shows a token.
     Jwt(Arc<Tokens>),
+    /// The backend is asked.
+    Webhook(Arc<Backend>),
 }
 
 impl Auth {
@@ -43,6 +47,7 @@ impl Auth {
                  environment), auth.jwt.public_key_file (RS256, ES256, EdDSA), or auth.jwt.jwks_url"
             ),
             Mode::Jwt => Self::Jwt(Arc::new(Tokens::open(config, metrics)?)),
+            Mode::Webhook => Self::Webhook(Arc::new(Backend::open(&config.auth.webhook, metrics)?)),
         })
     }
 
@@ -50,7 +55,7 @@ impl Auth {
     pub(crate) fn issuer(&self) -> Option<&Arc<Issuer>> {
         match self {
             Self::Jwt(tokens) => tokens.issuer(),
-            Self::Open => None,
+            Self::Open | Self::Webhook(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::api_keys::ConfiguredKey;
+use super::auth_webhook::AuthWebhook;
 use super::jwt::Jwt;
 use super::secret::Secret;
 use super::section::section;
@@ -11,7 +12,7 @@ section! {
     /// Who may connect, and who may call the API.
     pub struct Auth {
         /// How a client shows who it is. "open": it is believed (for development, and where something in front checks). "jwt": by a signed
-        /// token.
+        /// token. "webhook": the backend is asked at every register.
         pub mode: Mode = Mode::Open;
         /// Keys for the HTTP API (/v1), besides those of `mynah api-key`: as they are, for every call, or as digests such as
         /// "sha256:<64 digits>;name=billing;scopes=send+read" (name and scopes may be left out; of random keys only, others are found by
@@ -21,6 +22,8 @@ section! {
         pub metrics_key: bool = false;
         /// Tokens of clients, for mode "jwt".
         pub jwt: Jwt = Jwt::default();
+        /// Who decides about registers in mode "webhook".
+        pub webhook: AuthWebhook = AuthWebhook::default();
     }
 }
 
@@ -32,6 +35,8 @@ pub enum Mode {
     Open,
     /// By a signed token.
     Jwt,
+    /// The backend says so.
+    Webhook,
 }
 
 impl Auth {
@@ -42,5 +47,6 @@ impl Auth {
             }
         }
         self.jwt.check(problems);
+        self.webhook.check(problems);
     }
 }

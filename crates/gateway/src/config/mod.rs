@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod auth;
+mod auth_webhook;
 mod engine;
 mod env;
 mod example;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, MAX_KEY_BYTES, is_key_name};
 pub use auth::{Auth, Mode};
+pub use auth_webhook::AuthWebhook;
 pub use engine::Engine;
 pub use example::example;
 pub use jwt::{Jwt, MIN_SECRET_BYTES, Names};
@@ -87,10 +89,11 @@ const fn described<S: Section>(path: &'static str) -> Described {
 }
 
 /// Every section but `[[kinds]]`, in the order of the example file.
-const SECTIONS: [Described; 12] = [
+const SECTIONS: [Described; 13] = [
     described::<Server>("server"),
     described::<Auth>("auth"),
     described::<Jwt>("auth.jwt"),
+    described::<AuthWebhook>("auth.webhook"),
     described::<Login>("login"),
     described::<Engine>("engine"),
     described::<StoreConfig>("store"),
@@ -108,6 +111,7 @@ impl Config {
         let mut found = Vec::new();
         self.server.check_ranges("server", &mut found);
         self.auth.jwt.check_ranges("auth.jwt", &mut found);
+        self.auth.webhook.check_ranges("auth.webhook", &mut found);
         self.login.check_ranges("login", &mut found);
         self.engine.check_ranges("engine", &mut found);
         self.store.check_ranges("store", &mut found);

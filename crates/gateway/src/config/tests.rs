@@ -178,6 +178,14 @@ fn absurd_values_are_refused_with_a_sentence() {
             "[auth.jwt]\naudience = \"\"",
             "auth.jwt.audience must not hold an empty text",
         ),
+        (
+            "[auth.webhook]\nurl = \"a\"",
+            "auth.webhook.url must be an http or https URL",
+        ),
+        (
+            "[auth.webhook]\nsecret = \"\"",
+            "auth.webhook.secret must not be empty",
+        ),
         ("[log]\nfilter = \"x=y=z\"", "log.filter must be"),
         (
             "[[kinds]]\nnumber = 20\nname = \"A\"\nconversation = \"none\"",
@@ -353,6 +361,7 @@ fn secrets_are_not_shown() {
     let mut config = Config::default();
     config.auth.api_keys = vec![Secret::new("hush-hush-hush-hush")];
     config.auth.jwt.secret = Some(Secret::new("hush"));
+    config.auth.webhook.secret = Some(Secret::new("hush"));
     config.push.webhook.secret = Some(Secret::new("hush"));
     assert!(!format!("{config:?}").contains("hush"));
 }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::wanted::Wanted;
-use crate::auth::{Auth, Tokens, Verified};
+use crate::auth::{Auth, Backend, Question, TOO_LONG, Tokens, Verified};
 use crate::claims::Claims;
 use crate::clock;
 use crate::core::Core;
@@ -42,6 +42,15 @@ pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted:
                     Admission::Later(Box::pin(verify_later(tokens.clone(), token, wanted)))
                 }
             }
+        }
+        Auth::Webhook(backend) => {
+            let most_bytes = core.config.limits.token_bytes;
+            Admission::Later(Box::pin(ask(
+                backend.clone(),
+                connection.clone(),
+                most_bytes,
+                wanted,
+            )))
         }
     }
 }
@@ -109,4 +118,39 @@ pub(super) fn expired() -> Reject {
 
 async fn verify_later(tokens: Arc<Tokens>, token: Box<str>, wanted: Wanted) -> Result<Admitted, Reject> {
     proved(wanted, tokens.verify_patiently(&token).await?)
+}
+
+async fn ask(
+    backend: Arc<Backend>,
+    connection: Arc<Connection<Link>>,
+    most_bytes: usize,
+    wanted: Wanted,
+) -> Result<Admitted, Reject> {
+    let outlet = connection.link.outlet();
+    let handed = connection.link.handed();
+    let token = wanted.token.as_deref().or(handed.as_deref());
+    if token.is_some_and(|token| token.len() > most_bytes) {
+        return Err(Reject::new(Code::Unauthenticated, TOO_LONG));
+    }
+    let question = Question {
+        uid: wanted.uid.as_ref(),
+        deviceid: wanted.device.as_ref(),
+        platform: wanted.platform.as_deref(),
+        class: wanted.class.as_deref().unwrap_or("user"),
+        token,
+        address: outlet.address().ip(),
+        sid: outlet.sid(),
+    };
+    let claims = backend.ask(&question).await?;
+    // The backend knew what was wanted, and decided.
+    let wanted = Wanted {
+        device: claims.device.clone().or(wanted.device),
+        platform: claims.platform.clone().or(wanted.platform),
+        ..wanted
+    };
+    Ok(Admitted {
+        uid: claims.sub.clone(),
+        wanted,
+        claims: Some(claims),
+    })
 }

@@ -1,5 +1,6 @@
 //! Tokens, keys and key sets, without connections.
 
+mod backend;
 mod forged;
 mod issuer;
 mod kit;

@@ -1,0 +1,196 @@
+//! Mode "webhook": the backend decides about each register.
+//!
+//! Invariant: a register waits at most the configured time, its turn included; of those that wait, so many are asked about at once.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use crate::claims::Claims;
+use crate::clock;
+use crate::config::AuthWebhook;
+use crate::ids::{self, DeviceId, Uid};
+use crate::metrics::Metrics;
+use crate::outbound::{Failure, Outbound};
+use crate::reject::{Code, Reject};
+
+/// What is read of an answer.
+const MAX_ANSWER_BYTES: usize = 65_536;
+/// What is repeated of a reason.
+const MAX_REASON_BYTES: usize = 300;
+
+/// What is posted.
+#[derive(Serialize)]
+pub(crate) struct Question<'a> {
+    pub(crate) uid: Option<&'a Uid>,
+    pub(crate) deviceid: Option<&'a DeviceId>,
+    pub(crate) platform: Option<&'a str>,
+    #[serde(rename = "type")]
+    pub(crate) class: &'a str,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) address: IpAddr,
+    pub(crate) sid: &'a str,
+}
+
+/// The answer of a backend that agrees. All of it may be absent.
+#[derive(Default, Deserialize)]
+struct Agreed<'a> {
+    #[serde(borrow)]
+    uid: Option<&'a RawValue>,
+    deviceid: Option<String>,
+    platform: Option<String>,
+    kinds: Option<Box<[u16]>>,
+    expires_at: Option<u64>,
+    ttl_ms: Option<u64>,
+}
+
+/// The answer of a backend that does not, in one of two usual forms.
+#[derive(Deserialize)]
+struct Refused<'a> {
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    detail: Option<Cow<'a, str>>,
+}
+
+/// Who decides.
+pub(crate) struct Backend {
+    outbound: Outbound,
+    slots: Semaphore,
+    failing: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+impl Backend {
+    pub(super) fn open(settings: &AuthWebhook, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let Some(url) = &settings.url else {
+            bail!(
+                "auth.mode is \"webhook\" and there is nobody to ask: set auth.webhook.url (MYNAH_AUTH__WEBHOOK__URL in the environment), \
+                 and auth.webhook.secret with it"
+            );
+        };
+        let timeout = Duration::from_millis(settings.timeout_ms);
+        Ok(Self {
+            outbound: Outbound::new(url, settings.secret.as_ref(), timeout, MAX_ANSWER_BYTES)
+                .context("auth.webhook cannot be used")?,
+            slots: Semaphore::new(settings.concurrency),
+            failing: AtomicBool::new(false),
+            metrics: metrics.clone(),
+        })
+    }
+
+    /// Asks about a register.
+    pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Box<Claims>, Reject> {
+        let body = serde_json::to_string(question).unwrap_or_default(); // string keys: it cannot fail
+        let begun = clock::now();
+        let asked = async {
+            // Closed it never is.
+            let _slot = self.slots.acquire().await;
+            self.outbound.post(body, clock::unix_millis()).await
+        };
+        let answer = tokio::time::timeout(self.outbound.timeout(), asked).await;
+        let seconds = clock::now().duration_since(begun).as_secs_f64();
+        self.metrics.auth_webhook_seconds.observe(seconds);
+        let decided = match answer {
+            Err(_) => Err(Failure::Timeout),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(answer)) => match (answer.status.as_u16(), answer.body) {
+                (200, Some(body)) => agreed(&body, question.uid),
+                (401, body) => Ok(Err(refused(Code::Unauthenticated, body))),
+                (403, body) => Ok(Err(refused(Code::Forbidden, body))),
+                (200, None) => Err(Failure::Unreadable),
+                (status, _) => Err(Failure::Status(status)),
+            },
+        };
+        self.note(decided.as_ref().err());
+        decided.unwrap_or_else(|_| {
+            Err(Reject::unavailable(
+                "The backend that decides who may register does not answer as it should; try again later.",
+            ))
+        })
+    }
+
+    /// The operator is told when it begins to fail, and when that is over.
+    fn note(&self, failure: Option<&Failure>) {
+        let before = self.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(failure) => {
+                self.metrics.auth_webhook_failed.inc();
+                if !before {
+                    tracing::warn!(%failure, "the backend did not decide about a register: {failure}");
+                }
+            }
+            None if before => tracing::info!("the backend decides about registers again"),
+            None => {}
+        }
+    }
+}
+
+/// What the backend agreed to; a failure when that cannot be read.
+pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Claims>, Reject>, Failure> {
+    let unreadable = |_| Failure::Unreadable;
+    let text = std::str::from_utf8(body).map_err(|_| Failure::Unreadable)?;
+    let agreed: Agreed<'_> = match text.trim() {
+        "" => Agreed::default(),
+        object if object.starts_with('{') => serde_json::from_str(object).map_err(|_| Failure::Unreadable)?,
+        _ => return Err(Failure::Unreadable),
+    };
+    let named = agreed.uid.map(|raw| {
+        Uid::from_json(raw.get())
+            .and_then(Result::ok)
+            .ok_or(Failure::Unreadable)
+    });
+    let Some(sub) = named.transpose()?.or_else(|| asked.cloned()) else {
+        return Ok(Err(Reject::malformed(
+            "\"uid\" is missing, and the backend did not say who this is.",
+        )));
+    };
+    let device = agreed.deviceid.map(|text| DeviceId::new(&text)).transpose();
+    let platform = agreed.platform.map(|text| ids::label(&text)).transpose();
+    let now = clock::unix_millis();
+    let by_ttl = agreed.ttl_ms.map(|ttl| now.saturating_add(ttl));
+    let claims = Claims {
+        sub,
+        device: device.map_err(unreadable)?,
+        platform: platform.map_err(unreadable)?,
+        kinds: agreed.kinds,
+        exp: by_ttl
+            .into_iter()
+            .chain(agreed.expires_at)
+            .min()
+            .unwrap_or(Claims::NEVER),
+        iat: Some(now),
+        jti: None,
+    };
+    if claims.is_over(now) {
+        let over = "What the backend agreed to has expired already.";
+        return Ok(Err(Reject::new(Code::Unauthenticated, over)));
+    }
+    Ok(Ok(Box::new(claims)))
+}
+
+/// The backend's own sentence if it gave one.
+pub(super) fn refused(code: Code, body: Option<Bytes>) -> Reject {
+    let reason = body.as_ref().and_then(|body| {
+        let refused: Refused<'_> = serde_json::from_slice(body).ok()?;
+        let reason: String = refused
+            .error
+            .or(refused.detail)?
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
+        Some(reason[..reason.floor_char_boundary(MAX_REASON_BYTES)].to_owned())
+    });
+    match reason.filter(|reason| !reason.is_empty()) {
+        Some(reason) => Reject::new(code, reason),
+        None => Reject::new(code, "The backend does not let you register."),
+    }
+}
