@@ -3,9 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use mynah::config::{self, Config, Sources};
+use mynah::auth::NewToken;
+use mynah::config::{self, Config, Mode, Sources};
+use mynah::ids::{self, DeviceId, Uid};
 use mynah::keys::KeyCommand;
 use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -13,6 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for what blocks, the store's reads above all.
 const BLOCKING_THREADS: usize = 8;
+
+/// A hundred years.
+const LONGEST_TTL_SECONDS: u64 = 36_500 * 86_400;
 
 /// A chat gateway between Socket.IO clients and an HTTP backend.
 #[derive(Debug, Parser)]
@@ -40,6 +46,46 @@ enum Command {
     /// Make, show and take away keys of the HTTP API
     #[command(subcommand)]
     ApiKey(KeyCommand),
+    /// Make a token for a user, signed with the configured secret (HS256), and print it
+    Token(TokenArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TokenArgs {
+    /// Whose token it is
+    #[arg(value_parser = Uid::new)]
+    uid: Uid,
+    /// The only deviceid that may use it
+    #[arg(long, value_parser = DeviceId::new)]
+    device: Option<DeviceId>,
+    /// The only platform that may use it
+    #[arg(long, value_parser = ids::label)]
+    platform: Option<Box<str>>,
+    /// The only kinds that may be sent with it, as in 3,15
+    #[arg(long, value_delimiter = ',')]
+    kinds: Option<Vec<u16>>,
+    /// How long it is good for: a number with s, m, h or d
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    ttl: Duration,
+}
+
+/// A number with its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match &text[at..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("write a number with s, m, h or d, as in 30m".into()),
+    };
+    let number: u64 = text[..at]
+        .parse()
+        .map_err(|_| "write a number with s, m, h or d, as in 30m")?;
+    match number.checked_mul(unit) {
+        Some(seconds @ 1..=LONGEST_TTL_SECONDS) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be 1s to 36500d".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -61,6 +107,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(Command::Token(token)) = args.command {
+        return make_token(&config, token);
+    }
     if let Some(Command::CheckConfig) = args.command {
         return match server::permitted(&config) {
             Ok(_) => {
@@ -98,6 +147,29 @@ fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
         Err(error) => {
             eprintln!("mynah api-key: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn make_token(config: &Config, args: TokenArgs) -> ExitCode {
+    if config.auth.mode != Mode::Jwt {
+        eprintln!("Mind that auth.mode is not \"jwt\" in this configuration: no token is checked with it.");
+    }
+    let token = NewToken {
+        uid: args.uid,
+        device: args.device,
+        platform: args.platform,
+        kinds: args.kinds,
+        ttl: args.ttl,
+    };
+    match token.sign(&config.auth.jwt) {
+        Ok(token) => {
+            print(&format!("{token}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("mynah cannot make a token: {why:#}");
+            ExitCode::from(2)
         }
     }
 }
