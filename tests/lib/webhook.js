@@ -9,7 +9,7 @@ export class Webhook {
   #server;
   #secret;
   #calls = new Inbox('the webhook');
-  /** Says for each notification how to answer: a status, or 'hang'. */
+  /** Says for each notification how to answer: a status, a status and a body, or 'hang'. */
   answer = () => 200;
   /** Everything that came, whatever the answer was. */
   all = [];
@@ -34,12 +34,12 @@ export class Webhook {
     } catch (error) {
       notification.body = { error: String(error) };
     }
-    const status = this.answer(notification.body);
+    const [status, body] = [this.answer(notification.body)].flat();
     notification.status = status;
     this.all.push(notification);
     this.#calls.push(notification);
     if (status === 'hang') this.hanging++;
-    else response.writeHead(status).end();
+    else response.writeHead(status).end(body && JSON.stringify(body));
   }
 
   /** The next notification for this user, verified. */

@@ -8,7 +8,8 @@ import { Api, call } from '../../lib/api.js';
 import { Inbox, within } from '../../lib/inbox.js';
 import { eachGeneration } from '../../lib/peer.js';
 import { freshDirectory, GATEWAY, Program, startGateway } from '../../lib/program.js';
-import { signIn, someone } from '../../lib/user.js';
+import { SECRET } from '../../lib/token.js';
+import { signIn, someone, visitor } from '../../lib/user.js';
 
 function directory(t) {
   const made = freshDirectory();
@@ -55,6 +56,51 @@ test('it refuses to be open beyond loopback, and names the way out', async (t) =
     assert.match(output, /open/);
     assert.match(output, /allow_open_beyond_loopback|auth\.mode/);
   }
+});
+
+test('with tokens it may listen anywhere, and refuses to start without a key', async (t) => {
+  for (const [env, way] of [
+    [{ MYNAH_AUTH__MODE: 'jwt' }, /auth\.jwt\.secret.*auth\.jwt\.public_key_file.*auth\.jwt\.jwks_url/s],
+    [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET: 'short' }, /at least 32 bytes, it has 5/],
+    [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET_FILE: 'missing' }, /secret_file.*missing/],
+    [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__PUBLIC_KEY: 'x' }, /BEGIN PUBLIC KEY/],
+    [{ MYNAH_AUTH__MODE: 'webhook' }, /auth\.webhook\.url/],
+  ]) {
+    for (const args of [[], ['check-config']]) {
+      const { code, output } = await run(t, [...args, '--listen', '127.0.0.1:0'], { env });
+      assert.notEqual(code, 0);
+      assert.match(output, way);
+    }
+  }
+  const env = { MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET: SECRET };
+  assert.equal((await run(t, ['check-config', '--listen', '0.0.0.0:0'], { env })).code, 0);
+  const program = new Program(GATEWAY, ['--listen', '127.0.0.1:0'], { cwd: directory(t), env });
+  t.after(() => program.signal('SIGKILL'));
+  await program.printed(/listening/);
+  assert.match(program.output, /token.*auth\.mode = "jwt": HS256/);
+  assert.doesNotMatch(program.output, /Open mode/);
+  assert.ok(!program.output.includes(SECRET));
+  await program.stop();
+});
+
+test('it makes tokens', async (t) => {
+  const gateway = await startGateway({ config: { auth: { mode: 'jwt', jwt: { secret: SECRET, audience: 'mynah', issuer: 'me' } } } });
+  t.after(() => gateway.close());
+  const made = async (...args) => run(t, ['token', '--config', gateway.file, ...args]);
+  const { code, output } = await made('小明', '--device', 'phone', '--platform', 'ios', '--kinds', '3,15', '--ttl', '5m');
+  assert.equal(code, 0);
+  assert.match(output, /^[\w-]+\.[\w-]+\.[\w-]+\n$/, 'the token and nothing else');
+  const claims = JSON.parse(Buffer.from(output.split('.')[1], 'base64url'));
+  const { sub, device, platform, kinds, aud, iss, exp, iat, jti } = claims;
+  assert.deepEqual({ sub, device, platform, kinds, aud, iss }, { sub: '小明', device: 'phone', platform: 'ios', kinds: [3, 15], aud: 'mynah', iss: 'me' });
+  assert.equal(exp - iat, 300);
+  assert.ok(jti.length > 16);
+  const user = await visitor(t, gateway);
+  assert.equal((await user.ask(1, { token: output.trim() })).deviceid, 'phone');
+  for (const wrong of [['a', '--ttl', '0s'], ['a', '--ttl', '5'], ['a', '--kinds', 'x'], ['']]) assert.notEqual((await made(...wrong)).code, 0);
+  const without = await run(t, ['token', 'alice']);
+  assert.notEqual(without.code, 0);
+  assert.match(without.output, /auth\.jwt\.secret/);
 });
 
 test('a second program does not get the same data directory', async (t) => {

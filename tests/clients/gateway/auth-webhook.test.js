@@ -1,0 +1,133 @@
+// auth.mode = "webhook": the backend decides about every register.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { call } from '../../lib/api.js';
+import { eventually } from '../../lib/inbox.js';
+import { eachGeneration, isOld } from '../../lib/peer.js';
+import { startGateway } from '../../lib/program.js';
+import { REGISTER, REGISTERED, someone, visitor } from '../../lib/user.js';
+import { Webhook } from '../../lib/webhook.js';
+
+const secret = 's3cret';
+const start = (webhook) => startGateway({ config: { auth: { mode: 'webhook', webhook } } });
+
+let hook;
+let gateway;
+before(async () => {
+  hook = await Webhook.start(secret);
+  // Each test names users of its own; what is answered to them is said in their token.
+  hook.answer = ({ token }) => JSON.parse(token ?? '[401, {"error":"Give a token."}]');
+  gateway = await start({ url: encodeURI(hook.url), secret });
+});
+after(async () => {
+  await gateway?.close();
+  hook?.close();
+});
+
+/** A token to which the backend answers this. */
+const saying = (...answer) => JSON.stringify(answer);
+
+for (const client of eachGeneration) {
+  test(`it is asked, and its answer counts: ${client.version} ${client.transport}`, async (t) => {
+    const [uid, real] = [someone('小明🐦'), someone('alias')];
+    const token = saying(200, { uid: real, deviceid: 'phone', platform: 'ios', kinds: [3] });
+    const user = await visitor(t, gateway, client);
+    const answer = await user.ask(REGISTER, { uid, deviceid: 'd', platform: 'web', type: 'doctor', token });
+    assert.deepEqual([answer.code, answer.uid, answer.deviceid], [0, real, 'phone']);
+    const { body } = await hook.next(uid);
+    assert.deepEqual(body, { uid, deviceid: 'd', platform: 'web', type: 'doctor', token, address: '127.0.0.1', sid: answer.sid });
+    assert.equal((await gateway.api.user(real)).connections[0].platform, 'ios');
+    assert.equal((await user.ask(101, { type: 7, to: { user: 'bob' }, data: {} })).code, 403);
+    assert.equal((await user.ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 0);
+  });
+
+  test(`a token of the handshake is passed on: ${client.version} ${client.transport}`, async (t) => {
+    const uid = someone();
+    const where = isOld(client.version) ? 'query' : 'auth';
+    const user = await visitor(t, gateway, { ...client, [where]: { token: saying(200, {}) } });
+    assert.equal((await user.ask(REGISTER, { uid })).uid, uid);
+  });
+}
+
+test('it refuses with its own words, and the registration of before stays', async (t) => {
+  const uid = someone();
+  const user = await visitor(t, gateway);
+  assert.deepEqual(await user.ask(REGISTER, { uid }), { code: 401, error: 'Give a token.' });
+  assert.equal((await user.ask(REGISTER, { uid, token: saying(200) })).code, 0);
+  assert.deepEqual(await user.ask(REGISTER, { uid: 'x', token: saying(403, { detail: 'Not you.' }) }), { code: 403, error: 'Not you.' });
+  assert.match((await user.ask(REGISTER, { uid: 'x', token: saying(403) })).error, /does not let you/);
+  for (const answer of [saying(500), saying(404), saying(204), saying(302), saying(200, 'ok'), saying(200, { uid: '' }), saying(200, { kinds: 'all' })])
+    assert.equal((await user.ask(REGISTER, { uid, token: answer })).code, 503, answer);
+  assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
+  assert.equal((await user.ask(REGISTER, { token: saying(200) })).code, 400, 'nobody says who this is');
+});
+
+test('what it agreed to expires and is renewed', async (t) => {
+  const uid = someone();
+  const [user, other] = [await visitor(t, gateway), await visitor(t, gateway)];
+  assert.equal((await user.ask(REGISTER, { uid, token: saying(200, { ttl_ms: 1_500 }) })).code, 0);
+  assert.equal((await user.ask(REGISTER, { uid, token: saying(200, { ttl_ms: 600_000 }) })).code, 0);
+  const expires_at = Date.now() + 1_500;
+  assert.equal((await other.ask(REGISTER, { uid: `${uid}-other`, token: saying(200, { expires_at }) })).code, 0);
+  assert.equal((await other.next(REGISTERED)).data.code, 401);
+  assert.match(await other.peer.closed(), /^transport (close|error)$/);
+  assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
+});
+
+test('while it is asked the frames of that connection wait, and those of others do not', async (t) => {
+  const slow = await Webhook.start(secret);
+  t.after(() => slow.close());
+  slow.answer = ({ uid }) => (uid === 'waits' ? 'hang' : 200);
+  const held = await start({ url: encodeURI(slow.url), secret, timeout_ms: 60_000 });
+  t.after(() => held.close());
+  const [waiting, quick] = [await visitor(t, held), await visitor(t, held)];
+  const [registered, sent] = [waiting.ask(REGISTER, { uid: 'waits' }), waiting.ask(101, { type: 3, to: { user: 'bob' }, data: {} })];
+  const order = [];
+  for (const [name, answer] of [['register', registered], ['send', sent]]) answer.then(() => order.push(name), () => {});
+  await eventually(() => slow.hanging === 1, 'the question');
+  assert.equal((await quick.ask(REGISTER, { uid: 'quick' })).code, 0);
+  assert.deepEqual(order, []);
+  waiting.peer.close();
+  await Promise.allSettled([registered, sent]);
+});
+
+test('who has gone while it was asked displaces nobody', async (t) => {
+  const slow = await Webhook.start(secret);
+  t.after(() => slow.close());
+  slow.answer = ({ deviceid }) => (deviceid === 'slow' ? 'hang' : 200);
+  const held = await start({ url: encodeURI(slow.url), secret, timeout_ms: 1_000 });
+  t.after(() => held.close());
+  const gone = await visitor(t, held);
+  gone.say({ type: REGISTER, data: { uid: 'alice', deviceid: 'slow' } });
+  await eventually(() => slow.hanging === 1, 'the question');
+  gone.peer.close();
+  const user = await visitor(t, held);
+  assert.equal((await user.ask(REGISTER, { uid: 'alice', deviceid: 'quick' })).code, 0);
+  await eventually(async () => /mynah_connections 1\n/.test((await call(held.url, 'GET', '/metrics')).text), 'the other to be gone');
+  assert.deepEqual((await held.api.user('alice')).connections.map(({ deviceid }) => deviceid), ['quick']);
+  await user.hearsNothing();
+});
+
+test('a backend that hangs or is not there is answered 503, soon and for everybody', async (t) => {
+  const dead = await Webhook.start(secret);
+  dead.answer = () => 'hang';
+  const held = await start({ url: encodeURI(dead.url), secret, timeout_ms: 500, concurrency: 2 });
+  t.after(() => held.close());
+  const users = await Promise.all(Array.from({ length: 20 }, () => visitor(t, held)));
+  const answers = await Promise.all(users.map((user, i) => user.ask(REGISTER, { uid: `u${i}` })));
+  for (const { code, error } of answers) {
+    assert.equal(code, 503);
+    assert.match(error, /backend.*try again later/);
+  }
+  assert.ok(dead.hanging <= 4, `asked about ${dead.hanging} at once`);
+  dead.close();
+  for (const user of users.slice(0, 3)) assert.equal((await user.ask(REGISTER, { uid: 'u' })).code, 503);
+  assert.equal((await users[0].ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 401, 'the connection is still there');
+});
+
+test('signing out is the backend\'s', async () => {
+  const answer = await call(gateway.url, 'POST', '/signout', { key: 'any', body: { uid: 'alice' } });
+  assert.equal(answer.status, 403);
+  assert.match(answer.body.detail, /\/v1\/users/);
+});

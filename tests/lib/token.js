@@ -1,0 +1,46 @@
+// Tokens as a backend would make them, and as nobody should believe them.
+
+import { createHmac, generateKeyPairSync, randomUUID, sign as signWith } from 'node:crypto';
+
+export const SECRET = 'a secret of at least thirty-two bytes';
+
+const encode = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
+
+const signatures = {
+  HS256: (key, text) => createHmac('sha256', key).update(text).digest(),
+  HS512: (key, text) => createHmac('sha512', key).update(text).digest(),
+  RS256: (key, text) => signWith('sha256', Buffer.from(text), key),
+  PS256: (key, text) => signWith('sha256', Buffer.from(text), { key, padding: 6, saltLength: 32 }),
+  ES256: (key, text) => signWith('sha256', Buffer.from(text), { key, dsaEncoding: 'ieee-p1363' }),
+  EdDSA: (key, text) => signWith(null, Buffer.from(text), key),
+  none: () => Buffer.alloc(0),
+};
+
+export const seconds = () => Math.floor(Date.now() / 1000);
+
+/** A token; `with` is the way it is really signed, whatever the header says. */
+export function token(claims, { key = SECRET, alg = 'HS256', with: real = alg, header = {} } = {}) {
+  const whole = { exp: seconds() + 600, ...claims };
+  const text = `${encode({ alg, typ: 'JWT', ...header })}.${encode(whole)}`;
+  return `${text}.${signatures[real](key, text).toString('base64url')}`;
+}
+
+/** A pair of keys for `alg`, the public one as PEM and as JWK too. */
+export function keys(alg, kid = randomUUID()) {
+  const made = {
+    RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+    EdDSA: () => generateKeyPairSync('ed25519'),
+  }[alg]();
+  return {
+    alg,
+    kid,
+    key: made.privateKey,
+    pem: made.publicKey.export({ type: 'spki', format: 'pem' }),
+    jwk: { ...made.publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' },
+    /** A token of this key, which it names. */
+    sign(claims, { header = {}, ...more } = {}) {
+      return token(claims, { key: made.privateKey, alg, header: { kid, ...header }, ...more });
+    },
+  };
+}
