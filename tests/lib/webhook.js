@@ -9,7 +9,7 @@ export class Webhook {
   #server;
   #secret;
   #calls = new Inbox('the webhook');
-  /** Says for each notification how to answer: a status, a status and a body, or 'hang'. */
+  /** Says for each notification how to answer: a status, a status and a body, 'hang', or a promise of these. */
   answer = () => 200;
   /** Everything that came, whatever the answer was. */
   all = [];
@@ -34,7 +34,7 @@ export class Webhook {
     } catch (error) {
       notification.body = { error: String(error) };
     }
-    const [status, body] = [this.answer(notification.body)].flat();
+    const [status, body] = [await this.answer(notification.body)].flat();
     notification.status = status;
     this.all.push(notification);
     this.#calls.push(notification);

@@ -206,6 +206,23 @@ impl<L> Registry<L> {
         Ok(new)
     }
 
+    /// Whether `new` would take the place of another connection that registered at `since` or later.
+    pub(crate) fn would_oust(&self, connection: &Arc<Connection<L>>, new: &Registration, since: u64) -> bool {
+        self.with_lines(&new.uid, |lines| {
+            lines.iter().any(|line| {
+                let old = &line.registration;
+                let displaces = match self.policy {
+                    Policy::Single => true,
+                    Policy::PerPlatform(_) => old.platform == new.platform,
+                    Policy::Multi(_) => false,
+                };
+                !Arc::ptr_eq(&line.connection, connection)
+                    && old.since >= since
+                    && (displaces || old.device == new.device)
+            })
+        })
+    }
+
     fn apply_policy(
         &self,
         lines: &mut Lines<L>,

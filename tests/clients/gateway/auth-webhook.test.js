@@ -93,20 +93,31 @@ test('while it is asked the frames of that connection wait, and those of others 
 });
 
 test('who has gone while it was asked displaces nobody', async (t) => {
-  const slow = await Webhook.start(secret);
-  t.after(() => slow.close());
-  slow.answer = ({ deviceid }) => (deviceid === 'slow' ? 'hang' : 200);
-  const held = await start({ url: encodeURI(slow.url), secret, timeout_ms: 1_000 });
-  t.after(() => held.close());
-  const gone = await visitor(t, held);
-  gone.say({ type: REGISTER, data: { uid: 'alice', deviceid: 'slow' } });
-  await eventually(() => slow.hanging === 1, 'the question');
-  gone.peer.close();
-  const user = await visitor(t, held);
-  assert.equal((await user.ask(REGISTER, { uid: 'alice', deviceid: 'quick' })).code, 0);
-  await eventually(async () => /mynah_connections 1\n/.test((await call(held.url, 'GET', '/metrics')).text), 'the other to be gone');
-  assert.deepEqual((await held.api.user('alice')).connections.map(({ deviceid }) => deviceid), ['quick']);
-  await user.hearsNothing();
+  for (const login of [{ policy: 'single' }, { policy: 'per-platform' }, { policy: 'multi' }]) {
+    const slow = await Webhook.start(secret);
+    t.after(() => slow.close());
+    let [asked, decide] = [false, () => {}];
+    const decided = new Promise((resolve) => (decide = resolve));
+    slow.answer = ({ platform }) => {
+      if (platform !== 'old') return [200, { platform: 'ios' }];
+      asked = true;
+      return decided.then(() => [200, { platform: 'ios' }]);
+    };
+    const held = await startGateway({ config: { login, auth: { mode: 'webhook', webhook: { url: encodeURI(slow.url), secret, timeout_ms: 60_000 } } } });
+    t.after(() => held.close());
+    const gone = await visitor(t, held);
+    gone.say({ type: REGISTER, data: { uid: 'alice', deviceid: 'phone', platform: 'old' } });
+    await eventually(() => asked, 'the question');
+    gone.peer.close();
+    // The same device comes back on another connection before the first is decided.
+    const user = await visitor(t, held);
+    assert.equal((await user.ask(REGISTER, { uid: 'alice', deviceid: 'phone' })).code, 0);
+    decide();
+    await eventually(async () => /mynah_connections 1\n/.test((await call(held.url, 'GET', '/metrics')).text), 'the other to be gone');
+    assert.equal((await held.api.sendTo('alice', { type: 5, data: {} })).delivered, true);
+    assert.equal((await user.next(5)).type, 5);
+    await user.hearsNothing();
+  }
 });
 
 test('a backend that hangs or is not there is answered 503, soon and for everybody', async (t) => {

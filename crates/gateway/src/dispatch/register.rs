@@ -62,23 +62,29 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
         Admission::Now(decided) => decided,
         Admission::Later(asked) => {
             let core = core.clone();
+            let begun = clock::unix_millis();
             return Some(Box::pin(async move {
                 let decided = asked.await;
-                // Who has gone meanwhile must not displace anybody who is there.
                 if asker.connection.link.outlet().is_open()
-                    && let Some(entering) = decide(&core, decided, asker)
+                    && let Some(entering) = decide(&core, decided, asker, Some(begun))
                 {
                     entering.await;
                 }
             }));
         }
     };
-    decide(core, decided, asker)
+    decide(core, decided, asker, None)
 }
 
-fn decide(core: &Arc<Core>, decided: Result<Admitted, Reject>, asker: Asker) -> Option<BoxFuture> {
+/// `begun` is when somebody was asked, if that was necessary.
+fn decide(
+    core: &Arc<Core>,
+    decided: Result<Admitted, Reject>,
+    asker: Asker,
+    begun: Option<UnixMillis>,
+) -> Option<BoxFuture> {
     match decided {
-        Ok(admitted) => enter(core, admitted, asker),
+        Ok(admitted) => enter(core, admitted, asker, begun),
         Err(reject) => {
             if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
                 core.metrics.auth_refused.inc();
@@ -90,14 +96,14 @@ fn decide(core: &Arc<Core>, decided: Result<Admitted, Reject>, asker: Asker) -> 
 }
 
 /// Registers the connection.
-fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker) -> Option<BoxFuture> {
+fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixMillis>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
-    // Registering again as the same user changes what is named, and keeps the rest.
     if let Err(reject) = user_may(core, &admitted.uid) {
         refuse(asker, Kind::RegisterReq.number(), &reject);
         return None;
     }
+    // Registering again as the same user changes what is named, and keeps the rest.
     let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
     let again = kept.is_some();
     let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
@@ -108,6 +114,12 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker) -> Option<BoxFuture
             return None;
         }
     };
+    // It came first, and is decided last: often its client has gone, and come back on the other connection.
+    if begun.is_some_and(|begun| core.registry.would_oust(&connection, &registration, begun)) {
+        let reject = Reject::unavailable("Another connection has registered meanwhile; register again.");
+        refuse(asker, Kind::RegisterReq.number(), &reject);
+        return None;
+    }
     if !again {
         // What was on its way to another user does not reach this one.
         core.registry.unregister(&connection);
