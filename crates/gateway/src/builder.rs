@@ -137,6 +137,7 @@ impl Builder {
             sending,
             system,
             rates: Rates::new(limits),
+            revocations: store.revocations().into(),
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
             push,
             auth,

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
+use crate::revocations::Revocations;
 use crate::session::Link;
 use crate::store::{Page, Store, StoreError};
 
@@ -35,6 +36,7 @@ pub(crate) struct Core {
     /// The sender of pair messages that name none.
     pub(crate) system: Uid,
     pub(crate) rates: Rates,
+    pub(crate) revocations: Revocations,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.

@@ -14,7 +14,7 @@ use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
 use crate::reject::Reject;
 use crate::session::Entrance;
-use crate::store::{Conversations, History, Page, Span, Team, TeamChange, UnixMillis};
+use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange, UnixMillis};
 
 /// A running gateway; cheap to clone.
 #[derive(Clone)]
@@ -151,7 +151,11 @@ impl Gateway {
     /// [`Gateway::sign_out`] of the user whose token this is.
     pub async fn sign_out_by_token(&self, token: &str) -> Result<usize, Reject> {
         match &self.core.auth {
-            Auth::Jwt(tokens) => Ok(self.sign_out(&tokens.verify_patiently(token).await?.sub)),
+            Auth::Jwt(tokens) => {
+                let claims = tokens.verify_patiently(token).await?;
+                dispatch::refuse_revoked(&self.core, &claims, claims.device.as_ref())?;
+                Ok(self.sign_out(&claims.sub))
+            }
             Auth::Open | Auth::Webhook(_) => Err(Reject::forbidden(
                 "Tokens are not checked here; the backend signs users out with POST /v1/users/{uid}/signout.",
             )),
@@ -164,6 +168,17 @@ impl Gateway {
             Auth::Jwt(tokens) => Some(tokens.accepted()),
             Auth::Open | Auth::Webhook(_) => None,
         }
+    }
+
+    /// Has tokens refused from now on, and sends the connections away that registered with them; how many there were. Of a user or a device:
+    /// the tokens that were issued up to `issued_until`, which is now when absent. It is remembered until `until`, or for ever.
+    pub async fn revoke(
+        &self,
+        what: Revoked,
+        issued_until: Option<UnixMillis>,
+        until: Option<UnixMillis>,
+    ) -> Result<usize, Reject> {
+        dispatch::revoke(&self.core, what, issued_until, until).await
     }
 
     /// Creates a team, or replaces its name and members.

@@ -39,6 +39,7 @@ mod random;
 mod rate;
 mod registry;
 mod reject;
+mod revocations;
 pub mod server;
 mod session;
 #[cfg(test)]

@@ -114,6 +114,21 @@ struct User<L> {
     lines: Lines<L>,
 }
 
+impl<L> User<L> {
+    fn end(&mut self, which: impl Fn(&Registration) -> bool, mut each: impl FnMut(&L)) -> usize {
+        let before = self.lines.len();
+        self.lines.retain(|line| {
+            let ends = which(&line.registration);
+            if ends {
+                line.connection.end(&line.registration, true);
+                each(&line.connection.link);
+            }
+            !ends
+        });
+        before - self.lines.len()
+    }
+}
+
 /// A part of the map, chosen by the uid's hash.
 type Shard<L> = Mutex<HashTable<User<L>>>;
 
@@ -159,12 +174,12 @@ impl<L> Registry<L> {
     }
 
     /// Maps `connection` to a user, ending a registration of its own as another user first. `ousted` is called for every
-    /// connection that the login policy removes for it, with what took its place.
+    /// connection that the login policy removes for it, with what it was registered as and what took its place.
     pub(crate) fn register(
         &self,
         connection: &Arc<Connection<L>>,
         registration: Registration,
-        mut ousted: impl FnMut(&L, &Registration, Ousted),
+        mut ousted: impl FnMut(&L, Ousted, &Registration, &Registration),
     ) -> Result<Arc<Registration>, Over> {
         if connection
             .registration()
@@ -228,7 +243,7 @@ impl<L> Registry<L> {
         lines: &mut Lines<L>,
         connection: &Arc<Connection<L>>,
         new: &Registration,
-        ousted: &mut impl FnMut(&L, &Registration, Ousted),
+        ousted: &mut impl FnMut(&L, Ousted, &Registration, &Registration),
     ) {
         let most = match self.policy {
             Policy::Single => 1,
@@ -260,7 +275,7 @@ impl<L> Registry<L> {
             };
             let stays = why == Ousted::Displaced && self.displaced_stay;
             line.connection.end(&line.registration, !stays);
-            ousted(&line.connection.link, new, why);
+            ousted(&line.connection.link, why, &line.registration, new);
             false
         });
     }
@@ -296,19 +311,39 @@ impl<L> Registry<L> {
         }
     }
 
-    /// Ends all registrations of a user; none of the connections is registered again. Returns how many there were.
-    pub(crate) fn sign_out(&self, uid: &Uid, mut each: impl FnMut(&L)) -> usize {
+    /// Ends the registrations of a user that `which` names; none of these connections is registered again. Returns how many there were.
+    pub(crate) fn end(
+        &self,
+        uid: &Uid,
+        which: impl Fn(&Registration) -> bool,
+        each: impl FnMut(&L),
+    ) -> usize {
         let (shard, hash) = self.shard(uid);
         let mut shard = shard.lock();
-        let Ok(user) = shard.find_entry(hash, |user| user.uid == *uid) else {
+        let Ok(mut user) = shard.find_entry(hash, |user| user.uid == *uid) else {
             return 0;
         };
-        let (User { lines, .. }, _) = user.remove();
-        for line in &lines {
-            line.connection.end(&line.registration, true);
-            each(&line.connection.link);
+        let ended = user.get_mut().end(which, each);
+        if user.get().lines.is_empty() {
+            user.remove();
         }
-        lines.len()
+        ended
+    }
+
+    /// As [`Registry::end`], of all users.
+    pub(crate) fn end_everywhere(
+        &self,
+        which: impl Fn(&Registration) -> bool,
+        mut each: impl FnMut(&L),
+    ) -> usize {
+        let mut ended = 0;
+        for shard in &self.shards {
+            shard.lock().retain(|user| {
+                ended += user.end(&which, &mut each);
+                !user.lines.is_empty()
+            });
+        }
+        ended
     }
 
     /// Calls `each` for all connections of a user but `except`, and returns for how many it was true.

@@ -26,8 +26,8 @@ use crate::session::{Client, Outlet};
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
     self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Page,
-    Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange,
-    TeamChanged, UnixMillis,
+    Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture, Stretch, Team,
+    TeamChange, TeamChanged, UnixMillis,
 };
 
 /// How long a test waits for what must come; far longer than it takes.
@@ -372,6 +372,17 @@ impl Store for Troubled {
         limit: u32,
     ) -> StoreFuture<'_, Vec<Uid>> {
         self.store.members_page(conv, seq, after, limit)
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.revoke(revocation, done),
+        }
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        self.store.revocations()
     }
 
     fn epoch(&self) -> &str {

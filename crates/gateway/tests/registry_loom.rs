@@ -62,7 +62,7 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         claims: None,
     };
     registry
-        .register(connection, registration, |_, _, _| {})
+        .register(connection, registration, |_, _, _, _| {})
         .map(drop)
 }
 
@@ -174,7 +174,7 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
         |registry, b| try_enter(registry, b, "alice", "d2"),
         |registry, b| try_enter(registry, b, "bob", "d2"),
         |registry, _| {
-            registry.sign_out(&uid("alice"), |_| {});
+            registry.end(&uid("alice"), |_| true, |_| {});
         },
     ];
     for stay in [false, true] {
@@ -238,7 +238,7 @@ fn signed_out_is_signed_out() {
         enter(registry, &a, "alice", "d1").unwrap();
         let again = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
         let signing = thread(registry, &a, |registry, _| {
-            assert_eq!(registry.sign_out(&uid("alice"), |_| {}), 1);
+            assert_eq!(registry.end(&uid("alice"), |_| true, |_| {}), 1);
         });
         again.join().unwrap();
         signing.join().unwrap();

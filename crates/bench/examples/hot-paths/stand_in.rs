@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Members,
-    Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture,
-    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
+    Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError,
+    StoreFuture, Stretch, Team, TeamChange, TeamChanged, UnixMillis,
 };
 
 /// Every team has these members.
@@ -120,6 +120,14 @@ impl Store for StandIn {
 
     fn members_page(&self, _: ConvId, _: Seq, _: Option<Uid>, _: u32) -> StoreFuture<'_, Vec<Uid>> {
         later(Ok(Vec::new()))
+    }
+
+    fn revoke(&self, _: Revocation, done: Done<()>) {
+        done(Err(absent()));
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        Vec::new()
     }
 
     fn epoch(&self) -> &str {

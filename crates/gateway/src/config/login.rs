@@ -13,6 +13,9 @@ section! {
         pub max_devices: usize = 10, in 1..=1_000;
         /// What a displaced connection gets after kind 12: "close" sends it away, "notify" leaves it open and unregistered.
         pub displaced: Displaced = Displaced::Close;
+        /// With auth.mode "jwt": the token of a displaced device is revoked, so that it cannot bounce back with it. Where tokens have no id (`jti`),
+        /// all that this device was given up to then.
+        pub revoke_displaced: bool = false;
     }
 }
 

@@ -17,6 +17,7 @@ mod recall;
 mod register;
 mod request;
 mod resume;
+mod revoke;
 mod sync;
 mod wanted;
 
@@ -35,6 +36,7 @@ use crate::session::Asker;
 pub(crate) use change::change_team;
 pub(crate) use orders::orders;
 pub(crate) use register::{expire, sign_out};
+pub(crate) use revoke::{refuse_revoked, revoke};
 
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.

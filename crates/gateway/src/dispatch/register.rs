@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::admission::{Admission, Admitted, admit, expired};
 use super::resume::{self, Entered};
+use super::revoke::{refuse_revoked, revoke_displaced};
 use super::{refuse, wanted};
 use crate::claims::Claims;
 use crate::clock;
@@ -114,6 +115,10 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
             return None;
         }
     };
+    if let Err(reject) = not_revoked(core, &registration) {
+        refuse(asker, Kind::RegisterReq.number(), &reject);
+        return None;
+    }
     // It came first, and is decided last: often its client has gone, and come back on the other connection.
     if begun.is_some_and(|begun| core.registry.would_oust(&connection, &registration, begun)) {
         let reject = Reject::unavailable("Another connection has registered meanwhile; register again.");
@@ -127,9 +132,20 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
     }
     // A replay goes on while its own connection changes its options.
     let turn = (resume || !link.is_replaying()).then(|| link.hold());
-    let ousted = |link: &Link, by: &Registration, why| oust(core, link, by, why);
+    let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
+        if why == Ousted::Displaced && core.config.login.revoke_displaced {
+            revoke_displaced(core, old);
+        }
+        oust(core, link, by, why);
+    };
     // Over: it closed before this frame's turn, or is being sent away; nobody waits for an answer.
     let registration = core.registry.register(&connection, registration, ousted).ok()?;
+    // Revoked just now: whoever did may have gone through the connections before this one was among them.
+    if let Err(reject) = not_revoked(core, &registration) {
+        core.registry.unregister(&connection);
+        link.release(|| refuse(asker, Kind::RegisterReq.number(), &reject));
+        return None;
+    }
     match format {
         Some(format) => link.set_format(format),
         None if !again => link.set_format(Format::default()),
@@ -140,6 +156,13 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
         let entered = resume::enter(&core, &asker.connection, &registration, resume).await;
         answer(&core, asker, registration, turn, entered);
     }))
+}
+
+fn not_revoked(core: &Core, registration: &Registration) -> Result<(), Reject> {
+    match &registration.claims {
+        Some(claims) => refuse_revoked(core, claims, Some(&registration.device)),
+        None => Ok(()),
+    }
 }
 
 /// Whether a connection may register now.
@@ -250,12 +273,15 @@ fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
 
 /// Sends all of a user's connections away and removes the mapping; how many there were.
 pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
-    core.registry.sign_out(uid, |link| {
-        link.part(Farewell {
-            last: None,
-            away: true,
-        });
-    })
+    core.registry.end(uid, |_| true, part)
+}
+
+/// Sends a connection away whose registration has ended.
+pub(super) fn part(link: &Link) {
+    link.part(Farewell {
+        last: None,
+        away: true,
+    });
 }
 
 /// Ends the registration of a connection whose claims are over, and has it come back.

@@ -13,6 +13,7 @@ mod messages;
 mod page;
 mod path;
 mod problem;
+mod revocations;
 mod scopes;
 mod teams;
 #[cfg(test)]
@@ -121,6 +122,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
         .routes(routes!(users::online))
         .routes(routes!(users::sign_out))
         .routes(routes!(users::sign_out_self))
+        .routes(routes!(revocations::revoke))
         .routes(routes!(teams::put, teams::get, teams::delete))
         .routes(routes!(teams::add))
         .routes(routes!(teams::remove))

@@ -30,6 +30,7 @@ pub(super) const CALLS: &[(&str, &str, Scope)] = &[
     ("POST", "/v1/teams/{team}/members", Scope::Manage),
     ("DELETE", "/v1/teams/{team}/members/{uid}", Scope::Manage),
     ("POST", "/v1/users/{uid}/signout", Scope::Manage),
+    ("POST", "/v1/revocations", Scope::Manage),
     // Where auth.metrics_key asks for it.
     ("GET", METRICS_PATH, Scope::Metrics),
 ];

@@ -89,7 +89,7 @@ pub(super) struct Online {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Closed {
     /// How many.
-    closed: usize,
+    pub(super) closed: usize,
 }
 
 /// Whom to sign out.

@@ -12,8 +12,8 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
-    Missed, Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team,
-    TeamChange, TeamChanged, UnixMillis,
+    Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture,
+    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
 };
 
 /// See the module.
@@ -274,6 +274,14 @@ impl Store for Watched {
             move |store| store.members_page(conv, seq, after, limit),
             unwatched,
         )
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        self.write(|store| store.revoke(revocation, done));
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        self.inner.revocations()
     }
 
     fn epoch(&self) -> &str {

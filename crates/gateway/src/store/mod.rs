@@ -14,8 +14,8 @@ use std::pin::Pin;
 
 pub use self::jobs::{DueJobs, JobId, JobOutcome, JobRecipients, PushJob};
 pub use self::orders::{
-    Append, Appended, Device, Entry, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Team,
-    TeamChange, TeamChanged, TeamNotice,
+    Append, Appended, Device, Entry, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Revocation,
+    Revoked, Team, TeamChange, TeamChanged, TeamNotice,
 };
 pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
@@ -124,6 +124,13 @@ pub trait Store: Send + Sync + 'static {
         after: Option<Uid>,
         limit: u32,
     ) -> StoreFuture<'_, Vec<Uid>>;
+
+    /// Remembers a revocation; one of the same tokens that is there grows with it. In order with the appends.
+    fn revoke(&self, revocation: Revocation, done: Done<()>);
+
+    /// Every revocation that was still needed when the store was opened. Given to the first who asks: what comes later is known to whoever
+    /// revokes.
+    fn revocations(&self) -> Vec<Revocation>;
 
     /// Changes only when the history was replaced.
     fn epoch(&self) -> &str;

@@ -85,6 +85,28 @@ pub struct Device {
     pub device: DeviceId,
 }
 
+/// Tokens that are not accepted any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Revoked {
+    /// All of a user.
+    User(Uid),
+    /// Those that one of a user's devices registers with.
+    Device(Device),
+    /// One, by its id.
+    Token(Box<str>),
+}
+
+/// A revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Revocation {
+    /// Of what.
+    pub what: Revoked,
+    /// Tokens that were issued up to this moment; later ones are accepted.
+    pub issued_until: UnixMillis,
+    /// From then on no such token is valid anyway, and nothing is remembered.
+    pub forget_at: UnixMillis,
+}
+
 /// A device that comes in.
 #[derive(Debug, Clone)]
 pub struct Entry {

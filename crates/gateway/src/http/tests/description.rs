@@ -13,6 +13,7 @@ async fn the_description_names_every_call_of_the_contract() {
         ("get", "/v1/users/{uid}"),
         ("post", "/v1/users/online"),
         ("post", "/v1/users/{uid}/signout"),
+        ("post", "/v1/revocations"),
         ("post", "/signout"),
         ("put", "/v1/teams/{team}"),
         ("get", "/v1/teams/{team}"),

@@ -23,6 +23,7 @@ mod queue;
 mod reads;
 mod recall;
 mod retention;
+mod revocations;
 mod schema;
 mod state;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -51,8 +53,8 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
-    Missed, Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture, Stretch, Team,
-    TeamChange, TeamChanged, UnixMillis,
+    Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture,
+    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
 };
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
@@ -117,6 +119,8 @@ pub struct Embedded {
     health: Arc<health::Health>,
     threads: Arc<Threads>,
     epoch: String,
+    /// Those that were there.
+    revocations: Mutex<Vec<Revocation>>,
 }
 
 impl Embedded {
@@ -133,9 +137,10 @@ impl Embedded {
         let begin = || -> rusqlite::Result<_> {
             let db = place.writer()?;
             let state = State::load(&db, rules)?;
-            Ok((epoch(&db)?, jobs::count_dead(&db)?, db, state))
+            let revocations = revocations::all(&db, (options.clock)())?;
+            Ok((epoch(&db)?, jobs::count_dead(&db)?, revocations.into(), db, state))
         };
-        let (epoch, dead, db, state) = begin().map_err(|error| place.explain(error))?;
+        let (epoch, dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
         let queue = Arc::new(queue::Queue::default());
         let health = Arc::new(health::Health::new(dead));
         let readers = Arc::new(reads::Readers::new(place.clone()));
@@ -160,6 +165,7 @@ impl Embedded {
                 health,
                 threads: Arc::new(threads),
                 epoch,
+                revocations,
             });
         }
         let threads = Threads::start(place, queue.clone(), readers.clone(), checkpoints, writer)
@@ -170,6 +176,7 @@ impl Embedded {
             health,
             threads: Arc::new(threads),
             epoch,
+            revocations,
         })
     }
 
@@ -308,6 +315,14 @@ impl Store for Embedded {
     ) -> StoreFuture<'_, Vec<Uid>> {
         self.readers
             .run(move |db| Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?))
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        self.queue.push([Command::Revoke(revocation, done)].into_iter());
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        std::mem::take(&mut self.revocations.lock())
     }
 
     fn epoch(&self) -> &str {

@@ -12,8 +12,8 @@ use parking_lot::{Condvar, Mutex};
 use super::failure::stopped;
 use crate::ids::{ConvId, Seq, TeamId};
 use crate::store::{
-    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, StoreError,
-    TeamChange, TeamChanged,
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
+    StoreError, TeamChange, TeamChanged,
 };
 
 /// Most commands that may wait; beyond it the caller is told to come later.
@@ -33,6 +33,7 @@ pub(super) enum Command {
     Ack(Device, ConvId, Seq, Done<()>),
     Read(Read, Done<ReadMark>),
     Recall(Recall, Done<Recalled>),
+    Revoke(Revocation, Done<()>),
     /// Whatever a test wants to do to the writer's connection.
     #[cfg(test)]
     Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -55,6 +56,7 @@ impl Command {
             Self::FinishJobs(_, done)
             | Self::Enter(_, done)
             | Self::Settle(_, done)
+            | Self::Revoke(_, done)
             | Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),
             Self::Recall(_, done) => done(Err(error)),

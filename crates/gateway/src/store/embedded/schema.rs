@@ -12,7 +12,11 @@ pub(super) const APPLICATION_ID: i32 = 0x4d79_6e68;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step `n` takes a file from version `n` to `n + 1`.
-const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+];
 
 /// Takes the file from version `found` to [`VERSION`], all or nothing.
 pub(super) fn migrate(db: &Connection, found: i32) -> rusqlite::Result<()> {

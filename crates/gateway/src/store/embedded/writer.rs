@@ -17,7 +17,7 @@ use super::open::Place;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
-use super::{Clock, append, devices, jobs, membership, positions, recall};
+use super::{Clock, append, devices, jobs, membership, positions, recall, revocations};
 use crate::metrics::Metrics;
 use crate::store::{Appended, ReadMark, Recalled, StoreError, TeamChanged};
 
@@ -207,6 +207,10 @@ fn write(
             }
             Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, now, read))?),
             Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(db, state, now, order))?),
+            Command::Revoke(revocation, _) => {
+                revocations::revoke(db, now, revocation)?;
+                Outcome::Done
+            }
             Command::FinishJobs(finished, _) => {
                 for (id, outcome) in finished {
                     jobs::finish(db, state, *id, outcome)?;
@@ -250,7 +254,10 @@ fn tell(command: Command, outcome: Outcome) {
         (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
         (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
         (
-            Command::FinishJobs(_, done) | Command::Enter(_, done) | Command::Settle(_, done),
+            Command::FinishJobs(_, done)
+            | Command::Enter(_, done)
+            | Command::Settle(_, done)
+            | Command::Revoke(_, done),
             Outcome::Done,
         ) => {
             done(Ok(()));

@@ -13,7 +13,7 @@ use crate::store::embedded::queue::Command;
 use crate::store::embedded::{Durability, Embedded, Options};
 use crate::store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
-    Recalled, Store, StoreError, TeamChange, TeamChanged,
+    Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
 };
 
 /// The clock's first value.
@@ -176,6 +176,12 @@ impl Kit {
         let by = by.clone();
         let seq = Seq(seq);
         self.store.read(Read { by, conv, seq }, done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub(super) async fn revoke(&self, revocation: Revocation) -> Result<(), StoreError> {
+        let (done, outcome) = answer();
+        self.store.revoke(revocation, done);
         outcome.await.expect("the store answers")
     }
 

@@ -10,5 +10,6 @@ mod places;
 mod purge;
 mod push_jobs;
 mod recalls;
+mod revocations;
 mod team_changes;
 mod trouble;

@@ -1,0 +1,115 @@
+//! Revoking tokens: what is signed and not expired, and is not to be accepted any more.
+
+use tokio::sync::oneshot;
+
+use super::register::part;
+use crate::auth::Auth;
+use crate::claims::Claims;
+use crate::clock;
+use crate::core::Core;
+use crate::ids::DeviceId;
+use crate::registry::Registration;
+use crate::reject::{Code, Reject};
+use crate::revocations::concerns;
+use crate::store::{Device, Revocation, Revoked, StoreError, UnixMillis};
+
+/// See [`crate::Gateway::revoke`].
+pub(crate) async fn revoke(
+    core: &Core,
+    what: Revoked,
+    issued_until: Option<UnixMillis>,
+    until: Option<UnixMillis>,
+) -> Result<usize, Reject> {
+    let now = clock::unix_millis();
+    if issued_until.is_some_and(|moment| moment > now) {
+        return Err(Reject::malformed("\"issued_until\" must not be in the future."));
+    }
+    if until.is_some_and(|moment| moment <= now) {
+        return Err(Reject::malformed("\"until\" must be in the future."));
+    }
+    let revocation = Revocation {
+        what,
+        issued_until: issued_until.unwrap_or(now),
+        forget_at: until.unwrap_or(UnixMillis::MAX),
+    };
+    match (&core.auth, &revocation.what) {
+        (Auth::Jwt(_), _) => remember(core, revocation.clone()).await?,
+        // The backend is asked at each register, and remembers by itself.
+        (Auth::Webhook(_), Revoked::User(_) | Revoked::Device(_)) => {}
+        (Auth::Webhook(_), Revoked::Token(_)) => {
+            return Err(refused(
+                "In webhook mode only the backend knows tokens by their ids; name a uid.",
+            ));
+        }
+        (Auth::Open, _) => {
+            return Err(refused(
+                "In open mode there are no tokens to revoke; sign the user out instead.",
+            ));
+        }
+    }
+    let concerned = |registration: &Registration| concerns(&revocation, registration);
+    let closed = match &revocation.what {
+        Revoked::User(uid) | Revoked::Device(Device { uid, .. }) => core.registry.end(uid, concerned, part),
+        Revoked::Token(_) => core.registry.end_everywhere(concerned, part),
+    };
+    tracing::debug!(closed, "tokens were revoked");
+    Ok(closed)
+}
+
+fn refused(why: &'static str) -> Reject {
+    Reject::new(Code::Conflict, why)
+}
+
+async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
+    let most = core.config.limits.revocations;
+    if core.revocations.count(clock::unix_millis()) >= most {
+        core.metrics.limited("revocations");
+        return Err(Reject::too_large(format!(
+            "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
+        )));
+    }
+    let (sender, receiver) = oneshot::channel();
+    let done = Box::new(move |done| drop(sender.send(done)));
+    core.store.revoke(revocation.clone(), done);
+    let stopped = || Err(StoreError::Unavailable("it has stopped".to_owned()));
+    let done = receiver.await.unwrap_or_else(|_| stopped());
+    done.map_err(|error| core.trouble(error))?;
+    core.revocations.add(revocation);
+    Ok(())
+}
+
+/// Refuses claims that are revoked, for a device that comes with them.
+pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&DeviceId>) -> Result<(), Reject> {
+    if !core.revocations.cover(claims, device, clock::unix_millis()) {
+        return Ok(());
+    }
+    core.metrics.auth_refused.inc();
+    Err(Reject::new(
+        Code::Unauthenticated,
+        "Your token was revoked; sign in again for a new one.",
+    ))
+}
+
+/// Revokes the token of a displaced device, so that it cannot bounce back with it. Called with the lock of the user's shard.
+pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
+    let Some(claims) = &displaced.claims else { return };
+    let what = match &claims.jti {
+        Some(token) => Revoked::Token(token.clone()),
+        None => Revoked::Device(Device {
+            uid: displaced.uid.clone(),
+            device: displaced.device.clone(),
+        }),
+    };
+    let revocation = Revocation {
+        what,
+        issued_until: claims.iat.unwrap_or_else(clock::unix_millis),
+        forget_at: claims.exp,
+    };
+    core.revocations.add(revocation.clone());
+    let done = |done: Result<(), StoreError>| {
+        if let Err(error) = done {
+            tracing::warn!(%error, "the revocation of a displaced device's token is known until the next start only");
+        }
+    };
+    core.store.revoke(revocation, Box::new(done));
+}

@@ -1,0 +1,67 @@
+//! Revoking tokens.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::body::Json;
+use super::fields::UidField;
+use super::problem::Problem;
+use super::users::Closed;
+use super::{Api, Refusals};
+use crate::ids::DeviceId;
+use crate::store::{Device, Revoked, UnixMillis};
+
+/// Which tokens are not accepted any more: all of `uid`, those that its device `deviceid` registers with, or the one with the id `jti`
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Revoke {
+    /// The user whose tokens are revoked.
+    uid: Option<UidField>,
+    /// With `uid`: only the tokens that this device registers with.
+    #[schema(min_length = 1, max_length = 128)]
+    deviceid: Option<String>,
+    /// The id of the one token that is revoked, its claim `jti`.
+    #[schema(min_length = 1, max_length = 256)]
+    jti: Option<String>,
+    /// With `uid`: tokens that were issued up to this moment, in milliseconds since 1970; now when absent. Later ones are accepted.
+    #[schema(value_type = u64)]
+    issued_until: Option<UnixMillis>,
+    /// When the last of these tokens has expired, in milliseconds since 1970; from then on nothing is remembered. For ever when absent.
+    #[schema(value_type = u64)]
+    until: Option<UnixMillis>,
+}
+
+/// Longest `jti`, in bytes.
+const MAX_JTI_BYTES: usize = 256;
+
+impl Revoke {
+    fn what(&self) -> Result<Revoked, &'static str> {
+        match (&self.uid, &self.deviceid, &self.jti) {
+            (Some(UidField(uid)), None, None) => Ok(Revoked::User(uid.clone())),
+            (Some(UidField(uid)), Some(device), None) => Ok(Revoked::Device(Device {
+                uid: uid.clone(),
+                device: DeviceId::new(device)
+                    .map_err(|_| "\"deviceid\" must be 1 to 128 bytes without control characters.")?,
+            })),
+            (None, None, Some(jti)) if (1..=MAX_JTI_BYTES).contains(&jti.len()) => {
+                Ok(Revoked::Token(jti.as_str().into()))
+            }
+            (None, None, Some(_)) => Err("\"jti\" must be 1 to 256 bytes."),
+            _ => Err("Name a \"uid\", a \"uid\" with a \"deviceid\", or a \"jti\"."),
+        }
+    }
+}
+
+/// Revoke tokens: they are refused from now on, and connections that registered with them are sent away
+#[utoipa::path(post, path = "/v1/revocations", tag = "users", security(("api_key" = [])), request_body = Revoke,
+    responses((status = 200, description = "Done", body = Closed), Refusals))]
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>,
+    Json(asked): Json<Revoke>,
+) -> Result<axum::Json<Closed>, Problem> {
+    let what = asked.what().map_err(Problem::malformed)?;
+    let closed = api.gateway.revoke(what, asked.issued_until, asked.until).await?;
+    Ok(axum::Json(Closed { closed }))
+}

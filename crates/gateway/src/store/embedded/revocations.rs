@@ -1,0 +1,63 @@
+//! Tokens that are not accepted any more.
+//!
+//! Invariant: a revocation only ever grows: it covers more tokens, and is forgotten later.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::ids::{DeviceId, Uid};
+use crate::store::{Device, Revocation, Revoked, UnixMillis};
+
+/// Writes a revocation down, and forgets those that no valid token is left for.
+pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) -> rusqlite::Result<()> {
+    let (uid, device, token) = match &revocation.what {
+        Revoked::User(uid) => (uid.as_str(), "", ""),
+        Revoked::Device(Device { uid, device }) => (uid.as_str(), device.as_str(), ""),
+        Revoked::Token(token) => ("", "", &**token),
+    };
+    db.prepare_cached(
+        "INSERT INTO revocations (uid, device, token, issued, forget) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET issued = max(issued, excluded.issued), forget = max(forget, excluded.forget)",
+    )?
+    .execute(params![
+        uid,
+        device,
+        token,
+        stored(revocation.issued_until),
+        stored(revocation.forget_at),
+    ])?;
+    db.prepare_cached("DELETE FROM revocations WHERE forget <= ?1")?
+        .execute([stored(now)])?;
+    Ok(())
+}
+
+/// All that are not forgotten at `now`.
+pub(super) fn all(db: &Connection, now: UnixMillis) -> rusqlite::Result<Vec<Revocation>> {
+    db.prepare_cached("SELECT uid, device, token, issued, forget FROM revocations WHERE forget > ?1")?
+        .query_map([stored(now)], revocation)?
+        .collect()
+}
+
+fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
+    let (uid, device, token) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, row.get(2)?);
+    let invalid =
+        |column| rusqlite::Error::InvalidColumnType(column, "id".into(), rusqlite::types::Type::Text);
+    let uid_of = || Uid::new(uid).map_err(|_| invalid(0));
+    let what = match (uid, device) {
+        ("", _) => Revoked::Token(token),
+        (_, "") => Revoked::User(uid_of()?),
+        (_, device) => Revoked::Device(Device {
+            uid: uid_of()?,
+            device: DeviceId::new(device).map_err(|_| invalid(1))?,
+        }),
+    };
+    Ok(Revocation {
+        what,
+        issued_until: row.get::<_, i64>(3)?.unsigned_abs(),
+        forget_at: row.get::<_, i64>(4)?.unsigned_abs(),
+    })
+}
+
+/// SQLite's integers have a sign.
+fn stored(time: UnixMillis) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}

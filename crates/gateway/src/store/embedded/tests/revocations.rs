@@ -1,0 +1,69 @@
+//! Revocations: that they stay, grow, and are forgotten.
+
+use std::collections::HashSet;
+
+use super::kit::{Kit, NOON, device, uid};
+use crate::store::{Revocation, Revoked, Store};
+
+fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
+    Revocation {
+        what,
+        issued_until,
+        forget_at,
+    }
+}
+
+/// What a store knows that is opened now.
+async fn all(kit: &mut Kit) -> HashSet<Revocation> {
+    kit.reopen().await;
+    let all = kit.store.revocations().into_iter().collect();
+    assert_eq!(kit.store.revocations(), [], "they are given once");
+    all
+}
+
+#[tokio::test]
+async fn they_stay() {
+    let mut kit = Kit::new();
+    let revocations = HashSet::from([
+        of(Revoked::User(uid("alice")), NOON, u64::MAX >> 1),
+        of(Revoked::Device(device("alice", "phone")), NOON - 1, NOON + 1),
+        of(Revoked::Token("alice".into()), 0, NOON + 5),
+    ]);
+    for revocation in &revocations {
+        kit.revoke(revocation.clone()).await.unwrap();
+    }
+    assert_eq!(all(&mut kit).await, revocations);
+}
+
+#[tokio::test]
+async fn they_only_grow() {
+    let mut kit = Kit::new();
+    let alice = || Revoked::User(uid("alice"));
+    kit.revoke(of(alice(), NOON, NOON + 10)).await.unwrap();
+    kit.revoke(of(alice(), NOON - 5, NOON + 20)).await.unwrap();
+    assert_eq!(all(&mut kit).await, HashSet::from([of(alice(), NOON, NOON + 20)]));
+    kit.revoke(of(alice(), NOON + 1, NOON + 2)).await.unwrap();
+    assert_eq!(
+        all(&mut kit).await,
+        HashSet::from([of(alice(), NOON + 1, NOON + 20)])
+    );
+}
+
+#[tokio::test]
+async fn they_are_forgotten_when_no_token_is_left() {
+    let mut kit = Kit::new();
+    kit.revoke(of(Revoked::Token("a".into()), NOON, NOON + 1))
+        .await
+        .unwrap();
+    kit.revoke(of(Revoked::Token("b".into()), NOON, NOON + 2))
+        .await
+        .unwrap();
+    kit.set_clock(NOON + 1);
+    assert_eq!(all(&mut kit).await.len(), 1);
+    kit.revoke(of(Revoked::Token("c".into()), NOON, NOON + 3))
+        .await
+        .unwrap();
+    let left = all(&mut kit).await.into_iter().map(|revocation| revocation.what);
+    let expected = ["b", "c"].map(|token| Revoked::Token(token.into()));
+    assert_eq!(left.collect::<HashSet<_>>(), HashSet::from(expected));
+}
