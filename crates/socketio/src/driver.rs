@@ -5,6 +5,7 @@
 //! own client only; no deadline of the peer's passes while what it sent has not been looked at.
 
 mod candidate;
+mod handling;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mynah_wire::engine::payload::TextHabit;
-use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Step, Time, TimeoutStep, Transport};
+use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, TimeoutStep, Transport};
 use mynah_wire::ws;
 use tokio::time::Sleep;
 
@@ -21,7 +22,7 @@ use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::{Link, LinkError};
 use crate::polling;
-use crate::receiver::{BoxFuture, Flow, Receiver};
+use crate::receiver::{BoxFuture, Receiver};
 use crate::server::{Leaving, Shared};
 use crate::session::Session;
 
@@ -299,18 +300,6 @@ impl Driver {
         moved
     }
 
-    /// The link, and what handles the packets that it brings.
-    fn split(&mut self) -> (&mut Option<Link>, Handling<'_>) {
-        let handling = Handling {
-            session: &self.session,
-            engine: &mut self.engine,
-            receiver: &mut *self.receiver,
-            waiting: &mut self.waiting,
-            ending: self.ending,
-        };
-        (&mut self.link, handling)
-    }
-
     fn read(&mut self, cx: &mut Context<'_>) -> Moved {
         if !self.is_ready() || self.is_busy() {
             return false;
@@ -450,36 +439,6 @@ impl Driver {
         let mut state = self.session.state();
         state.clear_queue();
         state.poll = None;
-    }
-}
-
-/// What a packet is handled with: all but the link that it was read from.
-struct Handling<'a> {
-    session: &'a Session,
-    engine: &'a mut engine::Session,
-    receiver: &'a mut dyn Receiver,
-    waiting: &'a mut Option<BoxFuture>,
-    ending: bool,
-}
-
-impl Handling<'_> {
-    /// A packet on the current transport; an answer closes the session.
-    fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
-        let server = self.session.server();
-        match self.engine.handle(&server.times, server.now(), &packet) {
-            Step::Nothing => {}
-            Step::SendPong => {
-                self.session.enqueue([Outgoing::control(PacketType::Pong)]);
-            }
-            Step::Message if self.ending => {}
-            Step::Message => match self.receiver.message(packet.body) {
-                Flow::Continue => {}
-                Flow::Wait(future) => *self.waiting = Some(future),
-                Flow::Close(reason) => return Some(Closing::Now(reason)),
-            },
-            Step::Close(reason) => return Some(Closing::Now(reason)),
-        }
-        None
     }
 }
 

@@ -1,0 +1,54 @@
+//! What is done with one packet, apart from where it was read: the link is lent out meanwhile.
+
+use mynah_wire::engine::{self, Packet, PacketType, Step};
+
+use super::Driver;
+use crate::closing::Closing;
+use crate::encoded::Outgoing;
+use crate::link::Link;
+use crate::receiver::{BoxFuture, Flow, Receiver};
+use crate::session::Session;
+
+/// What a packet is handled with: all but the link that it was read from.
+pub(super) struct Handling<'a> {
+    pub(super) session: &'a Session,
+    pub(super) engine: &'a mut engine::Session,
+    pub(super) receiver: &'a mut dyn Receiver,
+    pub(super) waiting: &'a mut Option<BoxFuture>,
+    pub(super) ending: bool,
+}
+
+impl Driver {
+    /// The link, and what handles the packets that it brings.
+    pub(super) fn split(&mut self) -> (&mut Option<Link>, Handling<'_>) {
+        let handling = Handling {
+            session: &self.session,
+            engine: &mut self.engine,
+            receiver: &mut *self.receiver,
+            waiting: &mut self.waiting,
+            ending: self.ending,
+        };
+        (&mut self.link, handling)
+    }
+}
+
+impl Handling<'_> {
+    /// A packet on the current transport; an answer closes the session.
+    pub(super) fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
+        let server = self.session.server();
+        match self.engine.handle(&server.times, server.now(), &packet) {
+            Step::Nothing => {}
+            Step::SendPong => {
+                self.session.enqueue([Outgoing::control(PacketType::Pong)]);
+            }
+            Step::Message if self.ending => {}
+            Step::Message => match self.receiver.message(packet.body) {
+                Flow::Continue => {}
+                Flow::Wait(future) => *self.waiting = Some(future),
+                Flow::Close(reason) => return Some(Closing::Now(reason)),
+            },
+            Step::Close(reason) => return Some(Closing::Now(reason)),
+        }
+        None
+    }
+}
