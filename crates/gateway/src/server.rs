@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use mynah_socketio::{Cors, Listener, ListenerOptions};
+use mynah_socketio::{Cors, Listener, ListenerOptions, Origins};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::time::{Instant, timeout_at};
@@ -302,6 +302,6 @@ fn cors(server: &config::Server) -> Cors {
     match server.cors_origins.as_slice() {
         [] => Cors::None,
         origins if origins.iter().any(|origin| origin == "*") => Cors::Reflect,
-        origins => Cors::Origins(origins.to_vec()),
+        origins => Cors::Origins(Origins::parse(origins).unwrap_or_default()),
     }
 }

@@ -1,5 +1,10 @@
 //! Every setting of the server, with its default in one place.
 
+use std::sync::Arc;
+
+use crate::admission::Admission;
+use crate::origin::Origins;
+
 /// Settings of a [`Server`](crate::Server). Durations are milliseconds, sizes bytes.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -25,8 +30,12 @@ pub struct Config {
     pub close_timeout_ms: u32,
     /// How long a session closed by the server waits on polling for the request that learns of it. Default 30,000.
     pub goodbye_timeout_ms: u32,
-    /// Which web pages may connect by polling.
+    /// Which web pages may read what they get by polling.
     pub cors: Cors,
+    /// Pages of other origins than `cors` names, or than our own, are refused with 403, on WebSockets too. Default false, as Socket.IO does.
+    pub refuse_origins: bool,
+    /// Who may connect how often. Default: no bounds.
+    pub admission: Arc<Admission>,
     /// Name of a cookie with the session id, for load balancers that need one; `None` sets none (default).
     pub cookie: Option<String>,
     /// Polling answers of at least this size are compressed for clients that accept it; `None` never. Default 1,024.
@@ -51,6 +60,8 @@ impl Default for Config {
             close_timeout_ms: 5_000,
             goodbye_timeout_ms: 30_000,
             cors: Cors::None,
+            refuse_origins: false,
+            admission: Arc::default(),
             cookie: None,
             http_compression_bytes: Some(1_024),
             keep_handshake: true,
@@ -69,5 +80,5 @@ pub enum Cors {
     /// The asking origin is reflected, with credentials. As Socket.IO 1 and 2.
     Reflect,
     /// These origins are reflected, with credentials.
-    Origins(Vec<String>),
+    Origins(Origins),
 }

@@ -435,7 +435,7 @@ impl Driver {
     /// Nothing more will be said to the peer.
     fn gone(&mut self) {
         self.phase = Phase::Gone;
-        self.server().sessions.remove(&self.session.key());
+        self.server().forget(&self.session);
         let mut state = self.session.state();
         state.clear_queue();
         state.poll = None;

@@ -10,6 +10,7 @@ use hyper::{Request, Response, StatusCode};
 use mynah_wire::engine::{self, HttpError};
 
 use crate::config::Cors;
+use crate::refusals::Refusal;
 
 /// The body of every answer of ours.
 pub type Body = Full<Bytes>;
@@ -151,6 +152,37 @@ pub(crate) fn unavailable() -> Response<Body> {
     response
 }
 
+/// A page of an origin that is not allowed, with a number that Engine.IO clients know.
+pub(crate) fn refuse_origin() -> Response<Body> {
+    let mut response = with_body(
+        StatusCode::FORBIDDEN,
+        "application/json",
+        r#"{"code":4,"message":"Pages of this origin may not connect; the server's list of allowed origins does not have it."}"#,
+    );
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// There are too many sessions.
+pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
+    let mut response = match refusal {
+        Refusal::Address => text(
+            StatusCode::TOO_MANY_REQUESTS,
+            "There are too many connections from your address; close some of them.\n",
+        ),
+        _ => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The server has as many connections as it takes; try again later.\n",
+        ),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// A status and nothing else.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::default());
@@ -184,7 +216,7 @@ pub(crate) fn allow_origin(cors: &Cors, origin: Option<HeaderValue>, response: &
         }
         (Cors::Origins(list), Some(origin)) => {
             response.append(header::VARY, HeaderValue::from_static("origin"));
-            if !list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+            if !Cors::lists(list, &origin) {
                 return;
             }
             origin
@@ -219,6 +251,7 @@ pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origin::Origins;
 
     fn accepted(value: &'static str) -> Option<Encoding> {
         let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
@@ -235,7 +268,7 @@ mod tests {
 
     #[test]
     fn only_listed_origins_are_allowed() {
-        let cors = Cors::Origins(vec!["https://a.example".into()]);
+        let cors = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
         for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
             let mut response = HeaderMap::new();
             allow_origin(&cors, Some(HeaderValue::from_static(origin)), &mut response);

@@ -39,8 +39,8 @@ pub trait Handler: Send {
     /// connection closes meanwhile, and as long as it waits the client's heartbeat is not missed: bound what it waits for.
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture>;
 
-    /// When [`Handler::deadline_passed`] is to be called, if ever; `now` is the same clock's. Asked whenever a future of [`Handler::event`] is
-    /// done, and when a deadline has passed.
+    /// When [`Handler::deadline_passed`] is to be called, if ever; `now` is the same clock's. Asked when the
+    /// client has been told that it is connected, whenever a future of [`Handler::event`] is done, and when a deadline has passed.
     fn deadline(&self, now: Time) -> Option<Time> {
         let _ = now;
         None
@@ -291,6 +291,7 @@ impl Client {
                 self.joined.reserve_exact(1);
                 let joined = self.joined.push_mut(Joined { socket, handler });
                 joined.handler.connected();
+                self.ask_deadlines();
             }
         }
     }

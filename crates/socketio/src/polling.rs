@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::http::{self, Body};
+use crate::refusals::Refusal;
 use crate::session::Session;
 
 /// While a WebSocket takes over, a GET is ended after this long (as Node's server does).
@@ -302,7 +303,10 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
             );
         }
         Ok(Err(_)) => return http::refuse(HttpError::BadRequest),
-        Err(_) => return http::empty(StatusCode::REQUEST_TIMEOUT),
+        Err(_) => {
+            config.admission.refuse(Refusal::BodyTimeout);
+            return http::empty(StatusCode::REQUEST_TIMEOUT);
+        }
     };
     {
         let state = session.state();

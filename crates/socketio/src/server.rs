@@ -11,6 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use mynah_wire::engine::{self, CloseReason, EngineQuery, HttpError, Protocol, Time, Times, Transport};
 use tokio::time::Instant;
 
+use crate::admission::Entered;
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::driver::Driver;
@@ -20,6 +21,7 @@ use crate::http::{self, Body, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
 use crate::receiver::Receiver;
+use crate::refusals::Refusal;
 use crate::session::{Session, Sid};
 use crate::sessions::Sessions;
 use crate::upgrade;
@@ -80,6 +82,7 @@ impl Shared {
         self: &Arc<Self>,
         handshake: Handshake,
         b64: bool,
+        entered: Entered,
     ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
         let sid = Sid::random().map_err(|error| {
             tracing::error!(%error, "no random numbers for a session id");
@@ -101,7 +104,15 @@ impl Shared {
         let receiver = self.acceptor.open(&session, handshake);
         // Now that nothing can panic before the session's task takes it out again.
         self.sessions.insert(session.clone());
+        entered.hand_over();
         Ok((session, receiver))
+    }
+
+    /// Takes a session out of the table, and out of the count if it was in there.
+    pub(crate) fn forget(&self, session: &Session) {
+        if self.sessions.remove(&session.key()) {
+            self.config.admission.leave(session.address().ip());
+        }
     }
 }
 
@@ -203,12 +214,16 @@ impl EngineServer {
     /// Answers a request; `peer` is the address that connected.
     pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let origin = request.headers().get(header::ORIGIN).cloned();
+        let config = &self.0.config;
         let mut response = if request.method() == Method::OPTIONS {
             http::preflight(request.headers())
+        } else if config.refuse_origins && !config.cors.admits(request.headers()) {
+            config.admission.refuse(Refusal::Origin);
+            http::refuse_origin()
         } else {
             self.route(request, peer).await
         };
-        http::allow_origin(&self.0.config.cors, origin, response.headers_mut());
+        http::allow_origin(&config.cors, origin, response.headers_mut());
         response
     }
 
@@ -231,7 +246,10 @@ impl EngineServer {
         match &query.sid {
             None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
             None => match Self::may_open(&request, &query, transport, upgrade) {
-                Ok(protocol) => self.open(request, protocol, transport, query.b64, peer),
+                Ok(protocol) => match self.0.config.admission.enter(peer.ip()) {
+                    Ok(entered) => self.open(request, protocol, transport, query.b64, peer, entered),
+                    Err(refusal) => http::too_many(refusal),
+                },
                 Err(error) => refuse(error),
             },
             Some(sid) => {
@@ -283,6 +301,7 @@ impl EngineServer {
         transport: Transport,
         b64: bool,
         address: SocketAddr,
+        entered: Entered,
     ) -> Response<Body> {
         let handshake = Handshake {
             query: request.uri().query().unwrap_or_default().to_owned(),
@@ -297,9 +316,9 @@ impl EngineServer {
             issued: SystemTime::now(),
         };
         if transport == Transport::WebSocket {
-            return upgrade::open(request, handshake, b64, &self.0);
+            return upgrade::open(request, handshake, b64, &self.0, entered);
         }
-        let (session, receiver) = match self.0.open(handshake, b64) {
+        let (session, receiver) = match self.0.open(handshake, b64, entered) {
             Ok(opened) => opened,
             Err(error) => return http::refuse(error),
         };

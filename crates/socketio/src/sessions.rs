@@ -28,8 +28,9 @@ impl Sessions {
         self.shard(sid).lock().get(sid).cloned()
     }
 
-    pub(crate) fn remove(&self, sid: &Sid) {
-        self.shard(sid).lock().remove(sid);
+    /// Whether it was there.
+    pub(crate) fn remove(&self, sid: &Sid) -> bool {
+        self.shard(sid).lock().remove(sid).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {

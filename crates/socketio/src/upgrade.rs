@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -12,12 +13,15 @@ use mynah_wire::engine::HttpError;
 use mynah_wire::ws;
 use tokio::net::TcpStream;
 
+use crate::admission::Entered;
 use crate::driver::Driver;
 use crate::handshake::Handshake;
 use crate::http::{self, Body};
 use crate::link::{Link, Stream};
+use crate::listener::Timed;
 use crate::server::Shared;
 use crate::session::Session;
+use crate::tls::TlsStream;
 
 /// Whether the client asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
@@ -75,6 +79,7 @@ pub(crate) fn open(
     handshake: Handshake,
     b64: bool,
     server: &Arc<Shared>,
+    entered: Entered,
 ) -> Response<Body> {
     let (response, upgraded) = match switch(&mut request) {
         Ok(switched) => switched,
@@ -85,7 +90,7 @@ pub(crate) fn open(
         let Some(link) = link(upgraded, &server).await else {
             return;
         };
-        if let Ok((session, receiver)) = server.open(handshake, b64) {
+        if let Ok((session, receiver)) = server.open(handshake, b64, entered) {
             tokio::spawn(Driver::new(session, receiver, Some(*link)).run());
         }
     });
@@ -117,12 +122,27 @@ pub(crate) fn take_over(mut request: Request<Incoming>, session: Session) -> Res
 async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
     let upgraded = upgraded.await.ok()?;
     let limit = server.config.max_payload_bytes;
-    let (stream, early) = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => (Stream::Tcp(parts.io.into_inner()), parts.read_buf),
-        Err(other) => (
-            Stream::Other(Box::new(TokioIo::<Upgraded>::new(other))),
-            bytes::Bytes::new(),
-        ),
+    let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
+        Ok(parts) => {
+            let (stream, begun) = parts.io.into_inner().into_parts();
+            (Stream::Tcp(stream), parts.read_buf, begun)
+        }
+        Err(other) => match other.downcast::<TokioIo<Timed<Box<TlsStream>>>>() {
+            Ok(parts) => {
+                let (stream, begun) = parts.io.into_inner().into_parts();
+                (Stream::Other(stream), parts.read_buf, begun)
+            }
+            Err(other) => {
+                let stream: Box<TokioIo<Upgraded>> = Box::new(TokioIo::new(other));
+                (Stream::Other(stream), Bytes::new(), Bytes::new())
+            }
+        },
+    };
+    // What hyper has read came before what it has not.
+    let early = if begun.is_empty() {
+        early
+    } else {
+        [early, begun].concat().into()
     };
     Some(Box::new(Link::new(stream, &early, limit)))
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mynah_socketio::{
-    AckError, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler,
-    Handshake, Listener, ListenerOptions, Namespaces, Server, Socket, Time,
+    AckError, Admission, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event,
+    Handler, Handshake, Listener, ListenerOptions, Namespaces, Server, Socket, Time,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -19,6 +19,7 @@ use crate::within;
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
+    pub(crate) admission: Arc<Admission>,
     /// Lets handlers of the event `gate` go on.
     pub(crate) gate: Arc<Semaphore>,
     /// Handlers that were made and not dropped.
@@ -29,6 +30,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(config: Config) -> Self {
+        let options = ListenerOptions {
+            admission: config.admission.clone(),
+            ..ListenerOptions::default()
+        };
+        Self::start_with(config, options).await
+    }
+
+    pub(crate) async fn start_with(config: Config, options: ListenerOptions) -> Self {
+        let admission = config.admission.clone();
         let (log, log_receiver) = unbounded_channel();
         let (sockets, sockets_receiver) = unbounded_channel();
         let app = App {
@@ -46,11 +56,12 @@ impl Running {
             let server = serving.clone();
             async move { server.handle(request, peer).await }
         };
-        let listener = Listener::new(listener, ListenerOptions::default());
+        let listener = Listener::new(listener, options);
         tokio::spawn(listener.serve(serve, std::future::pending()));
         Self {
             address,
             server,
+            admission,
             gate,
             handlers,
             log: log_receiver,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mynah_socketio::{Config, Protocol, Transport};
+use mynah_socketio::{Admission, Bounds, Config, Protocol, Transport};
 
 use crate::app::Running;
 use crate::client::{ALL, Client};
@@ -52,6 +52,10 @@ async fn two_thousand_connections_leave_nothing() {
         ping_interval_ms: 1_000,
         ping_timeout_ms: 1_000,
         close_timeout_ms: 500,
+        admission: Arc::new(Admission::new(Bounds {
+            sessions: COUNT,
+            sessions_per_address: COUNT,
+        })),
         ..Config::default()
     };
     let running = Arc::new(Running::start(config).await);
@@ -69,6 +73,8 @@ async fn two_thousand_connections_leave_nothing() {
         done.unwrap();
     }
     running.until_empty().await;
+    running.until(|it| it.admission.addresses() == 0).await;
+    assert_eq!(running.admission.sessions(), 0);
     running.until(|_| metrics.num_alive_tasks() <= tasks).await;
     let mut running = Arc::into_inner(running).unwrap();
     let ends = running

@@ -7,16 +7,21 @@
 mod acks;
 mod app;
 mod bad_input;
+mod bounds;
 mod churn;
 mod client;
 mod deadlines;
 mod ends;
 mod framing;
+mod half_open;
 mod leaving;
 mod order;
+mod origins;
 mod polling;
+mod proxied;
 mod refusals;
 mod slow_reader;
+mod tls;
 mod upgrade;
 
 use std::future::Future;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use mynah_socketio::{Config, Cors, Protocol, Transport};
+use mynah_socketio::{Config, Cors, Origins, Protocol, Transport};
 
 use crate::app::{Running, raw};
 use crate::client::{Client, Reply, request, request_with};
@@ -176,7 +176,7 @@ async fn cors(cors: Cors, method: &str, origin: Option<&str>) -> (Option<String>
 async fn pages_of_other_origins() {
     let (page, other) = (Some("https://a.example"), Some("https://b.example"));
     let reflected = (page.map(str::to_owned), Some("true".to_owned()));
-    let listed = Cors::Origins(vec!["https://a.example".into()]);
+    let listed = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
     for method in ["GET", "OPTIONS"] {
         assert_eq!(cors(Cors::None, method, page).await, (None, None));
         assert_eq!(cors(Cors::Any, method, page).await, (Some("*".into()), None));

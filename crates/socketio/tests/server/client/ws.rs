@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use mynah_socketio::Protocol;
 use mynah_wire::engine::Packet;
 use mynah_wire::ws;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Polling, Reply};
@@ -25,9 +25,9 @@ pub(crate) enum Got {
     End,
 }
 
-pub(crate) struct Ws {
+pub(crate) struct Ws<S = TcpStream> {
     protocol: Protocol,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: S,
     decoder: ws::Decoder,
     unread: Vec<u8>,
     at: usize,
@@ -64,14 +64,27 @@ impl Ws {
         target: &str,
         protocol: Protocol,
     ) -> Result<Self, Reply> {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::over(stream, target, protocol, "").await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
+    /// Performs the handshake on a stream, with further headers.
+    pub(crate) async fn over(
+        mut stream: S,
+        target: &str,
+        protocol: Protocol,
+        headers: &str,
+    ) -> Result<Self, Reply> {
         let head = format!(
             "GET {target} HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+             Sec-WebSocket-Extensions: permessage-deflate\r\n{headers}\r\n"
         );
         stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
         let mut answer = Vec::new();
         let end = loop {
             let n = within(stream.read_buf(&mut answer)).await.unwrap();
@@ -101,6 +114,7 @@ impl Ws {
 
     pub(crate) async fn raw(&mut self, bytes: &[u8]) {
         within(self.stream.write_all(bytes)).await.unwrap();
+        within(self.stream.flush()).await.unwrap();
     }
 
     pub(crate) async fn text(&mut self, text: &str) {

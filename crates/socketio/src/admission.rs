@@ -1,0 +1,286 @@
+//! How many may be in: sessions in total and of one address, and HTTP connections of one address.
+//!
+//! An address of IPv6 is its network of 64 bits, as one machine has all of that. Invariant: whoever was counted in is counted out once,
+//! by the guard that the count is held by, or with the session that took over from it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::refusals::{Refusal, Refusals};
+
+const SHARDS: usize = 16;
+/// HTTP connections that an address may have besides those of its sessions.
+const SPARE_HTTP: usize = 64;
+
+/// Bounds of an [`Admission`]; 0 is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Sessions in total.
+    pub sessions: usize,
+    /// Sessions of one address. It may have twice as many HTTP connections that are no WebSocket's, as a session on polling has a GET and a
+    /// POST under way, and 64 more.
+    pub sessions_per_address: usize,
+}
+
+/// What an address has.
+#[derive(Debug, Clone, Copy, Default)]
+struct Has {
+    sessions: u32,
+    http: u32,
+}
+
+/// Counts who is in, and who was refused. Shared by the server and its listeners.
+#[derive(Debug, Default)]
+pub struct Admission {
+    bounds: Bounds,
+    sessions: AtomicUsize,
+    shards: [Mutex<HashMap<u64, Has>>; SHARDS],
+    refusals: Refusals,
+}
+
+impl Admission {
+    /// With these bounds, and nobody in.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
+    /// Sessions that are in.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Addresses of which something is in; 0 where they are not bounded.
+    pub fn addresses(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// How often somebody was refused for this reason.
+    pub fn refused(&self, refusal: Refusal) -> u64 {
+        self.refusals.get(refusal)
+    }
+
+    pub(crate) fn refuse(&self, refusal: Refusal) {
+        self.refusals.count(refusal);
+    }
+
+    /// Counts a session in, or says which bound is in the way.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Entered, Refusal> {
+        let most = self.bounds.sessions;
+        if self.sessions.fetch_add(1, Ordering::Relaxed) >= most && most > 0 {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+            self.refuse(Refusal::Connections);
+            return Err(Refusal::Connections);
+        }
+        if !self.add(address, |has| &mut has.sessions, self.bounds.sessions_per_address) {
+            self.sessions.fetch_sub(1, Ordering::Relaxed);
+            self.refuse(Refusal::Address);
+            return Err(Refusal::Address);
+        }
+        Ok(Entered {
+            admission: Some(self.clone()),
+            address,
+        })
+    }
+
+    /// Counts a session out.
+    pub(crate) fn leave(&self, address: IpAddr) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.take(address, |has| &mut has.sessions);
+    }
+
+    /// Counts an HTTP connection in, or says that there are too many of this address.
+    pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Connected, Refusal> {
+        let most = match self.bounds.sessions_per_address {
+            0 => 0,
+            sessions => sessions.saturating_mul(2).saturating_add(SPARE_HTTP),
+        };
+        if !self.add(address, |has| &mut has.http, most) {
+            self.refuse(Refusal::Address);
+            return Err(Refusal::Address);
+        }
+        Ok(Connected {
+            admission: self.clone(),
+            address,
+        })
+    }
+
+    fn shard(&self, place: u64) -> &Mutex<HashMap<u64, Has>> {
+        // Neighbours differ in the low bits of IPv4, in higher ones of IPv6.
+        let folded = place ^ (place >> 16) ^ (place >> 32);
+        &self.shards[(folded ^ (folded >> 8)) as usize % SHARDS]
+    }
+
+    fn add(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut u32, most: usize) -> bool {
+        if self.bounds.sessions_per_address == 0 {
+            return true;
+        }
+        let place = place(address);
+        let mut shard = self.shard(place).lock();
+        match shard.entry(place) {
+            Entry::Occupied(mut there) => {
+                let count = count(there.get_mut());
+                let fits = (*count as usize) < most;
+                *count += u32::from(fits);
+                fits
+            }
+            Entry::Vacant(none) => {
+                *count(none.insert(Has::default())) = 1;
+                true
+            }
+        }
+    }
+
+    fn take(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut u32) {
+        if self.bounds.sessions_per_address == 0 {
+            return;
+        }
+        let place = place(address);
+        let mut shard = self.shard(place).lock();
+        if let Entry::Occupied(mut there) = shard.entry(place) {
+            let left = count(there.get_mut());
+            *left = left.saturating_sub(1);
+            if there.get().sessions == 0 && there.get().http == 0 {
+                there.remove();
+            }
+        }
+        // What a flood of addresses took is given back.
+        if shard.len() * 8 < shard.capacity() && shard.capacity() > 1_024 {
+            let twice = shard.len() * 2;
+            shard.shrink_to(twice);
+        }
+    }
+}
+
+/// What counts as one address: it itself of IPv4, the network of 64 bits of IPv6.
+fn place(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    }
+}
+
+/// Holds a session's count until the session is in the table.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    admission: Option<Arc<Admission>>,
+    address: IpAddr,
+}
+
+impl Entered {
+    /// The session counts itself out from here on, with [`Admission::leave`].
+    pub(crate) fn hand_over(mut self) {
+        self.admission = None;
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(admission) = &self.admission {
+            admission.leave(self.address);
+        }
+    }
+}
+
+/// Holds the count of an HTTP connection.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.admission.take(self.address, |has| &mut has.http);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn admission(sessions: usize, sessions_per_address: usize) -> Arc<Admission> {
+        Arc::new(Admission::new(Bounds {
+            sessions,
+            sessions_per_address,
+        }))
+    }
+
+    #[test]
+    fn bounds_hold_and_what_leaves_makes_room() {
+        let admission = admission(3, 2);
+        let (a, b) = (ip("10.0.0.1"), ip("10.0.0.2"));
+        let first = admission.enter(a).unwrap();
+        admission.enter(a).unwrap().hand_over();
+        assert_eq!(admission.enter(a).unwrap_err(), Refusal::Address);
+        let third = admission.enter(b).unwrap();
+        assert_eq!(admission.enter(b).unwrap_err(), Refusal::Connections);
+        drop(first);
+        assert_eq!(admission.enter(a).map(drop), Ok(()), "there is room again");
+        admission.leave(a);
+        drop(third);
+        assert_eq!(admission.addresses(), 0);
+        assert_eq!(admission.sessions(), 0);
+        assert_eq!(
+            (
+                admission.refused(Refusal::Address),
+                admission.refused(Refusal::Connections)
+            ),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn http_connections_count_for_themselves() {
+        let admission = admission(0, 1);
+        let most = 2 + SPARE_HTTP;
+        let connected: Vec<_> = (0..most).map(|_| admission.connect(ip("::1")).unwrap()).collect();
+        assert_eq!(admission.connect(ip("::1")).unwrap_err(), Refusal::Address);
+        let session = admission.enter(ip("::1")).unwrap();
+        drop(connected);
+        assert_eq!(admission.addresses(), 1);
+        drop(session);
+        assert_eq!(admission.addresses(), 0);
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_ipv6_and_the_same_however_it_is_written() {
+        let same = |a: &str, b: &str| place(ip(a)) == place(ip(b));
+        assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
+        assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
+        assert!(same("::ffff:10.1.2.3", "10.1.2.3"));
+        assert!(!same("10.1.2.3", "10.1.2.4"));
+    }
+
+    #[test]
+    fn without_bounds_nothing_is_kept() {
+        let admission = admission(0, 0);
+        for _ in 0..1_000 {
+            admission.enter(ip("10.0.0.1")).unwrap().hand_over();
+        }
+        assert_eq!(admission.addresses(), 0);
+    }
+
+    #[test]
+    fn what_a_flood_of_addresses_took_is_given_back() {
+        let admission = admission(0, 1);
+        let flood: Vec<_> = (0..100_000_u32)
+            .map(|n| admission.enter(IpAddr::V4(n.into())).unwrap())
+            .collect();
+        assert_eq!(admission.addresses(), 100_000);
+        drop(flood);
+        let capacity: usize = admission.shards.iter().map(|shard| shard.lock().capacity()).sum();
+        assert!(capacity < 40_000, "{capacity}");
+    }
+}

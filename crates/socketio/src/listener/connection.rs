@@ -1,0 +1,218 @@
+//! One accepted connection: for whom it speaks, TLS, then HTTP/1.1.
+//!
+//! Invariant: each of them has its time, and nothing is kept for one that has not sent anything but its socket and its task.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::timed::Timed;
+use super::{ListenerOptions, first};
+use crate::admission::Connected;
+use crate::proxy_header;
+use crate::refusals::Refusal;
+use crate::tls::TlsStream;
+
+/// What answers requests.
+pub(super) trait Service<F>: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static {}
+impl<S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static, F> Service<F> for S {}
+
+/// Told to those who are refused before they have asked anything.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
+    Retry-After: 10\r\nConnection: close\r\n\r\nThere are too many connections from your address; close some of them\n";
+
+/// Takes a connection in, in tasks of its own.
+pub(super) fn take_in<S, F, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: &S,
+    options: &Arc<ListenerOptions>,
+) where
+    S: Service<F>,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let (service, options) = (service.clone(), options.clone());
+    if !options.proxy_protocol {
+        // The connections of a proxy are those of many clients.
+        let counted = options.bounded && !options.proxies.trust(peer.ip());
+        return count_in(stream, peer, counted, service, options);
+    }
+    if !options.proxies.trust(peer.ip()) {
+        options.admission.refuse(Refusal::Untrusted);
+        return;
+    }
+    tokio::spawn(async move {
+        let mut stream = stream;
+        let source = match timeout(options.handshake_timeout(), proxy_header::read(&mut stream)).await {
+            Ok(Ok(source)) => source,
+            Ok(Err(wrong)) => {
+                tracing::debug!(%wrong, "the header of the PROXY protocol cannot be read");
+                return options.admission.refuse(Refusal::ProxyHeader);
+            }
+            Err(_) => return options.admission.refuse(Refusal::HandshakeTimeout),
+        };
+        count_in(
+            stream,
+            source.unwrap_or(peer),
+            options.bounded && source.is_some(),
+            service,
+            options,
+        );
+    });
+}
+
+fn count_in<S, F, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    counted: bool,
+    service: S,
+    options: Arc<ListenerOptions>,
+) where
+    S: Service<F>,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connected = match counted.then(|| options.admission.connect(peer.ip())).transpose() {
+        Ok(connected) => connected,
+        Err(_) => return turn_away(stream, options.tls.is_some()),
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "could not set TCP_NODELAY");
+    }
+    match options.tls.clone() {
+        None => tokio::spawn(serve(stream, peer, service, options, connected)),
+        Some(tls) => tokio::spawn(secured(stream, tls, peer, service, options, connected)),
+    };
+}
+
+/// Says why, as far as that costs nothing.
+fn turn_away(stream: TcpStream, secured: bool) {
+    use std::io::{Read, Write};
+    if secured {
+        return;
+    }
+    let Ok(mut stream) = stream.into_std() else { return };
+    // It does not block. What was not read when a connection is closed makes the system throw away what was written.
+    let _ = stream.read(&mut [0; 2_048]);
+    let _ = stream.write(TOO_MANY);
+}
+
+async fn secured<S, F, B>(
+    stream: TcpStream,
+    tls: Arc<ServerConfig>,
+    peer: SocketAddr,
+    service: S,
+    options: Arc<ListenerOptions>,
+    connected: Option<Connected>,
+) where
+    S: Service<F>,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match timeout(options.handshake_timeout(), TlsStream::accept(stream, tls)).await {
+        Ok(Ok(stream)) => serve(stream, peer, service, options, connected).await,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            options.admission.refuse(Refusal::Tls);
+        }
+        Err(_) => options.admission.refuse(Refusal::HandshakeTimeout),
+    }
+}
+
+/// Speaks HTTP until the end, or until the connection has become a WebSocket.
+async fn serve<T, S, F, B>(
+    mut stream: T,
+    peer: SocketAddr,
+    service: S,
+    options: Arc<ListenerOptions>,
+    _connected: Option<Connected>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<F>,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let head = match timeout(
+        options.header_timeout(),
+        first::head(&mut stream, options.max_header_bytes),
+    )
+    .await
+    {
+        Ok(Ok(head)) if !head.is_empty() => head,
+        // Nobody is left to be served.
+        Ok(_) => return,
+        Err(_) => return options.admission.refuse(Refusal::HeaderTimeout),
+    };
+    let asked = AtomicBool::new(false);
+    let noted = &asked;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout())
+        .max_buf_size(options.max_header_bytes.max(8 * 1024))
+        .serve_connection(
+            TokioIo::new(Timed::new(stream, head, options.write_timeout_ms)),
+            service_fn(move |request| {
+                noted.store(true, Ordering::Relaxed);
+                let response = service(request, peer);
+                async move { Ok::<_, Infallible>(response.await) }
+            }),
+        )
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended early");
+        if let Some(refusal) = reason(&error, asked.load(Ordering::Relaxed)) {
+            options.admission.refuse(refusal);
+        }
+    }
+}
+
+/// What of ours ended a connection, if the peer did not.
+fn reason(error: &hyper::Error, asked: bool) -> Option<Refusal> {
+    use std::error::Error;
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+        Some(Refusal::AnswerTimeout)
+    } else if error.is_timeout() {
+        // A connection that was kept for further requests may end so.
+        (!asked).then_some(Refusal::HeaderTimeout)
+    } else if error.is_parse() {
+        Some(Refusal::Header)
+    } else {
+        None
+    }
+}
+
+impl ListenerOptions {
+    fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms.into())
+    }
+
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms.into())
+    }
+}

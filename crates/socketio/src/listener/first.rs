@@ -1,0 +1,104 @@
+//! The head of a connection's first request, read before hyper gets the connection.
+//!
+//! hyper takes some 20 KiB for a connection as soon as it is asked to read. Invariant: a connection that has not sent a whole head holds what
+//! it sent, and no more.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Bytes read by one call.
+const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Reads until there is a whole head, or something that hyper can refuse at once: what is no request, or `most` bytes. Empty when nothing
+/// came before the end. What came behind the head is there too.
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<Bytes> {
+    let mut head = Vec::new();
+    loop {
+        let looked_at = head.len();
+        poll_fn(|cx| {
+            READ.with_borrow_mut(|space| {
+                let mut buf = ReadBuf::new(space);
+                ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+                head.extend_from_slice(buf.filled());
+                Poll::Ready(io::Result::Ok(()))
+            })
+        })
+        .await?;
+        let ended = head.len() == looked_at;
+        if ended || head.len() >= most || !is_begun(&head) || is_whole(&head, looked_at) {
+            return Ok(head.into());
+        }
+    }
+}
+
+/// Whether it can become a request: those begin with a method.
+fn is_begun(head: &[u8]) -> bool {
+    head.first().is_some_and(u8::is_ascii_alphabetic)
+}
+
+/// Whether an empty line ends it, of which `looked_at` bytes had none. hyper takes lines without CR as well.
+fn is_whole(head: &[u8], looked_at: usize) -> bool {
+    let new = &head[looked_at.saturating_sub(3)..];
+    new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What is read of `parts`, which come one after the other, with what is left then.
+    async fn read(parts: &[&str]) -> (String, usize) {
+        let (mut ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let reading = tokio::spawn(async move { head(&mut ours, 1_000).await });
+        let mut sent = 0;
+        for part in parts {
+            if reading.is_finished() {
+                break;
+            }
+            theirs.write_all(part.as_bytes()).await.unwrap();
+            sent += 1;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(theirs);
+        let head = reading.await.unwrap().unwrap();
+        (String::from_utf8(head.to_vec()).unwrap(), parts.len() - sent)
+    }
+
+    #[tokio::test]
+    async fn a_whole_head_is_enough() {
+        for parts in [
+            &["GET / HTTP/1.1\r\n\r\n"][..],
+            &["GET / HTTP/1.1\r\nHost: x\r\n\r\nbody"],
+            &["G", "ET / HTTP/1.1\r\nHost: x\r\n\r", "\n"],
+            &["GET / HTTP/1.1\r\nHost: x\r", "\n", "\r", "\n"],
+            &["GET / HTTP/1.1\nHost: x\n", "\n"],
+        ] {
+            let with_more = [parts, &["more"]].concat();
+            assert_eq!(read(&with_more).await, (parts.concat(), 1), "{parts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_head_is_not_waited_for() {
+        let long = "x".repeat(1_000);
+        for begun in ["\u{16}\u{3}\u{1}", "\r\n", " GET", long.as_str()] {
+            assert_eq!(read(&[begun, "more"]).await, (begun.to_owned(), 1));
+        }
+        assert_eq!(read(&[]).await, (String::new(), 0));
+        assert_eq!(read(&["GET / HT"]).await, ("GET / HT".to_owned(), 0));
+    }
+}

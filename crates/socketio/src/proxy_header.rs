@@ -1,0 +1,278 @@
+//! The header of the PROXY protocol, with which a proxy says for whom it connects: version 2 (binary) and 1 (a line of text), as HAProxy
+//! describes them (proxy-protocol.txt).
+//!
+//! Invariant: not a byte behind the header is read.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// What version 2 begins with.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The longest line of version 1, with its end.
+const LONGEST_LINE: usize = 107;
+/// Addresses and further fields of version 2; proxies send some hundred bytes.
+const MOST_FIELDS: usize = 4_096;
+
+/// What is wrong with a header.
+#[derive(Debug)]
+pub(crate) enum Wrong {
+    /// It is none, or broken.
+    Malformed(&'static str),
+    /// The connection failed or ended.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(what) => f.write_str(what),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Reads the header off a connection: the address that the proxy speaks for, or none where it speaks for itself (a health check) or
+/// for somebody without an address.
+pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Wrong> {
+    // Either version has more than so many bytes.
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).await?;
+    if start == *SIGNATURE {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await?;
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        if length > MOST_FIELDS {
+            return Err(Wrong::Malformed("its fields are too long"));
+        }
+        let mut fields = vec![0; length];
+        stream.read_exact(&mut fields).await?;
+        return version_2(head[0], head[1], &fields);
+    }
+    if !start.starts_with(b"PROXY ") || start.contains(&b'\n') {
+        return Err(Wrong::Malformed("it is none"));
+    }
+    let mut line = [0; LONGEST_LINE];
+    let mut length = start.len();
+    line[..length].copy_from_slice(&start);
+    while line[length - 1] != b'\n' {
+        if length == LONGEST_LINE {
+            return Err(Wrong::Malformed("its line is too long"));
+        }
+        let there = stream.peek(&mut line[length..]).await?;
+        if there == 0 {
+            return Err(Wrong::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let rest = &line[length..length + there];
+        let ours = rest.iter().position(|&b| b == b'\n').map_or(there, |end| end + 1);
+        stream.read_exact(&mut line[length..length + ours]).await?;
+        length += ours;
+    }
+    version_1(&line[..length])
+}
+
+fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
+    const ADDRESSES_ARE_SHORT: Wrong = Wrong::Malformed("its addresses are too short");
+    match command {
+        // LOCAL: the proxy itself.
+        0x20 => return Ok(None),
+        // PROXY
+        0x21 => {}
+        _ => return Err(Wrong::Malformed("its version or command is unknown")),
+    }
+    match family {
+        // TCP over IPv4: source, destination, and their ports.
+        0x11 => {
+            let fields: &[u8; 12] = fields.first_chunk().ok_or(ADDRESSES_ARE_SHORT)?;
+            let [a, b, c, d, .., high, low, _, _] = *fields;
+            Ok(Some(source(Ipv4Addr::new(a, b, c, d).into(), [high, low])))
+        }
+        // TCP over IPv6
+        0x21 => {
+            let fields: &[u8; 36] = fields.first_chunk().ok_or(ADDRESSES_ARE_SHORT)?;
+            let mut address = [0; 16];
+            address.copy_from_slice(&fields[..16]);
+            Ok(Some(source(
+                Ipv6Addr::from(address).into(),
+                [fields[32], fields[33]],
+            )))
+        }
+        // Not said, or a socket of the proxy's own system.
+        0x00 | 0x31 => Ok(None),
+        _ => Err(Wrong::Malformed("its kind of address is none of TCP")),
+    }
+}
+
+fn source(address: IpAddr, port: [u8; 2]) -> SocketAddr {
+    SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port))
+}
+
+fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
+    const BROKEN: Wrong = Wrong::Malformed("its line is broken");
+    let line = line.strip_suffix(b"\r\n").ok_or(BROKEN)?;
+    let text = std::str::from_utf8(line).map_err(|_| BROKEN)?;
+    let words: Vec<&str> = text.split(' ').collect();
+    let ["PROXY", family, words @ ..] = words.as_slice() else {
+        return Err(BROKEN);
+    };
+    if *family == "UNKNOWN" {
+        return Ok(None);
+    }
+    let [from, to, from_port, to_port] = words else {
+        return Err(BROKEN);
+    };
+    let parsed = || {
+        let (from, to): (IpAddr, IpAddr) = (from.parse().ok()?, to.parse().ok()?);
+        let (port, _): (u16, u16) = (from_port.parse().ok()?, to_port.parse().ok()?);
+        let fits = match *family {
+            "TCP4" => from.is_ipv4() && to.is_ipv4(),
+            "TCP6" => from.is_ipv6() && to.is_ipv6(),
+            _ => false,
+        };
+        fits.then_some(SocketAddr::new(from.to_canonical(), port))
+    };
+    parsed().map(Some).ok_or(BROKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What `bytes` say, and what stands behind them; they come in two pieces parted at `split`.
+    async fn said(bytes: &[u8], split: usize) -> Result<Option<String>, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let writing = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // The reader may have seen enough.
+            let _ = stream.write_all(&bytes[..split]).await;
+            tokio::task::yield_now().await;
+            let _ = stream.write_all(&bytes[split..]).await;
+            let _ = stream.write_all(b"behind").await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let reading = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let said = read(&mut stream).await;
+            if said.is_ok() {
+                let mut behind = String::new();
+                stream.read_to_string(&mut behind).await.unwrap();
+                assert_eq!(behind, "behind", "not a byte too many was read");
+            }
+            said.map(|address| address.map(|address| address.to_string()))
+                .map_err(|wrong| wrong.to_string())
+        };
+        tokio::join!(writing, reading).1
+    }
+
+    fn binary(command: u8, family: u8, fields: &[u8]) -> Vec<u8> {
+        let length = (fields.len() as u16).to_be_bytes();
+        [&SIGNATURE[..], &[command, family], &length, fields].concat()
+    }
+
+    const V4: [u8; 12] = [198, 51, 100, 7, 10, 0, 0, 1, 0x12, 0x34, 0, 80];
+
+    fn v6(source: &str) -> Vec<u8> {
+        let source: Ipv6Addr = source.parse().unwrap();
+        [&source.octets()[..], &[0; 16], &[0x12, 0x34, 0, 80]].concat()
+    }
+
+    #[tokio::test]
+    async fn addresses_are_read_however_they_come() {
+        let with_more = [&V4[..], &[4, 0, 2, 1, 2]].concat();
+        for (bytes, expected) in [
+            (binary(0x21, 0x11, &V4), Some("198.51.100.7:4660")),
+            (binary(0x21, 0x11, &with_more), Some("198.51.100.7:4660")),
+            (binary(0x21, 0x21, &v6("2001:db8::7")), Some("[2001:db8::7]:4660")),
+            (
+                binary(0x21, 0x21, &v6("::ffff:198.51.100.7")),
+                Some("198.51.100.7:4660"),
+            ),
+            (binary(0x20, 0x00, &[]), None),
+            (binary(0x20, 0x11, &V4), None),
+            (binary(0x21, 0x00, &[1, 2, 3]), None),
+            (binary(0x21, 0x31, &[0; 216]), None),
+            (
+                b"PROXY TCP4 198.51.100.7 10.0.0.1 4660 80\r\n".to_vec(),
+                Some("198.51.100.7:4660"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 ::1 4660 80\r\n".to_vec(),
+                Some("[2001:db8::7]:4660"),
+            ),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN ffff::1 ::1 1 2\r\n".to_vec(), None),
+        ] {
+            let expected = Ok(expected.map(str::to_owned));
+            for split in [0, 5, 12, 14, bytes.len() - 1, bytes.len()] {
+                assert_eq!(
+                    said(&bytes, split.min(bytes.len())).await,
+                    expected,
+                    "{bytes:?} {split}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_is_refused() {
+        let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(200));
+        for bytes in [
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+            b"\r\n\r\n\0\r\nQUIT!...............".to_vec(),
+            binary(0x11, 0x11, &V4),
+            binary(0x22, 0x11, &V4),
+            binary(0x21, 0x11, &V4[..11]),
+            binary(0x21, 0x21, &V4),
+            binary(0x21, 0x12, &V4),
+            binary(0x21, 0x41, &V4),
+            binary(0x21, 0x11, &[0; MOST_FIELDS + 1]),
+            b"PROXY TCP4 198.51.100.7 10.0.0.1 4660 80\n".to_vec(),
+            b"PROXY TCP4 198.51.100.7 10.0.0.1 4660\r\n".to_vec(),
+            b"PROXY TCP4 198.51.100.7 10.0.0.1 4660 80 90\r\n".to_vec(),
+            b"PROXY TCP4 198.51.100.7  10.0.0.1 4660 80\r\n".to_vec(),
+            b"PROXY TCP4 2001:db8::7 ::1 4660 80\r\n".to_vec(),
+            b"PROXY TCP4 198.51.100.7 10.0.0.1 66000 80\r\n".to_vec(),
+            b"PROXY TCP5 198.51.100.7 10.0.0.1 4660 80\r\n".to_vec(),
+            b"PROXY \xff\xff\xff\xff\xff\xff\xff\r\n".to_vec(),
+            b"PROXY X\r\nGET / HTTP/1.1\r\n".to_vec(),
+            long.into_bytes(),
+        ] {
+            assert!(
+                said(&bytes, bytes.len()).await.is_err(),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
+
+    /// Cut off anywhere, it is an end and no hang.
+    #[tokio::test]
+    async fn an_end_in_between_is_an_end() {
+        for whole in [
+            binary(0x21, 0x11, &V4),
+            b"PROXY TCP4 1.1.1.1 1.1.1.2 1 2\r\n".to_vec(),
+        ] {
+            for length in 0..whole.len() {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (mut stream, _) = listener.accept().await.unwrap();
+                client.write_all(&whole[..length]).await.unwrap();
+                drop(client);
+                assert!(matches!(read(&mut stream).await, Err(Wrong::Io(_))), "{length}");
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Why somebody was not let in, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a connection or a request was refused, or closed before it came to anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// As many sessions as there may be are open.
+    Connections,
+    /// The address has as many sessions or HTTP connections as it may have.
+    Address,
+    /// A web page of an origin that is not allowed.
+    Origin,
+    /// The TLS handshake failed, or something else than TLS came.
+    Tls,
+    /// The TLS handshake or the header of the PROXY protocol took too long.
+    HandshakeTimeout,
+    /// The header of the PROXY protocol was missing or broken.
+    ProxyHeader,
+    /// Only trusted proxies may connect, and this was none.
+    Untrusted,
+    /// The first request's head took too long.
+    HeaderTimeout,
+    /// A request's head was too large or malformed.
+    Header,
+    /// The body of a polling request took too long.
+    BodyTimeout,
+    /// An answer was not taken for too long.
+    AnswerTimeout,
+}
+
+impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Connections,
+        Self::Address,
+        Self::Origin,
+        Self::Tls,
+        Self::HandshakeTimeout,
+        Self::ProxyHeader,
+        Self::Untrusted,
+        Self::HeaderTimeout,
+        Self::Header,
+        Self::BodyTimeout,
+        Self::AnswerTimeout,
+    ];
+
+    /// As metrics name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Address => "address",
+            Self::Origin => "origin",
+            Self::Tls => "tls",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::ProxyHeader => "proxy_header",
+            Self::Untrusted => "untrusted",
+            Self::HeaderTimeout => "header_timeout",
+            Self::Header => "header",
+            Self::BodyTimeout => "body_timeout",
+            Self::AnswerTimeout => "answer_timeout",
+        }
+    }
+}
+
+/// How often each has happened.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals([AtomicU64; Refusal::ALL.len()]);
+
+impl Refusals {
+    pub(crate) fn count(&self, refusal: Refusal) {
+        self.0[refusal as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, refusal: Refusal) -> u64 {
+        self.0[refusal as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_a_place_and_a_name_of_its_own() {
+        let refusals = Refusals::default();
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, at);
+            (0..=at).for_each(|_| refusals.count(refusal));
+        }
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusals.get(refusal), at as u64 + 1);
+            let same = Refusal::ALL
+                .iter()
+                .filter(|other| other.as_str() == refusal.as_str());
+            assert_eq!(same.count(), 1);
+        }
+    }
+}

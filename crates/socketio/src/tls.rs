@@ -1,0 +1,243 @@
+//! TLS on a TCP stream, which holds no buffer while nothing is under way.
+//!
+//! rustls' own buffered connection keeps 4 KiB for reading as long as it lives, and a gateway consists of connections that wait. Here
+//! rustls works in buffers of ours (its unbuffered interface), one of each sort per thread, and only what is left over is kept by a connection.
+//!
+//! Invariants: what rustls encoded is sent once and in order; while something of that waits for the socket nothing further is encrypted,
+//! so that a peer which does not read makes nothing grow.
+
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use session::Session;
+
+/// Ciphertext that is read at once; a record has at most 18 KiB.
+const READ_BYTES: usize = 32 * 1024;
+/// Plaintext that is encrypted at once: two records.
+const MOST_PLAIN: usize = 32 * 1024;
+/// Room for it encrypted, and for what rustls sends by itself.
+const SEALED_BYTES: usize = MOST_PLAIN + 4 * 1024;
+/// Beyond so much unsent the peer's records are left unread: answers to them would be more of it.
+const MOST_UNSENT: usize = 2 * SEALED_BYTES;
+
+/// What a browser or program is told that speaks plain HTTP here.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 45\r\n\
+    Connection: close\r\n\r\nThis port speaks TLS: use https:// or wss://\n";
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SEALED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SEALED_BYTES].into_boxed_slice());
+}
+
+/// A stream whose handshake is done.
+pub(crate) struct TlsStream {
+    tcp: TcpStream,
+    session: Session,
+    /// Ciphertext that is no whole record yet.
+    incoming: Vec<u8>,
+    /// Decrypted, and not taken yet.
+    plain: BytesMut,
+}
+
+impl TlsStream {
+    /// Shakes hands. Bound the time that it may take.
+    pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
+        let mut stream = Box::new(Self {
+            tcp,
+            session: Session::new(config)?,
+            incoming: Vec::new(),
+            plain: BytesMut::new(),
+        });
+        poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        Ok(stream)
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_read_space(|stream, space, filled| {
+            loop {
+                // Records of TLS begin with a number below 32, requests of HTTP with a letter.
+                if space[..*filled].first().is_some_and(u8::is_ascii_uppercase) {
+                    // Best effort, as all of this.
+                    let _ = Pin::new(&mut stream.tcp).poll_write(cx, PLAIN_HTTP);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP")));
+                }
+                let turned = stream.session.turn(space, filled, &mut stream.plain);
+                // The alert too, if there is one.
+                let sent = stream.poll_send(cx)?;
+                let done = turned?;
+                if done {
+                    return sent.map(Ok);
+                }
+                if ready!(stream.poll_fill(cx, space, filled))? == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        })
+    }
+
+    /// Brings decrypted bytes to `buf`, or the end.
+    fn poll_records(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.with_read_space(|stream, space, filled| {
+            loop {
+                let turned = stream.session.turn(space, filled, &mut stream.plain);
+                let sent = stream.poll_send(cx)?;
+                turned?;
+                if !stream.plain.is_empty() || stream.session.ended {
+                    stream.take_plain(buf);
+                    return Poll::Ready(Ok(()));
+                }
+                if sent.is_pending() && stream.session.outgoing.len() > MOST_UNSENT {
+                    return Poll::Pending;
+                }
+                if ready!(stream.poll_fill(cx, space, filled))? == 0 {
+                    stream.session.ended = true;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+    }
+
+    fn take_plain(&mut self, buf: &mut ReadBuf<'_>) {
+        let n = self.plain.len().min(buf.remaining());
+        buf.put_slice(&self.plain[..n]);
+        self.plain.advance(n);
+        if self.plain.is_empty() {
+            self.plain = BytesMut::new();
+        }
+    }
+
+    /// Runs `f` on this thread's buffer for reading, with what came before at its front, and keeps what is left there.
+    fn with_read_space<T>(&mut self, f: impl FnOnce(&mut Self, &mut [u8], &mut usize) -> T) -> T {
+        READ.with_borrow_mut(|space| {
+            let before = mem::take(&mut self.incoming);
+            let mut filled = before.len();
+            space[..filled].copy_from_slice(&before);
+            let result = f(self, space, &mut filled);
+            self.incoming = space[..filled].to_vec();
+            result
+        })
+    }
+
+    /// Reads what comes behind `space[..*filled]`; 0 at the end.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+        filled: &mut usize,
+    ) -> Poll<io::Result<usize>> {
+        if *filled == space.len() {
+            // More than any record that rustls takes, and still none.
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let mut buf = ReadBuf::new(&mut space[*filled..]);
+        ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut buf))?;
+        let n = buf.filled().len();
+        *filled += n;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Sends what waits.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outgoing = &mut self.session.outgoing;
+        if outgoing.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !outgoing.is_empty() {
+            let n = ready!(Pin::new(&mut self.tcp).poll_write(cx, outgoing))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            outgoing.advance(n);
+        }
+        *outgoing = BytesMut::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts `plain` and sends it, as far as the socket takes it at once. Nothing may be waiting.
+    fn seal(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> io::Result<usize> {
+        SEALED.with_borrow_mut(|sealed| {
+            let n = self
+                .session
+                .encrypt(&mut self.incoming, &mut self.plain, plain, sealed)?;
+            let mut sent = 0;
+            // What rustls had to say before goes first.
+            while self.session.outgoing.is_empty() && sent < n {
+                match Pin::new(&mut self.tcp).poll_write(cx, &sealed[sent..n])? {
+                    Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Poll::Ready(more) => sent += more,
+                    Poll::Pending => break,
+                }
+            }
+            self.session.outgoing.extend_from_slice(&sealed[sent..n]);
+            Ok(plain.len())
+        })
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        if stream.plain.is_empty() {
+            return stream.poll_records(cx, buf);
+        }
+        stream.take_plain(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_send(cx))?;
+        Poll::Ready(stream.seal(cx, &bytes[..bytes.len().min(MOST_PLAIN)]))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = self.get_mut();
+        ready!(stream.poll_send(cx))?;
+        // Several frames share a record.
+        PLAIN.with_borrow_mut(|plain| {
+            plain.clear();
+            for slice in slices {
+                let room = MOST_PLAIN - plain.len();
+                plain.extend_from_slice(&slice[..slice.len().min(room)]);
+            }
+            Poll::Ready(stream.seal(cx, plain))
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_send(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        stream.session.close(&mut stream.incoming, &mut stream.plain);
+        ready!(stream.poll_send(cx))?;
+        Pin::new(&mut stream.tcp).poll_shutdown(cx)
+    }
+}

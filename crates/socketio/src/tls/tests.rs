@@ -1,0 +1,226 @@
+//! TLS without sockets, against a client of rustls; and one stream, for what it holds.
+
+use std::io::{Read, Write};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+struct Kit {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Kit {
+    fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            server: server.into(),
+            client: client.into(),
+        }
+    }
+
+    fn client(&self) -> ClientConnection {
+        ClientConnection::new(self.client.clone(), ServerName::try_from("localhost").unwrap()).unwrap()
+    }
+}
+
+/// A session with what its stream holds, without a socket.
+struct Bare {
+    session: Session,
+    incoming: Vec<u8>,
+    plain: BytesMut,
+}
+
+impl Bare {
+    fn new(config: Arc<ServerConfig>) -> Self {
+        Self {
+            session: Session::new(config).unwrap(),
+            incoming: Vec::new(),
+            plain: BytesMut::new(),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        self.incoming.extend_from_slice(bytes);
+        let mut filled = self.incoming.len();
+        let done = self
+            .session
+            .turn(&mut self.incoming, &mut filled, &mut self.plain);
+        self.incoming.truncate(filled);
+        done
+    }
+}
+
+/// The next of a row of numbers that only looks like chance.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as usize
+}
+
+/// A client and a server talk, what the client sends is cut into pieces anywhere, and perhaps one of its bits is turned.
+fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
+    let (mut client, mut server) = (kit.client(), Bare::new(kit.server.clone()));
+    let spoiled = spoil.then(|| next(&mut seed) % 1_200);
+    let (mut sent, mut written) = (0, false);
+    for _ in 0..100 {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire)?;
+        }
+        for byte in &mut wire {
+            if spoiled == Some(sent) {
+                *byte ^= 1 << (next(&mut seed) % 8);
+            }
+            sent += 1;
+        }
+        let mut rest = &wire[..];
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(1 + next(&mut seed) % rest.len());
+            let fed = server.feed(piece);
+            if fed.is_err() {
+                // Whatever is asked of it afterwards, it does not panic.
+                let _ = server.feed(behind);
+                let _ = server
+                    .session
+                    .encrypt(&mut server.incoming, &mut server.plain, b"x", &mut [0; 100]);
+                server.session.close(&mut server.incoming, &mut server.plain);
+            }
+            fed?;
+            rest = behind;
+        }
+        let mut came = &server.session.outgoing[..];
+        while !came.is_empty() {
+            client.read_tls(&mut came)?;
+            client.process_new_packets().map_err(io::Error::other)?;
+        }
+        server.session.outgoing.clear();
+        if !client.is_handshaking() && !mem::replace(&mut written, true) {
+            client.writer().write_all(&[b'a'; 700])?;
+        }
+        if server.plain.len() == 700 {
+            let mut sealed = [0; 2_000];
+            let n =
+                server
+                    .session
+                    .encrypt(&mut server.incoming, &mut server.plain, b"answer", &mut sealed)?;
+            client.read_tls(&mut &sealed[..n])?;
+            client.process_new_packets().map_err(io::Error::other)?;
+            let mut answer = [0; 6];
+            client.reader().read_exact(&mut answer)?;
+            assert_eq!(&answer, b"answer");
+            assert!(server.incoming.is_empty());
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("they did not come to an end"))
+}
+
+#[test]
+fn any_cut_of_what_a_client_sends_is_understood() {
+    for version in [&TLS12, &TLS13] {
+        let kit = Kit::new(version);
+        for seed in 0..100 {
+            talk(&kit, seed, false).unwrap_or_else(|error| panic!("{version:?} {seed}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn a_turned_bit_is_an_error_and_no_panic() {
+    for version in [&TLS12, &TLS13] {
+        let kit = Kit::new(version);
+        let failed = (0..600).filter(|seed| talk(&kit, *seed, true).is_err()).count();
+        assert!(failed > 300, "{version:?}: {failed} of 600");
+    }
+}
+
+#[test]
+fn what_is_no_tls_is_an_error_and_no_panic() {
+    let kit = Kit::new(&TLS13);
+    let mut seed = 1;
+    for _ in 0..2_000 {
+        let mut bytes: Vec<u8> = (0..next(&mut seed) % 200)
+            .map(|_| next(&mut seed) as u8)
+            .collect();
+        // Half of them look like the beginning of a record.
+        if let [kind, major, minor, high, ..] = &mut bytes[..]
+            && next(&mut seed).is_multiple_of(2)
+        {
+            (*kind, *major, *minor, *high) = (20 + (*kind % 5), 3, 1, 0);
+        }
+        let mut server = Bare::new(kit.server.clone());
+        for piece in bytes.chunks(1 + next(&mut seed) % 50) {
+            if server.feed(piece).is_err() {
+                break;
+            }
+        }
+        assert!(server.plain.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_idle_stream_holds_no_buffer() {
+    let kit = Kit::new(&TLS13);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(kit.client.clone());
+    let client = async {
+        let tcp = TcpStream::connect(address).await.unwrap();
+        connector
+            .connect(ServerName::try_from("localhost").unwrap(), tcp)
+            .await
+            .unwrap()
+    };
+    let server = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        TlsStream::accept(tcp, kit.server.clone()).await.unwrap()
+    };
+    let (mut client, mut server) = tokio::join!(client, server);
+    let large = vec![7; 300_000];
+    for _ in 0..2 {
+        let mut came = vec![0; large.len()];
+        let writing = async {
+            client.write_all(&large).await.unwrap();
+            client.flush().await.unwrap();
+        };
+        tokio::join!(writing, async { server.read_exact(&mut came).await.unwrap() });
+        assert_eq!(came, large);
+        let writing = async {
+            server.write_all(&large).await.unwrap();
+            server.flush().await.unwrap();
+        };
+        tokio::join!(writing, async { client.read_exact(&mut came).await.unwrap() });
+        assert_eq!(came, large);
+        let held = [
+            server.incoming.capacity(),
+            server.plain.capacity(),
+            server.session.outgoing.capacity(),
+        ];
+        assert_eq!(held, [0; 3]);
+    }
+}

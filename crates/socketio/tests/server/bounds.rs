@@ -1,0 +1,130 @@
+//! How many may connect, in total and from one address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mynah_socketio::{Admission, Bounds, Config, Protocol, Refusal, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::app::Running;
+use crate::client::{ALL, Client, Reply, Ws, request};
+use crate::within;
+
+fn bounded(sessions: usize, sessions_per_address: usize) -> Config {
+    let bounds = Bounds {
+        sessions,
+        sessions_per_address,
+    };
+    Config {
+        admission: Arc::new(Admission::new(bounds)),
+        ..Config::default()
+    }
+}
+
+/// What a further client is told.
+async fn told(running: &Running, transport: Transport) -> Reply {
+    let target = format!("/socket.io/?EIO=4&transport={}", transport.as_str());
+    match transport {
+        Transport::Polling => request(running.address, "GET", &target).await,
+        Transport::WebSocket => match Ws::upgrade(running.address, &target, Protocol::V4).await {
+            Ok(_) => panic!("it was let in"),
+            Err(reply) => reply,
+        },
+    }
+}
+
+#[tokio::test]
+async fn one_session_too_many_is_refused_until_one_leaves() {
+    for (bounds, status, refusal) in [
+        ((2, 0), 503, Refusal::Connections),
+        ((0, 2), 429, Refusal::Address),
+    ] {
+        for (protocol, transport) in ALL {
+            let running = Running::start(bounded(bounds.0, bounds.1)).await;
+            let stays = Client::connect(&running, protocol, transport).await;
+            let leaves = Client::connect(&running, protocol, Transport::WebSocket).await;
+            for transport in [Transport::Polling, Transport::WebSocket] {
+                let reply = told(&running, transport).await;
+                assert_eq!(reply.status, status);
+                assert_eq!(reply.header("retry-after").as_deref(), Some("10"));
+                assert_eq!(reply.header("connection").as_deref(), Some("close"));
+                assert!(reply.text().ends_with(".\n"), "{}", reply.text());
+            }
+            assert_eq!(running.admission.refused(refusal), 2);
+            assert_eq!(running.server.sessions(), 2, "nothing was made for them");
+            drop(leaves);
+            running.until(|it| it.server.sessions() == 1).await;
+            Client::connect(&running, protocol, transport).await;
+            drop(stays);
+        }
+    }
+}
+
+/// A session that fails while it is made gives its place back.
+#[tokio::test]
+async fn places_of_sessions_that_never_were_are_free_again() {
+    let running = Running::start(bounded(3, 3)).await;
+    for n in 0..10 {
+        // Clients of EIO3 are connected while their session is opened, and the handler panics.
+        let target = "/socket.io/?EIO=3&transport=websocket&panics=in%20connect";
+        let mut ws = Ws::upgrade(running.address, target, Protocol::V3).await.unwrap();
+        assert_eq!(ws.packet().await, None, "{n}");
+        running.until(|it| it.admission.sessions() == 0).await;
+        // Given up between the request and its answer.
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+    }
+    running.until(|it| it.admission.addresses() == 0).await;
+}
+
+async fn dial(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(from.parse().unwrap()).unwrap();
+    within(socket.connect(to)).await.unwrap()
+}
+
+/// Connections that say nothing fill their own address's places, and nobody else's.
+#[tokio::test]
+async fn an_address_with_too_many_http_connections_is_turned_away() {
+    let running = Running::start(bounded(0, 1)).await;
+    let mut silent = Vec::new();
+    for _ in 0..66 {
+        silent.push(dial("127.0.0.2:0", running.address).await);
+    }
+    let mut refused = dial("127.0.0.2:0", running.address).await;
+    let mut answer = Vec::new();
+    within(refused.read_to_end(&mut answer)).await.unwrap();
+    let reply = Reply::parse(&answer);
+    assert_eq!(reply.status, 429);
+    assert_eq!(reply.header("content-length"), Some(reply.body.len().to_string()));
+    assert_eq!(running.admission.refused(Refusal::Address), 1);
+    Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+
+    drop(silent);
+    running.until(|it| it.admission.addresses() == 0).await;
+    let from_there = dial("127.0.0.2:0", running.address).await;
+    let target = "/socket.io/?EIO=4&transport=websocket";
+    assert!(Ws::over(from_there, target, Protocol::V4, "").await.is_ok());
+}
+
+/// A connection that became a WebSocket is its session's, and no HTTP connection any more.
+#[tokio::test]
+async fn websockets_are_no_http_connections() {
+    let running = Running::start(bounded(0, 100)).await;
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        clients.push(Client::connect(&running, Protocol::V4, Transport::WebSocket).await);
+    }
+    // Otherwise 264 were too many.
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    assert_eq!(told(&running, Transport::Polling).await.status, 429);
+    assert_eq!(running.admission.refused(Refusal::Address), 1);
+}
