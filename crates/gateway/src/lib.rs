@@ -30,6 +30,7 @@ pub mod http;
 pub mod ids;
 pub mod keys;
 pub mod kinds;
+mod listen;
 pub mod log;
 pub mod metrics;
 mod order;
@@ -48,6 +49,7 @@ pub mod store;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod tls;
 
 pub use builder::Builder;
 pub use embed::{Call, NotYours, Peer, Reply, Seen};

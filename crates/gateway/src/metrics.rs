@@ -108,6 +108,12 @@ metrics! {
         pub connections: Gauge = Gauge::default();
         /// Engine.IO sessions, joined or not.
         pub sessions: Gauge = Gauge::default();
+        /// Connections and requests that were refused, or closed before they came to anything, by reason.
+        pub connections_refused: Family<ReasonLabel, Counter> = Family::default();
+        /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.
+        pub tls_certificate_expiry_seconds: Gauge = Gauge::default();
+        /// Changed TLS files that could not be used.
+        pub tls_reload_failures: Counter = Counter::default();
         /// Users with a registered connection.
         pub users_online: Gauge = Gauge::default();
         /// Registrations that displaced another device.
@@ -197,6 +203,13 @@ impl Metrics {
     /// Something was beyond this limit.
     pub fn limited(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
+    }
+
+    /// The counter of a reason to refuse somebody.
+    pub fn refused(&self, reason: &'static str) -> Counter {
+        self.connections_refused
+            .get_or_create(&ReasonLabel { reason })
+            .clone()
     }
 
     /// The metrics as OpenMetrics text.

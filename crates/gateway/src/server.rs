@@ -1,10 +1,10 @@
-//! The program's server: one port for Socket.IO, the API and the page, from opening the store to flushing it.
+//! The program's server: one port for Socket.IO, the API and the page (or two of them), from opening the store to flushing it.
 //!
 //! Invariants: in open mode nobody beyond this machine is let in unless the configuration says so; whatever was answered
 //! is in the store before the program ends; stopping takes no longer than the grace period.
 
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,24 +15,26 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use mynah_socketio::{Cors, Listener, ListenerOptions, Origins};
-use tokio::net::{TcpListener, TcpSocket};
+use mynah_socketio::{Admission, Listener, Proxies, Refusal};
+use tokio::net::TcpListener;
 use tokio::sync::{RwLock, RwLockReadGuard};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use crate::auth;
 use crate::clock;
-use crate::config::{self, Config, Mode};
-use crate::http::Api;
+use crate::config::{Config, Mode};
+use crate::http::{Api, Door};
 use crate::keys::{ApiKeys, KeySources};
-use crate::metrics::Metrics;
+use crate::listen::{self, Entry};
+use crate::metrics::{LimitLabel, Metrics};
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
 use crate::{Builder, Gateway};
 
-/// Connections that may wait to be accepted: a crowd that comes back at once after a restart.
-const BACKLOG: u32 = 4_096;
+pub use crate::listen::Addresses;
+
 /// How fast connections are closed when the server stops, so that they do not all come back elsewhere at the same moment.
 const CLOSES_PER_SECOND: u64 = 1_000;
 
@@ -40,7 +42,9 @@ const CLOSES_PER_SECOND: u64 = 1_000;
 pub struct Server {
     config: Config,
     listener: TcpListener,
-    address: SocketAddr,
+    admin: Option<TcpListener>,
+    addresses: Addresses,
+    entry: Entry,
     keys: KeySources,
     gateway: Gateway,
     socketio: mynah_socketio::Server,
@@ -57,14 +61,20 @@ impl Server {
     /// [`Server::open`] for programs that embed the server: with their listeners.
     pub async fn with(builder: Builder) -> anyhow::Result<Self> {
         let config = builder.config().clone();
-        let listener = bind(permitted(&config)?)?;
-        let address = listener.local_addr()?;
+        let wanted = permitted(&config)?;
         let metrics = Arc::new(Metrics::new());
+        let entry = Entry::new(&config, metrics.clone())?;
+        let listener = listen::bind(wanted.public)?;
+        let admin = wanted.admin.map(listen::bind).transpose()?;
+        let addresses = Addresses {
+            public: listener.local_addr()?,
+            admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
+        };
         let store = Arc::new(open_store(&config, metrics.clone())?);
         let (keys, sources) = ApiKeys::open(&config.auth.api_keys, &config.store.path, clock::unix_millis())
             .with_context(|| format!("the API keys in {} cannot be used", config.store.path.display()))?;
         let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
-        let socketio = mynah_socketio::Server::new(socketio_config(&config), gateway.namespaces());
+        let socketio = mynah_socketio::Server::new(socketio_config(&config, &entry)?, gateway.namespaces());
         let api = Arc::new(Api {
             gateway: gateway.clone(),
             keys,
@@ -72,13 +82,20 @@ impl Server {
             limits: config.limits.clone(),
             metrics,
             open: config.auth.mode == Mode::Open,
-            observe: observer(gateway.clone(), socketio.clone(), store.clone()),
+            observe: observer(
+                gateway.clone(),
+                socketio.clone(),
+                store.clone(),
+                entry.admission.clone(),
+            ),
             draining: AtomicBool::new(false),
         });
         Ok(Self {
             config,
             listener,
-            address,
+            admin,
+            addresses,
+            entry,
             keys: sources,
             gateway,
             socketio,
@@ -89,7 +106,12 @@ impl Server {
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.addresses.public
+    }
+
+    /// Where it listens for the backend, if that has an address of its own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.addresses.admin
     }
 
     /// The gateway, for programs that embed the whole server.
@@ -99,9 +121,11 @@ impl Server {
 
     /// What whoever starts it wants to know: where everything is, what is open, and how to close it.
     pub fn greeting(&self) -> String {
-        let url = format!("http://{}", self.address);
+        let url = self.entry.url(self.addresses.public, false);
+        let admin = self.addresses.admin;
+        let api = admin.map_or_else(|| url.clone(), |address| self.entry.url(address, true));
         let mut text = format!(
-            "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {url}/v1 (described by {url}{})\n  API keys   {}\n  data       {}\n",
+            "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {api}/v1 (described by {api}{})\n  API keys   {}\n  data       {}\n",
             env!("CARGO_PKG_VERSION"),
             self.config.engine.path,
             crate::http::OPENAPI_PATH,
@@ -122,7 +146,7 @@ impl Server {
             text.push_str(&format!(
                 "  page       {url}/\n\n\
                  Open mode: whoever reaches this port is whoever they say; the API alone asks for its key.\n{}",
-                if self.address.ip().to_canonical().is_loopback() {
+                if self.addresses.public.ip().to_canonical().is_loopback() {
                     "Only this machine reaches it. To let others in, put something in front that checks who they are,\n\
                      or set server.allow_open_beyond_loopback = true for a network that you trust.\n"
                 } else {
@@ -137,27 +161,45 @@ impl Server {
     /// Runs until `shutdown` is done, then stops: no new connections, those that are there are asked to come back
     /// elsewhere, what is under way is finished, and the store is flushed, all within `server.grace_ms`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let routes = Routes {
-            socketio: self.socketio.clone(),
-            router: crate::http::router(self.api.clone()),
-            api: self.api.clone(),
-            calls: Arc::default(),
+        let calls = Arc::default();
+        let routes = |door| {
+            let proxies = match door {
+                Door::Admin => Proxies::default(),
+                Door::Only | Door::Public => self.entry.proxies.clone(),
+            };
+            Arc::new(Routes {
+                socketio: self.socketio.clone(),
+                router: crate::http::router(self.api.clone(), door),
+                api: self.api.clone(),
+                calls: Arc::clone(&calls),
+                door,
+                proxies,
+            })
         };
-        let calls = routes.calls.clone();
-        let routes = Arc::new(routes);
-        let options = ListenerOptions {
-            header_timeout_ms: self.config.server.header_timeout_ms,
-            ..ListenerOptions::default()
+        // They end with this.
+        let mut beside = JoinSet::new();
+        let door = if let Some(admin) = self.admin {
+            // Until the end, so that it can be watched how the program stops.
+            let routes = routes(Door::Admin);
+            beside.spawn(Listener::new(admin, self.entry.admin()).serve(
+                move |request, peer| routes.clone().answer(request, peer),
+                std::future::pending(),
+            ));
+            Door::Public
+        } else {
+            Door::Only
         };
-        tracing::info!(address = %self.address, "listening on {}", self.address);
+        let (routes, options) = (routes(door), self.entry.public());
+        if let Some(certificate) = self.entry.certificate {
+            beside.spawn(certificate.keep());
+        }
+        let address = self.addresses.public;
+        tracing::info!(%address, "listening on {address}");
         Listener::new(self.listener, options)
-            .serve(
-                move |request, _peer| routes.clone().answer(request, _peer),
-                async {
-                    shutdown.await;
-                    self.api.draining.store(true, Ordering::Relaxed);
-                },
-            )
+            .serve(move |request, peer| routes.clone().answer(request, peer), async {
+                shutdown.await;
+                self.api.draining.store(true, Ordering::Relaxed);
+            })
             .await;
 
         let grace = Duration::from_millis(self.config.server.grace_ms);
@@ -191,6 +233,9 @@ struct Routes {
     api: Arc<Api>,
     /// Held for reading by every call of the API that is under way.
     calls: Arc<RwLock<()>>,
+    door: Door,
+    /// Believed when they say for whom they ask.
+    proxies: Proxies,
 }
 
 impl Routes {
@@ -201,7 +246,8 @@ impl Routes {
         peer: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(async move {
-            if self.socketio.serves(request.uri().path()) {
+            if self.door != Door::Admin && self.socketio.serves(request.uri().path()) {
+                let peer = self.proxies.client(peer, request.headers());
                 return self.socketio.handle(request, peer).await.map(Body::new);
             }
             let _under_way: RwLockReadGuard<'_, ()> = self.calls.read().await;
@@ -217,14 +263,11 @@ impl Routes {
 }
 
 /// Where it may listen with this configuration, or why it must not start.
-pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
+pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     auth::check(config)?;
-    let listen = &config.server.listen;
-    let address = listen
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .with_context(|| format!("server.listen = {listen:?} is no address of this machine"))?;
+    listen::check(&config.server)?;
+    let addresses = Addresses::of(&config.server)?;
+    let address = addresses.public;
     let beyond = !address.ip().to_canonical().is_loopback();
     if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
         bail!(
@@ -232,17 +275,7 @@ pub fn permitted(config: &Config) -> anyhow::Result<SocketAddr> {
              whoever they say. Set auth.mode (\"jwt\" or \"webhook\"), listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
         );
     }
-    Ok(address)
-}
-
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    socket.set_reuseaddr(true)?;
-    let listening = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
-    listening.with_context(|| format!("cannot listen on {address}"))
+    Ok(addresses)
 }
 
 /// Milliseconds of a day.
@@ -268,6 +301,7 @@ fn observer(
     gateway: Gateway,
     socketio: mynah_socketio::Server,
     store: Arc<Embedded>,
+    admission: Arc<Admission>,
 ) -> Box<dyn Fn(&Metrics) + Send + Sync> {
     Box::new(move |metrics| {
         metrics.users_online.set(gateway.users_online() as i64);
@@ -277,13 +311,28 @@ fn observer(
             .slow_readers
             .inner()
             .store(socketio.slow_readers() as u64, Ordering::Relaxed);
+        for refusal in Refusal::ALL {
+            let counted = metrics.refused(refusal.as_str());
+            counted
+                .inner()
+                .store(admission.refused(refusal), Ordering::Relaxed);
+        }
+        for (limit, refusal) in [
+            ("connections", Refusal::Connections),
+            ("connections_per_address", Refusal::Address),
+        ] {
+            let limited = metrics.limited.get_or_create(&LimitLabel { limit });
+            limited
+                .inner()
+                .store(admission.refused(refusal), Ordering::Relaxed);
+        }
         metrics.store_queue.set(store.depth() as i64);
     })
 }
 
-fn socketio_config(config: &Config) -> mynah_socketio::Config {
+fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socketio::Config> {
     let engine = &config.engine;
-    mynah_socketio::Config {
+    Ok(mynah_socketio::Config {
         path: engine.path.clone(),
         ping_interval_ms: engine.ping_interval_ms,
         ping_timeout_ms: engine.ping_timeout_ms,
@@ -292,16 +341,10 @@ fn socketio_config(config: &Config) -> mynah_socketio::Config {
         max_payload_bytes: engine.max_payload_bytes,
         max_attachments: engine.max_attachments,
         max_queue_bytes: config.limits.queue_bytes,
-        cors: cors(&config.server),
+        cors: listen::cors(&config.server)?,
+        refuse_origins: true,
+        admission: entry.admission.clone(),
         keep_handshake: false,
         ..mynah_socketio::Config::default()
-    }
-}
-
-fn cors(server: &config::Server) -> Cors {
-    match server.cors_origins.as_slice() {
-        [] => Cors::None,
-        origins if origins.iter().any(|origin| origin == "*") => Cors::Reflect,
-        origins => Cors::Origins(Origins::parse(origins).unwrap_or_default()),
-    }
+    })
 }

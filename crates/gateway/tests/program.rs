@@ -6,12 +6,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 const MYNAH: &str = env!("CARGO_BIN_EXE_mynah");
 
 /// In a directory of its own, without this environment's settings.
-fn command(directory: &Path) -> Command {
-    let mut command = Command::new(MYNAH);
+fn command(program: &Path, directory: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MYNAH_") {
             command.env_remove(name);
@@ -26,7 +27,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn run(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
-    command(directory)
+    command(Path::new(MYNAH), directory)
         .args(args)
         .envs(env.iter().copied())
         .output()
@@ -42,7 +43,7 @@ struct Running {
 
 impl Running {
     fn start(directory: &Path, env: &[(&str, &str)]) -> Self {
-        let mut child = command(directory)
+        let mut child = command(Path::new(MYNAH), directory)
             .args(["--listen", "127.0.0.1:0"])
             .envs(env.iter().copied())
             .stdout(Stdio::piped())
@@ -316,4 +317,66 @@ fn what_was_answered_is_there_after_a_stop_and_a_start() {
         "",
     );
     assert!(page.contains(r#""data":{"n":1}"#), "{page}");
+}
+
+/// Without file descriptors for all who come, those who are there go on being served, the store goes on working, and accepting goes on
+/// once some have left.
+#[test]
+fn running_out_of_file_descriptors_only_stops_accepting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = command(Path::new("sh"), dir.path())
+        .args(["-c", "ulimit -n 128 && exec \"$0\" --listen 127.0.0.1:0", MYNAH])
+        .env("MYNAH_AUTH__API_KEYS", "k")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().expect("a greeting").unwrap();
+    let address = first.rsplit_once("http://").expect("an address").1.to_owned();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mynah = Running {
+        child,
+        address,
+        greeting: first,
+    };
+
+    let send = |stream: &mut TcpStream| {
+        let body = r#"{"type":6,"to":{"user":"u"},"data":{}}"#;
+        let length = body.len();
+        write!(stream, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    };
+    let answered = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = [0; 1_000];
+        let length = stream.read(&mut answer).unwrap();
+        let answer = text(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    let mut crowd: Vec<TcpStream> = (0..200)
+        .map(|_| TcpStream::connect(&mynah.address).unwrap())
+        .collect();
+    assert!(
+        log.by_ref().any(|line| line
+            .unwrap()
+            .contains("accepting pauses until connections have ended")),
+        "the program ended"
+    );
+    for _ in 0..20 {
+        send(&mut crowd[0]);
+        answered(&mut crowd[0]);
+    }
+    let waiting = crowd.split_off(100);
+    drop(crowd);
+    for mut stream in waiting {
+        send(&mut stream);
+        answered(&mut stream);
+    }
+    mynah.signal("TERM");
+    let rest: Vec<String> = log.map(Result::unwrap).collect();
+    assert!(
+        rest.iter().all(|line| !line.contains("accepting pauses")),
+        "once is enough: {rest:?}"
+    );
+    assert!(rest.iter().any(|line| line.contains("stopped")), "{rest:?}");
 }

@@ -5,6 +5,13 @@ use super::section::section;
 section! {
     /// Bounds. Beyond them a call is answered 413 or 429, a slow reader is closed (it comes back and resumes).
     pub struct Limits {
+        /// Sessions of clients, in total; one more is answered 503. 0 is unlimited.
+        pub connections: usize = 200_000, in 0..=100_000_000;
+        /// Sessions of clients from one address (of IPv6: from one network of 64 bits); one more is answered 429. Many people may share an
+        /// address: those of a mobile carrier, and all of them behind a proxy that is not in server.trusted_proxies. 0 is unlimited.
+        pub connections_per_address: usize = 32_768, in 0..=100_000_000;
+        /// A connection that has not registered within this time is closed, to come back; 0 is never, as in the replaced system.
+        pub register_timeout_ms: u32 = 0, in 0..=86_400_000;
         /// Largest `data` of a message, as JSON.
         pub message_bytes: usize = 65_536, in 1..=67_108_864;
         /// Deepest nesting of `data`.

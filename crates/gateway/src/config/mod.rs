@@ -42,7 +42,7 @@ pub use push::{Push, Webhook};
 pub use scopes::{NoScopes, Scope, Scopes};
 pub use secret::Secret;
 pub use section::{Key, Section};
-pub use server::Server;
+pub use server::{Server, Tls};
 pub use store::{Durability, StoreConfig};
 
 /// All of it. [`Default`] is what the program does without a file.
@@ -89,8 +89,9 @@ const fn described<S: Section>(path: &'static str) -> Described {
 }
 
 /// Every section but `[[kinds]]`, in the order of the example file.
-const SECTIONS: [Described; 13] = [
+const SECTIONS: [Described; 14] = [
     described::<Server>("server"),
+    described::<Tls>("server.tls"),
     described::<Auth>("auth"),
     described::<Jwt>("auth.jwt"),
     described::<AuthWebhook>("auth.webhook"),
@@ -110,6 +111,7 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.server.check_ranges("server", &mut found);
+        self.server.tls.check_ranges("server.tls", &mut found);
         self.auth.jwt.check_ranges("auth.jwt", &mut found);
         self.auth.webhook.check_ranges("auth.webhook", &mut found);
         self.login.check_ranges("login", &mut found);

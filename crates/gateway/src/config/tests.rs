@@ -67,7 +67,7 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
     );
     let problem = only(parse("zzz = 1\n"));
     assert!(
-        problem.starts_with("mynah.toml:1: unknown key zzz; the sections are server, auth"),
+        problem.starts_with("mynah.toml:1: unknown key zzz; the sections are server, server.tls, auth"),
         "{problem}"
     );
     let problem = only(parse(
@@ -124,6 +124,18 @@ fn absurd_values_are_refused_with_a_sentence() {
         (
             "[server]\ncors_origins = [\"example.com\"]",
             "server.cors_origins must hold",
+        ),
+        (
+            "[server]\ncors_origins = [\"https://a.example/path\"]",
+            "server.cors_origins must hold",
+        ),
+        (
+            "[server]\nadmin_listen = \"3002\"",
+            "server.admin_listen must be an address and a port",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.1/8\"]",
+            "server.trusted_proxies: \"10.0.0.1/8\" has bits beyond its first 8: write 10.0.0.0/8",
         ),
         (
             "[engine]\nping_interval_ms = 0",
@@ -218,6 +230,8 @@ fn another(key: &str, default: Option<&toml::Value>) -> String {
         ("auth.jwt.secret", _) => "a secret of at least thirty-two bytes".into(),
         ("log.format", _) => "json".into(),
         ("engine.path", _) => "/chat/".into(),
+        ("server.admin_listen", _) => "127.0.0.1:3002".into(),
+        ("server.trusted_proxies", _) => "10.0.0.0/8,::1".into(),
         (_, None) => "http://x/".into(),
         (_, Some(Value::Integer(number))) => (number + 1).to_string(),
         (_, Some(Value::Boolean(value))) => (!value).to_string(),

@@ -15,6 +15,8 @@ use super::problem::Problem;
 
 /// A body must have come within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// A body that may come without a key: it is kept in memory for whoever sends it.
+const UNKEYED_BYTES: usize = 64 << 10;
 /// Of a body that is too large so much is read and thrown away, so that a client which writes before it reads gets the
 /// answer; a larger one is cut off.
 const MOST_THROWN_AWAY: usize = 128 << 20;
@@ -28,7 +30,12 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         check_type(request.headers())?;
-        let limit = api.limits.body_bytes;
+        let keyed = request.uri().path().starts_with("/v1/");
+        let limit = if keyed {
+            api.limits.body_bytes
+        } else {
+            api.limits.body_bytes.min(UNKEYED_BYTES)
+        };
         let bytes = take(request, limit).await?;
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;

@@ -5,6 +5,7 @@
 //! (`scopes.rs`); every error is a problem document.
 
 mod body;
+mod doors;
 mod fields;
 mod health;
 mod history;
@@ -34,6 +35,7 @@ use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use doors::Door;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
 
 use crate::Gateway;
@@ -155,8 +157,8 @@ async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
     Json(&DESCRIPTION)
 }
 
-/// Everything that is not Socket.IO.
-pub fn router(api: Arc<Api>) -> Router {
+/// Everything that is not Socket.IO, as far as it is served at `door`.
+pub fn router(api: Arc<Api>, door: Door) -> Router {
     let (mut router, _) = described();
     if api.open {
         router = router.merge(page::router());
@@ -164,6 +166,7 @@ pub fn router(api: Arc<Api>) -> Router {
     router
         .route("/v1/users/online", get(users::user_named_online))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), keys::require))
+        .layer(middleware::from_fn_with_state(door, doors::only_here))
         .layer(middleware::from_fn(only_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), health::count))
         .with_state(api)

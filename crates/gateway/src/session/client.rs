@@ -1,5 +1,6 @@
 //! One connection's events, in the order in which they came.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use mynah_socketio::{
@@ -22,6 +23,9 @@ use crate::reject::Reject;
 
 /// After so long the time of day is asked again whether a client's claims are over: it may have been set meanwhile.
 const LONGEST_TRUST_MS: u64 = 60_000;
+
+/// A time that does not come.
+const NEVER: u64 = u64::MAX;
 
 /// Lets clients into the namespace `/`.
 pub(crate) struct Entrance(pub(crate) Arc<Core>);
@@ -81,6 +85,8 @@ pub(crate) struct Client {
     frames: Bucket,
     /// Frames that were refused because they came too fast.
     refused: Bucket,
+    /// When it must have registered, on the clock of deadlines: 0 is not known yet, [`NEVER`] once it has.
+    register_by: Cell<u64>,
 }
 
 impl Client {
@@ -92,6 +98,7 @@ impl Client {
             connection,
             frames: Bucket::default(),
             refused: Bucket::default(),
+            register_by: Cell::new(0),
         }
     }
 
@@ -141,6 +148,20 @@ impl Client {
         self.frames.take(self.core.rates.frames, clock::now())
     }
 
+    /// When it must have registered, unless it has.
+    fn register_by(&self, now: Time) -> Option<Time> {
+        let limit = self.core.config.limits.register_timeout_ms;
+        if limit == 0 {
+            return None;
+        }
+        if self.connection.registration().is_some() {
+            self.register_by.set(NEVER);
+        } else if self.register_by.get() == 0 {
+            self.register_by.set(now.after(limit).0);
+        }
+        Some(self.register_by.get()).filter(|at| *at != NEVER).map(Time)
+    }
+
     /// Counts a frame that came too fast. Who does not slow down is closed.
     fn too_fast(&self) -> Reject {
         self.core.metrics.limited("frames_per_second");
@@ -182,16 +203,27 @@ impl Handler for Client {
     }
 
     fn deadline(&self, now: Time) -> Option<Time> {
+        let register_by = self.register_by(now);
         if let Auth::Open = self.core.auth {
-            return None;
+            return register_by;
         }
-        let registration = self.connection.registration()?;
-        let exp = registration.claims.as_ref()?.exp;
-        let left = exp.saturating_sub(clock::unix_millis()).min(LONGEST_TRUST_MS);
-        Some(Time(now.0.saturating_add(left)))
+        let trusted_until = || {
+            let registration = self.connection.registration()?;
+            let exp = registration.claims.as_ref()?.exp;
+            let left = exp.saturating_sub(clock::unix_millis()).min(LONGEST_TRUST_MS);
+            Some(Time(now.0.saturating_add(left)))
+        };
+        register_by.or_else(trusted_until)
     }
 
     fn deadline_passed(&mut self) {
+        let unregistered = self.connection.registration().is_none();
+        if unregistered && !matches!(self.register_by.get(), 0 | NEVER) {
+            self.core.metrics.limited("register_timeout_ms");
+            self.core.metrics.refused("register_timeout").inc();
+            self.connection.link.outlet().cut(CloseReason::ServerClose);
+            return;
+        }
         dispatch::expire(&self.core, &self.connection);
     }
 

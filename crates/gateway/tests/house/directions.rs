@@ -119,10 +119,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "reject", "store",
         ],
     ),
+    ("tls", &["clock", "config", "metrics"]),
+    ("listen", &["config", "metrics", "tls"]),
     (
         "server",
         &[
-            "auth", "builder", "clock", "config", "gateway", "http", "keys", "metrics", "store",
+            "auth", "builder", "clock", "config", "gateway", "http", "keys", "listen", "metrics", "store",
         ],
     ),
 ];

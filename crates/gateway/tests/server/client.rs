@@ -8,7 +8,7 @@ use mynah_wire::socket::{self, Kind, Limits};
 use mynah_wire::ws::{self, Message, Opcode, Role};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long a test waits for what must come; far longer than it takes.
@@ -28,8 +28,8 @@ pub(crate) enum Got {
 }
 
 /// See the module.
-pub(crate) struct Client {
-    stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    stream: S,
     decoder: ws::Decoder,
     got: VecDeque<Got>,
     next_ack: u64,
@@ -38,21 +38,26 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the namespace `/`.
     pub(crate) async fn connect(address: SocketAddr, revision: u8) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        Self::over(stream, revision, "").await.unwrap()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// Connects on a stream, with further headers; who is refused gets the answer's head.
+    pub(crate) async fn over(mut stream: S, revision: u8, headers: &str) -> Result<Self, String> {
         let request = format!(
-            "GET /socket.io/?EIO={revision}&transport=websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\n\
-             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            "GET /socket.io/?EIO={revision}&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());
         }
-        assert!(
-            head.starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(&head)
-        );
+        if !head.starts_with(b"HTTP/1.1 101") {
+            return Err(String::from_utf8_lossy(&head).into_owned());
+        }
         let mut client = Self {
             stream,
             decoder: ws::Decoder::new(Role::Client, 1 << 24),
@@ -62,7 +67,7 @@ impl Client {
         if revision == 4 {
             client.text("40").await;
         }
-        client
+        Ok(client)
     }
 
     /// Sends one Engine.IO packet.

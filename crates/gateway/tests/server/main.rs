@@ -4,9 +4,11 @@
 
 mod client;
 mod displaced;
+mod doors;
 #[path = "../../examples/embed.rs"]
 mod embed;
 mod embedding;
 mod kinds;
 mod limits;
 mod running;
+mod tls;

@@ -17,6 +17,8 @@ use crate::client::Client;
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) address: SocketAddr,
+    /// The backend's address, where it has one of its own.
+    pub(crate) admin: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<()>>,
     _data: TempDir,
@@ -42,12 +44,14 @@ impl Running {
     pub(crate) fn run(server: Server, data: TempDir) -> Self {
         let (stop, stopped) = oneshot::channel();
         let (gateway, address) = (server.gateway().clone(), server.address());
+        let admin = server.admin_address();
         let ended = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
         Self {
             gateway,
             address,
+            admin,
             stop,
             ended,
             _data: data,

@@ -50,7 +50,7 @@ fn house_with(keys: ApiKeys, open: bool, metrics_key: bool) -> House {
         draining: AtomicBool::new(false),
     };
     House {
-        router: router(Arc::new(api)),
+        router: router(Arc::new(api), Door::Only),
         _data: data,
     }
 }

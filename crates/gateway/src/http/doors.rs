@@ -1,0 +1,69 @@
+//! What is served at which address.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::Problem;
+
+/// An address at which requests come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// The only one: everything is there.
+    Only,
+    /// The one for clients, where there is another for the backend.
+    Public,
+    /// The one for the backend (`server.admin_listen`).
+    Admin,
+}
+
+impl Door {
+    /// Whether `path` is there.
+    pub fn has(self, path: &str) -> bool {
+        let is_backends = path == "/v1" || path.starts_with("/v1/") || path == "/metrics";
+        match self {
+            Self::Only => true,
+            Self::Public => !is_backends,
+            Self::Admin => is_backends || path.starts_with("/health/"),
+        }
+    }
+}
+
+/// Lets through what is served here; the rest is not found, with a key as without.
+pub(super) async fn only_here(State(door): State<Door>, request: Request, next: Next) -> Response {
+    if door.has(request.uri().path()) {
+        next.run(request).await
+    } else {
+        Problem::of_status(StatusCode::NOT_FOUND).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_is_where_it_should_be() {
+        for (path, public, admin) in [
+            ("/v1/messages", false, true),
+            ("/v1/openapi.json", false, true),
+            ("/v1/", false, true),
+            ("/v1", false, true),
+            ("/metrics", false, true),
+            ("/health/live", true, true),
+            ("/health/ready", true, true),
+            ("/signout", true, false),
+            ("/open/online", true, false),
+            ("/socket.io/", true, false),
+            ("/", true, false),
+        ] {
+            assert!(Door::Only.has(path), "{path}");
+            assert_eq!(
+                (Door::Public.has(path), Door::Admin.has(path)),
+                (public, admin),
+                "{path}"
+            );
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Where the server listens, and what it asks of those who come: addresses, TLS, proxies, bounds.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use mynah_socketio::{Admission, Bounds, Cors, ListenerOptions, Network, Origins, Proxies};
+use rustix::process::{Resource, getrlimit};
+use tokio::net::{TcpListener, TcpSocket};
+
+use crate::config::{Config, Server};
+use crate::metrics::Metrics;
+use crate::tls::Certificate;
+
+/// Connections that may wait to be accepted: a crowd that comes back at once after a restart.
+const BACKLOG: u32 = 4_096;
+
+/// Where it listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients, and for everybody where there is no other.
+    pub public: SocketAddr,
+    /// For the backend alone.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Addresses {
+    /// Those of the configuration, unless they clash.
+    pub(crate) fn of(server: &Server) -> anyhow::Result<Self> {
+        let public = resolve("server.listen", &server.listen)?;
+        let admin = server.admin_listen.as_ref();
+        let admin = admin
+            .map(|address| resolve("server.admin_listen", address))
+            .transpose()?;
+        if let Some(admin) = admin.filter(|admin| clash(*admin, public)) {
+            bail!(
+                "server.admin_listen ({admin}) and server.listen ({public}) are the same address: give one of them another port"
+            );
+        }
+        Ok(Self { public, admin })
+    }
+}
+
+/// Says why nobody could connect, or could not be served, if so.
+pub(crate) fn check(server: &Server) -> anyhow::Result<()> {
+    if server.proxy_protocol && server.trusted_proxies.is_empty() {
+        bail!(
+            "server.proxy_protocol is true and server.trusted_proxies is empty: nobody could connect. Name the proxies"
+        );
+    }
+    Certificate::open(&server.tls, Arc::default()).map(drop)
+}
+
+fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
+    address
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .with_context(|| format!("{key} = {address:?} is no address of this machine"))
+}
+
+/// Whether both cannot be had: the same port of the same address, or of all of them.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let (a_ip, b_ip) = (a.ip().to_canonical(), b.ip().to_canonical());
+    let any = a_ip.is_unspecified() || b_ip.is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (a_ip == b_ip || any)
+}
+
+/// Takes an address.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    let listening = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
+    listening.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// What is asked of those who come, the same for all sockets.
+pub(crate) struct Entry {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) proxies: Proxies,
+    pub(crate) certificate: Option<Certificate>,
+    public: ListenerOptions,
+    admin: ListenerOptions,
+}
+
+impl Entry {
+    pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let (server, limits) = (&config.server, &config.limits);
+        let admission = Arc::new(Admission::new(Bounds {
+            sessions: limits.connections,
+            sessions_per_address: limits.connections_per_address,
+        }));
+        let proxies: Proxies = server
+            .trusted_proxies
+            .iter()
+            .map(|proxy| proxy.parse::<Network>().context("server.trusted_proxies"))
+            .collect::<anyhow::Result<_>>()?;
+        let certificate = Certificate::open(&server.tls, metrics)?;
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
+        let room = descriptors();
+        let public = ListenerOptions {
+            header_timeout_ms: server.header_timeout_ms,
+            handshake_timeout_ms: server.handshake_timeout_ms,
+            write_timeout_ms: server.write_timeout_ms,
+            tls: tls.clone(),
+            proxies: proxies.clone(),
+            proxy_protocol: server.proxy_protocol,
+            admission: admission.clone(),
+            max_descriptors: room.map(|(public, _)| public),
+            ..ListenerOptions::default()
+        };
+        let admin = ListenerOptions {
+            tls: tls.filter(|_| server.tls.admin),
+            proxies: Proxies::default(),
+            proxy_protocol: false,
+            bounded: false,
+            max_descriptors: room.map(|(_, admin)| admin),
+            ..public.clone()
+        };
+        Ok(Self {
+            admission,
+            proxies,
+            certificate,
+            public,
+            admin,
+        })
+    }
+
+    pub(crate) fn public(&self) -> ListenerOptions {
+        self.public.clone()
+    }
+
+    pub(crate) fn admin(&self) -> ListenerOptions {
+        self.admin.clone()
+    }
+
+    /// The URL of an address.
+    pub(crate) fn url(&self, address: SocketAddr, admin: bool) -> String {
+        let options = if admin { &self.admin } else { &self.public };
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
+    }
+}
+
+/// How many file descriptors may be in use until clients, and until the backend, are not accepted any more. The rest is for the
+/// store, webhooks and the like; the operator is to get in when clients do not.
+fn descriptors() -> Option<(u32, u32)> {
+    let most = getrlimit(Resource::Nofile).current?;
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let reserve = (most / 8).clamp(16, 128);
+    Some((most.saturating_sub(reserve), most.saturating_sub(reserve / 2)))
+}
+
+/// Which pages may read what they ask for; the others are refused.
+pub(crate) fn cors(server: &Server) -> anyhow::Result<Cors> {
+    Ok(match server.cors_origins.as_slice() {
+        [] => Cors::None,
+        origins if origins.iter().any(|origin| origin == "*") => Cors::Reflect,
+        origins => Cors::Origins(Origins::parse(origins).context("server.cors_origins")?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(change: impl FnOnce(&mut Server)) -> Server {
+        let mut server = Server::default();
+        change(&mut server);
+        server
+    }
+
+    #[test]
+    fn addresses_that_clash_are_refused() {
+        for (listen, admin, fine) in [
+            ("127.0.0.1:3001", "127.0.0.1:3001", false),
+            ("127.0.0.1:3001", "0.0.0.0:3001", false),
+            ("127.0.0.1:3001", "[::]:3001", false),
+            ("127.0.0.1:3001", "[::ffff:127.0.0.1]:3001", false),
+            ("127.0.0.1:3001", "127.0.0.1:3002", true),
+            ("127.0.0.1:3001", "127.0.0.2:3001", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+        ] {
+            let addresses = Addresses::of(&server(|server| {
+                server.listen = listen.into();
+                server.admin_listen = Some(admin.into());
+            }));
+            assert_eq!(addresses.is_ok(), fine, "{listen} {admin}: {addresses:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_work_is_refused() {
+        let why = check(&server(|server| server.proxy_protocol = true)).unwrap_err();
+        assert!(
+            why.to_string().contains("server.trusted_proxies is empty"),
+            "{why}"
+        );
+        let why = check(&server(|server| {
+            server.tls.cert_file = Some("/nowhere/cert.pem".into());
+            server.tls.key_file = Some("/nowhere/key.pem".into());
+        }));
+        let why = format!("{:#}", why.unwrap_err());
+        assert!(why.contains("server.tls.cert_file /nowhere/cert.pem"), "{why}");
+    }
+}

@@ -1,0 +1,335 @@
+//! The certificate of `server.tls`, read again when its files change.
+//!
+//! Invariant: there always is a certificate whose key fits: files that cannot be used change nothing, and are complained of once.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use x509_cert::der::Decode;
+
+use crate::clock;
+use crate::config::Tls;
+use crate::metrics::Metrics;
+
+/// How often it is looked whether the files have changed.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The certificate in use, and the files from which it came.
+#[derive(Debug)]
+pub(crate) struct Certificate {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    current: Arc<Current>,
+    metrics: Arc<Metrics>,
+    /// The files as they were read last.
+    seen: Stamps,
+    /// How often they could not be used as they are.
+    failed: u8,
+}
+
+/// The certificate in use.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().clone())
+    }
+}
+
+/// What tells a file from the same one when it was changed or replaced, also behind a symbolic link: device, inode, size, and when it was
+/// written and changed.
+type Stamp = Option<(u64, u64, u64, [i64; 4])>;
+type Stamps = [Stamp; 2];
+
+fn stamp(file: &Path) -> Stamp {
+    let it = fs::metadata(file).ok()?;
+    let times = [it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()];
+    Some((it.dev(), it.ino(), it.size(), times))
+}
+
+/// What became of a look at the files.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Unchanged,
+    Renewed,
+    /// They cannot be used; perhaps one of them is being replaced just now.
+    Failed,
+    /// They still cannot be used.
+    FailedAgain(String),
+}
+
+impl Certificate {
+    /// Reads the files, if there are any configured.
+    pub(crate) fn open(tls: &Tls, metrics: Arc<Metrics>) -> anyhow::Result<Option<Self>> {
+        let (cert_file, key_file) = match (&tls.cert_file, &tls.key_file) {
+            (None, None) => return Ok(None),
+            (Some(cert_file), Some(key_file)) => (cert_file.clone(), key_file.clone()),
+            (Some(_), None) => {
+                bail!("server.tls.cert_file is set and server.tls.key_file is not: TLS needs both")
+            }
+            (None, Some(_)) => {
+                bail!("server.tls.key_file is set and server.tls.cert_file is not: TLS needs both")
+            }
+        };
+        let seen = [stamp(&cert_file), stamp(&key_file)];
+        let certified = read(&cert_file, &key_file)?;
+        let certificate = Self {
+            cert_file,
+            key_file,
+            current: Arc::new(Current(RwLock::new(Arc::new(certified)))),
+            metrics,
+            seen,
+            failed: 0,
+        };
+        certificate.show_expiry();
+        Ok(Some(certificate))
+    }
+
+    /// What a listener speaks with it, now and whenever it is renewed.
+    pub(crate) fn server_config(&self) -> anyhow::Result<Arc<ServerConfig>> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])?
+            .with_no_client_auth()
+            .with_cert_resolver(self.current.clone());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Who comes back does so with a ticket that only we can read; nothing is kept for those who do not.
+        config.ticketer = ring::Ticketer::new()?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Arc::new(config))
+    }
+
+    /// Reads the files whenever they have changed, for ever.
+    pub(crate) async fn keep(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // Files may be on a disk that does not answer.
+            let looked = tokio::task::spawn_blocking(move || {
+                let look = self.look();
+                (self, look)
+            });
+            let Ok((certificate, look)) = looked.await else {
+                return;
+            };
+            self = certificate;
+            match look {
+                Look::Unchanged | Look::Failed => {}
+                Look::Renewed => tracing::info!("the TLS certificate was read again"),
+                Look::FailedAgain(why) => {
+                    tracing::error!("the TLS certificate of before stays in use: {why}")
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) -> Look {
+        let now = [stamp(&self.cert_file), stamp(&self.key_file)];
+        let same = now == self.seen;
+        if same && self.failed != 1 {
+            return Look::Unchanged;
+        }
+        self.seen = now;
+        match read(&self.cert_file, &self.key_file) {
+            Ok(certified) => {
+                *self.current.0.write() = Arc::new(certified);
+                self.failed = 0;
+                self.show_expiry();
+                Look::Renewed
+            }
+            // The second of the two files may be about to follow.
+            Err(_) if !same => {
+                self.failed = 1;
+                Look::Failed
+            }
+            Err(why) => {
+                self.failed = 2;
+                self.metrics.tls_reload_failures.inc();
+                Look::FailedAgain(format!("{why:#}"))
+            }
+        }
+    }
+
+    fn show_expiry(&self) {
+        let certified = self.current.0.read().clone();
+        let Some(expiry) = certified.cert.first().and_then(expiry) else {
+            return;
+        };
+        self.metrics.tls_certificate_expiry_seconds.set(expiry as i64);
+        if expiry < clock::unix_millis() / 1_000 {
+            tracing::warn!("the TLS certificate has expired: clients will refuse it");
+        }
+    }
+}
+
+/// Reads a certificate and the key that fits it.
+fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
+    let name = |key: &str, file: &Path| format!("server.tls.{key} {}", file.display());
+    let cert_name = || name("cert_file", cert_file);
+    let key_name = || name("key_file", key_file);
+    let chain: Vec<_> = fs::read(cert_file)
+        .map_err(anyhow::Error::from)
+        .and_then(|pem| Ok(CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?))
+        .with_context(cert_name)?;
+    if chain.is_empty() {
+        bail!("{} holds no certificate in PEM form", cert_name());
+    }
+    let key = fs::read(key_file)
+        .map_err(anyhow::Error::from)
+        .and_then(|pem| Ok(PrivateKeyDer::from_pem_slice(&pem)?))
+        .with_context(key_name)?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider())
+        .with_context(|| format!("{} does not fit {}", key_name(), cert_name()))
+}
+
+/// When a certificate expires, in seconds since 1970.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let certificate = x509_cert::Certificate::from_der(certificate).ok()?;
+    Some(
+        certificate
+            .tbs_certificate()
+            .validity()
+            .not_after
+            .to_unix_duration()
+            .as_secs(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A certificate for `name` and its key, as PEM.
+    fn made(name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2040, 1, 2);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn write(dir: &TempDir, (cert, key): &(String, String)) {
+        fs::write(dir.path().join("cert.pem"), cert).unwrap();
+        fs::write(dir.path().join("key.pem"), key).unwrap();
+    }
+
+    fn open(dir: &TempDir) -> anyhow::Result<Option<Certificate>> {
+        let tls = Tls {
+            cert_file: Some(dir.path().join("cert.pem")),
+            key_file: Some(dir.path().join("key.pem")),
+            ..Tls::default()
+        };
+        Certificate::open(&tls, Arc::default())
+    }
+
+    fn used(certificate: &Certificate) -> Vec<u8> {
+        certificate.current.0.read().cert[0].to_vec()
+    }
+
+    #[test]
+    fn files_that_change_are_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (made("a.example"), made("b.example"));
+        write(&dir, &first);
+        let mut certificate = open(&dir).unwrap().unwrap();
+        let before = used(&certificate);
+        assert_eq!(certificate.look(), Look::Unchanged);
+        write(&dir, &second);
+        assert_eq!(certificate.look(), Look::Renewed);
+        assert_ne!(used(&certificate), before);
+        assert_eq!(certificate.look(), Look::Unchanged);
+        assert_eq!(
+            certificate.metrics.tls_certificate_expiry_seconds.get(),
+            2_209_075_200
+        );
+    }
+
+    #[test]
+    fn a_broken_pair_changes_nothing_and_is_complained_of_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (made("a.example"), made("b.example"));
+        write(&dir, &first);
+        let mut certificate = open(&dir).unwrap().unwrap();
+        let before = used(&certificate);
+        // The certificate comes before its key.
+        write(&dir, &(second.0.clone(), first.1));
+        assert_eq!(certificate.look(), Look::Failed);
+        assert_eq!(used(&certificate), before);
+        write(&dir, &second);
+        assert_eq!(certificate.look(), Look::Renewed);
+
+        for broken in [
+            (second.0.clone(), "no key".to_owned()),
+            (String::new(), second.1.clone()),
+        ] {
+            let before = used(&certificate);
+            write(&dir, &broken);
+            assert_eq!(certificate.look(), Look::Failed);
+            assert!(matches!(certificate.look(), Look::FailedAgain(_)));
+            assert_eq!(certificate.look(), Look::Unchanged);
+            assert_eq!(used(&certificate), before);
+        }
+        assert_eq!(certificate.metrics.tls_reload_failures.get(), 2);
+        fs::remove_file(dir.path().join("key.pem")).unwrap();
+        assert_eq!(certificate.look(), Look::Failed);
+        write(&dir, &second);
+        assert_eq!(certificate.look(), Look::Renewed);
+    }
+
+    /// As Kubernetes does it: the files are links into a directory that is a link, which is swapped.
+    #[test]
+    fn a_swapped_link_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        for (place, name) in [("one", "a.example"), ("two", "b.example")] {
+            let (cert, key) = made(name);
+            fs::create_dir(dir.path().join(place)).unwrap();
+            fs::write(dir.path().join(place).join("cert.pem"), cert).unwrap();
+            fs::write(dir.path().join(place).join("key.pem"), key).unwrap();
+        }
+        symlink("one", dir.path().join("data")).unwrap();
+        for file in ["cert.pem", "key.pem"] {
+            symlink(Path::new("data").join(file), dir.path().join(file)).unwrap();
+        }
+        let mut certificate = open(&dir).unwrap().unwrap();
+        let before = used(&certificate);
+        symlink("two", dir.path().join("new")).unwrap();
+        fs::rename(dir.path().join("new"), dir.path().join("data")).unwrap();
+        assert_eq!(certificate.look(), Look::Renewed);
+        assert_ne!(used(&certificate), before);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_key_and_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let complaint = || format!("{:#}", open(&dir).unwrap_err());
+        assert!(complaint().contains("server.tls.cert_file"), "{}", complaint());
+        let (first, second) = (made("a.example"), made("b.example"));
+        write(&dir, &(first.0.clone(), String::new()));
+        assert!(complaint().contains("server.tls.key_file"), "{}", complaint());
+        write(&dir, &("nothing".to_owned(), first.1));
+        assert!(complaint().contains("holds no certificate"), "{}", complaint());
+        write(&dir, &(first.0, second.1));
+        assert!(complaint().contains("does not fit"), "{}", complaint());
+        let half = Tls {
+            cert_file: Some("x".into()),
+            ..Tls::default()
+        };
+        let why = Certificate::open(&half, Arc::default()).unwrap_err();
+        assert!(why.to_string().contains("TLS needs both"), "{why}");
+    }
+}

@@ -1,0 +1,251 @@
+//! What stands at the door: two addresses, proxies, origins, bounds.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::client::{Client, Got};
+use crate::running::{Running, uid};
+
+const KEY: &str = "a-key-of-the-test";
+
+/// The answer to a request on a connection of its own.
+async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {KEY}\r\n{headers}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+async fn dial(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// A counter of refusals, as `/metrics` shows it.
+async fn refused(address: SocketAddr, reason: &str) -> u64 {
+    let metrics = ask(address, "GET", "/metrics", "").await;
+    let name = format!("mynah_connections_refused_total{{reason=\"{reason}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn the_backends_address_has_the_api_alone_and_alone_has_it() {
+    let server = Running::new(|config| {
+        config.server.admin_listen = Some("127.0.0.1:0".into());
+        config.auth.api_keys = vec![mynah::config::Secret::new(KEY)];
+    })
+    .await;
+    let (public, admin) = (server.address, server.admin.unwrap());
+    for (method, path, at_public, at_admin) in [
+        ("GET", "/v1/users/alice", 404, 200),
+        ("GET", "/v1/openapi.json", 404, 200),
+        ("GET", "/metrics", 404, 200),
+        ("GET", "/health/live", 200, 200),
+        ("GET", "/health/ready", 200, 200),
+        ("GET", "/", 200, 404),
+        ("GET", "/open/online", 200, 404),
+        ("POST", "/signout", 400, 404),
+        ("GET", "/socket.io/?EIO=4&transport=polling", 200, 404),
+    ] {
+        let answer = ask(public, method, path, "").await;
+        assert_eq!(status(&answer), at_public, "{path}: {answer}");
+        let answer = ask(admin, method, path, "").await;
+        assert_eq!(status(&answer), at_admin, "{path}: {answer}");
+        if at_admin == 404 {
+            assert!(answer.contains("application/problem+json"), "{answer}");
+        }
+    }
+    let mut alice = server.enter("alice").await;
+    let answer = ask(admin, "POST", "/v1/users/alice/signout", "").await;
+    assert!(answer.contains("{\"closed\":1}"), "{answer}");
+    assert_eq!(alice.next().await, Got::Disconnect);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_taken_already_is_refused() {
+    let server = Running::new(|config| config.server.admin_listen = Some("127.0.0.1:0".into())).await;
+    let (config, _data) = crate::running::config(|config| {
+        config.server.admin_listen = server.admin.map(|address| address.to_string());
+    });
+    let why = mynah::server::Server::open(config).await.err().unwrap();
+    assert!(why.to_string().contains("cannot listen on"), "{why}");
+}
+
+/// The address that the API shows of alice's only connection.
+async fn address_of(server: &Running, stream: TcpStream, headers: &str) -> String {
+    let mut client = Client::over(stream, 4, headers).await.unwrap();
+    client.register("alice", "d").await;
+    let user = server.gateway.user(&uid("alice")).await.unwrap();
+    user.connections[0].address.clone()
+}
+
+#[tokio::test]
+async fn only_trusted_proxies_are_believed() {
+    let server = Running::new(|config| {
+        config.server.trusted_proxies = vec!["127.0.0.2".into(), "10.0.0.0/8".into()];
+    })
+    .await;
+    for (from, headers, expected) in [
+        (
+            "127.0.0.2",
+            "X-Forwarded-For: 1.1.1.1, 198.51.100.7, 10.1.1.1\r\n",
+            "198.51.100.7",
+        ),
+        (
+            "127.0.0.2",
+            "X-Forwarded-For: ::ffff:198.51.100.7\r\n",
+            "198.51.100.7",
+        ),
+        ("127.0.0.2", "X-Forwarded-For: 2001:db8::7\r\n", "2001:db8::7"),
+        ("127.0.0.2", "", "127.0.0.2"),
+        ("127.0.0.2", "Forwarded: for=198.51.100.7\r\n", "127.0.0.2"),
+        ("127.0.0.1", "X-Forwarded-For: 198.51.100.7\r\n", "127.0.0.1"),
+        (
+            "127.0.0.1",
+            "X-Forwarded-For: 10.0.0.1, 127.0.0.2\r\n",
+            "127.0.0.1",
+        ),
+        ("127.0.0.1", "X-Real-IP: 198.51.100.7\r\n", "127.0.0.1"),
+    ] {
+        let stream = dial(from, server.address).await;
+        assert_eq!(
+            address_of(&server, stream, headers).await,
+            expected,
+            "{from} {headers}"
+        );
+    }
+}
+
+/// An IPv4 client of a socket that takes both is shown, and trusted, as the IPv4 client that it is.
+#[tokio::test]
+async fn ipv4_is_ipv4_over_ipv6() {
+    let server = Running::new(|config| {
+        config.server.listen = "[::]:0".into();
+        config.server.allow_open_beyond_loopback = true;
+        config.server.trusted_proxies = vec!["127.0.0.2".into()];
+    })
+    .await;
+    let to: SocketAddr = ([127, 0, 0, 1], server.address.port()).into();
+    let plain = dial("127.0.0.1", to).await;
+    assert_eq!(address_of(&server, plain, "").await, "127.0.0.1");
+    let proxied = dial("127.0.0.2", to).await;
+    assert_eq!(
+        address_of(&server, proxied, "X-Forwarded-For: 198.51.100.7\r\n").await,
+        "198.51.100.7"
+    );
+}
+
+#[tokio::test]
+async fn the_proxys_header_is_asked_for_and_believed() {
+    let server = Running::new(|config| {
+        config.server.trusted_proxies = vec!["127.0.0.2".into()];
+        config.server.proxy_protocol = true;
+        config.server.admin_listen = Some("127.0.0.1:0".into());
+    })
+    .await;
+    let mut stream = dial("127.0.0.2", server.address).await;
+    stream
+        .write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\n")
+        .await
+        .unwrap();
+    // The proxy speaks for somebody who is no proxy: what that one says of itself is not believed.
+    let spoofed = "X-Forwarded-For: 203.0.113.1\r\n";
+    assert_eq!(address_of(&server, stream, spoofed).await, "198.51.100.7");
+
+    let mut spoofing = dial("127.0.0.1", server.address).await;
+    let _ = spoofing
+        .write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\nGET / HTTP/1.1\r\n\r\n")
+        .await;
+    let mut answer = Vec::new();
+    let _ = spoofing.read_to_end(&mut answer).await;
+    assert_eq!(answer, b"");
+    // The backend's address is not behind the proxy.
+    assert_eq!(refused(server.admin.unwrap(), "untrusted").await, 1);
+}
+
+#[tokio::test]
+async fn bounds_are_counted_by_the_clients_address() {
+    let server = Running::new(|config| {
+        config.server.trusted_proxies = vec!["127.0.0.2".into()];
+        config.limits.connections_per_address = 2;
+        config.limits.connections = 5;
+    })
+    .await;
+    let enter = async |client: &str| {
+        let stream = dial("127.0.0.2", server.address).await;
+        Client::over(stream, 4, &format!("X-Forwarded-For: {client}\r\n")).await
+    };
+    let mut inside = Vec::new();
+    for client in ["198.51.100.7", "198.51.100.7", "2001:db8::1", "2001:db8::2"] {
+        inside.push(enter(client).await.unwrap());
+    }
+    for client in ["198.51.100.7", "2001:db8::3"] {
+        let refused = enter(client).await.err().unwrap();
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+        assert!(refused.contains("retry-after: "), "{refused}");
+    }
+    inside.push(enter("198.51.100.8").await.unwrap());
+    let over = enter("198.51.100.9").await.err().unwrap();
+    assert!(over.starts_with("HTTP/1.1 503 "), "{over}");
+    assert_eq!(refused(server.address, "address").await, 2);
+    assert_eq!(refused(server.address, "connections").await, 1);
+    for client in &mut inside {
+        client.ask(&json!({"type": 103, "data": {}})).await;
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_refused_where_origins_are_named() {
+    let server =
+        Running::new(|config| config.server.cors_origins = vec!["https://*.example.com".into()]).await;
+    let enter = async |headers: &str| {
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        Client::over(stream, 4, headers).await.map(drop)
+    };
+    for origin in [
+        "https://chat.example.com",
+        "http://localhost",
+        "https://localhost",
+    ] {
+        assert_eq!(enter(&format!("Origin: {origin}\r\n")).await, Ok(()), "{origin}");
+    }
+    assert_eq!(enter("").await, Ok(()));
+    for origin in ["https://evil.example", "https://example.com.evil.example", "null"] {
+        let why = enter(&format!("Origin: {origin}\r\n")).await.unwrap_err();
+        assert!(why.starts_with("HTTP/1.1 403 "), "{origin} {why}");
+        let polling = "/socket.io/?EIO=4&transport=polling";
+        let answer = ask(server.address, "GET", polling, &format!("Origin: {origin}\r\n")).await;
+        assert_eq!(status(&answer), 403, "{origin}");
+    }
+    assert_eq!(refused(server.address, "origin").await, 6);
+}
+
+#[tokio::test]
+async fn who_never_registers_is_closed_to_come_back() {
+    let server = Running::new(|config| config.limits.register_timeout_ms = 300).await;
+    for revision in [3, 4] {
+        let mut registers = Client::connect(server.address, revision).await;
+        registers.register("alice", "d").await;
+        let mut silent = Client::connect(server.address, revision).await;
+        assert_eq!(silent.next().await, Got::Closed);
+        // The time of the one who registered is over as well.
+        registers.ask(&json!({"type": 103, "data": {}})).await;
+    }
+    assert_eq!(refused(server.address, "register_timeout").await, 2);
+}
