@@ -24,7 +24,7 @@ export const isOld = (version) => /^[12]\./.test(version);
 export class Peer {
   #upgrade = Promise.resolve();
 
-  constructor(url, { version = NEWEST, transport = 'websocket', namespace = '/', query, auth, reconnection = false } = {}) {
+  constructor(url, { version = NEWEST, transport = 'websocket', namespace = '/', query, auth, ca, headers, reconnection = false } = {}) {
     const io = require(`socket.io-client-${version}`);
     this.version = version;
     this.transport = transport;
@@ -34,6 +34,8 @@ export class Peer {
     const options = { forceNew: true, transports: transports[transport], reconnection, reconnectionDelay: 10, timeout: 30_000 };
     if (query) options.query = version.startsWith('1.') ? asQuery(query) : query;
     if (auth) options.auth = auth;
+    if (ca) options.ca = ca;
+    if (headers) options.extraHeaders = headers;
     this.socket = io(url + namespace, options);
     this.manager = this.socket.io;
 

@@ -1,7 +1,7 @@
 // Starts the programs under test: each on a free port that it chooses itself and in a fresh directory, ended by its own
 // process handle and by nothing else.
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,13 @@ const targetDir = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 
 /** The programs; `scripts/test` builds them and says where they are. */
 export const GATEWAY = process.env.MYNAH_BIN ?? join(targetDir, 'debug/mynah');
+const CERTIFICATE = process.env.MYNAH_CERTIFICATE ?? join(targetDir, 'debug/examples/certificate');
 export const CONFORMANCE = process.env.MYNAH_CONFORMANCE ?? join(targetDir, 'debug/examples/conformance');
+
+/** Writes a new certificate for 127.0.0.1 and its key to a directory: cert.pem and key.pem. */
+export function certify(directory) {
+  execFileSync(CERTIFICATE, [directory]);
+}
 
 export const API_KEY = 'key-of-the-tests-0123456789abcdef';
 
@@ -131,8 +137,9 @@ export async function startGateway({ config = {}, directory = freshDirectory(), 
   gateway.start = async () => {
     const program = new Program(GATEWAY, ['--config', file, ...again()], { cwd: directory, env });
     const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
-    const url = `http://127.0.0.1:${port}`;
-    Object.assign(gateway, { program, port: Number(port), url, api: new Api(url, API_KEY) });
+    const [, api] = await program.printed(/API +(http\S+)\/v1 /);
+    const url = `${whole.server.tls ? 'https' : 'http'}://127.0.0.1:${port}`;
+    Object.assign(gateway, { program, port: Number(port), url, api: new Api(api, API_KEY) });
   };
   const again = () => (gateway.port ? ['--listen', `127.0.0.1:${gateway.port}`] : []);
   gateway.close = async () => {

@@ -359,7 +359,7 @@ fn running_out_of_file_descriptors_only_stops_accepting() {
     assert!(
         log.by_ref().any(|line| line
             .unwrap()
-            .contains("accepting pauses until connections have ended")),
+            .contains("accepting pauses until connections have ended: nearly all file descriptors")),
         "the program ended"
     );
     for _ in 0..20 {

@@ -1,0 +1,24 @@
+//! Writes a self-signed certificate for 127.0.0.1 and localhost, `cert.pem`, and its key, `key.pem`, to a directory: for the tests from
+//! outside. For anything else take what an authority signed.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use anyhow::Context;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+fn main() -> anyhow::Result<()> {
+    let directory = env::args_os().nth(1).context("name the directory")?;
+    let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
+    for (name, pem) in [("cert.pem", cert.pem()), ("key.pem", signing_key.serialize_pem())] {
+        // One after the other, each whole or not at all, as those do it that renew certificates.
+        let (new, file) = (
+            PathBuf::from(&directory).join("new.pem"),
+            PathBuf::from(&directory).join(name),
+        );
+        fs::write(&new, pem)?;
+        fs::rename(&new, &file).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
