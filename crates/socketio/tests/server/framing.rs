@@ -2,9 +2,11 @@
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::ws::{self, Opcode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::Running;
 use crate::client::{Client, Got};
+use crate::within;
 
 async fn connected() -> (Running, Client) {
     let running = Running::start(Config::default()).await;
@@ -144,4 +146,30 @@ async fn the_largest_message_passes() {
     let filler = "x".repeat(1_000_000 - "42[\"size\",\"\"]".len());
     client.send(&format!("2[\"size\",\"{filler}\"]")).await;
     running.expect(&format!("size {}", filler.len() + 2)).await;
+}
+
+/// Frames in one piece with the request for the upgrade, more than hyper reads at once, are all handled.
+#[tokio::test]
+async fn nothing_behind_the_request_is_lost() {
+    let running = Running::start(Config::default()).await;
+    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let mut piece = head.as_bytes().to_vec();
+    piece.extend(ws::masked_frame(Opcode::Text, b"40", [1, 2, 3, 4]));
+    let filler = "x".repeat(400);
+    for n in 0..30 {
+        let text = format!("42[\"echo\",{n},\"{filler}\"]");
+        piece.extend(ws::masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]));
+    }
+    let mut stream = tokio::net::TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(&piece).await.unwrap();
+    let mut came = Vec::new();
+    within(async {
+        while !came.windows(10).any(|window| window == b"[\"echo\",29") {
+            assert_ne!(stream.read_buf(&mut came).await.unwrap(), 0);
+        }
+    })
+    .await;
+    let echoes = came.windows(8).filter(|window| *window == b"[\"echo\",");
+    assert_eq!(echoes.count(), 30);
 }

@@ -166,6 +166,29 @@ async fn frames_share_records() {
     assert!(came < 12_000, "{came}");
 }
 
+/// What waits for a reader goes out as it reads, to the last byte, although it says nothing.
+#[tokio::test]
+async fn what_waited_goes_out_to_its_end() {
+    let config = Config {
+        max_queue_bytes: 100_000_000,
+        ..Config::default()
+    };
+    let mut server = Secured::start(config).await;
+    let small = tokio::net::TcpSocket::new_v4().unwrap();
+    small.set_recv_buffer_size(8_192).unwrap();
+    let tcp = small.connect(server.running.address).await.unwrap();
+    let mut ws = server.websocket(tcp, &TLS13).await;
+    let socket = server.running.socket().await;
+    let filler = format!("\"{}\"", "x".repeat(700_000));
+    for n in 0..20 {
+        assert!(socket.send(&Encoded::event("n", &[raw(&n.to_string()), raw(&filler)])));
+    }
+    for n in 0..20 {
+        let expected = format!("42[\"n\",{n},{filler}]");
+        assert!(ws.next().await == Got::Text(expected), "{n}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_sends_byte_by_byte_is_understood() {
     let server = Secured::start(Config::default()).await;
