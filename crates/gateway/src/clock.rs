@@ -6,7 +6,7 @@ use crate::store::UnixMillis;
 
 /// The time of day, for what people and other programs see. May step when the machine's clock is set.
 pub(crate) fn unix_millis() -> UnixMillis {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     if let Some(now) = pretended::now() {
         return now;
     }
@@ -23,7 +23,7 @@ pub(crate) fn now() -> Instant {
 }
 
 /// A time of day that a test makes up for its thread.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod pretended {
     use std::cell::RefCell;
 

@@ -132,7 +132,10 @@ pub struct Mid(pub uuid::Uuid);
 impl Mid {
     /// Reads the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        uuid::Uuid::try_parse(text).ok().map(Self)
+        let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
+        // Braces, capitals and the like are read as well, and are not what was written.
+        let mut written = [0; uuid::fmt::Hyphenated::LENGTH];
+        (mid.0.hyphenated().encode_lower(&mut written) == text).then_some(mid)
     }
 }
 

@@ -25,6 +25,8 @@ mod delivery;
 mod dispatch;
 mod embed;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gateway;
 pub mod http;
 pub mod ids;
@@ -47,7 +49,8 @@ mod session;
 mod simulation;
 pub mod store;
 mod sync;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod tls;
 

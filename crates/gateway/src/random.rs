@@ -2,7 +2,7 @@
 
 /// Fills `bytes` from the kernel's source.
 pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     if seeded::fill(bytes) {
         return Ok(());
     }
@@ -10,7 +10,7 @@ pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
 }
 
 /// What takes the kernel's place on a thread.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod seeded {
     use std::cell::RefCell;
 

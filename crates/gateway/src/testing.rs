@@ -1,10 +1,12 @@
 //! For tests: a gateway on a store in a temporary directory, with connections that keep what they are sent.
 
-use std::collections::VecDeque;
+mod troubled;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler, Time};
@@ -15,20 +17,20 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::builder::Builder;
+use crate::clock;
 use crate::config::Config;
 use crate::core::Core;
 use crate::frame::{Format, Frame};
 use crate::gateway::Gateway;
-use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use crate::ids::{TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::order::{By, SendOrder, To};
 use crate::session::{Client, Outlet};
+use crate::store::Store;
+use crate::store::embedded::stepped::{self, Stepper};
 use crate::store::embedded::{Durability, Embedded, Options};
-use crate::store::{
-    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Page,
-    Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture, Stretch, Team,
-    TeamChange, TeamChanged, UnixMillis,
-};
+
+pub(crate) use troubled::Troubled;
 
 /// How long a test waits for what must come; far longer than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -104,16 +106,37 @@ impl Ear {
         }
     }
 
+    /// Whether nothing more is told, or heard.
+    pub(crate) fn is_over(&self) -> bool {
+        self.told.lock().over
+    }
+
     /// What it was told and nobody asked for yet.
     pub(crate) fn rest(&self) -> Vec<Said> {
         self.told.lock().said.drain(..).collect()
     }
 }
 
+/// JSON as values. Depths, numbers and surrogates that are JSON's but not serde's stay text.
+pub(crate) fn value(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|_| {
+        let raw: &RawValue = serde_json::from_str(json).expect("what is sent is JSON");
+        if let Ok(object) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) {
+            object
+                .into_iter()
+                .map(|(key, item)| (key, value(item.get())))
+                .collect()
+        } else if let Ok(array) = serde_json::from_str::<Vec<&RawValue>>(json) {
+            array.into_iter().map(|item| value(item.get())).collect()
+        } else {
+            Value::String(raw.get().to_owned())
+        }
+    })
+}
+
 impl Outlet for Ear {
     fn send(&self, frame: &Frame, format: Format) -> bool {
-        let value = serde_json::from_str(frame.json()).expect("frames are JSON");
-        self.tell(Said::Frame(value, format), false)
+        self.tell(Said::Frame(value(frame.json()), format), false)
     }
 
     fn room(&self, _bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
@@ -124,7 +147,7 @@ impl Outlet for Ear {
     }
 
     fn ack(&self, id: AckId, data: &RawValue) {
-        let value: Value = serde_json::from_str(data.get()).expect("answers are JSON");
+        let value = value(data.get());
         assert!(value.is_object(), "a callback's argument is an object: {value}");
         self.tell(Said::Ack(id.0, value), false);
     }
@@ -168,6 +191,14 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// A new connection to `core` that was handed this token in its handshake.
+    pub(crate) fn new(core: Arc<Core>, sid: &str, handed: Option<&str>) -> Self {
+        let ear = Ear::new(sid);
+        let mut handler = Client::new(core, ear.clone(), handed.map(Into::into));
+        handler.connected();
+        Self { handler, ear }
+    }
+
     /// An event with these arguments; returns when the next may come.
     pub(crate) async fn event(&mut self, name: &str, args: &[&str], ack: Option<u64>) {
         if let Some(waits) = self.begin(name, args, ack) {
@@ -182,12 +213,17 @@ impl Device {
             .map(|arg| RawValue::from_string((*arg).to_owned()).expect("arguments are JSON"))
             .collect();
         let args: Vec<&RawValue> = args.iter().map(|arg| &**arg).collect();
-        self.handler.event(Event {
+        self.hear(Event {
             name,
             args: &args,
             attachments: &[],
             ack: ack.map(AckId),
         })
+    }
+
+    /// Any event, and what the next has to wait for.
+    pub(crate) fn hear(&mut self, event: Event<'_>) -> Option<BoxFuture> {
+        self.handler.event(event)
     }
 
     /// A frame as a JSON string, as the replaced system's clients send it.
@@ -236,172 +272,10 @@ impl Device {
     }
 }
 
-/// A store that can be made to wait and to fail.
-pub(crate) struct Troubled {
-    store: Arc<dyn Store>,
-    /// Counting unread messages takes a permit.
-    pub(crate) unread: Arc<Semaphore>,
-    /// Asking what was missed takes a permit.
-    pub(crate) missed: Arc<Semaphore>,
-    /// Told when somebody asks what was missed.
-    pub(crate) missed_asked: Arc<Notify>,
-    /// Appends and outcomes of push jobs fail.
-    pub(crate) full: Arc<AtomicBool>,
-}
-
-impl Troubled {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self {
-            store,
-            unread: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            missed: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            missed_asked: Arc::default(),
-            full: Arc::default(),
-        }
-    }
-
-    fn trouble(&self) -> Option<StoreError> {
-        let full = self.full.load(Ordering::Relaxed);
-        full.then(|| StoreError::Unavailable("no space left on the device".into()))
-    }
-}
-
-impl Store for Troubled {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
-        match self.trouble() {
-            Some(error) => batch.into_iter().for_each(|(_, done)| done(Err(error.clone()))),
-            None => self.store.append(batch),
-        }
-    }
-
-    fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.change_team(team, change, done),
-        }
-    }
-
-    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.finish_jobs(outcomes, done),
-        }
-    }
-
-    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
-        Box::pin(async move {
-            self.unread.acquire().await.expect("never closed").forget();
-            self.store.unread(uid).await
-        })
-    }
-
-    fn enter(&self, entry: store::Entry, done: Done<()>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.enter(entry, done),
-        }
-    }
-
-    fn ack(&self, device: store::Device, conv: ConvId, seq: Seq, done: Done<()>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.ack(device, conv, seq, done),
-        }
-    }
-
-    fn read(&self, read: Read, done: Done<ReadMark>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.read(read, done),
-        }
-    }
-
-    fn recall(&self, recall: Recall, done: Done<Recalled>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.recall(recall, done),
-        }
-    }
-
-    fn missed(&self, device: store::Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
-        Box::pin(async move {
-            self.missed_asked.notify_one();
-            self.missed.acquire().await.expect("never closed").forget();
-            self.store.missed(device, conversations, behind).await
-        })
-    }
-
-    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
-        match self.trouble() {
-            Some(error) => Box::pin(async { Err(error) }),
-            None => self.store.replay(uid, stretches, page),
-        }
-    }
-
-    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.store.team(team)
-    }
-
-    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
-        self.store.history(conv, viewer, span, page)
-    }
-
-    fn conversations(
-        &self,
-        uid: Uid,
-        device: Option<DeviceId>,
-        after: Option<String>,
-        page: Page,
-    ) -> StoreFuture<'_, Conversations> {
-        self.store.conversations(uid, device, after, page)
-    }
-
-    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
-        self.store.unread_at(uid, conv, seq)
-    }
-
-    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
-        self.store.due_jobs(now, busy, limit)
-    }
-
-    fn members_page(
-        &self,
-        conv: ConvId,
-        seq: Seq,
-        after: Option<Uid>,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<Uid>> {
-        self.store.members_page(conv, seq, after, limit)
-    }
-
-    fn revoke(&self, revocation: Revocation, done: Done<()>) {
-        match self.trouble() {
-            Some(error) => done(Err(error)),
-            None => self.store.revoke(revocation, done),
-        }
-    }
-
-    fn revocations(&self) -> Vec<Revocation> {
-        self.store.revocations()
-    }
-
-    fn epoch(&self) -> &str {
-        self.store.epoch()
-    }
-
-    fn healthy(&self) -> Result<(), StoreError> {
-        self.trouble().map_or_else(|| self.store.healthy(), Err)
-    }
-
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.store.close()
-    }
-}
-
 /// See the module.
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
     _dir: TempDir,
 }
 
@@ -420,14 +294,30 @@ impl World {
         let mut config = Config::default();
         change(&mut config);
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut options = Options::new(dir.path());
-        options.durability = Durability::Process;
-        options.new_members_see_all = config.teams.history_for_new_members;
-        options.max_devices = config.limits.devices_per_user;
-        let store = wrap(Arc::new(Embedded::open(options).expect("a new store opens")));
-        let core = build(Builder::new(config))
-            .core(store)
-            .expect("the gateway starts");
+        let store = wrap(Arc::new(
+            Embedded::open(options(&dir, &config)).expect("a new store opens"),
+        ));
+        Self::on(store, build(Builder::new(config)), dir)
+    }
+
+    /// On a store that writes when it is told to, and uses no other thread.
+    pub(crate) fn stepped(change: impl FnOnce(&mut Config)) -> (Self, Stepper) {
+        let mut config = Config::default();
+        change(&mut config);
+        // Memory is as good as a disk.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() {
+            tempfile::tempdir_in(memory)
+        } else {
+            tempfile::tempdir()
+        };
+        let dir = dir.expect("a temporary directory");
+        let (store, stepper) = stepped::open(options(&dir, &config)).expect("a new store opens");
+        (Self::on(Arc::new(store), Builder::new(config), dir), stepper)
+    }
+
+    fn on(store: Arc<dyn Store>, builder: Builder, dir: TempDir) -> Self {
+        let core = builder.core(store).expect("the gateway starts");
         Self {
             gateway: Gateway::new(core.clone()),
             core,
@@ -446,10 +336,7 @@ impl World {
 
     /// A new connection that was handed this token in its handshake.
     pub(crate) fn connect_with(&self, sid: &str, handed: Option<&str>) -> Device {
-        let ear = Ear::new(sid);
-        let mut handler = Client::new(self.core.clone(), ear.clone(), handed.map(Into::into));
-        handler.connected();
-        Device { handler, ear }
+        Device::new(self.core.clone(), sid, handed)
     }
 
     /// A new connection that is registered as `uid` with the device `sid`.
@@ -457,6 +344,16 @@ impl World {
         let mut device = self.connect(sid);
         device.register(json!({"uid": uid, "deviceid": sid})).await;
         device
+    }
+}
+
+fn options(dir: &TempDir, config: &Config) -> Options {
+    Options {
+        durability: Durability::Process,
+        new_members_see_all: config.teams.history_for_new_members,
+        max_devices: config.limits.devices_per_user,
+        clock: Arc::new(clock::unix_millis),
+        ..Options::new(dir.path())
     }
 }
 

@@ -77,7 +77,7 @@ impl Frame {
     }
 
     /// The frame as JSON.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn json(&self) -> &str {
         &self.json
     }

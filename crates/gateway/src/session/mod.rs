@@ -8,7 +8,7 @@ mod outlet;
 mod tests;
 
 pub(crate) use asker::{Asker, refusal};
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use client::Client;
 pub(crate) use client::Entrance;
 pub(crate) use link::{Farewell, Link, Turn};

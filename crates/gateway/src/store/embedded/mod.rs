@@ -26,7 +26,8 @@ mod retention;
 mod revocations;
 mod schema;
 mod state;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod stepped;
 mod teams;
 mod threads;
@@ -58,7 +59,7 @@ use crate::store::{
 };
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
-const FRESH_CIDS: usize = if cfg!(test) { 5 } else { 32_768 };
+const FRESH_CIDS: usize = if cfg!(any(test, fuzzing)) { 5 } else { 32_768 };
 
 /// Tells the time; replaceable, so that tests can make it jump.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
@@ -84,7 +85,7 @@ pub struct Options {
     /// Where batches, commits and failures are counted.
     pub metrics: Arc<Metrics>,
     /// Takes the place of the threads.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) stage: Option<stepped::Stage>,
 }
 
@@ -101,7 +102,7 @@ impl Options {
             retention_ms: 0,
             clock: Arc::new(system_time),
             metrics: Arc::default(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             stage: None,
         }
     }
@@ -156,7 +157,7 @@ impl Embedded {
             db: Some(db),
             state,
         };
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(stage) = &options.stage {
             let threads = stage.enter(place, queue.clone(), readers.clone(), checkpoints, writer);
             return Ok(Self {

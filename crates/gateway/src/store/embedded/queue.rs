@@ -164,7 +164,7 @@ impl Queue {
     }
 
     /// Moves up to `max` of what waits to `batch`, without waiting for more.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn take_now(&self, batch: &mut Vec<Command>, max: usize) {
         let mut state = self.state.lock();
         let take = state.waiting.len().min(max);

@@ -47,7 +47,7 @@ pub(super) struct Readers {
     waiting: Mutex<Waiting>,
     filled: Condvar,
     /// Reads run where they are asked for, on the connection in here.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     inline: Mutex<Option<Option<Connection>>>,
 }
 
@@ -57,7 +57,7 @@ impl Readers {
             place,
             waiting: Mutex::default(),
             filled: Condvar::new(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             inline: Mutex::new(None),
         }
     }
@@ -93,7 +93,7 @@ impl Readers {
         }
         waiting.next += 1;
         waiting.jobs.push_back(job);
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         if let Some(inline) = &mut *self.inline.lock() {
             drop(waiting);
             self.serve(inline);
@@ -168,7 +168,7 @@ impl Readers {
     }
 
     /// From now on reads use no other threads.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn read_inline(&self) {
         *self.inline.lock() = Some(None);
     }
@@ -181,7 +181,7 @@ impl Readers {
         drop(waiting);
         drop(dropped);
         self.filled.notify_all();
-        #[cfg(test)]
+        #[cfg(any(test, fuzzing))]
         self.inline.lock().take();
     }
 }

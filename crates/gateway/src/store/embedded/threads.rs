@@ -48,7 +48,7 @@ impl Threads {
     }
 
     /// None: somebody else does their work.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn none(
         place: Arc<Place>,
         queue: Arc<Queue>,

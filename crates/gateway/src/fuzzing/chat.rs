@@ -1,0 +1,286 @@
+//! Whole sessions: what several devices and the backend do with a running core, in virtual time and on one thread, so that a script
+//! always does the same.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use mynah_socketio::AckId;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::api;
+use super::hearing::{Hearing, Names};
+use super::script::{self, Argument, DEVICES, Event, Step};
+use crate::clock::pretended;
+use crate::config::{Config, Displaced, Policy, Secret};
+use crate::frame;
+use crate::http::{Api, Door, router};
+use crate::keys::ApiKeys;
+use crate::random::seeded;
+use crate::store::embedded::stepped::{Stepper, Trouble};
+use crate::testing::{Device, Ear, World};
+
+/// When every session begins, in Unix milliseconds.
+const NOON: u64 = 1_790_000_000_000;
+/// Most that a session is: what is longer teaches the fuzzer nothing.
+const MOST_BYTES: usize = 16 << 10;
+
+const KINDS: &str = r#"
+    kinds = [
+        { number = 1000, name = "NOTE", conversation = "pair", stored = true, unread = true, push = false, clients = true },
+        { number = 1001, name = "TYPING", conversation = "none", stored = false, unread = false, push = false, clients = true },
+        { number = 1002, name = "BOARD", conversation = "team", stored = true, unread = true, push = false, clients = true },
+    ]
+"#;
+
+/// A session. The first byte is the configuration's.
+pub(super) fn chat(data: &[u8]) {
+    let data = &data[..data.len().min(MOST_BYTES)];
+    let text = String::from_utf8_lossy(data);
+    let mut chars = text.chars();
+    let Some(setup) = chars.next() else { return };
+    alone(async move {
+        let mut run = Run::new(setup as usize);
+        run.all(chars.as_str()).await;
+    });
+}
+
+/// Calls of the backend alone, one a line.
+pub(super) fn api(data: &[u8]) {
+    let data = &data[..data.len().min(MOST_BYTES)];
+    let text = String::from_utf8_lossy(data);
+    let lines: Vec<String> = text.split('\n').map(|line| format!("*{line}")).collect();
+    alone(async move {
+        let mut run = Run::new(0);
+        run.all(&lines.join("\n")).await;
+    });
+}
+
+/// On this thread, whose time goes on when nothing else does.
+fn alone(run: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let begun = tokio::time::Instant::now();
+        pretended::set(Some(Box::new(move || NOON + begun.elapsed().as_millis() as u64)));
+        let mut state = 1_u64;
+        seeded::set(Some(Box::new(move |bytes| {
+            for byte in bytes {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (state >> 33) as u8;
+            }
+        })));
+        run.await;
+    });
+    pretended::set(None);
+    seeded::set(None);
+}
+
+/// What a connection's task is given.
+struct Arrival {
+    name: &'static str,
+    argument: Option<Box<RawValue>>,
+    attachments: usize,
+    ack: Option<u64>,
+}
+
+struct Connection {
+    arrivals: mpsc::Sender<Arrival>,
+    ear: Ear,
+    hearing: Hearing,
+}
+
+struct Run {
+    world: World,
+    stepper: Stepper,
+    router: Router,
+    connections: [Option<Connection>; DEVICES],
+    /// How many there were.
+    count: usize,
+    tasks: Vec<JoinHandle<()>>,
+    calls: Vec<JoinHandle<(StatusCode, Value)>>,
+    names: Names,
+    /// The disk was full at some time.
+    was_full: bool,
+}
+
+impl Run {
+    fn new(setup: usize) -> Self {
+        let (world, stepper) = World::stepped(|config| {
+            *config = Config::parse(KINDS, "the kinds").expect("the kinds are right");
+            config.login.policy = [Policy::Single, Policy::PerPlatform, Policy::Multi][setup % 3];
+            config.login.max_devices = 2;
+            if setup / 3 % 2 == 1 {
+                config.login.displaced = Displaced::Notify;
+            }
+            config.teams.history_for_new_members = setup / 6 % 2 == 1;
+            config.limits.devices_per_user = 3;
+            if setup / 12 % 2 == 1 {
+                config.limits.resume_messages = 2;
+                config.limits.appends_in_flight = 2;
+                config.limits.appends_in_flight_per_connection = 1;
+            }
+        });
+        let api = Api {
+            gateway: world.gateway.clone(),
+            keys: ApiKeys::new(&[Secret::new(api::KEY)]),
+            metrics_key: false,
+            limits: world.core.config.limits.clone(),
+            metrics: world.core.metrics.clone(),
+            open: true,
+            observe: Box::new(|_| {}),
+            draining: AtomicBool::new(false),
+        };
+        Self {
+            router: router(Arc::new(api), Door::Only),
+            world,
+            stepper,
+            connections: [const { None }; DEVICES],
+            count: 0,
+            tasks: Vec::new(),
+            calls: Vec::new(),
+            names: Names::default(),
+            was_full: false,
+        }
+    }
+
+    async fn all(&mut self, text: &str) {
+        for (step, rests) in script::steps(text) {
+            match step {
+                Step::Event(device, event) => self.event(device, &event),
+                Step::Close(device) => self.connections[device] = None,
+                Step::Call(text) => {
+                    if let Some(request) = api::call(&self.names.fill(text)) {
+                        let call = api::make(self.router.clone(), request);
+                        self.calls.push(tokio::spawn(call));
+                    }
+                }
+                Step::Write => self.stepper.step(1),
+                Step::Wait(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+                Step::Disk(full) => {
+                    self.was_full |= full;
+                    self.stepper.trouble(full.then_some(Trouble::Full));
+                }
+            }
+            if rests {
+                self.rest().await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.end().await;
+    }
+
+    fn event(&mut self, device: usize, event: &Event<'_>) {
+        let connection = match &mut self.connections[device] {
+            Some(connection) if !connection.ear.is_over() => connection,
+            slot => {
+                self.count += 1;
+                let device = Device::new(self.world.core.clone(), &format!("sid{}", self.count), None);
+                let (arrivals, receiver) = mpsc::channel(MOST_BYTES);
+                let ear = device.ear.clone();
+                self.tasks.push(tokio::spawn(serve(device, receiver)));
+                slot.insert(Connection {
+                    arrivals,
+                    ear,
+                    hearing: Hearing::default(),
+                })
+            }
+        };
+        let argument = match event.argument {
+            Argument::None => None,
+            Argument::Text(text) => Some(frame::raw(&self.names.fill(text))),
+            Argument::Json(text) => {
+                let text = self.names.fill(text);
+                Some(serde_json::from_str(&text).unwrap_or_else(|_| frame::raw(&text)))
+            }
+        };
+        let hearing = &mut connection.hearing;
+        let ack = event.calls_back.then(|| hearing.asks());
+        if let (None, Some(argument), "message", 0) = (ack, &argument, event.name, event.attachments)
+            && let Ok(text) = frame::text_of(argument)
+        {
+            hearing.sends(&text);
+        }
+        let arrival = Arrival {
+            name: event.name,
+            argument,
+            attachments: event.attachments,
+            ack,
+        };
+        let taken = connection.arrivals.try_send(arrival);
+        assert!(taken.is_ok(), "a script has fewer lines");
+    }
+
+    /// Waits until nothing happens any more, but for what only time brings.
+    async fn rest(&mut self) {
+        loop {
+            // Time that is paused goes on when every task waits.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.stepper.depth() == 0 {
+                break;
+            }
+            self.stepper.step(4_096);
+        }
+        for connection in self.connections.iter_mut().flatten() {
+            connection.hearing.hears(connection.ear.rest(), &mut self.names);
+            connection.hearing.rests();
+        }
+        for call in std::mem::take(&mut self.calls) {
+            // A call that finds too much under way waits a while before it is refused.
+            let (status, answer) = call.await.expect("no call panics");
+            let is_full = self.world.core.config.limits.appends_in_flight < 10;
+            assert!(
+                status != StatusCode::SERVICE_UNAVAILABLE || self.was_full || is_full,
+                "{answer}"
+            );
+            self.names.hear_call(&answer);
+        }
+    }
+
+    /// Everybody leaves: nothing is left.
+    async fn end(&mut self) {
+        self.rest().await;
+        self.connections = [const { None }; DEVICES];
+        self.rest().await;
+        for task in std::mem::take(&mut self.tasks) {
+            task.await.expect("no connection's task panics");
+        }
+        let core = &self.world.core;
+        assert_eq!(self.world.gateway.users_online(), 0);
+        assert_eq!(core.metrics.connections.get(), 0);
+        assert_eq!(
+            core.appends.available_permits(),
+            core.config.limits.appends_in_flight
+        );
+    }
+}
+
+/// A connection's task: event after event, and the close last.
+async fn serve(mut device: Device, mut arrivals: mpsc::Receiver<Arrival>) {
+    while let Some(arrival) = arrivals.recv().await {
+        if device.ear.is_over() {
+            break;
+        }
+        let args: Vec<&RawValue> = arrival.argument.iter().map(|argument| &**argument).collect();
+        let waits = device.hear(mynah_socketio::Event {
+            name: arrival.name,
+            args: &args,
+            attachments: &vec![Bytes::from_static(b"\x01"); arrival.attachments],
+            ack: arrival.ack.map(AckId),
+        });
+        if let Some(waits) = waits {
+            waits.await;
+        }
+    }
+    device.close();
+}

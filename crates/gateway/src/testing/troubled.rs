@@ -1,0 +1,176 @@
+//! A store that can be made to wait and to fail.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use crate::store::{
+    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Page,
+    Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture, Stretch, Team,
+    TeamChange, TeamChanged, UnixMillis,
+};
+
+/// A store that can be made to wait and to fail.
+pub(crate) struct Troubled {
+    store: Arc<dyn Store>,
+    /// Counting unread messages takes a permit.
+    pub(crate) unread: Arc<Semaphore>,
+    /// Asking what was missed takes a permit.
+    pub(crate) missed: Arc<Semaphore>,
+    /// Told when somebody asks what was missed.
+    pub(crate) missed_asked: Arc<Notify>,
+    /// Appends and outcomes of push jobs fail.
+    pub(crate) full: Arc<AtomicBool>,
+}
+
+impl Troubled {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            unread: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            missed: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            missed_asked: Arc::default(),
+            full: Arc::default(),
+        }
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        let full = self.full.load(Ordering::Relaxed);
+        full.then(|| StoreError::Unavailable("no space left on the device".into()))
+    }
+}
+
+impl Store for Troubled {
+    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+        match self.trouble() {
+            Some(error) => batch.into_iter().for_each(|(_, done)| done(Err(error.clone()))),
+            None => self.store.append(batch),
+        }
+    }
+
+    fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.change_team(team, change, done),
+        }
+    }
+
+    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.finish_jobs(outcomes, done),
+        }
+    }
+
+    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            self.unread.acquire().await.expect("never closed").forget();
+            self.store.unread(uid).await
+        })
+    }
+
+    fn enter(&self, entry: store::Entry, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.enter(entry, done),
+        }
+    }
+
+    fn ack(&self, device: store::Device, conv: ConvId, seq: Seq, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.ack(device, conv, seq, done),
+        }
+    }
+
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.read(read, done),
+        }
+    }
+
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.recall(recall, done),
+        }
+    }
+
+    fn missed(&self, device: store::Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        Box::pin(async move {
+            self.missed_asked.notify_one();
+            self.missed.acquire().await.expect("never closed").forget();
+            self.store.missed(device, conversations, behind).await
+        })
+    }
+
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        match self.trouble() {
+            Some(error) => Box::pin(async { Err(error) }),
+            None => self.store.replay(uid, stretches, page),
+        }
+    }
+
+    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
+        self.store.team(team)
+    }
+
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
+        self.store.history(conv, viewer, span, page)
+    }
+
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        page: Page,
+    ) -> StoreFuture<'_, Conversations> {
+        self.store.conversations(uid, device, after, page)
+    }
+
+    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
+        self.store.unread_at(uid, conv, seq)
+    }
+
+    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
+        self.store.due_jobs(now, busy, limit)
+    }
+
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>> {
+        self.store.members_page(conv, seq, after, limit)
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.revoke(revocation, done),
+        }
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        self.store.revocations()
+    }
+
+    fn epoch(&self) -> &str {
+        self.store.epoch()
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.trouble().map_or_else(|| self.store.healthy(), Err)
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.store.close()
+    }
+}
