@@ -97,6 +97,19 @@ impl PartialSchema for IdText {
 
 impl ToSchema for IdText {}
 
+/// Describes a place in a conversation: any whole number; what is beyond the newest message means that one.
+#[derive(Debug)]
+pub(super) struct Position;
+
+impl PartialSchema for Position {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new().schema_type(Type::Integer);
+        schema.minimum(Some(0)).into()
+    }
+}
+
+impl ToSchema for Position {}
+
 impl PartialSchema for UidField {
     fn schema() -> RefOr<Schema> {
         OneOfBuilder::new()
@@ -135,11 +148,21 @@ pub(super) struct KindField(pub(super) Option<u16>);
 impl<'de> Deserialize<'de> for KindField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        if !is_integer(raw) {
-            return Err(D::Error::custom("must be the number of a kind"));
+        if is_integer(raw) {
+            return Ok(Self(raw.parse().ok()));
         }
-        Ok(Self(raw.parse().ok()))
+        // JSON knows no integers: 6.0 is 6.
+        match serde_json::from_str::<f64>(raw) {
+            Ok(number) if number.fract() == 0.0 => Ok(Self(whole_kind(number))),
+            _ => Err(D::Error::custom("must be the number of a kind")),
+        }
     }
+}
+
+fn whole_kind(number: f64) -> Option<u16> {
+    (0.0..=f64::from(u16::MAX))
+        .contains(&number)
+        .then_some(number as u16)
 }
 
 /// What is wrong with an identifier, for a sentence about it.

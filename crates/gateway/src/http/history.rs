@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::fields::IdText;
+use super::fields::{IdText, Position};
 use super::path::{ConvPath, Query, UidPath};
 use super::problem::Problem;
 use super::{Api, Refusals};
@@ -70,8 +70,8 @@ pub(super) struct ConversationPage {
 #[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record",
     params(
         ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
-        ("after" = Option<u64>, Query, description = "Messages after this number, oldest first"),
-        ("before" = Option<u64>, Query, description = "Messages before this number, newest first"),
+        ("after" = inline(Option<Position>), Query, description = "Messages after this number, oldest first"),
+        ("before" = inline(Option<Position>), Query, description = "Messages before this number, newest first"),
         ("limit" = Option<u32>, Query, description = "Most messages, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The messages", body = Messages), Refusals))]

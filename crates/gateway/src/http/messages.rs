@@ -33,12 +33,12 @@ pub(super) struct Message {
     #[schema(value_type = Object)]
     data: Box<RawValue>,
     /// The sender's own id: the same again within the dedupe window is the same message.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 64)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     cid: Option<CidField>,
     /// Whether those who are away are notified; the kind decides when absent.
     push: Option<bool>,
     /// Until when a notification is worth sending, from now. The message stays in the record.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     ttl_ms: Option<u64>,
 }
 
@@ -220,6 +220,12 @@ impl Message {
             .kind
             .0
             .ok_or_else(|| Reject::not_found("There is no such kind; see the table of kinds."))?;
+        if self.ttl_ms.is_some_and(|ttl_ms| i64::try_from(ttl_ms).is_err()) {
+            return Err(Reject::malformed(format!(
+                "\"ttl_ms\" must be at most {}; leave it out to have no end.",
+                i64::MAX
+            )));
+        }
         if self.ttl_ms == Some(0) {
             return Err(Reject::malformed(
                 "\"ttl_ms\" must be 1 or more; to send no notification set \"push\" to false.",

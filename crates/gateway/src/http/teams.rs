@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 256;
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct TeamBody {
     /// Shown to people; the team's key when absent.
-    #[schema(max_length = 256)]
+    #[schema(max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     /// The members; up to `limits.uids_per_call` in one call, more by further calls.
     #[schema(max_items = 10_000)]

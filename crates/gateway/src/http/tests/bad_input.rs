@@ -83,6 +83,7 @@ async fn every_field_of_a_message_is_checked() {
         (&with("push", json!("yes")), "\"push\": invalid type"),
         (&with("ttl_ms", json!(-1)), "\"ttl_ms\": invalid value"),
         (&with("ttl_ms", json!(0)), "\"ttl_ms\" must be 1 or more"),
+        (&with("ttl_ms", json!(u64::MAX)), "\"ttl_ms\" must be at most"),
         (&with("ttl_ms", json!("60000")), "\"ttl_ms\": invalid type"),
     ];
     for (body, sentence) in cases {
@@ -98,10 +99,17 @@ async fn every_field_of_a_message_is_checked() {
 
 #[tokio::test]
 async fn a_number_that_no_kind_can_have_is_no_such_kind() {
-    for number in [json!(-1), json!(70_000), json!(99_999_999_999_u64)] {
-        let body = json!({"type": number, "to": {"user": "u"}, "data": {}}).to_string();
-        call("POST", "/v1/messages", body).await.problem(404);
+    let with = |number| json!({"type": number, "to": {"user": "u"}, "data": {}}).to_string();
+    for number in [
+        json!(-1),
+        json!(70_000),
+        json!(99_999_999_999_u64),
+        json!(70_000.0),
+    ] {
+        call("POST", "/v1/messages", with(number)).await.problem(404);
     }
+    // To JSON this is the same number as 6.
+    assert_eq!(call("POST", "/v1/messages", with(json!(6.0))).await.status, 200);
 }
 
 #[tokio::test]
