@@ -3,22 +3,18 @@
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use mynah::auth::NewToken;
 use mynah::config::{self, Config, Mode, Sources};
 use mynah::ids::{self, DeviceId, Uid};
-use mynah::keys::KeyCommand;
+use mynah::keys::{KeyCommand, Lifetime};
 use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads for what blocks, the store's reads above all.
 const BLOCKING_THREADS: usize = 8;
-
-/// A hundred years.
-const LONGEST_TTL_SECONDS: u64 = 36_500 * 86_400;
 
 /// A chat gateway between Socket.IO clients and an HTTP backend.
 #[derive(Debug, Parser)]
@@ -64,28 +60,9 @@ struct TokenArgs {
     /// The only kinds that may be sent with it, as in 3,15
     #[arg(long, value_delimiter = ',')]
     kinds: Option<Vec<u16>>,
-    /// How long it is good for: a number with s, m, h or d
-    #[arg(long, default_value = "1h", value_parser = duration)]
-    ttl: Duration,
-}
-
-/// A number with its unit.
-fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match &text[at..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err("write a number with s, m, h or d, as in 30m".into()),
-    };
-    let number: u64 = text[..at]
-        .parse()
-        .map_err(|_| "write a number with s, m, h or d, as in 30m")?;
-    match number.checked_mul(unit) {
-        Some(seconds @ 1..=LONGEST_TTL_SECONDS) => Ok(Duration::from_secs(seconds)),
-        _ => Err("must be 1s to 36500d".into()),
-    }
+    /// How long it is good for, as in 30m, 12h or 90d
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    ttl: Lifetime,
 }
 
 fn main() -> ExitCode {
@@ -160,7 +137,7 @@ fn make_token(config: &Config, args: TokenArgs) -> ExitCode {
         device: args.device,
         platform: args.platform,
         kinds: args.kinds,
-        ttl: args.ttl,
+        ttl: args.ttl.duration(),
     };
     match token.sign(&config.auth.jwt) {
         Ok(token) => {

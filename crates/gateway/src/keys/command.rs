@@ -67,6 +67,11 @@ impl FromStr for Lifetime {
 }
 
 impl Lifetime {
+    /// How long it is.
+    pub fn duration(self) -> Duration {
+        self.0
+    }
+
     fn after(self, now: UnixMillis) -> UnixMillis {
         now + self.0.as_millis() as UnixMillis
     }
