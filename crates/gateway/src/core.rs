@@ -69,6 +69,10 @@ impl Core {
             tracing::warn!(%error, "the store did not do what was asked");
             self.listeners.failed(&error.to_string());
         }
+        // Nothing else is too large for the store.
+        if reject.code == Code::TooLarge {
+            self.metrics.limited("members");
+        }
         reject
     }
 }

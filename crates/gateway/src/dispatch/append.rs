@@ -110,9 +110,12 @@ impl Core {
         let permits = u32::try_from(count).unwrap_or(u32::MAX);
         match tokio::time::timeout(ROOM_WAIT, self.appends.clone().acquire_many_owned(permits)).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Reject::unavailable(
-                "Too many messages wait for the store; try again later.",
-            )),
+            _ => {
+                self.metrics.limited("appends_in_flight");
+                Err(Reject::unavailable(
+                    "Too many messages wait for the store; try again later.",
+                ))
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ pub(crate) async fn change_team(
         TeamChange::Delete => 0,
     };
     if named > limits.uids_per_call {
+        core.metrics.limited("uids_per_call");
         return Err(Reject::too_large(format!(
             "A call may name {} users, this one names {named}.",
             limits.uids_per_call

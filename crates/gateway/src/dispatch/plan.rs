@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::frame::too_deep;
 use crate::ids::{Cid, DeviceId, Uid};
 use crate::kinds::{Conversation, Push, Rule, Senders};
+use crate::metrics::Metrics;
 use crate::order::{By, Origin, SendOrder, To};
 use crate::reject::Reject;
 use crate::store::{Append, Place, PushOrder, UnixMillis};
@@ -18,6 +19,8 @@ use crate::store::{Append, Place, PushOrder, UnixMillis};
 /// What the rules depend on besides the order itself.
 struct Rules<'a> {
     limits: &'a Limits,
+    /// Counts what is beyond them.
+    metrics: &'a Metrics,
     /// The sender of pair messages that name none.
     system: &'a Uid,
     /// The longest that a notification is of use; `None` when nobody is notified at all.
@@ -56,6 +59,7 @@ impl Core {
     pub(super) fn plan(&self, order: SendOrder) -> Result<Plan, Reject> {
         let rules = Rules {
             limits: &self.config.limits,
+            metrics: &self.metrics,
             system: &self.system,
             job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
             now: clock::unix_millis(),
@@ -68,8 +72,8 @@ impl Core {
 /// Checks an order. `rule` is that of its kind, if there is such a kind.
 fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan, Reject> {
     let rule = sendable(order.kind, rule, &order.by)?;
-    let to = recipients(order.to, &rule, order.kind, rules.limits)?;
-    payload(&order.data, rules.limits)?;
+    let to = recipients(order.to, &rule, order.kind, rules)?;
+    payload(&order.data, rules)?;
 
     let stored = rule.stored && to != To::Everyone;
     let pair = matches!(rule.conversation, Conversation::Pair(_));
@@ -127,7 +131,7 @@ fn sendable(kind: u16, rule: Option<Rule>, by: &By) -> Result<Rule, Reject> {
     }
 }
 
-fn recipients(to: To, rule: &Rule, kind: u16, limits: &Limits) -> Result<To, Reject> {
+fn recipients(to: To, rule: &Rule, kind: u16, rules: &Rules<'_>) -> Result<To, Reject> {
     // What is not stored has no conversation that would have to fit.
     let fits = match (&to, rule.conversation) {
         _ if !rule.stored => true,
@@ -141,11 +145,14 @@ fn recipients(to: To, rule: &Rule, kind: u16, limits: &Limits) -> Result<To, Rej
         _ if !fits => Err(Reject::malformed(format!(
             "Kind {kind} goes to a team: say \"to\":{{\"team\":...}}."
         ))),
-        To::Users(uids) if uids.len() > limits.uids_per_call => Err(Reject::too_large(format!(
-            "A call may name {} users, this one names {}.",
-            limits.uids_per_call,
-            uids.len()
-        ))),
+        To::Users(uids) if uids.len() > rules.limits.uids_per_call => {
+            rules.metrics.limited("uids_per_call");
+            Err(Reject::too_large(format!(
+                "A call may name {} users, this one names {}.",
+                rules.limits.uids_per_call,
+                uids.len()
+            )))
+        }
         To::Users(uids) if uids.is_empty() => {
             Err(Reject::malformed("\"users\" must name at least one user."))
         }
@@ -158,12 +165,14 @@ fn recipients(to: To, rule: &Rule, kind: u16, limits: &Limits) -> Result<To, Rej
     }
 }
 
-fn payload(data: &RawValue, limits: &Limits) -> Result<(), Reject> {
+fn payload(data: &RawValue, rules: &Rules<'_>) -> Result<(), Reject> {
     let json = data.get();
     if !json.starts_with('{') {
         return Err(Reject::malformed("\"data\" must be an object."));
     }
+    let limits = rules.limits;
     if json.len() > limits.message_bytes {
+        rules.metrics.limited("message_bytes");
         return Err(Reject::too_large(format!(
             "\"data\" may have {} bytes as JSON, this has {}.",
             limits.message_bytes,
@@ -171,6 +180,7 @@ fn payload(data: &RawValue, limits: &Limits) -> Result<(), Reject> {
         )));
     }
     if too_deep(json, limits.nesting) {
+        rules.metrics.limited("nesting");
         return Err(Reject::malformed(format!(
             "\"data\" may be nested {} deep.",
             limits.nesting

@@ -10,6 +10,7 @@ use super::admission::{Admission, Admitted, admit, expired};
 use super::resume::{self, Entered};
 use super::revoke::{refuse_revoked, revoke_displaced};
 use super::{refuse, wanted};
+use crate::auth::TOO_LONG;
 use crate::claims::Claims;
 use crate::clock;
 use crate::core::Core;
@@ -54,7 +55,7 @@ struct Replaced<'a> {
 /// Registers the connection, if it may. The response waits for the store (unread, what was missed), and pushes wait for the response.
 pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     // Before anything that costs more, a token's signature above all.
-    let wanted = connection_may(core, &asker.connection.link).and_then(|()| wanted::read(data));
+    let wanted = connection_may_register(core, &asker.connection.link).and_then(|()| wanted::read(data));
     let admission = match wanted {
         Ok(wanted) => admit(core, &asker.connection, wanted),
         Err(reject) => Admission::Now(Err(reject)),
@@ -90,6 +91,9 @@ fn decide(
             if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
                 core.metrics.auth_refused.inc();
             }
+            if reject.error == TOO_LONG {
+                core.metrics.limited("token_bytes");
+            }
             refuse(asker, Kind::RegisterReq.number(), &reject);
             None
         }
@@ -100,7 +104,7 @@ fn decide(
 fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixMillis>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
-    if let Err(reject) = user_may(core, &admitted.uid) {
+    if let Err(reject) = may_register(core, &admitted.uid) {
         refuse(asker, Kind::RegisterReq.number(), &reject);
         return None;
     }
@@ -166,7 +170,7 @@ fn not_revoked(core: &Core, registration: &Registration) -> Result<(), Reject> {
 }
 
 /// Whether a connection may register now.
-fn connection_may(core: &Core, link: &Link) -> Result<(), Reject> {
+fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
     if link.registers.take(core.rates.registers, clock::now()) {
         return Ok(());
     }
@@ -178,7 +182,7 @@ fn connection_may(core: &Core, link: &Link) -> Result<(), Reject> {
 }
 
 /// Whether a user may register now, on whatever connection.
-fn user_may(core: &Core, uid: &Uid) -> Result<(), Reject> {
+fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
     if core.rates.user_registers.take(uid, clock::now()) {
         return Ok(());
     }

@@ -97,7 +97,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         ))),
         _ => Ok(plan),
     };
-    let plan = user_may(core, &registration.uid)
+    let plan = may_send(core, &registration.uid)
         .and_then(|()| read(&fields, cid.clone(), registration.uid.clone(), &asker))
         .and_then(|order| core.plan(order))
         .and_then(allowed);
@@ -112,7 +112,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
 }
 
 /// Whether a user may send one more message now.
-fn user_may(core: &Core, uid: &Uid) -> Result<(), Reject> {
+fn may_send(core: &Core, uid: &Uid) -> Result<(), Reject> {
     if core.rates.user_messages.take(uid, clock::now()) {
         return Ok(());
     }

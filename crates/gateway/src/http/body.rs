@@ -36,7 +36,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
         } else {
             api.limits.body_bytes.min(UNKEYED_BYTES)
         };
-        let bytes = take(request, limit).await?;
+        let bytes = take(request, limit).await.inspect_err(|problem| {
+            if problem.is_too_large() {
+                api.metrics.limited("body_bytes");
+            }
+        })?;
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
         fields::read(text).map(Self).map_err(Problem::malformed)

@@ -13,7 +13,6 @@ use super::body::Json;
 use super::fields::{self, CidField, IdText, KindField, Object, UidField};
 use super::problem::Problem;
 use super::{Api, Refusals};
-use crate::config::Limits;
 use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
 use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
 
@@ -184,7 +183,7 @@ pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Json(message): Json<Message>,
 ) -> Result<axum::Json<SendResult>, Problem> {
-    let order = message.order(&api.limits, &mut 0)?;
+    let order = message.order(&api, &mut 0)?;
     let sent = api.gateway.send(order).await?;
     Ok(axum::Json(sent.into()))
 }
@@ -198,6 +197,7 @@ pub(super) async fn send_batch(
 ) -> Result<axum::Json<BatchResult>, Problem> {
     let most = api.limits.messages_per_call;
     if batch.messages.len() > most {
+        api.metrics.limited("messages_per_call");
         return Err(Problem::too_large(format!(
             "A batch may have {most} messages; send the rest in another call."
         )));
@@ -205,7 +205,7 @@ pub(super) async fn send_batch(
     let mut named = 0;
     let orders = batch.messages.iter().map(|raw| {
         let message: Message = fields::read(raw.get()).map_err(Reject::malformed)?;
-        message.order(&api.limits, &mut named)
+        message.order(&api, &mut named)
     });
     let results = api.gateway.send_batch(orders.collect()).await;
     Ok(axum::Json(BatchResult {
@@ -215,7 +215,7 @@ pub(super) async fn send_batch(
 
 impl Message {
     /// What the gateway is asked. `named` counts the users that the call has named so far.
-    fn order(self, limits: &Limits, named: &mut usize) -> Result<SendOrder, Reject> {
+    fn order(self, api: &Api, named: &mut usize) -> Result<SendOrder, Reject> {
         let kind = self
             .kind
             .0
@@ -233,7 +233,7 @@ impl Message {
         }
         Ok(SendOrder {
             kind,
-            to: self.to.0.to(limits.uids_per_call, named)?,
+            to: self.to.0.to(api, named)?,
             from: self.from.map(|from| from.0),
             data: Arc::from(self.data),
             cid: self.cid.map(|cid| cid.0),
@@ -245,7 +245,7 @@ impl Message {
 }
 
 impl Recipients {
-    fn to(self, most: usize, named: &mut usize) -> Result<To, Reject> {
+    fn to(self, api: &Api, named: &mut usize) -> Result<To, Reject> {
         match self {
             Self {
                 user: Some(uid),
@@ -260,7 +260,9 @@ impl Recipients {
                 everyone: None,
             } => {
                 *named += uids.len();
+                let most = api.limits.uids_per_call;
                 if *named > most {
+                    api.metrics.limited("uids_per_call");
                     return Err(Reject::too_large(format!(
                         "A call may name {most} users; send to the rest in another call."
                     )));

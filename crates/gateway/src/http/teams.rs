@@ -63,7 +63,7 @@ pub(super) async fn put(
             "\"name\" must be at most {MAX_NAME_BYTES} bytes, without control characters."
         )));
     }
-    let members = Uids::from(body.members).bounded(api.limits.uids_per_call)?;
+    let members = Uids::from(body.members).bounded(&api)?;
     answer(api.gateway.put_team(team, name, members).await)
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn add(
     TeamPath(team): TeamPath,
     Json(body): Json<Uids>,
 ) -> Answer {
-    let uids = body.bounded(api.limits.uids_per_call)?;
+    let uids = body.bounded(&api)?;
     answer(api.gateway.add_members(team, uids).await)
 }
 

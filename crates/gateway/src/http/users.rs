@@ -67,8 +67,10 @@ impl From<Vec<UidField>> for Uids {
 
 impl Uids {
     /// Without repetitions, unless they are too many.
-    pub(super) fn bounded(self, most: usize) -> Result<Vec<Uid>, Problem> {
+    pub(super) fn bounded(self, api: &Api) -> Result<Vec<Uid>, Problem> {
+        let most = api.limits.uids_per_call;
         if self.uids.len() > most {
+            api.metrics.limited("uids_per_call");
             return Err(Problem::too_large(format!(
                 "A call may name {most} users; name the rest in another call."
             )));
@@ -123,7 +125,7 @@ pub(super) async fn online(
     State(api): State<Arc<Api>>,
     Json(asked): Json<Uids>,
 ) -> Result<axum::Json<Online>, Problem> {
-    let uids = asked.bounded(api.limits.uids_per_call)?;
+    let uids = asked.bounded(&api)?;
     Ok(axum::Json(Online {
         online: api.gateway.online(&uids),
     }))
