@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use crate::auth;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::http::{Api, Door};
+use crate::http::{Api, Calls, Door};
 use crate::keys::{ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
@@ -79,6 +79,7 @@ impl Server {
             gateway: gateway.clone(),
             keys,
             metrics_key: config.auth.metrics_key,
+            calls: Calls::new(&config.limits),
             limits: config.limits.clone(),
             metrics,
             open: config.auth.mode == Mode::Open,
@@ -317,14 +318,13 @@ fn observer(
                 .inner()
                 .store(admission.refused(refusal), Ordering::Relaxed);
         }
-        for (limit, refusal) in [
-            ("connections", Refusal::Connections),
-            ("connections_per_address", Refusal::Address),
+        for (limit, counted) in [
+            ("connections", admission.refused(Refusal::Connections)),
+            ("connections_per_address", admission.refused(Refusal::Address)),
+            ("queue_bytes", socketio.slow_readers() as u64),
         ] {
             let limited = metrics.limited.get_or_create(&LimitLabel { limit });
-            limited
-                .inner()
-                .store(admission.refused(refusal), Ordering::Relaxed);
+            limited.inner().store(counted, Ordering::Relaxed);
         }
         metrics.store_queue.set(store.depth() as i64);
     })

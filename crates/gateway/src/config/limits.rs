@@ -49,6 +49,12 @@ section! {
         pub messages_per_call: usize = 1_000, in 1..=100_000;
         /// Largest body of an API call.
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
+        /// Calls of the API that are answered at a time; more wait, and get 503 after a moment. 0 is unlimited.
+        pub calls_in_flight: usize = 1_024, in 0..=1_000_000;
+        /// Calls per second with one API key; 0 is unlimited.
+        pub calls_per_second: u32 = 0, in 0..=10_000_000;
+        /// Calls with one API key at once; 0 is unlimited.
+        pub calls_burst: u32 = 1_000, in 0..=10_000_000;
         /// What may wait to be written to one connection; beyond it the reader is too slow and is closed.
         pub queue_bytes: usize = 1_048_576, in 1_024..=1_073_741_824;
         /// Messages that wait for the store; beyond it clients are read later, and API calls get 503 after a short wait.

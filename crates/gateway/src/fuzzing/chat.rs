@@ -20,7 +20,7 @@ use super::script::{self, Argument, DEVICES, Event, Step};
 use crate::clock::pretended;
 use crate::config::{Config, Displaced, Policy, Secret};
 use crate::frame;
-use crate::http::{Api, Door, router};
+use crate::http::{Api, Calls, Door, router};
 use crate::keys::ApiKeys;
 use crate::random::seeded;
 use crate::store::embedded::stepped::{Stepper, Trouble};
@@ -134,6 +134,7 @@ impl Run {
             gateway: world.gateway.clone(),
             keys: ApiKeys::new(&[Secret::new(api::KEY)]),
             metrics_key: false,
+            calls: Calls::new(&world.core.config.limits),
             limits: world.core.config.limits.clone(),
             metrics: world.core.metrics.clone(),
             open: true,

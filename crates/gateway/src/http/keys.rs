@@ -105,7 +105,8 @@ fn offered(headers: &HeaderMap) -> Result<&str, Refusal> {
     }
 }
 
-fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<(), Refusal> {
+/// The name of the key that lets the call in.
+fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, Refusal> {
     let key = offered(headers)?;
     let Granted { name, scopes } =
         api.keys
@@ -119,25 +120,36 @@ fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<(), Refusal> {
     {
         return Err(Refusal::Scope(missing));
     }
-    let label = ApiKeyLabel { key: name };
+    let label = ApiKeyLabel { key: name.clone() };
     api.metrics.api_calls.get_or_create(&label).inc();
-    Ok(())
+    Ok(name)
 }
 
-/// Lets a call through if it has the key that it needs.
+/// Lets a call through if it has the key that it needs, and there is room for it.
 pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let need = scopes::need(request.method(), route, request.uri().path(), api.metrics_key);
-    if need != Need::Nothing
-        && let Err(refusal) = admit(&api, request.headers(), need)
-    {
-        let reason = refusal.reason();
-        api.metrics
-            .api_refused
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
-        api.keys.note_refusal(reason, clock::now());
-        return Problem::from(refusal).into_response();
+    if need == Need::Nothing {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let key = match admit(&api, request.headers(), need) {
+        Ok(key) => key,
+        Err(refusal) => {
+            let reason = refusal.reason();
+            api.metrics
+                .api_refused
+                .get_or_create(&ReasonLabel { reason })
+                .inc();
+            api.keys.note_refusal(reason, clock::now());
+            return Problem::from(refusal).into_response();
+        }
+    };
+    // How full it is has to be seen when it is full.
+    if !scopes::is_api(request.uri().path()) {
+        return next.run(request).await;
+    }
+    match api.calls.enter(&key, &api.metrics).await {
+        Ok(_place) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }

@@ -5,6 +5,7 @@
 //! (`scopes.rs`); every error is a problem document.
 
 mod body;
+mod calls;
 mod doors;
 mod fields;
 mod health;
@@ -35,6 +36,7 @@ use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use calls::Calls;
 pub use doors::Door;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
 
@@ -53,7 +55,9 @@ pub struct Api {
     pub keys: ApiKeys,
     /// `/metrics` needs a key too.
     pub metrics_key: bool,
-    /// Bounds of calls.
+    /// Bounds of all calls together.
+    pub calls: Calls,
+    /// Bounds of each call.
     pub limits: Limits,
     /// Rendered at `/metrics`.
     pub metrics: Arc<Metrics>,

@@ -71,7 +71,8 @@ pub(super) fn need(method: &Method, route: Option<&str>, path: &str, metrics_key
     }
 }
 
-fn is_api(path: &str) -> bool {
+/// Whether a path is one of the API.
+pub(super) fn is_api(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")
 }
 

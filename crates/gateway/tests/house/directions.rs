@@ -116,7 +116,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "reject", "store",
+            "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "rate", "reject",
+            "store",
         ],
     ),
     ("tls", &["clock", "config", "metrics"]),

@@ -3,6 +3,7 @@
 mod access;
 mod bad_input;
 mod calls;
+mod crowded;
 mod description;
 mod headers;
 mod scopes;
@@ -32,11 +33,15 @@ fn house(open: bool) -> House {
 }
 
 fn house_with(keys: ApiKeys, open: bool, metrics_key: bool) -> House {
+    house_of(keys, open, metrics_key, Config::default())
+}
+
+fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> House {
     let data = tempfile::tempdir().unwrap();
     let store = Embedded::open(Options::new(data.path())).unwrap();
-    let config = Config::default();
     let metrics: Arc<Metrics> = Arc::default();
     let api = Api {
+        calls: Calls::new(&config.limits),
         limits: config.limits.clone(),
         gateway: Builder::new(config)
             .metrics(metrics.clone())
