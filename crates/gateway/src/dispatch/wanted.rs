@@ -42,10 +42,9 @@ pub(super) struct Wanted {
     pub(super) resume: bool,
 }
 
-/// Reads kind 1's `data`.
+/// Reads kind 1's `data`, which need not be there: the handshake's token may say everything.
 pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
-    let fields = data
-        .and_then(|data| Fields::read(data.get()))
+    let fields = Fields::read(data.map_or("{}", RawValue::get))
         .ok_or_else(|| Reject::malformed("\"data\" must be an object such as {\"uid\":\"alice\"}."))?;
     let resume = match fields.resume.map(RawValue::get) {
         None | Some("false") => false,
@@ -132,6 +131,12 @@ mod tests {
         ] {
             assert_eq!(parsed(json).unwrap().uid.unwrap().as_str(), uid, "{json}");
         }
+    }
+
+    #[test]
+    fn nothing_is_an_empty_object() {
+        let wanted = read(None).unwrap();
+        assert!(wanted.uid.is_none() && wanted.device.is_none() && !wanted.resume);
     }
 
     #[test]
