@@ -30,6 +30,12 @@ impl Handshake {
             .find(|(key, _)| key == name)
             .map(|(_, value)| value)
     }
+
+    /// Forgets all of the query but the first pair of this name.
+    pub fn retain_query(&mut self, name: &str) {
+        let is_it = |pair: &&str| query_pairs(pair).any(|(key, _)| key == name);
+        self.query = self.query.split('&').find(is_it).unwrap_or_default().to_owned();
+    }
 }
 
 /// The pairs of an `application/x-www-form-urlencoded` text (URL standard, section 5.1), decoded; what is no UTF-8 becomes U+FFFD.
@@ -64,6 +70,30 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_pair_is_retained_as_it_came() {
+        for (query, retained) in [
+            ("EIO=4&token=a%20b&token=c", "token=a%20b"),
+            ("tok%65n=x&EIO=4", "tok%65n=x"),
+            ("EIO=4&token", "token"),
+            ("EIO=4&tokens=1", ""),
+            ("", ""),
+        ] {
+            let mut handshake = Handshake {
+                query: query.to_owned(),
+                headers: HeaderMap::new(),
+                address: ([127, 0, 0, 1], 1).into(),
+                protocol: Protocol::V4,
+                transport: Transport::Polling,
+                issued: SystemTime::UNIX_EPOCH,
+            };
+            let before = handshake.query("token");
+            handshake.retain_query("token");
+            assert_eq!(handshake.query, retained, "{query}");
+            assert_eq!(handshake.query("token"), before, "{query}");
+        }
+    }
 
     #[test]
     fn pairs_are_decoded() {

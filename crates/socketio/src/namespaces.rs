@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::handshake::{Handshake, query_pairs};
+use crate::http;
 use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::server::Acceptor;
 use crate::session::{Session, Sid};
@@ -20,6 +21,12 @@ use crate::socket::{AckId, Acked, Socket};
 
 /// Decides who may connect to which namespace.
 pub trait Namespaces: Send + Sync + 'static {
+    /// A session has opened, and its client may take [`Config::connect_timeout_ms`](crate::Config::connect_timeout_ms) to connect: what
+    /// [`Namespaces::connect`] does not look at can be taken out of the handshake, which is kept so long. Nothing is by default.
+    fn trim(&self, handshake: &mut Handshake) {
+        let _ = handshake;
+    }
+
     /// A client wants to connect to `socket`'s namespace, with the `auth` it gave (a namespace's query, from clients before 3.0). The socket
     /// is connected only after this: until [`Handler::connected`] what is sent to it is dropped, and sending it away has no effect.
     fn connect(
@@ -132,7 +139,12 @@ impl SocketLayer {
 }
 
 impl Acceptor for SocketLayer {
-    fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver> {
+    fn open(&self, session: &Session, mut handshake: Handshake) -> Box<dyn Receiver> {
+        self.namespaces.trim(&mut handshake);
+        if !self.keep_handshake && session.protocol() == Protocol::V4 {
+            // It waits for the client to connect.
+            handshake.headers = http::own(&handshake.headers);
+        }
         let mut client = Client {
             namespaces: self.namespaces.clone(),
             limits: self.limits,

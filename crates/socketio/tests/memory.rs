@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use allocation_counter::AllocationInfo;
+use hyper::HeaderMap;
 use mynah_socketio::{
     Admission, Bounds, BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake,
     Listener, ListenerOptions, Namespaces, Server, Socket,
@@ -31,6 +32,10 @@ const COUNTED: usize = 1_000;
 struct Quiet;
 
 impl Namespaces for Quiet {
+    fn trim(&self, handshake: &mut Handshake) {
+        handshake.headers = HeaderMap::new();
+    }
+
     fn connect(
         &self,
         _: &Socket,
@@ -60,6 +65,8 @@ enum Clients {
     /// They send a part of a request.
     Slow,
     Websockets,
+    /// They open a session on polling, with much said on the way, and do nothing with it.
+    Opened,
 }
 
 /// Connects as many as it is asked for, and keeps them.
@@ -85,6 +92,10 @@ async fn connect(
                         .unwrap();
                     Box::new(stream)
                 }
+                (_, Clients::Opened) => {
+                    open(stream).await;
+                    continue;
+                }
                 (None, _) => Box::new(join(stream).await),
                 (Some(connector), _) => {
                     let name = ServerName::try_from("localhost").unwrap();
@@ -94,6 +105,22 @@ async fn connect(
         }
         done.send(()).unwrap();
     }
+}
+
+/// Opens a session, and closes the connection.
+async fn open(mut stream: TcpStream) {
+    let much = "x".repeat(6_000);
+    let head = format!(
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Much: {much}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut came = Vec::new();
+    stream.read_to_end(&mut came).await.unwrap();
+    assert!(
+        came.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&came)
+    );
 }
 
 async fn join<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> S {
@@ -203,6 +230,7 @@ fn connections_are_small() {
         ("a WebSocket over TLS", true, Clients::Websockets, 5_150, 184),
         ("one that says nothing", false, Clients::Silent, 1_550, 3),
         ("one that says nothing for TLS", true, Clients::Silent, 3_900, 6),
+        ("a session that never connects", false, Clients::Opened, 1_190, 49),
         ("one that is slow", false, Clients::Slow, 1_620, 4),
     ] {
         let (bytes, allocations) = measured(secured, clients);

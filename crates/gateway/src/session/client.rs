@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use mynah_socketio::{
     AckId, BoxFuture, CloseReason, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces,
     Socket, Time,
@@ -26,11 +27,26 @@ const LONGEST_TRUST_MS: u64 = 60_000;
 
 /// A time that does not come.
 const NEVER: u64 = u64::MAX;
+/// Where a token stands in the query of a handshake.
+const TOKEN: &str = "token";
 
 /// Lets clients into the namespace `/`.
 pub(crate) struct Entrance(pub(crate) Arc<Core>);
 
 impl Namespaces for Entrance {
+    fn trim(&self, handshake: &mut Handshake) {
+        handshake.headers = HeaderMap::new();
+        if let Auth::Open = self.0.auth {
+            handshake.query = String::new();
+            return;
+        }
+        handshake.retain_query(TOKEN);
+        // Each byte may be written as three. What is longer is no token, and stays one that was given.
+        if handshake.query.len() > 3 * self.0.config.limits.token_bytes + 3 * TOKEN.len() + 1 {
+            handshake.query = format!("{TOKEN}=");
+        }
+    }
+
     fn connect(
         &self,
         socket: &Socket,
@@ -42,13 +58,7 @@ impl Namespaces for Entrance {
         }
         // A bad one is told of when the client registers.
         let handed = (!matches!(self.0.auth, Auth::Open))
-            .then(|| {
-                handed(
-                    auth,
-                    || handshake.query("token"),
-                    self.0.config.limits.token_bytes,
-                )
-            })
+            .then(|| handed(auth, || handshake.query(TOKEN), self.0.config.limits.token_bytes))
             .flatten();
         Ok(Box::new(Client::new(self.0.clone(), socket.clone(), handed)))
     }
