@@ -6,6 +6,8 @@
 //! Invariants: what rustls encoded is sent once and in order; while something of that waits for the socket nothing further is encrypted,
 //! so that a peer which does not read makes nothing grow.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod kit;
 mod session;
 #[cfg(test)]
 mod tests;

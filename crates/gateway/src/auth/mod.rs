@@ -8,6 +8,8 @@ mod fields;
 mod issuer;
 mod keys;
 mod make;
+#[cfg(any(test, fuzzing))]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod tokens;

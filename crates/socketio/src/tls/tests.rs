@@ -2,77 +2,13 @@
 
 use std::io::{Read, Write};
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::kit::{Bare, Kit};
 use super::*;
-
-struct Kit {
-    server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
-}
-
-impl Kit {
-    fn new(version: &'static SupportedProtocolVersion) -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let server = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[version])
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self {
-            server: server.into(),
-            client: client.into(),
-        }
-    }
-
-    fn client(&self) -> ClientConnection {
-        ClientConnection::new(self.client.clone(), ServerName::try_from("localhost").unwrap()).unwrap()
-    }
-}
-
-/// A session with what its stream holds, without a socket.
-struct Bare {
-    session: Session,
-    incoming: Vec<u8>,
-    plain: BytesMut,
-}
-
-impl Bare {
-    fn new(config: Arc<ServerConfig>) -> Self {
-        Self {
-            session: Session::new(config).unwrap(),
-            incoming: Vec::new(),
-            plain: BytesMut::new(),
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        self.incoming.extend_from_slice(bytes);
-        let mut filled = self.incoming.len();
-        let done = self
-            .session
-            .turn(&mut self.incoming, &mut filled, &mut self.plain);
-        self.incoming.truncate(filled);
-        done
-    }
-}
 
 /// The next of a row of numbers that only looks like chance.
 fn next(seed: &mut u64) -> usize {
@@ -105,29 +41,24 @@ fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
             if fed.is_err() {
                 // Whatever is asked of it afterwards, it does not panic.
                 let _ = server.feed(behind);
-                let _ = server
-                    .session
-                    .encrypt(&mut server.incoming, &mut server.plain, b"x", &mut [0; 100]);
-                server.session.close(&mut server.incoming, &mut server.plain);
+                let _ = server.encrypt(b"x", &mut [0; 100]);
+                server.close();
             }
             fed?;
             rest = behind;
         }
-        let mut came = &server.session.outgoing[..];
+        let mut came = &server.outgoing()[..];
         while !came.is_empty() {
             client.read_tls(&mut came)?;
             client.process_new_packets().map_err(io::Error::other)?;
         }
-        server.session.outgoing.clear();
+        server.outgoing().clear();
         if !client.is_handshaking() && !mem::replace(&mut written, true) {
             client.writer().write_all(&[b'a'; 700])?;
         }
         if server.plain.len() == 700 {
             let mut sealed = [0; 2_000];
-            let n =
-                server
-                    .session
-                    .encrypt(&mut server.incoming, &mut server.plain, b"answer", &mut sealed)?;
+            let n = server.encrypt(b"answer", &mut sealed)?;
             client.read_tls(&mut &sealed[..n])?;
             client.process_new_packets().map_err(io::Error::other)?;
             let mut answer = [0; 6];

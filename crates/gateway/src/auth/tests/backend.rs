@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::kit::NOW;
 use crate::auth::backend::{agreed, refused};
+use crate::auth::testing::NOW;
 use crate::claims::Claims;
 use crate::clock::pretended::pretend;
 use crate::ids::Uid;

@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use super::kit::*;
 use crate::auth::keys;
+use crate::auth::testing::*;
 
 #[test]
 fn a_token_says_who_one_is_and_what_one_may() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::kit::*;
+use crate::auth::testing::*;
 use crate::auth::tokens::Tokens;
 use crate::clock::pretended::{Pretence, pretend};
 use crate::config::Jwt;

@@ -3,5 +3,4 @@
 mod backend;
 mod forged;
 mod issuer;
-mod kit;
 mod vectors;

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::kit::tokens;
 use crate::auth::keys;
-use crate::auth::tests::kit::jwt;
+use crate::auth::testing::jwt;
+use crate::auth::testing::tokens;
 use crate::config::Secret;
 
 /// RFC 7515, appendix A: its payload, good until 2011, names no user.

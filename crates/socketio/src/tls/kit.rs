@@ -1,0 +1,91 @@
+//! For tests: a server and a client that trusts it, and a session without a socket.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use super::session::Session;
+
+/// What both sides are made from.
+pub(crate) struct Kit {
+    pub(crate) server: Arc<ServerConfig>,
+    pub(crate) client: Arc<ClientConfig>,
+}
+
+impl Kit {
+    pub(crate) fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("its key");
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .expect("they fit");
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).expect("a root");
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .expect("the provider has it")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            server: server.into(),
+            client: client.into(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> ClientConnection {
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(self.client.clone(), name).expect("a client")
+    }
+}
+
+/// A session with what its stream holds, without a socket.
+pub(crate) struct Bare {
+    session: Session,
+    pub(crate) incoming: Vec<u8>,
+    pub(crate) plain: BytesMut,
+}
+
+impl Bare {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
+        Self {
+            session: Session::new(config).expect("a session"),
+            incoming: Vec::new(),
+            plain: BytesMut::new(),
+        }
+    }
+
+    /// Bytes of the peer; true once the handshake is done.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        self.incoming.extend_from_slice(bytes);
+        let mut filled = self.incoming.len();
+        let done = self
+            .session
+            .turn(&mut self.incoming, &mut filled, &mut self.plain);
+        self.incoming.truncate(filled);
+        done
+    }
+
+    pub(crate) fn encrypt(&mut self, bytes: &[u8], sealed: &mut [u8]) -> io::Result<usize> {
+        self.session
+            .encrypt(&mut self.incoming, &mut self.plain, bytes, sealed)
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.session.close(&mut self.incoming, &mut self.plain);
+    }
+
+    /// What waits for the socket.
+    pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
+        &mut self.session.outgoing
+    }
+}
