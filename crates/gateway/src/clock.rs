@@ -24,6 +24,7 @@ pub(crate) fn now() -> Instant {
 
 /// A time of day that a test makes up for its thread.
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod pretended {
     use std::cell::RefCell;
 

@@ -30,6 +30,7 @@ use crate::store::Store;
 use crate::store::embedded::stepped::{self, Stepper};
 use crate::store::embedded::{Durability, Embedded, Options};
 
+#[cfg(test)]
 pub(crate) use troubled::Troubled;
 
 /// How long a test waits for what must come; far longer than it takes.
@@ -256,9 +257,14 @@ impl Device {
         self.ask(&json!({"type": 101, "data": data})).await
     }
 
+    /// Its deadline, on the clock that says `now`.
+    pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
+        self.handler.deadline(now)
+    }
+
     /// How long it is until its deadline, if it has one.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
-        self.handler.deadline(Time(0)).map(|deadline| deadline.0)
+        self.deadline(Time(0)).map(|deadline| deadline.0)
     }
 
     /// Its deadline has passed.

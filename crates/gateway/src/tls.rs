@@ -178,9 +178,9 @@ fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
     let name = |key: &str, file: &Path| format!("server.tls.{key} {}", file.display());
     let cert_name = || name("cert_file", cert_file);
     let key_name = || name("key_file", key_file);
-    let chain: Vec<_> = fs::read(cert_file)
+    let chain = fs::read(cert_file)
         .map_err(anyhow::Error::from)
-        .and_then(|pem| Ok(CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?))
+        .and_then(|pem| chain(&pem))
         .with_context(cert_name)?;
     if chain.is_empty() {
         bail!("{} holds no certificate in PEM form", cert_name());
@@ -191,6 +191,19 @@ fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
         .with_context(key_name)?;
     CertifiedKey::from_der(chain, key, &ring::default_provider())
         .with_context(|| format!("{} does not fit {}", key_name(), cert_name()))
+}
+
+fn chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
+}
+
+/// Reads certificates, whatever they are.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let _ = expiry(&CertificateDer::from(data));
+    for certificate in chain(data).unwrap_or_default() {
+        let _ = expiry(&certificate);
+    }
 }
 
 /// When a certificate expires, in seconds since 1970.

@@ -41,7 +41,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    fn accepted(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn accepted(headers: &HeaderMap) -> Option<Self> {
         let accept = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
         let accepts = |name: &str| {
             accept.split(',').any(|item| {

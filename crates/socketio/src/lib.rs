@@ -70,6 +70,8 @@ mod closing;
 mod config;
 mod driver;
 mod encoded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handshake;
 mod http;
 mod link;

@@ -3,7 +3,7 @@
 //! Invariants: running out of file descriptors stops accepting for a moment, and nothing else; a connection that is not served ends.
 
 mod connection;
-mod first;
+pub(crate) mod first;
 mod timed;
 
 use std::io;

@@ -11,7 +11,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 
 /// The header in which each proxy adds the address that it was asked from.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// An address with the number of bits that count, as in `10.0.0.0/8`; without it all count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,11 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 /// What version 2 begins with.
-const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+pub(crate) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, with its end.
-const LONGEST_LINE: usize = 107;
+pub(crate) const LONGEST_LINE: usize = 107;
 /// Addresses and further fields of version 2; proxies send some hundred bytes.
-const MOST_FIELDS: usize = 4_096;
+pub(crate) const MOST_FIELDS: usize = 4_096;
 
 /// What is wrong with a header.
 #[derive(Debug)]
@@ -40,9 +40,27 @@ impl std::fmt::Display for Wrong {
     }
 }
 
+/// Where it is read from.
+pub(crate) trait Source {
+    /// All of `buf`, or an error at the end.
+    fn read_exact(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> + Send;
+    /// What is there, without taking it; 0 at the end.
+    fn peek(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+}
+
+impl Source for TcpStream {
+    async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        AsyncReadExt::read_exact(self, buf).await.map(drop)
+    }
+
+    async fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Self::peek(self, buf).await
+    }
+}
+
 /// Reads the header off a connection: the address that the proxy speaks for, or none where it speaks for itself (a health check) or
 /// for somebody without an address.
-pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, Wrong> {
+pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>, Wrong> {
     // Either version has more than so many bytes.
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;

@@ -5,10 +5,13 @@
 
 mod backend;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod issuer;
 mod keys;
 mod make;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 #[cfg(test)]
 mod tests;

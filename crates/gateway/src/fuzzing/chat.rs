@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::StatusCode;
 use bytes::Bytes;
-use mynah_socketio::AckId;
+use mynah_socketio::{AckId, Time};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -17,8 +17,9 @@ use tokio::task::JoinHandle;
 use super::api;
 use super::hearing::{Hearing, Names};
 use super::script::{self, Argument, DEVICES, Event, Step};
+use crate::auth::fuzzing::with_tokens;
 use crate::clock::pretended;
-use crate::config::{Config, Displaced, Policy, Secret};
+use crate::config::{Config, Displaced, Mode, Policy, Secret};
 use crate::frame;
 use crate::http::{Api, Calls, Door, router};
 use crate::keys::ApiKeys;
@@ -39,7 +40,10 @@ const KINDS: &str = r#"
     ]
 "#;
 
-/// A session. The first byte is the configuration's.
+/// Time until a connection has to register, where that is bounded.
+const REGISTER_MS: u32 = 50_000;
+
+/// A session. The first character is the configuration's.
 pub(super) fn chat(data: &[u8]) {
     let data = &data[..data.len().min(MOST_BYTES)];
     let text = String::from_utf8_lossy(data);
@@ -129,6 +133,12 @@ impl Run {
                 config.limits.appends_in_flight = 2;
                 config.limits.appends_in_flight_per_connection = 1;
             }
+            if setup / 24 % 2 == 1 {
+                with_tokens(config);
+            }
+            if setup / 96 % 2 == 1 {
+                config.limits.register_timeout_ms = REGISTER_MS;
+            }
         });
         let api = Api {
             gateway: world.gateway.clone(),
@@ -159,6 +169,9 @@ impl Run {
             match step {
                 Step::Event(device, event) => self.event(device, &event),
                 Step::Close(device) => self.connections[device] = None,
+                Step::Open(device, handed) => {
+                    self.open(device, Some(handed));
+                }
                 Step::Call(text) => {
                     if let Some(request) = api::call(&self.names.fill(text)) {
                         let call = api::make(self.router.clone(), request);
@@ -181,22 +194,33 @@ impl Run {
         self.end().await;
     }
 
+    /// A new connection of this device, which was handed this token.
+    fn open(&mut self, device: usize, handed: Option<&str>) {
+        let mut hearing = Hearing::new(matches!(self.world.core.config.auth.mode, Mode::Jwt));
+        hearing.shows(handed.unwrap_or_default());
+        let handed = handed.map(|token| self.names.fill(token));
+        self.count += 1;
+        let sid = format!("sid{}", self.count);
+        let client = Device::new(self.world.core.clone(), &sid, handed.as_deref());
+        let (arrivals, receiver) = mpsc::channel(MOST_BYTES);
+        let ear = client.ear.clone();
+        self.tasks.push(tokio::spawn(serve(client, receiver)));
+        self.connections[device] = Some(Connection {
+            arrivals,
+            ear,
+            hearing,
+        });
+    }
+
     fn event(&mut self, device: usize, event: &Event<'_>) {
-        let connection = match &mut self.connections[device] {
-            Some(connection) if !connection.ear.is_over() => connection,
-            slot => {
-                self.count += 1;
-                let device = Device::new(self.world.core.clone(), &format!("sid{}", self.count), None);
-                let (arrivals, receiver) = mpsc::channel(MOST_BYTES);
-                let ear = device.ear.clone();
-                self.tasks.push(tokio::spawn(serve(device, receiver)));
-                slot.insert(Connection {
-                    arrivals,
-                    ear,
-                    hearing: Hearing::default(),
-                })
-            }
-        };
+        let there = self.connections[device].as_ref();
+        if there.is_none_or(|connection| connection.ear.is_over()) {
+            self.open(device, None);
+        }
+        let connection = self.connections[device].as_mut().expect("it is open");
+        if let Argument::Text(text) | Argument::Json(text) = event.argument {
+            connection.hearing.shows(text);
+        }
         let argument = match event.argument {
             Argument::None => None,
             Argument::Text(text) => Some(frame::raw(&self.names.fill(text))),
@@ -266,12 +290,21 @@ impl Run {
     }
 }
 
-/// A connection's task: event after event, and the close last.
+/// A connection's task: event after event, deadlines between them, and the close last.
 async fn serve(mut device: Device, mut arrivals: mpsc::Receiver<Arrival>) {
-    while let Some(arrival) = arrivals.recv().await {
-        if device.ear.is_over() {
-            break;
-        }
+    let begun = tokio::time::Instant::now();
+    let now = || Time(1 + begun.elapsed().as_millis() as u64);
+    while !device.ear.is_over() {
+        let deadline = device.deadline(now());
+        let arrival = tokio::select! {
+            biased;
+            arrival = arrivals.recv() => arrival,
+            () = until(deadline, now()) => {
+                device.deadline_passes();
+                continue;
+            }
+        };
+        let Some(arrival) = arrival else { break };
         let args: Vec<&RawValue> = arrival.argument.iter().map(|argument| &**argument).collect();
         let waits = device.hear(mynah_socketio::Event {
             name: arrival.name,
@@ -279,9 +312,22 @@ async fn serve(mut device: Device, mut arrivals: mpsc::Receiver<Arrival>) {
             attachments: &vec![Bytes::from_static(b"\x01"); arrival.attachments],
             ack: arrival.ack.map(AckId),
         });
-        if let Some(waits) = waits {
-            waits.await;
+        let Some(mut waits) = waits else { continue };
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut waits => break,
+                () = until(deadline, now()), if !device.ear.is_over() => device.deadline_passes(),
+            }
         }
     }
     device.close();
+}
+
+/// A deadline that has passed comes again a little later.
+async fn until(deadline: Option<Time>, now: Time) {
+    match deadline {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.0.saturating_sub(now.0).max(10))).await,
+        None => std::future::pending().await,
+    }
 }

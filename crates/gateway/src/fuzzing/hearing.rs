@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::auth::fuzzing::signed;
+use crate::clock;
 use crate::frame;
 use crate::reject::Code;
 use crate::testing::{Said, value};
+
+/// How long a token is good.
+const TOKEN_MS: u64 = 100_000;
 
 /// Positions that the script's later lines may name.
 #[derive(Default)]
@@ -32,11 +37,30 @@ pub(super) struct Hearing {
     asked: BTreeMap<u64, usize>,
     requested: BTreeMap<String, isize>,
     uid: String,
+    /// Nobody registers without a token.
+    by_token: bool,
+    /// Whose tokens the client has shown here.
+    shown: BTreeSet<String>,
     heard: BTreeMap<String, Heard>,
     over: bool,
 }
 
 impl Hearing {
+    /// `by_token` where nobody registers without one.
+    pub(super) fn new(by_token: bool) -> Self {
+        Self {
+            by_token,
+            ..Self::default()
+        }
+    }
+
+    /// It shows the tokens that this line of a script names.
+    pub(super) fn shows(&mut self, line: &str) {
+        let named = line.split("$t").skip(1);
+        self.shown
+            .extend(named.filter_map(|rest| Some(rest.get(..1)?.to_owned())));
+    }
+
     /// The client calls: the number of its callback.
     pub(super) fn asks(&mut self) -> u64 {
         let id = self.asked.len() as u64;
@@ -102,6 +126,10 @@ impl Hearing {
         if answer.get("epoch").is_some() {
             self.heard.clear();
             self.uid = answer["uid"].as_str().expect("a uid").to_owned();
+            assert!(
+                !self.by_token || self.shown.contains(&self.uid),
+                "there is no token for {answer}"
+            );
         }
         names.hear(answer);
         if let (Some(conv), Some(seq)) = (answer["conv"].as_str(), answer["seq"].as_u64())
@@ -194,7 +222,7 @@ impl Names {
         }
     }
 
-    /// `text` with the names in the places of `$m0`, `$c0` and `$n`.
+    /// `text` with the names in the places of `$m0`, `$c0` and `$n`, and a token for `a` in that of `$ta`.
     pub(super) fn fill(&self, text: &str) -> String {
         let mut parts = text.split('$');
         let mut filled = parts.next().unwrap_or_default().to_owned();
@@ -203,6 +231,12 @@ impl Names {
             let (names, rest) = match part.split_at_checked(1) {
                 Some(("m", rest)) => (&self.mids, rest),
                 Some(("c", rest)) => (&self.convs, rest),
+                Some(("t", rest)) if rest.starts_with(|uid: char| uid.is_ascii_lowercase()) => {
+                    let (uid, rest) = rest.split_at(1);
+                    filled.push_str(&signed(uid, clock::unix_millis() + TOKEN_MS));
+                    filled.push_str(rest);
+                    continue;
+                }
                 Some(("n", rest)) => {
                     filled.push_str(&self.next);
                     filled.push_str(rest);

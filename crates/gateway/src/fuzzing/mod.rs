@@ -11,11 +11,18 @@ mod script;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 13] = [
     ("frame", decoders::frame),
     ("ids", decoders::ids),
     ("query", decoders::query),
     ("config", decoders::config),
+    ("handshake", crate::session::fuzz_handshake),
+    ("token", crate::auth::fuzzing::token),
+    ("jwks", crate::auth::fuzzing::jwks),
+    ("public_key", crate::auth::fuzzing::public_key),
+    ("backend", crate::auth::fuzzing::backend),
+    ("api_keys", crate::keys::fuzzing::api_keys),
+    ("certificate", crate::tls::fuzz),
     ("api", chat::api),
     ("chat", chat::chat),
 ];

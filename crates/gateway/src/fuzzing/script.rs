@@ -6,7 +6,9 @@
 //! *PUT /v1/teams/t {"members":["a"]}  the backend calls
 //! ```
 //!
-//! In a line `$m0` is the `mid` of the first message that was answered, `$c0` its `conv`, and so on; `$n` is the last `next`.
+//! `0t$ta` connects device 0 anew with a token of the user `a` in the handshake, `0x` closes it.
+//!
+//! In a line `$ta` is a token that is good for a while, `$m0` the `mid` of the first message that was answered, `$c0` its `conv`, and so on; `$n` is the last `next`.
 
 /// Devices that there are.
 pub(super) const DEVICES: usize = 4;
@@ -17,6 +19,8 @@ pub(super) enum Step<'a> {
     Event(usize, Event<'a>),
     /// Its connection closes.
     Close(usize),
+    /// It connects anew, and hands over this token.
+    Open(usize, &'a str),
     /// The backend calls.
     Call(&'a str),
     /// The store writes one of what waits.
@@ -68,6 +72,9 @@ fn step(line: &str) -> Option<Step<'_>> {
             let payload = chars.as_str();
             if what == 'x' {
                 return Some(Step::Close(device));
+            }
+            if what == 't' {
+                return Some(Step::Open(device, payload));
             }
             Step::Event(
                 device,

@@ -125,7 +125,7 @@ pub(super) fn change<T>(
 }
 
 /// Reads the file's text. The complaint begins with `:<line>: ` where the line is known, or with a colon.
-fn parse(text: &str) -> Result<KeyFile, String> {
+pub(super) fn parse(text: &str) -> Result<KeyFile, String> {
     let file: KeyFile = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(String::new(), |span| {
             let before = text.get(..span.start).unwrap_or(text);

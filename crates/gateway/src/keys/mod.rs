@@ -8,6 +8,8 @@ mod command;
 mod disk;
 mod file;
 mod first;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod refusals;
 mod stamp;
 #[cfg(test)]

@@ -8,8 +8,8 @@ mod outlet;
 mod tests;
 
 pub(crate) use asker::{Asker, refusal};
-#[cfg(any(test, fuzzing))]
-pub(crate) use client::Client;
 pub(crate) use client::Entrance;
+#[cfg(any(test, fuzzing))]
+pub(crate) use client::{Client, fuzz_handshake};
 pub(crate) use link::{Farewell, Link, Turn};
 pub(crate) use outlet::Outlet;

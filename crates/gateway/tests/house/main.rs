@@ -27,7 +27,7 @@ impl File {
 
     /// Tests and what they stand on are freer.
     pub(crate) fn is_test(&self) -> bool {
-        ["/tests", "/simulation/", "/testing", "/fuzzing/"]
+        ["/tests", "/simulation/", "/testing", "/fuzzing"]
             .iter()
             .any(|place| self.path.contains(place))
     }

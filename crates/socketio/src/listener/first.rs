@@ -21,7 +21,7 @@ thread_local! {
 
 /// Reads until there is a whole head, or something that hyper can refuse at once: what is no request, or `most` bytes. Empty when nothing
 /// came before the end. What came behind the head is there too.
-pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<Bytes> {
+pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<Bytes> {
     let mut head = Vec::new();
     loop {
         let looked_at = head.len();

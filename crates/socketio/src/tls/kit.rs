@@ -88,4 +88,9 @@ impl Bare {
     pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
         &mut self.session.outgoing
     }
+
+    /// The peer will send nothing more.
+    pub(crate) fn ended(&self) -> bool {
+        self.session.ended
+    }
 }

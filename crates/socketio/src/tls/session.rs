@@ -1,9 +1,9 @@
 //! rustls in buffers that it is given, and what it wants to be sent. No socket: bytes go in, and bytes come out.
 //!
-//! Invariant: rustls sees what it did not need again, the same bytes, and is asked nothing more once it failed.
+//! Invariant: rustls sees what it did not need again, the same bytes, and is asked nothing more once it failed, or once we said that we
+//! send nothing more: it would answer a record that is broken, which it takes for a mistake of ours then.
 
 use std::io;
-use std::mem;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -20,7 +20,7 @@ pub(super) struct Session {
     failed: bool,
     /// The peer will send nothing more.
     pub(super) ended: bool,
-    /// We said that we will send nothing more.
+    /// We said that we will send nothing more. What still comes is thrown away.
     closed: bool,
 }
 
@@ -44,6 +44,10 @@ impl Session {
     ) -> io::Result<bool> {
         if self.failed {
             return Err(io::ErrorKind::InvalidData.into());
+        }
+        if self.closed {
+            *filled = 0;
+            return Ok(true);
         }
         let mut from = 0;
         let turned = loop {
@@ -116,6 +120,9 @@ impl Session {
         let turned = self.turn(incoming, &mut filled, plain);
         incoming.truncate(filled);
         turned?;
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         match self.tls.process_tls_records(incoming).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 traffic.encrypt(bytes, sealed).map_err(io::Error::other)
@@ -127,8 +134,9 @@ impl Session {
     /// Queues the message that we send nothing more.
     pub(super) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
         let mut filled = incoming.len();
-        let whole = !mem::replace(&mut self.closed, true) && self.turn(incoming, &mut filled, plain).is_ok();
+        let whole = !self.closed && self.turn(incoming, &mut filled, plain).is_ok();
         incoming.truncate(filled);
+        self.closed = true;
         if whole
             && let Ok(ConnectionState::WriteTraffic(mut traffic)) =
                 self.tls.process_tls_records(incoming).state

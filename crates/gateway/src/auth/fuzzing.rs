@@ -1,0 +1,270 @@
+//! What must hold of tokens and keys whatever somebody writes.
+
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::backend;
+use super::fields::Parts;
+use super::keys::{self, Algorithm};
+use super::testing::{Ed, Es256, Hs256, NOW, SECRET, Signer, jwt, raw_token, secret, tokens};
+use super::tokens::Tokens;
+use crate::config::Secret;
+use crate::ids::{MAX_ID_BYTES, Uid};
+use crate::testing::value;
+
+/// Somebody who signs, and by which names its key is in the issuer's set.
+struct Party {
+    signer: Box<dyn Signer + Send + Sync>,
+    believed: bool,
+    /// Of the issuer's set; the others are configured, and nameless.
+    kid: Option<&'static str>,
+}
+
+struct House {
+    tokens: Tokens,
+    parties: Vec<Party>,
+}
+
+/// Three keys that are configured, two of a set, and others that are not to be believed.
+static HOUSE: LazyLock<House> = LazyLock::new(|| {
+    let (own_ed, own_es, set_ed, set_es) = (Ed::new(), Es256::new(), Ed::new(), Es256::new());
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("jwks.json");
+    let set = json!({"keys": [set_ed.jwk("ed"), set_es.jwk("es"), Es256::new().jwk("es2")]});
+    std::fs::write(&path, set.to_string()).expect("a file");
+    let pem = own_ed.pem() + &own_es.pem();
+    // Who knows the public key signs with it as if it were a secret.
+    let confused = Hs256(own_ed.pem().into_bytes());
+    let config = jwt(|jwt| {
+        jwt.secret = Some(Secret::new(SECRET));
+        jwt.public_key = Some(pem);
+        jwt.jwks_file = Some(path);
+        jwt.issuer.0 = vec!["issuer".into(), "other".into()];
+        jwt.audience.0 = vec!["mynah".into()];
+    });
+    let party = |signer: Box<dyn Signer + Send + Sync>, believed, kid| Party {
+        signer,
+        believed,
+        kid,
+    };
+    House {
+        tokens: tokens(&config),
+        parties: vec![
+            party(Box::new(secret()), true, None),
+            party(Box::new(own_ed), true, None),
+            party(Box::new(own_es), true, None),
+            party(Box::new(set_ed), true, Some("ed")),
+            party(Box::new(set_es), true, Some("es")),
+            party(Box::new(Hs256(vec![1; 32])), false, None),
+            party(Box::new(Ed::new()), false, None),
+            party(Box::new(Es256::new()), false, None),
+            party(Box::new(confused), false, None),
+        ],
+    }
+});
+
+/// A token that somebody signs and somebody changes. The first line's first letter says who signs it (the first of them is `a`), or is `-` for a line that is a
+/// token already; then come the header, the claims, and changes: `12:text` in the place of that byte, `0=text` in that of a part.
+pub(crate) fn token(data: &[u8]) {
+    verdict(data);
+}
+
+/// Whether it was believed.
+fn verdict(data: &[u8]) -> Option<bool> {
+    let text = std::str::from_utf8(data).ok()?;
+    let house = &*HOUSE;
+    if let Some(token) = text.strip_prefix('-') {
+        assert!(!is_believed(house, token), "nobody signed this");
+        return Some(false);
+    }
+    let mut lines = text.split('\n');
+    let party = &house.parties
+        [usize::from(lines.next()?.as_bytes().first()?.wrapping_sub(b'a')) % house.parties.len()];
+    let (header, payload) = (lines.next()?, lines.next()?);
+    let signed = raw_token(header, payload, &*party.signer);
+    let token = lines.fold(signed.clone(), changed);
+    if !is_believed(house, &token) {
+        return Some(false);
+    }
+    assert!(party.believed, "somebody else's signature was believed");
+    let part =
+        |token: &str| Parts::of(token).map(|parts| (parts.message.to_owned(), parts.signature.to_owned()));
+    let ((message, signature), (as_signed, original)) = (
+        part(&token).expect("three parts"),
+        part(&signed).expect("three parts"),
+    );
+    assert_eq!(message, as_signed, "what is believed is what was signed");
+    // Of an ECDSA signature everybody can make another one for the same message.
+    assert!(
+        signature == original || party.signer.algorithm() == "ES256",
+        "{signature}"
+    );
+    let header = value(header);
+    assert_eq!(header["alg"], party.signer.algorithm());
+    assert!(header.get("crit").is_none());
+    if let Some(kid) = party.kid {
+        let alone = header.get("kid").is_none_or(Value::is_null) && party.signer.algorithm() == "EdDSA";
+        assert!(alone || header["kid"] == kid, "{header}");
+    }
+    let claims = value(payload);
+    let audience = |value: &Value| value == "mynah";
+    assert!(
+        audience(&claims["aud"])
+            || claims["aud"]
+                .as_array()
+                .is_some_and(|list| list.iter().any(audience))
+    );
+    assert!(
+        ["issuer", "other"].map(Value::from).contains(&claims["iss"]),
+        "{claims}"
+    );
+    Some(true)
+}
+
+fn is_believed(house: &House, token: &str) -> bool {
+    let Ok(Some(claims)) = house.tokens.check(token, NOW) else {
+        return false;
+    };
+    assert!(!claims.is_over(NOW));
+    assert!((1..=MAX_ID_BYTES).contains(&claims.sub.as_str().len()));
+    let payload = Parts::of(token).expect("three parts").payload;
+    let payload = URL_SAFE_NO_PAD.decode(payload).expect("it was read before");
+    let payload = value(std::str::from_utf8(&payload).expect("it was read before"));
+    let sub = &payload["sub"];
+    let sub = sub.as_str().map_or_else(|| sub.to_string(), str::to_owned);
+    assert_eq!(claims.sub.as_str(), sub);
+    let device = payload
+        .get("device")
+        .or(payload.get("deviceid"))
+        .filter(|device| !device.is_null());
+    assert_eq!(
+        claims.device.as_ref().map(|device| device.as_str()),
+        device.and_then(Value::as_str)
+    );
+    true
+}
+
+fn changed(token: String, change: &str) -> String {
+    if let Some((at, text)) = change.split_once(':')
+        && let Ok(at) = at.parse::<usize>()
+        && let (Some(before), Some(after)) = (token.get(..at), token.get(at + 1..))
+    {
+        return format!("{before}{text}{after}");
+    }
+    if let Some((part, text)) = change.split_once('=')
+        && let Ok(part) = part.parse::<usize>()
+    {
+        let mut parts: Vec<&str> = token.split('.').collect();
+        if let Some(slot) = parts.get_mut(part) {
+            *slot = text;
+        }
+        return parts.join(".");
+    }
+    token
+}
+
+/// The key set of an issuer.
+pub(crate) fn jwks(data: &[u8]) {
+    let Ok(keys) = keys::from_jwks(data) else { return };
+    let set = value(std::str::from_utf8(data).expect("JSON is UTF-8"));
+    let there = set["keys"].as_array().expect("a list");
+    assert!(keys.len() <= there.len() && keys.len() <= 64);
+    for key in keys {
+        assert_ne!(key.algorithm, Algorithm::Hs256, "what is published is no secret");
+        if let Some(kid) = &key.kid {
+            assert!(there.iter().any(|jwk| jwk["kid"] == **kid), "{kid}");
+        }
+        verify(&key, data);
+    }
+}
+
+/// Public keys as PEM.
+pub(crate) fn public_key(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match keys::from_pem(text) {
+        Ok(keys) => {
+            assert!(!keys.is_empty() && !text.contains("PRIVATE KEY-----"));
+            for key in keys {
+                assert_ne!(key.algorithm, Algorithm::Hs256);
+                verify(&key, data);
+            }
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+}
+
+/// A key can be asked, whatever it is made of.
+fn verify(key: &keys::Key, data: &[u8]) {
+    for signature in [
+        &[0; 64][..],
+        &data[..data.len().min(64)],
+        &data[..data.len().min(256)],
+        &[],
+    ] {
+        let _ = key.verifies(b"what everybody knows", signature);
+    }
+}
+
+/// The backend's answer about a register; the first byte says what it is.
+pub(crate) fn backend(data: &[u8]) {
+    let Some((what, body)) = data.split_first() else {
+        return;
+    };
+    let body = Bytes::copy_from_slice(body);
+    let asked = (what & 2 != 0).then(|| Uid::new("asked").expect("a uid"));
+    if what & 1 == 0 {
+        let reject = backend::refused(crate::reject::Code::Forbidden, Some(body));
+        assert!((1..=300).contains(&reject.error.len()));
+        assert!(!reject.error.contains(char::is_control));
+        return;
+    }
+    let Ok(Ok(claims)) = backend::agreed(&body, asked.as_ref()) else {
+        return;
+    };
+    assert!(!claims.is_over(crate::clock::unix_millis() - 60_000));
+    let said = std::str::from_utf8(&body).expect("it was read").trim();
+    let said = if said.is_empty() { json!({}) } else { value(said) };
+    let uid = match &said["uid"] {
+        Value::Null => "asked".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    assert_eq!(claims.sub.as_str(), uid);
+    let kinds = claims.kinds.as_ref().map(|kinds| kinds.to_vec());
+    assert_eq!(json!(kinds), said["kinds"], "nothing is allowed that was not");
+}
+
+/// A gateway's configuration with a secret of the tests', and what signs tokens for it.
+pub(crate) fn with_tokens(config: &mut crate::config::Config) {
+    config.auth.mode = crate::config::Mode::Jwt;
+    config.auth.jwt.secret = Some(Secret::new(SECRET));
+}
+
+/// A token for such a gateway, good until `exp` in Unix milliseconds.
+pub(crate) fn signed(uid: &str, exp: u64) -> String {
+    let payload = json!({"sub": uid, "exp": exp as f64 / 1_000.0, "iat": exp as f64 / 1_000.0 - 100.0, "jti": format!("{uid}{exp}")});
+    raw_token(r#"{"alg":"HS256"}"#, &payload.to_string(), &secret())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise nothing would be seen of what is not believed.
+    #[test]
+    fn what_is_signed_as_it_should_be_is_believed() {
+        let claims = json!({"sub": "alice", "exp": NOW / 1_000 + 60, "aud": ["x", "mynah"], "iss": "issuer"});
+        for (who, party) in HOUSE.parties.iter().enumerate() {
+            let header = json!({"alg": party.signer.algorithm(), "kid": party.kid});
+            let text = format!("{}\n{header}\n{claims}", char::from(b'a' + who as u8));
+            assert_eq!(verdict(text.as_bytes()), Some(party.believed), "{text}");
+            assert_eq!(verdict(format!("{text}\n40:x").as_bytes()), Some(false), "{text}");
+        }
+    }
+}

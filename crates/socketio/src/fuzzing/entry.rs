@@ -1,0 +1,135 @@
+//! What is read of a connection before hyper gets it. It comes in pieces, whose size the first byte of an input says.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::at_once;
+use crate::listener::first;
+use crate::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
+
+/// Bytes that come `size` at a time, and the end.
+struct Pieces<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    size: usize,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(bytes: &'a [u8], size: usize) -> Self {
+        Self { bytes, at: 0, size }
+    }
+
+    /// What is there for a reader that has room for `room` bytes.
+    fn next(&self, room: usize) -> &'a [u8] {
+        let rest = &self.bytes[self.at..];
+        &rest[..rest.len().min(room).min(self.size)]
+    }
+}
+
+impl Source for Pieces<'_> {
+    async fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        let rest = &self.bytes[self.at..];
+        let Some(taken) = rest.get(..buf.len()) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        buf.copy_from_slice(taken);
+        self.at += taken.len();
+        Ok(())
+    }
+
+    async fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let next = self.next(buf.len());
+        buf[..next.len()].copy_from_slice(next);
+        Ok(next.len())
+    }
+}
+
+impl AsyncRead for Pieces<'_> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let pieces = self.get_mut();
+        let next = pieces.next(buf.remaining());
+        buf.put_slice(next);
+        pieces.at += next.len();
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn parted(data: &[u8]) -> Option<(usize, &[u8])> {
+    let (size, bytes) = data.split_first()?;
+    Some((usize::from(*size).max(1), bytes))
+}
+
+/// The header of the PROXY protocol.
+pub(super) fn proxy_header(data: &[u8]) {
+    let Some((size, bytes)) = parted(data) else { return };
+    let read = |size| {
+        let mut pieces = Pieces::new(bytes, size);
+        let said = at_once(proxy_header::read(&mut pieces)).map_err(|wrong| wrong.to_string());
+        (said, pieces.at)
+    };
+    let (said, taken) = read(usize::MAX);
+    let in_pieces = read(size);
+    // What is wrong may be seen sooner or later.
+    assert_eq!(in_pieces.0, said);
+    assert!(taken <= (16 + MOST_FIELDS).max(LONGEST_LINE));
+    let Ok(client) = said else { return };
+    assert_eq!(in_pieces.1, taken);
+    assert!(client.is_none_or(|client| client.ip() == client.ip().to_canonical()));
+    if bytes.starts_with(SIGNATURE) {
+        let length = u16::from_be_bytes([bytes[14], bytes[15]]);
+        assert_eq!(
+            taken,
+            16 + usize::from(length),
+            "the header, and not a byte behind it"
+        );
+        if let Some(client) = client {
+            assert_eq!(bytes[12], 0x21, "only PROXY speaks for somebody");
+            let (address, port) = match client.ip() {
+                IpAddr::V4(address) if bytes[13] == 0x11 => (address.octets().to_vec(), 24),
+                IpAddr::V4(address) => (address.to_ipv6_mapped().octets().to_vec(), 48),
+                IpAddr::V6(address) => (address.octets().to_vec(), 48),
+            };
+            assert_eq!(bytes[16..16 + address.len()], address);
+            assert_eq!(bytes[port..port + 2], client.port().to_be_bytes());
+        }
+    } else {
+        let line = std::str::from_utf8(&bytes[..taken]).expect("a line is text");
+        assert!(
+            line.ends_with("\r\n") && line.matches('\n').count() == 1,
+            "{line:?}"
+        );
+        assert!(line.starts_with("PROXY "), "{line:?}");
+        let words: Vec<&str> = line.trim_end().split(' ').collect();
+        assert_eq!(client.is_none(), words[1] == "UNKNOWN", "{line:?}");
+        if let Some(client) = client {
+            let address: IpAddr = words[2].parse().expect("an address");
+            let port = words[4].parse().expect("a port");
+            assert_eq!(client, SocketAddr::new(address.to_canonical(), port), "{line:?}");
+        }
+    }
+}
+
+/// The head of a connection's first request: nothing is lost, a whole one is not waited for, and what is none is left to hyper.
+pub(super) fn head(data: &[u8]) {
+    const MOST: usize = 300;
+    let Some((size, bytes)) = parted(data) else { return };
+    let mut pieces = Pieces::new(bytes, size);
+    let head = at_once(first::head(&mut pieces, MOST)).expect("no piece fails");
+    assert_eq!(head, bytes[..pieces.at]);
+    let whole = |head: &[u8]| {
+        head.windows(2).any(|end| end == b"\n\n") || head.windows(3).any(|end| end == b"\n\r\n")
+    };
+    let enough =
+        |head: &[u8]| head.len() >= MOST || whole(head) || !head.first().is_some_and(u8::is_ascii_alphabetic);
+    // Where the last piece begins.
+    let last = head.len().saturating_sub(1) / size * size;
+    assert!(
+        last == 0 || !enough(&head[..last]),
+        "it was enough one piece before"
+    );
+    assert!(enough(&head) || pieces.at == bytes.len(), "more was there");
+}

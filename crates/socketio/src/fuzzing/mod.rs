@@ -1,0 +1,59 @@
+//! What must hold of what comes before a session, whatever a peer sends: one function for each target in `fuzz/`. The fuzzer calls them
+//! with what it makes up, the test below with its corpus. Not there in normal builds.
+
+mod entry;
+mod headers;
+mod tls;
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// A target's name, which is also the folder of its corpus, and what must hold.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 5] = [
+    ("proxy_header", entry::proxy_header),
+    ("head", entry::head),
+    ("forwarded", headers::forwarded),
+    ("origin", headers::origin),
+    ("tls", tls::tls),
+];
+
+/// Runs a target by its name.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|(known, _)| *known == name);
+    let (_, body) = target.unwrap_or_else(|| panic!("there is no target {name}"));
+    body(data);
+}
+
+/// What a future gives that never has to wait.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(given) => given,
+        Poll::Pending => panic!("there was nothing to wait for"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_corpus_disturbs_nothing() {
+        for (name, body) in TARGETS {
+            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+            let folder = corpus.join(name);
+            let mut seen = 0;
+            for entry in std::fs::read_dir(&folder).expect("a corpus for every target") {
+                let path = entry.expect("an entry").path();
+                println!("{}", path.display());
+                body(&std::fs::read(path).expect("a file"));
+                seen += 1;
+            }
+            assert!(seen > 0, "the corpus of {name} is empty");
+        }
+    }
+}

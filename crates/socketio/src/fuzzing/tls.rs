@@ -1,0 +1,258 @@
+//! TLS between our side and a client of rustls, in any order of events and cut anywhere, with bytes changed, put in and left out on the way.
+
+use std::io::{Read, Write};
+use std::sync::LazyLock;
+
+use rustls::ClientConnection;
+use rustls::version::{TLS12, TLS13};
+
+use crate::tls::kit::{Bare, Kit};
+
+/// Most that happens: what is longer teaches the fuzzer nothing.
+const MOST_EVENTS: usize = 400;
+/// Most that waits to be read by our side: its stream reads no more at once.
+const MOST_READ: usize = 32 * 1024;
+/// What our side may have to say to so much.
+const MOST_SAID: usize = 2 * MOST_READ;
+
+/// New keys that rustls always takes.
+const PATIENCE: usize = 16;
+
+/// Bytes that tell their place in a stream.
+fn pattern(from: usize, count: usize) -> Vec<u8> {
+    (from..from + count).map(|at| (at % 251) as u8).collect()
+}
+
+/// One direction: what was written, what has come, and what is on the way.
+#[derive(Default)]
+struct Way {
+    written: usize,
+    come: usize,
+    wire: Vec<u8>,
+}
+
+impl Way {
+    /// It has come, and is what was written there.
+    fn comes(&mut self, bytes: &[u8]) {
+        assert!(self.come + bytes.len() <= self.written, "more than was written");
+        assert_eq!(bytes, pattern(self.come, bytes.len()), "at {}", self.come);
+        self.come += bytes.len();
+    }
+}
+
+struct Talk {
+    client: ClientConnection,
+    server: Bare,
+    up: Way,
+    down: Way,
+    /// The handshake is done, as our side sees it.
+    open: bool,
+    /// Something came otherwise than it was sent, or too often.
+    spoiled: bool,
+    /// How often the client asked for new keys.
+    updates: usize,
+    /// Somebody said that it sends nothing more.
+    closing: bool,
+    failed: bool,
+}
+
+/// The first byte says which version the client speaks; then each pair of bytes is something that happens, and how much of it.
+pub(super) fn tls(data: &[u8]) {
+    static KITS: LazyLock<[Kit; 2]> = LazyLock::new(|| [Kit::new(&TLS12), Kit::new(&TLS13)]);
+    let Some((version, events)) = data.split_first() else {
+        return;
+    };
+    let kit = &KITS[usize::from(version & 1)];
+    let mut talk = Talk {
+        client: kit.client(),
+        server: Bare::new(kit.server.clone()),
+        up: Way::default(),
+        down: Way::default(),
+        open: false,
+        spoiled: false,
+        updates: 0,
+        closing: false,
+        failed: false,
+    };
+    if version & 2 != 0 {
+        talk.shake_hands();
+    }
+    for event in events.chunks_exact(2).take(MOST_EVENTS) {
+        talk.event(event[0], usize::from(event[1]));
+    }
+    talk.end();
+}
+
+impl Talk {
+    fn shake_hands(&mut self) {
+        for _ in 0..4 {
+            self.deliver_up(usize::MAX);
+            self.deliver_down();
+        }
+        assert!(self.open && !self.client.is_handshaking(), "they agree");
+    }
+
+    fn event(&mut self, what: u8, amount: usize) {
+        match what % 16 {
+            0..=3 => self.deliver_up(amount + 1),
+            4 => self.deliver_up(usize::MAX),
+            5 => self.deliver_down(),
+            6 => self.client_writes(amount * 40),
+            7 => self.server_writes(amount * 150),
+            8 => self.server_writes(amount),
+            9 => {
+                // Part of what waits comes otherwise.
+                self.client_speaks();
+                if let Some(byte) = self.up.wire.get_mut(amount) {
+                    *byte ^= 1 << (what >> 5);
+                    self.spoiled = true;
+                }
+            }
+            10 => {
+                let at = amount.min(self.up.wire.len());
+                self.up.wire.insert(at, what >> 4 | 16);
+                self.spoiled = true;
+            }
+            11 => {
+                let lost = amount.min(self.up.wire.len());
+                self.up.wire.drain(..lost);
+                self.spoiled |= lost > 0;
+            }
+            12 => {
+                // Again what came just now.
+                self.client_speaks();
+                let again: Vec<u8> = self.up.wire.iter().take(amount).copied().collect();
+                self.spoiled |= !again.is_empty();
+                self.up.wire.splice(..0, again);
+            }
+            13 => {
+                // New keys, which our side answers by its own; rustls puts up with some, and then closes.
+                self.updates += amount;
+                self.spoiled |= self.updates > PATIENCE;
+                for _ in 0..amount {
+                    let _ = self.client.refresh_traffic_keys();
+                }
+            }
+            14 => {
+                self.client.send_close_notify();
+                self.closing = true;
+            }
+            _ => {
+                if self.open {
+                    self.server.close();
+                    self.closing = true;
+                    self.take_outgoing();
+                }
+            }
+        }
+    }
+
+    fn client_writes(&mut self, count: usize) {
+        // rustls keeps so much until somebody writes it.
+        let taken = self.client.writer().write(&pattern(self.up.written, count));
+        self.up.written += taken.expect("a buffer takes it");
+    }
+
+    fn client_speaks(&mut self) {
+        while self.client.wants_write() && self.up.wire.len() < MOST_READ {
+            self.client
+                .write_tls(&mut self.up.wire)
+                .expect("a vector takes it");
+        }
+    }
+
+    fn deliver_up(&mut self, count: usize) {
+        self.client_speaks();
+        let room = MOST_READ - self.server.incoming.len();
+        let count = count.min(self.up.wire.len()).min(room);
+        let bytes: Vec<u8> = self.up.wire.drain(..count).collect();
+        let fed = self.server.feed(&bytes);
+        assert!(self.server.incoming.len() < MOST_READ, "a record is shorter");
+        match fed {
+            Ok(done) => {
+                assert!(!self.failed, "what failed stays so");
+                self.open |= done;
+            }
+            Err(error) => {
+                // Who leaves during the handshake breaks it off.
+                assert!(self.spoiled || self.closing && !self.open, "{error}");
+                self.failed = true;
+            }
+        }
+        // Whatever happened on the way, what comes is what was written.
+        let plain = self.server.plain.split();
+        self.up.comes(&plain);
+        self.take_outgoing();
+    }
+
+    fn take_outgoing(&mut self) {
+        let said = self.server.outgoing().split();
+        assert!(said.len() <= MOST_SAID, "{} bytes", said.len());
+        self.down.wire.extend_from_slice(&said);
+    }
+
+    fn server_writes(&mut self, count: usize) {
+        if !self.open {
+            return;
+        }
+        let count = count.min(MOST_READ);
+        let mut sealed = vec![0; MOST_READ + 4 * 1024];
+        let sent = self
+            .server
+            .encrypt(&pattern(self.down.written, count), &mut sealed);
+        self.take_outgoing();
+        match sent {
+            Ok(n) => {
+                self.down.wire.extend_from_slice(&sealed[..n]);
+                self.down.written += count;
+            }
+            Err(error) => assert!(self.failed || self.closing, "{error}"),
+        }
+    }
+
+    fn deliver_down(&mut self) {
+        let wire = std::mem::take(&mut self.down.wire);
+        let mut rest = &wire[..];
+        while !rest.is_empty() {
+            match self.client.read_tls(&mut rest) {
+                Ok(1..) => {}
+                // It takes nothing more after the end.
+                Ok(0) | Err(_) => {
+                    assert!(self.spoiled || self.closing);
+                    return;
+                }
+            }
+            let processed = self.client.process_new_packets();
+            self.client_reads();
+            if let Err(error) = processed {
+                assert!(self.spoiled, "{error}");
+                return;
+            }
+        }
+    }
+
+    fn client_reads(&mut self) {
+        let mut buf = [0; 4_096];
+        while let Ok(n @ 1..) = self.client.reader().read(&mut buf) {
+            self.down.comes(&buf[..n]);
+        }
+    }
+
+    /// What was not disturbed arrives, all of it.
+    fn end(&mut self) {
+        for _ in 0..100 {
+            self.deliver_up(usize::MAX);
+            self.deliver_down();
+            self.client_speaks();
+            if self.up.wire.is_empty() && self.down.wire.is_empty() {
+                break;
+            }
+        }
+        if self.spoiled || self.closing {
+            return;
+        }
+        assert!(self.open && !self.server.ended());
+        assert_eq!(self.up.come, self.up.written);
+        assert_eq!(self.down.come, self.down.written);
+    }
+}
