@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+use super::fields::object;
 use crate::claims::Claims;
 use crate::clock;
 use crate::config::AuthWebhook;
@@ -180,7 +181,7 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
 /// The backend's own sentence if it gave one.
 pub(super) fn refused(code: Code, body: Option<Bytes>) -> Reject {
     let reason = body.as_ref().and_then(|body| {
-        let refused: Refused<'_> = serde_json::from_slice(body).ok()?;
+        let refused: Refused<'_> = object(body)?;
         let reason: String = refused
             .error
             .or(refused.detail)?

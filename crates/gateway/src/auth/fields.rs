@@ -193,7 +193,7 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
 }
 
 /// An object; a JSON array is none.
-fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     let json = std::str::from_utf8(json).ok()?;
     json.trim_start()
         .starts_with('{')

@@ -18,6 +18,8 @@ use spki::der::asn1::UintRef;
 use spki::der::{Decode, Reader, SliceReader};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
+use super::fields::object;
+
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
@@ -218,8 +220,7 @@ struct Jwk {
 
 /// The keys of a JWKS. What cannot be used for verifying is passed over: secrets, keys for encryption, other algorithms.
 pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set<'_> =
-        serde_json::from_slice(text).map_err(|_| "it is no key set such as {\"keys\":[...]}".to_owned())?;
+    let set: Set<'_> = object(text).ok_or("it is no key set such as {\"keys\":[...]}")?;
     if set.keys.len() > MOST_KEYS {
         return Err(format!(
             "it has {} keys, {MOST_KEYS} are the most",
@@ -228,8 +229,8 @@ pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
     }
     let mut keys = Vec::new();
     for raw in set.keys {
-        let key = serde_json::from_str::<Jwk>(raw.get())
-            .map_err(|error| error.to_string())
+        let key = object::<Jwk>(raw.get().as_bytes())
+            .ok_or_else(|| "it cannot be read".to_owned())
             .and_then(Jwk::key);
         match key {
             Ok(key) => keys.push(key),
