@@ -86,7 +86,8 @@ impl TlsStream {
                 if done {
                     return sent.map(Ok);
                 }
-                if ready!(stream.poll_fill(cx, space, filled))? == 0 {
+                // Who says goodbye during the handshake is not waited for.
+                if stream.session.ended || ready!(stream.poll_fill(cx, space, filled))? == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
             }

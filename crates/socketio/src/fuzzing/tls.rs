@@ -53,6 +53,8 @@ struct Talk {
     updates: usize,
     /// Somebody said that it sends nothing more.
     closing: bool,
+    /// The client did, and listens no more: rustls is not made to.
+    left: bool,
     failed: bool,
 }
 
@@ -72,6 +74,7 @@ pub(super) fn tls(data: &[u8]) {
         spoiled: false,
         updates: 0,
         closing: false,
+        left: false,
         failed: false,
     };
     if version & 2 != 0 {
@@ -135,7 +138,7 @@ impl Talk {
             }
             14 => {
                 self.client.send_close_notify();
-                self.closing = true;
+                (self.closing, self.left) = (true, true);
             }
             _ => {
                 if self.open {
@@ -147,10 +150,17 @@ impl Talk {
         }
     }
 
+    /// Who leaves during the handshake breaks it off.
+    fn may_fail(&self) -> bool {
+        self.spoiled || self.closing && !self.open
+    }
+
     fn client_writes(&mut self, count: usize) {
         // rustls keeps so much until somebody writes it.
-        let taken = self.client.writer().write(&pattern(self.up.written, count));
-        self.up.written += taken.expect("a buffer takes it");
+        match self.client.writer().write(&pattern(self.up.written, count)) {
+            Ok(taken) => self.up.written += taken,
+            Err(error) => assert!(self.spoiled || self.closing, "{error}"),
+        }
     }
 
     fn client_speaks(&mut self) {
@@ -163,22 +173,28 @@ impl Talk {
 
     fn deliver_up(&mut self, count: usize) {
         self.client_speaks();
+        if self.failed || self.server.ended() {
+            // Its stream reads nothing more.
+            self.up.wire.clear();
+            let fed = self.server.feed(&[]);
+            assert_eq!(fed.is_err(), self.failed, "what failed stays so");
+            return;
+        }
         let room = MOST_READ - self.server.incoming.len();
         let count = count.min(self.up.wire.len()).min(room);
         let bytes: Vec<u8> = self.up.wire.drain(..count).collect();
         let fed = self.server.feed(&bytes);
-        assert!(self.server.incoming.len() < MOST_READ, "a record is shorter");
         match fed {
-            Ok(done) => {
-                assert!(!self.failed, "what failed stays so");
-                self.open |= done;
-            }
+            Ok(done) => self.open |= done,
             Err(error) => {
-                // Who leaves during the handshake breaks it off.
-                assert!(self.spoiled || self.closing && !self.open, "{error}");
+                assert!(self.may_fail(), "{error}");
                 self.failed = true;
             }
         }
+        assert!(
+            self.failed || self.server.ended() || self.server.incoming.len() < MOST_READ,
+            "a record is shorter"
+        );
         // Whatever happened on the way, what comes is what was written.
         let plain = self.server.plain.split();
         self.up.comes(&plain);
@@ -213,7 +229,7 @@ impl Talk {
     fn deliver_down(&mut self) {
         let wire = std::mem::take(&mut self.down.wire);
         let mut rest = &wire[..];
-        while !rest.is_empty() {
+        while !rest.is_empty() && !self.left {
             match self.client.read_tls(&mut rest) {
                 Ok(1..) => {}
                 // It takes nothing more after the end.
@@ -225,7 +241,7 @@ impl Talk {
             let processed = self.client.process_new_packets();
             self.client_reads();
             if let Err(error) = processed {
-                assert!(self.spoiled, "{error}");
+                assert!(self.may_fail(), "{error}");
                 return;
             }
         }
