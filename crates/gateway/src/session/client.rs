@@ -65,7 +65,11 @@ impl Namespaces for Entrance {
 }
 
 /// The token of a handshake: of `auth` where there is one, else of the query. What cannot be one is kept as an empty text, which is none either.
-fn handed(auth: Option<&RawValue>, query: impl FnOnce() -> Option<String>, most: usize) -> Option<Box<str>> {
+pub(super) fn handed(
+    auth: Option<&RawValue>,
+    query: impl FnOnce() -> Option<String>,
+    most: usize,
+) -> Option<Box<str>> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow)]
@@ -86,29 +90,6 @@ fn handed(auth: Option<&RawValue>, query: impl FnOnce() -> Option<String>, most:
     } else {
         Box::default()
     })
-}
-
-/// What a handshake brings, `auth` in the first line and the query in the second, is a token of bounded length or none.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn fuzz_handshake(data: &[u8]) {
-    const MOST: usize = 64;
-    let Some((auth, query)) = std::str::from_utf8(data)
-        .ok()
-        .and_then(|text| text.split_once('\n'))
-    else {
-        return;
-    };
-    let raw: Option<&RawValue> = serde_json::from_str(auth).ok();
-    let Some(token) = handed(raw, || Some(query.to_owned()), MOST) else {
-        return;
-    };
-    assert!(token.len() <= MOST);
-    let of_auth: Option<serde_json::Value> = serde_json::from_str(auth).ok();
-    let of_auth = of_auth.and_then(|auth| Some(auth.get("token")?.as_str()?.to_owned()));
-    assert!(
-        token.is_empty() || *token == *query || of_auth.as_deref() == Some(&*token),
-        "{token:?} stands nowhere"
-    );
 }
 
 /// The handler of one connection.

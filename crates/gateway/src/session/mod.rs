@@ -2,14 +2,16 @@
 
 mod asker;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod link;
 mod outlet;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use asker::{Asker, refusal};
-pub(crate) use client::Entrance;
 #[cfg(any(test, fuzzing))]
-pub(crate) use client::{Client, fuzz_handshake};
+pub(crate) use client::Client;
+pub(crate) use client::Entrance;
 pub(crate) use link::{Farewell, Link, Turn};
 pub(crate) use outlet::Outlet;

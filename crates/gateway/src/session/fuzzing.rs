@@ -1,0 +1,28 @@
+//! What must hold of a handshake whatever a client sends.
+
+use serde_json::value::RawValue;
+
+use super::client::handed;
+use crate::testing::value;
+
+/// What a handshake brings, `auth` in the first line and the query in the second, is a token of bounded length or none.
+pub(crate) fn handshake(data: &[u8]) {
+    const MOST: usize = 64;
+    let Some((auth, query)) = std::str::from_utf8(data)
+        .ok()
+        .and_then(|text| text.split_once('\n'))
+    else {
+        return;
+    };
+    let raw: Option<&RawValue> = serde_json::from_str(auth).ok();
+    let Some(token) = handed(raw, || Some(query.to_owned()), MOST) else {
+        return;
+    };
+    assert!(token.len() <= MOST);
+    let of_auth = raw.map(|raw| value(raw.get()));
+    let of_auth = of_auth.and_then(|auth| Some(auth.get("token")?.as_str()?.to_owned()));
+    assert!(
+        token.is_empty() || *token == *query || of_auth.as_deref() == Some(&*token),
+        "{token:?} stands nowhere"
+    );
+}
