@@ -3,17 +3,18 @@
 
 import { randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { oneAddress, registers } from './limits.js';
 import { SMUGGLED, smuggled } from './requests.js';
-import { closed, event, exchange, frame, tcp, upgradeRequest, user, webSocket } from './wire.js';
+import { call, closed, event, exchange, frame, tcp, upgradeRequest, user, webSocket } from './wire.js';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 const bearer = (key) => ({ authorization: `Bearer ${key}`, 'content-type': 'application/json' });
 
 /** The status of an answer; undefined where the connection broke. */
-const ask = (url, options) => fetch(url, options).then(async (got) => got.text().then(() => got.status), () => undefined);
+const ask = (url, options) => call(url, options).then(({ status }) => status);
 /** The Engine.IO session that a handshake by polling opened; undefined when it did not. */
-const handshake = (url, eio = 4) => fetch(`${url}/socket.io/?EIO=${eio}&transport=polling`).then(async (got) => /"sid":"([^"]+)"/.exec(await got.text())?.[1], () => undefined);
+const handshake = (url, eio = 4) => call(`${url}/socket.io/?EIO=${eio}&transport=polling`).then(({ text }) => /"sid":"([^"]+)"/.exec(text)?.[1]);
 
 /** `count` of them at the same time, each again and again. */
 async function crowd({ over }, count, round) {
@@ -308,6 +309,8 @@ export const FLOODS = {
   garbage,
   churn,
   storm,
+  registers,
+  'one address': oneAddress,
   'giant JSON': giantJson,
   'tiny frames': tinyFrames,
   compressed,

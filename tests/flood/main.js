@@ -4,6 +4,7 @@
 import { Worker } from 'node:worker_threads';
 import { API_KEY, startGateway } from '../lib/program.js';
 import { FLOODS } from './floods.js';
+import { LIMITS } from './limits.js';
 import { Watch, descriptors, rss } from './watch.js';
 
 const DEFAULTS = {
@@ -38,7 +39,7 @@ const gateway = await startGateway({
     server: { header_timeout_ms: 2_000 },
     engine: { ping_interval_ms: 2_000, ping_timeout_ms: 15_000, connect_timeout_ms: 2_000 },
     store: { durability: 'process' },
-    limits: { queue_bytes: 262_144 },
+    limits: LIMITS,
     kinds: [{ number: 1001, name: 'FLOOD', conversation: 'none', stored: false, unread: false, push: false, clients: true }],
   },
 });
@@ -46,7 +47,8 @@ const { pid } = gateway.program;
 const failures = [];
 const metric = async (name) => {
   // A connection that was kept may be cut just when it is used again.
-  const text = await fetch(`${gateway.url}/metrics`).then((answer) => answer.text(), () => '');
+  let text;
+  for (let tries = 0; !text && tries < 5; tries += 1) text = await fetch(`${gateway.url}/metrics`).then((answer) => answer.text(), () => '');
   return Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1]);
 };
 

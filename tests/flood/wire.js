@@ -1,10 +1,33 @@
 // Sockets without manners, and the least of a WebSocket client: enough to speak Engine.IO 4, and to break every rule of it.
 
 import { randomBytes } from 'node:crypto';
+import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 
 /** A loopback address that is not the well-behaved clients'. */
 export const anyAddress = () => `127.0.1.${1 + Math.floor(Math.random() * 250)}`;
+
+/** Connections that are kept, each from an address of its own. */
+const agents = Array.from({ length: 50 }, () => new Agent({ keepAlive: true, localAddress: anyAddress() }));
+
+const ignored = () => {};
+
+/** A call from any address; resolves with {status, text}, of which the status is undefined where the connection broke. */
+export function call(url, { method = 'GET', headers, body } = {}) {
+  return new Promise((resolve) => {
+    let status;
+    let text = '';
+    const done = () => resolve({ status, text });
+    const asked = request(url, { method, headers, agent: agents[Math.floor(Math.random() * agents.length)] }, (answer) => {
+      status = answer.statusCode;
+      answer.setEncoding('utf8').on('data', (data) => (text += data)).on('close', done).on('error', done);
+    });
+    asked.on('error', done);
+    // A connection that is kept may be cut when its call is over.
+    asked.on('socket', (socket) => socket.listeners('error').includes(ignored) || socket.on('error', ignored));
+    asked.end(body);
+  });
+}
 
 const gone = new WeakMap();
 
@@ -61,8 +84,8 @@ export const upgradeRequest = (query = '', headers = '') =>
   `GET /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: flood\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
   `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${headers}\r\n`;
 
-/** A WebSocket; resolves once the server agreed, with undefined when it did not. */
-export function webSocket(port, { from, query, headers, hear } = {}) {
+/** A WebSocket; resolves once the server agreed, with undefined when it did not: `refused` is told the answer then, `ended` the code of a close. */
+export function webSocket(port, { from, query, headers, hear, refused, ended } = {}) {
   const socket = tcp(port, { from, hears: true });
   let waiting = Buffer.alloc(0);
   let open = false;
@@ -74,7 +97,10 @@ export function webSocket(port, { from, query, headers, hear } = {}) {
       if (!open) {
         const end = waiting.indexOf('\r\n\r\n');
         if (end < 0) return;
-        if (!waiting.subarray(0, 20).includes(' 101 ')) return socket.destroy();
+        if (!waiting.subarray(0, 20).includes(' 101 ')) {
+          refused?.(waiting.toString('latin1'));
+          return socket.destroy();
+        }
         open = true;
         waiting = waiting.subarray(end + 4);
         resolve({ socket, text: (text) => socket.write(frame(1, text)), bytes: (bytes) => socket.write(bytes) });
@@ -83,6 +109,7 @@ export function webSocket(port, { from, query, headers, hear } = {}) {
         const [opcode, payload, rest] = parsed(waiting);
         if (payload === undefined) return;
         waiting = rest;
+        if (opcode === 8 && payload.length > 1) ended?.(payload.readUInt16BE());
         if (opcode === 1) {
           const text = payload.toString();
           if (text === '2') socket.write(frame(1, '3'));
@@ -114,11 +141,11 @@ function parsed(bytes) {
 export const event = (body, id = '') => `42${id}${JSON.stringify(['message', body])}`;
 
 /** A client that has joined and registered; undefined when it was not let in. */
-export async function user(port, uid, { from, device = uid, hear, hears = true } = {}) {
+export async function user(port, uid, { device = uid, hear, hears = true, ...options } = {}) {
   let entered;
   const inside = new Promise((resolve) => (entered = resolve));
   const ws = await webSocket(port, {
-    from,
+    ...options,
     hear: (text) => {
       if (text.startsWith('430[')) entered(JSON.parse(text.slice(3))[0].code === 0);
       hear?.(text);
