@@ -15,7 +15,7 @@ import { Lookup } from './lookup.js';
 import { Notebook } from './notebook.js';
 import { DEFAULTS, type Options } from './options.js';
 import { Outbound, type Delivery, type Pending, type Receipt } from './outbound.js';
-import type { Conversation, Displaced, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
+import type { Conversation, Displaced, Json, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
 import type { Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
 import { Reads } from './reads.js';
 import { Rest } from './rest.js';
@@ -156,9 +156,10 @@ export class Client {
     return receipt as Promise<ReceiptOf<K>>;
   }
 
-  async #send(to: To, type: number, data: object, id: string | undefined): Promise<Receipt | Delivery> {
-    const copy: unknown = JSON.parse(JSON.stringify(data) ?? 'null');
-    if (typeof copy !== 'object' || copy === null) throw new MynahError(400, 'What is sent must be an object.');
+  async #send(to: To, type: number, data: unknown, id: string | undefined): Promise<Receipt | Delivery> {
+    const json = JSON.stringify(data) as string | undefined;
+    if (json === undefined) throw new MynahError(400, 'The data of a message must be a JSON value, for instance an object or a string.');
+    const copy = JSON.parse(json) as Json;
     await this.#ready;
     const cid = `${this.#identity.tag}.${id ?? randomWord(20, this.#clock)}`;
     const isKept = isStored(type, this.#kinds);

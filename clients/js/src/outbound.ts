@@ -7,7 +7,7 @@ import { isTemporary, MynahError, textOf } from './errors.js';
 import type { Clock } from './host.js';
 import type { Link } from './link.js';
 import type { Notebook } from './notebook.js';
-import type { SendResponse, To } from './protocol.js';
+import type { Json, SendResponse, To } from './protocol.js';
 
 /** A stored message that the gateway has. */
 export interface Receipt {
@@ -35,7 +35,7 @@ export interface Pending {
   readonly id?: string;
   readonly to: To;
   readonly type: number;
-  readonly data: object;
+  readonly data: Json;
 }
 
 /** A message of the outbox that the gateway has. */

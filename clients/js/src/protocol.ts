@@ -29,10 +29,10 @@ export type PayloadOf<K extends number> = K extends keyof GatewayPayloads
   ? GatewayPayloads[K]
   : K extends keyof Payloads
     ? Payloads[K]
-    : JsonObject;
+    : Json;
 
-/** What may be sent as a kind: what the application declared for it, else any object that JSON can say. */
-export type Sendable<K extends number> = K extends keyof Payloads ? Payloads[K] : object;
+/** What may be sent as a kind: what the application declared for it, else whatever JSON can say. */
+export type Sendable<K extends number> = K extends keyof Payloads ? Payloads[K] : object | string | number | boolean | null;
 
 /** The gateway's kinds that are kept in the record. */
 export type StoredKind = { [K in KnownKind]: (typeof KINDS)[K]['stored'] extends true ? K : never }[KnownKind];
@@ -128,7 +128,7 @@ export interface SendRequest {
   readonly type: number;
   readonly to: To;
   readonly cid: string;
-  readonly data: object;
+  readonly data: Json;
 }
 
 /** What became of a message that was sent. Kinds that are not stored have `delivered` instead of `mid`, `conv` and `seq`. */

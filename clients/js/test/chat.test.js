@@ -44,10 +44,23 @@ test('what the gateway refuses is refused, and the next message goes', async (t)
   await refused(peer, 4, {}, 403);
   await refused({ team: 'nobody' }, 15, {}, 403).catch(() => refused({ team: 'nobody' }, 15, {}, 404));
   await refused(peer, 1999, {}, 404);
-  await refused(peer, 3, 'text', 400);
+  await refused(peer, 3, undefined, 400);
+  await refused(peer, 3, () => {}, 400);
   assert.equal((await alice.client.send(peer, 3, { text: '好' })).seq, 1);
   assert.deepEqual(alice.client.pending, []);
   assert.equal((await alice.hear('failed')).error.code, 413);
+});
+
+test('data is any JSON value', async (t) => {
+  const [alice, bob] = [await device(t, gateway, someone(), { kinds: { 1000: { stored: false } } }), await device(t, gateway, someone())];
+  const values = [null, true, 0, '', '你好', [], [1, [null, '二']], {}, { a: { b: 1 } }];
+  for (const value of values) await alice.client.send({ user: bob.client.uid }, 3, value);
+  const heard = await bob.messages.takeMany(values.length);
+  assert.deepEqual(heard.map(({ data, recalled }) => [data, recalled]), values.map((value) => [value, undefined]));
+  const { messages } = await bob.client.history(heard[0].conv, { after: 0 });
+  assert.deepEqual(messages.map(({ data }) => data), values);
+  await alice.client.send({ user: bob.client.uid }, 1000, '…');
+  assert.equal((await bob.hear('event')).data, '…');
 });
 
 test('a kind that is not stored goes to who is there', async (t) => {

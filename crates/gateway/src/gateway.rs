@@ -80,6 +80,7 @@ impl Gateway {
     }
 
     /// Sends a frame to a user, from the backend; whether it reached a live connection. (The replaced `sendTo(uid, json, callback)`.)
+    /// `data` is whatever serializes to JSON: an object, but also an array, a text, a number, a boolean or null.
     pub async fn send_to(&self, uid: &Uid, kind: u16, data: &impl Serialize) -> Result<bool, Reject> {
         let data = serde_json::value::to_raw_value(data)
             .map_err(|error| Reject::malformed(format!("\"data\" is no JSON: {error}.")))?;

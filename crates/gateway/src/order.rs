@@ -19,7 +19,7 @@ pub struct SendOrder {
     pub to: To,
     /// The sender. Pair kinds get the system's uid when there is none.
     pub from: Option<Uid>,
-    /// The payload: a JSON object.
+    /// The payload: any JSON value.
     pub data: Arc<RawValue>,
     /// Deduplicates by (sender, conversation, `cid`).
     pub cid: Option<Cid>,

@@ -140,8 +140,6 @@ const wrong = [
   ['a fraction as type', { type: 3.5, to: { user: 'bob' }, data: {} }],
   ['a negative type', { type: -3, to: { user: 'bob' }, data: {} }],
   ['no data', { type: 3, to: { user: 'bob' } }],
-  ['a string as data', { type: 3, to: { user: 'bob' }, data: '你好' }],
-  ['null as data', { type: 3, to: { user: 'bob' }, data: null }],
   ['a number as cid', { type: 3, to: { user: 'bob' }, cid: 7, data: {} }],
   ['a cid of 65 bytes', { type: 3, to: { user: 'bob' }, cid: 'x'.repeat(65), data: {} }],
   ['a cid of 22 characters in 66 bytes', { type: 3, to: { user: 'bob' }, cid: '字'.repeat(22), data: {} }],

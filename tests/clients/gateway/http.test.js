@@ -206,8 +206,6 @@ const wrong = [
   ['a notice to a team', { type: 5, to: { team: 't' }, data: {} }],
   ['a team kind to a user', { type: 15, to: { user: 'u' }, data: {} }],
   ['no data', { type: 5, to: { user: 'u' } }],
-  ['a string as data', { type: 5, to: { user: 'u' }, data: '你好' }],
-  ['a list as data', { type: 5, to: { user: 'u' }, data: [] }],
   ['a number as from', { type: 5, to: { user: 'u' }, from: 1.5, data: {} }],
   ['a number as cid', { type: 5, to: { user: 'u' }, cid: 7, data: {} }],
   ['a cid of 65 bytes', { type: 5, to: { user: 'u' }, cid: 'x'.repeat(65), data: {} }],

@@ -2,7 +2,7 @@
 // before those that were put in earlier; an entry stays until it is settled; there are never more than the bound.
 
 import { MynahError } from '../errors.js';
-import type { To } from '../protocol.js';
+import type { Json, To } from '../protocol.js';
 
 /** A message as it is kept until the gateway has it. */
 export interface Letter {
@@ -11,7 +11,7 @@ export interface Letter {
   readonly cid: string;
   readonly to: To;
   readonly type: number;
-  readonly data: object;
+  readonly data: Json;
   /** The application's own id for it. */
   readonly id?: string;
   /** Of the moment: not kept over a restart, and not sent twice. */

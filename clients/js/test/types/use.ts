@@ -45,6 +45,11 @@ export async function sends(): Promise<number> {
   void client.send({}, 3, { text: 'hi' });
   const attachment: Attachment = { file: 'x' };
   await client.send({ team: 't' }, 15, attachment, { id: 'row-1' });
+  await client.send({ team: 't' }, 15, 'text');
+  await client.send({ team: 't' }, 15, null);
+  await client.send({ team: 't' }, 15, [attachment, 1]);
+  // @ts-expect-error undefined is no JSON
+  void client.send({ team: 't' }, 15, undefined);
   const receipt = await client.send({ user: 'bob' }, 1000, { typing: true });
   // @ts-expect-error whether it was stored has to be looked at
   receipt.mid;

@@ -167,9 +167,6 @@ fn recipients(to: To, rule: &Rule, kind: u16, rules: &Rules<'_>) -> Result<To, R
 
 fn payload(data: &RawValue, rules: &Rules<'_>) -> Result<(), Reject> {
     let json = data.get();
-    if !json.starts_with('{') {
-        return Err(Reject::malformed("\"data\" must be an object."));
-    }
     let limits = rules.limits;
     if json.len() > limits.message_bytes {
         rules.metrics.limited("message_bytes");

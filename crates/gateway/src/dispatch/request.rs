@@ -15,7 +15,7 @@ use super::{not_registered, refuse};
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Answer;
-use crate::frame::{Request, raw};
+use crate::frame::{Request, any_value, raw};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use crate::kinds::Kind;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
@@ -32,7 +32,8 @@ struct Fields<'a> {
     to: Option<&'a RawValue>,
     #[serde(borrow)]
     cid: Option<&'a RawValue>,
-    #[serde(borrow)]
+    /// The message itself: any JSON value, `null` included.
+    #[serde(borrow, default, deserialize_with = "any_value")]
     data: Option<&'a RawValue>,
 }
 
@@ -130,7 +131,7 @@ fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Resu
         .ok_or_else(|| Reject::malformed("\"type\" must be the number of the kind to send."))?;
     let data = fields
         .data
-        .ok_or_else(|| Reject::malformed("\"data\" inside of \"data\" must be the message, an object."))?;
+        .ok_or_else(|| Reject::malformed("\"data\" has no \"data\": put the message there, any JSON value."))?;
     Ok(SendOrder {
         // Beyond all kinds: 0 is none either.
         kind: u16::try_from(kind).unwrap_or(0),

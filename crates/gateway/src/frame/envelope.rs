@@ -12,7 +12,7 @@ use crate::store::{Message, UnixMillis};
 pub struct Envelope<'a> {
     /// The kind's number.
     pub kind: u16,
-    /// The sender's payload, untouched; `null` when recalled.
+    /// The sender's payload, any JSON value, untouched; `null` when recalled.
     pub data: &'a RawValue,
     /// Where it stands in the record; `None` for kinds that are not stored.
     pub place: Option<(Mid, ConvId, Seq)>,

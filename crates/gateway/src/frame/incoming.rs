@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use mynah_wire::socket::read_string;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 /// Longest `req`, as JSON; it is repeated as it came.
@@ -39,6 +39,11 @@ pub(crate) trait Request<'a>: Deserialize<'a> {
         }
         serde_json::from_str(json).ok()
     }
+}
+
+/// For a field that may hold any JSON value: `null` is a value there, and only a missing field (with `default`) is `None`.
+pub(crate) fn any_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]

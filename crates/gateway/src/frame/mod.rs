@@ -11,7 +11,7 @@ pub(crate) mod shown;
 pub(crate) use depth::too_deep;
 pub(crate) use encode::{EVENT, Format, Frame};
 pub use envelope::Envelope;
-pub(crate) use incoming::{Incoming, Request, decode, text_of};
+pub(crate) use incoming::{Incoming, Request, any_value, decode, text_of};
 
 use serde::Serialize;
 use serde_json::value::RawValue;

@@ -28,8 +28,8 @@ pub(super) struct Message {
     to: Object<Recipients>,
     /// The sender. Pair kinds without one are from `send.system_uid`.
     from: Option<UidField>,
-    /// The payload, passed on untouched.
-    #[schema(value_type = Object)]
+    /// The payload: any JSON value, passed on byte for byte.
+    #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
     /// The sender's own id: the same again within the dedupe window is the same message.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]

@@ -1,6 +1,6 @@
 //! What a client's user does.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::app::{App, Ask, Out};
 use super::hub::Hub;
@@ -22,7 +22,14 @@ impl App {
             let kind = *state.dice.pick(&[3, 3, 3, 7, 8, 18, 19]);
             (json!({"user": user.as_str()}), kind)
         };
-        let data = json!({"text": format!("{}-{number}", self.device), "filling": "x".repeat(size)});
+        let text = format!("{}-{number}", self.device);
+        // Data is any JSON value.
+        let data = match number % 8 {
+            5 => Value::Null,
+            6 => json!([text, size]),
+            7 => json!(text),
+            _ => json!({"text": text, "filling": "x".repeat(size)}),
+        };
         self.mem.outbox.insert(number, Out { kind, to, data });
         // Who does not keep it first may lose it.
         if hub.percent(85) {

@@ -24,7 +24,7 @@ pub enum ConvKind {
 pub struct Message {
     /// The kind's number.
     pub kind: u16,
-    /// The payload; `null` when recalled.
+    /// The payload, any JSON value; `null` when recalled.
     pub data: Arc<RawValue>,
     /// The message's id.
     pub mid: Mid,

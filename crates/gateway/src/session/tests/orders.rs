@@ -247,6 +247,10 @@ async fn a_kind_registered_at_run_time_can_be_sent() {
     );
     let frame = alice.ear.frame().await;
     assert_eq!((&frame["type"], &frame["data"]), (&json!(1000), &json!({"a": 1})));
+    for data in [json!("text"), json!([1, 2]), json!(null)] {
+        world.gateway.send_to(&uid("alice"), 1000, &data).await.unwrap();
+        assert_eq!(alice.ear.frame().await["data"], data);
+    }
     let answer = alice
         .message(json!({"type": 1000, "to": {"user": "bob"}, "data": {}}))
         .await;

@@ -138,10 +138,9 @@ async fn whatever_is_wrong_with_a_message_is_said() {
         (with("cid", json!(5)), 400, "cid"),
         (with("cid", json!("")), 400, "cid"),
         (with("cid", json!("x".repeat(65))), 400, "cid"),
-        (with("data", json!(null)), 400, "data"),
-        (with("data", json!("text")), 400, "data"),
-        (with("data", json!([1])), 400, "data"),
+        (json!({"type": 3, "to": {"user": "bob"}}), 400, "data"),
         (with("data", json!({"x": "y".repeat(100)})), 413, "data"),
+        (with("data", json!("y".repeat(100))), 413, "data"),
     ] {
         let answer = alice.message(data.clone()).await;
         assert_eq!(answer["code"], code, "{data}: {answer}");
@@ -159,11 +158,42 @@ async fn whatever_is_wrong_with_a_message_is_said() {
 }
 
 #[tokio::test]
+async fn data_is_any_json_value() {
+    let world = World::new(|config| config.kinds = vec![typing(1000, Conversation::None, false)]);
+    let mut alice = world.enter("alice", "a").await;
+    let bob = world.enter("bob", "b").await;
+    for kind in [3, 1000] {
+        for data in [
+            json!(null),
+            json!(false),
+            json!(0),
+            json!("text"),
+            json!([]),
+            json!([null, "二"]),
+            json!({}),
+        ] {
+            let message = json!({"type": kind, "to": {"user": "bob"}, "data": data});
+            assert_eq!(alice.message(message).await["code"], 0, "{kind} {data}");
+            let frame = bob.ear.frame().await;
+            assert_eq!((&frame["type"], &frame["data"]), (&json!(kind), &data));
+            // Null that was sent is no message that was taken back.
+            assert_eq!(frame.get("recalled"), None);
+        }
+    }
+}
+
+#[tokio::test]
 async fn nesting_is_bounded() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
-    for (levels, code) in [(128, 0), (129, 400), (10_000, 400)] {
-        let data = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    for (open, close, levels, code) in [
+        (r#"{"a":"#, "}", 128, 0),
+        (r#"{"a":"#, "}", 129, 400),
+        ("[", "]", 128, 0),
+        ("[", "]", 129, 400),
+        ("[", "]", 10_000, 400),
+    ] {
+        let data = format!("{}1{}", open.repeat(levels), close.repeat(levels));
         let frame = format!(r#"{{"type":101,"data":{{"type":3,"to":{{"user":"bob"}},"data":{data}}}}}"#);
         alice.event("message", &[&frame], Some(1)).await;
         let crate::testing::Said::Ack(1, answer) = alice.ear.next().await else {
