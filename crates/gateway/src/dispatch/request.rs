@@ -129,9 +129,9 @@ fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Resu
         .kind
         .and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok())
         .ok_or_else(|| Reject::malformed("\"type\" must be the number of the kind to send."))?;
-    let data = fields
-        .data
-        .ok_or_else(|| Reject::malformed("\"data\" has no \"data\": put the message there, any JSON value."))?;
+    let data = fields.data.ok_or_else(|| {
+        Reject::malformed("\"data\" has no \"data\": put the message there, any JSON value.")
+    })?;
     Ok(SendOrder {
         // Beyond all kinds: 0 is none either.
         kind: u16::try_from(kind).unwrap_or(0),

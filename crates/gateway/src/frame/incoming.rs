@@ -42,7 +42,9 @@ pub(crate) trait Request<'a>: Deserialize<'a> {
 }
 
 /// For a field that may hold any JSON value: `null` is a value there, and only a missing field (with `default`) is `None`.
-pub(crate) fn any_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(crate) fn any_value<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 

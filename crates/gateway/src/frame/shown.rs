@@ -1,6 +1,7 @@
 //! The record as clients and the API see it.
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -11,6 +12,33 @@ use crate::store::{self, ConvKind, Message};
 /// A stored message as JSON.
 pub(crate) fn envelope(message: &Message) -> Box<RawValue> {
     trusted(Envelope::from(message).to_json())
+}
+
+/// A message of the record.
+// Describes what `envelope` writes.
+#[derive(ToSchema)]
+#[schema(as = Envelope)]
+#[expect(dead_code, reason = "describes what Envelope writes")]
+pub(crate) struct Described {
+    /// The kind's number.
+    #[schema(rename = "type")]
+    kind: u16,
+    /// The payload, any JSON value; null when the message was recalled.
+    data: Value,
+    /// The message's id.
+    mid: String,
+    /// The conversation.
+    conv: String,
+    /// The message's number in it.
+    seq: u64,
+    /// The sender; absent where there is none.
+    from: Option<String>,
+    /// The sender's own id; absent where it gave none.
+    cid: Option<String>,
+    /// True when its sender recalled the message; absent otherwise.
+    recalled: Option<bool>,
+    /// The server's time, in milliseconds since 1970.
+    ts: u64,
 }
 
 /// A user's conversation.
@@ -40,8 +68,8 @@ pub(crate) struct Conversation {
     read: Seq,
     /// Unread messages.
     unread: u64,
-    /// The newest message.
-    #[schema(value_type = Option<Object>)]
+    /// The newest message; null where the user may see none.
+    #[schema(value_type = Option<Described>, required)]
     last: Option<Box<RawValue>>,
 }
 

@@ -15,32 +15,6 @@ use crate::frame::shown;
 use crate::ids::{ConvId, Seq};
 use crate::store::Span;
 
-/// A message of the record, as [`crate::Envelope`] writes it.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what is written elsewhere")]
-pub(super) struct Envelope {
-    /// The kind's number.
-    #[schema(rename = "type")]
-    kind: u16,
-    /// The payload; null when recalled.
-    #[schema(value_type = Object)]
-    data: (),
-    /// The message's id.
-    mid: String,
-    /// The conversation.
-    conv: String,
-    /// The message's number in it.
-    seq: u64,
-    /// The sender; absent where there is none.
-    from: Option<String>,
-    /// The sender's own id; absent where it gave none.
-    cid: Option<String>,
-    /// Its sender took it back; absent otherwise.
-    recalled: Option<bool>,
-    /// The server's time, in milliseconds since 1970.
-    ts: u64,
-}
-
 /// A part of a conversation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Messages {
@@ -48,7 +22,7 @@ pub(super) struct Messages {
     #[schema(value_type = String)]
     conv: ConvId,
     /// With `before` newest first, else oldest first.
-    #[schema(value_type = Vec<Envelope>)]
+    #[schema(value_type = Vec<shown::Described>)]
     messages: Vec<Box<RawValue>>,
     /// The newest message's number.
     #[schema(value_type = u64)]
@@ -63,6 +37,7 @@ pub(super) struct ConversationPage {
     /// Newest first.
     conversations: Vec<shown::Conversation>,
     /// Give it as `after` to get the next page; null at the end.
+    #[schema(required)]
     next: Option<String>,
 }
 

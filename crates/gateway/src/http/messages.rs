@@ -59,8 +59,10 @@ impl PartialSchema for Recipients {
         let everyone = ObjectBuilder::new()
             .schema_type(Type::Boolean)
             .enum_values(Some([true]));
-        let one = |name: &str, about: &str, schema: RefOr<Schema>| {
+        // Generators name the alternatives by their titles.
+        let one = |title: &str, name: &str, about: &str, schema: RefOr<Schema>| {
             ObjectBuilder::new()
+                .title(Some(title))
                 .property(name, schema)
                 .required(name)
                 .description(Some(about))
@@ -68,17 +70,20 @@ impl PartialSchema for Recipients {
         OneOfBuilder::new()
             .description(Some("To whom: exactly one of the four."))
             .item(one(
+                "ToUser",
                 "user",
                 "One user.",
                 Ref::from_schema_name(UidField::name()).into(),
             ))
             .item(one(
+                "ToUsers",
                 "users",
                 "Many users; one named twice gets it once.",
                 users.into(),
             ))
-            .item(one("team", "A team's members.", IdText::schema()))
+            .item(one("ToTeam", "team", "A team's members.", IdText::schema()))
             .item(one(
+                "ToEveryone",
                 "everyone",
                 "All who are connected; nothing is stored then.",
                 everyone.into(),
@@ -168,6 +173,7 @@ pub(super) enum BatchItem {
     /// It was sent.
     Sent(SendResult),
     /// It was refused.
+    #[schema(title = "Refused")]
     Refused {
         /// As the HTTP status of a single call.
         code: u16,

@@ -155,7 +155,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
 
 /// This description
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "operation",
-    responses((status = 200, description = "OpenAPI 3", body = Object), Refusals))]
+    responses((status = 200, description = "OpenAPI 3", body = std::collections::HashMap<String, serde_json::Value>), Refusals))]
 async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
     static DESCRIPTION: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| described().1);
     Json(&DESCRIPTION)

@@ -26,10 +26,10 @@ pub(super) struct Revoke {
     #[schema(min_length = 1, max_length = 256)]
     jti: Option<String>,
     /// With `uid`: tokens that were issued up to this moment, in milliseconds since 1970; now when absent. Later ones are accepted.
-    #[schema(value_type = u64)]
+    #[schema(value_type = Option<u64>)]
     issued_until: Option<UnixMillis>,
     /// When the last of these tokens has expired, in milliseconds since 1970; from then on nothing is remembered. For ever when absent.
-    #[schema(value_type = u64)]
+    #[schema(value_type = Option<u64>)]
     until: Option<UnixMillis>,
 }
 

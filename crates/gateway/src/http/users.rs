@@ -38,6 +38,7 @@ pub(super) struct Connection {
     /// The device, as it registered.
     deviceid: String,
     /// The platform, as it registered; null when it named none.
+    #[schema(required)]
     platform: Option<String>,
     /// The identity class, as it registered.
     #[serde(rename = "type")]

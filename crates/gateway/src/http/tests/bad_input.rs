@@ -74,10 +74,7 @@ async fn every_field_of_a_message_is_checked() {
         (&with("to", json!({"team": 5})), "\"to.team\": invalid type"),
         (&with("to", json!({"team": ""})), "\"to.team\" must not be empty."),
         (&with("from", json!(true)), "\"from\" must be a uid"),
-        (
-            &with("data", nested(129)),
-            "\"data\" may be nested 128 deep.",
-        ),
+        (&with("data", nested(129)), "\"data\" may be nested 128 deep."),
         (&with("cid", json!(5)), "\"cid\": invalid type"),
         (
             &with("cid", json!("x".repeat(65))),

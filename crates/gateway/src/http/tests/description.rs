@@ -68,6 +68,55 @@ async fn the_description_names_every_call_of_the_contract() {
     );
 }
 
+#[tokio::test]
+async fn a_client_can_be_generated_from_the_description() {
+    let description = call("GET", "/v1/openapi.json", "").await.body;
+    let schemas = &description["components"]["schemas"];
+    let required = |schema: &str| {
+        schemas[schema]["required"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    assert_eq!(required("Revoke"), [] as [Value; 0], "both times may be left out");
+    // Any JSON value, which must be there. Generators take "type": "object" for an object without fields.
+    for schema in ["Message", "Envelope"] {
+        let data = schemas[schema]["properties"]["data"].as_object().unwrap();
+        assert_eq!(data.keys().collect::<Vec<_>>(), ["description"], "{schema}");
+        assert!(required(schema).contains(&json!("data")), "{schema}");
+    }
+    let last = &schemas["Conversation"]["properties"]["last"]["oneOf"];
+    assert_eq!(last[0]["$ref"], "#/components/schemas/Envelope");
+    assert_eq!(last[1]["type"], "null");
+    // What is always written, though it may be null.
+    for (schema, field) in [
+        ("Conversation", "last"),
+        ("ConversationPage", "next"),
+        ("Connection", "platform"),
+    ] {
+        assert!(required(schema).contains(&json!(field)), "{schema}.{field}");
+    }
+    fn vague(value: &Value, path: &str, found: &mut Vec<String>) {
+        if value["type"] == "object"
+            && value.get("properties").is_none()
+            && value.get("additionalProperties").is_none()
+        {
+            found.push(path.to_owned());
+        }
+        let inner: Vec<(String, &Value)> = match value {
+            Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(items) => items.iter().map(|value| ("[]".to_owned(), value)).collect(),
+            _ => Vec::new(),
+        };
+        for (name, value) in inner {
+            vague(value, &format!("{path}/{name}"), found);
+        }
+    }
+    let mut found = Vec::new();
+    vague(&description, "", &mut found);
+    assert_eq!(found, [] as [String; 0], "objects of which nothing is said");
+}
+
 /// The names of the properties of a schema of the description.
 pub(super) fn properties(description: &Value, schema: &str) -> Vec<String> {
     let properties = &description["components"]["schemas"][schema]["properties"];
