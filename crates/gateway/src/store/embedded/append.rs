@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::heads::Head;
 use super::jobs;
 use super::state::State;
+use super::unread;
 use crate::ids::{Cid, ConvId, DeviceId, Mid, Seq, Uid};
 use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
 
@@ -60,6 +61,11 @@ pub(super) fn append(
         Place::Team(_) if order.counts && is_member() => (None, count_member(db, head.id, from)?),
         Place::Team(_) => (None, None),
     };
+    if order.counts
+        && let Some(reader) = reader(order)
+    {
+        unread::change(state, conv, reader, 1);
+    }
     let draft = Draft {
         kind: order.kind,
         counts: order.counts,
@@ -98,6 +104,17 @@ fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
         Place::Notices(owner) => order.from.as_ref() == Some(owner),
         Place::Team(_) => is_member(),
     }
+}
+
+/// For whom a counting message to a pair or to notices is unread, and on which side; a team's members count for themselves.
+fn reader(order: &Append) -> Option<(usize, &Uid)> {
+    let from = order.from.as_ref();
+    match &order.place {
+        Place::Pair { to, .. } => Some((usize::from(Some(to) > from), to)),
+        Place::Notices(owner) => Some((0, owner)),
+        Place::Team(_) => None,
+    }
+    .filter(|(_, reader)| from != Some(*reader))
 }
 
 /// The sender's device and the conversation, if the device is known and has everything before the message.

@@ -1,4 +1,7 @@
-//! A user's conversations and what is unread in them. Costs grow with the user's conversations, not with the store.
+//! A user's conversations and what is unread in them.
+//!
+//! Costs grow with what is asked for and with the user's teams, which the backend makes; not with the store, and not with the user's
+//! pairs and notices, of which any client may make many.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -7,6 +10,7 @@ use super::devices::{self, At, Known, head_then};
 use super::failure::Failure;
 use super::heads;
 use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
+use super::unread;
 use crate::ids::{ConvId, DeviceId, Seq, Uid};
 use crate::store::{Conversation, Conversations, Page, Position, StoreError};
 
@@ -20,14 +24,22 @@ const FROM_SENT: &str = "CASE
         ORDER BY s.seq LIMIT 1), p.sent)
     WHEN c.a = p.uid THEN c.gone_a ELSE c.gone_b END";
 
-/// Unread in conversation `c` for participant `p`: what was counted since then, without the user's own and the recalled.
-/// Recalled ones that the user sent are in neither count.
-fn unread_sql() -> String {
+/// Counts what is unread in conversation `c` for participant `p`: what was counted since then, without the user's own and the
+/// recalled. Recalled ones that the user sent are in neither count.
+pub(super) fn count_sql() -> String {
     format!(
         "max(0, c.counted - {FROM_COUNTED}
             - (CASE WHEN p.member THEN p.sent WHEN c.a = p.uid THEN c.sent_a ELSE c.sent_b END - {FROM_SENT})
             - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
                 WHERE r.conv_id = c.id AND r.seq > p.read AND r.sender IS NOT p.uid) END)"
+    )
+}
+
+/// The same, where pairs and notices have the number at hand.
+fn unread_sql() -> String {
+    format!(
+        "CASE WHEN p.member THEN {} WHEN c.a = p.uid THEN c.unread_a ELSE c.unread_b END",
+        count_sql()
     )
 }
 
@@ -96,24 +108,87 @@ fn position(db: &Connection, cursors: &Cursors, row: &Row<'_>, at: usize) -> rus
     })
 }
 
-/// Calls `each` for all of a user's conversations, with the row of the newest message, in no order.
-pub(super) fn each(
+/// A place in a user's list, which is ordered by it downwards: the newest `messages.id`, then `conversations.id`.
+pub(super) type Rank = (i64, i64);
+
+/// Before all of a list.
+pub(super) const TOP: Rank = (i64::MAX, i64::MAX);
+
+/// Which of a user's conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Pairs and notices.
+    Pairs,
+    /// Pairs and notices with unread messages.
+    UnreadPairs,
+    /// Teams.
+    Teams,
+}
+
+/// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have messages after row `?4`.
+/// Each part comes from its index in order, so that who reads a few costs a few.
+pub(super) fn ranks_sql(which: Which) -> String {
+    let pairs = |side: &str, unread: u8| {
+        let same = if side == "b" { " AND b <> a" } else { "" };
+        format!(
+            "SELECT last_row, id FROM conversations INDEXED BY conversations_by_{side}
+             WHERE {side} = ?1{same} AND (unread_{side} > 0) = {unread} AND last_row > ?4 AND (last_row, id) < (?2, ?3)"
+        )
+    };
+    let teams = "SELECT c.last_row, c.id FROM participants p INDEXED BY participants_of_teams
+             CROSS JOIN conversations c ON c.id = p.conv_id
+             WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0 AND c.last_row > ?4
+                 AND (c.last_row, c.id) < (?2, ?3)";
+    let mut parts = Vec::new();
+    if which != Which::Teams {
+        parts.extend([pairs("a", 1), pairs("b", 1)]);
+    }
+    if matches!(which, Which::All | Which::Pairs) {
+        parts.extend([pairs("a", 0), pairs("b", 0)]);
+    }
+    if matches!(which, Which::All | Which::Teams) {
+        parts.push(teams.to_owned());
+    }
+    format!("{} ORDER BY 1 DESC, 2 DESC", parts.join(" UNION ALL "))
+}
+
+/// Calls `each` for a user's conversations after rank `after` that have messages after row `since`, newest first, until it
+/// returns false.
+pub(super) fn newest(
+    db: &Connection,
+    uid: &Uid,
+    which: Which,
+    (after, since): (Rank, i64),
+    mut each: impl FnMut(Rank) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached(&ranks_sql(which))?;
+    let mut rows = select.query(params![uid.as_str(), after.0, after.1, since])?;
+    while let Some(row) = rows.next()? {
+        if !each((row.get(0)?, row.get(1)?))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Where a user and a device stand in the conversation of this row.
+pub(super) fn position_of(
     db: &Connection,
     uid: &Uid,
     cursors: &Cursors,
-    mut each: impl FnMut(i64, Position),
-) -> rusqlite::Result<()> {
-    let mut select = db.prepare_cached(&format!(
-        "SELECT {} FROM participants p JOIN conversations c ON c.id = p.conv_id
-         LEFT JOIN cursors k ON k.device_id = ?2 AND k.conv_id = c.id
-         WHERE p.uid = ?1 AND c.closed = 0",
+    conv_id: i64,
+) -> rusqlite::Result<Position> {
+    db.prepare_cached(&format!(
+        "SELECT {} FROM conversations c JOIN participants p ON p.conv_id = c.id
+         LEFT JOIN cursors k ON k.device_id = ?3 AND k.conv_id = c.id
+         WHERE c.id = ?1 AND p.uid = ?2",
         position_columns()
-    ))?;
-    let mut rows = select.query(params![uid.as_str(), cursors.row()])?;
-    while let Some(row) = rows.next()? {
-        each(row.get(1)?, position(db, cursors, row, 0)?);
-    }
-    Ok(())
+    ))?
+    .query_row(params![conv_id, uid.as_str(), cursors.row()], |row| {
+        position(db, cursors, row, 0)
+    })
 }
 
 /// A page of `uid`'s conversations, newest first, after the position that `after` names.
@@ -124,22 +199,16 @@ pub(super) fn page(
     after: Option<&str>,
     page: Page,
 ) -> Result<Conversations, Failure> {
-    let (row, id) = match after {
-        None => (i64::MAX, i64::MAX),
+    let after = match after {
+        None => TOP,
         Some(text) => parse_position(text).ok_or(StoreError::NotFound("position in the list"))?,
     };
     let cursors = Cursors::of(db, uid, device)?;
-    // First only which: the sorter should not carry messages.
-    let mut ids = db.prepare_cached(
-        "SELECT c.last_row, c.id FROM participants p JOIN conversations c ON c.id = p.conv_id
-         WHERE p.uid = ?1 AND c.closed = 0 AND (c.last_row, c.id) < (?2, ?3)
-         ORDER BY c.last_row DESC, c.id DESC LIMIT ?4",
-    )?;
-    let ids = ids
-        .query_map(params![uid.as_str(), row, id, i64::from(page.most) + 1], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
-        .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    let mut ids = Vec::new();
+    newest(db, uid, Which::All, (after, -1), |rank| {
+        ids.push(rank);
+        Ok(ids.len() <= page.most as usize)
+    })?;
     let mut select = db.prepare_cached(&format!(
         "SELECT {MESSAGE_COLUMNS}, c.kind, c.a, c.b, c.team, {}
          FROM conversations c JOIN participants p ON p.conv_id = c.id
@@ -191,15 +260,21 @@ fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<O
     }))
 }
 
-/// The sum over the user's conversations.
+/// The sum over the user's conversations: teams are counted, of the others the sum is known.
 pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
-    db.prepare_cached(&format!(
-        "SELECT coalesce(sum({}), 0) FROM participants p JOIN conversations c ON c.id = p.conv_id
-         WHERE p.uid = ?1 AND c.closed = 0",
-        unread_sql()
-    ))?
-    .query_row([uid.as_str()], |row| row.get::<_, i64>(0))
-    .map(i64::unsigned_abs)
+    let in_teams = db
+        .prepare_cached(&unread_in_teams_sql())?
+        .query_row([uid.as_str()], |row| row.get::<_, i64>(0))?;
+    Ok(unread::total(db, uid)? + in_teams.unsigned_abs())
+}
+
+pub(super) fn unread_in_teams_sql() -> String {
+    format!(
+        "SELECT coalesce(sum({}), 0) FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN conversations c ON c.id = p.conv_id
+         WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0",
+        count_sql()
+    )
 }
 
 /// The same, with conversation `conv` as it was when message `seq` was its newest.

@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) id: i64,
     /// The newest `messages.id` of the moment when it became known.
     pub(super) since_row: i64,
+    /// In pairs and notices it has everything up to this `messages.id`; never decreases.
+    pub(super) had_row: i64,
     /// About when it last did anything.
     seen: UnixMillis,
 }
@@ -91,7 +93,7 @@ impl Devices {
             return self.settle(db, known.id);
         }
         db.prepare_cached(
-            "INSERT INTO devices (uid, device, since_row, seen, named) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO devices (uid, device, since_row, seen, named, had_row) VALUES (?1, ?2, ?3, ?4, ?5, ?3)",
         )?
         .execute(params![
             device.uid.as_str(),
@@ -104,6 +106,7 @@ impl Devices {
         let known = Known {
             id,
             since_row: newest_row,
+            had_row: newest_row,
             seen: now,
         };
         self.known.insert(device.clone(), known, 1);
@@ -127,6 +130,21 @@ impl Devices {
             self.known.insert(device.clone(), known, 1);
         }
         Ok(found)
+    }
+
+    /// The device, if it is known, has everything in pairs and notices up to `row`.
+    pub(super) fn had(&mut self, db: &Connection, device: &Device, row: i64) -> rusqlite::Result<()> {
+        let Some(known) = self.find(db, device)?.filter(|known| known.had_row < row) else {
+            return Ok(());
+        };
+        db.prepare_cached("UPDATE devices SET had_row = ?2 WHERE id = ?1")?
+            .execute([known.id, row])?;
+        let known = Known {
+            had_row: row,
+            ..known
+        };
+        self.known.insert(device.clone(), known, 1);
+        Ok(())
     }
 
     /// Forgets those of a user's devices that did nothing for longest, down to `most`, `newest` not among them; first those that no client
@@ -265,12 +283,13 @@ fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::
 
 /// Reads a device from the file.
 pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
-    db.prepare_cached("SELECT id, since_row, seen FROM devices WHERE uid = ?1 AND device = ?2")?
+    db.prepare_cached("SELECT id, since_row, seen, had_row FROM devices WHERE uid = ?1 AND device = ?2")?
         .query_row([uid.as_str(), device.as_str()], |row| {
             Ok(Known {
                 id: row.get(0)?,
                 since_row: row.get(1)?,
                 seen: row.get::<_, i64>(2)?.unsigned_abs(),
+                had_row: row.get(3)?,
             })
         })
         .optional()

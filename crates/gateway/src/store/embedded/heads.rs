@@ -20,6 +20,8 @@ pub(super) struct Head {
     pub(super) counted: u64,
     /// Of the counted, how many are by the pair's users, or `[owner's, 0]`.
     pub(super) sent: [u64; 2],
+    /// Unread by the pair's users, or `[owner's, 0]`. See [`super::unread`].
+    pub(super) unread: [u64; 2],
     pub(super) closed: bool,
     dirty: bool,
 }
@@ -94,7 +96,8 @@ impl Heads {
             return Ok(());
         }
         let mut update = db.prepare_cached(
-            "UPDATE conversations SET head = ?2, last_row = ?3, ts = ?4, counted = ?5, sent_a = ?6, sent_b = ?7, closed = ?8
+            "UPDATE conversations SET head = ?2, last_row = ?3, ts = ?4, counted = ?5, sent_a = ?6, sent_b = ?7, closed = ?8,
+                 unread_a = ?9, unread_b = ?10
              WHERE id = ?1",
         )?;
         for conv in self.dirty.drain(..) {
@@ -110,10 +113,17 @@ impl Heads {
                 head.sent[0] as i64,
                 head.sent[1] as i64,
                 head.closed,
+                head.unread[0] as i64,
+                head.unread[1] as i64,
             ])?;
             head.dirty = false;
         }
         Ok(())
+    }
+
+    /// The file has changed under a conversation, between two transactions.
+    pub(super) fn reread(&mut self, conv: ConvId) {
+        self.known.remove(&conv);
     }
 
     /// After a commit: drops what was not used lately.
@@ -155,6 +165,7 @@ pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite
         ts: 0,
         counted: 0,
         sent: [0; 2],
+        unread: [0; 2],
         closed: false,
         dirty: false,
     })
@@ -194,7 +205,8 @@ pub(super) fn kind(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ConvKind
 
 fn load(db: &Connection, conv: ConvId) -> rusqlite::Result<Option<Head>> {
     db.prepare_cached(
-        "SELECT id, head, last_row, ts, counted, sent_a, sent_b, closed FROM conversations WHERE conv = ?1",
+        "SELECT id, head, last_row, ts, counted, sent_a, sent_b, closed, unread_a, unread_b
+         FROM conversations WHERE conv = ?1",
     )?
     .query_row(params![conv.0], |row| {
         let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
@@ -206,6 +218,7 @@ fn load(db: &Connection, conv: ConvId) -> rusqlite::Result<Option<Head>> {
             counted: number(4)?,
             sent: [number(5)?, number(6)?],
             closed: row.get(7)?,
+            unread: [number(8)?, number(9)?],
             dirty: false,
         })
     })

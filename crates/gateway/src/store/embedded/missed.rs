@@ -1,11 +1,21 @@
-//! What a device has missed. Costs grow with its user's conversations, and with what is replayed.
+//! What a device has missed. Costs grow with what it has missed or its user has not read, with the user's teams, and with what has
+//! happened since the device last had everything; not with the user's conversations.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 
-use super::conversations::{self, Cursors};
+use super::conversations::{self, Cursors, Rank, TOP, Which};
 use super::history::{MESSAGE_COLUMNS, message, number};
 use crate::ids::{ConvId, Uid};
 use crate::store::{Device, Message, Missed, Page, Position, Stretch};
+
+/// Who has looked at more conversations than this remembers how far the device has everything. Few in our own tests.
+const LONG_WALK: usize = if cfg!(any(test, fuzzing)) { 2 } else { 256 };
+
+/// The device has everything in its user's pairs and notices up to this `messages.id`, which is worth remembering.
+pub(super) type Had = Option<i64>;
 
 /// What a known device has missed; of one that is not known nothing is.
 pub(super) fn missed(
@@ -13,32 +23,85 @@ pub(super) fn missed(
     device: &Device,
     most_conversations: usize,
     most_behind: usize,
-) -> rusqlite::Result<Missed> {
-    let cursors = Cursors::of(db, &device.uid, Some(&device.device))?;
-    let mut missed = Missed::default();
-    let mut concerned = Vec::new();
-    conversations::each(db, &device.uid, &cursors, |last_row, position: Position| {
-        missed.unread += position.unread;
-        missed.pending += position.head.0 - position.cursor.0;
-        if position.unread > 0 || position.cursor < position.head {
-            concerned.push((last_row, position));
+) -> rusqlite::Result<(Missed, Had)> {
+    let uid = &device.uid;
+    let cursors = Cursors::of(db, uid, Some(&device.device))?;
+    let mut concerned: BTreeMap<Reverse<Rank>, Position> = BTreeMap::new();
+    let is_concerned = |position: &Position| position.unread > 0 || is_behind(position);
+    conversations::newest(db, uid, Which::Teams, (TOP, 0), |rank| {
+        let position = conversations::position_of(db, uid, &cursors, rank.1)?;
+        if is_concerned(&position) {
+            concerned.insert(Reverse(rank), position);
         }
+        Ok(true)
     })?;
-    concerned.sort_unstable_by_key(|(last_row, position)| std::cmp::Reverse((*last_row, position.conv)));
-    missed.behind = concerned
-        .iter()
-        .filter(|(_, position)| position.cursor < position.head)
-        .take(most_behind)
-        .map(|(_, position)| Stretch {
-            conv: position.conv,
-            after: position.cursor,
-            through: position.head,
-        })
-        .collect();
-    missed.more = concerned.len() > most_conversations;
-    concerned.truncate(most_conversations);
-    missed.conversations = concerned.into_iter().map(|(_, position)| position).collect();
-    Ok(missed)
+    let mut unread = 0;
+    conversations::newest(db, uid, Which::UnreadPairs, (TOP, 0), |rank| {
+        let position = conversations::position_of(db, uid, &cursors, rank.1)?;
+        concerned.insert(Reverse(rank), position);
+        unread += 1;
+        Ok(unread <= most_conversations)
+    })?;
+    let walk = match &cursors {
+        Cursors::Of(known) => {
+            let since = known.had_row;
+            // One more than are asked for says that there are more.
+            let most = most_conversations.max(most_behind) + 1;
+            walk(db, uid, &cursors, since, most, &mut concerned)?
+        }
+        Cursors::Nobodys | Cursors::OfStranger => None,
+    };
+    let behind = concerned.values().filter(|position| is_behind(position));
+    let missed = Missed {
+        unread: conversations::unread(db, uid)?,
+        pending: behind.clone().map(|it| it.head.0 - it.cursor.0).sum(),
+        behind: behind
+            .take(most_behind)
+            .map(|position| Stretch {
+                conv: position.conv,
+                after: position.cursor,
+                through: position.head,
+            })
+            .collect(),
+        more: concerned.len() > most_conversations,
+        conversations: concerned.into_values().take(most_conversations).collect(),
+    };
+    Ok((missed, walk))
+}
+
+fn is_behind(position: &Position) -> bool {
+    position.cursor < position.head
+}
+
+/// Adds the newest `most` pairs and notices that the device is behind in.
+fn walk(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    since: i64,
+    most: usize,
+    concerned: &mut BTreeMap<Reverse<Rank>, Position>,
+) -> rusqlite::Result<Had> {
+    let (mut looked, mut behind, mut oldest) = (0, 0, None);
+    conversations::newest(db, uid, Which::Pairs, (TOP, since), |rank| {
+        let position = conversations::position_of(db, uid, cursors, rank.1)?;
+        looked += 1;
+        if is_behind(&position) {
+            concerned.insert(Reverse(rank), position);
+            behind += 1;
+            oldest = Some(rank.0);
+        }
+        Ok(behind < most)
+    })?;
+    if looked <= LONG_WALK || behind == most {
+        return Ok(None);
+    }
+    match oldest {
+        Some(row) => Ok(Some(row - 1)),
+        None => db
+            .prepare_cached("SELECT max(id) FROM messages")?
+            .query_row([], |row| row.get(0)),
+    }
 }
 
 /// The messages of these stretches that `uid` may see, in order, until the page is full.

@@ -31,6 +31,7 @@ mod state;
 pub(crate) mod stepped;
 mod teams;
 mod threads;
+mod unread;
 mod writer;
 
 #[cfg(test)]
@@ -236,8 +237,18 @@ impl Store for Embedded {
 
     fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
         let (conversations, behind) = (conversations as usize, behind as usize);
-        self.readers
-            .run(move |db| Ok(missed::missed(db, &device, conversations, behind)?))
+        let asker = device.clone();
+        let read = self
+            .readers
+            .run(move |db| Ok(missed::missed(db, &device, conversations, behind)?));
+        Box::pin(async move {
+            let (missed, had) = read.await?;
+            if let Some(row) = had {
+                self.queue
+                    .push([Command::Had(asker, row, Box::new(drop))].into_iter());
+            }
+            Ok(missed)
+        })
     }
 
     fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {

@@ -7,6 +7,7 @@ use super::devices::At;
 use super::failure::Failure;
 use super::heads;
 use super::state::State;
+use super::unread;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::store::{ConvKind, Device, Read, ReadMark, StoreError, UnixMillis};
 
@@ -41,13 +42,23 @@ pub(super) fn read(
     let to = read.seq.0.min(seat.at.head);
     has(db, state, now, &read.by, &seat, to)?;
     let moved = to > seat.read;
-    if moved {
-        move_read(db, uid, seat.at.conv_id, to)?;
-    }
     let kind = db
         .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE id = ?1")?
         .query_row([seat.at.conv_id], |row| heads::kind(row, 0))?
         .ok_or(StoreError::NotFound("conversation"))?;
+    if moved {
+        let before = move_read(db, uid, seat.at.conv_id, to)?;
+        if let Some(side) = unread::side(&kind, uid) {
+            let head = state.heads.edit(read.conv);
+            let others = (head.counted - before.counted).saturating_sub(head.sent[side] - before.own);
+            unread::set(
+                state,
+                read.conv,
+                (side, uid),
+                others.saturating_sub(before.recalled_after),
+            );
+        }
+    }
     let members = match &kind {
         ConvKind::Team(team) => state.teams.find(db, team)?.map(|team| team.members),
         ConvKind::Pair(..) | ConvKind::Notices(_) => None,
@@ -60,22 +71,40 @@ pub(super) fn read(
     })
 }
 
+/// What a conversation had counted at a message, and what was recalled of what came after it.
+struct Before {
+    counted: u64,
+    /// Of these, by the reader.
+    own: u64,
+    /// Others' counting messages after it.
+    recalled_after: u64,
+}
+
 /// To a message that is there, as everything after what was deleted is.
-fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<()> {
-    let (counted, own) = db
+fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<Before> {
+    let (counted, own, recalled_after) = db
         .prepare_cached(&format!(
-            "SELECT m.counted, {OWN_AT}
+            "SELECT m.counted, {OWN_AT}, CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
+                 WHERE r.conv_id = c.id AND r.seq > ?3 AND r.sender IS NOT p.uid) END
              FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
              WHERE c.id = ?1 AND p.uid = ?2 AND m.seq = ?3",
         ))?
         .query_row(params![conv_id, uid.as_str(), to as i64], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
         })?;
     db.prepare_cached(
         "UPDATE participants SET read = ?3, read_counted = ?4, read_sent = ?5 WHERE uid = ?1 AND conv_id = ?2",
     )?
     .execute(params![uid.as_str(), conv_id, to as i64, counted, own])?;
-    Ok(())
+    Ok(Before {
+        counted: counted.unsigned_abs(),
+        own: own.unsigned_abs(),
+        recalled_after: recalled_after.unsigned_abs(),
+    })
 }
 
 fn has(

@@ -28,6 +28,8 @@ pub(super) enum Command {
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
     Enter(Entry, Done<()>),
+    /// A device has everything in pairs and notices up to this `messages.id`.
+    Had(Device, i64, Done<()>),
     /// Writes what a device has acknowledged.
     Settle(Device, Done<()>),
     Ack(Device, ConvId, Seq, Done<()>),
@@ -42,7 +44,7 @@ pub(super) enum Command {
 impl Command {
     fn is_urgent(&self) -> bool {
         match self {
-            Self::FinishJobs(..) | Self::Ack(..) => false,
+            Self::FinishJobs(..) | Self::Ack(..) | Self::Had(..) => false,
             Self::Enter(entry, _) => entry.urgent,
             _ => true,
         }
@@ -56,6 +58,7 @@ impl Command {
             Self::FinishJobs(_, done)
             | Self::Enter(_, done)
             | Self::Settle(_, done)
+            | Self::Had(_, _, done)
             | Self::Revoke(_, done)
             | Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),

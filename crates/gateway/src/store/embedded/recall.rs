@@ -6,6 +6,7 @@ use super::append::{self, Draft, is_in};
 use super::failure::Failure;
 use super::heads;
 use super::state::State;
+use super::unread;
 use crate::ids::{ConvId, Uid};
 use crate::store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
 
@@ -58,6 +59,12 @@ pub(super) fn recall(
             .execute(params![found.conv_id, found.seq, order.by.as_str()])?;
         db.prepare_cached("UPDATE conversations SET recalls = recalls + 1 WHERE id = ?1")?
             .execute([found.conv_id])?;
+        if let Some(reader) = reader(&kind, &order.by)
+            && has_not_read(db, reader, &found)?
+            && let Some(side) = unread::side(&kind, reader)
+        {
+            unread::change(state, conv, (side, reader), -1);
+        }
     }
     let draft = Draft {
         kind: order.kind,
@@ -85,6 +92,24 @@ pub(super) fn recall(
         },
         kind,
     })
+}
+
+/// For whom a message by `sender` may be unread, if that is one user.
+fn reader<'a>(kind: &'a ConvKind, sender: &Uid) -> Option<&'a Uid> {
+    match kind {
+        ConvKind::Pair(_, a, b) if sender == a => Some(b),
+        ConvKind::Pair(_, a, _) => Some(a),
+        ConvKind::Notices(owner) => Some(owner),
+        ConvKind::Team(_) => None,
+    }
+    .filter(|reader| *reader != sender)
+}
+
+fn has_not_read(db: &Connection, reader: &Uid, message: &Found) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT read < ?3 FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+        .query_row(params![reader.as_str(), message.conv_id, message.seq], |row| {
+            row.get(0)
+        })
 }
 
 fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::cids;
+use super::{cids, unread};
+use crate::ids::ConvId;
 use crate::store::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
@@ -61,6 +62,8 @@ pub(super) struct Deleted {
     pub(super) more: bool,
     /// Push jobs that had been given up.
     pub(super) dead_jobs: u64,
+    /// Conversations whose unread messages are fewer now.
+    pub(super) recounted: Vec<ConvId>,
 }
 
 /// Deletes some of the messages of before `cutoff`.
@@ -93,8 +96,10 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
         count += 1;
     }
     drop(rows);
+    let mut recounted = Vec::new();
     for (conv_id, seq) in gone {
         forget(db, conv_id, seq)?;
+        recounted.extend(unread::recount(db, conv_id)?);
     }
     let mut dead_jobs = 0;
     if count > 0 {
@@ -112,6 +117,7 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
     Ok(Deleted {
         more: count == BATCH,
         dead_jobs,
+        recounted,
     })
 }
 

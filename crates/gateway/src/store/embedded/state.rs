@@ -7,6 +7,7 @@ use super::devices::Devices;
 use super::heads::Heads;
 use super::mids::Mids;
 use super::teams::Teams;
+use super::unread::Totals;
 use crate::ids::Mid;
 use crate::store::UnixMillis;
 
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) cids: Cids,
     pub(super) mids: Mids,
     pub(super) devices: Devices,
+    pub(super) totals: Totals,
     /// The next `messages.id`.
     pub(super) next_row: i64,
     /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
@@ -48,6 +50,7 @@ impl State {
             cids: Cids::new(rules.fresh_cids),
             mids: Mids::after(None),
             devices: Devices::new(),
+            totals: Totals::default(),
             next_row: 1,
             next_job: 1,
             newly_dead: 0,
@@ -67,6 +70,7 @@ impl State {
         self.heads.forget();
         self.teams.forget();
         self.devices.forget();
+        self.totals.forget();
         self.cids.reload(db)?;
         self.newly_dead = 0;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
@@ -82,6 +86,7 @@ impl State {
     /// The last thing in a transaction: writes what was kept back until then.
     pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
         self.heads.flush(db)?;
+        self.totals.flush(db)?;
         self.devices.flush(db, now, false)?;
         self.cids.move_some(db, self.next_row - 1)
     }

@@ -82,6 +82,9 @@ impl Writer {
             Ok(deleted) => {
                 self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
                 self.health.buried(deleted.dead_jobs);
+                for conv in deleted.recounted {
+                    self.state.heads.reread(conv);
+                }
                 self.checkpoints.committed();
                 self.db = Some(db);
             }
@@ -196,6 +199,10 @@ fn write(
                     .enter(db, now, newest, most, (&entry.device, entry.named))?;
                 Outcome::Done
             }
+            Command::Had(device, row, _) => {
+                state.devices.had(db, device, *row)?;
+                Outcome::Done
+            }
             Command::Settle(device, _) => {
                 if let Some(known) = state.devices.find(db, device)? {
                     state.devices.settle(db, known.id)?;
@@ -257,6 +264,7 @@ fn tell(command: Command, outcome: Outcome) {
             Command::FinishJobs(_, done)
             | Command::Enter(_, done)
             | Command::Settle(_, done)
+            | Command::Had(_, _, done)
             | Command::Revoke(_, done),
             Outcome::Done,
         ) => {

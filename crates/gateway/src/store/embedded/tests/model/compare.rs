@@ -155,7 +155,12 @@ async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
         assert_eq!(found.more, concerned.len() > most);
         assert_eq!(found.behind, behind[..most_behind.min(behind.len())]);
         let pending = behind.iter().map(|stretch| stretch.through.0 - stretch.after.0);
-        assert_eq!(found.pending, pending.sum::<u64>());
+        let pending = pending.sum::<u64>();
+        if behind.len() > most.max(most_behind) {
+            assert!((most_behind as u64 + 1..=pending).contains(&found.pending));
+        } else {
+            assert_eq!(found.pending, pending);
+        }
     }
     replay(kit, plain, &device.uid, behind).await;
     // Of everything, for whoever asks.
