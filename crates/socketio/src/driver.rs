@@ -2,7 +2,8 @@
 //!
 //! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets that came, deadlines,
 //! writing. Invariants: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
-//! own client only; no deadline of the peer's passes while what it sent has not been looked at.
+//! own client only; no deadline of the peer's passes while what it sent has not been looked at, unless the peer does not take either
+//! what is written to it: a handler may wait for that.
 
 mod candidate;
 mod handling;
@@ -234,12 +235,16 @@ impl Driver {
         }
         while self.engine.poll_timeout().is_some_and(|at| now >= at) {
             moved = true;
-            if self.waiting.is_some() {
+            if self.waiting.is_some() && self.takes_what_is_written() {
                 self.engine.excuse(&self.session.server().times, now);
             }
             match self.engine.handle_timeout(&self.session.server().times, now) {
                 TimeoutStep::Nothing => break,
                 TimeoutStep::SendPing => {
+                    // From here on the peer has to show that it is there.
+                    if let Some(link) = &mut self.link {
+                        link.take_progress();
+                    }
                     self.session.enqueue([Outgoing::control(PacketType::Ping)]);
                 }
                 TimeoutStep::DropCandidate => self.drop_candidate(),
@@ -250,6 +255,21 @@ impl Driver {
             }
         }
         moved
+    }
+
+    /// Whether the peer takes what it is sent, as far as anything waits to be written. While a handler waits nothing is read, so
+    /// that this is the only sign of life that there is: a handler that itself waits for the peer to read must not keep the
+    /// session of a peer that has vanished.
+    fn takes_what_is_written(&mut self) -> bool {
+        match &mut self.link {
+            Some(link) => link.take_progress() || !link.is_writing(),
+            None => {
+                let since = self.session.silent_ms();
+                let patience = self.session.server().times.ping_timeout;
+                let waits = self.session.state().has_queued();
+                !waits || since < patience.into()
+            }
+        }
     }
 
     fn finish_waiting(&mut self, cx: &mut Context<'_>) -> Moved {

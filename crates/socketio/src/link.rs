@@ -91,6 +91,8 @@ pub(crate) struct Link {
     begun: bool,
     /// Bytes went into a stream that buffers.
     flush: bool,
+    /// The peer's side has taken bytes since somebody last asked.
+    progress: bool,
 }
 
 impl Link {
@@ -103,6 +105,7 @@ impl Link {
             writing: Queue::Empty,
             begun: false,
             flush: false,
+            progress: false,
         }
     }
 
@@ -194,6 +197,11 @@ impl Link {
         !self.writing.is_empty() || self.flush
     }
 
+    /// Whether the stream has taken bytes since this was last asked.
+    pub(crate) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
+    }
+
     /// Writes until all is written (`Ready`) or the stream takes no more; adds the weight of the frames that went to `written`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
@@ -202,6 +210,7 @@ impl Link {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *written += self.advance(n);
+            self.progress = true;
             self.flush = matches!(self.stream, Stream::Other(_));
         }
         if self.flush {

@@ -179,6 +179,7 @@ enum Arrival {
 }
 
 fn arrive(session: &Session) -> Arrival {
+    session.hear(session.now());
     let mut state = session.state();
     let over = state.ended;
     let queued = state.has_queued();

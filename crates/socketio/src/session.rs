@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 use mynah_wire::engine::{CloseReason, Protocol, Time, Transport};
@@ -54,6 +54,8 @@ struct Inner {
     b64: bool,
     address: SocketAddr,
     server: Arc<Shared>,
+    /// When the peer last gave a sign of life, on the clock of deadlines.
+    heard: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -191,6 +193,7 @@ impl Session {
             protocol,
             b64,
             address,
+            heard: AtomicU64::new(server.now().0),
             server,
             state: Mutex::new(State {
                 queue: Queue::Empty,
@@ -241,6 +244,16 @@ impl Session {
     /// The moment on the clock of deadlines.
     pub fn now(&self) -> Time {
         self.0.server.now()
+    }
+
+    /// The peer gave a sign of life: a packet came, or a request for packets.
+    pub(crate) fn hear(&self, now: Time) {
+        self.0.heard.store(now.0, Ordering::Relaxed);
+    }
+
+    /// How many milliseconds ago the peer gave its last sign of life, which is at first its handshake.
+    pub fn silent_ms(&self) -> u64 {
+        self.now().0.saturating_sub(self.0.heard.load(Ordering::Relaxed))
     }
 
     pub(crate) fn server(&self) -> &Arc<Shared> {

@@ -54,7 +54,11 @@ impl Driver {
         if let Some(packet) = &came {
             let server = self.session.server();
             let step = match packet {
-                Some(packet) => self.engine.handle_candidate(&server.times, server.now(), packet),
+                Some(packet) => {
+                    let now = server.now();
+                    self.session.hear(now);
+                    self.engine.handle_candidate(&server.times, now, packet)
+                }
                 None => CandidateStep::Drop,
             };
             match step {

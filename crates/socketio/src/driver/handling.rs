@@ -36,7 +36,9 @@ impl Handling<'_> {
     /// A packet on the current transport; an answer closes the session.
     pub(super) fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
         let server = self.session.server();
-        match self.engine.handle(&server.times, server.now(), &packet) {
+        let now = server.now();
+        self.session.hear(now);
+        match self.engine.handle(&server.times, now, &packet) {
             Step::Nothing => {}
             Step::SendPong => {
                 self.session.enqueue([Outgoing::control(PacketType::Pong)]);

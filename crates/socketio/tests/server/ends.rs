@@ -2,10 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use mynah_socketio::{CloseReason, Config, Protocol, Transport};
+use mynah_socketio::{CloseReason, Config, Encoded, Protocol, Transport};
 use mynah_wire::ws::Opcode;
 
-use crate::app::Running;
+use crate::app::{Running, raw};
 use crate::client::{ALL, Client, Got, Polling, Ws, request};
 
 fn quick() -> Config {
@@ -193,6 +193,42 @@ async fn a_client_is_not_silent_while_its_handler_waits() {
     running.gate.add_permits(1);
     running.expect("through the gate 1").await;
     running.expect("note 2").await;
+}
+
+/// A handler may wait for its client to read; one that has vanished does not read, and must not be kept for that.
+#[tokio::test]
+async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits() {
+    let config = Config {
+        ping_interval_ms: 1_000,
+        ping_timeout_ms: 300,
+        max_queue_bytes: 1 << 25,
+        ..quick()
+    };
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(config.clone()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        let socket = running.socket().await;
+        match transport {
+            Transport::WebSocket => client.send("2[\"gate\",1]").await,
+            // It is answered once the handler is done.
+            Transport::Polling => {
+                let polling = client.polling();
+                let body = polling.body(&["42[\"gate\",1]"]);
+                tokio::spawn(polling.post(&body));
+            }
+        }
+        running.expect("at the gate 1").await;
+        // More than the kernel takes on the way.
+        let much = Encoded::event("n", &[raw(&format!("\"{}\"", "x".repeat(1_000_000)))]);
+        for _ in 0..20 {
+            socket.send(&much);
+        }
+        running.until(|it| it.server.sessions() == 0).await;
+        running.gate.add_permits(1);
+        running.expect("through the gate 1").await;
+        ended(&mut running, "ping timeout").await;
+        drop(client);
+    }
 }
 
 #[tokio::test]
