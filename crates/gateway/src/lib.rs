@@ -49,6 +49,7 @@ mod session;
 mod simulation;
 pub mod store;
 mod sync;
+mod target;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 mod testing;

@@ -53,6 +53,13 @@ pub struct ApiKeyLabel {
     pub key: Arc<str>,
 }
 
+/// A server that we call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TargetLabel {
+    /// Scheme, host, port and path of its URL: as many as are configured.
+    pub target: Arc<str>,
+}
+
 /// Why something was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
@@ -138,6 +145,8 @@ metrics! {
         pub auth_webhook_seconds: Histogram = Histogram::new(SECONDS);
         /// Questions that the backend did not answer as it should.
         pub auth_webhook_failed: Counter = Counter::default();
+        /// Calls of webhooks that failed, by scheme, host, port and path of the URL.
+        pub target_failures: Family<TargetLabel, Counter> = Family::default();
         /// Messages appended to the chat record.
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
         /// Messages handed to a connection (a message to five devices counts five).

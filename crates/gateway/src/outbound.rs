@@ -9,7 +9,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::request;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -47,6 +47,8 @@ pub(crate) enum Failure {
 /// What was answered.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// The header `Retry-After`.
+    pub(crate) retry_after: Option<HeaderValue>,
     /// `None` when it is too long, broke off or came too late.
     pub(crate) body: Option<Bytes>,
 }
@@ -130,13 +132,18 @@ impl Outbound {
         let answer = tokio::time::timeout_at(deadline, self.client.request(request)).await;
         let answer = answer.map_err(|_| Failure::Timeout)??;
         let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).cloned();
         // Read to its end, so that the connection can be used again; else it is closed.
         let rest = Limited::new(answer.into_body(), self.most).collect();
         let body = match tokio::time::timeout_at(deadline, rest).await {
             Ok(Ok(body)) => Some(body.to_bytes()),
             Ok(Err(_)) | Err(_) => None,
         };
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            retry_after,
+            body,
+        })
     }
 }
 

@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,6 +21,7 @@ use crate::ids::{self, DeviceId, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
 use crate::reject::{Code, Reject};
+use crate::target::Target;
 
 /// What is read of an answer.
 const MAX_ANSWER_BYTES: usize = 65_536;
@@ -66,7 +66,7 @@ struct Refused<'a> {
 pub(crate) struct Backend {
     outbound: Outbound,
     slots: Semaphore,
-    failing: AtomicBool,
+    target: Target,
     metrics: Arc<Metrics>,
 }
 
@@ -83,7 +83,7 @@ impl Backend {
             outbound: Outbound::new(url, settings.secret.as_ref(), timeout, MAX_ANSWER_BYTES)
                 .context("auth.webhook cannot be used")?,
             slots: Semaphore::new(settings.concurrency),
-            failing: AtomicBool::new(false),
+            target: Target::new("auth.webhook", url, metrics),
             metrics: metrics.clone(),
         })
     }
@@ -119,18 +119,13 @@ impl Backend {
         })
     }
 
-    /// The operator is told when it begins to fail, and when that is over.
     fn note(&self, failure: Option<&Failure>) {
-        let before = self.failing.swap(failure.is_some(), Ordering::Relaxed);
         match failure {
             Some(failure) => {
                 self.metrics.auth_webhook_failed.inc();
-                if !before {
-                    tracing::warn!(%failure, "the backend did not decide about a register: {failure}");
-                }
+                self.target.failed(failure);
             }
-            None if before => tracing::info!("the backend decides about registers again"),
-            None => {}
+            None => self.target.worked(),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! The webhook: a signed POST for each notification (PROTOCOL section 7).
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
+use axum::http::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config;
 use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
 use crate::store::{Message, UnixMillis};
+use crate::target::Target;
 
 /// What is read of an answer, of which only the status counts.
 const MAX_ANSWER_BYTES: usize = 16_384;
@@ -28,9 +31,48 @@ struct Notification<'a> {
     ts: UnixMillis,
 }
 
+/// Why a notification was not taken.
+pub(super) struct Refused {
+    pub(super) failure: Failure,
+    /// How long the receiver asks us to wait before the next attempt, in milliseconds.
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+impl Refused {
+    /// Another attempt would be answered in the same way: the receiver says that the notification itself cannot be taken. Answers
+    /// that depend on how the receiver is set up (401, 403, 404) are not among them.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.failure,
+            Failure::Status(400 | 405 | 410 | 411 | 413..=415 | 422 | 431 | 501)
+        )
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            retry_after_ms: None,
+        }
+    }
+}
+
+/// The wait that a `Retry-After` asks for: so many seconds, or until a date (RFC 9110, section 10.2.3).
+fn wait_ms(value: &HeaderValue, now: UnixMillis) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let at = date.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Some(u64::try_from(at).ok()?.saturating_sub(now))
+}
+
 /// Where notifications go.
 pub(crate) struct Webhook {
     outbound: Outbound,
+    target: Target,
     /// Takes the place of the network.
     #[cfg(test)]
     stand_in: Option<StandIn>,
@@ -43,7 +85,7 @@ pub(crate) type StandIn =
 
 impl Webhook {
     /// As configured; `None` when no URL is.
-    pub(crate) fn new(settings: &config::Webhook) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn new(settings: &config::Webhook, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
         let Some(url) = &settings.url else {
             return Ok(None);
         };
@@ -52,6 +94,7 @@ impl Webhook {
             .context("push.webhook cannot be used")?;
         Ok(Some(Self {
             outbound,
+            target: Target::new("push.webhook", url, metrics),
             #[cfg(test)]
             stand_in: None,
         }))
@@ -67,13 +110,13 @@ impl Webhook {
     }
 
     /// Posts one notification. `now` is the time of signing.
-    pub(crate) async fn notify(
+    pub(super) async fn notify(
         &self,
         uid: &Uid,
         message: &Message,
         unread: u64,
         now: UnixMillis,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Refused> {
         let body = serde_json::to_string(&Notification {
             uid,
             kind: message.kind,
@@ -86,17 +129,59 @@ impl Webhook {
             ts: message.ts,
         })
         .unwrap_or_default(); // string keys, raw JSON: it cannot fail
+        let result = self.post(body, now).await;
+        match &result {
+            Ok(()) => self.target.worked(),
+            Err(refused) => self.target.failed(&refused.failure),
+        }
+        result
+    }
+
+    async fn post(&self, body: String, now: UnixMillis) -> Result<(), Refused> {
         #[cfg(test)]
         if let Some(receiver) = &self.stand_in {
             let status = tokio::time::timeout(self.outbound.timeout(), receiver(body)).await;
             return match status.map_err(|_| Failure::Timeout)? {
                 200..300 => Ok(()),
-                status => Err(Failure::Status(status)),
+                status => Err(Failure::Status(status).into()),
             };
         }
-        match self.outbound.post(body, now).await?.status {
-            status if status.is_success() => Ok(()),
-            status => Err(Failure::Status(status.as_u16())),
+        let answer = self.outbound.post(body, now).await?;
+        if answer.status.is_success() {
+            return Ok(());
         }
+        Err(Refused {
+            failure: Failure::Status(answer.status.as_u16()),
+            retry_after_ms: answer.retry_after.and_then(|value| wait_ms(&value, now)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_how_long_to_wait() {
+        let now = 784_111_700_000;
+        let wait = |text: &str| wait_ms(&HeaderValue::from_str(text).unwrap(), now);
+        assert_eq!(wait("120"), Some(120_000));
+        assert_eq!(wait("0"), Some(0));
+        for wrong in ["99999999999999999999", "soon", "-1", ""] {
+            assert_eq!(wait(wrong), None, "{wrong}");
+        }
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(77_000));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0), "it is over");
+    }
+
+    #[test]
+    fn a_receiver_that_is_set_up_wrongly_is_not_final() {
+        let is_final = |status| Refused::from(Failure::Status(status)).is_final();
+        assert!([400, 410, 413, 422].into_iter().all(is_final));
+        assert!(
+            ![302, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503]
+                .into_iter()
+                .any(is_final)
+        );
     }
 }

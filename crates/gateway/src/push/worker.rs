@@ -46,6 +46,17 @@ pub(crate) struct Worker {
     noted_some: Notify,
 }
 
+/// What became of an attempt.
+enum Attempt {
+    Taken,
+    /// It may be tried again, but not within this time.
+    Failed {
+        wait_ms: u64,
+    },
+    /// It is not tried again: the answer would be the same.
+    Refused,
+}
+
 type Outcomes = Vec<(JobId, JobOutcome)>;
 
 /// What the store said about outcomes.
@@ -203,10 +214,16 @@ impl Worker {
     }
 
     async fn user(&self, job: &PushJob, uid: &Uid) -> JobOutcome {
-        if self.notify(uid, &job.message, job.expires).await {
-            return JobOutcome::Finished;
-        }
-        let at = self.retry_at(job.attempts.saturating_add(1));
+        let wait_ms = match self.notify(uid, &job.message, job.expires).await {
+            Attempt::Taken => return JobOutcome::Finished,
+            Attempt::Failed { wait_ms } => wait_ms,
+            Attempt::Refused => {
+                self.metrics.push_dead.inc();
+                return JobOutcome::Dead;
+            }
+        };
+        let asked = clock::unix_millis().saturating_add(wait_ms);
+        let at = self.retry_at(job.attempts.saturating_add(1)).max(asked);
         if at > job.expires {
             self.metrics.push_dead.inc();
             return JobOutcome::Dead;
@@ -244,7 +261,16 @@ impl Worker {
                 failed.extend(ended.and_then(Result::ok).flatten());
             }
             let (worker, message) = (self.clone(), message.clone());
-            tasks.spawn(async move { (!worker.notify(&uid, &message, expires).await).then_some(uid) });
+            tasks.spawn(async move {
+                match worker.notify(&uid, &message, expires).await {
+                    Attempt::Taken => None,
+                    Attempt::Failed { .. } => Some(uid),
+                    Attempt::Refused => {
+                        worker.metrics.push_dead.inc();
+                        None
+                    }
+                }
+            });
         }
         failed.extend(tasks.join_all().await.into_iter().flatten());
         JobOutcome::Advanced {
@@ -254,18 +280,18 @@ impl Worker {
         }
     }
 
-    /// One attempt; whether it was taken.
-    async fn notify(&self, uid: &Uid, message: &Message, expires: UnixMillis) -> bool {
+    /// One attempt.
+    async fn notify(&self, uid: &Uid, message: &Message, expires: UnixMillis) -> Attempt {
         // Closed it never is.
         let _slot = self.slots.acquire().await;
         if clock::unix_millis() > expires {
-            return false;
+            return Attempt::Failed { wait_ms: 0 };
         }
         let unread = match self.store.unread_at(uid.clone(), message.conv, message.seq).await {
             Ok(unread) => unread,
             Err(error) => {
                 tracing::warn!(%error, "unread messages could not be counted");
-                return false;
+                return Attempt::Failed { wait_ms: 0 };
             }
         };
         let begun = clock::now();
@@ -278,12 +304,18 @@ impl Worker {
         match result {
             Ok(()) => {
                 self.metrics.push_sent.inc();
-                true
+                Attempt::Taken
             }
-            Err(error) => {
+            Err(refused) => {
                 self.metrics.push_failed.inc();
-                tracing::debug!(%error, mid = %message.mid, "a notification was not taken");
-                false
+                tracing::debug!(error = %refused.failure, mid = %message.mid, "a notification was not taken");
+                if refused.is_final() {
+                    Attempt::Refused
+                } else {
+                    Attempt::Failed {
+                        wait_ms: refused.retry_after_ms.unwrap_or(0),
+                    }
+                }
             }
         }
     }

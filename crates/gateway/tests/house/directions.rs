@@ -14,6 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("metrics", &["config"]),
     ("claims", &["ids"]),
     ("outbound", &["config", "store"]),
+    ("target", &["clock", "metrics"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("store", &["config", "ids", "metrics", "random"]),
@@ -30,13 +31,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "push",
         &[
             "clock", "config", "ids", "metrics", "outbound", "random", "registry", "session", "store",
+            "target",
         ],
     ),
     // Who a client is says nothing of its connection.
     (
         "auth",
         &[
-            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject",
+            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject", "target",
         ],
     ),
     (
