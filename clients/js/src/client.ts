@@ -84,13 +84,16 @@ export class Client {
     const outbox = new Outbox(options.outboxSize ?? DEFAULTS.outboxSize, DEFAULTS.abreast);
     this.#outbound = new Outbound(outbox, this.#link, this.#notebook, clock, { retry, transientMs: DEFAULTS.transientMs }, {
       sent: async (sent) => {
-        if ('seq' in sent.receipt) this.#inbound.sent(sent.receipt.conv, sent.receipt.seq);
+        if ('seq' in sent.receipt) {
+          this.#unread.moved(sent.receipt.conv);
+          this.#inbound.sent(sent.receipt.conv, sent.receipt.seq);
+        }
         await this.#events.emit('sent', sent);
       },
       failed: (failed) => this.#events.emit('failed', failed),
     });
     this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, { read: (conv, seq) => this.#read(conv, seq), error });
-    this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, error);
+    this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, { isComplete: () => this.#settled(), error });
     this.#ready = this.#open();
     this.#ready.then(
       () => this.#link.open(),
@@ -226,7 +229,7 @@ export class Client {
       if (this.#epoch !== undefined) void this.#events.emit('epoch', { previous: this.#epoch, current: epoch });
       this.#epoch = epoch;
     }
-    this.#unread.begin(unread, conversations ?? []);
+    this.#unread.begin(unread, conversations ?? [], more);
     this.#sayUnread();
     this.#inbound.registered(response);
     void this.#events.emit('connected', response);
@@ -243,7 +246,10 @@ export class Client {
       const mark = data as ReadMark;
       if (mark.by === this.#identity.uid) this.#read(mark.conv, mark.seq);
       void this.#events.emit('read', mark);
-    } else if (type === 112) this.#inbound.resumed();
+    } else if (type === 112) {
+      this.#unread.resumed();
+      this.#inbound.resumed();
+    }
     else if (typeof frame.seq === 'number' && typeof frame.conv === 'string') this.#push(frame as unknown as Message);
     else if (type >= 1000 || isStored(type, {})) void this.#events.emit('event', frame as TransientEvent);
   }
@@ -278,6 +284,13 @@ export class Client {
     // How many are left of a conversation that was read in part only the gateway knows.
     if (!this.#unread.read(conv, seq)) this.#lookup.find(conv).catch(() => undefined);
     this.#sayUnread();
+  }
+
+  /** The list of conversations was gone through to its end; whether that was enough. */
+  #settled(): boolean {
+    const isSettled = this.#unread.settle();
+    if (isSettled) this.#sayUnread();
+    return isSettled;
   }
 
   #sayUnread(): void {

@@ -34,12 +34,36 @@ for (const seed of seeds(100)) {
   });
 }
 
+test('unread: what is replayed of conversations that were not listed counts once', () => {
+  const unread = new Unread();
+  unread.begin(5, [{ conv: 'a', head: 1, unread: 1 }], true);
+  for (const conv of ['b', 'c']) assert.equal(unread.see(conv, 1, true), true);
+  assert.equal(unread.total, 5, 'the gateway counted them before');
+  unread.resumed();
+  unread.see('c', 2, true);
+  unread.see('d', 7, true);
+  assert.equal(unread.total, 7, 'these are new');
+  assert.equal(unread.settle(), false, 'the numbers of b, c and d are not known');
+  unread.learn('b', 1, 1);
+  unread.learn('c', 2, 2);
+  unread.learn('d', 6, 1);
+  assert.equal(unread.settle(), false, 'what was said of d is older than what came');
+  unread.learn('d', 7, 3);
+  assert.equal(unread.settle(), true);
+  assert.equal(unread.total, 7);
+  for (const [conv, seq] of [['a', 1], ['b', 1], ['c', 2], ['d', 7]]) assert.equal(unread.read(conv, seq), true);
+  assert.equal(unread.total, 0);
+  unread.see('new', 1, true);
+  assert.equal(unread.total, 1);
+});
+
 test('unread: what the gateway said, and what came since', () => {
   const unread = new Unread();
-  unread.begin(10, [{ conv: 'a', head: 5, unread: 3 }, { conv: 'b', head: 2, unread: 0 }]);
+  unread.begin(10, [{ conv: 'a', head: 5, unread: 3 }, { conv: 'b', head: 2, unread: 0 }], true);
   assert.equal(unread.total, 10);
   unread.see('a', 4, true);
   assert.equal(unread.total, 10, 'replayed, and counted before');
+  unread.resumed();
   unread.see('a', 6, true);
   unread.see('a', 6, true);
   unread.see('a', 7, false);

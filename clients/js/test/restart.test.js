@@ -19,6 +19,22 @@ const write = async (to, count, from = '写者') => {
   for (let i = 0; i < count; i++) await gateway.api.sendTo(to, { type: 3, from, data: { text: `${i}` } });
 };
 
+test('what is unread in more conversations than a register lists counts once', async (t) => {
+  const uid = someone();
+  const storage = memoryStorage();
+  await (await device(t, gateway, uid, { storage })).close();
+  const count = 250;
+  const messages = Array.from({ length: count }, (_, n) => ({ type: 3, from: `友-${n}`, to: { user: uid }, data: { n } }));
+  await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
+  const back = await device(t, gateway, uid, { storage });
+  assert.equal(back.client.unread, count);
+  await back.messages.takeMany(count);
+  assert.equal(back.client.unread, count);
+  for await (const { conv } of back.client.conversations()) await back.client.markRead(conv);
+  await eventually(() => back.client.unread === 0, `0 unread, not ${back.client.unread}`);
+  assert.equal((await gateway.api.user(uid)).unread, 0);
+});
+
 for (const version of versions) {
   test(`${version}: what was handled does not come again, what was missed comes`, async (t) => {
     const uid = someone();

@@ -8,6 +8,8 @@ export class Gateway {
   convs = new Map();
   teams = new Map();
   connections = new Set();
+  /** Something was deleted. */
+  forgot = false;
   #devices = new Map();
   #cids = new Map();
   #last = 0;
@@ -66,6 +68,7 @@ export class Gateway {
   /** Retention: everything up to `seq` is deleted. */
   forget(conv, seq) {
     conv.deleted = Math.max(conv.deleted, seq);
+    this.forgot = true;
   }
 
   /** Another history takes this one's place. */
@@ -100,6 +103,12 @@ export class Gateway {
       const unread = conv.messages.filter(({ seq, type, from }) => seq > Math.max(read, conv.deleted) && [3, 15].includes(type) && from !== connection.uid).length;
       return { conv: conv.id, head: conv.messages.length, cursor: this.#cursor(device, conv, connection.uid), read, unread };
     });
+  }
+
+  /** Unread messages of a user with a connected device. */
+  unread(uid) {
+    const [connection] = [...this.connections].filter((one) => one.uid === uid);
+    return connection && this.#rows(connection).reduce((sum, { unread }) => sum + unread, 0);
   }
 
   /** Conversations of which a connected device has not acknowledged everything. */

@@ -125,11 +125,14 @@ export class Life {
   async end(accepted) {
     this.gateway.troubles = 0;
     if (!this.running) this.start();
+    // Retention makes less unread, which a client is told at its next register.
+    if (this.gateway.forgot) this.network.cut();
     const missing = () => [...this.gateway.convs.values()].flatMap((conv) => this.#missing(conv));
-    const done = () => this.client.status === 'connected' && missing().length === 0 && this.client.pending.length === 0 && this.gateway.behind(ME).length === 0;
+    const done = () => this.client.status === 'connected' && missing().length === 0 && this.client.pending.length === 0 && this.gateway.behind(ME).length === 0 && this.client.unread === this.gateway.unread(ME);
     const ok = await this.time.pass(120_000, done);
     assert.deepEqual(missing(), [], 'everything that others wrote has come');
     assert.deepEqual(this.client.pending, [], 'the outbox is empty');
+    assert.equal(this.client.unread, this.gateway.unread(ME), 'unread messages');
     assert.ok(ok, `everything is acknowledged: ${JSON.stringify(this.gateway.behind(ME))}`);
     assert.deepEqual(this.errors.map(String), []);
     for (const { to, n } of accepted) {
