@@ -18,6 +18,7 @@ import { Outbound, type Delivery, type Pending, type Receipt } from './outbound.
 import type { Conversation, Displaced, Json, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
 import type { Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
 import { Reads } from './reads.js';
+import { Renewal } from './renewal.js';
 import { Rest } from './rest.js';
 import { signOut, signOutUrl } from './signout.js';
 import { makeSocket, type SocketFactory } from './socket.js';
@@ -42,6 +43,7 @@ export class Client {
   readonly #outbound: Outbound;
   readonly #reads: Reads;
   readonly #rest: Rest;
+  readonly #renewal: Renewal;
   readonly #ready: Promise<void>;
   #epoch: string | undefined;
   #unreadSaid = 0;
@@ -54,6 +56,7 @@ export class Client {
     this.#clock = clock;
     const retry = { ...DEFAULTS.retry, ...options.retry };
     const error = (failure: MynahError): void => void this.#events.emit('error', failure);
+    const unreachable = (failure: Error): void => void this.#events.emit('unreachable', failure);
 
     this.#notebook = new Notebook(options.storage ?? memoryStorage(), options.name ?? DEFAULTS.name, error);
     this.#identity = new Identity(options, this.#notebook, clock);
@@ -62,8 +65,11 @@ export class Client {
       status: (status) => this.#status(status),
       registered: (response) => this.#registered(response),
       frame: (frame) => this.#frame(frame),
-      lost: (reason) => void this.#events.emit('disconnected', { reason }),
-      unreachable: (failure) => void this.#events.emit('unreachable', failure),
+      lost: (reason) => {
+        this.#renewal.stop();
+        void this.#events.emit('disconnected', { reason });
+      },
+      unreachable,
       error,
     });
     this.#lookup = new Lookup(this.#link, ({ conv, head, unread }) => {
@@ -94,6 +100,10 @@ export class Client {
     });
     this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, { read: (conv, seq) => this.#read(conv, seq), error });
     this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, { isComplete: () => this.#settled(), error });
+    this.#renewal = new Renewal(this.#link, this.#identity, clock, retry, {
+      registered: (response) => this.#registered(response),
+      failed: unreachable,
+    });
     this.#ready = this.#open();
     this.#ready.then(
       () => this.#link.open(),
@@ -231,6 +241,7 @@ export class Client {
     }
     this.#unread.begin(unread, conversations ?? [], more);
     this.#sayUnread();
+    this.#renewal.registered(response.ts);
     this.#inbound.registered(response);
     void this.#events.emit('connected', response);
     this.#acker.go();

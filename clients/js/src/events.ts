@@ -41,7 +41,7 @@ export interface Events {
   /** Registered: live messages come from here on. */
   connected: RegisterResponse;
   disconnected: { readonly reason: string };
-  /** An attempt to connect failed, or to get a token; further ones follow. */
+  /** An attempt to connect failed, or to get or renew a token; further ones follow. */
   unreachable: Error;
   error: MynahError;
 }

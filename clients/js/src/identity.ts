@@ -4,9 +4,9 @@ import { backoff } from './core/backoff.js';
 import { MynahError } from './errors.js';
 import { randomWord, type Clock } from './host.js';
 import type { Notebook } from './notebook.js';
-import { DEFAULTS, type Options } from './options.js';
+import { DEFAULTS, type Options, type TimedToken } from './options.js';
 import type { RegisterRequest } from './protocol.js';
-import { subjectOf } from './token.js';
+import { expiryOf, subjectOf } from './token.js';
 
 export class Identity {
   readonly #options: Options;
@@ -15,6 +15,8 @@ export class Identity {
   #uid: string | undefined;
   #device: string | undefined;
   #tag = '';
+  /** The token that was given last, and when. */
+  #given: { token: string; ttlMs: number | undefined; at: number } | undefined;
 
   constructor(options: Options, notebook: Notebook, clock: Clock) {
     this.#options = options;
@@ -62,9 +64,35 @@ export class Identity {
     }
   }
 
+  /** The token, from the application if it makes them. Rejects when it takes longer than an answer of the gateway may take. */
   async token(): Promise<string | undefined> {
     const { token } = this.#options;
-    return typeof token === 'function' ? token() : token;
+    if (typeof token !== 'function') return token;
+    const given = await this.#inTime(async () => token());
+    const { token: text, ttlMs = undefined } = typeof given === 'string' ? { token: given } : given;
+    this.#given = { token: text, ttlMs, at: this.#clock.now() };
+    return text;
+  }
+
+  #inTime(ask: () => Promise<string | TimedToken>): Promise<string | TimedToken> {
+    const { timeoutMs = DEFAULTS.timeoutMs } = this.#options;
+    return new Promise((resolve, reject) => {
+      const late = new MynahError('timeout', `The application did not give a token within ${timeoutMs} ms.`);
+      const callOff = this.#clock.later(timeoutMs, () => reject(late));
+      ask().then(resolve, reject).finally(callOff);
+    });
+  }
+
+  /**
+   * How long the token that was given last is still good, at the time `ts` of the gateway's clock; undefined for a token that
+   * never changes and for one of which that is not known.
+   */
+  tokenLeftMs(ts: number): number | undefined {
+    if (!this.#given) return undefined;
+    const { token, ttlMs, at } = this.#given;
+    if (ttlMs !== undefined) return at + ttlMs - this.#clock.now();
+    const expiry = expiryOf(token);
+    return expiry === undefined ? undefined : expiry - ts;
   }
 
   async credentials(): Promise<RegisterRequest> {

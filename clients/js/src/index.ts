@@ -18,7 +18,7 @@ export type { Events, Recall } from './events.js';
 export type { Fetch } from './host.js';
 export { Kind, KINDS, type AppKind, type AppKinds, type KindRow, type KnownKind, type Place, type Way } from './kinds.js';
 export type { Status } from './link.js';
-export type { Options, Token } from './options.js';
+export type { Options, TimedToken, Token } from './options.js';
 export type { Delivery, Failed, Pending, Receipt, Sent } from './outbound.js';
 export type * from './protocol.js';
 export type { SocketFactory } from './socket.js';

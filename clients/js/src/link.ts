@@ -100,7 +100,8 @@ export class Link {
     return new Promise((resolve, reject) => {
       this.#emit(kind, data, (error, answer) => {
         if (!error) return resolve(answer as ResponseOf<K>);
-        if (error.code === 401 && round === this.#round) this.#registerLater(round);
+        // A register that is refused leaves the connection registered as it was.
+        if (error.code === 401 && kind !== 1 && round === this.#round) this.#registerLater(round);
         reject(error);
       });
     });

@@ -6,8 +6,14 @@ import type { Fetch } from './host.js';
 import type { AppKinds } from './kinds.js';
 import type { StorageAdapter } from './storage/adapter.js';
 
-/** A token, or what gets a fresh one: it is asked at every connect. */
-export type Token = string | (() => string | Promise<string>);
+/** A token with the time that it is good for, for tokens in which that cannot be read. */
+export interface TimedToken {
+  readonly token: string;
+  readonly ttlMs: number;
+}
+
+/** A token, or what gets a fresh one: it is asked at every connect, and before the token of a live connection expires. */
+export type Token = string | (() => string | TimedToken | Promise<string | TimedToken>);
 
 export interface Options {
   /** Who this is. Needed without a token; with one that has to be fetched it lets the outbox open without it. */

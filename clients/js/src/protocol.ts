@@ -99,7 +99,7 @@ export interface RegisterRequest {
   readonly deviceid: string;
   readonly platform?: string;
   readonly type?: string;
-  readonly resume: true;
+  readonly resume?: true;
   readonly format: 'object';
 }
 

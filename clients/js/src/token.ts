@@ -1,4 +1,4 @@
-// Who a token is for. Invariant: nothing is believed because of it; the gateway alone checks tokens.
+// Who a token is for, and until when. Invariant: nothing is believed because of it; the gateway alone checks tokens.
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
@@ -15,12 +15,24 @@ function percentEncoded(base64url: string): string {
   return text;
 }
 
+/** The claims of a JSON Web Token; none when they cannot be read. */
+function claimsOf(token: string): { sub?: unknown; exp?: unknown } {
+  try {
+    const claims: unknown = JSON.parse(decodeURIComponent(percentEncoded(token.split('.')[1] ?? '')));
+    return typeof claims === 'object' && claims !== null ? claims : {};
+  } catch {
+    return {};
+  }
+}
+
 /** The `sub` of a JSON Web Token; undefined when it cannot be read. */
 export function subjectOf(token: string): string | undefined {
-  try {
-    const claims = JSON.parse(decodeURIComponent(percentEncoded(token.split('.')[1] ?? ''))) as { sub?: unknown };
-    return typeof claims.sub === 'string' ? claims.sub : undefined;
-  } catch {
-    return undefined;
-  }
+  const { sub } = claimsOf(token);
+  return typeof sub === 'string' ? sub : undefined;
+}
+
+/** When a JSON Web Token expires, in milliseconds since 1970; undefined when that cannot be read. */
+export function expiryOf(token: string): number | undefined {
+  const { exp } = claimsOf(token);
+  return typeof exp === 'number' ? exp * 1000 : undefined;
 }

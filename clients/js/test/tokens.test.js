@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { eventually } from '../../../tests/lib/inbox.js';
 import { startGateway } from '../../../tests/lib/program.js';
 import { SECRET, seconds, token } from '../../../tests/lib/token.js';
 import { Device, device, someone, texts, versions } from './lib/device.js';
@@ -13,13 +14,37 @@ before(async () => {
 after(() => gateway?.close());
 
 for (const version of versions) {
-  test(`${version}: a token that expires is replaced, and nothing is missed`, async (t) => {
+  test(`${version}: a token is renewed before it expires, and the connection stays`, async (t) => {
+    const [uid, peer] = [someone('爱丽丝'), someone()];
+    const tokens = [];
+    // Good for a moment, and then for long.
+    const fresh = async () => tokens[tokens.push(token({ sub: uid, exp: seconds() + (tokens.length ? 600 : 4) })) - 1];
+    const alice = await device(t, gateway, uid, { version, token: fresh });
+    const end = seconds() + 4;
+    const [before] = (await gateway.api.user(uid)).connections;
+    // The gateway would have ended the connection by then.
+    await eventually(() => seconds() > end + 2, 'the end of the first token');
+    await gateway.api.send({ type: 3, from: peer, to: { user: uid }, data: { text: '还在吗' } });
+    assert.deepEqual(texts([await alice.message()]), ['还在吗']);
+    const [after] = (await gateway.api.user(uid)).connections;
+    assert.deepEqual([after.sid, after.since, tokens.length], [before.sid, before.since, 2]);
+    assert.deepEqual(alice.told.untaken.filter(({ event }) => ['connected', 'disconnected', 'error'].includes(event)), []);
+    assert.equal((await alice.client.send({ user: peer }, 3, { text: '在' })).seq, 2);
+  });
+
+  test(`${version}: a token that cannot be renewed ends the connection, a new one brings it back, and nothing is missed`, async (t) => {
     const [uid, peer] = [someone('爱丽丝'), someone()];
     let fetched = 0;
-    // Good for a moment, and then for long.
-    const fresh = async () => token({ sub: uid, exp: seconds() + (fetched++ ? 600 : 2) });
+    // Good for a moment, then none, and then for long.
+    let isOut = false;
+    const fresh = async () => {
+      if (isOut) throw new Error('the backend is down');
+      return token({ sub: uid, exp: seconds() + (fetched++ ? 600 : 2) });
+    };
     const alice = await device(t, gateway, uid, { version, token: fresh });
+    isOut = true;
     await alice.hear('disconnected');
+    isOut = false;
     await gateway.api.send({ type: 3, from: peer, to: { user: uid }, data: { text: '还在吗' } });
     assert.deepEqual(texts([await alice.message()]), ['还在吗']);
     assert.equal(fetched, 2);

@@ -10,6 +10,8 @@ export class Gateway {
   connections = new Set();
   /** Something was deleted. */
   forgot = false;
+  /** What was registered with, and succeeded. */
+  registers = [];
   #devices = new Map();
   #cids = new Map();
   #last = 0;
@@ -165,7 +167,9 @@ export class Gateway {
     for (const other of this.connections) if (other.uid === data.uid && other.deviceid === data.deviceid && other !== connection) other.end();
     Object.assign(connection, { uid: data.uid, deviceid: data.deviceid });
     this.connections.add(connection);
+    this.registers.push(data);
     const rows = this.#rows(connection);
+    if (!data.resume) return answer({ code: 0, uid: data.uid, deviceid: data.deviceid, sid: `${connection.n}`, epoch: this.epoch, ts: this.#last, unread: 0 });
     const open = rows.filter(({ head, cursor, unread }) => head > cursor || unread > 0);
     const unread = rows.reduce((sum, row) => sum + row.unread, 0);
     answer({
