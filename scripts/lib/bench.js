@@ -28,7 +28,10 @@ const number = (name, fallback, max) => {
 /** Children that are alive, to be ended whatever happens. */
 const children = new Set();
 
-function pinned(core, command, args, stdio, env = process.env) {
+/** This environment without what begins with MYNAH_: to the gateway that is a key of its configuration, or an error. */
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MYNAH_")));
+
+function pinned(core, command, args, stdio, env = environment) {
   const child = spawn("taskset", ["-c", String(core), command, ...args.map(String)], { stdio, env });
   children.add(child);
   child.once("exit", () => children.delete(child));
@@ -164,6 +167,7 @@ module.exports = {
   build,
   endWithSignals,
   ended,
+  environment,
   machine,
   median,
   mynah,

@@ -37,6 +37,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
+/** This environment without what begins with MYNAH_: to a program that is a key of its configuration, or an error. */
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MYNAH_')));
+
 /** A running program. */
 export class Program {
   #child;
@@ -46,7 +49,7 @@ export class Program {
 
   constructor(path, args, { env = {}, cwd } = {}) {
     if (!existsSync(path)) throw new Error(`${path} is not there: scripts/test builds it, or cargo build`);
-    this.#child = spawn(path, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(path, args, { cwd, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     children.add(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.setEncoding('utf8');

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a value that exists is valid; every constructor that takes a peer's text checks it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ pub enum IdError {
     /// A character below U+0020, or U+007F to U+009F.
     #[error("must not contain control characters")]
     Control,
+    /// "." and "..": a client that follows the rules of URLs takes them out of a path, so that the API could not name them.
+    #[error("must not be \".\" or \"..\"")]
+    Dots,
 }
 
 fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
@@ -41,16 +45,24 @@ pub fn label(text: &str) -> Result<Box<str>, IdError> {
     checked(text, MAX_ID_BYTES).map(|text| (*text).into())
 }
 
+/// [`checked`] for what stands in the paths of the API.
+fn in_path(text: &str, max: usize) -> Result<Arc<str>, IdError> {
+    match text {
+        "." | ".." => Err(IdError::Dots),
+        text => checked(text, max),
+    }
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $check:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks and takes `text`: 1 to the type's limit in bytes, no control characters.
+            /// Checks and takes `text`: 1 to the type's limit in bytes, no control characters; of what stands in paths neither "." nor "..".
             pub fn new(text: &str) -> Result<Self, IdError> {
-                checked(text, $max).map(Self)
+                $check(text, $max).map(Self)
             }
 
             /// The text.
@@ -81,31 +93,41 @@ macro_rules! text_id {
 
 text_id!(
     /// A user, as the application names it.
-    Uid, MAX_ID_BYTES
+    Uid, MAX_ID_BYTES, in_path
 );
 text_id!(
     /// One of a user's devices.
-    DeviceId, MAX_ID_BYTES
+    DeviceId, MAX_ID_BYTES, checked
 );
 text_id!(
     /// A team, as the application names it.
-    TeamId, MAX_ID_BYTES
+    TeamId, MAX_ID_BYTES, in_path
 );
 text_id!(
     /// The id a sender gave its message, for deduplication.
-    Cid, MAX_CID_BYTES
+    Cid, MAX_CID_BYTES, checked
 );
 
 impl Uid {
     /// Takes a JSON value: a string, or an integer, which means its decimal string (PROTOCOL section 3). `None` for any other value.
     pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
-        if raw.starts_with('"') {
-            return serde_json::from_str::<String>(raw)
-                .ok()
-                .map(|text| Self::new(&text));
-        }
-        is_integer(raw).then(|| Self::new(if raw == "-0" { "0" } else { raw }))
+        string_or_integer(raw).map(|text| Self::new(&text))
     }
+}
+
+impl TeamId {
+    /// Takes a JSON value, as [`Uid::from_json`] does.
+    pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
+        string_or_integer(raw).map(|text| Self::new(&text))
+    }
+}
+
+/// The text of a JSON string, or the digits of a JSON integer.
+fn string_or_integer(raw: &str) -> Option<Cow<'_, str>> {
+    if raw.starts_with('"') {
+        return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
+    }
+    is_integer(raw).then_some(Cow::Borrowed(if raw == "-0" { "0" } else { raw }))
 }
 
 /// Whether a JSON value, as text, is an integer without fraction or exponent.

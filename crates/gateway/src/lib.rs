@@ -53,6 +53,7 @@ mod target;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 mod testing;
+mod text;
 mod tls;
 
 pub use builder::Builder;

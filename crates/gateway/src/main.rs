@@ -58,7 +58,7 @@ struct TokenArgs {
     #[arg(long, value_parser = ids::label)]
     platform: Option<Box<str>>,
     /// The only kinds that may be sent with it, as in 3,15
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = kind)]
     kinds: Option<Vec<u16>>,
     /// How long it is good for, as in 30m, 12h or 90d
     #[arg(long, value_name = "TIME", default_value = "1h")]
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     }
     let sources = Sources {
         file: args.config,
-        env: environment(),
+        env: std::env::vars_os().collect(),
         listen: args.listen,
         data: args.data,
     };
@@ -203,9 +203,9 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// The environment, without what is not text.
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+/// A kind's number.
+fn kind(text: &str) -> Result<u16, &'static str> {
+    text.trim()
+        .parse()
+        .map_err(|_| "a kind is a number from 0 to 65535")
 }

@@ -1,22 +1,33 @@
 //! Overriding keys by environment: `MYNAH_<SECTION>__<KEY>=value`.
+//!
+//! Invariant: a variable that begins with `MYNAH_` sets a key or is an error, so that a misspelt one is never ignored.
+
+use std::ffi::OsString;
 
 use toml::{Table, Value};
 
-use super::file::{all_keys, suggestion};
+use super::file::{all_keys, nearest};
 use super::{Config, SECTIONS};
+use crate::text::plain;
 
 const PREFIX: &str = "MYNAH_";
+/// Kubernetes sets these for a service that is called "mynah"; no section has such a name.
+const KUBERNETES: [&str; 2] = ["MYNAH_SERVICE_", "MYNAH_PORT_"];
 
 /// `config` with the variables of `env` that are meant for it. Each complaint names its variable.
 pub(super) fn overlay(
     mut config: Config,
-    env: impl IntoIterator<Item = (String, String)>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, Vec<String>> {
-    let mut ours: Vec<_> = env.into_iter().filter(|(name, _)| is_ours(name)).collect();
+    let named = env
+        .into_iter()
+        .map(|(name, text)| (name.to_string_lossy().into_owned(), text));
+    let mut ours: Vec<_> = named.filter(|(name, _)| is_ours(name)).collect();
     ours.sort();
     let mut problems = Vec::new();
     for (name, text) in ours {
-        match set(&config, &name, &text) {
+        let text = text.into_string().map_err(|_| "must be text in UTF-8".to_owned());
+        match text.and_then(|text| set(&config, &name, &text)) {
             Ok(changed) => config = changed,
             Err(why) => problems.push(format!("{name}: {why}")),
         }
@@ -29,15 +40,34 @@ pub(super) fn overlay(
 }
 
 fn is_ours(name: &str) -> bool {
-    name.strip_prefix(PREFIX)
-        .is_some_and(|rest| rest.contains("__") || rest == "KINDS")
+    let is_kubernetes = name == "MYNAH_PORT" || KUBERNETES.iter().any(|prefix| name.starts_with(prefix));
+    name.starts_with(PREFIX) && !is_kubernetes
+}
+
+/// How the environment names a key.
+fn variable(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
+}
+
+/// What is said of a variable that names no key; `path` is what it would be in the file.
+fn unknown(path: &str) -> String {
+    let one_underscore = |key: &String| key.replace('.', "_") == path.replace('.', "_");
+    let meant = all_keys().find(one_underscore).or_else(|| nearest(path));
+    let advice = match meant {
+        Some(key) => format!("did you mean {}?", variable(&key)),
+        None => format!(
+            "variables that begin with {PREFIX} set keys of the configuration, as {} does",
+            variable("server.listen")
+        ),
+    };
+    format!("unknown key {path}; {advice}")
 }
 
 fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
     let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
     let is_section = SECTIONS.iter().any(|section| section.path == path);
     if path != "kinds" && (is_section || !all_keys().any(|known| known == path)) {
-        return Err(format!("unknown key {path}{}", suggestion(&path)));
+        return Err(unknown(&path));
     }
     let mut whole = Table::try_from(config).map_err(|e| e.to_string())?;
     let parts: Vec<&str> = path.split('.').collect();
@@ -53,7 +83,7 @@ fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
     };
     whole
         .try_into()
-        .map_err(|e: toml::de::Error| e.message().to_owned())
+        .map_err(|e: toml::de::Error| plain(e.message(), "a table"))
 }
 
 /// `text` as a value of the type that `old` has; a key without a value holds text, and empty text takes it away.
@@ -89,4 +119,43 @@ fn array(text: &str) -> Result<Value, String> {
     line.get("value")
         .cloned()
         .ok_or_else(|| "must be a TOML array".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_others_and_of_kubernetes_are_not_ours() {
+        let others = ["MYNAH", "MYNAHX", "XMYNAH_LOGIN__POLICY"];
+        let kubernetes = [
+            "MYNAH_PORT",
+            "MYNAH_SERVICE_HOST",
+            "MYNAH_SERVICE_PORT_HTTP",
+            "MYNAH_PORT_3001_TCP_ADDR",
+        ];
+        for name in others.into_iter().chain(kubernetes) {
+            assert_eq!(
+                overlay(Config::default(), [(name.into(), "x".into())]).unwrap(),
+                Config::default(),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_text_is_an_error() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = || OsString::from_vec(vec![b'a', 0xff]);
+        let of = |name: OsString, value: OsString| {
+            overlay(Config::default(), [(name, value)]).unwrap_err().concat()
+        };
+        assert_eq!(
+            of("MYNAH_LOGIN__POLICY".into(), broken()),
+            "MYNAH_LOGIN__POLICY: must be text in UTF-8"
+        );
+        let mut name = OsString::from("MYNAH_");
+        name.push(broken());
+        assert!(of(name, "x".into()).contains("unknown key a"));
+    }
 }

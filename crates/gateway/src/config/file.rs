@@ -5,9 +5,11 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::{Config, SECTIONS};
+use crate::text::{plain, without_mark};
 
 /// Reads `text`; `name` stands in front of each complaint.
 pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
+    let text = without_mark(text);
     let at = |span: Option<Range<usize>>| match span {
         Some(span) => format!("{name}:{}", line_of(text, span.start)),
         None => name.to_owned(),
@@ -30,22 +32,31 @@ pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
             .map(|span| key_at(tree.get_ref(), span.start))
             .filter(|key| !key.is_empty());
         let key = key.map_or(String::new(), |key| format!("{key}: "));
-        vec![format!("{}: {key}{}", at(e.span()), e.message())]
+        vec![format!(
+            "{}: {key}{}",
+            at(e.span()),
+            plain(e.message(), "a table")
+        )]
     })
 }
 
 /// `; did you mean x?` for the known key that looks most like `path`, or what there is instead.
-pub(super) fn suggestion(path: &str) -> String {
+fn suggestion(path: &str) -> String {
+    match nearest(path) {
+        Some(known) => format!("; did you mean {known}?"),
+        None => format!("; the sections are {}", SECTIONS.map(|s| s.path).join(", ")),
+    }
+}
+
+/// The known key that looks most like `path`, if one looks like it at all.
+pub(super) fn nearest(path: &str) -> Option<String> {
     let near = |known: &String| strsim::jaro_winkler(path, known);
     let best = all_keys().max_by(|a, b| near(a).total_cmp(&near(b)));
     let last = path.rsplit('.').next().unwrap_or(path);
     let elsewhere = all_keys()
         .filter(|known| known.rsplit('.').next() == Some(last))
         .max_by(|a, b| near(a).total_cmp(&near(b)));
-    match elsewhere.or(best.filter(|known| near(known) > 0.85)) {
-        Some(known) => format!("; did you mean {known}?"),
-        None => format!("; the sections are {}", SECTIONS.map(|s| s.path).join(", ")),
-    }
+    elsewhere.or(best.filter(|known| near(known) > 0.85))
 }
 
 /// Every key's whole path.

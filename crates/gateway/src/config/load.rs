@@ -1,5 +1,6 @@
 //! From where the configuration comes: the defaults, then the file, then the environment, then the flags.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ pub struct Sources {
     /// `--config`; without it ./mynah.toml is read if it is there.
     pub file: Option<PathBuf>,
     /// The environment.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<(OsString, OsString)>,
     /// `--listen`
     pub listen: Option<String>,
     /// `--data`

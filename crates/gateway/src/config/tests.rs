@@ -7,7 +7,7 @@ fn parse(text: &str) -> Result<Config, Vec<String>> {
 fn env(pairs: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let env = pairs
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        .map(|(name, value)| ((*name).into(), (*value).into()));
     super::env::overlay(Config::default(), env)
 }
 
@@ -88,12 +88,44 @@ fn several_unknown_keys_are_all_named() {
 fn a_wrong_type_is_named_with_its_line_and_key() {
     let problem = only(parse("[limits]\nmembers = 1\nqueue_bytes = \"big\"\n"));
     assert!(
-        problem.starts_with("mynah.toml:3: limits.queue_bytes: "),
+        problem
+            .starts_with("mynah.toml:3: limits.queue_bytes: must be a whole number, 0 or more, not a string"),
         "{problem}"
     );
+    for text in [
+        "[[kinds]]\nnumber = \"x\"\nname = \"A\"\nconversation = \"none\"\n",
+        "[[kinds]]\nnumber = 70000\n",
+    ] {
+        let problem = only(parse(text));
+        assert!(
+            problem.contains("must be a whole number from 0 to 65535"),
+            "{problem}"
+        );
+    }
+    for text in [
+        "[login]\npolicy = 3\n",
+        "[login]\npolicy = [\"multi\"]\n",
+        "server = 3\n",
+        "kinds = 3\n",
+        "kinds = [3]\n",
+    ] {
+        let problem = only(parse(text));
+        for word in [
+            "struct",
+            "enum",
+            "variant",
+            "usize",
+            "sequence",
+            "invalid type",
+            " map",
+            "borrowed",
+        ] {
+            assert!(!problem.contains(word), "{text}: {problem}");
+        }
+    }
     let problem = only(parse("[login]\npolicy = \"one\"\n"));
     assert!(
-        problem.starts_with("mynah.toml:2: login.policy: unknown variant `one`"),
+        problem.starts_with("mynah.toml:2: login.policy: must be one of `single`"),
         "{problem}"
     );
     let problem = only(parse("[limits]\nmembers = -1\n"));
@@ -327,26 +359,47 @@ fn a_bad_variable_is_named() {
         (
             "MYNAH_SERVER__LISTN",
             "x",
-            "unknown key server.listn; did you mean server.listen?",
+            "unknown key server.listn; did you mean MYNAH_SERVER__LISTEN?",
         ),
         (
             "MYNAH_PUSH__WEBHOOK",
             "x",
             "unknown key push.webhook; did you mean",
         ),
-        ("MYNAH_NO__SUCH", "x", "unknown key no.such; the sections are"),
+        (
+            "MYNAH_NO__SUCH",
+            "x",
+            "unknown key no.such; variables that begin with MYNAH_ set keys",
+        ),
+        (
+            "MYNAH_LOGIN_POLICY",
+            "multi",
+            "unknown key login_policy; did you mean MYNAH_LOGIN__POLICY?",
+        ),
+        (
+            "MYNAH_AUTH_JWT_SECRET",
+            "multi",
+            "unknown key auth_jwt_secret; did you mean MYNAH_AUTH__JWT__SECRET?",
+        ),
+        ("MYNAH_", "x", "unknown key "),
+        ("MYNAH_BIN", "x", "unknown key bin"),
+        ("MYNAH_PORTS", "x", "unknown key ports"),
         (
             "MYNAH_LIMITS__MEMBERS",
             "many",
             "must be a whole number, it is \"many\"",
         ),
-        ("MYNAH_LIMITS__MEMBERS", "-1", "invalid value"),
+        (
+            "MYNAH_LIMITS__MEMBERS",
+            "-1",
+            "must be a whole number, 0 or more, not -1",
+        ),
         (
             "MYNAH_SERVER__ALLOW_OPEN_BEYOND_LOOPBACK",
             "yes",
             "must be true or false, it is \"yes\"",
         ),
-        ("MYNAH_LOGIN__POLICY", "one", "unknown variant `one`"),
+        ("MYNAH_LOGIN__POLICY", "one", "must be one of `single`, "),
         ("MYNAH_AUTH__API_KEYS", "[\"a", "must be a TOML array"),
     ] {
         let problem = only(env(&[(name, value)]));
@@ -355,11 +408,11 @@ fn a_bad_variable_is_named() {
 }
 
 #[test]
-fn a_variable_without_two_underscores_is_not_ours() {
-    assert_eq!(
-        env(&[("MYNAH_HOME", "x"), ("MYNAH", "y")]).unwrap(),
-        Config::default()
-    );
+fn a_byte_order_mark_in_front_is_not_in_the_way() {
+    let config = parse("\u{feff}[login]\nmax_devices = 3\n").unwrap();
+    assert_eq!(config.login.max_devices, 3);
+    let problem = only(parse("\u{feff}[login]\nmax_device = 3\n"));
+    assert!(problem.starts_with("mynah.toml:2: "), "{problem}");
 }
 
 #[test]

@@ -148,12 +148,13 @@ fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Resu
 fn to(raw: Option<&RawValue>) -> Result<To, Reject> {
     let wrong = || Reject::malformed("\"to\" must be {\"user\":\"<uid>\"} or {\"team\":\"<team>\"}.");
     let fields = raw.and_then(|raw| ToFields::read(raw.get())).ok_or_else(wrong)?;
-    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).map_err(|_| wrong());
     match (fields.user, fields.team) {
-        (Some(user), None) => Uid::new(&text(user)?)
+        (Some(user), None) => Uid::from_json(user.get())
+            .ok_or_else(wrong)?
             .map(To::User)
             .map_err(|why| Reject::malformed(format!("\"to.user\" {why}."))),
-        (None, Some(team)) => TeamId::new(&text(team)?)
+        (None, Some(team)) => TeamId::from_json(team.get())
+            .ok_or_else(wrong)?
             .map(To::Team)
             .map_err(|why| Reject::malformed(format!("\"to.team\" {why}."))),
         _ => Err(wrong()),

@@ -6,6 +6,8 @@ use mynah_wire::socket::read_string;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::text::without_mark;
+
 /// Longest `req`, as JSON; it is repeated as it came.
 const MAX_REQ_BYTES: usize = 256;
 
@@ -74,7 +76,7 @@ pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'
 
 /// Decodes what [`text_of`] returned.
 pub(crate) fn decode(text: &str) -> Result<Incoming<'_>, Undecodable<'_>> {
-    let Some(fields) = Fields::read(text) else {
+    let Some(fields) = Fields::read(text).or_else(|| Fields::read(without_mark(text))) else {
         return Err(Undecodable {
             error: "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.",
             req: None,
@@ -128,6 +130,11 @@ mod tests {
         assert_eq!(frame.data.unwrap().get(), r#"{"a":1}"#);
         assert_eq!(frame.req.unwrap().get(), r#""r""#);
         assert!(decode(r#"{"type":1,"data":null}"#).unwrap().data.is_none());
+        assert_eq!(
+            decode("\u{feff}{\"type\":5}").unwrap().kind,
+            5,
+            "a byte order mark"
+        );
     }
 
     #[test]

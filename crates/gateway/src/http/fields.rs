@@ -10,11 +10,12 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::ids::{Cid, IdError, MAX_ID_BYTES, Uid, is_integer};
+use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, is_integer};
+use crate::text::{plain, without_mark};
 
 /// Reads a JSON object; the error is one sentence that names the field.
 pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let mut json = serde_json::Deserializer::from_str(text);
+    let mut json = serde_json::Deserializer::from_str(without_mark(text));
     let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
     let object = read.map_err(|e| {
         let path = e.path().to_string();
@@ -22,9 +23,10 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         let place = format!(" at line {} column {}", e.inner().line(), e.inner().column());
         match e.inner().classify() {
             serde_json::error::Category::Data => {
-                let what = whole.strip_suffix(&place).unwrap_or(&whole);
+                let what = plain(whole.strip_suffix(&place).unwrap_or(&whole), "an object");
                 match path.as_str() {
-                    "." => sentence(what),
+                    "." if what.starts_with("must") => format!("The body {what}."),
+                    "." => sentence(&what),
                     path if what.starts_with("must") => format!("\"{path}\" {what}."),
                     path => format!("\"{path}\": {what}."),
                 }
@@ -80,6 +82,19 @@ impl<'de> Deserialize<'de> for UidField {
     }
 }
 
+/// A team's key, written as a string or an integer.
+#[derive(Debug)]
+pub(super) struct TeamField(pub(super) TeamId);
+
+impl<'de> Deserialize<'de> for TeamField {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let team = TeamId::from_json(raw)
+            .ok_or_else(|| D::Error::custom("must be a team's key, a string or an integer"))?;
+        team.map(Self).map_err(|why| D::Error::custom(id_sentence(why)))
+    }
+}
+
 /// Describes an identifier as text: a uid or a team in a path.
 #[derive(Debug)]
 pub(super) struct IdText;
@@ -90,7 +105,12 @@ impl PartialSchema for IdText {
             .schema_type(Type::String)
             .min_length(Some(1))
             .max_length(Some(MAX_ID_BYTES))
-            .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))
+            // Neither "." nor "..", and no control characters.
+            .pattern(Some(concat!(
+                r"^(?:[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*",
+                r"|\.[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*",
+                r"|\.\.[^\u0000-\u001f\u007f-\u009f]+)$"
+            )))
             .into()
     }
 }
@@ -116,9 +136,25 @@ impl PartialSchema for UidField {
             .item(IdText::schema())
             .item(ObjectBuilder::new().schema_type(Type::Integer))
             .description(Some(
-                "A user: 1 to 128 bytes, no control characters; an integer means its decimal string.",
+                "A user: 1 to 128 bytes, no control characters, neither \".\" nor \"..\"; an integer means its decimal string.",
             ))
             .into()
+    }
+}
+
+impl PartialSchema for TeamField {
+    fn schema() -> RefOr<Schema> {
+        OneOfBuilder::new()
+            .item(IdText::schema())
+            .item(ObjectBuilder::new().schema_type(Type::Integer))
+            .description(Some("A team's key, with the rules of a user's."))
+            .into()
+    }
+}
+
+impl ToSchema for TeamField {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "TeamKey".into()
     }
 }
 

@@ -10,10 +10,10 @@ use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::body::Json;
-use super::fields::{self, CidField, IdText, KindField, Object, UidField};
+use super::fields::{self, CidField, KindField, Object, TeamField, UidField};
 use super::problem::Problem;
 use super::{Api, Refusals};
-use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
+use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
 
 /// A message to send.
@@ -46,7 +46,7 @@ pub(super) struct Message {
 pub(super) struct Recipients {
     user: Option<UidField>,
     users: Option<Vec<UidField>>,
-    team: Option<String>,
+    team: Option<TeamField>,
     everyone: Option<bool>,
 }
 
@@ -81,7 +81,12 @@ impl PartialSchema for Recipients {
                 "Many users; one named twice gets it once.",
                 users.into(),
             ))
-            .item(one("ToTeam", "team", "A team's members.", IdText::schema()))
+            .item(one(
+                "ToTeam",
+                "team",
+                "A team's members.",
+                Ref::from_schema_name(TeamField::name()).into(),
+            ))
             .item(one(
                 "ToEveryone",
                 "everyone",
@@ -95,6 +100,7 @@ impl PartialSchema for Recipients {
 impl ToSchema for Recipients {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((UidField::name().into_owned(), UidField::schema()));
+        schemas.push((TeamField::name().into_owned(), TeamField::schema()));
     }
 }
 
@@ -280,9 +286,7 @@ impl Recipients {
                 users: None,
                 team: Some(team),
                 everyone: None,
-            } => TeamId::new(&team)
-                .map(To::Team)
-                .map_err(|why| Reject::malformed(format!("\"to.team\" {why}."))),
+            } => Ok(To::Team(team.0)),
             Self {
                 user: None,
                 users: None,

@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
+use crate::text::without_mark;
+
 /// The text of a file of at most `most` bytes, if it is there.
 pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<String>> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -21,7 +23,7 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<String>> {
         let long = io::Error::new(io::ErrorKind::InvalidData, format!("has more than {most} bytes"));
         return Err(named(long));
     }
-    Ok(Some(text))
+    Ok(Some(without_mark(&text).to_owned()))
 }
 
 /// Writes a file that only its owner can read.

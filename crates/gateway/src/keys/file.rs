@@ -17,6 +17,7 @@ use super::disk;
 use super::first;
 use crate::config::{KEY_NAME, KeyDigest, Scopes, is_key_name};
 use crate::store::UnixMillis;
+use crate::text::plain;
 
 /// Its name in the data directory.
 pub(super) const FILE: &str = "api-keys.toml";
@@ -135,9 +136,9 @@ pub(super) fn parse(text: &str) -> Result<KeyFile, String> {
         let message = error.message();
         let quotes = message.contains(['"', '`']) && !message.starts_with("missing field");
         let why = if quotes {
-            "a key or value that does not belong there, or one of the wrong type"
+            "a key or value that does not belong there, or one of the wrong type".to_owned()
         } else {
-            message
+            plain(message, "a table")
         };
         format!("{at}: {why}")
     })?;

@@ -7,9 +7,10 @@ use crate::{document, files, tidy};
 /// Which modules of the gateway each of them may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
+    ("text", &[]),
     ("random", &[]),
     ("ids", &[]),
-    ("config", &["ids"]),
+    ("config", &["ids", "text"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
     ("claims", &["ids"]),
@@ -20,10 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["config", "ids", "metrics", "random"]),
     ("clock", &["store"]),
     ("rate", &["clock", "config", "ids", "sync"]),
-    ("keys", &["clock", "config", "store"]),
+    ("keys", &["clock", "config", "store", "text"]),
     ("reject", &["store"]),
     ("revocations", &["claims", "ids", "registry", "store"]),
-    ("frame", &["ids", "kinds", "store"]),
+    ("frame", &["ids", "kinds", "store", "text"]),
     ("registry", &["claims", "ids", "sync"]),
     ("order", &["ids", "registry", "session", "store"]),
     // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
@@ -38,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
-            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject", "target",
+            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject", "target", "text",
         ],
     ),
     (
@@ -119,15 +120,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "http",
         &[
             "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "rate", "reject",
-            "store",
+            "store", "text",
         ],
     ),
-    ("tls", &["clock", "config", "metrics"]),
+    ("tls", &["clock", "config", "metrics", "text"]),
     ("listen", &["config", "metrics", "tls"]),
     (
         "server",
         &[
-            "auth", "builder", "clock", "config", "gateway", "http", "keys", "listen", "metrics", "store",
+            "auth", "builder", "clock", "config", "gateway", "http", "keys", "listen", "metrics", "reload",
+            "store", "tls",
         ],
     ),
 ];

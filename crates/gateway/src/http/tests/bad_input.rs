@@ -15,9 +15,9 @@ async fn every_field_of_a_message_is_checked() {
         ("", "The body is not JSON"),
         ("{", "The body is not JSON"),
         ("nonsense", "The body is not JSON"),
-        ("[]", "Invalid type: sequence, expected a JSON object."),
-        ("5", "Invalid type: integer `5`, expected a JSON object."),
-        ("null", "Invalid type: null, expected a JSON object."),
+        ("[]", "The body must be a JSON object, not an array."),
+        ("5", "The body must be a JSON object, not 5."),
+        ("null", "The body must be a JSON object, not null."),
         ("{} {}", ""),
         ("{}", "Missing field `type`."),
         (r#"{"type":6,"data":{}}"#, "Missing field `to`."),
@@ -36,11 +36,11 @@ async fn every_field_of_a_message_is_checked() {
         ),
         (
             &with("to", json!("u")),
-            "\"to\": invalid type: string \"u\", expected a JSON object.",
+            "\"to\" must be a JSON object, not a string.",
         ),
         (
             &with("to", json!(["u"])),
-            "\"to\": invalid type: sequence, expected a JSON object.",
+            "\"to\" must be a JSON object, not an array.",
         ),
         (&with("to", json!({})), "\"to\" must have exactly one of"),
         (
@@ -53,7 +53,7 @@ async fn every_field_of_a_message_is_checked() {
         ),
         (
             &with("to", json!({"everyone": 1})),
-            "\"to.everyone\": invalid type",
+            "\"to.everyone\" must be true or false, not 1.",
         ),
         (&with("to", json!({"user": ["u"]})), "\"to.user\" must be a uid"),
         (&with("to", json!({"user": 1.5})), "\"to.user\" must be a uid"),
@@ -66,25 +66,46 @@ async fn every_field_of_a_message_is_checked() {
             &with("to", json!({"user": "é".repeat(65)})),
             "\"to.user\" must be at most 128 bytes.",
         ),
-        (&with("to", json!({"users": "u"})), "\"to.users\": invalid type"),
+        (
+            &with("to", json!({"users": "u"})),
+            "\"to.users\" must be an array, not a string.",
+        ),
         (
             &with("to", json!({"users": ["u", {}]})),
             "\"to.users[1]\" must be a uid",
         ),
-        (&with("to", json!({"team": 5})), "\"to.team\": invalid type"),
+        (
+            &with("to", json!({"team": 5.5})),
+            "\"to.team\" must be a team's key",
+        ),
+        (&with("to", json!({"team": "."})), "\"to.team\" must not be \".\""),
+        (
+            &with("to", json!({"user": ".."})),
+            "\"to.user\" must not be \".\"",
+        ),
+        (&with("from", json!("..")), "\"from\" must not be \".\""),
         (&with("to", json!({"team": ""})), "\"to.team\" must not be empty."),
         (&with("from", json!(true)), "\"from\" must be a uid"),
         (&with("data", nested(129)), "\"data\" may be nested 128 deep."),
-        (&with("cid", json!(5)), "\"cid\": invalid type"),
+        (&with("cid", json!(5)), "\"cid\" must be a string, not 5."),
         (
             &with("cid", json!("x".repeat(65))),
             "\"cid\" must be at most 64 bytes.",
         ),
-        (&with("push", json!("yes")), "\"push\": invalid type"),
-        (&with("ttl_ms", json!(-1)), "\"ttl_ms\": invalid value"),
+        (
+            &with("push", json!("yes")),
+            "\"push\" must be true or false, not a string.",
+        ),
+        (
+            &with("ttl_ms", json!(-1)),
+            "\"ttl_ms\" must be a whole number, 0 or more, not -1.",
+        ),
         (&with("ttl_ms", json!(0)), "\"ttl_ms\" must be 1 or more"),
         (&with("ttl_ms", json!(u64::MAX)), "\"ttl_ms\" must be at most"),
-        (&with("ttl_ms", json!("60000")), "\"ttl_ms\": invalid type"),
+        (
+            &with("ttl_ms", json!("60000")),
+            "\"ttl_ms\" must be a whole number, 0 or more, not a string.",
+        ),
     ];
     for (body, sentence) in cases {
         let answer = call("POST", "/v1/messages", body.to_owned()).await;
@@ -95,6 +116,20 @@ async fn every_field_of_a_message_is_checked() {
     assert_eq!(answer.problem(400), "The body must be JSON in UTF-8.");
     let long = with("type", json!("x".repeat(100_000)));
     assert!(call("POST", "/v1/messages", long).await.problem(400).len() < 500);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_integers_as_ids_are_read() {
+    let house = house(true);
+    house.done("PUT", "/v1/teams/7", json!({"members": [42]})).await;
+    for to in [json!({"team": 7}), json!({"user": 42}), json!({"users": [42]})] {
+        let body =
+            json!({"type": if to["team"].is_null() { 6 } else { 15 }, "from": 42, "to": to, "data": {}});
+        let answer = house
+            .call("POST", "/v1/messages", format!("\u{feff}{body}"))
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
 }
 
 #[tokio::test]
@@ -214,7 +249,7 @@ async fn other_bodies_are_checked_too() {
             "POST",
             "/v1/users/online",
             r#"{"uids":"a"}"#,
-            "\"uids\": invalid type",
+            "\"uids\" must be an array, not a string.",
         ),
         (
             "POST",
@@ -226,7 +261,7 @@ async fn other_bodies_are_checked_too() {
             "POST",
             "/v1/messages/batch",
             r#"{"messages":{}}"#,
-            "\"messages\": invalid type",
+            "\"messages\" must be an array, not an object.",
         ),
         (
             "PUT",
@@ -238,7 +273,7 @@ async fn other_bodies_are_checked_too() {
             "PUT",
             "/v1/teams/t",
             r#"{"name":5,"members":[]}"#,
-            "\"name\": invalid type",
+            "\"name\" must be a string, not 5.",
         ),
         (
             "PUT",
@@ -280,6 +315,14 @@ async fn paths_and_queries_are_checked() {
         (
             format!("/v1/users/{}", "a".repeat(129)),
             "The path's uid must be at most 128 bytes.",
+        ),
+        (
+            "/v1/users/.".to_owned(),
+            "The path's uid must not be \".\" or \"..\".",
+        ),
+        (
+            "/v1/teams/%2e%2E".to_owned(),
+            "The path's team must not be \".\" or \"..\".",
         ),
         (
             "/v1/teams/%0a".to_owned(),

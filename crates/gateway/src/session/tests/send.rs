@@ -128,7 +128,11 @@ async fn whatever_is_wrong_with_a_message_is_said() {
         (with("to", json!(null)), 400, "to"),
         (with("to", json!("bob")), 400, "to"),
         (with("to", json!({})), 400, "to"),
-        (with("to", json!({"user": 5})), 400, "to"),
+        (with("to", json!({"user": 5.5})), 400, "to"),
+        (with("to", json!({"user": true})), 400, "to"),
+        (with("to", json!({"team": [5]})), 400, "to"),
+        (with("to", json!({"user": "."})), 400, "to.user"),
+        (with("to", json!({"team": ".."})), 400, "to.team"),
         (with("to", json!({"user": ""})), 400, "to"),
         (with("to", json!({"user": "a\u{0}"})), 400, "to"),
         (with("to", json!({"user": "x".repeat(200)})), 400, "to"),
@@ -155,6 +159,26 @@ async fn whatever_is_wrong_with_a_message_is_said() {
         (&json!(0), &json!(1)),
         "nothing was stored before"
     );
+}
+
+/// Old clients write the ids of users and teams as numbers, when they register and when they send.
+#[tokio::test]
+async fn integers_name_users_and_teams() {
+    let world = World::new(|_| {});
+    let mut alice = world.enter("alice", "a").await;
+    let bob = world.enter("42", "b").await;
+    world
+        .gateway
+        .put_team(team("7"), "T".into(), vec![uid("alice"), uid("42")])
+        .await
+        .unwrap();
+    for (kind, to) in [(3, json!({"user": 42})), (15, json!({"team": 7}))] {
+        let answer = alice.message(json!({"type": kind, "to": to, "data": {}})).await;
+        assert_eq!(answer["code"], 0, "{answer}");
+    }
+    for kind in [3, 15] {
+        assert_eq!(bob.ear.frame().await["type"], kind);
+    }
 }
 
 #[tokio::test]
