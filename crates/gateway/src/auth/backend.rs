@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
 use crate::reject::{Code, Reject};
 use crate::target::Target;
+use crate::text::without_mark;
 
 /// What is read of an answer.
 const MAX_ANSWER_BYTES: usize = 65_536;
@@ -134,7 +135,7 @@ impl Backend {
 pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Claims>, Reject>, Failure> {
     let unreadable = |_| Failure::Unreadable;
     let text = std::str::from_utf8(body).map_err(|_| Failure::Unreadable)?;
-    let agreed: Agreed<'_> = match text.trim() {
+    let agreed: Agreed<'_> = match without_mark(text).trim() {
         "" => Agreed::default(),
         object if object.starts_with('{') => serde_json::from_str(object).map_err(|_| Failure::Unreadable)?,
         _ => return Err(Failure::Unreadable),

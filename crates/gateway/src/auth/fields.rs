@@ -88,8 +88,9 @@ impl Header {
         if fields.crit.0 {
             return Err("The token's header has \"crit\", and what it asks for is not understood here.");
         }
-        let algorithm = Algorithm::from_name(&fields.alg)
-            .ok_or("The token's \"alg\" is not accepted; sign it with HS256, RS256, ES256 or EdDSA.")?;
+        let algorithm = Algorithm::from_name(&fields.alg).ok_or(
+            "The token's \"alg\" is not accepted; sign it with HS256, RS256, ES256 or EdDSA (Ed25519).",
+        )?;
         Ok(Self {
             algorithm,
             kid: fields.kid.map(|kid| kid.as_ref().into()),

@@ -1,7 +1,7 @@
 //! The issuer's key set, from a file or a URL: fetched now and then, and when a token names a key that is not in it.
 //!
 //! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name keys that do not exist; a
-//! fetch that fails leaves the last good set in place.
+//! fetch that fails, or brings a set without any usable key, leaves the last good set in place.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Issuer {
         let (source, set, fetch) = match (&jwt.jwks_file, &jwt.jwks_url) {
             (Some(path), _) => {
                 let text = tokens::read("auth.jwt.jwks_file", path)?;
-                let keys = keys::from_jwks(&text).map_err(|why| {
+                let keys = usable(&text).map_err(|why| {
                     anyhow!("auth.jwt.jwks_file ({}) cannot be used: {why}", path.display())
                 })?;
                 (
@@ -107,6 +107,12 @@ impl Issuer {
         let _ = ended.changed().await;
     }
 
+    /// Has the keys fetched now, whenever that was done last.
+    pub(crate) fn fetch(&self) {
+        *self.fetch.lock() = Fetch::Due;
+        self.wanted.notify_one();
+    }
+
     /// Fetches as long as the gateway runs.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut failing = false;
@@ -143,7 +149,7 @@ impl Issuer {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
                             why,
-                            "the issuer's key set could not be fetched; the last good one stays: {why}"
+                            "the issuer's key set could not be fetched or used, so the last good one stays in force: {why}"
                         );
                     }
                     self.refresh.min(self.cooldown)
@@ -171,6 +177,15 @@ impl Issuer {
                 answer.body.ok_or_else(|| Failure::Unreadable.to_string())?
             }
         };
-        keys::from_jwks(&text)
+        usable(&text)
     }
+}
+
+/// The keys of a set that has any.
+fn usable(text: &[u8]) -> Result<Vec<Key>, String> {
+    let keys = keys::from_jwks(text)?;
+    if keys.is_empty() {
+        return Err("it has no key that tokens can be verified with".into());
+    }
+    Ok(keys)
 }

@@ -19,6 +19,7 @@ use spki::der::{Decode, Reader, SliceReader};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use super::fields::object;
+use crate::text::{bytes_without_mark, without_mark};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -52,8 +53,12 @@ impl Algorithm {
         }
     }
 
-    /// Names are exact: "none" is none of them, however it is written.
+    /// Names are exact: "none" is none of them, however it is written. EdDSA is accepted with Ed25519 keys only, which RFC 9864 calls
+    /// "Ed25519".
     pub(super) fn from_name(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
@@ -155,7 +160,7 @@ pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
         return Err("it holds a private key, which is the issuer's alone; give the public one: openssl pkey -in FILE -pubout".into());
     }
     // In an environment variable line breaks are often written as two characters.
-    let text = text.replace("\\n", "\n");
+    let text = without_mark(text).replace("\\n", "\n");
     let keys: Vec<Key> = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
         .map(|found| {
             found
@@ -220,7 +225,7 @@ struct Jwk {
 
 /// The keys of a JWKS. What cannot be used for verifying is passed over: secrets, keys for encryption, other algorithms.
 pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set<'_> = object(text).ok_or("it is no key set such as {\"keys\":[...]}")?;
+    let set: Set<'_> = object(bytes_without_mark(text)).ok_or("it is no key set such as {\"keys\":[...]}")?;
     if set.keys.len() > MOST_KEYS {
         return Err(format!(
             "it has {} keys, {MOST_KEYS} are the most",

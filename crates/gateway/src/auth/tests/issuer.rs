@@ -139,14 +139,67 @@ async fn a_fetch_that_fails_leaves_the_last_good_set() {
     past_the_cooldown().await;
     kit.refused(&key, "2").await;
     assert!(kit.ask(&key, "1").await.is_ok());
-    kit.publish(json!([]));
+    // Nobody publishes a set without keys on purpose; whoever takes a key back publishes another one.
+    for useless in [
+        json!([]),
+        json!([{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]),
+        json!([5]),
+    ] {
+        kit.publish(useless.clone());
+        past_the_cooldown().await;
+        kit.refused(&key, "2").await;
+        assert!(kit.ask(&key, "1").await.is_ok(), "{useless}");
+    }
+    assert_eq!(kit.fetched(), (0, 5));
+    kit.publish(json!([Ed::new().jwk("3")]));
     past_the_cooldown().await;
     kit.refused(&key, "2").await;
+    assert_eq!(kit.fetched(), (1, 5));
     assert_eq!(
         kit.refused(&key, "1").await.code,
         Code::Unauthenticated,
         "the issuer took it back"
     );
+}
+
+#[test]
+fn a_key_set_without_usable_keys_is_an_error_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
+    let config = jwt(|jwt| jwt.jwks_file = Some(path));
+    let why = Tokens::open(&config, &Arc::default()).err().unwrap().to_string();
+    assert!(
+        why.contains("auth.jwt.jwks_file") && why.contains("no key"),
+        "{why}"
+    );
+}
+
+/// RFC 9864 has a name of its own for EdDSA with Ed25519; current libraries write it into tokens and key sets.
+#[tokio::test(start_paused = true)]
+async fn ed25519_goes_by_two_names() {
+    let key = Ed::new();
+    let with = |kid: &str, alg: &str| {
+        let mut jwk = key.jwk(kid);
+        jwk["alg"] = json!(alg);
+        jwk
+    };
+    let kit = kit(json!([
+        with("new", "Ed25519"),
+        with("old", "EdDSA"),
+        with("other", "Ed448")
+    ]));
+    for alg in ["EdDSA", "Ed25519"] {
+        for kid in ["new", "old"] {
+            let token = token_of(&key, json!({"kid": kid, "alg": alg}), json!({}));
+            assert!(kit.tokens.verify_patiently(&token).await.is_ok(), "{kid} {alg}");
+        }
+    }
+    for alg in ["ed25519", "ED25519", "Ed448", "ES256", "HS256", "none"] {
+        let token = token_of(&key, json!({"kid": "new", "alg": alg}), json!({}));
+        assert!(kit.tokens.verify_patiently(&token).await.is_err(), "{alg}");
+    }
+    assert!(kit.ask(&key, "other").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +218,7 @@ async fn it_is_fetched_now_and_then_without_being_asked() {
 
 #[tokio::test]
 async fn as_long_as_there_were_never_any_keys_clients_are_to_come_back() {
-    let mut kit = kit(json!([]));
+    let mut kit = kit(json!([Ed::new().jwk("0")]));
     kit.open(|jwt| jwt.jwks_url = Some("http://127.0.0.1:1/jwks".into()));
     let key = Ed::new();
     assert_eq!(kit.refused(&key, "1").await.code, Code::Unavailable);
