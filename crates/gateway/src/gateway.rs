@@ -171,6 +171,12 @@ impl Gateway {
         }
     }
 
+    /// Has the issuer's key set fetched again; false when there is none.
+    pub(crate) fn fetch_token_keys(&self) -> bool {
+        let issuer = self.core.auth.issuer();
+        issuer.inspect(|issuer| issuer.fetch()).is_some()
+    }
+
     /// Has tokens refused from now on, and sends the connections away that registered with them; how many there were. Of a user or a device:
     /// the tokens that were issued up to `issued_until`, which is now when absent. It is remembered until `until`, or for ever.
     pub async fn revoke(

@@ -42,6 +42,7 @@ mod random;
 mod rate;
 mod registry;
 mod reject;
+pub mod reload;
 mod revocations;
 pub mod server;
 mod session;

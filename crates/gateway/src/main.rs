@@ -1,5 +1,7 @@
 //! The `mynah` program: flags, configuration, logs; then the gateway runs until it is told to stop.
 
+mod signals;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +13,7 @@ use mynah::ids::{self, DeviceId, Uid};
 use mynah::keys::{KeyCommand, Lifetime};
 use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use signals::Signals;
 
 /// Threads for what blocks, the store's reads above all.
 const BLOCKING_THREADS: usize = 8;
@@ -160,24 +162,10 @@ fn start(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let result = runtime.block_on(async {
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let signals = Signals::take()?;
         let server = Server::open(config).await?;
         print(&server.greeting());
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tokio::spawn(async move {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                tracing::warn!("told twice to stop: ending at once");
-                std::process::exit(130);
-            });
-        };
+        let shutdown = signals.until_stop(server.reload());
         server.run(shutdown).await
     });
     // Whatever hangs was given its time.

@@ -29,8 +29,10 @@ use crate::http::{Api, Calls, Door};
 use crate::keys::{ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
+use crate::reload::Reload;
 use crate::store::Store;
 use crate::store::embedded::{Embedded, Options};
+use crate::tls::Certificate;
 use crate::{Builder, Gateway};
 
 pub use crate::listen::Addresses;
@@ -118,6 +120,15 @@ impl Server {
     /// The gateway, for programs that embed the whole server.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Reads again what is read while the server runs.
+    pub fn reload(&self) -> Reload {
+        Reload {
+            api: self.api.clone(),
+            gateway: self.gateway.clone(),
+            certificate: self.entry.certificate.as_ref().map(Certificate::asked),
+        }
     }
 
     /// What whoever starts it wants to know: where everything is, what is open, and how to close it.

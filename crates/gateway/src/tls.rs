@@ -17,11 +17,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use tokio::sync::Notify;
 use x509_cert::der::Decode;
 
 use crate::clock;
 use crate::config::Tls;
 use crate::metrics::Metrics;
+use crate::text::bytes_without_mark;
 
 /// How often it is looked whether the files have changed.
 const LOOK: Duration = Duration::from_secs(5);
@@ -37,6 +39,8 @@ pub(crate) struct Certificate {
     seen: Stamps,
     /// How often they could not be used as they are.
     failed: u8,
+    /// Somebody wants the files read again now.
+    asked: Arc<Notify>,
 }
 
 /// The certificate in use.
@@ -93,6 +97,7 @@ impl Certificate {
             metrics,
             seen,
             failed: 0,
+            asked: Arc::default(),
         };
         certificate.show_expiry();
         Ok(Some(certificate))
@@ -111,13 +116,21 @@ impl Certificate {
         Ok(Arc::new(config))
     }
 
-    /// Reads the files whenever they have changed, for ever.
+    /// Notify this to have the files read at once, whether they have changed or not.
+    pub(crate) fn asked(&self) -> Arc<Notify> {
+        self.asked.clone()
+    }
+
+    /// Reads the files whenever they have changed or somebody asks for it, for ever.
     pub(crate) async fn keep(mut self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            let asked = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                () = self.asked.notified() => true,
+            };
             // Files may be on a disk that does not answer.
             let looked = tokio::task::spawn_blocking(move || {
-                let look = self.look();
+                let look = if asked { self.look_anyway() } else { self.look() };
                 (self, look)
             });
             let Ok((certificate, look)) = looked.await else {
@@ -140,6 +153,16 @@ impl Certificate {
         if same && self.failed != 1 {
             return Look::Unchanged;
         }
+        self.read(now, same)
+    }
+
+    /// Reads the files even if they look unchanged; a failure is said at once.
+    fn look_anyway(&mut self) -> Look {
+        self.read([stamp(&self.cert_file), stamp(&self.key_file)], true)
+    }
+
+    /// Takes what the files hold. `settled`: a pair that does not fit is not about to be completed.
+    fn read(&mut self, now: Stamps, settled: bool) -> Look {
         self.seen = now;
         match read(&self.cert_file, &self.key_file) {
             Ok(certified) => {
@@ -149,7 +172,7 @@ impl Certificate {
                 Look::Renewed
             }
             // The second of the two files may be about to follow.
-            Err(_) if !same => {
+            Err(_) if !settled => {
                 self.failed = 1;
                 Look::Failed
             }
@@ -187,14 +210,14 @@ fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
     }
     let key = fs::read(key_file)
         .map_err(anyhow::Error::from)
-        .and_then(|pem| Ok(PrivateKeyDer::from_pem_slice(&pem)?))
+        .and_then(|pem| Ok(PrivateKeyDer::from_pem_slice(bytes_without_mark(&pem))?))
         .with_context(key_name)?;
     CertifiedKey::from_der(chain, key, &ring::default_provider())
         .with_context(|| format!("{} does not fit {}", key_name(), cert_name()))
 }
 
 fn chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    Ok(CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?)
+    Ok(CertificateDer::pem_slice_iter(bytes_without_mark(pem)).collect::<Result<_, _>>()?)
 }
 
 /// Reads certificates, whatever they are.
@@ -266,10 +289,20 @@ mod tests {
         assert_eq!(certificate.look(), Look::Renewed);
         assert_ne!(used(&certificate), before);
         assert_eq!(certificate.look(), Look::Unchanged);
+        assert_eq!(certificate.look_anyway(), Look::Renewed, "whoever asks is obeyed");
         assert_eq!(
             certificate.metrics.tls_certificate_expiry_seconds.get(),
             2_209_075_200
         );
+    }
+
+    /// Some editors put one in front of a file.
+    #[test]
+    fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = made("a.example");
+        write(&dir, &(format!("\u{feff}{cert}"), format!("\u{feff}{key}")));
+        assert!(open(&dir).unwrap().is_some());
     }
 
     #[test]

@@ -202,14 +202,38 @@ impl ApiKeys {
             return;
         }
         let mut loaded = self.loaded.write();
-        if current(&loaded) {
-            return;
+        if !current(&loaded) {
+            Self::load(directory, stamps, &mut loaded, self.configured.len(), now);
         }
+    }
+
+    /// Reads the files again, whether they have changed or not.
+    pub fn reload(&self, now: UnixMillis) {
+        if let Some(directory) = &self.directory {
+            let mut loaded = self.loaded.write();
+            Self::load(
+                directory,
+                directory.stamps(),
+                &mut loaded,
+                self.configured.len(),
+                now,
+            );
+        }
+    }
+
+    /// Reads the files of `directory`, beside `configured` other keys. What cannot be read changes nothing.
+    fn load(
+        directory: &Directory,
+        stamps: [Stamp; 2],
+        loaded: &mut Loaded,
+        configured: usize,
+        now: UnixMillis,
+    ) {
         match directory.load(now) {
             Ok(anew) => {
                 if loaded.seen != anew.seen || loaded.failure.is_some() {
                     directory.warn_of_modes(&anew.seen);
-                    let keys = self.configured.len() + anew.keys.len();
+                    let keys = configured + anew.keys.len();
                     tracing::info!(keys, "the API keys were read again, there are {keys}");
                     if keys == 0 {
                         tracing::warn!(

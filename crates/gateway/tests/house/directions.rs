@@ -125,6 +125,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("tls", &["clock", "config", "metrics", "text"]),
     ("listen", &["config", "metrics", "tls"]),
+    ("reload", &["clock", "gateway", "http"]),
+    // Of the program, not of the library.
+    ("signals", &[]),
     (
         "server",
         &[

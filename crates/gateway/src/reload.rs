@@ -1,0 +1,42 @@
+//! Reading again, on request (SIGHUP), what is read while the server runs: API keys, the TLS certificate, the issuer's key set.
+//!
+//! Invariant: what cannot be read leaves the last good state in force. The configuration file is read at the start only.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::gateway::Gateway;
+use crate::http::Api;
+
+/// See the module. Clones are cheap.
+#[derive(Clone)]
+pub struct Reload {
+    pub(crate) api: Arc<Api>,
+    pub(crate) gateway: Gateway,
+    /// Wakes what keeps the TLS certificate, where there is one.
+    pub(crate) certificate: Option<Arc<Notify>>,
+}
+
+impl Reload {
+    /// Reads everything again and logs what was done. The certificate and the key set follow within a moment and log their own failures.
+    pub fn now(&self) {
+        let keys = &self.api.keys;
+        keys.reload(clock::unix_millis());
+        let mut done = vec![if keys.is_stale() {
+            "the API keys could not be read and the last good ones stay in force"
+        } else {
+            "the API keys were read again"
+        }];
+        if let Some(certificate) = &self.certificate {
+            certificate.notify_one();
+            done.push("the TLS certificate is being read again");
+        }
+        if self.gateway.fetch_token_keys() {
+            done.push("the issuer's key set is being fetched again");
+        }
+        let done = done.join(", ");
+        tracing::info!("reload: {done}; other changes of the configuration take effect at the next start");
+    }
+}

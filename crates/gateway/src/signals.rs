@@ -1,0 +1,58 @@
+//! Signals: SIGTERM and SIGINT stop the program, SIGHUP has it read files again, and those that it has no use for do not end it.
+
+use std::io;
+
+use mynah::reload::Reload;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The exit code of a program that was told twice to stop: 128 and the number of SIGINT, as of a program that SIGINT has ended.
+const ENDED_AT_ONCE: i32 = 130;
+
+/// The signals that the program waits for.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes the signals over: from here on they do nothing by themselves. Rust's runtime ignores SIGPIPE already.
+    pub(crate) fn take() -> io::Result<Self> {
+        // A handler stays when what it returned is dropped: these are received and do nothing.
+        for unused in [
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+            SignalKind::alarm(),
+            SignalKind::io(),
+        ] {
+            drop(signal(unused)?);
+        }
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads at each SIGHUP until the program is told to stop. When it is told so again, it ends at once.
+    pub(crate) async fn until_stop(mut self, reload: Reload) {
+        loop {
+            tokio::select! {
+                () = told_to_stop(&mut self.terminate, &mut self.interrupt) => break,
+                _ = self.hangup.recv() => reload.now(),
+            }
+        }
+        tokio::spawn(async move {
+            told_to_stop(&mut self.terminate, &mut self.interrupt).await;
+            tracing::warn!("told twice to stop: ending at once");
+            std::process::exit(ENDED_AT_ONCE);
+        });
+    }
+}
+
+async fn told_to_stop(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
