@@ -3,26 +3,32 @@
 
 import { avatar, element } from './element.js';
 import { show } from './inspector.js';
-import { ALONE_CHAT, DISPLACED, REGISTER, REGISTERED, SEND, SENT, TEAM_CHAT } from './kinds.js';
+import { APPLICATION, DISPLACED, READ_PUSH, REGISTER, REGISTERED, SEND, SENT } from './kinds.js';
+import { Record } from './record.js';
 import { Rooms } from './rooms.js';
 import { Socket } from './socket.js';
 import { $, drawPeople, drawRoom, drawRooms, drawState, toEnd } from './view.js';
 
 const PRESENCE_MS = 3_000;
 
-const session = { uid: null, device: null, socket: null, rooms: null, online: new Set(), displaced: null };
+const session = { uid: null, device: null, socket: null, rooms: null, record: null, epoch: null, online: new Set(), displaced: null };
 
 // ---- signing in and out
 
-/** The device id lives as long as the tab. A duplicated tab inherits it, so it belongs to whoever holds its lock. */
+/**
+ * The devices of this browser are kept, so that whoever comes back is the same device. Two tabs are two devices: a device belongs to
+ * the tab that holds its lock, which a reload gives back to it. Where there are no locks (without TLS, on another machine than
+ * this), a tab keeps its device for itself.
+ */
 async function claimDevice() {
   const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, '0')).join('');
-  let device = sessionStorage.getItem('mynah:device') ?? fresh();
-  if (navigator.locks && !(await hold(device))) {
-    device = fresh();
-    await hold(device);
-  }
+  const own = sessionStorage.getItem('mynah:device');
+  const kept = JSON.parse(localStorage.getItem('mynah:devices') ?? '[]');
+  let device;
+  if (!navigator.locks) device = own ?? fresh();
+  else for (const one of [own, ...kept, fresh()]) if (one && !device && (await hold(one))) device = one;
   sessionStorage.setItem('mynah:device', device);
+  if (navigator.locks && !kept.includes(device)) localStorage.setItem('mynah:devices', JSON.stringify([...kept, device]));
   return device;
 }
 
@@ -37,7 +43,8 @@ function hold(device) {
 
 async function signIn(uid) {
   session.device ??= await claimDevice();
-  Object.assign(session, { uid, rooms: new Rooms(uid), online: new Set(), displaced: null });
+  const rooms = new Rooms(uid);
+  Object.assign(session, { uid, rooms, record: new Record(rooms, { ask, tell, changed: draw }), online: new Set(), displaced: null });
   sessionStorage.setItem('mynah:uid', uid);
   $('#me').textContent = uid;
   $('#me-avatar').replaceChildren(avatar(uid));
@@ -58,7 +65,7 @@ async function signIn(uid) {
 
 function register() {
   const { uid, device } = session;
-  send({ type: REGISTER, data: { type: 'user', uid, deviceid: device, platform: 'web' } });
+  send({ type: REGISTER, data: { type: 'user', uid, deviceid: device, platform: 'web', resume: true } });
 }
 
 function leave(reason) {
@@ -75,6 +82,8 @@ function leave(reason) {
 }
 
 function lost({ away, waitMs }) {
+  for (const answer of asked.values()) answer(undefined);
+  asked.clear();
   if (!session.uid) return;
   if (!away) {
     drawState(`connection lost, trying again in ${Math.ceil(waitMs / 1000)} s`, 'wait');
@@ -92,6 +101,21 @@ function lost({ away, waitMs }) {
 
 const send = (frame) => session.socket.emit('message', JSON.stringify(frame));
 
+const tell = (type, data) => send({ type, data });
+
+/** Questions by their `req`. */
+const asked = new Map();
+let questions = 0;
+
+/** Resolves with the answer's data, or with undefined when there is no connection or it ends before. */
+function ask(type, data) {
+  const req = ++questions;
+  return new Promise((answer) => {
+    if (send({ type, req, data })) asked.set(req, answer);
+    else answer(undefined);
+  });
+}
+
 function receive(argument) {
   let frame = argument;
   if (typeof argument === 'string') {
@@ -101,15 +125,27 @@ function receive(argument) {
       return;
     }
   }
-  const { rooms } = session;
+  const { rooms, record, uid } = session;
+  if (frame.req !== undefined) {
+    asked.get(frame.req)?.(frame.data);
+    asked.delete(frame.req);
+    return;
+  }
   if (frame.type === REGISTERED) return registered(frame.data);
   if (frame.type === DISPLACED) {
     session.displaced = frame.data;
     return;
   }
-  if (frame.type === SENT) rooms.confirm(frame.data);
-  else if (frame.type < 100 || frame.type >= 1000) rooms.receive(frame);
+  if (frame.type === SENT) sent(frame.data);
+  else if (frame.type === READ_PUSH) frame.data.by === uid && record.read(frame.data);
+  else if (frame.seq) record.receive(frame);
+  else if (frame.type < 100 || frame.type >= APPLICATION) rooms.pass(frame);
   draw();
+}
+
+function sent(answer) {
+  const room = session.rooms.answered(answer);
+  if (room?.conv) session.record.open(room);
 }
 
 function registered({ code, error, epoch }) {
@@ -117,7 +153,9 @@ function registered({ code, error, epoch }) {
   drawState('online', 'on');
   session.displaced = null;
   $('#banner').hidden = true;
-  session.rooms.enter(epoch);
+  // The server's history may have been replaced: what was read of another one means nothing in this one.
+  session.record.enter({ isOther: session.epoch !== epoch });
+  session.epoch = epoch;
   // The answer to these was lost with the connection. The same `cid` makes sending twice harmless.
   for (const [room, message] of session.rooms.waiting) transmit(room, message);
   draw();
@@ -125,13 +163,12 @@ function registered({ code, error, epoch }) {
 }
 
 function transmit(room, { cid, data }) {
-  send({ type: SEND, data: { type: room.isTeam ? TEAM_CHAT : ALONE_CHAT, to: room.to, cid, data } });
+  send({ type: SEND, data: { type: room.type, to: room.to, cid, data } });
 }
 
 function say(room, text, more = {}) {
   const cid = `${session.device}-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
-  const data = { text, ...(room.isTeam ? { team: room.name } : { to: room.name }), ...more };
-  transmit(room, session.rooms.compose(room, cid, data));
+  transmit(room, session.rooms.compose(room, cid, { text, ...more }));
   draw();
 }
 
@@ -155,7 +192,7 @@ async function pollOnline() {
 setInterval(pollOnline, PRESENCE_MS);
 document.addEventListener('visibilitychange', () => {
   if (!session.uid || document.hidden) return;
-  if (session.rooms.current) session.rooms.read(session.rooms.current);
+  session.record.see();
   pollOnline();
   draw();
 });
@@ -167,19 +204,20 @@ let drawn;
 function draw() {
   const { rooms, online, uid } = session;
   if (!uid) return;
-  drawRooms(rooms, online, openRoom);
+  drawRooms(rooms, online, openRoom, session.record.hasMore);
   const others = [...online].filter((one) => one !== uid).sort();
   $('#online-count').textContent = String(others.length);
   drawPeople(others, (one) => openRoom(rooms.withUser(one)));
   // Redrawing the messages would lose a selection: only when there is something new.
-  const shown = JSON.stringify([rooms.current, uid, online.has(rooms.current?.to?.user)]);
-  if (shown !== drawn) drawRoom(rooms.current, uid, online);
+  const { current } = rooms;
+  const shown = JSON.stringify([current, current && rooms.shown(current), uid, online.has(current?.to?.user)]);
+  if (shown !== drawn) drawRoom(rooms, online, (room) => session.record.earlier(room));
   drawn = shown;
 }
 
 function openRoom(room) {
   session.rooms.open = room.key;
-  session.rooms.read(room);
+  session.record.open(room);
   $('#house').classList.add('in-room');
   draw();
   $('#text').focus();
@@ -234,6 +272,8 @@ function fit() {
 $('#text').addEventListener('input', fit);
 addEventListener('resize', toEnd);
 
+$('#rooms-more').addEventListener('click', () => session.record.more());
+
 $('#back').addEventListener('click', () => {
   session.rooms.open = null;
   $('#house').classList.remove('in-room');
@@ -287,10 +327,9 @@ $('#team-form').addEventListener('submit', async (event) => {
   const team = await answer.json();
   $('#team-dialog').close();
   const room = session.rooms.team(name);
-  Object.assign(room, { conv: team.conv ?? room.conv, members: team.members ?? members });
   openRoom(room);
   // Making a team sends nothing, so the others hear of it by its first message.
-  say(room, `made the team ${name}`, { members });
+  say(room, `made the team ${name}`, { members: team.members ?? members });
 });
 
 const kept = sessionStorage.getItem('mynah:uid');

@@ -47,7 +47,7 @@ export function show(direction, packet) {
     element('time', {}, clock),
   ];
   const body = value === undefined ? packet : JSON.stringify(value, null, 2);
-  const item = element('li', { class: `frame ${direction}${plumbing ? ' plumbing' : ''}` }, element('details', {}, element('summary', {}, ...head), element('pre', {}, body)));
+  const item = element('li', { class: `frame ${direction}${plumbing ? ' plumbing' : ''}`, 'data-kind': kind }, element('details', {}, element('summary', {}, ...head), element('pre', {}, body)));
   const scroller = list.parentElement;
   const following = scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - 60;
   list.append(item);

@@ -23,6 +23,16 @@ export const KINDS = {
   100: 'S2C_RES',
   101: 'C2S_SEND_REQ',
   102: 'S2C_SEND_RES',
+  103: 'C2S_ACK',
+  104: 'C2S_SYNC_REQ',
+  105: 'S2C_SYNC_RES',
+  106: 'C2S_READ_REQ',
+  107: 'S2C_READ_PUSH',
+  108: 'C2S_RECALL_REQ',
+  109: 'S2C_RECALL_PUSH',
+  110: 'C2S_CONVERSATIONS_REQ',
+  111: 'S2C_CONVERSATIONS_RES',
+  112: 'S2C_RESUMED',
 };
 
 export const REGISTER = 1;
@@ -34,8 +44,23 @@ export const TEAM_ENTER = 16;
 export const TEAM_LEAVE = 17;
 export const SEND = 101;
 export const SENT = 102;
+export const ACK = 103;
+export const SYNC = 104;
+export const READ = 106;
+export const READ_PUSH = 107;
+export const RECALLED = 109;
+export const LIST = 110;
+/** The first of the application's own kinds. */
+export const APPLICATION = 1000;
 
-export const PAIR_KINDS = new Set([3, 7, 8, 9, 18, 19]);
+/** Conversations of two users besides the usual one, by their kind in the list: what to send in them, and what to call them. */
+export const PAIRS = {
+  pair_doctor: { type: 7, label: 'doctor' },
+  pair_teammate: { type: 8, label: 'teammate' },
+  pair_doctor_friend: { type: 9, label: 'doctor friend' },
+};
+/** Kinds that count as unread. */
+export const COUNTED = new Set([3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15]);
 export const NOTICE_KINDS = new Set([4, 5, 6, 10, 11, 13, 14]);
 export const TEAM_KINDS = new Set([TEAM_CHAT, TEAM_ENTER, TEAM_LEAVE]);
 

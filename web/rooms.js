@@ -1,30 +1,29 @@
-// What this browser remembers of a user's conversations. A room is a chat with one user, a team, or the notices.
+// The user's conversations as far as this page has them, and what it has still to send. A room is a conversation of the record: a
+// chat with one user, a team, or the notices.
+//
+// Invariants: the `messages` of a room are a part of the record, in the order of `seq`, without holes, each once. What a reload
+// must not lose is kept in this browser: messages that the server has not confirmed. Everything else is read from the record.
 
-import { NOTICE_KINDS, PAIR_KINDS, TEAM_ENTER, TEAM_KINDS, TEAM_LEAVE } from './kinds.js';
+import { ALONE_CHAT, APPLICATION, COUNTED, NOTICE_KINDS, PAIRS, RECALLED, TEAM_CHAT, TEAM_ENTER, TEAM_KINDS, TEAM_LEAVE } from './kinds.js';
 
-const KEPT_MESSAGES = 200;
+const KEPT_PASSING = 100;
 
 export class Rooms {
   #place;
   #rooms = new Map();
+  /** Messages that are not in the record yet, oldest first: {key, like, cid, data, ts, error}. */
+  #outbox;
   /** The key of the room on screen. */
   open = null;
 
   constructor(uid) {
     this.uid = uid;
-    this.#place = `mynah:rooms:${uid}`;
-    const kept = JSON.parse(localStorage.getItem(this.#place) ?? '{"rooms":[]}');
-    this.epoch = kept.epoch;
-    for (const room of kept.rooms) this.#rooms.set(room.key, room);
+    this.#place = `mynah:outbox:${uid}`;
+    this.#outbox = JSON.parse(localStorage.getItem(this.#place) ?? '[]');
+    for (const { key, like } of this.#outbox) this.#room(key, like);
   }
 
-  /** The server's history may have been replaced: what was kept of another one means nothing in this one. */
-  enter(epoch) {
-    if (this.epoch && epoch && this.epoch !== epoch) this.#rooms.clear();
-    this.epoch = epoch;
-    this.save();
-  }
-
+  /** Newest first. */
   get all() {
     return [...this.#rooms.values()].sort((a, b) => b.touched - a.touched);
   }
@@ -33,104 +32,171 @@ export class Rooms {
     return this.#rooms.get(this.open);
   }
 
+  of(conv) {
+    return [...this.#rooms.values()].find((room) => room.conv === conv);
+  }
+
   withUser(uid) {
-    return this.#room(`user:${uid}`, { name: uid, to: { user: uid } });
+    return this.#room(`user:${uid}`, { name: uid, to: { user: uid }, type: ALONE_CHAT });
   }
 
   team(team) {
-    return this.#room(`team:${team}`, { name: team, to: { team }, isTeam: true, members: [] });
+    return this.#room(`team:${team}`, { name: team, to: { team }, type: TEAM_CHAT, isTeam: true });
   }
 
-  #room(key, fresh) {
-    if (!this.#rooms.has(key)) this.#rooms.set(key, { key, messages: [], unread: 0, touched: Date.now(), ...fresh });
+  /** A room is `like` {name, to, type, isTeam}: what is needed to show it and to write in it. */
+  #room(key, like) {
+    if (!this.#rooms.has(key)) {
+      const fresh = { conv: undefined, head: 0, unread: 0, last: null, messages: [], passing: [], isLoaded: false, hasEarlier: false };
+      this.#rooms.set(key, { key, like, ...like, ...fresh, touched: Date.now() });
+    }
     return this.#rooms.get(key);
   }
 
-  /** The room that a pushed message belongs to. */
-  #roomOf({ type, data, conv, from }) {
-    if (TEAM_KINDS.has(type) || (!PAIR_KINDS.has(type) && data?.team)) {
-      const known = conv && this.all.find((room) => room.isTeam && room.conv === conv);
-      return known || this.team(String(data?.team ?? 'a team'));
-    }
-    if (NOTICE_KINDS.has(type) || !from) return this.#room('notices', { name: 'Notices' });
-    if (from !== this.uid) return this.withUser(from);
-    // One of this user's other devices: only what the sender's page wrote, or the conversation, tells to whom.
-    const known = this.all.find((room) => room.conv === conv);
-    return known || this.withUser(String(data?.to ?? from));
-  }
-
-  /** Takes in a pushed message; undefined when it was here already. */
-  receive(frame) {
-    const room = this.#roomOf(frame);
-    if (frame.mid && room.messages.some((message) => message.mid === frame.mid)) return undefined;
-    if (frame.conv && room.key !== 'notices') room.conv = frame.conv;
-    if (room.isTeam) this.#followMembers(room, frame);
-    const { type, mid, seq, from, ts, data } = frame;
-    this.#keep(room, { type, mid, seq, from, ts, data });
-    if (this.open !== room.key || document.hidden) room.unread++;
+  /** Takes in a row of the list of conversations (kind 111). */
+  take({ conv, kind, peer, team, head, unread, last }) {
+    let room;
+    if (kind === 'team') room = this.team(team);
+    else if (kind === 'pair') room = this.withUser(peer);
+    else if (kind === 'notices') room = this.#room('notices', { name: 'Notices' });
+    else room = this.#room(`${kind}:${peer}`, { name: `${peer} (${PAIRS[kind].label})`, to: { user: peer }, type: PAIRS[kind].type });
+    // A team that was deleted and made again is another conversation.
+    if (room.conv && room.conv !== conv) this.forget(room);
+    // A push overtook the list.
+    if (head >= room.head) Object.assign(room, { conv, head, unread, last, touched: last?.ts ?? room.touched });
     return room;
   }
 
-  #followMembers(room, { type, data }) {
-    const members = new Set(Array.isArray(data?.members) ? data.members : room.members);
-    if (type === TEAM_ENTER) members.add(data.uid);
-    if (type === TEAM_LEAVE) members.delete(data.uid);
-    room.members = [...members];
+  /** Drops what was loaded of a room: it is read again when it is opened. */
+  forget(room) {
+    Object.assign(room, { head: 0, messages: [], isLoaded: false, hasEarlier: false });
+  }
+
+  /** The list of conversations begins anew: rooms that are not in `listed` are gone, but for what the user is writing. */
+  keepOnly(listed) {
+    const written = new Set(this.#outbox.map(({ key }) => key));
+    for (const room of this.#rooms.values()) {
+      if (listed.has(room) || written.has(room.key) || room.key === this.open) continue;
+      this.#rooms.delete(room.key);
+    }
+  }
+
+  /** A stored message was pushed or replayed. True: it was not counted before, and may be unread. */
+  push(room, message) {
+    const isNew = message.seq > room.head;
+    if (isNew) {
+      Object.assign(room, { head: message.seq, last: message, touched: message.ts });
+      if (COUNTED.has(message.type) && message.from !== this.uid) room.unread++;
+    }
+    if (message.type === RECALLED && room.last?.mid === message.data?.mid) room.last = { ...room.last, data: null, recalled: true };
+    if (room.isLoaded) this.append(room, [message]);
+    else this.#confirmed(message);
+    return isNew;
+  }
+
+  /** Adds what follows in the record. What leaves a hole is not added: `isBehind` then says so. */
+  append(room, messages) {
+    for (const message of messages) {
+      this.#confirmed(message);
+      if (message.seq <= lastOf(room)) continue;
+      if (room.messages.length > 0 && message.seq !== lastOf(room) + 1) return;
+      room.messages.push(message);
+      if (message.type !== RECALLED) continue;
+      const taken = room.messages.find(({ mid }) => mid === message.data?.mid);
+      if (taken) Object.assign(taken, { data: null, recalled: true });
+    }
+  }
+
+  /** Whether there is more in the record, after what was loaded, than the room shows. */
+  isBehind(room) {
+    return room.isLoaded && room.head > lastOf(room);
+  }
+
+  /** A message that is not stored: shown until the page is closed. */
+  pass(message) {
+    const { type, from, data } = message;
+    const isNotice = NOTICE_KINDS.has(type) || !from;
+    let room;
+    if (TEAM_KINDS.has(type) && data?.team) room = this.team(String(data.team));
+    else room = isNotice ? this.#room('notices', { name: 'Notices' }) : this.withUser(from);
+    room.passing = [...room.passing, message].slice(-KEPT_PASSING);
+    room.touched = message.ts;
+  }
+
+  /** What a room shows: the record, what passed, and what is not sent yet. */
+  shown(room) {
+    const own = this.#outbox.filter(({ key }) => key === room.key).map((message) => ({ ...message, from: this.uid, waiting: !message.error }));
+    return [...[...room.messages, ...room.passing].sort((a, b) => a.ts - b.ts), ...own];
+  }
+
+  /** The newest message of a room, loaded or not; undefined where there is none. */
+  newest(room) {
+    const last = this.shown(room).at(-1);
+    return room.last && room.last.ts > (last?.ts ?? 0) ? room.last : last;
+  }
+
+  /** The members of a team, as far as its messages tell. */
+  membersOf(room) {
+    const members = new Set();
+    for (const { type, data } of this.shown(room)) {
+      if (Array.isArray(data?.members)) data.members.forEach((uid) => members.add(String(uid)));
+      if (type === TEAM_ENTER) members.add(data?.uid);
+      if (type === TEAM_LEAVE) members.delete(data?.uid);
+    }
+    return [...members];
+  }
+
+  // ---- what is to be sent
+
+  /** Everything not confirmed yet, as [room, message]. */
+  get waiting() {
+    return this.#outbox.filter(({ error }) => !error).map((message) => [this.#room(message.key, message.like), message]);
   }
 
   /** Keeps a message of our own that the server has not confirmed yet. */
   compose(room, cid, data) {
-    const message = { cid, from: this.uid, ts: Date.now(), data, waiting: true };
-    this.#keep(room, message);
+    const message = { key: room.key, like: room.like, cid, data, ts: Date.now() };
+    this.#outbox.push(message);
+    room.touched = message.ts;
+    this.#save();
     return message;
   }
 
-  /** Takes in the answer to something sent. */
-  confirm({ code, cid, mid, conv, seq, ts, error }) {
-    for (const room of this.all) {
-      const message = room.messages.find((one) => one.cid === cid && one.waiting);
-      if (!message) continue;
-      message.waiting = false;
-      if (code === 0) {
-        Object.assign(message, { mid, seq, ts: ts ?? message.ts });
-        room.conv = conv ?? room.conv;
-      } else message.error = error ?? `refused with code ${code}`;
-      this.#order(room);
-      this.save();
+  /** Takes in the answer to something sent; the room, if that was of ours. */
+  answered({ code, cid, mid, conv, seq, ts, error }) {
+    const message = this.#outbox.find((one) => one.cid === cid && !one.error);
+    if (!message) return undefined;
+    const room = this.#room(message.key, message.like);
+    if (code !== 0) {
+      message.error = error ?? `refused with code ${code}`;
+      this.#save();
       return room;
     }
-    return undefined;
+    // The first message of a conversation: there is nothing else to load.
+    if (!room.conv && seq === 1) room.isLoaded = true;
+    room.conv = conv;
+    this.push(room, { type: room.type, data: message.data, mid, conv, seq, from: this.uid, cid, ts });
+    return room;
   }
 
-  /** Everything not confirmed yet, as [room, message]. */
-  get waiting() {
-    return this.all.flatMap((room) => room.messages.filter((message) => message.waiting).map((message) => [room, message]));
+  /** A message that is in the record is not to be sent any more. */
+  #confirmed({ from, cid }) {
+    if (from !== this.uid || !this.#outbox.some((one) => one.cid === cid)) return;
+    this.#outbox = this.#outbox.filter((one) => one.cid !== cid);
+    this.#save();
   }
 
-  read(room) {
-    room.unread = 0;
-    this.save();
-  }
-
-  #keep(room, message) {
-    room.messages.push(message);
-    room.touched = Date.now();
-    this.#order(room);
-    if (room.messages.length > KEPT_MESSAGES) room.messages.splice(0, room.messages.length - KEPT_MESSAGES);
-    this.save();
-  }
-
-  /** By `seq` where the server gave one; what is still waiting comes last. */
-  #order(room) {
-    if (room.key === 'notices') return;
-    room.messages.sort((a, b) => (a.seq ?? Infinity) - (b.seq ?? Infinity) || a.ts - b.ts);
-  }
-
-  save() {
+  #save() {
     try {
-      localStorage.setItem(this.#place, JSON.stringify({ epoch: this.epoch, rooms: this.all }));
+      localStorage.setItem(this.#place, JSON.stringify(this.#outbox));
     } catch {
-      // The browser keeps no more: the page goes on, and a reload forgets.
+      // The browser keeps no more: the page goes on, and a reload forgets what was not sent.
     }
   }
 }
+
+/** The number of the newest message that was loaded. */
+export const lastOf = (room) => room.messages.at(-1)?.seq ?? 0;
+
+/** Whether only the server knows if a message of this kind changes what is unread. */
+export const changesUnread = (type) => type === RECALLED || type >= APPLICATION;

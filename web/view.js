@@ -1,7 +1,7 @@
 // Draws what app.js knows. Everything that comes from somebody else becomes a text node.
 
 import { avatar, element } from './element.js';
-import { TEAM_ENTER, TEAM_LEAVE, nameOf } from './kinds.js';
+import { RECALLED, TEAM_ENTER, TEAM_LEAVE, nameOf } from './kinds.js';
 
 export const $ = (selector) => document.querySelector(selector);
 
@@ -10,7 +10,9 @@ const SAME_BREATH_MS = 120_000;
 const clock = (ts) => new Date(ts).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
 
 /** What a message says in one line, or undefined when it is not plain text. */
-function textOf({ type, data, from }) {
+function textOf({ type, data, from, recalled }) {
+  if (recalled) return 'This message was recalled.';
+  if (type === RECALLED) return `${from ?? 'The application'} recalled a message`;
   if (type === TEAM_ENTER) return `${data?.uid} joined`;
   if (type === TEAM_LEAVE) return `${data?.uid} left`;
   if (type === 18) return `📹 ${from} calls`;
@@ -24,7 +26,8 @@ export function drawState(text, tone) {
   $('#state').dataset.tone = tone;
 }
 
-export function drawRooms(rooms, online, choose) {
+export function drawRooms(rooms, online, choose, hasMore) {
+  $('#rooms-more').hidden = !hasMore;
   $('#rooms').replaceChildren(...rooms.all.map((room) => roomRow(room, rooms, online, choose)));
   $('#rooms-empty').hidden = rooms.all.length > 0;
   const unread = rooms.all.reduce((sum, room) => sum + room.unread, 0);
@@ -32,7 +35,7 @@ export function drawRooms(rooms, online, choose) {
 }
 
 function roomRow(room, rooms, online, choose) {
-  const last = room.messages.at(-1);
+  const last = rooms.newest(room);
   const preview = last ? textOf(last) ?? nameOf(last.type) : room.isTeam ? 'team' : 'no messages yet';
   const row = element(
     'button',
@@ -56,22 +59,37 @@ export function drawPeople(uids, choose) {
   $('#people-empty').hidden = rows.length > 0;
 }
 
-export function drawRoom(room, me, online) {
+/** `earlier(room)` loads what comes before the messages of a room. */
+export function drawRoom(rooms, online, earlier) {
+  const { current: room, uid: me } = rooms;
   $('#nothing-open').hidden = Boolean(room);
   $('#messages').hidden = !room;
   $('#compose').hidden = !room?.to;
   $('#room-avatar').replaceChildren(...(room ? [avatar(room.name, room.isTeam)] : []));
   $('#room-name').textContent = room?.name ?? 'Mynah';
-  $('#room-state').textContent = room ? stateOf(room, me, online) : '';
+  $('#room-state').textContent = room ? stateOf(rooms, room, online) : '';
   if (!room) return;
-  const items = [];
+  const shown = rooms.shown(room);
+  const items = room.hasEarlier ? [earlierRow(() => earlier(room))] : [];
   let previous;
-  for (const message of room.messages) {
+  for (const message of shown) {
     items.push(bubble(message, me, room.isTeam, previous));
     previous = message;
   }
-  $('#messages').replaceChildren(...items);
-  toEnd();
+  const list = $('#messages');
+  const below = list.scrollHeight - list.scrollTop;
+  list.replaceChildren(...items);
+  const newest = JSON.stringify([room.key, previous?.mid ?? previous?.cid ?? previous?.ts]);
+  // Earlier messages come in above what is being read.
+  if (newest === list.dataset.newest) list.scrollTop = list.scrollHeight - below;
+  else toEnd();
+  list.dataset.newest = newest;
+}
+
+function earlierRow(load) {
+  const button = element('button', { class: 'quiet small' }, 'Earlier messages');
+  button.addEventListener('click', load);
+  return element('li', { class: 'earlier' }, button);
 }
 
 /** Brings the newest message into sight. */
@@ -79,18 +97,18 @@ export function toEnd() {
   $('#messages').scrollTop = $('#messages').scrollHeight;
 }
 
-function stateOf(room, me, online) {
-  if (room.isTeam) return room.members.length ? room.members.map((uid) => (uid === me ? 'you' : uid)).join(', ') : 'team';
+function stateOf(rooms, room, online) {
+  if (room.isTeam) return rooms.membersOf(room).map((uid) => (uid === rooms.uid ? 'you' : uid)).join(', ') || 'team';
   if (!room.to) return 'from the application';
   return online.has(room.to.user) ? 'online' : 'away';
 }
 
 function bubble(message, me, isTeam, previous) {
   const text = textOf(message);
-  if (message.type === TEAM_ENTER || message.type === TEAM_LEAVE) return element('li', { class: 'event' }, `${text} · ${clock(message.ts)}`);
+  if ([TEAM_ENTER, TEAM_LEAVE, RECALLED].includes(message.type)) return element('li', { class: 'event' }, `${text} · ${clock(message.ts)}`);
   const mine = message.from === me;
   const follows = previous?.from === message.from && previous.type === message.type && message.ts - previous.ts < SAME_BREATH_MS;
-  const item = element('li', { class: `message${mine ? ' mine' : ''}${follows ? ' follows' : ''}` });
+  const item = element('li', { class: `message${mine ? ' mine' : ''}${follows ? ' follows' : ''}${message.recalled ? ' recalled' : ''}` });
   if (!mine && isTeam && !follows) item.append(element('span', { class: 'author' }, message.from));
   const body = text === undefined ? element('pre', {}, JSON.stringify(message.data, null, 2)) : element('p', {}, text);
   const foot = element('span', { class: 'foot' }, clock(message.ts));

@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { startBrowser } from '../lib/browser.js';
+import { eventually } from '../lib/inbox.js';
 import { startGateway } from '../lib/program.js';
+import { signIn as signInPeer } from '../lib/user.js';
 
 let gateway;
 let browser;
@@ -49,9 +51,9 @@ test('two people chat, and see each other, the unread count and the frames', asy
   await hong.shows('.message.mine:last-child', '✓');
   await hong.shows('.frame.up .title', 'C2S_SEND_REQ');
   await hong.shows('.frame.down .title', 'S2C_ALONECHAT_PUSH');
-  await hong.click('.frame.down:last-child summary');
+  await hong.click('.frame.down[data-kind="102"] summary');
   await hong.shows('.frame.down[class] details[open] pre', '"mid"');
-  await ming.click('.frame.down:last-child summary');
+  await ming.click('.frame.down[data-kind="3"] summary');
   await ming.picture('chat');
   await hong.dark(true);
   await hong.picture('chat-dark');
@@ -158,4 +160,93 @@ test('the page and its files are all there and carry a strict policy', async () 
   for (const [, file] of page.text.matchAll(/(?:src|href)="([^"]+)"/g)) {
     assert.equal((await gateway.api.call('GET', `/${file}`)).status, 200, file);
   }
+});
+
+const bubbles = (tab) => tab.texts('.message .bubble p');
+
+test('who was offline finds everything that was sent, in another browser too, once and unread', async () => {
+  const uid = '小冬';
+  for (let i = 1; i <= 120; i++) await gateway.api.sendTo(uid, { type: 3, from: '小夏', data: { text: `第${i}条` } });
+  await gateway.api.sendTo(uid, { type: 6, data: { text: '您的预约已确认' } });
+  await gateway.api.sendTo(uid, { type: 7, from: '小夏', data: '医生的话' });
+  await gateway.api.team('四季', [uid, '小夏']);
+  await gateway.api.send({ type: 15, to: { team: '四季' }, from: '小夏', data: { text: '大家好' } });
+
+  const first = await signIn(uid);
+  await first.shows('#rooms [data-room="user:小夏"] .badge', '99+');
+  for (const room of ['notices', 'pair_doctor:小夏', 'team:四季']) await first.shows(`#rooms [data-room="${room}"] .badge`, '1');
+  assert.match(await first.evaluate(() => document.title), /^\(123\)/);
+  await first.click('#rooms [data-room="user:小夏"]');
+  await first.shows('.message:last-child .bubble', '第120条');
+  await first.until(() => !document.querySelector('#rooms [data-room="user:小夏"] .badge'));
+  const expected = Array.from({ length: 120 }, (_, i) => `第${i + 1}条`);
+  assert.deepEqual(await bubbles(first), expected.slice(-50));
+  await first.picture('history');
+  await first.click('.earlier button');
+  await first.until(() => document.querySelectorAll('.message').length === 100);
+  await first.click('.earlier button');
+  await first.until(() => document.querySelectorAll('.message').length === 120 && !document.querySelector('.earlier'));
+  assert.deepEqual(await bubbles(first), expected);
+  await first.click('#rooms [data-room="pair_doctor:小夏"]');
+  await first.shows('.message .bubble', '医生的话');
+
+  // What was read here is read in another browser; the rest is unread there too.
+  const second = await signIn(uid);
+  await second.shows('#rooms [data-room="team:四季"] .badge', '1');
+  assert.equal(await second.evaluate(() => document.querySelectorAll('#rooms .badge').length), 2);
+  await second.click('#rooms [data-room="user:小夏"]');
+  await second.shows('.message:last-child .bubble', '第120条');
+  assert.deepEqual(await bubbles(second), expected.slice(-50));
+  assert.deepEqual([...first.complaints, ...second.complaints], []);
+});
+
+test('what is sent while a page is closed, or its connection broken, is there afterwards, once', async (t) => {
+  const [uid, peer] = ['小春', '小秋'];
+  const send = (text) => gateway.api.sendTo(uid, { type: 3, from: peer, data: { text } });
+  const context = await browser.context();
+  let tab = await signIn(uid, { context });
+  await send('一');
+  await tab.click(`#rooms [data-room="user:${peer}"]`);
+  await tab.shows('.message .bubble', '一');
+  const device = async () => (await gateway.api.user(uid)).connections.map(({ deviceid }) => deviceid);
+  const [before] = await device();
+
+  // The page is closed, and meanwhile three messages come, of which one is recalled.
+  await tab.call('Page.close');
+  await eventually(async () => !(await gateway.api.user(uid)).online, 'the end of the connection');
+  await send('二');
+  const sender = await signInPeer(t, gateway, peer);
+  const { mid } = await sender.send({ user: uid }, { text: '说错了' });
+  await sender.ask(108, { mid });
+  await send('三');
+  tab = await signIn(uid, { context });
+  assert.deepEqual(await device(), [before]);
+  await tab.shows(`#rooms [data-room="user:${peer}"] .badge`, '2');
+  await tab.click(`#rooms [data-room="user:${peer}"]`);
+  await tab.shows('.message:last-child .bubble', '三');
+  const shown = ['一', '二', 'This message was recalled.', '三'];
+  assert.deepEqual(await bubbles(tab), shown);
+
+  // The server stops while the page is open, and messages come before the page is back.
+  await gateway.program.kill();
+  await tab.shows('#state', 'trying again');
+  await gateway.start();
+  for (const text of ['四', '五']) await send(text);
+  await tab.shows('.message:last-child .bubble', '五');
+  assert.deepEqual(await bubbles(tab), [...shown, '四', '五']);
+  await tab.until(() => !document.querySelector('#rooms .badge'));
+  await eventually(async () => (await gateway.api.user(uid)).unread === 0, 'everything to be read');
+});
+
+test('two tabs of one browser are two devices, and each keeps its own', async () => {
+  const context = await browser.context();
+  const [one, two] = [await signIn('甲方', { context }), await signIn('乙方', { context })];
+  const device = async (uid) => (await gateway.api.user(uid)).connections[0].deviceid;
+  const devices = [await device('甲方'), await device('乙方')];
+  assert.notEqual(devices[0], devices[1]);
+  await one.call('Page.close');
+  await eventually(async () => !(await gateway.api.user('甲方')).online, 'the end of the first tab');
+  const three = await signIn('甲方', { context });
+  assert.equal(await device('甲方'), devices[0]);
+  assert.deepEqual([...two.complaints, ...three.complaints], []);
 });

@@ -36,6 +36,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/element.js": "text/javascript; charset=utf-8", "element.js";
     "/inspector.js": "text/javascript; charset=utf-8", "inspector.js";
     "/kinds.js": "text/javascript; charset=utf-8", "kinds.js";
+    "/record.js": "text/javascript; charset=utf-8", "record.js";
     "/rooms.js": "text/javascript; charset=utf-8", "rooms.js";
     "/socket.js": "text/javascript; charset=utf-8", "socket.js";
     "/view.js": "text/javascript; charset=utf-8", "view.js";
