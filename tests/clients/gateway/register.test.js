@@ -94,7 +94,7 @@ for (const [name, data] of refused) {
 }
 
 test('uids are kept exactly', async (t) => {
-  for (const uid of ['x'.repeat(128), '字'.repeat(42), ' spaces ', 'a/b?c#d%20&=', '..', '😀', 'ЖшЩ', '"quoted"']) {
+  for (const uid of ['x'.repeat(128), '字'.repeat(42), ' spaces ', 'a/b?c#d%20&=', '...', '😀', 'ЖшЩ', '"quoted"']) {
     const user = await signIn(t, gateway, uid);
     assert.equal(user.uid, uid);
     assert.equal((await gateway.api.expect(200, 'POST', '/v1/users/online', { uids: [uid] })).online[0], uid);
