@@ -16,7 +16,7 @@ use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::http::{self, Body};
 use crate::refusals::Refusal;
-use crate::session::Session;
+use crate::session::{Session, State};
 
 /// While a WebSocket takes over, a GET is ended after this long (as Node's server does).
 const UPGRADING_GET: Duration = Duration::from_millis(100);
@@ -28,8 +28,18 @@ pub(crate) struct Pending {
     waiter: Option<oneshot::Sender<Answer>>,
     /// A WebSocket has probed.
     pub(crate) upgrading: bool,
-    /// The session is over, and the next GET is to be told.
-    goodbye: bool,
+    /// The session is over, and waits for the next GET.
+    goodbye: Option<Goodbye>,
+}
+
+/// What the next GET of a session that is over is to get, so that its client reconnects or stays away (see
+/// [`CloseReason::wants_reconnect`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    /// What is queued. The GET after it is refused, as one of an unknown session, and the client reconnects.
+    Rest,
+    /// What is queued, or else a close packet, after which the client stays away.
+    ClosePacket,
 }
 
 /// How a waiting GET is answered.
@@ -66,11 +76,19 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
             poll.answer(Answer::Noop);
             false
         }
-        CloseReason::ServerClose | CloseReason::SentAway | CloseReason::ServerShutdown => {
-            poll.goodbye = true;
+        CloseReason::SentAway => {
+            poll.goodbye = Some(Goodbye::ClosePacket);
             // A GET that waits fetches what is queued; the next one is told.
             poll.answer(if queued { Answer::Fetch } else { Answer::Close });
             true
+        }
+        // With the session goes the GET that waits: it is refused.
+        reason if reason.wants_reconnect() => {
+            if queued {
+                poll.goodbye = Some(Goodbye::Rest);
+                poll.answer(Answer::Fetch);
+            }
+            queued
         }
         _ => {
             poll.answer(Answer::Close);
@@ -153,12 +171,10 @@ impl<'a> Posting<'a> {
     }
 
     /// Gives the body to the session's task, which ends it.
-    fn hand_over(mut self, post: Post) {
-        if let Some(session) = self.0.take() {
-            let mut state = session.state();
-            state.post = Some(Box::new(post));
-            state.wake_driver();
-        }
+    fn hand_over(mut self, state: &mut State, post: Post) {
+        self.0 = None;
+        state.post = Some(Box::new(post));
+        state.wake_driver();
     }
 }
 
@@ -186,7 +202,7 @@ fn arrive(session: &Session) -> Arrival {
     let Some(poll) = &mut state.poll else {
         return Arrival::Ended;
     };
-    if over && !poll.goodbye {
+    if over && poll.goodbye.is_none() {
         return Arrival::Ended;
     }
     if poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed()) {
@@ -200,12 +216,20 @@ fn arrive(session: &Session) -> Arrival {
     Arrival::Waits(receiver, poll.upgrading)
 }
 
-/// Takes what is queued; of a session that is over the close packet, once nothing is queued: clients from 3.0 handle a close before the
-/// events and disconnects that stand in front of it in the same payload.
-fn fetch_locked(state: &mut crate::session::State) -> Vec<Outgoing> {
+/// Takes what is queued; of a session that is over the close packet, if there is one, once nothing is queued: clients from 3.0 handle a
+/// close before the events and disconnects that stand in front of it in the same payload.
+fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
     let mut packets = state.drain();
-    if packets.is_empty() && state.ended && state.poll.take_if(|poll| poll.goodbye).is_some() {
-        packets.push(Outgoing::control(PacketType::Close));
+    let said = match state.poll.as_ref().and_then(|poll| poll.goodbye) {
+        Some(Goodbye::Rest) => true,
+        Some(Goodbye::ClosePacket) if packets.is_empty() => {
+            packets.push(Outgoing::control(PacketType::Close));
+            true
+        }
+        _ => false,
+    };
+    if said {
+        state.poll = None;
         state.wake_driver();
     }
     if packets.is_empty() {
@@ -309,17 +333,17 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
             return http::empty(StatusCode::REQUEST_TIMEOUT);
         }
     };
+    let (done, handled) = oneshot::channel();
     {
-        let state = session.state();
+        // One lock for both: nobody looks for a body that comes after the session's end.
+        let mut state = session.state();
         match &state.poll {
             // The next GET learns of the end. A POST that fails would look like the loss of the connection, and the client come back.
-            Some(poll) if poll.goodbye => return http::ok(),
+            Some(poll) if poll.goodbye.is_some() => return http::ok(),
             _ if state.ended => return http::refuse(HttpError::SessionUnknown),
-            _ => {}
+            _ => posting.hand_over(&mut state, Post { form, body, done }),
         }
     }
-    let (done, handled) = oneshot::channel();
-    posting.hand_over(Post { form, body, done });
     if handled.await.unwrap_or(false) {
         http::ok()
     } else {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use mynah_socketio::{Config, Protocol, Transport};
+use mynah_wire::engine::PacketType;
 
 use crate::app::{Running, raw};
-use crate::client::{ALL, Client, Got, Ws, request};
+use crate::client::{ALL, Client, Got, Ws, packets, request};
 use crate::within;
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn draining_closes_all_and_waits_for_handlers() {
 
     let server = running.server.clone();
     let draining = tokio::spawn(async move { server.drain(Duration::from_millis(40)).await });
-    assert_eq!(bare.next().await, Got::Close(None));
+    assert_eq!(bare.next().await, Got::Close(Some(1001)));
     for client in &mut clients {
         client.is_closed().await;
     }
@@ -210,4 +211,39 @@ async fn draining_closes_all_and_waits_for_handlers() {
     drop((bare, clients, waiting));
     within(draining).await.unwrap();
     running.until_empty().await;
+}
+
+/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's and C++'s clients go by it.
+#[tokio::test]
+async fn the_end_says_whether_to_reconnect() {
+    for protocol in [Protocol::V3, Protocol::V4] {
+        for (event, reconnects) in [("come back", true), ("cut", true), ("away", false)] {
+            let running = Running::start(Config::default()).await;
+            let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+            let waiting = tokio::spawn(client.polling().get());
+            client.send(&format!("2[\"{event}\"]")).await;
+            let mut reply = within(waiting).await.unwrap();
+            while reply.status == 200 && packets(protocol, &reply)[0].kind == PacketType::Message {
+                reply = within(client.polling().get()).await;
+            }
+            if reconnects {
+                let body = r#"{"code":1,"message":"Session ID unknown"}"#;
+                assert_eq!((reply.status, reply.text()), (400, body), "{event}");
+            } else {
+                assert_eq!(packets(protocol, &reply)[0].kind, PacketType::Close, "{event}");
+            }
+            running.until_empty().await;
+
+            let mut client = Client::connect(&running, protocol, Transport::WebSocket).await;
+            client.send(&format!("2[\"{event}\"]")).await;
+            let code = loop {
+                match client.ws().next().await {
+                    Got::Close(code) => break code,
+                    Got::Text(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(code, reconnects.then_some(1001), "{event}");
+        }
+    }
 }

@@ -54,11 +54,32 @@ impl CloseReason {
         }
     }
 
+    /// Whether the client is to reconnect by itself.
+    ///
+    /// Then a waiting poll is refused, and a WebSocket is closed with a code. Most clients reconnect whatever the end looks like, but
+    /// Python's and Rust's stay away after a close packet, and C++'s after a close frame without a code.
+    pub const fn wants_reconnect(self) -> bool {
+        match self {
+            Self::ServerClose
+            | Self::ServerShutdown
+            | Self::SlowReader
+            | Self::TooFast
+            | Self::PingTimeout => true,
+            Self::TransportClose
+            | Self::TransportError
+            | Self::ClientClose
+            | Self::ParseError
+            | Self::SentAway => false,
+        }
+    }
+
     /// Code and reason of the close frame by which a WebSocket's peer is told (RFC 6455, section 7.4), where there is something to tell.
     pub const fn websocket_close(self) -> Option<(u16, &'static str)> {
         match self {
             // Policy violation.
             Self::TooFast => Some((1008, self.as_str())),
+            // Going away.
+            _ if self.wants_reconnect() => Some((1001, self.as_str())),
             _ => None,
         }
     }

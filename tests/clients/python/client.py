@@ -1,0 +1,32 @@
+"""A python-socketio client, of version 4 or 5, that registers whenever it is connected and prints what happens to it.
+
+    client.py URL TRANSPORT REGISTER_FRAME
+
+Prints "registered" each time, "disconnected" when its connection ends, and "gave up" when it will not reconnect by itself.
+"""
+
+import sys
+
+import socketio
+
+url, transport, register = sys.argv[1:]
+client = socketio.Client(reconnection_delay=0.05, reconnection_delay_max=0.2, randomization_factor=0)
+
+
+def say(what):
+    print(what, flush=True)
+
+
+@client.event
+def connect():
+    client.emit("message", register, callback=lambda answer: say("registered" if answer["code"] == 0 else answer))
+
+
+@client.event
+def disconnect(*_reason):
+    say("disconnected")
+
+
+client.connect(url, transports=[transport])
+client.wait()
+say("gave up")

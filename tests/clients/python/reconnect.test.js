@@ -1,0 +1,66 @@
+// PROTOCOL 1, the two ways in which the server ends a connection, as python-socketio understands them: unlike JavaScript clients it
+// stays away after a close packet, and after the end of a connection without one it reconnects.
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Program, startGateway } from '../../lib/program.js';
+import { python } from '../../lib/python.js';
+import { signIn, someone } from '../../lib/user.js';
+
+const here = (file) => fileURLToPath(new URL(file, import.meta.url));
+
+let gateway;
+before(async () => (gateway = await startGateway()));
+after(() => gateway.close());
+
+/** What a client has printed, once it has printed `lines` from the beginning on. */
+const printed = (client, ...lines) => client.printed(new RegExp(`^${lines.join('\n')}\n`));
+
+for (const version of ['4', '5']) {
+  let interpreter;
+  let missing = false;
+  try {
+    interpreter = python(`socketio-${version}`, here(`requirements-${version}.txt`));
+  } catch (error) {
+    missing = `python-socketio ${version} could not be installed from PyPI: ${error.message}`;
+    console.error(`!!!!\n!!!! SKIPPED python-socketio ${version}\n!!!! ${missing}\n!!!!`);
+  }
+  for (const transport of ['polling', 'websocket']) {
+    describe(`python-socketio ${version} ${transport}`, { skip: missing }, () => {
+      const start = (t, data) => {
+        const frame = JSON.stringify({ type: 1, data });
+        const client = new Program(interpreter, [here('client.py'), gateway.url, transport, frame]);
+        t.after(() => client.kill());
+        return client;
+      };
+
+      test('reconnects when the same device connects elsewhere', async (t) => {
+        const uid = someone('小李');
+        const client = start(t, { uid, deviceid: '手机' });
+        await printed(client, 'registered');
+        await signIn(t, gateway, uid, { deviceid: '手机' });
+        await printed(client, 'registered', 'disconnected', 'registered');
+      });
+
+      test('reconnects when the server has been restarted', async (t) => {
+        const client = start(t, { uid: someone('小李') });
+        await printed(client, 'registered');
+        await gateway.program.stop();
+        await gateway.start();
+        await printed(client, 'registered', 'disconnected', 'registered');
+      });
+
+      // Version 4 forgets on a WebSocket that it was disconnected, and reconnects, whatever the server does.
+      const skip = version === '4' && transport === 'websocket';
+      test('stays away when another device has displaced it', { skip }, async (t) => {
+        const uid = someone('小李');
+        const client = start(t, { uid, deviceid: '旧手机' });
+        await printed(client, 'registered');
+        await signIn(t, gateway, uid, { deviceid: '新手机' });
+        await printed(client, 'registered', 'disconnected', 'gave up');
+        assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.deviceid), ['新手机']);
+      });
+    });
+  }
+}
