@@ -226,8 +226,12 @@ impl Client {
                 Ok(None)
             }
             Kind::Event | Kind::BinaryEvent => {
-                let (name, args) = socket::event_args(packet.payload.ok_or(Broken)?)?;
                 let at = self.position(packet.namespace)?;
+                // An event without a name is nobody's.
+                let Some(payload) = packet.payload else {
+                    return Ok(None);
+                };
+                let (name, args) = socket::event_args(payload)?;
                 Ok(self.joined[at].handler.event(Event {
                     name: &name,
                     args: &args,
@@ -236,7 +240,7 @@ impl Client {
                 }))
             }
             Kind::Ack | Kind::BinaryAck => {
-                let args = socket::ack_args(packet.payload.ok_or(Broken)?)?;
+                let args = packet.payload.map_or(Ok(Vec::new()), socket::ack_args)?;
                 let at = self.position(packet.namespace)?;
                 self.joined[at]
                     .socket

@@ -137,7 +137,7 @@ async fn what_is_no_packet_comes() {
             "9",
             "2{}",
             "2[",
-            "30",
+            "3[]",
             "2/other,[\"x\"]",
             "4\"x\"",
             "2[\"connect\"]",

@@ -128,7 +128,7 @@ pub struct Packet<'a> {
     pub query: Option<&'a str>,
     /// The sender wants an answer with this number, or answers it.
     pub id: Option<u64>,
-    /// The raw JSON, see [`decode`] for how far it has been checked.
+    /// The raw JSON, see [`decode`] for how far it has been checked. Any packet may lack it.
     pub payload: Option<&'a str>,
 }
 

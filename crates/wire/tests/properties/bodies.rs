@@ -123,7 +123,7 @@ pub(crate) fn payload_jsonp(data: &[u8]) {
     body(Protocol::V4, PostForm::Jsonp, data);
     if let Ok(text) = std::str::from_utf8(data) {
         let query = parse_query(text);
-        let _ = (query.protocol(), query.transport(), query.jsonp());
+        let _ = (query.protocol(true), query.transport(), query.jsonp());
     }
 }
 
