@@ -1,4 +1,4 @@
-//! Base64 as clients write it: padding and the unused bits of the last digit are not insisted upon.
+//! Base64 as clients write it: padding and the unused bits of the last digit are not insisted upon, and there may be line breaks.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -15,7 +15,14 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, PacketError> {
-    LENIENT.decode(text).map_err(|_| PacketError::Base64)
+    const LINE_BREAKS: [char; 2] = ['\r', '\n'];
+    // Android's encoder, which the Java client uses, begins a new line after 76 digits.
+    let decoded = if text.contains(LINE_BREAKS) {
+        LENIENT.decode(text.replace(LINE_BREAKS, ""))
+    } else {
+        LENIENT.decode(text)
+    };
+    decoded.map_err(|_| PacketError::Base64)
 }
 
 /// Appends `bytes` with padding.

@@ -273,6 +273,13 @@ mod tests {
             Ok(packet.clone())
         );
         assert_eq!(Packet::decode_text(Protocol::V3, "b4AQIDBA"), Ok(packet.clone()));
+        for broken in ["bAQID\nBA==\n", "bAQID\r\nBA==\r\n", "bAQIDBA\n"] {
+            assert_eq!(Packet::decode_text(Protocol::V4, broken), Ok(packet.clone()));
+        }
+        assert_eq!(
+            Packet::decode_text(Protocol::V4, "bAQ ID"),
+            Err(PacketError::Base64)
+        );
         assert_eq!(
             Packet::decode_text(Protocol::V3, "b4A*"),
             Err(PacketError::Base64)
