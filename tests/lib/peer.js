@@ -24,7 +24,7 @@ export const isOld = (version) => /^[12]\./.test(version);
 export class Peer {
   #upgrade = Promise.resolve();
 
-  constructor(url, { version = NEWEST, transport = 'websocket', namespace = '/', query, auth, ca, headers, reconnection = false } = {}) {
+  constructor(url, { version = NEWEST, transport = 'websocket', namespace = '/', query, auth, ca, headers, protocols, reconnection = false } = {}) {
     const io = require(`socket.io-client-${version}`);
     this.version = version;
     this.transport = transport;
@@ -36,6 +36,7 @@ export class Peer {
     if (auth) options.auth = auth;
     if (ca) options.ca = ca;
     if (headers) options.extraHeaders = headers;
+    if (protocols) options.protocols = protocols;
     this.socket = io(url + namespace, options);
     this.manager = this.socket.io;
 

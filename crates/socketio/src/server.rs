@@ -165,9 +165,13 @@ impl EngineServer {
         }))
     }
 
-    /// Whether requests for `path` are ours.
+    /// Whether requests for `path` are ours: those for [`Config::path`] and below it, also without the slash at its end or with further
+    /// ones at its beginning. Proxies that rewrite paths make such, and cocos2d-x asks for `/socket.io/1/websocket/`.
     pub fn serves(&self, path: &str) -> bool {
-        path == self.0.config.path
+        let ours = &*self.0.config.path;
+        let slashes = path.len() - path.trim_start_matches('/').len();
+        let path = &path[slashes.saturating_sub(1)..];
+        path.starts_with(ours) || ours.strip_suffix('/') == Some(path)
     }
 
     /// Sessions that are open.

@@ -64,13 +64,27 @@ fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade)
     let Ok(accept) = HeaderValue::from_str(&ws::accept_key(key)) else {
         return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
     };
+    let protocol = first_protocol(headers);
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     Ok((response, hyper::upgrade::on(request)))
+}
+
+/// The subprotocol that a client which offers some is told to use: the first, as Node's server does. A browser closes the WebSocket when
+/// none is chosen; what the name means is between the client and the application.
+fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
+    let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let first = offered.split(',').next()?.trim();
+    // Names are tokens (RFC 6455, section 4.1), as those of headers are.
+    header::HeaderName::from_bytes(first.as_bytes()).ok()?;
+    HeaderValue::from_str(first).ok()
 }
 
 /// Opens a session on a new WebSocket.
@@ -145,4 +159,30 @@ async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
         [early, begun].concat().into()
     };
     Some(Box::new(Link::new(stream, &early, limit)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_subprotocol_is_chosen() {
+        for (offered, chosen) in [
+            (&["chat, v2"][..], Some("chat")),
+            (&["chat"], Some("chat")),
+            (&["v2", "chat"], Some("v2")),
+            (&[" Chat ,v2"], Some("Chat")),
+            (&[], None),
+            (&[""], None),
+            (&["not a token, chat"], None),
+            (&[",chat"], None),
+        ] {
+            let values = offered.iter().map(|value| HeaderValue::from_static(value));
+            let headers: HeaderMap = values
+                .map(|value| (header::SEC_WEBSOCKET_PROTOCOL, value))
+                .collect();
+            let got = first_protocol(&headers);
+            assert_eq!(got.as_ref().map(|value| value.to_str().unwrap()), chosen);
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! transport   Polling ── Switch ──▶ WebSocket
 //! candidate   none ─candidate()─▶ opened ─"2probe"─▶ probed ─"5"─▶ Switch
+//!                                   └─────────"5" (.NET, ESP)─────▶ Switch
 //!                ◀──── lost, wrong packet, upgrade timeout ────┘
 //! heartbeat   V4: waiting to ping ─SendPing─▶ pinged ─"3"─▶ waiting …  else PingTimeout
 //!             V3: any packet puts the deadline off, else PingTimeout
@@ -267,7 +268,8 @@ impl Session {
                 self.heard(times, now, packet.kind);
                 CandidateStep::SendProbePong
             }
-            (PacketType::Upgrade, _) if candidate.probed => {
+            // Some clients do not probe: the WebSocket has been accepted, and that is enough for them.
+            (PacketType::Upgrade, _) => {
                 self.candidate = None;
                 self.transport = Transport::WebSocket;
                 self.heard(times, now, packet.kind);

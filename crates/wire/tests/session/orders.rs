@@ -48,8 +48,7 @@ impl Model {
             (Self::Upgraded, _) => Self::Upgraded,
             (Self::Polling, Event::Candidate) => Self::Opened,
             (Self::Opened | Self::Probed, Event::Probe) => Self::Probed,
-            (Self::Probed, Event::Upgrade) => Self::Upgraded,
-            (Self::Opened, Event::Upgrade) => Self::Polling,
+            (Self::Opened | Self::Probed, Event::Upgrade) => Self::Upgraded,
             (_, Event::CandidateLost | Event::UpgradeTimeout) => Self::Polling,
             (unchanged, _) => unchanged,
         }
