@@ -345,6 +345,7 @@ fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socke
     let engine = &config.engine;
     Ok(mynah_socketio::Config {
         path: engine.path.clone(),
+        eio2_as_eio3: true,
         ping_interval_ms: engine.ping_interval_ms,
         ping_timeout_ms: engine.ping_timeout_ms,
         upgrade_timeout_ms: engine.upgrade_timeout_ms,

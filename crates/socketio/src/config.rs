@@ -8,8 +8,11 @@ use crate::origin::Origins;
 /// Settings of a [`Server`](crate::Server). Durations are milliseconds, sizes bytes.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Requests below this path are ours; begins and ends with `/`. Default `/socket.io/`.
+    /// Requests for this path, and below it, are ours; begins and ends with `/`. Default `/socket.io/`.
     pub path: String,
+    /// Clients that say `EIO=2`, or no `EIO`, are served as those that say 3. These are socket.io-client 1.0.0 to 1.0.6,
+    /// socket.io-client-swift up to 15.2 and cocos2d-x; Node's server refuses them. Default false.
+    pub eio2_as_eio3: bool,
     /// EIO4: a ping is sent this often; EIO3: the client is told to. Default 25,000.
     pub ping_interval_ms: u32,
     /// How long an answer to a ping may take before the session is closed. Default 20,000.
@@ -49,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             path: "/socket.io/".into(),
+            eio2_as_eio3: false,
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,
             upgrade_timeout_ms: 10_000,

@@ -332,8 +332,12 @@ impl Driver {
         let mut closing = None;
         let read = link.poll_messages(cx, |message| {
             moved = true;
+            let meant;
             let packet = match message {
-                ws::Message::Text(text) => Packet::decode_text(protocol, text),
+                ws::Message::Text(text) => {
+                    meant = handling.meant(text);
+                    Packet::decode_text(protocol, &meant)
+                }
                 ws::Message::Binary(bytes) => Packet::decode_binary(protocol, bytes),
                 ws::Message::Ping(_) | ws::Message::Pong(_) => return Poll::Pending,
                 ws::Message::Close(_) => {
@@ -483,7 +487,7 @@ impl Future for Run {
 fn load(session: &Session, link: &mut Link) {
     let mut queued = session.state().take_queue();
     for packet in queued.iter_mut() {
-        packet.fit_websocket(session.protocol(), session.b64());
+        packet.fit_websocket(session.protocol(), session.dialect(), session.server().json_texts);
     }
     link.load(queued);
 }

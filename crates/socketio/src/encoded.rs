@@ -1,7 +1,7 @@
 //! What is sent, in the form in which it is queued: encoded once, shared by all recipients.
 
 use bytes::{Buf, Bytes};
-use mynah_wire::engine::{self, PacketType};
+use mynah_wire::engine::{self, Dialect, PacketType, Reads};
 use mynah_wire::{socket, ws};
 use serde_json::value::RawValue;
 
@@ -163,9 +163,17 @@ impl Outgoing {
         self.pong
     }
 
-    /// Makes the frame one for a WebSocket of `protocol`, from which polling cannot go on; `b64` when its client cannot read binary.
-    pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, b64: bool) {
-        if !self.binary || (protocol == engine::Protocol::V4 && !b64) {
+    /// Makes the frame one for a WebSocket of `protocol` and this dialect, from which polling cannot go on; `json` when characters beyond
+    /// ASCII stand inside JSON strings only.
+    pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, dialect: Dialect, json: bool) {
+        if !self.binary {
+            if dialect.eio2 && json {
+                self.escape();
+            }
+            return;
+        }
+        let b64 = dialect.reads == Reads::Text;
+        if protocol == engine::Protocol::V4 && !b64 {
             return;
         }
         let payload =
@@ -174,6 +182,18 @@ impl Outgoing {
             engine::WsPayload::Text(text) => ws::frame(ws::Opcode::Text, text.as_bytes()).into(),
             engine::WsPayload::Binary(bytes) => ws::frame(ws::Opcode::Binary, &bytes).into(),
         };
+    }
+
+    /// Writes the characters beyond ASCII of a text as escapes.
+    fn escape(&mut self) {
+        // We wrote it ourselves: valid UTF-8.
+        let text = std::str::from_utf8(&self.frame[usize::from(self.header)..]).unwrap_or_default();
+        if text.is_ascii() {
+            return;
+        }
+        let mut escaped = String::with_capacity(2 * text.len());
+        engine::payload::push_ascii(text, &mut escaped);
+        self.frame = ws::frame(ws::Opcode::Text, escaped.as_bytes()).into();
     }
 
     /// The packet, for polling.
@@ -220,12 +240,36 @@ mod tests {
         }
     }
 
+    fn dialect(b64: bool, eio2: bool) -> Dialect {
+        let reads = if b64 { Reads::Text } else { Reads::Both };
+        Dialect { reads, eio2 }
+    }
+
+    #[test]
+    fn text_for_clients_that_say_eio_2_is_ascii() {
+        let text = Outgoing::message("2[\"\u{e9}\u{1f600}\"]");
+        for (eio2, json, expected) in [
+            (true, true, r#"42["\u00e9\ud83d\ude00"]"#),
+            (true, false, "42[\"\u{e9}\u{1f600}\"]"),
+            (false, true, "42[\"\u{e9}\u{1f600}\"]"),
+        ] {
+            let mut fit = text.clone();
+            fit.fit_websocket(engine::Protocol::V3, dialect(false, eio2), json);
+            assert_eq!(fit.frame, ws::frame(ws::Opcode::Text, expected.as_bytes()));
+            assert_eq!(
+                fit.len(),
+                text.len(),
+                "what it counts does not change with its form"
+            );
+        }
+    }
+
     #[test]
     fn binary_takes_the_form_of_its_protocol() {
         let binary = Outgoing::binary(&[1, 2, 3]);
         let form = |protocol, b64| {
             let mut fit = binary.clone();
-            fit.fit_websocket(protocol, b64);
+            fit.fit_websocket(protocol, dialect(b64, false), true);
             assert_eq!(fit.len(), 5, "what it counts does not change with its form");
             fit.frame
         };

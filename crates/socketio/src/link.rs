@@ -306,6 +306,7 @@ pub(crate) enum LinkError {
 mod tests {
     use std::task::Waker;
 
+    use mynah_wire::engine::{Dialect, Protocol, Reads};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
@@ -329,7 +330,11 @@ mod tests {
         for _ in 0..4 {
             // As base64 makes it: more on the wire than in the queue.
             let mut packet = Outgoing::binary(&[b'x'; 28]);
-            packet.fit_websocket(mynah_wire::engine::Protocol::V4, true);
+            let dialect = Dialect {
+                reads: Reads::Text,
+                eio2: false,
+            };
+            packet.fit_websocket(Protocol::V4, dialect, false);
             link.push(packet);
             let read = link.poll_messages(&mut cx, |_| Poll::Pending);
             assert!(read.is_pending());

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode, header};
 use mynah_wire::engine::payload::{self, GetForm, PostForm, TextHabit};
-use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Transport};
+use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Reads, Transport};
 use tokio::sync::oneshot;
 
 use crate::closing::Closing;
@@ -277,10 +277,11 @@ pub(crate) async fn get(session: &Session, request: &http::PollRequest) -> Respo
 /// Renders packets as the answer to a GET.
 pub(crate) fn answer(session: &Session, request: &http::PollRequest, packets: &[Outgoing]) -> Response<Body> {
     let (server, protocol) = (session.server(), session.protocol());
-    let form = match (protocol, request.jsonp) {
-        (Protocol::V3, Some(j)) => GetForm::Jsonp(j),
-        (Protocol::V3, None) if !session.b64() => GetForm::Binary,
-        _ => GetForm::Text,
+    let form = match (request.jsonp, session.dialect().reads) {
+        (Some(j), _) => GetForm::Jsonp(j),
+        (None, Reads::Both) => GetForm::Binary,
+        (None, Reads::Octets) => GetForm::Octets,
+        (None, Reads::Text) => GetForm::Text,
     };
     let packets: Vec<_> = packets.iter().map(Outgoing::packet).collect();
     let ascii = server.json_texts && protocol == Protocol::V3;
@@ -308,7 +309,7 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
             return http::refuse(HttpError::BadRequest);
         }
         Protocol::V3 if octets => PostForm::Binary,
-        Protocol::V3 if jsonp && http::PollRequest::new(&request).jsonp.is_some() => PostForm::Jsonp,
+        _ if jsonp && http::PollRequest::new(&request).jsonp.is_some() => PostForm::Jsonp,
         _ => PostForm::Text,
     };
     let Some(posting) = Posting::begin(session) else {

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use mynah_wire::engine::{self, CloseReason, EngineQuery, HttpError, Protocol, Time, Times, Transport};
+use mynah_wire::engine::{
+    self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Time, Times, Transport,
+};
 use tokio::time::Instant;
 
 use crate::admission::Entered;
@@ -81,7 +83,7 @@ impl Shared {
     pub(crate) fn open(
         self: &Arc<Self>,
         handshake: Handshake,
-        b64: bool,
+        dialect: Dialect,
         entered: Entered,
     ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
         let sid = Sid::random().map_err(|error| {
@@ -89,7 +91,7 @@ impl Shared {
             HttpError::BadRequest
         })?;
         let (protocol, transport) = (handshake.protocol, handshake.transport);
-        let session = Session::new(sid, protocol, transport, b64, handshake.address, self.clone());
+        let session = Session::new(sid, protocol, transport, dialect, handshake.address, self.clone());
         let upgrades: &[Transport] = match transport {
             Transport::Polling => &[Transport::WebSocket],
             Transport::WebSocket => &[],
@@ -247,11 +249,11 @@ impl EngineServer {
         if upgrade && transport != Transport::WebSocket {
             return refuse(HttpError::BadRequest);
         }
-        match &query.sid {
+        match query.session() {
             None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
-            None => match Self::may_open(&request, &query, transport, upgrade) {
+            None => match self.may_open(&request, &query, transport, upgrade) {
                 Ok(protocol) => match self.0.config.admission.enter(peer.ip()) {
-                    Ok(entered) => self.open(request, protocol, transport, query.b64, peer, entered),
+                    Ok(entered) => self.open(request, protocol, transport, query.dialect(), peer, entered),
                     Err(refusal) => http::too_many(refusal),
                 },
                 Err(error) => refuse(error),
@@ -260,7 +262,7 @@ impl EngineServer {
                 let Some(session) = Sid::parse(sid).and_then(|sid| self.0.sessions.get(&sid)) else {
                     return refuse(HttpError::SessionUnknown);
                 };
-                if query.protocol() != Some(session.protocol()) {
+                if self.protocol(&query) != Some(session.protocol()) {
                     return refuse(HttpError::BadRequest);
                 }
                 if upgrade {
@@ -283,7 +285,12 @@ impl EngineServer {
         }
     }
 
+    fn protocol(&self, query: &EngineQuery) -> Option<Protocol> {
+        query.protocol(self.0.config.eio2_as_eio3)
+    }
+
     fn may_open(
+        &self,
         request: &Request<Incoming>,
         query: &EngineQuery,
         transport: Transport,
@@ -295,7 +302,7 @@ impl EngineServer {
         if transport == Transport::WebSocket && !upgrade {
             return Err(HttpError::BadRequest);
         }
-        query.protocol().ok_or(HttpError::UnsupportedProtocol)
+        self.protocol(query).ok_or(HttpError::UnsupportedProtocol)
     }
 
     fn open(
@@ -303,7 +310,7 @@ impl EngineServer {
         request: Request<Incoming>,
         protocol: Protocol,
         transport: Transport,
-        b64: bool,
+        dialect: Dialect,
         address: SocketAddr,
         entered: Entered,
     ) -> Response<Body> {
@@ -320,9 +327,9 @@ impl EngineServer {
             issued: SystemTime::now(),
         };
         if transport == Transport::WebSocket {
-            return upgrade::open(request, handshake, b64, &self.0, entered);
+            return upgrade::open(request, handshake, dialect, &self.0, entered);
         }
-        let (session, receiver) = match self.0.open(handshake, b64, entered) {
+        let (session, receiver) = match self.0.open(handshake, dialect, entered) {
             Ok(opened) => opened,
             Err(error) => return http::refuse(error),
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use mynah_wire::engine::{CloseReason, Protocol, Time, Transport};
+use mynah_wire::engine::{CloseReason, Dialect, Protocol, Time, Transport};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -51,7 +51,7 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     sid: Sid,
     protocol: Protocol,
-    b64: bool,
+    dialect: Dialect,
     address: SocketAddr,
     server: Arc<Shared>,
     /// When the peer last gave a sign of life, on the clock of deadlines.
@@ -184,14 +184,14 @@ impl Session {
         sid: Sid,
         protocol: Protocol,
         transport: Transport,
-        b64: bool,
+        dialect: Dialect,
         address: SocketAddr,
         server: Arc<Shared>,
     ) -> Self {
         Self(Arc::new(Inner {
             sid,
             protocol,
-            b64,
+            dialect,
             address,
             heard: AtomicU64::new(server.now().0),
             server,
@@ -236,9 +236,9 @@ impl Session {
         self.0.address
     }
 
-    /// Whether the client asked for base64 in place of binary.
-    pub(crate) fn b64(&self) -> bool {
-        self.0.b64
+    /// How the client reads and writes.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.0.dialect
     }
 
     /// The moment on the clock of deadlines.

@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use mynah_wire::engine::HttpError;
+use mynah_wire::engine::{Dialect, HttpError};
 use mynah_wire::ws;
 use tokio::net::TcpStream;
 
@@ -91,7 +91,7 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
 pub(crate) fn open(
     mut request: Request<Incoming>,
     handshake: Handshake,
-    b64: bool,
+    dialect: Dialect,
     server: &Arc<Shared>,
     entered: Entered,
 ) -> Response<Body> {
@@ -104,7 +104,7 @@ pub(crate) fn open(
         let Some(link) = link(upgraded, &server).await else {
             return;
         };
-        if let Ok((session, receiver)) = server.open(handshake, b64, entered) {
+        if let Ok((session, receiver)) = server.open(handshake, dialect, entered) {
             tokio::spawn(Driver::new(session, receiver, Some(*link)).run());
         }
     });

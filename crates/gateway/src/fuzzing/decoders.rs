@@ -156,7 +156,13 @@ pub(super) fn query(data: &[u8]) {
         issued: std::time::UNIX_EPOCH,
     };
     let query = parse_query(text);
-    let _ = (query.protocol(), query.transport(), query.jsonp());
+    let _ = (
+        query.protocol(true),
+        query.transport(),
+        query.jsonp(),
+        query.dialect(),
+    );
+    assert!(query.session().is_none_or(|sid| !sid.is_empty()));
     // A pair is the same to both.
     for (name, value) in [
         ("EIO", &query.eio),

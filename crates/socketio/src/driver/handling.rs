@@ -1,5 +1,8 @@
 //! What is done with one packet, apart from where it was read: the link is lent out meanwhile.
 
+use std::borrow::Cow;
+
+use mynah_wire::engine::payload::TextHabit;
 use mynah_wire::engine::{self, Packet, PacketType, Step};
 
 use super::Driver;
@@ -15,6 +18,7 @@ pub(super) struct Handling<'a> {
     pub(super) engine: &'a mut engine::Session,
     pub(super) receiver: &'a mut dyn Receiver,
     pub(super) waiting: &'a mut Option<BoxFuture>,
+    habit: &'a mut TextHabit,
     pub(super) ending: bool,
 }
 
@@ -26,6 +30,7 @@ impl Driver {
             engine: &mut self.engine,
             receiver: &mut *self.receiver,
             waiting: &mut self.waiting,
+            habit: &mut self.habit,
             ending: self.ending,
         };
         (&mut self.link, handling)
@@ -33,6 +38,15 @@ impl Driver {
 }
 
 impl Handling<'_> {
+    /// The text that a WebSocket's message was meant to be: clients that say `EIO=2` may have encoded it twice.
+    pub(super) fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
+        if self.session.dialect().eio2 {
+            self.habit.meant(text)
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
     /// A packet on the current transport; an answer closes the session.
     pub(super) fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
         let server = self.session.server();

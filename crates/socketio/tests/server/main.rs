@@ -15,6 +15,7 @@ mod ends;
 mod framing;
 mod half_open;
 mod leaving;
+mod old_clients;
 mod order;
 mod origins;
 mod polling;

@@ -32,7 +32,6 @@ async fn handshakes() {
         ("GET", "EIO=4&transport=abc", 0),
         ("GET", "EIO=4&transport=constructor", 0),
         ("GET", "EIO=4&transport=webtransport", 0),
-        ("GET", "EIO=4&transport=polling&sid=", 1),
         ("GET", "EIO=4&transport=polling&sid=abc", 1),
         ("GET", "EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaaaaa", 1),
         ("GET", "EIO=4&transport=polling&sid=constructor", 1),

@@ -15,16 +15,63 @@ pub struct EngineQuery {
     pub transport: Option<String>,
     /// `sid`: the session, absent at the handshake.
     pub sid: Option<String>,
-    /// `b64=1`: the client cannot read binary.
+    /// `b64=1`: the client cannot read binary, see [`EngineQuery::dialect`].
     pub b64: bool,
+    /// `t` has the form that clients before 1.4 write, see [`EngineQuery::dialect`].
+    pub old_timestamp: bool,
     /// `j`: the index of the JSONP callback, see [`EngineQuery::jsonp`].
     pub j: Option<String>,
 }
 
+/// What a client's handshake says about how it reads and writes. Later requests do not repeat it, so that the session keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dialect {
+    /// What it can read.
+    pub reads: Reads,
+    /// `EIO=2`: socket.io-client 1.0 encodes text as UTF-8 before it gives it to a WebSocket, which encodes it once more, and decodes
+    /// what comes as often. Others that say 2, such as cocos2d-x, do not.
+    pub eio2: bool,
+}
+
+/// What a client can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reads {
+    /// Text and binary.
+    Both,
+    /// Text only: binary messages are written as base64.
+    Text,
+    /// Text and binary by WebSocket, but on polling only bodies in the binary form of EIO3.
+    ///
+    /// A browser with socket.io-client 1.0 to 1.3 takes any other body for an empty one, and opens a new session at once. It cannot be
+    /// told from later clients by `EIO`.
+    Octets,
+}
+
 impl EngineQuery {
-    /// The version, when it is one we speak.
-    pub fn protocol(&self) -> Option<Protocol> {
-        self.eio.as_deref().and_then(Protocol::parse)
+    /// The version, when it is one we speak. With `eio2` a client that says 2, or nothing, is served as one that says 3: what
+    /// changed between the two does not matter to the answers that such clients get.
+    pub fn protocol(&self, eio2: bool) -> Option<Protocol> {
+        match self.eio.as_deref() {
+            None | Some("2") if eio2 => Some(Protocol::V3),
+            eio => eio.and_then(Protocol::parse),
+        }
+    }
+
+    /// The session that the request is for; an empty `sid` asks for a new one, as in Node's server.
+    pub fn session(&self) -> Option<&str> {
+        self.sid.as_deref().filter(|sid| !sid.is_empty())
+    }
+
+    /// How the client reads and writes.
+    pub fn dialect(&self) -> Dialect {
+        Dialect {
+            reads: match (self.b64, self.old_timestamp) {
+                (true, _) => Reads::Text,
+                (false, true) => Reads::Octets,
+                (false, false) => Reads::Both,
+            },
+            eio2: self.eio.as_deref() == Some("2"),
+        }
     }
 
     /// The transport, when it is one we speak.
@@ -44,12 +91,16 @@ impl EngineQuery {
 /// Reads a raw query string, without its `?`. Of a repeated key the first counts; other pairs are the application's.
 pub fn parse_query(query: &str) -> EngineQuery {
     let mut parsed = EngineQuery::default();
-    let mut b64 = None;
+    let (mut b64, mut timestamp) = (None, None);
     for (key, value) in query
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     {
         let slot = match &*decoded(key) {
+            "t" => {
+                timestamp.get_or_insert_with(|| is_old_timestamp(value));
+                continue;
+            }
             "EIO" => &mut parsed.eio,
             "transport" => &mut parsed.transport,
             "sid" => &mut parsed.sid,
@@ -60,7 +111,16 @@ pub fn parse_query(query: &str) -> EngineQuery {
         slot.get_or_insert_with(|| decoded(value).into_owned());
     }
     parsed.b64 = b64.is_some_and(|value| !value.is_empty());
+    parsed.old_timestamp = timestamp.unwrap_or(false);
     parsed
+}
+
+/// Clients before 1.4 write the milliseconds since 1970, a hyphen and a counter; later ones write the time in base 64.
+fn is_old_timestamp(value: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    value
+        .split_once('-')
+        .is_some_and(|(time, count)| time.len() == 13 && digits(time) && digits(count))
 }
 
 /// Form decoding; what is not UTF-8 is replaced, so that it equals no name we know.
@@ -79,7 +139,7 @@ mod tests {
     #[test]
     fn the_pairs_of_a_client() {
         let query = parse_query("EIO=4&transport=polling&t=Nx1&sid=a_B-1&token=%E6%97%A5&b64=1&j=12");
-        assert_eq!(query.protocol(), Some(Protocol::V4));
+        assert_eq!(query.protocol(false), Some(Protocol::V4));
         assert_eq!(query.transport(), Some(Transport::Polling));
         assert_eq!(query.sid.as_deref(), Some("a_B-1"));
         assert!(query.b64);
@@ -89,13 +149,49 @@ mod tests {
     #[test]
     fn unknown_values_are_kept_but_mean_nothing() {
         let query = parse_query("EIO=5&transport=constructor&sid=&b64&j=x");
-        assert_eq!((query.protocol(), query.transport()), (None, None));
+        assert_eq!((query.protocol(true), query.transport()), (None, None));
         assert_eq!(query.eio.as_deref(), Some("5"));
-        assert_eq!(query.sid.as_deref(), Some(""));
+        assert_eq!((query.sid.as_deref(), query.session()), (Some(""), None));
         assert!(!query.b64);
         assert_eq!(query.jsonp(), Some(0));
         assert_eq!(parse_query(""), EngineQuery::default());
         assert_eq!(parse_query("&&=&=&&"), EngineQuery::default());
+    }
+
+    #[test]
+    fn clients_before_eio3_are_served_as_eio3_where_that_is_wanted() {
+        for (query, protocol) in [
+            ("transport=polling", Some(Protocol::V3)),
+            ("EIO=2", Some(Protocol::V3)),
+            ("EIO=3", Some(Protocol::V3)),
+            ("EIO=4", Some(Protocol::V4)),
+            ("EIO=1", None),
+            ("EIO=", None),
+            ("EIO=5", None),
+        ] {
+            assert_eq!(parse_query(query).protocol(true), protocol, "{query}");
+        }
+        for query in ["transport=polling", "EIO=2"] {
+            assert_eq!(parse_query(query).protocol(false), None, "{query}");
+        }
+    }
+
+    #[test]
+    fn clients_that_read_octets_only_are_known_by_their_timestamp() {
+        for (query, reads) in [
+            ("EIO=3&t=1448884800000-0", Reads::Octets),
+            ("EIO=3&t=1448884800000-17&b64=1", Reads::Text),
+            ("EIO=3&b64=true", Reads::Text),
+            // The official suite sends none; later clients send one in base 64, which may hold a hyphen.
+            ("EIO=3", Reads::Both),
+            ("EIO=3&t=LZywzeV", Reads::Both),
+            ("EIO=3&t=1448884800-00-1", Reads::Both),
+            ("EIO=3&t=1448884800000", Reads::Both),
+            ("EIO=3&t=1448884800000-", Reads::Both),
+            ("EIO=3&t=1448884800000-x", Reads::Both),
+        ] {
+            assert_eq!(parse_query(query).dialect().reads, reads, "{query}");
+        }
     }
 
     #[test]

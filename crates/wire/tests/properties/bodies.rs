@@ -139,7 +139,7 @@ fn body(protocol: Protocol, form: PostForm, data: &[u8]) {
 }
 
 pub(crate) fn body_round_trip(protocol: Protocol, packets: &[Packet<'_>]) {
-    for get in [GetForm::Text, GetForm::Binary] {
+    for get in [GetForm::Text, GetForm::Binary, GetForm::Octets] {
         let (written, content_type) = payload::encode(protocol, get, false, packets);
         let post = if content_type == "application/octet-stream" {
             PostForm::Binary
@@ -178,6 +178,7 @@ pub(crate) fn socket_packet(data: &[u8]) {
     };
     assert!(packet.attachments <= LIMITS.max_attachments);
     assert!(packet.namespace.starts_with('/') && !packet.namespace.contains([',', '?']));
+    // The name of an event and its arguments may be missing, as in Node's parser.
     let Some(payload) = packet.payload else { return };
     let written = match packet.kind {
         Kind::Event | Kind::BinaryEvent => {

@@ -1,4 +1,4 @@
-//! JSONP (EIO3): the text form inside a script downward, inside a form upward.
+//! JSONP: the text form of either protocol inside a script downward, inside a form upward.
 
 use crate::engine::query;
 

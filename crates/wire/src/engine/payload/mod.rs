@@ -27,6 +27,8 @@ pub enum GetForm {
     Text,
     /// The client reads octets (EIO3 without `b64`): they are used when a packet holds binary, else plain text.
     Binary,
+    /// The client reads nothing but octets ([`Reads::Octets`](crate::engine::Reads::Octets), EIO3).
+    Octets,
     /// A script that calls the callback of this index.
     Jsonp(u32),
 }
@@ -98,12 +100,14 @@ pub fn encode(
     ascii: bool,
     packets: &[Packet<'_>],
 ) -> (Vec<u8>, &'static str) {
-    let binary = || {
-        packets
+    let octets = match form {
+        GetForm::Octets => true,
+        GetForm::Binary => packets
             .iter()
-            .any(|packet| matches!(packet.body, Body::Binary(_)))
+            .any(|packet| matches!(packet.body, Body::Binary(_))),
+        GetForm::Text | GetForm::Jsonp(_) => false,
     };
-    if form == GetForm::Binary && protocol == Protocol::V3 && binary() {
+    if octets && protocol == Protocol::V3 {
         return (v3_binary::encode(packets, ascii), "application/octet-stream");
     }
     let text = match protocol {
@@ -111,7 +115,7 @@ pub fn encode(
         Protocol::V4 => v4::encode(packets, ascii),
     };
     match form {
-        GetForm::Text | GetForm::Binary => (text.into_bytes(), "text/plain; charset=UTF-8"),
+        GetForm::Text | GetForm::Binary | GetForm::Octets => (text.into_bytes(), "text/plain; charset=UTF-8"),
         // Node says text/plain, which a browser told "nosniff" refuses to run.
         GetForm::Jsonp(index) => (
             jsonp::script(index, &text).into_bytes(),
@@ -138,10 +142,33 @@ fn utf8(body: &[u8]) -> Result<&str, PayloadError> {
     std::str::from_utf8(body).map_err(|_| PayloadError::Utf8)
 }
 
+/// Reads what a 1.x client has encoded as UTF-8 itself. Its encoder does not look for half of a surrogate pair (a character that was cut
+/// in two) and writes it as three bytes that UTF-8 does not have: U+FFFD takes their place, as in any text that a WebSocket carries.
+fn lenient_utf8(mut bytes: Vec<u8>) -> Option<String> {
+    if std::str::from_utf8(&bytes).is_err() {
+        for at in 0..bytes.len().saturating_sub(2) {
+            // 0xED only ever begins a character.
+            if let three @ [0xed, 0xa0..=0xbf, 0x80..=0xbf] = &mut bytes[at..at + 3] {
+                three.copy_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Appends a text packet, its type digit in front, for `ascii` see [`encode`].
 fn push_text(packet: &Packet<'_>, text: &str, ascii: bool, out: &mut String) {
     out.push(char::from(packet.kind.digit()));
-    if !ascii || text.is_ascii() {
+    if ascii {
+        push_ascii(text, out);
+    } else {
+        out.push_str(text);
+    }
+}
+
+/// Appends JSON with every character beyond ASCII as `\uXXXX`: the same JSON, for clients that do not agree with us about encodings.
+pub fn push_ascii(text: &str, out: &mut String) {
+    if text.is_ascii() {
         out.push_str(text);
         return;
     }
@@ -208,6 +235,10 @@ mod tests {
         assert_eq!(content_type, "application/octet-stream");
         assert_eq!(body, [0, 3, 255, b'4', 0xc3, 0xa9, 1, 2, 255, 4, 7]);
         assert_eq!(encoded(V4, GetForm::Binary, false, &packets[1..]), "bBw==");
+        // Unless the client reads nothing else.
+        let (body, content_type) = encode(V3, GetForm::Octets, true, &packets[..1]);
+        assert_eq!(content_type, "application/octet-stream");
+        assert_eq!(body, [&[0, 7, 255][..], br"4\u00e9"].concat());
     }
 
     #[test]
@@ -238,6 +269,7 @@ mod tests {
             (V3, PostForm::Text, b"2:4a2:4b2:4c"),
             (V3, PostForm::Binary, b"\0\x01\xff2\0\x01\xff2\0\x01\xff2"),
             (V3, PostForm::Jsonp, b"d=2%3A4a2%3A4b2%3A4c"),
+            (V4, PostForm::Jsonp, b"d=4a%1E4b%1E4c"),
         ] {
             assert_eq!(count(protocol, form, body, 3), Ok(3));
             assert_eq!(count(protocol, form, body, 2), Err(PayloadError::TooManyPackets));

@@ -1,6 +1,6 @@
 //! EIO3 as octets: a byte 0 (text) or 1 (binary), the length as bytes 0 to 9, a byte 255, the packet.
 
-use super::{PayloadError, push_text};
+use super::{PayloadError, lenient_utf8, push_text};
 use crate::engine::{Body, Packet, PacketError, Protocol};
 
 const TEXT: u8 = 0;
@@ -19,10 +19,13 @@ pub(super) fn decode(mut body: &[u8], max_packets: usize) -> Result<Vec<Packet<'
         let (len, rest) = length(rest)?;
         let (packet, rest) = rest.split_at_checked(len).ok_or(PayloadError::Length)?;
         packets.push(match *form {
-            TEXT => {
-                let text = std::str::from_utf8(packet).map_err(|_| PacketError::Utf8)?;
-                Packet::decode_text(Protocol::V3, text)?
-            }
+            TEXT => match std::str::from_utf8(packet) {
+                Ok(text) => Packet::decode_text(Protocol::V3, text)?,
+                Err(_) => {
+                    let text = lenient_utf8(packet.to_vec()).ok_or(PacketError::Utf8)?;
+                    Packet::decode_text(Protocol::V3, &text)?.into_owned()
+                }
+            },
             BINARY => Packet::decode_binary(Protocol::V3, packet)?,
             _ => return Err(PacketError::UnknownType.into()),
         });
@@ -99,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn half_of_a_surrogate_pair_is_replaced() {
+        let packet = b"4\xed\xb8\x80\xc3\xa9";
+        let body = [&[0, packet.len() as u8, 255], &packet[..]].concat();
+        assert_eq!(
+            decode(&body, 9).unwrap(),
+            [Packet::text(PacketType::Message, "\u{fffd}\u{e9}")]
+        );
+    }
+
+    #[test]
     fn wrong_bodies_are_refused() {
         for body in [
             &[0][..],
@@ -109,6 +122,8 @@ mod tests {
             &[0, b'1', 255, b'4'],
             &[2, 1, 255, b'4'],
             &[0, 1, 255, 0xff],
+            &[0, 2, 255, b'4', 0xff],
+            &[0, 3, 255, b'4', 0xed, 0xa0],
             &[1, 1, 255, b'4'],
             &[1, 0, 255],
             &[

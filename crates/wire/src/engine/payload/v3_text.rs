@@ -1,8 +1,9 @@
 //! EIO3 as text: `<length>:<packet>`, the length in UTF-16 code units.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::{PayloadError, push_text};
+use super::{PayloadError, lenient_utf8, push_text};
 use crate::engine::{Body, Packet, PacketError, Protocol};
 
 /// How a session's client writes text beyond ASCII in text bodies.
@@ -22,6 +23,18 @@ pub enum TextHabit {
 }
 
 impl TextHabit {
+    /// The text that a text was meant to be, with what it teaches about its writer taken into account.
+    pub fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
+        self.learn(&[text]);
+        self.read(text)
+    }
+
+    /// The text that a text was meant to be.
+    fn read<'a>(self, text: &'a str) -> Cow<'a, str> {
+        let again = (self == Self::Twice && !text.is_ascii()).then(|| decoded_again(text));
+        again.flatten().map_or(Cow::Borrowed(text), Cow::Owned)
+    }
+
     /// Learns from the packets of one body.
     fn learn(&mut self, parts: &[&str]) {
         for part in parts.iter().filter(|part| !part.is_ascii()) {
@@ -43,7 +56,7 @@ fn decoded_again(text: &str) -> Option<String> {
         .chars()
         .map(|char| u8::try_from(u32::from(char)).ok())
         .collect::<Option<Vec<u8>>>()?;
-    String::from_utf8(bytes).ok()
+    lenient_utf8(bytes)
 }
 
 pub(super) fn decode<'a>(
@@ -57,14 +70,9 @@ pub(super) fn decode<'a>(
     }
     let mut packets = Vec::with_capacity(parts.len());
     for part in parts {
-        let again = if *habit == TextHabit::Twice && !part.is_ascii() {
-            decoded_again(part)
-        } else {
-            None
-        };
-        packets.push(match again {
-            Some(again) => Packet::decode_text(Protocol::V3, &again)?.into_owned(),
-            None => Packet::decode_text(Protocol::V3, part)?,
+        packets.push(match habit.read(part) {
+            Cow::Owned(again) => Packet::decode_text(Protocol::V3, &again)?.into_owned(),
+            Cow::Borrowed(part) => Packet::decode_text(Protocol::V3, part)?,
         });
     }
     Ok(packets)
@@ -206,6 +214,18 @@ mod tests {
             ["\u{4f60}\u{597d} \u{1f600}", "h\u{e9}", ""]
         );
         assert_eq!(habit, TextHabit::Twice);
+    }
+
+    /// What the encoder of a 1.x client makes of an emoji that was cut in two.
+    #[test]
+    fn half_of_a_surrogate_pair_is_no_proof_of_a_plain_client() {
+        let once = b"4cut \xed\xa0\xbd, \xe4\xbd\xa0";
+        let chars: String = once.iter().copied().map(char::from).collect();
+        let mut habit = TextHabit::default();
+        let body = format!("{}:{chars}", once.len());
+        assert_eq!(texts(&body, &mut habit).unwrap(), ["cut \u{fffd}, \u{4f60}"]);
+        assert_eq!(habit, TextHabit::Twice);
+        assert_eq!(texts(&twice(&["4\u{4f60}"]), &mut habit).unwrap(), ["\u{4f60}"]);
     }
 
     #[test]
