@@ -4,6 +4,7 @@
 
 mod connection;
 pub(crate) mod first;
+pub(crate) mod target;
 mod timed;
 
 use std::io;

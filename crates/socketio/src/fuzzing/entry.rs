@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::at_once;
-use crate::listener::first;
+use crate::listener::{first, target};
 use crate::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
 
 /// Bytes that come `size` at a time, and the end.
@@ -132,4 +132,11 @@ pub(super) fn head(data: &[u8]) {
         "it was enough one piece before"
     );
     assert!(enough(&head) || pieces.at == bytes.len(), "more was there");
+    if let Some(escaped) = target::escaped(&head) {
+        assert_eq!(target::escaped(&escaped), None, "nothing is left to escape");
+        let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
+        let raw = head[..line].iter().filter(|byte| b"\"<>".contains(byte)).count();
+        assert_eq!(escaped.len(), head.len() + 2 * raw);
+        assert!(escaped.ends_with(&head[line..]), "what stands behind is the same");
+    }
 }

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::timed::Timed;
-use super::{ListenerOptions, first};
+use super::{ListenerOptions, first, target};
 use crate::admission::Connected;
 use crate::proxy_header;
 use crate::refusals::Refusal;
@@ -166,9 +166,14 @@ async fn serve<T, S, F, B>(
         Ok(_) => return,
         Err(_) => return options.admission.refuse(Refusal::HeaderTimeout),
     };
+    let escaped = target::escaped(&head);
+    // Its further requests will need the same, so that each of them has to be the first on a connection.
+    let keep_alive = escaped.is_none();
+    let head = escaped.unwrap_or(head);
     let asked = AtomicBool::new(false);
     let noted = &asked;
     let connection = http1::Builder::new()
+        .keep_alive(keep_alive)
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout())
         .max_buf_size(options.max_header_bytes.max(8 * 1024))
