@@ -184,7 +184,7 @@ describe('HTTP', () => {
       ['', 0],
       ['EIO=4&transport=polling&sid=nobody', 1],
       ['EIO=5&transport=polling', 5],
-      ['EIO=2&transport=polling', 5],
+      ['EIO=1&transport=polling', 5],
       ['EIO=x&transport=polling', 5],
       ['EIO=4&transport=websocket', 3],
     ]) {
