@@ -37,6 +37,7 @@ pub mod log;
 pub mod metrics;
 mod order;
 mod outbound;
+mod private;
 mod push;
 mod random;
 mod rate;

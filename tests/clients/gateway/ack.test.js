@@ -28,7 +28,9 @@ describe('every generation', { concurrency: true }, () => {
       assert.equal(await cursor(phone, conv), 3);
       await ack(phone, conv, 3);
       assert.equal(await cursor(phone, conv), 3);
-      await ack(phone, conv, 1_000_000);
+      const beyond = await ack(phone, conv, 1_000_000);
+      assert.deepEqual(beyond, { code: 0, head: 5, epoch: phone.registered.epoch }, 'it has another history');
+      assert.deepEqual(await ack(phone, conv, 5), { code: 0 });
       assert.equal(await cursor(phone, conv), 5, 'beyond the head means the head');
       await written(gateway, a, b, 1);
       assert.equal(await cursor(phone, conv), 5, 'an ack of the future was none');

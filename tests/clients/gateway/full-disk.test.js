@@ -60,3 +60,32 @@ test('a full disk refuses what writes and nothing else', { skip: !disk && 'MYNAH
   assert.equal(again.body.results[0].seq, kept + 1, 'no seq was lost');
   await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness');
 });
+
+test('after a crash on a full disk it starts, reads, refuses what writes, and recovers by itself', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+  const directory = mkdtempSync(join(disk, 'gateway-'));
+  const gateway = await startGateway({ directory });
+  t.after(() => gateway.close());
+  const uid = someone('满');
+  const { conv } = await gateway.api.sendTo(uid, { type: 5, data: { text: '还有地方' } });
+  const { epoch } = (await signIn(t, gateway, uid, { deviceid: '手机', resume: true })).registered;
+  const wide = { type: 5, to: { user: uid }, data: { text: '写不下 💾'.repeat(3_000) } };
+  const ballast = join(disk, 'ballast');
+  t.after(() => rmSync(ballast, { force: true }));
+  fill(ballast);
+  await eventually(async () => (await gateway.api.call('POST', '/v1/messages', wide)).status === 503, 'a refusal');
+  const { head } = await gateway.api.history(conv);
+  await gateway.program.kill();
+  fill(ballast);
+
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).head, head, 'nothing that was answered is lost');
+  assert.equal((await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(uid)}/conversations`)).conversations.length, 1);
+  const user = await signIn(t, gateway, uid, { deviceid: '手机' });
+  assert.equal(user.registered.epoch, epoch);
+  await eventually(async () => (await user.send({ user: someone() }, wide.data)).code === 503, 'a refusal after the start');
+  assert.equal((await gateway.api.call('GET', '/health/ready')).status, 503);
+
+  rmSync(ballast);
+  await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness, although nobody writes');
+  assert.equal((await user.send({ user: someone() }, wide.data)).code, 0);
+});

@@ -64,8 +64,8 @@ impl Store for StandIn {
         done(Ok(()));
     }
 
-    fn ack(&self, _: Device, _: ConvId, _: Seq, done: Done<()>) {
-        done(Ok(()));
+    fn ack(&self, _: Device, _: ConvId, seq: Seq, done: Done<Seq>) {
+        done(Ok(seq));
     }
 
     fn read(&self, _: Read, done: Done<ReadMark>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mynah_socketio::BoxFuture;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::flight::with_store;
@@ -36,6 +36,26 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
     Ok((fields::conv(fields.conv)?, seq))
 }
 
+/// The answer to a position beyond the head: it is of another history than the one that the gateway has.
+#[derive(Serialize)]
+struct Beyond<'a> {
+    code: u16,
+    head: Seq,
+    epoch: &'a str,
+}
+
+/// Tells whoever waits that its position counts up to `had`, which is less than `seq` only if that is beyond the head.
+pub(super) fn agree(core: &Core, asker: Asker, seq: Seq, had: Seq) {
+    if had >= seq {
+        return asker.agree();
+    }
+    asker.answer_if_waiting(&Beyond {
+        code: 0,
+        head: had,
+        epoch: core.store.epoch(),
+    });
+}
+
 pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
     let (by, (conv, seq)) = match asked {
@@ -55,7 +75,7 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
         let done = move |result| {
             let _under_way = (pending, permit);
             match result {
-                Ok(()) => asker.agree(),
+                Ok(had) => agree(&shared, asker, seq, had),
                 Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
             }
         };

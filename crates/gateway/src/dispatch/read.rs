@@ -16,7 +16,7 @@ use crate::ids::{ConvId, Seq, Uid};
 use crate::kinds::Kind;
 use crate::order::Origin;
 use crate::session::Asker;
-use crate::store::{ConvKind, Device, Members, Read, ReadMark};
+use crate::store::{ConvKind, Device, Members, Read, ReadMark, StoreError};
 
 /// Kind 107.
 #[derive(Serialize)]
@@ -46,12 +46,14 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     let connection = asker.connection.clone();
     with_store(core, connection, move |core, pending, permit| {
         let shared = core.clone();
-        let done = move |result| match result {
+        let done = move |result: Result<ReadMark, StoreError>| match result {
             Ok(mark) => {
                 let origin = Origin(asker.connection.clone());
+                // It is less than what was asked for only at the head.
+                let (had, core) = (mark.seq, shared.clone());
                 let answer = Box::new(move || {
                     drop(pending);
-                    asker.agree();
+                    ack::agree(&core, asker, seq, had);
                 });
                 shared.delivery.receipt(Receipt {
                     conv,

@@ -32,12 +32,15 @@ impl<'a> Request<'a> for Fields<'a> {}
 
 /// Response, kind 105.
 #[derive(Serialize)]
-struct Synced {
+struct Synced<'a> {
     code: u16,
     conv: ConvId,
     messages: Vec<Box<RawValue>>,
     head: Seq,
     more: bool,
+    /// Of the history, for who asks for what comes after a message that is not in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
 }
 
 /// What is asked for.
@@ -71,6 +74,7 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                     messages: history.messages.iter().map(shown::envelope).collect(),
                     head: history.head,
                     more: history.more,
+                    epoch: matches!(span, Span::After(seq) if seq > history.head).then(|| core.store.epoch()),
                 };
                 asker.answer(Kind::SyncRes, &raw(&synced));
             }

@@ -29,10 +29,14 @@ use refusals::Refusals;
 use stamp::Stamp;
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
+use crate::private;
 use crate::store::UnixMillis;
 
 /// Configured keys that are shorter than this can be guessed.
 const SHORT_BYTES: usize = 20;
+
+/// What a data directory has of keys. A backup of the record does not hold them; who restores one keeps the keys that are in force.
+pub const FILES: [&str; 2] = [first::FILE, file::FILE];
 
 /// The keys that open the API.
 #[derive(Debug)]
@@ -141,6 +145,7 @@ impl ApiKeys {
                 );
             }
         }
+        private::tighten(data, &FILES);
         let mut made = false;
         if let Some(first) = &directory.first
             && !directory.named.try_exists()?

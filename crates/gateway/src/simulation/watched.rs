@@ -147,9 +147,9 @@ impl Store for Watched {
         self.write(|store| store.enter(entry, done));
     }
 
-    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
         let copy = device.clone();
-        let done = watch(&self.hub, done, move |hub, ()| {
+        let done = watch(&self.hub, done, move |hub, _| {
             hub.note(format!("{} has {} {seq}", copy.device, short(conv)));
             let mut state = hub.lock();
             let head = state.truth.convs.get(&conv).map_or(0, |conv| conv.head());

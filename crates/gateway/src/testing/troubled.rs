@@ -79,7 +79,7 @@ impl Store for Troubled {
         }
     }
 
-    fn ack(&self, device: store::Device, conv: ConvId, seq: Seq, done: Done<()>) {
+    fn ack(&self, device: store::Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
         match self.trouble() {
             Some(error) => done(Err(error)),
             None => self.store.ack(device, conv, seq, done),

@@ -18,10 +18,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("target", &["clock", "metrics"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
-    ("store", &["config", "ids", "metrics", "random"]),
+    ("private", &[]),
+    ("store", &["config", "ids", "metrics", "private", "random"]),
     ("clock", &["store"]),
     ("rate", &["clock", "config", "ids", "sync"]),
-    ("keys", &["clock", "config", "store", "text"]),
+    ("keys", &["clock", "config", "private", "store", "text"]),
     ("reject", &["store"]),
     ("revocations", &["claims", "ids", "registry", "store"]),
     ("frame", &["ids", "kinds", "store", "text"]),

@@ -3,10 +3,13 @@
 //! SQLite begins its log anew only when all of it has been moved and nobody reads an old part. While messages pour in, the thread alone
 //! never gets that far; so once the log is long, the writer moves the little rest between two transactions and waits a moment for
 //! readers. What a foreign program's open transaction holds up is tried again when the log has doubled.
+//!
+//! The log keeps what was written before until it begins anew: text that was deleted or taken back too. Soon after that the writer empties
+//! the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
@@ -21,6 +24,10 @@ const LONG: i64 = if cfg!(test) { 256 } else { 16_384 };
 const ROUNDS: u32 = 3;
 /// How long the writer waits for readers of old parts of the log.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long what was deleted may stay in the log, for more to be deleted with it.
+const ERASE: Duration = Duration::from_millis(500);
+/// The longest time until that is tried again, while a reader holds the log.
+const ERASE_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the writer and the thread tell each other.
 pub(super) struct Checkpoints {
@@ -29,6 +36,8 @@ pub(super) struct Checkpoints {
     pages: AtomicI64,
     /// Length from which the writer helps.
     long: AtomicI64,
+    /// When the log is to be emptied next, and how long it is waited if that fails.
+    erase: Mutex<Option<(Instant, Duration)>>,
     stop: Mutex<bool>,
     stopped: Condvar,
 }
@@ -39,6 +48,7 @@ impl Checkpoints {
             dirty: AtomicBool::new(true),
             pages: AtomicI64::new(0),
             long: AtomicI64::new(LONG),
+            erase: Mutex::new(None),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
         }
@@ -49,15 +59,45 @@ impl Checkpoints {
         self.dirty.store(true, Ordering::Relaxed);
     }
 
+    /// What was deleted is to be in the log no longer.
+    pub(super) fn erase_soon(&self) {
+        let mut erase = self.erase.lock();
+        if erase.is_none() {
+            *erase = Some((Instant::now() + ERASE, ERASE * 2));
+        }
+    }
+
+    /// How long until [`Checkpoints::erase`] has something to do.
+    pub(super) fn erase_wait(&self) -> Option<Duration> {
+        let due = *self.erase.lock();
+        due.map(|(at, _)| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Empties the log, if it is time and the writer has a connection. The writer's part too.
+    pub(super) fn erase(&self, db: Option<&Connection>, place: &Place) {
+        if self.erase_wait().is_none_or(|wait| !wait.is_zero()) {
+            return;
+        }
+        let emptied = db.map_or(Ok(NOTHING), |db| patiently(db, place, "TRUNCATE"));
+        let mut erase = self.erase.lock();
+        let again = erase.map_or(ERASE, |(_, again)| again);
+        *erase = match emptied {
+            Ok(Moved { complete: true, .. }) => None,
+            Ok(_) => Some((Instant::now() + again, (again * 2).min(ERASE_AGAIN))),
+            Err(error) => {
+                tracing::warn!(%error, "what was deleted is still in the store's log; emptying it is tried again");
+                Some((Instant::now() + again, (again * 2).min(ERASE_AGAIN)))
+            }
+        };
+    }
+
     /// The writer's part, between two transactions.
-    pub(super) fn bound_log(&self, db: &Connection) {
+    pub(super) fn bound_log(&self, db: &Connection, place: &Place) {
         let pages = self.pages.swap(0, Ordering::Relaxed);
         if pages < self.long.load(Ordering::Relaxed) {
             return;
         }
-        let restarted = db.busy_timeout(PATIENCE).and_then(|()| checkpoint(db, "RESTART"));
-        let restarted = db.busy_timeout(BUSY).and(restarted);
-        let long = match restarted {
+        let long = match patiently(db, place, "RESTART") {
             Ok(Moved { complete: true, .. }) => LONG,
             Ok(_) => pages * 2,
             Err(error) => {
@@ -71,10 +111,11 @@ impl Checkpoints {
     /// The thread.
     pub(super) fn run(self: Arc<Self>, place: &Place) {
         let mut db = None;
+        let mut lost = false;
         let mut stop = self.stop.lock();
         while !*stop {
             self.stopped.wait_for(&mut stop, EVERY);
-            if *stop || !self.dirty.swap(false, Ordering::Relaxed) {
+            if *stop || look(place, &mut lost) || !self.dirty.swap(false, Ordering::Relaxed) {
                 continue;
             }
             parking_lot::MutexGuard::unlocked(&mut stop, || match self.round(&mut db, place) {
@@ -100,21 +141,59 @@ impl Checkpoints {
             Some(db) => db,
             None => db.insert(place.checkpointer()?),
         };
-        let mut moved = checkpoint(db, "PASSIVE")?;
-        for _ in 1..ROUNDS {
-            if moved.pages >= LONG {
-                moved = checkpoint(db, "PASSIVE")?;
+        let rounds = || {
+            let mut moved = checkpoint(db, "PASSIVE")?;
+            for _ in 1..ROUNDS {
+                if moved.pages >= LONG {
+                    moved = checkpoint(db, "PASSIVE")?;
+                }
             }
-        }
-        Ok(moved)
+            Ok(moved)
+        };
+        place.moving(BUSY, rounds).unwrap_or(Ok(NOTHING))
     }
 }
 
-/// When the store is closed: leaves one file without a log.
-pub(super) fn finish(db: &Connection) {
-    if let Err(error) = checkpoint(db, "TRUNCATE") {
-        tracing::warn!(%error, "the store's log stays beside its file; the next start uses it");
+/// Looks whether the store's files are still there; says it once when they are not, and once when they are again.
+fn look(place: &Place, lost: &mut bool) -> bool {
+    let is_lost = place.lost().is_some();
+    if is_lost && !*lost {
+        tracing::error!(
+            "the files of the store were deleted, moved or replaced while the server runs: what is sent is refused with 503. \
+             Put them back where they were, or stop the server and restore a backup (`mynah restore`)"
+        );
+    } else if !is_lost && *lost {
+        tracing::info!("the files of the store are back");
     }
+    *lost = is_lost;
+    is_lost
+}
+
+/// When the store is closed: leaves one file without a log. Whether that was possible.
+pub(super) fn finish(db: &Connection, place: &Place) -> bool {
+    match place.moving(BUSY, || checkpoint(db, "TRUNCATE")) {
+        Some(Ok(moved)) => moved.complete,
+        None => false,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "the store's log stays beside its file; the next start uses it");
+            false
+        }
+    }
+}
+
+/// Nothing was moved, as somebody else moves it.
+const NOTHING: Moved = Moved {
+    complete: false,
+    pages: 0,
+};
+
+/// A checkpoint that keeps the writer for a moment at most.
+fn patiently(db: &Connection, place: &Place, mode: &str) -> rusqlite::Result<Moved> {
+    let moved = place.moving(PATIENCE, || {
+        let moved = db.busy_timeout(PATIENCE).and_then(|()| checkpoint(db, mode));
+        db.busy_timeout(BUSY).and(moved)
+    });
+    moved.unwrap_or(Ok(NOTHING))
 }
 
 struct Moved {
@@ -167,7 +246,7 @@ mod tests {
             let moved = self.checkpoints.round(&mut self.mover, &self.place).unwrap();
             self.checkpoints.pages.store(moved.pages, Ordering::Relaxed);
             self.writer.execute_batch("COMMIT").unwrap();
-            self.checkpoints.bound_log(&self.writer);
+            self.checkpoints.bound_log(&self.writer, &self.place);
             moved.pages
         }
     }

@@ -1,6 +1,6 @@
 //! SQLite's errors, sorted by what is to be done about them.
 
-use rusqlite::{Error, ErrorCode};
+use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::store::StoreError;
 
@@ -28,7 +28,7 @@ impl From<StoreError> for Failure {
 /// The error that callers of a failed read or write get.
 pub(super) fn unavailable(error: &Error) -> StoreError {
     let what = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "the disk is full; make room".to_owned(),
+        _ if is_full(error) => return full(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             format!("its file is damaged; restore a backup ({error})")
         }
@@ -38,6 +38,17 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
         _ => error.to_string(),
     };
     StoreError::Unavailable(what)
+}
+
+/// The error of a disk that is full.
+pub(super) fn full() -> StoreError {
+    StoreError::Unavailable("the disk is full; make room".to_owned())
+}
+
+/// There is no room on the disk: for the file, or for what SQLite keeps beside it.
+pub(super) fn is_full(error: &Error) -> bool {
+    let extended = error.sqlite_extended_error_code();
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// The connection is as good as before once the transaction is rolled back.

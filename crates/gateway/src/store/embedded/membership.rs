@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::append::{self, Draft, is_in};
+use super::closed;
 use super::failure::Failure;
 use super::state::State;
 use super::teams::TeamState;
@@ -151,6 +152,8 @@ fn delete(
         .heads
         .find(db, before.conv, || ConvKind::Team(team.clone()))?;
     state.heads.edit(before.conv).closed = true;
+    closed::note(db, before.conv_id)?;
+    state.closed = true;
     db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;
     db.prepare_cached("DELETE FROM participants WHERE conv_id = ?1 AND member = 1")?

@@ -4,11 +4,14 @@
 //! threads ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
 
 mod append;
+mod backup;
 mod cache;
 mod checkpoint;
 mod cids;
+mod closed;
 mod conversations;
 mod devices;
+mod epoch;
 mod failure;
 mod heads;
 mod health;
@@ -22,6 +25,7 @@ mod positions;
 mod queue;
 mod reads;
 mod recall;
+mod restore;
 mod retention;
 mod revocations;
 mod schema;
@@ -32,6 +36,7 @@ pub(crate) mod stepped;
 mod teams;
 mod threads;
 mod unread;
+mod witness;
 mod writer;
 
 #[cfg(test)]
@@ -42,12 +47,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+pub use self::backup::{Backup, backup};
 use self::failure::stopped;
 pub use self::open::OpenError;
 use self::queue::Command;
+pub use self::restore::{Restored, restore};
 use self::state::{Rules, State};
 use self::threads::Threads;
 pub use crate::config::Durability;
@@ -120,7 +126,7 @@ pub struct Embedded {
     readers: Arc<reads::Readers>,
     health: Arc<health::Health>,
     threads: Arc<Threads>,
-    epoch: String,
+    place: Arc<open::Place>,
     /// Those that were there.
     revocations: Mutex<Vec<Revocation>>,
 }
@@ -140,11 +146,15 @@ impl Embedded {
             let db = place.writer()?;
             let state = State::load(&db, rules)?;
             let revocations = revocations::all(&db, (options.clock)())?;
-            Ok((epoch(&db)?, jobs::count_dead(&db)?, revocations.into(), db, state))
+            Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
         };
-        let (epoch, dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
+        let (dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
+        place.expect_log(true);
         let queue = Arc::new(queue::Queue::default());
         let health = Arc::new(health::Health::new(dead));
+        if place.was_full() {
+            health.failed(&failure::full());
+        }
         let readers = Arc::new(reads::Readers::new(place.clone()));
         let checkpoints = Arc::new(checkpoint::Checkpoints::new());
         let writer = writer::Writer {
@@ -153,6 +163,7 @@ impl Embedded {
             health: health.clone(),
             checkpoints: checkpoints.clone(),
             retention: options.retention_ms.into(),
+            closed: closed::Closed::new(),
             clock: options.clock,
             metrics: options.metrics,
             db: Some(db),
@@ -160,24 +171,24 @@ impl Embedded {
         };
         #[cfg(any(test, fuzzing))]
         if let Some(stage) = &options.stage {
-            let threads = stage.enter(place, queue.clone(), readers.clone(), checkpoints, writer);
+            let threads = stage.enter(place.clone(), queue.clone(), readers.clone(), checkpoints, writer);
             return Ok(Self {
                 queue,
                 readers,
                 health,
                 threads: Arc::new(threads),
-                epoch,
+                place,
                 revocations,
             });
         }
-        let threads = Threads::start(place, queue.clone(), readers.clone(), checkpoints, writer)
+        let threads = Threads::start(place.clone(), queue.clone(), readers.clone(), checkpoints, writer)
             .map_err(OpenError::Threads)?;
         Ok(Self {
             queue,
             readers,
             health,
             threads: Arc::new(threads),
-            epoch,
+            place,
             revocations,
         })
     }
@@ -192,16 +203,6 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.threads.stop();
     }
-}
-
-/// The store's epoch, drawn when it was made.
-fn epoch(db: &Connection) -> rusqlite::Result<String> {
-    let fresh = uuid::Uuid::now_v7().simple().to_string();
-    db.execute(
-        "INSERT OR IGNORE INTO meta (key, value) VALUES ('epoch', ?1)",
-        [fresh],
-    )?;
-    db.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))
 }
 
 impl Store for Embedded {
@@ -222,7 +223,7 @@ impl Store for Embedded {
         self.queue.push([Command::Enter(entry, done)].into_iter());
     }
 
-    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<()>) {
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
         self.queue
             .push([Command::Ack(device, conv, seq, done)].into_iter());
     }
@@ -338,11 +339,11 @@ impl Store for Embedded {
     }
 
     fn epoch(&self) -> &str {
-        &self.epoch
+        self.place.epoch()
     }
 
     fn healthy(&self) -> Result<(), StoreError> {
-        self.health.state()
+        self.place.lost().map_or_else(|| self.health.state(), Err)
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

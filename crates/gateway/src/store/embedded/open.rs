@@ -1,23 +1,35 @@
 //! Opening a store's directory: its lock, its file, and what may be wrong with either.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::epoch::{self, Here};
+use super::failure::is_full;
 use super::schema;
+use super::witness::{self, Identity, Record, Stamp, Witness};
 use crate::config::Durability;
+use crate::private;
+use crate::store::StoreError;
 
 /// The database inside the store's directory.
-const FILE: &str = "mynah.db";
+pub(super) const FILE: &str = "mynah.db";
+/// SQLite's log beside it, and the index of that.
+pub(super) const LOG: &str = "mynah.db-wal";
+pub(super) const INDEX: &str = "mynah.db-shm";
 /// Held for life by the process that has the store open.
-const LOCK: &str = "mynah.lock";
+pub(super) const LOCK: &str = "mynah.lock";
 /// Files up to this size are checked page by page when they are opened; of larger ones only the outline.
 const CHECKED_BYTES: u64 = 64 << 20;
 /// How long a connection waits for another program that holds the file.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
+/// Bytes of a log that holds nothing.
+const LOG_HEADER: u64 = 32;
 
 /// Why a store could not be opened; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +84,21 @@ pub enum OpenError {
         /// What was found.
         detail: String,
     },
+    /// A log lies beside a database that it does not belong to.
+    #[error(
+        "{log} was left by an earlier run of the server, and {file} was replaced since then: the two do not belong together. \
+         To use the copy that was put in place, move {log} away and start again; next time use `mynah restore`. \
+         If nobody has replaced {file}, move {witness} away instead",
+        log = log.display(), file = file.display(), witness = witness.display()
+    )]
+    Leftover {
+        /// The database.
+        file: PathBuf,
+        /// The log.
+        log: PathBuf,
+        /// What knows the database that the log belongs to.
+        witness: PathBuf,
+    },
     /// The system gave no threads.
     #[error("cannot start the store's threads: {0}")]
     Threads(#[source] io::Error),
@@ -89,34 +116,140 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Place {
     file: PathBuf,
+    log: PathBuf,
     durability: Durability,
     lock: File,
+    witness: Witness,
+    /// Which file the database was when it was opened.
+    identity: Identity,
+    epoch: String,
+    /// A connection is open, so that SQLite keeps a log.
+    expects_log: AtomicBool,
+    /// There was no room on the disk to bring everything in order.
+    full: bool,
+    /// Held while the log is moved into the file.
+    moving: Mutex<()>,
 }
 
 impl Place {
-    /// Makes and locks the directory, brings the file to the current version, and checks it.
+    /// Makes and locks the directory, brings the file to the current version, checks it, and decides which history it holds.
     pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Directory {
+            path: path.to_owned(),
+            source,
+        };
         let lock = lock(path)?;
-        let place = Self {
-            file: path.join(FILE),
+        private::tighten(path, &[FILE, LOG, INDEX, LOCK, witness::FILE]);
+        let file = path.join(FILE);
+        // SQLite gives its other files the mode of this one.
+        let identity = private::open(&file).and_then(|file| file.metadata());
+        let (witness, record) = Witness::open(&path.join(witness::FILE)).map_err(unusable)?;
+        let mut place = Self {
+            log: path.join(LOG),
+            file,
             durability,
             lock,
+            witness,
+            identity: Identity::of(&identity.map_err(unusable)?),
+            epoch: String::new(),
+            expects_log: AtomicBool::new(false),
+            full: false,
+            moving: Mutex::new(()),
         };
-        place.prepare().map_err(|unfit| place.unfit(unfit))?;
+        place.check_log(record.as_ref())?;
+        place
+            .prepare(record.as_ref())
+            .map_err(|unfit| place.unfit(unfit))?;
+        place.stamp().map_err(unusable)?;
         if durability == Durability::Power {
-            sync_entries(path).map_err(|source| OpenError::Directory {
-                path: path.to_owned(),
-                source,
-            })?;
+            sync_entries(path).map_err(unusable)?;
         }
         Ok(place)
     }
 
+    /// The history that the file holds.
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Whether the disk was full when the store was opened.
+    pub(super) fn was_full(&self) -> bool {
+        self.full
+    }
+
+    /// What remembers the newest state of the directory.
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// What is wrong if the files are not where they were when they were opened: what is written then is lost.
+    pub(super) fn lost(&self) -> Option<StoreError> {
+        let is_there = std::fs::metadata(&self.file).is_ok_and(|now| Identity::of(&now).is(self.identity))
+            && (!self.expects_log.load(Ordering::Relaxed) || self.log.exists());
+        (!is_there).then(|| {
+            StoreError::Unavailable(
+                "its files were deleted, moved or replaced while the server ran; see the log of the server"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// Whether the writer has a connection: SQLite deletes the log with the last one.
+    pub(super) fn expect_log(&self, expected: bool) {
+        self.expects_log.store(expected, Ordering::Relaxed);
+    }
+
+    /// Moves the log into the file by `checkpoint`; `None` if that is being done already, and still after `patience`.
+    pub(super) fn moving<T>(&self, patience: Duration, checkpoint: impl FnOnce() -> T) -> Option<T> {
+        let _alone = self.moving.try_lock_for(patience)?;
+        self.witness.stamp(None);
+        let moved = checkpoint();
+        if let Err(error) = self.stamp() {
+            tracing::debug!(%error, "{FILE} cannot be looked at");
+        }
+        Some(moved)
+    }
+
+    /// Notes the file as it is now.
+    fn stamp(&self) -> io::Result<()> {
+        let now = std::fs::metadata(&self.file)?;
+        self.witness.stamp(Some(Stamp::of(&now)));
+        Ok(())
+    }
+
+    /// Refuses a log that was left by a crash, if the database beside it was replaced since then: SQLite would mix the two.
+    fn check_log(&self, record: Option<&Record>) -> Result<(), OpenError> {
+        let Some(record) = record.filter(|record| !record.closed) else {
+            return Ok(());
+        };
+        let has_log = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_HEADER);
+        // In a copy of the whole directory the log belongs to the database.
+        let is_at_home = self.witness.identity().is_ok_and(|own| own.is(record.itself));
+        if !has_log || !is_at_home {
+            return Ok(());
+        }
+        // A power failure may lose the time of a write, but not the file.
+        let touched = record.boot == witness::boot()
+            && record
+                .stamp
+                .is_some_and(|stamp| std::fs::metadata(&self.file).is_ok_and(|now| Stamp::of(&now) != stamp));
+        if touched || !record.database.is(self.identity) {
+            return Err(OpenError::Leftover {
+                file: self.file.clone(),
+                log: self.log.clone(),
+                witness: self.file.with_file_name(witness::FILE),
+            });
+        }
+        Ok(())
+    }
+
     /// A connection that writes.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "cache_size", -(64 << 10))?;
+        // What is deleted or taken back is overwritten with zeros.
+        db.pragma_update(None, "secure_delete", true)?;
         // What the log is cut to when it starts anew; checkpoint.rs says when that is.
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -172,8 +305,8 @@ impl Place {
         Ok(db)
     }
 
-    fn prepare(&self) -> Result<(), Unfit> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    fn prepare(&mut self, record: Option<&Record>) -> Result<(), Unfit> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -188,15 +321,55 @@ impl Place {
             self.check(&db)?;
         }
         schema::migrate(&db, found)?;
+        self.begin(&db, record)
+    }
+
+    /// Decides which history this is, and notes it, first beside the database and then in it: if the process ends in between, the next start
+    /// finds two epochs and takes a third, which nobody has heard of before either.
+    fn begin(&mut self, db: &Connection, record: Option<&Record>) -> Result<(), Unfit> {
+        let found = epoch::find(db)?;
+        let here = Here {
+            database: self.identity,
+            boot: witness::boot(),
+        };
+        let change = epoch::change(record, &found, &here);
+        let same = found.epoch.clone().filter(|_| change.is_none());
+        self.epoch = same.unwrap_or_else(epoch::fresh);
+        self.witness.begin(Record {
+            epoch: self.epoch.clone(),
+            mark: found.mark,
+            database: here.database,
+            itself: self.witness.identity()?,
+            boot: here.boot,
+            may_lose: self.durability == Durability::Process,
+            ..Record::default()
+        })?;
+        epoch::write(db, &found, &self.epoch, change)?;
+        if let Some(change) = change {
+            tracing::warn!(
+                epoch = self.epoch,
+                "{}. It has a new epoch: clients drop their positions and get everything that is in it",
+                change.sentence()
+            );
+        }
         Ok(())
     }
 
     /// Looks for damage: a file that is shorter than it says, and, unless that would take long, pages that contradict each other.
-    fn check(&self, db: &Connection) -> Result<(), Unfit> {
+    fn check(&mut self, db: &Connection) -> Result<(), Unfit> {
         // What is still in the log goes into the file, so that its length can be compared.
-        let complete: bool = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let moved = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             Ok(row.get::<_, i64>(0)? == 0)
-        })?;
+        });
+        let complete = match moved {
+            Ok(complete) => complete,
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, "the disk is full: what is there can be read, and nothing can be written until there is room");
+                self.full = true;
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
         let pages: u64 = db
             .pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?
             .unsigned_abs();
@@ -224,6 +397,13 @@ enum Unfit {
     Newer(i32),
     Corrupt(String),
     Database(rusqlite::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl From<rusqlite::Error> for Unfit {
@@ -244,6 +424,10 @@ impl Place {
             },
             Unfit::Corrupt(detail) => OpenError::Corrupt { file, detail },
             Unfit::Database(error) => self.explain(error),
+            Unfit::Io(source) => OpenError::Directory {
+                path: file.parent().unwrap_or(Path::new(".")).to_owned(),
+                source,
+            },
         }
     }
 }
@@ -261,7 +445,8 @@ fn sync_entries(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+/// Makes the directory, if it is not there, and takes its lock.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let unusable = |source| OpenError::Directory {
         path: path.to_owned(),
         source,
@@ -271,12 +456,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(unusable)?;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path.join(LOCK))
-        .map_err(unusable)?;
+    let file = private::open(&path.join(LOCK)).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked {

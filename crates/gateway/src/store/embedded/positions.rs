@@ -24,10 +24,11 @@ pub(super) fn ack(
     state: &mut State,
     now: UnixMillis,
     (device, conv, seq): (&Device, ConvId, Seq),
-) -> Result<(), Failure> {
+) -> Result<Seq, Failure> {
     let seat = seat(db, state, &device.uid, conv)?;
-    has(db, state, now, device, &seat, seq.0.min(seat.at.head))?;
-    Ok(())
+    let seq = seq.0.min(seat.at.head);
+    has(db, state, now, device, &seat, seq)?;
+    Ok(Seq(seq))
 }
 
 /// A user has read up to a message; its device has everything up to there.

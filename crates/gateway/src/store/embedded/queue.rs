@@ -32,7 +32,7 @@ pub(super) enum Command {
     Had(Device, i64, Done<()>),
     /// Writes what a device has acknowledged.
     Settle(Device, Done<()>),
-    Ack(Device, ConvId, Seq, Done<()>),
+    Ack(Device, ConvId, Seq, Done<Seq>),
     Read(Read, Done<ReadMark>),
     Recall(Recall, Done<Recalled>),
     Revoke(Revocation, Done<()>),
@@ -59,8 +59,8 @@ impl Command {
             | Self::Enter(_, done)
             | Self::Settle(_, done)
             | Self::Had(_, _, done)
-            | Self::Revoke(_, done)
-            | Self::Ack(_, _, _, done) => done(Err(error)),
+            | Self::Revoke(_, done) => done(Err(error)),
+            Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),
             Self::Recall(_, done) => done(Err(error)),
             #[cfg(test)]

@@ -52,8 +52,10 @@ pub(super) fn recall(
     if now.saturating_sub(found.ts) > order.window_ms {
         return Err(StoreError::Forbidden("this message is too old to be taken back").into());
     }
-    db.prepare_cached("UPDATE messages SET recalled = 1 WHERE id = ?1")?
+    // The text goes now, and from the log soon (`Checkpoints::erase`).
+    db.prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?
         .execute([found.row])?;
+    state.erased = true;
     if found.counts {
         db.prepare_cached("INSERT INTO recalls (conv_id, seq, sender) VALUES (?1, ?2, ?3)")?
             .execute(params![found.conv_id, found.seq, order.by.as_str()])?;

@@ -60,6 +60,8 @@ impl Retention {
 pub(super) struct Deleted {
     /// There may be more to delete.
     pub(super) more: bool,
+    /// Anything was deleted.
+    pub(super) any: bool,
     /// Push jobs that had been given up.
     pub(super) dead_jobs: u64,
     /// Conversations whose unread messages are fewer now.
@@ -116,6 +118,7 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
     }
     Ok(Deleted {
         more: count == BATCH,
+        any: count > 0,
         dead_jobs,
         recounted,
     })

@@ -4,10 +4,12 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::cids::Cids;
 use super::devices::Devices;
+use super::epoch;
 use super::heads::Heads;
 use super::mids::Mids;
 use super::teams::Teams;
 use super::unread::Totals;
+use super::witness::Mark;
 use crate::ids::Mid;
 use crate::store::UnixMillis;
 
@@ -39,6 +41,12 @@ pub(super) struct State {
     pub(super) next_job: i64,
     /// Jobs that the open transaction has given up.
     pub(super) newly_dead: u64,
+    /// How far the history had come at the last commit.
+    pub(super) mark: Mark,
+    /// Something was deleted or taken back whose text is still in the log.
+    pub(super) erased: bool,
+    /// A conversation was closed whose messages are to be deleted.
+    pub(super) closed: bool,
 }
 
 impl State {
@@ -54,6 +62,9 @@ impl State {
             next_row: 1,
             next_job: 1,
             newly_dead: 0,
+            mark: Mark::default(),
+            erased: false,
+            closed: false,
         };
         state.reload(db)?;
         let last = db
@@ -73,6 +84,7 @@ impl State {
         self.totals.forget();
         self.cids.reload(db)?;
         self.newly_dead = 0;
+        self.mark = epoch::find(db)?.mark;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
             row.get(0)
         })?;
@@ -89,6 +101,17 @@ impl State {
         self.totals.flush(db)?;
         self.devices.flush(db, now, false)?;
         self.cids.move_some(db, self.next_row - 1)
+    }
+
+    /// Behind the last change of a transaction: says in the file how far the history has come. Messages say it by themselves.
+    pub(super) fn advance(&mut self, db: &Connection, changed: bool) -> rusqlite::Result<()> {
+        let row = self.next_row - 1;
+        let changes = self.mark.changes + i64::from(changed && row == self.mark.row);
+        if changes != self.mark.changes {
+            epoch::count(db, changes)?;
+        }
+        self.mark = Mark { row, changes };
+        Ok(())
     }
 
     /// After a commit.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::checkpoint::{self, Checkpoints};
+use super::closed::Closed;
 use super::failure::{Failure, leaves_connection_usable, unavailable};
 use super::health::Health;
 use super::open::Place;
@@ -18,11 +19,14 @@ use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
 use super::{Clock, append, devices, jobs, membership, positions, recall, revocations};
+use crate::ids::Seq;
 use crate::metrics::Metrics;
 use crate::store::{Appended, ReadMark, Recalled, StoreError, TeamChanged};
 
 /// Most commands in one transaction.
 const BATCH: usize = 4_096;
+/// While writing fails and nobody wants to write: how long until it is tried again.
+const PROBE_MS: u64 = 1_000;
 
 /// See the module.
 pub(super) struct Writer {
@@ -31,6 +35,7 @@ pub(super) struct Writer {
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) retention: Retention,
+    pub(super) closed: Closed,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     /// `None` after an error that it may not survive, until the next transaction.
@@ -42,7 +47,7 @@ pub(super) struct Writer {
 enum Outcome {
     Appended(Result<Appended, StoreError>),
     Changed(Result<TeamChanged, StoreError>),
-    Acked(Result<(), StoreError>),
+    Acked(Result<Seq, StoreError>),
     Read(Result<ReadMark, StoreError>),
     Recalled(Result<Recalled, StoreError>),
     Done,
@@ -52,9 +57,11 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
-        while self.queue.take(&mut batch, BATCH, self.idle()) {
+        while self.queue.take(&mut batch, BATCH, self.rest()) {
             self.commit(&mut batch);
             self.delete_old();
+            self.delete_closed();
+            self.checkpoints.erase(self.db.as_ref(), &self.place);
         }
         self.close();
     }
@@ -62,8 +69,37 @@ impl Writer {
     /// How long nothing may happen until there is something to do.
     pub(super) fn idle(&self) -> Option<Duration> {
         let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
-        let waits = waiting.into_iter().chain(self.retention.wait((self.clock)()));
+        let probe = self.health.state().is_err().then_some(PROBE_MS);
+        let waits = waiting
+            .into_iter()
+            .chain(probe)
+            .chain(self.retention.wait((self.clock)()));
         waits.min().map(Duration::from_millis)
+    }
+
+    /// The same, with what is to be done for the log.
+    fn rest(&self) -> Option<Duration> {
+        let others = [self.checkpoints.erase_wait(), self.closed.wait()];
+        self.idle().into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// Deletes some of the messages of teams that were deleted.
+    fn delete_closed(&mut self) {
+        let Some(db) = self.db.as_ref().filter(|_| self.place.lost().is_none()) else {
+            self.closed.postpone();
+            return;
+        };
+        match self.closed.delete_some(db) {
+            Ok(None) => {}
+            Ok(Some(dead_jobs)) => {
+                self.health.buried(dead_jobs);
+                self.checkpoints.committed();
+                self.checkpoints.erase_soon();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "messages of deleted teams could not be deleted; tried again later");
+            }
+        }
     }
 
     /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
@@ -73,7 +109,7 @@ impl Writer {
         let Some(cutoff) = self.retention.cutoff(now) else {
             return;
         };
-        let Some(db) = self.db.take() else {
+        let Some(db) = self.take() else {
             self.retention.looked(None, now);
             return;
         };
@@ -86,7 +122,10 @@ impl Writer {
                     self.state.heads.reread(conv);
                 }
                 self.checkpoints.committed();
-                self.db = Some(db);
+                if deleted.any {
+                    self.checkpoints.erase_soon();
+                }
+                self.keep(db);
             }
             Err(error) => {
                 tracing::warn!(%error, "old messages could not be deleted; tried again later");
@@ -94,7 +133,7 @@ impl Writer {
                 if leaves_connection_usable(&error)
                     && (db.is_autocommit() || db.execute_batch("ROLLBACK").is_ok())
                 {
-                    self.db = Some(db);
+                    self.keep(db);
                 }
             }
         }
@@ -102,7 +141,7 @@ impl Writer {
 
     /// Writes what was kept back, and leaves one file without a log.
     fn close(mut self) {
-        let Some(db) = self.db.take() else { return };
+        let Some(db) = self.take() else { return };
         let flushed = db
             .execute_batch("BEGIN IMMEDIATE")
             .and_then(|()| self.state.devices.flush(&db, (self.clock)(), true))
@@ -110,7 +149,11 @@ impl Writer {
         if let Err(error) = flushed {
             tracing::warn!(%error, "the newest acknowledgements were not written; their messages are replayed once more");
         }
-        checkpoint::finish(&db);
+        if checkpoint::finish(&db, &self.place)
+            && let Err(error) = self.place.witness().closed()
+        {
+            tracing::warn!(%error, "it could not be noted that the store was closed in order");
+        }
     }
 
     /// Writes a batch and tells its callers.
@@ -128,12 +171,20 @@ impl Writer {
                     .observe(begun.elapsed().as_secs_f64());
                 self.health.gave_up(self.state.newly_dead);
                 self.state.trim();
+                self.place.witness().mark(self.state.mark);
                 self.checkpoints.committed();
+                if std::mem::take(&mut self.state.erased) {
+                    self.checkpoints.erase_soon();
+                }
+                if std::mem::take(&mut self.state.closed) {
+                    self.closed.another();
+                }
                 for (command, outcome) in batch.drain(..).zip(outcomes) {
                     guarded(|| tell(command, outcome));
                 }
             }
             Err(error) => {
+                self.state.erased = false;
                 self.metrics.store_failures.inc();
                 self.health.failed(&error);
                 for command in batch.drain(..) {
@@ -145,29 +196,47 @@ impl Writer {
 
     /// Leaves `db` empty when the connection is not to be trusted any more.
     fn transact(&mut self, batch: &mut [Command]) -> Result<Vec<Outcome>, StoreError> {
-        let db = match self.db.take() {
+        if let Some(lost) = self.place.lost() {
+            return Err(lost);
+        }
+        let db = match self.take() {
             Some(db) => db,
             None => self.reconnect().map_err(|error| unavailable(&error))?,
         };
-        self.checkpoints.bound_log(&db);
+        self.checkpoints.bound_log(&db, &self.place);
         let before = db.total_changes();
-        match write(&db, &mut self.state, (self.clock)(), batch) {
+        // Nobody wants to write, but whether it is possible again is to be known.
+        let probe = batch.is_empty() && self.health.state().is_err();
+        match write(&db, &mut self.state, (self.clock)(), batch, probe) {
             Ok(outcomes) => {
                 // A transaction that had nothing to write says nothing about the disk.
                 if db.total_changes() != before {
                     self.health.recovered();
                 }
-                self.db = Some(db);
+                self.keep(db);
                 Ok(outcomes)
             }
             Err(error) => {
-                tracing::error!(%error, "a transaction of the store failed");
+                if !probe {
+                    tracing::error!(%error, "a transaction of the store failed");
+                }
                 if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
-                    self.db = Some(db);
+                    self.keep(db);
                 }
                 Err(unavailable(&error))
             }
         }
+    }
+
+    /// The connection, until it is kept again.
+    fn take(&mut self) -> Option<Connection> {
+        self.place.expect_log(false);
+        self.db.take()
+    }
+
+    fn keep(&mut self, db: Connection) {
+        self.db = Some(db);
+        self.place.expect_log(true);
     }
 
     fn reconnect(&mut self) -> rusqlite::Result<Connection> {
@@ -183,7 +252,9 @@ fn write(
     state: &mut State,
     now: u64,
     batch: &mut [Command],
+    probe: bool,
 ) -> rusqlite::Result<Vec<Outcome>> {
+    let before = db.total_changes();
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for command in batch {
@@ -232,6 +303,7 @@ fn write(
         });
     }
     state.flush(db, now)?;
+    state.advance(db, probe || db.total_changes() != before)?;
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(outcomes)
 }

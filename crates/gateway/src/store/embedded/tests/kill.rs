@@ -2,7 +2,7 @@
 //!
 //! The test runs itself as a child process that appends and prints what was acknowledged, kills it, and looks at what it left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -65,6 +65,7 @@ fn child() {
 async fn what_was_answered_survives() {
     let dir = tempfile::tempdir().unwrap();
     let mut acked: HashMap<(ConvId, Seq), Mid> = HashMap::new();
+    let mut epochs = HashSet::new();
     for round in 0..6 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
@@ -103,12 +104,13 @@ async fn what_was_answered_survives() {
         }
         child.wait().unwrap();
         assert!(seen >= enough, "the child ended by itself after {seen}");
-        check(dir.path(), &acked).await;
+        epochs.insert(check(dir.path(), &acked).await);
+        assert_eq!(epochs.len(), 1, "it is the same history");
     }
 }
 
-/// Every message that was acknowledged is there, with its job; nothing is missing in between.
-async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) {
+/// Every message that was acknowledged is there, with its job; nothing is missing in between. Returns the epoch.
+async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) -> String {
     let store = Embedded::open(Options::new(path)).unwrap();
     let mut found = HashMap::new();
     for line in store
@@ -141,4 +143,5 @@ async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) {
     let due = store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
     assert_eq!(due.jobs.len(), found.len(), "one job for each message");
     store.close().await;
+    store.epoch().to_owned()
 }

@@ -165,7 +165,7 @@ impl Kit {
         outcome.await.expect("the store answers").unwrap();
     }
 
-    pub(super) async fn ack(&self, device: &Device, conv: ConvId, seq: u64) -> Result<(), StoreError> {
+    pub(super) async fn ack(&self, device: &Device, conv: ConvId, seq: u64) -> Result<Seq, StoreError> {
         let (done, outcome) = answer();
         self.store.ack(device.clone(), conv, Seq(seq), done);
         outcome.await.expect("the store answers")

@@ -1,8 +1,8 @@
 //! What is left when retention has deleted the oldest messages.
 
 use super::kit::{Kit, NOON, Setup, device, notice, page, pair, recall, to_team, uid, with_cid};
-use crate::ids::{ConvId, Seq};
-use crate::store::{Append, JobOutcome, Span, Store};
+use crate::ids::{ConvId, Mid, Seq};
+use crate::store::{Append, JobOutcome, Span, Store, TeamChange};
 
 const KEEP: u64 = 500_000;
 
@@ -53,6 +53,45 @@ async fn numbers_go_on_and_the_newest_of_all_stays() {
     kit.set_clock(now + 60_001);
     kit.catch_up().await;
     assert_eq!(kit.writer(rows).await, [3], "it is the newest now");
+}
+
+#[tokio::test]
+async fn the_messages_of_a_deleted_team_go() {
+    let mut kit = Kit::new();
+    kit.team("t", &["a", "b"]).await;
+    let conv = kit.append(with_cid(to_team("a", "t"), "c")).await.unwrap().conv;
+    let taken_back = kit.append(to_team("a", "t")).await.unwrap().mid;
+    kit.recall(recall(taken_back, "a")).await.unwrap();
+    let other = kit.append(pair("a", "b")).await.unwrap().conv;
+    let newest = kit.append(to_team("b", "t")).await.unwrap().mid;
+    kit.change("t", TeamChange::Delete).await.unwrap();
+    kit.catch_up().await;
+    let left = |db: &rusqlite::Connection| {
+        let mut select = db.prepare("SELECT conv, mid, data FROM messages m JOIN conversations c ON c.id = m.conv_id ORDER BY m.id").unwrap();
+        let rows = select.query_map([], |row| {
+            let mid: [u8; 16] = row.get(1)?;
+            Ok((
+                ConvId(row.get(0)?),
+                Mid(uuid::Uuid::from_bytes(mid)),
+                row.get::<_, String>(2)?,
+            ))
+        });
+        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let rows = kit.writer(left).await;
+    assert_eq!(
+        rows.iter().map(|(conv, ..)| *conv).collect::<Vec<_>>(),
+        [other, conv]
+    );
+    assert_eq!(
+        (rows[1].1, rows[1].2.as_str()),
+        (newest, "null"),
+        "numbers go on from it"
+    );
+    kit.reopen().await;
+    kit.team("t", &["a", "b"]).await;
+    let again = kit.append(with_cid(to_team("a", "t"), "c")).await.unwrap();
+    assert!(again.conv != conv && again.mid > newest && !again.duplicate);
 }
 
 #[tokio::test]

@@ -1,0 +1,102 @@
+//! Deleting the messages of teams that were deleted: nobody can read them any more, and nobody expects them to stay in the file.
+//!
+//! A few at a time, between two batches of the writer, so that a large team holds nobody up. Invariant: the newest row of all stays, as row
+//! numbers and mids go on from it; only its text goes.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Most messages of one transaction: a few milliseconds.
+const BATCH: i64 = 500;
+/// Between two of them, for what else is to be written.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// When the next messages are to be deleted.
+#[derive(Debug)]
+pub(super) struct Closed {
+    due: Option<Instant>,
+}
+
+impl Closed {
+    /// Perhaps there are some of the last run.
+    pub(super) fn new() -> Self {
+        Self {
+            due: Some(Instant::now()),
+        }
+    }
+
+    /// A conversation was closed.
+    pub(super) fn another(&mut self) {
+        self.due.get_or_insert_with(Instant::now);
+    }
+
+    /// How long until there is something to do.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// It cannot be done now.
+    pub(super) fn postpone(&mut self) {
+        self.due = self.due.map(|_| Instant::now() + AGAIN);
+    }
+
+    /// Deletes some messages, if it is time. Returns how many rows of push jobs that had been given up went with them; `None` if there was
+    /// nothing to delete.
+    pub(super) fn delete_some(&mut self, db: &Connection) -> rusqlite::Result<Option<u64>> {
+        if self.wait().is_none_or(|wait| !wait.is_zero()) {
+            return Ok(None);
+        }
+        self.postpone();
+        let tx = db.unchecked_transaction()?;
+        let deleted = delete(&tx)?;
+        tx.commit()?;
+        self.due = deleted.map(|_| Instant::now() + PAUSE);
+        Ok(deleted)
+    }
+}
+
+/// Notes that the messages of a conversation are to be deleted.
+pub(super) fn note(db: &Connection, conv_id: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('closed:' || ?1, ?1)")?
+        .execute([conv_id.to_string()])?;
+    Ok(())
+}
+
+fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
+    let noted: Option<i64> = db
+        .prepare_cached(
+            "SELECT CAST(value AS INTEGER) FROM meta WHERE key > 'closed:' AND key < 'closed;' LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(conv_id) = noted else { return Ok(None) };
+    let newest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
+    let rows = db
+        .prepare_cached("SELECT id FROM messages WHERE conv_id = ?1 ORDER BY seq LIMIT ?2")?
+        .query_map(params![conv_id, BATCH], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut dead_jobs = 0;
+    for row in &rows {
+        dead_jobs += db
+            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message = ?1")?
+            .execute([row])?;
+        let sql = match *row == newest {
+            true => "UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1",
+            false => "DELETE FROM messages WHERE id = ?1",
+        };
+        db.prepare_cached(sql)?.execute([row])?;
+    }
+    if (rows.len() as i64) < BATCH {
+        for sql in [
+            "DELETE FROM cids WHERE conv_id = ?1",
+            "DELETE FROM recalls WHERE conv_id = ?1",
+            "DELETE FROM meta WHERE key = 'closed:' || ?1",
+        ] {
+            db.prepare_cached(sql)?.execute([conv_id])?;
+        }
+    }
+    Ok(Some(dead_jobs as u64))
+}

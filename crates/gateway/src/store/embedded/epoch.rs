@@ -1,0 +1,312 @@
+//! Whether a store still holds the history that clients know, and the epoch that tells them.
+//!
+//! Clients keep positions, which mean something in one history only. When a store is opened whose state is not the newest that its
+//! directory has seen, or that was copied here, it goes on under a new epoch. Invariant: after a crash of the process, and after a power failure
+//! with `durability = "power"`, the epoch stays.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::unread;
+use super::witness::{Identity, Mark, Record};
+
+/// The key in `meta` of the epoch.
+const EPOCH: &str = "epoch";
+/// The key in `meta` of [`Mark::changes`]. A store that has it has had a witness.
+const CHANGES: &str = "changes";
+
+/// What a database says of its history.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// `None` in a new database.
+    pub(super) epoch: Option<String>,
+    pub(super) mark: Mark,
+    /// There was a witness beside it once.
+    pub(super) had_witness: bool,
+}
+
+/// Where a database is now.
+#[derive(Debug)]
+pub(super) struct Here {
+    /// Which file it is.
+    pub(super) database: Identity,
+    /// The run of the machine.
+    pub(super) boot: String,
+}
+
+/// Why a store goes on under a new epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It came without its witness, or is another file than the witness knows: a copy.
+    Copied,
+    /// It is older than what this directory has seen, or of another history.
+    Older,
+    /// The machine stopped while `durability = "process"`.
+    PowerCut,
+    /// `mynah restore` has put it here.
+    Restored,
+}
+
+impl Change {
+    /// Says it to whoever reads the log.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Self::Copied => "the store was copied here from another place",
+            Self::Older => {
+                "the store is not the newest that this data directory has held: an older copy was put in place, or the newest messages were lost"
+            }
+            Self::PowerCut => {
+                "the machine stopped while the server ran with store.durability = \"process\": the newest messages may be lost"
+            }
+            Self::Restored => "the store was restored from a backup",
+        }
+    }
+
+    /// Notifications that wait may be of long ago, and were probably sent.
+    fn drops_jobs(self) -> bool {
+        matches!(self, Self::Older | Self::Restored)
+    }
+}
+
+/// Reads what a database says.
+pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
+    let read = |key: &str| {
+        db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+            row.get::<_, String>(0)
+        })
+        .optional()
+    };
+    let row = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
+    let changes = read(CHANGES)?;
+    Ok(Found {
+        epoch: read(EPOCH)?,
+        had_witness: changes.is_some(),
+        mark: Mark {
+            row,
+            changes: changes.and_then(|text| text.parse().ok()).unwrap_or(0),
+        },
+    })
+}
+
+/// Whether the history has to get a new epoch, and why.
+pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Option<Change> {
+    let epoch = found.epoch.as_deref()?;
+    let Some(record) = record else {
+        // A store of a version without witnesses goes on as it was.
+        return found.had_witness.then_some(Change::Copied);
+    };
+    if record.epoch != epoch || !found.mark.has_reached(record.mark) {
+        return Some(Change::Older);
+    }
+    if !record.database.is(here.database) {
+        return Some(Change::Copied);
+    }
+    let rebooted = !record.boot.is_empty() && !here.boot.is_empty() && record.boot != here.boot;
+    (record.may_lose && !record.closed && rebooted).then_some(Change::PowerCut)
+}
+
+/// An epoch that no store had before.
+pub(super) fn fresh() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
+/// Writes the epoch; with a change, in one step with what must not outlive the old one. Writes nothing where nothing is new.
+pub(super) fn write(
+    db: &Connection,
+    found: &Found,
+    epoch: &str,
+    change: Option<Change>,
+) -> rusqlite::Result<()> {
+    if change.is_none() && found.had_witness && found.epoch.is_some() {
+        return Ok(());
+    }
+    let tx = db.unchecked_transaction()?;
+    tx.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+        params![EPOCH, epoch],
+    )?;
+    count(&tx, found.mark.changes)?;
+    if let Some(change) = change {
+        end_at_heads(&tx)?;
+        if change.drops_jobs() {
+            tx.execute("DELETE FROM push_jobs WHERE dead = 0", [])?;
+        }
+    }
+    tx.commit()
+}
+
+/// Writes [`Mark::changes`].
+pub(super) fn count(db: &Connection, changes: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+        .execute(params![CHANGES, changes.to_string()])?;
+    Ok(())
+}
+
+/// No position is beyond what is there: a cursor that is says nothing of this history and is forgotten, so that its device gets what comes.
+fn end_at_heads(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(
+        "DELETE FROM cursors
+             WHERE seq > coalesce((SELECT head FROM conversations c WHERE c.id = cursors.conv_id), 0);
+         UPDATE devices SET
+             since_row = min(since_row, (SELECT coalesce(max(id), 0) FROM messages)),
+             had_row = min(had_row, (SELECT coalesce(max(id), 0) FROM messages))
+             WHERE max(since_row, had_row) > (SELECT coalesce(max(id), 0) FROM messages);
+         DELETE FROM push_jobs WHERE message > (SELECT coalesce(max(id), 0) FROM messages);",
+    )?;
+    let mut update = db.prepare(
+        "UPDATE participants SET read = c.head, read_counted = c.counted,
+             read_sent = CASE WHEN member THEN sent WHEN c.a = uid THEN c.sent_a ELSE c.sent_b END
+         FROM conversations c WHERE c.id = participants.conv_id AND participants.read > c.head
+         RETURNING conv_id",
+    )?;
+    let moved = update
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    for conv_id in moved {
+        unread::recount(db, conv_id)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(row: i64, changes: i64) -> Mark {
+        Mark { row, changes }
+    }
+
+    fn identity(file: &tempfile::NamedTempFile) -> Identity {
+        Identity::of(&file.as_file().metadata().unwrap())
+    }
+
+    #[test]
+    fn only_what_is_not_the_newest_state_changes_the_epoch() {
+        let [file, other] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
+        let here = |file, boot: &str| Here {
+            database: identity(file),
+            boot: boot.into(),
+        };
+        let found = |epoch: &str, mark| Found {
+            epoch: Some(epoch.into()),
+            mark,
+            had_witness: true,
+        };
+        let record = Record {
+            epoch: "e".into(),
+            mark: mark(10, 5),
+            database: identity(&file),
+            boot: "monday".into(),
+            ..Record::default()
+        };
+        let change = |found: &Found, here: &Here| change(Some(&record), found, here);
+        for newest in [mark(10, 5), mark(11, 5), mark(10, 6)] {
+            assert_eq!(change(&found("e", newest), &here(&file, "monday")), None);
+            assert_eq!(change(&found("e", newest), &here(&file, "tuesday")), None);
+        }
+        for older in [mark(9, 5), mark(10, 4), mark(12, 4)] {
+            assert_eq!(
+                change(&found("e", older), &here(&file, "monday")),
+                Some(Change::Older)
+            );
+        }
+        assert_eq!(
+            change(&found("f", mark(99, 99)), &here(&file, "monday")),
+            Some(Change::Older)
+        );
+        assert_eq!(
+            change(&found("e", mark(10, 5)), &here(&other, "monday")),
+            Some(Change::Copied)
+        );
+    }
+
+    #[test]
+    fn no_position_stays_beyond_the_head() {
+        let db = Connection::open_in_memory().unwrap();
+        super::super::schema::migrate(&db, 0).unwrap();
+        db.execute_batch(
+            "INSERT INTO conversations (id, conv, kind, a, b, head, counted, sent_a, last_row)
+                 VALUES (1, zeroblob(16), 0, 'a', 'b', 5, 5, 5, 5);
+             INSERT INTO participants (uid, conv_id, read, read_counted) VALUES ('a', 1, 0, 0), ('b', 1, 9, 9);
+             INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, counted, data)
+                 VALUES (5, 1, 5, zeroblob(16), 3, 1, 1, 5, '{}');
+             INSERT INTO devices (id, uid, device, since_row, seen, had_row)
+                 VALUES (1, 'b', 'ahead', 9, 0, 9), (2, 'b', 'behind', 2, 0, 3);
+             INSERT INTO cursors (device_id, conv_id, seq) VALUES (1, 1, 6), (2, 1, 5), (2, 7, 1);
+             INSERT INTO push_jobs (message, uid, due, expires) VALUES (5, 'b', 0, 0);",
+        )
+        .unwrap();
+        let found = find(&db).unwrap();
+        assert_eq!((found.epoch.as_deref(), found.mark), (None, mark(5, 0)));
+        write(&db, &found, "new", Some(Change::Copied)).unwrap();
+        let read = |sql: &str| -> String { db.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(
+            read("SELECT group_concat(device_id || ':' || conv_id || ':' || seq) FROM cursors"),
+            "2:1:5"
+        );
+        assert_eq!(
+            read("SELECT group_concat(since_row || ':' || had_row) FROM devices"),
+            "5:5,2:3"
+        );
+        assert_eq!(
+            read("SELECT group_concat(uid || ':' || read || ':' || read_counted) FROM participants"),
+            "a:0:0,b:5:5"
+        );
+        assert_eq!(read("SELECT CAST(count(*) AS TEXT) FROM push_jobs"), "1");
+        write(&db, &find(&db).unwrap(), "newer", Some(Change::Restored)).unwrap();
+        assert_eq!(read("SELECT CAST(count(*) AS TEXT) FROM push_jobs"), "0");
+        assert_eq!(find(&db).unwrap().epoch.as_deref(), Some("newer"));
+    }
+
+    #[test]
+    fn a_store_without_a_witness_is_a_copy_unless_it_never_had_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let here = Here {
+            database: identity(&file),
+            boot: String::new(),
+        };
+        for (epoch, had_witness, expected) in [
+            (Some("e"), true, Some(Change::Copied)),
+            (Some("e"), false, None),
+            (None, false, None),
+        ] {
+            let found = Found {
+                epoch: epoch.map(str::to_owned),
+                mark: mark(1, 1),
+                had_witness,
+            };
+            assert_eq!(change(None, &found, &here), expected);
+        }
+    }
+
+    #[test]
+    fn a_reboot_counts_where_messages_may_be_lost_with_the_power() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let found = Found {
+            epoch: Some("e".into()),
+            mark: mark(1, 1),
+            had_witness: true,
+        };
+        for (may_lose, closed, before, now, expected) in [
+            (true, false, "monday", "tuesday", Some(Change::PowerCut)),
+            (true, false, "monday", "monday", None),
+            (true, false, "", "tuesday", None),
+            (true, true, "monday", "tuesday", None),
+            (false, false, "monday", "tuesday", None),
+        ] {
+            let record = Record {
+                epoch: "e".into(),
+                mark: found.mark,
+                database: identity(&file),
+                boot: before.into(),
+                may_lose,
+                closed,
+                ..Record::default()
+            };
+            let here = Here {
+                database: identity(&file),
+                boot: now.into(),
+            };
+            assert_eq!(change(Some(&record), &found, &here), expected);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+// Whether the store still holds the history that clients know: the epoch changes when it does not, and only then. The files of the data
+// directory: who may read them, what happens when they go away, and what is left in them of what was taken back.
+
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { recall, resume, written } from '../../lib/delivery.js';
+import { eventually } from '../../lib/inbox.js';
+import { freshDirectory, GATEWAY, Program, startGateway } from '../../lib/program.js';
+import { signIn, someone } from '../../lib/user.js';
+
+async function start(t, options) {
+  const gateway = await startGateway(options);
+  t.after(() => gateway.close());
+  return gateway;
+}
+
+const epochOf = async (t, gateway) => (await signIn(t, gateway, someone())).registered.epoch;
+const db = (gateway) => join(gateway.data, 'mynah.db');
+const copyOf = (gateway) => join(gateway.directory, 'copy.db');
+const seqs = async (gateway, conv) => (await gateway.api.history(conv)).messages.length;
+
+/** A gateway with ten messages, a copy of it after five, and what was known of it. */
+async function copied(t) {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  await signIn(t, gateway, b, { deviceid: '手机' });
+  const conv = await written(gateway, a, b, 5);
+  execFileSync('sqlite3', [db(gateway), `VACUUM INTO '${copyOf(gateway)}'`]);
+  await written(gateway, a, b, 5);
+  return { gateway, a, b, conv, epoch: await epochOf(t, gateway) };
+}
+
+describe('a store that is not the newest has a new epoch', { concurrency: 2 }, () => {
+  for (const [name, put] of [
+    ['written over', (gateway) => copyFileSync(copyOf(gateway), db(gateway))],
+    ['renamed into its place', (gateway) => renameSync(copyOf(gateway), db(gateway))],
+    ['put there after the old one was deleted', (gateway) => (rmSync(db(gateway)), copyFileSync(copyOf(gateway), db(gateway)))],
+  ]) {
+    test(`a copy of the database, ${name}`, async (t) => {
+      const { gateway, a, b, conv, epoch } = await copied(t);
+      await gateway.program.stop();
+      put(gateway);
+      await gateway.start();
+      const second = await epochOf(t, gateway);
+      assert.notEqual(second, epoch);
+      assert.match(gateway.program.output, /new epoch/);
+      assert.equal(await seqs(gateway, conv), 5);
+      await written(gateway, a, b, 2);
+      const { replay } = await resume(t, gateway, b, { deviceid: '手机' });
+      assert.deepEqual(replay.map(({ seq }) => seq).slice(-2), [6, 7], 'the device gets what is new');
+      await gateway.program.kill();
+      await gateway.start();
+      assert.equal(await epochOf(t, gateway), second, 'and that one stays');
+    });
+  }
+
+  test('a copy after a crash, without its log', async (t) => {
+    const { gateway, conv, epoch } = await copied(t);
+    await gateway.program.kill();
+    for (const end of ['', '-wal', '-shm']) rmSync(db(gateway) + end, { force: true });
+    copyFileSync(copyOf(gateway), db(gateway));
+    await gateway.start();
+    assert.notEqual(await epochOf(t, gateway), epoch);
+    assert.equal(await seqs(gateway, conv), 5);
+  });
+
+  test('a copy of which only the read positions are older', async (t) => {
+    const gateway = await start(t);
+    const [a, b] = [someone('甲'), someone('乙')];
+    const conv = await written(gateway, a, b, 5);
+    const epoch = await epochOf(t, gateway);
+    execFileSync('sqlite3', [db(gateway), `VACUUM INTO '${copyOf(gateway)}'`]);
+    const reader = await signIn(t, gateway, b, { deviceid: '手机' });
+    assert.equal((await reader.ask(106, { conv, seq: 5 })).code, 0);
+    await gateway.program.kill();
+    for (const end of ['-wal', '-shm']) rmSync(db(gateway) + end, { force: true });
+    copyFileSync(copyOf(gateway), db(gateway));
+    await gateway.start();
+    assert.notEqual(await epochOf(t, gateway), epoch);
+  });
+
+  test('a log that was cut', async (t) => {
+    const gateway = await start(t);
+    const [a, b] = [someone('甲'), someone('乙')];
+    const conv = await written(gateway, a, b, 5);
+    await gateway.program.stop();
+    await gateway.start();
+    const epoch = await epochOf(t, gateway);
+    // While it reads, what comes later stays in the log.
+    const reader = spawn('sqlite3', [db(gateway)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const ended = once(reader, 'close');
+    t.after(() => reader.kill('SIGKILL'));
+    reader.stdin.write('BEGIN; SELECT count(*) FROM messages;\n');
+    await once(reader.stdout, 'data');
+    await written(gateway, a, b, 5);
+    await gateway.program.kill();
+    reader.kill('SIGKILL');
+    await ended;
+    truncateSync(`${db(gateway)}-wal`, 0);
+    await gateway.start();
+    assert.notEqual(await epochOf(t, gateway), epoch);
+    const { body } = await gateway.api.call('GET', `/v1/conversations/${conv}/messages`);
+    assert.ok((body.messages?.length ?? 0) < 10, 'the newest are lost');
+  });
+
+  test('a directory that was copied elsewhere, or whose witness is gone', async (t) => {
+    const { gateway, conv, epoch } = await copied(t);
+    await gateway.program.stop();
+    const original = `${gateway.data}.original`;
+    renameSync(gateway.data, original);
+    cpSync(original, gateway.data, { recursive: true, preserveTimestamps: true });
+    await gateway.start();
+    const second = await epochOf(t, gateway);
+    assert.notEqual(second, epoch);
+    assert.equal(await seqs(gateway, conv), 10);
+    await gateway.program.stop();
+    rmSync(join(gateway.data, 'mynah.witness'));
+    await gateway.start();
+    assert.ok(![epoch, second].includes(await epochOf(t, gateway)));
+  });
+});
+
+test('a crash, a stop, a renamed directory and a look with sqlite3 keep the epoch', async (t) => {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  const epoch = await epochOf(t, gateway);
+  for (const end of ['kill', 'stop', 'kill', 'kill']) {
+    await written(gateway, a, b, 20);
+    await gateway.program[end]();
+    await gateway.start();
+    assert.equal(await epochOf(t, gateway), epoch, `after ${end}`);
+  }
+  for (const end of ['kill', 'stop']) {
+    await written(gateway, a, b, 20);
+    await gateway.program[end]();
+    const elsewhere = join(gateway.directory, `elsewhere-${end}`);
+    renameSync(gateway.data, elsewhere);
+    const program = new Program(GATEWAY, ['--config', gateway.file, '--data', elsewhere, '--listen', '127.0.0.1:0'], { cwd: gateway.directory });
+    const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
+    assert.equal(await epochOf(t, { url: `http://127.0.0.1:${port}` }), epoch, 'the directory was renamed');
+    await program.kill();
+    renameSync(elsewhere, gateway.data);
+    execFileSync('sqlite3', [db(gateway), 'SELECT count(*) FROM messages']);
+    await gateway.start();
+    assert.equal(await epochOf(t, gateway), epoch, 'it was looked at');
+  }
+});
+
+test('a log that was left beside another database is not mixed with it', async (t) => {
+  const { gateway, conv, epoch } = await copied(t);
+  await gateway.program.kill();
+  assert.ok(statSync(`${db(gateway)}-wal`).size > 0);
+  copyFileSync(copyOf(gateway), db(gateway));
+  const refused = new Program(GATEWAY, ['--config', gateway.file], { cwd: gateway.directory });
+  assert.equal((await refused.exited).code, 1);
+  assert.match(refused.output, /mynah\.db-wal was left by an earlier run.*mynah restore/s);
+  assert.deepEqual(readFileSync(db(gateway)), readFileSync(copyOf(gateway)), 'nothing was changed');
+  renameSync(`${db(gateway)}-wal`, join(gateway.directory, 'log'));
+  await gateway.start();
+  assert.equal(await seqs(gateway, conv), 5);
+  assert.notEqual(await epochOf(t, gateway), epoch);
+});
+
+describe('files that go away while the server runs', { concurrency: 2 }, () => {
+  for (const [name, remove] of [
+    ['the directory', (gateway) => rmSync(gateway.data, { recursive: true })],
+    ['the database', (gateway) => rmSync(db(gateway))],
+    ['the log', (gateway) => rmSync(`${db(gateway)}-wal`)],
+    ['the database, replaced by a copy', (gateway) => (copyFileSync(db(gateway), copyOf(gateway)), renameSync(copyOf(gateway), db(gateway)))],
+  ]) {
+    test(`${name}: sends are refused, and the log says why`, async (t) => {
+      const gateway = await start(t);
+      const user = await signIn(t, gateway, someone());
+      assert.equal((await user.send({ user: someone() }, {})).code, 0);
+      remove(gateway);
+      const { code, error } = await user.send({ user: someone() }, {});
+      assert.equal(code, 503, error);
+      assert.equal((await gateway.api.call('POST', '/v1/messages', { type: 5, to: { user: 'x' }, data: {} })).status, 503);
+      assert.equal((await gateway.api.call('GET', '/health/ready')).status, 503);
+      await gateway.program.printed(/ERROR.*files of the store were deleted, moved or replaced/);
+      if (existsSync(gateway.data)) assert.ok(!readdirSync(gateway.data).includes('mynah.db') || name.includes('replaced') || name.includes('log'));
+    });
+  }
+
+  test('a directory that comes back is used again', async (t) => {
+    const gateway = await start(t);
+    const [a, b] = [someone(), someone()];
+    const conv = await written(gateway, a, b, 1);
+    renameSync(gateway.data, `${gateway.data}.away`);
+    const message = { type: 3, from: a, to: { user: b }, data: {} };
+    assert.equal((await gateway.api.call('POST', '/v1/messages', message)).status, 503);
+    renameSync(`${gateway.data}.away`, gateway.data);
+    await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness');
+    assert.equal((await gateway.api.send(message)).results[0].seq, 2);
+    assert.equal(await seqs(gateway, conv), 2, 'nothing that was refused was stored');
+  });
+});
+
+test('files are their owner’s alone, in any directory, and laxer ones are tightened', async (t) => {
+  const directory = freshDirectory();
+  mkdirSync(join(directory, 'data'), { mode: 0o755 });
+  const umask = process.umask(0o022);
+  t.after(() => process.umask(umask));
+  const gateway = await start(t, { directory, config: { auth: { api_keys: [] } } });
+  const modes = () => Object.fromEntries(readdirSync(gateway.data).map((name) => [name, (statSync(join(gateway.data, name)).mode & 0o777).toString(8)]));
+  const names = ['mynah.db', 'mynah.db-shm', 'mynah.db-wal', 'mynah.lock', 'mynah.witness'];
+  const all = Object.fromEntries(['api-key', ...names].map((name) => [name, '600']));
+  assert.deepEqual(modes(), all);
+  await gateway.program.kill();
+  for (const name of Object.keys(all)) chmodSync(join(gateway.data, name), 0o644);
+  await gateway.start();
+  assert.deepEqual(modes(), all);
+  for (const name of Object.keys(all)) assert.ok(gateway.program.output.includes(`${name} (mode 644)`), name);
+});
+
+test('what was taken back, and what a deleted team wrote, is soon in no file any more', async (t) => {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  const sender = await signIn(t, gateway, a, { deviceid: '手机' });
+  const secrets = [];
+  const mids = [];
+  for (const [n, length] of [10, 3_000, 50_000].entries()) {
+    const text = `秘密${n}-${'secret'.repeat(length / 6)}`;
+    secrets.push(text.slice(0, 12));
+    mids.push((await sender.send({ user: b }, { text })).mid);
+  }
+  const found = () =>
+    ['', '-wal'].flatMap((end) => {
+      const content = readFileSync(db(gateway) + end);
+      return secrets.filter((secret) => content.includes(secret)).concat(content.includes('secretsecretsecret') ? ['a part'] : []);
+    });
+  assert.ok(found().length >= 3, 'it was there');
+  for (const mid of mids) await recall(sender, mid);
+  await gateway.api.team('队', [a, b]);
+  for (let n = 0; n < 3; n++) assert.equal((await sender.send({ team: '队' }, { text: '秘密队-'.repeat(500) })).code, 0);
+  secrets.push('秘密队-');
+  assert.ok(found().includes('秘密队-'));
+  await gateway.api.expect(204, 'DELETE', `/v1/teams/${encodeURIComponent('队')}`);
+  await eventually(() => found().length === 0, 'the text to be gone');
+});
