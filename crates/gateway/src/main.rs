@@ -3,7 +3,7 @@
 mod signals;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +44,19 @@ enum Command {
     /// Make, show and take away keys of the HTTP API
     #[command(subcommand)]
     ApiKey(KeyCommand),
+    /// Write the record to a file, while the server runs or not
+    Backup {
+        /// The file; it must not be there
+        file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Put a backup in the place of the data directory, which is kept under another name; the server must not run
+    Restore {
+        /// A file that `mynah backup` has written
+        file: PathBuf,
+    },
     /// Make a token for a user, signed with the configured secret (HS256), and print it
     Token(TokenArgs),
 }
@@ -101,8 +114,11 @@ fn main() -> ExitCode {
             }
         };
     }
-    if let Some(Command::ApiKey(command)) = args.command {
-        return api_key(command, &config);
+    match args.command {
+        Some(Command::ApiKey(command)) => return api_key(command, &config),
+        Some(Command::Backup { file, force }) => return backup(&config, &file, force),
+        Some(Command::Restore { file }) => return restore(&config, &file),
+        _ => {}
     }
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,6 +141,46 @@ fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mynah api-key: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn backup(config: &Config, file: &Path, force: bool) -> ExitCode {
+    match server::backup(config, file, force) {
+        Ok(written) => {
+            let (messages, bytes) = (written.messages, written.bytes);
+            print(&format!(
+                "{} is written: {messages} messages, {bytes} bytes. API keys are not in it.\n",
+                file.display()
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mynah backup: nothing was written: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn restore(config: &Config, file: &Path) -> ExitCode {
+    match server::restore(config, file) {
+        Ok(restored) => {
+            let mut text = format!(
+                "{} has the {} messages of {}, with the new epoch {}.\n",
+                config.store.path.display(),
+                restored.messages,
+                file.display(),
+                restored.epoch
+            );
+            if let Some(kept) = restored.kept {
+                text.push_str(&format!("What was there before is in {}.\n", kept.display()));
+            }
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("mynah restore: nothing was changed: {error:#}");
             ExitCode::FAILURE
         }
     }

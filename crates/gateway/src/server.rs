@@ -5,10 +5,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use axum::body::Body;
@@ -26,12 +27,12 @@ use crate::auth;
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door};
-use crate::keys::{ApiKeys, KeySources};
+use crate::keys::{self, ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
 use crate::reload::Reload;
 use crate::store::Store;
-use crate::store::embedded::{Embedded, Options};
+use crate::store::embedded::{self, Backup, Embedded, Options, Restored};
 use crate::tls::Certificate;
 use crate::{Builder, Gateway};
 
@@ -288,6 +289,21 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
         );
     }
     Ok(addresses)
+}
+
+/// Writes the record to a file, whether the server runs or not. Refused if the file is there, unless `force` is set. An error leaves no file.
+pub fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<Backup> {
+    embedded::backup(&config.store.path, file, force)
+}
+
+/// Puts a backup in the place of the data directory, which is kept beside it under another name; API keys stay as they are. Refused
+/// while a server uses the directory. An error leaves everything as it was.
+pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
+    let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
+    let time = humantime::format_rfc3339_seconds(now)
+        .to_string()
+        .replace(['-', ':'], "");
+    embedded::restore(&config.store.path, file, &time, &keys::FILES)
 }
 
 /// Milliseconds of a day.

@@ -1,0 +1,256 @@
+// `mynah backup` and `mynah restore`: what they promise to whoever runs them.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { resume, written } from '../../lib/delivery.js';
+import { eventually } from '../../lib/inbox.js';
+import { freshDirectory, GATEWAY, Program, startGateway } from '../../lib/program.js';
+import { signIn, someone } from '../../lib/user.js';
+import { Webhook } from '../../lib/webhook.js';
+
+/** Runs a command of the program with the gateway's configuration. */
+async function run(gateway, ...args) {
+  const program = new Program(GATEWAY, [...args, '--config', gateway.file], { cwd: gateway.directory });
+  const { code } = await program.exited;
+  return { code, output: program.output };
+}
+
+async function good(gateway, ...args) {
+  const { code, output } = await run(gateway, ...args);
+  assert.equal(code, 0, output);
+  return output;
+}
+
+/** Fails, says this, and leaves the directory as it is. */
+async function refused(gateway, pattern, ...args) {
+  const before = readdirSync(gateway.directory).sort();
+  const { code, output } = await run(gateway, ...args);
+  assert.equal(code, 1, output);
+  assert.match(output, pattern);
+  assert.deepEqual(readdirSync(gateway.directory).sort(), before, 'nothing is left behind');
+}
+
+const db = (gateway) => join(gateway.data, 'mynah.db');
+const mode = (path) => statSync(path).mode & 0o777;
+const epochOf = async (t, gateway) => (await signIn(t, gateway, someone())).registered.epoch;
+const texts = async (gateway, conv) => (await gateway.api.history(conv)).messages.map(({ data }) => data.text);
+
+async function start(t, options) {
+  const gateway = await startGateway(options);
+  t.after(() => gateway.close());
+  return gateway;
+}
+
+test('a backup while messages pour in holds what was answered before, and restores', async (t) => {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  const say = (text) => gateway.api.sendTo(b, { type: 3, from: a, data: { text } });
+  const { conv } = await say('之前 1');
+  await say('之前 2');
+  const epoch = await epochOf(t, gateway);
+  let pouring = true;
+  const pour = (async () => {
+    for (let n = 0; pouring; n++) await gateway.api.sendTo(`别人${n % 50}`, { type: 5, data: { text: 'x'.repeat(2_000) } });
+  })();
+  const file = join(gateway.directory, '备份.db');
+  await good(gateway, 'backup', file);
+  pouring = false;
+  await pour;
+  assert.equal(mode(file), 0o600);
+  for (const text of ['之后 1', '之后 2', '之后 3']) await say(text);
+  await refused(gateway, /in use by another process/, 'restore', file);
+  await gateway.program.stop();
+
+  const output = await good(gateway, 'restore', file);
+  const kept = readdirSync(gateway.directory).filter((name) => /^data\.before-restore-\d{8}T\d{6}Z$/.test(name));
+  assert.equal(kept.length, 1, output);
+  assert.ok(output.includes(kept[0]) && existsSync(join(gateway.directory, kept[0], 'mynah.db')), output);
+  assert.equal(mode(gateway.data), 0o700);
+  for (const name of readdirSync(gateway.data)) assert.equal(mode(join(gateway.data, name)), 0o600, name);
+  await gateway.start();
+  assert.deepEqual(await texts(gateway, conv), ['之前 1', '之前 2']);
+  const second = await epochOf(t, gateway);
+  assert.notEqual(second, epoch);
+  assert.ok(output.includes(second), 'the epoch that was announced');
+  assert.equal((await say('新的')).seq, 3);
+  await gateway.program.stop();
+
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  const third = await epochOf(t, gateway);
+  assert.equal(new Set([epoch, second, third]).size, 3, 'each restore has an epoch of its own');
+  await gateway.program.kill();
+  await gateway.start();
+  assert.equal(await epochOf(t, gateway), third, 'and keeps it');
+});
+
+test('a device that was ahead of the backup gets everything that is written after it', async (t) => {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  const phone = await signIn(t, gateway, b, { deviceid: '手机', resume: true });
+  const conv = await written(gateway, a, b, 5);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await written(gateway, a, b, 5);
+  assert.equal((await phone.ask(106, { conv, seq: 10 })).code, 0);
+  await gateway.program.stop();
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  await written(gateway, a, b, 7);
+  const { registered, replay } = await resume(t, gateway, b, { deviceid: '手机' });
+  assert.deepEqual(replay.map(({ seq }) => seq).slice(-7), [6, 7, 8, 9, 10, 11, 12]);
+  const row = registered.conversations.find((one) => one.conv === conv);
+  assert.ok(row.head === 12 && row.cursor <= 5 && row.read <= 5 && row.unread === 12 - row.read, JSON.stringify(row));
+});
+
+test('a backup works without a server, also after a crash, and changes nothing', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 5);
+  const epoch = await epochOf(t, gateway);
+  await gateway.program.kill();
+  const log = readFileSync(join(gateway.data, 'mynah.db-wal'));
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  assert.deepEqual(readFileSync(join(gateway.data, 'mynah.db-wal')), log);
+  await gateway.start();
+  assert.equal(await epochOf(t, gateway), epoch);
+  await gateway.program.stop();
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 5);
+});
+
+test('what a backup refuses', async (t) => {
+  const gateway = await start(t);
+  await written(gateway, someone(), someone(), 1);
+  const file = join(gateway.directory, 'backup.db');
+  writeFileSync(file, '重要');
+  await refused(gateway, /exists already.*--force/s, 'backup', file);
+  assert.equal(readFileSync(file, 'utf8'), '重要');
+  await good(gateway, 'backup', file, '--force');
+  assert.match(readFileSync(file, 'latin1'), /^SQLite format 3/);
+  assert.equal(mode(file), 0o600);
+  await refused(gateway, /cannot be made/, 'backup', join(gateway.directory, 'none', 'x.db'));
+  await refused(gateway, /does not belong into the data directory/, 'backup', join(gateway.data, 'mynah.db'), '--force');
+  await refused(gateway, /there is no store in/, 'backup', join(gateway.directory, 'y.db'), '--data', join(gateway.directory, 'empty'));
+  const elsewhere = join(gateway.directory, 'elsewhere');
+  symlinkSync(join(gateway.directory, 'mynah.toml'), elsewhere);
+  await refused(gateway, /exists already/, 'backup', elsewhere);
+});
+
+test('what a restore refuses leaves the directory as it was', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 200);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  const epoch = await epochOf(t, gateway);
+  await gateway.program.stop();
+  const whole = readFileSync(file);
+  const bad = join(gateway.directory, 'bad.db');
+  const torn = Buffer.from(whole);
+  torn.fill(0x5a, 4_096 * 4, 4_096 * 8);
+  const newer = Buffer.from(whole);
+  newer.writeInt32BE(99, 60);
+  for (const [content, pattern] of [
+    [torn, /damaged|malformed/],
+    [whole.subarray(0, whole.length / 2), /damaged|malformed/],
+    [newer, /format 99/],
+    ['no database', /not a backup of Mynah/],
+    ['', /not a backup of Mynah/],
+  ]) {
+    writeFileSync(bad, content);
+    await refused(gateway, pattern, 'restore', bad);
+  }
+  execFileSync('sqlite3', [join(gateway.directory, 'other.db'), 'CREATE TABLE mine (x)']);
+  await refused(gateway, /not a backup of Mynah/, 'restore', join(gateway.directory, 'other.db'));
+  await refused(gateway, /cannot be copied/, 'restore', join(gateway.directory, 'none.db'));
+  await gateway.start();
+  assert.equal(await epochOf(t, gateway), epoch);
+  assert.equal((await gateway.api.history(conv)).messages.length, 200);
+});
+
+test('API keys stay those that are in force, and are not in the backup', async (t) => {
+  const gateway = await start(t, { config: { auth: { api_keys: [] } } });
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'api-key', 'add', 'before');
+  await good(gateway, 'backup', file);
+  await good(gateway, 'api-key', 'remove', 'before');
+  const added = (await good(gateway, 'api-key', 'add', 'after')).match(/mynah_[0-9a-f]{64}/)[0];
+  const first = readFileSync(join(gateway.data, 'api-key'), 'utf8').trim();
+  for (const key of [first, added]) assert.ok(!readFileSync(file, 'latin1').includes(key));
+  await gateway.program.stop();
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  const list = await good(gateway, 'api-key', 'list');
+  assert.ok(list.includes('after') && !list.includes('before'), list);
+  assert.equal(readFileSync(join(gateway.data, 'api-key'), 'utf8').trim(), first);
+});
+
+test('a backup restores where there was nothing, and a store that was put aside restores too', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 3);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await gateway.program.kill();
+  rmSync(gateway.data, { recursive: true });
+  const output = await good(gateway, 'restore', file);
+  assert.doesNotMatch(output, /before/);
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 3);
+  const epoch = await epochOf(t, gateway);
+  // With the newest messages in the log only, as a crash leaves them.
+  await written(gateway, someone(), someone(), 2);
+  await gateway.program.kill();
+  await good(gateway, 'restore', file);
+  const kept = readdirSync(gateway.directory).find((name) => name.startsWith('data.before-restore-'));
+  await good(gateway, 'restore', join(gateway.directory, kept, 'mynah.db'));
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 3);
+  assert.notEqual(await epochOf(t, gateway), epoch);
+  // After a disk was rolled back: what is there, under a new epoch.
+  const third = await epochOf(t, gateway);
+  await gateway.program.kill();
+  await good(gateway, 'restore', db(gateway));
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 3);
+  assert.notEqual(await epochOf(t, gateway), third);
+  assert.equal(readdirSync(gateway.directory).filter((name) => name.startsWith('data.before-restore-')).length, 3);
+});
+
+test('notifications that waited at the time of the backup are not sent again', async (t) => {
+  const receiver = await Webhook.start('s');
+  t.after(() => receiver.close());
+  receiver.answer = () => 503;
+  const gateway = await start(t, { config: { push: { retry_initial_ms: 60_000, retry_max_ms: 60_000, webhook: { url: encodeURI(receiver.url), secret: 's' } } } });
+  await gateway.api.sendTo(someone(), { type: 5, data: { text: '旧' } });
+  await eventually(() => receiver.all.length > 0, 'a first attempt');
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await gateway.program.stop();
+  await good(gateway, 'restore', file);
+  const jobs = execFileSync('sqlite3', [join(gateway.data, 'mynah.db'), 'SELECT count(*) FROM push_jobs WHERE dead = 0']);
+  assert.equal(jobs.toString().trim(), '0');
+  await gateway.start();
+});
+
+const disk = process.env.MYNAH_TEST_SMALL_DISK;
+
+test('a disk that fills up in the middle leaves nothing half done', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+  const small = join(disk, `backup-${process.pid}`);
+  mkdirSync(small);
+  t.after(() => rmSync(small, { recursive: true, force: true }));
+  const gateway = await start(t, { directory: freshDirectory() });
+  for (let n = 0; n < 10; n++) await gateway.api.send({ type: 5, to: { users: Array.from({ length: 60 }, (_, i) => `u${i}`) }, data: { text: 'x'.repeat(60_000) } });
+  await refused(gateway, /full/, 'backup', join(small, 'backup.db'));
+  assert.deepEqual(readdirSync(small), []);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await gateway.program.stop();
+  const target = join(small, 'data');
+  await refused(gateway, /space/, 'restore', file, '--data', target);
+  assert.deepEqual(readdirSync(small), []);
+  await gateway.start();
+});
