@@ -13,11 +13,14 @@ export class Acker {
   readonly #acks: Acks;
   readonly #link: Link;
   readonly #clock: Clock;
+  readonly #beyond: (conv: string) => void;
   #callOff = (): void => undefined;
 
-  constructor(link: Link, clock: Clock, pace: AckPace) {
+  /** `beyond`: the gateway has less of a conversation than what was acknowledged, and so another history of it. */
+  constructor(link: Link, clock: Clock, pace: AckPace, beyond: (conv: string) => void) {
     this.#link = link;
     this.#clock = clock;
+    this.#beyond = beyond;
     this.#acks = new Acks(pace);
   }
 
@@ -46,13 +49,18 @@ export class Acker {
     callOff();
   }
 
+  forget(conv: string): void {
+    this.#acks.forget(conv);
+  }
+
   clear(): void {
     this.#acks.clear();
   }
 
   async #tell(ack: Ack): Promise<void> {
     try {
-      await this.#link.ask(103, ack);
+      const { head = ack.seq } = await this.#link.ask(103, ack);
+      if (head < ack.seq) this.#beyond(ack.conv);
     } catch (error) {
       if (isTemporary(error)) this.note(ack.conv, ack.seq);
     }

@@ -76,7 +76,7 @@ export class Client {
       this.#unread.learn(conv, head, unread);
       this.#sayUnread();
     });
-    this.#acker = new Acker(this.#link, clock, { ...DEFAULTS.acks, ...options.acks });
+    this.#acker = new Acker(this.#link, clock, { ...DEFAULTS.acks, ...options.acks }, (conv) => this.#inbound.beyond(conv));
     const inboundPace = { retry, gapMs: DEFAULTS.gapMs, page: options.page ?? DEFAULTS.page };
     this.#inbound = new Inbound(this.#link, this.#notebook, this.#lookup, clock, inboundPace, {
       hand: (message) => this.#hand(message),
@@ -85,6 +85,10 @@ export class Client {
         this.#acker.note(conv, seq);
         this.#reads.finished(conv, seq);
       },
+      replaced: (conv) => {
+        this.#acker.forget(conv);
+        if (this.#epoch !== undefined) void this.#events.emit('epoch', { previous: this.#epoch, current: this.#epoch });
+      },
       error,
     });
     const outbox = new Outbox(options.outboxSize ?? DEFAULTS.outboxSize, DEFAULTS.abreast);
@@ -92,7 +96,7 @@ export class Client {
       sent: async (sent) => {
         if ('seq' in sent.receipt) {
           this.#unread.moved(sent.receipt.conv);
-          this.#inbound.sent(sent.receipt.conv, sent.receipt.seq);
+          this.#inbound.sent(sent.receipt.conv, sent.receipt.seq, sent.receipt.mid);
         }
         await this.#events.emit('sent', sent);
       },

@@ -31,7 +31,7 @@ export interface Events {
   failed: Failed;
   /** The number of unread messages, when it changed. */
   unread: number;
-  /** The gateway has another history: positions were dropped. */
+  /** The gateway has another history: positions were dropped. Of one conversation only if both are the same: it was rolled back unnoticed. */
   epoch: { readonly previous: string; readonly current: string };
   /** Another device took this one's place; it stays away until `connect` is called. */
   displaced: Displaced;

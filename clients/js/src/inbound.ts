@@ -1,6 +1,7 @@
 // Messages on their way to the application. Invariants: each stored message is handed over once, in order per conversation. A
 // position is written after the handlers have finished, and acknowledged after it is written. A conversation whose handlers are
-// slow holds up no other.
+// slow holds up no other. A position of another history, as a gateway has that was rolled back, is dropped: a number beyond the gateway's
+// head shows it, and a message whose number is not new although its id is (ids ascend).
 
 import { Lane, type Item } from './core/lane.js';
 import { backoff, type Pace } from './core/backoff.js';
@@ -19,6 +20,8 @@ export interface InboundHooks {
   isOwn(message: Message): boolean;
   /** Everything in `conv` up to `seq` is finished and written down. */
   finished(conv: string, seq: number): void;
+  /** The gateway has another history of `conv` than this device, under the same epoch: its position is dropped. */
+  replaced(conv: string): void;
   error(error: MynahError): void;
 }
 
@@ -38,10 +41,28 @@ interface Talk {
   written: number;
   /** What the gateway says that this device has; undefined when it was not told. */
   cursor: number | undefined;
+  /** The head in the answer to the register; undefined when it was not told. */
+  head: number | undefined;
+  /** The message with the lowest number, and that with the highest, that were pushed or sent; before them what was kept. */
+  lowest: Known | undefined;
+  newest: Known | undefined;
+  /** The kept position is of another history. */
+  isReplaced: boolean;
   looking: boolean;
   handing: boolean;
   fetching: boolean;
   attempts: number;
+}
+
+/** A message that exists. */
+interface Known {
+  readonly seq: number;
+  readonly mid: string;
+}
+
+/** Whether a message belongs to another history than one that came before: it is later, and its number is not. */
+function contradicts(message: Known, earlier: Known | undefined): boolean {
+  return earlier !== undefined && message.seq <= earlier.seq && message.mid > earlier.mid;
 }
 
 /** Parts of the record fetched at once. */
@@ -72,7 +93,25 @@ export class Inbound {
     this.#epoch = epoch;
     this.#replaying = conversations !== undefined;
     this.#listed = !more;
-    for (const { conv, head, cursor } of conversations ?? []) this.learn(conv, head, cursor);
+    for (const { conv, head, cursor } of conversations ?? []) {
+      // Nothing was pushed between what this says and now: this device cannot have more than the head.
+      if ((this.#talks.get(conv)?.lane.taken ?? 0) > head) this.#replace(conv);
+      this.#talk(conv).head = head;
+      this.learn(conv, head, cursor);
+    }
+  }
+
+  /** The gateway has less of this conversation than this device: begins it anew, where the gateway says that this device is. */
+  beyond(conv: string): void {
+    this.#replace(conv);
+    this.#go(this.#talk(conv));
+  }
+
+  /** The gateway has another history of this conversation. */
+  #replace(conv: string): void {
+    this.#talks.delete(conv);
+    this.#talk(conv).isReplaced = true;
+    this.hooks.replaced(conv);
   }
 
   /** The gateway says where this device is in a conversation. */
@@ -92,14 +131,14 @@ export class Inbound {
 
   /** A stored message came. */
   push(message: Message): void {
-    const talk = this.#talk(message.conv);
+    const talk = this.#known(message.conv, message);
     talk.lane.see(message.seq, this.hooks.isOwn(message) ? undefined : message);
     this.#go(talk);
   }
 
   /** This device sent a message that got this number. */
-  sent(conv: string, seq: number): void {
-    const talk = this.#talk(conv);
+  sent(conv: string, seq: number, mid: string): void {
+    const talk = this.#known(conv, { seq, mid });
     talk.lane.see(seq, undefined);
     this.#go(talk);
   }
@@ -113,10 +152,34 @@ export class Inbound {
   #talk(conv: string): Talk {
     let talk = this.#talks.get(conv);
     if (!talk) {
-      talk = { conv, lane: new Lane(), written: 0, cursor: undefined, looking: false, handing: false, fetching: false, attempts: 0 };
+      talk = { conv, lane: new Lane(), written: 0, cursor: undefined, head: undefined, lowest: undefined, newest: undefined, isReplaced: false, looking: false, handing: false, fetching: false, attempts: 0 };
       this.#talks.set(conv, talk);
     }
     return talk;
+  }
+
+  /** The conversation of a message that came now. */
+  #known(conv: string, message: Known): Talk {
+    if (contradicts(message, this.#talks.get(conv)?.newest)) this.#replace(conv);
+    const talk = this.#talk(conv);
+    if (!talk.lowest || message.seq < talk.lowest.seq) talk.lowest = message;
+    if (!talk.newest || message.seq > talk.newest.seq) talk.newest = message;
+    return talk;
+  }
+
+  /** The position that was kept, if it is of the history that the gateway has. */
+  async #kept(talk: Talk): Promise<number | undefined> {
+    const kept = await this.notebook.position(talk.conv, this.#epoch);
+    if (!kept || talk.isReplaced || !this.#isCurrent(talk)) return undefined;
+    const { seq, mid } = kept;
+    const known = mid === undefined ? undefined : { seq, mid };
+    if (seq > (talk.head ?? Infinity) || (talk.lowest && contradicts(talk.lowest, known))) {
+      talk.isReplaced = true;
+      this.hooks.replaced(talk.conv);
+      return undefined;
+    }
+    if (known && seq > (talk.newest?.seq ?? 0)) talk.newest = known;
+    return seq;
   }
 
   #isCurrent(talk: Talk): boolean {
@@ -136,7 +199,7 @@ export class Inbound {
   async #begin(talk: Talk): Promise<void> {
     if (talk.looking) return;
     talk.looking = true;
-    const kept = await this.notebook.position(talk.conv, this.#epoch);
+    const kept = await this.#kept(talk);
     const start = kept ?? (await this.#start(talk).catch(() => undefined));
     talk.looking = false;
     if (!this.#isCurrent(talk)) return;
@@ -178,12 +241,16 @@ export class Inbound {
       if (!item) break;
       if (item.message) await this.hooks.hand(item.message);
       if (!this.#isCurrent(talk)) break;
-      if (!(await this.notebook.setPosition(talk.conv, item.seq, this.#epoch)) || !this.#isCurrent(talk)) continue;
+      if (!(await this.notebook.setPosition(talk.conv, item.seq, this.#epoch, this.#midOf(talk, item))) || !this.#isCurrent(talk)) continue;
       talk.written = item.seq;
       this.hooks.finished(talk.conv, item.seq);
     }
     talk.handing = false;
     this.#fetchSoon(talk);
+  }
+
+  #midOf({ newest }: Talk, { seq, message }: Item<Message>): string | undefined {
+    return message?.mid ?? (newest?.seq === seq ? newest.mid : undefined);
   }
 
   #fetchSoon(talk: Talk): void {
@@ -207,6 +274,7 @@ export class Inbound {
     if (after !== undefined) {
       try {
         const { messages, head, more } = await this.link.ask(104, { conv: talk.conv, after, limit: this.pace.page });
+        if (head < after && this.#isCurrent(talk)) this.beyond(talk.conv);
         const items = messages.map((message): Item<Message> => ({
           seq: message.seq,
           message: this.hooks.isOwn(message) ? undefined : message,

@@ -50,15 +50,15 @@ export class Notebook {
     return this.#write(`${this.#user}:epoch`, epoch);
   }
 
-  /** Up to where this conversation was handed over. */
-  async position(conv: string, epoch: string): Promise<number | undefined> {
-    const [seq, written] = ((await this.#read(`${this.#user}:at:${conv}`)) ?? '').split(' ');
-    const position = Number(seq);
-    return written === epoch && Number.isSafeInteger(position) ? position : undefined;
+  /** Up to where this conversation was handed over, and the message there, where it is known. */
+  async position(conv: string, epoch: string): Promise<{ seq: number; mid: string | undefined } | undefined> {
+    const [text, written, mid] = ((await this.#read(`${this.#user}:at:${conv}`)) ?? '').split(' ');
+    const seq = Number(text);
+    return written === epoch && Number.isSafeInteger(seq) ? { seq, mid } : undefined;
   }
 
-  setPosition(conv: string, seq: number, epoch: string): Promise<boolean> {
-    return this.#write(`${this.#user}:at:${conv}`, `${seq} ${epoch}`);
+  setPosition(conv: string, seq: number, epoch: string, mid?: string): Promise<boolean> {
+    return this.#write(`${this.#user}:at:${conv}`, `${seq} ${epoch}${mid === undefined ? '' : ` ${mid}`}`);
   }
 
   /** The letters of the last run, in order. */

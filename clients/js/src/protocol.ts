@@ -148,6 +148,13 @@ export interface AckRequest {
   readonly seq: number;
 }
 
+/** The answer to a position beyond the head says what the gateway has. */
+export interface AckResponse {
+  readonly code: 0;
+  readonly head?: number;
+  readonly epoch?: string;
+}
+
 export interface SyncRequest {
   readonly conv: string;
   readonly after?: number;
@@ -212,9 +219,9 @@ export interface Resumed {
 export interface Requests {
   1: { request: RegisterRequest; response: RegisterResponse; answer: 2 };
   101: { request: SendRequest; response: SendResponse; answer: 102 };
-  103: { request: AckRequest; response: { readonly code: 0 }; answer: 100 };
+  103: { request: AckRequest; response: AckResponse; answer: 100 };
   104: { request: SyncRequest; response: SyncResponse; answer: 105 };
-  106: { request: AckRequest; response: { readonly code: 0 }; answer: 100 };
+  106: { request: AckRequest; response: AckResponse; answer: 100 };
   108: { request: { readonly mid: string }; response: RecallResponse; answer: 100 };
   110: { request: { readonly after?: string; readonly limit?: number }; response: ConversationsResponse; answer: 111 };
 }

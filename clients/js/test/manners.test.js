@@ -112,6 +112,45 @@ test('another history: positions are dropped, and the application is told', asyn
   assert.deepEqual([seqs(second.messages), second.of('epoch')], [[1], [{ previous: 'epoch-2', current: 'epoch-3' }]]);
 });
 
+test('a gateway that was rolled back under the same epoch: what it writes anew is handed over', async () => {
+  for (const restarted of [false, true]) {
+    const { gateway, time, net, start } = world();
+    const storage = memoryStorage();
+    let device = await start({ storage });
+    for (let i = 0; i < 10; i++) gateway.write('bob', { user: 'me' }, { old: i });
+    await time.pass(3_000);
+    const [conv] = gateway.convs.values();
+    if (restarted) await device.client.close();
+    gateway.rollBack(conv, 5);
+    net.cut();
+    if (restarted) device = await start({ storage });
+    await time.pass(3_000, () => device.client.status === 'connected');
+    device.messages.length = 0;
+    for (let i = 0; i < 7; i++) gateway.write('bob', { user: 'me' }, { new: i });
+    await time.pass(5_000);
+    assert.deepEqual(device.messages.map(({ data }) => data.new), [0, 1, 2, 3, 4, 5, 6], `restarted: ${restarted}`);
+    assert.deepEqual(device.of('epoch'), [{ previous: 'epoch-1', current: 'epoch-1' }]);
+    await time.pass(3_000);
+    assert.deepEqual(gateway.behind('me'), [], 'everything is acknowledged');
+    await device.client.close();
+  }
+});
+
+test('a position beyond the head in the answer to a register is dropped', async () => {
+  const { gateway, time, net, start } = world();
+  const { client, messages, of } = await start();
+  for (let i = 0; i < 10; i++) gateway.write('bob', { user: 'me' }, {});
+  await time.pass(3_000);
+  const [conv] = gateway.convs.values();
+  gateway.rollBack(conv, 3);
+  net.cut();
+  // Before the device is back, so that the answer to its register names the conversation.
+  for (let i = 0; i < 2; i++) gateway.write('bob', { user: 'me' }, { new: true });
+  await time.pass(3_000, () => client.status === 'connected');
+  await time.pass(3_000);
+  assert.deepEqual([seqs(messages).slice(10), of('epoch').length], [[4, 5], 1]);
+});
+
 test('a refused register is an error and no end of tries; a busy gateway is tried again', async () => {
   const { gateway, time, start } = world();
   const take = gateway.take.bind(gateway);

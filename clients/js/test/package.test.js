@@ -62,7 +62,7 @@ test('a notebook keeps what it was given, and says so when it cannot', async () 
   };
   const letter = (n) => ({ n, cid: `c${n}`, to: { user: 'b' }, type: 3, data: {} });
   const first = open();
-  await first.setPosition('a b', 7, 'e1');
+  await first.setPosition('a b', 7, 'e1', 'm');
   assert.deepEqual(await first.letters(), []);
   for (let i = 0; i < 100; i++) {
     const next = letter(first.number());
@@ -70,7 +70,7 @@ test('a notebook keeps what it was given, and says so when it cannot', async () 
     if (i < 90) await first.dropLetter(next.n, next.n + 1);
   }
   const second = open();
-  assert.equal(await second.position('a b', 'e1'), 7);
+  assert.deepEqual(await second.position('a b', 'e1'), { seq: 7, mid: 'm' });
   assert.equal(await second.position('a b', 'e2'), undefined, 'another epoch, another history');
   assert.equal(await open('other').position('a b', 'e1'), undefined, 'another user\'s');
   assert.deepEqual((await second.letters()).map(({ n }) => n), [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);

@@ -58,6 +58,11 @@ export class Acks {
     return wait;
   }
 
+  /** Another history of one conversation. */
+  forget(conv: string): void {
+    this.#waiting.delete(conv);
+  }
+
   /** Another history: what was noted means nothing any more. */
   clear(): void {
     this.#waiting.clear();

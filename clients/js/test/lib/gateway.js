@@ -45,7 +45,7 @@ export class Gateway {
   }
 
   append(conv, message, except) {
-    const envelope = { mid: `m${++this.#last}`, conv: conv.id, seq: conv.messages.length + 1, ts: this.#last, ...message };
+    const envelope = { mid: `m${`${++this.#last}`.padStart(9, '0')}`, conv: conv.id, seq: conv.messages.length + 1, ts: this.#last, ...message };
     conv.messages.push(envelope);
     const members = this.members(conv);
     for (const connection of this.connections) {
@@ -71,6 +71,14 @@ export class Gateway {
   forget(conv, seq) {
     conv.deleted = Math.max(conv.deleted, seq);
     this.forgot = true;
+  }
+
+  /** The machine is rolled back to when this conversation had `count` messages, and nobody notices. */
+  rollBack(conv, count) {
+    conv.messages.length = count;
+    for (const { cursors, since } of this.#devices.values()) {
+      for (const positions of [cursors, since]) if (positions.get(conv.id) > count) positions.set(conv.id, count);
+    }
   }
 
   /** Another history takes this one's place. */
@@ -139,7 +147,7 @@ export class Gateway {
       case 103:
         this.acknowledged?.(connection, conv, data.seq, this.#cursor(this.#device(connection), conv, uid));
         this.#device(connection).cursors.set(conv.id, Math.max(this.#cursor(this.#device(connection), conv, uid), Math.min(data.seq, conv.messages.length)));
-        return answer({ code: 0 });
+        return answer({ code: 0, ...(data.seq > conv.messages.length && { head: conv.messages.length, epoch: this.epoch }) });
       case 104: {
         const messages = this.#part(conv, uid, data.after, data.limit);
         const head = conv.messages.length;
