@@ -236,6 +236,34 @@ test('notifications that waited at the time of the backup are not sent again', a
   await gateway.start();
 });
 
+test('a kill in the middle leaves the old directory or the new one, and no half backup', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 5);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  const old = await written(gateway, someone(), someone(), 2);
+  await gateway.program.stop();
+  const messages = (path) => execFileSync('sqlite3', [path, 'PRAGMA integrity_check; SELECT count(*) FROM messages']).toString();
+  const begun = Date.now();
+  await good(gateway, 'backup', join(gateway.directory, 'whole.db'));
+  const takes = Date.now() - begun;
+  for (let n = 0; n < 16; n++) {
+    const half = join(gateway.directory, `half-${n}.db`);
+    for (const args of [['backup', half], ['restore', file]]) {
+      const program = new Program(GATEWAY, [...args, '--config', gateway.file], { cwd: gateway.directory });
+      const timer = setTimeout(() => program.signal('SIGKILL'), (takes * n) / 8);
+      await program.exited;
+      clearTimeout(timer);
+    }
+    if (existsSync(half)) assert.match(messages(half), /^ok\n[57]\n$/);
+    assert.match(messages(db(gateway)), /^ok\n[57]\n$/, `after kill ${n}`);
+  }
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 5);
+  await gateway.api.expect(404, 'GET', `/v1/conversations/${old}/messages`);
+});
+
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
 
 test('a disk that fills up in the middle leaves nothing half done', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {

@@ -47,7 +47,7 @@ pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> a
         );
     }
     is_idle(file, &directory)?;
-    let staging = beside(&directory, &format!(".restoring-{time}"));
+    let staging = unused(&directory, &format!(".restoring-{time}"));
     let mut builder = DirBuilder::new();
     builder.mode(0o700);
     builder
@@ -207,6 +207,17 @@ fn give(staging: &Path, owner: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A path beside another that nobody uses: with the ending, or with a number behind it.
+fn unused(path: &Path, ending: &str) -> PathBuf {
+    let mut free = beside(path, ending);
+    let mut number = 1;
+    while free.symlink_metadata().is_ok() {
+        number += 1;
+        free = beside(path, &format!("{ending}-{number}"));
+    }
+    free
+}
+
 /// Puts the new directory in its place. Returns where the old one is now.
 fn swap(staging: &Path, directory: &Path, replaces: bool, time: &str) -> anyhow::Result<Option<PathBuf>> {
     let failed = || format!("{} cannot be put in its place", directory.display());
@@ -214,13 +225,7 @@ fn swap(staging: &Path, directory: &Path, replaces: bool, time: &str) -> anyhow:
         std::fs::rename(staging, directory).with_context(failed)?;
         return Ok(None);
     }
-    let mut kept = beside(directory, &format!(".before-restore-{time}"));
-    for number in 2.. {
-        if kept.symlink_metadata().is_err() {
-            break;
-        }
-        kept = beside(directory, &format!(".before-restore-{time}-{number}"));
-    }
+    let mut kept = unused(directory, &format!(".before-restore-{time}"));
     match renameat_with(CWD, staging, CWD, directory, RenameFlags::EXCHANGE) {
         // The backup is in place now. The old directory is kept in any case, if need be under the name of the new one.
         Ok(()) if std::fs::rename(staging, &kept).is_err() => kept = staging.to_owned(),
