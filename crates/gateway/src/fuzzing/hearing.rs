@@ -123,7 +123,7 @@ impl Hearing {
             );
             return;
         }
-        if answer.get("epoch").is_some() {
+        if answer.get("sid").is_some() {
             self.heard.clear();
             self.uid = answer["uid"].as_str().expect("a uid").to_owned();
             assert!(
