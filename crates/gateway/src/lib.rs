@@ -41,6 +41,7 @@ mod private;
 mod push;
 mod random;
 mod rate;
+mod refusals;
 mod registry;
 mod reject;
 pub mod reload;

@@ -123,6 +123,8 @@ metrics! {
         pub tls_reload_failures: Counter = Counter::default();
         /// Users with a registered connection.
         pub users_online: Gauge = Gauge::default();
+        /// Registers that were refused, by reason.
+        pub registers_refused: Family<ReasonLabel, Counter> = Family::default();
         /// Registrations that displaced another device.
         pub displaced: Counter = Counter::default();
         /// Frames received from clients.

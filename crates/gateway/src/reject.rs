@@ -42,6 +42,21 @@ impl Code {
         Self::Unavailable,
     ];
 
+    /// In one word, for metrics and logs.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::TooFast => "too_fast",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// The number on the wire.
     pub const fn number(self) -> u16 {
         self as u16

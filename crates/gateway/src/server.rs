@@ -26,10 +26,11 @@ use tower::ServiceExt;
 use crate::auth;
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::http::{Api, Calls, Door};
+use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{self, ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
+use crate::refusals;
 use crate::reload::Reload;
 use crate::store::Store;
 use crate::store::embedded::{self, Backup, Embedded, Options, Restored};
@@ -92,6 +93,9 @@ impl Server {
                 store.clone(),
                 entry.admission.clone(),
             ),
+            hosts: Hosts::new(&config),
+            cors: listen::cors(&config.server)?,
+            admission: entry.admission.clone(),
             draining: AtomicBool::new(false),
         });
         Ok(Self {
@@ -206,6 +210,10 @@ impl Server {
         if let Some(certificate) = self.entry.certificate {
             beside.spawn(certificate.keep());
         }
+        beside.spawn(refusals::tell(
+            self.entry.admission.clone(),
+            self.api.metrics.clone(),
+        ));
         let address = self.addresses.public;
         tracing::info!(%address, "listening on {address}");
         Listener::new(self.listener, options)
@@ -259,6 +267,9 @@ impl Routes {
         peer: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(async move {
+            if let Some(refused) = self.api.refuse_host(&request, peer) {
+                return refused;
+            }
             if self.door != Door::Admin && self.socketio.serves(request.uri().path()) {
                 let peer = self.proxies.client(peer, request.headers());
                 return self.socketio.handle(request, peer).await.map(Body::new);

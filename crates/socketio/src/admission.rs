@@ -67,8 +67,15 @@ impl Admission {
         self.refusals.get(refusal)
     }
 
-    pub(crate) fn refuse(&self, refusal: Refusal) {
+    /// Counts that somebody was refused.
+    pub fn count(&self, refusal: Refusal) {
         self.refusals.count(refusal);
+    }
+
+    /// Counts that this peer was refused, and logs it.
+    pub fn refuse(&self, refusal: Refusal, peer: IpAddr) {
+        tracing::debug!(reason = refusal.as_str(), %peer, "refused a connection or a request");
+        self.count(refusal);
     }
 
     /// Counts a session in, or says which bound is in the way.
@@ -76,12 +83,12 @@ impl Admission {
         let most = self.bounds.sessions;
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= most && most > 0 {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
-            self.refuse(Refusal::Connections);
+            self.refuse(Refusal::Connections, address);
             return Err(Refusal::Connections);
         }
         if !self.add(address, |has| &mut has.sessions, self.bounds.sessions_per_address) {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
-            self.refuse(Refusal::Address);
+            self.refuse(Refusal::Address, address);
             return Err(Refusal::Address);
         }
         Ok(Entered {
@@ -103,7 +110,7 @@ impl Admission {
             sessions => sessions.saturating_mul(2).saturating_add(SPARE_HTTP),
         };
         if !self.add(address, |has| &mut has.http, most) {
-            self.refuse(Refusal::Address);
+            self.refuse(Refusal::Address, address);
             return Err(Refusal::Address);
         }
         Ok(Connected {

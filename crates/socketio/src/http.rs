@@ -202,50 +202,52 @@ pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
     owned
 }
 
-/// Adds what the Fetch standard (section 3.2) wants for `origin`.
-pub(crate) fn allow_origin(cors: &Cors, origin: Option<HeaderValue>, response: &mut HeaderMap) {
-    let reflected = match (cors, origin) {
-        (Cors::None, _) | (_, None) => return,
-        (Cors::Any, Some(_)) => {
-            response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            return;
-        }
-        (Cors::Reflect, Some(origin)) => {
-            response.append(header::VARY, HeaderValue::from_static("origin"));
-            origin
-        }
-        (Cors::Origins(list), Some(origin)) => {
-            response.append(header::VARY, HeaderValue::from_static("origin"));
-            if !Cors::lists(list, &origin) {
+impl Cors {
+    /// Adds what the Fetch standard (section 3.2) wants in the answer to a request from a page of `origin`.
+    pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
+        let reflected = match (self, origin) {
+            (Self::None, _) | (_, None) => return,
+            (Self::Any, Some(_)) => {
+                response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
                 return;
             }
-            origin
-        }
-    };
-    response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected);
-    response.insert(
-        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-        HeaderValue::from_static("true"),
-    );
-}
-
-/// Answers a preflight request.
-pub(crate) fn preflight(request: &HeaderMap) -> Response<Body> {
-    const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
-    let mut response = empty(StatusCode::NO_CONTENT);
-    let headers = response.headers_mut();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
-    );
-    if let Some(asked) = request.get(ASKED) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-        headers.append(
-            header::VARY,
-            HeaderValue::from_static("access-control-request-headers"),
+            (Self::Reflect, Some(origin)) => {
+                response.append(header::VARY, HeaderValue::from_static("origin"));
+                origin
+            }
+            (Self::Origins(list), Some(origin)) => {
+                response.append(header::VARY, HeaderValue::from_static("origin"));
+                if !Self::lists(list, &origin) {
+                    return;
+                }
+                origin
+            }
+        };
+        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected);
+        response.insert(
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
         );
     }
-    response
+
+    /// Answers a preflight request, by which a browser asks whether a page may send another one; [`Cors::allow`] completes the answer.
+    pub fn preflight(request: &HeaderMap) -> Response<Body> {
+        const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
+        let mut response = empty(StatusCode::NO_CONTENT);
+        let headers = response.headers_mut();
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
+        );
+        if let Some(asked) = request.get(ASKED) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+            headers.append(
+                header::VARY,
+                HeaderValue::from_static("access-control-request-headers"),
+            );
+        }
+        response
+    }
 }
 
 #[cfg(test)]
@@ -271,7 +273,7 @@ mod tests {
         let cors = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
         for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
             let mut response = HeaderMap::new();
-            allow_origin(&cors, Some(HeaderValue::from_static(origin)), &mut response);
+            cors.allow(Some(HeaderValue::from_static(origin)), &mut response);
             assert_eq!(
                 response.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
                 allowed,

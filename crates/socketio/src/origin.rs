@@ -92,7 +92,7 @@ impl Pattern {
 
 impl Cors {
     /// Whether the page that sent these headers may connect, if it was one: programs send no `Origin`. A page of ours always may.
-    pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
+    pub fn admits(&self, headers: &HeaderMap) -> bool {
         let listed = match self {
             Self::Any | Self::Reflect => return true,
             Self::None => None,

@@ -330,7 +330,9 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
         }
         Ok(Err(_)) => return http::refuse(HttpError::BadRequest),
         Err(_) => {
-            config.admission.refuse(Refusal::BodyTimeout);
+            config
+                .admission
+                .refuse(Refusal::BodyTimeout, session.address().ip());
             return http::empty(StatusCode::REQUEST_TIMEOUT);
         }
     };

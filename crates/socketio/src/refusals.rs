@@ -11,6 +11,8 @@ pub enum Refusal {
     Address,
     /// A web page of an origin that is not allowed.
     Origin,
+    /// A request whose `Host` names another server (DNS rebinding). Counted by the program: the library asks for no names.
+    Host,
     /// The TLS handshake failed, or something else than TLS came.
     Tls,
     /// The TLS handshake or the header of the PROXY protocol took too long.
@@ -31,10 +33,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Connections,
         Self::Address,
         Self::Origin,
+        Self::Host,
         Self::Tls,
         Self::HandshakeTimeout,
         Self::ProxyHeader,
@@ -51,6 +54,7 @@ impl Refusal {
             Self::Connections => "connections",
             Self::Address => "address",
             Self::Origin => "origin",
+            Self::Host => "host",
             Self::Tls => "tls",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::ProxyHeader => "proxy_header",

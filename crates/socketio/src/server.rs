@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::admission::Entered;
 use crate::closing::Closing;
-use crate::config::Config;
+use crate::config::{Config, Cors};
 use crate::driver::Driver;
 use crate::encoded::Outgoing;
 use crate::handshake::Handshake;
@@ -222,21 +222,23 @@ impl EngineServer {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let config = &self.0.config;
         let mut response = if request.method() == Method::OPTIONS {
-            http::preflight(request.headers())
+            Cors::preflight(request.headers())
         } else if config.refuse_origins && !config.cors.admits(request.headers()) {
-            config.admission.refuse(Refusal::Origin);
+            tracing::debug!(?origin, "refused a page of this origin");
+            config.admission.refuse(Refusal::Origin, peer.ip());
             http::refuse_origin()
         } else {
             self.route(request, peer).await
         };
-        http::allow_origin(&config.cors, origin, response.headers_mut());
+        config.cors.allow(origin, response.headers_mut());
         response
     }
 
     async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let query = engine::parse_query(request.uri().query().unwrap_or_default());
         let upgrade = upgrade::is_websocket(request.headers());
-        let refuse = |error| {
+        let refuse = |error: HttpError| {
+            tracing::debug!(%peer, why = error.message(), "refused a request");
             if upgrade {
                 http::refuse_upgrade(error)
             } else {

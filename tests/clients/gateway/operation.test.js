@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { call } from '../../lib/api.js';
 import { within } from '../../lib/inbox.js';
 import { certify, freshDirectory, GATEWAY, Program, startGateway } from '../../lib/program.js';
-import { signIn, someone } from '../../lib/user.js';
+import { SECRET, token } from '../../lib/token.js';
+import { signIn, someone, visitor } from '../../lib/user.js';
 
 function directory(t) {
   const made = freshDirectory();
@@ -123,5 +124,29 @@ test('. and .. name no user and no team', async (t) => {
     const { status, body } = await gateway.api.call('PUT', '/v1/teams/t', { members: [dots] });
     assert.equal(status, 400);
     assert.match(body.detail, /"members\[0\]" must not be "\." or "\.\."/);
+  }
+});
+
+test('who was refused is in the log: each at debug, a summary for the operator, never a token', async (t) => {
+  const auth = { mode: 'jwt', jwt: { secret: SECRET } };
+  for (const filter of ['debug', 'info']) {
+    const gateway = await startGateway({ config: { auth, server: { cors_origins: ['https://chat.example.com'] } }, env: { MYNAH_LOG__FILTER: filter } });
+    t.after(() => gateway.close());
+    const user = await visitor(t, gateway);
+    const forged = token({ sub: 'alice' }, { key: `${SECRET}x` });
+    assert.equal((await user.ask(1, { token: forged })).code, 401);
+    const poll = '/socket.io/?EIO=4&transport=polling';
+    assert.equal((await call(gateway.url, 'GET', poll, { headers: { origin: 'https://evil.example' } })).status, 403);
+    assert.equal((await call(gateway.url, 'GET', `${poll}&sid=unknown`)).status, 400);
+    await gateway.program.printed(/clients were refused since this was last said: [^\n]*(1 for origin \(server\.cors_origins\)|1 registers as unauthenticated)/);
+    const { output } = gateway.program;
+    assert.ok(!output.includes(forged) && !output.includes(forged.split('.')[2]));
+    if (filter === 'debug') {
+      assert.match(output, /refused a frame[^\n]*kind=1 code=401/);
+      assert.match(output, /refused a page of this origin[^\n]*evil\.example/);
+      assert.match(output, /refused a request[^\n]*Session ID unknown/);
+    } else {
+      assert.doesNotMatch(output, /refused a|evil\.example|peer/);
+    }
   }
 });

@@ -21,6 +21,10 @@ section! {
         /// origin, as in Socket.IO 1 and 2. No cookies are used, so that a page gains nothing that a program would not have; name your
         /// own origins all the same. Empty: none but this server's own.
         pub cors_origins: Vec<String> = vec!["*".into()];
+        /// In open mode: names by which clients may ask for this server, besides "localhost", addresses, names without a dot, and the one in listen;
+        /// requests for others are refused with 403, so that a page of somebody else cannot get at this server by a name of its own (DNS
+        /// rebinding). Behind a proxy that passes the Host header on, its names belong here. "*" is any name.
+        pub hosts: Vec<String> = Vec::new();
         /// Another address for what is not for clients: with it /v1 and /metrics are there alone, and no longer on the public one;
         /// /health is on both.
         pub admin_listen: Option<String> = None;
@@ -68,6 +72,18 @@ impl Server {
         for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
             if let Err(why) = Origins::parse(&[origin]) {
                 problems.push(format!("server.cors_origins must hold \"*\" or origins: {why}"));
+            }
+        }
+        for name in self.hosts.iter().filter(|name| *name != "*") {
+            let is_name = !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                && !name.ends_with('.');
+            if !is_name {
+                problems.push(format!(
+                    "server.hosts must hold names such as \"chat.example.com\", without scheme and port, or \"*\"; {name:?} is none"
+                ));
             }
         }
         for proxy in &self.trusted_proxies {

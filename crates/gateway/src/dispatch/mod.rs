@@ -85,6 +85,7 @@ fn unknown(number: u16, kind: Option<Kind>) -> Reject {
 
 /// Refuses a frame of this kind in the form of its response.
 pub(crate) fn refuse(asker: Asker, kind: u16, reject: &Reject) {
+    asker.note(kind, reject);
     match Kind::from_number(kind).and_then(response) {
         Some(response) => asker.refuse(response, reject),
         None => asker.refuse_if_waiting(reject),

@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::frame::{Format, Frame, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
+use crate::metrics::ReasonLabel;
 use crate::registry::{Connection, Ousted, Registration};
 use crate::reject::{Code, Reject};
 use crate::session::{Asker, Farewell, Link, Turn, refusal};
@@ -94,7 +95,7 @@ fn decide(
             if reject.error == TOO_LONG {
                 core.metrics.limited("token_bytes");
             }
-            refuse(asker, Kind::RegisterReq.number(), &reject);
+            refuse_register(core, asker, &reject);
             None
         }
     }
@@ -105,7 +106,7 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
     let connection = asker.connection.clone();
     let link = &connection.link;
     if let Err(reject) = may_register(core, &admitted.uid) {
-        refuse(asker, Kind::RegisterReq.number(), &reject);
+        refuse_register(core, asker, &reject);
         return None;
     }
     // Registering again as the same user changes what is named, and keeps the rest.
@@ -115,18 +116,18 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
     let registration = match registration(admitted, kept.as_deref(), link) {
         Ok(registration) => registration,
         Err(reject) => {
-            refuse(asker, Kind::RegisterReq.number(), &reject);
+            refuse_register(core, asker, &reject);
             return None;
         }
     };
     if let Err(reject) = not_revoked(core, &registration) {
-        refuse(asker, Kind::RegisterReq.number(), &reject);
+        refuse_register(core, asker, &reject);
         return None;
     }
     // It came first, and is decided last: often its client has gone, and come back on the other connection.
     if begun.is_some_and(|begun| core.registry.would_oust(&connection, &registration, begun)) {
         let reject = Reject::unavailable("Another connection has registered meanwhile; register again.");
-        refuse(asker, Kind::RegisterReq.number(), &reject);
+        refuse_register(core, asker, &reject);
         return None;
     }
     if !again {
@@ -147,7 +148,7 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
     // Revoked just now: whoever did may have gone through the connections before this one was among them.
     if let Err(reject) = not_revoked(core, &registration) {
         core.registry.unregister(&connection);
-        link.release(|| refuse(asker, Kind::RegisterReq.number(), &reject));
+        link.release(|| refuse_register(core, asker, &reject));
         return None;
     }
     match format {
@@ -160,6 +161,16 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
         let entered = resume::enter(&core, &asker.connection, &registration, resume).await;
         answer(&core, asker, registration, turn, entered);
     }))
+}
+
+/// Refuses a register, for the client, the metrics and the log.
+fn refuse_register(core: &Core, asker: Asker, reject: &Reject) {
+    let reason = reject.code.reason();
+    core.metrics
+        .registers_refused
+        .get_or_create(&ReasonLabel { reason })
+        .inc();
+    refuse(asker, Kind::RegisterReq.number(), reject);
 }
 
 fn not_revoked(core: &Core, registration: &Registration) -> Result<(), Reject> {
@@ -206,7 +217,7 @@ fn answer(
         Ok(entered) => entered,
         Err(reject) => {
             core.registry.unregister(&connection);
-            link.release(|| refuse(asker, Kind::RegisterReq.number(), &reject));
+            link.release(|| refuse_register(core, asker, &reject));
             return;
         }
     };

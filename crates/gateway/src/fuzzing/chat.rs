@@ -17,11 +17,13 @@ use tokio::task::JoinHandle;
 use super::api;
 use super::hearing::{Hearing, Names};
 use super::script::{self, Argument, DEVICES, Event, Step};
+use mynah_socketio::Cors;
+
 use crate::auth::fuzzing::with_tokens;
 use crate::clock::pretended;
 use crate::config::{Config, Displaced, Mode, Policy, Secret};
 use crate::frame;
-use crate::http::{Api, Calls, Door, router};
+use crate::http::{Api, Calls, Door, Hosts, router};
 use crate::keys::ApiKeys;
 use crate::random::seeded;
 use crate::store::embedded::stepped::{Stepper, Trouble};
@@ -149,6 +151,9 @@ impl Run {
             metrics: world.core.metrics.clone(),
             open: true,
             observe: Box::new(|_| {}),
+            hosts: Hosts::default(),
+            cors: Cors::None,
+            admission: Arc::default(),
             draining: AtomicBool::new(false),
         };
         Self {

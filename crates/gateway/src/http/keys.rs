@@ -136,6 +136,7 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
         Ok(key) => key,
         Err(refusal) => {
             let reason = refusal.reason();
+            tracing::debug!(reason, route, "refused a call of the API for its key");
             api.metrics
                 .api_refused
                 .get_or_create(&ReasonLabel { reason })

@@ -13,6 +13,7 @@ mod history;
 mod keys;
 mod messages;
 mod page;
+mod pages;
 mod path;
 mod problem;
 mod revocations;
@@ -31,6 +32,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use mynah_socketio::{Admission, Cors};
 use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -38,6 +40,7 @@ use utoipa_axum::routes;
 
 pub use calls::Calls;
 pub use doors::Door;
+pub use pages::Hosts;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
 
 use crate::Gateway;
@@ -65,6 +68,12 @@ pub struct Api {
     pub open: bool,
     /// Sets the gauges that are only known by asking; called before each rendering.
     pub observe: Box<dyn Fn(&Metrics) + Send + Sync>,
+    /// By which names clients may ask for the server.
+    pub hosts: Hosts,
+    /// Pages of which origins may sign users out.
+    pub cors: Cors,
+    /// Counts who was refused.
+    pub admission: Arc<Admission>,
     /// The server is stopping: not ready any more.
     pub draining: AtomicBool,
 }
@@ -170,6 +179,7 @@ pub fn router(api: Arc<Api>, door: Door) -> Router {
     router
         .route("/v1/users/online", get(users::user_named_online))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), keys::require))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), pages::sign_out))
         .layer(middleware::from_fn_with_state(door, doors::only_here))
         .layer(middleware::from_fn(only_problems))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), health::count))

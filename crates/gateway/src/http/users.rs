@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::body::Json;
 use super::fields::{IdText, UidField};
+use super::pages::asked_first;
 use super::path::UidPath;
 use super::problem::Problem;
 use super::{Api, Refusals};
@@ -154,6 +155,7 @@ pub(super) async fn sign_out_self(
     asked: Result<Json<SignOut>, Problem>,
 ) -> Result<axum::Json<Closed>, Problem> {
     let closed = if api.open {
+        asked_first(&headers)?;
         api.gateway.sign_out(&asked?.0.uid.0)
     } else {
         api.gateway.sign_out_by_token(bearer(&headers)?).await?

@@ -74,6 +74,17 @@ impl Asker {
         self.answer_if_waiting(&Agreement { code: 0 });
     }
 
+    /// Logs that a frame of this kind was refused. Sentences hold no token and nothing of a message.
+    pub(crate) fn note(&self, kind: u16, reject: &Reject) {
+        tracing::debug!(
+            sid = self.connection.link.outlet().sid(),
+            kind,
+            code = reject.code.number(),
+            error = %reject.error,
+            "refused a frame"
+        );
+    }
+
     /// Refuses a request whose kind has a response of its own.
     pub(crate) fn refuse(self, response: Kind, reject: &Reject) {
         self.answer(response, &refusal(reject, None));
@@ -81,6 +92,7 @@ impl Asker {
 
     /// Refuses a message, with the id that its sender gave it.
     pub(crate) fn refuse_message(self, reject: &Reject, cid: Option<&str>) {
+        self.note(Kind::SendReq.number(), reject);
         self.answer(Kind::SendRes, &refusal(reject, cid));
     }
 

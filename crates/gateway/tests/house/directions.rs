@@ -126,14 +126,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("tls", &["clock", "config", "metrics", "text"]),
     ("listen", &["config", "metrics", "tls"]),
+    ("refusals", &["metrics", "reject"]),
     ("reload", &["clock", "gateway", "http"]),
     // Of the program, not of the library.
     ("signals", &[]),
     (
         "server",
         &[
-            "auth", "builder", "clock", "config", "gateway", "http", "keys", "listen", "metrics", "reload",
-            "store", "tls",
+            "auth", "builder", "clock", "config", "gateway", "http", "keys", "listen", "metrics", "refusals",
+            "reload", "store", "tls",
         ],
     ),
 ];

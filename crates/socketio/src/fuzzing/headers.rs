@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::Uri;
 
 use crate::config::Cors;
-use crate::http::{Encoding, allow_origin};
+use crate::http::Encoding;
 use crate::origin::Origins;
 use crate::proxies::{FORWARDED_FOR, Network, Proxies};
 use crate::upgrade::is_websocket;
@@ -127,7 +127,7 @@ fn one_origin(patterns: &[&str], list: &Origins, origin: &HeaderValue) {
     let text = origin.to_str().unwrap_or("?");
     let listed = list.contains(text);
     let mut answer = HeaderMap::new();
-    allow_origin(&Cors::Origins(list.clone()), Some(origin.clone()), &mut answer);
+    Cors::Origins(list.clone()).allow(Some(origin.clone()), &mut answer);
     let reflected = answer.get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     assert_eq!(reflected.is_some(), Cors::lists(list, origin));
     assert!(reflected.is_none_or(|reflected| reflected == origin));

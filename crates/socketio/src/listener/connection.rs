@@ -55,7 +55,7 @@ pub(super) fn take_in<S, F, B>(
         return count_in(stream, peer, counted, service, options);
     }
     if !options.proxies.trust(peer.ip()) {
-        options.admission.refuse(Refusal::Untrusted);
+        options.admission.refuse(Refusal::Untrusted, peer.ip());
         return;
     }
     tokio::spawn(async move {
@@ -64,9 +64,9 @@ pub(super) fn take_in<S, F, B>(
             Ok(Ok(source)) => source,
             Ok(Err(wrong)) => {
                 tracing::debug!(%wrong, "the header of the PROXY protocol cannot be read");
-                return options.admission.refuse(Refusal::ProxyHeader);
+                return options.admission.refuse(Refusal::ProxyHeader, peer.ip());
             }
-            Err(_) => return options.admission.refuse(Refusal::HandshakeTimeout),
+            Err(_) => return options.admission.refuse(Refusal::HandshakeTimeout, peer.ip()),
         };
         count_in(
             stream,
@@ -134,9 +134,9 @@ async fn secured<S, F, B>(
         Ok(Ok(stream)) => serve(stream, peer, service, options, connected).await,
         Ok(Err(error)) => {
             tracing::debug!(%error, "a TLS handshake failed");
-            options.admission.refuse(Refusal::Tls);
+            options.admission.refuse(Refusal::Tls, peer.ip());
         }
-        Err(_) => options.admission.refuse(Refusal::HandshakeTimeout),
+        Err(_) => options.admission.refuse(Refusal::HandshakeTimeout, peer.ip()),
     }
 }
 
@@ -164,7 +164,7 @@ async fn serve<T, S, F, B>(
         Ok(Ok(head)) if !head.is_empty() => head,
         // Nobody is left to be served.
         Ok(_) => return,
-        Err(_) => return options.admission.refuse(Refusal::HeaderTimeout),
+        Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
     };
     let escaped = target::escaped(&head);
     // Its further requests will need the same, so that each of them has to be the first on a connection.
@@ -189,7 +189,7 @@ async fn serve<T, S, F, B>(
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection ended early");
         if let Some(refusal) = reason(&error, asked.load(Ordering::Relaxed)) {
-            options.admission.refuse(refusal);
+            options.admission.refuse(refusal, peer.ip());
         }
     }
 }

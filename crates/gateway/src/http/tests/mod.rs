@@ -52,6 +52,9 @@ fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> Hou
         metrics,
         open,
         observe: Box::new(|_| {}),
+        hosts: Hosts::default(),
+        cors: Cors::None,
+        admission: Arc::default(),
         draining: AtomicBool::new(false),
     };
     House {

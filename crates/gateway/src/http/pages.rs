@@ -1,0 +1,208 @@
+//! Web pages that a browser shows to a user: by which names they may ask this server, and from which origins they may sign users out.
+//!
+//! A page that some other site serves reaches whatever its browser reaches, this machine too. Where a client needs no proof of who it is,
+//! the page must not get at the server by a name of its own (DNS rebinding), nor by a request that a browser sends without asking first
+//! (cross-site request forgery).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use mynah_socketio::{Cors, Refusal};
+
+use super::Api;
+use super::problem::Problem;
+use crate::config::{Config, Mode};
+
+/// Whom pages of other origins may ask for it.
+const SIGN_OUT: &str = "/signout";
+
+/// The names by which this server may be asked.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    /// In lower case; `None` is any name.
+    names: Option<Vec<Box<str>>>,
+}
+
+impl Hosts {
+    /// Those of `server.hosts`, and the name in `server.listen`. Outside of open mode any name will do: a page has no token of its user there.
+    pub fn new(config: &Config) -> Self {
+        let server = &config.server;
+        if config.auth.mode != Mode::Open || server.hosts.iter().any(|name| name == "*") {
+            return Self::default();
+        }
+        let listen = server.listen.rsplit_once(':').map_or("", |(host, _)| host);
+        let names = server.hosts.iter().map(String::as_str).chain([listen]);
+        Self {
+            names: Some(names.map(|name| name.to_ascii_lowercase().into()).collect()),
+        }
+    }
+
+    /// Whether this is a name of the server. Addresses and names without a dot pass: what a stranger serves a page from has a name of the
+    /// public DNS, and a browser puts that name into the header.
+    fn has(&self, host: &str) -> bool {
+        let Some(names) = &self.names else {
+            return true;
+        };
+        // Who the user is that some URLs name before the host is no part of a Host header (RFC 9110, section 7.2).
+        let Some(authority) = host.parse::<Authority>().ok().filter(|_| !host.contains('@')) else {
+            return false;
+        };
+        let name = authority.host().to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(&name);
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        address.parse::<IpAddr>().is_ok()
+            || !name.contains('.')
+            || name.ends_with(".localhost")
+            || names.iter().any(|known| **known == *name)
+    }
+
+    /// Whether a request may come with the names that it has. Without one it comes from no browser.
+    fn admit<B>(&self, request: &Request<B>) -> bool {
+        let target = request.uri().authority().map(Authority::as_str);
+        let headers = request.headers().get_all(header::HOST).iter();
+        let mut named = headers.map(|value| value.to_str().unwrap_or("?")).chain(target);
+        named.all(|host| self.has(host))
+    }
+}
+
+impl Api {
+    /// The answer to a request that asks for another server than this one, if it does. What needs an API key is not asked for its name, as
+    /// no page has a key, and neither is the health of the server.
+    pub(crate) fn refuse_host<B>(&self, request: &Request<B>, peer: SocketAddr) -> Option<Response> {
+        let path = request.uri().path();
+        if path.starts_with("/v1/") || path.starts_with("/health/") || self.hosts.admit(request) {
+            return None;
+        }
+        self.admission.refuse(Refusal::Host, peer.ip());
+        let detail = "The header Host does not name this server: in open mode it answers to addresses, to \"localhost\", and to the names in server.hosts.";
+        let mut response = Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        Some(response)
+    }
+}
+
+/// Lets pages sign users out that `server.cors_origins` names, and refuses the others; tells browsers so before they ask and afterwards.
+pub(super) async fn sign_out(
+    State(api): State<Arc<Api>>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    if request.uri().path() != SIGN_OUT {
+        return next.run(request).await;
+    }
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = if request.method() == Method::OPTIONS {
+        Cors::preflight(request.headers()).map(axum::body::Body::new)
+    } else if api.cors.admits(request.headers()) {
+        next.run(request).await
+    } else {
+        api.admission.count(Refusal::Origin);
+        tracing::debug!(?origin, "refused to sign somebody out for a page of this origin");
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "Pages of this origin may not sign users out: server.cors_origins does not name it.",
+        )
+        .into_response()
+    };
+    api.cors.allow(origin, response.headers_mut());
+    response
+}
+
+/// What browsers send of the page that asks, and programs do not.
+const FROM_PAGES: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
+
+/// Refuses what a browser sends for any page without asking first whether the page may: a body that is not called JSON.
+pub(super) fn asked_first(headers: &HeaderMap) -> Result<(), Problem> {
+    if !FROM_PAGES.iter().any(|name| headers.contains_key(*name)) {
+        return Ok(());
+    }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "Send the header \"Content-Type: application/json\": without it, any web page could sign users out.",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(change: impl FnOnce(&mut Config)) -> Hosts {
+        let mut config = Config::default();
+        change(&mut config);
+        Hosts::new(&config)
+    }
+
+    #[test]
+    fn in_open_mode_addresses_local_and_configured_names_pass() {
+        let hosts = hosts(|config| {
+            config.server.listen = "Chat.example.org:3001".into();
+            config.server.hosts = vec!["proxy.Example.com".into()];
+        });
+        for fine in [
+            "localhost",
+            "LOCALHOST:3001",
+            "localhost.:3001",
+            "chat.localhost",
+            "127.0.0.1:3001",
+            "[::1]:3001",
+            "[::1]",
+            "192.168.1.5",
+            "chat.example.org",
+            "chat.example.org.:80",
+            "PROXY.example.com:8443",
+            "mynah:3001",
+        ] {
+            assert!(hosts.has(fine), "{fine}");
+        }
+        for wrong in [
+            "evil.example",
+            "evil.example:3001",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil.example@localhost",
+            "localhost@evil.example",
+            "xlocalhost.example",
+            "a.proxy.example.com",
+            "",
+            "?.",
+            "[::1",
+        ] {
+            assert!(!hosts.has(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_request_may_have_no_name_but_none_of_others() {
+        let hosts = hosts(|_| {});
+        let request = |uri: &str, names: &[&str]| {
+            let builder = names.iter().fold(Request::builder().uri(uri), |builder, name| {
+                builder.header("host", *name)
+            });
+            hosts.admit(&builder.body(()).unwrap())
+        };
+        assert!(request("/", &[]));
+        assert!(request("/", &["localhost"]));
+        assert!(!request("/", &["evil.example"]));
+        assert!(!request("/", &["localhost", "evil.example"]));
+        assert!(!request("http://evil.example/", &["localhost"]));
+    }
+
+    #[test]
+    fn where_clients_prove_who_they_are_and_where_it_is_said_any_name_passes() {
+        assert!(hosts(|config| config.auth.mode = Mode::Jwt).has("evil.example"));
+        assert!(hosts(|config| config.server.hosts = vec!["*".into()]).has("evil.example"));
+    }
+}

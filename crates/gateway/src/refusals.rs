@@ -1,0 +1,105 @@
+//! Tells the operator who is refused, and why, without letting those who are refused fill the log.
+//!
+//! Invariant: at most one line a minute, however many are refused; a line shows no address and nothing that a peer sent. Each single
+//! refusal is logged where it happens, at level debug.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mynah_socketio::{Admission, Refusal};
+
+use crate::metrics::{Metrics, ReasonLabel};
+use crate::reject::Code;
+
+/// How often it is looked whether anybody was refused.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two lines.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+
+/// Refusals that an operator can do something about, with where to look. The others are what any address on the internet sees.
+const CONNECTIONS: [(Refusal, &str); 7] = [
+    (Refusal::Connections, "limits.connections"),
+    (Refusal::Address, "limits.connections_per_address"),
+    (Refusal::Origin, "server.cors_origins"),
+    (Refusal::Host, "server.hosts"),
+    (Refusal::Tls, "server.tls"),
+    (Refusal::ProxyHeader, "server.proxy_protocol"),
+    (Refusal::Untrusted, "server.trusted_proxies"),
+];
+
+/// Counts at one moment: of connections and requests, and of registers by code.
+type Counts = ([u64; CONNECTIONS.len()], [u64; Code::ALL.len()]);
+
+fn counts(admission: &Admission, metrics: &Metrics) -> Counts {
+    let registers = |code: Code| {
+        let reason = code.reason();
+        metrics
+            .registers_refused
+            .get_or_create(&ReasonLabel { reason })
+            .get()
+    };
+    (
+        CONNECTIONS.map(|(refusal, _)| admission.refused(refusal)),
+        Code::ALL.map(registers),
+    )
+}
+
+/// What was refused between two moments; `None` when nothing was.
+fn said(before: &Counts, now: &Counts) -> Option<String> {
+    let more = |(now, before): (&u64, &u64)| now.saturating_sub(*before);
+    let connections = now.0.iter().zip(&before.0).map(more).zip(CONNECTIONS);
+    let registers = now.1.iter().zip(&before.1).map(more).zip(Code::ALL);
+    let parts: Vec<String> = connections
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, (refusal, key))| format!("{count} for {} ({key})", refusal.as_str()))
+        .chain(
+            registers
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, code)| format!("{count} registers as {}", code.reason())),
+        )
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Looks for ever.
+pub(crate) async fn tell(admission: Arc<Admission>, metrics: Arc<Metrics>) {
+    let mut before = counts(&admission, &metrics);
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = counts(&admission, &metrics);
+        let Some(refused) = said(&before, &now) else {
+            continue;
+        };
+        tracing::warn!(
+            "clients were refused since this was last said: {refused}; log.filter = \"debug\" shows each of them"
+        );
+        before = now;
+        tokio::time::sleep(BETWEEN_LINES).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_was_refused_since() {
+        let (admission, metrics) = (Admission::default(), Metrics::new());
+        let before = counts(&admission, &metrics);
+        assert_eq!(said(&before, &counts(&admission, &metrics)), None);
+        admission.count(Refusal::Origin);
+        admission.count(Refusal::Origin);
+        admission.count(Refusal::HeaderTimeout);
+        let reason = Code::Unauthenticated.reason();
+        metrics
+            .registers_refused
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
+        let now = counts(&admission, &metrics);
+        assert_eq!(
+            said(&before, &now).as_deref(),
+            Some("2 for origin (server.cors_origins), 1 registers as unauthenticated")
+        );
+        assert_eq!(said(&now, &now), None);
+    }
+}
