@@ -51,9 +51,9 @@ for (const version of ['4', '5']) {
         await printed(client, 'registered', 'disconnected', 'registered');
       });
 
-      // Version 4 forgets on a WebSocket that it was disconnected, and reconnects, whatever the server does.
-      const skip = version === '4' && transport === 'websocket';
-      test('stays away when another device has displaced it', { skip }, async (t) => {
+      // On a WebSocket version 4 forgets that it was disconnected, and reconnects, whatever the server does.
+      if (version === '4' && transport === 'websocket') return;
+      test('stays away when another device has displaced it', async (t) => {
         const uid = someone('小李');
         const client = start(t, { uid, deviceid: '旧手机' });
         await printed(client, 'registered');
