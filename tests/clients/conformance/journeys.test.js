@@ -6,7 +6,7 @@ import { startConformance } from '../../lib/program.js';
 import { connect, everyClient, isOld, open } from '../../lib/peer.js';
 
 const PHRASE = 'h\u00e9llo \u65e5\u672c \u{1f600} \u2028 end';
-const TEXTS = ['', 'plain', '你好，世界', '表情 😀👩‍👩‍👧‍👦🐦', 'é\u0000\u0001"\\/\n', PHRASE, '\u00e9\u00fc', 'Ã©', '长'.repeat(20_000)];
+const TEXTS = ['', 'plain', '你好，世界', '表情 😀👩‍👩‍👧‍👦🐦', 'é\u0000\u0001"\\/\n', PHRASE, '\u00e9\u00fc', 'Ã©', '长'.repeat(20_000), '半个 \ud83d'];
 
 let server;
 before(async () => (server = await startConformance()));
