@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { memoryStorage } from 'mynah-client';
 import { eventually } from '../../../tests/lib/inbox.js';
-import { startGateway } from '../../../tests/lib/program.js';
+import { GATEWAY, Program, startGateway } from '../../../tests/lib/program.js';
 import { Device, device, someone, texts, versions } from './lib/device.js';
 
 let gateway;
@@ -90,6 +90,40 @@ for (const version of versions) {
     await eventually(() => second.client.pending.length === 0, 'an empty outbox');
   });
 }
+
+test('a backup is restored while the application runs: everything that is written after it comes, and the outbox is sent', async (t) => {
+  const own = await startGateway();
+  t.after(() => own.close());
+  const [uid, peer] = [someone(), someone()];
+  const bob = await device(t, own, uid, { storage: memoryStorage() });
+  const write = (text) => own.api.sendTo(uid, { type: 3, from: peer, data: { text } });
+  const run = async (...args) => {
+    const program = new Program(GATEWAY, [...args, '--config', own.file], { cwd: own.directory });
+    assert.equal((await program.exited).code, 0, program.output);
+  };
+  const backup = `${own.directory}/backup.db`;
+  for (let i = 1; i <= 5; i++) await write(`before ${i}`);
+  await bob.messages.takeMany(5);
+  await run('backup', backup);
+  for (let i = 1; i <= 5; i++) await write(`lost ${i}`);
+  await bob.messages.takeMany(5);
+  await own.program.stop();
+  await bob.hear('disconnected');
+  const waiting = bob.client.send({ user: peer }, 3, { text: 'from the outbox' });
+  await run('restore', backup);
+  await own.start();
+  assert.ok((await bob.hear('epoch')).current);
+  const { conv } = await waiting;
+  for (let i = 1; i <= 7; i++) await write(`after ${i}`);
+  const heard = [];
+  while (heard.at(-1) !== 'after 7') heard.push((await bob.message()).data.text);
+  // What the backup does not know to be acknowledged comes again before it.
+  assert.deepEqual(heard.filter((text) => !text.startsWith('before')), [1, 2, 3, 4, 5, 6, 7].map((i) => `after ${i}`));
+  assert.deepEqual(
+    (await own.api.history(conv)).messages.map(({ data }) => data.text.split(' ')[0]),
+    [...Array(5).fill('before'), 'from', ...Array(7).fill('after')],
+  );
+});
 
 test('more conversations than the answer to a register names: all of them come', async (t) => {
   const uid = someone();

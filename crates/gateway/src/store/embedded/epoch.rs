@@ -94,14 +94,15 @@ pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Opt
         // A store of a version without witnesses goes on as it was.
         return found.had_witness.then_some(Change::Copied);
     };
+    let is_same_file = record.database.is(here.database);
+    let rebooted = !record.boot.is_empty() && !here.boot.is_empty() && record.boot != here.boot;
+    if record.epoch == epoch && is_same_file && rebooted && record.may_lose && !record.closed {
+        return Some(Change::PowerCut);
+    }
     if record.epoch != epoch || !found.mark.has_reached(record.mark) {
         return Some(Change::Older);
     }
-    if !record.database.is(here.database) {
-        return Some(Change::Copied);
-    }
-    let rebooted = !record.boot.is_empty() && !here.boot.is_empty() && record.boot != here.boot;
-    (record.may_lose && !record.closed && rebooted).then_some(Change::PowerCut)
+    (!is_same_file).then_some(Change::Copied)
 }
 
 /// An epoch that no store had before.
@@ -293,9 +294,11 @@ mod tests {
             (true, true, "monday", "tuesday", None),
             (false, false, "monday", "tuesday", None),
         ] {
+            let rebooted = expected.is_some();
             let record = Record {
                 epoch: "e".into(),
-                mark: found.mark,
+                // The witness may have reached the disk before what it tells of.
+                mark: if rebooted { mark(9, 9) } else { found.mark },
                 database: identity(&file),
                 boot: before.into(),
                 may_lose,
