@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { resume, written } from '../../lib/delivery.js';
@@ -262,6 +262,28 @@ test('a kill in the middle leaves the old directory or the new one, and no half 
   await gateway.start();
   assert.equal((await gateway.api.history(conv)).messages.length, 5);
   await gateway.api.expect(404, 'GET', `/v1/conversations/${old}/messages`);
+});
+
+test('where the directory above cannot be written, the old database is kept inside', { skip: (process.getuid() !== 0 || !existsSync('/usr/bin/setpriv')) && 'only root with setpriv can become another user' }, async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 5);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await written(gateway, someone(), someone(), 2);
+  const epoch = await epochOf(t, gateway);
+  await gateway.program.kill();
+  const nobody = 65_534;
+  chmodSync(gateway.directory, 0o755);
+  for (const path of [gateway.data, file, ...readdirSync(gateway.data).map((name) => join(gateway.data, name))]) chownSync(path, nobody, nobody);
+  const program = new Program('/usr/bin/setpriv', ['--reuid', `${nobody}`, '--regid', `${nobody}`, '--clear-groups', GATEWAY, 'restore', file, '--config', gateway.file], { cwd: gateway.directory });
+  assert.equal((await program.exited).code, 0, program.output);
+  const [kept] = readdirSync(gateway.data).filter((name) => name.startsWith('before-restore-'));
+  const count = (path) => execFileSync('sqlite3', [path, 'SELECT count(*) FROM messages']).toString().trim();
+  assert.deepEqual([count(join(gateway.data, kept, 'mynah.db')), count(db(gateway))], ['7', '5']);
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 5);
+  const second = await epochOf(t, gateway);
+  assert.ok(second !== epoch && program.output.includes(second), program.output);
 });
 
 const disk = process.env.MYNAH_TEST_SMALL_DISK;

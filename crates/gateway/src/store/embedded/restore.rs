@@ -1,8 +1,9 @@
 //! `mynah restore`: puts a backup in the place of a data directory.
 //!
-//! A new directory is made beside the old one, filled, checked and synced, and then changes places with it in one step. Invariants: whatever
-//! happens, and whenever the process is killed, the old directory or the whole new one is there; the old one is kept; the new one has an
-//! epoch that no store had before, so that clients drop positions of messages that it does not have.
+//! A new directory is made beside the old one, filled, checked and synced, and then changes places with it in one step. Where the old one
+//! cannot move, as it is a mount point, the database alone changes places with the old one. Invariants: whatever happens, and whenever the
+//! process is killed, the old store or the whole new one is there; the old one is kept; the new one has an epoch that no store had before, so
+//! that clients drop positions of messages that it does not have.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -37,43 +38,184 @@ pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> a
     let old = directory.symlink_metadata().ok();
     // Held until the end, so that no server begins to use what is being replaced.
     let _lock = old.as_ref().map(|_| open::lock(&directory)).transpose()?;
-    let parent = directory.parent().unwrap_or(Path::new("/")).to_owned();
-    if let Some(old) = &old
-        && std::fs::metadata(&parent)?.dev() != old.dev()
-    {
-        bail!(
-            "{} is a mount point, which cannot be put aside and kept; let store.path be a directory inside of it",
-            directory.display()
-        );
-    }
     is_idle(file, &directory)?;
-    let staging = unused(&directory, &format!(".restoring-{time}"));
-    let mut builder = DirBuilder::new();
-    builder.mode(0o700);
-    builder
-        .create(&staging)
-        .with_context(|| format!("{} cannot be made", staging.display()))?;
-    let filled = fill(
-        &staging,
+    let new = New {
         file,
-        old.as_ref().map(|old| (directory.as_path(), old)),
-        carried,
-    )
-    .and_then(|restored| Ok((swap(&staging, &directory, old.is_some(), time)?, restored)));
-    match filled {
-        Ok((kept, (messages, epoch))) => {
-            File::open(&parent)?.sync_all()?;
-            Ok(Restored {
-                kept,
-                messages,
-                epoch,
-            })
+        time,
+        old: old.as_ref(),
+    };
+    match new.replace_directory(&directory, carried)? {
+        Some(restored) => Ok(restored),
+        None => new.replace_database(&directory),
+    }
+}
+
+/// What is put in the place of a store.
+struct New<'a> {
+    file: &'a Path,
+    time: &'a str,
+    /// The present directory, if there is one.
+    old: Option<&'a Metadata>,
+}
+
+impl New<'_> {
+    /// Puts a new directory in the place of the old one. `None` if that cannot move: it is a mount point, or the directory above it belongs
+    /// to somebody else.
+    fn replace_directory(&self, directory: &Path, carried: &[&str]) -> anyhow::Result<Option<Restored>> {
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        let device = std::fs::metadata(parent)?.dev();
+        if self.old.is_some_and(|old| old.dev() != device) {
+            return Ok(None);
         }
-        Err(error) => {
+        let staging = unused(directory, &format!(".restoring-{}", self.time));
+        match private_directory(&staging) {
+            Err(error) if self.old.is_some() && is_forbidden(&error) => return Ok(None),
+            made => made.with_context(|| format!("{} cannot be made", staging.display()))?,
+        }
+        let replaced =
+            self.fill(&staging, directory, carried)
+                .and_then(|filled| match exchange(&staging, directory) {
+                    Err(error) if self.old.is_some() && is_fixed(&error) => Ok(None),
+                    exchanged => {
+                        exchanged
+                            .with_context(|| format!("{} cannot be put in its place", directory.display()))?;
+                        Ok(Some(filled))
+                    }
+                });
+        let Ok(Some((messages, epoch))) = replaced else {
             // It was made above, and the old directory has not moved.
             let _ = std::fs::remove_dir_all(&staging);
-            Err(error)
+            return replaced.map(|_| None);
+        };
+        // The backup is in place now. The old directory is kept in any case, if need be under the name of the new one.
+        let kept = self.old.map(|_| {
+            let kept = unused(directory, &format!(".before-restore-{}", self.time));
+            std::fs::rename(&staging, &kept).map_or(staging, |()| kept)
+        });
+        File::open(parent)?.sync_all()?;
+        Ok(Some(Restored {
+            kept,
+            messages,
+            epoch,
+        }))
+    }
+
+    /// Puts a new database in the place of the old one, which is kept in a directory inside of the data directory.
+    fn replace_database(&self, directory: &Path) -> anyhow::Result<Restored> {
+        let database = directory.join(open::FILE);
+        let kept = unused(&directory.join("before-restore"), &format!("-{}", self.time));
+        private_directory(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        let replaced = self.fill(&kept, directory, &[]).and_then(|filled| {
+            exchange(&kept.join(open::FILE), &database)
+                .with_context(|| format!("{} cannot be put in its place", database.display()))?;
+            Ok(filled)
+        });
+        match replaced {
+            Ok((messages, epoch)) => {
+                // If the process ends here, the next start finds a witness and perhaps a log of another database. Then it takes another new
+                // epoch, or says that the log is to be moved away.
+                for name in [open::LOG, open::INDEX] {
+                    let path = directory.join(name);
+                    if path.exists() {
+                        std::fs::rename(&path, kept.join(name)).with_context(|| {
+                            format!(
+                                "the backup is in place; before the server starts, move {} away",
+                                path.display()
+                            )
+                        })?;
+                    }
+                }
+                exchange(&kept.join(witness::FILE), &directory.join(witness::FILE))?;
+                File::open(&kept)?.sync_all()?;
+                File::open(directory)?.sync_all()?;
+                Ok(Restored {
+                    kept: Some(kept),
+                    messages,
+                    epoch,
+                })
+            }
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&kept);
+                Err(error)
+            }
         }
+    }
+
+    /// Fills a new directory. Returns the messages in it, and its epoch.
+    fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<(u64, String)> {
+        let database = staging.join(open::FILE);
+        copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
+        // A database that was copied by hand may have its newest changes beside it.
+        let log = beside(self.file, "-wal");
+        if log.is_file() {
+            copy(&log, &staging.join(open::LOG))
+                .with_context(|| format!("{} cannot be copied", log.display()))?;
+        }
+        let (messages, found, epoch) = renew(&database, self.file)?;
+        File::open(&database)?.sync_all()?;
+        let now = std::fs::metadata(&database)?;
+        let witness = Witness::open(&staging.join(witness::FILE))?.0;
+        witness.begin(Record {
+            epoch: epoch.clone(),
+            mark: found.mark,
+            database: Identity::of(&now),
+            itself: witness.identity()?,
+            boot: witness::boot(),
+            closed: true,
+            stamp: Some(Stamp::of(&now)),
+            ..Record::default()
+        })?;
+        if let Some(owner) = self.old {
+            for name in carried {
+                let path = directory.join(name);
+                if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                    copy(&path, &staging.join(name))
+                        .with_context(|| format!("{} cannot be copied", path.display()))?;
+                }
+            }
+            give(staging, owner)?;
+        }
+        File::open(staging)?.sync_all()?;
+        Ok((messages, epoch))
+    }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Nothing can be made there, by this user.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// The directory cannot be renamed, as something is mounted on it.
+fn is_fixed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices
+    )
+}
+
+/// Lets two files or directories change places, in one step where the file system can. What is not there yet is just put there.
+fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOENT) => std::fs::rename(new, place),
+        Err(error) if is_unknown(error) => {
+            // A kill in between leaves both, and none in the place.
+            let aside = unused(place, ".old");
+            std::fs::rename(place, &aside)?;
+            if let Err(error) = std::fs::rename(new, place) {
+                std::fs::rename(&aside, place)?;
+                return Err(error);
+            }
+            std::fs::rename(&aside, new)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -110,49 +252,6 @@ fn is_idle(file: &Path, directory: &Path) -> anyhow::Result<()> {
             file.display()
         )
     })
-}
-
-/// Makes the new directory. Returns the messages in it, and its epoch.
-fn fill(
-    staging: &Path,
-    file: &Path,
-    old: Option<(&Path, &Metadata)>,
-    carried: &[&str],
-) -> anyhow::Result<(u64, String)> {
-    let database = staging.join(open::FILE);
-    copy(file, &database).with_context(|| format!("{} cannot be copied", file.display()))?;
-    // A database that was copied by hand may have its newest changes beside it.
-    let log = beside(file, "-wal");
-    if log.is_file() {
-        copy(&log, &staging.join(open::LOG))
-            .with_context(|| format!("{} cannot be copied", log.display()))?;
-    }
-    let (messages, found, epoch) = renew(&database, file)?;
-    File::open(&database)?.sync_all()?;
-    let now = std::fs::metadata(&database)?;
-    let witness = Witness::open(&staging.join(witness::FILE))?.0;
-    witness.begin(Record {
-        epoch: epoch.clone(),
-        mark: found.mark,
-        database: Identity::of(&now),
-        itself: witness.identity()?,
-        boot: witness::boot(),
-        closed: true,
-        stamp: Some(Stamp::of(&now)),
-        ..Record::default()
-    })?;
-    if let Some((directory, owner)) = old {
-        for name in carried {
-            let path = directory.join(name);
-            if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-                copy(&path, &staging.join(name))
-                    .with_context(|| format!("{} cannot be copied", path.display()))?;
-            }
-        }
-        give(staging, owner)?;
-    }
-    File::open(staging)?.sync_all()?;
-    Ok((messages, epoch))
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
@@ -216,29 +315,4 @@ fn unused(path: &Path, ending: &str) -> PathBuf {
         free = beside(path, &format!("{ending}-{number}"));
     }
     free
-}
-
-/// Puts the new directory in its place. Returns where the old one is now.
-fn swap(staging: &Path, directory: &Path, replaces: bool, time: &str) -> anyhow::Result<Option<PathBuf>> {
-    let failed = || format!("{} cannot be put in its place", directory.display());
-    if !replaces {
-        std::fs::rename(staging, directory).with_context(failed)?;
-        return Ok(None);
-    }
-    let mut kept = unused(directory, &format!(".before-restore-{time}"));
-    match renameat_with(CWD, staging, CWD, directory, RenameFlags::EXCHANGE) {
-        // The backup is in place now. The old directory is kept in any case, if need be under the name of the new one.
-        Ok(()) if std::fs::rename(staging, &kept).is_err() => kept = staging.to_owned(),
-        Ok(()) => {}
-        Err(error) if is_unknown(error) => {
-            // A kill between the two leaves both directories, and none in the place.
-            std::fs::rename(directory, &kept).with_context(failed)?;
-            if let Err(error) = std::fs::rename(staging, directory) {
-                std::fs::rename(&kept, directory).with_context(failed)?;
-                return Err(error).with_context(failed);
-            }
-        }
-        Err(error) => return Err(io::Error::from(error)).with_context(failed),
-    }
-    Ok(Some(kept))
 }
