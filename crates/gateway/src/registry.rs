@@ -8,6 +8,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -38,8 +39,10 @@ pub(crate) struct Registration {
     pub(crate) platform: Option<Box<str>>,
     /// The identity class, when it is not `user`.
     pub(crate) class: Option<Box<str>>,
-    /// When, in Unix milliseconds.
+    /// When, in Unix milliseconds: to be shown. The clock may be set, so [`Registration::order`] says which is older.
     pub(crate) since: u64,
+    /// Its place among all registrations, from [`Registry::next_order`].
+    pub(crate) order: u64,
     /// The device comes back under this name: the store keeps cursors for it.
     pub(crate) has_cursors: bool,
     /// The client has named the device itself.
@@ -139,6 +142,8 @@ pub(crate) struct Registry<L> {
     policy: Policy,
     /// A displaced connection stays open and may register again.
     displaced_stay: bool,
+    /// The next registration's place.
+    order: AtomicU64,
 }
 
 impl<L> Registry<L> {
@@ -149,7 +154,13 @@ impl<L> Registry<L> {
             hasher: Hashing::default(),
             policy,
             displaced_stay,
+            order: AtomicU64::new(0),
         }
+    }
+
+    /// A number that is greater than all that were given out before.
+    pub(crate) fn next_order(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether a displaced connection stays open.
@@ -221,8 +232,8 @@ impl<L> Registry<L> {
         Ok(new)
     }
 
-    /// Whether `new` would take the place of another connection that registered at `since` or later.
-    pub(crate) fn would_oust(&self, connection: &Arc<Connection<L>>, new: &Registration, since: u64) -> bool {
+    /// Whether `new` would take the place of another connection that has registered after `order` was given out.
+    pub(crate) fn would_oust(&self, connection: &Arc<Connection<L>>, new: &Registration, order: u64) -> bool {
         self.with_lines(&new.uid, |lines| {
             lines.iter().any(|line| {
                 let old = &line.registration;
@@ -232,7 +243,7 @@ impl<L> Registry<L> {
                     Policy::Multi(_) => false,
                 };
                 !Arc::ptr_eq(&line.connection, connection)
-                    && old.since >= since
+                    && old.order > order
                     && (displaces || old.device == new.device)
             })
         })

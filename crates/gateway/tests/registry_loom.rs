@@ -57,6 +57,7 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         platform: None,
         class: None,
         since: 0,
+        order: 0,
         has_cursors: false,
         named: false,
         claims: None,

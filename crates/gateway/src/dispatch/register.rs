@@ -65,7 +65,7 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
         Admission::Now(decided) => decided,
         Admission::Later(asked) => {
             let core = core.clone();
-            let begun = clock::unix_millis();
+            let begun = core.registry.next_order();
             return Some(Box::pin(async move {
                 let decided = asked.await;
                 if asker.connection.link.outlet().is_open()
@@ -79,12 +79,12 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
     decide(core, decided, asker, None)
 }
 
-/// `begun` is when somebody was asked, if that was necessary.
+/// `begun` is the place among registrations that was the next one when somebody was asked, if that was necessary.
 fn decide(
     core: &Arc<Core>,
     decided: Result<Admitted, Reject>,
     asker: Asker,
-    begun: Option<UnixMillis>,
+    begun: Option<u64>,
 ) -> Option<BoxFuture> {
     match decided {
         Ok(admitted) => enter(core, admitted, asker, begun),
@@ -102,7 +102,7 @@ fn decide(
 }
 
 /// Registers the connection.
-fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixMillis>) -> Option<BoxFuture> {
+fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
     if let Err(reject) = may_register(core, &admitted.uid) {
@@ -113,7 +113,7 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<UnixM
     let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
     let again = kept.is_some();
     let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
-    let registration = match registration(admitted, kept.as_deref(), link) {
+    let registration = match registration(core, admitted, kept.as_deref(), link) {
         Ok(registration) => registration,
         Err(reject) => {
             refuse_register(core, asker, &reject);
@@ -318,6 +318,7 @@ pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
 }
 
 fn registration(
+    core: &Core,
     admitted: Admitted,
     kept: Option<&Registration>,
     link: &Link,
@@ -340,6 +341,7 @@ fn registration(
         platform: or_kept(wanted.platform, kept.map(|kept| &kept.platform)),
         class: or_kept(wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
         since: kept.map_or_else(clock::unix_millis, |kept| kept.since),
+        order: kept.map_or_else(|| core.registry.next_order(), |kept| kept.order),
         named: named || kept.is_some_and(|kept| kept.named),
         has_cursors: named || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
         claims,
