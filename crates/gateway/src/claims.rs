@@ -15,6 +15,8 @@ pub(crate) struct Claims {
     pub(crate) kinds: Option<Box<[u16]>>,
     /// From when on it is worth nothing, in Unix milliseconds, the leeway included.
     pub(crate) exp: u64,
+    /// The same on the steady clock, for what the backend allowed for a certain time.
+    pub(crate) ends: u64,
     /// When it was issued, in Unix milliseconds.
     pub(crate) iat: Option<u64>,
     /// Its own id.
@@ -25,9 +27,10 @@ impl Claims {
     /// The end of what has none.
     pub(crate) const NEVER: u64 = u64::MAX;
 
-    /// Whether they are worth nothing any more. The time of day decides, whatever the clock did meanwhile.
-    pub(crate) fn is_over(&self, now: u64) -> bool {
-        now >= self.exp
+    /// For how many milliseconds they are still worth something; 0 when they are over. The time of day decides about a moment that
+    /// somebody has named, whatever the clock did meanwhile, and the steady clock about a duration.
+    pub(crate) fn left(&self, day: u64, steady: u64) -> u64 {
+        self.exp.saturating_sub(day).min(self.ends.saturating_sub(steady))
     }
 
     /// Whether messages of this kind may be sent.

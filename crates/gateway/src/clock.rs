@@ -1,5 +1,10 @@
 //! The only place that reads a clock; everything else takes time as an argument or asks here.
+//!
+//! There are two clocks. The time of day ([`unix_millis`]) is for what people and other programs see, and for moments that
+//! others have named, such as the expiry of a token. It can be wrong, and it jumps when it is set. Everything that waits, limits
+//! or measures uses the steady clock: [`now`] in memory, [`steady_millis`] for deadlines that are written down.
 
+use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::store::UnixMillis;
@@ -22,23 +27,52 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// The steady clock in milliseconds since 1970: the time of day at which the program began, and what has passed since. It never
+/// jumps while the program runs. Deadlines that it gave to an earlier run of the program are only as good as the time of day was
+/// at both starts, so whoever reads one bounds it by what it could be.
+pub(crate) fn steady_millis() -> UnixMillis {
+    #[cfg(any(test, fuzzing))]
+    if let Some(now) = pretended::steady() {
+        return now;
+    }
+    static BEGAN: LazyLock<(Instant, UnixMillis)> = LazyLock::new(|| (now(), unix_millis()));
+    since(*BEGAN)
+}
+
+/// The steady clock's time, which at `began` was equal to the time of day.
+fn since((began, then): (Instant, UnixMillis)) -> UnixMillis {
+    then + now().saturating_duration_since(began).as_millis() as UnixMillis
+}
+
 /// A time of day that a test makes up for its thread.
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod pretended {
     use std::cell::RefCell;
+    use std::time::Instant;
 
     use crate::store::UnixMillis;
 
     type Clock = Box<dyn Fn() -> UnixMillis>;
 
-    thread_local! {
-        static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
+    /// A clock, and when it was set to what.
+    struct Pretended {
+        clock: Clock,
+        began: (Instant, UnixMillis),
     }
 
-    /// The time of day on this thread is what `clock` says; the system's again with `None`.
+    thread_local! {
+        static CLOCK: RefCell<Option<Pretended>> = const { RefCell::new(None) };
+    }
+
+    /// The time of day on this thread is what `clock` says, and the steady clock goes on from there by itself; both are the
+    /// system's again with `None`.
     pub(crate) fn set(clock: Option<Clock>) {
-        CLOCK.with_borrow_mut(|current| *current = clock);
+        let pretended = clock.map(|clock| Pretended {
+            began: (super::now(), clock()),
+            clock,
+        });
+        CLOCK.with_borrow_mut(|current| *current = pretended);
     }
 
     /// Has the thread's time of day pretended until it is dropped.
@@ -58,6 +92,10 @@ pub(crate) mod pretended {
     }
 
     pub(super) fn now() -> Option<UnixMillis> {
-        CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock()))
+        CLOCK.with_borrow(|current| current.as_ref().map(|pretended| (pretended.clock)()))
+    }
+
+    pub(super) fn steady() -> Option<UnixMillis> {
+        CLOCK.with_borrow(|current| current.as_ref().map(|pretended| super::since(pretended.began)))
     }
 }

@@ -34,7 +34,8 @@ impl From<Vec<Revocation>> for Revocations {
 }
 
 impl Revocations {
-    /// How many there are, after those have been forgotten that are not needed at `now`.
+    /// How many there are, after those have been forgotten that are not needed at `now`, which must have come for certain:
+    /// a clock that is wrong for a moment must not make a revoked token valid.
     pub(crate) fn count(&self, now: UnixMillis) -> usize {
         let mut known = self.known.write();
         known.retain(|_, reach| reach.forget_at > now);
@@ -52,7 +53,7 @@ impl Revocations {
         reach.forget_at = reach.forget_at.max(revocation.forget_at);
     }
 
-    /// Whether a token is revoked for a device that comes with it.
+    /// Whether a token is revoked for a device that comes with it, at `now`, which must have come for certain.
     pub(crate) fn cover(&self, claims: &Claims, device: Option<&DeviceId>, now: UnixMillis) -> bool {
         let known = self.known.read();
         if known.is_empty() {
@@ -115,6 +116,7 @@ mod tests {
             platform: None,
             kinds: None,
             exp: NOW + 1_000,
+            ends: Claims::NEVER,
             iat,
             jti: jti.map(Into::into),
         }

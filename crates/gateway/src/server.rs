@@ -33,7 +33,7 @@ use crate::metrics::{LimitLabel, Metrics};
 use crate::refusals;
 use crate::reload::Reload;
 use crate::store::Store;
-use crate::store::embedded::{self, Backup, Embedded, Options, Restored};
+use crate::store::embedded::{self, Backup, Clock, Embedded, Options, Restored};
 use crate::tls::Certificate;
 use crate::{Builder, Gateway};
 
@@ -328,6 +328,9 @@ fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded
         max_devices: config.limits.devices_per_user,
         new_members_see_all: config.teams.history_for_new_members,
         retention_ms: u64::from(config.store.retention_days) * DAY_MS,
+        longest_push_wait_ms: config.push.longest_wait_ms(),
+        longest_push_life_ms: config.push.job_ttl_ms,
+        clock: Clock::new(clock::unix_millis, clock::steady_millis),
         metrics,
         ..Options::new(&config.store.path)
     };

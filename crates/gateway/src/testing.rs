@@ -28,7 +28,7 @@ use crate::order::{By, SendOrder, To};
 use crate::session::{Client, Outlet};
 use crate::store::Store;
 use crate::store::embedded::stepped::{self, Stepper};
-use crate::store::embedded::{Durability, Embedded, Options};
+use crate::store::embedded::{Clock, Durability, Embedded, Options};
 
 #[cfg(test)]
 pub(crate) use troubled::Troubled;
@@ -358,7 +358,7 @@ fn options(dir: &TempDir, config: &Config) -> Options {
         durability: Durability::Process,
         new_members_see_all: config.teams.history_for_new_members,
         max_devices: config.limits.devices_per_user,
-        clock: Arc::new(clock::unix_millis),
+        clock: Clock::new(clock::unix_millis, clock::steady_millis),
         ..Options::new(dir.path())
     }
 }

@@ -130,6 +130,10 @@ impl Store for StandIn {
         Vec::new()
     }
 
+    fn certain_time(&self) -> u64 {
+        0
+    }
+
     fn epoch(&self) -> &str {
         "none"
     }

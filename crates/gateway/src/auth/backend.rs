@@ -152,22 +152,20 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
     };
     let device = agreed.deviceid.map(|text| DeviceId::new(&text)).transpose();
     let platform = agreed.platform.map(|text| ids::label(&text)).transpose();
-    let now = clock::unix_millis();
-    let by_ttl = agreed.ttl_ms.map(|ttl| now.saturating_add(ttl));
+    let (day, steady) = (clock::unix_millis(), clock::steady_millis());
     let claims = Claims {
         sub,
         device: device.map_err(unreadable)?,
         platform: platform.map_err(unreadable)?,
         kinds: agreed.kinds,
-        exp: by_ttl
-            .into_iter()
-            .chain(agreed.expires_at)
-            .min()
-            .unwrap_or(Claims::NEVER),
-        iat: Some(now),
+        exp: agreed.expires_at.unwrap_or(Claims::NEVER),
+        ends: agreed
+            .ttl_ms
+            .map_or(Claims::NEVER, |ttl| steady.saturating_add(ttl)),
+        iat: Some(day),
         jti: None,
     };
-    if claims.is_over(now) {
+    if claims.left(day, steady) == 0 {
         let over = "What the backend agreed to has expired already.";
         return Ok(Err(Reject::new(Code::Unauthenticated, over)));
     }

@@ -179,6 +179,7 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
         )?,
         kinds: parsed(fields.kinds, "The token's \"kinds\" must be a list of numbers.")?,
         exp,
+        ends: Claims::NEVER,
         iat,
         jti: parsed(
             fields.jti,

@@ -33,6 +33,11 @@ section! {
 }
 
 impl Push {
+    /// The longest wait between two attempts, jitter included, in milliseconds.
+    pub fn longest_wait_ms(&self) -> u64 {
+        self.retry_max_ms + self.retry_max_ms / 4
+    }
+
     pub(super) fn check(&self, problems: &mut Vec<String>) {
         if self.retry_initial_ms > self.retry_max_ms {
             problems.push(format!(

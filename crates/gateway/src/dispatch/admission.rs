@@ -103,7 +103,7 @@ fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Admitted,
             Code::Unauthenticated,
             "A token is missing: give one as \"token\", or in the handshake's auth or query.",
         )),
-        Some(claims) if claims.is_over(clock::unix_millis()) => Err(expired()),
+        Some(claims) if claims.left(clock::unix_millis(), clock::steady_millis()) == 0 => Err(expired()),
         Some(claims) => proved(wanted, claims.clone()),
     }
 }

@@ -62,7 +62,7 @@ impl Core {
             metrics: &self.metrics,
             system: &self.system,
             job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
-            now: clock::unix_millis(),
+            now: clock::steady_millis(),
         };
         let rule = self.rule(order.kind);
         plan(order, rule, &rules)

@@ -301,7 +301,7 @@ pub(super) fn part(link: &Link) {
 
 /// Ends the registration of a connection whose claims are over, and has it come back.
 pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
-    let over = |claims: &Claims| claims.is_over(clock::unix_millis());
+    let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;
     let registration = connection.registration();
     let Some(registration) = registration.filter(|it| it.claims.as_deref().is_some_and(over)) else {
         return;

@@ -62,7 +62,7 @@ fn refused(why: &'static str) -> Reject {
 
 async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
     let most = core.config.limits.revocations;
-    if core.revocations.count(clock::unix_millis()) >= most {
+    if core.revocations.count(certain_time(core)) >= most {
         core.metrics.limited("revocations");
         return Err(Reject::too_large(format!(
             "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
@@ -78,9 +78,15 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
     Ok(())
 }
 
+/// A time of day that has come for certain. The clock may be ahead for a moment; a revocation that was forgotten by it would be missing
+/// when it is right again.
+fn certain_time(core: &Core) -> UnixMillis {
+    core.store.certain_time().min(clock::unix_millis())
+}
+
 /// Refuses claims that are revoked, for a device that comes with them.
 pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&DeviceId>) -> Result<(), Reject> {
-    if !core.revocations.cover(claims, device, clock::unix_millis()) {
+    if !core.revocations.cover(claims, device, certain_time(core)) {
         return Ok(());
     }
     core.metrics.auth_refused.inc();
@@ -100,10 +106,11 @@ pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
             device: displaced.device.clone(),
         }),
     };
+    let now = clock::unix_millis();
     let revocation = Revocation {
         what,
-        issued_until: claims.iat.unwrap_or_else(clock::unix_millis),
-        forget_at: claims.exp,
+        issued_until: claims.iat.unwrap_or(now),
+        forget_at: now.saturating_add(claims.left(now, clock::steady_millis())),
     };
     core.revocations.add(revocation.clone());
     let done = |done: Result<(), StoreError>| {

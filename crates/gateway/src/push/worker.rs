@@ -134,7 +134,7 @@ impl Worker {
         if busy.len() >= MAX_BUSY {
             return IDLE_WAIT;
         }
-        let now = clock::unix_millis();
+        let now = clock::steady_millis();
         let known = busy.iter().copied().collect();
         let due = match self.store.due_jobs(now, known, JOBS_PER_TURN).await {
             Ok(due) => due,
@@ -222,7 +222,7 @@ impl Worker {
                 return JobOutcome::Dead;
             }
         };
-        let asked = clock::unix_millis().saturating_add(wait_ms);
+        let asked = clock::steady_millis().saturating_add(wait_ms);
         let at = self.retry_at(job.attempts.saturating_add(1)).max(asked);
         if at > job.expires {
             self.metrics.push_dead.inc();
@@ -284,7 +284,7 @@ impl Worker {
     async fn notify(&self, uid: &Uid, message: &Message, expires: UnixMillis) -> Attempt {
         // Closed it never is.
         let _slot = self.slots.acquire().await;
-        if clock::unix_millis() > expires {
+        if clock::steady_millis() > expires {
             return Attempt::Failed { wait_ms: 0 };
         }
         let unread = match self.store.unread_at(uid.clone(), message.conv, message.seq).await {
@@ -321,6 +321,6 @@ impl Worker {
     }
 
     fn retry_at(&self, failures: u32) -> UnixMillis {
-        clock::unix_millis() + self.backoff.wait(failures, dice())
+        clock::steady_millis() + self.backoff.wait(failures, dice())
     }
 }

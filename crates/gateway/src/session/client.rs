@@ -223,8 +223,10 @@ impl Handler for Client {
         }
         let trusted_until = || {
             let registration = self.connection.registration()?;
-            let exp = registration.claims.as_ref()?.exp;
-            let left = exp.saturating_sub(clock::unix_millis()).min(LONGEST_TRUST_MS);
+            let claims = registration.claims.as_ref()?;
+            let left = claims
+                .left(clock::unix_millis(), clock::steady_millis())
+                .min(LONGEST_TRUST_MS);
             Some(Time(now.0.saturating_add(left)))
         };
         register_by.or_else(trusted_until)

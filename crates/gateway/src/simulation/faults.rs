@@ -4,8 +4,10 @@ use super::hub::Event;
 use super::world::World;
 use crate::store::embedded::stepped::Trouble;
 
-/// Most that the time of day is off, in milliseconds.
-const MOST_SKEW: i64 = 3_600_000;
+/// Most that the time of day is off while the server runs, in milliseconds: longer than any job lives.
+const MOST_SKEW: i64 = 48 * 3_600_000;
+/// Most that it is off when the server starts: deadlines of its former life are then measured with it.
+pub(super) const MOST_AT_START: i64 = 3_600_000;
 
 #[derive(Clone, Copy)]
 enum Fault {
@@ -37,7 +39,7 @@ impl World {
                 (5, Fault::Disk(Trouble::Full)),
                 (5, Fault::Disk(Trouble::Broken)),
                 (10, Fault::Refused),
-                (6, Fault::Clock),
+                (10, Fault::Clock),
             ]);
             (fault, lines)
         };
@@ -78,11 +80,10 @@ impl World {
                 self.mend_later();
             }
             Fault::Clock => {
-                let most = MOST_SKEW as u64;
-                let skew = hub.roll((0, 2 * most)) as i64 - MOST_SKEW;
-                hub.note(format!("the clock is off by {skew} ms"));
-                hub.lock().skew = skew;
-                self.highest_skew = self.highest_skew.max(skew);
+                // Often a little, sometimes by days, and back again after a moment.
+                let most = *hub.lock().dice.pick(&[2_000, MOST_AT_START, MOST_SKEW, 0]);
+                let skew = hub.roll((0, 2 * most as u64)) as i64 - most;
+                hub.set_clock(skew);
             }
         }
     }

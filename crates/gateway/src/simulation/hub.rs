@@ -126,6 +126,14 @@ impl Hub {
         (NOON + self.now()).saturating_add_signed(self.lock().skew)
     }
 
+    /// Somebody sets the clock, to be off by `skew` milliseconds.
+    pub(super) fn set_clock(&self, skew: i64) {
+        self.note(format!("the clock is off by {skew} ms"));
+        let mut state = self.lock();
+        state.skew = skew;
+        state.truth.clock_was_set = true;
+    }
+
     pub(super) fn instant(&self, at: u64) -> Instant {
         self.begun + Duration::from_millis(at)
     }

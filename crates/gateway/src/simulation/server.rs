@@ -14,7 +14,7 @@ use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::gateway::Gateway;
 use crate::ids::ConvId;
-use crate::store::embedded::{Options, stepped};
+use crate::store::embedded::{Clock, Options, stepped};
 
 /// See the module.
 pub(super) struct Server {
@@ -35,7 +35,7 @@ impl Server {
             max_members: config.limits.members,
             max_devices: config.limits.devices_per_user,
             new_members_see_all: config.teams.history_for_new_members,
-            clock: Arc::new(clock::unix_millis),
+            clock: Clock::new(clock::unix_millis, clock::steady_millis),
             ..Options::new(directory)
         };
         let (inner, stepper) = stepped::open(options).expect("the store opens after whatever happened");

@@ -284,6 +284,10 @@ impl Store for Watched {
         self.inner.revocations()
     }
 
+    fn certain_time(&self) -> UnixMillis {
+        self.inner.certain_time()
+    }
+
     fn epoch(&self) -> &str {
         self.inner.epoch()
     }

@@ -6,12 +6,14 @@ use tempfile::TempDir;
 
 use super::app::{App, Manners, Stage};
 use super::backend::Backend;
+use super::faults::MOST_AT_START;
 use super::hub::{Event, Hub};
 use super::outlet;
 use super::panics;
 use super::pipe::Quality;
 use super::scenario::Scenario;
 use super::server::Server;
+use crate::clock;
 use crate::store::Page;
 
 /// How long a request may be without an answer on a connection that works.
@@ -25,7 +27,6 @@ pub(super) struct World {
     pub(super) server: Option<Server>,
     pub(super) apps: Vec<App>,
     pub(super) backend: Backend,
-    pub(super) highest_skew: i64,
     /// When the writer wakes up by itself.
     wakes: u64,
 }
@@ -54,7 +55,6 @@ impl World {
             server: None,
             apps,
             backend: Backend::default(),
-            highest_skew: 0,
             wakes: 0,
         }
     }
@@ -165,6 +165,13 @@ impl World {
             Event::Mend => self.mend(),
             Event::Start => {
                 hub.note("the server starts");
+                // A new process takes the time of day for its steady clock.
+                let skew = hub.lock().skew;
+                if skew.abs() > MOST_AT_START {
+                    hub.set_clock(skew.clamp(-MOST_AT_START, MOST_AT_START));
+                }
+                let day = hub.clone();
+                clock::pretended::set(Some(Box::new(move || day.day())));
                 self.server = Some(Server::start(&hub, &self.scenario.config, self.directory.path()));
             }
         }

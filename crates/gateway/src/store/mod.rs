@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
     /// conversation are not counted.
     fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64>;
 
-    /// Push jobs due at `now`, oldest first, without those in `busy`, and when the next one is due.
+    /// Push jobs due at `now` (of the steady clock), oldest first, without those in `busy`, and when the next one is due.
     fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs>;
 
     /// Writes down what became of jobs; later than the call, in order.
@@ -131,6 +131,10 @@ pub trait Store: Send + Sync + 'static {
     /// Every revocation that was still needed when the store was opened. Given to the first who asks: what comes later is known to whoever
     /// revokes.
     fn revocations(&self) -> Vec<Revocation>;
+
+    /// A time of day that has come for certain, however wrong the machine's clock is: what ended before it has ended. May lie
+    /// behind, by as long as nothing was written.
+    fn certain_time(&self) -> UnixMillis;
 
     /// Changes only when the history was replaced.
     fn epoch(&self) -> &str;

@@ -162,6 +162,10 @@ impl Store for Troubled {
         self.store.revocations()
     }
 
+    fn certain_time(&self) -> UnixMillis {
+        self.store.certain_time()
+    }
+
     fn epoch(&self) -> &str {
         self.store.epoch()
     }

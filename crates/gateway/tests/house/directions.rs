@@ -172,7 +172,7 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
         "ask clock.rs; the store has a clock that tests can replace, the Socket.IO layer notes when a handshake came",
         &[
             "crates/gateway/src/clock.rs",
-            "crates/gateway/src/store/embedded/mod.rs",
+            "crates/gateway/src/store/embedded/clock.rs",
             "crates/socketio/src/server.rs",
             "crates/bench/",
         ],

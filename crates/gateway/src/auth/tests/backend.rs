@@ -43,7 +43,12 @@ fn the_backend_decides() {
     assert_eq!(claims.device.as_ref().unwrap().as_str(), "d");
     assert_eq!(claims.platform.as_deref(), Some("ios"));
     assert!(claims.allow(3) && !claims.allow(7));
-    assert_eq!(claims.exp, NOW + 30_000, "what ends first counts");
+    assert_eq!(claims.left(NOW, NOW), 30_000, "what ends first counts");
+    // Sixty seconds until a moment, thirty by a clock that nobody sets.
+    assert_eq!(
+        (claims.left(NOW - 3_600_000, NOW), claims.left(NOW + 60_000, NOW)),
+        (30_000, 0)
+    );
     let over = answered(r#"{"expires_at":1790000000000}"#, Some("alice")).unwrap();
     assert_eq!(over.unwrap_err().code, Code::Unauthenticated);
 }

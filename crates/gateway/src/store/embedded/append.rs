@@ -31,8 +31,9 @@ pub(super) fn append(
         .as_ref()
         .map(|cid| (cids::key(head.id, from, cid), from, cid));
     if let Some(key) = key {
-        let since = now.saturating_sub(state.rules.dedupe_window_ms);
-        if let Some(first) = state.cids.find(db, conv, key, since)? {
+        let window = state.rules.dedupe_window_ms;
+        let is_recent = |row, ts| state.age.of(row, ts) < window;
+        if let Some(first) = state.cids.find(db, conv, key, is_recent)? {
             return Ok(first);
         }
     }
@@ -44,7 +45,7 @@ pub(super) fn append(
     let had_all = match &order.device {
         Some(device) if sees(order, is_member) => {
             let at = head.at();
-            had_all(db, state, now, at, (from, device))?
+            had_all(db, state, at, (from, device))?
         }
         _ => None,
     };
@@ -80,7 +81,9 @@ pub(super) fn append(
         state.cids.remember(key, written.row);
     }
     if let Some((device, conv_id)) = had_all {
-        state.devices.advance(now, device, conv_id, written.seq.0);
+        state
+            .devices
+            .advance(state.age.measured(), device, conv_id, written.seq.0);
     }
     let push = match order.push {
         Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
@@ -121,7 +124,6 @@ fn reader(order: &Append) -> Option<(usize, &Uid)> {
 fn had_all(
     db: &Connection,
     state: &mut State,
-    now: UnixMillis,
     at: At,
     (from, device): (Option<&Uid>, &DeviceId),
 ) -> rusqlite::Result<Option<(Known, i64)>> {
@@ -138,7 +140,7 @@ fn had_all(
         .map(i64::unsigned_abs)
     };
     let device = Device { uid, device };
-    let Some(known) = state.devices.use_of(db, now, &device)? else {
+    let Some(known) = state.devices.use_of(db, state.age.measured(), &device)? else {
         return Ok(None);
     };
     let cursor = state.devices.cursor(db, known, at, || floor(&device.uid))?;
@@ -164,6 +166,10 @@ pub(super) struct Written {
     pub(super) ts: UnixMillis,
 }
 
+/// A message is at most so much later than the clock says, so that times do not go back when the clock is adjusted a little. After a
+/// greater step back they do: `seq` gives the order, and the time is to be right.
+const LATE_MS: u64 = 10_000;
+
 /// Writes the next message of a conversation that `state` has at hand.
 pub(super) fn write(
     db: &Connection,
@@ -177,7 +183,11 @@ pub(super) fn write(
     let head = state.heads.edit(conv);
     head.seq += 1;
     head.counted += u64::from(draft.counts);
-    head.ts = head.ts.max(now);
+    head.ts = if head.ts <= now + LATE_MS {
+        head.ts.max(now)
+    } else {
+        now
+    };
     head.last_row = row;
     let written = Written {
         row,

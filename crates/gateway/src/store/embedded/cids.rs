@@ -80,13 +80,14 @@ impl Cids {
         Ok(())
     }
 
-    /// The message that `from` sent with this cid to conversation `conv` after `since`, as the outcome of sending it again.
+    /// The message that `from` sent with this cid to conversation `conv`, if its row and time are
+    /// recent, as the outcome of sending it again.
     pub(super) fn find(
         &self,
         db: &Connection,
         conv: ConvId,
         (key, from, cid): (Key, Option<&Uid>, &Cid),
-        since: UnixMillis,
+        is_recent: impl FnOnce(i64, UnixMillis) -> bool,
     ) -> rusqlite::Result<Option<Appended>> {
         let known = self.fresh.get(&key).or_else(|| self.moving.get(&key)).copied();
         let row = match known {
@@ -96,14 +97,14 @@ impl Cids {
                 .query_row(params![key.0, key.1], |row| row.get(0))
                 .optional()?,
         };
-        let Some(row) = row else { return Ok(None) };
+        let Some(found) = row else { return Ok(None) };
         let mut select = db.prepare_cached("SELECT seq, mid, ts, sender, cid FROM messages WHERE id = ?1")?;
-        let mut rows = select.query([row])?;
+        let mut rows = select.query([found])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let ts = row.get::<_, i64>(2)?.unsigned_abs();
         let same = row.get_ref(3)?.as_str_or_null()? == from.map(Uid::as_str)
             && row.get_ref(4)?.as_str_or_null()? == Some(cid.as_str());
-        if !same || ts <= since {
+        if !same || !is_recent(found, ts) {
             return Ok(None);
         }
         Ok(Some(Appended {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::append::Written;
 use super::history::{MESSAGE_COLUMNS, message};
-use super::state::State;
+use super::state::{Rules, State};
 use crate::ids::{TeamId, Uid};
 use crate::store::{
     Append, DueJobs, JobId, JobOutcome, JobRecipients, Members, Place, PushJob, PushOrder, UnixMillis,
@@ -31,7 +31,8 @@ pub(super) fn make(
     if nobody {
         return Ok(None);
     }
-    insert(db, state, message.row, only, 0, message.ts, push.expires).map(Some)
+    let due = state.age.steady();
+    insert(db, state, message.row, only, 0, due, push.expires).map(Some)
 }
 
 fn insert(
@@ -57,6 +58,18 @@ fn insert(
         clamp(expires)
     ])?;
     Ok(JobId(id))
+}
+
+/// Cuts the deadlines that a former run of the program has written to what they could be at most: its clock may have been wrong.
+pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite::Result<()> {
+    let due = clamp(now.saturating_add(rules.longest_push_wait_ms));
+    let expires = clamp(now.saturating_add(rules.longest_push_life_ms));
+    db.execute(
+        "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2)
+         WHERE dead = 0 AND (due > ?1 OR expires > ?2)",
+        [due, expires],
+    )?;
+    Ok(())
 }
 
 /// Writes down what became of a job; one that is gone is left alone.

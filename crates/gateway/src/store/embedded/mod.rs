@@ -3,11 +3,13 @@
 //! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); reads run on tokio's blocking
 //! threads ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
 
+mod age;
 mod append;
 mod backup;
 mod cache;
 mod checkpoint;
 mod cids;
+mod clock;
 mod closed;
 mod conversations;
 mod devices;
@@ -45,11 +47,13 @@ mod tests;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use self::backup::{Backup, backup};
+pub use self::clock::Clock;
 use self::failure::stopped;
 pub use self::open::OpenError;
 use self::queue::Command;
@@ -68,9 +72,6 @@ use crate::store::{
 /// See [`cids`]. Few in our own tests, so that they see the moves.
 const FRESH_CIDS: usize = if cfg!(any(test, fuzzing)) { 5 } else { 32_768 };
 
-/// Tells the time; replaceable, so that tests can make it jump.
-pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
-
 /// What [`Embedded::open`] needs to know.
 pub struct Options {
     /// The directory; made if it is not there.
@@ -87,7 +88,11 @@ pub struct Options {
     pub new_members_see_all: bool,
     /// How long messages are kept, in milliseconds; 0 is for ever.
     pub retention_ms: u64,
-    /// The time.
+    /// The longest wait of a push job between two attempts, in milliseconds: a stored deadline that is further away is cut to it.
+    pub longest_push_wait_ms: u64,
+    /// The longest life of a push job, in milliseconds; stored ones are cut likewise.
+    pub longest_push_life_ms: u64,
+    /// The clocks.
     pub clock: Clock,
     /// Where batches, commits and failures are counted.
     pub metrics: Arc<Metrics>,
@@ -107,17 +112,14 @@ impl Options {
             max_devices: 100,
             new_members_see_all: false,
             retention_ms: 0,
-            clock: Arc::new(system_time),
+            longest_push_wait_ms: 75_000,
+            longest_push_life_ms: 24 * 3_600_000,
+            clock: Clock::system(),
             metrics: Arc::default(),
             #[cfg(any(test, fuzzing))]
             stage: None,
         }
     }
-}
-
-fn system_time() -> UnixMillis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// See the module.
@@ -127,6 +129,8 @@ pub struct Embedded {
     health: Arc<health::Health>,
     threads: Arc<Threads>,
     place: Arc<open::Place>,
+    /// See [`age::Age::certain`].
+    certain: Arc<AtomicU64>,
     /// Those that were there.
     revocations: Mutex<Vec<Revocation>>,
 }
@@ -141,15 +145,23 @@ impl Embedded {
             max_devices: options.max_devices,
             new_members_see_all: options.new_members_see_all,
             fresh_cids: FRESH_CIDS,
+            keep_ms: options.retention_ms,
+            longest_push_wait_ms: options.longest_push_wait_ms,
+            longest_push_life_ms: options.longest_push_life_ms,
         };
         let begin = || -> rusqlite::Result<_> {
             let db = place.writer()?;
-            let state = State::load(&db, rules)?;
-            let revocations = revocations::all(&db, (options.clock)())?;
+            let state = State::load(&db, rules, options.clock.clone())?;
+            let revocations = revocations::all(&db, state.age.certain())?;
+            if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
+                // A full disk, perhaps: then they wait, and it is done at the next start.
+                tracing::warn!(%error, "deadlines of push jobs could not be checked");
+            }
             Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
         };
         let (dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
         place.expect_log(true);
+        let certain = state.age.shared();
         let queue = Arc::new(queue::Queue::default());
         let health = Arc::new(health::Health::new(dead));
         if place.was_full() {
@@ -164,7 +176,6 @@ impl Embedded {
             checkpoints: checkpoints.clone(),
             retention: options.retention_ms.into(),
             closed: closed::Closed::new(),
-            clock: options.clock,
             metrics: options.metrics,
             db: Some(db),
             state,
@@ -178,6 +189,7 @@ impl Embedded {
                 health,
                 threads: Arc::new(threads),
                 place,
+                certain,
                 revocations,
             });
         }
@@ -189,6 +201,7 @@ impl Embedded {
             health,
             threads: Arc::new(threads),
             place,
+            certain,
             revocations,
         })
     }
@@ -336,6 +349,10 @@ impl Store for Embedded {
 
     fn revocations(&self) -> Vec<Revocation> {
         std::mem::take(&mut self.revocations.lock())
+    }
+
+    fn certain_time(&self) -> UnixMillis {
+        self.certain.load(Ordering::Relaxed)
     }
 
     fn epoch(&self) -> &str {

@@ -9,7 +9,7 @@ use super::heads;
 use super::state::State;
 use super::unread;
 use crate::ids::{ConvId, Seq, Uid};
-use crate::store::{ConvKind, Device, Read, ReadMark, StoreError, UnixMillis};
+use crate::store::{ConvKind, Device, Read, ReadMark, StoreError};
 
 /// A user's place in a conversation; what retention has deleted counts as delivered and read.
 struct Seat {
@@ -22,26 +22,20 @@ struct Seat {
 pub(super) fn ack(
     db: &Connection,
     state: &mut State,
-    now: UnixMillis,
     (device, conv, seq): (&Device, ConvId, Seq),
 ) -> Result<Seq, Failure> {
     let seat = seat(db, state, &device.uid, conv)?;
     let seq = seq.0.min(seat.at.head);
-    has(db, state, now, device, &seat, seq)?;
+    has(db, state, device, &seat, seq)?;
     Ok(Seq(seq))
 }
 
 /// A user has read up to a message; its device has everything up to there.
-pub(super) fn read(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    read: &Read,
-) -> Result<ReadMark, Failure> {
+pub(super) fn read(db: &Connection, state: &mut State, read: &Read) -> Result<ReadMark, Failure> {
     let uid = &read.by.uid;
     let seat = seat(db, state, uid, read.conv)?;
     let to = read.seq.0.min(seat.at.head);
-    has(db, state, now, &read.by, &seat, to)?;
+    has(db, state, &read.by, &seat, to)?;
     let moved = to > seat.read;
     let kind = db
         .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE id = ?1")?
@@ -108,14 +102,8 @@ fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Res
     })
 }
 
-fn has(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    device: &Device,
-    seat: &Seat,
-    seq: u64,
-) -> rusqlite::Result<()> {
+fn has(db: &Connection, state: &mut State, device: &Device, seat: &Seat, seq: u64) -> rusqlite::Result<()> {
+    let now = state.age.measured();
     let Some(known) = state.devices.use_of(db, now, device)? else {
         return Ok(());
     };

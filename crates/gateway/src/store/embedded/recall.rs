@@ -49,7 +49,7 @@ pub(super) fn recall(
     if found.recalled {
         return Err(StoreError::Conflict("this message was taken back before").into());
     }
-    if now.saturating_sub(found.ts) > order.window_ms {
+    if state.age.of(found.row, found.ts) > order.window_ms {
         return Err(StoreError::Forbidden("this message is too old to be taken back").into());
     }
     // The text goes now, and from the log soon (`Checkpoints::erase`).

@@ -1,47 +1,59 @@
 //! Deleting what is older than it is to be kept: the oldest rows of all, a few at a time between two batches of the writer.
 //!
-//! Invariants: of a conversation the oldest messages go, `seq` goes on, and the running values at the last that went stay with the
-//! conversation, so that what is gone is unread for nobody; the newest row of all stays, as row numbers and mids go on from it.
+//! How old a message is does not depend on its `ts`, as the machine's clock may have been wrong when it was written, or be wrong now.
+//! Row numbers ascend with time: now and then a **mark** notes which row was the newest at which measured time (age.rs), and what
+//! lies up to a mark is at least as old as the mark.
+//!
+//! Invariants: nothing is deleted before the measured time has gone on by `keep_ms` since it was committed. Of a conversation the
+//! oldest messages go, `seq` goes on, and the running values at the last that went stay with the conversation, so that what is gone
+//! is unread for nobody; the newest row of all stays, as row numbers and mids go on from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::state::State;
 use super::{cids, unread};
 use crate::ids::ConvId;
 use crate::store::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;
-/// How many batches of messages that are not old, as the clock ran ahead when they came, are looked beyond.
-const AHEAD: i64 = 16;
 /// Between two of them, for what else is to be written.
 const PAUSE_MS: u64 = 20;
 /// Between two looks when there is nothing to delete.
 const LOOK_MS: u64 = 60_000;
+/// Most time between two marks while messages come in: so much later than it could be is a message deleted.
+const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
+/// Marks within the time that messages are kept, at least.
+const LEAST_MARKS: u64 = 64;
 
-/// When to look, and for what.
+/// When to look, and for what. Times are the steady clock's.
 #[derive(Debug)]
 pub(super) struct Retention {
     /// How long messages are kept; 0 is for ever.
     keep_ms: u64,
     /// The next look is not before this.
     next: UnixMillis,
+    /// Messages deleted that the log does not tell of yet.
+    untold: u64,
 }
 
 impl From<u64> for Retention {
     fn from(keep_ms: u64) -> Self {
-        Self { keep_ms, next: 0 }
+        Self {
+            keep_ms,
+            next: 0,
+            untold: 0,
+        }
     }
 }
 
 impl Retention {
-    /// Messages of before this are to be deleted now, if anything is.
-    pub(super) fn cutoff(&self, now: UnixMillis) -> Option<UnixMillis> {
-        // A clock that was set back by more than a look waits for nothing.
-        let due = now >= self.next || self.next - now > LOOK_MS;
-        (self.keep_ms > 0 && due).then(|| now.saturating_sub(self.keep_ms))
+    /// How long messages are kept, if it is time to look for older ones.
+    pub(super) fn is_due(&self, now: UnixMillis) -> Option<u64> {
+        (self.keep_ms > 0 && now >= self.next).then_some(self.keep_ms)
     }
 
     /// How long until the next look.
@@ -54,33 +66,141 @@ impl Retention {
         let wait = more.map_or(LOOK_MS, |took| took.as_millis() as u64 + PAUSE_MS);
         self.next = now + wait;
     }
+
+    /// So many messages were deleted. The log is told once there are no more to delete.
+    pub(super) fn deleted(&mut self, messages: u64, more: bool) {
+        self.untold += messages;
+        if !more && self.untold > 0 {
+            let messages = std::mem::take(&mut self.untold);
+            tracing::info!(
+                messages,
+                "Deleted messages that are older than store.retention_days."
+            );
+        }
+    }
+}
+
+/// A row, and the measured time at which it was the newest: rows up to it were committed then or earlier.
+type Mark = (i64, UnixMillis);
+
+/// The marks as the writer knows them; nothing is kept without retention.
+pub(super) struct Marks {
+    /// Between two marks.
+    interval_ms: u64,
+    is_on: bool,
+    /// Marks of a time when there was retention are gone: what came after it has none.
+    is_cleared: bool,
+    /// The rows that were there at the start have a mark.
+    has_begun: bool,
+    /// The newest in the file.
+    last: Mark,
+    /// The newest row, with the time of the last transaction that added any.
+    newest: Mark,
+}
+
+impl Marks {
+    pub(super) fn new(keep_ms: u64) -> Self {
+        Self {
+            interval_ms: (keep_ms / LEAST_MARKS).min(MOST_BETWEEN_MARKS_MS),
+            is_on: keep_ms > 0,
+            is_cleared: false,
+            has_begun: false,
+            last: (0, 0),
+            newest: (0, 0),
+        }
+    }
+
+    /// Begins with what the file says.
+    pub(super) fn reload(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
+        let last = "SELECT row, at FROM ages ORDER BY row DESC LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+        self.last = db.query_row(last, [], read).optional()?.unwrap_or_default();
+        self.newest = (newest, now);
+        self.has_begun = false;
+        Ok(())
+    }
+
+    /// Makes a mark at the end of a transaction after which `newest` is the newest row, if it is time for one.
+    pub(super) fn flush(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
+        if !self.is_on {
+            if !self.is_cleared {
+                db.execute("DELETE FROM ages", [])?;
+                self.is_cleared = true;
+            }
+            return Ok(());
+        }
+        if !self.has_begun {
+            // Also where nothing is: the first mark says that what comes after it has marks.
+            if self.newest.0 > self.last.0 || self.last == (0, 0) {
+                self.make(db, self.newest)?;
+            }
+            self.has_begun = true;
+        }
+        if newest == self.newest.0 {
+            return Ok(());
+        }
+        if self.newest.1.saturating_sub(self.last.1) >= self.interval_ms {
+            self.save(db)?;
+        }
+        self.newest = (newest, now);
+        Ok(())
+    }
+
+    /// Makes a mark of the newest row, so that a start does not take it for younger than it is.
+    pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        if self.is_on && self.newest.0 > self.last.0 {
+            self.make(db, self.newest)?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, db: &Connection, mark: Mark) -> rusqlite::Result<()> {
+        db.prepare_cached("INSERT OR REPLACE INTO ages (row, at) VALUES (?1, ?2)")?
+            .execute([mark.0, mark.1 as i64])?;
+        self.last = mark;
+        Ok(())
+    }
+
+    /// The newest row that is older than `cutoff` for certain.
+    fn older_than(&mut self, db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
+        if self.newest.1 < cutoff {
+            return Ok(Some(self.newest.0));
+        }
+        db.prepare_cached("SELECT row FROM ages WHERE at < ?1 ORDER BY row DESC LIMIT 1")?
+            .query_row([cutoff as i64], |row| row.get(0))
+            .optional()
+    }
 }
 
 /// What was deleted.
 pub(super) struct Deleted {
     /// There may be more to delete.
     pub(super) more: bool,
-    /// Anything was deleted.
-    pub(super) any: bool,
+    /// How many were deleted.
+    pub(super) messages: u64,
     /// Push jobs that had been given up.
     pub(super) dead_jobs: u64,
     /// Conversations whose unread messages are fewer now.
     pub(super) recounted: Vec<ConvId>,
 }
 
-/// Deletes some of the messages of before `cutoff`.
-pub(super) fn delete_some(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
+/// Deletes some of the messages that are older than `keep_ms`.
+pub(super) fn delete_some(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
     let tx = db.unchecked_transaction()?;
-    let deleted = delete(&tx, cutoff)?;
+    let deleted = delete(&tx, state, keep_ms)?;
     tx.commit()?;
     Ok(deleted)
 }
 
-fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
-    let mut through = oldest(db, cutoff, BATCH)?;
-    if through.is_none() {
-        through = oldest(db, cutoff, BATCH * AHEAD)?;
-    }
+fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
+    let now = state.age.measured();
+    let newest = state.next_row - 1;
+    state.marks.save(db)?;
+    let through = match state.marks.older_than(db, now.saturating_sub(keep_ms))? {
+        Some(row) => Some(row),
+        None => unmarked(db, state.age.certain().saturating_sub(keep_ms))?,
+    };
+    let through = through.map(|row| row.min(newest - 1));
     let mut select = db.prepare_cached(
         "SELECT id, conv_id, seq, sender, cid FROM messages WHERE id <= ?1 ORDER BY id LIMIT ?2",
     )?;
@@ -115,23 +235,33 @@ fn delete(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Deleted> {
             .execute([last])? as u64;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
+        // The newest of the marks without rows stays: it says that what comes after it has marks.
+        db.prepare_cached("DELETE FROM ages WHERE row < (SELECT max(row) FROM ages WHERE row <= ?1)")?
+            .execute([last])?;
     }
     Ok(Deleted {
         more: count == BATCH,
-        any: count > 0,
+        messages: count.unsigned_abs(),
         dead_jobs,
         recounted,
     })
 }
 
-/// The last of the first `rows` messages that is of before `cutoff`: what was committed before it is as old, even if the clock ran ahead then.
-fn oldest(db: &Connection, cutoff: UnixMillis, rows: i64) -> rusqlite::Result<Option<i64>> {
-    let cutoff = i64::try_from(cutoff).unwrap_or(i64::MAX);
-    db.prepare_cached(
-        "SELECT max(id) FROM (SELECT id, ts FROM messages
-             WHERE id < (SELECT max(id) FROM messages) ORDER BY id LIMIT ?2) WHERE ts < ?1",
-    )?
-    .query_row([cutoff, rows], |row| row.get(0))
+/// The last of the oldest rows that were written before `cutoff`, as far as they have no mark: they were written when there was no
+/// retention, and only their `ts` says when.
+fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
+    let mut select = db.prepare_cached(
+        "SELECT id, ts FROM messages WHERE id <= (SELECT min(row) FROM ages) ORDER BY id LIMIT ?1",
+    )?;
+    let mut rows = select.query([BATCH])?;
+    let mut through = None;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)?.unsigned_abs() >= cutoff {
+            break;
+        }
+        through = Some(row.get(0)?);
+    }
+    Ok(through)
 }
 
 /// Prepares a conversation for losing its messages up to `seq`.

@@ -7,7 +7,8 @@ use rusqlite::{Connection, Row, params};
 use crate::ids::{DeviceId, Uid};
 use crate::store::{Device, Revocation, Revoked, UnixMillis};
 
-/// Writes a revocation down, and forgets those that no valid token is left for.
+/// Writes a revocation down, and forgets those that no valid token is left for at `now`, which has come for certain: a clock that is
+/// wrong for a moment must not make a revoked token valid.
 pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) -> rusqlite::Result<()> {
     let (uid, device, token) = match &revocation.what {
         Revoked::User(uid) => (uid.as_str(), "", ""),

@@ -2,16 +2,18 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::age::Age;
 use super::cids::Cids;
+use super::clock::Clock;
 use super::devices::Devices;
 use super::epoch;
 use super::heads::Heads;
 use super::mids::Mids;
+use super::retention::Marks;
 use super::teams::Teams;
 use super::unread::Totals;
 use super::witness::Mark;
 use crate::ids::Mid;
-use crate::store::UnixMillis;
 
 /// Limits that the store itself enforces.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +26,19 @@ pub(super) struct Rules {
     pub(super) new_members_see_all: bool,
     /// Cids that are kept in memory before they are moved to their table.
     pub(super) fresh_cids: usize,
+    /// How long messages are kept; 0 is for ever.
+    pub(super) keep_ms: u64,
+    /// See [`super::Options::longest_push_wait_ms`].
+    pub(super) longest_push_wait_ms: u64,
+    /// See [`super::Options::longest_push_life_ms`].
+    pub(super) longest_push_life_ms: u64,
 }
 
 /// Invariant: equal to what the file says, plus the open transaction; [`State::reload`] makes it so after a failed one.
 pub(super) struct State {
     pub(super) rules: Rules,
+    pub(super) age: Age,
+    pub(super) marks: Marks,
     pub(super) heads: Heads,
     pub(super) teams: Teams,
     pub(super) cids: Cids,
@@ -50,9 +60,11 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn load(db: &Connection, rules: Rules) -> rusqlite::Result<Self> {
+    pub(super) fn load(db: &Connection, rules: Rules, clock: Clock) -> rusqlite::Result<Self> {
         let mut state = Self {
             rules,
+            age: Age::load(db, clock)?,
+            marks: Marks::new(rules.keep_ms),
             heads: Heads::new(),
             teams: Teams::new(),
             cids: Cids::new(rules.fresh_cids),
@@ -92,14 +104,17 @@ impl State {
             row.get(0)
         })?;
         self.next_job = self.next_job.max(job);
+        self.marks.reload(db, self.next_row - 1, self.age.measured())?;
         Ok(())
     }
 
     /// The last thing in a transaction: writes what was kept back until then.
-    pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
+    pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.flush(db)?;
         self.totals.flush(db)?;
-        self.devices.flush(db, now, false)?;
+        self.devices.flush(db, self.age.measured(), false)?;
+        self.age.save(db, false)?;
+        self.marks.flush(db, self.next_row - 1, self.age.measured())?;
         self.cids.move_some(db, self.next_row - 1)
     }
 

@@ -18,7 +18,7 @@ use super::open::Place;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
-use super::{Clock, append, devices, jobs, membership, positions, recall, revocations};
+use super::{append, devices, jobs, membership, positions, recall, revocations};
 use crate::ids::Seq;
 use crate::metrics::Metrics;
 use crate::store::{Appended, ReadMark, Recalled, StoreError, TeamChanged};
@@ -36,7 +36,6 @@ pub(super) struct Writer {
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) retention: Retention,
     pub(super) closed: Closed,
-    pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     /// `None` after an error that it may not survive, until the next transaction.
     pub(super) db: Option<Connection>,
@@ -73,7 +72,7 @@ impl Writer {
         let waits = waiting
             .into_iter()
             .chain(probe)
-            .chain(self.retention.wait((self.clock)()));
+            .chain(self.retention.wait(self.state.age.steady()));
         waits.min().map(Duration::from_millis)
     }
 
@@ -104,25 +103,27 @@ impl Writer {
 
     /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
     pub(super) fn delete_old(&mut self) {
-        // Once, so that what is found and the next look go by the same time, however the clock jumps.
-        let (now, begun) = ((self.clock)(), Instant::now());
-        let Some(cutoff) = self.retention.cutoff(now) else {
+        self.state.age.advance(self.state.next_row);
+        // Once, so that what is found and the next look go by the same time.
+        let (now, begun) = (self.state.age.steady(), Instant::now());
+        let Some(keep_ms) = self.retention.is_due(now) else {
             return;
         };
         let Some(db) = self.take() else {
             self.retention.looked(None, now);
             return;
         };
-        let deleted = retention::delete_some(&db, cutoff);
+        let deleted = retention::delete_some(&db, &mut self.state, keep_ms);
         match deleted {
             Ok(deleted) => {
+                self.retention.deleted(deleted.messages, deleted.more);
                 self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
                 self.health.buried(deleted.dead_jobs);
                 for conv in deleted.recounted {
                     self.state.heads.reread(conv);
                 }
                 self.checkpoints.committed();
-                if deleted.any {
+                if deleted.messages > 0 {
                     self.checkpoints.erase_soon();
                 }
                 self.keep(db);
@@ -130,9 +131,7 @@ impl Writer {
             Err(error) => {
                 tracing::warn!(%error, "old messages could not be deleted; tried again later");
                 self.retention.looked(None, now);
-                if leaves_connection_usable(&error)
-                    && (db.is_autocommit() || db.execute_batch("ROLLBACK").is_ok())
-                {
+                if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
                     self.keep(db);
                 }
             }
@@ -142,9 +141,12 @@ impl Writer {
     /// Writes what was kept back, and leaves one file without a log.
     fn close(mut self) {
         let Some(db) = self.take() else { return };
+        self.state.age.advance(self.state.next_row);
         let flushed = db
             .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| self.state.devices.flush(&db, (self.clock)(), true))
+            .and_then(|()| self.state.devices.flush(&db, self.state.age.measured(), true))
+            .and_then(|()| self.state.age.save(&db, true))
+            .and_then(|()| self.state.marks.save(&db))
             .and_then(|()| db.execute_batch("COMMIT"));
         if let Err(error) = flushed {
             tracing::warn!(%error, "the newest acknowledgements were not written; their messages are replayed once more");
@@ -207,7 +209,8 @@ impl Writer {
         let before = db.total_changes();
         // Nobody wants to write, but whether it is possible again is to be known.
         let probe = batch.is_empty() && self.health.state().is_err();
-        match write(&db, &mut self.state, (self.clock)(), batch, probe) {
+        self.state.age.advance(self.state.next_row);
+        match write(&db, &mut self.state, batch, probe) {
             Ok(outcomes) => {
                 // A transaction that had nothing to write says nothing about the disk.
                 if db.total_changes() != before {
@@ -250,13 +253,13 @@ impl Writer {
 fn write(
     db: &Connection,
     state: &mut State,
-    now: u64,
     batch: &mut [Command],
     probe: bool,
 ) -> rusqlite::Result<Vec<Outcome>> {
     let before = db.total_changes();
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut outcomes = Vec::with_capacity(batch.len());
+    let now = state.age.day();
     for command in batch {
         outcomes.push(match command {
             Command::Append(order, _) => Outcome::Appended(refusal(append::append(db, state, now, order))?),
@@ -265,9 +268,13 @@ fn write(
             }
             Command::Enter(entry, _) => {
                 let (newest, most) = (state.next_row - 1, state.rules.max_devices);
-                state
-                    .devices
-                    .enter(db, now, newest, most, (&entry.device, entry.named))?;
+                state.devices.enter(
+                    db,
+                    state.age.measured(),
+                    newest,
+                    most,
+                    (&entry.device, entry.named),
+                )?;
                 Outcome::Done
             }
             Command::Had(device, row, _) => {
@@ -281,12 +288,12 @@ fn write(
                 Outcome::Done
             }
             Command::Ack(device, conv, seq, _) => {
-                Outcome::Acked(refusal(positions::ack(db, state, now, (device, *conv, *seq)))?)
+                Outcome::Acked(refusal(positions::ack(db, state, (device, *conv, *seq)))?)
             }
-            Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, now, read))?),
+            Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, read))?),
             Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(db, state, now, order))?),
             Command::Revoke(revocation, _) => {
-                revocations::revoke(db, now, revocation)?;
+                revocations::revoke(db, state.age.certain(), revocation)?;
                 Outcome::Done
             }
             Command::FinishJobs(finished, _) => {
@@ -302,7 +309,7 @@ fn write(
             }
         });
     }
-    state.flush(db, now)?;
+    state.flush(db)?;
     state.advance(db, probe || db.total_changes() != before)?;
     db.prepare_cached("COMMIT")?.execute([])?;
     Ok(outcomes)

@@ -126,7 +126,7 @@ fn undo_step_4(db: &Connection) {
     db.execute_batch(
         "DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;
          ALTER TABLE conversations DROP COLUMN unread_a; ALTER TABLE conversations DROP COLUMN unread_b;
-         ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; PRAGMA user_version = 3;",
+         ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; DROP TABLE ages; PRAGMA user_version = 3;",
     )
     .unwrap();
 }

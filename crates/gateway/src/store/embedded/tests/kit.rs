@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use crate::store::embedded::queue::Command;
-use crate::store::embedded::{Durability, Embedded, Options};
+use crate::store::embedded::{Clock, Durability, Embedded, Options};
 use crate::store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
     Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
@@ -39,11 +39,15 @@ impl Default for Setup {
     }
 }
 
+/// A store that was closed and is to be opened again.
+#[must_use]
+pub(super) struct Stopped;
+
 /// See the module. Syncing is left out, as nothing here cuts the power.
 pub(super) struct Kit {
     pub(super) dir: TempDir,
     pub(super) store: Embedded,
-    clock: Arc<AtomicU64>,
+    clock: Clocks,
     setup: Setup,
 }
 
@@ -61,7 +65,7 @@ impl Kit {
     }
 
     fn begin(dir: TempDir, setup: Setup) -> Self {
-        let clock = Arc::new(AtomicU64::new(NOON));
+        let clock = Clocks::default();
         let store = Embedded::open(options(&dir, &clock, setup)).unwrap();
         Self {
             dir,
@@ -73,7 +77,25 @@ impl Kit {
 
     /// Closes the store and opens it again.
     pub(super) async fn reopen(&mut self) {
+        let stopped = self.stop().await;
+        self.open(stopped);
+    }
+
+    /// The same, with another setup.
+    pub(super) async fn change_setup(&mut self, setup: Setup) {
+        let stopped = self.stop().await;
+        self.setup = setup;
+        self.open(stopped);
+    }
+
+    /// Closes the store. Something may happen before it is opened again.
+    pub(super) async fn stop(&self) -> Stopped {
         self.store.close().await;
+        Stopped
+    }
+
+    pub(super) fn open(&mut self, _: Stopped) {
+        self.clock.start();
         self.store = Embedded::open(options(&self.dir, &self.clock, self.setup)).unwrap();
     }
 
@@ -85,13 +107,21 @@ impl Kit {
         for name in ["mynah.db", "mynah.db-wal"] {
             std::fs::copy(self.dir.path().join(name), dir.path().join(name)).unwrap();
         }
+        self.clock.start();
         let store = Embedded::open(options(&dir, &self.clock, self.setup)).unwrap();
         std::mem::replace(&mut self.store, store).close().await;
         self.dir = dir;
     }
 
+    /// Time passes until `now`.
     pub(super) fn set_clock(&self, now: u64) {
-        self.clock.store(now, Ordering::Relaxed);
+        let before = self.clock.day.swap(now, Ordering::Relaxed);
+        self.clock.steady.fetch_add(now - before, Ordering::Relaxed);
+    }
+
+    /// Somebody sets the clock, while no time passes.
+    pub(super) fn jump(&self, to: u64) {
+        self.clock.day.store(to, Ordering::Relaxed);
     }
 
     /// Lets the writer do what is due at this time, such as deleting what is old.
@@ -192,8 +222,32 @@ impl Kit {
     }
 }
 
-fn options(dir: &TempDir, clock: &Arc<AtomicU64>, setup: Setup) -> Options {
-    let clock = clock.clone();
+/// The time of day, and a clock that goes on whatever is done to that.
+#[derive(Clone)]
+struct Clocks {
+    day: Arc<AtomicU64>,
+    steady: Arc<AtomicU64>,
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        let noon = || Arc::new(AtomicU64::new(NOON));
+        Self {
+            day: noon(),
+            steady: noon(),
+        }
+    }
+}
+
+impl Clocks {
+    /// A program that starts takes the time of day for its steady clock.
+    fn start(&mut self) {
+        self.steady = Arc::new(AtomicU64::new(self.day.load(Ordering::Relaxed)));
+    }
+}
+
+fn options(dir: &TempDir, clock: &Clocks, setup: Setup) -> Options {
+    let Clocks { day, steady } = clock.clone();
     Options {
         durability: Durability::Process,
         dedupe_window_ms: 1_000,
@@ -201,7 +255,10 @@ fn options(dir: &TempDir, clock: &Arc<AtomicU64>, setup: Setup) -> Options {
         max_devices: setup.max_devices,
         new_members_see_all: setup.see_all,
         retention_ms: setup.keep_ms,
-        clock: Arc::new(move || clock.load(Ordering::Relaxed)),
+        clock: Clock::new(
+            move || day.load(Ordering::Relaxed),
+            move || steady.load(Ordering::Relaxed),
+        ),
         ..Options::new(dir.path())
     }
 }

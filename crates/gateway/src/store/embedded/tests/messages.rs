@@ -128,16 +128,48 @@ async fn a_cid_is_remembered_for_the_window() {
 }
 
 #[tokio::test]
-async fn time_never_goes_back_inside_a_conversation() {
+async fn times_follow_the_clock_and_do_not_go_back_when_it_is_adjusted() {
     let mut kit = Kit::new();
     let first = kit.append(pair("a", "b")).await.unwrap();
-    kit.set_clock(NOON - 3_600_000);
+    kit.jump(NOON - 10_000);
     let second = kit.append(pair("a", "b")).await.unwrap();
     kit.reopen().await;
     let third = kit.append(pair("a", "b")).await.unwrap();
     assert_eq!((first.ts, second.ts, third.ts), (NOON, NOON, NOON));
     assert!(first.mid < second.mid && second.mid < third.mid);
-    assert_eq!(kit.append(notice("c")).await.unwrap().ts, NOON - 3_600_000);
+    assert_eq!(kit.append(notice("c")).await.unwrap().ts, NOON - 10_000);
+}
+
+/// A day ahead for a moment is not a day ahead until that day has come. The order is that of `seq` and `mid`.
+#[tokio::test]
+async fn times_are_right_again_when_the_clock_is() {
+    let kit = Kit::new();
+    kit.jump(NOON + 86_400_000);
+    let ahead = kit.append(pair("a", "b")).await.unwrap();
+    kit.jump(NOON);
+    let right = kit.append(pair("a", "b")).await.unwrap();
+    assert_eq!((ahead.ts, right.ts), (NOON + 86_400_000, NOON));
+    assert!(ahead.seq < right.seq && ahead.mid < right.mid);
+}
+
+/// A retry is the same message, wherever the clock was set meanwhile; and no longer than for the window.
+#[tokio::test]
+async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid() {
+    let kit = Kit::new();
+    let day = 86_400_000;
+    for (number, (first, then)) in [(NOON, NOON + 8 * day), (NOON + 8 * day, NOON), (NOON, NOON - day)]
+        .into_iter()
+        .enumerate()
+    {
+        let order = with_cid(pair("alice", &format!("bob{number}")), "c1");
+        kit.jump(first);
+        let sent = kit.append(order.clone()).await.unwrap();
+        kit.jump(then);
+        let again = kit.append(order.clone()).await.unwrap();
+        assert_eq!((again.mid, again.duplicate), (sent.mid, true));
+        kit.set_clock(then + 1_001);
+        assert!(!kit.append(order).await.unwrap().duplicate);
+    }
 }
 
 #[tokio::test]

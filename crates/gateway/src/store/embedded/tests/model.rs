@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use self::compare::compare;
 use self::plain::Plain;
 use self::steps::{Step, setup, steps};
-use super::kit::{Kit, NOON, Setup, recall};
+use super::kit::{Kit, Setup, recall};
 use crate::ids::{ConvId, Mid};
 use crate::store::{JobOutcome, Recall, Store};
 
@@ -27,34 +27,33 @@ proptest! {
 async fn run(setup: Setup, steps: Vec<Step>) {
     let mut kit = Kit::with(setup);
     let mut plain = Plain::new(setup);
-    let (mut now, mut present) = (NOON, NOON);
-    catch_up(&kit, &mut plain, now).await;
+    catch_up(&kit, &mut plain).await;
     for step in steps {
         match step {
             Step::Append(orders) => {
                 let told = kit.append_all(orders.clone()).await;
                 for (order, told) in orders.into_iter().zip(told) {
-                    plain.append(now, order, told);
+                    plain.append(order, told);
                 }
             }
             Step::Change(team, change) => {
                 let told = kit.change(&team, change.clone()).await;
-                plain.change(now, &team, change, told);
+                plain.change(&team, change, told);
             }
             Step::Finish(choice, outcome) => finish(&kit, &mut plain, choice, &outcome).await,
             Step::Enter(device) => {
                 kit.enter(&device).await;
-                plain.enter(now, &device);
+                plain.enter(&device);
             }
             Step::Ack(device, choice, seq) => {
                 let conv = conv(&plain, choice);
                 let told = kit.ack(&device, conv, seq).await;
-                plain.ack(now, &device, conv, seq, told.map(drop));
+                plain.ack(&device, conv, seq, told.map(drop));
             }
             Step::Read(by, choice, seq) => {
                 let conv = conv(&plain, choice);
                 let told = kit.read(&by, conv, seq).await;
-                plain.read(now, &by, conv, seq, told);
+                plain.read(&by, conv, seq, told);
             }
             Step::Recall(choice, by, window_ms) => {
                 let message = plain.rows.iter().rev().nth(choice);
@@ -66,28 +65,27 @@ async fn run(setup: Setup, steps: Vec<Step>) {
                     ..recall(mid, by.as_ref().map_or("a", |by| by.as_str()))
                 };
                 let told = kit.recall(order.clone()).await;
-                plain.recall(now, &order, told);
+                plain.recall(&order, told);
             }
-            Step::Clock(offset) => {
-                now = present + offset - 2_000;
-                kit.set_clock(now);
-                catch_up(&kit, &mut plain, now).await;
+            Step::Clock(skew) => {
+                plain.jump(skew);
+                kit.jump(plain.day());
+                catch_up(&kit, &mut plain).await;
             }
             Step::Later(by) => {
-                present += by;
-                now = present;
-                kit.set_clock(now);
-                catch_up(&kit, &mut plain, now).await;
+                plain.real += by;
+                kit.set_clock(plain.day());
+                catch_up(&kit, &mut plain).await;
             }
             Step::Reopen => {
                 kit.reopen().await;
                 plain.closed();
-                catch_up(&kit, &mut plain, now).await;
+                catch_up(&kit, &mut plain).await;
             }
             Step::Crash => {
                 kit.crash().await;
                 plain.crashed(&cursors(&kit).await);
-                catch_up(&kit, &mut plain, now).await;
+                catch_up(&kit, &mut plain).await;
             }
             Step::Compare => compare(&kit, &mut plain).await,
         }
@@ -95,9 +93,13 @@ async fn run(setup: Setup, steps: Vec<Step>) {
     compare(&kit, &mut plain).await;
 }
 
-async fn catch_up(kit: &Kit, plain: &mut Plain, now: u64) {
+async fn catch_up(kit: &Kit, plain: &mut Plain) {
     kit.catch_up().await;
-    plain.delete_old(now);
+    let oldest = "SELECT coalesce(min(id), 1) FROM messages";
+    let oldest: i64 = kit
+        .writer(|db| db.query_row(oldest, [], |row| row.get(0)).unwrap())
+        .await;
+    plain.delete_old(oldest as usize - 1);
 }
 
 async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcome) {

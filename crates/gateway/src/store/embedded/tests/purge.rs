@@ -251,27 +251,126 @@ async fn nothing_is_deleted_before_its_time() {
     assert_eq!(seqs(&kit, conv).await, [2]);
 }
 
+const DAY: u64 = 24 * 3_600_000;
+
+/// A clock that is wrong while messages are written, or when old ones are looked for, ahead or back, for a moment or for long.
 #[tokio::test]
-async fn messages_of_a_clock_that_ran_ahead_go_with_those_behind_them() {
-    const KEEP: u64 = 500_000;
-    let kit = Kit::with(Setup {
+async fn a_clock_that_jumps_deletes_nothing() {
+    for by in [40 * DAY as i64, -40 * DAY as i64] {
+        let kit = kit();
+        let wrong = NOON.saturating_add_signed(by);
+        let first = kit.append_all(vec![pair("a", "b"); 3]).await.remove(0).unwrap();
+        kit.jump(wrong);
+        kit.append(pair("a", "b")).await.unwrap();
+        kit.append(notice("c")).await.unwrap();
+        kit.set_clock(wrong + 60_001);
+        kit.catch_up().await;
+        assert_eq!(seqs(&kit, first.conv).await, [1, 2, 3, 4], "while it is wrong");
+        kit.jump(NOON + 60_001);
+        kit.set_clock(NOON + 120_002);
+        kit.catch_up().await;
+        assert_eq!(
+            seqs(&kit, first.conv).await,
+            [1, 2, 3, 4],
+            "when it is right again"
+        );
+        kit.set_clock(NOON + KEEP + 240_000);
+        kit.catch_up().await;
+        assert_eq!(
+            seqs(&kit, first.conv).await,
+            [0u64; 0],
+            "when their time has come"
+        );
+    }
+}
+
+/// A machine without a battery starts with a wrong clock; nobody knows how long it was off.
+#[tokio::test]
+async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
+    let mut kit = kit();
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 3])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.append(notice("c")).await.unwrap();
+    let stopped = kit.stop().await;
+    kit.jump(NOON + 40 * DAY);
+    kit.open(stopped);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [1, 2, 3]);
+    // Whoever set it right in time has lost nothing, and waits no longer than if it had been right.
+    kit.set_clock(NOON + 40 * DAY + 60_001);
+    kit.catch_up().await;
+    kit.jump(NOON + 60_001);
+    kit.set_clock(NOON + KEEP - 60_002);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [1, 2, 3]);
+    kit.set_clock(NOON + KEEP + 60_002);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
+}
+
+/// The machine was really off for so long: what became too old goes, a little later.
+#[tokio::test]
+async fn what_aged_while_the_store_was_closed_goes_bit_by_bit() {
+    let mut kit = kit();
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 3])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.append(notice("c")).await.unwrap();
+    let stopped = kit.stop().await;
+    kit.jump(NOON + 40 * DAY);
+    kit.open(stopped);
+    kit.set_clock(NOON + 40 * DAY + KEEP / 2 - 1);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [1, 2, 3]);
+    kit.set_clock(NOON + 40 * DAY + KEEP / 2 + 60_001);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
+}
+
+/// What was written before there was retention has its `ts` alone, which is believed as far as the newest message's.
+#[tokio::test]
+async fn what_is_older_than_retention_goes_by_its_time() {
+    let mut kit = Kit::new();
+    let conv = kit
+        .append_all(vec![pair("a", "b"); 3])
+        .await
+        .remove(0)
+        .unwrap()
+        .conv;
+    kit.set_clock(NOON + KEEP);
+    kit.append(pair("a", "b")).await.unwrap();
+    kit.set_clock(NOON + KEEP + 60_000);
+    kit.append(notice("c")).await.unwrap();
+    kit.change_setup(Setup {
         keep_ms: KEEP,
         ..Setup::default()
-    });
-    kit.set_clock(NOON + 100 * KEEP);
-    let ahead = kit.append(pair("a", "b")).await.unwrap().conv;
-    kit.set_clock(NOON);
-    for _ in 0..60 {
-        kit.append(pair("a", "c")).await.unwrap();
-    }
-    let newest = kit.append(pair("a", "d")).await.unwrap().conv;
-    kit.set_clock(NOON + 2 * KEEP);
+    })
+    .await;
     kit.catch_up().await;
-    let left = async |conv| {
-        let read = kit.store.history(conv, None, Span::After(Seq(0)), page(10)).await;
-        read.unwrap().messages.len()
-    };
-    assert_eq!((left(ahead).await, left(newest).await), (0, 1));
-    let other = kit.append(pair("a", "c")).await.unwrap();
-    assert_eq!((left(other.conv).await, other.seq), (1, Seq(61)));
+    assert_eq!(seqs(&kit, conv).await, [4]);
+    kit.set_clock(NOON + 2 * KEEP + 120_000);
+    kit.catch_up().await;
+    assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
+}
+
+/// A store that is started often, and in which nothing is written, deletes what is old all the same.
+#[tokio::test]
+async fn starts_do_not_make_messages_younger() {
+    let (mut kit, mut now) = (kit(), NOON);
+    let conv = kit.append(pair("a", "b")).await.unwrap().conv;
+    kit.append(notice("c")).await.unwrap();
+    for _ in 0..10 {
+        now += KEEP / 8;
+        kit.set_clock(now);
+        kit.reopen().await;
+        kit.catch_up().await;
+    }
+    assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
 }

@@ -2,7 +2,7 @@
 
 use super::kit::{Kit, NOON, notice, pair, to_team, uid, uids, with_cid};
 use crate::ids::{ConvId, Seq};
-use crate::store::{Append, DueJobs, JobId, JobOutcome, JobRecipients, Store, TeamChange};
+use crate::store::{Append, DueJobs, JobId, JobOutcome, JobRecipients, PushOrder, Store, TeamChange};
 
 async fn due(kit: &Kit, now: u64) -> DueJobs {
     kit.store.due_jobs(now, Vec::new(), 100).await.unwrap()
@@ -165,4 +165,42 @@ async fn a_teams_job_is_worked_off_in_pages() {
     };
     kit.finish(vec![(job, late)]).await.unwrap();
     assert!(due(&kit, u64::MAX).await.jobs.is_empty());
+}
+
+/// The clock was ahead when a job was made or put off, and the program was started again with a right one.
+#[tokio::test]
+async fn deadlines_of_a_former_run_are_bounded() {
+    let mut kit = Kit::new();
+    let ahead = NOON + 365 * 86_400_000;
+    kit.jump(ahead);
+    kit.reopen().await;
+    let order = |to| Append {
+        push: Some(PushOrder {
+            expires: ahead + 86_400_000,
+        }),
+        ..pair("alice", to)
+    };
+    let new = kit.append(order("bob")).await.unwrap().push.unwrap();
+    let retried = kit.append(order("carol")).await.unwrap().push.unwrap();
+    let retry = JobOutcome::Retry { at: ahead + 60_000 };
+    kit.finish(vec![(retried, retry)]).await.unwrap();
+    let stopped = kit.stop().await;
+    kit.jump(NOON);
+    kit.open(stopped);
+    kit.catch_up().await;
+    // As long as a job waits at most, and as long as it lives.
+    let found = due(&kit, NOON + 75_000).await;
+    assert_eq!(ids(&found), [new, retried]);
+    assert!(found.jobs.iter().all(|job| job.expires == NOON + 86_400_000));
+}
+
+/// A job is due by the steady clock, in a conversation too whose newest message is from a clock that was ahead.
+#[tokio::test]
+async fn a_job_is_due_at_once_wherever_the_clock_was() {
+    let kit = Kit::new();
+    kit.jump(NOON + 3_600_000);
+    kit.append(pair("alice", "bob")).await.unwrap();
+    kit.jump(NOON);
+    kit.append(pair("alice", "bob")).await.unwrap();
+    assert_eq!(due(&kit, NOON).await.jobs.len(), 2);
 }

@@ -162,3 +162,19 @@ async fn its_cid_stays_known() {
         "a repeated request brings nothing back"
     );
 }
+
+/// How old a message is does not depend on where the clock was set.
+#[tokio::test]
+async fn a_jump_of_the_clock_changes_nothing_about_the_window() {
+    let kit = Kit::new();
+    let day = 86_400_000;
+    for (first, then) in [(NOON, NOON + day), (NOON + day, NOON), (NOON, NOON - day)] {
+        kit.jump(first);
+        let sent = kit.append_all(vec![pair("a", "b"); 2]).await;
+        let mids: Vec<_> = sent.into_iter().map(|sent| sent.unwrap().mid).collect();
+        kit.jump(then);
+        assert!(kit.recall(recall(mids[0], "a")).await.is_ok(), "it is new");
+        kit.set_clock(then + 60_001);
+        assert_eq!(code(kit.recall(recall(mids[1], "a")).await), 403, "it is old");
+    }
+}

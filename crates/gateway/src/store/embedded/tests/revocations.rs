@@ -67,3 +67,22 @@ async fn they_are_forgotten_when_no_token_is_left() {
     let expected = ["b", "c"].map(|token| Revoked::Token(token.into()));
     assert_eq!(left.collect::<HashSet<_>>(), HashSet::from(expected));
 }
+
+/// A token that is valid for a day is not valid again because the clock was two days ahead for a moment.
+#[tokio::test]
+async fn a_jump_of_the_clock_forgets_nothing() {
+    let day = 86_400_000;
+    let mut kit = Kit::new();
+    let stolen = of(Revoked::Token("stolen".into()), NOON, NOON + day);
+    let other = |name: &str| of(Revoked::Token(name.into()), NOON, NOON + 9 * day);
+    kit.revoke(stolen.clone()).await.unwrap();
+    kit.jump(NOON + 2 * day);
+    kit.revoke(other("while it is wrong")).await.unwrap();
+    assert!(all(&mut kit).await.contains(&stolen), "not at a start either");
+    kit.revoke(other("after the start")).await.unwrap();
+    kit.jump(NOON);
+    assert!(all(&mut kit).await.contains(&stolen));
+    kit.set_clock(NOON + day);
+    kit.revoke(other("when it is over")).await.unwrap();
+    assert!(!all(&mut kit).await.contains(&stolen));
+}

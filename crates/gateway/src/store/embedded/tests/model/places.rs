@@ -53,10 +53,10 @@ impl Plain {
             .position(|known| known.device.uid == *uid && known.device.device == *device)
     }
 
-    pub(super) fn enter(&mut self, now: u64, device: &Device) {
+    pub(super) fn enter(&mut self, device: &Device) {
         if let Some(place) = self.place(&device.uid, &device.device) {
             self.settle(device);
-            self.seen(now, place);
+            self.seen(place);
             return;
         }
         let others = self.devices.iter().enumerate();
@@ -71,14 +71,15 @@ impl Plain {
         self.devices.push(Known {
             device: device.clone(),
             since: self.rows.len(),
-            seen: now,
+            seen: self.real,
             cursors: HashMap::new(),
             sure: HashMap::new(),
         });
     }
 
     /// A device does something.
-    pub(super) fn seen(&mut self, now: u64, place: usize) {
+    pub(super) fn seen(&mut self, place: usize) {
+        let now = self.real;
         let known = &mut self.devices[place];
         if known.seen.abs_diff(now) > SEEN_MS {
             known.seen = now;
@@ -118,7 +119,7 @@ impl Plain {
         for known in &mut self.devices {
             known.sure = known.cursors.clone();
         }
-        self.looked = None;
+        self.started();
     }
 
     /// After a crash these cursors are in the file.
@@ -149,47 +150,33 @@ impl Plain {
         known.seats.contains_key(uid).then_some(known).ok_or(403)
     }
 
-    fn has(&mut self, now: u64, device: &Device, conv: ConvId, seq: usize) {
+    fn has(&mut self, device: &Device, conv: ConvId, seq: usize) {
         let Some(place) = self.place(&device.uid, &device.device) else {
             return;
         };
-        self.seen(now, place);
+        self.seen(place);
         if self.cursor(&self.devices[place], conv) < seq {
             self.devices[place].cursors.insert(conv, seq);
         }
     }
 
-    pub(super) fn ack(
-        &mut self,
-        now: u64,
-        device: &Device,
-        conv: ConvId,
-        seq: u64,
-        told: Result<(), StoreError>,
-    ) {
+    pub(super) fn ack(&mut self, device: &Device, conv: ConvId, seq: u64, told: Result<(), StoreError>) {
         let head = self
             .seat(&device.uid, conv)
             .map(|known| known.messages.len() as u64);
         if let Some(((), head)) = agree(told, head) {
-            self.has(now, device, conv, seq.min(head) as usize);
+            self.has(device, conv, seq.min(head) as usize);
         }
     }
 
-    pub(super) fn read(
-        &mut self,
-        now: u64,
-        by: &Device,
-        conv: ConvId,
-        seq: u64,
-        told: Result<ReadMark, StoreError>,
-    ) {
+    pub(super) fn read(&mut self, by: &Device, conv: ConvId, seq: u64, told: Result<ReadMark, StoreError>) {
         let known = self.seat(&by.uid, conv);
         let known = known.map(|known| (known.messages.len(), known.gone, known.kind.clone()));
         let Some((told, (head, gone, kind))) = agree(told, known) else {
             return;
         };
         let to = seq.min(head as u64) as usize;
-        self.has(now, by, conv, to);
+        self.has(by, conv, to);
         let seat = self.convs.get_mut(&conv).unwrap().seats.get_mut(&by.uid).unwrap();
         let before = seat.read.max(gone);
         seat.read = before.max(to);
@@ -199,8 +186,8 @@ impl Plain {
     }
 
     /// `by` is the sender, if nobody else.
-    pub(super) fn recall(&mut self, now: u64, order: &Recall, told: Result<Recalled, StoreError>) {
-        let expected = self.may_recall(now, order);
+    pub(super) fn recall(&mut self, order: &Recall, told: Result<Recalled, StoreError>) {
+        let expected = self.may_recall(order);
         let Some((told, (conv, seq))) = agree(told, expected) else {
             return;
         };
@@ -223,14 +210,14 @@ impl Plain {
             data: order.data.get().to_owned(),
             recalled: false,
         };
-        self.say(now, conv, said, false);
+        self.say(conv, said, false);
     }
 
-    fn may_recall(&self, now: u64, order: &Recall) -> Result<(ConvId, usize), u16> {
+    fn may_recall(&self, order: &Recall) -> Result<(ConvId, usize), u16> {
         let open = self.convs.iter().filter(|(_, known)| !known.closed);
-        let mut left =
-            open.flat_map(|(conv, known)| known.left().map(move |kept| (*conv, known, &kept.said)));
-        let (conv, known, said) = left.find(|(.., said)| said.mid == order.mid).ok_or(404u16)?;
+        let mut left = open.flat_map(|(conv, known)| known.left().map(move |kept| (*conv, known, kept)));
+        let (conv, known, kept) = left.find(|(.., kept)| kept.said.mid == order.mid).ok_or(404u16)?;
+        let said = &kept.said;
         let has_left = matches!(known.kind, ConvKind::Team(_)) && !known.seats.contains_key(&order.by);
         if said.from.as_ref() != Some(&order.by) || said.kind == order.kind || has_left {
             return Err(403);
@@ -238,7 +225,7 @@ impl Plain {
         if said.recalled {
             return Err(409);
         }
-        if now > said.ts + order.window_ms {
+        if self.age(kept) > order.window_ms {
             return Err(403);
         }
         Ok((conv, said.seq))
@@ -253,18 +240,22 @@ impl Plain {
         assert_eq!(told.as_ref(), expected);
     }
 
-    /// Deletes the oldest messages of all, if it is time to look for them; the newest stays.
-    pub(super) fn delete_old(&mut self, now: u64) {
-        let waits = |looked| now >= looked && now < looked + LOOK_MS;
-        if self.setup.keep_ms == 0 || self.looked.is_some_and(waits) {
-            return;
+    /// The store has deleted its oldest messages, `through` in all. The newest stays.
+    pub(super) fn delete_old(&mut self, through: usize) {
+        let keep_ms = self.setup.keep_ms;
+        let age = |(conv, seq): &(ConvId, usize)| self.real - self.convs[conv].messages[seq - 1].at;
+        for row in &self.rows[self.deleted..through.max(self.deleted)] {
+            // After a jump ahead, time counts double until the store has caught up with the clock.
+            let oldest = if self.jumped > 0 { 2 * age(row) } else { age(row) };
+            assert!(keep_ms > 0 && oldest >= keep_ms, "not too early");
         }
-        self.looked = Some(now);
+        let newest = self.rows.len().saturating_sub(1);
+        // The next message says since when a message is not the newest.
+        for row in self.rows[through.min(newest)..].windows(2) {
+            let in_time = age(&row[0]) <= keep_ms + LOOK_MS + self.doubt() || age(&row[1]) <= LOOK_MS;
+            assert!(keep_ms == 0 || in_time, "not too late");
+        }
         let mut deleted = BTreeSet::<Mid>::new();
-        let ts = |(conv, seq): &(ConvId, usize)| self.convs[conv].messages[seq - 1].said.ts;
-        let is_old = |row: &(ConvId, usize)| ts(row) < now - self.setup.keep_ms;
-        let candidates = &self.rows[self.deleted..self.rows.len().saturating_sub(1).max(self.deleted)];
-        let through = candidates.iter().rposition(is_old).map_or(0, |last| last + 1) + self.deleted;
         while self.deleted < through {
             let (conv, seq) = self.rows[self.deleted];
             let known = self.convs.get_mut(&conv).unwrap();

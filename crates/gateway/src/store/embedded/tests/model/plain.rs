@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::super::kit::{Setup, team_id};
+use super::super::kit::{NOON, Setup, team_id};
 use super::places::Known;
 use crate::ids::{Cid, ConvId, Mid, TeamId, Uid};
 use crate::store::{
@@ -11,6 +11,8 @@ use crate::store::{
 
 /// The window of [`Kit`](super::Kit).
 const WINDOW: u64 = 1_000;
+/// A message's time is at most so far ahead of the clock.
+const LATE_MS: u64 = 10_000;
 
 pub(super) struct Plain {
     pub(super) setup: Setup,
@@ -24,8 +26,14 @@ pub(super) struct Plain {
     pub(super) rows: Vec<(ConvId, usize)>,
     /// How many of them were deleted.
     pub(super) deleted: usize,
-    /// When old messages were last looked for since the store was opened.
-    pub(super) looked: Option<u64>,
+    /// The time that has really passed, since 1970.
+    pub(super) real: u64,
+    /// How far the clock is off, in milliseconds.
+    skew: i64,
+    /// By how much it jumped in all.
+    pub(super) jumped: u64,
+    /// How often the store was opened.
+    starts: u64,
     /// Conversations in the order of their making.
     pub(super) made: Vec<ConvId>,
     pub(super) teams: BTreeMap<TeamId, (ConvId, BTreeSet<Uid>)>,
@@ -57,6 +65,10 @@ pub(super) struct Kept {
     pub(super) counts: bool,
     /// Which of all messages it is.
     pub(super) row: usize,
+    /// When it was really written.
+    pub(super) at: u64,
+    /// How far the clock was off then, as far as the store knows: at the last start for what is older.
+    pub(super) skew: i64,
 }
 
 /// What is seen of a message.
@@ -105,15 +117,47 @@ impl Plain {
             devices: Vec::new(),
             rows: Vec::new(),
             deleted: 0,
-            looked: None,
+            real: NOON,
+            skew: 0,
+            jumped: 0,
+            starts: 1,
             made: Vec::new(),
             teams: BTreeMap::new(),
             last_mid: None,
         }
     }
 
+    /// What the clock says.
+    pub(super) fn day(&self) -> u64 {
+        self.real.saturating_add_signed(self.skew)
+    }
+
+    /// The clock is set, to be off by `skew`.
+    pub(super) fn jump(&mut self, skew: i64) {
+        self.jumped += self.skew.abs_diff(skew);
+        self.skew = skew;
+    }
+
+    /// The store was opened again, and knows of no jump of the clock.
+    pub(super) fn started(&mut self) {
+        self.starts += 1;
+        let kept = self.convs.values_mut().flat_map(|known| &mut known.messages);
+        kept.for_each(|kept| kept.skew = self.skew);
+    }
+
+    /// How old the store takes a message for.
+    pub(super) fn age(&self, kept: &Kept) -> u64 {
+        let then = i128::from(self.real) + i128::from(kept.skew) - i128::from(kept.said.ts);
+        then.max(0) as u64
+    }
+
+    /// By how much the store may be wrong about how much time has passed, as the clock was set and the store was stopped.
+    pub(super) fn doubt(&self) -> u64 {
+        self.jumped + self.starts * (60_000 + self.setup.keep_ms / 64)
+    }
+
     /// Does the same, and checks what the store told.
-    pub(super) fn append(&mut self, now: u64, order: Append, told: Result<Appended, StoreError>) {
+    pub(super) fn append(&mut self, order: Append, told: Result<Appended, StoreError>) {
         let from = order.from.clone();
         let (conv, members) = match &order.place {
             Place::Pair { class, to } => (ConvId::pair(*class, from.as_ref().unwrap(), to), None),
@@ -126,11 +170,11 @@ impl Plain {
         let known = self.convs.get(&conv);
         let earlier = known.and_then(|known| {
             let cid = order.cid.as_ref()?;
-            let same = |said: &&Said| said.cid.as_ref() == Some(cid) && said.from == from;
+            let same = |said: &Said| said.cid.as_ref() == Some(cid) && said.from == from;
             known
                 .left()
+                .rfind(|kept| same(&kept.said) && self.age(kept) < WINDOW)
                 .map(|kept| &kept.said)
-                .rfind(|said| same(said) && said.ts > now - WINDOW)
         });
         if let Some(earlier) = earlier {
             let told = told.unwrap();
@@ -170,7 +214,7 @@ impl Plain {
             self.place(from, device).filter(|_| sees)
         });
         if let Some(place) = sender {
-            self.seen(now, place);
+            self.seen(place);
         }
         let head = self.convs[&conv].messages.len();
         let had_all = sender.filter(|place| self.cursor(&self.devices[*place], conv) == head);
@@ -184,7 +228,7 @@ impl Plain {
             data: order.data.get().to_owned(),
             recalled: false,
         };
-        let seq = self.say(now, conv, said, order.counts);
+        let seq = self.say(conv, said, order.counts);
         if let Some(place) = had_all {
             self.devices[place].cursors.insert(conv, seq);
         }
@@ -212,13 +256,7 @@ impl Plain {
         }
     }
 
-    pub(super) fn change(
-        &mut self,
-        now: u64,
-        team: &str,
-        change: TeamChange,
-        told: Result<TeamChanged, StoreError>,
-    ) {
+    pub(super) fn change(&mut self, team: &str, change: TeamChange, told: Result<TeamChanged, StoreError>) {
         let key = team_id(team);
         let Some((conv, before)) = self.teams.get(&key).cloned() else {
             let TeamChange::Put { members, .. } = change else {
@@ -275,7 +313,7 @@ impl Plain {
                 data: notice.data.get().to_owned(),
                 recalled: false,
             };
-            self.say(now, conv, said, false);
+            self.say(conv, said, false);
         }
         self.teams.insert(key, (conv, after));
     }
@@ -350,18 +388,25 @@ impl Plain {
     }
 
     /// The next message of a conversation.
-    pub(super) fn say(&mut self, now: u64, conv: ConvId, said: Said, counts: bool) -> usize {
+    pub(super) fn say(&mut self, conv: ConvId, said: Said, counts: bool) -> usize {
         assert!(self.last_mid < Some(said.mid), "mids increase");
         self.last_mid = Some(said.mid);
+        let day = self.day();
         let known = self.convs.get_mut(&conv).unwrap();
         let seq = known.messages.len() + 1;
         assert_eq!(said.seq, seq, "seq has no gaps");
         let last = known.messages.last().map_or(0, |last| last.said.ts);
-        assert_eq!(said.ts, now.max(last), "time does not go back");
-        let row = self.rows.len();
-        known.messages.push(Kept { said, counts, row });
+        let ts = if last <= day + LATE_MS { day.max(last) } else { day };
+        assert_eq!(said.ts, ts, "the clock's, and not a little earlier than before");
+        known.messages.push(Kept {
+            said,
+            counts,
+            row: self.rows.len(),
+            at: self.real,
+            skew: self.skew,
+        });
         self.rows.push((conv, seq));
-        known.moved.0 = row + 1;
+        known.moved.0 = self.rows.len();
         seq
     }
 }

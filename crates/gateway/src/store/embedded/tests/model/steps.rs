@@ -27,8 +27,8 @@ pub(super) enum Step {
     Read(Device, usize, u64),
     /// The n-th message that there was, by this user or by its sender, if it is not older than this.
     Recall(usize, Option<Uid>, u64),
-    /// A little around the present.
-    Clock(u64),
+    /// The clock is set, to be off by so much.
+    Clock(i64),
     /// The present goes on by so much.
     Later(u64),
     Reopen,
@@ -59,7 +59,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (any_device(), any_conv(), seq()).prop_map(|(by, conv, seq)| Step::Read(by, conv, seq)),
         5 => (prop_oneof![0..3usize, 0..80usize], proptest::option::weighted(0.2, user()), window)
             .prop_map(|(which, by, window)| Step::Recall(which, by, window)),
-        2 => (0..4_000u64).prop_map(Step::Clock),
+        2 => select([-864_000_000, -3_600_000, -2_000, 0, 2_000, 3_600_000, 864_000_000].as_slice()).prop_map(Step::Clock),
         4 => select([30_000, 80_000, 80_000, 7_200_000].as_slice()).prop_map(Step::Later),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),

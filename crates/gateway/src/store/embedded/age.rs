@@ -1,0 +1,180 @@
+//! How much time has really passed, whatever the machine's clock says meanwhile.
+//!
+//! What is deleted or forgotten by age goes by the **measured time**: it begins as the time of day, and goes on with the steady
+//! clock while the store is open. While it was closed nothing was measured, and the time of day may be wrong at the next start
+//! (a machine without a battery, a snapshot). What the time of day claims beyond the measured time is therefore only believed
+//! bit by bit: for each second that is measured, one more counts. Invariants: the measured time never goes back, and never goes
+//! more than twice as fast as the steady clock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::clock::Clock;
+use crate::store::UnixMillis;
+
+/// The key in `meta` of the measured time, the time of day then, and what was not believed yet.
+const KEY: &str = "age";
+/// The measured time is written down with the first transaction after so long, and when the store is closed.
+const SAVE_MS: u64 = 60_000;
+/// The time of day and the steady clock differ by less than this in the long run without anybody having set the clock.
+const SET_MS: u64 = 1_000;
+/// A jump of the clock by this much is worth a line in the log.
+const LOGGED_MS: u64 = 60_000;
+/// A stop of this length, as the time of day has it, is worth a line in the log.
+const LONG_STOP_MS: u64 = 24 * 3_600_000;
+/// Jumps that are remembered.
+const MOST_JUMPS: usize = 64;
+
+/// See the module.
+pub(super) struct Age {
+    clock: Clock,
+    /// What the clocks said last.
+    day: UnixMillis,
+    steady: UnixMillis,
+    /// The measured time.
+    measured: UnixMillis,
+    /// By how much the time of day went on that is not believed yet.
+    unbelieved: u64,
+    /// What `measured` was when it was written down last.
+    saved: Option<UnixMillis>,
+    /// The clock jumped by so much, in milliseconds, before the message with this row number was written.
+    jumps: VecDeque<(i64, i64)>,
+    /// What [`Age::certain`] says, for other threads.
+    shared: Arc<AtomicU64>,
+}
+
+impl Age {
+    /// Goes on with what the file says, and begins at the newest message's time where it says nothing.
+    pub(super) fn load(db: &Connection, clock: Clock) -> rusqlite::Result<Self> {
+        let (day, steady) = (clock.day(), clock.steady());
+        let kept: Option<String> = db
+            .query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0))
+            .optional()?;
+        let (measured, then, unbelieved) = match kept.as_deref().and_then(parse) {
+            Some(kept) => kept,
+            None => {
+                let newest: Option<i64> = db
+                    .query_row("SELECT ts FROM messages ORDER BY id DESC LIMIT 1", [], |row| {
+                        row.get(0)
+                    })
+                    .optional()?;
+                let begin = newest.map_or(day, |newest| newest.unsigned_abs().min(day));
+                (begin, begin, 0)
+            }
+        };
+        if day.saturating_sub(then) >= LONG_STOP_MS {
+            let days = (day - then) / LONG_STOP_MS;
+            tracing::warn!(
+                days,
+                "The machine's clock says that the store was not in use for {days} days. If that is wrong, set the clock now: \
+                 messages age by it (store.retention_days), but only bit by bit, a second for each second that the server runs."
+            );
+        }
+        let age = Self {
+            clock,
+            day,
+            steady,
+            measured,
+            unbelieved: (unbelieved + day.saturating_sub(then)).saturating_sub(then.saturating_sub(day)),
+            saved: None,
+            jumps: VecDeque::new(),
+            shared: Arc::default(),
+        };
+        age.share();
+        Ok(age)
+    }
+
+    /// Asks the clocks; `next_row` is that of the next message.
+    pub(super) fn advance(&mut self, next_row: i64) {
+        let (day, steady) = (self.clock.day(), self.clock.steady());
+        let passed = steady.saturating_sub(self.steady);
+        let expected = self.day.saturating_add(passed);
+        // A step back takes away what is not believed yet, before any of that counts; a step ahead only counts from now on.
+        let left = self.unbelieved.saturating_sub(expected.saturating_sub(day));
+        let believed = left.min(passed);
+        self.measured += passed + believed;
+        self.unbelieved = left - believed + day.saturating_sub(expected);
+        (self.day, self.steady) = (day, steady);
+        let by = day.abs_diff(expected);
+        if by >= SET_MS {
+            if self.jumps.len() == MOST_JUMPS {
+                self.jumps.pop_front();
+            }
+            self.jumps
+                .push_back((next_row, day.wrapping_sub(expected) as i64));
+        }
+        if by >= LOGGED_MS {
+            let (seconds, way) = (by / 1_000, if day > expected { "ahead" } else { "back" });
+            tracing::warn!(
+                seconds,
+                "The machine's clock jumped {way} by {seconds} s. Waits do not follow it, and no message becomes older by it \
+                 (store.retention_days); the times of new messages do."
+            );
+        }
+        self.share();
+    }
+
+    /// The time of day when the clocks were asked last.
+    pub(super) fn day(&self) -> UnixMillis {
+        self.day
+    }
+
+    /// The steady clock's time then.
+    pub(super) fn steady(&self) -> UnixMillis {
+        self.steady
+    }
+
+    /// The measured time then.
+    pub(super) fn measured(&self) -> UnixMillis {
+        self.measured
+    }
+
+    /// A time of day that has come for certain: a token that expired before it is expired, however wrong the clock is.
+    pub(super) fn certain(&self) -> UnixMillis {
+        self.measured.min(self.day)
+    }
+
+    /// Where [`Age::certain`] is found by other threads.
+    pub(super) fn shared(&self) -> Arc<AtomicU64> {
+        self.shared.clone()
+    }
+
+    fn share(&self) {
+        self.shared.store(self.certain(), Ordering::Relaxed);
+    }
+
+    /// How old a message is that was written with this row number at this time of day, the jumps since then left out.
+    pub(super) fn of(&self, row: i64, ts: UnixMillis) -> u64 {
+        let jumped: i64 = self
+            .jumps
+            .iter()
+            .filter(|(next, _)| row < *next)
+            .map(|(_, by)| by)
+            .sum();
+        let told = i64::try_from(self.day)
+            .unwrap_or(i64::MAX)
+            .saturating_sub_unsigned(ts);
+        told.saturating_sub(jumped).max(0).unsigned_abs()
+    }
+
+    /// Writes the measured time down now and then, or `always`.
+    pub(super) fn save(&mut self, db: &Connection, always: bool) -> rusqlite::Result<()> {
+        let recent = |saved| self.measured.saturating_sub(saved) < SAVE_MS;
+        if !always && self.saved.is_some_and(recent) {
+            return Ok(());
+        }
+        let value = format!("{},{},{}", self.measured, self.day, self.unbelieved);
+        db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+            .execute([KEY, &value])?;
+        self.saved = Some(self.measured);
+        Ok(())
+    }
+}
+
+fn parse(kept: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = kept.splitn(3, ',').map(|part| part.parse().ok());
+    Some((parts.next()??, parts.next()??, parts.next()??))
+}

@@ -1,0 +1,155 @@
+// The machine's clock is set while the gateway runs, or is wrong when it starts, as after a boot without a battery. What waits goes
+// on, nothing is forgotten or deleted, and the times of new messages are right as soon as the clock is.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Clock, noClock } from '../../lib/clock.js';
+import { eventually } from '../../lib/inbox.js';
+import { freshDirectory, startGateway } from '../../lib/program.js';
+import { SECRET, seconds, token } from '../../lib/token.js';
+import { REGISTER, signIn, someone, visitor } from '../../lib/user.js';
+import { Webhook } from '../../lib/webhook.js';
+
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
+const options = { skip: noClock };
+
+async function start(t, { config = {}, off = 0 } = {}) {
+  const directory = freshDirectory();
+  const clock = new Clock(directory);
+  clock.set(off);
+  const gateway = await startGateway({ config, directory, env: clock.env });
+  t.after(() => gateway.close());
+  return { gateway, clock };
+}
+
+/** A receiver of notifications, and the configuration that names it. */
+async function receiver(t) {
+  const hook = await Webhook.start('s');
+  t.after(() => hook.close());
+  const webhook = { url: encodeURI(hook.url), secret: 's' };
+  return { hook, config: { push: { webhook, retry_initial_ms: 50, retry_max_ms: 200 } } };
+}
+
+const texts = (hook, uid) => hook.for(uid).filter(({ status }) => status === 200).map(({ body }) => body.data.text);
+
+test('notifications go out at once after the clock was an hour fast', options, async (t) => {
+  const { hook, config } = await receiver(t);
+  const { gateway, clock } = await start(t, { config, off: HOUR });
+  const [bob, from] = [someone(), someone()];
+  await gateway.api.sendTo(bob, { type: 3, from, data: { text: 'while it is fast' } });
+  await eventually(() => texts(hook, bob).length === 1, 'the first');
+  clock.set(0);
+  await gateway.api.sendTo(bob, { type: 3, from, data: { text: 'when it is right' } });
+  await gateway.api.sendTo(bob, { type: 18, from, data: { text: 'a call' } });
+  await eventually(() => texts(hook, bob).length === 3, 'the others');
+});
+
+test('a retry is not put off by a clock that is set back, and no job dies of one that is ahead for a moment', options, async (t) => {
+  const { hook, config } = await receiver(t);
+  const { gateway, clock } = await start(t, { config });
+  hook.answer = () => 500;
+  const [bob, from] = [someone(), someone()];
+  await gateway.api.sendTo(bob, { type: 3, from, data: { text: 'late' } });
+  await eventually(() => hook.for(bob).length >= 1, 'an attempt');
+  for (const off of [2 * DAY, -2 * DAY, 0]) {
+    clock.set(off);
+    const before = hook.for(bob).length;
+    await eventually(() => hook.for(bob).length >= before + 2, `attempts while the clock is off by ${off} s`);
+  }
+  hook.answer = () => 200;
+  await eventually(() => texts(hook, bob).length === 1, 'the notification');
+});
+
+test('a restart with a clock that is right again puts off no notification', options, async (t) => {
+  const { hook, config } = await receiver(t);
+  const { gateway, clock } = await start(t, { config, off: 10 * HOUR });
+  hook.answer = () => 500;
+  const bob = someone();
+  await gateway.api.sendTo(bob, { type: 3, from: someone(), data: { text: 'late' } });
+  await eventually(() => hook.for(bob).length >= 1, 'an attempt');
+  await gateway.program.kill();
+  clock.set(0);
+  hook.answer = () => 200;
+  await gateway.start();
+  await eventually(() => texts(hook, bob).length === 1, 'the notification');
+});
+
+test('retention deletes nothing when the clock jumps, or is wrong at a start, and says so', options, async (t) => {
+  const { gateway, clock } = await start(t, { config: { store: { retention_days: 30 } } });
+  const to = { user: someone() };
+  const sent = await gateway.api.send({ type: 5, to, data: { n: 0 } });
+  const { conv } = sent.results[0];
+  for (let n = 1; n < 20; n++) await gateway.api.send({ type: 5, to, data: { n } });
+  let due = 20;
+  for (const off of [40 * DAY, -40 * DAY]) {
+    clock.set(off);
+    await gateway.api.send({ type: 5, to, data: { off } });
+    clock.set(0);
+    // Whatever is done after a transaction is done before the next one.
+    await gateway.api.send({ type: 5, to, data: { off } });
+    await gateway.api.send({ type: 5, to, data: { off } });
+    due += 3;
+    assert.equal((await gateway.api.history(conv)).messages.length, due, `after ${off} s`);
+  }
+  await gateway.program.printed(/WARN.*jumped ahead by 34560\d\d s/);
+  await gateway.program.stop();
+  clock.set(40 * DAY);
+  await gateway.start();
+  await gateway.program.printed(/WARN.*not in use for 40 days/);
+  await gateway.api.send({ type: 5, to, data: { n: 'after the start' } });
+  await gateway.api.send({ type: 5, to, data: { n: 'after the start' } });
+  assert.equal((await gateway.api.history(conv)).messages.length, due + 2);
+});
+
+test('a revoked token stays revoked when the clock was ahead for a moment', options, async (t) => {
+  const auth = { mode: 'jwt', jwt: { secret: SECRET } };
+  const { gateway, clock } = await start(t, { config: { auth } });
+  const revoke = (what) => gateway.api.expect(200, 'POST', '/v1/revocations', what);
+  const stolen = token({ sub: someone(), jti: someone('t'), exp: seconds() + DAY });
+  const { jti } = JSON.parse(Buffer.from(stolen.split('.')[1], 'base64url'));
+  const code = async () => {
+    const user = await visitor(t, gateway);
+    const answer = await user.ask(REGISTER, { token: stolen });
+    user.peer.close();
+    return answer.code;
+  };
+  await revoke({ jti, until: (seconds() + DAY) * 1_000 });
+  assert.equal(await code(), 401);
+  clock.set(2 * DAY);
+  await revoke({ uid: someone() });
+  clock.set(0);
+  assert.equal(await code(), 401, 'when it is right again');
+  await gateway.program.stop();
+  clock.set(2 * DAY);
+  await gateway.start();
+  await revoke({ uid: someone() });
+  clock.set(0);
+  assert.equal(await code(), 401, 'after a start with a wrong clock');
+});
+
+test('a phone returns at once after the clock was set back, where the backend is asked', options, async (t) => {
+  const hook = await Webhook.start('s');
+  t.after(() => hook.close());
+  const auth = { mode: 'webhook', webhook: { url: encodeURI(hook.url), secret: 's' } };
+  const { gateway, clock } = await start(t, { config: { auth } });
+  const uid = someone();
+  await signIn(t, gateway, uid, { deviceid: 'phone' });
+  clock.set(-600);
+  // Its old connection is not known to be gone.
+  await signIn(t, gateway, uid, { deviceid: 'phone' });
+});
+
+test('times of messages are right as soon as the clock is', options, async (t) => {
+  const { gateway, clock } = await start(t);
+  const alice = await signIn(t, gateway, someone());
+  const to = { user: someone() };
+  await alice.send(to, {});
+  clock.set(DAY);
+  const ahead = await alice.send(to, {});
+  assert.ok(ahead.ts > Date.now() + (DAY - 600) * 1_000);
+  clock.set(0);
+  const right = await alice.send(to, {});
+  assert.ok(Math.abs(right.ts - Date.now()) < 600_000);
+  assert.deepEqual([right.seq, right.mid > ahead.mid], [ahead.seq + 1, true]);
+});
