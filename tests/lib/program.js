@@ -38,7 +38,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 }
 
 /** This environment without what begins with MYNAH_: to a program that is a key of its configuration, or an error. */
-const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MYNAH_')));
+export const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MYNAH_')));
 
 /** A running program. */
 export class Program {

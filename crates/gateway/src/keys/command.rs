@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::file::{self, FILE, Moment, NamedKey, Previous};
+use super::file::{self, FILE, KeyFile, Moment, NamedKey, Previous};
 use super::{configured_name, first};
 use crate::clock;
-use crate::config::{Config, ConfiguredKey, KEY_NAME, KeyDigest, Scopes, is_key_name};
+use crate::config::{Config, ConfiguredKey, KEY_NAME, KeyDigest, Scope, Scopes, is_key_name};
 use crate::store::UnixMillis;
 
 /// The longest lifetime: a hundred years.
@@ -36,6 +36,9 @@ pub enum KeyCommand {
     Remove {
         /// What it is called
         name: String,
+        /// Also when no key is left that may manage
+        #[arg(long)]
+        force: bool,
     },
     /// Put a new key in the place of an old one and print it, once
     Rotate {
@@ -101,7 +104,7 @@ impl KeyCommand {
                 expires,
             } => add(data, name, scopes, expires, now),
             Self::List => list(config, now),
-            Self::Remove { name } => remove(data, &name),
+            Self::Remove { name, force } => remove(config, &name, force, now),
             Self::Rotate { name, grace, expires } => rotate(data, &name, grace, expires, now),
         }
     }
@@ -206,9 +209,19 @@ fn rotate(
     })
 }
 
-fn remove(data: &Path, name: &str) -> anyhow::Result<Said> {
+fn remove(config: &Config, name: &str, force: bool, now: UnixMillis) -> anyhow::Result<Said> {
+    let data = &config.store.path;
+    let check = |file: &KeyFile| {
+        if !force && is_last_manager(config, file, name, now)? {
+            bail!(
+                "{name} is the last key that may manage: without one nobody can change teams or sign users out. Make another first (`mynah api-key add NAME --scopes manage`), or repeat this with --force"
+            );
+        }
+        Ok(())
+    };
     if name == first::NAME {
         let path = data.join(first::FILE);
+        check(&file::read(&data.join(FILE))?.unwrap_or_default())?;
         std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
         return Ok(Said {
             out: String::new(),
@@ -216,6 +229,7 @@ fn remove(data: &Path, name: &str) -> anyhow::Result<Said> {
         });
     }
     let left = file::change(data, |file| {
+        check(file)?;
         let before = file.keys.len();
         file.keys.retain(|key| key.name != name);
         if file.keys.len() == before {
@@ -227,6 +241,25 @@ fn remove(data: &Path, name: &str) -> anyhow::Result<Said> {
         out: String::new(),
         notes: format!("{name} is removed; {left} named keys are left.\n"),
     })
+}
+
+/// Whether `name` may manage and no other key may.
+fn is_last_manager(config: &Config, file: &KeyFile, name: &str, now: UnixMillis) -> anyhow::Result<bool> {
+    let configured = &config.auth.api_keys;
+    let mut managers: Vec<&str> = Vec::new();
+    if configured.is_empty() && first::read(&config.store.path.join(first::FILE))?.is_some() {
+        managers.push(first::NAME);
+    }
+    let named = file
+        .keys
+        .iter()
+        .filter(|key| key.scopes.has(Scope::Manage) && key.expires.is_none_or(|end| end.0 > now));
+    managers.extend(named.map(|key| key.name.as_str()));
+    let in_configuration = configured
+        .iter()
+        .filter_map(|entry| ConfiguredKey::parse(entry).ok())
+        .any(|key| key.scopes.has(Scope::Manage));
+    Ok(managers == [name] && !in_configuration)
 }
 
 fn unknown(name: &str) -> String {

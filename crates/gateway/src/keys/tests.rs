@@ -239,7 +239,7 @@ fn without_any_key_left_the_api_is_closed_and_stays_so() {
     let only = place.key("add only");
     let (keys, _) = place.open();
     assert!(keys.check(&only, place.now).is_ok());
-    place.run("remove only");
+    place.run("remove only --force");
     let closed = |keys: &ApiKeys| {
         for key in [&only, "", "mynah_"] {
             assert_eq!(may(keys, key, place.now), Err(Denied::Unknown));
@@ -314,7 +314,7 @@ fn a_broken_file_changes_nothing_until_it_is_whole_again() {
     }
     std::fs::write(place.file("api-keys.toml"), whole).unwrap();
     assert!(keys.check(&key, place.now).is_ok() && !keys.is_stale());
-    place.run("remove a");
+    place.run("remove a --force");
     assert_eq!(may(&keys, &key, place.now), Err(Denied::Unknown));
 }
 
