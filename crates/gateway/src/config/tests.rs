@@ -263,6 +263,7 @@ fn another(key: &str, default: Option<&toml::Value>) -> String {
         ("log.format", _) => "json".into(),
         ("engine.path", _) => "/chat/".into(),
         ("server.admin_listen", _) => "127.0.0.1:3002".into(),
+        ("server.hosts", _) => "a.example,b.example".into(),
         ("server.trusted_proxies", _) => "10.0.0.0/8,::1".into(),
         (_, None) => "http://x/".into(),
         (_, Some(Value::Integer(number))) => (number + 1).to_string(),
