@@ -4,18 +4,31 @@
 //! after it is on the map. So nobody slips through between the two.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use parking_lot::RwLock;
 
 use crate::claims::Claims;
-use crate::ids::DeviceId;
+use crate::ids::{DeviceId, Uid};
 use crate::registry::Registration;
-use crate::store::{Device, Revocation, Revoked, UnixMillis};
+use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Revocations {
-    known: RwLock<HashMap<Revoked, Reach>>,
+    known: RwLock<Known>,
+}
+
+/// Those that an operator asked for are apart from those of displaced devices, so that these never take the place of those.
+#[derive(Default)]
+struct Known {
+    asked: HashMap<Revoked, Reach>,
+    /// By user, at most [`MOST_DISPLACED`] of each.
+    displaced: HashMap<Uid, Vec<(Revoked, Reach)>>,
+    /// How many there are in `displaced`.
+    displaced_count: usize,
+    /// When the first of `displaced` can be forgotten, or earlier.
+    displaced_until: UnixMillis,
 }
 
 /// Which tokens, and for how long.
@@ -34,29 +47,50 @@ impl From<Vec<Revocation>> for Revocations {
 }
 
 impl Revocations {
-    /// How many there are, after those have been forgotten that are not needed at `now`, which must have come for certain:
-    /// a clock that is wrong for a moment must not make a revoked token valid.
-    pub(crate) fn count(&self, now: UnixMillis) -> usize {
+    /// Whether an operator may have one more revoked while at most `most` are remembered: one that is known already only grows. Those are forgotten
+    /// that are not needed at `now`, which must have come for certain: a clock that is wrong for a moment must not make a revoked token valid.
+    pub(crate) fn has_room(&self, what: &Revoked, most: usize, now: UnixMillis) -> bool {
         let mut known = self.known.write();
-        known.retain(|_, reach| reach.forget_at > now);
-        known.len()
+        if known.asked.len() < most || known.asked.contains_key(what) {
+            return true;
+        }
+        known.asked.retain(|_, reach| reach.forget_at > now);
+        known.asked.len() < most
+    }
+
+    /// Whether one more token of a displaced device may be remembered while at most `most` are, of all users.
+    pub(crate) fn has_room_for_displaced(&self, most: usize, now: UnixMillis) -> bool {
+        let mut known = self.known.write();
+        // The whole table is only gone through when that makes room.
+        if known.displaced_count >= most && known.displaced_until <= now {
+            known.forget_displaced(now);
+        }
+        known.displaced_count < most
     }
 
     /// Knows one more; one of the same tokens grows.
     pub(crate) fn add(&self, revocation: Revocation) {
         let mut known = self.known.write();
-        let reach = known.entry(revocation.what).or_insert(Reach {
-            issued_until: 0,
-            forget_at: 0,
-        });
-        reach.issued_until = reach.issued_until.max(revocation.issued_until);
-        reach.forget_at = reach.forget_at.max(revocation.forget_at);
+        let reach = Reach {
+            issued_until: revocation.issued_until,
+            forget_at: revocation.forget_at,
+        };
+        match (revocation.displaced, known.asked.entry(revocation.what)) {
+            (_, Entry::Occupied(mut there)) => there.get_mut().grow(reach),
+            (None, Entry::Vacant(new)) => {
+                new.insert(reach);
+            }
+            (Some(uid), Entry::Vacant(new)) => {
+                let what = new.into_key();
+                known.add_displaced(uid, what, reach);
+            }
+        }
     }
 
     /// Whether a token is revoked for a device that comes with it, at `now`, which must have come for certain.
     pub(crate) fn cover(&self, claims: &Claims, device: Option<&DeviceId>, now: UnixMillis) -> bool {
         let known = self.known.read();
-        if known.is_empty() {
+        if known.asked.is_empty() && known.displaced.is_empty() {
             return false;
         }
         let user = Revoked::User(claims.sub.clone());
@@ -67,15 +101,58 @@ impl Revocations {
             })
         });
         let token = claims.jti.clone().map(Revoked::Token);
+        let displaced = known.displaced.get(&claims.sub).map_or(&[][..], Vec::as_slice);
         [Some(user), device, token].iter().flatten().any(|what| {
-            known
+            let of_displaced = displaced.iter().filter(|(of, _)| of == what);
+            let mut reaches = known
+                .asked
                 .get(what)
-                .is_some_and(|reach| reach.forget_at > now && reach.is_of(what, Some(claims)))
+                .into_iter()
+                .chain(of_displaced.map(|(_, reach)| reach));
+            reaches.any(|reach| reach.forget_at > now && reach.is_of(what, Some(claims)))
         })
     }
 }
 
+impl Known {
+    fn add_displaced(&mut self, uid: Uid, what: Revoked, reach: Reach) {
+        let before = if self.displaced_count == 0 {
+            UnixMillis::MAX
+        } else {
+            self.displaced_until
+        };
+        self.displaced_until = before.min(reach.forget_at);
+        let of_user = self.displaced.entry(uid).or_default();
+        if let Some((_, there)) = of_user.iter_mut().find(|(of, _)| *of == what) {
+            return there.grow(reach);
+        }
+        if of_user.len() < MOST_DISPLACED {
+            of_user.push((what, reach));
+            self.displaced_count += 1;
+        } else if let Some(first) = of_user.iter_mut().min_by_key(|(_, reach)| reach.forget_at)
+            && first.1.forget_at < reach.forget_at
+        {
+            *first = (what, reach);
+        }
+    }
+
+    fn forget_displaced(&mut self, now: UnixMillis) {
+        self.displaced.retain(|_, of_user| {
+            of_user.retain(|(_, reach)| reach.forget_at > now);
+            !of_user.is_empty()
+        });
+        let left = || self.displaced.values().flatten();
+        self.displaced_count = left().count();
+        self.displaced_until = left().map(|(_, reach)| reach.forget_at).min().unwrap_or(0);
+    }
+}
+
 impl Reach {
+    fn grow(&mut self, by: Self) {
+        self.issued_until = self.issued_until.max(by.issued_until);
+        self.forget_at = self.forget_at.max(by.forget_at);
+    }
+
     fn is_of(&self, what: &Revoked, claims: Option<&Claims>) -> bool {
         match what {
             Revoked::Token(_) => true,
@@ -105,7 +182,6 @@ pub(crate) fn concerns(revocation: &Revocation, registration: &Registration) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Uid;
 
     const NOW: UnixMillis = 1_790_000_000_000;
 
@@ -131,6 +207,7 @@ mod tests {
             what,
             issued_until: NOW,
             forget_at: NOW + 10,
+            displaced: None,
         }
     }
 
@@ -145,7 +222,13 @@ mod tests {
         assert!(!revocations.cover(&claims("alice", Some(NOW + 1), None), None, NOW));
         assert!(!revocations.cover(&claims("bob", Some(NOW), None), None, NOW));
         assert!(!revocations.cover(&old, None, NOW + 10), "it is forgotten");
-        assert_eq!((revocations.count(NOW), revocations.count(NOW + 10)), (1, 0));
+        let another = Revoked::Token("another".into());
+        assert!(!revocations.has_room(&another, 1, NOW));
+        assert!(
+            revocations.has_room(&Revoked::User(Uid::new("alice").unwrap()), 1, NOW),
+            "it only grows"
+        );
+        assert!(revocations.has_room(&another, 1, NOW + 10));
     }
 
     #[test]
@@ -175,5 +258,37 @@ mod tests {
             ..alice()
         });
         assert!(revocations.cover(&claims("alice", Some(NOW), None), None, NOW + 15));
+    }
+
+    #[test]
+    fn displaced_devices_take_the_place_of_no_others() {
+        let revocations = Revocations::default();
+        let of = |uid: &str, n: u64| Revocation {
+            forget_at: NOW + 100 + n,
+            displaced: Some(Uid::new(uid).unwrap()),
+            ..until_now(Revoked::Token(format!("{uid} {n}").into()))
+        };
+        let covers = |uid: &str, n: u64, now| {
+            revocations.cover(&claims(uid, Some(NOW), Some(&format!("{uid} {n}"))), None, now)
+        };
+        let most = MOST_DISPLACED as u64;
+        revocations.add(of("bob", 0));
+        for n in 0..=most {
+            revocations.add(of("alice", n));
+            revocations.add(of("alice", n));
+        }
+        assert!(!covers("alice", 0, NOW), "it was to be forgotten first");
+        assert!((1..=most).all(|n| covers("alice", n, NOW)) && covers("bob", 0, NOW));
+        assert!(!covers("bob", 0, NOW + 100));
+        let all = MOST_DISPLACED + 1;
+        assert!(revocations.has_room_for_displaced(all + 1, NOW));
+        assert!(!revocations.has_room_for_displaced(all, NOW));
+        assert!(
+            revocations.has_room(&Revoked::Token("x".into()), 1, NOW),
+            "an operator is not in their way"
+        );
+        assert!(revocations.has_room_for_displaced(all, NOW + 100));
+        revocations.add(until_now(Revoked::Token("alice 5".into())));
+        assert!(!revocations.has_room(&Revoked::Token("x".into()), 1, NOW));
     }
 }

@@ -132,3 +132,18 @@ test('no more are remembered than the limit says', async (t) => {
   const { detail } = await server.api.expect(413, 'POST', '/v1/revocations', { jti: 'c' });
   assert.match(detail, /limits\.revocations/);
 });
+
+test('displaced devices fill no place of the revocations that an operator asks for', async (t) => {
+  const server = await startGateway({ config: { auth: jwt, login: { revoke_displaced: true }, limits: { revocations: 2 } } });
+  t.after(() => server.close());
+  const uid = someone();
+  for (let n = 0; n < 6; n++) await enter(t, { token: token({ sub: uid, jti: `displaced ${n}` }), deviceid: `d${n}` }, { server });
+  for (const jti of ['a', 'b']) await revoke({ jti }, server);
+  await server.api.expect(413, 'POST', '/v1/revocations', { jti: 'c' });
+  await revoke({ jti: 'a' }, server);
+  await server.program.kill();
+  await server.start();
+  await server.api.expect(413, 'POST', '/v1/revocations', { jti: 'c' });
+  await revoke({ jti: 'b' }, server);
+  assert.equal(await codeOf(t, { token: token({ sub: uid, jti: 'displaced 0' }) }, server), 401);
+});

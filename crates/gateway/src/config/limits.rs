@@ -39,7 +39,8 @@ section! {
         pub connections_per_user: usize = 100, in 1..=100_000;
         /// Longest token of a client.
         pub token_bytes: usize = 8_192, in 256..=65_536;
-        /// Revocations of tokens that are remembered at a time.
+        /// Revocations of tokens that are remembered at a time; as many of displaced devices (login.revoke_displaced) besides, which take no
+        /// place of the others.
         pub revocations: usize = 1_000_000, in 1..=100_000_000;
         /// Members of a team.
         pub members: usize = 100_000, in 1..=10_000_000;

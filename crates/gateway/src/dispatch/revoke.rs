@@ -31,6 +31,7 @@ pub(crate) async fn revoke(
         what,
         issued_until: issued_until.unwrap_or(now),
         forget_at: until.unwrap_or(UnixMillis::MAX),
+        displaced: None,
     };
     match (&core.auth, &revocation.what) {
         (Auth::Jwt(_), _) => remember(core, revocation.clone()).await?,
@@ -62,7 +63,10 @@ fn refused(why: &'static str) -> Reject {
 
 async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
     let most = core.config.limits.revocations;
-    if core.revocations.count(certain_time(core)) >= most {
+    if !core
+        .revocations
+        .has_room(&revocation.what, most, certain_time(core))
+    {
         core.metrics.limited("revocations");
         return Err(Reject::too_large(format!(
             "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
@@ -96,9 +100,15 @@ pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&Devic
     ))
 }
 
-/// Revokes the token of a displaced device, so that it cannot bounce back with it. Called with the lock of the user's shard.
+/// Revokes the token of a displaced device, so that it cannot bounce back with it, unless there are too many already. Called with the lock of
+/// the user's shard.
 pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
     let Some(claims) = &displaced.claims else { return };
+    let most = core.config.limits.revocations;
+    if !core.revocations.has_room_for_displaced(most, certain_time(core)) {
+        core.metrics.limited("revocations");
+        return;
+    }
     let what = match &claims.jti {
         Some(token) => Revoked::Token(token.clone()),
         None => Revoked::Device(Device {
@@ -111,6 +121,7 @@ pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
         what,
         issued_until: claims.iat.unwrap_or(now),
         forget_at: now.saturating_add(claims.left(now, clock::steady_millis())),
+        displaced: Some(displaced.uid.clone()),
     };
     core.revocations.add(revocation.clone());
     let done = |done: Result<(), StoreError>| {

@@ -14,8 +14,8 @@ use std::pin::Pin;
 
 pub use self::jobs::{DueJobs, JobId, JobOutcome, JobRecipients, PushJob};
 pub use self::orders::{
-    Append, Appended, Device, Entry, Members, Place, PushOrder, Read, ReadMark, Recall, Recalled, Revocation,
-    Revoked, Team, TeamChange, TeamChanged, TeamNotice,
+    Append, Appended, Device, Entry, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark, Recall,
+    Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
 };
 pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,

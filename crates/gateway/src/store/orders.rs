@@ -105,7 +105,12 @@ pub struct Revocation {
     pub issued_until: UnixMillis,
     /// From then on no such token is valid anyway, and nothing is remembered.
     pub forget_at: UnixMillis,
+    /// Whose displaced device this is about; `None` where an operator asked for it.
+    pub displaced: Option<Uid>,
 }
+
+/// Revocations of displaced devices that are kept of one user. One more takes the place of the one that would be forgotten first.
+pub const MOST_DISPLACED: usize = 100;
 
 /// A device that comes in.
 #[derive(Debug, Clone)]

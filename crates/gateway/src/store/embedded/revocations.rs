@@ -1,11 +1,12 @@
 //! Tokens that are not accepted any more.
 //!
-//! Invariant: a revocation only ever grows: it covers more tokens, and is forgotten later.
+//! Invariants: a revocation only ever grows: it covers more tokens, and is forgotten later; those of displaced devices never make room for
+//! themselves but among those of the same user.
 
 use rusqlite::{Connection, Row, params};
 
 use crate::ids::{DeviceId, Uid};
-use crate::store::{Device, Revocation, Revoked, UnixMillis};
+use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
 
 /// Writes a revocation down, and forgets those that no valid token is left for at `now`, which has come for certain: a clock that is
 /// wrong for a moment must not make a revoked token valid.
@@ -15,9 +16,11 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
         Revoked::Device(Device { uid, device }) => (uid.as_str(), device.as_str(), ""),
         Revoked::Token(token) => ("", "", &**token),
     };
+    let displaced = revocation.displaced.as_ref().map_or("", Uid::as_str);
     db.prepare_cached(
-        "INSERT INTO revocations (uid, device, token, issued, forget) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET issued = max(issued, excluded.issued), forget = max(forget, excluded.forget)",
+        "INSERT INTO revocations (uid, device, token, issued, forget, displaced) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET issued = max(issued, excluded.issued), forget = max(forget, excluded.forget),
+                 displaced = CASE excluded.displaced WHEN '' THEN '' ELSE displaced END",
     )?
     .execute(params![
         uid,
@@ -25,7 +28,15 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
         token,
         stored(revocation.issued_until),
         stored(revocation.forget_at),
+        displaced,
     ])?;
+    if !displaced.is_empty() {
+        db.prepare_cached(
+            "DELETE FROM revocations WHERE displaced = ?1 AND (uid, device, token) IN
+                 (SELECT uid, device, token FROM revocations WHERE displaced = ?1 ORDER BY forget DESC LIMIT -1 OFFSET ?2)",
+        )?
+        .execute(params![displaced, MOST_DISPLACED as i64])?;
+    }
     db.prepare_cached("DELETE FROM revocations WHERE forget <= ?1")?
         .execute([stored(now)])?;
     Ok(())
@@ -33,9 +44,11 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
 
 /// All that are not forgotten at `now`.
 pub(super) fn all(db: &Connection, now: UnixMillis) -> rusqlite::Result<Vec<Revocation>> {
-    db.prepare_cached("SELECT uid, device, token, issued, forget FROM revocations WHERE forget > ?1")?
-        .query_map([stored(now)], revocation)?
-        .collect()
+    db.prepare_cached(
+        "SELECT uid, device, token, issued, forget, displaced FROM revocations WHERE forget > ?1",
+    )?
+    .query_map([stored(now)], revocation)?
+    .collect()
 }
 
 fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
@@ -55,6 +68,10 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
         what,
         issued_until: row.get::<_, i64>(3)?.unsigned_abs(),
         forget_at: row.get::<_, i64>(4)?.unsigned_abs(),
+        displaced: Some(row.get_ref(5)?.as_str()?)
+            .filter(|uid| !uid.is_empty())
+            .map(|uid| Uid::new(uid).map_err(|_| invalid(5)))
+            .transpose()?,
     })
 }
 

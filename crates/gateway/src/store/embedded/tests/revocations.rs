@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use super::kit::{Kit, NOON, device, uid};
-use crate::store::{Revocation, Revoked, Store};
+use crate::store::{MOST_DISPLACED, Revocation, Revoked, Store};
 
 fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
     Revocation {
         what,
         issued_until,
         forget_at,
+        displaced: None,
     }
 }
 
@@ -85,4 +86,33 @@ async fn a_jump_of_the_clock_forgets_nothing() {
     kit.set_clock(NOON + day);
     kit.revoke(other("when it is over")).await.unwrap();
     assert!(!all(&mut kit).await.contains(&stolen));
+}
+
+#[tokio::test]
+async fn of_displaced_devices_a_user_has_only_so_many_and_an_operators_stay() {
+    let mut kit = Kit::new();
+    let displaced = |n: u64| Revocation {
+        displaced: Some(uid("alice")),
+        ..of(
+            Revoked::Token(format!("token {n}").into()),
+            NOON,
+            NOON + 1_000 + n,
+        )
+    };
+    let asked = of(Revoked::Token("token 0".into()), NOON, NOON + 1);
+    kit.revoke(displaced(0)).await.unwrap();
+    kit.revoke(asked).await.unwrap();
+    kit.revoke(displaced(0)).await.unwrap();
+    let most = MOST_DISPLACED as u64;
+    for n in 1..=most + 2 {
+        kit.revoke(displaced(n)).await.unwrap();
+    }
+    let left = all(&mut kit).await;
+    let asked = of(Revoked::Token("token 0".into()), NOON, NOON + 1_000);
+    assert!(
+        left.contains(&asked),
+        "it is the operator's since it was asked for"
+    );
+    let kept: HashSet<_> = (3..=most + 2).map(displaced).chain([asked]).collect();
+    assert_eq!(left, kept);
 }
