@@ -111,7 +111,7 @@ impl Builder {
         let limits = &config.limits;
         self.metrics.set_limits(limits);
         let push_due = Arc::new(Notify::new());
-        let webhook = Webhook::new(&config.push.webhook, &self.metrics)?;
+        let webhook = Webhook::new(&config, &self.metrics)?;
         #[cfg(test)]
         let webhook = webhook.map(|webhook| webhook.posting_to(self.receiver));
         let push = webhook.map(|webhook| {

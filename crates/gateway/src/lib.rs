@@ -58,6 +58,7 @@ mod target;
 mod testing;
 mod text;
 mod tls;
+mod trust;
 
 pub use builder::Builder;
 pub use embed::{Call, NotYours, Peer, Reply, Seen};

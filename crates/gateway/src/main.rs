@@ -105,6 +105,9 @@ fn main() -> ExitCode {
     if let Some(Command::CheckConfig) = args.command {
         return match server::permitted(&config) {
             Ok(_) => {
+                for warning in config.warnings() {
+                    eprintln!("warning: {warning}");
+                }
                 print("The configuration is right.\n");
                 ExitCode::SUCCESS
             }

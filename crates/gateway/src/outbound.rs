@@ -3,6 +3,7 @@
 //! Invariant: each is bounded in time and in what is read of its answer; certificates are checked, redirects are not followed.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,6 +21,7 @@ use sha2::Sha256;
 
 use crate::config::Secret;
 use crate::store::UnixMillis;
+use crate::trust::{cause, client_config};
 
 /// Idle connections that are kept for the next call.
 const IDLE_CONNECTIONS: usize = 16;
@@ -31,7 +33,7 @@ pub(crate) enum Failure {
     #[error("it answered {0}")]
     Status(u16),
     /// No connection, or it broke.
-    #[error("it was not reached: {0}")]
+    #[error("it was not reached: {}", cause(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
     /// No answer in time.
     #[error("it did not answer in time")]
@@ -65,19 +67,24 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes.
+    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes. The certificates in
+    /// `ca_file` are trusted besides the usual ones.
     pub(crate) fn new(
         url: &str,
         secret: Option<&Secret>,
         timeout: Duration,
         most: usize,
+        ca_file: Option<&Path>,
     ) -> anyhow::Result<Self> {
+        let url: Uri = url.parse().context("the URL")?;
+        // What is only spoken with in the clear needs no certificates.
+        let ca_file = ca_file.filter(|_| url.scheme_str() == Some("https"));
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_connect_timeout(Some(timeout));
         connector.set_nodelay(true);
         let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+            .with_tls_config(client_config(ca_file)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -86,7 +93,7 @@ impl Outbound {
             .transpose()
             .context("the secret")?;
         Ok(Self {
-            url: url.parse().context("the URL")?,
+            url,
             signer,
             timeout,
             most,

@@ -66,6 +66,9 @@ impl Server {
     pub async fn with(builder: Builder) -> anyhow::Result<Self> {
         let config = builder.config().clone();
         let wanted = permitted(&config)?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let metrics = Arc::new(Metrics::new());
         let entry = Entry::new(&config, metrics.clone())?;
         let listener = listen::bind(wanted.public)?;

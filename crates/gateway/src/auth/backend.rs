@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::fields::object;
 use crate::claims::Claims;
 use crate::clock;
-use crate::config::AuthWebhook;
+use crate::config::Config;
 use crate::ids::{self, DeviceId, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
@@ -72,7 +72,8 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn open(settings: &AuthWebhook, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let settings = &config.auth.webhook;
         let Some(url) = &settings.url else {
             bail!(
                 "auth.mode is \"webhook\" and there is nobody to ask: set auth.webhook.url (MYNAH_AUTH__WEBHOOK__URL in the environment), \
@@ -81,8 +82,14 @@ impl Backend {
         };
         let timeout = Duration::from_millis(settings.timeout_ms);
         Ok(Self {
-            outbound: Outbound::new(url, settings.secret.as_ref(), timeout, MAX_ANSWER_BYTES)
-                .context("auth.webhook cannot be used")?,
+            outbound: Outbound::new(
+                url,
+                settings.secret.as_ref(),
+                timeout,
+                MAX_ANSWER_BYTES,
+                config.outbound.ca_file.as_deref(),
+            )
+            .context("auth.webhook cannot be used")?,
             slots: Semaphore::new(settings.concurrency),
             target: Target::new("auth.webhook", url, metrics),
             metrics: metrics.clone(),

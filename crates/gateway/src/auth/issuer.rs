@@ -3,7 +3,7 @@
 //! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name keys that do not exist; a
 //! fetch that fails, or brings a set without any usable key, leaves the last good set in place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,11 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     /// As configured; `None` when nothing is. A file is read at once, a URL by [`Issuer::run`].
-    pub(super) fn open(jwt: &Jwt, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Self>> {
+    pub(super) fn open(
+        jwt: &Jwt,
+        ca_file: Option<&Path>,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Option<Self>> {
         let (source, set, fetch) = match (&jwt.jwks_file, &jwt.jwks_url) {
             (Some(path), _) => {
                 let text = tokens::read("auth.jwt.jwks_file", path)?;
@@ -66,7 +70,7 @@ impl Issuer {
                 )
             }
             (None, Some(url)) => {
-                let outbound = Outbound::new(url, None, TIMEOUT, MAX_BYTES)
+                let outbound = Outbound::new(url, None, TIMEOUT, MAX_BYTES, ca_file)
                     .context("auth.jwt.jwks_url cannot be used")?;
                 (Source::Url(Box::new(outbound)), None, Fetch::Due)
             }

@@ -52,7 +52,7 @@ impl Auth {
                  environment), auth.jwt.public_key_file (RS256, ES256, EdDSA), or auth.jwt.jwks_url"
             ),
             Mode::Jwt => Self::Jwt(Arc::new(Tokens::open(config, metrics)?)),
-            Mode::Webhook => Self::Webhook(Arc::new(Backend::open(&config.auth.webhook, metrics)?)),
+            Mode::Webhook => Self::Webhook(Arc::new(Backend::open(config, metrics)?)),
         })
     }
 

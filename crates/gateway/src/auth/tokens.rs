@@ -45,7 +45,7 @@ impl Tokens {
         let jwt = &config.auth.jwt;
         Ok(Self {
             own: own_keys(jwt)?,
-            issuer: Issuer::open(jwt, metrics)?.map(Arc::new),
+            issuer: Issuer::open(jwt, config.outbound.ca_file.as_deref(), metrics)?.map(Arc::new),
             rules: Rules {
                 audience: jwt.audience.0.clone(),
                 issuer: jwt.issuer.0.clone(),

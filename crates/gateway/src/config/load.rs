@@ -9,6 +9,9 @@ use super::{Config, env, file};
 /// The file that is read when none is named and it is there.
 const DEFAULT_FILE: &str = "mynah.toml";
 
+/// What many programs read their trusted certificates from.
+const CA_VARIABLE: &str = "SSL_CERT_FILE";
+
 /// Where to read from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -49,8 +52,13 @@ impl Config {
                 Err(e) => Err(vec![format!("{DEFAULT_FILE} cannot be read: {e}")]),
             },
         };
+        let trusted = sources.env.iter().find(|(name, _)| name == CA_VARIABLE);
+        let trusted = trusted.map(|(_, file)| PathBuf::from(file));
         let config = config.and_then(|config| env::overlay(config, sources.env));
         let mut config = config.map_err(ConfigErrors)?;
+        if config.outbound.ca_file.is_none() {
+            config.outbound.ca_file = trusted.filter(|file| !file.as_os_str().is_empty());
+        }
         if let Some(listen) = sources.listen {
             config.server.listen = listen;
         }

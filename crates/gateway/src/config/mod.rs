@@ -14,6 +14,7 @@ mod load;
 mod log;
 mod login;
 mod messages;
+mod outbound;
 mod push;
 mod scopes;
 mod secret;
@@ -38,6 +39,7 @@ pub use load::{ConfigErrors, Sources};
 pub use log::{Format, Log};
 pub use login::{Displaced, Login, Policy};
 pub use messages::{Send as SendConfig, Teams};
+pub use outbound::Outbound;
 pub use push::{Push, Webhook};
 pub use scopes::{NoScopes, Scope, Scopes};
 pub use secret::Secret;
@@ -65,6 +67,8 @@ pub struct Config {
     pub teams: Teams,
     /// `[push]`
     pub push: Push,
+    /// `[outbound]`
+    pub outbound: Outbound,
     /// `[limits]`
     pub limits: Limits,
     /// `[log]`
@@ -89,7 +93,7 @@ const fn described<S: Section>(path: &'static str) -> Described {
 }
 
 /// Every section but `[[kinds]]`, in the order of the example file.
-const SECTIONS: [Described; 14] = [
+const SECTIONS: [Described; 15] = [
     described::<Server>("server"),
     described::<Tls>("server.tls"),
     described::<Auth>("auth"),
@@ -102,11 +106,30 @@ const SECTIONS: [Described; 14] = [
     described::<Teams>("teams"),
     described::<Push>("push"),
     described::<Webhook>("push.webhook"),
+    described::<Outbound>("outbound"),
     described::<Limits>("limits"),
     described::<Log>("log"),
 ];
 
 impl Config {
+    /// What works and is dangerous, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let auth = &self.auth;
+        let called = [
+            ("push.webhook.url", self.push.webhook.url.as_ref()),
+            (
+                "auth.webhook.url",
+                auth.webhook.url.as_ref().filter(|_| auth.mode == Mode::Webhook),
+            ),
+            (
+                "auth.jwt.jwks_url",
+                auth.jwt.jwks_url.as_ref().filter(|_| auth.mode == Mode::Jwt),
+            ),
+        ];
+        let called = called.into_iter().filter_map(|(key, url)| Some((key, url?)));
+        called.filter_map(|(key, url)| url::warning(key, url)).collect()
+    }
+
     /// Everything that is wrong with the values, one sentence each.
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();

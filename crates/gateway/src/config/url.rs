@@ -1,5 +1,7 @@
 //! URLs that are called.
 
+use std::net::IpAddr;
+
 use axum::http::Uri;
 
 /// Adds a sentence unless `url` is one that can be called; `key` is where it stands.
@@ -17,9 +19,41 @@ pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     }
 }
 
+/// A sentence if calls of `url` can be read and changed on their way to another machine.
+pub(super) fn warning(key: &str, url: &str) -> Option<String> {
+    let uri = url.parse::<Uri>().ok()?;
+    let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback());
+    (uri.scheme_str() == Some("http") && !is_here).then(|| {
+        format!("{key} is an http URL of another machine: whoever is in between can read and change what is sent and answered; use https")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unprotected_calls_of_other_machines_are_warned_of() {
+        for (url, warned) in [
+            ("http://push.example/a", true),
+            ("http://10.0.0.7:8080", true),
+            ("http://localhost.example", true),
+            ("http://[2001:db8::1]/", true),
+            ("https://push.example/a", false),
+            ("http://LOCALHOST:8080/", false),
+            ("http://127.0.0.2/", false),
+            ("http://[::1]:80/", false),
+            ("http://[::ffff:127.0.0.1]/", false),
+        ] {
+            let said = warning("push.webhook.url", url);
+            assert_eq!(said.is_some(), warned, "{url}");
+            assert!(said.is_none_or(|said| said.starts_with("push.webhook.url is an http URL")));
+        }
+    }
 
     #[test]
     fn what_cannot_be_called_is_said_and_passwords_are_not() {

@@ -7,7 +7,7 @@ use axum::http::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::config;
+use crate::config::Config;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
@@ -85,13 +85,20 @@ pub(crate) type StandIn =
 
 impl Webhook {
     /// As configured; `None` when no URL is.
-    pub(crate) fn new(settings: &config::Webhook, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
+        let settings = &config.push.webhook;
         let Some(url) = &settings.url else {
             return Ok(None);
         };
         let timeout = Duration::from_millis(settings.timeout_ms);
-        let outbound = Outbound::new(url, settings.secret.as_ref(), timeout, MAX_ANSWER_BYTES)
-            .context("push.webhook cannot be used")?;
+        let outbound = Outbound::new(
+            url,
+            settings.secret.as_ref(),
+            timeout,
+            MAX_ANSWER_BYTES,
+            config.outbound.ca_file.as_deref(),
+        )
+        .context("push.webhook cannot be used")?;
         Ok(Some(Self {
             outbound,
             target: Target::new("push.webhook", url, metrics),

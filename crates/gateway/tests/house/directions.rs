@@ -8,13 +8,14 @@ use crate::{document, files, tidy};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("text", &[]),
+    ("trust", &["text"]),
     ("random", &[]),
     ("ids", &[]),
     ("config", &["ids", "text"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
     ("claims", &["ids"]),
-    ("outbound", &["config", "store"]),
+    ("outbound", &["config", "store", "trust"]),
     ("target", &["clock", "metrics"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.

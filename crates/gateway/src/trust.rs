@@ -1,0 +1,273 @@
+//! Which servers are believed to be who they say: those with a certificate of a usual authority (Mozilla's list), and those with one that
+//! the operator trusts besides. Why a connection failed, for the operator.
+//!
+//! Invariant: issuer, time and name of a certificate are checked, and nothing switches that off.
+
+use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use anyhow::{Context, ensure};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_cert::der::Decode;
+
+use crate::text::bytes_without_mark;
+
+/// How TLS is spoken with the servers that we call; the certificates in `ca_file` are trusted too.
+pub(crate) fn client_config(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    let own = match ca_file {
+        None => Vec::new(),
+        Some(path) => certificates(path).with_context(|| {
+            format!(
+                "outbound.ca_file (or SSL_CERT_FILE) {} cannot be used",
+                path.display()
+            )
+        })?,
+    };
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let verifier = Arc::new(Verifier::new(own)?);
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let pem = fs::read(path)?;
+    let found = CertificateDer::pem_slice_iter(bytes_without_mark(&pem)).collect::<Result<Vec<_>, _>>()?;
+    ensure!(!found.is_empty(), "it holds no certificate in PEM form");
+    Ok(found)
+}
+
+/// rustls's own, which takes no server's certificate for an authority's: one that is trusted itself, as people make them for one server
+/// (`openssl req -x509`), passes if its name and its time are right.
+#[derive(Debug)]
+struct Verifier {
+    usual: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(own: Vec<CertificateDer<'static>>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        // A bundle of the system's may hold old ones that cannot be read; the others count.
+        roots.add_parsable_certificates(own.iter().cloned());
+        let provider = Arc::new(ring::default_provider());
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        Ok(Self { usual, own })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.usual
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        if verified.is_ok() || !self.own.contains(end_entity) {
+            return verified;
+        }
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        in_time(end_entity, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
+/// Whether a certificate is valid at this time.
+fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let certificate =
+        x509_cert::Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = certificate.tbs_certificate().validity();
+    if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
+        Err(CertificateError::NotValidYet)
+    } else if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        Err(CertificateError::Expired)
+    } else {
+        Ok(())
+    }
+}
+
+/// What is behind an error of a connection, in a few words: the innermost cause.
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut inner = error;
+    loop {
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return of_tls(tls);
+        }
+        // An io::Error hides what it wraps from `source`.
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let next = match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => inner.source(),
+        };
+        match next {
+            Some(next) => inner = next,
+            None => return inner.to_string(),
+        }
+    }
+}
+
+fn of_tls(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(why) = error else {
+        return format!("the TLS connection failed: {error}");
+    };
+    let why = match why {
+        CertificateError::UnknownIssuer => {
+            "unknown issuer; if it is your own authority, name its certificate in outbound.ca_file".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet; the clock of this machine or of the issuer is wrong".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name than the host of the URL (its subjectAltName counts)".to_owned()
+        }
+        CertificateError::Revoked => "it was revoked".to_owned(),
+        // A certificate that was made for an authority or by `openssl req -x509`, and is none that is trusted.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "unknown issuer, it is self-signed; if that is right, name it in outbound.ca_file".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("its certificate is not accepted: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn params(name: &str) -> CertificateParams {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2040, 1, 1);
+        params
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = params("An Authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// Seconds since 1970 of the beginning of a year.
+    fn year(year: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952))
+    }
+
+    fn check(
+        own: &[&CertificateDer<'static>],
+        server: &CertificateDer<'_>,
+        name: &str,
+        now: UnixTime,
+    ) -> Result<(), String> {
+        let verifier = Verifier::new(own.iter().map(|der| (*der).clone()).collect()).unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        let verified = verifier.verify_server_cert(server, &[], &name, &[], now);
+        // As it comes out of the client that makes the call.
+        let wrapped = |error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+        verified.map(drop).map_err(|error| cause(&wrapped(error)))
+    }
+
+    #[test]
+    fn an_own_authority_is_trusted_when_it_is_named() {
+        let authority = authority();
+        let key = KeyPair::generate().unwrap();
+        let server = params("push.example").signed_by(&key, &authority).unwrap();
+        let (ca, server) = (authority.der(), server.der());
+        let now = year(2030);
+        assert_eq!(check(&[ca], server, "push.example", now), Ok(()));
+        for (own, name, now, why) in [
+            (&[][..], "push.example", now, "unknown issuer"),
+            (&[ca][..], "other.example", now, "another name"),
+            (&[ca][..], "push.example", year(2045), "it has expired"),
+            (&[ca][..], "push.example", year(2010), "not valid yet"),
+        ] {
+            let said = check(own, server, name, now).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    /// As `openssl req -x509` makes them, which says that they are an authority's.
+    #[test]
+    fn a_self_signed_certificate_is_trusted_when_it_is_named_itself() {
+        let mut params = params("push.example");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let server = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let other = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let (server, other) = (server.der(), other.der());
+        let now = year(2030);
+        assert_eq!(check(&[other, server], server, "push.example", now), Ok(()));
+        for (own, name, now, why) in [
+            (&[][..], "push.example", now, "self-signed"),
+            (&[other][..], "push.example", now, "self-signed"),
+            (&[server][..], "other.example", now, "another name"),
+            (&[server][..], "push.example", year(2045), "it has expired"),
+            (&[server][..], "push.example", year(2010), "not valid yet"),
+        ] {
+            let said = check(own, server, name, now).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_an_error_that_names_the_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        for text in [None, Some("nothing")] {
+            text.into_iter().for_each(|text| fs::write(&path, text).unwrap());
+            let why = format!("{:#}", client_config(Some(&path)).unwrap_err());
+            assert!(
+                why.contains("outbound.ca_file") && why.contains("ca.pem"),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_innermost_cause_is_said() {
+        let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
+        assert_eq!(cause(&refused), "connection refused");
+    }
+}
