@@ -167,3 +167,9 @@ test('the key of the first start is not removed while no other may manage', asyn
   await shell('mynah api-key add admin --scopes manage', server);
   assert.equal((await shell('mynah api-key remove api-key', server)).code, 0);
 });
+
+test('the embedding program is the example of that name', () => {
+  const [, program] = /```rust\n(.*?)```/s.exec(readme);
+  const example = readFileSync(here('../../../crates/gateway/examples/hello.rs'), 'utf8');
+  assert.equal(example.slice(example.indexOf('\n\n') + 2), program);
+});

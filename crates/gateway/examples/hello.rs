@@ -1,0 +1,16 @@
+//! The smallest program with the gateway inside of it, as the README shows it; `embed.rs` has more.
+
+use mynah::{Reply, config::Config, server::Server};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let server = Server::open(Config::default()).await?;
+    let gateway = server.gateway().clone();
+    gateway.register_type(1000, |call| {
+        Reply::object(&serde_json::json!({"code": 0, "hello": call.uid}))
+    })?;
+    println!("{}", server.greeting());
+    server
+        .run(async { tokio::signal::ctrl_c().await.unwrap_or_default() })
+        .await
+}
