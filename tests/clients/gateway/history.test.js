@@ -23,6 +23,19 @@ const db = (gateway) => join(gateway.data, 'mynah.db');
 const copyOf = (gateway) => join(gateway.directory, 'copy.db');
 const seqs = async (gateway, conv) => (await gateway.api.history(conv)).messages.length;
 
+/** Reads the database so that what comes later stays in its log, until the returned function is called. */
+async function holdLog(t, gateway) {
+  const reader = spawn('sqlite3', [db(gateway)], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = once(reader, 'close');
+  t.after(() => reader.kill('SIGKILL'));
+  reader.stdin.write('BEGIN; SELECT count(*) FROM messages;\n');
+  await once(reader.stdout, 'data');
+  return () => {
+    reader.kill('SIGKILL');
+    return ended;
+  };
+}
+
 /** A gateway with ten messages, a copy of it after five, and what was known of it. */
 async function copied(t) {
   const gateway = await start(t);
@@ -90,16 +103,10 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
     await gateway.program.stop();
     await gateway.start();
     const epoch = await epochOf(t, gateway);
-    // While it reads, what comes later stays in the log.
-    const reader = spawn('sqlite3', [db(gateway)], { stdio: ['pipe', 'pipe', 'inherit'] });
-    const ended = once(reader, 'close');
-    t.after(() => reader.kill('SIGKILL'));
-    reader.stdin.write('BEGIN; SELECT count(*) FROM messages;\n');
-    await once(reader.stdout, 'data');
+    const letGo = await holdLog(t, gateway);
     await written(gateway, a, b, 5);
     await gateway.program.kill();
-    reader.kill('SIGKILL');
-    await ended;
+    await letGo();
     truncateSync(`${db(gateway)}-wal`, 0);
     await gateway.start();
     assert.notEqual(await epochOf(t, gateway), epoch);
@@ -148,6 +155,27 @@ test('a crash, a stop, a renamed directory and a look with sqlite3 keep the epoc
     await gateway.start();
     assert.equal(await epochOf(t, gateway), epoch, 'it was looked at');
   }
+});
+
+test('crashes during the start, while a long log is moved into the database, keep the epoch', async (t) => {
+  const gateway = await start(t);
+  const [a, b] = [someone('甲'), someone('乙')];
+  await written(gateway, a, b, 5);
+  const epoch = await epochOf(t, gateway);
+  const letGo = await holdLog(t, gateway);
+  const conv = await written(gateway, a, b, 200, () => ({ text: 'x'.repeat(60_000) }));
+  await gateway.program.kill();
+  await letGo();
+  assert.ok(statSync(`${db(gateway)}-wal`).size > 10_000_000);
+  for (let n = 0; n < 40; n++) {
+    const program = new Program(GATEWAY, ['--config', gateway.file], { cwd: gateway.directory });
+    const timer = setTimeout(() => program.signal('SIGKILL'), n * 5);
+    assert.notEqual((await program.exited).code, 1, program.output);
+    clearTimeout(timer);
+  }
+  await gateway.start();
+  assert.equal(await epochOf(t, gateway), epoch);
+  assert.equal((await gateway.api.history(conv)).head, 205);
 });
 
 test('a log that was left beside another database is not mixed with it', async (t) => {

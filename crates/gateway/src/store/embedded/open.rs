@@ -157,6 +157,10 @@ impl Place {
             moving: Mutex::new(()),
         };
         place.check_log(record.as_ref())?;
+        // From here on the log is moved into the file by us, and perhaps not to its end.
+        if record.is_some() {
+            place.witness.stamp(None);
+        }
         place
             .prepare(record.as_ref())
             .map_err(|unfit| place.unfit(unfit))?;

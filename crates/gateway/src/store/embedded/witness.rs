@@ -249,7 +249,9 @@ impl Witness {
 
     /// A transaction was committed.
     pub(super) fn mark(&self, mark: Mark) {
-        self.change(|record| record.mark = mark);
+        if self.record.lock().mark != mark {
+            self.change(|record| record.mark = mark);
+        }
     }
 
     /// The log is about to be moved into the database, which was moved (`Some`).
