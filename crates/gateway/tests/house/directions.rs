@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("trust", &["text"]),
     ("random", &[]),
+    ("fair", &[]),
     ("ids", &[]),
     ("config", &["ids", "text"]),
     ("log", &["config"]),
@@ -20,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("private", &[]),
-    ("store", &["config", "ids", "metrics", "private", "random"]),
+    ("store", &["config", "fair", "ids", "metrics", "private", "random"]),
     ("clock", &["store"]),
     ("rate", &["clock", "config", "ids", "sync"]),
     ("keys", &["clock", "config", "private", "store", "text"]),
@@ -41,7 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "auth",
         &[
-            "claims", "clock", "config", "ids", "metrics", "outbound", "random", "reject", "target", "text",
+            "claims", "clock", "config", "fair", "ids", "metrics", "outbound", "random", "reject", "target",
+            "text",
         ],
     ),
     (

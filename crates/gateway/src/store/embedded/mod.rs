@@ -57,6 +57,7 @@ pub use self::clock::Clock;
 use self::failure::stopped;
 pub use self::open::OpenError;
 use self::queue::Command;
+use self::reads::For;
 pub use self::restore::{Restored, restore};
 use self::state::{Rules, State};
 use self::threads::Threads;
@@ -252,9 +253,10 @@ impl Store for Embedded {
     fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
         let (conversations, behind) = (conversations as usize, behind as usize);
         let asker = device.clone();
-        let read = self
-            .readers
-            .run(move |db| Ok(missed::missed(db, &device, conversations, behind)?));
+        let account = For::User(device.uid.clone());
+        let read = self.readers.run(account, move |db| {
+            Ok(missed::missed(db, &device, conversations, behind)?)
+        });
         Box::pin(async move {
             let (missed, had) = read.await?;
             if let Some(row) = had {
@@ -266,20 +268,23 @@ impl Store for Embedded {
     }
 
     fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
-        self.readers
-            .run(move |db| Ok(missed::replay(db, &uid, &stretches, page)?))
+        self.readers.run(For::User(uid.clone()), move |db| {
+            Ok(missed::replay(db, &uid, &stretches, page)?)
+        })
     }
 
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.readers.run(move |db| {
+        self.readers.run(For::Team(team.clone()), move |db| {
             let found = teams::load(db, &team)?;
             Ok(found.map(|found| membership::shown(&team, found)))
         })
     }
 
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
-        self.readers
-            .run(move |db| history::read(db, conv, viewer.as_ref(), span, page))
+        let account = viewer.clone().map_or(For::Backend, For::User);
+        self.readers.run(account, move |db| {
+            history::read(db, conv, viewer.as_ref(), span, page)
+        })
     }
 
     fn conversations(
@@ -293,9 +298,9 @@ impl Store for Embedded {
             uid: uid.clone(),
             device,
         });
-        let read = self
-            .readers
-            .run(move |db| conversations::page(db, &uid, device.as_ref(), after.as_deref(), page));
+        let read = self.readers.run(For::User(uid.clone()), move |db| {
+            conversations::page(db, &uid, device.as_ref(), after.as_deref(), page)
+        });
         Box::pin(async move {
             if let Some(asker) = asker {
                 let (sender, receiver) = oneshot::channel();
@@ -311,17 +316,20 @@ impl Store for Embedded {
     }
 
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
-        self.readers.run(move |db| Ok(conversations::unread(db, &uid)?))
+        self.readers.run(For::User(uid.clone()), move |db| {
+            Ok(conversations::unread(db, &uid)?)
+        })
     }
 
     fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
-        self.readers
-            .run(move |db| Ok(conversations::unread_at(db, &uid, conv, seq)?))
+        self.readers.run(For::Jobs, move |db| {
+            Ok(conversations::unread_at(db, &uid, conv, seq)?)
+        })
     }
 
     fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
         let health = self.health.clone();
-        self.readers.run(move |db| {
+        self.readers.run(For::Jobs, move |db| {
             let mut found = jobs::due(db, now, &busy, limit as usize)?;
             found.dead = health.dead_jobs();
             Ok(found)
@@ -339,8 +347,9 @@ impl Store for Embedded {
         after: Option<Uid>,
         limit: u32,
     ) -> StoreFuture<'_, Vec<Uid>> {
-        self.readers
-            .run(move |db| Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?))
+        self.readers.run(For::Jobs, move |db| {
+            Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?)
+        })
     }
 
     fn revoke(&self, revocation: Revocation, done: Done<()>) {

@@ -1,9 +1,9 @@
-//! Reading: a few threads, each with a connection of its own.
+//! Reading: a few threads, each with a connection of its own, shared fairly by those who ask.
 //!
 //! Invariants: a read sees one moment, which is not before it was asked for. What waits when a transaction begins may share it; nothing
-//! that comes later does, so that no transaction holds the log for long.
+//! that comes later does, so that no transaction holds the log for long. Whoever asks for much waits behind its own reads only, and a
+//! read that nobody waits for any more is not done.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,32 +13,80 @@ use tokio::sync::oneshot;
 
 use super::failure::{Failure, stopped, unavailable};
 use super::open::Place;
+use crate::fair;
+use crate::ids::{TeamId, Uid};
 use crate::store::{StoreError, StoreFuture};
 
 /// Reads that run at the same time; more wait.
 pub(super) const READERS: usize = 4;
+/// Most reads that wait for one user, or for one of the others; more are refused.
+const MOST_WAITING: usize = 1_024;
+
+/// On whose account a read is done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum For {
+    /// A user's, whoever asks.
+    User(Uid),
+    /// A team's members, whoever asks.
+    Team(TeamId),
+    /// A conversation that the backend reads.
+    Backend,
+    /// Push jobs.
+    Jobs,
+}
 
 /// A read with somewhere to put what it finds.
-type Job = Box<dyn FnOnce(rusqlite::Result<&Connection>) -> Kept + Send>;
+trait Job: Send {
+    /// Nobody waits for it any more.
+    fn is_over(&self) -> bool;
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept;
+    fn refuse(self: Box<Self>, error: StoreError);
+}
 
 /// Whether the connection goes on being used.
 type Kept = bool;
 
+struct Asked<T, F> {
+    tell: oneshot::Sender<Result<T, StoreError>>,
+    read: F,
+}
+
+impl<T, F> Job for Asked<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send,
+{
+    fn is_over(&self) -> bool {
+        self.tell.is_closed()
+    }
+
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept {
+        if self.is_over() {
+            return true;
+        }
+        let outcome = db.map_err(Failure::Broken).and_then(self.read);
+        let kept = !matches!(outcome, Err(Failure::Broken(_)));
+        // Nobody listens when the connection that asked has closed.
+        let _ = self.tell.send(outcome.map_err(told));
+        kept
+    }
+
+    fn refuse(self: Box<Self>, error: StoreError) {
+        let _ = self.tell.send(Err(error));
+    }
+}
+
+/// A job and its number, which ascends as they come.
+type Numbered = (u64, Box<dyn Job>);
+
 #[derive(Default)]
 struct Waiting {
-    jobs: VecDeque<Job>,
-    /// The number of the next job to come; those in `jobs` have the ones before.
+    jobs: fair::Queue<For, Numbered>,
+    /// The number of the next job to come.
     next: u64,
     /// Threads that do not sleep.
     awake: usize,
     closed: bool,
-}
-
-impl Waiting {
-    /// The number of the first job.
-    fn first(&self) -> u64 {
-        self.next - self.jobs.len() as u64
-    }
 }
 
 /// See the module.
@@ -62,37 +110,35 @@ impl Readers {
         }
     }
 
-    /// Runs `read` on a thread that reads.
-    pub(super) fn run<T, F>(self: &Arc<Self>, read: F) -> StoreFuture<'static, T>
+    /// Runs `read` on a thread that reads. Dropping the future cancels it unless it has begun.
+    pub(super) fn run<T, F>(self: &Arc<Self>, account: For, read: F) -> StoreFuture<'static, T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |db| {
-            if sender.is_closed() {
-                return true;
-            }
-            let outcome = db.map_err(Failure::Broken).and_then(read);
-            let kept = !matches!(outcome, Err(Failure::Broken(_)));
-            // Nobody listens when the connection that asked has closed.
-            let _ = sender.send(outcome.map_err(told));
-            kept
-        });
+        let (tell, told) = oneshot::channel();
+        let job = Box::new(Asked { tell, read });
         let readers = self.clone();
         Box::pin(async move {
-            readers.push(job);
-            receiver.await.unwrap_or_else(|_| Err(stopped()))
+            readers.push(account, job);
+            told.await.unwrap_or_else(|_| Err(stopped()))
         })
     }
 
-    fn push(&self, job: Job) {
+    fn push(&self, account: For, job: Box<dyn Job>) {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
             return;
         }
+        let numbered = (waiting.next, job);
         waiting.next += 1;
-        waiting.jobs.push_back(job);
+        let is_over = |(_, job): &Numbered| job.is_over();
+        if let Err((_, job)) = waiting.jobs.push(account, numbered, MOST_WAITING, is_over) {
+            drop(waiting);
+            let why = format!("{MOST_WAITING} reads for the same user wait already; try again later");
+            job.refuse(StoreError::Unavailable(why));
+            return;
+        }
         #[cfg(any(test, fuzzing))]
         if let Some(inline) = &mut *self.inline.lock() {
             drop(waiting);
@@ -121,7 +167,7 @@ impl Readers {
     /// Sleeps until there is something to do; false when the readers are closed.
     fn wait(&self) -> bool {
         let mut waiting = self.waiting.lock();
-        while waiting.jobs.is_empty() && !waiting.closed {
+        while waiting.jobs.len() == 0 && !waiting.closed {
             self.filled.wait(&mut waiting);
         }
         waiting.awake += 1;
@@ -133,7 +179,7 @@ impl Readers {
         let Some((first, horizon)) = ({
             let mut waiting = self.waiting.lock();
             let horizon = waiting.next;
-            waiting.jobs.pop_front().map(|job| (job, horizon))
+            waiting.jobs.pop().map(|(_, job)| (job, horizon))
         }) else {
             return;
         };
@@ -147,24 +193,29 @@ impl Readers {
         let db = match begun {
             Ok(db) => db,
             Err(error) => {
-                first(Err(error));
+                first.run(Err(error));
                 return;
             }
         };
         let mut next = Some(first);
         while let Some(job) = next {
-            if !job(Ok(&db)) {
+            if !job.run(Ok(&db)) {
                 return;
             }
             let mut waiting = self.waiting.lock();
-            next = (waiting.first() < horizon)
-                .then(|| waiting.jobs.pop_front())
-                .flatten();
+            let shares = waiting.jobs.first().is_some_and(|(number, _)| *number < horizon);
+            next = shares.then(|| waiting.jobs.pop()).flatten().map(|(_, job)| job);
         }
         let ended = db
             .prepare_cached("COMMIT")
             .and_then(|mut commit| commit.execute([]));
         *slot = ended.is_ok().then_some(db);
+    }
+
+    /// Reads that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().jobs.len()
     }
 
     /// From now on reads use no other threads.

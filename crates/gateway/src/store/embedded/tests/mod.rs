@@ -12,5 +12,6 @@ mod purge;
 mod push_jobs;
 mod recalls;
 mod revocations;
+mod sharing;
 mod team_changes;
 mod trouble;
