@@ -2,6 +2,12 @@
 //!
 //! Only delivery sends through the registry. A conversation always falls to the same of a few tasks; the store's thread hands
 //! over and goes on. The answer to the sender comes after the hand-over to the connections, so that it knows who was reached.
+//!
+//! What a task does with its work, in which order, is in [`lanes`].
+
+mod lanes;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,18 +15,19 @@ use std::time::Instant;
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 
-use crate::clock;
-use crate::frame::{Envelope, Frame};
+use crate::frame::Frame;
 use crate::ids::{Cid, ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
 use crate::order::{Origin, Stored};
 use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
-use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged, TeamNotice};
+use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged};
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
+/// Recipients of one message, before other conversations have their turn: a fraction of a millisecond.
+const SLICE: usize = 1_024;
 /// Recipients, of one message or many, between two looks at whether another task wants the thread: a millisecond or two. What comes to a
 /// connection meanwhile, it writes in one go.
 const RECIPIENTS_PER_TURN: usize = 8_192;
@@ -84,6 +91,16 @@ enum Work {
     Change(Box<CommittedChange>),
 }
 
+impl Work {
+    fn conv(&self) -> ConvId {
+        match self {
+            Self::Message(message) => message.appended.conv,
+            Self::Receipt(receipt) => receipt.conv,
+            Self::Change(change) => change.changed.team.conv,
+        }
+    }
+}
+
 /// The queues of the delivering tasks.
 pub(crate) struct Delivery {
     shards: Vec<mpsc::Sender<Work>>,
@@ -124,6 +141,25 @@ impl Delivery {
         // Full it cannot be: every piece of work holds one of `in_flight` permits.
         if self.shards[shard].try_send(work).is_err() {
             tracing::error!("delivery has stopped; a stored message waits for its recipients to resume");
+        }
+    }
+}
+
+/// A frame that goes to many.
+struct Fan {
+    frame: Arc<Frame>,
+    /// So many of the recipients were dealt with.
+    at: usize,
+    /// Of these, how many were reached.
+    online: usize,
+}
+
+impl Fan {
+    fn of(frame: Arc<Frame>) -> Self {
+        Self {
+            frame,
+            at: 0,
+            online: 0,
         }
     }
 }
@@ -171,74 +207,6 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    async fn run(self, mut work: mpsc::Receiver<Work>) {
-        let mut turn = Turn::default();
-        while let Some(work) = work.recv().await {
-            match work {
-                Work::Message(message) => self.message(*message, &mut turn).await,
-                Work::Change(change) => self.change(*change, &mut turn).await,
-                Work::Receipt(receipt) => {
-                    self.members(&receipt.to, Some(&receipt.origin), &receipt.frame, &mut turn)
-                        .await;
-                    (receipt.answer)();
-                    drop(receipt.permit);
-                }
-            }
-        }
-    }
-
-    async fn message(&self, message: Committed, turn: &mut Turn) {
-        let stored = Stored::from(&message.appended);
-        if stored.duplicate {
-            (message.answer)(Ok(Outcome {
-                stored,
-                online: 0,
-                offline: usize::from(message.to.is_some()),
-            }));
-            return;
-        }
-        self.appended(message.kind);
-        let frame = Arc::new(Frame::push(&Envelope {
-            kind: message.kind,
-            data: &message.data,
-            place: Some((stored.mid, stored.conv, stored.seq)),
-            from: message.from.as_ref(),
-            cid: message.cid.as_ref(),
-            ts: stored.ts,
-            recalled: false,
-        }));
-        turn.frame(frame.len()).await;
-        let origin = message.origin.as_ref();
-        let (online, offline) = match (&message.to, &message.appended.members) {
-            (Some(to), _) => {
-                let reached = self.user(to, origin, &frame);
-                (usize::from(reached), usize::from(!reached))
-            }
-            (None, Some(members)) => self.members(members, origin, &frame, turn).await,
-            (None, None) => (0, 0),
-        };
-        if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
-            let members = message.appended.members.as_ref();
-            let had_it = message.to.as_ref() == Some(from)
-                || members.is_some_and(|members| members.binary_search(from).is_ok());
-            if !had_it {
-                self.user(from, origin, &frame);
-            }
-        }
-        if let Some(job) = message.appended.push {
-            self.push_job(job, message.to.is_some() && online > 0);
-        }
-        self.metrics
-            .delivery_seconds
-            .observe(clock::now().duration_since(message.at).as_secs_f64());
-        (message.answer)(Ok(Outcome {
-            stored,
-            online,
-            offline,
-        }));
-        drop(message.permit);
-    }
-
     /// The job of a message whose only recipient has it is done; others are left to the push worker.
     fn push_job(&self, job: JobId, reached: bool) {
         if !reached {
@@ -249,30 +217,6 @@ impl Worker {
         // What cannot be written now is left to the push worker as well.
         let outcome = vec![(job, JobOutcome::Finished)];
         self.store.finish_jobs(outcome, Box::new(drop));
-    }
-
-    async fn change(&self, change: CommittedChange, turn: &mut Turn) {
-        let team = &change.changed.team;
-        let notices = &change.changed.notices;
-        // Who is there is asked once for all notices: replacing many members is many notices to many members.
-        let there: Members = match notices.len() {
-            0 | 1 => team.members.clone(),
-            _ => {
-                let there = team.members.iter().filter(|uid| self.registry.is_online(uid));
-                Arc::new(there.cloned().collect())
-            }
-        };
-        for notice in notices {
-            self.appended(notice.kind);
-            let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
-            turn.frame(frame.len()).await;
-            self.members(&there, None, &frame, turn).await;
-            if team.members.binary_search(&notice.uid).is_err() {
-                self.user(&notice.uid, None, &frame);
-            }
-        }
-        (change.answer)(change.changed);
-        drop(change.permit);
     }
 
     /// Sends to all connections of a user but `origin`; whether there was one.
@@ -295,19 +239,26 @@ impl Worker {
         frame: &Arc<Frame>,
         turn: &mut Turn,
     ) -> (usize, usize) {
-        let (mut online, mut connections) = (0, 0);
-        let mut rest = members;
-        while !rest.is_empty() {
-            let page;
-            (page, rest) = rest.split_at(turn.recipients(rest.len()).await);
-            for uid in page {
-                let reached = self.reach(uid, origin, frame);
-                online += usize::from(reached > 0);
+        let mut fan = Fan::of(frame.clone());
+        while !self.fan(members, origin, &mut fan, turn).await {}
+        (fan.online, members.len() - fan.online)
+    }
+
+    /// Sends to the next [`SLICE`] of these recipients; true when that were the last.
+    async fn fan(&self, members: &[Uid], origin: Option<&Origin>, fan: &mut Fan, turn: &mut Turn) -> bool {
+        let end = members.len().min(fan.at + SLICE);
+        let mut connections = 0;
+        while fan.at < end {
+            let next = turn.recipients(end - fan.at).await;
+            for uid in &members[fan.at..fan.at + next] {
+                let reached = self.reach(uid, origin, &fan.frame);
+                fan.online += usize::from(reached > 0);
                 connections += reached;
             }
+            fan.at += next;
         }
         self.count(connections);
-        (online, members.len() - online)
+        fan.at == members.len()
     }
 
     /// Sends to everyone; how many users were reached.
@@ -326,17 +277,5 @@ impl Worker {
     fn count(&self, connections: usize) {
         self.metrics.deliveries.inc_by(connections as u64);
         self.metrics.frames_out.inc_by(connections as u64);
-    }
-}
-
-fn envelope(notice: &TeamNotice, conv: ConvId) -> Envelope<'_> {
-    Envelope {
-        kind: notice.kind,
-        data: &notice.data,
-        place: Some((notice.mid, conv, notice.seq)),
-        from: None,
-        cid: None,
-        ts: notice.ts,
-        recalled: false,
     }
 }

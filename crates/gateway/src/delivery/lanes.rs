@@ -1,0 +1,272 @@
+//! The order in which a task delivers.
+//!
+//! It works in slices of [`SLICE`](super::SLICE) recipients. What takes more than one waits in its conversation's lane, and what comes for
+//! that conversation waits behind it; the lanes and what else comes take turns, so that a message to a large team holds up
+//! nobody outside of it. Invariant: within a conversation the order is that of the commits, however many slices a message
+//! takes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Committed, CommittedChange, Fan, Outcome, Receipt, SLICE, Turn, Work, Worker};
+use crate::clock;
+use crate::frame::{Envelope, Frame};
+use crate::ids::ConvId;
+use crate::order::Stored;
+use crate::store::{Members, TeamNotice};
+
+/// Work that was begun and takes more than a slice.
+enum Begun {
+    Message(Box<Committed>, Fan),
+    Receipt(Box<Receipt>, Fan),
+    Change(Box<ChangeBegun>),
+}
+
+/// A change whose notices are being told.
+struct ChangeBegun {
+    change: CommittedChange,
+    /// Who is told of all of them.
+    there: Members,
+    /// Notices that were told.
+    told: usize,
+    /// The next one, if it was begun.
+    fan: Option<Fan>,
+}
+
+/// A conversation with work that was begun, and what waits behind it; never without either.
+struct Lane {
+    begun: Option<Begun>,
+    waiting: VecDeque<Work>,
+}
+
+/// The conversations of a task that wait for their turns; none in almost all moments.
+#[derive(Default)]
+struct Lanes {
+    lanes: HashMap<ConvId, Lane>,
+    turns: VecDeque<ConvId>,
+}
+
+impl Worker {
+    pub(super) async fn run(self, mut work: mpsc::Receiver<Work>) {
+        let mut turn = Turn::default();
+        let mut lanes = Lanes::default();
+        loop {
+            // One that comes, then one slice of what waits, and so on.
+            let came = match lanes.turns.is_empty() {
+                true => match work.recv().await {
+                    Some(came) => Some(came),
+                    None => return,
+                },
+                false => work.try_recv().ok(),
+            };
+            if let Some(came) = came {
+                self.take(came, &mut lanes, &mut turn).await;
+            }
+            self.slice(&mut lanes, &mut turn).await;
+        }
+    }
+
+    /// Begins what has come, unless something of its conversation waits.
+    async fn take(&self, work: Work, lanes: &mut Lanes, turn: &mut Turn) {
+        let conv = work.conv();
+        if let Some(lane) = lanes.lanes.get_mut(&conv) {
+            lane.waiting.push_back(work);
+        } else if let Some(begun) = self.begin(work, turn).await {
+            let (begun, waiting) = (Some(begun), VecDeque::new());
+            lanes.lanes.insert(conv, Lane { begun, waiting });
+            lanes.turns.push_back(conv);
+        }
+    }
+
+    /// Goes on with the conversation whose turn it is.
+    async fn slice(&self, lanes: &mut Lanes, turn: &mut Turn) {
+        let Some(conv) = lanes.turns.pop_front() else {
+            return;
+        };
+        let Some(Lane { begun, mut waiting }) = lanes.lanes.remove(&conv) else {
+            return;
+        };
+        let begun = if let Some(begun) = begun {
+            self.go_on(begun, turn).await
+        } else if let Some(next) = waiting.pop_front() {
+            self.begin(next, turn).await
+        } else {
+            None
+        };
+        if begun.is_some() || !waiting.is_empty() {
+            lanes.lanes.insert(conv, Lane { begun, waiting });
+            lanes.turns.push_back(conv);
+        }
+    }
+
+    /// Does the first slice; what is left of it, if anything.
+    async fn begin(&self, work: Work, turn: &mut Turn) -> Option<Begun> {
+        match work {
+            Work::Message(message) => self.message(message, turn).await,
+            Work::Receipt(receipt) => {
+                let fan = Fan::of(receipt.frame.clone());
+                self.go_on(Begun::Receipt(receipt, fan), turn).await
+            }
+            Work::Change(change) => {
+                let begun = Box::new(self.change(*change));
+                self.go_on(Begun::Change(begun), turn).await
+            }
+        }
+    }
+
+    /// Does a slice; what is left, if anything.
+    async fn go_on(&self, begun: Begun, turn: &mut Turn) -> Option<Begun> {
+        match begun {
+            Begun::Message(message, mut fan) => {
+                let members = message.appended.members.as_deref();
+                let members = members.map_or(&[][..], Vec::as_slice);
+                if !self.fan(members, message.origin.as_ref(), &mut fan, turn).await {
+                    return Some(Begun::Message(message, fan));
+                }
+                let reached = (fan.online, members.len() - fan.online);
+                self.delivered(*message, &fan.frame, reached);
+                None
+            }
+            Begun::Receipt(receipt, mut fan) => {
+                if !self.fan(&receipt.to, Some(&receipt.origin), &mut fan, turn).await {
+                    return Some(Begun::Receipt(receipt, fan));
+                }
+                (receipt.answer)();
+                drop(receipt.permit);
+                None
+            }
+            Begun::Change(mut begun) => {
+                if self.tell(&mut begun, turn).await {
+                    let CommittedChange {
+                        changed,
+                        answer,
+                        permit,
+                    } = begun.change;
+                    answer(changed);
+                    drop(permit);
+                    return None;
+                }
+                Some(Begun::Change(begun))
+            }
+        }
+    }
+
+    async fn message(&self, message: Box<Committed>, turn: &mut Turn) -> Option<Begun> {
+        let stored = Stored::from(&message.appended);
+        if stored.duplicate {
+            (message.answer)(Ok(Outcome {
+                stored,
+                online: 0,
+                offline: usize::from(message.to.is_some()),
+            }));
+            return None;
+        }
+        self.appended(message.kind);
+        let frame = Arc::new(Frame::push(&Envelope {
+            kind: message.kind,
+            data: &message.data,
+            place: Some((stored.mid, stored.conv, stored.seq)),
+            from: message.from.as_ref(),
+            cid: message.cid.as_ref(),
+            ts: stored.ts,
+            recalled: false,
+        }));
+        turn.frame(frame.len()).await;
+        let reached = match (&message.to, &message.appended.members) {
+            (Some(to), _) => {
+                let reached = self.user(to, message.origin.as_ref(), &frame);
+                (usize::from(reached), usize::from(!reached))
+            }
+            (None, Some(_)) => return self.go_on(Begun::Message(message, Fan::of(frame)), turn).await,
+            (None, None) => (0, 0),
+        };
+        self.delivered(*message, &frame, reached);
+        None
+    }
+
+    /// All recipients were dealt with, of whom so many were reached and so many not.
+    fn delivered(&self, message: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
+        if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
+            let members = message.appended.members.as_ref();
+            let had_it = message.to.as_ref() == Some(from)
+                || members.is_some_and(|members| members.binary_search(from).is_ok());
+            if !had_it {
+                self.user(from, message.origin.as_ref(), frame);
+            }
+        }
+        if let Some(job) = message.appended.push {
+            self.push_job(job, message.to.is_some() && online > 0);
+        }
+        self.metrics
+            .delivery_seconds
+            .observe(clock::now().duration_since(message.at).as_secs_f64());
+        (message.answer)(Ok(Outcome {
+            stored: Stored::from(&message.appended),
+            online,
+            offline,
+        }));
+        drop(message.permit);
+    }
+
+    fn change(&self, change: CommittedChange) -> ChangeBegun {
+        let members = &change.changed.team.members;
+        // Who is there is asked once for all notices: replacing many members is many notices to many members.
+        let there: Members = match change.changed.notices.len() {
+            0 | 1 => members.clone(),
+            _ => {
+                let there = members.iter().filter(|uid| self.registry.is_online(uid));
+                Arc::new(there.cloned().collect())
+            }
+        };
+        ChangeBegun {
+            change,
+            there,
+            told: 0,
+            fan: None,
+        }
+    }
+
+    /// Tells of a change's notices, a slice of one or a few small ones; true when all are told.
+    async fn tell(&self, begun: &mut ChangeBegun, turn: &mut Turn) -> bool {
+        let team = &begun.change.changed.team;
+        let mut left = SLICE;
+        while let Some(notice) = begun.change.changed.notices.get(begun.told) {
+            if left == 0 {
+                return false;
+            }
+            let mut fan = match begun.fan.take() {
+                Some(fan) => fan,
+                None => {
+                    self.appended(notice.kind);
+                    let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
+                    turn.frame(frame.len()).await;
+                    Fan::of(frame)
+                }
+            };
+            if !self.fan(&begun.there, None, &mut fan, turn).await {
+                begun.fan = Some(fan);
+                return false;
+            }
+            if team.members.binary_search(&notice.uid).is_err() {
+                self.user(&notice.uid, None, &fan.frame);
+            }
+            begun.told += 1;
+            left = left.saturating_sub(begun.there.len() + 1);
+        }
+        true
+    }
+}
+
+fn envelope(notice: &TeamNotice, conv: ConvId) -> Envelope<'_> {
+    Envelope {
+        kind: notice.kind,
+        data: &notice.data,
+        place: Some((notice.mid, conv, notice.seq)),
+        from: None,
+        cid: None,
+        ts: notice.ts,
+        recalled: false,
+    }
+}

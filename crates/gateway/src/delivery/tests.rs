@@ -1,0 +1,122 @@
+//! A large team does not hold up who else is on its task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use super::{Committed, SLICE};
+use crate::clock;
+use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::store::{Appended, Members};
+use crate::testing::World;
+
+/// What was answered, in order.
+type Told = Arc<Mutex<Vec<String>>>;
+
+/// The conversations of these names fall to the same task.
+fn conv(name: u8) -> ConvId {
+    let mut conv = [7; 16];
+    conv[0] = name;
+    ConvId(conv)
+}
+
+fn members(count: usize) -> Members {
+    Arc::new(
+        (0..count)
+            .map(|number| Uid::new(&format!("member-{number:06}")).unwrap())
+            .collect(),
+    )
+}
+
+async fn message(world: &World, told: &Told, name: &str, place: (ConvId, u64), members: Option<Members>) {
+    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let (told, name) = (told.clone(), name.to_owned());
+    world.core.delivery.message(Committed {
+        appended: Appended {
+            conv: place.0,
+            seq: Seq(place.1),
+            mid: Mid(uuid::Uuid::nil()),
+            ts: 1,
+            duplicate: false,
+            members: members.clone(),
+            push: None,
+        },
+        kind: 15,
+        data: RawValue::from_string("{}".to_owned()).unwrap().into(),
+        from: None,
+        cid: None,
+        to: members.is_none().then(|| Uid::new("bob").unwrap()),
+        origin: None,
+        follow: false,
+        at: clock::now(),
+        answer: Box::new(move |outcome| {
+            let outcome = outcome.unwrap();
+            told.lock()
+                .push(format!("{name} {}", outcome.online + outcome.offline));
+        }),
+        permit,
+    });
+}
+
+async fn all(told: &Told, count: usize) -> Vec<String> {
+    while told.lock().len() < count {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    told.lock().clone()
+}
+
+#[tokio::test]
+async fn others_are_delivered_between_the_slices_of_a_large_team() {
+    let world = World::new(|_| {});
+    let told = Told::default();
+    let large = members(20 * SLICE);
+    for seq in 1..=3 {
+        message(
+            &world,
+            &told,
+            &format!("team {seq}"),
+            (conv(1), seq),
+            Some(large.clone()),
+        )
+        .await;
+    }
+    for seq in 1..=2 {
+        message(&world, &told, &format!("pair {seq}"), (conv(2), seq), None).await;
+    }
+    let small = Some(members(2 * SLICE));
+    message(&world, &told, "small team", (conv(3), 1), small).await;
+    let order = all(&told, 6).await;
+    let large = |seq: u64| format!("team {seq} {}", 20 * SLICE);
+    let expected = [
+        "pair 1 1".to_owned(),
+        "pair 2 1".to_owned(),
+        format!("small team {}", 2 * SLICE),
+        large(1),
+        large(2),
+        large(3),
+    ];
+    assert_eq!(order, expected);
+}
+
+#[tokio::test]
+async fn a_conversation_keeps_its_order_however_large_its_messages_are() {
+    let world = World::new(|_| {});
+    let told = Told::default();
+    let mut expected = Vec::new();
+    for seq in 1..=12 {
+        let count = if seq % 3 == 0 { 3 * SLICE } else { 5 };
+        message(
+            &world,
+            &told,
+            &format!("team {seq}"),
+            (conv(1), seq),
+            Some(members(count)),
+        )
+        .await;
+        expected.push(format!("team {seq} {count}"));
+    }
+    assert_eq!(all(&told, 12).await, expected);
+}
