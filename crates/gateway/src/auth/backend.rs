@@ -1,6 +1,7 @@
 //! Mode "webhook": the backend decides about each register.
 //!
-//! Invariant: a register waits at most the configured time, its turn included; of those that wait, so many are asked about at once.
+//! Invariant: a register waits at most the configured time, its turn included; so many are asked about at once, and those that wait for
+//! that have their turns address by address, so that registers from one address do not hold up those from others.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,12 +12,12 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
 use super::fields::object;
 use crate::claims::Claims;
 use crate::clock;
 use crate::config::Config;
+use crate::fair::{Full, Slots};
 use crate::ids::{self, DeviceId, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
@@ -66,7 +67,7 @@ struct Refused<'a> {
 /// Who decides.
 pub(crate) struct Backend {
     outbound: Outbound,
-    slots: Semaphore,
+    slots: Arc<Slots<IpAddr>>,
     target: Target,
     metrics: Arc<Metrics>,
 }
@@ -90,7 +91,7 @@ impl Backend {
                 config.outbound.ca_file.as_deref(),
             )
             .context("auth.webhook cannot be used")?,
-            slots: Semaphore::new(settings.concurrency),
+            slots: Slots::new(settings.concurrency, settings.waiting_per_address),
             target: Target::new("auth.webhook", url, metrics),
             metrics: metrics.clone(),
         })
@@ -101,17 +102,22 @@ impl Backend {
         let body = serde_json::to_string(question).unwrap_or_default(); // string keys: it cannot fail
         let begun = clock::now();
         let asked = async {
-            // Closed it never is.
-            let _slot = self.slots.acquire().await;
-            self.outbound.post(body, clock::unix_millis()).await
+            let _slot = self.slots.take(place(question.address)).await?;
+            Ok::<_, Full>(self.outbound.post(body, clock::unix_millis()).await)
         };
         let answer = tokio::time::timeout(self.outbound.timeout(), asked).await;
         let seconds = clock::now().duration_since(begun).as_secs_f64();
         self.metrics.auth_webhook_seconds.observe(seconds);
         let decided = match answer {
+            Ok(Err(Full)) => {
+                self.metrics.limited("waiting_per_address");
+                return Err(Reject::unavailable(
+                    "Too many registers from your address wait for the backend; try again later.",
+                ));
+            }
             Err(_) => Err(Failure::Timeout),
-            Ok(Err(failure)) => Err(failure),
-            Ok(Ok(answer)) => match (answer.status.as_u16(), answer.body) {
+            Ok(Ok(Err(failure))) => Err(failure),
+            Ok(Ok(Ok(answer))) => match (answer.status.as_u16(), answer.body) {
                 (200, Some(body)) => agreed(&body, question.uid),
                 (401, body) => Ok(Err(refused(Code::Unauthenticated, body))),
                 (403, body) => Ok(Err(refused(Code::Forbidden, body))),
@@ -135,6 +141,14 @@ impl Backend {
             }
             None => self.target.worked(),
         }
+    }
+}
+
+/// Who counts as one address: that itself of IPv4, its network of 64 bits of IPv6, as one machine has all of that.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        address => address,
     }
 }
 

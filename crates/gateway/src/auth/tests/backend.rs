@@ -1,11 +1,17 @@
-//! What the backend may answer.
+//! What the backend may answer, and who is asked about first.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::auth::backend::{agreed, refused};
+use crate::auth::backend::{Backend, Question, agreed, refused};
 use crate::auth::testing::NOW;
 use crate::claims::Claims;
 use crate::clock::pretended::pretend;
+use crate::config::{AuthWebhook, Config};
 use crate::ids::Uid;
 use crate::reject::{Code, Reject};
 
@@ -94,4 +100,92 @@ fn a_reason_is_repeated_as_far_as_it_is_one() {
             .error
             .contains("does not let you")
     );
+}
+
+/// Answers the registers that are posted to it one by one, each when a permit is given; tells whose came.
+async fn slow_backend(gate: Arc<Semaphore>) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (came, order) = mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (came, gate) = (came.clone(), gate.clone());
+            tokio::spawn(async move {
+                let mut text = String::new();
+                while !text.ends_with('}') {
+                    text.push(char::from(stream.read_u8().await.unwrap()));
+                }
+                let (_, sid) = text.split_once(r#""sid":""#).unwrap();
+                let (sid, _) = sid.split_once('"').unwrap();
+                came.send(sid.to_owned()).await.unwrap();
+                gate.acquire().await.unwrap().forget();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                stream.write_all(answer).await.unwrap();
+            });
+        }
+    });
+    (url, order)
+}
+
+#[tokio::test]
+async fn registers_from_one_address_do_not_hold_up_those_from_others() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (url, mut order) = slow_backend(gate.clone()).await;
+    let mut config = Config::default();
+    config.auth.webhook = AuthWebhook {
+        url: Some(url),
+        timeout_ms: 60_000,
+        concurrency: 1,
+        waiting_per_address: 5,
+        ..AuthWebhook::default()
+    };
+    let backend = Arc::new(Backend::open(&config, &Arc::default()).unwrap());
+    let register = |sid: &str, address: &str| {
+        let (backend, sid, address) = (backend.clone(), sid.to_owned(), address.parse().unwrap());
+        tokio::spawn(async move {
+            let uid = Uid::new("a").unwrap();
+            let question = Question {
+                uid: Some(&uid),
+                deviceid: None,
+                platform: None,
+                class: "user",
+                token: None,
+                address,
+                sid: &sid,
+            };
+            backend.ask(&question).await.map_err(|reject| reject.code)
+        })
+    };
+    let mut asked = vec![register("flood 0", "2001:db8::1")];
+    assert_eq!(order.recv().await.unwrap(), "flood 0");
+    // Each one waits before the next comes.
+    for (sid, address) in [
+        ("flood 1", "2001:db8::2"),
+        ("flood 2", "2001:db8::3"),
+        ("flood 3", "2001:db8::4"),
+        ("flood 4", "2001:db8::5"),
+        ("flood 5", "2001:db8::6"),
+        ("other", "192.0.2.7"),
+    ] {
+        asked.push(register(sid, address));
+        tokio::task::yield_now().await;
+    }
+    let refused = register("flood 6", "2001:db8::7").await.unwrap();
+    assert_eq!(
+        refused.unwrap_err(),
+        Code::Unavailable,
+        "five wait of that network"
+    );
+    gate.add_permits(7);
+    let mut came = Vec::new();
+    for _ in 0..6 {
+        came.push(order.recv().await.unwrap());
+    }
+    assert_eq!(
+        came,
+        ["flood 1", "other", "flood 2", "flood 3", "flood 4", "flood 5"]
+    );
+    for answer in asked {
+        assert!(answer.await.unwrap().is_ok());
+    }
 }
