@@ -192,6 +192,8 @@ async fn client(
             from: Some(from.clone()),
             device: device.clone(),
             members_only: args.team > 0,
+            only_repeat: false,
+            new_pairs_per_hour: 0,
             cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
             data: data.clone(),
             push: args.push.then_some(PushOrder { expires: u64::MAX }),

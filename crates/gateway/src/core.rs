@@ -73,6 +73,10 @@ impl Core {
         if reject.code == Code::TooLarge {
             self.metrics.limited("members");
         }
+        // Nothing else is too fast for it.
+        if reject.code == Code::TooFast {
+            self.metrics.limited("new_conversations_per_hour");
+        }
         reject
     }
 }

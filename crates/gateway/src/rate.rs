@@ -43,21 +43,25 @@ pub(crate) struct Rates {
     /// Registers of a connection.
     pub(crate) registers: Option<Rate>,
     /// Registers of a user.
-    pub(crate) user_registers: UserBuckets,
-    /// Messages that a user sends.
-    pub(crate) user_messages: UserBuckets,
+    pub(crate) user_registers: UserBuckets<1>,
+    /// Messages that a user sends, and bytes of them.
+    pub(crate) user_sends: UserBuckets<2>,
 }
 
 impl Rates {
     pub(crate) fn new(limits: &Limits) -> Self {
         let user_registers = (limits.user_registers_per_minute, limits.user_registers_burst);
         let user_messages = (limits.user_messages_per_second, limits.user_messages_burst);
+        let user_bytes = (limits.user_bytes_per_minute, limits.user_bytes_burst);
         Self {
             frames: Rate::new(limits.frames_per_second, 1, limits.frames_burst),
             refused: Rate::new(limits.frames_per_second, 1, limits.refused_burst),
             registers: Rate::new(limits.registers_per_minute, 60, limits.registers_burst),
-            user_registers: UserBuckets::new(Rate::new(user_registers.0, 60, user_registers.1)),
-            user_messages: UserBuckets::new(Rate::new(user_messages.0, 1, user_messages.1)),
+            user_registers: UserBuckets::new([Rate::new(user_registers.0, 60, user_registers.1)]),
+            user_sends: UserBuckets::new([
+                Rate::new(user_messages.0, 1, user_messages.1),
+                Rate::new(user_bytes.0, 60, user_bytes.1),
+            ]),
         }
     }
 }
@@ -71,12 +75,19 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Takes a token; false when there is none.
     pub(crate) fn take(&self, rate: Option<Rate>, now: Instant) -> bool {
+        self.take_some(rate, now, 1)
+    }
+
+    /// Takes so many tokens, or none and false when there are fewer.
+    fn take_some(&self, rate: Option<Rate>, now: Instant, tokens: u64) -> bool {
         let Some(rate) = rate else { return true };
         let now = nanoseconds(now);
         let taken = self
             .full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-                let full_at = full_at.max(now) + rate.interval;
+                let full_at = full_at
+                    .max(now)
+                    .saturating_add(rate.interval.saturating_mul(tokens));
                 (full_at - now <= rate.room).then_some(full_at)
             });
         taken.is_ok()
@@ -93,54 +104,61 @@ fn nanoseconds(now: Instant) -> u64 {
     now.saturating_duration_since(*ORIGIN).as_nanos() as u64
 }
 
-/// A bucket for each user. Who has not used it lately is not remembered, so that memory goes with what is done and not with who there is.
-pub(crate) struct UserBuckets {
-    rate: Option<Rate>,
-    shards: Box<[Mutex<Shard>]>,
+/// Buckets for each user. Who has not used them lately is not remembered, so that memory goes with what is done and not with who there is.
+pub(crate) struct UserBuckets<const N: usize> {
+    rates: [Option<Rate>; N],
+    shards: Box<[Mutex<Shard<N>>]>,
     hasher: Hashing,
 }
 
-/// By the hash of the uid, which has a key of its own: two users share a bucket as good as never.
-#[derive(Default)]
-struct Shard {
-    buckets: HashTable<(u64, Bucket)>,
+/// By the hash of the uid, which has a key of its own: two users share buckets as good as never.
+struct Shard<const N: usize> {
+    buckets: HashTable<(u64, [Bucket; N])>,
     /// So many, and those that are full are forgotten.
     sweep_at: usize,
 }
 
-impl UserBuckets {
+impl<const N: usize> UserBuckets<N> {
     const SHARDS: usize = 64;
     /// A shard is not swept for fewer.
     const FEW: usize = 64;
 
-    pub(crate) fn new(rate: Option<Rate>) -> Self {
+    pub(crate) fn new(rates: [Option<Rate>; N]) -> Self {
+        let shard = || {
+            Mutex::new(Shard {
+                buckets: HashTable::new(),
+                sweep_at: 0,
+            })
+        };
         Self {
-            rate,
-            shards: (0..Self::SHARDS).map(|_| Mutex::default()).collect(),
+            rates,
+            shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: Hashing::default(),
         }
     }
 
-    /// Takes a token of the user's; false when there is none.
-    pub(crate) fn take(&self, uid: &Uid, now: Instant) -> bool {
-        if self.rate.is_none() {
-            return true;
+    /// Takes so many tokens of each of the user's buckets, in order; stops at the first that has fewer, and returns its index.
+    pub(crate) fn take(&self, uid: &Uid, now: Instant, tokens: [u64; N]) -> Result<(), usize> {
+        if self.rates.iter().all(Option::is_none) {
+            return Ok(());
         }
         let hash = self.hasher.hash_one(uid);
-        // The table goes by the lowest bits and the highest.
+        // hashbrown uses the low bits for the place and the top 7 for the tag; the shard must use others.
         let mut shard = self.shards[(hash >> 32) as usize % Self::SHARDS].lock();
         let Shard { buckets, sweep_at } = &mut *shard;
         if buckets.len() >= (*sweep_at).max(Self::FEW) {
-            buckets.retain(|(_, bucket)| !bucket.is_full(now));
+            buckets.retain(|(_, own)| !own.iter().all(|bucket| bucket.is_full(now)));
             *sweep_at = buckets.len() * 2;
             buckets.shrink_to(*sweep_at, |(of, _)| *of);
         }
         let entry = buckets.entry(hash, |(of, _)| *of == hash, |(of, _)| *of);
-        entry
-            .or_insert_with(|| (hash, Bucket::default()))
-            .get()
-            .1
-            .take(self.rate, now)
+        let entry = entry.or_insert_with(|| (hash, std::array::from_fn(|_| Bucket::default())));
+        let (_, own) = entry.get();
+        let taken = |at: &usize| own[*at].take_some(self.rates[*at], now, tokens[*at]);
+        match (0..N).find(|at| !taken(at)) {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
     }
 }
 
@@ -173,14 +191,14 @@ mod tests {
 
     #[test]
     fn users_have_buckets_of_their_own_and_are_forgotten() {
-        let buckets = UserBuckets::new(Rate::new(1, 1, 2));
+        let buckets = UserBuckets::new([Rate::new(1, 1, 2)]);
         let start = crate::clock::now();
         for number in 0_u16..20_000 {
             // Each is full again when the next but one begins.
             let now = start + Duration::from_secs(number.into());
             let uid = Uid::new(&number.to_string()).unwrap();
-            assert!(buckets.take(&uid, now) && buckets.take(&uid, now));
-            assert!(!buckets.take(&uid, now));
+            let take = || buckets.take(&uid, now, [1]).is_ok();
+            assert!(take() && take() && !take());
         }
         let remembered: usize = buckets
             .shards
@@ -188,8 +206,22 @@ mod tests {
             .map(|shard| shard.lock().buckets.len())
             .sum();
         assert!(
-            remembered <= UserBuckets::SHARDS * UserBuckets::FEW,
+            remembered <= UserBuckets::<1>::SHARDS * UserBuckets::<1>::FEW,
             "{remembered}"
         );
+    }
+
+    #[test]
+    fn buckets_of_one_user_are_taken_from_together() {
+        let buckets = UserBuckets::new([Rate::new(2, 1, 2), Rate::new(60, 60, 100)]);
+        let start = crate::clock::now();
+        let uid = Uid::new("a").unwrap();
+        assert_eq!(buckets.take(&uid, start, [1, 90]), Ok(()));
+        assert_eq!(buckets.take(&uid, start, [1, 20]), Err(1), "10 bytes are left");
+        assert_eq!(buckets.take(&uid, start, [1, 10]), Err(0));
+        let later = start + Duration::from_secs(10);
+        assert_eq!(buckets.take(&uid, later, [1, 21]), Err(1), "20 bytes are left");
+        assert_eq!(buckets.take(&uid, later, [1, 20]), Ok(()));
+        assert_eq!(buckets.take(&uid, later, [0, u64::MAX]), Err(1));
     }
 }

@@ -125,6 +125,7 @@ impl From<StoreError> for Reject {
             StoreError::Forbidden(why) => Self::forbidden(sentence(why)),
             StoreError::Conflict(why) => Self::new(Code::Conflict, sentence(why)),
             StoreError::TooLarge(why) => Self::too_large(sentence(&why)),
+            StoreError::TooFast(why) => Self::too_fast(sentence(&why)),
             // What exactly is wrong with the store is for the operator's log, not for whoever asked.
             StoreError::Unavailable(_) => {
                 Self::unavailable("The message store is in trouble; try again later.")

@@ -46,6 +46,8 @@ fn config() -> Config {
     // So high that it is counted and never met.
     config.limits.user_messages_per_second = 10_000_000;
     config.limits.user_messages_burst = 10_000_000;
+    config.limits.user_bytes_per_minute = 4_000_000_000;
+    config.limits.user_bytes_burst = 4_000_000_000;
     config.kinds.push(KindRow {
         number: PASSED,
         name: "PASSED".into(),

@@ -64,6 +64,8 @@ pub(crate) fn order(from: &str, to: &str, cid: Option<usize>) -> anyhow::Result<
         from: Some(uid(from)?),
         device: None,
         members_only: false,
+        only_repeat: false,
+        new_pairs_per_hour: 0,
         cid: cid.transpose()?,
         data: Arc::from(data),
         push: None,

@@ -27,6 +27,13 @@ section! {
         pub user_messages_per_second: u32 = 1_000, in 0..=10_000_000;
         /// Messages of a user at once; 0 is unlimited.
         pub user_messages_burst: u32 = 4_000, in 0..=10_000_000;
+        /// Bytes of `data` per minute that a user sends, from all its connections; 0 is unlimited. Calls of the API do not count.
+        pub user_bytes_per_minute: u32 = 60_000_000, in 0..=4_000_000_000;
+        /// Bytes of a user at once; 0 is unlimited. Not less than message_bytes.
+        pub user_bytes_burst: u32 = 60_000_000, in 0..=4_000_000_000;
+        /// Conversations with another user (or with itself) that a user begins within an hour, by writing their first message; 0 is unlimited.
+        /// Calls of the API do not count.
+        pub new_conversations_per_hour: u32 = 60, in 0..=10_000_000;
         /// Registers per minute of one connection; 0 is unlimited.
         pub registers_per_minute: u32 = 600, in 0..=10_000_000;
         /// Registers of one connection at once; 0 is unlimited.
@@ -81,6 +88,12 @@ impl Limits {
             problems.push(format!(
                 "limits.message_bytes ({}) must not be more than limits.body_bytes ({})",
                 self.message_bytes, self.body_bytes
+            ));
+        }
+        if (1..self.message_bytes).contains(&(self.user_bytes_burst as usize)) {
+            problems.push(format!(
+                "limits.user_bytes_burst ({}) must not be less than limits.message_bytes ({}), unless it is 0",
+                self.user_bytes_burst, self.message_bytes
             ));
         }
     }

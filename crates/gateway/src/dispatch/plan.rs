@@ -40,6 +40,10 @@ pub(crate) struct Plan {
     pub(crate) origin: Option<Origin>,
     /// The sender must be a member of the team.
     pub(crate) members_only: bool,
+    /// Nothing is sent unless it was before: the sender is beyond a limit.
+    pub(crate) only_repeat: bool,
+    /// Pairs that the sender may begin within an hour; 0 is any number.
+    pub(crate) new_pairs_per_hour: u32,
     /// The sender's other devices get it too.
     pub(crate) follow: bool,
     pub(crate) counts: bool,
@@ -106,6 +110,11 @@ fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan,
         data: order.data,
         cid: order.cid,
         members_only: rule.senders == Senders::Members && origin.is_some(),
+        only_repeat: false,
+        new_pairs_per_hour: match origin {
+            Some(_) => rules.limits.new_conversations_per_hour,
+            None => 0,
+        },
         origin,
         follow: rule.conversation != Conversation::Notices,
         counts: rule.unread,
@@ -233,6 +242,8 @@ impl Plan {
                 from: self.from.clone(),
                 device: self.device(),
                 members_only: self.members_only,
+                only_repeat: self.only_repeat,
+                new_pairs_per_hour: self.new_pairs_per_hour,
                 cid: self.cid.clone(),
                 data: self.data.clone(),
                 push: self.push.filter(|_| !to_self),

@@ -194,7 +194,7 @@ fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
 
 /// Whether a user may register now, on whatever connection.
 fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
-    if core.rates.user_registers.take(uid, clock::now()) {
+    if core.rates.user_registers.take(uid, clock::now(), [1]).is_ok() {
         return Ok(());
     }
     core.metrics.limited("user_registers_per_minute");

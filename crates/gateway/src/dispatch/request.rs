@@ -98,30 +98,52 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         ))),
         _ => Ok(plan),
     };
-    let plan = may_send(core, &registration.uid)
-        .and_then(|()| read(&fields, cid.clone(), registration.uid.clone(), &asker))
-        .and_then(|order| core.plan(order))
-        .and_then(allowed);
-    match plan {
-        Ok(plan) if plan.conversation.is_some() => append_from_client(core, plan, asker),
-        Ok(plan) => pass_from_client(core, plan, asker),
-        Err(reject) => {
-            asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
-            None
+    let beyond = may_send(
+        core,
+        &registration.uid,
+        fields.data.map_or(0, |data| data.get().len()),
+    );
+    let plan = match &beyond {
+        // Nothing tells whether it is a retry.
+        Err(reject) if cid.is_none() => Err(reject.clone()),
+        _ => read(&fields, cid.clone(), registration.uid.clone(), &asker)
+            .and_then(|order| core.plan(order))
+            .and_then(allowed),
+    };
+    let refused = match (plan, beyond) {
+        (Ok(plan), beyond) if plan.conversation.is_some() => {
+            return append_from_client(core, plan, beyond.err(), asker);
         }
-    }
+        (Ok(plan), Ok(())) => return pass_from_client(core, plan, asker),
+        (_, Err(reject)) | (Err(reject), Ok(())) => reject,
+    };
+    asker.refuse_message(&refused, cid.as_ref().map(Cid::as_str));
+    None
 }
 
-/// Whether a user may send one more message now.
-fn may_send(core: &Core, uid: &Uid) -> Result<(), Reject> {
-    if core.rates.user_messages.take(uid, clock::now()) {
-        return Ok(());
-    }
-    core.metrics.limited("user_messages_per_second");
-    let most = core.config.limits.user_messages_per_second;
-    Err(Reject::too_fast(format!(
-        "A user may send {most} messages per second; slow down."
-    )))
+/// Whether a user may send one more message, of so many bytes, now.
+fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
+    let limits = &core.config.limits;
+    let taken = core.rates.user_sends.take(uid, clock::now(), [1, bytes as u64]);
+    let (limit, why) = match taken {
+        Ok(()) => return Ok(()),
+        Err(0) => (
+            "user_messages_per_second",
+            format!(
+                "A user may send {} messages per second",
+                limits.user_messages_per_second
+            ),
+        ),
+        Err(_) => (
+            "user_bytes_per_minute",
+            format!(
+                "A user may send {} bytes per minute",
+                limits.user_bytes_per_minute
+            ),
+        ),
+    };
+    core.metrics.limited(limit);
+    Err(Reject::too_fast(format!("{why}; slow down.")))
 }
 
 fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
@@ -167,21 +189,40 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
     Cid::new(&text).map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
 }
 
-/// Appends; when too many are in flight, the connection is not read meanwhile.
-fn append_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
+/// Appends; when too many are in flight, the connection is not read meanwhile. With `beyond`, a limit that the sender has passed, only
+/// the retry of a message that was stored is answered otherwise than with that.
+fn append_from_client(
+    core: &Arc<Core>,
+    plan: Plan,
+    beyond: Option<Reject>,
+    asker: Asker,
+) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
+    let plan = Plan {
+        only_repeat: beyond.is_some(),
+        ..plan
+    };
     with_store(core, connection, move |core, pending, permit| {
-        append(core, plan, asker, pending, permit);
+        append(core, plan, beyond, asker, (pending, permit));
     })
 }
 
-fn append(core: &Arc<Core>, plan: Plan, asker: Asker, pending: Pending, permit: OwnedSemaphorePermit) {
+fn append(
+    core: &Arc<Core>,
+    plan: Plan,
+    beyond: Option<Reject>,
+    asker: Asker,
+    (pending, permit): (Pending, OwnedSemaphorePermit),
+) {
     let cid = plan.cid.clone();
     let answer: Answer = Box::new(move |result| {
         let _pending = pending;
         match result {
             Ok(outcome) => asker.answer(Kind::SendRes, &accepted(cid.as_ref(), &outcome.stored)),
-            Err(reject) => asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str)),
+            Err(reject) => {
+                let reject = beyond.unwrap_or(reject);
+                asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
+            }
         }
     });
     let batch = plan.items().into_iter().zip([(answer, permit)]);

@@ -43,6 +43,9 @@ pub enum StoreError {
     /// More than a limit allows (members of a team): answer 413.
     #[error("{0}")]
     TooLarge(String),
+    /// More often than a limit allows (pairs begun): answer 429.
+    #[error("{0}")]
+    TooFast(String),
     /// The disk is full, or the store is broken or stopped: answer 503, nothing was written.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

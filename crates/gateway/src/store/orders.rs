@@ -47,6 +47,10 @@ pub struct Append {
     pub members_only: bool,
     /// Deduplicates by (sender, conversation, `cid`) within the store's window.
     pub cid: Option<Cid>,
+    /// Append nothing: only answer if it was appended before, and otherwise with [`StoreError::NotFound`](super::StoreError::NotFound).
+    pub only_repeat: bool,
+    /// Pairs that the sender may begin within an hour; 0 is any number. Beyond it [`StoreError::TooFast`](super::StoreError::TooFast).
+    pub new_pairs_per_hour: u32,
     /// The payload, as it came.
     pub data: Arc<RawValue>,
     /// A push job to make in the same transaction; its recipients are the pair's other user, the notices' uid, or the

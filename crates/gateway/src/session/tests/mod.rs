@@ -2,6 +2,7 @@
 
 mod frames;
 mod kit;
+mod limits;
 mod orders;
 mod races;
 mod register;

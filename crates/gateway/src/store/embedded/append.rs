@@ -12,6 +12,9 @@ use super::unread;
 use crate::ids::{Cid, ConvId, DeviceId, Mid, Seq, Uid};
 use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
 
+/// The answer to what is only appended if it is a repetition.
+const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
+
 /// Appends `order`, or finds that it was appended before.
 pub(super) fn append(
     db: &Connection,
@@ -21,6 +24,16 @@ pub(super) fn append(
 ) -> Result<Appended, Failure> {
     let from = order.from.as_ref();
     let (conv, members) = find_place(db, state, order)?;
+    let is_new =
+        (order.only_repeat || order.new_pairs_per_hour > 0) && state.heads.known(db, conv)?.is_none();
+    if is_new {
+        if order.only_repeat {
+            return Err(NOT_BEFORE.into());
+        }
+        if let (Place::Pair { .. }, Some(from)) = (&order.place, from) {
+            state.begun.count(from, order.new_pairs_per_hour)?;
+        }
+    }
     let head = state.heads.find(db, conv, || new_kind(order))?;
     if head.closed {
         return Err(StoreError::NotFound("conversation").into());
@@ -36,6 +49,9 @@ pub(super) fn append(
         if let Some(first) = state.cids.find(db, conv, key, is_recent)? {
             return Ok(first);
         }
+    }
+    if order.only_repeat {
+        return Err(NOT_BEFORE.into());
     }
     let is_member = || from.is_some_and(|uid| is_in(members.as_ref(), uid));
     if order.members_only && !is_member() {

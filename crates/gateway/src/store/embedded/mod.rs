@@ -6,6 +6,7 @@
 mod age;
 mod append;
 mod backup;
+mod begun;
 mod cache;
 mod checkpoint;
 mod cids;

@@ -1,8 +1,11 @@
 //! What the writer keeps in memory between transactions.
 
+use std::time::Instant;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::age::Age;
+use super::begun::Begun;
 use super::cids::Cids;
 use super::clock::Clock;
 use super::devices::Devices;
@@ -45,6 +48,7 @@ pub(super) struct State {
     pub(super) mids: Mids,
     pub(super) devices: Devices,
     pub(super) totals: Totals,
+    pub(super) begun: Begun,
     /// The next `messages.id`.
     pub(super) next_row: i64,
     /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
@@ -71,6 +75,7 @@ impl State {
             mids: Mids::after(None),
             devices: Devices::new(),
             totals: Totals::default(),
+            begun: Begun::new(Instant::now()),
             next_row: 1,
             next_job: 1,
             newly_dead: 0,
@@ -94,6 +99,7 @@ impl State {
         self.teams.forget();
         self.devices.forget();
         self.totals.forget();
+        self.begun.failed();
         self.cids.reload(db)?;
         self.newly_dead = 0;
         self.mark = epoch::find(db)?.mark;
@@ -134,6 +140,7 @@ impl State {
         self.heads.trim();
         self.teams.trim();
         self.devices.trim();
+        self.begun.committed();
         self.newly_dead = 0;
     }
 }

@@ -207,6 +207,7 @@ impl Writer {
         };
         self.checkpoints.bound_log(&db, &self.place);
         let before = db.total_changes();
+        self.state.begun.begin(Instant::now());
         // Nobody wants to write, but whether it is possible again is to be known.
         let probe = batch.is_empty() && self.health.state().is_err();
         self.state.age.advance(self.state.next_row);

@@ -320,6 +320,8 @@ pub(super) fn pair(from: &str, to: &str) -> Append {
         from: Some(uid(from)),
         device: None,
         members_only: false,
+        only_repeat: false,
+        new_pairs_per_hour: 0,
         cid: None,
         data: json(r#"{"text":"你好 👋"}"#),
         push: Some(PushOrder {

@@ -30,6 +30,7 @@ fn code(error: &StoreError) -> u16 {
         StoreError::Forbidden(_) => 403,
         StoreError::Conflict(_) => 409,
         StoreError::TooLarge(_) => 413,
+        StoreError::TooFast(_) => 429,
         StoreError::Unavailable(_) => 503,
     }
 }
