@@ -63,6 +63,7 @@ pub(crate) struct Ear {
     sid: Arc<str>,
     told: Arc<Mutex<Told>>,
     changed: Arc<Notify>,
+    ended: Arc<Notify>,
     /// Waiting for room takes a permit.
     pub(crate) room: Arc<Semaphore>,
 }
@@ -73,6 +74,7 @@ impl Ear {
             sid: sid.into(),
             told: Arc::default(),
             changed: Arc::default(),
+            ended: Arc::default(),
             room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         }
     }
@@ -85,6 +87,9 @@ impl Ear {
         told.over = last;
         told.said.push_back(said);
         self.changed.notify_one();
+        if last {
+            self.ended.notify_waiters();
+        }
         true
     }
 
@@ -144,6 +149,15 @@ impl Outlet for Ear {
         Box::pin(async {
             self.room.acquire().await.expect("never closed").forget();
             !self.told.lock().over
+        })
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let ended = self.ended.notified();
+            if self.is_open() {
+                ended.await;
+            }
         })
     }
 

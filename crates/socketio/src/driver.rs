@@ -1,7 +1,7 @@
 //! A session's task: the one place where packets of a connection are handled, whatever the transport.
 //!
 //! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets that came, deadlines,
-//! writing. Invariants: while a handler waits nothing further is read, so that events keep their order and a busy handler slows its
+//! writing. Invariants: while a handler waits nothing further is handled, so that events keep their order and a busy handler slows its
 //! own client only; no deadline of the peer's passes while what it sent has not been looked at, unless the peer does not take either
 //! what is written to it: a handler may wait for that.
 
@@ -108,6 +108,7 @@ impl Driver {
             moved |= self.handle_posted();
             moved |= self.read_candidate(cx);
             moved |= self.read(cx);
+            moved |= self.notice_gone(cx);
             let now = self.server().now();
             moved |= self.pass_deadlines(now);
             moved |= self.write(cx);
@@ -374,6 +375,17 @@ impl Driver {
             self.close_with(closing, told);
         }
         moved || read.is_ready()
+    }
+
+    /// While a handler waits: whether its client has gone, so that it need not wait any longer. What the client sent before is handled
+    /// first.
+    fn notice_gone(&mut self, cx: &mut Context<'_>) -> Moved {
+        let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.phase, Phase::Open);
+        let gone = waits && self.link.as_mut().is_some_and(|link| link.poll_gone(cx));
+        if gone {
+            self.close(Closing::Now(CloseReason::TransportClose));
+        }
+        gone
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Moved {

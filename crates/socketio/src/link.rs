@@ -21,6 +21,8 @@ use crate::server::Shared;
 
 /// Most frames written by one call.
 const MOST_SLICES: usize = 64;
+/// Bytes read ahead of a handler that waits.
+const AHEAD_BYTES: usize = 1_024;
 /// Bytes read by one call.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -140,6 +142,44 @@ impl Link {
                 }
             }
         })
+    }
+
+    /// Whether the peer has ended the stream or said that it closes, and has sent nothing before that is still to be looked at. For
+    /// while a handler waits and no messages are taken: reads ahead at most [`AHEAD_BYTES`].
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        loop {
+            let waiting = self.unread.as_ref().map_or(0, |unread| unread.len());
+            if self.says_goodbye() || waiting >= AHEAD_BYTES {
+                return self.says_goodbye();
+            }
+            let read = READ.with_borrow_mut(|space| {
+                let mut buf = ReadBuf::new(&mut space[..AHEAD_BYTES - waiting]);
+                let read = self.stream.poll_read(cx, &mut buf);
+                read.map_ok(|()| match &mut self.unread {
+                    Some(unread) => {
+                        unread.extend_from_slice(buf.filled());
+                        buf.filled().len()
+                    }
+                    none => {
+                        *none = boxed(buf.filled());
+                        buf.filled().len()
+                    }
+                })
+            });
+            match read {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(0) | Err(_)) => return self.unread.is_none(),
+                Poll::Ready(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Whether the next that is to be looked at is a close frame. A handler waits between two messages, and so between two frames.
+    fn says_goodbye(&self) -> bool {
+        const CLOSE: u8 = 0x88;
+        self.unread
+            .as_ref()
+            .is_some_and(|unread| unread.first() == Some(&CLOSE))
     }
 
     /// Decodes all of `chunk[at..]`, or up to where `f` stops (true).

@@ -287,6 +287,22 @@ impl Session {
         }
     }
 
+    /// Waits until the session is over or closing. Who works for its client alone may stop then. A client on a WebSocket that closes
+    /// while a handler waits is noticed, unless it sent more before; one on polling is noticed when its heartbeat is due.
+    pub async fn closed(&self) {
+        let _tidy = ForgetRoom(self);
+        loop {
+            let told = {
+                let mut state = self.state();
+                if state.ended || state.closing.is_some() {
+                    return;
+                }
+                state.room.get_or_insert_default().clone().notified_owned()
+            };
+            told.await;
+        }
+    }
+
     /// Queues a text message. False when the session is over or closing, or is closed by this message because its reader fell
     /// behind.
     pub fn send_text(&self, text: &str) -> bool {
@@ -360,6 +376,22 @@ impl Session {
         let mut state = self.state();
         state.attention = true;
         state.wake_driver();
+    }
+}
+
+/// An idle session keeps nothing of those who waited for its end.
+struct ForgetRoom<'a>(&'a Session);
+
+impl Drop for ForgetRoom<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        if state
+            .room
+            .as_ref()
+            .is_some_and(|room| Arc::strong_count(room) == 1)
+        {
+            state.room = None;
+        }
     }
 }
 

@@ -49,7 +49,11 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
         }
         let uid = by.uid.clone();
         let device = by.store_device().map(|device| device.device);
-        match core.store.conversations(uid.clone(), device, after, page).await {
+        let read = core.store.conversations(uid.clone(), device, after, page);
+        let Some(read) = asker.unless_gone(read).await else {
+            return;
+        };
+        match read {
             Ok(page) => {
                 let listed = Listed {
                     code: 0,

@@ -67,7 +67,9 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
             let core = core.clone();
             let begun = core.registry.next_order();
             return Some(Box::pin(async move {
-                let decided = asked.await;
+                let Some(decided) = asker.unless_gone(asked).await else {
+                    return;
+                };
                 if asker.connection.link.outlet().is_open()
                     && let Some(entering) = decide(&core, decided, asker, Some(begun))
                 {
@@ -158,7 +160,11 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>)
     }
     let core = core.clone();
     Some(Box::pin(async move {
-        let entered = resume::enter(&core, &asker.connection, &registration, resume).await;
+        let entering = resume::enter(&core, &asker.connection, &registration, resume);
+        // A connection that has closed loses its registration when it hears of that.
+        let Some(entered) = asker.unless_gone(entering).await else {
+            return;
+        };
         answer(&core, asker, registration, turn, entered);
     }))
 }

@@ -66,7 +66,11 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
         if !asker.room(page.bytes).await {
             return;
         }
-        match core.store.history(conv, Some(uid), span, page).await {
+        let read = core.store.history(conv, Some(uid), span, page);
+        let Some(read) = asker.unless_gone(read).await else {
+            return;
+        };
+        match read {
             Ok(history) => {
                 let synced = Synced {
                     code: 0,

@@ -46,6 +46,15 @@ impl Asker {
         self.connection.link.outlet().room(bytes).await
     }
 
+    /// Does work that is of use to nobody else as long as the client is there; `None` when it has gone, and the work is given up.
+    pub(crate) async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.connection.link.outlet().closed() => None,
+        }
+    }
+
     /// Answers with `data`, as a frame of kind `response` where there is no callback.
     pub(crate) fn answer(self, response: Kind, data: &RawValue) {
         self.answer_as(response.number(), data);

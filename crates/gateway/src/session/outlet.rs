@@ -14,6 +14,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn send(&self, frame: &Frame, format: Format) -> bool;
     /// Waits until at most `bytes` wait to be written; false when the connection is closed.
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
+    /// Waits until the connection is closed.
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Calls the client's callback.
     fn ack(&self, id: AckId, data: &RawValue);
     /// Closes once everything queued and `last` is written, so that the client does not come back by itself. Nothing is queued
@@ -40,6 +42,10 @@ impl Outlet for Socket {
 
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(self.session().room(bytes))
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.session().closed())
     }
 
     fn ack(&self, id: AckId, data: &RawValue) {

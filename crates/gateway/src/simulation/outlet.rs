@@ -134,6 +134,11 @@ impl Outlet for Line {
         self.enqueue(Down::Frame(frame.json().to_owned(), format))
     }
 
+    /// Handlers of simulated connections are run to their end.
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(async move {
             loop {

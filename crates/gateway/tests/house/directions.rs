@@ -21,7 +21,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("private", &[]),
-    ("store", &["config", "fair", "ids", "metrics", "private", "random"]),
+    (
+        "store",
+        &["config", "fair", "ids", "metrics", "private", "random"],
+    ),
     ("clock", &["store"]),
     ("rate", &["clock", "config", "ids", "sync"]),
     ("keys", &["clock", "config", "private", "store", "text"]),

@@ -7,6 +7,7 @@ use mynah_wire::ws::Opcode;
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client, Got, Polling, Ws, request};
+use crate::within;
 
 fn quick() -> Config {
     Config {
@@ -361,4 +362,46 @@ async fn what_a_post_brought_is_handled_before_a_given_up_get_closes() {
     running.expect("through the gate 1").await;
     running.expect("note 2").await;
     drop(client);
+}
+
+/// Nobody waits for the answer any more: the handler may give up its work.
+#[tokio::test]
+async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
+    for says_goodbye in [true, false] {
+        let mut running = Running::start(quick()).await;
+        let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+        let socket = running.socket().await;
+        client.send("2[\"gate\",1]").await;
+        running.expect("at the gate 1").await;
+        let session = socket.session().clone();
+        let noticed = tokio::spawn(async move { session.closed().await });
+        if says_goodbye {
+            client.ws().frame(Opcode::Close, &[]).await;
+        } else {
+            drop(client);
+        }
+        within(noticed).await.unwrap();
+        running.until(|it| it.server.sessions() == 0).await;
+        assert_eq!(running.told_so_far(), [""; 0], "not before the handler is done");
+        running.gate.add_permits(1);
+        running.expect("through the gate 1").await;
+        ended(&mut running, "transport close").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sent_before_it_went_is_handled_first() {
+    let mut running = Running::start(quick()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    client.send("2[\"gate\",1]").await;
+    running.expect("at the gate 1").await;
+    client.send("2[\"note\",2]").await;
+    client.ws().frame(Opcode::Close, &[]).await;
+    drop(client);
+    // Time enough to notice the end, which must not make a difference.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    running.gate.add_permits(1);
+    running.expect("through the gate 1").await;
+    running.expect("note 2").await;
+    ended(&mut running, "transport close").await;
 }

@@ -9,6 +9,7 @@ use super::kit::{kinds, levers};
 use crate::config::Displaced;
 use crate::order::{Sent, To};
 use crate::reject::Code;
+use crate::session::Outlet;
 use crate::testing::{order, uid};
 
 const ALICE: &str = r#"{"type":1,"data":{"uid":"alice","deviceid":"d1"}}"#;
@@ -48,6 +49,22 @@ async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
     alice.close();
     levers.unread.add_permits(1);
     waits.await;
+    assert_eq!(world.gateway.users_online(), 0);
+}
+
+#[tokio::test]
+async fn the_work_of_a_request_is_given_up_when_its_client_goes() {
+    let (world, levers) = levers(|_| {});
+    levers.unread.forget_permits(Semaphore::MAX_PERMITS);
+    let mut alice = world.connect("a");
+    let mut waits = tokio::spawn(alice.begin("message", &[ALICE], None).unwrap());
+    let pending = tokio::time::timeout(std::time::Duration::from_millis(20), &mut waits).await;
+    assert!(pending.is_err(), "it waits for the store");
+    alice.ear.cut(mynah_socketio::CloseReason::TransportClose);
+    // Although the store gives no permit.
+    waits.await.unwrap();
+    assert_eq!(kinds(alice.ear.rest()), [json!("Cut")], "nobody is answered");
+    alice.close();
     assert_eq!(world.gateway.users_online(), 0);
 }
 
