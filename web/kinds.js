@@ -62,6 +62,5 @@ export const PAIRS = {
 /** Kinds that count as unread. */
 export const COUNTED = new Set([3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15]);
 export const NOTICE_KINDS = new Set([4, 5, 6, 10, 11, 13, 14]);
-export const TEAM_KINDS = new Set([TEAM_CHAT, TEAM_ENTER, TEAM_LEAVE]);
 
 export const nameOf = (kind) => KINDS[kind] ?? (kind >= 1000 ? `application kind ${kind}` : `kind ${kind}`);

@@ -4,7 +4,7 @@
 // Invariants: the `messages` of a room are a part of the record, in the order of `seq`, without holes, each once. What a reload
 // must not lose is kept in this browser: messages that the server has not confirmed. Everything else is read from the record.
 
-import { ALONE_CHAT, APPLICATION, COUNTED, NOTICE_KINDS, PAIRS, RECALLED, TEAM_CHAT, TEAM_ENTER, TEAM_KINDS, TEAM_LEAVE } from './kinds.js';
+import { ALONE_CHAT, APPLICATION, COUNTED, NOTICE_KINDS, PAIRS, RECALLED, TEAM_CHAT, TEAM_ENTER, TEAM_LEAVE } from './kinds.js';
 
 const KEPT_PASSING = 100;
 
@@ -44,6 +44,10 @@ export class Rooms {
     return this.#room(`team:${team}`, { name: team, to: { team }, type: TEAM_CHAT, isTeam: true });
   }
 
+  #notices() {
+    return this.#room('notices', { name: 'Notices' });
+  }
+
   /** A room is `like` {name, to, type, isTeam}: what is needed to show it and to write in it. */
   #room(key, like) {
     if (!this.#rooms.has(key)) {
@@ -58,7 +62,7 @@ export class Rooms {
     let room;
     if (kind === 'team') room = this.team(team);
     else if (kind === 'pair') room = this.withUser(peer);
-    else if (kind === 'notices') room = this.#room('notices', { name: 'Notices' });
+    else if (kind === 'notices') room = this.#notices();
     else room = this.#room(`${kind}:${peer}`, { name: `${peer} (${PAIRS[kind].label})`, to: { user: peer }, type: PAIRS[kind].type });
     // A team that was deleted and made again is another conversation.
     if (room.conv && room.conv !== conv) this.forget(room);
@@ -114,11 +118,8 @@ export class Rooms {
 
   /** A message that is not stored: shown until the page is closed. */
   pass(message) {
-    const { type, from, data } = message;
-    const isNotice = NOTICE_KINDS.has(type) || !from;
-    let room;
-    if (TEAM_KINDS.has(type) && data?.team) room = this.team(String(data.team));
-    else room = isNotice ? this.#room('notices', { name: 'Notices' }) : this.withUser(from);
+    const { type, from } = message;
+    const room = NOTICE_KINDS.has(type) || !from ? this.#notices() : this.withUser(from);
     room.passing = [...room.passing, message].slice(-KEPT_PASSING);
     room.touched = message.ts;
   }
