@@ -1,4 +1,5 @@
-// Python programs with pinned packages from PyPI, each set in an environment of its own below target/, which stays for the next run.
+// Python programs with pinned packages from PyPI, each set in an environment of its own below target/, which
+// stays for the next run.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Browsers with socket.io-client 1.x. Their Node builds cannot stand in: a browser says by nothing but the form of its timestamp that
-// it reads a poll in the binary form only.
+// Browsers with socket.io-client 1.x. Their Node builds cannot stand in: a browser says by nothing but the
+// form of its timestamp that it reads a poll in the binary form only.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';

@@ -10,8 +10,9 @@ use crate::origin::Origins;
 pub struct Config {
     /// Requests for this path, and below it, are ours; begins and ends with `/`. Default `/socket.io/`.
     pub path: String,
-    /// Clients that say `EIO=2`, or no `EIO`, are served as those that say 3. These are socket.io-client 1.0.0 to 1.0.6,
-    /// socket.io-client-swift up to 15.2 and cocos2d-x; Node's server refuses them. Default false.
+    /// Clients that say `EIO=2`, or no `EIO`, are served as those that say 3. These are socket.io-client
+    /// 1.0.0 to 1.0.6, socket.io-client-swift up to 15.2 and cocos2d-x; Node's server refuses them. Default
+    /// false.
     pub eio2_as_eio3: bool,
     /// EIO4: a ping is sent this often; EIO3: the client is told to. Default 25,000.
     pub ping_interval_ms: u32,

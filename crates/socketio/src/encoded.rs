@@ -163,8 +163,8 @@ impl Outgoing {
         self.pong
     }
 
-    /// Makes the frame one for a WebSocket of `protocol` and this dialect, from which polling cannot go on; `json` when characters beyond
-    /// ASCII stand inside JSON strings only.
+    /// Makes the frame one for a WebSocket of `protocol` and this dialect, from which polling cannot go on;
+    /// `json` when characters beyond ASCII stand inside JSON strings only.
     pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, dialect: Dialect, json: bool) {
         if !self.binary {
             if dialect.eio2 && json {

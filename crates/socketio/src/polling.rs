@@ -216,8 +216,9 @@ fn arrive(session: &Session) -> Arrival {
     Arrival::Waits(receiver, poll.upgrading)
 }
 
-/// Takes what is queued; of a session that is over the close packet, if there is one, once nothing is queued: clients from 3.0 handle a
-/// close before the events and disconnects that stand in front of it in the same payload.
+/// Takes what is queued; of a session that is over the close packet, if there is one, once nothing is queued:
+/// clients from 3.0 handle a close before the events and disconnects that stand in front of it in the same
+/// payload.
 fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
     let mut packets = state.drain();
     let said = match state.poll.as_ref().and_then(|poll| poll.goodbye) {

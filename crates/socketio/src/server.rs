@@ -167,8 +167,9 @@ impl EngineServer {
         }))
     }
 
-    /// Whether requests for `path` are ours: those for [`Config::path`] and below it, also without the slash at its end or with further
-    /// ones at its beginning. Proxies that rewrite paths make such, and cocos2d-x asks for `/socket.io/1/websocket/`.
+    /// Whether requests for `path` are ours: those for [`Config::path`] and below it, also without the slash
+    /// at its end or with further ones at its beginning. Proxies that rewrite paths make such, and cocos2d-x
+    /// asks for `/socket.io/1/websocket/`.
     pub fn serves(&self, path: &str) -> bool {
         let ours = &*self.0.config.path;
         let slashes = path.len() - path.trim_start_matches('/').len();

@@ -77,8 +77,9 @@ fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade)
     Ok((response, hyper::upgrade::on(request)))
 }
 
-/// The subprotocol that a client which offers some is told to use: the first, as Node's server does. A browser closes the WebSocket when
-/// none is chosen; what the name means is between the client and the application.
+/// The subprotocol that a client which offers some is told to use: the first, as Node's server does. A
+/// browser closes the WebSocket when none is chosen; what the name means is between the client and the
+/// application.
 fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
     let first = offered.split(',').next()?.trim();

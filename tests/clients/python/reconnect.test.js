@@ -1,5 +1,6 @@
-// PROTOCOL 1, the two ways in which the server ends a connection, as python-socketio understands them: unlike JavaScript clients it
-// stays away after a close packet, and after the end of a connection without one it reconnects.
+// PROTOCOL 1, the two ways in which the server ends a connection, as python-socketio understands them: unlike
+// JavaScript clients it stays away after a close packet, and after the end of a connection without one it
+// reconnects.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

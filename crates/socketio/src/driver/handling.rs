@@ -38,7 +38,8 @@ impl Driver {
 }
 
 impl Handling<'_> {
-    /// The text that a WebSocket's message was meant to be: clients that say `EIO=2` may have encoded it twice.
+    /// The text that a WebSocket's message was meant to be: clients that say `EIO=2` may have encoded it
+    /// twice.
     pub(super) fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
         if self.session.dialect().eio2 {
             self.habit.meant(text)

@@ -1,5 +1,5 @@
-//! Request targets with characters that hyper refuses, although Node's server takes them: clients that do not encode what the application
-//! puts into the query send them.
+//! Request targets with characters that hyper refuses, although Node's server takes them: clients that do not
+//! encode what the application puts into the query send them.
 
 use bytes::Bytes;
 

@@ -213,7 +213,8 @@ async fn draining_closes_all_and_waits_for_handlers() {
     running.until_empty().await;
 }
 
-/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's and C++'s clients go by it.
+/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's and
+/// C++'s clients go by it.
 #[tokio::test]
 async fn the_end_says_whether_to_reconnect() {
     for protocol in [Protocol::V3, Protocol::V4] {

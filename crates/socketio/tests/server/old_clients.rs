@@ -1,4 +1,5 @@
-//! What clients of other languages and of earlier years do, and is served although newer clients do otherwise.
+//! What clients of other languages and of earlier years do, and is served although newer clients do
+//! otherwise.
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::engine::PacketType;
@@ -70,7 +71,8 @@ async fn eio_2_is_3_where_that_is_configured() {
         assert!(matches!(ws.next().await, Got::Text(open) if open.starts_with("0{")));
         running.socket().await;
     }
-    // socket.io-client 1.0 encodes what it sends by WebSocket twice, and decodes what comes as often; cocos2d-x does neither.
+    // What socket.io-client 1.0 sends by WebSocket it encodes twice, and it decodes what comes as often. Others
+    // that say 2, such as cocos2d-x, do neither.
     for (sent, seen) in [
         ("42[\"echo\",\"\u{e5}\u{b0}\u{8f}\"]", r#"42["echo","\u5c0f"]"#),
         ("42[\"echo\",\"\u{5c0f}\"]", r#"42["echo","\u5c0f"]"#),
@@ -170,7 +172,8 @@ async fn base64_may_have_line_breaks() {
 async fn half_of_a_surrogate_pair_spoils_nothing() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V3, Transport::Polling).await;
-    // A client 1.x encodes as UTF-8 by itself, a character that was cut in two as well; then the bytes are sent as text.
+    // A client 1.x encodes as UTF-8 by itself, a character that was cut in two as well; then the bytes are
+    // sent as text.
     let twice = |event: &[u8]| {
         let chars: String = event.iter().copied().map(char::from).collect();
         format!("{}:{chars}", event.len())

@@ -23,13 +23,14 @@ pub struct EngineQuery {
     pub j: Option<String>,
 }
 
-/// What a client's handshake says about how it reads and writes. Later requests do not repeat it, so that the session keeps it.
+/// What a client's handshake says about how it reads and writes. Later requests do not repeat it, so that the
+/// session keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dialect {
     /// What it can read.
     pub reads: Reads,
-    /// `EIO=2`: socket.io-client 1.0 encodes text as UTF-8 before it gives it to a WebSocket, which encodes it once more, and decodes
-    /// what comes as often. Others that say 2, such as cocos2d-x, do not.
+    /// `EIO=2`: socket.io-client 1.0 encodes text as UTF-8 before it gives it to a WebSocket, which encodes
+    /// it once more, and decodes what comes as often. Others that say 2, such as cocos2d-x, do not.
     pub eio2: bool,
 }
 
@@ -42,14 +43,14 @@ pub enum Reads {
     Text,
     /// Text and binary by WebSocket, but on polling only bodies in the binary form of EIO3.
     ///
-    /// A browser with socket.io-client 1.0 to 1.3 takes any other body for an empty one, and opens a new session at once. It cannot be
-    /// told from later clients by `EIO`.
+    /// A browser with socket.io-client 1.0 to 1.3 takes any other body for an empty one, and opens a new
+    /// session at once. It cannot be told from later clients by `EIO`.
     Octets,
 }
 
 impl EngineQuery {
-    /// The version, when it is one we speak. With `eio2` a client that says 2, or nothing, is served as one that says 3: what
-    /// changed between the two does not matter to the answers that such clients get.
+    /// The version, when it is one we speak. With `eio2` a client that says 2, or nothing, is served as one
+    /// that says 3: what changed between the two does not matter to the answers that such clients get.
     pub fn protocol(&self, eio2: bool) -> Option<Protocol> {
         match self.eio.as_deref() {
             None | Some("2") if eio2 => Some(Protocol::V3),
@@ -115,7 +116,8 @@ pub fn parse_query(query: &str) -> EngineQuery {
     parsed
 }
 
-/// Clients before 1.4 write the milliseconds since 1970, a hyphen and a counter; later ones write the time in base 64.
+/// Clients before 1.4 write the milliseconds since 1970, a hyphen and a counter; later ones write the time in
+/// base 64.
 fn is_old_timestamp(value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     value

@@ -57,8 +57,9 @@ impl CloseReason {
 
     /// Whether the client is to reconnect by itself.
     ///
-    /// Then a waiting poll is refused, and a WebSocket is closed with a code. Most clients reconnect whatever the end looks like, but
-    /// Python's and Rust's stay away after a close packet, and C++'s after a close frame without a code.
+    /// Then a waiting poll is refused, and a WebSocket is closed with a code. Most clients reconnect whatever
+    /// the end looks like, but Python's and Rust's stay away after a close packet, and C++'s after a close
+    /// frame without a code.
     pub const fn wants_reconnect(self) -> bool {
         match self {
             Self::ServerClose

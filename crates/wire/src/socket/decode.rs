@@ -83,7 +83,8 @@ impl Layout {
                 Err(DecodeError::Id)
             }
             (Kind::Ack | Kind::BinaryAck, _) if self.id.is_none() => Err(DecodeError::Id),
-            // An event without a payload is none, and an answer without one has no arguments: Node's server goes on after both.
+            // An event without a payload is none, and an answer without one has no arguments: Node's server
+            // goes on after both.
             (_, None) => Ok(()),
             (Kind::Disconnect, Some(_)) => Err(DecodeError::Payload),
             (Kind::Connect, Some(payload)) => match json(payload)?.get().as_bytes() {

@@ -142,8 +142,9 @@ fn utf8(body: &[u8]) -> Result<&str, PayloadError> {
     std::str::from_utf8(body).map_err(|_| PayloadError::Utf8)
 }
 
-/// Reads what a 1.x client has encoded as UTF-8 itself. Its encoder does not look for half of a surrogate pair (a character that was cut
-/// in two) and writes it as three bytes that UTF-8 does not have: U+FFFD takes their place, as in any text that a WebSocket carries.
+/// Reads what a 1.x client has encoded as UTF-8 itself. Its encoder does not look for half of a surrogate
+/// pair (a character that was cut in two) and writes it as three bytes that UTF-8 does not have: U+FFFD takes
+/// their place, as in any text that a WebSocket carries.
 fn lenient_utf8(mut bytes: Vec<u8>) -> Option<String> {
     if std::str::from_utf8(&bytes).is_err() {
         for at in 0..bytes.len().saturating_sub(2) {
@@ -166,7 +167,8 @@ fn push_text(packet: &Packet<'_>, text: &str, ascii: bool, out: &mut String) {
     }
 }
 
-/// Appends JSON with every character beyond ASCII as `\uXXXX`: the same JSON, for clients that do not agree with us about encodings.
+/// Appends JSON with every character beyond ASCII as `\uXXXX`: the same JSON, for clients that do not agree
+/// with us about encodings.
 pub fn push_ascii(text: &str, out: &mut String) {
     if text.is_ascii() {
         out.push_str(text);
