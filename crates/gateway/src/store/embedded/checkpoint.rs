@@ -79,16 +79,13 @@ impl Checkpoints {
             return;
         }
         let emptied = db.map_or(Ok(NOTHING), |db| patiently(db, place, "TRUNCATE"));
+        let is_empty = emptied.map(|moved| moved.complete).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was deleted is still in the store's log; emptying it is tried again");
+            false
+        });
         let mut erase = self.erase.lock();
         let again = erase.map_or(ERASE, |(_, again)| again);
-        *erase = match emptied {
-            Ok(Moved { complete: true, .. }) => None,
-            Ok(_) => Some((Instant::now() + again, (again * 2).min(ERASE_AGAIN))),
-            Err(error) => {
-                tracing::warn!(%error, "what was deleted is still in the store's log; emptying it is tried again");
-                Some((Instant::now() + again, (again * 2).min(ERASE_AGAIN)))
-            }
-        };
+        *erase = (!is_empty).then(|| (Instant::now() + again, (again * 2).min(ERASE_AGAIN)));
     }
 
     /// The writer's part, between two transactions.
