@@ -183,7 +183,7 @@ fn restore(config: &Config, file: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("mynah restore: nothing was changed: {error:#}");
+            eprintln!("mynah restore: {error:#}");
             ExitCode::FAILURE
         }
     }
