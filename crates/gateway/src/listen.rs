@@ -92,6 +92,8 @@ impl Entry {
         let admission = Arc::new(Admission::new(Bounds {
             sessions: limits.connections,
             sessions_per_address: limits.connections_per_address,
+            bytes: limits.held_bytes,
+            bytes_per_address: limits.held_bytes_per_address,
         }));
         let proxies: Proxies = server
             .trusted_proxies
@@ -104,6 +106,7 @@ impl Entry {
         let public = ListenerOptions {
             header_timeout_ms: server.header_timeout_ms,
             handshake_timeout_ms: server.handshake_timeout_ms,
+            idle_timeout_ms: server.idle_timeout_ms,
             write_timeout_ms: server.write_timeout_ms,
             tls: tls.clone(),
             proxies: proxies.clone(),

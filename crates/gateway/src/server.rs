@@ -14,9 +14,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
-use hyper::body::Incoming;
 use hyper::{Request, Response};
-use mynah_socketio::{Admission, Listener, Proxies, Refusal};
+use mynah_socketio::{Admission, Listener, Proxies, Refusal, RequestBody};
 use tokio::net::TcpListener;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::JoinSet;
@@ -266,7 +265,7 @@ impl Routes {
     /// Boxed, so that a connection's task holds no room for it while it is idle.
     fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(async move {
@@ -365,6 +364,7 @@ fn observer(
         for (limit, counted) in [
             ("connections", admission.refused(Refusal::Connections)),
             ("connections_per_address", admission.refused(Refusal::Address)),
+            ("held_bytes", admission.refused(Refusal::Memory)),
             ("queue_bytes", socketio.slow_readers() as u64),
         ] {
             let limited = metrics.limited.get_or_create(&LimitLabel { limit });
@@ -385,6 +385,8 @@ fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socke
         connect_timeout_ms: engine.connect_timeout_ms,
         max_payload_bytes: engine.max_payload_bytes,
         max_attachments: engine.max_attachments,
+        // Frames have none: they are refused.
+        keep_attachments: false,
         max_queue_bytes: config.limits.queue_bytes,
         cors: listen::cors(&config.server)?,
         refuse_origins: true,

@@ -1,7 +1,9 @@
-//! How many may be in: sessions in total and of one address, and HTTP connections of one address.
+//! How many may be in: sessions in total and of one address, HTTP connections of one address, and the bytes that are held for them.
 //!
 //! An address of IPv6 is its network of 64 bits, as one machine has all of that. Invariant: whoever was counted in is counted out once,
 //! by the guard that the count is held by, or with the session that took over from it.
+
+mod held;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+
+pub(crate) use held::Held;
 
 use crate::refusals::{Refusal, Refusals};
 
@@ -25,13 +29,25 @@ pub struct Bounds {
     /// Sessions of one address. It may have twice as many HTTP connections that are no WebSocket's, as a session on polling has a GET and a
     /// POST under way, and 64 more.
     pub sessions_per_address: usize,
+    /// Bytes that are held for connections in total: of messages and bodies that have not been handled, of answers that have not been taken.
+    /// The first 4 KiB of each of these do not count.
+    pub bytes: usize,
+    /// The same of one address.
+    pub bytes_per_address: usize,
 }
 
 /// What an address has.
 #[derive(Debug, Clone, Copy, Default)]
 struct Has {
-    sessions: u32,
-    http: u32,
+    sessions: usize,
+    http: usize,
+    bytes: usize,
+}
+
+impl Has {
+    const fn is_nothing(&self) -> bool {
+        self.sessions == 0 && self.http == 0 && self.bytes == 0
+    }
 }
 
 /// Counts who is in, and who was refused. Shared by the server and its listeners.
@@ -39,6 +55,7 @@ struct Has {
 pub struct Admission {
     bounds: Bounds,
     sessions: AtomicUsize,
+    held: AtomicUsize,
     shards: [Mutex<HashMap<u64, Has>>; SHARDS],
     refusals: Refusals,
 }
@@ -86,7 +103,12 @@ impl Admission {
             self.refuse(Refusal::Connections, address);
             return Err(Refusal::Connections);
         }
-        if !self.add(address, |has| &mut has.sessions, self.bounds.sessions_per_address) {
+        if !self.add(
+            address,
+            |has| &mut has.sessions,
+            1,
+            self.bounds.sessions_per_address,
+        ) {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
             self.refuse(Refusal::Address, address);
             return Err(Refusal::Address);
@@ -100,23 +122,30 @@ impl Admission {
     /// Counts a session out.
     pub(crate) fn leave(&self, address: IpAddr) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.take(address, |has| &mut has.sessions);
+        if self.bounds.sessions_per_address > 0 {
+            self.take(address, |has| &mut has.sessions, 1);
+        }
     }
 
     /// Counts an HTTP connection in, or says that there are too many of this address.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Connected, Refusal> {
+        self.connect_if_room(address).ok_or_else(|| {
+            self.refuse(Refusal::Address, address);
+            Refusal::Address
+        })
+    }
+
+    /// As [`Admission::connect`], for a connection that was let in before and is being closed: one that finds no room is no refusal.
+    pub(crate) fn connect_if_room(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let most = match self.bounds.sessions_per_address {
             0 => 0,
             sessions => sessions.saturating_mul(2).saturating_add(SPARE_HTTP),
         };
-        if !self.add(address, |has| &mut has.http, most) {
-            self.refuse(Refusal::Address, address);
-            return Err(Refusal::Address);
-        }
-        Ok(Connected {
-            admission: self.clone(),
-            address,
-        })
+        self.add(address, |has| &mut has.http, 1, most)
+            .then(|| Connected {
+                admission: self.clone(),
+                address,
+            })
     }
 
     fn shard(&self, place: u64) -> &Mutex<HashMap<u64, Has>> {
@@ -125,36 +154,35 @@ impl Admission {
         &self.shards[(folded ^ (folded >> 8)) as usize % SHARDS]
     }
 
-    fn add(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut u32, most: usize) -> bool {
-        if self.bounds.sessions_per_address == 0 {
+    /// Adds `more` to a count of this address, unless it would be more than `most`; 0 is no bound, and nothing is counted.
+    fn add(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut usize, more: usize, most: usize) -> bool {
+        if most == 0 {
             return true;
         }
         let place = place(address);
         let mut shard = self.shard(place).lock();
-        match shard.entry(place) {
-            Entry::Occupied(mut there) => {
-                let count = count(there.get_mut());
-                let fits = (*count as usize) < most;
-                *count += u32::from(fits);
-                fits
-            }
-            Entry::Vacant(none) => {
-                *count(none.insert(Has::default())) = 1;
-                true
-            }
+        let mut has = match shard.entry(place) {
+            Entry::Occupied(there) => there,
+            Entry::Vacant(none) => none.insert_entry(Has::default()),
+        };
+        let count = count(has.get_mut());
+        let fits = *count + more <= most;
+        if fits {
+            *count += more;
+        } else if has.get().is_nothing() {
+            has.remove();
         }
+        fits
     }
 
-    fn take(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut u32) {
-        if self.bounds.sessions_per_address == 0 {
-            return;
-        }
+    /// Takes `less` off a count of this address.
+    fn take(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut usize, less: usize) {
         let place = place(address);
         let mut shard = self.shard(place).lock();
         if let Entry::Occupied(mut there) = shard.entry(place) {
             let left = count(there.get_mut());
-            *left = left.saturating_sub(1);
-            if there.get().sessions == 0 && there.get().http == 0 {
+            *left = left.saturating_sub(less);
+            if there.get().is_nothing() {
                 there.remove();
             }
         }
@@ -205,7 +233,9 @@ pub(crate) struct Connected {
 
 impl Drop for Connected {
     fn drop(&mut self) {
-        self.admission.take(self.address, |has| &mut has.http);
+        if self.admission.bounds.sessions_per_address > 0 {
+            self.admission.take(self.address, |has| &mut has.http, 1);
+        }
     }
 }
 
@@ -221,6 +251,7 @@ mod tests {
         Arc::new(Admission::new(Bounds {
             sessions,
             sessions_per_address,
+            ..Bounds::default()
         }))
     }
 

@@ -22,10 +22,13 @@ pub struct Config {
     pub upgrade_timeout_ms: u32,
     /// How long a client may take to connect to its first namespace. Default 45,000.
     pub connect_timeout_ms: u32,
-    /// Largest body of a polling request and largest WebSocket message. Default 1,000,000.
+    /// Largest body of a polling request, largest WebSocket message, and largest packet with the attachments that are kept. Default 1,000,000.
     pub max_payload_bytes: usize,
     /// Most binary attachments of one packet. Default 10.
     pub max_attachments: usize,
+    /// Attachments are given to the application; otherwise they are thrown away as they come, and empty in [`Event`](crate::Event). Default
+    /// true.
+    pub keep_attachments: bool,
     /// Bytes that may wait for one connection before it is closed as a slow reader. Default 1 MiB.
     pub max_queue_bytes: usize,
     /// Most acknowledgements one socket may owe; beyond it [`Socket::emit_with_ack`](crate::Socket::emit_with_ack) fails. Default 1,024.
@@ -60,6 +63,7 @@ impl Default for Config {
             connect_timeout_ms: 45_000,
             max_payload_bytes: 1_000_000,
             max_attachments: 10,
+            keep_attachments: true,
             max_queue_bytes: 1 << 20,
             max_pending_acks: 1_024,
             close_timeout_ms: 5_000,

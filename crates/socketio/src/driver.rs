@@ -19,6 +19,7 @@ use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, TimeoutSte
 use mynah_wire::ws;
 use tokio::time::Sleep;
 
+use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::{Link, LinkError};
@@ -50,6 +51,8 @@ pub(crate) struct Driver {
     phase: Phase,
     /// To be closed once an upgrade under way has ended; messages are not handled any more.
     ending: bool,
+    /// What is kept of messages that have not been handled is so much that it is counted.
+    counted: bool,
 }
 
 /// An end that the receiver does not know of; until it does, the server counts the connection as leaving.
@@ -79,6 +82,7 @@ impl Driver {
             habit: TextHabit::default(),
             phase: Phase::Open,
             ending: false,
+            counted: false,
         }
     }
 
@@ -109,6 +113,7 @@ impl Driver {
             moved |= self.read_candidate(cx);
             moved |= self.read(cx);
             moved |= self.notice_gone(cx);
+            self.count_input();
             let now = self.server().now();
             moved |= self.pass_deadlines(now);
             moved |= self.write(cx);
@@ -185,7 +190,7 @@ impl Driver {
         drop(state);
         let moved = attention || candidate.is_some() || post.is_some();
         if let Some(post) = post {
-            self.posted = Some(Box::new(polling::Posted::decode(
+            self.posted = Some(Box::new(polling::Posted::read(
                 *post,
                 &self.session,
                 &mut self.habit,
@@ -304,7 +309,7 @@ impl Driver {
         };
         let mut moved = false;
         while self.is_ready() {
-            let Some(packet) = posted.next() else {
+            let Some(packet) = posted.next_packet() else {
                 if let Some(reason) = posted.finish(&self.session) {
                     self.close(Closing::Now(reason));
                 }
@@ -388,6 +393,21 @@ impl Driver {
         gone
     }
 
+    /// Counts what is kept of messages that are not complete, or have not been handled.
+    fn count_input(&mut self) {
+        let links = self.link.iter().chain(self.candidate.as_deref());
+        let bytes = links.map(Link::held_bytes).sum::<usize>() + self.receiver.held_bytes();
+        let counts = !Held::is_free(bytes);
+        if !(counts || self.counted) {
+            return;
+        }
+        self.counted = counts;
+        if !self.session.hold_input(bytes) {
+            self.session.refuse_memory();
+            self.close(Closing::Now(CloseReason::ServerClose));
+        }
+    }
+
     fn write(&mut self, cx: &mut Context<'_>) -> Moved {
         let Some(link) = &mut self.link else { return false };
         if !link.is_writing() {
@@ -401,8 +421,14 @@ impl Driver {
         let mut state = self.session.state();
         state.written(written);
         let more = state.has_queued();
+        let fits = result.is_ready() || self.session.hold_queue(&mut state);
         drop(state);
         match result {
+            Poll::Pending if !fits => {
+                self.session.refuse_memory();
+                self.close(Closing::Now(CloseReason::SlowReader));
+                true
+            }
             Poll::Pending => false,
             Poll::Ready(Ok(())) => more,
             Poll::Ready(Err(_)) => {
@@ -435,7 +461,7 @@ impl Driver {
             posted.abandon(reason);
         }
         for link in self.candidate.take().into_iter().chain(leftover) {
-            link.finish(&server, None);
+            link.finish(&self.session, None);
         }
         self.phase = Phase::Gone;
         if let Some(mut link) = self.link.take() {
@@ -444,7 +470,7 @@ impl Driver {
             } else {
                 load(&self.session, &mut link);
             }
-            Box::new(link).finish(&server, told);
+            Box::new(link).finish(&self.session, told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }
@@ -472,6 +498,7 @@ impl Driver {
     fn gone(&mut self) {
         self.phase = Phase::Gone;
         self.server().forget(&self.session);
+        self.session.hold_input(0);
         let mut state = self.session.state();
         state.clear_queue();
         state.poll = None;

@@ -30,14 +30,14 @@ impl Encoded {
         }))
     }
 
-    /// Bytes that it takes in a queue and on a WebSocket.
+    /// Bytes that it takes in a queue.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Never: a frame has a header.
     pub fn is_empty(&self) -> bool {
-        self.0.len() == 0
+        self.0.frame.is_empty()
     }
 
     pub(crate) fn outgoing(&self) -> Outgoing {
@@ -51,12 +51,16 @@ impl std::fmt::Debug for Encoded {
     }
 }
 
+/// What a packet takes in memory besides its bytes: its place in the queue, and its allocation. A bound in bytes would otherwise let a peer
+/// that provokes tiny answers make the server hold many times as much.
+const OVERHEAD_BYTES: usize = 128;
+
 /// One Engine.IO packet in a queue.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     /// A WebSocket frame: header and payload; what is left of it while it is being written.
     frame: Bytes,
-    /// Bytes that it counts in the session's queue, whatever it takes on the wire; nothing for what a WebSocket adds by itself.
+    /// Bytes that it counts in the session's queue: those on the wire and [`OVERHEAD_BYTES`]; nothing for what a WebSocket adds by itself.
     weight: u32,
     /// Length of the header.
     header: u8,
@@ -69,7 +73,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     fn new(frame: Bytes, header: usize, binary: bool) -> Self {
         Self {
-            weight: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            weight: u32::try_from(frame.len() + OVERHEAD_BYTES).unwrap_or(u32::MAX),
             frame,
             header: header as u8,
             binary,
@@ -146,6 +150,11 @@ impl Outgoing {
     /// Bytes that it counts in a queue.
     pub(crate) fn len(&self) -> usize {
         self.weight as usize
+    }
+
+    /// Whether it answers a ping of Engine.IO.
+    pub(crate) fn is_bare_pong(&self) -> bool {
+        !self.binary && self.frame.get(usize::from(self.header)..) == Some(&[PacketType::Pong.digit()])
     }
 
     /// What is to be written to a WebSocket.
@@ -270,7 +279,11 @@ mod tests {
         let form = |protocol, b64| {
             let mut fit = binary.clone();
             fit.fit_websocket(protocol, dialect(b64, false), true);
-            assert_eq!(fit.len(), 5, "what it counts does not change with its form");
+            assert_eq!(
+                fit.len(),
+                binary.len(),
+                "what it counts does not change with its form"
+            );
             fit.frame
         };
         assert_eq!(form(engine::Protocol::V4, false), [0x82, 3, 1, 2, 3].as_slice());

@@ -1,19 +1,80 @@
 //! Answers: bodies, errors, compression, cross-origin headers.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::io::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flate2::Compression;
-use http_body_util::Full;
+use hyper::body::{Frame, SizeHint};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mynah_wire::engine::{self, HttpError};
 
+use crate::admission::Held;
 use crate::config::Cors;
 use crate::refusals::Refusal;
 
-/// The body of every answer of ours.
-pub type Body = Full<Bytes>;
+/// hyper is given so much of a body at a time, and asks for more when that is written.
+const PART_BYTES: usize = 64 * 1024;
+
+/// The body of an answer. What goes with it, a place among others or a count of bytes, is held until all but the last part of it is written:
+/// for as long as its peer does not read.
+#[derive(Default)]
+pub struct Body {
+    rest: Bytes,
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+impl Body {
+    /// These bytes, and what is dropped when they have been taken.
+    pub fn holding(bytes: impl Into<Bytes>, held: impl Send + Sync + 'static) -> Self {
+        Self {
+            rest: bytes.into(),
+            held: Some(Box::new(held)),
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(rest: Bytes) -> Self {
+        Self { rest, held: None }
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = self.get_mut();
+        if body.rest.is_empty() {
+            body.held = None;
+            return Poll::Ready(None);
+        }
+        let part = body.rest.split_to(body.rest.len().min(PART_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.rest.len())
+    }
+}
 
 /// What a polling request says about the form of its answer.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +148,7 @@ impl Encoding {
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -95,19 +156,32 @@ fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response
 }
 
-/// A payload, compressed when it is worth it.
+/// A payload, compressed when it is worth it, and counted by `held` until it is written; none when a bound is in the way.
 pub(crate) fn payload(
     body: Vec<u8>,
     content_type: &'static str,
     encoding: Option<Encoding>,
     threshold: Option<usize>,
-) -> Response<Body> {
+    mut held: Held,
+) -> Option<Response<Body>> {
     let encoding = encoding.filter(|_| threshold.is_some_and(|bytes| body.len() >= bytes));
     let compressed = encoding.and_then(|encoding| Some((encoding, encoding.compress(&body).ok()?)));
-    let Some((encoding, compressed)) = compressed else {
-        return with_body(StatusCode::OK, content_type, body);
+    let (encoding, body) = match compressed {
+        Some((encoding, compressed)) => (Some(encoding), compressed),
+        None => (None, body),
     };
-    let mut response = with_body(StatusCode::OK, content_type, compressed);
+    let counts = !Held::is_free(body.len());
+    if !held.resize(body.len()) {
+        return None;
+    }
+    let mut response = with_body(StatusCode::OK, content_type, body);
+    if counts {
+        let rest = std::mem::take(response.body_mut()).rest;
+        *response.body_mut() = Body::holding(rest, held);
+    }
+    let Some(encoding) = encoding else {
+        return Some(response);
+    };
     response.headers_mut().insert(
         header::CONTENT_ENCODING,
         HeaderValue::from_static(encoding.name()),
@@ -115,7 +189,7 @@ pub(crate) fn payload(
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    response
+    Some(response)
 }
 
 /// The answer to a POST.
@@ -183,9 +257,21 @@ pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
     response
 }
 
+/// As many bytes are held for its address, or in total, as may be.
+pub(crate) fn too_much_held() -> Response<Body> {
+    let mut response = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server holds as many bytes for your address, or in total, as it may; try again later.\n",
+    );
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// A status and nothing else.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response
 }

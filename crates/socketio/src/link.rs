@@ -3,10 +3,8 @@
 //! Invariant: a frame that was begun is finished or the stream is given up; an idle link holds no buffer.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,8 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::encoded::Outgoing;
+use crate::linger::{linger, poll_discard};
 use crate::queue::Queue;
-use crate::server::Shared;
+use crate::session::Session;
 
 /// Most frames written by one call.
 const MOST_SLICES: usize = 64;
@@ -233,6 +232,11 @@ impl Link {
         self.writing.truncate(usize::from(self.begun));
     }
 
+    /// Bytes that are kept of what came and has not been handled.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes() + self.unread.as_ref().map_or(0, |unread| unread.len())
+    }
+
     pub(crate) fn is_writing(&self) -> bool {
         !self.writing.is_empty() || self.flush
     }
@@ -295,34 +299,43 @@ impl Link {
     }
 
     /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
-    /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own.
-    pub(crate) fn finish(mut self: Box<Self>, server: &Arc<Shared>, told: Option<(u16, &str)>) {
+    /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own. Until then it counts as an HTTP connection of
+    /// its session's address: where there is no room for one more, it is dropped at once.
+    pub(crate) fn finish(mut self: Box<Self>, session: &Session, told: Option<(u16, &str)>) {
+        let server = session.server();
+        let admission = &server.config.admission;
+        let Some(counted) = admission.connect_if_room(session.address().ip()) else {
+            return;
+        };
+        // Nothing that comes is of interest any more.
+        self.decoder = ws::Decoder::new(ws::Role::Server, 0);
+        self.unread = None;
         let (code, reason) = told.unzip();
         self.push(Outgoing::added(ws::close_frame(code, reason.unwrap_or_default())));
-        let limit = Duration::from_millis(server.config.close_timeout_ms.into());
+        let silence = Duration::from_millis(server.config.close_timeout_ms.into());
         let leaving = server.leaving();
         tokio::spawn(async move {
-            let _leaving = leaving;
-            // Nobody is left to be told of a failure.
-            let _ = tokio::time::timeout(limit, self.run_out()).await;
+            let _counted = (counted, leaving);
+            let mut ended = false;
+            linger(silence, |cx, moved| self.poll_end(cx, &mut ended, moved)).await;
         });
     }
 
-    async fn run_out(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write(cx, &mut 0)).await?;
-        poll_fn(|cx| self.stream.poll_shutdown(cx)).await?;
-        poll_fn(|cx| {
-            READ.with_borrow_mut(|space| {
-                loop {
-                    let mut buf = ReadBuf::new(space);
-                    ready!(self.stream.poll_read(cx, &mut buf))?;
-                    if buf.filled().is_empty() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-            })
-        })
-        .await
+    /// Writes what is left, ends our direction (`ended`), and meanwhile throws away what comes: a peer that writes all it has before it reads
+    /// would wait for us as we for it.
+    fn poll_end(&mut self, cx: &mut Context<'_>, ended: &mut bool, moved: &mut bool) -> Poll<()> {
+        if !*ended {
+            let written = match self.poll_write(cx, &mut 0) {
+                Poll::Ready(Ok(())) => self.stream.poll_shutdown(cx),
+                other => other,
+            };
+            match written {
+                Poll::Ready(Ok(())) => *ended = true,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+        }
+        poll_discard(|cx, buf| self.stream.poll_read(cx, buf), cx, moved)
     }
 }
 
@@ -366,10 +379,11 @@ mod tests {
         let (mut link, mut peer) = link(100);
         let mut cx = Context::from_waker(Waker::noop());
         peer.write_all(&ping(1)).await.unwrap();
-        let mut written = 0;
+        let (mut written, mut packet_weight) = (0, 0);
         for _ in 0..4 {
             // As base64 makes it: more on the wire than in the queue.
             let mut packet = Outgoing::binary(&[b'x'; 28]);
+            packet_weight = packet.len();
             let dialect = Dialect {
                 reads: Reads::Text,
                 eio2: false,
@@ -381,12 +395,13 @@ mod tests {
         }
         assert!(link.poll_write(&mut cx, &mut written).is_pending());
         assert_eq!(
-            written, 60,
+            written,
+            2 * packet_weight,
             "two frames and a pong are through, and the third in part"
         );
         peer.read_exact(&mut [0; 100]).await.unwrap();
         assert!(link.poll_write(&mut cx, &mut written).is_ready());
-        assert_eq!(written, 120);
+        assert_eq!(written, 4 * packet_weight);
         assert!(!link.is_writing());
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: running out of file descriptors stops accepting for a moment, and nothing else; a connection that is not served ends.
 
 mod connection;
+mod exchange;
 pub(crate) mod first;
 pub(crate) mod target;
 mod timed;
@@ -14,7 +15,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::proxies::Proxies;
+pub(crate) use exchange::Behind;
+pub use exchange::RequestBody;
 pub(crate) use timed::Timed;
 
 /// While there is no room it is looked for this often.
@@ -36,6 +38,8 @@ pub struct ListenerOptions {
     pub header_timeout_ms: u32,
     /// How long a peer may take for the header of the PROXY protocol, and how long for the TLS handshake, in milliseconds. Default 10,000.
     pub handshake_timeout_ms: u32,
+    /// How long a connection is kept that sends no further request, in milliseconds. Default 90,000: longer than proxies keep one.
+    pub idle_timeout_ms: u32,
     /// How long a peer may take nothing of an answer, in milliseconds. Default 30,000.
     pub write_timeout_ms: u32,
     /// Largest head of a request, in bytes. Default 16 KiB.
@@ -60,6 +64,7 @@ impl Default for ListenerOptions {
         Self {
             header_timeout_ms: 10_000,
             handshake_timeout_ms: 10_000,
+            idle_timeout_ms: 90_000,
             write_timeout_ms: 30_000,
             max_header_bytes: 16 * 1024,
             tls: None,
@@ -94,7 +99,7 @@ impl Listener {
     /// Accepts until `shutdown` is done; connections that were accepted go on in tasks of their own.
     pub async fn serve<S, F, B>(mut self, service: S, shutdown: impl Future<Output = ()>)
     where
-        S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+        S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: hyper::body::Body + Send + 'static,
         B::Data: Send,

@@ -122,6 +122,8 @@ pub(crate) struct SocketLayer {
     namespaces: Arc<dyn Namespaces>,
     limits: Limits,
     connect_timeout_ms: u32,
+    /// How long the attachments of a packet may take.
+    packet_timeout_ms: u32,
     keep_handshake: bool,
 }
 
@@ -131,8 +133,17 @@ impl SocketLayer {
             namespaces,
             limits: Limits {
                 max_attachments: config.max_attachments,
+                // What is not kept is bounded by its time and the size of a message.
+                max_bytes: if config.keep_attachments {
+                    config.max_payload_bytes
+                } else {
+                    usize::MAX
+                },
+                keep_attachments: config.keep_attachments,
             },
             connect_timeout_ms: config.connect_timeout_ms,
+            // As long as one message may take: behind it the heartbeat waits.
+            packet_timeout_ms: config.ping_interval_ms.saturating_add(config.ping_timeout_ms),
             keep_handshake: config.keep_handshake,
         }
     }
@@ -153,6 +164,8 @@ impl Acceptor for SocketLayer {
             session: session.clone(),
             handshake: Some(Box::new(handshake)),
             assembler: Assembler::new(),
+            packet_timeout_ms: self.packet_timeout_ms,
+            packet_by: None,
             joined: Vec::new(),
             dismissed: Vec::new(),
             deadline: None,
@@ -200,6 +213,9 @@ struct Client {
     session: Session,
     handshake: Option<Box<Handshake>>,
     assembler: Assembler,
+    packet_timeout_ms: u32,
+    /// When the attachments that are due must have come.
+    packet_by: Option<Time>,
     joined: Vec<Joined>,
     /// Namespaces that the client was told to leave: packets for them may be on their way still.
     dismissed: Vec<Box<str>>,
@@ -347,6 +363,11 @@ impl Receiver for Client {
             Body::Text(text) => self.assembler.text(text, &self.limits),
             Body::Binary(bytes) => self.assembler.binary(bytes, &self.limits),
         };
+        if !self.assembler.is_waiting() {
+            self.packet_by = None;
+        } else if self.packet_by.is_none() {
+            self.packet_by = Some(self.session.now().after(self.packet_timeout_ms));
+        }
         match whole
             .map_err(Broken::from)
             .and_then(|whole| whole.map_or(Ok(None), |whole| self.packet(&whole)))
@@ -380,15 +401,19 @@ impl Receiver for Client {
         }
     }
 
+    fn held_bytes(&self) -> usize {
+        self.assembler.held_bytes()
+    }
+
     fn deadline(&self) -> Option<Time> {
-        self.deadline
+        self.deadline.into_iter().chain(self.packet_by).min()
     }
 
     fn deadline_passed(&mut self) -> Option<CloseReason> {
-        if self.joined.is_empty() {
+        let now = self.session.now();
+        if self.joined.is_empty() || self.packet_by.is_some_and(|at| now >= at) {
             return Some(CloseReason::ServerClose);
         }
-        let now = self.session.now();
         for Joined { handler, .. } in &mut self.joined {
             if handler.deadline(now).is_some_and(|at| now >= at) {
                 handler.deadline_passed();

@@ -4,17 +4,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::{Request, Response, StatusCode, header};
-use mynah_wire::engine::payload::{self, GetForm, PostForm, TextHabit};
+use mynah_wire::engine::payload::{self, GetForm, PostForm, Reader, TextHabit};
 use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Reads, Transport};
 use tokio::sync::oneshot;
 
+use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::http::{self, Body};
+use crate::listener::{Behind, RequestBody};
 use crate::refusals::Refusal;
 use crate::session::{Session, State};
 
@@ -54,6 +55,11 @@ pub(crate) enum Answer {
 }
 
 impl Pending {
+    /// Whether a GET waits.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
+    }
+
     /// Answers the waiting GET; false when there is none.
     pub(crate) fn answer(&mut self, answer: Answer) -> bool {
         self.waiter
@@ -100,49 +106,47 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
 /// A body that a POST brought.
 pub(crate) struct Post {
     form: PostForm,
-    body: Bytes,
+    body: Vec<u8>,
+    /// Counts the body.
+    held: Held,
     done: oneshot::Sender<bool>,
 }
 
-/// Its packets, being handled.
+/// Its packets, being handled; while they wait for a handler, the body is kept as it came.
 pub(crate) struct Posted {
-    packets: std::vec::IntoIter<Packet<'static>>,
-    valid: bool,
+    /// None when the body is none.
+    reader: Option<Reader>,
+    _held: Held,
     done: oneshot::Sender<bool>,
 }
 
 impl Posted {
-    pub(crate) fn decode(post: Post, session: &Session, habit: &mut TextHabit) -> Self {
-        // A packet takes at least two bytes, so that the body's bound is one on packets too.
-        let packets = payload::decode(session.protocol(), post.form, &post.body, habit, post.body.len());
-        let valid = packets.is_ok();
-        let packets = packets
-            .unwrap_or_default()
-            .into_iter()
-            .map(Packet::into_owned)
-            .collect::<Vec<_>>();
+    pub(crate) fn read(post: Post, session: &Session, habit: &mut TextHabit) -> Self {
         Self {
-            packets: packets.into_iter(),
-            valid,
+            reader: Reader::new(session.protocol(), post.form, post.body, habit).ok(),
+            _held: post.held,
             done: post.done,
         }
     }
 
-    pub(crate) fn next(&mut self) -> Option<Packet<'static>> {
-        self.packets.next()
+    pub(crate) fn next_packet(&mut self) -> Option<Packet<'_>> {
+        self.reader.as_mut()?.next_packet()
     }
 
     /// All packets have been handled; a reason closes the session.
     pub(crate) fn finish(self, session: &Session) -> Option<CloseReason> {
         session.state().posting = false;
+        let valid = self.reader.is_some();
         // The request may be gone; its packets have been handled all the same.
-        let _ = self.done.send(self.valid);
-        (!self.valid).then_some(CloseReason::ParseError)
+        let _ = self.done.send(valid);
+        (!valid).then_some(CloseReason::ParseError)
     }
 
     /// The session ended before all packets were handled.
     pub(crate) fn abandon(self, reason: CloseReason) {
-        let _ = self.done.send(self.valid && reason != CloseReason::ParseError);
+        let _ = self
+            .done
+            .send(self.reader.is_some() && reason != CloseReason::ParseError);
     }
 }
 
@@ -205,7 +209,7 @@ fn arrive(session: &Session) -> Arrival {
     if over && poll.goodbye.is_none() {
         return Arrival::Ended;
     }
-    if poll.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed()) {
+    if poll.is_waiting() {
         return Arrival::Overlaps;
     }
     if over || queued {
@@ -240,8 +244,9 @@ fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
     packets.collect()
 }
 
-/// Answers a GET of a session on polling.
-pub(crate) async fn get(session: &Session, request: &http::PollRequest) -> Response<Body> {
+/// Answers a GET of a session on polling. Another request that comes `behind` it on the same connection ends the waiting: it is handled
+/// only when this one has been answered, and may be the POST that the client's next packets depend on.
+pub(crate) async fn get(session: &Session, request: &http::PollRequest, behind: Behind) -> Response<Body> {
     let packets = match arrive(session) {
         Arrival::Ended => return http::refuse(HttpError::SessionUnknown),
         Arrival::Overlaps => {
@@ -251,12 +256,17 @@ pub(crate) async fn get(session: &Session, request: &http::PollRequest) -> Respo
         Arrival::Packets(packets) => packets,
         Arrival::Waits(receiver, upgrading) => {
             let mut waiting = Waiting(Some(session));
-            let answer = if upgrading {
-                tokio::time::timeout(UPGRADING_GET, receiver)
-                    .await
-                    .unwrap_or(Ok(Answer::Noop))
-            } else {
-                receiver.await
+            let limit = async {
+                if upgrading {
+                    tokio::time::sleep(UPGRADING_GET).await;
+                } else {
+                    behind.await;
+                }
+            };
+            let answer = tokio::select! {
+                biased;
+                answer = receiver => answer,
+                () = limit => Ok(Answer::Noop),
             };
             waiting.0 = None;
             match answer {
@@ -287,16 +297,59 @@ pub(crate) fn answer(session: &Session, request: &http::PollRequest, packets: &[
     let packets: Vec<_> = packets.iter().map(Outgoing::packet).collect();
     let ascii = server.json_texts && protocol == Protocol::V3;
     let (body, content_type) = payload::encode(protocol, form, ascii, &packets);
-    http::payload(
+    let response = http::payload(
         body,
         content_type,
         request.encoding,
         server.config.http_compression_bytes,
-    )
+        session.nothing_held(),
+    );
+    response.unwrap_or_else(|| {
+        // What was queued is lost with this answer.
+        session.close(Closing::Now(CloseReason::SlowReader));
+        session.refuse_memory();
+        http::too_much_held()
+    })
+}
+
+/// Why a body was not taken.
+enum NoBody {
+    TooLarge,
+    Broken,
+    /// A bound on what is held is in the way.
+    Memory,
+}
+
+/// Takes a body into memory of its own, as hyper's parts of it may each keep a whole buffer; counted by `held` as it comes.
+async fn take(mut body: RequestBody, most: usize, held: &mut Held) -> Result<Vec<u8>, NoBody> {
+    // Where the length is announced, a body grows no further than that.
+    let whole = body
+        .size_hint()
+        .upper()
+        .map_or(most, |bytes| most.min(bytes as usize));
+    let mut taken = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| NoBody::Broken)?;
+        let Some(part) = frame.data_ref() else { continue };
+        let length = taken.len() + part.len();
+        if length > most {
+            return Err(NoBody::TooLarge);
+        }
+        if length > taken.capacity() {
+            let wanted = (2 * taken.capacity()).min(whole).max(length);
+            if !held.resize(wanted) {
+                return Err(NoBody::Memory);
+            }
+            taken.reserve_exact(wanted - taken.len());
+        }
+        taken.extend_from_slice(part);
+    }
+    taken.shrink_to_fit();
+    Ok(taken)
 }
 
 /// Answers a POST of a session on polling.
-pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn post(session: &Session, request: Request<RequestBody>) -> Response<Body> {
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -318,18 +371,23 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
         return http::refuse(HttpError::BadRequest);
     };
     let config = &session.server().config;
-    let body = Limited::new(request.into_body(), config.max_payload_bytes).collect();
+    let mut held = session.nothing_held();
+    let body = take(request.into_body(), config.max_payload_bytes, &mut held);
     // The client's next heartbeat stands behind this body, so that it could not live longer anyway.
     let patience = u64::from(config.ping_interval_ms) + 2 * u64::from(config.ping_timeout_ms);
     let body = match tokio::time::timeout(Duration::from_millis(patience), body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+        Ok(Ok(body)) => body,
+        Ok(Err(NoBody::TooLarge)) => {
             return http::text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "the body is larger than maxPayload\n",
             );
         }
-        Ok(Err(_)) => return http::refuse(HttpError::BadRequest),
+        Ok(Err(NoBody::Memory)) => {
+            session.refuse_memory();
+            return http::too_much_held();
+        }
+        Ok(Err(NoBody::Broken)) => return http::refuse(HttpError::BadRequest),
         Err(_) => {
             config
                 .admission
@@ -345,7 +403,15 @@ pub(crate) async fn post(session: &Session, request: Request<Incoming>) -> Respo
             // The next GET learns of the end. A POST that fails would look like the loss of the connection, and the client come back.
             Some(poll) if poll.goodbye.is_some() => return http::ok(),
             _ if state.ended => return http::refuse(HttpError::SessionUnknown),
-            _ => posting.hand_over(&mut state, Post { form, body, done }),
+            _ => {
+                let post = Post {
+                    form,
+                    body,
+                    held,
+                    done,
+                };
+                posting.hand_over(&mut state, post);
+            }
         }
     }
     if handled.await.unwrap_or(false) {

@@ -28,6 +28,11 @@ pub trait Receiver: Send {
         let _ = waiting;
     }
 
+    /// Bytes that it keeps of messages that are not complete yet.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// When [`Receiver::deadline_passed`] is to be called, unless it is taken back before, by [`crate::Session::now`].
     fn deadline(&self) -> Option<Time> {
         None

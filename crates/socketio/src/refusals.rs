@@ -29,11 +29,13 @@ pub enum Refusal {
     BodyTimeout,
     /// An answer was not taken for too long.
     AnswerTimeout,
+    /// As many bytes are held for its address, or in total, as may be.
+    Memory,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::Address,
         Self::Origin,
@@ -46,6 +48,7 @@ impl Refusal {
         Self::Header,
         Self::BodyTimeout,
         Self::AnswerTimeout,
+        Self::Memory,
     ];
 
     /// As metrics name it.
@@ -63,6 +66,7 @@ impl Refusal {
             Self::Header => "header",
             Self::BodyTimeout => "body_timeout",
             Self::AnswerTimeout => "answer_timeout",
+            Self::Memory => "memory",
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mynah_wire::engine::{
@@ -20,6 +19,7 @@ use crate::driver::Driver;
 use crate::encoded::Outgoing;
 use crate::handshake::Handshake;
 use crate::http::{self, Body, PollRequest};
+use crate::listener::RequestBody;
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
 use crate::receiver::Receiver;
@@ -219,7 +219,7 @@ impl EngineServer {
     }
 
     /// Answers a request; `peer` is the address that connected.
-    pub async fn handle(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub async fn handle(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let config = &self.0.config;
         let mut response = if request.method() == Method::OPTIONS {
@@ -235,7 +235,7 @@ impl EngineServer {
         response
     }
 
-    async fn route(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    async fn route(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let query = engine::parse_query(request.uri().query().unwrap_or_default());
         let upgrade = upgrade::is_websocket(request.headers());
         let refuse = |error: HttpError| {
@@ -277,9 +277,9 @@ impl EngineServer {
                 match *request.method() {
                     Method::GET => {
                         let poll = PollRequest::new(&request);
-                        // It would hold its 8 KiB for as long as the poll waits.
-                        drop(request);
-                        polling::get(&session, &poll).await
+                        // The rest of it would hold its 8 KiB for as long as the poll waits.
+                        let behind = request.into_body().behind();
+                        polling::get(&session, &poll, behind).await
                     }
                     Method::POST => polling::post(&session, request).await,
                     _ => http::empty(StatusCode::INTERNAL_SERVER_ERROR),
@@ -294,7 +294,7 @@ impl EngineServer {
 
     fn may_open(
         &self,
-        request: &Request<Incoming>,
+        request: &Request<RequestBody>,
         query: &EngineQuery,
         transport: Transport,
         upgrade: bool,
@@ -310,7 +310,7 @@ impl EngineServer {
 
     fn open(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         protocol: Protocol,
         transport: Transport,
         dialect: Dialect,

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
-use mynah_wire::engine::{CloseReason, Dialect, Protocol, Time, Transport};
+use mynah_wire::engine::{CloseReason, Dialect, PacketType, Protocol, Time, Transport};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::link::Link;
 use crate::polling::{Answer, Pending, Post};
 use crate::queue::Queue;
+use crate::refusals::Refusal;
 use crate::server::Shared;
 
 /// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.
@@ -83,6 +85,10 @@ pub(crate) struct State {
     pub(crate) post: Option<Box<Post>>,
     /// A WebSocket that wants to take over from polling.
     pub(crate) candidate: Option<Box<Link>>,
+    /// Counts what is kept of messages that have not been handled, where that is much.
+    input: Option<Box<Held>>,
+    /// Counts `queued_bytes` once the reader has fallen behind, where that is much.
+    output: Option<Box<Held>>,
 }
 
 impl State {
@@ -108,9 +114,9 @@ impl State {
 
     /// Takes all that is queued, for an answer to a poll.
     pub(crate) fn drain(&mut self) -> Queue<Outgoing> {
-        self.queued_bytes = 0;
-        self.tell_room();
-        std::mem::take(&mut self.queue)
+        let queue = std::mem::take(&mut self.queue);
+        self.written(self.queued_bytes);
+        queue
     }
 
     /// Takes the first that is queued.
@@ -123,6 +129,9 @@ impl State {
     /// Packets of so many bytes have been written and no longer count.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        if Held::is_free(self.queued_bytes) {
+            self.output = None;
+        }
         self.tell_room();
     }
 
@@ -144,9 +153,12 @@ impl State {
 
     /// Forgets what is queued.
     pub(crate) fn clear_queue(&mut self) {
-        self.queue = Queue::Empty;
-        self.queued_bytes = 0;
-        self.tell_room();
+        drop(self.drain());
+    }
+
+    /// Whether the client has to come for what is queued from now on.
+    fn is_awaited(&self) -> bool {
+        self.poll.as_ref().is_some_and(|poll| !poll.is_waiting())
     }
 
     /// Queues without asking for the bound: control packets, and packets that belong together.
@@ -208,6 +220,8 @@ impl Session {
                 posting: false,
                 post: None,
                 candidate: None,
+                input: None,
+                output: None,
             }),
         }))
     }
@@ -337,15 +351,59 @@ impl Session {
         }
     }
 
+    /// Answers a ping of Engine.IO; one answer is enough for all pings that came before it was read.
+    pub(crate) fn enqueue_pong(&self) {
+        let mut state = self.state();
+        if !state.queue.last_mut().is_some_and(|last| last.is_bare_pong()) {
+            self.enqueue_locked(&mut state, [Outgoing::control(PacketType::Pong)]);
+        }
+    }
+
+    /// A bound on what is held is in the way of this session.
+    pub(crate) fn refuse_memory(&self) {
+        let admission = &self.0.server.config.admission;
+        admission.refuse(Refusal::Memory, self.0.address.ip());
+    }
+
+    /// Nothing has been counted for this session yet.
+    pub(crate) fn nothing_held(&self) -> Held {
+        Held::new(self.0.server.config.admission.clone(), self.0.address.ip())
+    }
+
+    /// Counts what is kept of messages that have not been handled. False when a bound is in the way.
+    pub(crate) fn hold_input(&self, bytes: usize) -> bool {
+        let mut state = self.state();
+        if Held::is_free(bytes) {
+            state.input = None;
+            return true;
+        }
+        let input = state.input.get_or_insert_with(|| Box::new(self.nothing_held()));
+        input.resize(bytes)
+    }
+
+    /// Counts what is queued for a reader that has fallen behind. False when a bound is in the way.
+    pub(crate) fn hold_queue(&self, state: &mut State) -> bool {
+        if Held::is_free(state.queued_bytes) {
+            return true;
+        }
+        let output = state.output.get_or_insert_with(|| Box::new(self.nothing_held()));
+        output.resize(state.queued_bytes)
+    }
+
     fn enqueue_locked(&self, state: &mut State, packets: impl IntoIterator<Item = Outgoing>) -> bool {
         if state.ended || state.closing.is_some() {
             return false;
         }
+        let behind = state.output.is_some() || state.is_awaited();
         for packet in packets {
             state.enqueue(packet);
         }
-        if state.queued_bytes <= self.0.server.config.max_queue_bytes {
+        let fits = state.queued_bytes <= self.0.server.config.max_queue_bytes;
+        if fits && (!behind || self.hold_queue(state)) {
             return true;
+        }
+        if fits {
+            self.refuse_memory();
         }
         state.closing = Some(Closing::Now(CloseReason::SlowReader));
         state.wake_driver();

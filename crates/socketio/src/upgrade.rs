@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use mynah_wire::engine::{Dialect, HttpError};
 use mynah_wire::ws;
@@ -18,7 +16,7 @@ use crate::driver::Driver;
 use crate::handshake::Handshake;
 use crate::http::{self, Body};
 use crate::link::{Link, Stream};
-use crate::listener::Timed;
+use crate::listener::{RequestBody, Timed};
 use crate::server::Shared;
 use crate::session::Session;
 use crate::tls::TlsStream;
@@ -34,7 +32,7 @@ pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Checks the request and makes the answer that switches protocols.
-fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade), Box<Response<Body>>> {
+fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgrade), Box<Response<Body>>> {
     let headers = request.headers();
     let connection = headers
         .get_all(header::CONNECTION)
@@ -47,7 +45,9 @@ fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade)
         .get(header::SEC_WEBSOCKET_KEY)
         .and_then(|key| key.to_str().ok())
         .filter(|key| key.len() == 24);
-    let (true, Some(key)) = (upgrades && request.method() == hyper::Method::GET, key) else {
+    // HTTP/1.0 has no upgrades (RFC 9110, section 7.8): its client would wait for a WebSocket for ever.
+    let may = request.method() == hyper::Method::GET && request.version() == Version::HTTP_11;
+    let (true, Some(key)) = (upgrades && may, key) else {
         return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
     };
     if headers
@@ -65,7 +65,7 @@ fn switch(request: &mut Request<Incoming>) -> Result<(Response<Body>, OnUpgrade)
         return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
     };
     let protocol = first_protocol(headers);
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     if let Some(protocol) = protocol {
@@ -90,7 +90,7 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
 
 /// Opens a session on a new WebSocket.
 pub(crate) fn open(
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     handshake: Handshake,
     dialect: Dialect,
     server: &Arc<Shared>,
@@ -113,7 +113,7 @@ pub(crate) fn open(
 }
 
 /// Brings a WebSocket to a session that is on polling. One that is not wanted is accepted all the same, and closed then.
-pub(crate) fn take_over(mut request: Request<Incoming>, session: Session) -> Response<Body> {
+pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> Response<Body> {
     let (response, upgraded) = match switch(&mut request) {
         Ok(switched) => switched,
         Err(refused) => return *refused,
@@ -125,7 +125,7 @@ pub(crate) fn take_over(mut request: Request<Incoming>, session: Session) -> Res
         let mut state = session.state();
         if state.ended || state.candidate.is_some() {
             drop(state);
-            link.finish(session.server(), None);
+            link.finish(&session, None);
         } else {
             state.candidate = Some(link);
             state.wake_driver();
@@ -139,12 +139,12 @@ async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
     let limit = server.config.max_payload_bytes;
     let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
         Ok(parts) => {
-            let (stream, begun) = parts.io.into_inner().into_parts();
+            let (stream, begun) = parts.io.into_inner().into_parts()?;
             (Stream::Tcp(stream), parts.read_buf, begun)
         }
         Err(other) => match other.downcast::<TokioIo<Timed<Box<TlsStream>>>>() {
             Ok(parts) => {
-                let (stream, begun) = parts.io.into_inner().into_parts();
+                let (stream, begun) = parts.io.into_inner().into_parts()?;
                 (Stream::Other(stream), parts.read_buf, begun)
             }
             Err(other) => {

@@ -170,6 +170,7 @@ fn measured(secured: bool, clients: Clients) -> (i64, u64) {
     let admission = Arc::new(Admission::new(Bounds {
         sessions: 10_000,
         sessions_per_address: 10_000,
+        ..Bounds::default()
     }));
     let options = ListenerOptions {
         admission: admission.clone(),

@@ -10,6 +10,12 @@ section! {
         /// Sessions of clients from one address (of IPv6: from one network of 64 bits); one more is answered 429. Many people may share an
         /// address: those of a mobile carrier, and all of them behind a proxy that is not in server.trusted_proxies. 0 is unlimited.
         pub connections_per_address: usize = 32_768, in 0..=100_000_000;
+        /// Bytes that are held for connections in total: of messages and bodies that are not complete or wait for their handling, and of what
+        /// slow readers have not read; the first 4 KiB of each do not count. Beyond it whoever needs more is closed, or answered 503. 0 is
+        /// unlimited.
+        pub held_bytes: usize = 1_073_741_824, in 0..=1_099_511_627_776;
+        /// The same for the connections of one address.
+        pub held_bytes_per_address: usize = 268_435_456, in 0..=1_099_511_627_776;
         /// A connection that has not registered within this time is closed, to come back; 0 is never, as in the replaced system.
         pub register_timeout_ms: u32 = 0, in 0..=86_400_000;
         /// Largest `data` of a message, as JSON.
@@ -59,6 +65,9 @@ section! {
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
         /// Calls of the API that are answered at a time; more wait, and get 503 after a moment. 0 is unlimited.
         pub calls_in_flight: usize = 1_024, in 0..=1_000_000;
+        /// Bytes of calls of the API that are held at a time: of bodies that are coming and of answers that are not taken yet, each as far as it
+        /// is larger than 64 KiB; more wait, and get 503 after a moment. 0 is unlimited.
+        pub call_bytes: usize = 67_108_864, in 0..=1_099_511_627_776;
         /// Calls per second with one API key; 0 is unlimited.
         pub calls_per_second: u32 = 0, in 0..=10_000_000;
         /// Calls with one API key at once; 0 is unlimited.

@@ -33,11 +33,15 @@ section! {
         /// The proxies send the header of the PROXY protocol (version 1 or 2): every connection must come from one of trusted_proxies and
         /// begin with it; others are closed. Not on admin_listen.
         pub proxy_protocol: bool = false;
-        /// A request's header must be complete within this time; also how long a connection is kept without a request.
+        /// A request's header must be complete within this time.
         pub header_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// The header of the PROXY protocol must be complete within this time, and so must the TLS handshake.
         pub handshake_timeout_ms: u32 = 10_000, in 100..=600_000;
-        /// Who takes nothing of an HTTP answer for so long is closed.
+        /// A connection that sends no further request is kept for so long: longer than proxies keep theirs, so that none of them sends a request
+        /// on a connection that is being closed.
+        pub idle_timeout_ms: u32 = 90_000, in 100..=3_600_000;
+        /// Who takes nothing of an HTTP answer for so long is closed; and who takes less than 4 KiB per second of it, once that has cost as
+        /// much time.
         pub write_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// TLS, on both addresses.
         pub tls: Tls = Tls::default();

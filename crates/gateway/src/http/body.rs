@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::Api;
+use super::calls::Held;
 use super::fields;
 use super::problem::Problem;
 
@@ -17,9 +18,6 @@ use super::problem::Problem;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A body that may come without a key: it is kept in memory for whoever sends it.
 const UNKEYED_BYTES: usize = 64 << 10;
-/// Of a body that is too large so much is read and thrown away, so that a client which writes before it reads gets the
-/// answer; a larger one is cut off.
-const MOST_THROWN_AWAY: usize = 128 << 20;
 
 /// A JSON object, read as `T`.
 #[derive(Debug)]
@@ -30,17 +28,19 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         check_type(request.headers())?;
-        let keyed = request.uri().path().starts_with("/v1/");
-        let limit = if keyed {
-            api.limits.body_bytes
+        let bytes = if request.uri().path().starts_with("/v1/") {
+            // It was received before the call was let in.
+            request
+                .into_body()
+                .collect()
+                .await
+                .map_err(|_| broken())?
+                .to_bytes()
         } else {
-            api.limits.body_bytes.min(UNKEYED_BYTES)
+            let limit = api.limits.body_bytes.min(UNKEYED_BYTES);
+            let (head, body) = request.into_parts();
+            take(&head.headers, body, limit, api).await?.0
         };
-        let bytes = take(request, limit).await.inspect_err(|problem| {
-            if problem.is_too_large() {
-                api.metrics.limited("body_bytes");
-            }
-        })?;
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
         fields::read(text).map(Self).map_err(Problem::malformed)
@@ -81,56 +81,63 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-async fn take(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(BODY_TIMEOUT, take_all(request, limit)).await {
+/// Receives the body of a call with a key: the call with a body that takes no time, and the count of its bytes.
+pub(super) async fn receive(request: Request, api: &Api) -> Result<(Request, Held), Problem> {
+    if request.body().is_end_stream() {
+        return Ok((request, Held::default()));
+    }
+    let (head, body) = request.into_parts();
+    let (bytes, held) = take(&head.headers, body, api.limits.body_bytes, api).await?;
+    Ok((Request::from_parts(head, Body::from(bytes)), held))
+}
+
+async fn take(headers: &HeaderMap, body: Body, limit: usize, api: &Api) -> Result<(Bytes, Held), Problem> {
+    let taken = match tokio::time::timeout(BODY_TIMEOUT, take_all(headers, body, limit, api)).await {
         Ok(taken) => taken,
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
             "The body did not come in time; send the call again.",
         )),
-    }
+    };
+    taken.inspect_err(|problem| {
+        if problem.is_too_large() {
+            api.metrics.limited("body_bytes");
+        }
+    })
 }
 
-async fn take_all(request: Request, limit: usize) -> Result<Bytes, Problem> {
-    let (head, mut body) = request.into_parts();
-    let announced = head
-        .headers
+async fn take_all(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    api: &Api,
+) -> Result<(Bytes, Held), Problem> {
+    let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        // Who asks first (Expect: 100-continue) has not sent anything yet.
-        if !head.headers.contains_key(header::EXPECT) {
-            throw_away(body, 0).await;
-        }
         return Err(too_large(limit));
     }
-    let mut bytes = Vec::with_capacity(announced.unwrap_or(0));
+    let (mut bytes, mut held) = (Vec::new(), Held::default());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Problem::malformed("The body broke off; send the call again."))?;
-        if let Ok(data) = frame.into_data() {
-            if bytes.len() + data.len() > limit {
-                let so_far = bytes.len();
-                drop(bytes);
-                throw_away(body, so_far).await;
+        if let Ok(data) = frame.map_err(|_| broken())?.into_data() {
+            let length = bytes.len() + data.len();
+            if length > limit {
                 return Err(too_large(limit));
             }
+            api.calls.hold(&mut held, length, &api.metrics).await?;
             bytes.extend_from_slice(&data);
         }
     }
-    Ok(bytes.into())
+    Ok((bytes.into(), held))
+}
+
+fn broken() -> Problem {
+    Problem::malformed("The body broke off; send the call again.")
 }
 
 fn too_large(limit: usize) -> Problem {
     Problem::too_large(format!(
         "The body must be at most {limit} bytes; send less in one call."
     ))
-}
-
-async fn throw_away(mut body: Body, mut so_far: usize) {
-    while let Some(Ok(frame)) = body.frame().await {
-        so_far += frame.into_data().map_or(0, |data| data.len());
-        if so_far > MOST_THROWN_AWAY {
-            return;
-        }
-    }
 }

@@ -1,7 +1,8 @@
-//! How many calls of the API are answered at a time, and how many a key may make in a second.
+//! How many calls of the API are answered at a time, how many bytes they hold, and how many calls a key may make in a second.
 //!
 //! Invariants: only calls that were let in with a key count, so that nobody without one takes a place; a call gives its place back
-//! when it is answered, however it ends.
+//! when it is answered, however it ends. A call takes its place when its body is there, and gives it back before its answer is written, so
+//! that nobody who sends or reads slowly is in the way of others; bodies and answers that are large are bounded by their bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::problem::Problem;
 use crate::clock;
@@ -17,14 +18,20 @@ use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
 
-/// How long a call waits for its place.
+/// How long a call waits for its place, and for room for its bytes.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// So many bytes of a body or an answer are free: nearly all calls are no larger, and are never in need of room.
+const FREE_BYTES: usize = 64 * 1024;
+/// Beyond that, bytes are counted in steps of so many.
+const STEP_BYTES: usize = 64 * 1024;
 
 /// What is bounded of all calls together.
 #[derive(Debug)]
 pub struct Calls {
     /// One for each call that may be under way; none when they are not bounded.
     places: Option<Semaphore>,
+    /// One for each step of bytes that may be held, and how many there are; none when they are not bounded.
+    room: Option<(Arc<Semaphore>, u32)>,
     rate: Option<Rate>,
     /// By the name of the key.
     buckets: Mutex<HashMap<Arc<str>, Bucket>>,
@@ -36,26 +43,41 @@ pub(super) struct Place<'a> {
     _permit: Option<SemaphorePermit<'a>>,
 }
 
+/// Bytes of a body or an answer that are held.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
 impl Calls {
     /// With the bounds of `limits`.
     pub fn new(limits: &Limits) -> Self {
         let most = limits.calls_in_flight;
         Self {
             places: (most > 0).then(|| Semaphore::new(most)),
+            room: (limits.call_bytes > 0).then(|| {
+                let steps = u32::try_from(limits.call_bytes.div_ceil(STEP_BYTES)).unwrap_or(u32::MAX);
+                (Arc::new(Semaphore::new(steps as usize)), steps)
+            }),
             rate: Rate::new(limits.calls_per_second, 1, limits.calls_burst),
             buckets: Mutex::default(),
         }
     }
 
-    /// Takes a place for a call with the key of this name.
-    pub(super) async fn enter(&self, key: &Arc<str>, metrics: &Metrics) -> Result<Place<'_>, Problem> {
-        if !self.within_rate(key) {
-            metrics.limited("calls_per_second");
-            return Err(Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "This API key makes more calls than limits.calls_per_second allows; slow down.",
-            ));
+    /// Counts a call with the key of this name.
+    pub(super) fn count(&self, key: &Arc<str>, metrics: &Metrics) -> Result<(), Problem> {
+        if self.within_rate(key) {
+            return Ok(());
         }
+        metrics.limited("calls_per_second");
+        Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "This API key makes more calls than limits.calls_per_second allows; slow down.",
+        ))
+    }
+
+    /// Takes a place for a call.
+    pub(super) async fn enter(&self, metrics: &Metrics) -> Result<Place<'_>, Problem> {
         let Some(places) = &self.places else {
             return Ok(Place { _permit: None });
         };
@@ -71,6 +93,32 @@ impl Calls {
                 ))
             }
         }
+    }
+
+    /// From now on `bytes` of a body or an answer are held, which were fewer before.
+    pub(super) async fn hold(&self, held: &mut Held, bytes: usize, metrics: &Metrics) -> Result<(), Problem> {
+        let Some((room, all)) = self.room.as_ref().filter(|_| bytes > FREE_BYTES) else {
+            return Ok(());
+        };
+        // What is larger than all may be held alone.
+        let wanted = u32::try_from(bytes.div_ceil(STEP_BYTES)).map_or(*all, |steps| steps.min(*all));
+        let has = held.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u32;
+        let Some(more) = wanted.checked_sub(has).filter(|more| *more > 0) else {
+            return Ok(());
+        };
+        let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, room.clone().acquire_many_owned(more)).await
+        else {
+            metrics.limited("call_bytes");
+            return Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "As many bytes of large bodies and answers are held as limits.call_bytes allows; try again later.",
+            ));
+        };
+        match &mut held.permit {
+            Some(held) => held.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
     }
 
     fn within_rate(&self, key: &Arc<str>) -> bool {
@@ -98,24 +146,48 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_waits_a_moment_and_is_told() {
         let (calls, metrics) = calls(|limits| limits.calls_in_flight = 1);
-        let key: Arc<str> = "backend".into();
-        let first = calls.enter(&key, &metrics).await.unwrap();
-        let refused = calls.enter(&key, &metrics).await.unwrap_err();
+        let first = calls.enter(&metrics).await.unwrap();
+        let refused = calls.enter(&metrics).await.unwrap_err();
         assert!(format!("{refused:?}").contains("503"), "{refused:?}");
-        let (second, ()) = tokio::join!(calls.enter(&key, &metrics), async { drop(first) });
+        let (second, ()) = tokio::join!(calls.enter(&metrics), async { drop(first) });
         second.unwrap();
     }
 
-    #[tokio::test]
-    async fn each_key_has_a_rate_of_its_own() {
+    #[tokio::test(start_paused = true)]
+    async fn large_bodies_and_answers_wait_for_room_and_small_ones_need_none() {
+        let (calls, metrics) = calls(|limits| limits.call_bytes = 4 * STEP_BYTES);
+        let mut first = Held::default();
+        for steps in [1, 2, 3] {
+            calls
+                .hold(&mut first, steps * STEP_BYTES, &metrics)
+                .await
+                .unwrap();
+        }
+        let mut second = Held::default();
+        let refused = calls.hold(&mut second, 2 * STEP_BYTES, &metrics).await;
+        assert!(format!("{refused:?}").contains("503"), "{refused:?}");
+        calls.hold(&mut second, FREE_BYTES, &metrics).await.unwrap();
+        let (held, ()) = tokio::join!(calls.hold(&mut second, 100 * STEP_BYTES, &metrics), async {
+            drop(first)
+        });
+        held.unwrap();
+        let counted = metrics.open_metrics();
+        assert!(
+            counted.contains("limited_total{limit=\"call_bytes\"} 1"),
+            "{counted}"
+        );
+    }
+
+    #[test]
+    fn each_key_has_a_rate_of_its_own() {
         let (calls, metrics) = calls(|limits| {
             limits.calls_per_second = 1;
             limits.calls_burst = 2;
         });
         for key in ["one", "two"].map(Arc::from) {
             for fine in [true, true, false] {
-                let entered = calls.enter(&key, &metrics).await;
-                assert_eq!(entered.is_ok(), fine, "{key}: {entered:?}");
+                let counted = calls.count(&key, &metrics);
+                assert_eq!(counted.is_ok(), fine, "{key}: {counted:?}");
             }
         }
         let counted = metrics.open_metrics();
@@ -125,12 +197,12 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn no_key_has_a_rate_by_default() {
+    #[test]
+    fn no_key_has_a_rate_by_default() {
         let (calls, metrics) = calls(|_| {});
         let key: Arc<str> = "backend".into();
         for _ in 0..10_000 {
-            calls.enter(&key, &metrics).await.unwrap();
+            calls.count(&key, &metrics).unwrap();
         }
     }
 }

@@ -5,12 +5,15 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Api;
+use super::body;
+use super::calls::Held;
 use super::problem::Problem;
 use super::scopes::{self, Need};
 use crate::clock;
@@ -149,8 +152,33 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
     if !scopes::is_api(request.uri().path()) {
         return next.run(request).await;
     }
-    match api.calls.enter(&key, &api.metrics).await {
-        Ok(_place) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
+    answer(&api, &key, request, next)
+        .await
+        .unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Answers a call within the bounds of all calls.
+async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Result<Response, Problem> {
+    api.calls.count(key, &api.metrics)?;
+    let has_route = request.extensions().get::<MatchedPath>().is_some();
+    // Of a call that goes nowhere the body is not wanted. The bytes are held until the answer is there.
+    let (request, _body) = if has_route {
+        body::receive(request, api).await?
+    } else {
+        (request, Held::default())
+    };
+    let place = api.calls.enter(&api.metrics).await?;
+    let response = next.run(request).await;
+    let (head, body) = response.into_parts();
+    // It is whole already, so that this copies nothing.
+    let body = axum::body::to_bytes(body, usize::MAX)
+        .await
+        .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let mut held = Held::default();
+    api.calls.hold(&mut held, body.len(), &api.metrics).await?;
+    drop(place);
+    Ok(Response::from_parts(
+        head,
+        Body::new(mynah_socketio::Body::holding(body, held)),
+    ))
 }

@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let serve = move |request: hyper::Request<hyper::body::Incoming>, peer| {
+    let serve = move |request: hyper::Request<mynah_socketio::RequestBody>, peer| {
         let (engine, socketio) = (engine.clone(), socketio.clone());
         async move {
             match request.uri().path() {

@@ -12,11 +12,11 @@ use crate::polling;
 
 impl Driver {
     pub(super) fn try_candidate(&mut self, link: Box<Link>) {
-        let server = self.server().clone();
+        let server = self.session.server();
         if self.engine.candidate(&server.times, server.now()).is_ok() {
             self.candidate = Some(link);
         } else {
-            link.finish(&server, None);
+            link.finish(&self.session, None);
         }
     }
 
@@ -24,7 +24,7 @@ impl Driver {
         self.engine.candidate_lost();
         self.session.state().set_upgrading(false);
         if let Some(link) = self.candidate.take() {
-            link.finish(self.server(), None);
+            link.finish(&self.session, None);
         }
     }
 

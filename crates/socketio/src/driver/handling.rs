@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use mynah_wire::engine::payload::TextHabit;
-use mynah_wire::engine::{self, Packet, PacketType, Step};
+use mynah_wire::engine::{self, Packet, Step};
 
 use super::Driver;
 use crate::closing::Closing;
-use crate::encoded::Outgoing;
 use crate::link::Link;
 use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::session::Session;
@@ -55,9 +54,7 @@ impl Handling<'_> {
         self.session.hear(now);
         match self.engine.handle(&server.times, now, &packet) {
             Step::Nothing => {}
-            Step::SendPong => {
-                self.session.enqueue([Outgoing::control(PacketType::Pong)]);
-            }
+            Step::SendPong => self.session.enqueue_pong(),
             Step::Message if self.ending => {}
             Step::Message => match self.receiver.message(packet.body) {
                 Flow::Continue => {}

@@ -6,10 +6,10 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::exchange::{Exchange, RequestBody};
 use super::timed::Timed;
 use super::{ListenerOptions, first, target};
 use crate::admission::Connected;
@@ -27,8 +28,11 @@ use crate::refusals::Refusal;
 use crate::tls::TlsStream;
 
 /// What answers requests.
-pub(super) trait Service<F>: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static {}
-impl<S: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static, F> Service<F> for S {}
+pub(super) trait Service<F>:
+    Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static
+{
+}
+impl<S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static, F> Service<F> for S {}
 
 /// Told to those who are refused before they have asked anything.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
@@ -146,7 +150,7 @@ async fn serve<T, S, F, B>(
     peer: SocketAddr,
     service: S,
     options: Arc<ListenerOptions>,
-    _connected: Option<Connected>,
+    connected: Option<Connected>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<F>,
@@ -170,41 +174,53 @@ async fn serve<T, S, F, B>(
     // Its further requests will need the same, so that each of them has to be the first on a connection.
     let keep_alive = escaped.is_none();
     let head = escaped.unwrap_or(head);
-    let asked = AtomicBool::new(false);
-    let noted = &asked;
+    let exchange = Arc::<Exchange>::default();
+    let answering = exchange.clone();
     let connection = http1::Builder::new()
         .keep_alive(keep_alive)
         .timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout())
+        // The time for a head that has begun is kept by the stream.
+        .header_read_timeout(options.idle_timeout())
         .max_buf_size(options.max_header_bytes.max(8 * 1024))
         .serve_connection(
-            TokioIo::new(Timed::new(stream, head, options.write_timeout_ms)),
+            TokioIo::new(Timed::new(stream, head, &options, exchange.clone(), connected)),
             service_fn(move |request| {
-                noted.store(true, Ordering::Relaxed);
-                let response = service(request, peer);
-                async move { Ok::<_, Infallible>(response.await) }
+                let exchange = answering.clone();
+                let response = service(exchange.begin(request), peer);
+                async move {
+                    let mut response = response.await;
+                    if !exchange.end().await {
+                        let close = HeaderValue::from_static("close");
+                        response.headers_mut().insert(header::CONNECTION, close);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             }),
         )
         .with_upgrades();
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection ended early");
-        if let Some(refusal) = reason(&error, asked.load(Ordering::Relaxed)) {
+        if let Some(refusal) = reason(&error, &exchange) {
             options.admission.refuse(refusal, peer.ip());
         }
     }
 }
 
 /// What of ours ended a connection, if the peer did not.
-fn reason(error: &hyper::Error, asked: bool) -> Option<Refusal> {
+fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
     use std::error::Error;
     let io = error
         .source()
         .and_then(|source| source.downcast_ref::<io::Error>());
     if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-        Some(Refusal::AnswerTimeout)
+        Some(if exchange.is_head_late() {
+            Refusal::HeaderTimeout
+        } else {
+            Refusal::AnswerTimeout
+        })
     } else if error.is_timeout() {
         // A connection that was kept for further requests may end so.
-        (!asked).then_some(Refusal::HeaderTimeout)
+        (!exchange.was_asked()).then_some(Refusal::HeaderTimeout)
     } else if error.is_parse() {
         Some(Refusal::Header)
     } else {
@@ -215,6 +231,11 @@ fn reason(error: &hyper::Error, asked: bool) -> Option<Refusal> {
 impl ListenerOptions {
     fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.header_timeout_ms.into())
+    }
+
+    /// hyper keeps one time for a head and for having none.
+    fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms.max(self.header_timeout_ms).into())
     }
 
     fn handshake_timeout(&self) -> Duration {

@@ -46,7 +46,42 @@ fn is_begun(head: &[u8]) -> bool {
     head.first().is_some_and(u8::is_ascii_alphabetic)
 }
 
-/// Whether an empty line ends it, of which `looked_at` bytes had none. hyper takes lines without CR as well.
+/// Looks for the empty line that ends a head, in parts as they come. hyper takes lines without CR as well.
+#[derive(Debug, Default)]
+pub(crate) struct HeadEnd {
+    line: Line,
+}
+
+/// What has come of the current line.
+#[derive(Debug, Default, Clone, Copy)]
+enum Line {
+    #[default]
+    Nothing,
+    Cr,
+    Something,
+}
+
+impl HeadEnd {
+    /// Where in `part` a head ends: behind the empty line. What stands behind it is not looked at.
+    pub(crate) fn find(&mut self, part: &[u8]) -> Option<usize> {
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', part) {
+            let line = std::mem::take(&mut self.line);
+            if let (Line::Nothing, [] | [b'\r']) | (Line::Cr, []) = (line, &part[begin..end]) {
+                return Some(end + 1);
+            }
+            begin = end + 1;
+        }
+        self.line = match (self.line, &part[begin..]) {
+            (line, []) => line,
+            (Line::Nothing, [b'\r']) => Line::Cr,
+            _ => Line::Something,
+        };
+        None
+    }
+}
+
+/// Whether an empty line ends it, of which `looked_at` bytes had none.
 fn is_whole(head: &[u8], looked_at: usize) -> bool {
     let new = &head[looked_at.saturating_sub(3)..];
     new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n")
@@ -90,6 +125,32 @@ mod tests {
             let with_more = [parts, &["more"]].concat();
             assert_eq!(read(&with_more).await, (parts.concat(), 1), "{parts:?}");
         }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_found_however_it_is_cut() {
+        for (head, rest) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "more"),
+            ("GET / HTTP/1.1\nHost: x\n\n", "\n\n"),
+            ("GET / HTTP/1.1\r\n\n", ""),
+            ("GET / HTTP/1.1\nX: \r\r\n\r\n", "x"),
+        ] {
+            let whole = [head, rest].concat().into_bytes();
+            for first in 0..=whole.len() {
+                for second in first..=whole.len() {
+                    let mut end = HeadEnd::default();
+                    let parts = [&whole[..first], &whole[first..second], &whole[second..]];
+                    let mut before = 0;
+                    let found = parts.iter().find_map(|part| {
+                        let found = end.find(part).map(|at| before + at);
+                        before += part.len();
+                        found
+                    });
+                    assert_eq!(found, Some(head.len()), "{head:?} {first} {second}");
+                }
+            }
+        }
+        assert_eq!(HeadEnd::default().find(b"GET / HTTP/1.1\r\n\r"), None);
     }
 
     #[tokio::test]

@@ -1,77 +1,209 @@
-//! A stream whose beginning was read already, and whose peer has to take what is written.
+//! The stream of a connection on which HTTP is spoken: its beginning was read already, and its peer has a time for everything.
+//!
+//! Invariants: hyper gets one head at a time, and what came behind it when the request is under way; a peer that does not go on is given up;
+//! a connection that is closed from here is closed in such a way that the last answer arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
-/// Fails with [`io::ErrorKind::TimedOut`] once the peer has taken nothing of what is to be written for so long: hyper itself would wait,
-/// and keep the answer, for ever. Only while HTTP is spoken; WebSockets have heartbeats.
-pub(crate) struct Timed<T> {
-    stream: T,
+use super::ListenerOptions;
+use super::exchange::Exchange;
+use super::first::HeadEnd;
+use crate::admission::Connected;
+use crate::linger::{linger, poll_discard_from};
+
+/// A peer must take so many bytes of an answer each second, on average; the patience comes on top.
+const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// A connection that is closed from here waits so long for its peer, from the last that came.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What a stream must be.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
+
+/// Fails with [`io::ErrorKind::TimedOut`] when the peer is too slow: hyper itself would wait, and keep the answer, for ever. Only while HTTP
+/// is spoken; WebSockets have heartbeats.
+pub(crate) struct Timed<T: Stream> {
+    /// Taken when it is dropped or given back.
+    stream: Option<T>,
     /// Read already.
     begun: Bytes,
+    exchange: Arc<Exchange>,
+    /// Counts the connection.
+    connected: Option<Connected>,
     patience_ms: u32,
-    /// Set while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
+    header_timeout_ms: u32,
+    head: HeadEnd,
+    /// Runs while a head has begun and not ended.
+    head_due: Option<Pin<Box<Sleep>>>,
+    slow: Slow,
+    /// Something was written.
+    wrote: bool,
+    /// The peer has ended its direction, or the stream has failed.
+    ended: bool,
 }
 
-impl<T> Timed<T> {
+/// How long the peer may still take nothing of an answer.
+struct Slow {
+    left: Duration,
+    /// Since when it takes nothing, and until when it may.
+    since: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl<T: Stream> Timed<T> {
     /// `begun` is what was read of `stream` already.
-    pub(crate) fn new(stream: T, begun: Bytes, patience_ms: u32) -> Self {
+    pub(super) fn new(
+        stream: T,
+        begun: Bytes,
+        options: &ListenerOptions,
+        exchange: Arc<Exchange>,
+        connected: Option<Connected>,
+    ) -> Self {
         Self {
-            stream,
+            stream: Some(stream),
             begun,
-            patience_ms,
-            stalled: None,
+            exchange,
+            connected,
+            patience_ms: options.write_timeout_ms,
+            header_timeout_ms: options.header_timeout_ms,
+            head: HeadEnd::default(),
+            head_due: None,
+            slow: Slow {
+                left: Duration::from_millis(options.write_timeout_ms.into()),
+                since: None,
+            },
+            wrote: false,
+            ended: false,
         }
     }
 
     /// The stream, and what was read of it and not taken.
-    pub(crate) fn into_parts(self) -> (T, Bytes) {
-        (self.stream, self.begun)
+    pub(crate) fn into_parts(mut self) -> Option<(T, Bytes)> {
+        let begun = std::mem::take(&mut self.begun);
+        Some((self.stream.take()?, begun))
     }
 
-    fn watch<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+    fn poll_stream<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        match &mut self.stream {
+            Some(stream) => f(Pin::new(stream)),
+            // It is there until the end.
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
-        let patience = Duration::from_millis(self.patience_ms.into());
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        stalled
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads what comes next; nothing at the end.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let n = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(n));
+            if self.begun.is_empty() {
+                self.begun = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let read = ready!(self.poll_stream(|stream| stream.poll_read(cx, buf)));
+        self.ended |= read.is_err() || buf.filled().len() == before;
+        Poll::Ready(read)
+    }
+
+    /// Fails once the head that has begun should be complete.
+    fn poll_head_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(due) = &mut self.head_due else {
+            return Poll::Pending;
+        };
+        ready!(due.as_mut().poll(cx));
+        self.exchange.set_head_late();
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Notes how far a write came: `taken` says how many bytes it took.
+    fn watch<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<R>>,
+        taken: impl FnOnce(&R) -> usize,
+    ) -> Poll<io::Result<R>> {
+        match written {
+            Poll::Ready(Ok(done)) => {
+                self.wrote = true;
+                if let Some((since, _)) = self.slow.since.take() {
+                    let earned = Duration::from_millis(taken(&done) as u64 * 1_000 / LEAST_BYTES_PER_SECOND);
+                    let left = self.slow.left.saturating_sub(since.elapsed()) + earned;
+                    self.slow.left = left.min(Duration::from_millis(self.patience_ms.into()));
+                }
+                Poll::Ready(Ok(done))
+            }
+            Poll::Ready(Err(error)) => {
+                self.ended = true;
+                Poll::Ready(Err(error))
+            }
+            Poll::Pending => {
+                let left = self.slow.left;
+                let (_, until) = self
+                    .slow
+                    .since
+                    .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+                ready!(until.as_mut().poll(cx));
+                // Nor is it waited for afterwards.
+                self.ended = true;
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
+impl<T: Stream> AsyncRead for Timed<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
-        if timed.begun.is_empty() {
-            return Pin::new(&mut timed.stream).poll_read(cx, buf);
+        let under_way = timed.exchange.is_under_way();
+        let before = buf.filled().len();
+        if timed.poll_bytes(cx, buf)?.is_pending() {
+            return if under_way {
+                Poll::Pending
+            } else {
+                timed.poll_head_due(cx)
+            };
         }
-        let n = timed.begun.len().min(buf.remaining());
-        buf.put_slice(&timed.begun.split_to(n));
-        if timed.begun.is_empty() {
-            timed.begun = Bytes::new();
+        let came = &buf.filled()[before..];
+        if came.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if under_way {
+            timed.exchange.comes_behind();
+            return Poll::Ready(Ok(()));
+        }
+        match timed.head.find(came) {
+            Some(end) => {
+                timed.head_due = None;
+                timed.slow.left = Duration::from_millis(timed.patience_ms.into());
+                if end < came.len() {
+                    timed.begun = [&came[end..], &timed.begun].concat().into();
+                    buf.set_filled(before + end);
+                }
+            }
+            None if timed.head_due.is_none() => {
+                let limit = Duration::from_millis(timed.header_timeout_ms.into());
+                timed.head_due = Some(Box::pin(tokio::time::sleep(limit)));
+            }
+            None => {}
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+impl<T: Stream> AsyncWrite for Timed<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let timed = self.get_mut();
-        let written = Pin::new(&mut timed.stream).poll_write(cx, bytes);
-        timed.watch(cx, written)
+        let written = timed.poll_stream(|stream| stream.poll_write(cx, bytes));
+        timed.watch(cx, written, |n| *n)
     }
 
     fn poll_write_vectored(
@@ -80,46 +212,146 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let timed = self.get_mut();
-        let written = Pin::new(&mut timed.stream).poll_write_vectored(cx, slices);
-        timed.watch(cx, written)
+        let written = timed.poll_stream(|stream| stream.poll_write_vectored(cx, slices));
+        timed.watch(cx, written, |n| *n)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
-        let flushed = Pin::new(&mut timed.stream).poll_flush(cx);
-        timed.watch(cx, flushed)
+        let flushed = timed.poll_stream(|stream| stream.poll_flush(cx));
+        timed.watch(cx, flushed, |()| 0)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
-        let shut = Pin::new(&mut timed.stream).poll_shutdown(cx);
-        timed.watch(cx, shut)
+        let shut = timed.poll_stream(|stream| stream.poll_shutdown(cx));
+        timed.watch(cx, shut, |()| 0)
+    }
+}
+
+impl<T: Stream> Drop for Timed<T> {
+    /// hyper closes a connection whose request it could not read to the end; the answer to that must not be lost.
+    fn drop(&mut self) {
+        let (Some(mut stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let connected = self.connected.take();
+        runtime.spawn(async move {
+            let _connected = connected;
+            let mut shut = false;
+            linger(SILENCE, |cx, moved| {
+                if !shut {
+                    // When it fails, nothing comes either.
+                    shut = Pin::new(&mut stream).poll_shutdown(cx).is_ready();
+                }
+                poll_discard_from(&mut stream, cx, moved)
+            })
+            .await;
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up_and_who_takes_a_little_is_not() {
-        let (ours, mut theirs) = tokio::io::duplex(10);
-        let mut timed = Timed::new(ours, Bytes::new(), 1_000);
-        let reading = async {
-            for _ in 0..10 {
-                tokio::time::sleep(Duration::from_millis(900)).await;
-                theirs.read_exact(&mut [0; 10]).await.unwrap();
-            }
+    fn timed(stream: DuplexStream, begun: &'static str) -> Timed<DuplexStream> {
+        let options = ListenerOptions {
+            write_timeout_ms: 1_000,
+            header_timeout_ms: 1_000,
+            ..ListenerOptions::default()
         };
-        let (written, ()) = tokio::join!(timed.write_all(&[1; 110]), reading);
-        written.unwrap();
-        let error = timed.write_all(&[1; 1]).await.unwrap_err();
+        Timed::new(stream, begun.into(), &options, Arc::default(), None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let (ours, _theirs) = tokio::io::duplex(10);
+        let mut timed = timed(ours, "");
+        let error = timed.write_all(&[1; 11]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// Takes `part` bytes every 100 ms.
+    async fn written_to_a_slow_peer(part: usize) -> io::Result<()> {
+        let (ours, mut theirs) = tokio::io::duplex(part);
+        let mut timed = timed(ours, "");
+        let reading = tokio::spawn(async move {
+            let mut space = vec![0; part];
+            while theirs.read_exact(&mut space).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let written = timed.write_all(&vec![1; part * 100]).await;
+        reading.abort();
+        written
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_must_take_an_answer_at_some_rate() {
+        let least = LEAST_BYTES_PER_SECOND as usize / 10;
+        written_to_a_slow_peer(least * 2).await.unwrap();
+        let error = written_to_a_slow_peer(least / 2).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_must_end_and_one_that_has_not_need_not() {
+        let (ours, mut theirs) = tokio::io::duplex(1_000);
+        let mut timed = timed(ours, "GET / HTTP/1.1\r\n\r\n");
+        let mut space = [0; 100];
+        assert_eq!(timed.read(&mut space).await.unwrap(), 18);
+        let nothing = tokio::time::timeout(Duration::from_secs(60), timed.read(&mut space)).await;
+        assert!(nothing.is_err(), "an idle connection is hyper's to close");
+        theirs.write_all(b"GET / H").await.unwrap();
+        assert_eq!(timed.read(&mut space).await.unwrap(), 7);
+        let error = timed.read(&mut space).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(timed.exchange.is_head_late());
+    }
+
+    #[tokio::test]
+    async fn what_stands_behind_a_head_comes_by_itself() {
+        let (ours, mut theirs) = tokio::io::duplex(1_000);
+        let mut timed = timed(ours, "GET /1 HTTP/1.1\r\n\r\nGET /2 HT");
+        theirs
+            .write_all(b"TP/1.1\r\n\r\nPOST /3 HTTP/1.1\r\n\r\nbody")
+            .await
+            .unwrap();
+        let mut space = [0; 100];
+        for expected in [
+            "GET /1 HTTP/1.1\r\n\r\n",
+            "GET /2 HT",
+            "TP/1.1\r\n\r\n",
+            "POST /3 HTTP/1.1\r\n\r\n",
+            "body",
+        ] {
+            let n = timed.read(&mut space).await.unwrap();
+            assert_eq!(String::from_utf8_lossy(&space[..n]), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_last_is_waited_for() {
+        let (ours, mut theirs) = tokio::io::duplex(1_000);
+        let mut timed = timed(ours, "");
+        timed.write_all(b"answer").await.unwrap();
+        drop(timed);
+        // It would fail if the other end were gone.
+        for _ in 0..10 {
+            theirs.write_all(&[b'x'; 900]).await.unwrap();
+        }
+        let mut answer = String::new();
+        theirs.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "answer");
     }
 }

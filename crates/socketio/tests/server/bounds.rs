@@ -4,17 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mynah_socketio::{Admission, Bounds, Config, Protocol, Refusal, Transport};
+use mynah_wire::ws::{Opcode, masked_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::app::Running;
-use crate::client::{ALL, Client, Reply, Ws, request};
+use crate::client::{ALL, Client, Got, Reply, Ws, request};
 use crate::within;
 
 fn bounded(sessions: usize, sessions_per_address: usize) -> Config {
     let bounds = Bounds {
         sessions,
         sessions_per_address,
+        ..Bounds::default()
     };
     Config {
         admission: Arc::new(Admission::new(bounds)),
@@ -127,4 +129,77 @@ async fn websockets_are_no_http_connections() {
     }
     assert_eq!(told(&running, Transport::Polling).await.status, 429);
     assert_eq!(running.admission.refused(Refusal::Address), 1);
+}
+
+/// WebSockets that a session has no use for are closed, and as many of them as an address may have HTTP connections wait for their end.
+#[tokio::test]
+async fn websockets_for_one_session_are_bounded() {
+    let running = Running::start(bounded(0, 1)).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let target = client.polling().target("websocket");
+    let mut open = Vec::new();
+    for n in 0..300 {
+        // Refused as an HTTP connection, or taken.
+        if let Ok(ws) = Ws::upgrade(running.address, &target, Protocol::V4).await {
+            open.push(ws);
+        }
+        assert!(n > 0 || open.len() == 1);
+    }
+    // None of them ends by itself: whoever was closed has got a frame that says so, or nothing.
+    let mut closed = 0;
+    for ws in &mut open[1..] {
+        closed += usize::from(ws.next().await == Got::Close(None));
+    }
+    assert!(closed <= 2 + 64, "{closed} are waited for");
+    drop(open);
+    while request(running.address, "GET", "/socket.io/").await.status == 429 {}
+    client.send("2[\"echo\",1]").await;
+    assert_eq!(client.receive().await, "2[\"echo\",1]");
+}
+
+/// What unfinished messages, bodies and unread answers hold is bounded for an address, whatever its connections are.
+#[tokio::test]
+async fn what_an_address_holds_is_bounded() {
+    const MOST: usize = 300_000;
+    let bounds = Bounds {
+        bytes_per_address: MOST,
+        ..Bounds::default()
+    };
+    for (protocol, transport) in ALL {
+        let running = Running::start(Config {
+            admission: Arc::new(Admission::new(bounds)),
+            ..Config::default()
+        })
+        .await;
+        let mut clients = Vec::new();
+        let mut streams = Vec::new();
+        for n in 0..10 {
+            let mut client = Client::connect(&running, protocol, transport).await;
+            match transport {
+                Transport::WebSocket => {
+                    let frame = masked_frame(Opcode::Text, &[b'x'; 100_000], [1, 2, 3, 4]);
+                    client.ws().raw(&frame[..99_000]).await;
+                }
+                Transport::Polling => {
+                    let mut stream = TcpStream::connect(running.address).await.unwrap();
+                    let target = client.polling().target("polling");
+                    let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                    stream.write_all(&[b'x'; 99_000]).await.unwrap();
+                    streams.push(stream);
+                }
+            }
+            let refused = (n as u64).saturating_sub(1);
+            running
+                .until(|it| {
+                    let held = it.admission.held_bytes();
+                    held > 80_000 * (n + 1).min(2) && it.admission.refused(Refusal::Memory) == refused
+                })
+                .await;
+            assert!(running.admission.held_bytes() <= MOST);
+            clients.push(client);
+        }
+        drop((clients, streams));
+        running.until(|it| it.admission.held_bytes() == 0).await;
+    }
 }

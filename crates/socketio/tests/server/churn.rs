@@ -55,6 +55,7 @@ async fn two_thousand_connections_leave_nothing() {
         admission: Arc::new(Admission::new(Bounds {
             sessions: COUNT,
             sessions_per_address: COUNT,
+            ..Bounds::default()
         })),
         ..Config::default()
     };

@@ -15,6 +15,7 @@ async fn hasty() -> Running {
     let admission: Arc<Admission> = Arc::default();
     let options = ListenerOptions {
         header_timeout_ms: 200,
+        idle_timeout_ms: 300,
         write_timeout_ms: 200,
         admission: admission.clone(),
         ..ListenerOptions::default()

@@ -14,6 +14,7 @@ mod deadlines;
 mod ends;
 mod framing;
 mod half_open;
+mod kept;
 mod leaving;
 mod old_clients;
 mod order;

@@ -18,6 +18,7 @@ async fn start(proxy_protocol: bool, sessions_per_address: usize) -> Running {
     let admission = Arc::new(Admission::new(Bounds {
         sessions: 0,
         sessions_per_address,
+        ..Bounds::default()
     }));
     let options = ListenerOptions {
         handshake_timeout_ms: 300,

@@ -1,9 +1,12 @@
 //! HTTP requests that are refused, exactly as clients expect it.
 
 use mynah_socketio::{Config, Protocol, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::app::Running;
-use crate::client::{Client, Ws, request, request_with};
+use crate::client::{Client, Reply, Ws, request, request_with};
+use crate::within;
 
 const CODES: [&str; 6] = [
     "Transport unknown",
@@ -127,4 +130,25 @@ async fn handshakes_of_websocket_that_are_none() {
         assert_eq!(reply.status, 400, "{headers:?}");
     }
     assert_eq!(running.server.sessions(), 0);
+}
+
+/// HTTP/1.0 has no upgrades: its client is told so at once, with a session and without.
+#[tokio::test]
+async fn upgrades_of_http_1_0_are_refused() {
+    let running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let session = client.polling().target("websocket");
+    for target in ["/socket.io/?EIO=4&transport=websocket", session.as_str()] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let head = format!(
+            "GET {target} HTTP/1.0\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(Reply::parse(&answer).status, 400, "{target}");
+    }
+    client.send("2[\"echo\",1]").await;
+    assert_eq!(client.receive().await, "2[\"echo\",1]");
 }

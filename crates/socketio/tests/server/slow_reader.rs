@@ -1,9 +1,10 @@
 //! A reader that falls behind is closed, and costs nobody else anything.
 
-use mynah_socketio::{CloseReason, Config, Encoded};
+use mynah_socketio::{CloseReason, Config, Encoded, Protocol, Transport};
+use mynah_wire::ws::{Opcode, masked_frame};
 
 use crate::app::{Running, raw};
-use crate::client::{ALL, Client};
+use crate::client::{ALL, Client, Got};
 use crate::within;
 
 const BOUND: usize = 200_000;
@@ -125,5 +126,29 @@ async fn nobody_waits_for_room_after_the_end() {
         socket.cut(CloseReason::ServerClose);
         within(waits).await.unwrap();
         assert!(!socket.session().room(usize::MAX).await);
+    }
+}
+
+/// Whoever writes everything before it reads learns of the end all the same: what it writes is read meanwhile.
+#[tokio::test]
+async fn who_writes_first_and_reads_then_sees_the_close() {
+    let mut running = Running::start(Config {
+        max_queue_bytes: BOUND,
+        ..Config::default()
+    })
+    .await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
+    let echo = format!("42[\"echo\",\"{}\"]", "x".repeat(50_000));
+    let frame = masked_frame(Opcode::Text, echo.as_bytes(), [1, 2, 3, 4]);
+    // The kernels of both take some megabytes in each direction.
+    for _ in 0..600 {
+        client.ws().raw(&frame).await;
+    }
+    running.expect("/ disconnected: slow reader").await;
+    loop {
+        match client.ws().next().await {
+            Got::Text(_) => {}
+            end => break assert_eq!(end, Got::Close(Some(1001))),
+        }
     }
 }

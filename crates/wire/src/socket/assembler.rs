@@ -9,11 +9,19 @@ use super::{DecodeError, Limits, Packet};
 
 /// Puts the messages of one connection together to whole packets.
 ///
-/// One word when no attachment is due. It keeps one text and at most [`Limits::max_attachments`] attachments, each of which
-/// the transport has bounded.
+/// One word when no attachment is due. It keeps one text and at most [`Limits::max_attachments`] attachments, together at most
+/// [`Limits::max_bytes`].
 #[derive(Debug, Default)]
 pub struct Assembler {
-    pending: Option<Box<Whole<'static>>>,
+    pending: Option<Box<Pending>>,
+}
+
+/// A packet whose attachments have not all come.
+#[derive(Debug)]
+struct Pending {
+    whole: Whole<'static>,
+    /// Bytes that came so far, whether they are kept or not.
+    bytes: usize,
 }
 
 /// A packet with all its attachments.
@@ -51,23 +59,46 @@ impl Assembler {
                 attachments: Vec::new(),
             }));
         }
-        let text = Cow::Owned(text.to_owned());
-        self.pending = Some(Box::new(Whole {
-            text,
-            layout,
-            attachments: Vec::new(),
+        self.pending = Some(Box::new(Pending {
+            bytes: text.len(),
+            whole: Whole {
+                text: Cow::Owned(text.to_owned()),
+                layout,
+                attachments: Vec::new(),
+            },
         }));
         Ok(None)
     }
 
     /// Takes a binary message; gives the packet with the last one that was due.
-    pub fn binary(&mut self, bytes: &[u8], _limits: &Limits) -> Result<Option<Whole<'static>>, DecodeError> {
+    pub fn binary(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Whole<'static>>, DecodeError> {
         let pending = self.pending.as_mut().ok_or(DecodeError::NoAttachmentDue)?;
-        pending.attachments.push(Bytes::copy_from_slice(bytes));
-        let whole = self
-            .pending
-            .take_if(|pending| pending.attachments.len() == pending.layout.attachments());
-        Ok(whole.map(|whole| *whole))
+        pending.bytes += bytes.len();
+        if pending.bytes > limits.max_bytes {
+            return Err(DecodeError::TooBig);
+        }
+        let kept = if limits.keep_attachments { bytes } else { &[] };
+        pending.whole.attachments.push(Bytes::copy_from_slice(kept));
+        let complete = self.pending.take_if(|pending| {
+            let whole = &pending.whole;
+            whole.attachments.len() == whole.layout.attachments()
+        });
+        Ok(complete.map(|pending| pending.whole))
+    }
+
+    /// Whether attachments are due.
+    pub fn is_waiting(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Bytes that are kept of a packet whose attachments have not all come.
+    pub fn held_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| {
+            let Whole {
+                text, attachments, ..
+            } = &pending.whole;
+            text.len() + attachments.iter().map(Bytes::len).sum::<usize>()
+        })
     }
 }
 
@@ -76,7 +107,11 @@ mod tests {
     use super::*;
     use crate::socket::Kind;
 
-    const LIMITS: Limits = Limits { max_attachments: 3 };
+    const LIMITS: Limits = Limits {
+        max_attachments: 3,
+        max_bytes: 100,
+        keep_attachments: true,
+    };
     const TWO: &str = r#"52-/x,7["a",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 
     #[test]
@@ -130,6 +165,42 @@ mod tests {
         assert_eq!(
             assembler.binary(b"x", &LIMITS).unwrap_err(),
             DecodeError::NoAttachmentDue
+        );
+    }
+
+    #[test]
+    fn the_bytes_of_a_packet_with_its_attachments_are_bounded() {
+        let mut assembler = Assembler::new();
+        assembler.text(TWO, &LIMITS).unwrap();
+        let fits = vec![0; LIMITS.max_bytes - TWO.len()];
+        assert!(assembler.binary(&fits, &LIMITS).unwrap().is_none());
+        assert_eq!(assembler.held_bytes(), LIMITS.max_bytes);
+        assert_eq!(assembler.binary(b"x", &LIMITS).unwrap_err(), DecodeError::TooBig);
+    }
+
+    #[test]
+    fn attachments_that_nobody_wants_are_counted_and_not_kept() {
+        let limits = Limits {
+            keep_attachments: false,
+            ..LIMITS
+        };
+        let mut assembler = Assembler::new();
+        assembler.text(TWO, &limits).unwrap();
+        assert!(assembler.is_waiting());
+        assembler.binary(&[7; 20], &limits).unwrap();
+        assert_eq!(assembler.held_bytes(), TWO.len());
+        let whole = assembler.binary(&[7; 5], &limits).unwrap().unwrap();
+        assert_eq!(
+            whole.attachments.iter().map(Bytes::len).collect::<Vec<_>>(),
+            [0, 0]
+        );
+        assert!(!assembler.is_waiting());
+        assert_eq!(assembler.held_bytes(), 0);
+        assembler.text(TWO, &limits).unwrap();
+        let too_much = vec![7; limits.max_bytes];
+        assert_eq!(
+            assembler.binary(&too_much, &limits).unwrap_err(),
+            DecodeError::TooBig
         );
     }
 

@@ -51,6 +51,13 @@ impl Decoder {
         }
     }
 
+    /// Bytes that are kept of what is not complete.
+    pub fn held_bytes(&self) -> usize {
+        self.held
+            .as_ref()
+            .map_or(0, |held| held.message.capacity() + held.control.capacity())
+    }
+
     /// Takes the next whole message.
     ///
     /// `buf[*pos..]` is what was read and not yet consumed; payloads are unmasked in place and `pos` is moved on.

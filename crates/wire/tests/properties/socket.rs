@@ -60,7 +60,10 @@ proptest! {
 
     #[test]
     fn attachments_arrive_in_order(attachments in vec(vec(any::<u8>(), 0..20), 1..5), id: Option<u64>) {
-        let limits = Limits { max_attachments: 4 };
+        let limits = Limits {
+            max_attachments: 4,
+            ..Limits::default()
+        };
         let placeholders: Vec<Value> = (0..attachments.len())
             .map(|num| serde_json::json!({ "_placeholder": true, "num": num }))
             .collect();

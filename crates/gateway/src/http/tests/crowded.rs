@@ -35,16 +35,7 @@ fn crowded(change: impl FnOnce(&mut Config)) -> House {
 #[tokio::test(start_paused = true)]
 async fn a_call_beyond_those_under_way_is_told_to_come_again() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
-    let (sender, body) = oneshot::channel();
-    let hanging = Request::builder().method("POST").uri("/v1/users/online");
-    let hanging = hanging.header("authorization", format!("Bearer {KEY}"));
-    let hanging = tokio::spawn(
-        house
-            .router
-            .clone()
-            .oneshot(hanging.body(Body::new(Hanging(body))).unwrap()),
-    );
-    tokio::task::yield_now().await;
+    let place = house.api.calls.enter(&house.api.metrics).await.unwrap();
 
     let refused = house.call("GET", "/v1/users/alice", "").await;
     assert!(refused.problem(503).contains("limits.calls_in_flight"));
@@ -55,9 +46,55 @@ async fn a_call_beyond_those_under_way_is_told_to_come_again() {
     let without = Request::builder().uri("/v1/users/alice").body(Body::empty());
     house.send(without.unwrap()).await.problem(401);
 
-    drop(sender);
-    assert_eq!(hanging.await.unwrap().unwrap().status(), 400);
+    drop(place);
     assert_eq!(house.call("GET", "/v1/users/alice", "").await.status, 200);
+}
+
+/// Calls whose bodies do not come are in nobody's way, and are given up.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_takes_no_place() {
+    let house = crowded(|config| config.limits.calls_in_flight = 1);
+    let (_sender, body) = oneshot::channel();
+    let hanging = Request::builder().method("POST").uri("/v1/users/online");
+    let hanging = hanging.header("authorization", format!("Bearer {KEY}"));
+    let hanging = tokio::spawn(
+        house
+            .router
+            .clone()
+            .oneshot(hanging.body(Body::new(Hanging(body))).unwrap()),
+    );
+    tokio::task::yield_now().await;
+    assert_eq!(house.call("GET", "/v1/users/alice", "").await.status, 200);
+    let asked = json!({"uids": ["alice"]});
+    house.done("POST", "/v1/users/online", asked).await;
+    assert_eq!(hanging.await.unwrap().unwrap().status(), 408);
+}
+
+/// Answers that nobody reads are bounded in bytes, and small ones are answered beside them.
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_not_read_are_bounded() {
+    let house = crowded(|config| config.limits.call_bytes = 128 << 10);
+    for _ in 0..2 {
+        let data = json!({"text": "x".repeat(60_000)});
+        let message = json!({"type": 6, "to": {"user": "alice"}, "data": data, "push": false});
+        house.done("POST", "/v1/messages", message).await;
+    }
+    let conversations = house.call("GET", "/v1/users/alice/conversations", "").await.body;
+    let conv = conversations["conversations"][0]["conv"].as_str().unwrap();
+    let path = format!("/v1/conversations/{conv}/messages");
+    let large = || {
+        let request = Request::builder().uri(&path);
+        let request = request.header("authorization", format!("Bearer {KEY}"));
+        house.router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let unread = large().await.unwrap();
+    assert_eq!(unread.status(), 200);
+    let refused = house.call("GET", &path, "").await;
+    assert!(refused.problem(503).contains("limits.call_bytes"));
+    assert_eq!(house.call("GET", "/v1/users/alice", "").await.status, 200);
+    let body = unread.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.len() > 120_000);
+    assert_eq!(house.call("GET", &path, "").await.status, 200);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ const KEY: &str = "test-key-test-key";
 /// Everything but Socket.IO, on a store of its own.
 struct House {
     router: Router,
+    api: Arc<Api>,
     _data: tempfile::TempDir,
 }
 
@@ -40,7 +41,7 @@ fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> Hou
     let data = tempfile::tempdir().unwrap();
     let store = Embedded::open(Options::new(data.path())).unwrap();
     let metrics: Arc<Metrics> = Arc::default();
-    let api = Api {
+    let api = Arc::new(Api {
         calls: Calls::new(&config.limits),
         limits: config.limits.clone(),
         gateway: Builder::new(config)
@@ -56,9 +57,10 @@ fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> Hou
         cors: Cors::None,
         admission: Arc::default(),
         draining: AtomicBool::new(false),
-    };
+    });
     House {
-        router: router(Arc::new(api), Door::Only),
+        router: router(api.clone(), Door::Only),
+        api,
         _data: data,
     }
 }

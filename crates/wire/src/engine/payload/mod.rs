@@ -1,12 +1,14 @@
 //! Bodies of polling requests: several packets in one.
 
 mod jsonp;
+mod reader;
 mod v3_binary;
 mod v3_text;
 mod v4;
 
 use super::{Body, Packet, PacketError, Protocol, base64};
 
+pub use reader::Reader;
 pub use v3_text::TextHabit;
 
 /// How the body of a POST is written, by its content type and query.
@@ -67,26 +69,63 @@ pub fn decode<'a>(
     max_packets: usize,
 ) -> Result<Vec<Packet<'a>>, PayloadError> {
     match form {
-        PostForm::Text => decode_text(protocol, utf8(body)?, habit, max_packets),
-        PostForm::Binary if protocol == Protocol::V4 => Err(PayloadError::BinaryForm),
-        PostForm::Binary => v3_binary::decode(body, max_packets),
+        PostForm::Text => decode_all(protocol, Source::Text(utf8(body)?), habit, max_packets),
+        PostForm::Binary => decode_all(protocol, Source::Octets(body), habit, max_packets),
         PostForm::Jsonp => {
             let text = jsonp::form_text(utf8(body)?).ok_or(PayloadError::NoFormField)?;
-            let packets = decode_text(protocol, &text, habit, max_packets)?;
+            let packets = decode_all(protocol, Source::Text(&text), habit, max_packets)?;
             Ok(packets.into_iter().map(Packet::into_owned).collect())
         }
     }
 }
 
-fn decode_text<'a>(
+fn decode_all<'a>(
     protocol: Protocol,
-    text: &'a str,
+    source: Source<'a>,
     habit: &mut TextHabit,
     max_packets: usize,
 ) -> Result<Vec<Packet<'a>>, PayloadError> {
-    match protocol {
-        Protocol::V3 => v3_text::decode(text, habit, max_packets),
-        Protocol::V4 => v4::decode(text, max_packets),
+    source.begin(protocol, habit)?;
+    let (mut packets, mut at) = (Vec::new(), 0);
+    while let Some(packet) = source.next(protocol, *habit, &mut at) {
+        if packets.len() == max_packets {
+            return Err(PayloadError::TooManyPackets);
+        }
+        packets.push(packet?);
+    }
+    Ok(packets)
+}
+
+/// A body from which packets are read one after the other.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Text(&'a str),
+    Octets(&'a [u8]),
+}
+
+impl<'a> Source<'a> {
+    /// Refuses what cannot be a body, and learns how its client writes text.
+    fn begin(self, protocol: Protocol, habit: &mut TextHabit) -> Result<(), PayloadError> {
+        match (protocol, self) {
+            (Protocol::V4, Self::Octets(_)) => Err(PayloadError::BinaryForm),
+            (_, Self::Text("") | Self::Octets([])) => Err(PacketError::Empty.into()),
+            (Protocol::V3, Self::Text(text)) => v3_text::learn(text, habit),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the packet at `at` and moves `at` to the next one; none at the end. After an error nothing more is to be read.
+    fn next(
+        self,
+        protocol: Protocol,
+        habit: TextHabit,
+        at: &mut usize,
+    ) -> Option<Result<Packet<'a>, PayloadError>> {
+        match (protocol, self) {
+            (Protocol::V3, Self::Text(text)) => v3_text::next(text, at, habit),
+            (Protocol::V4, Self::Text(text)) => v4::next(text, at),
+            (_, Self::Octets(body)) => v3_binary::next(body, at),
+        }
     }
 }
 

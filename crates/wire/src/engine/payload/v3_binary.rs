@@ -7,31 +7,33 @@ const TEXT: u8 = 0;
 const BINARY: u8 = 1;
 const END_OF_LENGTH: u8 = 255;
 
-pub(super) fn decode(mut body: &[u8], max_packets: usize) -> Result<Vec<Packet<'_>>, PayloadError> {
-    if body.is_empty() {
-        return Err(PacketError::Empty.into());
-    }
-    let mut packets = Vec::new();
-    while let [form, rest @ ..] = body {
-        if packets.len() == max_packets {
-            return Err(PayloadError::TooManyPackets);
-        }
-        let (len, rest) = length(rest)?;
-        let (packet, rest) = rest.split_at_checked(len).ok_or(PayloadError::Length)?;
-        packets.push(match *form {
-            TEXT => match std::str::from_utf8(packet) {
-                Ok(text) => Packet::decode_text(Protocol::V3, text)?,
-                Err(_) => {
-                    let text = lenient_utf8(packet.to_vec()).ok_or(PacketError::Utf8)?;
-                    Packet::decode_text(Protocol::V3, &text)?.into_owned()
-                }
-            },
-            BINARY => Packet::decode_binary(Protocol::V3, packet)?,
-            _ => return Err(PacketError::UnknownType.into()),
-        });
-        body = rest;
-    }
-    Ok(packets)
+/// Reads the packet at `at` and moves `at` behind it.
+pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<Result<Packet<'a>, PayloadError>> {
+    let [form, rest @ ..] = body.get(*at..)? else {
+        return None;
+    };
+    Some(packet(*form, rest).map(|(packet, rest)| {
+        *at = body.len() - rest.len();
+        packet
+    }))
+}
+
+/// Reads a packet of this form, and gives what stands behind it.
+fn packet(form: u8, rest: &[u8]) -> Result<(Packet<'_>, &[u8]), PayloadError> {
+    let (len, rest) = length(rest)?;
+    let (packet, rest) = rest.split_at_checked(len).ok_or(PayloadError::Length)?;
+    let packet = match form {
+        TEXT => match std::str::from_utf8(packet) {
+            Ok(text) => Packet::decode_text(Protocol::V3, text)?,
+            Err(_) => {
+                let text = lenient_utf8(packet.to_vec()).ok_or(PacketError::Utf8)?;
+                Packet::decode_text(Protocol::V3, &text)?.into_owned()
+            }
+        },
+        BINARY => Packet::decode_binary(Protocol::V3, packet)?,
+        _ => return Err(PacketError::UnknownType.into()),
+    };
+    Ok((packet, rest))
 }
 
 /// Reads digits and the byte behind them.
@@ -88,12 +90,17 @@ fn push_head(form: u8, len: usize, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::engine::PacketType;
+    use crate::engine::payload::{self, PostForm, TextHabit};
+
+    fn decode(body: &[u8]) -> Result<Vec<Packet<'_>>, PayloadError> {
+        payload::decode(Protocol::V3, PostForm::Binary, body, &mut TextHabit::default(), 9)
+    }
 
     #[test]
     fn text_and_binary_packets() {
         let body = [&[0, 1, 2, 255][..], b"4h\xc3\xa9llo wo \0", &[1, 3, 255, 4, 1, 2]].concat();
         assert_eq!(
-            decode(&body, 9).unwrap(),
+            decode(&body).unwrap(),
             [
                 Packet::text(PacketType::Message, "h\u{e9}llo wo \0"),
                 Packet::binary(&[1, 2][..])
@@ -106,7 +113,7 @@ mod tests {
         let packet = b"4\xed\xb8\x80\xc3\xa9";
         let body = [&[0, packet.len() as u8, 255], &packet[..]].concat();
         assert_eq!(
-            decode(&body, 9).unwrap(),
+            decode(&body).unwrap(),
             [Packet::text(PacketType::Message, "\u{fffd}\u{e9}")]
         );
     }
@@ -130,7 +137,7 @@ mod tests {
                 0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 255, b'4',
             ],
         ] {
-            assert!(decode(body, 9).is_err(), "{body:?}");
+            assert!(decode(body).is_err(), "{body:?}");
         }
     }
 }

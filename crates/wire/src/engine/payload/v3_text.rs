@@ -25,7 +25,7 @@ pub enum TextHabit {
 impl TextHabit {
     /// The text that a text was meant to be, with what it teaches about its writer taken into account.
     pub fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
-        self.learn(&[text]);
+        self.learn(text);
         self.read(text)
     }
 
@@ -35,18 +35,16 @@ impl TextHabit {
         again.flatten().map_or(Cow::Borrowed(text), Cow::Owned)
     }
 
-    /// Learns from the packets of one body.
-    fn learn(&mut self, parts: &[&str]) {
-        for part in parts.iter().filter(|part| !part.is_ascii()) {
-            if *self == Self::Plain {
-                return;
-            }
-            *self = if decoded_again(part).is_some() {
-                Self::Twice
-            } else {
-                Self::Plain
-            };
+    /// Learns from one packet.
+    fn learn(&mut self, part: &str) {
+        if *self == Self::Plain || part.is_ascii() {
+            return;
         }
+        *self = if decoded_again(part).is_some() {
+            Self::Twice
+        } else {
+            Self::Plain
+        };
     }
 }
 
@@ -59,40 +57,44 @@ fn decoded_again(text: &str) -> Option<String> {
     lenient_utf8(bytes)
 }
 
-pub(super) fn decode<'a>(
-    text: &'a str,
-    habit: &mut TextHabit,
-    max_packets: usize,
-) -> Result<Vec<Packet<'a>>, PayloadError> {
-    let parts = split(text, max_packets)?;
-    if !text.is_ascii() {
-        habit.learn(&parts);
+/// Learns from all packets of a body, before the first of them is read.
+pub(super) fn learn(text: &str, habit: &mut TextHabit) -> Result<(), PayloadError> {
+    if text.is_ascii() {
+        return Ok(());
     }
-    let mut packets = Vec::with_capacity(parts.len());
-    for part in parts {
-        packets.push(match habit.read(part) {
-            Cow::Owned(again) => Packet::decode_text(Protocol::V3, &again)?.into_owned(),
-            Cow::Borrowed(part) => Packet::decode_text(Protocol::V3, part)?,
-        });
+    let mut rest = text;
+    while !rest.is_empty() {
+        let part;
+        (part, rest) = split(rest)?;
+        habit.learn(part);
     }
-    Ok(packets)
+    Ok(())
 }
 
-fn split(mut text: &str, max_packets: usize) -> Result<Vec<&str>, PayloadError> {
-    if text.is_empty() {
-        return Err(PacketError::Empty.into());
+/// Reads the packet at `at` and moves `at` behind it.
+pub(super) fn next<'a>(
+    text: &'a str,
+    at: &mut usize,
+    habit: TextHabit,
+) -> Option<Result<Packet<'a>, PayloadError>> {
+    let rest = text.get(*at..).filter(|rest| !rest.is_empty())?;
+    Some(split(rest).and_then(|(part, rest)| {
+        *at = text.len() - rest.len();
+        packet(part, habit).map_err(PayloadError::from)
+    }))
+}
+
+fn packet(part: &str, habit: TextHabit) -> Result<Packet<'_>, PacketError> {
+    match habit.read(part) {
+        Cow::Owned(again) => Packet::decode_text(Protocol::V3, &again).map(Packet::into_owned),
+        Cow::Borrowed(part) => Packet::decode_text(Protocol::V3, part),
     }
-    let mut parts = Vec::new();
-    while !text.is_empty() {
-        if parts.len() == max_packets {
-            return Err(PayloadError::TooManyPackets);
-        }
-        let (length, rest) = text.split_once(':').ok_or(PayloadError::Length)?;
-        let (part, rest) = split_units(rest, parse_length(length)?).ok_or(PayloadError::Length)?;
-        parts.push(part);
-        text = rest;
-    }
-    Ok(parts)
+}
+
+/// The first packet, and what stands behind it.
+fn split(text: &str) -> Result<(&str, &str), PayloadError> {
+    let (length, rest) = text.split_once(':').ok_or(PayloadError::Length)?;
+    split_units(rest, parse_length(length)?).ok_or(PayloadError::Length)
 }
 
 fn parse_length(digits: &str) -> Result<usize, PayloadError> {
@@ -146,9 +148,14 @@ pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> String {
 mod tests {
     use super::*;
     use crate::engine::PacketType;
+    use crate::engine::payload::{self, PostForm};
+
+    fn decode<'a>(body: &'a str, habit: &mut TextHabit) -> Result<Vec<Packet<'a>>, PayloadError> {
+        payload::decode(Protocol::V3, PostForm::Text, body.as_bytes(), habit, 100)
+    }
 
     fn texts(body: &str, habit: &mut TextHabit) -> Result<Vec<String>, PayloadError> {
-        let packets = decode(body, habit, 100)?;
+        let packets = decode(body, habit)?;
         Ok(packets
             .into_iter()
             .map(|packet| match packet.body {
@@ -248,7 +255,7 @@ mod tests {
         for kind in PacketType::ALL {
             let body = encode(&[Packet::text(kind, "x")], false);
             assert_eq!(
-                decode(&body, &mut TextHabit::default(), 1),
+                decode(&body, &mut TextHabit::default()),
                 Ok(vec![Packet::text(kind, "x")])
             );
         }

@@ -5,15 +5,12 @@ use crate::engine::{Body, Packet, Protocol, base64};
 
 const SEPARATOR: char = '\u{1e}';
 
-pub(super) fn decode(text: &str, max_packets: usize) -> Result<Vec<Packet<'_>>, PayloadError> {
-    let mut packets = Vec::new();
-    for part in text.split(SEPARATOR) {
-        if packets.len() == max_packets {
-            return Err(PayloadError::TooManyPackets);
-        }
-        packets.push(Packet::decode_text(Protocol::V4, part)?);
-    }
-    Ok(packets)
+/// Reads the packet at `at` and moves `at` to the next one, which stands one beyond the end behind the last one.
+pub(super) fn next<'a>(text: &'a str, at: &mut usize) -> Option<Result<Packet<'a>, PayloadError>> {
+    let rest = text.get(*at..)?;
+    let part = rest.split_once(SEPARATOR).map_or(rest, |(part, _)| part);
+    *at += part.len() + SEPARATOR.len_utf8();
+    Some(Packet::decode_text(Protocol::V4, part).map_err(PayloadError::from))
 }
 
 pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> String {

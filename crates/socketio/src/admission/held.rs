@@ -1,0 +1,144 @@
+//! Memory that one connection makes the server hold: counted against the bounds of its address and of the server.
+//!
+//! Invariant: what was counted is given back when the [`Held`] is dropped.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Admission;
+
+/// So many bytes of one connection are free: nearly every connection stays below, and costs no counting.
+const FREE_BYTES: usize = 4 * 1024;
+/// What is beyond [`FREE_BYTES`] is counted in steps of so many bytes, so that not every byte changes the count.
+const STEP_BYTES: usize = 16 * 1024;
+
+/// Bytes that are held for one connection.
+#[derive(Debug)]
+pub(crate) struct Held {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    /// Counted so far: a multiple of [`STEP_BYTES`].
+    counted: usize,
+}
+
+impl Held {
+    /// Nothing is held yet.
+    pub(crate) fn new(admission: Arc<Admission>, address: IpAddr) -> Self {
+        Self {
+            admission,
+            address,
+            counted: 0,
+        }
+    }
+
+    /// Whether so many bytes are free.
+    pub(crate) const fn is_free(bytes: usize) -> bool {
+        bytes <= FREE_BYTES
+    }
+
+    /// `bytes` are held from now on. False when a bound is in the way: the count stays what it was, and the bytes are not to be kept.
+    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        let wanted = if Self::is_free(bytes) {
+            0
+        } else {
+            bytes.next_multiple_of(STEP_BYTES)
+        };
+        let fits = match wanted.checked_sub(self.counted) {
+            Some(0) => true,
+            Some(more) => self.admission.hold(self.address, more),
+            None => {
+                self.admission.let_go(self.address, self.counted - wanted);
+                true
+            }
+        };
+        if fits {
+            self.counted = wanted;
+        }
+        fits
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.resize(0);
+    }
+}
+
+impl Admission {
+    /// Bytes that are held for connections, as far as they are counted.
+    pub fn held_bytes(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Counts so many bytes more; false when a bound is in the way.
+    fn hold(&self, address: IpAddr, bytes: usize) -> bool {
+        let (all, most) = (&self.held, self.bounds.bytes);
+        if all.fetch_add(bytes, Ordering::Relaxed) + bytes > most && most > 0 {
+            all.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        let fits = self.add(
+            address,
+            |has| &mut has.bytes,
+            bytes,
+            self.bounds.bytes_per_address,
+        );
+        if !fits {
+            all.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    fn let_go(&self, address: IpAddr, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if self.bounds.bytes_per_address > 0 {
+            self.take(address, |has| &mut has.bytes, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Bounds;
+
+    fn admission(bytes: usize, bytes_per_address: usize) -> Arc<Admission> {
+        Arc::new(Admission::new(Bounds {
+            bytes,
+            bytes_per_address,
+            ..Bounds::default()
+        }))
+    }
+
+    fn held(admission: &Arc<Admission>, address: &str) -> Held {
+        Held::new(admission.clone(), address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_may_hold_so_much_and_others_as_much_until_all_is_held() {
+        let admission = admission(5 * STEP_BYTES, 2 * STEP_BYTES);
+        let mut first = held(&admission, "10.0.0.1");
+        let mut same = held(&admission, "10.0.0.1");
+        assert!(first.resize(FREE_BYTES + 1));
+        assert!(same.resize(STEP_BYTES));
+        assert!(!same.resize(STEP_BYTES + 1), "the address has two steps");
+        assert!(first.resize(FREE_BYTES), "less is always fine");
+        assert!(same.resize(2 * STEP_BYTES));
+        assert_eq!(admission.held_bytes(), 2 * STEP_BYTES);
+        let mut others = [held(&admission, "10.0.0.2"), held(&admission, "10.0.0.3")];
+        assert!(others[0].resize(2 * STEP_BYTES));
+        assert!(!others[1].resize(2 * STEP_BYTES), "all have five steps");
+        assert!(others[1].resize(STEP_BYTES));
+        drop((first, same, others));
+        assert_eq!((admission.held_bytes(), admission.addresses()), (0, 0));
+    }
+
+    #[test]
+    fn without_bounds_everything_fits() {
+        let admission = admission(0, 0);
+        let mut held = held(&admission, "::1");
+        assert!(held.resize(1 << 40));
+        assert_eq!(admission.addresses(), 0);
+    }
+}

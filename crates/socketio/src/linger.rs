@@ -1,0 +1,72 @@
+//! Ending a connection in such a way that its peer gets what was sent last.
+//!
+//! The system resets a connection that is closed while something came that nobody has read, and the peer's system then throws away what its
+//! program has not read yet: an answer, or the close frame that says why. So our direction is ended first, and what still comes is read and
+//! thrown away until the peer has ended its own. Invariant: that takes a bounded time, whatever the peer does.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::timeout;
+
+/// Bytes read by one call.
+const READ_BYTES: usize = 64 * 1024;
+/// A peer that goes on sending is read for so many times as long as one that says nothing.
+const MOST_SILENCES: u32 = 6;
+
+thread_local! {
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// Runs `step` until it is ready. It is given up once it has set its flag, by which it says that something moved, for longer than `silence`
+/// not, or after a few times as long in any case.
+pub(crate) async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &mut bool) -> Poll<()>) {
+    let all = async {
+        loop {
+            let moves = poll_fn(|cx| {
+                let mut moved = false;
+                match step(cx, &mut moved) {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending if moved => Poll::Ready(true),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            if timeout(silence, moves).await != Ok(true) {
+                return;
+            }
+        }
+    };
+    // Nobody is left to be told of a failure.
+    let _ = timeout(silence * MOST_SILENCES, all).await;
+}
+
+/// Reads and throws away what has come; ready once nothing more can come.
+pub(crate) fn poll_discard(
+    mut stream: impl FnMut(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<std::io::Result<()>>,
+    cx: &mut Context<'_>,
+    moved: &mut bool,
+) -> Poll<()> {
+    READ.with_borrow_mut(|space| {
+        loop {
+            let mut buf = ReadBuf::new(space);
+            let read = ready!(stream(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                return Poll::Ready(());
+            }
+            *moved = true;
+        }
+    })
+}
+
+/// [`poll_discard`] for a stream.
+pub(crate) fn poll_discard_from(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    moved: &mut bool,
+) -> Poll<()> {
+    poll_discard(|cx, buf| Pin::new(&mut *stream).poll_read(cx, buf), cx, moved)
+}

@@ -1,0 +1,194 @@
+//! What a connection's stream, its request and what answers that know of each other.
+//!
+//! Invariant: of the body of a request that is answered before all of it was read, the connection reads on: an answer that is sent while its
+//! client still writes would be lost to a reset.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{Request, header};
+use parking_lot::Mutex;
+
+/// Of a body that nobody wants so much is read before its request is answered, and the connection kept.
+const READ_ON_BYTES: u64 = 1 << 20;
+/// That is not waited for longer.
+const READ_ON_TIME: Duration = Duration::from_secs(2);
+
+/// Where a connection stands in its requests.
+#[derive(Default)]
+pub(crate) struct Exchange(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// There was a request.
+    asked: bool,
+    /// A request is being answered; what comes meanwhile is its body, or stands behind it.
+    under_way: bool,
+    /// The head of a request was not complete in time.
+    head_late: bool,
+    /// Something came while the request was under way.
+    behind: bool,
+    /// Woken when something does.
+    waker: Option<Waker>,
+    /// What nobody wanted of the request's body.
+    left: Option<Left>,
+}
+
+/// The rest of a body.
+struct Left {
+    body: Incoming,
+    /// The client sends it only when it is asked for it.
+    waits: bool,
+}
+
+impl Exchange {
+    /// A request came.
+    pub(super) fn begin(self: &Arc<Self>, request: Request<Incoming>) -> Request<RequestBody> {
+        let mut state = self.0.lock();
+        (state.asked, state.under_way) = (true, true);
+        (state.behind, state.waker, state.left) = (false, None, None);
+        drop(state);
+        let waits = request.headers().contains_key(header::EXPECT);
+        request.map(|body| RequestBody {
+            body: Some(body),
+            waits,
+            exchange: self.clone(),
+        })
+    }
+
+    /// The request has its answer. Reads what nobody wanted of its body; false when that is too much, and the connection must end.
+    pub(super) async fn end(&self) -> bool {
+        let left = self.0.lock().left.take();
+        let read = match left {
+            None => true,
+            Some(Left { body, waits }) => {
+                let hopeless = waits || body.size_hint().lower() > READ_ON_BYTES;
+                !hopeless && matches!(tokio::time::timeout(READ_ON_TIME, read_on(body)).await, Ok(true))
+            }
+        };
+        self.0.lock().under_way = false;
+        read
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.0.lock().under_way
+    }
+
+    /// Something came while a request was under way.
+    pub(super) fn comes_behind(&self) {
+        let mut state = self.0.lock();
+        state.behind = true;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn set_head_late(&self) {
+        self.0.lock().head_late = true;
+    }
+
+    /// Whether the head of a request was not complete in time.
+    pub(super) fn is_head_late(&self) -> bool {
+        self.0.lock().head_late
+    }
+
+    /// Whether there was a request.
+    pub(super) fn was_asked(&self) -> bool {
+        self.0.lock().asked
+    }
+}
+
+/// Reads a body to its end, and keeps nothing of it; false when it has none within the bound.
+async fn read_on(mut body: Incoming) -> bool {
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        if bytes > READ_ON_BYTES {
+            return false;
+        }
+    }
+    true
+}
+
+/// The body of a request that a [`Listener`](crate::Listener) took in. What is not read of it is read and thrown away, up to a bound, before
+/// the answer is sent.
+pub struct RequestBody {
+    /// Taken when it is dropped.
+    body: Option<Incoming>,
+    waits: bool,
+    exchange: Arc<Exchange>,
+}
+
+impl RequestBody {
+    /// Ready once something came behind this request on its connection.
+    pub(crate) fn behind(self) -> Behind {
+        Behind(self.exchange.clone())
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        this.waits = false;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if let None | Some(Err(_)) = frame {
+            this.body = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take_if(|body| !body.is_end_stream()) {
+            let waits = self.waits;
+            self.exchange.0.lock().left = Some(Left { body, waits });
+        }
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody").finish_non_exhaustive()
+    }
+}
+
+/// Ready once something came behind a request, see [`RequestBody::behind`].
+pub(crate) struct Behind(Arc<Exchange>);
+
+impl Future for Behind {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.0.lock();
+        if state.behind {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

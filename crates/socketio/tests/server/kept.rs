@@ -1,0 +1,161 @@
+//! Connections that carry several requests: bodies that nobody wants, and requests that stand behind others.
+
+use std::time::Duration;
+
+use mynah_socketio::{Config, ListenerOptions, Protocol, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::app::Running;
+use crate::client::{Client, Reply};
+use crate::within;
+
+/// A connection that reads only when it has written all it wants to, as some proxies and programs do.
+struct Kept {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Kept {
+    async fn connect(running: &Running) -> Self {
+        Self {
+            stream: TcpStream::connect(running.address).await.unwrap(),
+            unread: Vec::new(),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        within(self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    async fn ask(&mut self, method: &str, target: &str, body: &[u8]) {
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        self.write(head.as_bytes()).await;
+        self.write(body).await;
+    }
+
+    /// The next answer.
+    async fn answer(&mut self) -> Reply {
+        let end = loop {
+            let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n");
+            match end {
+                Some(end) => break end + 4,
+                None => self.read().await,
+            }
+        };
+        let length: usize = Reply::parse(&self.unread[..end])
+            .header("content-length")
+            .unwrap()
+            .parse()
+            .unwrap();
+        while self.unread.len() < end + length {
+            self.read().await;
+        }
+        let rest = self.unread.split_off(end + length);
+        Reply::parse(&std::mem::replace(&mut self.unread, rest))
+    }
+
+    async fn read(&mut self) {
+        let n = within(self.stream.read_buf(&mut self.unread)).await.unwrap();
+        assert_ne!(n, 0, "the connection ended");
+    }
+}
+
+const UNKNOWN: &str = "/socket.io/?EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaaaaa";
+
+/// The answer is decided by the head, and comes when the body has been read; then the connection is of use for the next request.
+#[tokio::test]
+async fn an_answer_that_is_known_before_the_body_came_is_not_lost_and_the_connection_is_kept() {
+    let running = Running::start(Config::default()).await;
+    let mut kept = Kept::connect(&running).await;
+    for bytes in [0, 1_000, 100_000, 900_000] {
+        kept.ask("POST", UNKNOWN, &vec![b'x'; bytes]).await;
+        let answer = kept.answer().await;
+        assert_eq!(answer.status, 400, "{bytes}");
+        assert_eq!(answer.header("connection"), None, "{bytes}");
+    }
+}
+
+/// What is too large to be read for nothing ends the connection, and the answer is there when the client has written everything.
+#[tokio::test]
+async fn an_answer_to_a_body_that_is_far_too_large_is_not_lost() {
+    let running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let session = client.polling().target("polling");
+    for (target, status) in [(UNKNOWN, 400), (session.as_str(), 413)] {
+        let mut kept = Kept::connect(&running).await;
+        kept.ask("POST", target, &vec![b'x'; 30_000_000]).await;
+        let answer = kept.answer().await;
+        assert_eq!(answer.status, status, "{target}");
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    }
+}
+
+/// A body that does not come is not waited for.
+#[tokio::test]
+async fn an_answer_comes_though_the_body_does_not() {
+    let running = Running::start(Config::default()).await;
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let mut kept = Kept::connect(&running).await;
+        let head = format!("POST {UNKNOWN} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n{expect}\r\n");
+        kept.write(head.as_bytes()).await;
+        let answer = kept.answer().await;
+        assert_eq!(answer.status, 400);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+    }
+}
+
+/// A POST on the connection whose GET waits: the GET is answered, so that the POST can be.
+#[tokio::test]
+async fn a_request_behind_a_waiting_poll_is_handled() {
+    for together in [false, true] {
+        for protocol in [Protocol::V3, Protocol::V4] {
+            let running = Running::start(Config::default()).await;
+            let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+            let target = client.polling().target("polling");
+            let body = client.polling().body(&["42[\"echo\",1]"]);
+            let get = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+            let post = format!(
+                "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut kept = Kept::connect(&running).await;
+            if together {
+                kept.write(format!("{get}{post}").as_bytes()).await;
+            } else {
+                kept.write(get.as_bytes()).await;
+                // The GET has come when a second one on another connection would end the session: it is enough that it mostly has.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                kept.write(post.as_bytes()).await;
+            }
+            let noop = kept.answer().await;
+            assert!(noop.text().ends_with('6'), "{noop:?}");
+            assert_eq!(kept.answer().await.text(), "ok");
+            kept.write(get.as_bytes()).await;
+            assert!(kept.answer().await.text().ends_with("42[\"echo\",1]"));
+        }
+    }
+}
+
+/// A head that has begun has the time for heads, and a connection that is kept without one has its own.
+#[tokio::test]
+async fn a_kept_connection_has_a_time_of_its_own() {
+    let options = ListenerOptions {
+        header_timeout_ms: 100,
+        ..ListenerOptions::default()
+    };
+    let running = Running::start_with(Config::default(), options).await;
+    let mut kept = Kept::connect(&running).await;
+    kept.ask("GET", "/socket.io/", b"").await;
+    assert_eq!(kept.answer().await.status, 400);
+    // Longer than a head may take.
+    let nothing = tokio::time::timeout(Duration::from_millis(400), kept.stream.read_u8()).await;
+    assert!(nothing.is_err(), "it is kept");
+    kept.ask("GET", "/socket.io/", b"").await;
+    assert_eq!(kept.answer().await.status, 400);
+    kept.write(b"GET /socket.io/ HT").await;
+    let mut rest = Vec::new();
+    within(kept.stream.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"");
+}

@@ -1,0 +1,124 @@
+// Requests whose body comes slowly or is not wanted, and answers that nobody reads: others get theirs, and memory stays bounded.
+
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { eventually, within } from '../../lib/inbox.js';
+import { API_KEY, Program, startGateway } from '../../lib/program.js';
+
+const NGINX = ['/usr/sbin/nginx', '/usr/bin/nginx', '/usr/local/sbin/nginx'].find((path) => existsSync(path));
+
+async function start(t, limits = {}) {
+  const gateway = await startGateway({ config: { limits } });
+  t.after(() => gateway.close());
+  return gateway;
+}
+
+/** Sockets that go away with the test. */
+function socketsOf(t, gateway) {
+  const sockets = [];
+  t.after(() => sockets.forEach((socket) => socket.destroy()));
+  return (text) => {
+    const socket = connect(gateway.port, '127.0.0.1');
+    socket.on('error', () => {});
+    socket.write(text);
+    sockets.push(socket);
+    return socket;
+  };
+}
+
+const bearer = `Host: x\r\nAuthorization: Bearer ${API_KEY}\r\n`;
+const resident = ({ program }) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${program.pid}/status`, 'utf8'))[1]) * 1024;
+
+test('bodies that come slowly are in nobody\'s way', async (t) => {
+  const gateway = await start(t, { calls_in_flight: 4 });
+  const open = socketsOf(t, gateway);
+  const slow = Array.from({ length: 20 }, () => open(`POST /v1/messages HTTP/1.1\r\n${bearer}Content-Length: 1000\r\n\r\n{`));
+  // The program has all of them once it has answered a request that came behind.
+  await Promise.all(slow.map((socket) => within(new Promise((resolve) => socket.once('connect', resolve)), 'a connection')));
+  for (let i = 0; i < 10; i++) {
+    await gateway.api.expect(200, 'GET', '/v1/users/u');
+    await gateway.api.expect(200, 'POST', '/v1/users/online', { uids: ['u'] });
+  }
+});
+
+test('answers that nobody reads are bounded in bytes, and in nobody\'s way', async (t) => {
+  const gateway = await start(t, { calls_in_flight: 4 });
+  const text = 'x'.repeat(60_000);
+  for (let i = 0; i < 16; i++) {
+    const messages = Array.from({ length: 10 }, () => ({ type: 6, to: { user: 'u' }, data: { text }, push: false }));
+    await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
+  }
+  const { conversations: [{ conv }] } = await gateway.api.expect(200, 'GET', '/v1/users/u/conversations');
+  const before = resident(gateway);
+  const open = socketsOf(t, gateway);
+  for (let i = 0; i < 60; i++) open(`GET /v1/conversations/${conv}/messages?limit=500 HTTP/1.1\r\n${bearer}\r\n`).pause();
+  // About 10 MB each. Whoever finds no room is answered 503, which is counted.
+  await eventually(async () => {
+    const { text } = await gateway.api.call('GET', '/metrics');
+    return /mynah_limited_total\{limit="call_bytes"\} [1-9]/.test(text);
+  }, 'calls that found no room');
+  await gateway.api.expect(200, 'GET', '/v1/users/u');
+  const grown = resident(gateway) - before;
+  assert.ok(grown < 250_000_000, `${grown} bytes more are resident`);
+});
+
+/** nginx with persistent connections to the gateway, on a socket of its own. */
+async function nginx(t, gateway) {
+  const directory = mkdtempSync(join(tmpdir(), 'mynah-nginx-'));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  const socketPath = join(directory, 'nginx.sock');
+  const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${directory}/${name};`).join(' ');
+  writeFileSync(join(directory, 'nginx.conf'), `
+    ${process.getuid() === 0 ? 'user root;' : ''}
+    daemon off; pid ${directory}/pid; error_log ${directory}/error.log; worker_processes 1;
+    events { worker_connections 256; }
+    http {
+      access_log off; ${temp} client_max_body_size 100m;
+      upstream gateway { server 127.0.0.1:${gateway.port}; keepalive 8; }
+      server {
+        listen unix:${socketPath};
+        location / { proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_request_buffering off; }
+      }
+    }`);
+  const program = new Program(NGINX, ['-p', directory, '-c', join(directory, 'nginx.conf'), '-e', join(directory, 'error.log')]);
+  t.after(() => program.stop());
+  await eventually(() => existsSync(socketPath), 'nginx');
+  return socketPath;
+}
+
+/** The status of a POST with a body of so many bytes. */
+const post = (socketPath, path, bytes, headers) => new Promise((resolve, reject) => {
+  const asked = request({ socketPath, path, method: 'POST', headers: { 'content-type': 'application/json', 'content-length': bytes, ...headers } });
+  asked.on('response', (answer) => {
+    answer.resume();
+    answer.on('end', () => resolve(answer.statusCode));
+  });
+  asked.on('error', reject);
+  asked.end(Buffer.alloc(bytes, ' '));
+});
+
+test('behind nginx with persistent connections no answer is lost', { skip: NGINX ? false : 'nginx is not installed' }, async (t) => {
+  const gateway = await start(t);
+  const socketPath = await nginx(t, gateway);
+  const counts = {};
+  for (const [path, status, key] of [
+    ['/socket.io/?EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaaaaa', 400],
+    ['/v1/messages', 401],
+    ['/v1/nothing', 404, API_KEY],
+    ['/v1/messages', 400, API_KEY],
+    ['/nothing', 404],
+  ]) {
+    for (const bytes of [10, 900_000, 3_000_000]) {
+      const answers = await Promise.all(Array.from({ length: 20 }, () => post(socketPath, path, bytes, key ? { authorization: `Bearer ${key}` } : {})));
+      for (const answer of answers) if (answer !== status) counts[`${path} ${bytes}: ${answer}`] = (counts[`${path} ${bytes}: ${answer}`] ?? 0) + 1;
+    }
+  }
+  const large = await Promise.all(Array.from({ length: 10 }, () => post(socketPath, '/v1/messages', 20_000_000, { authorization: `Bearer ${API_KEY}` })));
+  assert.deepEqual(large, Array(10).fill(413));
+  assert.deepEqual(counts, {});
+});
