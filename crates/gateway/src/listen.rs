@@ -106,7 +106,10 @@ impl Entry {
         let public = ListenerOptions {
             header_timeout_ms: server.header_timeout_ms,
             handshake_timeout_ms: server.handshake_timeout_ms,
-            idle_timeout_ms: server.idle_timeout_ms,
+            idle_timeout_ms: match server.idle_timeout_ms {
+                0 => server.header_timeout_ms.saturating_mul(3),
+                idle => idle,
+            },
             write_timeout_ms: server.write_timeout_ms,
             tls: tls.clone(),
             proxies: proxies.clone(),

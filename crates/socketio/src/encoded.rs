@@ -53,7 +53,7 @@ impl std::fmt::Debug for Encoded {
 
 /// What a packet takes in memory besides its bytes: its place in the queue, and its allocation. A bound in bytes would otherwise let a peer
 /// that provokes tiny answers make the server hold many times as much.
-const OVERHEAD_BYTES: usize = 128;
+const OVERHEAD_BYTES: usize = 32;
 
 /// One Engine.IO packet in a queue.
 #[derive(Clone)]

@@ -387,7 +387,8 @@ impl Session {
             return true;
         }
         let output = state.output.get_or_insert_with(|| Box::new(self.nothing_held()));
-        output.resize(state.queued_bytes)
+        // The smallest packets take nearly twice the memory that they count.
+        output.resize(2 * state.queued_bytes)
     }
 
     fn enqueue_locked(&self, state: &mut State, packets: impl IntoIterator<Item = Outgoing>) -> bool {

@@ -26,9 +26,9 @@ const CLIENTS: usize = 20;
 const MOMENT: Duration = Duration::from_millis(100);
 /// What one of them tries to send.
 const SENT_BYTES: usize = 4_000_000;
-/// A message that has not come to its end (1 MB), and what is queued for it (1 MiB): the bounds of one session, with room for the growth of
-/// buffers.
-const MOST_OF_ONE: i64 = 2_500_000;
+/// A message that has not come to its end (1 MB), and what is queued for it (1 MiB, nearly twice that of the smallest packets): the bounds of one
+/// session, with its buffers.
+const MOST_OF_ONE: i64 = 3_500_000;
 /// The bound of an address in the second run.
 const BYTES_PER_ADDRESS: usize = 4_000_000;
 /// What a client takes beside what is counted: its session, hyper's buffers for up to five connections, and 4 KiB of each sort.

@@ -38,8 +38,8 @@ section! {
         /// The header of the PROXY protocol must be complete within this time, and so must the TLS handshake.
         pub handshake_timeout_ms: u32 = 10_000, in 100..=600_000;
         /// A connection that sends no further request is kept for so long: longer than proxies keep theirs, so that none of them sends a request
-        /// on a connection that is being closed.
-        pub idle_timeout_ms: u32 = 90_000, in 100..=3_600_000;
+        /// on a connection that is being closed. 0 is three times header_timeout_ms.
+        pub idle_timeout_ms: u32 = 0, in 0..=3_600_000;
         /// Who takes nothing of an HTTP answer for so long is closed; and who takes less than 4 KiB per second of it, once that has cost as
         /// much time.
         pub write_timeout_ms: u32 = 30_000, in 100..=600_000;
