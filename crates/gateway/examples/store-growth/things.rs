@@ -70,28 +70,24 @@ async fn lengths(args: &Args, Opened { store, .. }: &Opened) -> anyhow::Result<(
 
 async fn lists(args: &Args, Opened { store, .. }: &Opened) -> anyhow::Result<()> {
     let devices: [Device; 2] = [device(OF_FEW)?, device(OF_MANY)?];
-    let counts = [FEW, args.many];
     heading(
-        "of a user, per conversation",
+        "of a user with",
         &format!("{FEW} conversations"),
         &format!("{} conversations", args.many),
     );
     let rounds = args.rounds / 5 + 1;
     compare(rounds, "missed", async |place| {
-        Ok(cost(missed(store, &devices[place])).await?.1.split(counts[place]))
+        Ok(cost(missed(store, &devices[place])).await?.1)
     })
     .await?;
     compare(rounds, "conversations, page of 100", async |place| {
-        Ok(cost(conversations(store, &devices[place]))
-            .await?
-            .1
-            .split(counts[place]))
+        Ok(cost(conversations(store, &devices[place])).await?.1)
     })
     .await?;
     compare(rounds, "unread", async |place| {
         let user = uid([OF_FEW, OF_MANY][place])?;
         let sum = async { Ok(store.unread(user).await?) };
-        Ok(cost(sum).await?.1.split(counts[place]))
+        Ok(cost(sum).await?.1)
     })
     .await
 }
