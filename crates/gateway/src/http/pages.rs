@@ -24,7 +24,7 @@ const SIGN_OUT: &str = "/signout";
 /// The names by which this server may be asked.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// In lower case; `None` is any name.
+    /// `None` is any name.
     names: Option<Vec<Box<str>>>,
 }
 
@@ -38,7 +38,7 @@ impl Hosts {
         let listen = server.listen.rsplit_once(':').map_or("", |(host, _)| host);
         let names = server.hosts.iter().map(String::as_str).chain([listen]);
         Self {
-            names: Some(names.map(|name| name.to_ascii_lowercase().into()).collect()),
+            names: Some(names.map(Into::into).collect()),
         }
     }
 
@@ -48,17 +48,14 @@ impl Hosts {
         let Some(names) = &self.names else {
             return true;
         };
-        // Who the user is that some URLs name before the host is no part of a Host header (RFC 9110, section 7.2).
-        let Some(authority) = host.parse::<Authority>().ok().filter(|_| !host.contains('@')) else {
+        let Some(name) = name_in(host) else {
             return false;
         };
-        let name = authority.host().to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
         let address = name.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok()
             || !name.contains('.')
-            || name.ends_with(".localhost")
-            || names.iter().any(|known| **known == *name)
+            || is_below_localhost(name)
+            || names.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Whether a request may come with the names that it has. Without one it comes from no browser.
@@ -68,6 +65,29 @@ impl Hosts {
         let mut named = headers.map(|value| value.to_str().unwrap_or("?")).chain(target);
         named.all(|host| self.has(host))
     }
+}
+
+/// The name or address in a `Host` header, without its port and a dot at its end; `None` when it is none. Nothing is allocated: every poll comes
+/// by here.
+fn name_in(host: &str) -> Option<&str> {
+    let end = match host.strip_prefix('[') {
+        Some(address) => 1 + address.find(']')? + 1,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let (name, port) = host.split_at(end);
+    let is_port = port.strip_prefix(':').map_or(port.is_empty(), |digits| {
+        digits.bytes().all(|b| b.is_ascii_digit())
+    });
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    (is_port && !name.is_empty() && name.bytes().all(is_name)).then_some(name)
+}
+
+fn is_below_localhost(name: &str) -> bool {
+    const END: &str = ".localhost";
+    let at = name.len().checked_sub(END.len());
+    at.and_then(|at| name.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(END))
 }
 
 impl Api {
@@ -179,6 +199,9 @@ mod tests {
             "",
             "?.",
             "[::1",
+            "[::1]x",
+            "localhost:x",
+            "localhost/",
         ] {
             assert!(!hosts.has(wrong), "{wrong}");
         }
