@@ -28,6 +28,10 @@ use crate::receiver::{BoxFuture, Receiver};
 use crate::server::{Leaving, Shared};
 use crate::session::Session;
 
+/// After so many messages their answers are written before more are read: a client that sends many at once and reads all answers would be
+/// taken for a slow reader otherwise.
+const MOST_AT_ONCE: u32 = 256;
+
 /// How far the end of a session has come.
 enum Phase {
     Open,
@@ -334,7 +338,7 @@ impl Driver {
         let (Some(link), mut handling) = self.split() else {
             return false;
         };
-        let mut moved = false;
+        let (mut moved, mut handled) = (false, 0);
         let mut closing = None;
         let read = link.poll_messages(cx, |message| {
             moved = true;
@@ -355,7 +359,8 @@ impl Driver {
                 Ok(packet) => handling.handle(packet),
                 Err(_) => Some(Closing::Now(CloseReason::ParseError)),
             };
-            if closing.is_none() && handling.waiting.is_none() {
+            handled += 1;
+            if closing.is_none() && handling.waiting.is_none() && handled < MOST_AT_ONCE {
                 Poll::Pending
             } else {
                 Poll::Ready(())

@@ -152,3 +152,18 @@ async fn who_writes_first_and_reads_then_sees_the_close() {
         }
     }
 }
+
+/// Many requests at once are no fault as long as their answers are read, however much these are together.
+#[tokio::test]
+async fn who_sends_many_at_once_and_reads_is_not_slow() {
+    for protocol in [Protocol::V3, Protocol::V4] {
+        let running = Running::start(bounded()).await;
+        let mut client = Client::connect(&running, protocol, Transport::WebSocket).await;
+        let frame = masked_frame(Opcode::Text, b"420[\"ack\",\"xxxxxxxxxxxx\"]", [1, 2, 3, 4]);
+        client.ws().raw(&frame.repeat(5_000)).await;
+        for _ in 0..5_000 {
+            assert_eq!(client.receive().await, "30[\"xxxxxxxxxxxx\"]");
+        }
+        assert_eq!(running.server.slow_readers(), 0);
+    }
+}
