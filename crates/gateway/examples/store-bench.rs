@@ -196,7 +196,11 @@ async fn client(
             new_pairs_per_hour: 0,
             cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
             data: data.clone(),
-            push: args.push.then_some(PushOrder { expires: u64::MAX }),
+            push: args.push.then_some(PushOrder {
+                expires: u64::MAX,
+                delay_ms: 0,
+                urgent: false,
+            }),
         };
         let began = Instant::now();
         let (done, told) = oneshot::channel();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::push::{self, Webhook};
+use crate::push::{self, Reached, Wake, Webhook};
 use crate::rate::Rates;
 use crate::registry::{self, Registry};
 use crate::store::Store;
@@ -110,14 +110,17 @@ impl Builder {
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
         let limits = &config.limits;
         self.metrics.set_limits(limits);
-        let push_due = Arc::new(Notify::new());
+        let wake = Arc::new(Wake::default());
         let webhook = Webhook::new(&config, &self.metrics)?;
         #[cfg(test)]
         let webhook = webhook.map(|webhook| webhook.posting_to(self.receiver));
-        let push = webhook.map(|webhook| {
-            let (store, registry) = (store.clone(), registry.clone());
-            let worker = push::Worker::new(store, registry, webhook, self.metrics.clone(), &config.push);
-            AbortOnDrop(tokio::spawn(worker.run(push_due.clone())).abort_handle())
+        let reached = webhook
+            .is_some()
+            .then(|| Arc::new(Reached::new(registry.clone(), &config)));
+        let push = webhook.zip(reached.clone()).map(|(webhook, reached)| {
+            let (store, metrics) = (store.clone(), self.metrics.clone());
+            let worker = push::Worker::new(store, reached, wake.clone(), webhook, metrics, &config.push);
+            AbortOnDrop(tokio::spawn(worker.run()).abort_handle())
         });
         let auth = Auth::open(&config, &self.metrics)?;
         let issuer = auth
@@ -125,9 +128,8 @@ impl Builder {
             .map(|issuer| AbortOnDrop(tokio::spawn(issuer.clone().run()).abort_handle()));
         let sending = Worker {
             registry: registry.clone(),
-            store: store.clone(),
             metrics: self.metrics.clone(),
-            push_due,
+            wake,
         };
         let core = Core {
             kinds: Kinds::new(&config.kinds),
@@ -139,6 +141,7 @@ impl Builder {
             rates: Rates::new(limits),
             revocations: store.revocations().into(),
             appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
+            reached,
             push,
             auth,
             _issuer: issuer,

@@ -11,6 +11,7 @@ use crate::embed::{Listeners, Types};
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::push::Reached;
 use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) revocations: Revocations,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
+    /// Who has which message, where somebody notifies those who do not.
+    pub(crate) reached: Option<Arc<Reached>>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.
     pub(crate) push: Option<AbortOnDrop>,
     /// What fetches the issuer's keys, where there is one; ends with the gateway.

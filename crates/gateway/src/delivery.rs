@@ -13,16 +13,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::frame::Frame;
 use crate::ids::{Cid, ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
 use crate::order::{Origin, Stored};
+use crate::push::Wake;
 use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
-use crate::store::{Appended, JobId, JobOutcome, Members, Store, TeamChanged};
+use crate::store::{Appended, Members, TeamChanged};
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
@@ -60,6 +61,8 @@ pub(crate) struct Committed {
     pub(crate) origin: Option<Origin>,
     /// The sender's other devices get it too.
     pub(crate) follow: bool,
+    /// How long after the commit its push job is due, if it has one.
+    pub(crate) push_delay_ms: u64,
     pub(crate) at: Instant,
     pub(crate) answer: Answer,
     /// Its share of the appends in flight: what waits here is bounded by it.
@@ -200,25 +203,12 @@ impl Turn {
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub(crate) registry: Arc<Registry<Link>>,
-    pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Told after each commit with a push job that is left to do.
-    pub(crate) push_due: Arc<Notify>,
+    /// Told of each push job.
+    pub(crate) wake: Arc<Wake>,
 }
 
 impl Worker {
-    /// The job of a message whose only recipient has it is done; others are left to the push worker.
-    fn push_job(&self, job: JobId, reached: bool) {
-        if !reached {
-            self.push_due.notify_one();
-            return;
-        }
-        self.metrics.push_skipped.inc();
-        // What cannot be written now is left to the push worker as well.
-        let outcome = vec![(job, JobOutcome::Finished)];
-        self.store.finish_jobs(outcome, Box::new(drop));
-    }
-
     /// Sends to all connections of a user but `origin`; whether there was one.
     pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
         let connections = self.reach(uid, origin, frame);

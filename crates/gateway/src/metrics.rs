@@ -175,9 +175,9 @@ metrics! {
         pub push_failed: Counter = Counter::default();
         /// Notifications given up.
         pub push_dead: Counter = Counter::default();
-        /// Recipients who were connected, so that none was needed.
+        /// Recipients who received the message, so that none was needed.
         pub push_skipped: Counter = Counter::default();
-        /// Push jobs being worked off or waiting for a retry, as far as known.
+        /// Push jobs that wait, those between two attempts included; counted once a second.
         pub push_pending: Gauge = Gauge::default();
         /// One attempt, with the provider's answer.
         pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler, Time};
@@ -66,6 +67,8 @@ pub(crate) struct Ear {
     ended: Arc<Notify>,
     /// Waiting for room takes a permit.
     pub(crate) room: Arc<Semaphore>,
+    /// Since when the client gives no sign of life.
+    pub(crate) silent_ms: Arc<AtomicU64>,
 }
 
 impl Ear {
@@ -76,6 +79,7 @@ impl Ear {
             changed: Arc::default(),
             ended: Arc::default(),
             room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            silent_ms: Arc::default(),
         }
     }
 
@@ -186,6 +190,10 @@ impl Outlet for Ear {
         !self.told.lock().over
     }
 
+    fn silent_ms(&self) -> u64 {
+        self.silent_ms.load(Ordering::Relaxed)
+    }
+
     fn sid(&self) -> &str {
         &self.sid
     }
@@ -287,8 +295,13 @@ impl Device {
     }
 
     /// The connection is gone.
-    pub(crate) fn close(mut self) {
-        self.handler.disconnected(DisconnectReason::Client);
+    pub(crate) fn close(self) {
+        self.end(DisconnectReason::Client);
+    }
+
+    /// The connection ends in this way.
+    pub(crate) fn end(mut self, reason: DisconnectReason) {
+        self.handler.disconnected(reason);
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Members,
-    Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError,
-    StoreFuture, Stretch, Team, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
+    Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span,
+    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
 };
 
 /// Every team has these members.
@@ -106,12 +106,24 @@ impl Store for StandIn {
         later(Ok(0))
     }
 
-    fn unread_at(&self, _: Uid, _: ConvId, _: Seq) -> StoreFuture<'_, u64> {
-        later(Ok(0))
+    fn due_jobs(&self, _: Lane, _: (UnixMillis, JobId), _: UnixMillis, _: u32) -> StoreFuture<'_, DueJobs> {
+        later(Ok(DueJobs::default()))
     }
 
-    fn due_jobs(&self, _: UnixMillis, _: Vec<JobId>, _: u32) -> StoreFuture<'_, DueJobs> {
-        later(Ok(DueJobs::default()))
+    fn due_jobs_of(&self, _: Uid, _: Lane, _: UnixMillis, _: u32) -> StoreFuture<'_, Vec<PushJob>> {
+        later(Ok(Vec::new()))
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        later(Ok(JobCounts::default()))
+    }
+
+    fn to_tell(&self, _: Uid, _: ConvId, _: Seq) -> StoreFuture<'_, ToTell> {
+        later(Ok(ToTell::Moot))
+    }
+
+    fn revive_jobs(&self, _: Uid, _: UnixMillis, done: Done<()>) {
+        done(Ok(()));
     }
 
     fn finish_jobs(&self, _: Vec<(JobId, JobOutcome)>, done: Done<()>) {

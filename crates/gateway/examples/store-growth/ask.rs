@@ -78,7 +78,11 @@ pub(crate) fn team_order(from: &str, team: &str, push: bool) -> anyhow::Result<A
         place: Place::Team(TeamId::new(team)?),
         kind: 15,
         members_only: true,
-        push: push.then_some(PushOrder { expires: u64::MAX }),
+        push: push.then_some(PushOrder {
+            expires: u64::MAX,
+            delay_ms: 0,
+            urgent: false,
+        }),
         ..order(from, from, None)?
     })
 }

@@ -5,15 +5,20 @@ use super::section::section;
 use super::url;
 
 section! {
-    /// Notifications to those who are away.
+    /// Notifications to those who do not have a message.
     pub struct Push {
+        /// How long a connected device may take to acknowledge a message (103, 106) before its user is notified. 0: whoever is
+        /// connected counts as reached.
+        pub ack_wait_ms: u64 = 15_000, in 0..=3_600_000;
+        /// Wait before the first attempt, so that nobody is notified who is just connecting again. Urgent kinds do not wait.
+        pub delay_ms: u64 = 3_000, in 0..=600_000;
         /// Wait before the first retry; it doubles with each further one, with jitter.
         pub retry_initial_ms: u64 = 1_000, in 1..=86_400_000;
         /// Longest wait between retries.
         pub retry_max_ms: u64 = 60_000, in 1..=86_400_000;
         /// A notification that could not be handed over within this time is given up, kept as dead and counted.
         pub job_ttl_ms: u64 = 86_400_000, in 1..=31_536_000_000;
-        /// Notifications under way at once.
+        /// Notifications in flight at once, one place of eight kept for urgent kinds; a user has one at a time.
         pub concurrency: usize = 64, in 1..=10_000;
         /// The provider: a POST for each notification.
         pub webhook: Webhook = Webhook::default();
@@ -33,9 +38,10 @@ section! {
 }
 
 impl Push {
-    /// The longest wait between two attempts, jitter included, in milliseconds.
+    /// The longest that a job waits until it is looked at again, in milliseconds; between two attempts that is with jitter.
     pub fn longest_wait_ms(&self) -> u64 {
-        self.retry_max_ms + self.retry_max_ms / 4
+        let between_attempts = self.retry_max_ms + self.retry_max_ms / 4;
+        between_attempts.max(self.ack_wait_ms).max(2 * self.delay_ms)
     }
 
     pub(super) fn check(&self, problems: &mut Vec<String>) {

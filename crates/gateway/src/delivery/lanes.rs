@@ -196,8 +196,8 @@ impl Worker {
                 self.user(from, message.origin.as_ref(), frame);
             }
         }
-        if let Some(job) = message.appended.push {
-            self.push_job(job, message.to.is_some() && online > 0);
+        if message.appended.push.is_some() {
+            self.wake.due_in(message.push_delay_ms);
         }
         self.metrics
             .delivery_seconds

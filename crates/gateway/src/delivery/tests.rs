@@ -50,6 +50,7 @@ async fn message(world: &World, told: &Told, name: &str, place: (ConvId, u64), m
         cid: None,
         to: members.is_none().then(|| Uid::new("bob").unwrap()),
         origin: None,
+        push_delay_ms: 0,
         follow: false,
         at: clock::now(),
         answer: Box::new(move |outcome| {

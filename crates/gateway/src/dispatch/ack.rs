@@ -70,12 +70,18 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
         device: by.device.clone(),
     };
     let connection = asker.connection.clone();
+    connection.link.begins_to_acknowledge();
     with_store(core, connection, move |core, pending, permit| {
         let shared = core.clone();
         let done = move |result| {
             let _under_way = (pending, permit);
             match result {
-                Ok(had) => agree(&shared, asker, seq, had),
+                Ok(had) => {
+                    if let Some(reached) = &shared.reached {
+                        reached.acknowledged(&by.uid, conv, seq.min(had));
+                    }
+                    agree(&shared, asker, seq, had);
+                }
                 Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
             }
         };

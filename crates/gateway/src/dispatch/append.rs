@@ -35,6 +35,7 @@ pub(super) fn entry(
     };
     let (kind, data) = (append.kind, append.data.clone());
     let (from, cid) = (append.from.clone(), append.cid.clone());
+    let push_delay_ms = append.push.map_or(0, |push| push.delay_ms);
     let core = core.clone();
     let done = move |result: Result<Appended, StoreError>| match result {
         Ok(appended) => {
@@ -47,6 +48,7 @@ pub(super) fn entry(
                 to,
                 origin,
                 follow,
+                push_delay_ms,
                 at: clock::now(),
                 answer,
                 permit,

@@ -25,6 +25,8 @@ struct Rules<'a> {
     system: &'a Uid,
     /// The longest that a notification is of use; `None` when nobody is notified at all.
     job_ttl_ms: Option<u64>,
+    /// How long a notification waits before its first attempt.
+    push_delay_ms: u64,
     now: UnixMillis,
 }
 
@@ -65,6 +67,7 @@ impl Core {
             limits: &self.config.limits,
             metrics: &self.metrics,
             system: &self.system,
+            push_delay_ms: self.config.push.delay_ms,
             job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
             now: clock::steady_millis(),
         };
@@ -93,8 +96,16 @@ fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan,
                 Push::Yes | Push::No => longest,
             };
             let ttl = order.ttl_ms.unwrap_or(own).min(longest);
+            let urgent = matches!(rule.push, Push::Urgent(_));
             Some(PushOrder {
                 expires: rules.now.saturating_add(ttl),
+                // What is of use for a short time only does not wait for most of it.
+                delay_ms: if urgent {
+                    0
+                } else {
+                    rules.push_delay_ms.min(ttl / 4)
+                },
+                urgent,
             })
         }
         _ => None,

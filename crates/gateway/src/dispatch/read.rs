@@ -44,10 +44,14 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
         seq,
     };
     let connection = asker.connection.clone();
+    connection.link.begins_to_acknowledge();
     with_store(core, connection, move |core, pending, permit| {
         let shared = core.clone();
         let done = move |result: Result<ReadMark, StoreError>| match result {
             Ok(mark) => {
+                if let Some(reached) = &shared.reached {
+                    reached.acknowledged(&by.uid, conv, mark.seq);
+                }
                 let origin = Origin(asker.connection.clone());
                 // It is less than what was asked for only at the head.
                 let (had, core) = (mark.seq, shared.clone());

@@ -90,6 +90,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
                     from: Some(by),
                     cid: None,
                     origin: None,
+                    push_delay_ms: 0,
                     at: clock::now(),
                     answer,
                     permit,

@@ -136,12 +136,18 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>)
         // What was on its way to another user does not reach this one.
         core.registry.unregister(&connection);
         link.drop_held();
+        if let Some(reached) = &core.reached {
+            reached.begins(link);
+        }
     }
     // A replay goes on while its own connection changes its options.
     let turn = (resume || !link.is_replaying()).then(|| link.hold());
     let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
         if why == Ousted::Displaced && core.config.login.revoke_displaced {
             revoke_displaced(core, old);
+        }
+        if let (Ousted::Displaced, Some(reached)) = (why, &core.reached) {
+            reached.ended(&old.uid, link, false);
         }
         oust(core, link, by, why);
     };

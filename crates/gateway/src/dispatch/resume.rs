@@ -164,6 +164,9 @@ pub(super) async fn replay(
     let resumed = raw(&Resumed { sent, complete });
     let frame = Frame::notice(Kind::Resumed, &resumed, clock::unix_millis());
     if link.replay(turn, &frame, bytes).await {
+        if complete {
+            link.has_caught_up();
+        }
         link.go_live(turn, replayed, bytes).await;
         tokio::time::sleep(LATE).await;
         link.forget_replayed(turn);

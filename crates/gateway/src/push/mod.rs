@@ -1,15 +1,32 @@
-//! Notifications to those who are away: jobs come from the store, a provider takes them.
+//! Notifications to users who do not have a message: jobs come from the store, a provider takes them.
 //!
-//! Invariants: a job's row goes only after its notification was taken, was not needed, or was given up and counted; what is under
-//! way is bounded, and a provider that hangs is cut off by its timeout.
+//! Invariants: whether somebody is told is decided anew right before each attempt; a job's row goes only after its notification was
+//! taken, was not needed, or was given up and counted; a user has one notification in flight at a time; what is in flight is
+//! bounded, and a provider that hangs is cut off by its timeout.
 
+mod attempt;
 mod backoff;
+mod plan;
+mod queue;
+mod reached;
+mod recent;
 #[cfg(test)]
 mod tests;
+mod wake;
 mod webhook;
 mod worker;
 
+pub(crate) use reached::Reached;
+pub(crate) use wake::Wake;
 #[cfg(test)]
 pub(crate) use webhook::StandIn;
 pub(crate) use webhook::Webhook;
 pub(crate) use worker::Worker;
+
+use crate::clock;
+use crate::store::UnixMillis;
+
+/// The clock that jobs go by.
+fn now() -> UnixMillis {
+    clock::steady_millis()
+}

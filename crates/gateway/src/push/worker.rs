@@ -1,326 +1,409 @@
-//! Works off push jobs: at once after the commit, then by retry.
+//! Works off push jobs: one loop that reads, decides and begins attempts, and a task for each attempt.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinError, JoinSet};
 
-use super::Webhook;
-use super::backoff::{Backoff, dice};
-use crate::clock;
+use super::attempt::Attempts;
+use super::backoff::Backoff;
+use super::plan::Plan;
+use super::queue::Ready;
+use super::{Reached, Wake, Webhook, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::session::Link;
-use crate::store::{JobId, JobOutcome, JobRecipients, Message, PushJob, Store, StoreError, UnixMillis};
+use crate::store::{JobId, JobOutcome, Lane, PushJob, Store, StoreError, UnixMillis};
 
-/// Jobs looked at in one turn.
-const JOBS_PER_TURN: u32 = 512;
-/// Jobs under way, or whose outcome the store does not have yet.
-const MAX_BUSY: usize = 4_096;
-/// Members of a team gone through between two notes of how far it got.
-const PAGE: u32 = 500;
-/// Notifications of one team's job under way at once, so that a large team leaves room for others.
-const TEAM_CONCURRENCY: usize = 16;
+/// Outcomes that the store does not have yet, and jobs that are ready or in flight.
+const MAX_BUSY: usize = 16_384;
+/// One place of so many is kept for what is urgent.
+const RESERVED_PART: usize = 8;
+/// Between two reads of what is not urgent.
+const BETWEEN_READS_MS: u64 = 50;
+/// Between two counts of the jobs that wait, and two looks for those that are certain to be done.
+const BETWEEN_COUNTS_MS: u64 = 1_000;
+/// Between two reads of everything.
+const BETWEEN_REWINDS_MS: u64 = 60_000;
+/// How long it sleeps when no job waits.
+const IDLE_MS: u64 = 30_000;
 /// How long it waits for a store in trouble.
-const TROUBLE_WAIT: Duration = Duration::from_secs(1);
-/// How long it sleeps at most.
-const IDLE_WAIT: Duration = Duration::from_secs(60);
+const TROUBLE_WAIT_MS: u64 = 1_000;
+/// Jobs of [`Lane::Delivered`] that are finished at once.
+const SWEPT: u32 = 1_024;
 
-/// What the tasks of the jobs share.
-pub(crate) struct Worker {
-    store: Arc<dyn Store>,
-    registry: Arc<Registry<Link>>,
-    webhook: Webhook,
-    metrics: Arc<Metrics>,
-    backoff: Backoff,
-    /// Jobs under way at once.
-    concurrency: usize,
-    /// Notifications under way at once.
-    slots: Semaphore,
-    noted: Mutex<Noted>,
-    noted_some: Notify,
-}
-
-/// What became of an attempt.
-enum Attempt {
-    Taken,
-    /// It may be tried again, but not within this time.
-    Failed {
-        wait_ms: u64,
-    },
-    /// It is not tried again: the answer would be the same.
-    Refused,
-}
-
-type Outcomes = Vec<(JobId, JobOutcome)>;
+pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
 
 /// What the store said about outcomes.
 #[derive(Default)]
 struct Noted {
-    written: Vec<JobId>,
+    /// With the time at which they are due again.
+    written: Vec<(JobId, Option<UnixMillis>)>,
     /// To be written again: the notifications are not repeated for it.
     failed: Outcomes,
+}
+
+/// What the loop shares with callbacks of the store.
+#[derive(Default)]
+struct Notes {
+    noted: Mutex<Noted>,
+    some: Notify,
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    attempts: Arc<Attempts>,
+    wake: Arc<Wake>,
+    notes: Arc<Notes>,
+    /// Attempts in flight at once, and how many of them may be of what is not urgent.
+    places: usize,
+    normal_places: usize,
+    urgent: Plan,
+    normal: Plan,
+    tasks: JoinSet<JobOutcome>,
+    in_flight: HashMap<Id, InFlight>,
+    normal_in_flight: usize,
+    /// Who is being notified of something urgent, and of something else: one does not wait for the other.
+    urgent_recipients: HashSet<Uid>,
+    normal_recipients: HashSet<Uid>,
+    /// Jobs that are dealt with, until the store has their outcome.
+    busy: HashSet<JobId>,
+    /// Teams that are gone on with once the store has how far they got.
+    advanced: HashMap<JobId, (PushJob, Uid, bool)>,
+    unwritten: Outcomes,
+    /// Jobs that were made before the last read.
+    seen: u64,
+    /// Jobs that waited when they were last counted.
+    waiting: u64,
+    times: Times,
+}
+
+/// An attempt.
+struct InFlight {
+    ready: Arc<Ready>,
+    urgent: bool,
+}
+
+/// When the loop is to do what it does now and then.
+struct Times {
+    /// Jobs of before the start are looked at from then on, unless they are urgent: their users are connecting again.
+    old_jobs: Option<UnixMillis>,
+    read: UnixMillis,
+    count: UnixMillis,
+    rewind: UnixMillis,
+    retry: UnixMillis,
 }
 
 impl Worker {
     pub(crate) fn new(
         store: Arc<dyn Store>,
-        registry: Arc<Registry<Link>>,
+        reached: Arc<Reached>,
+        wake: Arc<Wake>,
         webhook: Webhook,
         metrics: Arc<Metrics>,
         settings: &config::Push,
     ) -> Self {
+        let begun = now();
+        let places = settings.concurrency;
+        let reserved = places.div_ceil(RESERVED_PART).min(places - 1);
         Self {
-            store,
-            registry,
-            webhook,
-            metrics,
-            backoff: Backoff {
-                initial_ms: settings.retry_initial_ms,
-                max_ms: settings.retry_max_ms,
+            attempts: Arc::new(Attempts {
+                store,
+                reached,
+                webhook,
+                metrics,
+                backoff: Backoff {
+                    initial_ms: settings.retry_initial_ms,
+                    max_ms: settings.retry_max_ms,
+                },
+            }),
+            wake,
+            notes: Arc::default(),
+            places,
+            normal_places: places - reserved,
+            urgent: Plan::new(Lane::Urgent, 0),
+            normal: Plan::new(Lane::Normal, begun),
+            tasks: JoinSet::new(),
+            in_flight: HashMap::new(),
+            normal_in_flight: 0,
+            urgent_recipients: HashSet::new(),
+            normal_recipients: HashSet::new(),
+            busy: HashSet::new(),
+            advanced: HashMap::new(),
+            unwritten: Outcomes::new(),
+            seen: 0,
+            waiting: 0,
+            times: Times {
+                old_jobs: Some(begun.saturating_add(2 * settings.delay_ms)),
+                read: 0,
+                count: 0,
+                rewind: begun.saturating_add(BETWEEN_REWINDS_MS),
+                retry: 0,
             },
-            concurrency: settings.concurrency,
-            slots: Semaphore::new(settings.concurrency),
-            noted: Mutex::default(),
-            noted_some: Notify::new(),
         }
     }
 
-    /// Works until it is dropped. `due` is told after each commit with a push job.
-    pub(crate) async fn run(self, due: Arc<Notify>) {
-        let worker = Arc::new(self);
-        let mut tasks = JoinSet::new();
-        let mut busy = HashSet::new();
-        let mut failed = Outcomes::new();
+    /// Works until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let (wake, notes) = (self.wake.clone(), self.notes.clone());
         loop {
-            let mut wait = worker.turn(&mut tasks, &mut busy).await;
-            worker.metrics.push_pending.set(busy.len() as i64);
-            if !failed.is_empty() {
-                wait = wait.min(TROUBLE_WAIT);
-            }
+            let wait = self.turn().await;
             tokio::select! {
                 biased;
-                Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-                    let mut outcomes: Outcomes = ended.into_iter().collect();
-                    while let Some(ended) = tasks.try_join_next() {
-                        outcomes.extend(ended);
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                    let mut outcomes = Outcomes::new();
+                    outcomes.extend(self.landed(ended));
+                    while let Some(ended) = self.tasks.try_join_next_with_id() {
+                        outcomes.extend(self.landed(ended));
                     }
-                    worker.note(outcomes);
+                    self.note(outcomes);
                 }
-                () = worker.noted_some.notified() => {
-                    let noted = std::mem::take(&mut *worker.noted.lock());
-                    for job in noted.written {
-                        busy.remove(&job);
-                    }
-                    failed.extend(noted.failed);
+                () = notes.some.notified() => self.take_notes(),
+                () = wake.sleep(wait, self.seen) => {
+                    // Whoever wakes it does not say for what.
+                    self.urgent.look = true;
+                    self.normal.look = true;
                 }
-                () = due.notified(), if tasks.len() < worker.concurrency => {}
-                () = tokio::time::sleep(wait) => worker.note(std::mem::take(&mut failed)),
             }
         }
     }
 
-    /// Begins what is due; returns how long there is nothing else to begin.
-    async fn turn(
-        self: &Arc<Self>,
-        tasks: &mut JoinSet<(JobId, JobOutcome)>,
-        busy: &mut HashSet<JobId>,
-    ) -> Duration {
-        if busy.len() >= MAX_BUSY {
-            return IDLE_WAIT;
-        }
-        let now = clock::steady_millis();
-        let known = busy.iter().copied().collect();
-        let due = match self.store.due_jobs(now, known, JOBS_PER_TURN).await {
-            Ok(due) => due,
-            Err(error) => {
+    /// Does everything that can be done now; returns how long there is nothing else.
+    async fn turn(&mut self) -> Duration {
+        let now = now();
+        self.revive();
+        self.look_again(now);
+        if now >= self.times.retry {
+            let unwritten = std::mem::take(&mut self.unwritten);
+            self.note(unwritten);
+            if let Err(error) = self.work(now).await {
                 tracing::warn!(%error, "push jobs could not be read");
-                return TROUBLE_WAIT;
+                self.times.retry = now + TROUBLE_WAIT_MS;
             }
+        }
+        self.begin();
+        Duration::from_millis(self.wait())
+    }
+
+    /// What is done now and then.
+    fn look_again(&mut self, now: UnixMillis) {
+        if self.times.old_jobs.is_some_and(|at| now >= at) {
+            self.times.old_jobs = None;
+            self.normal.rewind();
+        }
+        // The clock may have been set back.
+        if now >= self.times.rewind || self.times.rewind - now > BETWEEN_REWINDS_MS {
+            self.times.rewind = now + BETWEEN_REWINDS_MS;
+            self.urgent.rewind();
+            if self.times.old_jobs.is_none() {
+                self.normal.rewind();
+            }
+        }
+        for plan in [&mut self.urgent, &mut self.normal] {
+            plan.look |= plan.next.is_some_and(|next| next <= now);
+        }
+    }
+
+    /// What was written to connections that have vanished is to be notified of after all.
+    fn revive(&self) {
+        for (uid, since) in self.attempts.reached.take_vanished() {
+            let wake = self.wake.clone();
+            let done = move |revived: Result<(), StoreError>| match revived {
+                Ok(()) => wake.due_in(0),
+                Err(error) => tracing::warn!(%error, "what a vanished connection was sent is not notified"),
+            };
+            self.attempts.store.revive_jobs(uid, since, Box::new(done));
+        }
+    }
+
+    /// Reads and decides.
+    async fn work(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        let attempts = self.attempts.clone();
+        let made = self.wake.made();
+        self.urgent.look |= made != self.seen;
+        if self.busy.len() < MAX_BUSY {
+            let outcomes = self.urgent.refill(&attempts, &mut self.busy).await?;
+            self.note(outcomes);
+            self.members(true).await?;
+        }
+        let rested = now.abs_diff(self.times.read) >= BETWEEN_READS_MS;
+        if rested && self.busy.len() < MAX_BUSY {
+            self.times.read = now;
+            self.normal.look |= made != self.seen;
+            self.seen = made;
+            let outcomes = self.normal.refill(&attempts, &mut self.busy).await?;
+            self.note(outcomes);
+            self.members(false).await?;
+        }
+        if now.abs_diff(self.times.count) >= BETWEEN_COUNTS_MS {
+            self.times.count = now;
+            self.sweep(now).await?;
+            let counts = attempts.store.job_counts().await?;
+            self.waiting = counts.waiting;
+            attempts.metrics.push_pending.set(counts.waiting as i64);
+        }
+        Ok(())
+    }
+
+    /// Goes on with one team.
+    async fn members(&mut self, urgent: bool) -> Result<(), StoreError> {
+        let plan = if urgent {
+            &mut self.urgent
+        } else {
+            &mut self.normal
         };
-        let more = due.jobs.len() >= JOBS_PER_TURN as usize;
-        let mut outcomes = Outcomes::new();
-        for job in due.jobs {
-            if let Some(outcome) = self.at_once(&job, now) {
-                busy.insert(job.id);
-                outcomes.push((job.id, outcome));
-            } else if tasks.len() < self.concurrency {
-                busy.insert(job.id);
-                let worker = self.clone();
-                tasks.spawn(async move { (job.id, worker.work(job).await) });
-            }
+        let Some((job, outcome)) = plan.next_members(&self.attempts).await? else {
+            return Ok(());
+        };
+        let id = job.id;
+        if let JobOutcome::Advanced { after, .. } = &outcome {
+            self.advanced.insert(id, (job, after.clone(), urgent));
         }
-        let progress = !outcomes.is_empty();
+        self.note(vec![(id, outcome)]);
+        Ok(())
+    }
+
+    /// Finishes jobs of which it is certain by now that the connection was alive.
+    async fn sweep(&mut self, now: UnixMillis) -> Result<(), StoreError> {
+        let store = &self.attempts.store;
+        let due = store.due_jobs(Lane::Delivered, (0, JobId(0)), now, SWEPT).await?;
+        let finished = due.jobs.iter().filter(|job| self.busy.insert(job.id));
+        let outcomes = finished.map(|job| (job.id, JobOutcome::Finished)).collect();
         self.note(outcomes);
-        match due.next {
-            _ if more && progress => Duration::ZERO,
-            // The end of a task wakes it.
-            _ if tasks.len() >= self.concurrency => TROUBLE_WAIT,
-            Some(at) => Duration::from_millis(at.saturating_sub(now).max(1)).min(IDLE_WAIT),
-            None => IDLE_WAIT,
+        Ok(())
+    }
+
+    /// Begins attempts as long as there are places: what is urgent first.
+    fn begin(&mut self) {
+        while self.tasks.len() < self.places {
+            if let Some(ready) = self.urgent.ready.pop(&self.urgent_recipients) {
+                self.urgent_recipients.insert(ready.uid.clone());
+                self.launch(ready, true);
+                continue;
+            }
+            if self.normal_in_flight >= self.normal_places {
+                return;
+            }
+            let Some(ready) = self.normal.ready.pop(&self.normal_recipients) else {
+                return;
+            };
+            self.normal_recipients.insert(ready.uid.clone());
+            self.normal_in_flight += 1;
+            self.launch(ready, false);
         }
+    }
+
+    fn launch(&mut self, ready: Ready, urgent: bool) {
+        let attempts = self.attempts.clone();
+        let ready = Arc::new(ready);
+        let copy = ready.clone();
+        let task = self
+            .tasks
+            .spawn(async move { attempts.attempt(&copy, urgent).await });
+        self.in_flight.insert(task.id(), InFlight { ready, urgent });
+    }
+
+    /// An attempt is over.
+    fn landed(&mut self, ended: Result<(Id, JobOutcome), JoinError>) -> Option<(JobId, JobOutcome)> {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let InFlight { ready, urgent } = self.in_flight.remove(&id)?;
+        if urgent {
+            self.urgent_recipients.remove(&ready.uid);
+        } else {
+            self.normal_recipients.remove(&ready.uid);
+            self.normal_in_flight -= 1;
+        }
+        let outcome = match ended {
+            Ok((_, outcome)) => outcome,
+            // It has panicked, as the panic hook has reported.
+            Err(_) => self.attempts.again(&ready.job, 0),
+        };
+        Some((ready.job.id, outcome))
     }
 
     /// Hands outcomes to the store; until it has them their jobs are busy.
-    fn note(self: &Arc<Self>, outcomes: Outcomes) {
+    fn note(&self, outcomes: Outcomes) {
         if outcomes.is_empty() {
             return;
         }
-        let worker = self.clone();
+        let notes = self.notes.clone();
         let copy = outcomes.clone();
         let done = move |result: Result<(), StoreError>| {
-            let mut noted = worker.noted.lock();
+            let mut noted = notes.noted.lock();
             match result {
-                Ok(()) => noted.written.extend(copy.into_iter().map(|(job, _)| job)),
+                Ok(()) => noted
+                    .written
+                    .extend(copy.into_iter().map(|(job, outcome)| (job, outcome.due_again()))),
                 Err(error) => {
                     tracing::warn!(%error, "outcomes of push jobs could not be written");
                     noted.failed.extend(copy);
                 }
             }
-            worker.noted_some.notify_one();
+            drop(noted);
+            notes.some.notify_one();
         };
-        self.store.finish_jobs(outcomes, Box::new(done));
+        self.attempts.store.finish_jobs(outcomes, Box::new(done));
     }
 
-    /// What needs no notification.
-    fn at_once(&self, job: &PushJob, now: UnixMillis) -> Option<JobOutcome> {
-        if now > job.expires {
-            self.metrics.push_dead.inc();
-            return Some(JobOutcome::Dead);
-        }
-        match &job.to {
-            _ if job.message.recalled => Some(JobOutcome::Finished),
-            JobRecipients::User(uid) if self.registry.is_online(uid) => {
-                self.metrics.push_skipped.inc();
-                Some(JobOutcome::Finished)
+    /// The store has written outcomes, or has failed to.
+    fn take_notes(&mut self) {
+        let noted = std::mem::take(&mut *self.notes.noted.lock());
+        for (id, due) in noted.written {
+            for plan in [&mut self.urgent, &mut self.normal] {
+                plan.next = plan.next.into_iter().chain(due).min();
             }
-            JobRecipients::User(_) | JobRecipients::Team(..) => None,
-        }
-    }
-
-    async fn work(self: Arc<Self>, job: PushJob) -> JobOutcome {
-        match &job.to {
-            JobRecipients::User(uid) => self.user(&job, uid).await,
-            JobRecipients::Team(_, after) => {
-                let after = after.clone();
-                self.team(job, after).await
-            }
-        }
-    }
-
-    async fn user(&self, job: &PushJob, uid: &Uid) -> JobOutcome {
-        let wait_ms = match self.notify(uid, &job.message, job.expires).await {
-            Attempt::Taken => return JobOutcome::Finished,
-            Attempt::Failed { wait_ms } => wait_ms,
-            Attempt::Refused => {
-                self.metrics.push_dead.inc();
-                return JobOutcome::Dead;
-            }
-        };
-        let asked = clock::steady_millis().saturating_add(wait_ms);
-        let at = self.retry_at(job.attempts.saturating_add(1)).max(asked);
-        if at > job.expires {
-            self.metrics.push_dead.inc();
-            return JobOutcome::Dead;
-        }
-        JobOutcome::Retry { at }
-    }
-
-    /// One page of members; the store then has the job due again from there.
-    async fn team(self: Arc<Self>, job: PushJob, after: Option<Uid>) -> JobOutcome {
-        let (conv, seq) = (job.message.conv, job.message.seq);
-        let page = match self.store.members_page(conv, seq, after, PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(%error, "the members of a team could not be read");
-                let at = self.retry_at(1);
-                return JobOutcome::Retry { at };
-            }
-        };
-        let Some(last) = page.last().cloned() else {
-            return JobOutcome::Finished;
-        };
-        let (message, expires) = (Arc::new(job.message), job.expires);
-        let mut failed = Vec::new();
-        let mut tasks = JoinSet::new();
-        for uid in page {
-            if Some(&uid) == message.from.as_ref() {
-                continue;
-            }
-            if self.registry.is_online(&uid) {
-                self.metrics.push_skipped.inc();
-                continue;
-            }
-            if tasks.len() >= TEAM_CONCURRENCY {
-                let ended = tasks.join_next().await;
-                failed.extend(ended.and_then(Result::ok).flatten());
-            }
-            let (worker, message) = (self.clone(), message.clone());
-            tasks.spawn(async move {
-                match worker.notify(&uid, &message, expires).await {
-                    Attempt::Taken => None,
-                    Attempt::Failed { .. } => Some(uid),
-                    Attempt::Refused => {
-                        worker.metrics.push_dead.inc();
-                        None
-                    }
+            match self.advanced.remove(&id) {
+                Some((job, after, urgent)) => {
+                    let plan = if urgent {
+                        &mut self.urgent
+                    } else {
+                        &mut self.normal
+                    };
+                    plan.go_on(job, after);
+                    plan.look = true;
                 }
-            });
+                None => drop(self.busy.remove(&id)),
+            }
         }
-        failed.extend(tasks.join_all().await.into_iter().flatten());
-        JobOutcome::Advanced {
-            after: last,
-            failed,
-            retry_at: self.retry_at(1),
+        if !noted.failed.is_empty() {
+            self.unwritten.extend(noted.failed);
+            self.times.retry = now() + TROUBLE_WAIT_MS;
         }
     }
 
-    /// One attempt.
-    async fn notify(&self, uid: &Uid, message: &Message, expires: UnixMillis) -> Attempt {
-        // Closed it never is.
-        let _slot = self.slots.acquire().await;
-        if clock::steady_millis() > expires {
-            return Attempt::Failed { wait_ms: 0 };
+    /// How long nothing has to be done, in milliseconds.
+    fn wait(&self) -> u64 {
+        let now = now();
+        let until = |at: UnixMillis| at.saturating_sub(now);
+        let trouble = until(self.times.retry).min(TROUBLE_WAIT_MS);
+        if trouble > 0 {
+            return trouble;
         }
-        let unread = match self.store.unread_at(uid.clone(), message.conv, message.seq).await {
-            Ok(unread) => unread,
-            Err(error) => {
-                tracing::warn!(%error, "unread messages could not be counted");
-                return Attempt::Failed { wait_ms: 0 };
-            }
+        let mut wait = if self.waiting > 0 || !self.busy.is_empty() {
+            BETWEEN_COUNTS_MS
+        } else {
+            IDLE_MS
         };
-        let begun = clock::now();
-        let result = self
-            .webhook
-            .notify(uid, message, unread, clock::unix_millis())
-            .await;
-        let seconds = clock::now().duration_since(begun).as_secs_f64();
-        self.metrics.push_attempt_seconds.observe(seconds);
-        match result {
-            Ok(()) => {
-                self.metrics.push_sent.inc();
-                Attempt::Taken
+        if let Some(at) = self.times.old_jobs {
+            wait = wait.min(until(at).max(1));
+        }
+        for plan in [&self.urgent, &self.normal] {
+            let rest = if plan.is_urgent() { 1 } else { BETWEEN_READS_MS };
+            // When it is full, the end of an attempt makes room.
+            let has_room = !plan.ready.is_full() && self.busy.len() < MAX_BUSY;
+            if plan.has_unread() && has_room {
+                wait = wait.min(rest);
             }
-            Err(refused) => {
-                self.metrics.push_failed.inc();
-                tracing::debug!(error = %refused.failure, mid = %message.mid, "a notification was not taken");
-                if refused.is_final() {
-                    Attempt::Refused
-                } else {
-                    Attempt::Failed {
-                        wait_ms: refused.retry_after_ms.unwrap_or(0),
-                    }
-                }
+            if let Some(next) = plan.next {
+                wait = wait.min(until(next).max(rest));
             }
         }
-    }
-
-    fn retry_at(&self, failures: u32) -> UnixMillis {
-        clock::steady_millis() + self.backoff.wait(failures, dice())
+        wait
     }
 }

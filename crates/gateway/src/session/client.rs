@@ -245,6 +245,9 @@ impl Handler for Client {
 
     fn disconnected(&mut self, reason: DisconnectReason) {
         let registration = self.core.registry.close(&self.connection);
+        if let (Some(reached), Some(registration)) = (&self.core.reached, &registration) {
+            reached.ended(&registration.uid, &self.connection.link, has_vanished(reason));
+        }
         self.core.metrics.connections.dec();
         tracing::debug!(
             sid = self.connection.link.outlet().sid(),
@@ -258,4 +261,14 @@ impl Handler for Client {
             .listeners
             .closed(&self.connection, registration.as_deref(), reason.as_str());
     }
+}
+
+/// Whether the connection ended without a close: what was sent last may have been received by nobody.
+fn has_vanished(reason: DisconnectReason) -> bool {
+    matches!(
+        reason,
+        DisconnectReason::Session(
+            CloseReason::PingTimeout | CloseReason::SlowReader | CloseReason::TransportError
+        )
+    )
 }

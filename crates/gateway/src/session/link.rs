@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use mynah_socketio::CloseReason;
 use parking_lot::Mutex;
@@ -61,6 +61,10 @@ pub(crate) struct Link {
     handed: Mutex<Option<Box<str>>>,
     flow: Mutex<Flow>,
     wants_objects: AtomicBool,
+    /// The client has acknowledged something (103, 106) since it registered.
+    acknowledges: AtomicBool,
+    /// Messages that were committed since then were written to it, on the clock of push jobs.
+    written_since: AtomicU64,
     turns: AtomicU32,
     appends: AtomicU32,
     room: Notify,
@@ -78,6 +82,8 @@ impl Link {
             handed: Mutex::new(handed),
             flow: Mutex::new(Flow::Live),
             wants_objects: AtomicBool::new(false),
+            acknowledges: AtomicBool::new(false),
+            written_since: AtomicU64::new(u64::MAX),
             turns: AtomicU32::new(0),
             appends: AtomicU32::new(0),
             room: Notify::new(),
@@ -110,6 +116,32 @@ impl Link {
     pub(crate) fn set_format(&self, format: Format) {
         self.wants_objects
             .store(format == Format::Object, Ordering::Relaxed);
+    }
+
+    /// The client registers as another user than before.
+    pub(crate) fn begins(&self, now: u64) {
+        self.acknowledges.store(false, Ordering::Relaxed);
+        self.written_since.store(now, Ordering::Relaxed);
+    }
+
+    /// Everything that the user's device had missed was replayed.
+    pub(crate) fn has_caught_up(&self) {
+        self.written_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Since when what was committed was written to this connection; before its registration: never.
+    pub(crate) fn written_since(&self) -> u64 {
+        self.written_since.load(Ordering::Relaxed)
+    }
+
+    /// The client sends acknowledgements.
+    pub(crate) fn begins_to_acknowledge(&self) {
+        self.acknowledges.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has sent an acknowledgement since it registered.
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.acknowledges.load(Ordering::Relaxed)
     }
 
     /// Sends a push, or keeps it until the client is up to date. Called with the lock of the user's shard.

@@ -27,6 +27,8 @@ pub(crate) trait Outlet: Send + Sync {
     fn close_to_come_back(&self);
     /// Whether the client may still be there.
     fn is_open(&self) -> bool;
+    /// How many milliseconds ago the client gave its last sign of life.
+    fn silent_ms(&self) -> u64;
     /// The Socket.IO id.
     fn sid(&self) -> &str;
     /// `polling` or `websocket`.
@@ -69,6 +71,10 @@ impl Outlet for Socket {
 
     fn is_open(&self) -> bool {
         self.is_connected()
+    }
+
+    fn silent_ms(&self) -> u64 {
+        self.session().silent_ms()
     }
 
     fn sid(&self) -> &str {

@@ -1,7 +1,7 @@
 //! The network: frames in flight arrive in order or, once the connection is broken, not at all. Either side may learn of a break much later
 //! than the other.
 
-use mynah_socketio::DisconnectReason;
+use mynah_socketio::{CloseReason, DisconnectReason};
 
 use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Up};
@@ -25,8 +25,10 @@ impl Hub {
 
     /// A frame is at the server.
     pub(super) fn arrived(&self, id: usize, up: Up) {
+        let now = self.now();
         self.pipe(id, |pipe| {
             if pipe.up && !pipe.gone {
+                pipe.heard = now;
                 // A task that never reads again has a full inbox in the end.
                 let _ = pipe.inbox.try_send(Arrival::Frame(up));
             }
@@ -88,7 +90,11 @@ impl Hub {
         self.pipe(id, |pipe| {
             if !pipe.closed {
                 pipe.shut();
-                pipe.tell(DisconnectReason::Client);
+                // Without a close, if the network has lost it.
+                pipe.tell(match pipe.up {
+                    true => DisconnectReason::Client,
+                    false => DisconnectReason::Session(CloseReason::PingTimeout),
+                });
             }
         });
     }
@@ -110,7 +116,9 @@ impl Hub {
 
     /// The network loses the connection: nothing passes any more. Each side learns of it in its own time.
     pub(super) fn break_line(&self, id: usize, client_notices: bool, server_notices: bool) {
+        let now = self.now();
         self.pipe(id, |pipe| {
+            pipe.heard = pipe.heard(now);
             pipe.up = false;
             pipe.down = false;
         });

@@ -35,6 +35,7 @@ pub(super) fn open(
     core: Arc<Core>,
 ) -> (usize, tokio::task::JoinHandle<()>) {
     let (inbox, arrivals) = mpsc::channel(INBOX);
+    let now = hub.now();
     let id = {
         let mut state = hub.lock();
         state.pipes.all.push(Pipe {
@@ -53,6 +54,7 @@ pub(super) fn open(
             writing: false,
             last_up: 0,
             last_down: 0,
+            heard: now,
             room: Arc::default(),
             uids: Vec::new(),
         });
@@ -197,6 +199,11 @@ impl Outlet for Line {
 
     fn is_open(&self) -> bool {
         self.hub.pipe(self.id, |pipe| !pipe.closed)
+    }
+
+    fn silent_ms(&self) -> u64 {
+        let now = self.hub.now();
+        now - self.hub.pipe(self.id, |pipe| pipe.heard(now))
     }
 
     fn sid(&self) -> &str {

@@ -11,6 +11,9 @@ use tokio::sync::{Notify, mpsc};
 use crate::frame::Format;
 use crate::ids::Uid;
 
+/// Between two heartbeats.
+const HEARTBEAT: u64 = 25_000;
+
 /// To the client.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
@@ -73,6 +76,8 @@ pub(super) struct Pipe {
     pub(super) writing: bool,
     pub(super) last_up: u64,
     pub(super) last_down: u64,
+    /// When the server last heard of the client, heartbeats aside.
+    pub(super) heard: u64,
     pub(super) room: Arc<Notify>,
     /// Whom the client has asked to be registered as.
     pub(super) uids: Vec<Uid>,
@@ -102,6 +107,15 @@ impl Pipe {
     /// Whether both sides hear each other.
     pub(super) fn works(&self) -> bool {
         self.up && self.down && !self.closed && !self.gone
+    }
+
+    /// When the server last heard of the client: by a frame, or by a heartbeat as long as the line works.
+    pub(super) fn heard(&self, now: u64) -> u64 {
+        if self.works() {
+            self.heard.max(now - now % HEARTBEAT)
+        } else {
+            self.heard
+        }
     }
 
     /// Queues; false when it cannot, or may not any more.

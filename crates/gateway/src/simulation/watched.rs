@@ -11,9 +11,9 @@ use super::missed::Least;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
-    Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture,
-    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
+    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
 };
 
 /// See the module.
@@ -251,12 +251,36 @@ impl Store for Watched {
         )
     }
 
-    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
-        self.read(move |store| store.unread_at(uid, conv, seq), unwatched)
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs> {
+        self.read(move |store| store.due_jobs(lane, after, now, limit), unwatched)
     }
 
-    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
-        self.read(move |store| store.due_jobs(now, busy, limit), unwatched)
+    fn due_jobs_of(
+        &self,
+        uid: Uid,
+        lane: Lane,
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<PushJob>> {
+        self.read(move |store| store.due_jobs_of(uid, lane, now, limit), unwatched)
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        self.read(Store::job_counts, unwatched)
+    }
+
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
+        self.read(move |store| store.to_tell(uid, conv, seq), unwatched)
+    }
+
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+        self.write(|store| store.revive_jobs(uid, since, done));
     }
 
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

@@ -1,23 +1,45 @@
 //! Push jobs.
 
 use super::{Message, UnixMillis};
-use crate::ids::{TeamId, Uid};
+use crate::ids::{ConvId, Mid, Seq, Uid};
 
 /// A push job's row number; local to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub i64);
 
-/// A push job that is due.
+/// Where a push job waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Jobs that somebody waits for, such as a call's.
+    Urgent = 0,
+    /// The others.
+    Normal = 1,
+    /// Jobs whose message was written to a connection that counts as having received it, until it is certain that the connection
+    /// was alive: see [`Store::revive_jobs`](super::Store::revive_jobs).
+    Delivered = 2,
+}
+
+/// A push job. It names its message and does not hold it: the payload is read for an attempt only.
 #[derive(Debug, Clone)]
 pub struct PushJob {
     /// Its row.
     pub id: JobId,
-    /// The message it is about.
-    pub message: Message,
+    /// The message's id.
+    pub mid: Mid,
+    /// The message's conversation.
+    pub conv: ConvId,
+    /// The message's number there.
+    pub seq: Seq,
+    /// The message's sender.
+    pub from: Option<Uid>,
     /// To whom, from where it stopped.
     pub to: JobRecipients,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// When the message was committed.
+    pub made: UnixMillis,
+    /// Not to be looked at before this.
+    pub due: UnixMillis,
     /// No attempt begins later than this.
     pub expires: UnixMillis,
 }
@@ -27,8 +49,8 @@ pub struct PushJob {
 pub enum JobRecipients {
     /// One user.
     User(Uid),
-    /// A team's members after this uid in order (all when `None`), without the sender.
-    Team(TeamId, Option<Uid>),
+    /// The members of the conversation's team after this uid in order (all when `None`), without the sender.
+    Team(Option<Uid>),
 }
 
 /// What becomes of a push job.
@@ -36,31 +58,67 @@ pub enum JobRecipients {
 pub enum JobOutcome {
     /// Nothing left to do: the row goes.
     Finished,
-    /// A team's job got this far; `failed` become jobs of their own, due at `retry_at`.
+    /// A team's job got this far; these members get jobs of their own.
     Advanced {
         /// The last uid worked off.
         after: Uid,
-        /// Those whose notification failed.
-        failed: Vec<Uid>,
-        /// When theirs are tried again.
-        retry_at: UnixMillis,
+        /// To whom, and when their jobs are due.
+        jobs: Vec<(Uid, UnixMillis)>,
     },
-    /// To be tried again.
+    /// An attempt failed; there is to be another.
     Retry {
         /// Not before this.
         at: UnixMillis,
+    },
+    /// There was no attempt; it is to be looked at again.
+    Later {
+        /// Not before this.
+        at: UnixMillis,
+    },
+    /// To [`Lane::Delivered`].
+    Delivered {
+        /// It may be finished then.
+        until: UnixMillis,
     },
     /// Kept, and not tried again.
     Dead,
 }
 
-/// What [`Store::due_jobs`] found.
+impl JobOutcome {
+    /// When the job is to be looked at again.
+    pub(crate) fn due_again(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Retry { at } | Self::Later { at } => Some(*at),
+            Self::Finished | Self::Advanced { .. } | Self::Delivered { .. } | Self::Dead => None,
+        }
+    }
+}
+
+/// What [`Store::due_jobs`](super::Store::due_jobs) found.
 #[derive(Debug, Clone, Default)]
 pub struct DueJobs {
-    /// Due now.
+    /// Due now, in the order of `due` and `id`.
     pub jobs: Vec<PushJob>,
-    /// When the earliest of the others is due.
+    /// When the earliest of those that are not due yet is due.
     pub next: Option<UnixMillis>,
-    /// Jobs kept as dead.
+}
+
+/// How many push jobs there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobCounts {
+    /// Those that wait, without those in [`Lane::Delivered`].
+    pub waiting: u64,
+    /// Those kept as dead.
     pub dead: u64,
+}
+
+/// Whether a user is still to be told of a message.
+#[derive(Debug, Clone)]
+pub enum ToTell {
+    /// Yes: the message, and how many messages of all conversations the user has not read.
+    Yes(Box<Message>, u64),
+    /// One of the user's devices has acknowledged it, or the user has read it.
+    Acknowledged,
+    /// There is nothing to tell any more: it was recalled, the user or the team is gone, or the call is over.
+    Moot,
 }

@@ -12,7 +12,7 @@ mod record;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use self::jobs::{DueJobs, JobId, JobOutcome, JobRecipients, PushJob};
+pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushJob, ToTell};
 pub use self::orders::{
     Append, Appended, Device, Entry, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark, Recall,
     Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
@@ -107,12 +107,29 @@ pub trait Store: Send + Sync + 'static {
     /// The sum of `unread` over the user's conversations.
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64>;
 
-    /// What `unread` was for `uid` when `job`'s message was committed, as far as its own conversation goes: later messages of that
-    /// conversation are not counted.
-    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64>;
+    /// Push jobs of a lane that are due at `now` (of the steady clock), in the order of `due` and then id, beginning behind `after`; at most `limit`.
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs>;
 
-    /// Push jobs due at `now` (of the steady clock), oldest first, without those in `busy`, and when the next one is due.
-    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs>;
+    /// The first of one user's jobs that are due at `now` in this lane.
+    fn due_jobs_of(&self, uid: Uid, lane: Lane, now: UnixMillis, limit: u32)
+    -> StoreFuture<'_, Vec<PushJob>>;
+
+    /// Counts the push jobs.
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts>;
+
+    /// Whether `uid` is to be told of message `seq` of `conv`, as things are now. An acknowledgement may be missing that is less than
+    /// a second or two old.
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell>;
+
+    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, those of messages that were committed after `since`: the connection that
+    /// they were written to had vanished. In order with the other calls.
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
 
     /// Writes down what became of jobs; later than the call, in order.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);

@@ -28,6 +28,10 @@ pub enum Place {
 pub struct PushOrder {
     /// No attempt begins later than this.
     pub expires: UnixMillis,
+    /// The first attempt begins this long after the commit, in milliseconds.
+    pub delay_ms: u64,
+    /// It goes before others, to [`Lane::Urgent`](super::Lane::Urgent).
+    pub urgent: bool,
 }
 
 /// A message to append.

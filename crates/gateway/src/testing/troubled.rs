@@ -8,9 +8,9 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::{
-    self, Append, Appended, Conversations, Done, DueJobs, History, JobId, JobOutcome, Message, Missed, Page,
-    Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture, Stretch, Team,
-    TeamChange, TeamChanged, UnixMillis,
+    self, Append, Appended, Conversations, Done, DueJobs, History, JobCounts, JobId, JobOutcome, Lane,
+    Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError,
+    StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
 };
 
 /// A store that can be made to wait and to fail.
@@ -133,12 +133,39 @@ impl Store for Troubled {
         self.store.conversations(uid, device, after, page)
     }
 
-    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
-        self.store.unread_at(uid, conv, seq)
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs> {
+        self.store.due_jobs(lane, after, now, limit)
     }
 
-    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
-        self.store.due_jobs(now, busy, limit)
+    fn due_jobs_of(
+        &self,
+        uid: Uid,
+        lane: Lane,
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<PushJob>> {
+        self.store.due_jobs_of(uid, lane, now, limit)
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        self.store.job_counts()
+    }
+
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
+        self.store.to_tell(uid, conv, seq)
+    }
+
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+        match self.trouble() {
+            Some(error) => done(Err(error)),
+            None => self.store.revive_jobs(uid, since, done),
+        }
     }
 
     fn members_page(

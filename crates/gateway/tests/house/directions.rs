@@ -52,7 +52,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "delivery",
         &[
-            "clock", "frame", "ids", "metrics", "order", "registry", "reject", "session", "store",
+            "clock", "frame", "ids", "metrics", "order", "push", "registry", "reject", "session", "store",
         ],
     ),
     (
@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ids",
             "kinds",
             "metrics",
+            "push",
             "rate",
             "registry",
             "reject",

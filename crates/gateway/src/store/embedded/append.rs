@@ -176,6 +176,7 @@ pub(super) struct Draft<'a> {
 
 /// Where a message was written.
 pub(super) struct Written {
+    pub(super) conv: ConvId,
     pub(super) row: i64,
     pub(super) seq: Seq,
     pub(super) mid: Mid,
@@ -206,6 +207,7 @@ pub(super) fn write(
     };
     head.last_row = row;
     let written = Written {
+        conv,
         row,
         seq: Seq(head.seq),
         mid,

@@ -4,7 +4,7 @@
 //! pairs and notices, of which any client may make many.
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::devices::{self, At, Known, head_then};
 use super::failure::Failure;
@@ -275,26 +275,6 @@ pub(super) fn unread_in_teams_sql() -> String {
          WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0",
         count_sql()
     )
-}
-
-/// The same, with conversation `conv` as it was when message `seq` was its newest.
-pub(super) fn unread_at(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<u64> {
-    let total = unread(db, uid)?;
-    let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
-    // How much of the total came after `seq`: others' counting messages that are neither read nor recalled.
-    let later: Option<i64> = db
-        .prepare_cached(&format!(
-            "SELECT {} - CASE WHEN p.read >= ?3 THEN 0 ELSE
-                 max(0, m.counted - {FROM_COUNTED} - ({OWN_AT} - {FROM_SENT})
-                     - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
-                         WHERE r.conv_id = c.id AND r.seq > p.read AND r.seq <= ?3 AND r.sender IS NOT p.uid) END) END
-             FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
-             WHERE c.conv = ?2 AND p.uid = ?1 AND m.seq = ?3 AND c.closed = 0",
-            unread_sql()
-        ))?
-        .query_row(params![uid.as_str(), conv.0, seq], |row| row.get(0))
-        .optional()?;
-    Ok(total.saturating_sub(later.map_or(0, |later| later.max(0).unsigned_abs())))
 }
 
 /// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the sender of `m` has not

@@ -1,14 +1,20 @@
 //! Push jobs: one row per message, made with it, until everybody whom it is for was dealt with.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::append::Written;
-use super::history::{MESSAGE_COLUMNS, message};
+use super::conversations;
+use super::history::{MESSAGE_COLUMNS, message, number};
 use super::state::{Rules, State};
-use crate::ids::{TeamId, Uid};
+use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::store::{
-    Append, DueJobs, JobId, JobOutcome, JobRecipients, Members, Place, PushJob, PushOrder, UnixMillis,
+    Append, DueJobs, JobId, JobOutcome, JobRecipients, Lane, Members, Place, PushJob, PushOrder, ToTell,
+    UnixMillis,
 };
+
+/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: nobody is called by a call that is over.
+const CALL: u16 = 18;
+const CALL_END: u16 = 19;
 
 /// Makes the job of a message that was just written; `None` if it has no recipients besides its sender.
 pub(super) fn make(
@@ -31,31 +37,52 @@ pub(super) fn make(
     if nobody {
         return Ok(None);
     }
-    let due = state.age.steady();
-    insert(db, state, message.row, only, 0, due, push.expires).map(Some)
+    let now = state.age.steady();
+    let team = match only {
+        Some(_) => None,
+        None => Some(state.heads.edit(message.conv).id),
+    };
+    let row = NewJob {
+        message: message.row,
+        uid: only,
+        team,
+        lane: if push.urgent { Lane::Urgent } else { Lane::Normal } as i64,
+        made: now,
+        due: now.saturating_add(push.delay_ms),
+        expires: push.expires,
+    };
+    insert(db, state, &row).map(Some)
 }
 
-fn insert(
-    db: &Connection,
-    state: &mut State,
+/// A row of `push_jobs` as it begins.
+struct NewJob<'a> {
+    /// `messages.id`.
     message: i64,
-    uid: Option<&Uid>,
-    attempts: u32,
+    uid: Option<&'a Uid>,
+    /// `conversations.id`, without a `uid`.
+    team: Option<i64>,
+    lane: i64,
+    made: UnixMillis,
     due: UnixMillis,
     expires: UnixMillis,
-) -> rusqlite::Result<JobId> {
+}
+
+fn insert(db: &Connection, state: &mut State, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
     let id = state.next_job;
     state.next_job += 1;
     db.prepare_cached(
-        "INSERT INTO push_jobs (id, message, uid, attempts, due, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO push_jobs (id, message, uid, conv_id, lane, made, due, expires)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         id,
-        message,
-        uid.map(Uid::as_str),
-        attempts,
-        clamp(due),
-        clamp(expires)
+        job.message,
+        job.uid.map(Uid::as_str),
+        job.team,
+        job.lane,
+        clamp(job.made),
+        clamp(job.due),
+        clamp(job.expires)
     ])?;
     Ok(JobId(id))
 }
@@ -65,9 +92,9 @@ pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite
     let due = clamp(now.saturating_add(rules.longest_push_wait_ms));
     let expires = clamp(now.saturating_add(rules.longest_push_life_ms));
     db.execute(
-        "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2)
-         WHERE dead = 0 AND (due > ?1 OR expires > ?2)",
-        [due, expires],
+        "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2), made = min(made, ?3)
+         WHERE dead = 0 AND (due > ?1 OR expires > ?2 OR made > ?3)",
+        [due, expires, clamp(now)],
     )?;
     Ok(())
 }
@@ -88,81 +115,224 @@ pub(super) fn finish(
             db.prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
                 .execute(params![id.0, clamp(*at)])?;
         }
+        JobOutcome::Later { at } => {
+            db.prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
+                .execute(params![id.0, clamp(*at)])?;
+        }
+        JobOutcome::Delivered { until } => {
+            db.prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
+                .execute(params![id.0, clamp(*until), Lane::Delivered as i64])?;
+        }
         JobOutcome::Dead => {
             let changed = db
                 .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1 AND dead = 0")?
                 .execute([id.0])?;
             state.newly_dead += changed as u64;
         }
-        JobOutcome::Advanced {
-            after,
-            failed,
-            retry_at,
-        } => {
-            let mut update = db
-                .prepare_cached("UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, expires")?;
-            let mut rows = update.query(params![id.0, after.as_str()])?;
-            let Some(row) = rows.next()? else { return Ok(()) };
-            let (message, expires) = (row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs());
-            drop(rows);
-            for uid in failed {
-                insert(db, state, message, Some(uid), 1, *retry_at, expires)?;
+        JobOutcome::Advanced { after, jobs } => {
+            let row = db
+                .prepare_cached(
+                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires",
+                )?
+                .query_row(params![id.0, after.as_str()], |row| {
+                    Ok(NewJob {
+                        message: row.get(0)?,
+                        uid: None,
+                        team: None,
+                        lane: row.get(1)?,
+                        made: row.get::<_, i64>(2)?.unsigned_abs(),
+                        due: 0,
+                        expires: row.get::<_, i64>(3)?.unsigned_abs(),
+                    })
+                })
+                .optional()?;
+            let Some(row) = row else { return Ok(()) };
+            for (uid, due) in jobs {
+                let uid = Some(uid);
+                insert(
+                    db,
+                    state,
+                    &NewJob {
+                        uid,
+                        due: *due,
+                        ..row
+                    },
+                )?;
             }
         }
     }
     Ok(())
 }
 
-/// Jobs due at `now`, without those in `busy`, and when the next one is.
+/// See [`Store::revive_jobs`](crate::store::Store::revive_jobs). Of a team's job those members are concerned that it has gone past.
+pub(super) fn revive(
+    db: &Connection,
+    state: &mut State,
+    uid: &Uid,
+    since: UnixMillis,
+) -> rusqlite::Result<()> {
+    let now = state.age.steady();
+    let (normal, delivered) = (Lane::Normal as i64, Lane::Delivered as i64);
+    db.prepare_cached(
+        "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3",
+    )?
+    .execute(params![uid.as_str(), delivered, clamp(since), normal, clamp(now)])?;
+    let mut select = db.prepare_cached(
+        "SELECT j.message, j.made, j.expires
+         FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN push_jobs j INDEXED BY push_jobs_of_team ON j.conv_id = p.conv_id
+         CROSS JOIN messages m ON m.id = j.message
+         WHERE p.uid = ?1 AND p.member = 1 AND j.dead = 0 AND j.uid IS NULL AND j.made > ?2
+             AND (j.lane = ?3 OR j.after >= ?1) AND m.seq > p.joined AND m.sender IS NOT ?1
+             AND NOT EXISTS (SELECT 1 FROM push_jobs o INDEXED BY push_jobs_of_user
+                 WHERE o.dead = 0 AND o.uid = ?1 AND o.message = j.message)",
+    )?;
+    let number = |row: &Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    let found = select
+        .query_map(params![uid.as_str(), clamp(since), delivered], |row| {
+            Ok(NewJob {
+                message: row.get(0)?,
+                uid: Some(uid),
+                team: None,
+                lane: normal,
+                made: number(row, 1)?,
+                due: now,
+                expires: number(row, 2)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for job in found {
+        insert(db, state, &job)?;
+    }
+    Ok(())
+}
+
+/// What [`job`] reads: of job `j`, its message `m` and conversation `c`. Not the payload, which may be on many pages.
+const JOB_COLUMNS: &str = "j.id, m.mid, c.conv, m.seq, m.sender, j.uid, j.after, j.attempts, j.made, j.due, j.expires
+     FROM push_jobs j CROSS JOIN messages m ON m.id = j.message CROSS JOIN conversations c ON c.id = m.conv_id";
+
+fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
+    let uid = |column| -> rusqlite::Result<Option<Uid>> {
+        Ok(row
+            .get_ref(column)?
+            .as_str_or_null()?
+            .and_then(|text| Uid::new(text).ok()))
+    };
+    let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    Ok(PushJob {
+        id: JobId(row.get(0)?),
+        mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
+        conv: ConvId(row.get(2)?),
+        seq: Seq(number(3)?),
+        from: uid(4)?,
+        to: match uid(5)? {
+            Some(uid) => JobRecipients::User(uid),
+            None => JobRecipients::Team(uid(6)?),
+        },
+        attempts: row.get(7)?,
+        made: number(8)?,
+        due: number(9)?,
+        expires: number(10)?,
+    })
+}
+
+/// Jobs of a lane that are due at `now`, behind `after`, and when the next one is.
 pub(super) fn due(
     db: &Connection,
+    lane: Lane,
+    after: (UnixMillis, JobId),
     now: UnixMillis,
-    busy: &[JobId],
-    limit: usize,
+    limit: u32,
 ) -> rusqlite::Result<DueJobs> {
-    let mut found = DueJobs::default();
+    let lane = lane as i64;
     let mut select = db.prepare_cached(&format!(
-        "SELECT {MESSAGE_COLUMNS}, j.id, j.uid, j.after, j.attempts, j.expires, c.team
-         FROM push_jobs j JOIN messages m ON m.id = j.message JOIN conversations c ON c.id = m.conv_id
-         WHERE j.dead = 0 AND j.due <= ?1 ORDER BY j.due, j.id",
+        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.lane = ?1 AND (j.due, j.id) > (?2, ?3) AND j.due <= ?4
+         ORDER BY j.due, j.id LIMIT ?5",
     ))?;
-    let mut rows = select.query([clamp(now)])?;
-    while found.jobs.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        let id = JobId(row.get(JOB)?);
-        if busy.contains(&id) {
-            continue;
-        }
-        let uid = |column| -> rusqlite::Result<Option<Uid>> {
-            Ok(row
-                .get_ref(column)?
-                .as_str_or_null()?
-                .and_then(|text| Uid::new(text).ok()))
-        };
-        let team = row
-            .get_ref(JOB + 5)?
-            .as_str_or_null()?
-            .and_then(|text| TeamId::new(text).ok());
-        let to = match (uid(JOB + 1)?, team) {
-            (Some(uid), _) => JobRecipients::User(uid),
-            (None, Some(team)) => JobRecipients::Team(team, uid(JOB + 2)?),
-            // No version of this program writes such a row.
-            (None, None) => continue,
-        };
-        found.jobs.push(PushJob {
-            id,
-            message: message(row)?,
-            to,
-            attempts: row.get(JOB + 3)?,
-            expires: row.get::<_, i64>(JOB + 4)?.unsigned_abs(),
-        });
-    }
-    found.next = db
-        .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND due > ?1")?
-        .query_row([clamp(now)], |row| row.get::<_, Option<i64>>(0))?
+    let jobs = select
+        .query_map(params![lane, clamp(after.0), after.1.0, clamp(now), limit], job)?
+        .collect::<rusqlite::Result<_>>()?;
+    let next = db
+        .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND lane = ?1 AND due > ?2")?
+        .query_row(params![lane, clamp(now)], |row| row.get::<_, Option<i64>>(0))?
         .map(i64::unsigned_abs);
-    Ok(found)
+    Ok(DueJobs { jobs, next })
+}
+
+/// The first of a user's jobs that are due at `now`.
+pub(super) fn due_of(
+    db: &Connection,
+    uid: &Uid,
+    lane: Lane,
+    now: UnixMillis,
+    limit: u32,
+) -> rusqlite::Result<Vec<PushJob>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.uid = ?1 AND j.lane = ?2 AND j.due <= ?3
+         ORDER BY j.due, j.id LIMIT ?4",
+    ))?;
+    select
+        .query_map(params![uid.as_str(), lane as i64, clamp(now), limit], job)?
+        .collect()
+}
+
+/// Whether `uid` is to be told of a message, and what of.
+pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<ToTell> {
+    let found = db
+        .prepare_cached(
+            "SELECT c.id, m.kind, max(p.read, c.gone), p.member = 1 AND p.joined >= ?3
+             FROM conversations c CROSS JOIN messages m ON m.conv_id = c.id AND m.seq = ?3
+             CROSS JOIN participants p ON p.uid = ?1 AND p.conv_id = c.id
+             WHERE c.conv = ?2 AND c.closed = 0 AND m.recalled = 0",
+        )?
+        .query_row(params![uid.as_str(), conv.0, number(seq)], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, u16>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, bool>(3)?,
+            ))
+        })
+        .optional()?;
+    let Some((conv_id, kind, read, joined_later)) = found else {
+        return Ok(ToTell::Moot);
+    };
+    if joined_later || (kind == CALL && is_over(db, conv_id, seq)?) {
+        return Ok(ToTell::Moot);
+    }
+    if read >= number(seq) || is_acknowledged(db, uid, conv_id, seq)? {
+        return Ok(ToTell::Acknowledged);
+    }
+    let message = db
+        .prepare_cached(&format!(
+            "SELECT {MESSAGE_COLUMNS} FROM messages m JOIN conversations c ON c.id = m.conv_id
+             WHERE m.conv_id = ?1 AND m.seq = ?2"
+        ))?
+        .query_row(params![conv_id, number(seq)], message)?;
+    Ok(ToTell::Yes(Box::new(message), conversations::unread(db, uid)?))
+}
+
+/// Whether the call that message `seq` began has ended: a later message says so.
+fn is_over(db: &Connection, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM messages WHERE conv_id = ?1 AND seq > ?2 AND kind = ?3 LIMIT 1")?
+        .exists(params![conv_id, number(seq), CALL_END])
+}
+
+/// Whether one of the user's devices has acknowledged message `seq`, or a later one. A device that was first seen after the message
+/// has acknowledged nothing by that.
+fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM devices d CROSS JOIN cursors k ON k.device_id = d.id AND k.conv_id = ?2
+         WHERE d.uid = ?1 AND k.seq >= ?3 LIMIT 1",
+    )?
+    .exists(params![uid.as_str(), conv_id, number(seq)])
+}
+
+/// Jobs that wait.
+pub(super) fn count_waiting(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1")?
+        .query_row([Lane::Delivered as i64], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
 }
 
 /// Jobs that were given up.
@@ -172,9 +342,6 @@ pub(super) fn count_dead(db: &Connection) -> rusqlite::Result<u64> {
     })
     .map(i64::unsigned_abs)
 }
-
-/// The first column after the message's.
-const JOB: usize = super::history::MESSAGE_COLUMN_COUNT;
 
 fn clamp(time: UnixMillis) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)

@@ -161,7 +161,7 @@ fn delete(
     // Nobody is told any more of what nobody may read.
     db.prepare_cached(
         "DELETE FROM push_jobs INDEXED BY push_jobs_due
-         WHERE dead = 0 AND due >= 0 AND (SELECT conv_id FROM messages WHERE messages.id = push_jobs.message) = ?1",
+         WHERE dead = 0 AND lane >= 0 AND (SELECT conv_id FROM messages WHERE messages.id = push_jobs.message) = ?1",
     )?
     .execute([before.conv_id])?;
     state.teams.remove(team);

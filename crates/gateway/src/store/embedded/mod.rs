@@ -66,9 +66,9 @@ pub use crate::config::Durability;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobId, JobOutcome, Message,
-    Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError, StoreFuture,
-    Stretch, Team, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
+    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
 };
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
@@ -322,19 +322,46 @@ impl Store for Embedded {
         })
     }
 
-    fn unread_at(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, u64> {
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::due(db, lane, after, now, limit)?))
+    }
+
+    fn due_jobs_of(
+        &self,
+        uid: Uid,
+        lane: Lane,
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<PushJob>> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::due_of(db, &uid, lane, now, limit)?))
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        let health = self.health.clone();
         self.readers.run(For::Jobs, move |db| {
-            Ok(conversations::unread_at(db, &uid, conv, seq)?)
+            Ok(JobCounts {
+                waiting: jobs::count_waiting(db)?,
+                dead: health.dead_jobs(),
+            })
         })
     }
 
-    fn due_jobs(&self, now: UnixMillis, busy: Vec<JobId>, limit: u32) -> StoreFuture<'_, DueJobs> {
-        let health = self.health.clone();
-        self.readers.run(For::Jobs, move |db| {
-            let mut found = jobs::due(db, now, &busy, limit as usize)?;
-            found.dead = health.dead_jobs();
-            Ok(found)
-        })
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::to_tell(db, &uid, conv, seq)?))
+    }
+
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+        self.queue
+            .push([Command::ReviveJobs(uid, since, done)].into_iter());
     }
 
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::failure::stopped;
-use crate::ids::{ConvId, Seq, TeamId};
+use crate::ids::{ConvId, Seq, TeamId, Uid};
 use crate::store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
-    StoreError, TeamChange, TeamChanged,
+    StoreError, TeamChange, TeamChanged, UnixMillis,
 };
 
 /// Most commands that may wait; beyond it the caller is told to come later.
@@ -27,6 +27,7 @@ pub(super) enum Command {
     Append(Append, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
+    ReviveJobs(Uid, UnixMillis, Done<()>),
     Enter(Entry, Done<()>),
     /// A device has everything in pairs and notices up to this `messages.id`.
     Had(Device, i64, Done<()>),
@@ -44,7 +45,7 @@ pub(super) enum Command {
 impl Command {
     fn is_urgent(&self) -> bool {
         match self {
-            Self::FinishJobs(..) | Self::Ack(..) | Self::Had(..) => false,
+            Self::FinishJobs(..) | Self::ReviveJobs(..) | Self::Ack(..) | Self::Had(..) => false,
             Self::Enter(entry, _) => entry.urgent,
             _ => true,
         }
@@ -56,6 +57,7 @@ impl Command {
             Self::Append(_, done) => done(Err(error)),
             Self::ChangeTeam(_, _, done) => done(Err(error)),
             Self::FinishJobs(_, done)
+            | Self::ReviveJobs(_, _, done)
             | Self::Enter(_, done)
             | Self::Settle(_, done)
             | Self::Had(_, _, done)

@@ -227,7 +227,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     if count > 0 {
         // Those that wait are as few as the push service lets them be; of those that were given up there may be any number.
         db.prepare_cached(
-            "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND due >= 0 AND message <= ?1",
+            "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND lane >= 0 AND message <= ?1",
         )?
         .execute([last])?;
         dead_jobs = db

@@ -303,6 +303,10 @@ fn write(
                 }
                 Outcome::Done
             }
+            Command::ReviveJobs(uid, since, _) => {
+                jobs::revive(db, state, uid, *since)?;
+                Outcome::Done
+            }
             #[cfg(test)]
             Command::Run(run) => {
                 std::mem::replace(run, Box::new(|_| {}))(db);
@@ -342,6 +346,7 @@ fn tell(command: Command, outcome: Outcome) {
         (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
         (
             Command::FinishJobs(_, done)
+            | Command::ReviveJobs(_, _, done)
             | Command::Enter(_, done)
             | Command::Settle(_, done)
             | Command::Had(_, _, done)

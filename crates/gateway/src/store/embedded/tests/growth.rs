@@ -121,10 +121,14 @@ async fn a_device_that_had_everything_is_not_asked_about_it_again() {
     }
 }
 
-/// What version 4 of the tables added.
-fn undo_step_4(db: &Connection) {
+/// What version 4 of the tables and later ones added.
+fn undo_steps_from_4(db: &Connection) {
     db.execute_batch(
-        "DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;
+        "DROP INDEX revocations_displaced; ALTER TABLE revocations DROP COLUMN displaced;
+         DROP INDEX push_jobs_due; DROP INDEX push_jobs_of_user; DROP INDEX push_jobs_of_team;
+         ALTER TABLE push_jobs DROP COLUMN lane; ALTER TABLE push_jobs DROP COLUMN made;
+         ALTER TABLE push_jobs DROP COLUMN conv_id; CREATE INDEX push_jobs_due ON push_jobs (due) WHERE dead = 0;
+         DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;
          ALTER TABLE conversations DROP COLUMN unread_a; ALTER TABLE conversations DROP COLUMN unread_b;
          ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; DROP TABLE ages; PRAGMA user_version = 3;",
     )
@@ -160,7 +164,7 @@ async fn an_older_file_gets_its_sums_when_it_is_opened() {
     let unread = kit.store.unread(uid("a")).await.unwrap();
     assert_eq!(unread, 4 + 1 + 2);
     kit.store.close().await;
-    undo_step_4(&Connection::open(kit.dir.path().join("mynah.db")).unwrap());
+    undo_steps_from_4(&Connection::open(kit.dir.path().join("mynah.db")).unwrap());
     kit.reopen().await;
     assert_eq!(kit.writer(numbers).await, before);
     assert_eq!(kit.store.unread(uid("a")).await.unwrap(), unread);

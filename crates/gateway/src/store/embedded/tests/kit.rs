@@ -12,8 +12,8 @@ use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use crate::store::embedded::queue::Command;
 use crate::store::embedded::{Clock, Durability, Embedded, Options};
 use crate::store::{
-    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Page, Place, PushOrder, Read, ReadMark, Recall,
-    Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Lane, Page, Place, PushJob, PushOrder, Read,
+    ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
 };
 
 /// The clock's first value.
@@ -184,6 +184,23 @@ impl Kit {
         outcome.await.expect("the store answers")
     }
 
+    /// All jobs that wait, by id.
+    pub(super) async fn all_jobs(&self) -> Vec<PushJob> {
+        let mut jobs = Vec::new();
+        for lane in [Lane::Urgent, Lane::Normal] {
+            let found = self.store.due_jobs(lane, (0, JobId(0)), u64::MAX, u32::MAX);
+            jobs.extend(found.await.unwrap().jobs);
+        }
+        jobs.sort_by_key(|job| job.id);
+        jobs
+    }
+
+    pub(super) async fn revive(&self, user: &str, since: u64) {
+        let (done, outcome) = answer();
+        self.store.revive_jobs(uid(user), since, done);
+        outcome.await.expect("the store answers").unwrap();
+    }
+
     pub(super) async fn enter(&self, device: &Device) {
         let (done, outcome) = answer();
         let entry = Entry {
@@ -326,6 +343,8 @@ pub(super) fn pair(from: &str, to: &str) -> Append {
         data: json(r#"{"text":"你好 👋"}"#),
         push: Some(PushOrder {
             expires: NOON + 86_400_000,
+            delay_ms: 0,
+            urgent: false,
         }),
     }
 }

@@ -12,7 +12,7 @@ use self::plain::Plain;
 use self::steps::{Step, setup, steps};
 use super::kit::{Kit, Setup, recall};
 use crate::ids::{ConvId, Mid};
-use crate::store::{JobOutcome, Recall, Store};
+use crate::store::{JobOutcome, Recall};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
@@ -109,8 +109,8 @@ async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcom
     let jobs: Vec<_> = jobs.map(|(id, _)| *id).collect();
     if let Some(id) = jobs.get(choice % jobs.len().max(1)) {
         kit.finish(vec![(*id, outcome.clone())]).await.unwrap();
-        let due = kit.store.due_jobs(u64::MAX, Vec::new(), u32::MAX).await.unwrap();
-        plain.finish(*id, outcome, due.jobs.iter().map(|job| job.id));
+        let due = kit.all_jobs().await;
+        plain.finish(*id, outcome, due.iter().map(|job| job.id));
     }
 }
 

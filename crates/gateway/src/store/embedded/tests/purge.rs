@@ -151,11 +151,6 @@ async fn members_with_and_without_own_messages_count_the_same() {
     purge(&kit, &mut now).await;
     let sent = kit.append_all(vec![to_team("b", "t"); 4]).await;
     let conv = sent[0].as_ref().unwrap().conv;
-    let unread_at = async |seq| kit.store.unread_at(uid("a"), conv, Seq(seq)).await.unwrap();
-    assert_eq!(
-        (unread_at(4).await, unread_at(5).await, unread_at(7).await),
-        (1, 2, 4)
-    );
     // All that a has said may be gone: its number is still known.
     kit.read(&device("a", "x"), conv, 5).await.unwrap();
     assert_eq!(kit.store.unread(uid("a")).await.unwrap(), 2);
@@ -202,8 +197,8 @@ async fn push_jobs_go_with_their_messages() {
         .unwrap();
     assert!(due.unwrap().push.is_some());
     let jobs = async || {
-        let found = kit.store.due_jobs(u64::MAX, Vec::new(), 10).await.unwrap();
-        (found.jobs.len(), found.dead)
+        let counts = kit.store.job_counts().await.unwrap();
+        (counts.waiting, counts.dead)
     };
     assert_eq!(jobs().await, (2, 1));
     purge(&kit, &mut now).await;

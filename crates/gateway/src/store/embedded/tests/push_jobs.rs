@@ -1,15 +1,26 @@
 //! Push jobs: made with their message, kept until they are done with.
 
-use super::kit::{Kit, NOON, notice, pair, to_team, uid, uids, with_cid};
+use super::kit::{Kit, NOON, device, notice, pair, recall, to_team, uid, uids, with_cid};
 use crate::ids::{ConvId, Seq};
-use crate::store::{Append, DueJobs, JobId, JobOutcome, JobRecipients, PushOrder, Store, TeamChange};
+use crate::store::{
+    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushOrder, Store,
+    TeamChange, ToTell,
+};
 
 async fn due(kit: &Kit, now: u64) -> DueJobs {
-    kit.store.due_jobs(now, Vec::new(), 100).await.unwrap()
+    lane(kit, Lane::Normal, now).await
+}
+
+async fn lane(kit: &Kit, lane: Lane, now: u64) -> DueJobs {
+    kit.store.due_jobs(lane, (0, JobId(0)), now, 100).await.unwrap()
 }
 
 fn ids(found: &DueJobs) -> Vec<JobId> {
     found.jobs.iter().map(|job| job.id).collect()
+}
+
+async fn counts(kit: &Kit) -> JobCounts {
+    kit.store.job_counts().await.unwrap()
 }
 
 #[tokio::test]
@@ -29,12 +40,13 @@ async fn a_job_is_made_with_its_message_and_survives() {
         panic!("one job, not {found:?}")
     };
     assert_eq!(Some(job.id), wrote.push);
-    assert_eq!(
-        (job.message.mid, job.message.conv, job.message.seq),
-        (wrote.mid, wrote.conv, wrote.seq)
-    );
+    assert_eq!((job.mid, job.conv, job.seq), (wrote.mid, wrote.conv, wrote.seq));
     assert!(matches!(&job.to, JobRecipients::User(to) if *to == uid("bob")));
-    assert_eq!((job.attempts, job.expires), (0, NOON + 86_400_000));
+    assert_eq!(job.from, Some(uid("alice")));
+    assert_eq!(
+        (job.attempts, job.made, job.expires),
+        (0, NOON, NOON + 86_400_000)
+    );
     kit.finish(vec![
         (job.id, JobOutcome::Finished),
         (job.id, JobOutcome::Finished),
@@ -65,7 +77,42 @@ async fn nobody_is_told_of_what_he_sent_himself() {
     {
         assert_eq!(told.unwrap().push, None);
     }
-    assert!(due(&kit, u64::MAX).await.jobs.is_empty());
+    assert!(kit.all_jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn jobs_wait_in_their_lane_until_they_are_due() {
+    let kit = Kit::new();
+    let with = |delay_ms, urgent| Append {
+        push: Some(PushOrder {
+            expires: NOON + 60_000,
+            delay_ms,
+            urgent,
+        }),
+        ..notice("u")
+    };
+    let orders = vec![with(500, false), with(0, true), with(0, false)];
+    let told = kit.append_all(orders).await;
+    let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
+    assert_eq!(ids(&lane(&kit, Lane::Urgent, NOON).await), [jobs[1]]);
+    let found = due(&kit, NOON).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[2]], Some(NOON + 500)));
+    let found = due(&kit, NOON + 500).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[2], jobs[0]], None));
+    let behind = kit
+        .store
+        .due_jobs(Lane::Normal, (NOON, jobs[2]), NOON + 500, 9)
+        .await
+        .unwrap();
+    assert_eq!(ids(&behind), [jobs[0]], "behind what was found before");
+    let first = kit
+        .store
+        .due_jobs_of(uid("u"), Lane::Normal, NOON + 500, 1)
+        .await
+        .unwrap();
+    assert_eq!(first[0].id, jobs[2]);
+    let others = kit.store.due_jobs_of(uid("v"), Lane::Normal, u64::MAX, 9).await;
+    assert!(others.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -75,10 +122,6 @@ async fn what_failed_is_due_later_and_what_is_dead_never() {
     let told = kit.append_all(orders).await;
     let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
     assert_eq!(ids(&due(&kit, NOON).await), jobs, "oldest first");
-    assert_eq!(
-        ids(&kit.store.due_jobs(NOON, vec![jobs[0], jobs[2]], 1).await.unwrap()),
-        [jobs[1]]
-    );
     assert!(due(&kit, NOON - 1).await.jobs.is_empty());
     assert_eq!(due(&kit, NOON - 1).await.next, Some(NOON));
 
@@ -87,18 +130,18 @@ async fn what_failed_is_due_later_and_what_is_dead_never() {
         (jobs[1], JobOutcome::Dead),
         (jobs[1], JobOutcome::Dead),
         (jobs[2], JobOutcome::Finished),
+        (jobs[3], JobOutcome::Later { at: NOON + 20 }),
         (JobId(999), JobOutcome::Dead),
     ];
     kit.finish(outcomes).await.unwrap();
     kit.reopen().await;
     let found = due(&kit, NOON + 49).await;
-    assert_eq!(
-        (ids(&found), found.next, found.dead),
-        (vec![jobs[3]], Some(NOON + 50), 1)
-    );
+    assert_eq!((ids(&found), found.next), (vec![jobs[3]], Some(NOON + 50)));
+    assert_eq!(counts(&kit).await, JobCounts { waiting: 2, dead: 1 });
     let found = due(&kit, NOON + 50).await;
     assert_eq!((ids(&found), found.next), (vec![jobs[3], jobs[0]], None));
-    assert_eq!(found.jobs[1].attempts, 1);
+    let attempts: Vec<_> = found.jobs.iter().map(|job| job.attempts).collect();
+    assert_eq!(attempts, [0, 1], "looking again is no attempt");
 }
 
 #[tokio::test]
@@ -139,32 +182,154 @@ async fn a_teams_job_is_worked_off_in_pages() {
     let job = wrote.push.unwrap();
     let advanced = JobOutcome::Advanced {
         after: uid("c"),
-        failed: uids(&["a"]),
-        retry_at: NOON + 10,
+        jobs: vec![(uid("a"), NOON + 10)],
     };
     kit.finish(vec![(job, advanced)]).await.unwrap();
     let found = due(&kit, NOON + 10).await;
-    let [rest, failed] = &found.jobs[..] else {
+    let [rest, one] = &found.jobs[..] else {
         panic!("two jobs, not {found:?}")
     };
-    assert!(matches!(&rest.to, JobRecipients::Team(_, Some(after)) if *after == uid("c")));
-    assert!(matches!(&failed.to, JobRecipients::User(to) if *to == uid("a")));
+    assert!(matches!(&rest.to, JobRecipients::Team(Some(after)) if *after == uid("c")));
+    assert!(matches!(&one.to, JobRecipients::User(to) if *to == uid("a")));
     assert_eq!((rest.id, rest.attempts), (job, 0));
-    assert_eq!((failed.attempts, failed.expires), (1, rest.expires));
-    assert_eq!(failed.message.mid, wrote.mid);
+    assert_eq!((one.made, one.expires), (rest.made, rest.expires));
+    assert_eq!(one.mid, wrote.mid);
 
     kit.change("t", TeamChange::Delete).await.unwrap();
-    assert!(
-        due(&kit, u64::MAX).await.jobs.is_empty(),
-        "nobody may read it any more"
-    );
+    assert!(kit.all_jobs().await.is_empty(), "nobody may read it any more");
     let late = JobOutcome::Advanced {
         after: uid("d"),
-        failed: uids(&["c"]),
-        retry_at: NOON,
+        jobs: vec![(uid("c"), NOON)],
     };
     kit.finish(vec![(job, late)]).await.unwrap();
-    assert!(due(&kit, u64::MAX).await.jobs.is_empty());
+    assert!(kit.all_jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_written_to_a_vanished_connection_is_due_again() {
+    let kit = Kit::new();
+    kit.team("t", &["a", "b", "c"]).await;
+    let [pair_old, team_old, pair_new, team_new, team_begun] = kit
+        .append_all(vec![
+            pair("a", "b"),
+            to_team("a", "t"),
+            pair("a", "b"),
+            to_team("a", "t"),
+            to_team("a", "t"),
+        ])
+        .await
+        .try_into()
+        .unwrap();
+    let id = |told: &Result<Appended, _>| told.as_ref().unwrap().push.unwrap();
+    let delivered = JobOutcome::Delivered { until: NOON + 50_000 };
+    let mut outcomes: Vec<_> = [&pair_old, &team_old, &pair_new, &team_new]
+        .map(|told| (id(told), delivered.clone()))
+        .into();
+    // This one has gone past b, and not past c.
+    outcomes.push((
+        id(&team_begun),
+        JobOutcome::Advanced {
+            after: uid("b"),
+            jobs: Vec::new(),
+        },
+    ));
+    kit.finish(outcomes).await.unwrap();
+    assert_eq!(ids(&due(&kit, u64::MAX).await), [id(&team_begun)]);
+    assert_eq!(counts(&kit).await.waiting, 1, "what was delivered does not wait");
+    kit.writer(|db| {
+        let old = "UPDATE push_jobs SET made = made - 9 WHERE message <= 2";
+        db.execute(old, []).unwrap();
+    })
+    .await;
+
+    for _ in 0..2 {
+        kit.revive("b", NOON - 1).await;
+        let found = due(&kit, NOON).await;
+        let to_b = found.jobs.iter().filter_map(|job| match &job.to {
+            JobRecipients::User(to) if *to == uid("b") => Some(job.mid),
+            _ => None,
+        });
+        let mut to_b: Vec<_> = to_b.collect();
+        to_b.sort_unstable();
+        let new = [&pair_new, &team_new, &team_begun].map(|told| told.as_ref().unwrap().mid);
+        assert_eq!(to_b, new, "each once, and not what was heard before");
+    }
+    kit.revive("c", NOON - 1).await;
+    kit.revive("a", NOON - 1).await;
+    let found = due(&kit, NOON).await;
+    let of = |user: &str| {
+        let to =
+            |job: &&crate::store::PushJob| matches!(&job.to, JobRecipients::User(to) if *to == uid(user));
+        found.jobs.iter().filter(to).count()
+    };
+    assert_eq!((of("c"), of("a")), (1, 0), "the sender is not told");
+    assert_eq!(lane(&kit, Lane::Delivered, u64::MAX).await.jobs.len(), 3);
+}
+
+async fn told(kit: &Kit, user: &str, wrote: &Appended) -> &'static str {
+    match kit.store.to_tell(uid(user), wrote.conv, wrote.seq).await.unwrap() {
+        ToTell::Yes(message, _) => {
+            assert_eq!(message.mid, wrote.mid);
+            "yes"
+        }
+        ToTell::Acknowledged => "acknowledged",
+        ToTell::Moot => "moot",
+    }
+}
+
+#[tokio::test]
+async fn who_has_acknowledged_or_read_is_not_told() {
+    let mut kit = Kit::new();
+    let (phone, tablet) = (device("b", "phone"), device("b", "tablet"));
+    kit.enter(&phone).await;
+    let first = kit.append(pair("a", "b")).await.unwrap();
+    let second = kit.append(pair("a", "b")).await.unwrap();
+    let third = kit.append(pair("a", "b")).await.unwrap();
+    // A device that is new has nothing to catch up with, and has acknowledged nothing.
+    kit.enter(&tablet).await;
+    assert_eq!(told(&kit, "b", &first).await, "yes");
+    kit.ack(&phone, first.conv, 1).await.unwrap();
+    kit.reopen().await;
+    assert_eq!(told(&kit, "b", &first).await, "acknowledged");
+    assert_eq!(told(&kit, "b", &second).await, "yes");
+    kit.read(&tablet, first.conv, 2).await.unwrap();
+    assert_eq!(told(&kit, "b", &second).await, "acknowledged");
+    let unread = match kit.store.to_tell(uid("b"), third.conv, third.seq).await {
+        Ok(ToTell::Yes(_, unread)) => unread,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unread, 1, "as it is now");
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_what_is_no_more() {
+    let kit = Kit::new();
+    let recalled = kit.append(pair("a", "b")).await.unwrap();
+    let stays = kit.append(pair("a", "b")).await.unwrap();
+    kit.recall(recall(recalled.mid, "a")).await.unwrap();
+    assert_eq!(told(&kit, "b", &recalled).await, "moot");
+    assert_eq!(told(&kit, "b", &stays).await, "yes");
+
+    let of_kind = |kind| Append {
+        kind,
+        ..pair("a", "b")
+    };
+    let over = kit.append(of_kind(18)).await.unwrap();
+    assert_eq!(told(&kit, "b", &over).await, "yes");
+    kit.append(of_kind(19)).await.unwrap();
+    let rings = kit.append(of_kind(18)).await.unwrap();
+    assert_eq!(told(&kit, "b", &over).await, "moot", "hung up");
+    assert_eq!(told(&kit, "b", &rings).await, "yes", "another call");
+
+    kit.team("t", &["a", "b", "c"]).await;
+    let wrote = kit.append(to_team("a", "t")).await.unwrap();
+    kit.change("t", TeamChange::Remove(uids(&["b"]))).await.unwrap();
+    assert_eq!(told(&kit, "b", &wrote).await, "moot", "removed");
+    kit.change("t", TeamChange::Add(uids(&["b"]))).await.unwrap();
+    assert_eq!(told(&kit, "b", &wrote).await, "moot", "came back later");
+    assert_eq!(told(&kit, "c", &wrote).await, "yes");
+    kit.change("t", TeamChange::Delete).await.unwrap();
+    assert_eq!(told(&kit, "c", &wrote).await, "moot", "deleted");
 }
 
 /// The clock was ahead when a job was made or put off, and the program was started again with a right one.
@@ -177,6 +342,8 @@ async fn deadlines_of_a_former_run_are_bounded() {
     let order = |to| Append {
         push: Some(PushOrder {
             expires: ahead + 86_400_000,
+            delay_ms: 0,
+            urgent: false,
         }),
         ..pair("alice", to)
     };

@@ -153,7 +153,7 @@ async fn messages_carry_the_members_of_their_moment() {
 async fn who_joins_sees_what_comes_after() {
     let kit = Kit::new();
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
-    let conv = kit.append(to_team("a", "t")).await.unwrap().conv;
+    kit.append(to_team("a", "t")).await.unwrap();
     kit.change("t", TeamChange::Add(uids(&["c"]))).await.unwrap();
     let seq = kit.append(to_team("c", "t")).await.unwrap().seq;
     kit.append(to_team("a", "t")).await.unwrap();
@@ -163,8 +163,6 @@ async fn who_joins_sees_what_comes_after() {
         (unread("a").await, unread("b").await, unread("c").await),
         (1, 3, 1)
     );
-    assert_eq!(kit.store.unread_at(uid("c"), conv, seq).await.unwrap(), 0);
-    assert_eq!(kit.store.unread_at(uid("b"), conv, seq).await.unwrap(), 2);
     let line = kit
         .store
         .conversations(uid("c"), None, None, page(10))

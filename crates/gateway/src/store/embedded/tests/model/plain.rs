@@ -318,7 +318,7 @@ impl Plain {
         self.teams.insert(key, (conv, after));
     }
 
-    /// `known` are all jobs that the store has now: those that the model lacks were made for `failed`.
+    /// `known` are all jobs that the store has now: those that the model lacks were made by a team's job.
     pub(super) fn finish(&mut self, id: JobId, outcome: &JobOutcome, known: impl Iterator<Item = JobId>) {
         match outcome {
             JobOutcome::Finished => drop(self.jobs.remove(&id)),
@@ -327,19 +327,20 @@ impl Plain {
                 self.dead.extend(job.map(|job| job.mid));
             }
             JobOutcome::Retry { .. } => self.jobs.get_mut(&id).unwrap().attempts += 1,
-            JobOutcome::Advanced { after, failed, .. } => {
+            JobOutcome::Later { .. } | JobOutcome::Delivered { .. } => {}
+            JobOutcome::Advanced { after, jobs } => {
                 let mut new: Vec<_> = known.filter(|id| !self.jobs.contains_key(id)).collect();
                 new.sort_unstable();
-                assert_eq!(new.len(), failed.len());
+                assert_eq!(new.len(), jobs.len());
                 let job = self.jobs.get_mut(&id).unwrap();
                 job.after = Some(after.clone());
                 let mid = job.mid;
-                for (id, uid) in new.into_iter().zip(failed) {
+                for (id, (uid, _)) in new.into_iter().zip(jobs) {
                     let job = Job {
                         mid,
                         to: Some(uid.clone()),
                         after: None,
-                        attempts: 1,
+                        attempts: 0,
                     };
                     self.jobs.insert(id, job);
                 }
@@ -358,15 +359,6 @@ impl Plain {
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
         let convs = self.conversations(uid);
         convs.iter().map(|conv| self.convs[conv].unread(uid)).sum()
-    }
-
-    pub(super) fn unread_at(&self, uid: &Uid, conv: &ConvId, seq: usize) -> u64 {
-        let known = &self.convs[conv];
-        let total = self.unread(uid);
-        if known.closed || !known.seats.contains_key(uid) || seq <= known.gone || seq > known.messages.len() {
-            return total;
-        }
-        total - known.unread(uid) + known.unread_until(uid, seq)
     }
 
     fn make(&mut self, conv: ConvId, kind: ConvKind, sees: Vec<Uid>) {
@@ -426,13 +418,9 @@ impl Conv {
     }
 
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
-        self.unread_until(uid, self.messages.len())
-    }
-
-    fn unread_until(&self, uid: &Uid, seq: usize) -> u64 {
         let read = self.seats[uid].read;
         self.left()
-            .filter(|kept| kept.said.seq > read && kept.said.seq <= seq)
+            .filter(|kept| kept.said.seq > read)
             .filter(|kept| kept.counts && !kept.said.recalled && kept.said.from.as_ref() != Some(uid))
             .count() as u64
     }

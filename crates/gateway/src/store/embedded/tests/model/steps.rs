@@ -126,8 +126,9 @@ fn outcome() -> impl Strategy<Value = JobOutcome> {
     prop_oneof![
         3 => Just(JobOutcome::Finished),
         1 => Just(JobOutcome::Retry { at: NOON + 5 }),
+        1 => Just(JobOutcome::Later { at: NOON + 7 }),
         1 => Just(JobOutcome::Dead),
-        2 => (user(), vec(user(), 0..2))
-            .prop_map(|(after, failed)| JobOutcome::Advanced { after, failed, retry_at: NOON }),
+        2 => (user(), vec((user(), Just(NOON)), 0..2))
+            .prop_map(|(after, jobs)| JobOutcome::Advanced { after, jobs }),
     ]
 }

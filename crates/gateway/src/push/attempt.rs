@@ -1,0 +1,106 @@
+//! One attempt to notify one user.
+
+use std::sync::Arc;
+
+use super::backoff::{Backoff, dice};
+use super::queue::Ready;
+use super::reached::{About, Reached, Verdict};
+use super::{Webhook, now};
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::store::{JobOutcome, PushJob, Store, ToTell, UnixMillis};
+
+/// What attempts need.
+pub(super) struct Attempts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) reached: Arc<Reached>,
+    pub(super) webhook: Webhook,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) backoff: Backoff,
+}
+
+impl Attempts {
+    /// Looks once more whether the user is to be told, and tells it; what becomes of the job.
+    pub(super) async fn attempt(&self, ready: &Ready, urgent: bool) -> JobOutcome {
+        let Ready { uid, job } = ready;
+        // Asked before the verdict: an acknowledgement that comes in between is known to one of them.
+        let told = self.store.to_tell(uid.clone(), job.conv, job.seq).await;
+        let about = About {
+            uid,
+            conv: job.conv,
+            seq: job.seq,
+            made: job.made,
+            urgent,
+        };
+        if let Some(outcome) = self.without_attempt(job, &about) {
+            return outcome;
+        }
+        let (message, unread) = match told {
+            Ok(ToTell::Yes(message, unread)) => (message, unread),
+            Ok(ToTell::Acknowledged) => {
+                self.metrics.push_skipped.inc();
+                return JobOutcome::Finished;
+            }
+            Ok(ToTell::Moot) => return JobOutcome::Finished,
+            Err(error) => {
+                tracing::warn!(%error, "a message could not be read for its notification");
+                return self.again(job, 0);
+            }
+        };
+        let begun = clock::now();
+        let result = self
+            .webhook
+            .notify(uid, &message, unread, clock::unix_millis())
+            .await;
+        let seconds = clock::now().duration_since(begun).as_secs_f64();
+        self.metrics.push_attempt_seconds.observe(seconds);
+        let Err(refused) = result else {
+            self.metrics.push_sent.inc();
+            return JobOutcome::Finished;
+        };
+        self.metrics.push_failed.inc();
+        tracing::debug!(error = %refused.failure, mid = %job.mid, "a notification was not taken");
+        if refused.is_final() {
+            self.metrics.push_dead.inc();
+            return JobOutcome::Dead;
+        }
+        self.again(job, refused.retry_after_ms.unwrap_or(0))
+    }
+
+    /// What becomes of a job for one user without an attempt, if that is known already.
+    pub(super) fn without_attempt(&self, job: &PushJob, about: &About<'_>) -> Option<JobOutcome> {
+        let now = now();
+        match self.reached.verdict(about, now) {
+            Verdict::Has => {
+                self.metrics.push_skipped.inc();
+                Some(JobOutcome::Finished)
+            }
+            Verdict::Delivered(until) => {
+                self.metrics.push_skipped.inc();
+                Some(JobOutcome::Delivered { until })
+            }
+            _ if now > job.expires => {
+                self.metrics.push_dead.inc();
+                Some(JobOutcome::Dead)
+            }
+            Verdict::Wait(at) => Some(JobOutcome::Later { at }),
+            Verdict::Tell => None,
+        }
+    }
+
+    /// After a failed attempt: another one, but not within `wait_ms`.
+    pub(super) fn again(&self, job: &PushJob, wait_ms: u64) -> JobOutcome {
+        let at = self
+            .retry_at(job.attempts.saturating_add(1))
+            .max(now().saturating_add(wait_ms));
+        if at > job.expires {
+            self.metrics.push_dead.inc();
+            return JobOutcome::Dead;
+        }
+        JobOutcome::Retry { at }
+    }
+
+    fn retry_at(&self, failures: u32) -> UnixMillis {
+        now().saturating_add(self.backoff.wait(failures, dice()))
+    }
+}

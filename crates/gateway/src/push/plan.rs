@@ -1,0 +1,252 @@
+//! What is to be done next: reads the jobs that are due, decides those that need no attempt, and gets the others ready.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::attempt::Attempts;
+use super::now;
+use super::queue::{MOST_OF_USER, Queue, Ready};
+use super::reached::{About, Verdict};
+use super::worker::Outcomes;
+use crate::ids::Uid;
+use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
+
+/// Jobs read at once.
+const JOBS_PER_READ: u32 = 1_024;
+/// Users whose further jobs are read in one turn.
+const USERS_PER_TURN: usize = 64;
+/// Members of a team gone through at once.
+const PAGE: u32 = 500;
+/// Teams are gone on with while fewer jobs than this are ready, so that what comes meanwhile is not far behind.
+const ENOUGH: usize = 512;
+/// Reads in one turn, and outcomes of one, so that what is urgent gets its turn.
+const READS_PER_TURN: usize = 4;
+const OUTCOMES_PER_TURN: usize = 4_096;
+/// How much later than its time of making a job may be committed.
+const LATE_MS: u64 = 2_000;
+
+/// The jobs of a lane, as far as they have been read.
+pub(super) struct Plan {
+    lane: Lane,
+    /// Everything due before this has been read.
+    read_to: (UnixMillis, JobId),
+    /// What is due before this is left aside.
+    floor: UnixMillis,
+    /// There may be something to read.
+    pub(super) look: bool,
+    /// When the next job is due that has not been read.
+    pub(super) next: Option<UnixMillis>,
+    /// Jobs that wait for an attempt.
+    pub(super) ready: Queue,
+    /// Users with more jobs than may be ready at a time.
+    more: HashSet<Uid>,
+    /// Jobs of teams that are to be gone on with.
+    teams: VecDeque<PushJob>,
+}
+
+impl Plan {
+    /// Of a lane; jobs that were due before `from` are left aside until [`Plan::rewind`].
+    pub(super) fn new(lane: Lane, from: UnixMillis) -> Self {
+        Self {
+            lane,
+            read_to: (from, JobId(0)),
+            floor: from,
+            look: true,
+            next: None,
+            ready: Queue::default(),
+            more: HashSet::new(),
+            teams: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.lane == Lane::Urgent
+    }
+
+    /// Reads everything once more: what was committed very late, or left aside, is found.
+    pub(super) fn rewind(&mut self) {
+        self.floor = 0;
+        self.read_to = (0, JobId(0));
+        self.look = true;
+    }
+
+    /// A team's job has been written down up to `after`.
+    pub(super) fn go_on(&mut self, job: PushJob, after: Uid) {
+        self.teams.push_back(PushJob {
+            to: JobRecipients::Team(Some(after)),
+            ..job
+        });
+    }
+
+    /// Whether there is work that waits for room only.
+    pub(super) fn has_unread(&self) -> bool {
+        self.look || !self.teams.is_empty() || !self.more.is_empty()
+    }
+
+    /// Reads what is due and decides about it. `busy` are the jobs that are dealt with already.
+    pub(super) async fn refill(
+        &mut self,
+        attempts: &Attempts,
+        busy: &mut HashSet<JobId>,
+    ) -> Result<Outcomes, StoreError> {
+        let mut outcomes = Outcomes::new();
+        self.refill_users(attempts, busy, &mut outcomes).await?;
+        for _ in 0..READS_PER_TURN {
+            if !self.look || self.ready.is_full() || outcomes.len() >= OUTCOMES_PER_TURN {
+                break;
+            }
+            let now = now();
+            // The clock was set back.
+            if now < self.read_to.0 {
+                self.read_to = (self.floor.min(now), JobId(0));
+            }
+            let due = attempts
+                .store
+                .due_jobs(self.lane, self.read_to, now, JOBS_PER_READ)
+                .await?;
+            self.next = due.next;
+            self.look = due.jobs.len() as u32 == JOBS_PER_READ;
+            for job in due.jobs {
+                if self.ready.is_full() {
+                    self.look = true;
+                    break;
+                }
+                self.read_to = (job.due, job.id);
+                self.take(job, attempts, busy, &mut outcomes);
+            }
+            if !self.look {
+                let certain = now.saturating_sub(LATE_MS).max(self.floor);
+                self.read_to = self.read_to.min((certain, JobId(0)));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Gets more jobs ready of those who had too many, and whose turn has come.
+    async fn refill_users(
+        &mut self,
+        attempts: &Attempts,
+        busy: &mut HashSet<JobId>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), StoreError> {
+        let done = self.more.iter().filter(|uid| self.ready.of(uid) == 0);
+        let done: Vec<_> = done.take(USERS_PER_TURN).cloned().collect();
+        for uid in done {
+            // Those that are in flight, or not written down yet, are read again.
+            let limit = MOST_OF_USER * 2;
+            let jobs = attempts
+                .store
+                .due_jobs_of(uid.clone(), self.lane, now(), limit)
+                .await?;
+            if (jobs.len() as u32) < limit {
+                self.more.remove(&uid);
+            }
+            for job in jobs {
+                self.take(job, attempts, busy, outcomes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides about a job that is due.
+    fn take(
+        &mut self,
+        job: PushJob,
+        attempts: &Attempts,
+        busy: &mut HashSet<JobId>,
+        outcomes: &mut Outcomes,
+    ) {
+        if busy.contains(&job.id) {
+            return;
+        }
+        let uid = match &job.to {
+            JobRecipients::User(uid) => uid.clone(),
+            JobRecipients::Team(_) => {
+                busy.insert(job.id);
+                if self.expired(&job) {
+                    outcomes.push((job.id, JobOutcome::Finished));
+                } else {
+                    self.teams.push_back(job);
+                }
+                return;
+            }
+        };
+        let about = About {
+            uid: &uid,
+            conv: job.conv,
+            seq: job.seq,
+            made: job.made,
+            urgent: self.is_urgent(),
+        };
+        if let Some(outcome) = attempts.without_attempt(&job, &about) {
+            busy.insert(job.id);
+            outcomes.push((job.id, outcome));
+        } else if self.ready.of(&uid) >= MOST_OF_USER {
+            self.more.insert(uid);
+        } else {
+            busy.insert(job.id);
+            self.ready.push(Ready { uid, job });
+        }
+    }
+
+    /// Members who were not gone through in time are notified by nobody.
+    fn expired(&self, job: &PushJob) -> bool {
+        now() > job.expires
+    }
+
+    /// Goes on with a team, if there is room for those of its members who are to be told: what becomes of its job, and the job
+    /// itself if it is to be gone on with once that is written down.
+    pub(super) async fn next_members(
+        &mut self,
+        attempts: &Attempts,
+    ) -> Result<Option<(PushJob, JobOutcome)>, StoreError> {
+        if self.ready.len() >= ENOUGH {
+            return Ok(None);
+        }
+        let Some(job) = self.teams.pop_front() else {
+            return Ok(None);
+        };
+        let after = match &job.to {
+            JobRecipients::Team(after) => after.clone(),
+            JobRecipients::User(_) => None,
+        };
+        let page = match attempts.store.members_page(job.conv, job.seq, after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.teams.push_back(job);
+                return Err(error);
+            }
+        };
+        let now = now();
+        let Some(last) = page.last().cloned() else {
+            // As long as a member's connection may turn out to have been dead.
+            let until = job.made.saturating_add(attempts.reached.heartbeat_ms());
+            let outcome = if now < until {
+                JobOutcome::Delivered { until }
+            } else {
+                JobOutcome::Finished
+            };
+            return Ok(Some((job, outcome)));
+        };
+        let mut jobs = Vec::new();
+        for uid in page {
+            if Some(&uid) == job.from.as_ref() {
+                continue;
+            }
+            let about = About {
+                uid: &uid,
+                conv: job.conv,
+                seq: job.seq,
+                made: job.made,
+                urgent: self.is_urgent(),
+            };
+            match attempts.reached.verdict(&about, now) {
+                Verdict::Has | Verdict::Delivered(_) => {
+                    attempts.metrics.push_skipped.inc();
+                }
+                Verdict::Wait(until) => jobs.push((uid, until)),
+                Verdict::Tell => jobs.push((uid, now)),
+            }
+        }
+        Ok(Some((job, JobOutcome::Advanced { after: last, jobs })))
+    }
+}

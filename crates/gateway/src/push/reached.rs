@@ -1,0 +1,183 @@
+//! Whether a user has a message, as far as connections tell.
+//!
+//! A message counts as received when a device of the user acknowledged it (103, 106). A client that has sent neither since it
+//! registered does not acknowledge at all: what was written to its connection counts as received, unless that connection then turns
+//! out to have been dead, as its end without a close shows.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::now;
+use super::recent::Recent;
+use crate::config::Config;
+use crate::ids::{ConvId, Seq, Uid};
+use crate::registry::Registry;
+use crate::session::Link;
+use crate::store::UnixMillis;
+
+/// How long acknowledgements are remembered: longer than the store takes to write them down.
+const ACKS_MS: u64 = 10_000;
+/// The longest wait for an acknowledgement of something urgent.
+const URGENT_WAIT_MS: u64 = 3_000;
+/// What finding out about a vanished connection may take beyond its heartbeat.
+const SLACK_MS: u64 = 10_000;
+
+/// See the module.
+pub(crate) struct Reached {
+    registry: Arc<Registry<Link>>,
+    /// How long a connected device may take to acknowledge; 0: whoever is connected counts as reached.
+    ack_wait_ms: u64,
+    /// For so long after the end of its connection a user counts as reconnecting.
+    return_ms: u64,
+    /// How long it takes at most until a vanished connection is closed.
+    heartbeat_ms: u64,
+    /// Up to which message, and when that was said: it says nothing of later ones, whatever the number.
+    acks: Mutex<Recent<(Uid, ConvId), (Seq, UnixMillis)>>,
+    ended: Mutex<Recent<Uid, Ended>>,
+    vanished: Mutex<Vec<(Uid, UnixMillis)>>,
+}
+
+/// A connection that has ended.
+struct Ended {
+    written_since: UnixMillis,
+    acknowledges: bool,
+    at: UnixMillis,
+    /// When its peer gave its last sign of life, if it ended without a close.
+    vanished: Option<UnixMillis>,
+}
+
+/// A message, and since when it is to be received.
+pub(super) struct About<'a> {
+    pub(super) uid: &'a Uid,
+    pub(super) conv: ConvId,
+    pub(super) seq: Seq,
+    pub(super) made: UnixMillis,
+    pub(super) urgent: bool,
+}
+
+/// What is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The user has the message.
+    Has,
+    /// So it seems; that the connection was dead would be known at this time.
+    Delivered(UnixMillis),
+    /// The user may still acknowledge it until then.
+    Wait(UnixMillis),
+    /// The user has not acknowledged it, as far as is known here.
+    Tell,
+}
+
+impl Reached {
+    pub(crate) fn new(registry: Arc<Registry<Link>>, config: &Config) -> Self {
+        let interval = u64::from(config.engine.ping_interval_ms);
+        let timeout = u64::from(config.engine.ping_timeout_ms);
+        // A handler that waits may put the heartbeat's deadline off once.
+        let heartbeat_ms = interval + 2 * timeout + SLACK_MS;
+        Self {
+            registry,
+            ack_wait_ms: config.push.ack_wait_ms,
+            return_ms: 2 * config.push.delay_ms,
+            heartbeat_ms,
+            acks: Mutex::new(Recent::new(ACKS_MS)),
+            ended: Mutex::new(Recent::new(heartbeat_ms)),
+            vanished: Mutex::default(),
+        }
+    }
+
+    /// How long after its message a connection that was dead is closed at the latest, in milliseconds.
+    pub(super) fn heartbeat_ms(&self) -> u64 {
+        self.heartbeat_ms
+    }
+
+    /// A connection is about to be registered for another user than before.
+    pub(crate) fn begins(&self, link: &Link) {
+        link.begins(now());
+    }
+
+    /// A device of the user has acknowledged everything of a conversation up to a message.
+    pub(crate) fn acknowledged(&self, uid: &Uid, conv: ConvId, seq: Seq) {
+        let now = now();
+        let mut acks = self.acks.lock();
+        let key = (uid.clone(), conv);
+        if acks.get(now, &key).is_none_or(|(known, _)| *known <= seq) {
+            acks.put(now, key, (seq, now));
+        }
+    }
+
+    /// A registered connection of the user has ended; `vanished`: without a close.
+    pub(crate) fn ended(&self, uid: &Uid, link: &Link, vanished: bool) {
+        let at = now();
+        let vanished = vanished.then(|| at.saturating_sub(link.outlet().silent_ms()));
+        let ended = Ended {
+            written_since: link.written_since(),
+            acknowledges: link.acknowledges(),
+            at,
+            vanished,
+        };
+        if let (Some(heard), false) = (vanished, ended.acknowledges || self.ack_wait_ms == 0) {
+            self.vanished.lock().push((uid.clone(), heard));
+        }
+        self.ended.lock().put(at, uid.clone(), ended);
+    }
+
+    /// Users whose connection has vanished since this was last asked, and when each gave its last sign of life.
+    pub(super) fn take_vanished(&self) -> Vec<(Uid, UnixMillis)> {
+        std::mem::take(&mut self.vanished.lock())
+    }
+
+    /// What is known about this message and user at present.
+    pub(super) fn verdict(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
+        let key = (about.uid.clone(), about.conv);
+        let acknowledged = self.acks.lock().get(now, &key).copied();
+        if acknowledged.is_some_and(|(seq, at)| seq >= about.seq && at >= about.made) {
+            return Verdict::Has;
+        }
+        let (mut connected, mut written, mut heard) = (false, false, false);
+        self.registry.connections(about.uid, |link, _| {
+            connected = true;
+            if !link.acknowledges() && link.written_since() <= about.made {
+                written = true;
+                heard |= now.saturating_sub(link.outlet().silent_ms()) > about.made;
+            }
+        });
+        if heard || (connected && self.ack_wait_ms == 0) {
+            Verdict::Has
+        } else if written {
+            Verdict::Delivered(now.saturating_add(self.heartbeat_ms))
+        } else if connected {
+            let most = if about.urgent { URGENT_WAIT_MS } else { u64::MAX };
+            let until = about.made.saturating_add(self.ack_wait_ms.min(most));
+            if now < until {
+                Verdict::Wait(until)
+            } else {
+                Verdict::Tell
+            }
+        } else {
+            self.away(about, now)
+        }
+    }
+
+    /// The user has no connection.
+    fn away(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
+        let ended = self.ended.lock();
+        let Some(ended) = ended.get(now, about.uid) else {
+            return Verdict::Tell;
+        };
+        let was_written = ended.written_since <= about.made && about.made <= ended.at;
+        let received = match self.ack_wait_ms {
+            0 => true,
+            _ => !ended.acknowledges && ended.vanished.is_none_or(|heard| heard > about.made),
+        };
+        if was_written && received {
+            return Verdict::Has;
+        }
+        let back = ended.at.saturating_add(self.return_ms);
+        if ended.vanished.is_none() && !about.urgent && now < back {
+            Verdict::Wait(back)
+        } else {
+            Verdict::Tell
+        }
+    }
+}

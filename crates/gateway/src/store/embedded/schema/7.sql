@@ -1,0 +1,16 @@
+-- A push job waits in one of three lanes: 0 urgent, 1 others, 2 delivered to a connection whose end may still tell that it was not received.
+ALTER TABLE push_jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 1;
+-- When its message was committed, on the clock of `due`.
+ALTER TABLE push_jobs ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+-- The team's conversation, where `uid` is null.
+ALTER TABLE push_jobs ADD COLUMN conv_id INTEGER;
+UPDATE push_jobs SET
+    made = (SELECT ts FROM messages WHERE id = message),
+    conv_id = CASE WHEN uid IS NULL THEN (SELECT conv_id FROM messages WHERE id = message) END,
+    lane = (SELECT kind <> 18 FROM messages WHERE id = message)
+    WHERE EXISTS (SELECT 1 FROM messages WHERE id = message);
+
+DROP INDEX push_jobs_due;
+CREATE INDEX push_jobs_due ON push_jobs (lane, due) WHERE dead = 0;
+CREATE INDEX push_jobs_of_user ON push_jobs (uid, lane, due) WHERE dead = 0;
+CREATE INDEX push_jobs_of_team ON push_jobs (conv_id) WHERE dead = 0 AND uid IS NULL;
