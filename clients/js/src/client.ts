@@ -102,7 +102,15 @@ export class Client {
       },
       failed: (failed) => this.#events.emit('failed', failed),
     });
-    this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, { read: (conv, seq) => this.#read(conv, seq), error });
+    this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, {
+      read: (conv, seq) => this.#read(conv, seq),
+      ended: (conv) => {
+        const had = this.#unread.end(conv) || this.#inbound.position(conv) !== undefined;
+        this.#sayUnread();
+        return had;
+      },
+      error,
+    });
     this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, { isComplete: () => this.#settled(), error });
     this.#renewal = new Renewal(this.#link, this.#identity, clock, retry, {
       registered: (response) => this.#registered(response),

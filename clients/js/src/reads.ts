@@ -9,6 +9,8 @@ import type { Lookup } from './lookup.js';
 export interface ReadHooks {
   /** The gateway knows that the user has read `conv` up to `seq`. */
   read(conv: string, seq: number): void;
+  /** The gateway has no such conversation of the user any more. True: it had one. */
+  ended(conv: string): boolean;
   error(error: MynahError): void;
 }
 
@@ -27,15 +29,19 @@ export class Reads {
   async mark(conv: string, seq?: number): Promise<void> {
     if (!this.inbound.position(conv)) await this.link.online();
     const position = this.inbound.position(conv) ?? (await this.#told(conv));
+    if (!position) return;
     const upTo = Math.min(seq ?? position.taken, position.head);
     if (upTo <= position.finished) await this.#tell(conv, upTo);
     else this.#noted.set(conv, Math.max(upTo, this.#noted.get(conv) ?? 0));
   }
 
   /** Where the gateway says that we are, for a conversation in which nothing has happened since we came. */
-  async #told(conv: string): Promise<{ finished: number; taken: number; head: number }> {
+  async #told(conv: string): Promise<{ finished: number; taken: number; head: number } | undefined> {
     const row = await this.lookup.find(conv);
-    if (!row) throw new MynahError(404, 'The user has no such conversation.');
+    if (!row) {
+      if (this.hooks.ended(conv)) return undefined;
+      throw new MynahError(404, 'The user has no such conversation.');
+    }
     return this.inbound.position(conv) ?? { finished: row.cursor, taken: row.cursor, head: row.head };
   }
 
@@ -58,7 +64,13 @@ export class Reads {
 
   async #tell(conv: string, seq: number): Promise<void> {
     if (seq < 1) return;
-    await this.link.askPatiently(106, { conv, seq });
+    try {
+      await this.link.askPatiently(106, { conv, seq });
+    } catch (thrown) {
+      // The user has left the team, or it was deleted: nothing in it is unread any more.
+      if (thrown instanceof MynahError && (thrown.code === 403 || thrown.code === 404) && this.hooks.ended(conv)) return;
+      throw thrown;
+    }
     this.hooks.read(conv, seq);
   }
 }

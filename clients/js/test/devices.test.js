@@ -120,6 +120,24 @@ test('a team that is joined late begins where it was joined, and ends where it w
   await assert.rejects(late.client.send({ team }, 15, {}), { code: 403 });
 });
 
+test('a team that is deleted is told of, and nothing in it is unread or to be read any more', async (t) => {
+  const [uid, team] = [someone(), someone('队')];
+  const { conv } = await gateway.api.team(team, [uid, 'w']);
+  const [here, other] = [await device(t, gateway, uid), await device(t, gateway, uid)];
+  for (let i = 0; i < 3; i++) await gateway.api.send({ type: 15, to: { team }, from: 'w', data: { i } });
+  for (const { client, message } of [here, other].map((it) => ({ client: it.client, message: () => it.message() }))) {
+    for (let i = 0; i < 3; i++) await message();
+    assert.equal(client.unread, 3);
+  }
+  await gateway.api.expect(204, 'DELETE', `/v1/teams/${encodeURIComponent(team)}`);
+  for (const each of [here, other]) {
+    const told = await each.message();
+    assert.deepEqual([told.type, told.conv, told.data], [17, conv, { team, uid }]);
+    assert.equal(each.client.unread, 0);
+    await each.client.markRead(conv);
+  }
+});
+
 test('another device takes the place: the displaced one is told and stays away until it is told to come', async (t) => {
   const uid = someone();
   const first = await device(t, single, uid);

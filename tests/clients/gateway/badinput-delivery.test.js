@@ -130,7 +130,7 @@ test('conversations that are none', async (t) => {
   const requests = [[ACK, { seq: 1 }], [READ, { seq: 1 }], [SYNC, { after: 0 }]];
   for (const conv of [null, undefined, 7, 1.5, true, [], {}, ['x']]) for (const [type, rest] of requests) await refused(user, 400, type, { conv, ...rest });
   for (const conv of ['', ' ', 'x', '0'.repeat(32), 'f'.repeat(32), '你好', '\u0000', "' OR 1=1 --", '../..', '%', 'x'.repeat(100_000), '💥'.repeat(10_000)]) {
-    for (const [type, rest] of requests) await refused(user, [400, 404], type, { conv, ...rest });
+    for (const [type, rest] of requests) await refused(user, [400, 403], type, { conv, ...rest });
   }
   await unchanged();
   await quiet(gateway, user);

@@ -82,6 +82,13 @@ export class Unread {
     this.#counts.set(conv, { unread: 0, head: seq, known: true });
   }
 
+  /** A conversation has ended for the user, who was told so by a refusal. False: nothing is known of it. */
+  end(conv: string): boolean {
+    const count = this.#counts.get(conv);
+    if (count) this.leave(conv, count.head);
+    return count !== undefined;
+  }
+
   /** The user has read up to `seq`. False: only the gateway knows how many are left. */
   read(conv: string, seq: number): boolean {
     const count = this.#counts.get(conv);

@@ -7,6 +7,7 @@ use crate::ids::{ConvId, Seq, is_integer};
 use crate::registry::Registration;
 use crate::reject::Reject;
 use crate::session::Asker;
+use crate::store::StoreError;
 
 /// Most messages or conversations of a page.
 const MOST: u32 = 500;
@@ -18,14 +19,13 @@ pub(super) fn registered(asker: &Asker) -> Result<std::sync::Arc<Registration>, 
     asker.connection.registration().ok_or_else(not_registered)
 }
 
-/// `conv`: what is no conversation's id is the id of none.
+/// `conv`. What is not an id of a conversation is answered as the id of one that the user is not in.
 pub(super) fn conv(raw: Option<&RawValue>) -> Result<ConvId, Reject> {
     let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let text = text.ok_or_else(|| {
         Reject::malformed("\"conv\" must be the id of a conversation, as messages carry it.")
     })?;
-    ConvId::parse(&text)
-        .ok_or_else(|| Reject::not_found("There is no such conversation; take \"conv\" from a message."))
+    ConvId::parse(&text).ok_or_else(|| Reject::from(StoreError::NOT_IN_IT))
 }
 
 /// A message's number; what is beyond all that can be is beyond the head.
@@ -114,8 +114,8 @@ mod tests {
             ("7", Code::Malformed),
             ("null", Code::Malformed),
             ("{}", Code::Malformed),
-            ("\"\"", Code::NotFound),
-            ("\"xyz\"", Code::NotFound),
+            ("\"\"", Code::Forbidden),
+            ("\"xyz\"", Code::Forbidden),
             ("\"\\ud800\"", Code::Malformed),
         ] {
             assert_eq!(conv(Some(&raw(json))).unwrap_err().code, code, "{json}");

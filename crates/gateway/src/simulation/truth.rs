@@ -246,7 +246,7 @@ impl Truth {
             TeamChange::Delete => {
                 conv.closed = true;
                 self.teams.remove(team);
-                return Ok(());
+                BTreeSet::new()
             }
         };
         let to: Arc<Vec<Uid>> = Arc::new(after.iter().cloned().collect());

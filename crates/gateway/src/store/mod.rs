@@ -51,6 +51,12 @@ pub enum StoreError {
     Unavailable(String),
 }
 
+impl StoreError {
+    /// What a user hears who asks about a conversation of others, one that it has left, or one that does not exist. The answers are
+    /// alike: the ids of pairs and notices can be computed from uids, and would tell who has written to whom.
+    pub const NOT_IN_IT: Self = Self::Forbidden("only who is in this conversation may do that");
+}
+
 /// Called once with the outcome, on a thread of the store, in commit order; must not block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
@@ -91,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>>;
 
     /// Reads a conversation. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a `viewer`, only what that
-    /// user may see, and [`StoreError::Forbidden`] when it is not in it.
+    /// user may see, and [`StoreError::Forbidden`] when it is not in it or there is none.
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History>;
 
     /// A user's conversations, newest first. A bad `after` is [`StoreError::NotFound`]. With a `device`, its cursors, with everything

@@ -73,8 +73,8 @@ async fn what_is_wrong_with_a_position_is_said() {
         ] {
             refused(&mut alice, kind, data, 400).await;
         }
-        refused(&mut alice, kind, json!({"conv": "nonsense", "seq": 1}), 404).await;
-        refused(&mut alice, kind, json!({"conv": "0".repeat(32), "seq": 1}), 404).await;
+        refused(&mut alice, kind, json!({"conv": "nonsense", "seq": 1}), 403).await;
+        refused(&mut alice, kind, json!({"conv": "0".repeat(32), "seq": 1}), 403).await;
         refused(&mut eve, kind, json!({"conv": conv, "seq": 1}), 403).await;
         let far = format!(
             r#"{{"type":{kind},"data":{{"conv":"{conv}","seq":{}}}}}"#,
@@ -144,7 +144,7 @@ async fn a_part_of_a_conversation_in_both_directions() {
         refused(&mut alice, 104, page(data), 400).await;
     }
     refused(&mut eve, 104, page(json!({"after": 0})), 403).await;
-    refused(&mut eve, 104, json!({"conv": "x", "after": 0}), 404).await;
+    refused(&mut eve, 104, json!({"conv": "x", "after": 0}), 403).await;
     refused(&mut eve, 104, json!({"conv": [], "after": 0}), 400).await;
 }
 
@@ -310,7 +310,7 @@ async fn who_has_left_a_team_may_nothing() {
     refused(&mut alice, 108, json!({"mid": sent["mid"]}), 403).await;
     assert_eq!(ask(&mut alice, 110, json!({})).await["conversations"], json!([]));
     world.gateway.delete_team(team("t")).await.unwrap();
-    refused(&mut alice, 104, json!({"conv": conv, "after": 0}), 404).await;
+    refused(&mut alice, 104, json!({"conv": conv, "after": 0}), 403).await;
 }
 
 #[tokio::test]

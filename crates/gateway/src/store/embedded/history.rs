@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::value::RawValue;
 
 use super::failure::Failure;
-use super::positions::NOT_IN_IT;
 use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
 use crate::store::{History, Message, Page, Span, StoreError};
 
@@ -53,14 +52,18 @@ pub(super) fn read(
         .prepare_cached("SELECT id, head FROM conversations WHERE conv = ?1 AND closed = 0")?
         .query_row([conv.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
         .optional()?;
-    let (id, head) = found.ok_or(StoreError::NotFound("conversation"))?;
+    let nothing = match viewer {
+        None => StoreError::NotFound("conversation"),
+        Some(_) => StoreError::NOT_IN_IT,
+    };
+    let (id, head) = found.ok_or(nothing)?;
     let floor = match viewer {
         None => 0,
         Some(uid) => db
             .prepare_cached("SELECT floor FROM participants WHERE uid = ?1 AND conv_id = ?2")?
             .query_row(params![uid.as_str(), id], |row| row.get(0))
             .optional()?
-            .ok_or(NOT_IN_IT)?,
+            .ok_or(StoreError::NOT_IN_IT)?,
     };
     let (after, before, order) = match span {
         Span::After(seq) => (number(seq).max(floor), i64::MAX, "ASC"),

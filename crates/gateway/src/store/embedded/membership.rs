@@ -46,7 +46,7 @@ pub(super) fn change(
         }
         TeamChange::Add(uids) => (None, Vec::new(), without(sorted(uids), is_member)),
         TeamChange::Remove(uids) => (None, without(sorted(uids), |uid| !is_member(uid)), Vec::new()),
-        TeamChange::Delete => return delete(db, state, team, before),
+        TeamChange::Delete => return delete(db, state, now, team, before),
     };
     replace(
         db,
@@ -145,12 +145,18 @@ fn replace(
 fn delete(
     db: &Connection,
     state: &mut State,
+    now: UnixMillis,
     team: &TeamId,
     before: TeamState,
 ) -> Result<TeamChanged, Failure> {
     state
         .heads
         .find(db, before.conv, || ConvKind::Team(team.clone()))?;
+    // Each member is told that it is no member any more, as if it had been removed.
+    let mut notices = Vec::with_capacity(before.members.len());
+    for uid in before.members.iter() {
+        notices.push(tell(db, state, now, before.conv, team, LEAVE, uid)?);
+    }
     state.heads.edit(before.conv).closed = true;
     closed::note(db, before.conv_id)?;
     state.closed = true;
@@ -165,10 +171,14 @@ fn delete(
     )?
     .execute([before.conv_id])?;
     state.teams.remove(team);
+    let after = TeamState {
+        members: Arc::default(),
+        ..before
+    };
     Ok(TeamChanged {
-        team: shown(team, before),
+        team: shown(team, after),
         created: false,
-        notices: Vec::new(),
+        notices,
     })
 }
 

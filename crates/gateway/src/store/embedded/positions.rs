@@ -115,7 +115,7 @@ fn has(db: &Connection, state: &mut State, device: &Device, seat: &Seat, seq: u6
 
 fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> Result<Seat, Failure> {
     let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
-    let at = head.ok_or(StoreError::NotFound("conversation"))?.at();
+    let at = head.ok_or(StoreError::NOT_IN_IT)?.at();
     let found = db
         .prepare_cached(
             "SELECT max(p.floor, c.gone), max(p.read, c.gone)
@@ -125,14 +125,10 @@ fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> Result<S
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })
         .optional()?;
-    let (floor, read) = found.ok_or(NOT_IN_IT)?;
+    let (floor, read) = found.ok_or(StoreError::NOT_IN_IT)?;
     Ok(Seat {
         at,
         floor: floor.unsigned_abs(),
         read: read.unsigned_abs(),
     })
 }
-
-/// What somebody hears who asks about another's conversation, or about one that it has left.
-pub(super) const NOT_IN_IT: StoreError =
-    StoreError::Forbidden("only who is in this conversation may do that");

@@ -77,11 +77,11 @@ async fn strangers_and_closed_conversations_are_refused() {
     for conv in [conv, ConvId([7; 16])] {
         assert!(matches!(
             kit.ack(&by, conv, 1).await,
-            Err(StoreError::NotFound(_))
+            Err(StoreError::Forbidden(_))
         ));
         assert!(matches!(
             kit.read(&by, conv, 1).await,
-            Err(StoreError::NotFound(_))
+            Err(StoreError::Forbidden(_))
         ));
     }
 }

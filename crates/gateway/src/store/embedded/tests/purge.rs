@@ -63,8 +63,9 @@ async fn the_messages_of_a_deleted_team_go() {
     let taken_back = kit.append(to_team("a", "t")).await.unwrap().mid;
     kit.recall(recall(taken_back, "a")).await.unwrap();
     let other = kit.append(pair("a", "b")).await.unwrap().conv;
-    let newest = kit.append(to_team("b", "t")).await.unwrap().mid;
-    kit.change("t", TeamChange::Delete).await.unwrap();
+    kit.append(to_team("b", "t")).await.unwrap();
+    let told = kit.change("t", TeamChange::Delete).await.unwrap().notices;
+    let newest = told.last().unwrap().mid;
     kit.catch_up().await;
     let left = |db: &rusqlite::Connection| {
         let mut select = db.prepare("SELECT conv, mid, data FROM messages m JOIN conversations c ON c.id = m.conv_id ORDER BY m.id").unwrap();

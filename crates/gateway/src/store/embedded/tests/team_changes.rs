@@ -197,8 +197,12 @@ async fn a_deleted_team_is_closed_and_its_name_free() {
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let old = kit.append(to_team("a", "t")).await.unwrap();
     let deleted = kit.change("t", TeamChange::Delete).await.unwrap();
-    assert_eq!(*deleted.team.members, uids(&["a", "b"]));
-    assert!(deleted.notices.is_empty());
+    assert_eq!(*deleted.team.members, []);
+    let told = deleted
+        .notices
+        .iter()
+        .map(|notice| (notice.kind, notice.uid.as_str(), notice.seq.0));
+    assert_eq!(told.collect::<Vec<_>>(), [(17, "a", 2), (17, "b", 3)]);
     let closed = kit
         .store
         .history(old.conv, None, Span::After(Seq(0)), page(10))

@@ -147,7 +147,7 @@ impl Plain {
             .convs
             .get(&conv)
             .filter(|known| !known.closed)
-            .ok_or(404u16)?;
+            .ok_or(403u16)?;
         known.seats.contains_key(uid).then_some(known).ok_or(403)
     }
 

@@ -7,6 +7,7 @@ use super::places::Known;
 use crate::ids::{Cid, ConvId, Mid, TeamId, Uid};
 use crate::store::{
     Append, Appended, ConvKind, JobId, JobOutcome, Message, Place, StoreError, TeamChange, TeamChanged,
+    TeamNotice,
 };
 
 /// The window of [`Kit`](super::Kit).
@@ -277,6 +278,8 @@ impl Plain {
             TeamChange::Add(uids) => after.extend(uids),
             TeamChange::Remove(uids) => after.retain(|uid| !uids.contains(uid)),
             TeamChange::Delete => {
+                after.clear();
+                self.told(conv, &before, &after, &told.notices);
                 self.convs.get_mut(&conv).unwrap().closed = true;
                 let gone: BTreeSet<_> = self.convs[&conv]
                     .messages
@@ -296,12 +299,18 @@ impl Plain {
             let joined = read;
             known.seats.insert(uid.clone(), Seat { floor, joined, read });
         }
-        let left = before.difference(&after).map(|uid| (17, uid));
+        self.told(conv, &before, &after, &told.notices);
+        self.teams.insert(key, (conv, after));
+    }
+
+    /// The conversation tells who has left and who has entered.
+    fn told(&mut self, conv: ConvId, before: &BTreeSet<Uid>, after: &BTreeSet<Uid>, notices: &[TeamNotice]) {
+        let left = before.difference(after).map(|uid| (17, uid));
         let expected: Vec<_> = left
-            .chain(after.difference(&before).map(|uid| (16, uid)))
+            .chain(after.difference(before).map(|uid| (16, uid)))
             .collect();
-        assert_eq!(told.notices.len(), expected.len());
-        for (notice, (kind, uid)) in told.notices.iter().zip(expected) {
+        assert_eq!(notices.len(), expected.len());
+        for (notice, (kind, uid)) in notices.iter().zip(expected) {
             assert_eq!((notice.kind, &notice.uid), (kind, uid));
             let said = Said {
                 seq: notice.seq.0 as usize,
@@ -315,7 +324,6 @@ impl Plain {
             };
             self.say(conv, said, false);
         }
-        self.teams.insert(key, (conv, after));
     }
 
     /// `known` are all jobs that the store has now: those that the model lacks were made by a team's job.
