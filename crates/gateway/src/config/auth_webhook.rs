@@ -15,7 +15,8 @@ section! {
         pub timeout_ms: u64 = 5_000, in 1..=60_000;
         /// Registers that are asked about at once.
         pub concurrency: usize = 256, in 1..=10_000;
-        /// Registers from one address (of IPv6: from one network of 64 bits) that wait for their turn; one more is answered 503. 0 is unlimited.
+        /// Most registers from one address (for IPv6: from one network of 64 bits) that wait for a free call; one
+        /// more is answered 503. 0 is unlimited.
         pub waiting_per_address: usize = 1_024, in 0..=100_000;
     }
 }

@@ -3,20 +3,21 @@
 use super::section::section;
 
 section! {
-    /// Bounds. Beyond them a call is answered 413 or 429, a slow reader is closed (it comes back and resumes).
+    /// Bounds. Beyond them a call is answered 413 or 429, a slow reader is closed (it reconnects and resumes).
     pub struct Limits {
         /// Sessions of clients, in total; one more is answered 503. 0 is unlimited.
         pub connections: usize = 200_000, in 0..=100_000_000;
         /// Sessions of clients from one address (of IPv6: from one network of 64 bits); one more is answered 429. Many people may share an
         /// address: those of a mobile carrier, and all of them behind a proxy that is not in server.trusted_proxies. 0 is unlimited.
         pub connections_per_address: usize = 32_768, in 0..=100_000_000;
-        /// Bytes that are held for connections in total: of messages and bodies that are not complete or wait for their handling, and of what
-        /// slow readers have not read; the first 4 KiB of each do not count. Beyond it whoever needs more is closed, or answered 503. 0 is
-        /// unlimited.
+        /// Bytes that are buffered for all connections: messages and bodies that are incomplete or not handled
+        /// yet, and output that slow readers have not read. The first 4 KiB of each connection do not count.
+        /// Beyond it a connection that needs more is closed, or its request is answered 503. 0 is unlimited.
         pub held_bytes: usize = 1_073_741_824, in 0..=1_099_511_627_776;
         /// The same for the connections of one address.
         pub held_bytes_per_address: usize = 268_435_456, in 0..=1_099_511_627_776;
-        /// A connection that has not registered within this time is closed, to come back; 0 is never, as in the replaced system.
+        /// A connection that has not registered within this time is closed, and its client is expected to
+        /// reconnect. 0 is never, as in the replaced system.
         pub register_timeout_ms: u32 = 0, in 0..=86_400_000;
         /// Largest `data` of a message, as JSON.
         pub message_bytes: usize = 65_536, in 1..=67_108_864;
@@ -37,8 +38,8 @@ section! {
         pub user_bytes_per_minute: u32 = 60_000_000, in 0..=4_000_000_000;
         /// Bytes of a user at once; 0 is unlimited. Not less than message_bytes.
         pub user_bytes_burst: u32 = 60_000_000, in 0..=4_000_000_000;
-        /// Conversations with another user (or with itself) that a user begins within an hour, by writing their first message; 0 is unlimited.
-        /// Calls of the API do not count.
+        /// Conversations with other users (or with itself) that a user begins within an hour, by sending their
+        /// first message; 0 is unlimited. Calls of the API do not count.
         pub new_conversations_per_hour: u32 = 60, in 0..=10_000_000;
         /// Registers per minute of one connection; 0 is unlimited.
         pub registers_per_minute: u32 = 600, in 0..=10_000_000;
@@ -52,8 +53,8 @@ section! {
         pub connections_per_user: usize = 100, in 1..=100_000;
         /// Longest token of a client.
         pub token_bytes: usize = 8_192, in 256..=65_536;
-        /// Revocations of tokens that are remembered at a time; as many of displaced devices (login.revoke_displaced) besides, which take no
-        /// place of the others.
+        /// Revocations of tokens that are kept at a time. Those of displaced devices (login.revoke_displaced) have
+        /// a limit of their own, of the same size.
         pub revocations: usize = 1_000_000, in 1..=100_000_000;
         /// Members of a team.
         pub members: usize = 100_000, in 1..=10_000_000;
@@ -65,8 +66,9 @@ section! {
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
         /// Calls of the API that are answered at a time; more wait, and get 503 after a moment. 0 is unlimited.
         pub calls_in_flight: usize = 1_024, in 0..=1_000_000;
-        /// Bytes of calls of the API that are held at a time: of bodies that are coming and of answers that are not taken yet, each as far as it
-        /// is larger than 64 KiB; more wait, and get 503 after a moment. 0 is unlimited.
+        /// Bytes that are buffered for calls of the API: request bodies that are arriving and responses that are
+        /// not read yet. The first 64 KiB of each do not count. A call beyond it waits, and is answered 503
+        /// after 2 s. 0 is unlimited.
         pub call_bytes: usize = 67_108_864, in 0..=1_099_511_627_776;
         /// Calls per second with one API key; 0 is unlimited.
         pub calls_per_second: u32 = 0, in 0..=10_000_000;

@@ -5,12 +5,13 @@ use super::section::section;
 use super::url;
 
 section! {
-    /// Notifications to those who do not have a message.
+    /// Push notifications for users who do not receive a message.
     pub struct Push {
-        /// How long a connected device may take to acknowledge a message (103, 106) before its user is notified. 0: whoever is
-        /// connected counts as reached.
+        /// How long a connected device may take to acknowledge a message (103, 106) before its user is notified. 0: a message counts
+        /// as received as soon as its recipient is connected.
         pub ack_wait_ms: u64 = 15_000, in 0..=3_600_000;
-        /// Wait before the first attempt, so that nobody is notified who is just connecting again. Urgent kinds do not wait.
+        /// Wait before the first attempt, so that a user who is just reconnecting is not notified. Urgent kinds do
+        /// not wait.
         pub delay_ms: u64 = 3_000, in 0..=600_000;
         /// Wait before the first retry; it doubles with each further one, with jitter.
         pub retry_initial_ms: u64 = 1_000, in 1..=86_400_000;
@@ -18,7 +19,8 @@ section! {
         pub retry_max_ms: u64 = 60_000, in 1..=86_400_000;
         /// A notification that could not be handed over within this time is given up, kept as dead and counted.
         pub job_ttl_ms: u64 = 86_400_000, in 1..=31_536_000_000;
-        /// Notifications in flight at once, one place of eight kept for urgent kinds; a user has one at a time.
+        /// Most notifications that are in flight at once, and at most one of each user (besides an urgent one). One
+        /// eighth is reserved for urgent kinds.
         pub concurrency: usize = 64, in 1..=10_000;
         /// The provider: a POST for each notification.
         pub webhook: Webhook = Webhook::default();
@@ -38,7 +40,8 @@ section! {
 }
 
 impl Push {
-    /// The longest that a job waits until it is looked at again, in milliseconds; between two attempts that is with jitter.
+    /// The longest time until a waiting job is due again, in milliseconds: until the next attempt (with
+    /// jitter), or while an acknowledgement or a reconnect is waited for.
     pub fn longest_wait_ms(&self) -> u64 {
         let between_attempts = self.retry_max_ms + self.retry_max_ms / 4;
         between_attempts.max(self.ack_wait_ms).max(2 * self.delay_ms)

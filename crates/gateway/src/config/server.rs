@@ -21,9 +21,10 @@ section! {
         /// origin, as in Socket.IO 1 and 2. No cookies are used, so that a page gains nothing that a program would not have; name your
         /// own origins all the same. Empty: none but this server's own.
         pub cors_origins: Vec<String> = vec!["*".into()];
-        /// In open mode: names by which clients may ask for this server, besides "localhost", addresses, names without a dot, and the one in listen;
-        /// requests for others are refused with 403, so that a page of somebody else cannot get at this server by a name of its own (DNS
-        /// rebinding). Behind a proxy that passes the Host header on, its names belong here. "*" is any name.
+        /// Only in open mode: host names that clients may use for this server (header Host), besides "localhost",
+        /// addresses, names without a dot, and the name in listen. Requests with another name are refused with
+        /// 403, so that a page of another site cannot reach this server under a name of its own (DNS
+        /// rebinding). Behind a proxy that passes the Host header on, add its names. "*" allows any name.
         pub hosts: Vec<String> = Vec::new();
         /// Another address for what is not for clients: with it /v1 and /metrics are there alone, and no longer on the public one;
         /// /health is on both.
@@ -37,11 +38,12 @@ section! {
         pub header_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// The header of the PROXY protocol must be complete within this time, and so must the TLS handshake.
         pub handshake_timeout_ms: u32 = 10_000, in 100..=600_000;
-        /// A connection that sends no further request is kept for so long: longer than proxies keep theirs, so that none of them sends a request
-        /// on a connection that is being closed. 0 is three times header_timeout_ms.
+        /// A connection without a further request is closed after this time. It should be longer than the idle
+        /// timeout of proxies in front, so that they do not send a request on a connection that is being
+        /// closed. 0 is three times header_timeout_ms.
         pub idle_timeout_ms: u32 = 0, in 0..=3_600_000;
-        /// Who takes nothing of an HTTP answer for so long is closed; and who takes less than 4 KiB per second of it, once that has cost as
-        /// much time.
+        /// A connection is closed when its client has read nothing of an HTTP response for this time. Each 4 KiB
+        /// that it reads gain it one second, up to this time again.
         pub write_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// TLS, on both addresses.
         pub tls: Tls = Tls::default();
@@ -86,7 +88,7 @@ impl Server {
                 && !name.ends_with('.');
             if !is_name {
                 problems.push(format!(
-                    "server.hosts must hold names such as \"chat.example.com\", without scheme and port, or \"*\"; {name:?} is none"
+                    "server.hosts must hold host names such as \"chat.example.com\", without scheme and port, or \"*\"; {name:?} is not one"
                 ));
             }
         }

@@ -13,8 +13,9 @@ section! {
         pub path: PathBuf = "./mynah-data".into();
         /// "power": what was answered survives a power failure (fsync before the answer). "process": it survives a crash of the program only.
         pub durability: Durability = Durability::Power;
-        /// Messages older than so many days are deleted; 0 keeps them for ever. `seq` goes on. What counts is the time that has really
-        /// passed: a clock that jumps, or is wrong when the server starts, deletes nothing.
+        /// Messages older than this number of days are deleted; 0 keeps them for ever. `seq` goes on. The age is
+        /// measured, not read from the clock: a clock that jumps, or is wrong when the server starts, does not
+        /// delete messages early.
         pub retention_days: u32 = 0, in 0..=36_500;
     }
 }
