@@ -15,7 +15,7 @@ pub(crate) struct Claims {
     pub(crate) kinds: Option<Box<[u16]>>,
     /// From when on it is worth nothing, in Unix milliseconds, the leeway included.
     pub(crate) exp: u64,
-    /// The same on the steady clock, for what the backend allowed for a certain time.
+    /// The same on the monotonic clock, if the backend gave a duration (`ttl_ms`).
     pub(crate) ends: u64,
     /// When it was issued, in Unix milliseconds.
     pub(crate) iat: Option<u64>,
@@ -27,8 +27,9 @@ impl Claims {
     /// The end of what has none.
     pub(crate) const NEVER: u64 = u64::MAX;
 
-    /// For how many milliseconds they are still worth something; 0 when they are over. The time of day decides about a moment that
-    /// somebody has named, whatever the clock did meanwhile, and the steady clock about a duration.
+    /// For how many more milliseconds the claims are valid; 0 when they have expired. An expiry that was
+    /// given as a time of day is compared with the time of day, even if that was set meanwhile; one that was
+    /// given as a duration is measured with the steady clock.
     pub(crate) fn left(&self, day: u64, steady: u64) -> u64 {
         self.exp.saturating_sub(day).min(self.ends.saturating_sub(steady))
     }

@@ -1,8 +1,9 @@
 //! The only place that reads a clock; everything else takes time as an argument or asks here.
 //!
-//! There are two clocks. The time of day ([`unix_millis`]) is for what people and other programs see, and for moments that
-//! others have named, such as the expiry of a token. It can be wrong, and it jumps when it is set. Everything that waits, limits
-//! or measures uses the steady clock: [`now`] in memory, [`steady_millis`] for deadlines that are written down.
+//! There are two clocks. The time of day ([`unix_millis`]) is used for times that people and other programs
+//! see, and for times of day that others have given, such as the expiry of a token. It can be wrong, and it
+//! jumps when it is set. Waits, rate limits and measurements use the steady (monotonic) clock: [`now`] in
+//! memory, [`steady_millis`] for deadlines that are stored.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -27,9 +28,10 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// The steady clock in milliseconds since 1970: the time of day at which the program began, and what has passed since. It never
-/// jumps while the program runs. Deadlines that it gave to an earlier run of the program are only as good as the time of day was
-/// at both starts, so whoever reads one bounds it by what it could be.
+/// The steady clock in milliseconds since 1970: the time of day at the start of the program plus the time
+/// that has passed since. It never jumps while the program runs. A deadline that an earlier run of the
+/// program stored is wrong if the time of day was wrong at one of the two starts. Code that reads such a
+/// deadline limits it to the longest possible wait.
 pub(crate) fn steady_millis() -> UnixMillis {
     #[cfg(any(test, fuzzing))]
     if let Some(now) = pretended::steady() {
@@ -65,8 +67,8 @@ pub(crate) mod pretended {
         static CLOCK: RefCell<Option<Pretended>> = const { RefCell::new(None) };
     }
 
-    /// The time of day on this thread is what `clock` says, and the steady clock goes on from there by itself; both are the
-    /// system's again with `None`.
+    /// Sets the time of day on this thread to what `clock` says; the steady clock continues from there by
+    /// itself. With `None` both are the system's again.
     pub(crate) fn set(clock: Option<Clock>) {
         let pretended = clock.map(|clock| Pretended {
             began: (super::now(), clock()),

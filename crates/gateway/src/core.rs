@@ -40,7 +40,7 @@ pub(crate) struct Core {
     pub(crate) revocations: Revocations,
     /// Messages that wait for the store or for delivery.
     pub(crate) appends: Arc<Semaphore>,
-    /// Who has which message, where somebody notifies those who do not.
+    /// Who has received which message; only if there is a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.
     pub(crate) push: Option<AbortOnDrop>,

@@ -27,7 +27,8 @@ use crate::store::{Appended, Members, TeamChanged};
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
-/// Recipients of one message, before other conversations have their turn: a fraction of a millisecond.
+/// Recipients of one message that are served before other conversations get their turn: a fraction of a
+/// millisecond.
 const SLICE: usize = 1_024;
 /// Recipients, of one message or many, between two looks at whether another task wants the thread: a millisecond or two. What comes to a
 /// connection meanwhile, it writes in one go.
@@ -151,7 +152,7 @@ impl Delivery {
 /// A frame that goes to many.
 struct Fan {
     frame: Arc<Frame>,
-    /// So many of the recipients were dealt with.
+    /// How many of the recipients have been handled.
     at: usize,
     /// Of these, how many were reached.
     online: usize,
@@ -234,7 +235,7 @@ impl Worker {
         (fan.online, members.len() - fan.online)
     }
 
-    /// Sends to the next [`SLICE`] of these recipients; true when that were the last.
+    /// Sends to the next [`SLICE`] of these recipients; returns true if those were the last.
     async fn fan(&self, members: &[Uid], origin: Option<&Origin>, fan: &mut Fan, turn: &mut Turn) -> bool {
         let end = members.len().min(fan.at + SLICE);
         let mut connections = 0;

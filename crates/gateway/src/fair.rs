@@ -1,4 +1,5 @@
-//! Sharing something scarce fairly: whoever asks for much waits behind its own requests, not everybody behind them.
+//! Fair sharing of a scarce resource: a key (a user, an address) with many requests waits behind its own
+//! requests, and does not delay others.
 //!
 //! A [`Queue`] has a lane for each key (a user, an address) and takes from the lanes in turn. [`Slots`] are a semaphore whose waiters
 //! stand in such a queue. Invariants: within a lane the order is first in, first out; a lane is bounded; a key without anything waiting
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// What requests are told apart by.
+/// What the requests are grouped by.
 pub(crate) trait Key: Hash + Eq + Clone {}
 impl<K: Hash + Eq + Clone> Key for K {}
 
@@ -34,8 +35,9 @@ impl<K, T> Default for Queue<K, T> {
 }
 
 impl<K: Key, T> Queue<K, T> {
-    /// Puts `item` at the end of the key's lane. If `most` wait there already (0 is no bound), those are dropped of which `is_over` says
-    /// that nobody waits for them any more; if there are none, the item is given back.
+    /// Puts `item` at the end of the key's lane. If `most` items wait there already (0 is no limit), items
+    /// that nobody waits for any more (`is_over`) are dropped; if there are none, `item` is returned as an
+    /// error.
     pub(crate) fn push(
         &mut self,
         key: K,
@@ -86,10 +88,10 @@ impl<K: Key, T> Queue<K, T> {
     }
 }
 
-/// A number of slots; those who wait for one get it in turn, key by key.
+/// A number of slots. Requests that wait for one get it in fair order between their keys.
 pub(crate) struct Slots<K: Key> {
     state: Mutex<State<K>>,
-    /// Most that wait of one key; 0 is no bound.
+    /// Most requests of one key that may wait; 0 is no limit.
     most: usize,
 }
 
@@ -101,7 +103,7 @@ struct State<K: Key> {
 /// A slot that was taken; it is free again when this is dropped.
 pub(crate) struct Slot<K: Key>(Arc<Slots<K>>);
 
-/// More of the same key wait than may.
+/// Too many requests of the same key are waiting.
 #[derive(Debug)]
 pub(crate) struct Full;
 
@@ -117,7 +119,7 @@ impl<K: Key> Slots<K> {
         })
     }
 
-    /// Waits for a slot. Who stops waiting gives up its place.
+    /// Waits for a slot. Dropping the future gives up the place in the queue.
     pub(crate) async fn take(self: &Arc<Self>, key: K) -> Result<Slot<K>, Full> {
         let told = {
             let mut state = self.state.lock();
@@ -140,10 +142,12 @@ impl<K: Key> Slots<K> {
     fn give(self: &Arc<Self>) {
         let mut state = self.state.lock();
         while let Some(next) = state.waiting.pop() {
-            // Not sent while it may come back: dropping a slot takes the lock.
+            // The slot is sent after the lock was released: if nobody receives it, it is dropped, and that
+            // takes the lock.
             if !next.is_closed() {
                 drop(state);
-                // Who has stopped waiting just now drops the slot, which gives it to the next.
+                // If the receiver has stopped waiting meanwhile, the slot is dropped, which gives it to the
+                // next one.
                 drop(next.send(Slot(self.clone())));
                 return;
             }

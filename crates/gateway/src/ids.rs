@@ -26,7 +26,7 @@ pub enum IdError {
     /// A character below U+0020, or U+007F to U+009F.
     #[error("must not contain control characters")]
     Control,
-    /// "." and "..": a client that follows the rules of URLs takes them out of a path, so that the API could not name them.
+    /// "." and "..": URL clients remove them from a path, so the API could not address them.
     #[error("must not be \".\" or \"..\"")]
     Dots,
 }

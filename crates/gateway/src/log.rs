@@ -22,7 +22,7 @@ pub fn init(config: &Log) -> anyhow::Result<()> {
     begun.map_err(|e| anyhow::anyhow!("logging cannot begin: {e}"))
 }
 
-/// Whether lines have colours: for people at a terminal who did not ask for none (<https://no-color.org>).
+/// Whether lines have colours: at a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 fn colours() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !unwanted

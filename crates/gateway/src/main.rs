@@ -46,13 +46,14 @@ enum Command {
     ApiKey(KeyCommand),
     /// Write the record to a file, while the server runs or not
     Backup {
-        /// The file; it must not be there
+        /// The file to write; it must not exist yet
         file: PathBuf,
-        /// Replace the file if it is there
+        /// Replace the file if it exists
         #[arg(long)]
         force: bool,
     },
-    /// Put a backup in the place of the data directory, which is kept under another name; the server must not run
+    /// Replace the data directory by a backup; the old one is kept under another name. The server must be
+    /// stopped
     Restore {
         /// A file that `mynah backup` has written
         file: PathBuf,
@@ -170,14 +171,14 @@ fn restore(config: &Config, file: &Path) -> ExitCode {
     match server::restore(config, file) {
         Ok(restored) => {
             let mut text = format!(
-                "{} has the {} messages of {}, with the new epoch {}.\n",
+                "{} now holds the {} messages of {}, with the new epoch {}.\n",
                 config.store.path.display(),
                 restored.messages,
                 file.display(),
                 restored.epoch
             );
             if let Some(kept) = restored.kept {
-                text.push_str(&format!("What was there before is in {}.\n", kept.display()));
+                text.push_str(&format!("The previous data is kept in {}.\n", kept.display()));
             }
             print(&text);
             ExitCode::SUCCESS

@@ -53,7 +53,7 @@ pub struct ApiKeyLabel {
     pub key: Arc<str>,
 }
 
-/// A server that we call.
+/// Label for a server that we call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TargetLabel {
     /// Scheme, host, port and path of its URL: as many as are configured.
@@ -177,7 +177,7 @@ metrics! {
         pub push_dead: Counter = Counter::default();
         /// Recipients who received the message, so that none was needed.
         pub push_skipped: Counter = Counter::default();
-        /// Push jobs that wait, those between two attempts included; counted once a second.
+        /// Pending push jobs, including those that wait for a retry; counted once a second.
         pub push_pending: Gauge = Gauge::default();
         /// One attempt, with the provider's answer.
         pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);

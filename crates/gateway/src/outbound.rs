@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     #[error("it answered {0}")]
     Status(u16),
     /// No connection, or it broke.
-    #[error("it was not reached: {}", cause(.0))]
+    #[error("it could not be reached: {}", cause(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
     /// No answer in time.
     #[error("it did not answer in time")]

@@ -51,11 +51,11 @@ fn said(before: &Counts, now: &Counts) -> Option<String> {
     let registers = now.1.iter().zip(&before.1).map(more).zip(Code::ALL);
     let parts: Vec<String> = connections
         .filter(|(count, _)| *count > 0)
-        .map(|(count, (refusal, key))| format!("{count} for {} ({key})", refusal.as_str()))
+        .map(|(count, (refusal, key))| format!("{count} because of {} ({key})", refusal.as_str()))
         .chain(
             registers
                 .filter(|(count, _)| *count > 0)
-                .map(|(count, code)| format!("{count} registers as {}", code.reason())),
+                .map(|(count, code)| format!("registers as {}: {count}", code.reason())),
         )
         .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -71,7 +71,7 @@ pub(crate) async fn tell(admission: Arc<Admission>, metrics: Arc<Metrics>) {
             continue;
         };
         tracing::warn!(
-            "clients were refused since this was last said: {refused}; log.filter = \"debug\" shows each of them"
+            "clients were refused since the last such line: {refused}; log.filter = \"debug\" shows each refusal"
         );
         before = now;
         tokio::time::sleep(BETWEEN_LINES).await;
@@ -98,7 +98,7 @@ mod tests {
         let now = counts(&admission, &metrics);
         assert_eq!(
             said(&before, &now).as_deref(),
-            Some("2 for origin (server.cors_origins), 1 registers as unauthenticated")
+            Some("2 because of origin (server.cors_origins), registers as unauthenticated: 1")
         );
         assert_eq!(said(&now, &now), None);
     }

@@ -44,7 +44,7 @@ impl Signals {
         }
         tokio::spawn(async move {
             told_to_stop(&mut self.terminate, &mut self.interrupt).await;
-            tracing::warn!("told twice to stop: ending at once");
+            tracing::warn!("received a second signal to stop: ending at once");
             std::process::exit(ENDED_AT_ONCE);
         });
     }

@@ -158,7 +158,7 @@ fn of_tls(error: &rustls::Error) -> String {
             "it is not valid yet; the clock of this machine or of the issuer is wrong".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another name than the host of the URL (its subjectAltName counts)".to_owned()
+            "it was issued for another name than the host of the URL (see its subjectAltName)".to_owned()
         }
         CertificateError::Revoked => "it was revoked".to_owned(),
         // A certificate that was made for an authority or by `openssl req -x509`, and is none that is trusted.

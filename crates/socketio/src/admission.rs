@@ -1,4 +1,5 @@
-//! How many may be in: sessions in total and of one address, HTTP connections of one address, and the bytes that are held for them.
+//! How many connections may be open: sessions in total and of one address, HTTP connections of one address,
+//! and the bytes that are buffered for them.
 //!
 //! An address of IPv6 is its network of 64 bits, as one machine has all of that. Invariant: whoever was counted in is counted out once,
 //! by the guard that the count is held by, or with the session that took over from it.
@@ -29,8 +30,8 @@ pub struct Bounds {
     /// Sessions of one address. It may have twice as many HTTP connections that are no WebSocket's, as a session on polling has a GET and a
     /// POST under way, and 64 more.
     pub sessions_per_address: usize,
-    /// Bytes that are held for connections in total: of messages and bodies that have not been handled, of answers that have not been taken.
-    /// The first 4 KiB of each of these do not count.
+    /// Most bytes that may be buffered for all connections: messages and bodies that have not been handled,
+    /// and output that the peer has not read. The first 4 KiB of each connection do not count.
     pub bytes: usize,
     /// The same of one address.
     pub bytes_per_address: usize,
@@ -135,7 +136,8 @@ impl Admission {
         })
     }
 
-    /// As [`Admission::connect`], for a connection that was let in before and is being closed: one that finds no room is no refusal.
+    /// Like [`Admission::connect`], for a connection that was accepted before and is being closed: if there
+    /// is no room, that does not count as a refusal.
     pub(crate) fn connect_if_room(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let most = match self.bounds.sessions_per_address {
             0 => 0,
@@ -154,7 +156,8 @@ impl Admission {
         &self.shards[(folded ^ (folded >> 8)) as usize % SHARDS]
     }
 
-    /// Adds `more` to a count of this address, unless it would be more than `most`; 0 is no bound, and nothing is counted.
+    /// Adds `more` to a count of this address, unless the sum would exceed `most`. If `most` is 0, there is
+    /// no limit and nothing is counted.
     fn add(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut usize, more: usize, most: usize) -> bool {
         if most == 0 {
             return true;
@@ -175,7 +178,7 @@ impl Admission {
         fits
     }
 
-    /// Takes `less` off a count of this address.
+    /// Subtracts `less` from a count of this address.
     fn take(&self, address: IpAddr, count: impl Fn(&mut Has) -> &mut usize, less: usize) {
         let place = place(address);
         let mut shard = self.shard(place).lock();

@@ -10,7 +10,7 @@ use crate::origin::Origins;
 pub struct Config {
     /// Requests for this path, and below it, are ours; begins and ends with `/`. Default `/socket.io/`.
     pub path: String,
-    /// Clients that say `EIO=2`, or no `EIO`, are served as those that say 3. These are socket.io-client
+    /// Clients that send `EIO=2`, or no `EIO`, are served like those that send 3. These are socket.io-client
     /// 1.0.0 to 1.0.6, socket.io-client-swift up to 15.2 and cocos2d-x; Node's server refuses them. Default
     /// false.
     pub eio2_as_eio3: bool,
@@ -26,8 +26,8 @@ pub struct Config {
     pub max_payload_bytes: usize,
     /// Most binary attachments of one packet. Default 10.
     pub max_attachments: usize,
-    /// Attachments are given to the application; otherwise they are thrown away as they come, and empty in [`Event`](crate::Event). Default
-    /// true.
+    /// Attachments are given to the application. If this is false, they are discarded as they arrive, and are
+    /// empty in [`Event`](crate::Event). Default true.
     pub keep_attachments: bool,
     /// Bytes that may wait for one connection before it is closed as a slow reader. Default 1 MiB.
     pub max_queue_bytes: usize,

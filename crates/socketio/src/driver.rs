@@ -1,9 +1,10 @@
 //! A session's task: the one place where packets of a connection are handled, whatever the transport.
 //!
-//! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets that came, deadlines,
-//! writing. Invariants: while a handler waits nothing further is handled, so that events keep their order and a busy handler slows its
-//! own client only; no deadline of the peer's passes while what it sent has not been looked at, unless the peer does not take either
-//! what is written to it: a handler may wait for that.
+//! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets
+//! that came, deadlines, writing. Invariants: while a handler waits nothing further is handled, so that
+//! events keep their order and a busy handler slows its own client only; no deadline of the peer expires
+//! while input of the peer has not been looked at, unless the peer does not read what is written to it either
+//! (a handler may wait for exactly that).
 
 mod candidate;
 mod handling;
@@ -28,8 +29,8 @@ use crate::receiver::{BoxFuture, Receiver};
 use crate::server::{Leaving, Shared};
 use crate::session::Session;
 
-/// After so many messages their answers are written before more are read: a client that sends many at once and reads all answers would be
-/// taken for a slow reader otherwise.
+/// After this number of messages their answers are written before more messages are read. Otherwise a client
+/// that sends many messages at once and does read the answers would be closed as a slow reader.
 const MOST_AT_ONCE: u32 = 256;
 
 /// How far the end of a session has come.
@@ -267,9 +268,9 @@ impl Driver {
         moved
     }
 
-    /// Whether the peer takes what it is sent, as far as anything waits to be written. While a handler waits nothing is read, so
-    /// that this is the only sign of life that there is: a handler that itself waits for the peer to read must not keep the
-    /// session of a peer that has vanished.
+    /// Whether the peer reads what is written to it, if anything waits to be written. While a handler waits
+    /// nothing is read from the peer, so this is the only sign of life: a handler that itself waits for the
+    /// peer to read must not keep the session of a dead peer open.
     fn takes_what_is_written(&mut self) -> bool {
         match &mut self.link {
             Some(link) => link.take_progress() || !link.is_writing(),
@@ -387,8 +388,8 @@ impl Driver {
         moved || read.is_ready()
     }
 
-    /// While a handler waits: whether its client has gone, so that it need not wait any longer. What the client sent before is handled
-    /// first.
+    /// While a handler waits: whether its client has disconnected, so that the handler need not wait any
+    /// longer. What the client sent before that is handled first.
     fn notice_gone(&mut self, cx: &mut Context<'_>) -> Moved {
         let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.phase, Phase::Open);
         let gone = waits && self.link.as_mut().is_some_and(|link| link.poll_gone(cx));
@@ -398,7 +399,7 @@ impl Driver {
         gone
     }
 
-    /// Counts what is kept of messages that are not complete, or have not been handled.
+    /// Counts the bytes of messages that are incomplete or have not been handled.
     fn count_input(&mut self) {
         let links = self.link.iter().chain(self.candidate.as_deref());
         let bytes = links.map(Link::held_bytes).sum::<usize>() + self.receiver.held_bytes();

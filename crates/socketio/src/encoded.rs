@@ -51,8 +51,8 @@ impl std::fmt::Debug for Encoded {
     }
 }
 
-/// What a packet takes in memory besides its bytes: its place in the queue, and its allocation. A bound in bytes would otherwise let a peer
-/// that provokes tiny answers make the server hold many times as much.
+/// Memory that a packet takes in addition to its bytes: its place in the queue, and its allocation. Without
+/// it a peer that causes many tiny answers could make the server hold many times the limit.
 const OVERHEAD_BYTES: usize = 32;
 
 /// One Engine.IO packet in a queue.
@@ -60,7 +60,8 @@ const OVERHEAD_BYTES: usize = 32;
 pub(crate) struct Outgoing {
     /// A WebSocket frame: header and payload; what is left of it while it is being written.
     frame: Bytes,
-    /// Bytes that it counts in the session's queue: those on the wire and [`OVERHEAD_BYTES`]; nothing for what a WebSocket adds by itself.
+    /// Bytes that the packet counts in the session's queue: those on the wire and [`OVERHEAD_BYTES`], but not
+    /// the header of the WebSocket frame.
     weight: u32,
     /// Length of the header.
     header: u8,

@@ -17,11 +17,11 @@ use crate::admission::Held;
 use crate::config::Cors;
 use crate::refusals::Refusal;
 
-/// hyper is given so much of a body at a time, and asks for more when that is written.
+/// hyper is given a body in parts of this size, and asks for the next part when it has written one.
 const PART_BYTES: usize = 64 * 1024;
 
-/// The body of an answer. What goes with it, a place among others or a count of bytes, is held until all but the last part of it is written:
-/// for as long as its peer does not read.
+/// The body of a response. It owns a value (a permit or a count of bytes) that is dropped when all parts but
+/// the last have been written: as long as the peer does not read, the value is kept.
 #[derive(Default)]
 pub struct Body {
     rest: Bytes,
@@ -156,7 +156,8 @@ fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response
 }
 
-/// A payload, compressed when it is worth it, and counted by `held` until it is written; none when a bound is in the way.
+/// A payload, compressed if that makes it smaller, and counted by `held` until it is written; `None` if that
+/// would exceed a limit.
 pub(crate) fn payload(
     body: Vec<u8>,
     content_type: &'static str,
@@ -257,11 +258,11 @@ pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
     response
 }
 
-/// As many bytes are held for its address, or in total, as may be.
+/// The limit of buffered bytes is reached for its address or in total.
 pub(crate) fn too_much_held() -> Response<Body> {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
-        "The server holds as many bytes for your address, or in total, as it may; try again later.\n",
+        "The limit of memory for your address, or for all connections, is reached; try again later.\n",
     );
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
@@ -289,7 +290,8 @@ pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
 }
 
 impl Cors {
-    /// Adds what the Fetch standard (section 3.2) wants in the answer to a request from a page of `origin`.
+    /// Adds the headers that the Fetch standard (section 3.2) requires in the answer to a request from a page
+    /// of `origin`.
     pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
         let reflected = match (self, origin) {
             (Self::None, _) | (_, None) => return,

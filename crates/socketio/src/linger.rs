@@ -1,8 +1,9 @@
-//! Ending a connection in such a way that its peer gets what was sent last.
+//! Ends a connection in such a way that its peer receives what was sent last.
 //!
-//! The system resets a connection that is closed while something came that nobody has read, and the peer's system then throws away what its
-//! program has not read yet: an answer, or the close frame that says why. So our direction is ended first, and what still comes is read and
-//! thrown away until the peer has ended its own. Invariant: that takes a bounded time, whatever the peer does.
+//! If a connection is closed while received bytes have not been read, the system resets it. The peer's system
+//! then discards what its program has not read yet: a response, or the close frame that says why. So our
+//! direction is ended first, and what still arrives is read and discarded until the peer has ended its own.
+//! Invariant: this takes a bounded time, whatever the peer does.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -15,15 +16,15 @@ use tokio::time::timeout;
 
 /// Bytes read by one call.
 const READ_BYTES: usize = 64 * 1024;
-/// A peer that goes on sending is read for so many times as long as one that says nothing.
+/// A peer that continues to send is read for at most this many times `silence`.
 const MOST_SILENCES: u32 = 6;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// Runs `step` until it is ready. It is given up once it has set its flag, by which it says that something moved, for longer than `silence`
-/// not, or after a few times as long in any case.
+/// Runs `step` until it is ready. `step` sets its flag whenever it has made progress. It is given up after
+/// `silence` without progress, and after [`MOST_SILENCES`] times as long in any case.
 pub(crate) async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &mut bool) -> Poll<()>) {
     let all = async {
         loop {
@@ -40,7 +41,7 @@ pub(crate) async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<
             }
         }
     };
-    // Nobody is left to be told of a failure.
+    // A failure has no effect any more.
     let _ = timeout(silence * MOST_SILENCES, all).await;
 }
 

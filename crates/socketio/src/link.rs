@@ -143,8 +143,9 @@ impl Link {
         })
     }
 
-    /// Whether the peer has ended the stream or said that it closes, and has sent nothing before that is still to be looked at. For
-    /// while a handler waits and no messages are taken: reads ahead at most [`AHEAD_BYTES`].
+    /// Whether the peer has ended the stream or sent a close frame, and has sent nothing before that which
+    /// has not been handled yet. It is called while a handler waits and no messages are taken, and reads
+    /// ahead at most [`AHEAD_BYTES`].
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let waiting = self.unread.as_ref().map_or(0, |unread| unread.len());
@@ -173,7 +174,8 @@ impl Link {
         }
     }
 
-    /// Whether the next that is to be looked at is a close frame. A handler waits between two messages, and so between two frames.
+    /// Whether the next frame is a close frame. A handler waits between two messages, so the input is always
+    /// at the beginning of a frame.
     fn says_goodbye(&self) -> bool {
         const CLOSE: u8 = 0x88;
         self.unread
@@ -321,8 +323,8 @@ impl Link {
         });
     }
 
-    /// Writes what is left, ends our direction (`ended`), and meanwhile throws away what comes: a peer that writes all it has before it reads
-    /// would wait for us as we for it.
+    /// Writes what is left, ends our direction (`ended`), and meanwhile discards what arrives: otherwise a
+    /// peer that writes everything before it reads would wait for us while we wait for it.
     fn poll_end(&mut self, cx: &mut Context<'_>, ended: &mut bool, moved: &mut bool) -> Poll<()> {
         if !*ended {
             let written = match self.poll_write(cx, &mut 0) {

@@ -38,7 +38,8 @@ pub struct ListenerOptions {
     pub header_timeout_ms: u32,
     /// How long a peer may take for the header of the PROXY protocol, and how long for the TLS handshake, in milliseconds. Default 10,000.
     pub handshake_timeout_ms: u32,
-    /// How long a connection is kept that sends no further request, in milliseconds. Default 90,000: longer than proxies keep one.
+    /// How long a connection without a further request is kept open, in milliseconds. Default 90,000: longer
+    /// than proxies keep one.
     pub idle_timeout_ms: u32,
     /// How long a peer may take nothing of an answer, in milliseconds. Default 30,000.
     pub write_timeout_ms: u32,

@@ -33,13 +33,13 @@ pub(crate) struct Pending {
     goodbye: Option<Goodbye>,
 }
 
-/// What the next GET of a session that is over is to get, so that its client reconnects or stays away (see
+/// The answer to the next GET of a session that is over: it makes the client reconnect, or not (see
 /// [`CloseReason::wants_reconnect`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Goodbye {
     /// What is queued. The GET after it is refused, as one of an unknown session, and the client reconnects.
     Rest,
-    /// What is queued, or else a close packet, after which the client stays away.
+    /// What is queued, or else a close packet, after which the client does not reconnect.
     ClosePacket,
 }
 
@@ -320,9 +320,10 @@ enum NoBody {
     Memory,
 }
 
-/// Takes a body into memory of its own, as hyper's parts of it may each keep a whole buffer; counted by `held` as it comes.
+/// Copies a body into memory of its own, because each of hyper's parts may keep a whole buffer alive. The
+/// bytes are counted by `held` as they arrive.
 async fn take(mut body: RequestBody, most: usize, held: &mut Held) -> Result<Vec<u8>, NoBody> {
-    // Where the length is announced, a body grows no further than that.
+    // If the length is announced, hyper does not give out more than that.
     let whole = body
         .size_hint()
         .upper()
@@ -397,7 +398,7 @@ pub(crate) async fn post(session: &Session, request: Request<RequestBody>) -> Re
     };
     let (done, handled) = oneshot::channel();
     {
-        // One lock for both: nobody looks for a body that comes after the session's end.
+        // Both happen under one lock: a body that is stored after the session's end would never be read.
         let mut state = session.state();
         match &state.poll {
             // The next GET learns of the end. A POST that fails would look like the loss of the connection, and the client come back.

@@ -11,7 +11,8 @@ pub enum Refusal {
     Address,
     /// A web page of an origin that is not allowed.
     Origin,
-    /// A request whose `Host` names another server (DNS rebinding). Counted by the program: the library asks for no names.
+    /// A request whose `Host` names another server (DNS rebinding). Counted by the program: the library does
+    /// not check host names.
     Host,
     /// The TLS handshake failed, or something else than TLS came.
     Tls,
@@ -29,7 +30,7 @@ pub enum Refusal {
     BodyTimeout,
     /// An answer was not taken for too long.
     AnswerTimeout,
-    /// As many bytes are held for its address, or in total, as may be.
+    /// The limit of buffered bytes is reached for its address or in total.
     Memory,
 }
 

@@ -85,9 +85,9 @@ pub(crate) struct State {
     pub(crate) post: Option<Box<Post>>,
     /// A WebSocket that wants to take over from polling.
     pub(crate) candidate: Option<Box<Link>>,
-    /// Counts what is kept of messages that have not been handled, where that is much.
+    /// Counts the bytes of messages that have not been handled, once they exceed the uncounted part.
     input: Option<Box<Held>>,
-    /// Counts `queued_bytes` once the reader has fallen behind, where that is much.
+    /// Counts `queued_bytes` once the reader has fallen behind, if they exceed the uncounted part.
     output: Option<Box<Held>>,
 }
 
@@ -301,8 +301,9 @@ impl Session {
         }
     }
 
-    /// Waits until the session is over or closing. Who works for its client alone may stop then. A client on a WebSocket that closes
-    /// while a handler waits is noticed, unless it sent more before; one on polling is noticed when its heartbeat is due.
+    /// Waits until the session is over or closing. Work that is useful only to its client may stop then. A
+    /// client on a WebSocket that closes while a handler waits is noticed, unless it sent more before; one on
+    /// polling is noticed when its heartbeat is due.
     pub async fn closed(&self) {
         let _tidy = ForgetRoom(self);
         loop {
@@ -351,7 +352,8 @@ impl Session {
         }
     }
 
-    /// Answers a ping of Engine.IO; one answer is enough for all pings that came before it was read.
+    /// Answers a ping of Engine.IO; one answer is enough for all pings that arrived before the client reads
+    /// it.
     pub(crate) fn enqueue_pong(&self) {
         let mut state = self.state();
         if !state.queue.last_mut().is_some_and(|last| last.is_bare_pong()) {
@@ -359,7 +361,7 @@ impl Session {
         }
     }
 
-    /// A bound on what is held is in the way of this session.
+    /// A limit of buffered bytes is reached, so this session must end.
     pub(crate) fn refuse_memory(&self) {
         let admission = &self.0.server.config.admission;
         admission.refuse(Refusal::Memory, self.0.address.ip());

@@ -77,7 +77,7 @@ fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgra
     Ok((response, hyper::upgrade::on(request)))
 }
 
-/// The subprotocol that a client which offers some is told to use: the first, as Node's server does. A
+/// The subprotocol that the server selects if the client offers some: the first one, like Node's server. A
 /// browser closes the WebSocket when none is chosen; what the name means is between the client and the
 /// application.
 fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {

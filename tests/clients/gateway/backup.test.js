@@ -134,7 +134,7 @@ test('what a backup refuses', async (t) => {
   assert.match(readFileSync(file, 'latin1'), /^SQLite format 3/);
   assert.equal(mode(file), 0o600);
   await refused(gateway, /cannot be made/, 'backup', join(gateway.directory, 'none', 'x.db'));
-  await refused(gateway, /does not belong into the data directory/, 'backup', join(gateway.data, 'mynah.db'), '--force');
+  await refused(gateway, /must not be in the data directory/, 'backup', join(gateway.data, 'mynah.db'), '--force');
   await refused(gateway, /there is no store in/, 'backup', join(gateway.directory, 'y.db'), '--data', join(gateway.directory, 'empty'));
   const elsewhere = join(gateway.directory, 'elsewhere');
   symlinkSync(join(gateway.directory, 'mynah.toml'), elsewhere);

@@ -1,7 +1,8 @@
 //! Mode "webhook": the backend decides about each register.
 //!
-//! Invariant: a register waits at most the configured time, its turn included; so many are asked about at once, and those that wait for
-//! that have their turns address by address, so that registers from one address do not hold up those from others.
+//! Invariants: a register waits at most the configured time, including the wait for a free call; the number
+//! of calls in flight is bounded, and registers that wait are scheduled fairly between addresses, so that
+//! those from one address do not delay those from others.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -144,7 +145,8 @@ impl Backend {
     }
 }
 
-/// Who counts as one address: that itself of IPv4, its network of 64 bits of IPv6, as one machine has all of that.
+/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, because one machine can use
+/// all addresses of such a network.
 fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),

@@ -1,7 +1,8 @@
 //! The issuer's key set, from a file or a URL: fetched now and then, and when a token names a key that is not in it.
 //!
-//! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name keys that do not exist; a
-//! fetch that fails, or brings a set without any usable key, leaves the last good set in place.
+//! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name
+//! keys that do not exist; a fetch that fails, or returns a set without any usable key, leaves the last good
+//! set in force.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -185,7 +186,7 @@ impl Issuer {
     }
 }
 
-/// The keys of a set that has any.
+/// The keys of a set; an error if none is usable.
 fn usable(text: &[u8]) -> Result<Vec<Key>, String> {
     let keys = keys::from_jwks(text)?;
     if keys.is_empty() {

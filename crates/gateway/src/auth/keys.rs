@@ -225,7 +225,8 @@ struct Jwk {
 
 /// The keys of a JWKS. What cannot be used for verifying is passed over: secrets, keys for encryption, other algorithms.
 pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
-    let set: Set<'_> = object(bytes_without_mark(text)).ok_or("it is no key set such as {\"keys\":[...]}")?;
+    let set: Set<'_> =
+        object(bytes_without_mark(text)).ok_or("it is not a key set such as {\"keys\":[...]}")?;
     if set.keys.len() > MOST_KEYS {
         return Err(format!(
             "it has {} keys, {MOST_KEYS} are the most",

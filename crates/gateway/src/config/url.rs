@@ -28,7 +28,7 @@ pub(super) fn warning(key: &str, url: &str) -> Option<String> {
             .parse::<IpAddr>()
             .is_ok_and(|address| address.to_canonical().is_loopback());
     (uri.scheme_str() == Some("http") && !is_here).then(|| {
-        format!("{key} is an http URL of another machine: whoever is in between can read and change what is sent and answered; use https")
+        format!("{key} is an http URL of another machine: others on the network can read and change its requests and answers; use https")
     })
 }
 

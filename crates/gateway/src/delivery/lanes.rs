@@ -1,9 +1,9 @@
-//! The order in which a task delivers.
+//! The order in which a delivery task does its work.
 //!
-//! It works in slices of [`SLICE`](super::SLICE) recipients. What takes more than one waits in its conversation's lane, and what comes for
-//! that conversation waits behind it; the lanes and what else comes take turns, so that a message to a large team holds up
-//! nobody outside of it. Invariant: within a conversation the order is that of the commits, however many slices a message
-//! takes.
+//! The task works in slices of [`SLICE`](super::SLICE) recipients. Work that takes more than one slice waits
+//! in the lane of its conversation, and later work of that conversation waits behind it. The lanes and new
+//! work take turns, so that a message to a large team does not delay other conversations. Invariant: within a
+//! conversation the order is that of the commits, however many slices a message takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -27,21 +27,22 @@ enum Begun {
 /// A change whose notices are being told.
 struct ChangeBegun {
     change: CommittedChange,
-    /// Who is told of all of them.
+    /// Members who receive all of the notices.
     there: Members,
-    /// Notices that were told.
+    /// Number of notices that were delivered.
     told: usize,
     /// The next one, if it was begun.
     fan: Option<Fan>,
 }
 
-/// A conversation with work that was begun, and what waits behind it; never without either.
+/// A conversation with work that was begun, and the work that waits behind it. A lane without both does not
+/// exist.
 struct Lane {
     begun: Option<Begun>,
     waiting: VecDeque<Work>,
 }
 
-/// The conversations of a task that wait for their turns; none in almost all moments.
+/// The conversations of a task that wait for their turn. There is almost never one.
 #[derive(Default)]
 struct Lanes {
     lanes: HashMap<ConvId, Lane>,
@@ -53,7 +54,7 @@ impl Worker {
         let mut turn = Turn::default();
         let mut lanes = Lanes::default();
         loop {
-            // One that comes, then one slice of what waits, and so on.
+            // One new item, then one slice of a waiting conversation, and so on.
             let came = match lanes.turns.is_empty() {
                 true => match work.recv().await {
                     Some(came) => Some(came),
@@ -186,7 +187,8 @@ impl Worker {
         None
     }
 
-    /// All recipients were dealt with, of whom so many were reached and so many not.
+    /// All recipients were handled; `online` and `offline` count those who were reached and those who were
+    /// not.
     fn delivered(&self, message: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
         if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
             let members = message.appended.members.as_ref();
@@ -212,7 +214,8 @@ impl Worker {
 
     fn change(&self, change: CommittedChange) -> ChangeBegun {
         let members = &change.changed.team.members;
-        // Who is there is asked once for all notices: replacing many members is many notices to many members.
+        // The connected members are looked up once for all notices: replacing many members makes many notices
+        // to many members.
         let there: Members = match change.changed.notices.len() {
             0 | 1 => members.clone(),
             _ => {

@@ -36,7 +36,8 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
     Ok((fields::conv(fields.conv)?, seq))
 }
 
-/// The answer to a position beyond the head: it is of another history than the one that the gateway has.
+/// The answer to a position beyond the head: such a position belongs to another history than that of the
+/// gateway.
 #[derive(Serialize)]
 struct Beyond<'a> {
     code: u16,
@@ -44,7 +45,7 @@ struct Beyond<'a> {
     epoch: &'a str,
 }
 
-/// Tells whoever waits that its position counts up to `had`, which is less than `seq` only if that is beyond the head.
+/// Answers that the position counts up to `had`, which is less than `seq` only if `seq` is beyond the head.
 pub(super) fn agree(core: &Core, asker: Asker, seq: Seq, had: Seq) {
     if had >= seq {
         return asker.agree();

@@ -19,7 +19,8 @@ pub(super) fn registered(asker: &Asker) -> Result<std::sync::Arc<Registration>, 
     asker.connection.registration().ok_or_else(not_registered)
 }
 
-/// `conv`. What is not an id of a conversation is answered as the id of one that the user is not in.
+/// Reads `conv`. A string that is not an id of a conversation is answered like the id of one that the user is
+/// not in.
 pub(super) fn conv(raw: Option<&RawValue>) -> Result<ConvId, Reject> {
     let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let text = text.ok_or_else(|| {

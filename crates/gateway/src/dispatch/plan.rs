@@ -42,7 +42,8 @@ pub(crate) struct Plan {
     pub(crate) origin: Option<Origin>,
     /// The sender must be a member of the team.
     pub(crate) members_only: bool,
-    /// Nothing is sent unless it was before: the sender is beyond a limit.
+    /// The sender has exceeded a limit: only a repetition of a message that was stored before is answered
+    /// with success.
     pub(crate) only_repeat: bool,
     /// Pairs that the sender may begin within an hour; 0 is any number.
     pub(crate) new_pairs_per_hour: u32,
@@ -99,7 +100,7 @@ fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan,
             let urgent = matches!(rule.push, Push::Urgent(_));
             Some(PushOrder {
                 expires: rules.now.saturating_add(ttl),
-                // What is of use for a short time only does not wait for most of it.
+                // A notification that expires soon must not spend most of its time waiting.
                 delay_ms: if urgent {
                     0
                 } else {

@@ -81,7 +81,8 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
     decide(core, decided, asker, None)
 }
 
-/// `begun` is the place among registrations that was the next one when somebody was asked, if that was necessary.
+/// `begun` is the order number that the next registration would have had when the backend was asked, if it
+/// was asked.
 fn decide(
     core: &Arc<Core>,
     decided: Result<Admitted, Reject>,
@@ -167,7 +168,7 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>)
     let core = core.clone();
     Some(Box::pin(async move {
         let entering = resume::enter(&core, &asker.connection, &registration, resume);
-        // A connection that has closed loses its registration when it hears of that.
+        // A connection that has closed loses its registration when its close is handled.
         let Some(entered) = asker.unless_gone(entering).await else {
             return;
         };

@@ -104,7 +104,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         fields.data.map_or(0, |data| data.get().len()),
     );
     let plan = match &beyond {
-        // Nothing tells whether it is a retry.
+        // Without a `cid` a retry cannot be recognised.
         Err(reject) if cid.is_none() => Err(reject.clone()),
         _ => read(&fields, cid.clone(), registration.uid.clone(), &asker)
             .and_then(|order| core.plan(order))
@@ -189,8 +189,8 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
     Cid::new(&text).map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
 }
 
-/// Appends; when too many are in flight, the connection is not read meanwhile. With `beyond`, a limit that the sender has passed, only
-/// the retry of a message that was stored is answered otherwise than with that.
+/// Appends a message; while too many are in flight, the connection is not read. `beyond` is a limit that the
+/// sender has exceeded: then everything but the retry of a stored message is answered with that refusal.
 fn append_from_client(
     core: &Arc<Core>,
     plan: Plan,

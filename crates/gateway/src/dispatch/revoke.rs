@@ -82,8 +82,8 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
     Ok(())
 }
 
-/// A time of day that has come for certain. The clock may be ahead for a moment; a revocation that was forgotten by it would be missing
-/// when it is right again.
+/// A time of day that has certainly passed. If the clock were ahead for a moment and a revocation were
+/// forgotten because of it, the revocation would be missing when the clock is right again.
 fn certain_time(core: &Core) -> UnixMillis {
     core.store.certain_time().min(clock::unix_millis())
 }
@@ -100,8 +100,8 @@ pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&Devic
     ))
 }
 
-/// Revokes the token of a displaced device, so that it cannot bounce back with it, unless there are too many already. Called with the lock of
-/// the user's shard.
+/// Revokes the token of a displaced device, so that the device cannot register again with it, unless there
+/// are too many revocations already. Called with the lock of the user's shard.
 pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
     let Some(claims) = &displaced.claims else { return };
     let most = core.config.limits.revocations;

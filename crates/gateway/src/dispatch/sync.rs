@@ -38,7 +38,7 @@ struct Synced<'a> {
     messages: Vec<Box<RawValue>>,
     head: Seq,
     more: bool,
-    /// Of the history, for who asks for what comes after a message that is not in it.
+    /// The epoch, if the request's `after` is beyond the head.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<&'a str>,
 }

@@ -133,7 +133,7 @@ async fn take_all(
 }
 
 fn broken() -> Problem {
-    Problem::malformed("The body broke off; send the call again.")
+    Problem::malformed("The request body ended before it was complete; repeat the call.")
 }
 
 fn too_large(limit: usize) -> Problem {

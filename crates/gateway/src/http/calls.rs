@@ -1,8 +1,9 @@
 //! How many calls of the API are answered at a time, how many bytes they hold, and how many calls a key may make in a second.
 //!
-//! Invariants: only calls that were let in with a key count, so that nobody without one takes a place; a call gives its place back
-//! when it is answered, however it ends. A call takes its place when its body is there, and gives it back before its answer is written, so
-//! that nobody who sends or reads slowly is in the way of others; bodies and answers that are large are bounded by their bytes.
+//! Invariants: only calls that were let in with a key count, so that nobody without one takes a place; a call
+//! gives its place back when it is answered, however it ends. A call takes its permit when its body has
+//! arrived, and returns it before its answer is written, so that slow senders and slow readers do not delay
+//! others; large bodies and answers are limited by their bytes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +19,12 @@ use crate::config::Limits;
 use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
 
-/// How long a call waits for its place, and for room for its bytes.
+/// How long a call waits for a permit, and for room for its bytes.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many bytes of a body or an answer are free: nearly all calls are no larger, and are never in need of room.
+/// This number of bytes of a body or an answer is not counted: nearly all calls are smaller, and so never
+/// wait for room.
 const FREE_BYTES: usize = 64 * 1024;
-/// Beyond that, bytes are counted in steps of so many.
+/// Bytes beyond that are counted in steps of this size.
 const STEP_BYTES: usize = 64 * 1024;
 
 /// What is bounded of all calls together.
@@ -100,7 +102,7 @@ impl Calls {
         let Some((room, all)) = self.room.as_ref().filter(|_| bytes > FREE_BYTES) else {
             return Ok(());
         };
-        // What is larger than all may be held alone.
+        // A body that is larger than the whole limit is allowed if it is the only one.
         let wanted = u32::try_from(bytes.div_ceil(STEP_BYTES)).map_or(*all, |steps| steps.min(*all));
         let has = held.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u32;
         let Some(more) = wanted.checked_sub(has).filter(|more| *more > 0) else {
@@ -111,7 +113,7 @@ impl Calls {
             metrics.limited("call_bytes");
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "As many bytes of large bodies and answers are held as limits.call_bytes allows; try again later.",
+                "The limit for large request bodies and responses (limits.call_bytes) is reached; try again later.",
             ));
         };
         match &mut held.permit {

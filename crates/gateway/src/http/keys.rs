@@ -161,7 +161,7 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
 async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Result<Response, Problem> {
     api.calls.count(key, &api.metrics)?;
     let has_route = request.extensions().get::<MatchedPath>().is_some();
-    // Of a call that goes nowhere the body is not wanted. The bytes are held until the answer is there.
+    // The body of a call to an unknown route is not read. The bytes are held until the answer is made.
     let (request, _body) = if has_route {
         body::receive(request, api).await?
     } else {

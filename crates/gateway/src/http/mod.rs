@@ -68,9 +68,9 @@ pub struct Api {
     pub open: bool,
     /// Sets the gauges that are only known by asking; called before each rendering.
     pub observe: Box<dyn Fn(&Metrics) + Send + Sync>,
-    /// By which names clients may ask for the server.
+    /// The host names under which clients may call the server.
     pub hosts: Hosts,
-    /// Pages of which origins may sign users out.
+    /// Origins whose pages may sign users out.
     pub cors: Cors,
     /// Counts who was refused.
     pub admission: Arc<Admission>,

@@ -1,8 +1,10 @@
-//! Web pages that a browser shows to a user: by which names they may ask this server, and from which origins they may sign users out.
+//! Restrictions for web pages: under which host names they may call this server, and from which origins they
+//! may sign users out.
 //!
-//! A page that some other site serves reaches whatever its browser reaches, this machine too. Where a client needs no proof of who it is,
-//! the page must not get at the server by a name of its own (DNS rebinding), nor by a request that a browser sends without asking first
-//! (cross-site request forgery).
+//! A page of another site can send requests to everything that its browser can reach, including this machine.
+//! If a client needs no proof of who it is, the page must not reach the server under a host name of its own
+//! (DNS rebinding), nor with a request that a browser sends without a preflight request (cross-site request
+//! forgery).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,10 +20,10 @@ use super::Api;
 use super::problem::Problem;
 use crate::config::{Config, Mode};
 
-/// Whom pages of other origins may ask for it.
+/// The path that signs a user out.
 const SIGN_OUT: &str = "/signout";
 
-/// The names by which this server may be asked.
+/// The host names under which this server may be called.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     /// `None` is any name.
@@ -42,8 +44,8 @@ impl Hosts {
         }
     }
 
-    /// Whether this is a name of the server. Addresses and names without a dot pass: what a stranger serves a page from has a name of the
-    /// public DNS, and a browser puts that name into the header.
+    /// Whether this is a name of the server. Addresses and names without a dot are accepted: a stranger's
+    /// page is served under a name of the public DNS, and the browser puts that name into the header.
     fn has(&self, host: &str) -> bool {
         let Some(names) = &self.names else {
             return true;
@@ -58,7 +60,8 @@ impl Hosts {
             || names.iter().any(|known| known.eq_ignore_ascii_case(name))
     }
 
-    /// Whether a request may come with the names that it has. Without one it comes from no browser.
+    /// Whether all host names in a request are names of the server. A request without one does not come from
+    /// a browser.
     fn admit<B>(&self, request: &Request<B>) -> bool {
         let target = request.uri().authority().map(Authority::as_str);
         let headers = request.headers().get_all(header::HOST).iter();
@@ -67,8 +70,8 @@ impl Hosts {
     }
 }
 
-/// The name or address in a `Host` header, without its port and a dot at its end; `None` when it is none. Nothing is allocated: every poll comes
-/// by here.
+/// The name or address in a `Host` header, without its port and its trailing dot; `None` if it is malformed.
+/// Nothing is allocated, because every poll is checked.
 fn name_in(host: &str) -> Option<&str> {
     let end = match host.strip_prefix('[') {
         Some(address) => 1 + address.find(']')? + 1,
@@ -91,15 +94,15 @@ fn is_below_localhost(name: &str) -> bool {
 }
 
 impl Api {
-    /// The answer to a request that asks for another server than this one, if it does. What needs an API key is not asked for its name, as
-    /// no page has a key, and neither is the health of the server.
+    /// The refusal of a request whose host name is not one of this server, if it is not. Calls that need an
+    /// API key are not checked, because a page has no key, and neither are the health checks.
     pub(crate) fn refuse_host<B>(&self, request: &Request<B>, peer: SocketAddr) -> Option<Response> {
         let path = request.uri().path();
         if path.starts_with("/v1/") || path.starts_with("/health/") || self.hosts.admit(request) {
             return None;
         }
         self.admission.refuse(Refusal::Host, peer.ip());
-        let detail = "The header Host does not name this server: in open mode it answers to addresses, to \"localhost\", and to the names in server.hosts.";
+        let detail = "The Host header does not name this server: in open mode use an IP address, \"localhost\", or a name in server.hosts.";
         let mut response = Problem::new(StatusCode::FORBIDDEN, detail).into_response();
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
@@ -107,7 +110,8 @@ impl Api {
     }
 }
 
-/// Lets pages sign users out that `server.cors_origins` names, and refuses the others; tells browsers so before they ask and afterwards.
+/// Allows sign-outs by pages of the origins in `server.cors_origins` and refuses those of others; answers
+/// preflight requests and adds the CORS headers.
 pub(super) async fn sign_out(
     State(api): State<Arc<Api>>,
     request: axum::extract::Request,
@@ -123,7 +127,7 @@ pub(super) async fn sign_out(
         next.run(request).await
     } else {
         api.admission.count(Refusal::Origin);
-        tracing::debug!(?origin, "refused to sign somebody out for a page of this origin");
+        tracing::debug!(?origin, "refused a sign-out by a page of this origin");
         Problem::new(
             StatusCode::FORBIDDEN,
             "Pages of this origin may not sign users out: server.cors_origins does not name it.",
@@ -134,10 +138,11 @@ pub(super) async fn sign_out(
     response
 }
 
-/// What browsers send of the page that asks, and programs do not.
+/// Headers by which a browser describes the page that sends the request; programs do not send them.
 const FROM_PAGES: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
 
-/// Refuses what a browser sends for any page without asking first whether the page may: a body that is not called JSON.
+/// Refuses requests that a browser sends for any page without a preflight request: those whose body is not
+/// declared as JSON.
 pub(super) fn asked_first(headers: &HeaderMap) -> Result<(), Problem> {
     if !FROM_PAGES.iter().any(|name| headers.contains_key(*name)) {
         return Ok(());

@@ -36,7 +36,7 @@ pub enum KeyCommand {
     Remove {
         /// What it is called
         name: String,
-        /// Also when no key is left that may manage
+        /// Even if no other key has the scope manage
         #[arg(long)]
         force: bool,
     },
@@ -243,7 +243,7 @@ fn remove(config: &Config, name: &str, force: bool, now: UnixMillis) -> anyhow::
     })
 }
 
-/// Whether `name` may manage and no other key may.
+/// Whether `name` is the only key with the scope manage.
 fn is_last_manager(config: &Config, file: &KeyFile, name: &str, now: UnixMillis) -> anyhow::Result<bool> {
     let configured = &config.auth.api_keys;
     let mut managers: Vec<&str> = Vec::new();

@@ -70,7 +70,7 @@ fn made(path: &Path) -> io::Result<(File, File)> {
 /// is not followed, and a pipe is not waited for.
 fn existing(path: &Path) -> io::Result<File> {
     let no_regular_file = || {
-        let sentence = format!("{} is no regular file: remove it", path.display());
+        let sentence = format!("{} is not a regular file: remove it", path.display());
         io::Error::new(io::ErrorKind::InvalidInput, sentence)
     };
     if !path.symlink_metadata()?.is_file() {
@@ -143,7 +143,7 @@ mod tests {
         fs::hard_link(&victim, &hard).unwrap();
         for there in [&link, &data.join("dangling"), &data] {
             let why = lock(there).unwrap_err().to_string();
-            assert!(why.contains("no regular file"), "{why}");
+            assert!(why.contains("not a regular file"), "{why}");
         }
         drop(lock(&hard).unwrap());
         symlink(&victim, data.join("api-keys.toml.new")).unwrap();

@@ -136,7 +136,7 @@ pub(super) fn parse(text: &str) -> Result<KeyFile, String> {
         let message = error.message();
         let quotes = message.contains(['"', '`']) && !message.starts_with("missing field");
         let why = if quotes {
-            "a key or value that does not belong there, or one of the wrong type".to_owned()
+            "an unknown key, or a value that is invalid or of the wrong type".to_owned()
         } else {
             plain(message, "a table")
         };

@@ -35,7 +35,8 @@ use crate::store::UnixMillis;
 /// Configured keys that are shorter than this can be guessed.
 const SHORT_BYTES: usize = 20;
 
-/// What a data directory has of keys. A backup of the record does not hold them; who restores one keeps the keys that are in force.
+/// The files with keys in a data directory. A backup does not contain them; a restore keeps the keys that are
+/// in force.
 pub const FILES: [&str; 2] = [first::FILE, file::FILE];
 
 /// The keys that open the API.

@@ -59,7 +59,7 @@ impl Attempts {
             return JobOutcome::Finished;
         };
         self.metrics.push_failed.inc();
-        tracing::debug!(error = %refused.failure, mid = %job.mid, "a notification was not taken");
+        tracing::debug!(error = %refused.failure, mid = %job.mid, "a notification was not accepted");
         if refused.is_final() {
             self.metrics.push_dead.inc();
             return JobOutcome::Dead;

@@ -54,7 +54,7 @@ pub enum StoreError {
 impl StoreError {
     /// What a user hears who asks about a conversation of others, one that it has left, or one that does not exist. The answers are
     /// alike: the ids of pairs and notices can be computed from uids, and would tell who has written to whom.
-    pub const NOT_IN_IT: Self = Self::Forbidden("only who is in this conversation may do that");
+    pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
 }
 
 /// Called once with the outcome, on a thread of the store, in commit order; must not block.

@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering;
 
 use super::Admission;
 
-/// So many bytes of one connection are free: nearly every connection stays below, and costs no counting.
+/// This number of bytes of one connection is not counted: nearly every connection stays below it, and so
+/// costs no counting.
 const FREE_BYTES: usize = 4 * 1024;
-/// What is beyond [`FREE_BYTES`] is counted in steps of so many bytes, so that not every byte changes the count.
+/// Bytes beyond [`FREE_BYTES`] are counted in steps of this size, so that the shared count rarely changes.
 const STEP_BYTES: usize = 16 * 1024;
 
 /// Bytes that are held for one connection.
@@ -32,12 +33,13 @@ impl Held {
         }
     }
 
-    /// Whether so many bytes are free.
+    /// Whether this number of bytes is not counted at all.
     pub(crate) const fn is_free(bytes: usize) -> bool {
         bytes <= FREE_BYTES
     }
 
-    /// `bytes` are held from now on. False when a bound is in the way: the count stays what it was, and the bytes are not to be kept.
+    /// Sets the number of bytes that the connection holds. Returns false if that would exceed a limit: the
+    /// count does not change, and the caller must not keep the bytes.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
         let wanted = if Self::is_free(bytes) {
             0
@@ -71,7 +73,7 @@ impl Admission {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Counts so many bytes more; false when a bound is in the way.
+    /// Counts this number of bytes more; returns false if that would exceed a limit.
     fn hold(&self, address: IpAddr, bytes: usize) -> bool {
         let (all, most) = (&self.held, self.bounds.bytes);
         if all.fetch_add(bytes, Ordering::Relaxed) + bytes > most && most > 0 {

@@ -1,7 +1,7 @@
-//! What a connection's stream, its request and what answers that know of each other.
+//! The state that a connection's stream, the current request, and the code that answers it share.
 //!
-//! Invariant: of the body of a request that is answered before all of it was read, the connection reads on: an answer that is sent while its
-//! client still writes would be lost to a reset.
+//! Invariant: if a request is answered before its whole body was read, the connection reads the rest of the
+//! body. Otherwise a reset could destroy the answer while the client still writes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,9 +14,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::{Request, header};
 use parking_lot::Mutex;
 
-/// Of a body that nobody wants so much is read before its request is answered, and the connection kept.
+/// Most bytes of an unwanted body that are read before the request is answered, so that the connection can be
+/// kept open.
 const READ_ON_BYTES: u64 = 1 << 20;
-/// That is not waited for longer.
+/// Longest time for reading such a body.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
 /// Where a connection stands in its requests.
@@ -35,7 +36,7 @@ struct State {
     behind: bool,
     /// Woken when something does.
     waker: Option<Waker>,
-    /// What nobody wanted of the request's body.
+    /// The part of the request's body that was not read.
     left: Option<Left>,
 }
 
@@ -61,7 +62,8 @@ impl Exchange {
         })
     }
 
-    /// The request has its answer. Reads what nobody wanted of its body; false when that is too much, and the connection must end.
+    /// The request has been answered. Reads the rest of its body; returns false if that is too large or too
+    /// slow, and the connection must end.
     pub(super) async fn end(&self) -> bool {
         let left = self.0.lock().left.take();
         let read = match left {

@@ -1,5 +1,5 @@
-//! Request targets with characters that hyper refuses, although Node's server takes them: clients that do not
-//! encode what the application puts into the query send them.
+//! Request targets with characters that hyper refuses and Node's server accepts. They come from clients that
+//! do not percent-encode the query parameters of the application.
 
 use bytes::Bytes;
 

@@ -1,7 +1,9 @@
-//! The stream of a connection on which HTTP is spoken: its beginning was read already, and its peer has a time for everything.
+//! The stream of an HTTP connection, with time limits for reading and writing. Its first bytes were read
+//! already.
 //!
-//! Invariants: hyper gets one head at a time, and what came behind it when the request is under way; a peer that does not go on is given up;
-//! a connection that is closed from here is closed in such a way that the last answer arrives.
+//! Invariants: hyper gets one request head at a time, and the bytes behind it only once that request is being
+//! handled; a peer that makes no progress is given up; a connection that the server closes is closed in such
+//! a way that the last answer arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,17 +21,18 @@ use super::first::HeadEnd;
 use crate::admission::Connected;
 use crate::linger::{linger, poll_discard_from};
 
-/// A peer must take so many bytes of an answer each second, on average; the patience comes on top.
+/// A peer must read this many bytes of a response per second on average, in addition to the time that it may
+/// stop reading.
 const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
-/// A connection that is closed from here waits so long for its peer, from the last that came.
+/// A connection that the server closes waits this long for its peer, counted from the last bytes received.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What a stream must be.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
-/// Fails with [`io::ErrorKind::TimedOut`] when the peer is too slow: hyper itself would wait, and keep the answer, for ever. Only while HTTP
-/// is spoken; WebSockets have heartbeats.
+/// Fails with [`io::ErrorKind::TimedOut`] when the peer is too slow: hyper itself would wait, and keep the
+/// response, for ever. Used only for HTTP; WebSockets have heartbeats.
 pub(crate) struct Timed<T: Stream> {
     /// Taken when it is dropped or given back.
     stream: Option<T>,
@@ -50,10 +53,10 @@ pub(crate) struct Timed<T: Stream> {
     ended: bool,
 }
 
-/// How long the peer may still take nothing of an answer.
+/// How long the peer may still stop reading a response.
 struct Slow {
     left: Duration,
-    /// Since when it takes nothing, and until when it may.
+    /// Since when it has read nothing, and the timer for the end of that.
     since: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -152,7 +155,7 @@ impl<T: Stream> Timed<T> {
                     .since
                     .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 ready!(until.as_mut().poll(cx));
-                // Nor is it waited for afterwards.
+                // Do not wait for this peer when the connection is closed either.
                 self.ended = true;
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -234,7 +237,8 @@ impl<T: Stream> AsyncWrite for Timed<T> {
 }
 
 impl<T: Stream> Drop for Timed<T> {
-    /// hyper closes a connection whose request it could not read to the end; the answer to that must not be lost.
+    /// hyper closes a connection whose request it could not read to the end; the answer to that request must
+    /// not be lost.
     fn drop(&mut self) {
         let (Some(mut stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
             return;

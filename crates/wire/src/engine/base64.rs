@@ -1,5 +1,5 @@
-//! Base64 as clients write it: padding and the unused bits of the last digit are not insisted upon, and there
-//! may be line breaks.
+//! Base64 as clients write it: padding may be missing, the unused bits of the last digit may have any value,
+//! and there may be line breaks.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;

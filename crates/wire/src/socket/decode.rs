@@ -83,8 +83,8 @@ impl Layout {
                 Err(DecodeError::Id)
             }
             (Kind::Ack | Kind::BinaryAck, _) if self.id.is_none() => Err(DecodeError::Id),
-            // An event without a payload is none, and an answer without one has no arguments: Node's server
-            // goes on after both.
+            // An event without a payload is ignored, and an ack without one has no arguments: Node's server
+            // accepts both.
             (_, None) => Ok(()),
             (Kind::Disconnect, Some(_)) => Err(DecodeError::Payload),
             (Kind::Connect, Some(payload)) => match json(payload)?.get().as_bytes() {
@@ -227,7 +227,7 @@ mod tests {
     fn the_comma_may_be_missing_at_the_end() {
         reads("1/custom", Kind::Disconnect, "/custom", None, None);
         reads("0/custom", Kind::Connect, "/custom", None, None);
-        // All of it is the namespace.
+        // The whole text is the namespace.
         reads("2/custom[\"a\"]", Kind::Event, "/custom[\"a\"]", None, None);
     }
 

@@ -47,7 +47,7 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
     let parent = file.parent().unwrap_or(Path::new("/"));
     if is_same(parent, directory) {
         bail!(
-            "a backup does not belong into the data directory; name a file elsewhere, best on another disk"
+            "the backup must not be in the data directory; name a file elsewhere, preferably on another disk"
         );
     }
     let unfinished = beside(&file, ".unfinished");

@@ -50,7 +50,7 @@ impl Begun {
         forget(times, now);
         if times.len() >= most as usize {
             return Err(StoreError::TooFast(format!(
-                "a user may begin {most} conversations within an hour; wait, or write in one that exists"
+                "a user may begin {most} conversations per hour; wait, or send to an existing one"
             )));
         }
         times.push_back(now);

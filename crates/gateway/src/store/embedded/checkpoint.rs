@@ -80,7 +80,7 @@ impl Checkpoints {
         }
         let emptied = db.map_or(Ok(NOTHING), |db| patiently(db, place, "TRUNCATE"));
         let is_empty = emptied.map(|moved| moved.complete).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what was deleted is still in the store's log; emptying it is tried again");
+            tracing::warn!(%error, "deleted data is still in the store's log; emptying the log is retried");
             false
         });
         let mut erase = self.erase.lock();
@@ -172,7 +172,7 @@ pub(super) fn finish(db: &Connection, place: &Place) -> bool {
         Some(Ok(moved)) => moved.complete,
         None => false,
         Some(Err(error)) => {
-            tracing::warn!(%error, "the store's log stays beside its file; the next start uses it");
+            tracing::warn!(%error, "the store's log could not be moved into the database; the next start uses it");
             false
         }
     }

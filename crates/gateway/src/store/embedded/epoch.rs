@@ -52,7 +52,7 @@ impl Change {
         match self {
             Self::Copied => "the store was copied here from another place",
             Self::Older => {
-                "the store is not the newest that this data directory has held: an older copy was put in place, or the newest messages were lost"
+                "the database is older than the newest one that this data directory has held: an older copy was put in place, or the newest messages were lost"
             }
             Self::PowerCut => {
                 "the machine stopped while the server ran with store.durability = \"process\": the newest messages may be lost"

@@ -352,7 +352,7 @@ impl Place {
         if let Some(change) = change {
             tracing::warn!(
                 epoch = self.epoch,
-                "{}. It has a new epoch: clients drop their positions and get everything that is in it",
+                "{}. The store gets a new epoch: clients drop their positions and receive all its messages",
                 change.sentence()
             );
         }
@@ -368,7 +368,7 @@ impl Place {
         let complete = match moved {
             Ok(complete) => complete,
             Err(error) if is_full(&error) => {
-                tracing::error!(%error, "the disk is full: what is there can be read, and nothing can be written until there is room");
+                tracing::error!(%error, "the disk is full: the store can be read, but nothing can be written until there is room");
                 self.full = true;
                 false
             }

@@ -135,7 +135,7 @@ impl Readers {
         let is_over = |(_, job): &Numbered| job.is_over();
         if let Err((_, job)) = waiting.jobs.push(account, numbered, MOST_WAITING, is_over) {
             drop(waiting);
-            let why = format!("{MOST_WAITING} reads for the same user wait already; try again later");
+            let why = format!("{MOST_WAITING} reads for the same user are already waiting; try again later");
             job.refuse(StoreError::Unavailable(why));
             return;
         }

@@ -154,7 +154,7 @@ impl Writer {
         if checkpoint::finish(&db, &self.place)
             && let Err(error) = self.place.witness().closed()
         {
-            tracing::warn!(%error, "it could not be noted that the store was closed in order");
+            tracing::warn!(%error, "the orderly close of the store could not be recorded");
         }
     }
 

@@ -5,7 +5,8 @@ use crate::engine::{Body, Packet, Protocol, base64};
 
 const SEPARATOR: char = '\u{1e}';
 
-/// Reads the packet at `at` and moves `at` to the next one, which stands one beyond the end behind the last one.
+/// Reads the packet at `at` and moves `at` to the next one; behind the last packet `at` is one more than the
+/// length.
 pub(super) fn next<'a>(text: &'a str, at: &mut usize) -> Option<Result<Packet<'a>, PayloadError>> {
     let rest = text.get(*at..)?;
     let part = rest.split_once(SEPARATOR).map_or(rest, |(part, _)| part);
