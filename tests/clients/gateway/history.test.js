@@ -193,18 +193,48 @@ test('a log that was left beside another database is not mixed with it', async (
   assert.notEqual(await epochOf(t, gateway), epoch);
 });
 
+test('a log that was left beside a backup is not mixed with it, whatever the witness knows', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 5);
+  const backup = join(gateway.directory, 'backup.db');
+  assert.equal((await new Program(GATEWAY, ['backup', backup, '--config', gateway.file], { cwd: gateway.directory }).exited).code, 0);
+  await written(gateway, someone(), someone(), 5);
+  await gateway.program.kill();
+  copyFileSync(backup, db(gateway));
+  // As after a power failure, when the times of files say nothing.
+  rmSync(join(gateway.data, 'mynah.witness'));
+  const refused = new Program(GATEWAY, ['--config', gateway.file], { cwd: gateway.directory });
+  assert.equal((await refused.exited).code, 1);
+  assert.match(refused.output, /mynah\.db-wal was left by an earlier run.*mynah\.db is a backup.*move .*mynah\.db-wal away/s);
+  assert.deepEqual(readFileSync(db(gateway)), readFileSync(backup), 'nothing was changed');
+  renameSync(`${db(gateway)}-wal`, join(gateway.directory, 'log'));
+  await gateway.start();
+  assert.equal(await seqs(gateway, conv), 5);
+});
+
+test('a database that is gone is missed in the log of the server', async (t) => {
+  const gateway = await start(t);
+  await written(gateway, someone(), someone(), 1);
+  await gateway.program.stop();
+  rmSync(db(gateway));
+  await gateway.start();
+  await gateway.program.printed(/WARN.*has held a store.*mynah\.db is gone or empty.*mynah restore/);
+});
+
 describe('files that go away while the server runs', { concurrency: 2 }, () => {
   for (const [name, remove] of [
     ['the directory', (gateway) => rmSync(gateway.data, { recursive: true })],
     ['the database', (gateway) => rmSync(db(gateway))],
     ['the log', (gateway) => rmSync(`${db(gateway)}-wal`)],
+    // A connection of the store that reads for the first time makes another log, which nothing is written to.
+    ['the log, before somebody new comes', async (gateway, t) => (rmSync(`${db(gateway)}-wal`), await Promise.all(Array.from({ length: 8 }, () => signIn(t, gateway, someone()).catch(() => {}))))],
     ['the database, replaced by a copy', (gateway) => (copyFileSync(db(gateway), copyOf(gateway)), renameSync(copyOf(gateway), db(gateway)))],
   ]) {
     test(`${name}: sends are refused, and the log says why`, async (t) => {
       const gateway = await start(t);
       const user = await signIn(t, gateway, someone());
       assert.equal((await user.send({ user: someone() }, {})).code, 0);
-      remove(gateway);
+      await remove(gateway, t);
       const { code, error } = await user.send({ user: someone() }, {});
       assert.equal(code, 503, error);
       assert.equal((await gateway.api.call('POST', '/v1/messages', { type: 5, to: { user: 'x' }, data: {} })).status, 503);

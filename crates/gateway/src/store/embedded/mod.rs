@@ -24,6 +24,7 @@ mod membership;
 mod mids;
 mod missed;
 mod open;
+mod open_error;
 mod positions;
 mod queue;
 mod reads;
@@ -162,6 +163,7 @@ impl Embedded {
             Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
         };
         let (dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
+        place.know_log();
         place.expect_log(true);
         let certain = state.age.shared();
         let queue = Arc::new(queue::Queue::default());

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,8 +12,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::epoch::{self, Here};
 use super::failure::is_full;
+pub use super::open_error::OpenError;
 use super::schema;
-use super::witness::{self, Identity, Record, Stamp, Witness};
+use super::witness::{self, Identity, Mark, Record, Stamp, Witness};
 use crate::config::Durability;
 use crate::private;
 use crate::store::StoreError;
@@ -30,87 +32,9 @@ const CHECKED_BYTES: u64 = 64 << 20;
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 /// Bytes of a log that holds nothing.
 const LOG_HEADER: u64 = 32;
-
-/// Why a store could not be opened; says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The directory cannot be made or written.
-    #[error(
-        "cannot use the store directory {}: {source}; make it writable or name another one (store.path)",
-        path.display()
-    )]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error(
-        "the store directory {} is in use by another process; stop that one or name another directory (store.path)",
-        path.display()
-    )]
-    Locked {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// It is not one of our files.
-    #[error(
-        "{} is not a Mynah store; move it away or name another directory (store.path)",
-        file.display()
-    )]
-    Foreign {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A later program wrote it.
-    #[error(
-        "{} has format {found}, this program knows formats up to {known}; use the newer program that wrote it",
-        file.display()
-    )]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its version.
-        found: i32,
-        /// The newest version that this program knows.
-        known: i32,
-    },
-    /// Its pages contradict each other.
-    #[error("{} is damaged ({detail}); restore a backup of it, or move it away to begin anew", file.display())]
-    Corrupt {
-        /// The file.
-        file: PathBuf,
-        /// What was found.
-        detail: String,
-    },
-    /// A log lies beside a database that it does not belong to.
-    #[error(
-        "{log} was left by an earlier run of the server, and {file} was replaced since then: the two do not belong together. \
-         To use the copy that was put in place, move {log} away and start again; next time use `mynah restore`. \
-         If nobody has replaced {file}, move {witness} away instead",
-        log = log.display(), file = file.display(), witness = witness.display()
-    )]
-    Leftover {
-        /// The database.
-        file: PathBuf,
-        /// The log.
-        log: PathBuf,
-        /// What knows the database that the log belongs to.
-        witness: PathBuf,
-    },
-    /// The system gave no threads.
-    #[error("cannot start the store's threads: {0}")]
-    Threads(#[source] io::Error),
-    /// Anything else.
-    #[error("cannot open {}: {source}", file.display())]
-    Database {
-        /// The file.
-        file: PathBuf,
-        /// What SQLite said.
-        source: rusqlite::Error,
-    },
-}
+/// Where SQLite's file format says which programs may write and read a database, and what it says there of one without a log.
+const VERSIONS: u64 = 18;
+const NO_LOG: [u8; 2] = [1, 1];
 
 /// A locked directory, and how to connect to its file.
 #[derive(Debug)]
@@ -125,6 +49,8 @@ pub(super) struct Place {
     epoch: String,
     /// A connection is open, so that SQLite keeps a log.
     expects_log: AtomicBool,
+    /// Which file the log is that the writer writes.
+    log_identity: Mutex<Option<Identity>>,
     /// There was no room on the disk to bring everything in order.
     full: bool,
     /// Held while the log is moved into the file.
@@ -134,25 +60,25 @@ pub(super) struct Place {
 impl Place {
     /// Makes and locks the directory, brings the file to the current version, checks it, and decides which history it holds.
     pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Directory {
-            path: path.to_owned(),
-            source,
-        };
+        let unusable = |why| OpenError::of(path, why);
         let lock = lock(path)?;
         private::tighten(path, &[FILE, LOG, INDEX, LOCK, witness::FILE]);
         let file = path.join(FILE);
         // SQLite gives its other files the mode of this one.
         let identity = private::open(&file).and_then(|file| file.metadata());
-        let (witness, record) = Witness::open(&path.join(witness::FILE)).map_err(unusable)?;
+        let identity = identity.map_err(|why| OpenError::of(&file, why))?;
+        let beside = path.join(witness::FILE);
+        let (witness, record) = Witness::open(&beside).map_err(|why| OpenError::of(&beside, why))?;
         let mut place = Self {
             log: path.join(LOG),
             file,
             durability,
             lock,
             witness,
-            identity: Identity::of(&identity.map_err(unusable)?),
+            identity: Identity::of(&identity),
             epoch: String::new(),
             expects_log: AtomicBool::new(false),
+            log_identity: Mutex::new(None),
             full: false,
             moving: Mutex::new(()),
         };
@@ -188,8 +114,15 @@ impl Place {
 
     /// What is wrong if the files are not where they were when they were opened: what is written then is lost.
     pub(super) fn lost(&self) -> Option<StoreError> {
-        let is_there = std::fs::metadata(&self.file).is_ok_and(|now| Identity::of(&now).is(self.identity))
-            && (!self.expects_log.load(Ordering::Relaxed) || self.log.exists());
+        let is_file = |path, known: Identity| {
+            std::fs::metadata(path).is_ok_and(|now: std::fs::Metadata| Identity::of(&now).is(known))
+        };
+        let log = self
+            .log_identity
+            .lock()
+            .filter(|_| self.expects_log.load(Ordering::Relaxed));
+        let is_there =
+            is_file(&self.file, self.identity) && log.is_none_or(|known| is_file(&self.log, known));
         (!is_there).then(|| {
             StoreError::Unavailable(
                 "its files were deleted, moved or replaced while the server ran; see the log of the server"
@@ -201,6 +134,12 @@ impl Place {
     /// Whether the writer has a connection: SQLite deletes the log with the last one.
     pub(super) fn expect_log(&self, expected: bool) {
         self.expects_log.store(expected, Ordering::Relaxed);
+    }
+
+    /// The writer has opened the log. A connection that is opened later makes another file of that name if this one is deleted.
+    pub(super) fn know_log(&self) {
+        let log = std::fs::metadata(&self.log);
+        *self.log_identity.lock() = log.ok().map(|log| Identity::of(&log));
     }
 
     /// Moves the log into the file by `checkpoint`; `None` if that is being done already, and still after `patience`.
@@ -223,10 +162,16 @@ impl Place {
 
     /// Refuses a log that was left by a crash, if the database beside it was replaced since then: SQLite would mix the two.
     fn check_log(&self, record: Option<&Record>) -> Result<(), OpenError> {
+        let has_log = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_HEADER);
+        if has_log && self.is_backup() {
+            return Err(OpenError::Backup {
+                file: self.file.clone(),
+                log: self.log.clone(),
+            });
+        }
         let Some(record) = record.filter(|record| !record.closed) else {
             return Ok(());
         };
-        let has_log = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_HEADER);
         // In a copy of the whole directory the log belongs to the database.
         let is_at_home = self.witness.identity().is_ok_and(|own| own.is(record.itself));
         if !has_log || !is_at_home {
@@ -245,6 +190,14 @@ impl Place {
             });
         }
         Ok(())
+    }
+
+    /// Whether the database says of itself that it has no log, as a backup does. One that a server has used says the opposite, and did so on
+    /// the disk before it got a log.
+    fn is_backup(&self) -> bool {
+        let mut versions = [0; 2];
+        let read = File::open(&self.file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));
+        read.is_ok() && versions == NO_LOG
     }
 
     /// A connection that writes.
@@ -292,7 +245,8 @@ impl Place {
                 file,
                 detail: error.to_string(),
             },
-            _ => OpenError::Database { file, source: error },
+            _ if is_full(&error) => OpenError::Full { path: file },
+            _ => OpenError::Database { file, why: error },
         }
     }
 
@@ -349,6 +303,13 @@ impl Place {
             ..Record::default()
         })?;
         epoch::write(db, &found, &self.epoch, change)?;
+        if found.epoch.is_none() && record.is_some_and(|record| record.mark != Mark::default()) {
+            tracing::warn!(
+                "this data directory has held a store, and {} is gone or empty: an empty one was begun. \
+                 If that is not what you want, stop the server and use `mynah restore`",
+                self.file.display()
+            );
+        }
         if let Some(change) = change {
             tracing::warn!(
                 epoch = self.epoch,
@@ -428,10 +389,7 @@ impl Place {
             },
             Unfit::Corrupt(detail) => OpenError::Corrupt { file, detail },
             Unfit::Database(error) => self.explain(error),
-            Unfit::Io(source) => OpenError::Directory {
-                path: file.parent().unwrap_or(Path::new(".")).to_owned(),
-                source,
-            },
+            Unfit::Io(why) => OpenError::of(file.parent().unwrap_or(Path::new(".")), why),
         }
     }
 }
@@ -451,21 +409,19 @@ fn sync_entries(path: &Path) -> io::Result<()> {
 
 /// Makes the directory, if it is not there, and takes its lock.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
-    let unusable = |source| OpenError::Directory {
-        path: path.to_owned(),
-        source,
-    };
+    let unusable = |why| OpenError::of(path, why);
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path).map_err(unusable)?;
-    let file = private::open(&path.join(LOCK)).map_err(unusable)?;
+    let lock = path.join(LOCK);
+    let file = private::open(&lock).map_err(|why| OpenError::of(&lock, why))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
             path: path.to_owned(),
         }),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
+        Err(TryLockError::Error(why)) => Err(unusable(why)),
     }
 }

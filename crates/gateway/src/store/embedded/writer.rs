@@ -246,6 +246,7 @@ impl Writer {
     fn reconnect(&mut self) -> rusqlite::Result<Connection> {
         let db = self.place.writer()?;
         self.state.reload(&db)?;
+        self.place.know_log();
         Ok(db)
     }
 }
