@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { resume, written } from '../../lib/delivery.js';
@@ -141,6 +141,65 @@ test('what a backup refuses', async (t) => {
   await refused(gateway, /exists already/, 'backup', elsewhere);
 });
 
+test('a backup replaces files only', { skip: process.getuid() !== 0 && 'only root can make a device' }, async (t) => {
+  const gateway = await start(t);
+  const [directory, pipe, device, link] = ['directory', 'pipe', 'device', 'link'].map((name) => join(gateway.directory, name));
+  mkdirSync(directory);
+  execFileSync('mkfifo', [pipe]);
+  execFileSync('mknod', [device, 'c', '1', '3']);
+  symlinkSync(device, link);
+  for (const path of [directory, pipe, device, link, '/dev/stdout']) {
+    const before = lstatSync(path).ino;
+    await refused(gateway, /is a directory, a device or a pipe; name a file/, 'backup', path, '--force');
+    await refused(gateway, /is a directory, a device or a pipe; name a file/, 'backup', path);
+    assert.equal(lstatSync(path).ino, before);
+  }
+});
+
+test('a backup can have any name', async (t) => {
+  const gateway = await start(t);
+  await written(gateway, someone(), someone(), 5);
+  const out = mkdtempSync(join(gateway.directory, 'out-'));
+  const latin1 = Buffer.concat([Buffer.from(`${out}/caf`), Buffer.from([0xe9]), Buffer.from('.db')]);
+  // Node passes arguments as UTF-8 only.
+  execFileSync('sh', ['-c', `"$0" backup "$(printf '%s/caf\\351.db' "$1")" --config "$2"`, GATEWAY, out, gateway.file], { cwd: gateway.directory, env: { PATH: process.env.PATH } });
+  const name = 'it\'s "one"?mode=memory&x#%41.db';
+  await good(gateway, 'backup', join(out, name));
+  assert.deepEqual(readdirSync(out, 'buffer').map(String).sort(), [String(latin1.subarray(out.length + 1)), name].sort());
+  for (const path of [latin1, join(out, name)]) {
+    assert.equal(mode(path), 0o600);
+    assert.match(readFileSync(path, 'latin1'), /^SQLite format 3/);
+  }
+});
+
+test('backups to the same file at the same time are each written whole', async (t) => {
+  const gateway = await start(t);
+  await written(gateway, someone(), someone(), 50);
+  const out = mkdtempSync(join(gateway.directory, 'out-'));
+  const file = join(out, 'backup.db');
+  // What a backup that was killed has left goes with the next one.
+  writeFileSync(join(out, 'backup.db.unfinished-4194305-x'), '');
+  for (let round = 0; round < 3; round++) {
+    await Promise.all(Array.from({ length: 4 }, () => good(gateway, 'backup', file, '--force')));
+    assert.match(execFileSync('sqlite3', [file, 'PRAGMA integrity_check; SELECT count(*) FROM messages']).toString(), /^ok\n50\n$/);
+    assert.deepEqual(readdirSync(out), ['backup.db']);
+  }
+});
+
+test('restores to a directory that is not there yet: one of them makes it', async (t) => {
+  const gateway = await start(t);
+  await written(gateway, someone(), someone(), 5);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  const out = mkdtempSync(join(gateway.directory, 'out-'));
+  const all = await Promise.all(Array.from({ length: 4 }, () => run(gateway, 'restore', file, '--data', join(out, 'new'))));
+  // One that came late has replaced the directory of another, and has kept it.
+  const kept = all.filter(({ output }) => output.includes('before-restore')).length;
+  const done = all.filter(({ code }) => code === 0).length;
+  assert.equal(done, kept + 1, all.map(({ output }) => output).join('\n'));
+  assert.equal(readdirSync(out).length, done, readdirSync(out).join(' '));
+});
+
 test('what a restore refuses leaves the directory as it was', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 200);
@@ -154,12 +213,15 @@ test('what a restore refuses leaves the directory as it was', async (t) => {
   torn.fill(0x5a, 4_096 * 4, 4_096 * 8);
   const newer = Buffer.from(whole);
   newer.writeInt32BE(99, 60);
+  const negative = Buffer.from(whole);
+  negative.writeInt32BE(-3, 60);
   for (const [content, pattern] of [
     [torn, /damaged|malformed/],
     [whole.subarray(0, whole.length / 2), /damaged|malformed/],
     [newer, /format 99/],
     ['no database', /not a backup of Mynah/],
     ['', /not a backup of Mynah/],
+    [negative, /bad\.db is not a backup of Mynah, or is damaged: table meta already exists\n$/],
   ]) {
     writeFileSync(bad, content);
     await refused(gateway, pattern, 'restore', bad);
@@ -167,6 +229,7 @@ test('what a restore refuses leaves the directory as it was', async (t) => {
   execFileSync('sqlite3', [join(gateway.directory, 'other.db'), 'CREATE TABLE mine (x)']);
   await refused(gateway, /not a backup of Mynah/, 'restore', join(gateway.directory, 'other.db'));
   await refused(gateway, /cannot be copied/, 'restore', join(gateway.directory, 'none.db'));
+  await refused(gateway, /is a directory; name the backup, or the mynah\.db in it/, 'restore', gateway.data);
   await gateway.start();
   assert.equal(await epochOf(t, gateway), epoch);
   assert.equal((await gateway.api.history(conv)).messages.length, 200);
@@ -294,7 +357,7 @@ test('a disk that fills up in the middle leaves nothing half done', { skip: !dis
   t.after(() => rmSync(small, { recursive: true, force: true }));
   const gateway = await start(t, { directory: freshDirectory() });
   for (let n = 0; n < 10; n++) await gateway.api.send({ type: 5, to: { users: Array.from({ length: 60 }, (_, i) => `u${i}`) }, data: { text: 'x'.repeat(60_000) } });
-  await refused(gateway, /full/, 'backup', join(small, 'backup.db'));
+  await refused(gateway, /no room for it on the disk of .*backup\.db/, 'backup', join(small, 'backup.db'));
   assert.deepEqual(readdirSync(small), []);
   const file = join(gateway.directory, 'backup.db');
   await good(gateway, 'backup', file);

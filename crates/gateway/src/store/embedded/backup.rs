@@ -5,19 +5,24 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use super::failure::is_full;
 use super::{open, schema};
 use crate::private;
 
 /// How long another program may hold the database before the backup is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a file that is not finished is called behind the name that it will have, before the number of its process.
+const UNFINISHED: &str = ".unfinished-";
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +36,30 @@ pub struct Backup {
 /// Writes the store of `directory` to `file`, which must not be there unless it is to be replaced (`force`).
 pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Backup> {
     let database = directory.join(open::FILE);
-    if !database.is_file() {
-        bail!(
+    match std::fs::metadata(&database) {
+        Ok(found) if found.is_file() => {}
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(error).with_context(|| {
+                format!(
+                    "{} cannot be read; run this as the user that the server runs as",
+                    database.display()
+                )
+            });
+        }
+        _ => bail!(
             "there is no store in {}; name its directory with --data or store.path",
             directory.display()
-        );
+        ),
     }
     let file = std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?;
-    if !force && file.symlink_metadata().is_ok() {
+    let is_there = file.symlink_metadata().is_ok();
+    if is_there && std::fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
+        bail!(
+            "{} is a directory, a device or a pipe; name a file",
+            file.display()
+        );
+    }
+    if !force && is_there {
         bail!(
             "{} exists already; name another file, or replace it with --force",
             file.display()
@@ -50,8 +71,15 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
             "the backup must not be in the data directory; name a file elsewhere, preferably on another disk"
         );
     }
-    let unfinished = beside(&file, ".unfinished");
-    remove(&unfinished).with_context(|| format!("{} cannot be replaced", unfinished.display()))?;
+    tidy(&file);
+    let unfinished = beside(
+        &file,
+        &format!(
+            "{UNFINISHED}{}-{}",
+            std::process::id(),
+            uuid::Uuid::now_v7().simple()
+        ),
+    );
     let written = write(&database, &unfinished).and_then(|backup| {
         publish(&unfinished, &file, force)
             .with_context(|| format!("{} cannot be written", file.display()))?;
@@ -59,20 +87,32 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
     });
     if written.is_err() {
         // What there is of it is of no use; the error says what happened.
-        let _ = remove(&unfinished);
+        for path in [beside(&unfinished, "-journal"), unfinished] {
+            let _ = std::fs::remove_file(path);
+        }
     }
     written
 }
 
-/// Removes what a backup that was not finished has left, with the journal that SQLite keeps beside it.
-fn remove(unfinished: &Path) -> io::Result<()> {
-    for path in [unfinished.to_owned(), beside(unfinished, "-journal")] {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+/// Removes what backups to the same file that were killed have left. Those of running processes stay: each writes a file of its own.
+fn tidy(file: &Path) {
+    let Some(name) = file.file_name() else { return };
+    let begins = [name.as_bytes(), UNFINISHED.as_bytes()].concat();
+    let entries = file.parent().and_then(|parent| std::fs::read_dir(parent).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name
+            .as_bytes()
+            .strip_prefix(begins.as_slice())
+            .and_then(|rest| rest.split(|byte| *byte == b'-').next())
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
+        // In a container, a process often has the number of the one before it.
+        let is_over = |id: u32| id == std::process::id() || !Path::new(&format!("/proc/{id}")).exists();
+        if process.is_some_and(is_over) {
+            // The worst is that it stays.
+            let _ = std::fs::remove_file(entry.path());
         }
     }
-    Ok(())
 }
 
 fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
@@ -88,12 +128,20 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
         if id != schema::APPLICATION_ID {
             return Ok((id, 0));
         }
-        db.execute("VACUUM INTO ?1", [unfinished.to_string_lossy()])?;
+        // Byte for byte: a path need not be UTF-8.
+        let path = ToSqlOutput::Borrowed(ValueRef::Text(unfinished.as_os_str().as_bytes()));
+        db.execute("VACUUM INTO ?1", [path])?;
         let copy = Connection::open_with_flags(unfinished, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let messages: i64 = copy.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
         Ok((id, messages.unsigned_abs()))
     };
-    let (id, messages) = copy().with_context(|| format!("{} cannot be copied", database.display()))?;
+    let (id, messages) = copy().map_err(|error| match is_full(&error) {
+        true => anyhow!(
+            "there is no room for it on the disk of {}; make room, or name a file on another disk",
+            unfinished.display()
+        ),
+        false => anyhow!("{} cannot be copied: {error}", database.display()),
+    })?;
     if id != schema::APPLICATION_ID {
         bail!("{} is not a Mynah store", database.display());
     }

@@ -10,12 +10,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::backup::{beside, is_same, is_unknown};
 use super::epoch::{self, Change};
+use super::failure::is_full;
 use super::witness::{self, Identity, Record, Stamp, Witness};
 use super::{open, schema};
 use crate::private;
@@ -74,7 +75,7 @@ impl New<'_> {
         }
         let replaced =
             self.fill(&staging, directory, carried)
-                .and_then(|filled| match exchange(&staging, directory) {
+                .and_then(|filled| match self.put(&staging, directory) {
                     Err(error) if self.old.is_some() && is_fixed(&error) => Ok(None),
                     exchanged => {
                         exchanged
@@ -98,6 +99,17 @@ impl New<'_> {
             messages,
             epoch,
         }))
+    }
+
+    /// Puts the new directory in place. Where there was none, one that somebody has made meanwhile stays.
+    fn put(&self, staging: &Path, directory: &Path) -> io::Result<()> {
+        if self.old.is_some() {
+            return exchange(staging, directory);
+        }
+        match renameat_with(CWD, staging, CWD, directory, RenameFlags::NOREPLACE) {
+            Err(error) if is_unknown(error) => std::fs::rename(staging, directory),
+            renamed => Ok(renamed?),
+        }
     }
 
     /// Puts a new database in the place of the old one, which is kept in a directory inside of the data directory.
@@ -143,6 +155,13 @@ impl New<'_> {
 
     /// Fills a new directory. Returns the messages in it, and its epoch.
     fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<(u64, String)> {
+        if self.file.is_dir() {
+            bail!(
+                "{} is a directory; name the backup, or the {} in it",
+                self.file.display(),
+                open::FILE
+            );
+        }
         let database = staging.join(open::FILE);
         copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
         // A database that was copied by hand may have its newest changes beside it.
@@ -152,6 +171,8 @@ impl New<'_> {
                 .with_context(|| format!("{} cannot be copied", log.display()))?;
         }
         let (messages, found, epoch) = renew(&database, self.file)?;
+        // The server's own, whoever runs this.
+        private::create(&staging.join(open::LOCK))?;
         File::open(&database)?.sync_all()?;
         let now = std::fs::metadata(&database)?;
         let witness = Witness::open(&staging.join(witness::FILE))?.0;
@@ -283,13 +304,22 @@ fn renew(database: &Path, file: &Path) -> anyhow::Result<(u64, epoch::Found, Str
     if detail != "ok" {
         bail!("{} is damaged ({detail}); use another backup", file.display());
     }
-    schema::migrate(&db, version)?;
-    let found = epoch::find(&db)?;
     let epoch = epoch::fresh();
-    epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
-    let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
+    let begin = || -> rusqlite::Result<_> {
+        schema::migrate(&db, version)?;
+        let found = epoch::find(&db)?;
+        epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
+        let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
+        Ok((messages.unsigned_abs(), found))
+    };
+    let (messages, found) = begin().map_err(|error| match error {
+        error if is_full(&error) => anyhow!("there is no room on the disk; make room and restore again"),
+        // Its own text repeats the statement.
+        rusqlite::Error::SqlInputError { msg, .. } => anyhow!(msg).context(damaged()),
+        error => anyhow!(error).context(damaged()),
+    })?;
     db.close().map_err(|(_, error)| error)?;
-    Ok((messages.unsigned_abs(), found, epoch))
+    Ok((messages, found, epoch))
 }
 
 /// Gives the new directory and its files to the owner of the old one: the server, which runs as that user, must be able to write them.
