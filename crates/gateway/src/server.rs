@@ -29,6 +29,7 @@ use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{self, ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
+use crate::push::Webhook;
 use crate::refusals;
 use crate::reload::Reload;
 use crate::store::Store;
@@ -291,6 +292,7 @@ impl Routes {
 /// Where it may listen with this configuration, or why it must not start.
 pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     auth::check(config)?;
+    Webhook::new(config, &Metrics::default())?;
     listen::check(&config.server)?;
     let addresses = Addresses::of(&config.server)?;
     let address = addresses.public;

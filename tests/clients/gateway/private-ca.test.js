@@ -74,6 +74,15 @@ test('a key set is fetched from a server of an own authority', async (t) => {
   await untrusted.program.printed(/key set could not be fetched[^\n]*unknown issuer/);
 });
 
+test('check-config refuses a file without certificates, as the start does', async (t) => {
+  const gateway = await started(t, { config: push('https://127.0.0.1:9/') });
+  for (const name of ['MYNAH_OUTBOUND__CA_FILE', 'SSL_CERT_FILE']) {
+    const checked = new Program(GATEWAY, ['check-config', '--config', gateway.file], { cwd: gateway.directory, env: { [name]: 'missing.pem' } });
+    assert.equal((await within(checked.exited, 'check-config to end')).code, 2);
+    assert.match(checked.output, /push\.webhook cannot be used: outbound\.ca_file \(or SSL_CERT_FILE\) missing\.pem cannot be used/);
+  }
+});
+
 test('http URLs of other machines are warned of, at the start and by check-config', async (t) => {
   const url = 'http://push.invalid:8080/?key=hush';
   const gateway = await started(t, { config: push(url) });
