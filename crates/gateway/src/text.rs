@@ -44,7 +44,7 @@ fn wanted<'a>(expected: &'a str, object: &'a str) -> &'a str {
         "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
-        "a borrowed string" | "string or map" | "a character" => "a string",
+        "a borrowed string" | "string or map" | "a character" | "path string" => "a string",
         "a map" => object,
         _ if expected.starts_with("struct ") => object,
         _ if expected.starts_with("enum ") => "a string",
@@ -58,7 +58,8 @@ fn given<'a>(found: &'a str, object: &'a str) -> &'a str {
     let number = |kind: &str| {
         found
             .strip_prefix(kind)
-            .and_then(|rest| rest.strip_prefix('`')?.strip_suffix('`'))
+            // What is too long for 64 bits has " as i128" behind it.
+            .and_then(|rest| Some(rest.strip_prefix('`')?.split_once('`')?.0))
     };
     if let Some(value) = ["integer ", "floating point ", "boolean "]
         .into_iter()
@@ -97,6 +98,14 @@ mod tests {
             (
                 "invalid type: floating point `1.5`, expected a string",
                 "must be a string, not 1.5",
+            ),
+            (
+                "invalid type: integer `99999999999999999999` as i128, expected u64",
+                "must be a whole number, 0 or more, not 99999999999999999999",
+            ),
+            (
+                "invalid type: integer `7`, expected path string",
+                "must be a string, not 7",
             ),
             (
                 "invalid type: sequence, expected struct Limits",

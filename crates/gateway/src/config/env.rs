@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use toml::{Table, Value};
 
-use super::file::{all_keys, nearest};
+use super::file::{all_keys, is_section, nearest};
 use super::{Config, SECTIONS};
 use crate::text::plain;
 
@@ -65,8 +65,19 @@ fn unknown(path: &str) -> String {
 
 fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
     let path = name[PREFIX.len()..].to_lowercase().replace("__", ".");
-    let is_section = SECTIONS.iter().any(|section| section.path == path);
-    if path != "kinds" && (is_section || !all_keys().any(|known| known == path)) {
+    if let Some(section) = SECTIONS.iter().find(|section| section.path == path) {
+        let keys = section.keys.iter().map(|key| format!("{path}.{}", key.name));
+        let keys = keys.filter(|key| !is_section(key)).map(|key| variable(&key));
+        let keys = keys.collect::<Vec<_>>().join(", ");
+        return Err(format!("unknown key {path}; it is a section, whose keys are {keys}"));
+    }
+    if path == "kinds" && !text.trim_start().starts_with('[') {
+        return Err(
+            "must be a TOML array such as [{ number = 1000, name = \"APP_TYPING\", conversation = \"none\" }]"
+                .to_owned(),
+        );
+    }
+    if path != "kinds" && !all_keys().any(|known| known == path) {
         return Err(unknown(&path));
     }
     let mut whole = Table::try_from(config).map_err(|e| e.to_string())?;

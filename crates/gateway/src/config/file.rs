@@ -15,16 +15,12 @@ pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
         None => name.to_owned(),
     };
     let tree = DeTable::parse(text).map_err(|e| vec![format!("{}: {}", at(e.span()), e.message())])?;
-    let mut unknown = Vec::new();
-    find_unknown(tree.get_ref(), "", &mut |span, path| {
-        unknown.push(format!(
-            "{}: unknown key {path}{}",
-            at(Some(span)),
-            suggestion(path)
-        ));
+    let mut problems = Vec::new();
+    find_problems(tree.get_ref(), "", &mut |span, problem| {
+        problems.push(format!("{}: {problem}", at(Some(span))));
     });
-    if !unknown.is_empty() {
-        return Err(unknown);
+    if !problems.is_empty() {
+        return Err(problems);
     }
     toml::from_str(text).map_err(|e| {
         let key = e
@@ -35,14 +31,28 @@ pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
         vec![format!(
             "{}: {key}{}",
             at(e.span()),
-            plain(e.message(), "a table")
+            of_keys(&plain(e.message(), "a table"))
         )]
     })
 }
 
+/// What serde says of a field that is missing or unknown in [[kinds]], in the words of a configuration.
+fn of_keys(complaint: &str) -> String {
+    complaint
+        .replacen("missing field", "missing key", 1)
+        .replacen("unknown field", "unknown key", 1)
+        .replacen("`, expected one of ", "`; the keys are ", 1)
+}
+
 /// `; did you mean x?` for the known key that looks most like `path`, or what there is instead.
 fn suggestion(path: &str) -> String {
-    match nearest(path) {
+    let near = |known: &&str| strsim::jaro_winkler(path, known);
+    let sections = SECTIONS.iter().map(|section| section.path).chain(["kinds"]);
+    let section = sections
+        .max_by(|a, b| near(a).total_cmp(&near(b)))
+        .filter(|known| !path.contains('.') && near(known) > 0.9)
+        .map(str::to_owned);
+    match section.or_else(|| nearest(path)) {
         Some(known) => format!("; did you mean {known}?"),
         None => format!("; the sections are {}", SECTIONS.map(|s| s.path).join(", ")),
     }
@@ -57,6 +67,10 @@ pub(super) fn nearest(path: &str) -> Option<String> {
         .filter(|known| known.rsplit('.').next() == Some(last))
         .max_by(|a, b| near(a).total_cmp(&near(b)));
     elsewhere.or(best.filter(|known| near(known) > 0.85))
+}
+
+pub(super) fn is_section(path: &str) -> bool {
+    SECTIONS.iter().any(|section| section.path == path)
 }
 
 /// Every key's whole path.
@@ -77,18 +91,25 @@ fn line_of(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// Calls `found` with the place and the path of every key that is not known. `[[kinds]]` is left to its own reader.
-fn find_unknown(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range<usize>, &str)) {
+/// Calls `found` with the place of every key that is not known, and of every section that is an array: serde would take its items for the
+/// keys, in their order. Other wrong types, and `[[kinds]]`, are left to serde.
+fn find_problems(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range<usize>, String)) {
     for (key, value) in table {
         let path = join(inside, key.get_ref());
         match value.get_ref() {
+            DeValue::Array(rows) if path == "kinds" => {
+                for row in rows.iter().filter(|row| row.get_ref().is_array()) {
+                    found(row.span(), "kinds: must hold tables, not arrays".to_owned());
+                }
+            }
             _ if path == "kinds" => {}
-            DeValue::Table(inner) if SECTIONS.iter().any(|s| s.path == path) => {
-                find_unknown(inner, &path, found)
+            DeValue::Table(inner) if is_section(&path) => find_problems(inner, &path, found),
+            DeValue::Array(_) if is_section(&path) => {
+                found(key.span(), format!("{path}: must be a table, not an array"));
             }
             // A section that is no table is a wrong type, not an unknown key.
-            _ if SECTIONS.iter().any(|s| s.path == path) || all_keys().any(|known| known == path) => {}
-            _ => found(key.span(), &path),
+            _ if is_section(&path) || all_keys().any(|known| known == path) => {}
+            _ => found(key.span(), format!("unknown key {path}{}", suggestion(&path))),
         }
     }
 }
@@ -96,19 +117,18 @@ fn find_unknown(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range<
 /// The path of the innermost key whose value is at `offset`.
 fn key_at(table: &DeTable<'_>, offset: usize) -> String {
     for (key, value) in table {
-        if key.span().contains(&offset) || value.span().contains(&offset) {
-            let inner = match value.get_ref() {
-                DeValue::Table(inner) => key_at(inner, offset),
-                _ => String::new(),
-            };
-            return join(key.get_ref(), &inner);
-        }
-        // The span of a [section] is its header only; its keys stand below it.
-        if let DeValue::Table(inner) = value.get_ref() {
-            let below = key_at(inner, offset);
-            if !below.is_empty() {
-                return join(key.get_ref(), &below);
+        // The span of a [section] or of a [[kinds]] is its header only; its keys stand below it.
+        let inner = match value.get_ref() {
+            DeValue::Table(inner) => key_at(inner, offset),
+            DeValue::Array(rows) => {
+                let tables = rows.iter().filter_map(|row| row.get_ref().as_table());
+                let found = tables.map(|row| key_at(row, offset));
+                found.into_iter().find(|key| !key.is_empty()).unwrap_or_default()
             }
+            _ => String::new(),
+        };
+        if !inner.is_empty() || key.span().contains(&offset) || value.span().contains(&offset) {
+            return join(key.get_ref(), &inner);
         }
     }
     String::new()

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::{Config, env, file};
@@ -37,19 +38,26 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+fn unreadable(name: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::InvalidData => format!("{name} is not UTF-8 text: save it in that encoding"),
+        _ => format!("{name} cannot be read: {error}"),
+    }
+}
+
 impl Config {
     /// Reads and checks the configuration.
     pub fn load(sources: Sources) -> Result<Self, ConfigErrors> {
         let config = match &sources.file {
             Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| ConfigErrors(vec![format!("{} cannot be read: {e}", path.display())]))?;
-                file::read(&text, &path.display().to_string())
+                let name = path.display().to_string();
+                let text = std::fs::read_to_string(path).map_err(|e| ConfigErrors(vec![unreadable(&name, &e)]))?;
+                file::read(&text, &name)
             }
             None => match std::fs::read_to_string(DEFAULT_FILE) {
                 Ok(text) => file::read(&text, DEFAULT_FILE),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-                Err(e) => Err(vec![format!("{DEFAULT_FILE} cannot be read: {e}")]),
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::default()),
+                Err(e) => Err(vec![unreadable(DEFAULT_FILE, &e)]),
             },
         };
         let trusted = sources.env.iter().find(|(name, _)| name == CA_VARIABLE);

@@ -74,9 +74,11 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
         "[[kinds]]\nnumber = 1000\nname = \"A\"\nconversation = \"none\"\nstore = true\n",
     ));
     assert!(
-        problem.contains("mynah.toml:5") && problem.contains("`store`"),
+        problem.starts_with("mynah.toml:5: kinds.store: unknown key `store`; the keys are `number`"),
         "{problem}"
     );
+    let problem = only(parse("serverr = 1\n"));
+    assert_eq!(problem, "mynah.toml:1: unknown key serverr; did you mean server?");
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn a_wrong_type_is_named_with_its_line_and_key() {
     ] {
         let problem = only(parse(text));
         assert!(
-            problem.contains("must be a whole number from 0 to 65535"),
+            problem.starts_with("mynah.toml:2: kinds.number: must be a whole number from 0 to 65535"),
             "{problem}"
         );
     }
@@ -134,6 +136,21 @@ fn a_wrong_type_is_named_with_its_line_and_key() {
     assert!(problem.starts_with("mynah.toml:1: server: "), "{problem}");
     let problem = only(parse("push.webhook = 3\n"));
     assert!(problem.starts_with("mynah.toml:1: push.webhook: "), "{problem}");
+}
+
+#[test]
+fn an_array_is_no_section_and_no_kind() {
+    for (text, sentence) in [
+        ("server = []\n", "server: must be a table, not an array"),
+        ("server = [\"127.0.0.1:1\"]\n", "server: must be a table, not an array"),
+        ("push.webhook = []\n", "push.webhook: must be a table, not an array"),
+        (
+            "kinds = [[1000, \"A\", \"none\"]]\n",
+            "kinds: must hold tables, not arrays",
+        ),
+    ] {
+        assert_eq!(only(parse(text)), format!("mynah.toml:1: {sentence}"), "{text}");
+    }
 }
 
 #[test]
@@ -365,7 +382,7 @@ fn a_bad_variable_is_named() {
         (
             "MYNAH_PUSH__WEBHOOK",
             "x",
-            "unknown key push.webhook; did you mean",
+            "unknown key push.webhook; it is a section, whose keys are MYNAH_PUSH__WEBHOOK__URL, ",
         ),
         (
             "MYNAH_NO__SUCH",
@@ -384,6 +401,7 @@ fn a_bad_variable_is_named() {
         ),
         ("MYNAH_", "x", "unknown key "),
         ("MYNAH_BIN", "x", "unknown key bin"),
+        ("MYNAH_KINDS", "1", "must be a TOML array such as [{ number = 1000"),
         ("MYNAH_PORTS", "x", "unknown key ports"),
         (
             "MYNAH_LIMITS__MEMBERS",
