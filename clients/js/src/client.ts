@@ -182,6 +182,8 @@ export class Client {
   }
 
   async #send(to: To, type: number, data: unknown, id: string | undefined): Promise<Receipt | Delivery> {
+    // JavaScript callers have no types.
+    if (typeof (to as unknown) !== 'object' || to === null) throw new MynahError(400, '"to" must be { user: "<uid>" } or { team: "<team>" }.');
     const json = JSON.stringify(data) as string | undefined;
     if (json === undefined) throw new MynahError(400, 'The data of a message must be a JSON value, for instance an object or a string.');
     const copy = JSON.parse(json) as Json;

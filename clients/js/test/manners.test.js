@@ -248,6 +248,15 @@ test('a message of the moment is not kept: sent in time, or refused', async () =
   assert.equal(gateway.convs.size, 0);
 });
 
+test('a recipient that is no object is refused with a sentence, and nothing waits', async () => {
+  const { start } = world();
+  const { client } = await start();
+  for (const to of ['bob', null, undefined, 5]) {
+    await assert.rejects(client.send(to, 3, {}), { name: 'MynahError', code: 400, message: /^"to" must be/ });
+  }
+  assert.equal(client.pending.length, 0);
+});
+
 test('what is sent is what it was when it was sent', async () => {
   const { gateway, time, start } = world();
   const { client } = await start();
