@@ -89,7 +89,7 @@ function lost({ away, waitMs }) {
     drawState(`connection lost, trying again in ${Math.ceil(waitMs / 1000)} s`, 'wait');
     return;
   }
-  drawState('sent away', 'off');
+  drawState('disconnected', 'off');
   const { displaced } = session;
   $('#banner-text').textContent = displaced
     ? `${session.uid} signed in somewhere else (device ${displaced.deviceid ?? 'unknown'}), so the server closed this connection.`

@@ -17,7 +17,7 @@ export function read(packet) {
   if (packet === '3') return { title: 'heartbeat', kind: 'pong', plumbing: true };
   if (packet[0] === '0') return { title: 'handshake', kind: 'open', value: parse(packet.slice(1)), plumbing: true };
   if (packet.startsWith('40')) return { title: 'namespace joined', kind: 'connect', value: parse(packet.slice(2)), plumbing: true };
-  if (packet.startsWith('41')) return { title: 'sent away', kind: 'bye' };
+  if (packet.startsWith('41')) return { title: 'disconnected', kind: 'bye' };
   if (packet.startsWith('42')) {
     const [name, first, ...more] = parse(packet.slice(packet.indexOf('['))) ?? [];
     const frame = typeof first === 'string' ? parse(first) ?? first : first;

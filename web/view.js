@@ -100,7 +100,7 @@ export function toEnd() {
 function stateOf(rooms, room, online) {
   if (room.isTeam) return rooms.membersOf(room).map((uid) => (uid === rooms.uid ? 'you' : uid)).join(', ') || 'team';
   if (!room.to) return 'from the application';
-  return online.has(room.to.user) ? 'online' : 'away';
+  return online.has(room.to.user) ? 'online' : 'offline';
 }
 
 function bubble(message, me, isTeam, previous) {

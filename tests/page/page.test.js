@@ -97,7 +97,7 @@ test('who signs in elsewhere is told so here, and may come back', async () => {
   const first = await signIn('小刚');
   const second = await signIn('小刚');
   await first.shows('#banner', '小刚 signed in somewhere else');
-  await first.shows('#state', 'sent away');
+  await first.shows('#state', 'disconnected');
   await first.picture('displaced');
   await first.click('#banner-button');
   await first.shows('#state', 'online');
