@@ -221,11 +221,17 @@ fn remove(config: &Config, name: &str, force: bool, now: UnixMillis) -> anyhow::
     };
     if name == first::NAME {
         let path = data.join(first::FILE);
-        check(&file::read(&data.join(FILE))?.unwrap_or_default())?;
+        let named = file::read(&data.join(FILE))?;
+        check(named.as_ref().unwrap_or(&KeyFile::default()))?;
         std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+        let left = match named {
+            Some(file) => format!("{} named keys are left", file.keys.len()),
+            None if config.auth.api_keys.is_empty() => "the next start makes a new one".to_owned(),
+            None => "those of auth.api_keys are left".to_owned(),
+        };
         return Ok(Said {
             out: String::new(),
-            notes: "The key of the first start is removed. Where there is no other, the next start makes a new one.\n".into(),
+            notes: format!("The key of the first start is removed; {left}.\n"),
         });
     }
     let left = file::change(data, |file| {
