@@ -22,6 +22,11 @@ use crate::store::Store;
 /// Shards of the registry; more than threads, so that they seldom meet.
 const REGISTRY_SHARDS: usize = 64;
 
+/// Why a gateway with this configuration could not send notifications.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    Webhook::new(config, &Metrics::default()).map(drop)
+}
+
 /// Puts a gateway together; see [`Builder::start`].
 pub struct Builder {
     config: Config,

@@ -29,6 +29,9 @@ pub enum IdError {
     /// "." and "..": URL clients remove them from a path, so the API could not address them.
     #[error("must not be \".\" or \"..\"")]
     Dots,
+    /// JSON can write half of a surrogate pair (`"\ud83d"`), which is no character and cannot be kept in UTF-8.
+    #[error("must not contain half of a surrogate pair")]
+    HalfPair,
 }
 
 fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
@@ -111,29 +114,47 @@ text_id!(
 impl Uid {
     /// Takes a JSON value: a string, or an integer, which means its decimal string (PROTOCOL section 3). `None` for any other value.
     pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
-        string_or_integer(raw).map(|text| Self::new(&text))
+        string_or_integer(raw).map(|text| Self::new(&text?))
     }
 }
 
 impl TeamId {
     /// Takes a JSON value, as [`Uid::from_json`] does.
     pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
-        string_or_integer(raw).map(|text| Self::new(&text))
+        string_or_integer(raw).map(|text| Self::new(&text?))
     }
 }
 
 /// The text of a JSON string, or the digits of a JSON integer.
-fn string_or_integer(raw: &str) -> Option<Cow<'_, str>> {
-    if raw.starts_with('"') {
-        return serde_json::from_str::<String>(raw).ok().map(Cow::Owned);
+fn string_or_integer(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
+    if let Some(text) = json_string(raw) {
+        return Some(text.map(Cow::Owned));
     }
-    is_integer(raw).then_some(Cow::Borrowed(if raw == "-0" { "0" } else { raw }))
+    is_integer(raw).then_some(Ok(Cow::Borrowed(if raw == "-0" { "0" } else { raw })))
+}
+
+/// The text of a JSON string; `None` for any other JSON value. `raw` is valid JSON, so that only half of a surrogate pair can keep a
+/// string from being read.
+pub(crate) fn json_string(raw: &str) -> Option<Result<String, IdError>> {
+    raw.starts_with('"')
+        .then(|| serde_json::from_str(raw).map_err(|_| IdError::HalfPair))
 }
 
 /// Whether a JSON value, as text, is an integer without fraction or exponent.
 pub(crate) fn is_integer(raw: &str) -> bool {
     let digits = raw.strip_prefix('-').unwrap_or(raw);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The number of a kind, from a JSON value: `Some(None)` when it is a whole number that no kind can have, `None` when it is anything else.
+/// JSON has no integers: 6.0 is 6.
+pub(crate) fn kind_number(raw: &str) -> Option<Option<u16>> {
+    if is_integer(raw) {
+        return Some(raw.parse().ok());
+    }
+    let number: f64 = serde_json::from_str(raw).ok()?;
+    let is_small = (0.0..=f64::from(u16::MAX)).contains(&number);
+    (number.fract() == 0.0).then(|| is_small.then_some(number as u16))
 }
 
 /// A message's number inside its conversation: 1, 2, 3 ... without gaps.

@@ -97,6 +97,11 @@ impl Reject {
         Self::new(Code::NotFound, error)
     }
 
+    /// 404 for a number that no kind can have.
+    pub fn no_such_kind() -> Self {
+        Self::not_found("There is no such kind; see the table of kinds.")
+    }
+
     /// 413
     pub fn too_large(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::TooLarge, error)

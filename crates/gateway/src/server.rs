@@ -23,13 +23,13 @@ use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use crate::auth;
+use crate::builder;
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{self, ApiKeys, KeySources};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
-use crate::push::Webhook;
 use crate::refusals;
 use crate::reload::Reload;
 use crate::store::Store;
@@ -292,7 +292,7 @@ impl Routes {
 /// Where it may listen with this configuration, or why it must not start.
 pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     auth::check(config)?;
-    Webhook::new(config, &Metrics::default())?;
+    builder::check(config)?;
     listen::check(&config.server)?;
     let addresses = Addresses::of(&config.server)?;
     let address = addresses.public;

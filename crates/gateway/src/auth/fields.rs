@@ -20,7 +20,7 @@ const IAT_AHEAD_MS: u64 = 30_000;
 /// Why a token is refused; the sentence says what to change.
 pub(super) type Wrong = &'static str;
 
-const NO_TOKEN: Wrong = "This is no token: three parts of base64url, parted by points, are one.";
+const NO_TOKEN: Wrong = "Not a valid JWT: expected three base64url parts separated by dots.";
 
 /// A token's three parts.
 pub(super) struct Parts<'t> {

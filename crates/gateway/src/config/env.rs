@@ -69,7 +69,9 @@ fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
         let keys = section.keys.iter().map(|key| format!("{path}.{}", key.name));
         let keys = keys.filter(|key| !is_section(key)).map(|key| variable(&key));
         let keys = keys.collect::<Vec<_>>().join(", ");
-        return Err(format!("unknown key {path}; it is a section, whose keys are {keys}"));
+        return Err(format!(
+            "unknown key {path}; it is a section, whose keys are {keys}"
+        ));
     }
     if path == "kinds" && !text.trim_start().starts_with('[') {
         return Err(

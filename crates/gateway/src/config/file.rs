@@ -140,3 +140,33 @@ fn join(outer: &str, inner: &str) -> String {
         _ => format!("{outer}.{inner}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_no_section_and_no_kind() {
+        for (text, sentence) in [
+            ("server = []\n", "server: must be a table, not an array"),
+            (
+                "server = [\"127.0.0.1:1\"]\n",
+                "server: must be a table, not an array",
+            ),
+            (
+                "push.webhook = []\n",
+                "push.webhook: must be a table, not an array",
+            ),
+            (
+                "kinds = [[1000, \"A\", \"none\"]]\n",
+                "kinds: must hold tables, not arrays",
+            ),
+        ] {
+            assert_eq!(
+                read(text, "f").unwrap_err(),
+                [format!("f:1: {sentence}")],
+                "{text}"
+            );
+        }
+    }
+}

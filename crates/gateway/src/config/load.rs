@@ -51,7 +51,8 @@ impl Config {
         let config = match &sources.file {
             Some(path) => {
                 let name = path.display().to_string();
-                let text = std::fs::read_to_string(path).map_err(|e| ConfigErrors(vec![unreadable(&name, &e)]))?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|e| ConfigErrors(vec![unreadable(&name, &e)]))?;
                 file::read(&text, &name)
             }
             None => match std::fs::read_to_string(DEFAULT_FILE) {

@@ -139,21 +139,6 @@ fn a_wrong_type_is_named_with_its_line_and_key() {
 }
 
 #[test]
-fn an_array_is_no_section_and_no_kind() {
-    for (text, sentence) in [
-        ("server = []\n", "server: must be a table, not an array"),
-        ("server = [\"127.0.0.1:1\"]\n", "server: must be a table, not an array"),
-        ("push.webhook = []\n", "push.webhook: must be a table, not an array"),
-        (
-            "kinds = [[1000, \"A\", \"none\"]]\n",
-            "kinds: must hold tables, not arrays",
-        ),
-    ] {
-        assert_eq!(only(parse(text)), format!("mynah.toml:1: {sentence}"), "{text}");
-    }
-}
-
-#[test]
 fn what_is_no_toml_is_named_with_its_line() {
     let problem = only(parse("[server]\nlisten = \n"));
     assert!(problem.starts_with("mynah.toml:2: "), "{problem}");
@@ -401,7 +386,11 @@ fn a_bad_variable_is_named() {
         ),
         ("MYNAH_", "x", "unknown key "),
         ("MYNAH_BIN", "x", "unknown key bin"),
-        ("MYNAH_KINDS", "1", "must be a TOML array such as [{ number = 1000"),
+        (
+            "MYNAH_KINDS",
+            "1",
+            "must be a TOML array such as [{ number = 1000",
+        ),
         ("MYNAH_PORTS", "x", "unknown key ports"),
         (
             "MYNAH_LIMITS__MEMBERS",

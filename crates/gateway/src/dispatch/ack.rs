@@ -29,9 +29,11 @@ impl<'a> Request<'a> for Fields<'a> {}
 
 /// Up to where in which conversation.
 pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
-    let fields = data
-        .and_then(|data| Fields::read(data.get()))
-        .ok_or_else(|| Reject::malformed("\"data\" must be an object with \"conv\" and \"seq\"."))?;
+    let fields = Fields::read(
+        data.map_or("null", RawValue::get),
+        "\"data\" must be an object with \"conv\" and \"seq\".",
+    )
+    .map_err(Reject::malformed)?;
     let seq = fields::seq("seq", fields.seq)?;
     Ok((fields::conv(fields.conv)?, seq))
 }

@@ -74,8 +74,8 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
 fn read(data: Option<&RawValue>) -> Result<(Option<String>, u32), Reject> {
     let fields = match data {
         None => Fields::default(),
-        Some(data) => Fields::read(data.get())
-            .ok_or_else(|| Reject::malformed("\"data\" must be an object, such as {\"limit\":100}."))?,
+        Some(data) => Fields::read(data.get(), "\"data\" must be an object, such as {\"limit\":100}.")
+            .map_err(Reject::malformed)?,
     };
     let after = fields
         .after

@@ -75,11 +75,13 @@ pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker:
 type Serve = fn(&Arc<Core>, Option<&RawValue>, Asker) -> Option<BoxFuture>;
 
 fn unknown(number: u16, kind: Option<Kind>) -> Reject {
+    // It stands for every number that no kind can have.
+    if number == 0 {
+        return Reject::no_such_kind();
+    }
     Reject::not_found(match kind.map(|kind| kind.row().way) {
         Some(Way::Down) => format!("Kind {number} only goes to clients; to send a message use kind 101."),
-        Some(Way::Up | Way::Both) | None => {
-            format!("There is no kind {number} that anybody here listens to.")
-        }
+        Some(Way::Up | Way::Both) | None => format!("There is no kind {number} that clients may send here."),
     })
 }
 

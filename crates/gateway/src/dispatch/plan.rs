@@ -136,7 +136,11 @@ fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan,
 }
 
 fn sendable(kind: u16, rule: Option<Rule>, by: &By) -> Result<Rule, Reject> {
-    let unknown = || Reject::not_found(format!("There is no kind {kind}."));
+    let unknown = || match kind {
+        // It stands for every number that no kind can have.
+        0 => Reject::no_such_kind(),
+        kind => Reject::not_found(format!("There is no kind {kind}.")),
+    };
     match (by, rule) {
         (By::Api, _) if (100..=999).contains(&kind) => Err(Reject::malformed(format!(
             "Kind {kind} belongs to the gateway and cannot be sent."
@@ -192,7 +196,7 @@ fn payload(data: &RawValue, rules: &Rules<'_>) -> Result<(), Reject> {
     if json.len() > limits.message_bytes {
         rules.metrics.limited("message_bytes");
         return Err(Reject::too_large(format!(
-            "\"data\" may have {} bytes as JSON, this has {}.",
+            "\"data\" may have at most {} bytes as JSON, this has {}.",
             limits.message_bytes,
             json.len()
         )));
@@ -200,7 +204,7 @@ fn payload(data: &RawValue, rules: &Rules<'_>) -> Result<(), Reject> {
     if too_deep(json, limits.nesting) {
         rules.metrics.limited("nesting");
         return Err(Reject::malformed(format!(
-            "\"data\" may be nested {} deep.",
+            "\"data\" may be nested at most {} deep.",
             limits.nesting
         )));
     }

@@ -103,11 +103,12 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
 }
 
 fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
-    let fields = data.and_then(|data| Fields::read(data.get()));
-    let mid = fields.and_then(|fields| fields.mid).map(RawValue::get);
-    let mid: String = mid
-        .and_then(|json| serde_json::from_str(json).ok())
-        .ok_or_else(|| Reject::malformed("\"data\" must be {\"mid\":\"<the message's id>\"}."))?;
+    const SHAPE: &str = "\"data\" must be {\"mid\":\"<the message's id>\"}.";
+    let fields = Fields::read(data.map_or("null", RawValue::get), SHAPE).map_err(Reject::malformed)?;
+    let mid: String = fields
+        .mid
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .ok_or_else(|| Reject::malformed(SHAPE))?;
     Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
 }
 

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::core::Core;
 use crate::delivery::Answer;
 use crate::frame::{Request, any_value, raw};
-use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
+use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};
 use crate::kinds::Kind;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
 use crate::reject::Reject;
@@ -79,10 +79,15 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         refuse(asker, Kind::SendReq.number(), &not_registered());
         return None;
     };
-    let Some(fields) = data.and_then(|data| Fields::read(data.get())) else {
-        let reject = Reject::malformed("\"data\" must be an object with \"type\", \"to\" and \"data\".");
-        asker.refuse_message(&reject, None);
-        return None;
+    let fields = match Fields::read(
+        data.map_or("null", RawValue::get),
+        "\"data\" must be an object with \"type\", \"to\" and \"data\".",
+    ) {
+        Ok(fields) => fields,
+        Err(why) => {
+            asker.refuse_message(&Reject::malformed(why), None);
+            return None;
+        }
     };
     let cid = match fields.cid.map(cid).transpose() {
         Ok(cid) => cid,
@@ -149,14 +154,15 @@ fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
 fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
     let kind = fields
         .kind
-        .and_then(|raw| serde_json::from_str::<u64>(raw.get()).ok())
+        .filter(|raw| !raw.get().starts_with('-'))
+        .and_then(|raw| kind_number(raw.get()))
         .ok_or_else(|| Reject::malformed("\"type\" must be the number of the kind to send."))?;
     let data = fields.data.ok_or_else(|| {
         Reject::malformed("\"data\" has no \"data\": put the message there, any JSON value.")
     })?;
     Ok(SendOrder {
         // Beyond all kinds: 0 is none either.
-        kind: u16::try_from(kind).unwrap_or(0),
+        kind: kind.unwrap_or(0),
         to: to(fields.to)?,
         from: Some(from),
         data: data.to_owned().into(),
@@ -168,8 +174,9 @@ fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Resu
 }
 
 fn to(raw: Option<&RawValue>) -> Result<To, Reject> {
-    let wrong = || Reject::malformed("\"to\" must be {\"user\":\"<uid>\"} or {\"team\":\"<team>\"}.");
-    let fields = raw.and_then(|raw| ToFields::read(raw.get())).ok_or_else(wrong)?;
+    const SHAPE: &str = "\"to\" must be {\"user\":\"<uid>\"} or {\"team\":\"<team>\"}.";
+    let wrong = || Reject::malformed(SHAPE);
+    let fields = ToFields::read(raw.map_or("null", RawValue::get), SHAPE).map_err(Reject::malformed)?;
     match (fields.user, fields.team) {
         (Some(user), None) => Uid::from_json(user.get())
             .ok_or_else(wrong)?
@@ -184,9 +191,10 @@ fn to(raw: Option<&RawValue>) -> Result<To, Reject> {
 }
 
 fn cid(raw: &RawValue) -> Result<Cid, Reject> {
-    let text: String = serde_json::from_str(raw.get())
-        .map_err(|_| Reject::malformed("\"cid\" must be a string of at most 64 bytes."))?;
-    Cid::new(&text).map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
+    json_string(raw.get())
+        .ok_or_else(|| Reject::malformed("\"cid\" must be a string of at most 64 bytes."))?
+        .and_then(|text| Cid::new(&text))
+        .map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
 }
 
 /// Appends a message; while too many are in flight, the connection is not read. `beyond` is a limit that the

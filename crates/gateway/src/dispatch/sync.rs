@@ -88,9 +88,11 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
 }
 
 fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
-    let fields = data.and_then(|data| Fields::read(data.get())).ok_or_else(|| {
-        Reject::malformed("\"data\" must be an object with \"conv\", and \"after\" or \"before\".")
-    })?;
+    let fields = Fields::read(
+        data.map_or("null", RawValue::get),
+        "\"data\" must be an object with \"conv\", and \"after\" or \"before\".",
+    )
+    .map_err(Reject::malformed)?;
     let span = match (fields.after, fields.before) {
         (Some(after), None) => Span::After(fields::seq("after", Some(after))?),
         (None, Some(before)) => Span::Before(fields::seq("before", Some(before))?),

@@ -44,8 +44,11 @@ pub(super) struct Wanted {
 
 /// Reads kind 1's `data`, which need not be there: the handshake's token may say everything.
 pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
-    let fields = Fields::read(data.map_or("{}", RawValue::get))
-        .ok_or_else(|| Reject::malformed("\"data\" must be an object such as {\"uid\":\"alice\"}."))?;
+    let fields = Fields::read(
+        data.map_or("{}", RawValue::get),
+        "\"data\" must be an object such as {\"uid\":\"alice\"}.",
+    )
+    .map_err(Reject::malformed)?;
     let resume = match fields.resume.map(RawValue::get) {
         None | Some("false") => false,
         Some("true") => true,
@@ -99,7 +102,9 @@ fn label(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Box<str>>
 }
 
 fn text(field: &'static str, raw: &RawValue) -> Result<String, Reject> {
-    serde_json::from_str(raw.get()).map_err(|_| Reject::malformed(format!("\"{field}\" must be a string.")))
+    ids::json_string(raw.get())
+        .ok_or_else(|| Reject::malformed(format!("\"{field}\" must be a string.")))?
+        .map_err(|why| bad_id(field, why))
 }
 
 fn bad_id(field: &'static str, why: IdError) -> Reject {
@@ -163,6 +168,7 @@ mod tests {
             (r#"{"uid":"a","resume":"yes"}"#, "resume"),
             (r#"{"uid":"a","format":"xml"}"#, "format"),
             (r#"{"uid":"a","format":1}"#, "format"),
+            (r#"{"uid":"a","uid":"b"}"#, "uid"),
         ] {
             let reject = parsed(json).unwrap_err();
             assert_eq!(reject.code, Code::Malformed, "{json}");

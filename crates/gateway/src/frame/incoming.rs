@@ -6,6 +6,7 @@ use mynah_wire::socket::read_string;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::ids::kind_number;
 use crate::text::without_mark;
 
 /// Longest `req`, as JSON; it is repeated as it came.
@@ -26,7 +27,7 @@ pub(crate) struct Incoming<'a> {
 #[derive(Debug)]
 pub(crate) struct Undecodable<'a> {
     /// One sentence.
-    pub(crate) error: &'static str,
+    pub(crate) error: Cow<'static, str>,
     /// What the response is to repeat.
     pub(crate) req: Option<&'a RawValue>,
 }
@@ -34,13 +35,22 @@ pub(crate) struct Undecodable<'a> {
 /// The fields of a frame or of a frame's `data`, each still raw: [`Request`] reads them one by one, so that a wrong type is
 /// answered with a sentence about that field.
 pub(crate) trait Request<'a>: Deserialize<'a> {
-    /// Reads an object; a JSON array is none.
-    fn read(json: &'a str) -> Option<Self> {
+    /// Reads an object; a JSON array is none. The error is a sentence for the peer: `otherwise`, or which field is there twice.
+    fn read(json: &'a str, otherwise: &'static str) -> Result<Self, Cow<'static, str>> {
         if !json.trim_start().starts_with('{') {
-            return None;
+            return Err(otherwise.into());
         }
-        serde_json::from_str(json).ok()
+        serde_json::from_str(json).map_err(|error| match repeated(&error.to_string()) {
+            Some(field) => format!("The field \"{field}\" must be there only once.").into(),
+            None => otherwise.into(),
+        })
     }
+}
+
+/// The field that is there twice, if that is what serde complains about.
+fn repeated(complaint: &str) -> Option<&str> {
+    let (field, _) = complaint.strip_prefix("duplicate field `")?.split_once('`')?;
+    Some(field)
 }
 
 /// For a field that may hold any JSON value: `null` is a value there, and only a missing field (with `default`) is `None`.
@@ -67,7 +77,7 @@ pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'
     let json = argument.get();
     if json.starts_with('"') {
         return read_string(json).map(Cow::Owned).ok_or(Undecodable {
-            error: "The frame must be valid Unicode.",
+            error: "The frame must be valid Unicode.".into(),
             req: None,
         });
     }
@@ -76,29 +86,25 @@ pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'
 
 /// Decodes what [`text_of`] returned.
 pub(crate) fn decode(text: &str) -> Result<Incoming<'_>, Undecodable<'_>> {
-    let Some(fields) = Fields::read(text).or_else(|| Fields::read(without_mark(text))) else {
-        return Err(Undecodable {
-            error: "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.",
-            req: None,
-        });
-    };
+    const SHAPE: &str = "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.";
+    let fields = Fields::read(without_mark(text), SHAPE).map_err(|error| Undecodable { error, req: None })?;
     let req = match fields.req {
         Some(req) if !fits_req(req) => {
             return Err(Undecodable {
-                error: "req must be a string or a number of at most 256 bytes.",
+                error: "\"req\" must be a string or a number of at most 256 bytes.".into(),
                 req: None,
             });
         }
         req => req,
     };
-    match fields.kind.and_then(kind_number) {
+    match fields.kind.and_then(|raw| kind_number(raw.get())) {
         Some(kind) => Ok(Incoming {
-            kind,
+            kind: kind.unwrap_or(0),
             data: fields.data,
             req,
         }),
         None => Err(Undecodable {
-            error: "type must be the number of a kind.",
+            error: "\"type\" must be the number of a kind.".into(),
             req,
         }),
     }
@@ -108,15 +114,6 @@ fn fits_req(req: &RawValue) -> bool {
     let json = req.get();
     json.len() <= MAX_REQ_BYTES
         && json.starts_with(['"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
-}
-
-fn kind_number(raw: &RawValue) -> Option<u16> {
-    let number: serde_json::Number = serde_json::from_str(raw.get()).ok()?;
-    if raw.get().starts_with('"') || number.is_f64() && number.as_f64()?.fract() != 0.0 {
-        return None;
-    }
-    let small = number.as_u64().and_then(|number| u16::try_from(number).ok());
-    Some(small.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -135,6 +132,17 @@ mod tests {
             5,
             "a byte order mark"
         );
+    }
+
+    #[test]
+    fn a_whole_number_with_a_fraction_or_an_exponent_is_a_kind() {
+        for kind in ["101.0", "1.01e2", "1010e-1"] {
+            assert_eq!(
+                decode(&format!(r#"{{"type":{kind}}}"#)).unwrap().kind,
+                101,
+                "{kind}"
+            );
+        }
     }
 
     #[test]
@@ -162,6 +170,11 @@ mod tests {
             (r#"{"type":{},"req":"a"}"#, "type", true),
             (r#"{"type":1,"req":{}}"#, "req", false),
             (r#"{"type":1,"req":true}"#, "req", false),
+            (
+                r#"{"type":1,"data":{},"type":1}"#,
+                "\"type\" must be there only once",
+                false,
+            ),
         ] {
             let wrong = decode(text).unwrap_err();
             assert!(wrong.error.contains(part), "{text}: {}", wrong.error);

@@ -43,7 +43,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
         };
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
-        fields::read(text).map(Self).map_err(Problem::malformed)
+        fields::read(text, "body").map(Self).map_err(Problem::malformed)
     }
 }
 

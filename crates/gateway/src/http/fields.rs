@@ -5,16 +5,17 @@ use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, is_integer};
+use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, kind_number};
 use crate::text::{plain, without_mark};
 
-/// Reads a JSON object; the error is one sentence that names the field.
-pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+/// Reads a JSON object, which is the `what` of a call ("body"); the error is one sentence that names the field.
+pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
     let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
     let object = read.map_err(|e| {
@@ -22,20 +23,35 @@ pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         let whole = e.inner().to_string();
         let place = format!(" at line {} column {}", e.inner().line(), e.inner().column());
         match e.inner().classify() {
-            serde_json::error::Category::Data => {
-                let what = plain(whole.strip_suffix(&place).unwrap_or(&whole), "an object");
+            Category::Data => {
+                let wrong = plain(whole.strip_suffix(&place).unwrap_or(&whole), "an object");
                 match path.as_str() {
-                    "." if what.starts_with("must") => format!("The body {what}."),
-                    "." => sentence(&what),
-                    path if what.starts_with("must") => format!("\"{path}\" {what}."),
-                    path => format!("\"{path}\": {what}."),
+                    "." if wrong.starts_with("must") => format!("The {what} {wrong}."),
+                    "." => sentence(&wrong),
+                    path if wrong.starts_with("must") => format!("\"{path}\" {wrong}."),
+                    path => format!("\"{path}\": {wrong}."),
                 }
             }
-            _ => format!("The body is not JSON: {whole}."),
+            // Valid JSON, of which a string cannot be kept as text.
+            Category::Syntax if serde_json::from_str::<&RawValue>(without_mark(text)).is_ok() => {
+                match path.as_str() {
+                    "." => format!("The {what} {}.", IdError::HalfPair),
+                    path => format!("\"{path}\" {}.", IdError::HalfPair),
+                }
+            }
+            Category::Eof if without_mark(text).trim().is_empty() => {
+                format!("The {what} is empty; it must be a JSON object.")
+            }
+            Category::Eof => format!("The {what} is not JSON: it ends too early."),
+            Category::Syntax | Category::Io => format!(
+                "The {what} is not JSON: see line {}, column {}.",
+                e.inner().line(),
+                e.inner().column()
+            ),
         }
     })?;
     json.end()
-        .map_err(|_| "The body must be one JSON object with nothing after it.".to_owned())?;
+        .map_err(|_| format!("The {what} must be one JSON object with nothing after it."))?;
     Ok(object.0)
 }
 
@@ -184,21 +200,9 @@ pub(super) struct KindField(pub(super) Option<u16>);
 impl<'de> Deserialize<'de> for KindField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        if is_integer(raw) {
-            return Ok(Self(raw.parse().ok()));
-        }
-        // JSON knows no integers: 6.0 is 6.
-        match serde_json::from_str::<f64>(raw) {
-            Ok(number) if number.fract() == 0.0 => Ok(Self(whole_kind(number))),
-            _ => Err(D::Error::custom("must be the number of a kind")),
-        }
+        let number = kind_number(raw).ok_or_else(|| D::Error::custom("must be the number of a kind"))?;
+        Ok(Self(number))
     }
-}
-
-fn whole_kind(number: f64) -> Option<u16> {
-    (0.0..=f64::from(u16::MAX))
-        .contains(&number)
-        .then_some(number as u16)
 }
 
 /// What is wrong with an identifier, for a sentence about it.

@@ -216,7 +216,7 @@ pub(super) async fn send_batch(
     }
     let mut named = 0;
     let orders = batch.messages.iter().map(|raw| {
-        let message: Message = fields::read(raw.get()).map_err(Reject::malformed)?;
+        let message: Message = fields::read(raw.get(), "message").map_err(Reject::malformed)?;
         message.order(&api, &mut named)
     });
     let results = api.gateway.send_batch(orders.collect()).await;
@@ -228,10 +228,7 @@ pub(super) async fn send_batch(
 impl Message {
     /// What the gateway is asked. `named` counts the users that the call has named so far.
     fn order(self, api: &Api, named: &mut usize) -> Result<SendOrder, Reject> {
-        let kind = self
-            .kind
-            .0
-            .ok_or_else(|| Reject::not_found("There is no such kind; see the table of kinds."))?;
+        let kind = self.kind.0.ok_or_else(Reject::no_such_kind)?;
         if self.ttl_ms.is_some_and(|ttl_ms| i64::try_from(ttl_ms).is_err()) {
             return Err(Reject::malformed(format!(
                 "\"ttl_ms\" must be at most {}; leave it out to have no end.",

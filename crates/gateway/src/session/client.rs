@@ -1,5 +1,6 @@
 //! One connection's events, in the order in which they came.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ pub(super) fn handed(
     }
     impl<'a> Request<'a> for Fields<'a> {}
 
-    let in_auth = auth.and_then(|auth| Fields::read(auth.get())?.token);
+    let in_auth = auth.and_then(|auth| Fields::read(auth.get(), "").ok()?.token);
     let token = match in_auth {
         Some(raw) if raw.get().len() <= most.saturating_mul(2) => {
             serde_json::from_str(raw.get()).unwrap_or_default()
@@ -149,7 +150,7 @@ impl Client {
         dispatch::dispatch(&self.core, frame, &text, asker)
     }
 
-    fn not_a_frame(&self, text: &str, error: &'static str, asker: Asker, within_rate: bool) {
+    fn not_a_frame(&self, text: &str, error: Cow<'static, str>, asker: Asker, within_rate: bool) {
         if within_rate {
             self.core.listeners.seen(&self.connection, Seen::Raw(text));
             asker.refuse_if_waiting(&Reject::malformed(error));

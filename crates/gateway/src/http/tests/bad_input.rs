@@ -12,9 +12,9 @@ async fn every_field_of_a_message_is_checked() {
     };
     let nested = |depth| (0..depth).fold(Value::Null, |inner, _| json!([inner]));
     let cases = [
-        ("", "The body is not JSON"),
-        ("{", "The body is not JSON"),
-        ("nonsense", "The body is not JSON"),
+        ("", "The body is empty; it must be a JSON object."),
+        ("{", "The body is not JSON: it ends too early."),
+        ("nonsense", "The body is not JSON: see line 1, column 2."),
         ("[]", "The body must be a JSON object, not an array."),
         ("5", "The body must be a JSON object, not 5."),
         ("null", "The body must be a JSON object, not null."),
@@ -86,7 +86,18 @@ async fn every_field_of_a_message_is_checked() {
         (&with("from", json!("..")), "\"from\" must not be \".\""),
         (&with("to", json!({"team": ""})), "\"to.team\" must not be empty."),
         (&with("from", json!(true)), "\"from\" must be a uid"),
-        (&with("data", nested(129)), "\"data\" may be nested 128 deep."),
+        (
+            &with("data", nested(129)),
+            "\"data\" may be nested at most 128 deep.",
+        ),
+        (
+            r#"{"type":6,"to":{"user":"u"},"data":1,"cid":"\ud83d"}"#,
+            "\"cid\" must not contain half of a surrogate pair.",
+        ),
+        (
+            r#"{"type":6,"to":{"users":["u","\ude00"]},"data":1}"#,
+            "\"to.users[1]\" must not contain half of a surrogate pair.",
+        ),
         (&with("cid", json!(5)), "\"cid\" must be a string, not 5."),
         (
             &with("cid", json!("x".repeat(65))),
