@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::at_once;
-use crate::listener::{first, target};
+use crate::listener::first::{self, HeadEnd};
+use crate::listener::target;
 use crate::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
 
 /// Bytes that come `size` at a time, and the end.
@@ -132,11 +133,26 @@ pub(super) fn head(data: &[u8]) {
         "it was enough one piece before"
     );
     assert!(enough(&head) || pieces.at == bytes.len(), "more was there");
-    if let Some(escaped) = target::escaped(&head) {
-        assert_eq!(target::escaped(&escaped), None, "nothing is left to escape");
-        let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
-        let raw = head[..line].iter().filter(|byte| b"\"<>".contains(byte)).count();
+    let line = HeadEnd::default().request_line(&head);
+    if let Some(escaped) = target::escaped(&head, line.clone()) {
+        let again = HeadEnd::default().request_line(&escaped);
+        assert_eq!(
+            target::escaped(&escaped, again),
+            None,
+            "nothing is left to escape"
+        );
+        let raw = head[line.clone()]
+            .iter()
+            .filter(|byte| b"\"<>".contains(byte))
+            .count();
         assert_eq!(escaped.len(), head.len() + 2 * raw);
-        assert!(escaped.ends_with(&head[line..]), "what stands behind is the same");
+        assert!(
+            escaped.starts_with(&head[..line.start]),
+            "what stands before is the same"
+        );
+        assert!(
+            escaped.ends_with(&head[line.end..]),
+            "what stands behind is the same"
+        );
     }
 }

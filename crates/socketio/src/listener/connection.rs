@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::exchange::{Exchange, RequestBody};
 use super::timed::Timed;
-use super::{ListenerOptions, first, target};
+use super::{ListenerOptions, first};
 use crate::admission::Connected;
 use crate::proxy_header;
 use crate::refusals::Refusal;
@@ -170,14 +170,9 @@ async fn serve<T, S, F, B>(
         Ok(_) => return,
         Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
     };
-    let escaped = target::escaped(&head);
-    // Its further requests will need the same, so that each of them has to be the first on a connection.
-    let keep_alive = escaped.is_none();
-    let head = escaped.unwrap_or(head);
     let exchange = Arc::<Exchange>::default();
     let answering = exchange.clone();
     let connection = http1::Builder::new()
-        .keep_alive(keep_alive)
         .timer(TokioTimer::new())
         // The time for a head that has begun is kept by the stream.
         .header_read_timeout(options.idle_timeout())
@@ -189,7 +184,7 @@ async fn serve<T, S, F, B>(
                 let response = service(exchange.begin(request), peer);
                 async move {
                     let mut response = response.await;
-                    if !exchange.end().await {
+                    if !exchange.end(response.status()).await {
                         let close = HeaderValue::from_static("close");
                         response.headers_mut().insert(header::CONNECTION, close);
                     }

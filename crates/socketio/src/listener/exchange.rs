@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Request, header};
+use hyper::{Method, Request, StatusCode, header};
 use parking_lot::Mutex;
 
 /// Most bytes of an unwanted body that are read before the request is answered, so that the connection can be
@@ -30,6 +30,9 @@ struct State {
     asked: bool,
     /// A request is being answered; what comes meanwhile is its body, or stands behind it.
     under_way: bool,
+    /// Bytes of that request's body that the stream has not read yet. `u64::MAX` if the length is unknown: for a
+    /// chunked body, and if the request may switch the connection to another protocol.
+    body_left: u64,
     /// The head of a request was not complete in time.
     head_late: bool,
     /// Something came while the request was under way.
@@ -53,6 +56,9 @@ impl Exchange {
         let mut state = self.0.lock();
         (state.asked, state.under_way) = (true, true);
         (state.behind, state.waker, state.left) = (false, None, None);
+        let other = request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        let length = request.body().size_hint().exact().filter(|_| !other);
+        state.body_left = length.unwrap_or(u64::MAX);
         drop(state);
         let waits = request.headers().contains_key(header::EXPECT);
         request.map(|body| RequestBody {
@@ -62,9 +68,9 @@ impl Exchange {
         })
     }
 
-    /// The request has been answered. Reads the rest of its body; returns false if that is too large or too
-    /// slow, and the connection must end.
-    pub(super) async fn end(&self) -> bool {
+    /// The request has been answered with `status`. Reads the rest of its body; returns false if that is too
+    /// large or too slow, and the connection must end.
+    pub(super) async fn end(&self, status: StatusCode) -> bool {
         let left = self.0.lock().left.take();
         let read = match left {
             None => true,
@@ -73,7 +79,8 @@ impl Exchange {
                 !hopeless && matches!(tokio::time::timeout(READ_ON_TIME, read_on(body)).await, Ok(true))
             }
         };
-        self.0.lock().under_way = false;
+        // After a switch to another protocol no request head can follow.
+        self.0.lock().under_way = status == StatusCode::SWITCHING_PROTOCOLS;
         read
     }
 
@@ -82,13 +89,21 @@ impl Exchange {
         self.0.lock().under_way
     }
 
-    /// Something came while a request was under way.
-    pub(super) fn comes_behind(&self) {
+    /// Records that `bytes` bytes were read. Returns how many of them belong to the body of the request under
+    /// way; the next request's head follows.
+    pub(super) fn came(&self, bytes: usize) -> usize {
         let mut state = self.0.lock();
+        if !state.under_way {
+            return 0;
+        }
         state.behind = true;
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
+        let body = state.body_left.min(bytes as u64);
+        state.body_left -= body;
+        // No more than `bytes`.
+        body as usize
     }
 
     pub(super) fn set_head_late(&self) {

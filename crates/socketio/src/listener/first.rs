@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
@@ -46,10 +47,20 @@ fn is_begun(head: &[u8]) -> bool {
     head.first().is_some_and(u8::is_ascii_alphabetic)
 }
 
-/// Looks for the empty line that ends a head, in parts as they come. hyper takes lines without CR as well.
+/// Looks for the empty line that ends a head, in parts as they come. hyper takes lines without CR as well, and empty lines before a head.
 #[derive(Debug, Default)]
 pub(crate) struct HeadEnd {
+    request_line: RequestLine,
     line: Line,
+}
+
+/// Whether the request line, which is the first of a head, has come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum RequestLine {
+    #[default]
+    NotBegun,
+    Begun,
+    Ended,
 }
 
 /// What has come of the current line.
@@ -62,14 +73,21 @@ enum Line {
 }
 
 impl HeadEnd {
-    /// Where in `part` a head ends: behind the empty line. What stands behind it is not looked at.
+    /// Returns where in `part` the head ends: behind the empty line. The bytes after it are not examined; the next
+    /// call begins with another head.
     pub(crate) fn find(&mut self, part: &[u8]) -> Option<usize> {
-        let mut begin = 0;
-        for end in memchr::memchr_iter(b'\n', part) {
+        let first = self.request_line(part).start;
+        let mut begin = first;
+        if begin < part.len() && !self.is_begun() {
+            self.request_line = RequestLine::Begun;
+        }
+        for end in memchr::memchr_iter(b'\n', part).skip_while(|end| *end < first) {
             let line = std::mem::take(&mut self.line);
             if let (Line::Nothing, [] | [b'\r']) | (Line::Cr, []) = (line, &part[begin..end]) {
+                self.request_line = RequestLine::NotBegun;
                 return Some(end + 1);
             }
+            self.request_line = RequestLine::Ended;
             begin = end + 1;
         }
         self.line = match (self.line, &part[begin..]) {
@@ -78,6 +96,22 @@ impl HeadEnd {
             _ => Line::Something,
         };
         None
+    }
+
+    /// The range of `part`, which comes next, that belongs to the request line.
+    pub(crate) fn request_line(&self, part: &[u8]) -> Range<usize> {
+        let begin = match self.request_line {
+            RequestLine::NotBegun => part.iter().position(|byte| !matches!(byte, b'\r' | b'\n')),
+            RequestLine::Begun => Some(0),
+            RequestLine::Ended => return 0..0,
+        };
+        let begin = begin.unwrap_or(part.len());
+        begin..memchr::memchr(b'\n', &part[begin..]).map_or(part.len(), |end| begin + end)
+    }
+
+    /// Whether a head has begun and not ended.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.request_line != RequestLine::NotBegun
     }
 }
 

@@ -1,15 +1,18 @@
 //! Request targets with characters that hyper refuses and Node's server accepts. They come from clients that
 //! do not percent-encode the query parameters of the application.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
-/// The head with `"`, `<` and `>` of its first line percent-encoded; `None` when it has none.
-pub(crate) fn escaped(head: &[u8]) -> Option<Bytes> {
-    let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
-    let (line, rest) = head.split_at(end);
-    line.iter().find(|byte| matches!(byte, b'"' | b'<' | b'>'))?;
-    let mut escaped = Vec::with_capacity(head.len() + 64);
-    for byte in line {
+/// `part` of a head with `"`, `<` and `>` percent-encoded in its request `line`; `None` when it has none there.
+pub(crate) fn escaped(part: &[u8], line: Range<usize>) -> Option<Bytes> {
+    part[line.clone()]
+        .iter()
+        .find(|byte| matches!(byte, b'"' | b'<' | b'>'))?;
+    let mut escaped = Vec::with_capacity(part.len() + 64);
+    escaped.extend_from_slice(&part[..line.start]);
+    for byte in &part[line.clone()] {
         match byte {
             b'"' => escaped.extend_from_slice(b"%22"),
             b'<' => escaped.extend_from_slice(b"%3C"),
@@ -17,26 +20,29 @@ pub(crate) fn escaped(head: &[u8]) -> Option<Bytes> {
             other => escaped.push(*other),
         }
     }
-    escaped.extend_from_slice(rest);
+    escaped.extend_from_slice(&part[line.end..]);
     Some(escaped.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::first::HeadEnd;
 
     #[test]
-    fn only_the_first_line_is_escaped() {
+    fn only_the_request_line_is_escaped() {
         for (head, expected) in [
             (
                 "GET /?a={\"b\":\"<c>\"} HTTP/1.1\r\nX: \"<>\r\n\r\n\"",
                 Some("GET /?a={%22b%22:%22%3Cc%3E%22} HTTP/1.1\r\nX: \"<>\r\n\r\n\""),
             ),
+            ("\r\n\nGET /?a=\"\n\"", Some("\r\n\nGET /?a=%22\n\"")),
             ("GET /?a=\"", Some("GET /?a=%22")),
             ("GET /?a=%22 HTTP/1.1\r\nX: \"\r\n\r\n", None),
             ("", None),
         ] {
-            let escaped = escaped(head.as_bytes());
+            let line = HeadEnd::default().request_line(head.as_bytes());
+            let escaped = escaped(head.as_bytes(), line);
             assert_eq!(escaped.as_deref(), expected.map(str::as_bytes), "{head}");
         }
     }

@@ -1,9 +1,9 @@
 //! The stream of an HTTP connection, with time limits for reading and writing. Its first bytes were read
 //! already.
 //!
-//! Invariants: hyper gets one request head at a time, and the bytes behind it only once that request is being
-//! handled; a peer that makes no progress is given up; a connection that the server closes is closed in such
-//! a way that the last answer arrives.
+//! Invariants: hyper gets request heads one at a time, with an escaped request line, and bodies apart from them
+//! if their length is known; a peer that makes no progress is given up; a connection that the server closes is
+//! closed in such a way that the last answer arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::ListenerOptions;
 use super::exchange::Exchange;
 use super::first::HeadEnd;
+use super::{ListenerOptions, target};
 use crate::admission::Connected;
 use crate::linger::{linger, poll_discard_from};
 
@@ -117,11 +117,23 @@ impl<T: Stream> Timed<T> {
         Poll::Ready(read)
     }
 
+    /// Takes back what stands behind the first `length` bytes of `buf`; it is read next.
+    fn put_back(&mut self, buf: &mut ReadBuf<'_>, length: usize) {
+        if length < buf.filled().len() {
+            self.begun = [&buf.filled()[length..], &self.begun].concat().into();
+            buf.set_filled(length);
+        }
+    }
+
     /// Fails once the head that has begun should be complete.
     fn poll_head_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(due) = &mut self.head_due else {
+        if !self.head.is_begun() {
             return Poll::Pending;
-        };
+        }
+        let limit = Duration::from_millis(self.header_timeout_ms.into());
+        let due = self
+            .head_due
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         ready!(due.as_mut().poll(cx));
         self.exchange.set_head_late();
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -166,37 +178,35 @@ impl<T: Stream> Timed<T> {
 impl<T: Stream> AsyncRead for Timed<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
-        let under_way = timed.exchange.is_under_way();
         let before = buf.filled().len();
         if timed.poll_bytes(cx, buf)?.is_pending() {
-            return if under_way {
+            // The next head has its time when this request has been answered.
+            return if timed.exchange.is_under_way() {
                 Poll::Pending
             } else {
                 timed.poll_head_due(cx)
             };
         }
-        let came = &buf.filled()[before..];
-        if came.is_empty() {
+        let came = buf.filled().len() - before;
+        if came == 0 {
             return Poll::Ready(Ok(()));
         }
-        if under_way {
-            timed.exchange.comes_behind();
+        let body = timed.exchange.came(came);
+        if body > 0 {
+            timed.put_back(buf, before + body);
             return Poll::Ready(Ok(()));
         }
-        match timed.head.find(came) {
-            Some(end) => {
-                timed.head_due = None;
-                timed.slow.left = Duration::from_millis(timed.patience_ms.into());
-                if end < came.len() {
-                    timed.begun = [&came[end..], &timed.begun].concat().into();
-                    buf.set_filled(before + end);
-                }
-            }
-            None if timed.head_due.is_none() => {
-                let limit = Duration::from_millis(timed.header_timeout_ms.into());
-                timed.head_due = Some(Box::pin(tokio::time::sleep(limit)));
-            }
-            None => {}
+        let part = &buf.filled()[before..];
+        if let Some(escaped) = target::escaped(part, timed.head.request_line(part)) {
+            // It is longer now, and `buf` may not hold all of it.
+            timed.begun = [escaped, std::mem::take(&mut timed.begun)].concat().into();
+            buf.set_filled(before);
+            ready!(timed.poll_bytes(cx, buf))?;
+        }
+        if let Some(end) = timed.head.find(&buf.filled()[before..]) {
+            timed.head_due = None;
+            timed.slow.left = Duration::from_millis(timed.patience_ms.into());
+            timed.put_back(buf, before + end);
         }
         Poll::Ready(Ok(()))
     }

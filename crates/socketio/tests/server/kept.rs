@@ -138,6 +138,58 @@ async fn a_request_behind_a_waiting_poll_is_handled() {
     }
 }
 
+/// The query of every request is escaped, wherever it begins on the connection and however it is cut; nothing else is.
+#[tokio::test]
+async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
+    let running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let target = format!("{}&user={{\"name\":\"<a>\"}}", client.polling().target("polling"));
+    let body = client
+        .polling()
+        .body(&["42[\"echo\",\"<1>\"]", "42[\"echo\",\"<2>\"]"]);
+    let quoted = "X-Quoted: \"<>\"\r\nHost: x\r\n";
+    let get = format!("GET {target} HTTP/1.1\r\n{quoted}\r\n");
+    let length = body.len();
+    let post = format!("POST {target} HTTP/1.1\r\n{quoted}Content-Length: {length}\r\n\r\n{body}");
+    let (first, second) = body.split_at(5);
+    let (m, n) = (first.len(), second.len());
+    let chunks = format!("{m:x}\r\n{first}\r\n{n:x};\"<\r\n{second}\r\n0\r\n\r\n");
+    let chunked = format!("POST {target} HTTP/1.1\r\n{quoted}Transfer-Encoding: chunked\r\n\r\n{chunks}");
+    let upgrade = format!("GET {target} HTTP/1.1\r\n{quoted}Connection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    let mut kept = Kept::connect(&running).await;
+    for (post, piece) in [
+        (&post, 1),
+        (&post, 7),
+        (&post, usize::MAX),
+        (&chunked, 7),
+        (&chunked, usize::MAX),
+    ] {
+        for get in [&get, &upgrade] {
+            for piece in post.as_bytes().chunks(piece) {
+                kept.write(piece).await;
+            }
+            let answer = kept.answer().await;
+            assert_eq!((answer.status, answer.text()), (200, "ok"), "{piece}");
+            // Empty lines before a head are taken as nothing.
+            kept.write(format!("\r\n{get}").as_bytes()).await;
+            let answer = kept.answer().await;
+            assert!(
+                answer
+                    .text()
+                    .ends_with("42[\"echo\",\"<1>\"]\u{1e}42[\"echo\",\"<2>\"]"),
+                "{answer:?}"
+            );
+        }
+    }
+    // All at once.
+    kept.write([post.as_str(), &post, &get, &post].concat().as_bytes())
+        .await;
+    for ok in [true, true, false, true] {
+        let answer = kept.answer().await;
+        assert_eq!((answer.status, answer.text() == "ok"), (200, ok), "{answer:?}");
+    }
+}
+
 /// A head that has begun has the time for heads, and a connection that is kept without one has its own.
 #[tokio::test]
 async fn a_kept_connection_has_a_time_of_its_own() {

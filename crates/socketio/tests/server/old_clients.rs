@@ -3,8 +3,6 @@
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::engine::PacketType;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client, Got, Reply, Ws, packets, request, request_with};
@@ -233,16 +231,8 @@ async fn packets_without_a_payload() {
 async fn a_query_may_hold_quotes_and_angle_brackets() {
     let mut running = Running::start(Config::default()).await;
     let query = "EIO=3&transport=polling&user={\"name\":\"<a>\"}";
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    let head = format!("GET /socket.io/?{query} HTTP/1.1\r\nHost: test\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    // The server ends the connection: whatever comes next comes on one of its own.
-    within(stream.read_to_end(&mut answer)).await.unwrap();
-    assert_eq!(
-        packets(Protocol::V3, &Reply::parse(&answer))[0].kind,
-        PacketType::Open
-    );
+    let open = request(running.address, "GET", &format!("/socket.io/?{query}")).await;
+    assert_eq!(packets(Protocol::V3, &open)[0].kind, PacketType::Open);
     let socket = running.socket().await;
     let target = format!("/socket.io/?{query}&sid={}", socket.id());
     assert_eq!(request(running.address, "GET", &target).await.text(), "2:40");
