@@ -67,8 +67,8 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes. The certificates in
-    /// `ca_file` are trusted besides the usual ones.
+    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes.
+    /// The certificates in `ca_file` are trusted in addition to the usual ones.
     pub(crate) fn new(
         url: &str,
         secret: Option<&Secret>,
@@ -77,7 +77,7 @@ impl Outbound {
         ca_file: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let url: Uri = url.parse().context("the URL")?;
-        // What is only spoken with in the clear needs no certificates.
+        // A target with an http URL needs no certificates.
         let ca_file = ca_file.filter(|_| url.scheme_str() == Some("https"));
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);

@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// What a file of ours may be: read and written by its owner.
+/// The mode of our files: read and written by their owner only.
 const MODE: u32 = 0o600;
 
-/// Opens a file to read and write; one that is not there is made.
+/// Opens a file to read and write; it is created if it does not exist.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -19,7 +19,7 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Makes a file, which must not be there.
+/// Creates a file, which must not exist yet.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -29,11 +29,12 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Takes the rights of everybody but the owner away from these files of a directory, and logs which had given any.
+/// Removes the permissions of everybody but the owner from these files of a directory, and logs which files
+/// had any.
 pub(crate) fn tighten(directory: &Path, names: &[&str]) {
     for name in names {
         let path = directory.join(name);
-        // A link leads to a file that is not ours to change.
+        // A link may lead to a file that does not belong to Mynah.
         let Some(mode) = std::fs::symlink_metadata(&path)
             .ok()
             .filter(|found| found.is_file())

@@ -78,7 +78,7 @@ impl Bucket {
         self.take_some(rate, now, 1)
     }
 
-    /// Takes so many tokens, or none and false when there are fewer.
+    /// Takes this number of tokens; if there are fewer, takes none and returns false.
     fn take_some(&self, rate: Option<Rate>, now: Instant, tokens: u64) -> bool {
         let Some(rate) = rate else { return true };
         let now = nanoseconds(now);
@@ -104,14 +104,15 @@ fn nanoseconds(now: Instant) -> u64 {
     now.saturating_duration_since(*ORIGIN).as_nanos() as u64
 }
 
-/// Buckets for each user. Who has not used them lately is not remembered, so that memory goes with what is done and not with who there is.
+/// Buckets for each user. Users who have not used theirs lately are forgotten, so that memory depends on
+/// activity and not on the number of users.
 pub(crate) struct UserBuckets<const N: usize> {
     rates: [Option<Rate>; N],
     shards: Box<[Mutex<Shard<N>>]>,
     hasher: Hashing,
 }
 
-/// By the hash of the uid, which has a key of its own: two users share buckets as good as never.
+/// By a keyed hash of the uid: two users practically never share buckets.
 struct Shard<const N: usize> {
     buckets: HashTable<(u64, [Bucket; N])>,
     /// So many, and those that are full are forgotten.
@@ -137,7 +138,8 @@ impl<const N: usize> UserBuckets<N> {
         }
     }
 
-    /// Takes so many tokens of each of the user's buckets, in order; stops at the first that has fewer, and returns its index.
+    /// Takes these numbers of tokens from the user's buckets, in order; stops at the first bucket that has
+    /// too few, and returns its index.
     pub(crate) fn take(&self, uid: &Uid, now: Instant, tokens: [u64; N]) -> Result<(), usize> {
         if self.rates.iter().all(Option::is_none) {
             return Ok(());

@@ -1,7 +1,8 @@
-//! Tells the operator who is refused, and why, without letting those who are refused fill the log.
+//! Tells the operator which connections and registers are refused, and why, without letting peers fill the
+//! log.
 //!
-//! Invariant: at most one line a minute, however many are refused; a line shows no address and nothing that a peer sent. Each single
-//! refusal is logged where it happens, at level debug.
+//! Invariant: at most one line a minute is written, whatever the number of refusals; a line contains no
+//! address and nothing that a peer sent. Each single refusal is logged at level debug where it happens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use mynah_socketio::{Admission, Refusal};
 use crate::metrics::{Metrics, ReasonLabel};
 use crate::reject::Code;
 
-/// How often it is looked whether anybody was refused.
+/// How often the counts are compared.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two lines.
+/// Time between two lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Refusals that an operator can do something about, with where to look. The others are what any address on the internet sees.
+/// Refusals that an operator can do something about, each with the key to check. Others happen at every
+/// address on the internet.
 const CONNECTIONS: [(Refusal, &str); 7] = [
     (Refusal::Connections, "limits.connections"),
     (Refusal::Address, "limits.connections_per_address"),
@@ -61,7 +63,7 @@ fn said(before: &Counts, now: &Counts) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Looks for ever.
+/// Runs for ever.
 pub(crate) async fn tell(admission: Arc<Admission>, metrics: Arc<Metrics>) {
     let mut before = counts(&admission, &metrics);
     loop {

@@ -39,7 +39,8 @@ pub(crate) struct Registration {
     pub(crate) platform: Option<Box<str>>,
     /// The identity class, when it is not `user`.
     pub(crate) class: Option<Box<str>>,
-    /// When, in Unix milliseconds: to be shown. The clock may be set, so [`Registration::order`] says which is older.
+    /// When, in Unix milliseconds; only for display. The clock may be set, so use [`Registration::order`] to
+    /// find which registration is older.
     pub(crate) since: u64,
     /// Its place among all registrations, from [`Registry::next_order`].
     pub(crate) order: u64,
@@ -158,7 +159,7 @@ impl<L> Registry<L> {
         }
     }
 
-    /// A number that is greater than all that were given out before.
+    /// A number that is greater than all earlier ones.
     pub(crate) fn next_order(&self) -> u64 {
         self.order.fetch_add(1, Ordering::Relaxed)
     }

@@ -42,7 +42,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// In one word, for metrics and logs.
+    /// The code in one word, for metrics and logs.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

@@ -1,6 +1,7 @@
-//! Reading again, on request (SIGHUP), what is read while the server runs: API keys, the TLS certificate, the issuer's key set.
+//! Reads API keys, the TLS certificate and the issuer's key set again on request (SIGHUP).
 //!
-//! Invariant: what cannot be read leaves the last good state in force. The configuration file is read at the start only.
+//! Invariant: if something cannot be read, the last good state stays in force. The configuration file is read
+//! only at the start.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::http::Api;
 pub struct Reload {
     pub(crate) api: Arc<Api>,
     pub(crate) gateway: Gateway,
-    /// Wakes what keeps the TLS certificate, where there is one.
+    /// Wakes the task that reads the TLS certificate; `None` without TLS.
     pub(crate) certificate: Option<Arc<Notify>>,
 }
 

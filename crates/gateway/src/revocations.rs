@@ -19,7 +19,8 @@ pub(crate) struct Revocations {
     known: RwLock<Known>,
 }
 
-/// Those that an operator asked for are apart from those of displaced devices, so that these never take the place of those.
+/// Revocations by an operator are kept apart from those of displaced devices, so that the latter never use up
+/// the limit of the former.
 #[derive(Default)]
 struct Known {
     asked: HashMap<Revoked, Reach>,

@@ -130,7 +130,7 @@ impl Server {
         &self.gateway
     }
 
-    /// Reads again what is read while the server runs.
+    /// Returns a handle that reads keys and certificates again.
     pub fn reload(&self) -> Reload {
         Reload {
             api: self.api.clone(),
@@ -306,13 +306,14 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     Ok(addresses)
 }
 
-/// Writes the record to a file, whether the server runs or not. Refused if the file is there, unless `force` is set. An error leaves no file.
+/// Writes the record to a file, whether the server runs or not. Fails if the file exists, unless `force` is
+/// set. If it fails, it leaves no new file.
 pub fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<Backup> {
     embedded::backup(&config.store.path, file, force)
 }
 
-/// Puts a backup in the place of the data directory, which is kept beside it under another name; API keys stay as they are. Refused
-/// while a server uses the directory. An error leaves everything as it was.
+/// Replaces the data directory by a backup; the old directory is kept beside it under another name, and its
+/// API keys stay in force. Fails while a server uses the directory. If it fails, everything stays as it was.
 pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
     let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
     let time = humantime::format_rfc3339_seconds(now)
@@ -387,7 +388,7 @@ fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socke
         connect_timeout_ms: engine.connect_timeout_ms,
         max_payload_bytes: engine.max_payload_bytes,
         max_attachments: engine.max_attachments,
-        // Frames have none: they are refused.
+        // Frames have no attachments: an event with attachments is refused.
         keep_attachments: false,
         max_queue_bytes: config.limits.queue_bytes,
         cors: listen::cors(&config.server)?,

@@ -1,11 +1,13 @@
-//! Signals: SIGTERM and SIGINT stop the program, SIGHUP has it read files again, and those that it has no use for do not end it.
+//! Signals: SIGTERM and SIGINT stop the program, SIGHUP makes it read keys and certificates again, and some
+//! others are ignored.
 
 use std::io;
 
 use mynah::reload::Reload;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The exit code of a program that was told twice to stop: 128 and the number of SIGINT, as of a program that SIGINT has ended.
+/// The exit code after a second signal to stop: 128 plus the number of SIGINT, like that of a program that
+/// SIGINT has ended.
 const ENDED_AT_ONCE: i32 = 130;
 
 /// The signals that the program waits for.
@@ -16,7 +18,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over: from here on they do nothing by themselves. Rust's runtime ignores SIGPIPE already.
+    /// Installs the handlers: from here on the signals have no default effect. Rust's runtime ignores SIGPIPE
+    /// already.
     pub(crate) fn take() -> io::Result<Self> {
         // A handler stays when what it returned is dropped: these are received and do nothing.
         for unused in [
@@ -34,7 +37,7 @@ impl Signals {
         })
     }
 
-    /// Reloads at each SIGHUP until the program is told to stop. When it is told so again, it ends at once.
+    /// Reloads at each SIGHUP until a signal to stop. At a second one the program ends at once.
     pub(crate) async fn until_stop(mut self, reload: Reload) {
         loop {
             tokio::select! {

@@ -1,7 +1,7 @@
-//! A server that we call, as the operator sees it: whether it works, and since when it does not.
+//! The state of a server that we call, for the operator: whether it works, and since when it does not.
 //!
-//! Invariants: however often calls fail, a target writes at most one line a minute about it; a line never shows the query of the
-//! URL, which may hold a secret, nor anything of what was sent.
+//! Invariants: a target logs at most one line a minute about failures, however often calls fail; a line never
+//! contains the query of the URL, which may hold a secret, or anything that was sent.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
 /// See the module.
 pub(crate) struct Target {
-    /// What it is called for, in a sentence: "the push webhook".
+    /// The purpose of the calls, as part of a sentence: "the push webhook".
     purpose: &'static str,
     /// Scheme, host, port and path.
     url: Arc<str>,
@@ -31,7 +31,7 @@ pub(crate) struct Target {
 struct State {
     /// When the first of the latest failures happened, in Unix milliseconds; `None` while it works.
     failing_since: Option<u64>,
-    /// A line has told of these failures.
+    /// A line about these failures was logged.
     told: bool,
     /// When the last line about a failure was written.
     line_at: Option<Instant>,

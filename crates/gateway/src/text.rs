@@ -1,8 +1,9 @@
-//! Texts that somebody else wrote: the byte order mark in front of them, and what serde says of them in plain words.
+//! Texts from users and peers: skips a byte order mark, and turns serde's error messages into plain words.
 //!
-//! Invariant: a complaint repeats a number or a field's name at most, never a text, which may be a secret.
+//! Invariant: a message repeats at most a number or the name of a field, never a string, which may be a
+//! secret.
 
-/// What some editors and libraries put in front of UTF-8 (U+FEFF).
+/// The byte order mark (U+FEFF) that some editors and libraries put in front of UTF-8.
 const MARK: &str = "\u{feff}";
 
 /// `text` without a byte order mark in front (RFC 8259, section 8.1, lets a reader of JSON ignore it).
@@ -10,7 +11,7 @@ pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 
-/// [`without_mark`] of bytes that may not be text.
+/// Like [`without_mark`], for bytes that may not be UTF-8.
 pub(crate) fn bytes_without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK.as_bytes()).unwrap_or(bytes)
 }

@@ -116,7 +116,7 @@ impl Certificate {
         Ok(Arc::new(config))
     }
 
-    /// Notify this to have the files read at once, whether they have changed or not.
+    /// Notify this to make the files be read at once, whether they have changed or not.
     pub(crate) fn asked(&self) -> Arc<Notify> {
         self.asked.clone()
     }
@@ -156,12 +156,13 @@ impl Certificate {
         self.read(now, same)
     }
 
-    /// Reads the files even if they look unchanged; a failure is said at once.
+    /// Reads the files even if they look unchanged; a failure is logged at once.
     fn look_anyway(&mut self) -> Look {
         self.read([stamp(&self.cert_file), stamp(&self.key_file)], true)
     }
 
-    /// Takes what the files hold. `settled`: a pair that does not fit is not about to be completed.
+    /// Uses the content of the files. `settled`: if certificate and key do not match, this is an error and
+    /// not an update that is being written.
     fn read(&mut self, now: Stamps, settled: bool) -> Look {
         self.seen = now;
         match read(&self.cert_file, &self.key_file) {

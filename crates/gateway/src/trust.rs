@@ -1,7 +1,8 @@
-//! Which servers are believed to be who they say: those with a certificate of a usual authority (Mozilla's list), and those with one that
-//! the operator trusts besides. Why a connection failed, for the operator.
+//! Decides which servers are trusted: those with a certificate of an authority in Mozilla's list, and those
+//! with a certificate that the operator trusts in addition. Explains to the operator why a connection failed.
 //!
-//! Invariant: issuer, time and name of a certificate are checked, and nothing switches that off.
+//! Invariant: issuer, validity period and name of a certificate are always checked; this cannot be switched
+//! off.
 
 use std::error::Error;
 use std::path::Path;
@@ -20,7 +21,7 @@ use x509_cert::der::Decode;
 
 use crate::text::bytes_without_mark;
 
-/// How TLS is spoken with the servers that we call; the certificates in `ca_file` are trusted too.
+/// The TLS configuration for calls to other servers; the certificates in `ca_file` are trusted too.
 pub(crate) fn client_config(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let own = match ca_file {
         None => Vec::new(),
@@ -47,8 +48,9 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
-/// rustls's own, which takes no server's certificate for an authority's: one that is trusted itself, as people make them for one server
-/// (`openssl req -x509`), passes if its name and its time are right.
+/// rustls's own verifier does not accept a server's certificate as an authority. This one also accepts a
+/// server's own certificate, as made by `openssl req -x509`, if it is trusted itself and its name and
+/// validity period are right.
 #[derive(Debug)]
 struct Verifier {
     usual: Arc<WebPkiServerVerifier>,
@@ -60,7 +62,7 @@ impl Verifier {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
-        // A bundle of the system's may hold old ones that cannot be read; the others count.
+        // A bundle of the system may contain old certificates that cannot be read; the others are used.
         roots.add_parsable_certificates(own.iter().cloned());
         let provider = Arc::new(ring::default_provider());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
@@ -125,7 +127,7 @@ fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Certif
     }
 }
 
-/// What is behind an error of a connection, in a few words: the innermost cause.
+/// The innermost cause of a connection error, in a few words.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut inner = error;
     loop {

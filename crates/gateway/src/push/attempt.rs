@@ -20,10 +20,12 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Looks once more whether the user is to be told, and tells it; what becomes of the job.
+    /// Checks once more whether the user is to be notified, and sends the notification; returns the outcome
+    /// of the job.
     pub(super) async fn attempt(&self, ready: &Ready, urgent: bool) -> JobOutcome {
         let Ready { uid, job } = ready;
-        // Asked before the verdict: an acknowledgement that comes in between is known to one of them.
+        // The store is asked before the verdict is made, so that an acknowledgement that arrives in between
+        // is known to one of them.
         let told = self.store.to_tell(uid.clone(), job.conv, job.seq).await;
         let about = About {
             uid,
@@ -67,7 +69,7 @@ impl Attempts {
         self.again(job, refused.retry_after_ms.unwrap_or(0))
     }
 
-    /// What becomes of a job for one user without an attempt, if that is known already.
+    /// The outcome of a job for one user that needs no attempt, if it is known already.
     pub(super) fn without_attempt(&self, job: &PushJob, about: &About<'_>) -> Option<JobOutcome> {
         let now = now();
         match self.reached.verdict(about, now) {
@@ -88,7 +90,7 @@ impl Attempts {
         }
     }
 
-    /// After a failed attempt: another one, but not within `wait_ms`.
+    /// The outcome after a failed attempt: a retry, but not within `wait_ms`.
     pub(super) fn again(&self, job: &PushJob, wait_ms: u64) -> JobOutcome {
         let at = self
             .retry_at(job.attempts.saturating_add(1))

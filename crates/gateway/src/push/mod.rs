@@ -1,8 +1,9 @@
-//! Notifications to users who do not have a message: jobs come from the store, a provider takes them.
+//! Notifications to users who do not receive a message: jobs come from the store, a provider accepts them.
 //!
-//! Invariants: whether somebody is told is decided anew right before each attempt; a job's row goes only after its notification was
-//! taken, was not needed, or was given up and counted; a user has one notification in flight at a time; what is in flight is
-//! bounded, and a provider that hangs is cut off by its timeout.
+//! Invariants: whether a user is notified is decided again right before each attempt; a job's row is deleted
+//! only after its notification was accepted, was not needed, or was given up and counted; a user has one
+//! notification in flight at a time; the number in flight is bounded, and a provider that hangs is cut off by
+//! a timeout.
 
 mod attempt;
 mod backoff;
@@ -26,7 +27,7 @@ pub(crate) use worker::Worker;
 use crate::clock;
 use crate::store::UnixMillis;
 
-/// The clock that jobs go by.
+/// The clock that jobs use.
 fn now() -> UnixMillis {
     clock::steady_millis()
 }

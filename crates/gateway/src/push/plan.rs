@@ -1,4 +1,5 @@
-//! What is to be done next: reads the jobs that are due, decides those that need no attempt, and gets the others ready.
+//! Plans the work: reads the jobs that are due, finishes those that need no attempt, and prepares the others
+//! for an attempt.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,14 +15,15 @@ use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, 
 const JOBS_PER_READ: u32 = 1_024;
 /// Users whose further jobs are read in one turn.
 const USERS_PER_TURN: usize = 64;
-/// Members of a team gone through at once.
+/// Members of a team that are read at once.
 const PAGE: u32 = 500;
-/// Teams are gone on with while fewer jobs than this are ready, so that what comes meanwhile is not far behind.
+/// Further members of teams are read only while fewer jobs than this are ready, so that new jobs do not wait
+/// behind many members.
 const ENOUGH: usize = 512;
-/// Reads in one turn, and outcomes of one, so that what is urgent gets its turn.
+/// Most reads in one turn, and most outcomes, so that urgent jobs are not delayed.
 const READS_PER_TURN: usize = 4;
 const OUTCOMES_PER_TURN: usize = 4_096;
-/// How much later than its time of making a job may be committed.
+/// A job may be committed this much later than the time at which it was made.
 const LATE_MS: u64 = 2_000;
 
 /// The jobs of a lane, as far as they have been read.
@@ -29,7 +31,7 @@ pub(super) struct Plan {
     lane: Lane,
     /// Everything due before this has been read.
     read_to: (UnixMillis, JobId),
-    /// What is due before this is left aside.
+    /// Jobs that are due before this are not read.
     floor: UnixMillis,
     /// There may be something to read.
     pub(super) look: bool,
@@ -39,12 +41,12 @@ pub(super) struct Plan {
     pub(super) ready: Queue,
     /// Users with more jobs than may be ready at a time.
     more: HashSet<Uid>,
-    /// Jobs of teams that are to be gone on with.
+    /// Jobs of teams whose further members are to be read.
     teams: VecDeque<PushJob>,
 }
 
 impl Plan {
-    /// Of a lane; jobs that were due before `from` are left aside until [`Plan::rewind`].
+    /// The plan of a lane; jobs that were due before `from` are not read until [`Plan::rewind`].
     pub(super) fn new(lane: Lane, from: UnixMillis) -> Self {
         Self {
             lane,
@@ -62,7 +64,7 @@ impl Plan {
         self.lane == Lane::Urgent
     }
 
-    /// Reads everything once more: what was committed very late, or left aside, is found.
+    /// Reads all jobs again, so that those are found that were committed very late or were not read before.
     pub(super) fn rewind(&mut self) {
         self.floor = 0;
         self.read_to = (0, JobId(0));
@@ -77,12 +79,12 @@ impl Plan {
         });
     }
 
-    /// Whether there is work that waits for room only.
+    /// Whether there is work that only waits for room.
     pub(super) fn has_unread(&self) -> bool {
         self.look || !self.teams.is_empty() || !self.more.is_empty()
     }
 
-    /// Reads what is due and decides about it. `busy` are the jobs that are dealt with already.
+    /// Reads the jobs that are due and decides about them. `busy` are the jobs that are in progress already.
     pub(super) async fn refill(
         &mut self,
         attempts: &Attempts,
@@ -121,7 +123,7 @@ impl Plan {
         Ok(outcomes)
     }
 
-    /// Gets more jobs ready of those who had too many, and whose turn has come.
+    /// Prepares more jobs of users who had too many.
     async fn refill_users(
         &mut self,
         attempts: &Attempts,
@@ -131,7 +133,7 @@ impl Plan {
         let done = self.more.iter().filter(|uid| self.ready.of(uid) == 0);
         let done: Vec<_> = done.take(USERS_PER_TURN).cloned().collect();
         for uid in done {
-            // Those that are in flight, or not written down yet, are read again.
+            // Jobs that are in flight, or whose outcome is not stored yet, are read again.
             let limit = MOST_OF_USER * 2;
             let jobs = attempts
                 .store
@@ -188,13 +190,14 @@ impl Plan {
         }
     }
 
-    /// Members who were not gone through in time are notified by nobody.
+    /// Members who were not read before the job expired are not notified.
     fn expired(&self, job: &PushJob) -> bool {
         now() > job.expires
     }
 
-    /// Goes on with a team, if there is room for those of its members who are to be told: what becomes of its job, and the job
-    /// itself if it is to be gone on with once that is written down.
+    /// Reads further members of a team, if there is room for those who are to be notified. Returns the
+    /// outcome of the team's job, and the job itself if there are more members to read once the outcome is
+    /// stored.
     pub(super) async fn next_members(
         &mut self,
         attempts: &Attempts,
@@ -218,7 +221,7 @@ impl Plan {
         };
         let now = now();
         let Some(last) = page.last().cloned() else {
-            // As long as a member's connection may turn out to have been dead.
+            // The job is kept as long as a member's connection may turn out to have been dead.
             let until = job.made.saturating_add(attempts.reached.heartbeat_ms());
             let outcome = if now < until {
                 JobOutcome::Delivered { until }

@@ -1,7 +1,8 @@
-//! Jobs that are ready for an attempt, shared out fairly: senders take turns, and a recipient has one notification in flight.
+//! Jobs that are ready for an attempt, in fair order: senders take turns, and a recipient has one
+//! notification in flight.
 //!
-//! Invariant: a recipient has at most [`MOST_OF_USER`] jobs here; the others wait in the store, so that nobody's backlog keeps others
-//! out.
+//! Invariant: a recipient has at most [`MOST_OF_USER`] jobs here; the others wait in the store, so that one
+//! user's backlog does not fill the queue.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Whether a user has a message, as far as connections tell.
+//! Whether a user has received a message, as far as that is known from connections.
 //!
 //! A message counts as received when a device of the user acknowledged it (103, 106). A client that has sent neither since it
 //! registered does not acknowledge at all: what was written to its connection counts as received, unless that connection then turns
@@ -28,11 +28,12 @@ pub(crate) struct Reached {
     registry: Arc<Registry<Link>>,
     /// How long a connected device may take to acknowledge; 0: whoever is connected counts as reached.
     ack_wait_ms: u64,
-    /// For so long after the end of its connection a user counts as reconnecting.
+    /// How long after the end of its connection a user counts as reconnecting.
     return_ms: u64,
     /// How long it takes at most until a vanished connection is closed.
     heartbeat_ms: u64,
-    /// Up to which message, and when that was said: it says nothing of later ones, whatever the number.
+    /// The highest acknowledged `seq`, and when it was acknowledged: it does not cover messages that were
+    /// committed later, whatever their number.
     acks: Mutex<Recent<(Uid, ConvId), (Seq, UnixMillis)>>,
     ended: Mutex<Recent<Uid, Ended>>,
     vanished: Mutex<Vec<(Uid, UnixMillis)>>,
@@ -47,7 +48,7 @@ struct Ended {
     vanished: Option<UnixMillis>,
 }
 
-/// A message, and since when it is to be received.
+/// A message to a user, and when it was committed.
 pub(super) struct About<'a> {
     pub(super) uid: &'a Uid,
     pub(super) conv: ConvId,
@@ -61,7 +62,7 @@ pub(super) struct About<'a> {
 pub(super) enum Verdict {
     /// The user has the message.
     Has,
-    /// So it seems; that the connection was dead would be known at this time.
+    /// The message was written to a connection. If that is dead, this will be known at this time.
     Delivered(UnixMillis),
     /// The user may still acknowledge it until then.
     Wait(UnixMillis),
@@ -73,7 +74,7 @@ impl Reached {
     pub(crate) fn new(registry: Arc<Registry<Link>>, config: &Config) -> Self {
         let interval = u64::from(config.engine.ping_interval_ms);
         let timeout = u64::from(config.engine.ping_timeout_ms);
-        // A handler that waits may put the heartbeat's deadline off once.
+        // A handler that waits may postpone the heartbeat's deadline once.
         let heartbeat_ms = interval + 2 * timeout + SLACK_MS;
         Self {
             registry,
@@ -86,7 +87,7 @@ impl Reached {
         }
     }
 
-    /// How long after its message a connection that was dead is closed at the latest, in milliseconds.
+    /// How long after a message its dead connection is closed at the latest, in milliseconds.
     pub(super) fn heartbeat_ms(&self) -> u64 {
         self.heartbeat_ms
     }

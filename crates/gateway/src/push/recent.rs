@@ -1,4 +1,4 @@
-//! What is remembered for a while, and in bounds: a map of two generations.
+//! A bounded map that forgets its entries after a while. It has two generations.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use crate::store::UnixMillis;
 /// Most entries of a generation. Beyond it the older one is forgotten early.
 const MOST: usize = 65_536;
 
-/// Remembers what was put in for `keep_ms` to twice as long.
+/// Remembers an entry for at least `keep_ms` and at most twice as long.
 pub(super) struct Recent<K, V> {
     keep_ms: u64,
     new: HashMap<K, V>,

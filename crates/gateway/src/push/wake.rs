@@ -1,4 +1,4 @@
-//! How the worker sleeps, and is woken for a job that is due earlier than it would wake up.
+//! How the worker sleeps, and is woken for a job that is due before the end of its sleep.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Wake {
             now().saturating_add(wait.as_millis() as UnixMillis),
             Ordering::SeqCst,
         );
-        // One that came before that may have counted on an earlier awakening.
+        // A job that was made just before may have relied on an earlier awakening.
         let wait = if self.made() == seen {
             wait
         } else {

@@ -31,7 +31,7 @@ struct Notification<'a> {
     ts: UnixMillis,
 }
 
-/// Why a notification was not taken.
+/// Why a notification was not accepted.
 pub(super) struct Refused {
     pub(super) failure: Failure,
     /// How long the receiver asks us to wait before the next attempt, in milliseconds.
@@ -39,8 +39,9 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// Another attempt would be answered in the same way: the receiver says that the notification itself cannot be taken. Answers
-    /// that depend on how the receiver is set up (401, 403, 404) are not among them.
+    /// Whether another attempt would be answered in the same way: the receiver says that it cannot accept
+    /// this notification. Answers that depend on how the receiver is configured (401, 403, 404) are not
+    /// final.
     pub(super) fn is_final(&self) -> bool {
         matches!(
             self.failure,

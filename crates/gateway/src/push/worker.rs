@@ -1,4 +1,4 @@
-//! Works off push jobs: one loop that reads, decides and begins attempts, and a task for each attempt.
+//! Processes push jobs: one loop that reads, decides and begins attempts, and a task for each attempt.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,15 +18,16 @@ use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::store::{JobId, JobOutcome, Lane, PushJob, Store, StoreError, UnixMillis};
 
-/// Outcomes that the store does not have yet, and jobs that are ready or in flight.
+/// Most jobs at a time that are ready, in flight, or whose outcome is not stored yet.
 const MAX_BUSY: usize = 16_384;
-/// One place of so many is kept for what is urgent.
+/// One of this many attempts is reserved for urgent jobs.
 const RESERVED_PART: usize = 8;
-/// Between two reads of what is not urgent.
+/// Time between two reads of jobs that are not urgent.
 const BETWEEN_READS_MS: u64 = 50;
-/// Between two counts of the jobs that wait, and two looks for those that are certain to be done.
+/// Time between two counts of the pending jobs, and between two searches for delivered jobs that can be
+/// finished.
 const BETWEEN_COUNTS_MS: u64 = 1_000;
-/// Between two reads of everything.
+/// Time between two reads of all jobs.
 const BETWEEN_REWINDS_MS: u64 = 60_000;
 /// How long it sleeps when no job waits.
 const IDLE_MS: u64 = 30_000;
@@ -58,7 +59,7 @@ pub(crate) struct Worker {
     attempts: Arc<Attempts>,
     wake: Arc<Wake>,
     notes: Arc<Notes>,
-    /// Attempts in flight at once, and how many of them may be of what is not urgent.
+    /// Most attempts in flight at once, and how many of them may be for jobs that are not urgent.
     places: usize,
     normal_places: usize,
     urgent: Plan,
@@ -66,12 +67,13 @@ pub(crate) struct Worker {
     tasks: JoinSet<JobOutcome>,
     in_flight: HashMap<Id, InFlight>,
     normal_in_flight: usize,
-    /// Who is being notified of something urgent, and of something else: one does not wait for the other.
+    /// Users who are being notified of something urgent, and those of something else: one does not wait for
+    /// the other.
     urgent_recipients: HashSet<Uid>,
     normal_recipients: HashSet<Uid>,
-    /// Jobs that are dealt with, until the store has their outcome.
+    /// Jobs in progress, until the store has their outcome.
     busy: HashSet<JobId>,
-    /// Teams that are gone on with once the store has how far they got.
+    /// Jobs of teams that continue once their progress is stored.
     advanced: HashMap<JobId, (PushJob, Uid, bool)>,
     unwritten: Outcomes,
     /// Jobs that were made before the last read.
@@ -87,9 +89,10 @@ struct InFlight {
     urgent: bool,
 }
 
-/// When the loop is to do what it does now and then.
+/// When the loop is to do its periodic work.
 struct Times {
-    /// Jobs of before the start are looked at from then on, unless they are urgent: their users are connecting again.
+    /// Jobs from before the start are read from this time on, unless they are urgent: their users are
+    /// reconnecting.
     old_jobs: Option<UnixMillis>,
     read: UnixMillis,
     count: UnixMillis,
@@ -163,7 +166,7 @@ impl Worker {
                 }
                 () = notes.some.notified() => self.take_notes(),
                 () = wake.sleep(wait, self.seen) => {
-                    // Whoever wakes it does not say for what.
+                    // The cause of the awakening is not known.
                     self.urgent.look = true;
                     self.normal.look = true;
                 }
@@ -171,7 +174,7 @@ impl Worker {
         }
     }
 
-    /// Does everything that can be done now; returns how long there is nothing else.
+    /// Does everything that can be done now; returns the time until there is more to do.
     async fn turn(&mut self) -> Duration {
         let now = now();
         self.revive();
@@ -188,7 +191,7 @@ impl Worker {
         Duration::from_millis(self.wait())
     }
 
-    /// What is done now and then.
+    /// Does the periodic work.
     fn look_again(&mut self, now: UnixMillis) {
         if self.times.old_jobs.is_some_and(|at| now >= at) {
             self.times.old_jobs = None;
@@ -207,7 +210,7 @@ impl Worker {
         }
     }
 
-    /// What was written to connections that have vanished is to be notified of after all.
+    /// Messages that were written to connections which turned out to be dead are to be notified after all.
     fn revive(&self) {
         for (uid, since) in self.attempts.reached.take_vanished() {
             let wake = self.wake.clone();
@@ -248,7 +251,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Goes on with one team.
+    /// Continues with one team.
     async fn members(&mut self, urgent: bool) -> Result<(), StoreError> {
         let plan = if urgent {
             &mut self.urgent
@@ -266,7 +269,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Finishes jobs of which it is certain by now that the connection was alive.
+    /// Finishes delivered jobs whose connection has proved to be alive.
     async fn sweep(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         let store = &self.attempts.store;
         let due = store.due_jobs(Lane::Delivered, (0, JobId(0)), now, SWEPT).await?;
@@ -276,7 +279,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Begins attempts as long as there are places: what is urgent first.
+    /// Begins attempts up to the limit, urgent jobs first.
     fn begin(&mut self) {
         while self.tasks.len() < self.places {
             if let Some(ready) = self.urgent.ready.pop(&self.urgent_recipients) {
@@ -377,7 +380,7 @@ impl Worker {
         }
     }
 
-    /// How long nothing has to be done, in milliseconds.
+    /// The time until something has to be done, in milliseconds.
     fn wait(&self) -> u64 {
         let now = now();
         let until = |at: UnixMillis| at.saturating_sub(now);

@@ -46,7 +46,8 @@ impl Asker {
         self.connection.link.outlet().room(bytes).await
     }
 
-    /// Does work that is of use to nobody else as long as the client is there; `None` when it has gone, and the work is given up.
+    /// Does work that is useful only to this client. Returns `None`, and cancels the work, if the client
+    /// disconnects meanwhile.
     pub(crate) async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -83,7 +84,7 @@ impl Asker {
         self.answer_if_waiting(&Agreement { code: 0 });
     }
 
-    /// Logs that a frame of this kind was refused. Sentences hold no token and nothing of a message.
+    /// Logs that a frame of this kind was refused. The sentence contains no token and nothing of a message.
     pub(crate) fn note(&self, kind: u16, reject: &Reject) {
         tracing::debug!(
             sid = self.connection.link.outlet().sid(),

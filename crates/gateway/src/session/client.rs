@@ -264,7 +264,7 @@ impl Handler for Client {
     }
 }
 
-/// Whether the connection ended without a close: what was sent last may have been received by nobody.
+/// Whether the connection ended without a close, so that the client may not have received what was sent last.
 fn has_vanished(reason: DisconnectReason) -> bool {
     matches!(
         reason,

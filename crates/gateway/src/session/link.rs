@@ -129,7 +129,8 @@ impl Link {
         self.written_since.store(0, Ordering::Relaxed);
     }
 
-    /// Since when what was committed was written to this connection; before its registration: never.
+    /// Messages that were committed since this time were written to this connection. Never, before its
+    /// registration.
     pub(crate) fn written_since(&self) -> u64 {
         self.written_since.load(Ordering::Relaxed)
     }

@@ -10,7 +10,7 @@ pub struct JobId(pub i64);
 /// Where a push job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Jobs that somebody waits for, such as a call's.
+    /// Jobs of urgent kinds, such as calls.
     Urgent = 0,
     /// The others.
     Normal = 1,
@@ -38,7 +38,7 @@ pub struct PushJob {
     pub attempts: u32,
     /// When the message was committed.
     pub made: UnixMillis,
-    /// Not to be looked at before this.
+    /// The job is not due before this.
     pub due: UnixMillis,
     /// No attempt begins later than this.
     pub expires: UnixMillis,
@@ -58,26 +58,26 @@ pub enum JobRecipients {
 pub enum JobOutcome {
     /// Nothing left to do: the row goes.
     Finished,
-    /// A team's job got this far; these members get jobs of their own.
+    /// Progress of a team's job: members up to this one were handled, and these get jobs of their own.
     Advanced {
         /// The last uid worked off.
         after: Uid,
         /// To whom, and when their jobs are due.
         jobs: Vec<(Uid, UnixMillis)>,
     },
-    /// An attempt failed; there is to be another.
+    /// An attempt failed and is to be retried.
     Retry {
         /// Not before this.
         at: UnixMillis,
     },
-    /// There was no attempt; it is to be looked at again.
+    /// There was no attempt; the job is to be checked again.
     Later {
         /// Not before this.
         at: UnixMillis,
     },
     /// To [`Lane::Delivered`].
     Delivered {
-        /// It may be finished then.
+        /// It may be finished at this time.
         until: UnixMillis,
     },
     /// Kept, and not tried again.
@@ -85,7 +85,7 @@ pub enum JobOutcome {
 }
 
 impl JobOutcome {
-    /// When the job is to be looked at again.
+    /// When the job is to be checked again.
     pub(crate) fn due_again(&self) -> Option<UnixMillis> {
         match self {
             Self::Retry { at } | Self::Later { at } => Some(*at),
@@ -106,19 +106,20 @@ pub struct DueJobs {
 /// How many push jobs there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JobCounts {
-    /// Those that wait, without those in [`Lane::Delivered`].
+    /// Pending jobs, without those in [`Lane::Delivered`].
     pub waiting: u64,
     /// Those kept as dead.
     pub dead: u64,
 }
 
-/// Whether a user is still to be told of a message.
+/// Whether a user is still to be notified of a message.
 #[derive(Debug, Clone)]
 pub enum ToTell {
     /// Yes: the message, and how many messages of all conversations the user has not read.
     Yes(Box<Message>, u64),
     /// One of the user's devices has acknowledged it, or the user has read it.
     Acknowledged,
-    /// There is nothing to tell any more: it was recalled, the user or the team is gone, or the call is over.
+    /// There is nothing to notify any more: the message was recalled, the user has left the team, the team
+    /// was deleted, or the call has ended.
     Moot,
 }

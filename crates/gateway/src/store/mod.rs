@@ -52,8 +52,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What a user hears who asks about a conversation of others, one that it has left, or one that does not exist. The answers are
-    /// alike: the ids of pairs and notices can be computed from uids, and would tell who has written to whom.
+    /// The answer to a user who asks about a conversation of others, one that it has left, or one that does
+    /// not exist. All of these get the same answer: the ids of pairs and notices can be computed from uids,
+    /// so a different answer would tell who has written to whom.
     pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
 }
 
@@ -129,12 +130,12 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the push jobs.
     fn job_counts(&self) -> StoreFuture<'_, JobCounts>;
 
-    /// Whether `uid` is to be told of message `seq` of `conv`, as things are now. An acknowledgement may be missing that is less than
-    /// a second or two old.
+    /// Whether `uid` is to be notified of message `seq` of `conv` at present. An acknowledgement of the last
+    /// one or two seconds may not be included.
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell>;
 
-    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, those of messages that were committed after `since`: the connection that
-    /// they were written to had vanished. In order with the other calls.
+    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, those of messages that were committed after
+    /// `since`: the connection to which they were written was dead. Calls are executed in order.
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
 
     /// Writes down what became of jobs; later than the call, in order.
@@ -158,8 +159,8 @@ pub trait Store: Send + Sync + 'static {
     /// revokes.
     fn revocations(&self) -> Vec<Revocation>;
 
-    /// A time of day that has come for certain, however wrong the machine's clock is: what ended before it has ended. May lie
-    /// behind, by as long as nothing was written.
+    /// A time of day that has certainly passed, however wrong the machine's clock is. It may be behind by the
+    /// time during which nothing was written.
     fn certain_time(&self) -> UnixMillis;
 
     /// Changes only when the history was replaced.

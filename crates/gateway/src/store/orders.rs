@@ -30,7 +30,7 @@ pub struct PushOrder {
     pub expires: UnixMillis,
     /// The first attempt begins this long after the commit, in milliseconds.
     pub delay_ms: u64,
-    /// It goes before others, to [`Lane::Urgent`](super::Lane::Urgent).
+    /// The job is urgent: it is put into [`Lane::Urgent`](super::Lane::Urgent).
     pub urgent: bool,
 }
 
@@ -113,7 +113,7 @@ pub struct Revocation {
     pub issued_until: UnixMillis,
     /// From then on no such token is valid anyway, and nothing is remembered.
     pub forget_at: UnixMillis,
-    /// Whose displaced device this is about; `None` where an operator asked for it.
+    /// The user whose device was displaced; `None` if an operator has requested the revocation.
     pub displaced: Option<Uid>,
 }
 

@@ -1,10 +1,11 @@
-//! How much time has really passed, whatever the machine's clock says meanwhile.
+//! Measures how much time has really passed, whatever the machine's clock says.
 //!
-//! What is deleted or forgotten by age goes by the **measured time**: it begins as the time of day, and goes on with the steady
-//! clock while the store is open. While it was closed nothing was measured, and the time of day may be wrong at the next start
-//! (a machine without a battery, a snapshot). What the time of day claims beyond the measured time is therefore only believed
-//! bit by bit: for each second that is measured, one more counts. Invariants: the measured time never goes back, and never goes
-//! more than twice as fast as the steady clock.
+//! The age by which something is deleted or forgotten is computed from the **measured time**: it begins as
+//! the time of day, and advances with the steady clock while the store is open. While the store was closed
+//! nothing was measured, and the time of day may be wrong at the next start (a machine without a battery, a
+//! snapshot). The difference between the time of day and the measured time is therefore added gradually: one
+//! more second for each second that is measured. Invariants: the measured time never goes back, and never
+//! advances more than twice as fast as the steady clock.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,15 +16,16 @@ use rusqlite::{Connection, OptionalExtension};
 use super::clock::Clock;
 use crate::store::UnixMillis;
 
-/// The key in `meta` of the measured time, the time of day then, and what was not believed yet.
+/// The key in `meta` of the measured time, the time of day at that moment, and the difference that was not
+/// added yet.
 const KEY: &str = "age";
-/// The measured time is written down with the first transaction after so long, and when the store is closed.
+/// The measured time is stored with the first transaction after this interval, and when the store is closed.
 const SAVE_MS: u64 = 60_000;
 /// The time of day and the steady clock differ by less than this in the long run without anybody having set the clock.
 const SET_MS: u64 = 1_000;
 /// A jump of the clock by this much is worth a line in the log.
 const LOGGED_MS: u64 = 60_000;
-/// A stop of this length, as the time of day has it, is worth a line in the log.
+/// A stop of at least this length, according to the time of day, is worth a line in the log.
 const LONG_STOP_MS: u64 = 24 * 3_600_000;
 /// Jumps that are remembered.
 const MOST_JUMPS: usize = 64;
@@ -36,18 +38,18 @@ pub(super) struct Age {
     steady: UnixMillis,
     /// The measured time.
     measured: UnixMillis,
-    /// By how much the time of day went on that is not believed yet.
+    /// The part of the advance of the time of day that has not been added yet.
     unbelieved: u64,
-    /// What `measured` was when it was written down last.
+    /// The value of `measured` that was stored last.
     saved: Option<UnixMillis>,
-    /// The clock jumped by so much, in milliseconds, before the message with this row number was written.
+    /// A jump of the clock: by how many milliseconds, and the row number of the next message.
     jumps: VecDeque<(i64, i64)>,
     /// What [`Age::certain`] says, for other threads.
     shared: Arc<AtomicU64>,
 }
 
 impl Age {
-    /// Goes on with what the file says, and begins at the newest message's time where it says nothing.
+    /// Continues from the values in the file, or from the newest message's time if the file has none.
     pub(super) fn load(db: &Connection, clock: Clock) -> rusqlite::Result<Self> {
         let (day, steady) = (clock.day(), clock.steady());
         let kept: Option<String> = db
@@ -92,7 +94,8 @@ impl Age {
         let (day, steady) = (self.clock.day(), self.clock.steady());
         let passed = steady.saturating_sub(self.steady);
         let expected = self.day.saturating_add(passed);
-        // A step back takes away what is not believed yet, before any of that counts; a step ahead only counts from now on.
+        // A step back first reduces the difference that was not added yet; a step ahead increases it from now
+        // on.
         let left = self.unbelieved.saturating_sub(expected.saturating_sub(day));
         let believed = left.min(passed);
         self.measured += passed + believed;
@@ -132,7 +135,8 @@ impl Age {
         self.measured
     }
 
-    /// A time of day that has come for certain: a token that expired before it is expired, however wrong the clock is.
+    /// A time of day that has certainly passed: a token that expired before it is expired, however wrong the
+    /// clock is.
     pub(super) fn certain(&self) -> UnixMillis {
         self.measured.min(self.day)
     }
@@ -146,7 +150,8 @@ impl Age {
         self.shared.store(self.certain(), Ordering::Relaxed);
     }
 
-    /// How old a message is that was written with this row number at this time of day, the jumps since then left out.
+    /// The age of a message with this row number that was written at this time of day, without the jumps
+    /// since then.
     pub(super) fn of(&self, row: i64, ts: UnixMillis) -> u64 {
         let jumped: i64 = self
             .jumps
@@ -160,7 +165,7 @@ impl Age {
         told.saturating_sub(jumped).max(0).unsigned_abs()
     }
 
-    /// Writes the measured time down now and then, or `always`.
+    /// Stores the measured time if the interval has passed, or `always`.
     pub(super) fn save(&mut self, db: &Connection, always: bool) -> rusqlite::Result<()> {
         let recent = |saved| self.measured.saturating_sub(saved) < SAVE_MS;
         if !always && self.saved.is_some_and(recent) {

@@ -12,7 +12,7 @@ use super::unread;
 use crate::ids::{Cid, ConvId, DeviceId, Mid, Seq, Uid};
 use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
 
-/// The answer to what is only appended if it is a repetition.
+/// The answer to an order that may only be answered as a repetition.
 const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
 
 /// Appends `order`, or finds that it was appended before.
@@ -125,7 +125,8 @@ fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
     }
 }
 
-/// For whom a counting message to a pair or to notices is unread, and on which side; a team's members count for themselves.
+/// The user for whom a message to a pair or to notices becomes unread, and the side. For teams the number is
+/// computed when it is asked for.
 fn reader(order: &Append) -> Option<(usize, &Uid)> {
     let from = order.from.as_ref();
     match &order.place {
@@ -183,8 +184,9 @@ pub(super) struct Written {
     pub(super) ts: UnixMillis,
 }
 
-/// A message is at most so much later than the clock says, so that times do not go back when the clock is adjusted a little. After a
-/// greater step back they do: `seq` gives the order, and the time is to be right.
+/// The `ts` of a message may be ahead of the clock by this much, so that times do not go back when the clock
+/// is adjusted a little. After a larger step back they do go back: `seq` gives the order, and the time should
+/// be right.
 const LATE_MS: u64 = 10_000;
 
 /// Writes the next message of a conversation that `state` has at hand.

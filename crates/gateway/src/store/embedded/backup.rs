@@ -1,7 +1,8 @@
-//! `mynah backup`: the record as one file, while the server runs or not.
+//! `mynah backup`: copies the record to one file, whether the server runs or not.
 //!
-//! Invariants: the file shows one moment, and only what was committed then; it is complete or not there; nobody but its owner may read it; the
-//! store is only read. It is a store's database without its log: `mynah restore` takes it, and SQLite's tools read it.
+//! Invariants: the file contains what was committed at one moment, and nothing else; it is complete or does
+//! not exist; only its owner may read it; the store is only read. The file is a store's database without its
+//! log: `mynah restore` accepts it, and SQLite's tools can read it.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use super::failure::is_full;
 use super::{open, schema};
 use crate::private;
 
-/// How long another program may hold the database before the backup is given up.
+/// How long another program may lock the database before the backup fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a file that is not finished is called behind the name that it will have, before the number of its process.
 const UNFINISHED: &str = ".unfinished-";
@@ -33,7 +34,7 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-/// Writes the store of `directory` to `file`, which must not be there unless it is to be replaced (`force`).
+/// Writes the store of `directory` to `file`, which must not exist unless it is to be replaced (`force`).
 pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Backup> {
     let database = directory.join(open::FILE);
     match std::fs::metadata(&database) {
@@ -116,7 +117,8 @@ fn tidy(file: &Path) {
 }
 
 fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
-    // First, so that it has its mode before anything is in it: SQLite fills an empty file.
+    // The file is created first, so that it has its mode before it has content: SQLite then fills the empty
+    // file.
     private::create(unfinished).with_context(|| format!("{} cannot be made", unfinished.display()))?;
     let copy = || -> rusqlite::Result<(i32, u64)> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -153,12 +155,12 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
     })
 }
 
-/// Gives the finished file its name, for good.
+/// Gives the finished file its name, and syncs that.
 fn publish(unfinished: &Path, file: &Path, force: bool) -> io::Result<()> {
     if force {
         std::fs::rename(unfinished, file)?;
     } else {
-        // One that has come meanwhile stays.
+        // A file that was created meanwhile is not replaced.
         match renameat_with(CWD, unfinished, CWD, file, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(error) if is_unknown(error) => std::fs::rename(unfinished, file)?,
@@ -174,7 +176,7 @@ pub(super) fn is_unknown(error: rustix::io::Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// A path with something behind its name.
+/// A path with a suffix appended to its name.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

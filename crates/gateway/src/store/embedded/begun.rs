@@ -1,4 +1,5 @@
-//! How many pairs each user has begun within the last hour. Kept in memory: a restart forgets it.
+//! Counts the pair conversations that each user has begun within the last hour. The counts are kept in memory
+//! and start again after a restart.
 //!
 //! Invariant: what a failed transaction has counted is not counted.
 
@@ -10,18 +11,18 @@ use crate::store::StoreError;
 
 /// What the limit is about.
 const WINDOW: Duration = Duration::from_secs(3_600);
-/// Users of whom none is forgotten yet.
+/// Number of users up to which none is forgotten.
 const FEW: usize = 1_024;
 
 /// See the module.
 pub(super) struct Begun {
     /// When each user has begun its latest, oldest first; no more than the limit.
     users: HashMap<Uid, VecDeque<Instant>>,
-    /// Whose latest is of the open transaction.
+    /// Users whose newest entry belongs to the open transaction.
     open: Vec<Uid>,
     /// The moment of the open transaction.
     now: Instant,
-    /// So many users, and those are forgotten who have begun nothing within the window.
+    /// At this number of users, those are forgotten who have begun nothing within the window.
     sweep_at: usize,
 }
 

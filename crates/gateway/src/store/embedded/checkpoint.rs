@@ -4,8 +4,8 @@
 //! never gets that far; so once the log is long, the writer moves the little rest between two transactions and waits a moment for
 //! readers. What a foreign program's open transaction holds up is tried again when the log has doubled.
 //!
-//! The log keeps what was written before until it begins anew: text that was deleted or taken back too. Soon after that the writer empties
-//! the log.
+//! SQLite's log keeps what was written earlier until it is restarted, including text that was deleted or
+//! recalled. So the writer empties the log soon after a deletion or recall.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -24,9 +24,9 @@ const LONG: i64 = if cfg!(test) { 256 } else { 16_384 };
 const ROUNDS: u32 = 3;
 /// How long the writer waits for readers of old parts of the log.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long what was deleted may stay in the log, for more to be deleted with it.
+/// How long deleted data may stay in the log, so that several deletions need only one emptying.
 const ERASE: Duration = Duration::from_millis(500);
-/// The longest time until that is tried again, while a reader holds the log.
+/// The longest time until emptying is retried, while a reader uses the log.
 const ERASE_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the writer and the thread tell each other.
@@ -36,7 +36,7 @@ pub(super) struct Checkpoints {
     pages: AtomicI64,
     /// Length from which the writer helps.
     long: AtomicI64,
-    /// When the log is to be emptied next, and how long it is waited if that fails.
+    /// When the log is to be emptied next, and the wait before a retry.
     erase: Mutex<Option<(Instant, Duration)>>,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -59,7 +59,7 @@ impl Checkpoints {
         self.dirty.store(true, Ordering::Relaxed);
     }
 
-    /// What was deleted is to be in the log no longer.
+    /// Requests that deleted data is removed from the log.
     pub(super) fn erase_soon(&self) {
         let mut erase = self.erase.lock();
         if erase.is_none() {
@@ -151,7 +151,8 @@ impl Checkpoints {
     }
 }
 
-/// Looks whether the store's files are still there; says it once when they are not, and once when they are again.
+/// Checks whether the store's files are still there; logs it once when they are missing, and once when they
+/// are back.
 fn look(place: &Place, lost: &mut bool) -> bool {
     let is_lost = place.lost().is_some();
     if is_lost && !*lost {
@@ -178,7 +179,7 @@ pub(super) fn finish(db: &Connection, place: &Place) -> bool {
     }
 }
 
-/// Nothing was moved, as somebody else moves it.
+/// Nothing was moved, because another thread is moving it.
 const NOTHING: Moved = Moved {
     complete: false,
     pages: 0,

@@ -1,4 +1,4 @@
-//! The clocks that the store goes by; replaceable, so that tests can make one of them jump.
+//! The clocks that the store uses; replaceable, so that tests can make one of them jump.
 
 use std::sync::Arc;
 use std::sync::LazyLock;

@@ -1,7 +1,8 @@
-//! Deleting the messages of teams that were deleted: nobody can read them any more, and nobody expects them to stay in the file.
+//! Deletes the messages of deleted teams: nobody can read them any more, and nobody expects them to stay in
+//! the file.
 //!
-//! A few at a time, between two batches of the writer, so that a large team holds nobody up. Invariant: the newest row of all stays, as row
-//! numbers and mids go on from it; only its text goes.
+//! It deletes a few at a time, between two batches of the writer, so that a large team does not delay other
+//! writes. Invariant: the newest row of all stays, as row numbers and mids go on from it; only its text goes.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;
-/// Between two of them, for what else is to be written.
+/// Pause between two transactions, in which other data can be written.
 const PAUSE: Duration = Duration::from_millis(20);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub(super) struct Closed {
 }
 
 impl Closed {
-    /// Perhaps there are some of the last run.
+    /// There may be messages left from the last run.
     pub(super) fn new() -> Self {
         Self {
             due: Some(Instant::now()),

@@ -1,7 +1,8 @@
 //! A user's conversations and what is unread in them.
 //!
-//! Costs grow with what is asked for and with the user's teams, which the backend makes; not with the store, and not with the user's
-//! pairs and notices, of which any client may make many.
+//! The cost grows with the size of the answer and with the number of the user's teams, which the backend
+//! makes. It does not grow with the store, or with the number of the user's pairs and notices, of which any
+//! client may make many.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
@@ -35,7 +36,7 @@ pub(super) fn count_sql() -> String {
     )
 }
 
-/// The same, where pairs and notices have the number at hand.
+/// The same, but for pairs and notices the number is read from the row.
 fn unread_sql() -> String {
     format!(
         "CASE WHEN p.member THEN {} WHEN c.a = p.uid THEN c.unread_a ELSE c.unread_b END",
@@ -127,8 +128,9 @@ pub(super) enum Which {
     Teams,
 }
 
-/// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have messages after row `?4`.
-/// Each part comes from its index in order, so that who reads a few costs a few.
+/// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have
+/// messages after row `?4`. Each part is read from its index in order, so that the cost of a page grows with
+/// its length only.
 pub(super) fn ranks_sql(which: Which) -> String {
     let pairs = |side: &str, unread: u8| {
         let same = if side == "b" { " AND b <> a" } else { "" };
@@ -260,7 +262,7 @@ fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<O
     }))
 }
 
-/// The sum over the user's conversations: teams are counted, of the others the sum is known.
+/// The sum over the user's conversations: teams are counted, and the sum of the others is stored.
 pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     let in_teams = db
         .prepare_cached(&unread_in_teams_sql())?

@@ -1,8 +1,9 @@
-//! Whether a store still holds the history that clients know, and the epoch that tells them.
+//! Decides whether a store still holds the history that clients know, and gives it a new epoch if it does
+//! not.
 //!
-//! Clients keep positions, which mean something in one history only. When a store is opened whose state is not the newest that its
-//! directory has seen, or that was copied here, it goes on under a new epoch. Invariant: after a crash of the process, and after a power failure
-//! with `durability = "power"`, the epoch stays.
+//! Clients keep positions, which are valid in one history only. If the store that is opened is older than the
+//! newest state that its directory has had, or was copied there, it gets a new epoch. Invariant: after a
+//! crash of the process, and after a power failure with `durability = "power"`, the epoch does not change.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -11,16 +12,16 @@ use super::witness::{Identity, Mark, Record};
 
 /// The key in `meta` of the epoch.
 const EPOCH: &str = "epoch";
-/// The key in `meta` of [`Mark::changes`]. A store that has it has had a witness.
+/// The key in `meta` of [`Mark::changes`]. A store that has this key has had a witness.
 const CHANGES: &str = "changes";
 
-/// What a database says of its history.
+/// The history of a database, as stored in it.
 #[derive(Debug)]
 pub(super) struct Found {
     /// `None` in a new database.
     pub(super) epoch: Option<String>,
     pub(super) mark: Mark,
-    /// There was a witness beside it once.
+    /// The database has had a witness.
     pub(super) had_witness: bool,
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Here {
 pub(super) enum Change {
     /// It came without its witness, or is another file than the witness knows: a copy.
     Copied,
-    /// It is older than what this directory has seen, or of another history.
+    /// It is older than the newest state of this directory, or has another history.
     Older,
     /// The machine stopped while `durability = "process"`.
     PowerCut,
@@ -47,7 +48,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Says it to whoever reads the log.
+    /// Logs the reason.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::Copied => "the store was copied here from another place",
@@ -61,7 +62,7 @@ impl Change {
         }
     }
 
-    /// Notifications that wait may be of long ago, and were probably sent.
+    /// Pending notifications may be old, and were probably sent already.
     fn drops_jobs(self) -> bool {
         matches!(self, Self::Older | Self::Restored)
     }
@@ -91,7 +92,7 @@ pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
 pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Option<Change> {
     let epoch = found.epoch.as_deref()?;
     let Some(record) = record else {
-        // A store of a version without witnesses goes on as it was.
+        // A store of a version without witnesses keeps its epoch.
         return found.had_witness.then_some(Change::Copied);
     };
     let is_same_file = record.database.is(here.database);
@@ -105,12 +106,13 @@ pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Opt
     (!is_same_file).then_some(Change::Copied)
 }
 
-/// An epoch that no store had before.
+/// An epoch that was never used before.
 pub(super) fn fresh() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }
 
-/// Writes the epoch; with a change, in one step with what must not outlive the old one. Writes nothing where nothing is new.
+/// Writes the epoch, if it is new. If it changes, the same transaction deletes what must not outlive the old
+/// one.
 pub(super) fn write(
     db: &Connection,
     found: &Found,
@@ -142,7 +144,8 @@ pub(super) fn count(db: &Connection, changes: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// No position is beyond what is there: a cursor that is says nothing of this history and is forgotten, so that its device gets what comes.
+/// Deletes positions beyond the heads: such a cursor belongs to another history, and would keep new messages
+/// from its device.
 fn end_at_heads(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(
         "DELETE FROM cursors
@@ -297,7 +300,7 @@ mod tests {
             let rebooted = expected.is_some();
             let record = Record {
                 epoch: "e".into(),
-                // The witness may have reached the disk before what it tells of.
+                // The witness may have reached the disk before the transactions that it describes.
                 mark: if rebooted { mark(9, 9) } else { found.mark },
                 database: identity(&file),
                 boot: before.into(),

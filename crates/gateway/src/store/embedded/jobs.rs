@@ -12,7 +12,7 @@ use crate::store::{
     UnixMillis,
 };
 
-/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: nobody is called by a call that is over.
+/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
 const CALL: u16 = 18;
 const CALL_END: u16 = 19;
 
@@ -87,7 +87,8 @@ fn insert(db: &Connection, state: &mut State, job: &NewJob<'_>) -> rusqlite::Res
     Ok(JobId(id))
 }
 
-/// Cuts the deadlines that a former run of the program has written to what they could be at most: its clock may have been wrong.
+/// Limits the deadlines that an earlier run of the program has stored to the longest possible ones: its clock
+/// may have been wrong.
 pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite::Result<()> {
     let due = clamp(now.saturating_add(rules.longest_push_wait_ms));
     let expires = clamp(now.saturating_add(rules.longest_push_life_ms));
@@ -164,7 +165,8 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// See [`Store::revive_jobs`](crate::store::Store::revive_jobs). Of a team's job those members are concerned that it has gone past.
+/// See [`Store::revive_jobs`](crate::store::Store::revive_jobs). For a team's job this concerns the members
+/// that were handled already.
 pub(super) fn revive(
     db: &Connection,
     state: &mut State,
@@ -276,7 +278,7 @@ pub(super) fn due_of(
         .collect()
 }
 
-/// Whether `uid` is to be told of a message, and what of.
+/// Whether `uid` is to be notified of a message, and the content of the notification.
 pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<ToTell> {
     let found = db
         .prepare_cached(

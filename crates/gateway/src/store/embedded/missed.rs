@@ -1,5 +1,6 @@
-//! What a device has missed. Costs grow with what it has missed or its user has not read, with the user's teams, and with what has
-//! happened since the device last had everything; not with the user's conversations.
+//! Finds what a device has missed. The cost grows with what it has missed or its user has not read, with the
+//! number of the user's teams, and with what has happened since the device last had everything; not with the
+//! number of the user's conversations.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +12,8 @@ use super::history::{MESSAGE_COLUMNS, message, number};
 use crate::ids::{ConvId, Uid};
 use crate::store::{Device, Message, Missed, Page, Position, Stretch};
 
-/// Who has looked at more conversations than this remembers how far the device has everything. Few in our own tests.
+/// If more conversations than this had to be looked at, the position up to which the device has everything is
+/// stored. The number is small in our own tests.
 const LONG_WALK: usize = if cfg!(any(test, fuzzing)) { 2 } else { 256 };
 
 /// The device has everything in its user's pairs and notices up to this `messages.id`, which is worth remembering.

@@ -157,7 +157,7 @@ impl Embedded {
             let state = State::load(&db, rules, options.clock.clone())?;
             let revocations = revocations::all(&db, state.age.certain())?;
             if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
-                // A full disk, perhaps: then they wait, and it is done at the next start.
+                // If this fails, perhaps because of a full disk, it is done at the next start.
                 tracing::warn!(%error, "deadlines of push jobs could not be checked");
             }
             Ok((jobs::count_dead(&db)?, revocations.into(), db, state))

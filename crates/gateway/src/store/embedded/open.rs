@@ -83,7 +83,7 @@ impl Place {
             moving: Mutex::new(()),
         };
         place.check_log(record.as_ref())?;
-        // From here on the log is moved into the file by us, and perhaps not to its end.
+        // From here on we move the log into the file ourselves, perhaps not completely.
         if record.is_some() {
             place.witness.stamp(None);
         }
@@ -107,12 +107,13 @@ impl Place {
         self.full
     }
 
-    /// What remembers the newest state of the directory.
+    /// Records the newest state of the directory.
     pub(super) fn witness(&self) -> &Witness {
         &self.witness
     }
 
-    /// What is wrong if the files are not where they were when they were opened: what is written then is lost.
+    /// Describes what is wrong if the files are not where they were when they were opened: writes would then
+    /// be lost.
     pub(super) fn lost(&self) -> Option<StoreError> {
         let is_file = |path, known: Identity| {
             std::fs::metadata(path).is_ok_and(|now: std::fs::Metadata| Identity::of(&now).is(known))
@@ -153,7 +154,7 @@ impl Place {
         Some(moved)
     }
 
-    /// Notes the file as it is now.
+    /// Records the present state of the file.
     fn stamp(&self) -> io::Result<()> {
         let now = std::fs::metadata(&self.file)?;
         self.witness.stamp(Some(Stamp::of(&now)));
@@ -205,7 +206,7 @@ impl Place {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "cache_size", -(64 << 10))?;
-        // What is deleted or taken back is overwritten with zeros.
+        // Deleted and recalled data is overwritten with zeros.
         db.pragma_update(None, "secure_delete", true)?;
         // What the log is cut to when it starts anew; checkpoint.rs says when that is.
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
@@ -282,8 +283,9 @@ impl Place {
         self.begin(&db, record)
     }
 
-    /// Decides which history this is, and notes it, first beside the database and then in it: if the process ends in between, the next start
-    /// finds two epochs and takes a third, which nobody has heard of before either.
+    /// Decides which history this is, and stores its epoch, first in the witness and then in the database. If
+    /// the process ends in between, the next start finds two epochs and makes a third, which no client has
+    /// seen either.
     fn begin(&mut self, db: &Connection, record: Option<&Record>) -> Result<(), Unfit> {
         let found = epoch::find(db)?;
         let here = Here {

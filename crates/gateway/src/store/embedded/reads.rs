@@ -1,8 +1,8 @@
-//! Reading: a few threads, each with a connection of its own, shared fairly by those who ask.
+//! Reads the store: a few threads, each with a connection of its own, shared fairly by all callers.
 //!
-//! Invariants: a read sees one moment, which is not before it was asked for. What waits when a transaction begins may share it; nothing
-//! that comes later does, so that no transaction holds the log for long. Whoever asks for much waits behind its own reads only, and a
-//! read that nobody waits for any more is not done.
+//! Invariants: a read sees one moment, which is not before it was asked for. What waits when a transaction
+//! begins may share it; nothing that comes later does, so that no transaction holds the log for long. A user
+//! with many reads waits behind its own reads only, and a read that nobody waits for any more is skipped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::store::{StoreError, StoreFuture};
 
 /// Reads that run at the same time; more wait.
 pub(super) const READERS: usize = 4;
-/// Most reads that wait for one user, or for one of the others; more are refused.
+/// Most reads that may wait for one account; more are refused.
 const MOST_WAITING: usize = 1_024;
 
-/// On whose account a read is done.
+/// The account for which a read is done.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum For {
     /// A user's, whoever asks.

@@ -1,9 +1,10 @@
-//! `mynah restore`: puts a backup in the place of a data directory.
+//! `mynah restore`: replaces a data directory by a backup.
 //!
-//! A new directory is made beside the old one, filled, checked and synced, and then changes places with it in one step. Where the old one
-//! cannot move, as it is a mount point, the database alone changes places with the old one. Invariants: whatever happens, and whenever the
-//! process is killed, the old store or the whole new one is there; the old one is kept; the new one has an epoch that no store had before, so
-//! that clients drop positions of messages that it does not have.
+//! A new directory is made beside the old one, filled, checked and synced, and then exchanged with it in one
+//! step. If the old one cannot be renamed, for example because it is a mount point, only the database is
+//! exchanged. Invariants: whenever the process is killed, either the old store or the complete new one is in
+//! place; the old one is kept; the new one has an epoch that was never used before, so that clients drop
+//! positions of messages that it does not have.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -32,8 +33,8 @@ pub struct Restored {
     pub epoch: String,
 }
 
-/// Puts `file` in the place of the store in `directory`. `time` becomes part of the name of what it replaces; `carried` are names of files
-/// that the new directory takes over from the old one.
+/// Replaces the store in `directory` by `file`. `time` becomes part of the name of the old one; `carried` are
+/// names of files that the new directory takes over from the old one.
 pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> anyhow::Result<Restored> {
     let directory = resolve(directory)?;
     let old = directory.symlink_metadata().ok();
@@ -60,8 +61,8 @@ struct New<'a> {
 }
 
 impl New<'_> {
-    /// Puts a new directory in the place of the old one. `None` if that cannot move: it is a mount point, or the directory above it belongs
-    /// to somebody else.
+    /// Replaces the old directory by a new one. `None` if the old one cannot be renamed: it is a mount point,
+    /// or its parent directory is not writable.
     fn replace_directory(&self, directory: &Path, carried: &[&str]) -> anyhow::Result<Option<Restored>> {
         let parent = directory.parent().unwrap_or(Path::new("/"));
         let device = std::fs::metadata(parent)?.dev();
@@ -84,7 +85,7 @@ impl New<'_> {
                     }
                 });
         let Ok(Some((messages, epoch))) = replaced else {
-            // It was made above, and the old directory has not moved.
+            // This directory was made above, and the old one is still in place.
             let _ = std::fs::remove_dir_all(&staging);
             return replaced.map(|_| None);
         };
@@ -205,7 +206,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Nothing can be made there, by this user.
+/// This user cannot create anything there.
 fn is_forbidden(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -221,13 +222,14 @@ fn is_fixed(error: &io::Error) -> bool {
     )
 }
 
-/// Lets two files or directories change places, in one step where the file system can. What is not there yet is just put there.
+/// Exchanges two files or directories, in one step if the file system supports it. If the destination does
+/// not exist, this is a rename.
 fn exchange(new: &Path, place: &Path) -> io::Result<()> {
     match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::NOENT) => std::fs::rename(new, place),
         Err(error) if is_unknown(error) => {
-            // A kill in between leaves both, and none in the place.
+            // If the process is killed in between, both exist, but neither is in place.
             let aside = unused(place, ".old");
             std::fs::rename(place, &aside)?;
             if let Err(error) = std::fs::rename(new, place) {
@@ -336,7 +338,7 @@ fn give(staging: &Path, owner: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A path beside another that nobody uses: with the ending, or with a number behind it.
+/// An unused path beside another: with this ending, followed by a number if necessary.
 fn unused(path: &Path, ending: &str) -> PathBuf {
     let mut free = beside(path, ending);
     let mut number = 1;

@@ -1,12 +1,13 @@
 //! Deleting what is older than it is to be kept: the oldest rows of all, a few at a time between two batches of the writer.
 //!
-//! How old a message is does not depend on its `ts`, as the machine's clock may have been wrong when it was written, or be wrong now.
-//! Row numbers ascend with time: now and then a **mark** notes which row was the newest at which measured time (age.rs), and what
-//! lies up to a mark is at least as old as the mark.
+//! The age of a message does not depend on its `ts`, because the machine's clock may have been wrong when it
+//! was written, or be wrong now. Row numbers ascend with time. From time to time a **mark** records which row
+//! was the newest at which measured time (age.rs). All rows up to a mark are at least as old as the mark.
 //!
-//! Invariants: nothing is deleted before the measured time has gone on by `keep_ms` since it was committed. Of a conversation the
-//! oldest messages go, `seq` goes on, and the running values at the last that went stay with the conversation, so that what is gone
-//! is unread for nobody; the newest row of all stays, as row numbers and mids go on from it.
+//! Invariants: nothing is deleted before the measured time has gone on by `keep_ms` since it was committed.
+//! The oldest messages of a conversation are deleted first and `seq` goes on. The running values at the last
+//! deleted message are kept with the conversation, so that deleted messages do not count as unread. The
+//! newest row of the store is kept, because row numbers and mids continue from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,11 +21,12 @@ use crate::store::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;
-/// Between two of them, for what else is to be written.
+/// Pause between two transactions, in which other data can be written.
 const PAUSE_MS: u64 = 20;
 /// Between two looks when there is nothing to delete.
 const LOOK_MS: u64 = 60_000;
-/// Most time between two marks while messages come in: so much later than it could be is a message deleted.
+/// Longest time between two marks while messages are stored: a message may be deleted this much later than
+/// necessary.
 const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
 /// Marks within the time that messages are kept, at least.
 const LEAST_MARKS: u64 = 64;
@@ -36,7 +38,7 @@ pub(super) struct Retention {
     keep_ms: u64,
     /// The next look is not before this.
     next: UnixMillis,
-    /// Messages deleted that the log does not tell of yet.
+    /// Deleted messages that have not been logged yet.
     untold: u64,
 }
 
@@ -51,7 +53,7 @@ impl From<u64> for Retention {
 }
 
 impl Retention {
-    /// How long messages are kept, if it is time to look for older ones.
+    /// Returns how long messages are kept, if it is time to look for older ones.
     pub(super) fn is_due(&self, now: UnixMillis) -> Option<u64> {
         (self.keep_ms > 0 && now >= self.next).then_some(self.keep_ms)
     }
@@ -67,7 +69,7 @@ impl Retention {
         self.next = now + wait;
     }
 
-    /// So many messages were deleted. The log is told once there are no more to delete.
+    /// Counts deleted messages. They are logged once there are no more to delete.
     pub(super) fn deleted(&mut self, messages: u64, more: bool) {
         self.untold += messages;
         if !more && self.untold > 0 {
@@ -88,7 +90,7 @@ pub(super) struct Marks {
     /// Between two marks.
     interval_ms: u64,
     is_on: bool,
-    /// Marks of a time when there was retention are gone: what came after it has none.
+    /// Deletes the marks of an earlier time with retention: rows that were added since have none.
     is_cleared: bool,
     /// The rows that were there at the start have a mark.
     has_begun: bool,
@@ -130,7 +132,7 @@ impl Marks {
             return Ok(());
         }
         if !self.has_begun {
-            // Also where nothing is: the first mark says that what comes after it has marks.
+            // Also in an empty store: the first mark means that later rows have marks.
             if self.newest.0 > self.last.0 || self.last == (0, 0) {
                 self.make(db, self.newest)?;
             }
@@ -161,7 +163,7 @@ impl Marks {
         Ok(())
     }
 
-    /// The newest row that is older than `cutoff` for certain.
+    /// The newest row that is certainly older than `cutoff`.
     fn older_than(&mut self, db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
         if self.newest.1 < cutoff {
             return Ok(Some(self.newest.0));
@@ -235,7 +237,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
             .execute([last])? as u64;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
-        // The newest of the marks without rows stays: it says that what comes after it has marks.
+        // The newest mark without rows is kept: it means that later rows have marks.
         db.prepare_cached("DELETE FROM ages WHERE row < (SELECT max(row) FROM ages WHERE row <= ?1)")?
             .execute([last])?;
     }
@@ -247,8 +249,8 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     })
 }
 
-/// The last of the oldest rows that were written before `cutoff`, as far as they have no mark: they were written when there was no
-/// retention, and only their `ts` says when.
+/// The last of the oldest rows without marks that were written before `cutoff`. They were written when there
+/// was no retention, so only their `ts` shows their age.
 fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
     let mut select = db.prepare_cached(
         "SELECT id, ts FROM messages WHERE id <= (SELECT min(row) FROM ages) ORDER BY id LIMIT ?1",

@@ -1,7 +1,7 @@
 //! Tokens that are not accepted any more.
 //!
-//! Invariants: a revocation only ever grows: it covers more tokens, and is forgotten later; those of displaced devices never make room for
-//! themselves but among those of the same user.
+//! Invariants: a repeated revocation can only cover more tokens and be kept longer; one of a displaced device
+//! can only take the place of another one of the same user.
 
 use rusqlite::{Connection, Row, params};
 

@@ -55,9 +55,9 @@ pub(super) struct State {
     pub(super) next_job: i64,
     /// Jobs that the open transaction has given up.
     pub(super) newly_dead: u64,
-    /// How far the history had come at the last commit.
+    /// The state of the history at the last commit.
     pub(super) mark: Mark,
-    /// Something was deleted or taken back whose text is still in the log.
+    /// Something was deleted or recalled, and its text is still in the log.
     pub(super) erased: bool,
     /// A conversation was closed whose messages are to be deleted.
     pub(super) closed: bool,
@@ -124,7 +124,8 @@ impl State {
         self.cids.move_some(db, self.next_row - 1)
     }
 
-    /// Behind the last change of a transaction: says in the file how far the history has come. Messages say it by themselves.
+    /// Called at the end of a transaction: stores in the database that it has changed. A transaction with
+    /// messages needs no such mark.
     pub(super) fn advance(&mut self, db: &Connection, changed: bool) -> rusqlite::Result<()> {
         let row = self.next_row - 1;
         let changes = self.mark.changes + i64::from(changed && row == self.mark.row);

@@ -1,8 +1,9 @@
-//! What is unread in pairs and notices: a number for each side in the conversation's row, and their sum for each user.
+//! Unread messages of pairs and notices: a number for each side in the conversation's row, and the sum for
+//! each user.
 //!
-//! Invariant: after each commit, a side's number is what [`conversations::count_sql`] counts, and `users.unread` is the sum of
-//! these numbers over a user's conversations. Teams are counted when somebody asks, as a message to a team must not write for every
-//! member.
+//! Invariant: after each commit, a side's number is what [`conversations::count_sql`] counts, and
+//! `users.unread` is the sum of these numbers over a user's conversations. Unread messages of teams are
+//! counted when they are asked for, because a message to a team must not write a row for each member.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,8 @@ pub(super) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
     }
 }
 
-/// From now on `uid`, on this side of a conversation that the transaction has found, has so many unread.
+/// Sets the number of unread messages of `uid`, on this side of a conversation that the transaction has
+/// found.
 pub(super) fn set(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid), unread: u64) {
     let head = state.heads.edit(conv);
     let before = std::mem::replace(&mut head.unread[side], unread);
@@ -75,8 +77,8 @@ pub(super) fn change(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid)
     set(state, conv, (side, uid), now);
 }
 
-/// Counts anew after retention has deleted messages, in a transaction in which nothing else is done; the conversation, if it is a
-/// pair or notices and a number has changed.
+/// Counts again after retention has deleted messages, in a transaction that does nothing else. Returns the
+/// conversation if it is a pair or notices and a number has changed.
 pub(super) fn recount(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<ConvId>> {
     let mut select = db.prepare_cached(&format!(
         "SELECT c.conv, p.uid, c.a = p.uid, CASE WHEN c.a = p.uid THEN c.unread_a ELSE c.unread_b END, {}

@@ -1,12 +1,15 @@
-//! The witness: a small file beside the database that remembers the newest state that this directory has seen.
+//! The witness: a small file beside the database that records the newest state of the database in this
+//! directory.
 //!
-//! An older copy of the database that is put in its place is a sound database, but numbers that were given to messages since then would be
-//! given again, to other messages. The witness makes such a copy noticed: its [`Record`] says which history the database holds, how far it
-//! had come, and which file it was. [`super::epoch`] compares the two.
+//! An older copy of the database that is put in its place is a valid database, but numbers that were given to
+//! messages since then would be given again, to other messages. The witness reveals such a copy: its
+//! [`Record`] contains the epoch of the database, its newest row, and which file it was. [`super::epoch`]
+//! compares the two.
 //!
-//! Invariants: the record is never ahead of what is committed, as it is written after the commit (`mark`), without waiting for the disk; a
-//! crash may leave it behind, which is never mistaken for an older copy. It is overwritten in place, so that a full disk does not
-//! stop it, in two slots by turns, so that one of them is whole whatever moment the power fails at.
+//! Invariants: the record is never ahead of what is committed, because it is written after the commit
+//! (`mark`), without waiting for the disk. After a crash it may be behind the database, which is not mistaken
+//! for an older copy. It is overwritten in place, so that a full disk does not matter, in two alternating
+//! slots, so that one of them is complete even if the power fails during a write.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -30,7 +33,7 @@ const MAGIC: [u8; 8] = *b"mynahwi\x01";
 /// Bytes kept of an epoch or a boot id, with their length in front.
 const TEXT: usize = 64;
 
-/// How far a history has come. Both numbers only grow.
+/// A state of the history. Both numbers only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
     /// The newest `messages.id`.
@@ -40,13 +43,13 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Whether a store with this mark has everything that one with `other` had.
+    /// Whether a store with this mark contains everything that one with `other` contained.
     pub(super) fn has_reached(self, other: Self) -> bool {
         self.row >= other.row && self.changes >= other.changes
     }
 }
 
-/// Which file it is, whatever it is called: a copy is another one, a renamed file is the same.
+/// Identifies a file independently of its name: a copy is another file, a renamed file is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Identity {
     inode: u64,
@@ -98,13 +101,13 @@ pub(super) struct Record {
     pub(super) mark: Mark,
     /// The database.
     pub(super) database: Identity,
-    /// The witness, so that a copy of the whole directory is told from a copy of the database alone.
+    /// The witness itself, to distinguish a copy of the whole directory from a copy of the database alone.
     pub(super) itself: Identity,
     /// The kernel's id of the run of the machine; empty where it has none.
     pub(super) boot: String,
     /// What was answered may be lost with the power (`store.durability = "process"`).
     pub(super) may_lose: bool,
-    /// The store was closed in order: everything is in the database, and synced.
+    /// The store was closed in an orderly way: everything is in the database, and synced.
     pub(super) closed: bool,
     /// The database after the log was last moved into it; `None` while that is done.
     pub(super) stamp: Option<Stamp>,
@@ -190,7 +193,7 @@ impl Record {
     }
 }
 
-/// FNV-1a: tells a slot that was written in part.
+/// FNV-1a: detects a slot that was written only partly.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -207,7 +210,7 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// Opens the file, which is made if it is not there, and reads it; `None` if no slot of it is whole.
+    /// Opens the file, creates it if it does not exist, and reads it; `None` if no slot of it is valid.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Record>)> {
         let file = private::open(path)?;
         let mut found: Option<Record> = None;
@@ -234,7 +237,7 @@ impl Witness {
         Ok(Identity::of(&self.file.metadata()?))
     }
 
-    /// A store begins its work: both slots say so, on the disk, before this returns.
+    /// The store begins its work: before this returns, both slots are written and synced.
     pub(super) fn begin(&self, record: Record) -> io::Result<()> {
         let mut present = self.record.lock();
         let serial = present.serial;
@@ -259,13 +262,14 @@ impl Witness {
         self.change(|record| record.stamp = stamp);
     }
 
-    /// The store was closed in order.
+    /// The store was closed in an orderly way.
     pub(super) fn closed(&self) -> io::Result<()> {
         self.change(|record| record.closed = true);
         self.file.sync_all()
     }
 
-    /// Changes the record, on its way to the disk. A failure leaves an older record, which harms only what is noticed later.
+    /// Changes the record and syncs it. If that fails an older record remains, which can only mean that an
+    /// older copy is not noticed later.
     fn change(&self, change: impl FnOnce(&mut Record)) {
         let mut record = self.record.lock();
         change(&mut record);

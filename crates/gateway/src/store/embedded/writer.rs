@@ -25,7 +25,7 @@ use crate::store::{Appended, ReadMark, Recalled, StoreError, TeamChanged};
 
 /// Most commands in one transaction.
 const BATCH: usize = 4_096;
-/// While writing fails and nobody wants to write: how long until it is tried again.
+/// The time until writing is tried again after a failure, if nobody wants to write.
 const PROBE_MS: u64 = 1_000;
 
 /// See the module.
@@ -104,7 +104,7 @@ impl Writer {
     /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
     pub(super) fn delete_old(&mut self) {
         self.state.age.advance(self.state.next_row);
-        // Once, so that what is found and the next look go by the same time.
+        // The clock is read once, so that the search and the time of the next one use the same value.
         let (now, begun) = (self.state.age.steady(), Instant::now());
         let Some(keep_ms) = self.retention.is_due(now) else {
             return;
@@ -208,7 +208,7 @@ impl Writer {
         self.checkpoints.bound_log(&db, &self.place);
         let before = db.total_changes();
         self.state.begun.begin(Instant::now());
-        // Nobody wants to write, but whether it is possible again is to be known.
+        // Nobody wants to write, but health checks need to know whether it is possible again.
         let probe = batch.is_empty() && self.health.state().is_err();
         self.state.age.advance(self.state.next_row);
         match write(&db, &mut self.state, batch, probe) {
