@@ -438,7 +438,7 @@ fn complaints_about_the_file_name_the_line_and_never_repeat_what_stands_there() 
         ),
         (
             whole.replace("created = ", &format!("{key} = 1\ncreated = ")),
-            "does not belong",
+            "an unknown key",
         ),
         (
             whole.replace("scopes = [", &format!("scopes = \"{key}\" # [")),
