@@ -22,7 +22,7 @@ use crate::private;
 
 /// How long another program may lock the database before the backup fails.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a file that is not finished is called behind the name that it will have, before the number of its process.
+/// The suffix of an unfinished file: it follows the final name and precedes the number of the process.
 const UNFINISHED: &str = ".unfinished-";
 
 /// What was written.
@@ -87,7 +87,7 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
         Ok(backup)
     });
     if written.is_err() {
-        // What there is of it is of no use; the error says what happened.
+        // An incomplete file is useless; the error says what happened.
         for path in [beside(&unfinished, "-journal"), unfinished] {
             let _ = std::fs::remove_file(path);
         }
@@ -95,7 +95,8 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
     written
 }
 
-/// Removes what backups to the same file that were killed have left. Those of running processes stay: each writes a file of its own.
+/// Removes what killed backups to the same file have left. The files of running processes stay: each process
+/// writes a file of its own.
 fn tidy(file: &Path) {
     let Some(name) = file.file_name() else { return };
     let begins = [name.as_bytes(), UNFINISHED.as_bytes()].concat();
@@ -110,7 +111,7 @@ fn tidy(file: &Path) {
         // In a container, a process often has the number of the one before it.
         let is_over = |id: u32| id == std::process::id() || !Path::new(&format!("/proc/{id}")).exists();
         if process.is_some_and(is_over) {
-            // The worst is that it stays.
+            // If this fails, the file stays, which does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }

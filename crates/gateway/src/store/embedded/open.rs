@@ -32,7 +32,8 @@ const CHECKED_BYTES: u64 = 64 << 20;
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 /// Bytes of a log that holds nothing.
 const LOG_HEADER: u64 = 32;
-/// Where SQLite's file format says which programs may write and read a database, and what it says there of one without a log.
+/// The offset of the version bytes in SQLite's file format, and their values for a database without a
+/// write-ahead log.
 const VERSIONS: u64 = 18;
 const NO_LOG: [u8; 2] = [1, 1];
 
@@ -49,9 +50,9 @@ pub(super) struct Place {
     epoch: String,
     /// A connection is open, so that SQLite keeps a log.
     expects_log: AtomicBool,
-    /// Which file the log is that the writer writes.
+    /// Identifies the log that the writer writes to.
     log_identity: Mutex<Option<Identity>>,
-    /// There was no room on the disk to bring everything in order.
+    /// The disk was too full to complete the start.
     full: bool,
     /// Held while the log is moved into the file.
     moving: Mutex<()>,

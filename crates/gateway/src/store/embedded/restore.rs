@@ -102,7 +102,8 @@ impl New<'_> {
         }))
     }
 
-    /// Puts the new directory in place. Where there was none, one that somebody has made meanwhile stays.
+    /// Puts the new directory in place. If there was none before, a directory that was created meanwhile is
+    /// not replaced.
     fn put(&self, staging: &Path, directory: &Path) -> io::Result<()> {
         if self.old.is_some() {
             return exchange(staging, directory);
@@ -113,7 +114,7 @@ impl New<'_> {
         }
     }
 
-    /// Puts a new database in the place of the old one, which is kept in a directory inside of the data directory.
+    /// Replaces the old database by a new one. The old one is kept in a directory inside the data directory.
     fn replace_database(&self, directory: &Path) -> anyhow::Result<Restored> {
         let database = directory.join(open::FILE);
         let kept = unused(&directory.join("before-restore"), &format!("-{}", self.time));
