@@ -120,12 +120,16 @@ impl Driver {
             moved |= self.notice_gone(cx);
             self.count_input();
             let now = self.server().now();
-            moved |= self.pass_deadlines(now);
+            let next = self.next_deadline();
+            if next.is_some_and(|next| now >= next) {
+                self.pass_deadlines(now);
+                moved = true;
+            }
             moved |= self.write(cx);
             if let (Phase::Gone, None) = (&self.phase, &self.untold) {
                 return Poll::Ready(());
             }
-            if !moved && !self.arm(cx, now, sleep.as_mut(), armed) {
+            if !moved && !self.arm(cx, now, next, sleep.as_mut(), armed) {
                 return Poll::Pending;
             }
         }
@@ -136,10 +140,11 @@ impl Driver {
         &self,
         cx: &mut Context<'_>,
         now: Time,
+        next: Option<Time>,
         mut sleep: Pin<&mut Sleep>,
         armed: &mut Option<Time>,
     ) -> bool {
-        let Some(next) = self.next_deadline() else {
+        let Some(next) = next else {
             return false;
         };
         match *armed {
@@ -220,32 +225,23 @@ impl Driver {
         }
     }
 
-    fn pass_deadlines(&mut self, now: Time) -> Moved {
-        if self.next_deadline().is_none_or(|next| now < next) {
-            return false;
-        }
+    /// Does what is due at the deadlines that have passed; one has.
+    fn pass_deadlines(&mut self, now: Time) {
         match self.phase {
-            Phase::Gone => return false,
-            Phase::Goodbye(_) => {
-                self.gone();
-                return false;
-            }
+            Phase::Gone => return,
+            Phase::Goodbye(_) => return self.gone(),
             Phase::Open => {}
         }
-        let mut moved = false;
         let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
         if passed(&*self.receiver) {
-            moved = true;
             let reason = self.receiver.deadline_passed();
             // One that is neither moved nor taken back would pass again and again.
             let standing = passed(&*self.receiver).then_some(CloseReason::ServerClose);
             if let Some(reason) = reason.or(standing) {
-                self.close(Closing::Now(reason));
-                return true;
+                return self.close(Closing::Now(reason));
             }
         }
         while self.engine.poll_timeout().is_some_and(|at| now >= at) {
-            moved = true;
             if self.waiting.is_some() && self.takes_what_is_written() {
                 self.engine.excuse(&self.session.server().times, now);
             }
@@ -265,7 +261,6 @@ impl Driver {
                 }
             }
         }
-        moved
     }
 
     /// Whether the peer reads what is written to it, if anything waits to be written. While a handler waits
@@ -531,8 +526,11 @@ impl Future for Run {
 /// Moves what is queued to the WebSocket.
 fn load(session: &Session, link: &mut Link) {
     let mut queued = session.state().take_queue();
-    for packet in queued.iter_mut() {
-        packet.fit_websocket(session.protocol(), session.dialect(), session.server().json_texts);
+    let (protocol, dialect) = (session.protocol(), session.dialect());
+    if !Outgoing::fits_websocket(protocol, dialect) {
+        for packet in queued.iter_mut() {
+            packet.fit_websocket(protocol, dialect, session.server().json_texts);
+        }
     }
     link.load(queued);
 }

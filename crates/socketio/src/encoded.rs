@@ -173,6 +173,11 @@ impl Outgoing {
         self.pong
     }
 
+    /// Whether [`Outgoing::fit_websocket`] leaves every packet as it is: so it is for nearly all clients.
+    pub(crate) fn fits_websocket(protocol: engine::Protocol, dialect: Dialect) -> bool {
+        protocol == engine::Protocol::V4 && dialect.reads != Reads::Text && !dialect.eio2
+    }
+
     /// Makes the frame one for a WebSocket of `protocol` and this dialect, from which polling cannot go on;
     /// `json` when characters beyond ASCII stand inside JSON strings only.
     pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, dialect: Dialect, json: bool) {

@@ -28,32 +28,29 @@ impl<T> Queue<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn push(&mut self, last: T) {
-        *self = match mem::take(self) {
-            Self::Empty => Self::One(last),
-            Self::One(first) => {
+        match self {
+            Self::Empty => *self = Self::One(last),
+            Self::One(_) => {
                 let mut many = VecDeque::with_capacity(8);
-                many.extend([first, last]);
-                Self::Many(many)
-            }
-            Self::Many(mut many) => {
+                many.extend(mem::take(self));
                 many.push_back(last);
-                Self::Many(many)
+                *self = Self::Many(many);
             }
-        };
+            Self::Many(many) => many.push_back(last),
+        }
     }
 
+    #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        match self {
+        match mem::take(self) {
             Self::Empty => None,
-            Self::One(_) => match mem::take(self) {
-                Self::One(first) => Some(first),
-                _ => None,
-            },
-            Self::Many(many) => {
+            Self::One(first) => Some(first),
+            Self::Many(mut many) => {
                 let first = many.pop_front();
-                if many.is_empty() {
-                    *self = Self::Empty;
+                if !many.is_empty() {
+                    *self = Self::Many(many);
                 }
                 first
             }

@@ -129,7 +129,7 @@ impl State {
     /// Packets of so many bytes have been written and no longer count.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        if Held::is_free(self.queued_bytes) {
+        if self.output.is_some() && Held::is_free(self.queued_bytes) {
             self.output = None;
         }
         self.tell_room();
@@ -335,6 +335,7 @@ impl Session {
     }
 
     /// As [`Session::enqueue`], unless `left` is set.
+    #[inline]
     pub(crate) fn enqueue_unless(
         &self,
         left: &AtomicBool,

@@ -132,7 +132,7 @@ impl Socket {
 
     /// Queues an event encoded before. False when the socket has left, or leaves because its reader fell behind.
     pub fn send(&self, event: &Encoded) -> bool {
-        self.enqueue([event.outgoing()])
+        self.enqueue(std::iter::once(event.outgoing()))
     }
 
     /// Queues an event; answers as [`Socket::send`].
