@@ -75,13 +75,11 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// Takes a token; false when there is none.
     pub(crate) fn take(&self, rate: Option<Rate>, now: Instant) -> bool {
-        self.take_some(rate, now, 1)
+        rate.is_none_or(|rate| self.take_some(rate, nanoseconds(now), 1))
     }
 
-    /// Takes this number of tokens; if there are fewer, takes none and returns false.
-    fn take_some(&self, rate: Option<Rate>, now: Instant, tokens: u64) -> bool {
-        let Some(rate) = rate else { return true };
-        let now = nanoseconds(now);
+    /// Takes this number of tokens at the moment `now`, in [`nanoseconds`]; if there are fewer, takes none and returns false.
+    fn take_some(&self, rate: Rate, now: u64, tokens: u64) -> bool {
         let taken = self
             .full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
@@ -156,8 +154,9 @@ impl<const N: usize> UserBuckets<N> {
         let entry = buckets.entry(hash, |(of, _)| *of == hash, |(of, _)| *of);
         let entry = entry.or_insert_with(|| (hash, std::array::from_fn(|_| Bucket::default())));
         let (_, own) = entry.get();
-        let taken = |at: &usize| own[*at].take_some(self.rates[*at], now, tokens[*at]);
-        match (0..N).find(|at| !taken(at)) {
+        let now = nanoseconds(now);
+        let taken = |at: usize| self.rates[at].is_none_or(|rate| own[at].take_some(rate, now, tokens[at]));
+        match (0..N).find(|at| !taken(*at)) {
             Some(refused) => Err(refused),
             None => Ok(()),
         }

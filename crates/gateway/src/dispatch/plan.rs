@@ -14,7 +14,7 @@ use crate::kinds::{Conversation, Push, Rule, Senders};
 use crate::metrics::Metrics;
 use crate::order::{By, Origin, SendOrder, To};
 use crate::reject::Reject;
-use crate::store::{Append, Place, PushOrder, UnixMillis};
+use crate::store::{Append, Place, PushOrder};
 
 /// What the rules depend on besides the order itself.
 struct Rules<'a> {
@@ -27,7 +27,6 @@ struct Rules<'a> {
     job_ttl_ms: Option<u64>,
     /// How long a notification waits before its first attempt.
     push_delay_ms: u64,
-    now: UnixMillis,
 }
 
 /// An order that may be carried out.
@@ -70,7 +69,6 @@ impl Core {
             system: &self.system,
             push_delay_ms: self.config.push.delay_ms,
             job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
-            now: clock::steady_millis(),
         };
         let rule = self.rule(order.kind);
         plan(order, rule, &rules)
@@ -99,7 +97,7 @@ fn plan(order: SendOrder, rule: Option<Rule>, rules: &Rules<'_>) -> Result<Plan,
             let ttl = order.ttl_ms.unwrap_or(own).min(longest);
             let urgent = matches!(rule.push, Push::Urgent(_));
             Some(PushOrder {
-                expires: rules.now.saturating_add(ttl),
+                expires: clock::steady_millis().saturating_add(ttl),
                 // A notification that expires soon must not spend most of its time waiting.
                 delay_ms: if urgent {
                     0

@@ -160,7 +160,8 @@ impl Client {
     }
 
     fn is_within_rate(&self) -> bool {
-        self.frames.take(self.core.rates.frames, clock::now())
+        let rate = self.core.rates.frames;
+        rate.is_none() || self.frames.take(rate, clock::now())
     }
 
     /// When it must have registered, unless it has.
