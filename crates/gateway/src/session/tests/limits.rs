@@ -106,7 +106,7 @@ async fn a_user_begins_only_so_many_conversations() {
     let refused = alice.message(to("new-3", Some("c2"))).await;
     assert_eq!((&refused["code"], &refused["cid"]), (&json!(429), &json!("c2")));
     let why = refused["error"].as_str().unwrap();
-    assert!(why.contains("3 conversations within an hour"), "{why}");
+    assert!(why.contains("3 conversations per hour"), "{why}");
     // What exists goes on, retries are answered, and being written to is no limit.
     assert_eq!(alice.message(to("api-1", None)).await["code"], 0);
     assert_eq!(
