@@ -75,7 +75,7 @@ pub enum OpenError {
         file: PathBuf,
         /// The log.
         log: PathBuf,
-        /// What knows the database that the log belongs to.
+        /// The file that records to which database the log belongs.
         witness: PathBuf,
     },
     /// A log lies beside a backup, which has none.
