@@ -135,6 +135,18 @@ impl Age {
         self.measured
     }
 
+    /// The latest that the measured time can be once all of what the clock says is believed. What is written
+    /// now counts from then on, so that new messages do not age twice as fast while the measured time catches
+    /// up with the clock.
+    pub(super) fn latest(&self) -> UnixMillis {
+        self.measured.saturating_add(self.unbelieved)
+    }
+
+    /// The latest measured time at which anything can have been written before the store was opened.
+    pub(super) fn before_start(&self) -> UnixMillis {
+        self.measured.saturating_add(SAVE_MS)
+    }
+
     /// A time of day that has certainly passed: a token that expired before it is expired, however wrong the
     /// clock is.
     pub(super) fn certain(&self) -> UnixMillis {

@@ -2,7 +2,8 @@
 //!
 //! The age of a message does not depend on its `ts`, because the machine's clock may have been wrong when it
 //! was written, or be wrong now. Row numbers ascend with time. From time to time a **mark** records which row
-//! was the newest at which measured time (age.rs). All rows up to a mark are at least as old as the mark.
+//! was the newest at which measured time (age.rs, the latest that it can have been). All rows up to a mark are
+//! at least as old as the mark. When a clock that was ahead is set right, marks beyond it are cut.
 //!
 //! Invariants: nothing is deleted before the measured time has gone on by `keep_ms` since it was committed.
 //! The oldest messages of a conversation are deleted first and `seq` goes on. The running values at the last
@@ -141,7 +142,7 @@ impl Marks {
         if newest == self.newest.0 {
             return Ok(());
         }
-        if self.newest.1.saturating_sub(self.last.1) >= self.interval_ms {
+        if self.newest.1.abs_diff(self.last.1) >= self.interval_ms {
             self.save(db)?;
         }
         self.newest = (newest, now);
@@ -153,6 +154,14 @@ impl Marks {
         if self.is_on && self.newest.0 > self.last.0 {
             self.make(db, self.newest)?;
         }
+        Ok(())
+    }
+
+    /// No row was written later than `latest`: a clock that was ahead has been set right.
+    fn cut(&mut self, db: &Connection, latest: UnixMillis) -> rusqlite::Result<()> {
+        self.newest.1 = self.newest.1.min(latest);
+        db.prepare_cached("UPDATE ages SET at = ?1 WHERE at > ?1")?
+            .execute([latest as i64])?;
         Ok(())
     }
 
@@ -197,6 +206,7 @@ pub(super) fn delete_some(db: &Connection, state: &mut State, keep_ms: u64) -> r
 fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
     let now = state.age.measured();
     let newest = state.next_row - 1;
+    state.marks.cut(db, state.age.latest())?;
     state.marks.save(db)?;
     let through = match state.marks.older_than(db, now.saturating_sub(keep_ms))? {
         Some(row) => Some(row),

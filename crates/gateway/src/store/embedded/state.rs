@@ -110,7 +110,8 @@ impl State {
             row.get(0)
         })?;
         self.next_job = self.next_job.max(job);
-        self.marks.reload(db, self.next_row - 1, self.age.measured())?;
+        self.marks
+            .reload(db, self.next_row - 1, self.age.before_start())?;
         Ok(())
     }
 
@@ -120,7 +121,7 @@ impl State {
         self.totals.flush(db)?;
         self.devices.flush(db, self.age.measured(), false)?;
         self.age.save(db, false)?;
-        self.marks.flush(db, self.next_row - 1, self.age.measured())?;
+        self.marks.flush(db, self.next_row - 1, self.age.latest())?;
         self.cids.move_some(db, self.next_row - 1)
     }
 
