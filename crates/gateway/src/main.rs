@@ -15,6 +15,11 @@ use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signals::Signals;
 
+/// Takes less memory for idle connections than the system's allocator (docs/decisions/0019).
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Threads for what blocks, the store's reads above all.
 const BLOCKING_THREADS: usize = 8;
 
