@@ -452,12 +452,14 @@ impl Driver {
         let reason = closing.reason();
         let server = self.server().clone();
         self.engine.close(reason);
-        let leftover = {
+        let (leftover, unread) = {
             let mut state = self.session.state();
             state.end();
-            state.post = None;
-            state.candidate.take()
+            (state.candidate.take(), state.post.take())
         };
+        if let Some(post) = unread {
+            post.abandon(reason);
+        }
         if let Some(posted) = self.posted.take() {
             posted.abandon(reason);
         }

@@ -112,6 +112,13 @@ pub(crate) struct Post {
     done: oneshot::Sender<bool>,
 }
 
+impl Post {
+    /// The session ended before the body was read. A POST that fails would look like the loss of the connection.
+    pub(crate) fn abandon(self, reason: CloseReason) {
+        let _ = self.done.send(reason != CloseReason::ParseError);
+    }
+}
+
 /// Its packets, being handled; while they wait for a handler, the body is kept as it came.
 pub(crate) struct Posted {
     /// None when the body is none.
