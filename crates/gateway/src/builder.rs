@@ -121,7 +121,7 @@ impl Builder {
         let webhook = webhook.map(|webhook| webhook.posting_to(self.receiver));
         let reached = webhook
             .is_some()
-            .then(|| Arc::new(Reached::new(registry.clone(), &config)));
+            .then(|| Arc::new(Reached::new(registry.clone(), wake.clone(), &config)));
         let push = webhook.zip(reached.clone()).map(|(webhook, reached)| {
             let (store, metrics) = (store.clone(), self.metrics.clone());
             let worker = push::Worker::new(store, reached, wake.clone(), webhook, metrics, &config.push);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::now;
 use super::recent::Recent;
+use super::{Wake, now};
 use crate::config::Config;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::registry::Registry;
@@ -26,6 +26,8 @@ const SLACK_MS: u64 = 10_000;
 /// See the module.
 pub(crate) struct Reached {
     registry: Arc<Registry<Link>>,
+    /// Wakes the worker when a connection has vanished.
+    wake: Arc<Wake>,
     /// How long a connected device may take to acknowledge; 0: whoever is connected counts as reached.
     ack_wait_ms: u64,
     /// How long after the end of its connection a user counts as reconnecting.
@@ -71,13 +73,14 @@ pub(super) enum Verdict {
 }
 
 impl Reached {
-    pub(crate) fn new(registry: Arc<Registry<Link>>, config: &Config) -> Self {
+    pub(crate) fn new(registry: Arc<Registry<Link>>, wake: Arc<Wake>, config: &Config) -> Self {
         let interval = u64::from(config.engine.ping_interval_ms);
         let timeout = u64::from(config.engine.ping_timeout_ms);
         // A handler that waits may postpone the heartbeat's deadline once.
         let heartbeat_ms = interval + 2 * timeout + SLACK_MS;
         Self {
             registry,
+            wake,
             ack_wait_ms: config.push.ack_wait_ms,
             return_ms: 2 * config.push.delay_ms,
             heartbeat_ms,
@@ -121,6 +124,9 @@ impl Reached {
             self.vanished.lock().push((uid.clone(), heard));
         }
         self.ended.lock().put(at, uid.clone(), ended);
+        if vanished.is_some() {
+            self.wake.due_in(0);
+        }
     }
 
     /// Users whose connection has vanished since this was last asked, and when each gave its last sign of life.
