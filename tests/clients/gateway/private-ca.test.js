@@ -54,7 +54,7 @@ test('the log says why a certificate is not accepted', async (t) => {
   const receiver = await secured(t);
   for (const [host, outbound, why] of [
     ['127.0.0.1', {}, /its certificate is not accepted: unknown issuer/],
-    ['127.0.0.2', { ca_file: receiver.cert }, /its certificate is not accepted: it is for another name/],
+    ['127.0.0.2', { ca_file: receiver.cert }, /its certificate is not accepted: it was issued for another name/],
   ]) {
     const gateway = await started(t, { config: { ...push(receiver.url(host)), outbound } });
     await gateway.api.sendTo('bob', notice);
