@@ -28,7 +28,7 @@ async function receiver(t) {
   const hook = await Webhook.start('s');
   t.after(() => hook.close());
   const webhook = { url: encodeURI(hook.url), secret: 's' };
-  return { hook, config: { push: { webhook, delay_ms: 200, retry_initial_ms: 50, retry_max_ms: 200 } } };
+  return { hook, config: { push: { webhook, ack_wait_ms: 500, delay_ms: 200, retry_initial_ms: 50, retry_max_ms: 200 } } };
 }
 
 const texts = (hook, uid) => hook.for(uid).filter(({ status }) => status === 200).map(({ body }) => body.data.text);
