@@ -171,7 +171,7 @@ impl Gateway {
         }
     }
 
-    /// Has the issuer's key set fetched again; false when there is none.
+    /// Fetches the issuer's key set again; false when no key set is configured.
     pub(crate) fn fetch_token_keys(&self) -> bool {
         let issuer = self.core.auth.issuer();
         issuer.inspect(|issuer| issuer.fetch()).is_some()

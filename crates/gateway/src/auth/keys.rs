@@ -53,7 +53,7 @@ impl Algorithm {
         }
     }
 
-    /// Names are exact: "none" is none of them, however it is written. EdDSA is accepted with Ed25519 keys only, which RFC 9864 calls
+    /// Names are matched exactly, and "none" is refused in any spelling. EdDSA is accepted with Ed25519 keys only, which RFC 9864 calls
     /// "Ed25519".
     pub(super) fn from_name(name: &str) -> Option<Self> {
         if name == "Ed25519" {

@@ -19,7 +19,7 @@ pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     }
 }
 
-/// A sentence if calls of `url` can be read and changed on their way to another machine.
+/// A warning if `url` is plain http to another machine, so that the network can read and change the calls.
 pub(super) fn warning(key: &str, url: &str) -> Option<String> {
     let uri = url.parse::<Uri>().ok()?;
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');

@@ -35,7 +35,8 @@ pub(crate) struct Undecodable<'a> {
 /// The fields of a frame or of a frame's `data`, each still raw: [`Request`] reads them one by one, so that a wrong type is
 /// answered with a sentence about that field.
 pub(crate) trait Request<'a>: Deserialize<'a> {
-    /// Reads an object; a JSON array is none. The error is a sentence for the peer: `otherwise`, or which field is there twice.
+    /// Reads a JSON object and refuses an array. The error is a sentence for the peer: `otherwise`, or the name of
+    /// the field that is there twice.
     fn read(json: &'a str, otherwise: &'static str) -> Result<Self, Cow<'static, str>> {
         if !json.trim_start().starts_with('{') {
             return Err(otherwise.into());

@@ -98,7 +98,7 @@ pub trait Store: Send + Sync + 'static {
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>>;
 
     /// Reads a conversation. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a `viewer`, only what that
-    /// user may see, and [`StoreError::Forbidden`] when it is not in it or there is none.
+    /// user may see, and [`StoreError::Forbidden`] when the user is not in the conversation or it does not exist.
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History>;
 
     /// A user's conversations, newest first. A bad `after` is [`StoreError::NotFound`]. With a `device`, its cursors, with everything

@@ -152,7 +152,7 @@ fn delete(
     state
         .heads
         .find(db, before.conv, || ConvKind::Team(team.clone()))?;
-    // Each member is told that it is no member any more, as if it had been removed.
+    // Each member gets the same message as a member who was removed.
     let mut notices = Vec::with_capacity(before.members.len());
     for uid in before.members.iter() {
         notices.push(tell(db, state, now, before.conv, team, LEAVE, uid)?);
