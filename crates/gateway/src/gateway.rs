@@ -10,10 +10,10 @@ use crate::auth::Auth;
 use crate::core::Core;
 use crate::dispatch;
 use crate::embed::{Call, NotYours, Reply};
+use crate::entrance::Entrance;
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
 use crate::reject::Reject;
-use crate::session::Entrance;
 use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange, UnixMillis};
 
 /// A running gateway; cheap to clone.

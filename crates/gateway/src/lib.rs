@@ -24,6 +24,7 @@ mod core;
 mod delivery;
 mod dispatch;
 mod embed;
+mod entrance;
 mod fair;
 mod frame;
 #[cfg(any(test, fuzzing))]

@@ -16,7 +16,7 @@ pub const TARGETS: [Target; 13] = [
     ("ids", decoders::ids),
     ("query", decoders::query),
     ("config", decoders::config),
-    ("handshake", crate::session::fuzzing::handshake),
+    ("handshake", crate::entrance::fuzzing::handshake),
     ("token", crate::auth::fuzzing::token),
     ("jwks", crate::auth::fuzzing::jwks),
     ("public_key", crate::auth::fuzzing::public_key),

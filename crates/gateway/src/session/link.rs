@@ -368,16 +368,7 @@ mod tests {
     use super::*;
     use crate::frame::Envelope;
     use crate::ids::Mid;
-    use crate::registry::{Connection, Registration};
     use crate::testing::{Ear, Said};
-
-    /// With 10,000 connections every byte is 10 KB: what a registered connection holds besides its socket and texts.
-    #[test]
-    fn a_registered_connection_is_small() {
-        let held =
-            size_of::<Connection<Link>>() + size_of::<Registration>() + size_of::<crate::session::Client>();
-        assert!(held <= 320, "{held} bytes");
-    }
 
     fn message(seq: u64) -> Arc<Frame> {
         let envelope = Envelope {

@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Pipe, Quality, Queued};
 use crate::core::Core;
+use crate::entrance::Client;
 use crate::frame::{Format, Frame};
-use crate::session::{Client, Outlet};
+use crate::session::Outlet;
 
 /// Frames that a connection's task may have before it.
 const INBOX: usize = 4_096;

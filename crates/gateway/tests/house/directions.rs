@@ -32,6 +32,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("revocations", &["claims", "ids", "registry", "store"]),
     ("frame", &["ids", "kinds", "store", "text"]),
     ("registry", &["claims", "ids", "sync"]),
+    (
+        "session",
+        &["frame", "ids", "kinds", "rate", "registry", "reject"],
+    ),
     ("order", &["ids", "registry", "session", "store"]),
     // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
     (
@@ -102,18 +106,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    // A connection goes to dispatch and nowhere else: neither to the store nor to delivery.
+    // What a client sends goes to dispatch and nowhere else: neither to the store nor to delivery.
     (
-        "session",
+        "entrance",
         &[
-            "auth", "clock", "core", "dispatch", "embed", "frame", "ids", "kinds", "rate", "registry",
-            "reject",
+            "auth", "clock", "core", "dispatch", "embed", "frame", "rate", "registry", "reject", "session",
         ],
     ),
     (
         "gateway",
         &[
-            "auth", "core", "dispatch", "embed", "ids", "order", "reject", "session", "store",
+            "auth", "core", "dispatch", "embed", "entrance", "ids", "order", "reject", "store",
         ],
     ),
     (

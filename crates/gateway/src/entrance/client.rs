@@ -4,94 +4,25 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
-use mynah_socketio::{
-    AckId, BoxFuture, CloseReason, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces,
-    Socket, Time,
-};
-use serde::Deserialize;
+use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler, Time};
 use serde_json::value::RawValue;
 
-use super::{Asker, Link, Outlet};
 use crate::auth::Auth;
 use crate::clock;
 use crate::core::Core;
 use crate::dispatch;
 use crate::embed::Seen;
-use crate::frame::{self, EVENT, Request};
+use crate::frame::{self, EVENT};
 use crate::rate::Bucket;
 use crate::registry::Connection;
 use crate::reject::Reject;
+use crate::session::{Asker, Link, Outlet};
 
 /// After so long the time of day is asked again whether a client's claims are over: it may have been set meanwhile.
 const LONGEST_TRUST_MS: u64 = 60_000;
 
 /// A time that does not come.
 const NEVER: u64 = u64::MAX;
-/// Where a token stands in the query of a handshake.
-const TOKEN: &str = "token";
-
-/// Lets clients into the namespace `/`.
-pub(crate) struct Entrance(pub(crate) Arc<Core>);
-
-impl Namespaces for Entrance {
-    fn trim(&self, handshake: &mut Handshake) {
-        handshake.headers = HeaderMap::new();
-        if let Auth::Open = self.0.auth {
-            handshake.query = String::new();
-            return;
-        }
-        handshake.retain_query(TOKEN);
-        // Each byte may be written as three. What is longer is no token, and stays one that was given.
-        if handshake.query.len() > 3 * self.0.config.limits.token_bytes + 3 * TOKEN.len() + 1 {
-            handshake.query = format!("{TOKEN}=");
-        }
-    }
-
-    fn connect(
-        &self,
-        socket: &Socket,
-        handshake: &Handshake,
-        auth: Option<&RawValue>,
-    ) -> Result<Box<dyn Handler>, ConnectRefused> {
-        if socket.namespace() != "/" {
-            return Err(ConnectRefused::invalid_namespace());
-        }
-        // A bad one is told of when the client registers.
-        let handed = (!matches!(self.0.auth, Auth::Open))
-            .then(|| handed(auth, || handshake.query(TOKEN), self.0.config.limits.token_bytes))
-            .flatten();
-        Ok(Box::new(Client::new(self.0.clone(), socket.clone(), handed)))
-    }
-}
-
-/// The token of a handshake: of `auth` where there is one, else of the query. What cannot be one is kept as an empty text, which is none either.
-pub(super) fn handed(
-    auth: Option<&RawValue>,
-    query: impl FnOnce() -> Option<String>,
-    most: usize,
-) -> Option<Box<str>> {
-    #[derive(Deserialize)]
-    struct Fields<'a> {
-        #[serde(borrow)]
-        token: Option<&'a RawValue>,
-    }
-    impl<'a> Request<'a> for Fields<'a> {}
-
-    let in_auth = auth.and_then(|auth| Fields::read(auth.get(), "").ok()?.token);
-    let token = match in_auth {
-        Some(raw) if raw.get().len() <= most.saturating_mul(2) => {
-            serde_json::from_str(raw.get()).unwrap_or_default()
-        }
-        Some(_) => String::new(),
-        None => query()?,
-    };
-    Some(if token.len() <= most {
-        token.into()
-    } else {
-        Box::default()
-    })
-}
 
 /// The handler of one connection.
 pub(crate) struct Client {
@@ -273,4 +204,17 @@ fn has_vanished(reason: DisconnectReason) -> bool {
             CloseReason::PingTimeout | CloseReason::SlowReader | CloseReason::TransportError
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registration;
+
+    /// With 10,000 connections every byte is 10 KB: what a registered connection holds besides its socket and texts.
+    #[test]
+    fn a_registered_connection_is_small() {
+        let held = size_of::<Connection<Link>>() + size_of::<Registration>() + size_of::<Client>();
+        assert!(held <= 320, "{held} bytes");
+    }
 }

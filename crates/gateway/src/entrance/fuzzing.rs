@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::client::handed;
+use super::handshake::handed;
 use crate::testing::value;
 
 /// What a handshake brings, `auth` in the first line and the query in the second, is a token of bounded length or none.
