@@ -8,18 +8,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use mynah_socketio::BoxFuture;
 use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::core::Core;
-use crate::frame::{Frame, Incoming};
 use crate::ids::Uid;
-use crate::kinds::{APPLICATION, Kind};
+use crate::kinds::APPLICATION;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
-use crate::session::{Asker, Link};
+use crate::session::Link;
 
 /// A client's frame of a kind that the program registered.
 #[derive(Debug)]
@@ -94,53 +91,8 @@ impl Types {
         self.0.write().remove(&kind).is_some()
     }
 
-    fn get(&self, kind: u16) -> Option<Handler> {
+    pub(crate) fn get(&self, kind: u16) -> Option<Handler> {
         self.0.read().get(&kind).cloned()
-    }
-}
-
-/// Runs the handler of a frame's kind.
-pub(crate) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture> {
-    let kind = frame.kind;
-    let Some(registration) = asker.connection.registration() else {
-        asker.refuse_if_waiting(&crate::dispatch::not_registered());
-        return None;
-    };
-    let handler = core.types.get(kind)?;
-    let reply = handler(Call {
-        kind,
-        data: frame.data.unwrap_or(RawValue::NULL).to_owned(),
-        uid: registration.uid.clone(),
-        sid: asker.connection.link.outlet().sid().into(),
-    });
-    let Reply::Later(mut later) = reply else {
-        answer(core, kind, asker, reply);
-        return None;
-    };
-    let core = core.clone();
-    Some(Box::pin(async move {
-        let reply = loop {
-            match later.await {
-                Reply::Later(again) => later = again,
-                reply => break reply,
-            }
-        };
-        answer(&core, kind, asker, reply);
-    }))
-}
-
-fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
-    match reply {
-        Reply::Object(data) if asker.waits() => asker.answer(Kind::Response, &data),
-        Reply::Object(data) => {
-            asker.connection.link.send(&Frame::response(kind, None, &data));
-        }
-        Reply::Nothing | Reply::Later(_) => asker.agree(),
-        Reply::Reject(reject) => {
-            core.listeners
-                .failed(&format!("the handler of kind {kind} refused: {reject}"));
-            asker.refuse_if_waiting(&reject);
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::not_registered;
+use super::refusal::not_registered;
 use crate::ids::{ConvId, Seq, is_integer};
 use crate::registry::Registration;
 use crate::reject::Reject;

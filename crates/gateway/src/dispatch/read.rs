@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::flight::with_store;
-use super::{ack, fields, refuse};
+use super::refusal::refuse;
+use super::{ack, fields};
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Receipt;

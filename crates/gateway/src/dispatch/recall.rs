@@ -6,8 +6,9 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::fields;
 use super::flight::with_store;
-use super::{fields, refuse};
+use super::refusal::refuse;
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::{Answer, Committed};

@@ -1,4 +1,4 @@
-//! Kind 1, and what it does to others: displacement (kind 12). Signing out. The end of what a client has proved.
+//! Kind 1: a connection registers as a user and a device.
 
 use std::sync::Arc;
 
@@ -6,21 +6,22 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::admission::{Admission, Admitted, admit, expired};
+use super::admission::{Admission, Admitted, admit};
+use super::refusal::refuse;
 use super::resume::{self, Entered};
 use super::revoke::{refuse_revoked, revoke_displaced};
-use super::{refuse, wanted};
+use super::unregister::oust;
+use super::wanted;
 use crate::auth::TOO_LONG;
-use crate::claims::Claims;
 use crate::clock;
 use crate::core::Core;
-use crate::frame::{Format, Frame, raw};
+use crate::frame::{Format, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
 use crate::metrics::ReasonLabel;
-use crate::registry::{Connection, Ousted, Registration};
+use crate::registry::{Ousted, Registration};
 use crate::reject::{Code, Reject};
-use crate::session::{Asker, Farewell, Link, Turn, refusal};
+use crate::session::{Asker, Link, Turn};
 use crate::store::{Position, UnixMillis};
 
 /// Response, kind 2.
@@ -42,15 +43,6 @@ struct Registered<'a> {
 struct Standing<'a> {
     conversations: &'a [Position],
     more: bool,
-}
-
-/// Kind 12.
-#[derive(Serialize)]
-struct Replaced<'a> {
-    reason: &'static str,
-    deviceid: &'a DeviceId,
-    platform: Option<&'a str>,
-    ts: UnixMillis,
 }
 
 /// Registers the connection, if it may. The response waits for the store (unread, what was missed), and pushes wait for the response.
@@ -275,59 +267,6 @@ fn answer(
         (_, Some(_)) => link.release(respond),
         (_, None) => respond(),
     }
-}
-
-/// Called with the lock of the user's shard: nothing comes after kind 12.
-fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
-    tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
-    match why {
-        Ousted::Stale => link.cut(),
-        Ousted::Displaced => {
-            core.metrics.displaced.inc();
-            let ts = clock::unix_millis();
-            let replaced = raw(&Replaced {
-                reason: "replaced",
-                deviceid: &by.device,
-                platform: by.platform.as_deref(),
-                ts,
-            });
-            link.part(Farewell {
-                last: Some(Frame::notice(Kind::DifferentConnection, &replaced, ts)),
-                away: !core.registry.displaced_stay(),
-            });
-        }
-    }
-}
-
-/// Sends all of a user's connections away and removes the mapping; how many there were.
-pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
-    core.registry.end(uid, |_| true, part)
-}
-
-/// Sends a connection away whose registration has ended.
-pub(super) fn part(link: &Link) {
-    link.part(Farewell {
-        last: None,
-        away: true,
-    });
-}
-
-/// Ends the registration of a connection whose claims are over, and has it come back.
-pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
-    let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;
-    let registration = connection.registration();
-    let Some(registration) = registration.filter(|it| it.claims.as_deref().is_some_and(over)) else {
-        return;
-    };
-    let link = &connection.link;
-    tracing::debug!(sid = link.outlet().sid(), uid = %registration.uid, "its token has expired");
-    core.metrics.auth_expired.inc();
-    core.registry.unregister(connection);
-    link.expire(&Frame::response(
-        Kind::RegisterRes.number(),
-        None,
-        &refusal(&expired(), None),
-    ));
 }
 
 fn registration(

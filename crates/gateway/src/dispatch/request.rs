@@ -11,7 +11,7 @@ use super::append::entry;
 use super::flight::{Pending, with_store};
 use super::pass::{pass, pass_to_team};
 use super::plan::Plan;
-use super::{not_registered, refuse};
+use super::refusal::{not_registered, refuse};
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Answer;

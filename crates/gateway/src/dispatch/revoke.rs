@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::register::part;
+use super::unregister::part;
 use crate::auth::Auth;
 use crate::claims::Claims;
 use crate::clock;

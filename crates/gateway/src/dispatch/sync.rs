@@ -6,7 +6,8 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{fields, refuse};
+use super::fields;
+use super::refusal::refuse;
 use crate::core::Core;
 use crate::frame::{Request, raw, shown};
 use crate::ids::{ConvId, Seq};

@@ -78,12 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    (
-        "embed",
-        &[
-            "core", "dispatch", "frame", "ids", "kinds", "registry", "reject", "session",
-        ],
-    ),
+    ("embed", &["ids", "kinds", "registry", "reject", "session"]),
     (
         "dispatch",
         &[

@@ -1,0 +1,78 @@
+//! How a registration ends before its connection does: displaced (kind 12), signed out, or expired.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::admission::expired;
+use crate::claims::Claims;
+use crate::clock;
+use crate::core::Core;
+use crate::frame::{Frame, raw};
+use crate::ids::{DeviceId, Uid};
+use crate::kinds::Kind;
+use crate::registry::{Connection, Ousted, Registration};
+use crate::session::{Farewell, Link, refusal};
+use crate::store::UnixMillis;
+
+/// Kind 12.
+#[derive(Serialize)]
+struct Replaced<'a> {
+    reason: &'static str,
+    deviceid: &'a DeviceId,
+    platform: Option<&'a str>,
+    ts: UnixMillis,
+}
+
+/// Called with the lock of the user's shard: nothing comes after kind 12.
+pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
+    tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
+    match why {
+        Ousted::Stale => link.cut(),
+        Ousted::Displaced => {
+            core.metrics.displaced.inc();
+            let ts = clock::unix_millis();
+            let replaced = raw(&Replaced {
+                reason: "replaced",
+                deviceid: &by.device,
+                platform: by.platform.as_deref(),
+                ts,
+            });
+            link.part(Farewell {
+                last: Some(Frame::notice(Kind::DifferentConnection, &replaced, ts)),
+                away: !core.registry.displaced_stay(),
+            });
+        }
+    }
+}
+
+/// Sends all of a user's connections away and removes the mapping; how many there were.
+pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
+    core.registry.end(uid, |_| true, part)
+}
+
+/// Sends a connection away whose registration has ended.
+pub(super) fn part(link: &Link) {
+    link.part(Farewell {
+        last: None,
+        away: true,
+    });
+}
+
+/// Ends the registration of a connection whose claims are over, and has it come back.
+pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
+    let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;
+    let registration = connection.registration();
+    let Some(registration) = registration.filter(|it| it.claims.as_deref().is_some_and(over)) else {
+        return;
+    };
+    let link = &connection.link;
+    tracing::debug!(sid = link.outlet().sid(), uid = %registration.uid, "its token has expired");
+    core.metrics.auth_expired.inc();
+    core.registry.unregister(connection);
+    link.expire(&Frame::response(
+        Kind::RegisterRes.number(),
+        None,
+        &refusal(&expired(), None),
+    ));
+}
