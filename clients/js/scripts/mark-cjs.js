@@ -1,4 +1,4 @@
-// Says that what tsc wrote for `require` is CommonJS, in a package that is otherwise made of ES modules.
+// Marks the files that tsc wrote for `require` as CommonJS; the rest of the package consists of ES modules.
 
 import { writeFileSync } from 'node:fs';
 

@@ -1,24 +1,27 @@
-// Tells the gateway what this device has. Invariant: an acknowledgement is told again until it was answered, or the gateway says
-// that there is nothing to acknowledge.
+// Sends acknowledgements to the gateway. Invariant: an acknowledgement is repeated until the gateway has
+// answered it or has refused it for good.
 
 import { Acks, type Ack, type AckPace } from './core/acks.js';
 import { isTemporary } from './errors.js';
 import type { Clock } from './host.js';
-import type { Link } from './link.js';
+import type { Connection } from './connection.js';
 
-/** A client that is closed waits at most this long for the answers to its last acknowledgements. */
+/** A client that is being closed waits at most this long for the answers to its last acknowledgements. */
 const LAST_MS = 1_000;
 
 export class Acker {
   readonly #acks: Acks;
-  readonly #link: Link;
+  readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #beyond: (conv: string) => void;
-  #callOff = (): void => undefined;
+  #cancel = (): void => undefined;
 
-  /** `beyond`: the gateway has less of a conversation than what was acknowledged, and so another history of it. */
-  constructor(link: Link, clock: Clock, pace: AckPace, beyond: (conv: string) => void) {
-    this.#link = link;
+  /**
+   * `beyond` is called when the gateway's head is below the acknowledged seq: the gateway has another
+   * history.
+   */
+  constructor(connection: Connection, clock: Clock, pace: AckPace, beyond: (conv: string) => void) {
+    this.#connection = connection;
     this.#clock = clock;
     this.#beyond = beyond;
     this.#acks = new Acks(pace);
@@ -29,24 +32,24 @@ export class Acker {
     this.go();
   }
 
-  /** Tells what is due, and sees to the rest later. */
+  /** Sends the acknowledgements that are due, and sets a timer for the others. */
   go(): void {
-    this.#callOff();
-    if (!this.#link.isOnline) return;
-    for (const ack of this.#acks.take(this.#clock.now())) void this.#tell(ack);
+    this.#cancel();
+    if (!this.#connection.isOnline) return;
+    for (const ack of this.#acks.take(this.#clock.now())) void this.#send(ack);
     const wait = this.#acks.wait(this.#clock.now());
-    if (wait !== undefined) this.#callOff = this.#clock.later(wait, () => this.go());
+    if (wait !== undefined) this.#cancel = this.#clock.later(wait, () => this.go());
   }
 
-  /** Tells everything; resolves when it was answered, or after a while. */
+  /** Sends all acknowledgements. Resolves when they were answered, or after `LAST_MS`. */
   async flush(): Promise<void> {
-    this.#callOff();
-    if (!this.#link.isOnline) return;
-    const told = Promise.all(this.#acks.take(this.#clock.now(), true).map((ack) => this.#tell(ack)));
-    let callOff = (): void => undefined;
-    const late = new Promise<void>((resolve) => (callOff = this.#clock.later(LAST_MS, resolve)));
-    await Promise.race([told, late]);
-    callOff();
+    this.#cancel();
+    if (!this.#connection.isOnline) return;
+    const sent = Promise.all(this.#acks.take(this.#clock.now(), true).map((ack) => this.#send(ack)));
+    let cancel = (): void => undefined;
+    const late = new Promise<void>((resolve) => (cancel = this.#clock.later(LAST_MS, resolve)));
+    await Promise.race([sent, late]);
+    cancel();
   }
 
   forget(conv: string): void {
@@ -57,9 +60,9 @@ export class Acker {
     this.#acks.clear();
   }
 
-  async #tell(ack: Ack): Promise<void> {
+  async #send(ack: Ack): Promise<void> {
     try {
-      const { head = ack.seq } = await this.#link.ask(103, ack);
+      const { head = ack.seq } = await this.#connection.request(103, ack);
       if (head < ack.seq) this.#beyond(ack.conv);
     } catch (error) {
       if (isTemporary(error)) this.note(ack.conv, ack.seq);

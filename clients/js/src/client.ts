@@ -1,4 +1,5 @@
-// A user's device on a gateway. Invariant: this file connects the parts and decides nothing that one of them could.
+// The client: one device of one user. Invariant: this file only connects the parts; each decision is made in
+// one of them.
 
 import { Acker } from './acker.js';
 import { Outbox } from './core/outbox.js';
@@ -10,16 +11,16 @@ import { hostFetch, randomWord, systemClock, type Clock } from './host.js';
 import { Identity } from './identity.js';
 import { Inbound } from './inbound.js';
 import { isCounted, isStored, type AppKinds } from './kinds.js';
-import { Link, type Frame, type Status } from './link.js';
-import { Lookup } from './lookup.js';
-import { Notebook } from './notebook.js';
+import { Connection, type Frame, type Status } from './connection.js';
+import { ConversationList } from './conversation-list.js';
+import { SavedState } from './saved-state.js';
 import { DEFAULTS, type Options } from './options.js';
 import { Outbound, type Delivery, type Pending, type Receipt } from './outbound.js';
 import type { Conversation, Displaced, Json, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
 import type { Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
 import { Reads } from './reads.js';
 import { Renewal } from './renewal.js';
-import { Rest } from './rest.js';
+import { CatchUp } from './catch-up.js';
 import { signOut, signOutUrl } from './signout.js';
 import { makeSocket, type SocketFactory } from './socket.js';
 import { memoryStorage } from './storage/adapter.js';
@@ -34,21 +35,21 @@ export class Client {
   readonly #clock: Clock;
   readonly #events = new Emitter<Events>();
   readonly #unread = new Unread();
-  readonly #notebook: Notebook;
+  readonly #savedState: SavedState;
   readonly #identity: Identity;
-  readonly #link: Link;
-  readonly #lookup: Lookup;
+  readonly #connection: Connection;
+  readonly #conversationList: ConversationList;
   readonly #acker: Acker;
   readonly #inbound: Inbound;
   readonly #outbound: Outbound;
   readonly #reads: Reads;
-  readonly #rest: Rest;
+  readonly #catchUp: CatchUp;
   readonly #renewal: Renewal;
   readonly #ready: Promise<void>;
   #epoch: string | undefined;
-  #unreadSaid = 0;
+  #reportedUnread = 0;
 
-  /** Use `connect`; a clock of one's own is for tests. */
+  /** Applications use `connect`. Only tests pass a `clock`. */
   constructor(io: SocketFactory, url: string, options: Options, clock: Clock = systemClock) {
     this.#url = url;
     this.#options = options;
@@ -58,9 +59,9 @@ export class Client {
     const error = (failure: MynahError): void => void this.#events.emit('error', failure);
     const unreachable = (failure: Error): void => void this.#events.emit('unreachable', failure);
 
-    this.#notebook = new Notebook(options.storage ?? memoryStorage(), options.name ?? DEFAULTS.name, error);
-    this.#identity = new Identity(options, this.#notebook, clock);
-    this.#link = new Link(makeSocket(io, url, options.socket ?? {}), clock, { timeoutMs: options.timeoutMs ?? DEFAULTS.timeoutMs, retry }, {
+    this.#savedState = new SavedState(options.storage ?? memoryStorage(), options.name ?? DEFAULTS.name, error);
+    this.#identity = new Identity(options, this.#savedState, clock);
+    this.#connection = new Connection(makeSocket(io, url, options.socket ?? {}), clock, { timeoutMs: options.timeoutMs ?? DEFAULTS.timeoutMs, retry }, {
       credentials: () => this.#identity.credentials(),
       status: (status) => this.#status(status),
       registered: (response) => this.#registered(response),
@@ -72,14 +73,14 @@ export class Client {
       unreachable,
       error,
     });
-    this.#lookup = new Lookup(this.#link, ({ conv, head, unread }) => {
+    this.#conversationList = new ConversationList(this.#connection, ({ conv, head, unread }) => {
       this.#unread.learn(conv, head, unread);
-      this.#sayUnread();
+      this.#reportUnread();
     });
-    this.#acker = new Acker(this.#link, clock, { ...DEFAULTS.acks, ...options.acks }, (conv) => this.#inbound.beyond(conv));
+    this.#acker = new Acker(this.#connection, clock, { ...DEFAULTS.acks, ...options.acks }, (conv) => this.#inbound.beyond(conv));
     const inboundPace = { retry, gapMs: DEFAULTS.gapMs, page: options.page ?? DEFAULTS.page };
-    this.#inbound = new Inbound(this.#link, this.#notebook, this.#lookup, clock, inboundPace, {
-      hand: (message) => this.#hand(message),
+    this.#inbound = new Inbound(this.#connection, this.#savedState, this.#conversationList, clock, inboundPace, {
+      deliver: (message) => this.#deliver(message),
       isOwn: (message) => this.#isOwn(message),
       finished: (conv, seq) => {
         this.#acker.note(conv, seq);
@@ -91,8 +92,8 @@ export class Client {
       },
       error,
     });
-    const outbox = new Outbox(options.outboxSize ?? DEFAULTS.outboxSize, DEFAULTS.abreast);
-    this.#outbound = new Outbound(outbox, this.#link, this.#notebook, clock, { retry, transientMs: DEFAULTS.transientMs }, {
+    const outbox = new Outbox(options.outboxSize ?? DEFAULTS.outboxSize, DEFAULTS.concurrentSends);
+    this.#outbound = new Outbound(outbox, this.#connection, this.#savedState, clock, { retry, transientMs: DEFAULTS.transientMs }, {
       sent: async (sent) => {
         if ('seq' in sent.receipt) {
           this.#unread.moved(sent.receipt.conv);
@@ -102,51 +103,51 @@ export class Client {
       },
       failed: (failed) => this.#events.emit('failed', failed),
     });
-    this.#reads = new Reads(this.#link, this.#inbound, this.#lookup, {
+    this.#reads = new Reads(this.#connection, this.#inbound, this.#conversationList, {
       read: (conv, seq) => this.#read(conv, seq),
       ended: (conv) => {
         const had = this.#unread.end(conv) || this.#inbound.position(conv) !== undefined;
-        this.#sayUnread();
+        this.#reportUnread();
         return had;
       },
       error,
     });
-    this.#rest = new Rest(this.#link, this.#lookup, this.#inbound, clock, retry, { isComplete: () => this.#settled(), error });
-    this.#renewal = new Renewal(this.#link, this.#identity, clock, retry, {
+    this.#catchUp = new CatchUp(this.#connection, this.#conversationList, this.#inbound, clock, retry, { isComplete: () => this.#settled(), error });
+    this.#renewal = new Renewal(this.#connection, this.#identity, clock, retry, {
       registered: (response) => this.#registered(response),
       failed: unreachable,
     });
     this.#ready = this.#open();
     this.#ready.then(
-      () => this.#link.open(),
+      () => this.#connection.open(),
       (thrown: unknown) => {
         if (this.status === 'closed') return;
         error(thrown instanceof MynahError ? thrown : new MynahError('protocol', textOf(thrown), thrown));
-        this.#link.stop('refused');
+        this.#connection.stop('refused');
       },
     );
   }
 
-  /** Reads what a former run left, before anything is sent. */
+  /** Reads the saved state of earlier runs. Nothing is sent before that. */
   async #open(): Promise<void> {
     await this.#identity.open((failure) => {
       void this.#events.emit('unreachable', failure);
       return this.status !== 'closed';
     });
-    this.#outbound.load(await this.#notebook.letters());
-    this.#epoch = await this.#notebook.epoch();
+    this.#outbound.load(await this.#savedState.messages());
+    this.#epoch = await this.#savedState.epoch();
   }
 
-  /** Handles an event; the result stops that. */
+  /** Adds a handler for an event. Returns a function that removes it. */
   on<K extends keyof Events>(event: K, handler: (value: Events[K]) => Handled): () => void {
     return this.#events.on(event, handler);
   }
 
   get status(): Status {
-    return this.#link.status;
+    return this.#connection.status;
   }
 
-  /** Who this is, once that is known. */
+  /** The user's id; undefined until it is known from the options or from the first token. */
   get uid(): string | undefined {
     return this.#identity.uid;
   }
@@ -155,34 +156,39 @@ export class Client {
     return this.#identity.device;
   }
 
-  /** Unread messages of all conversations, as far as it is known. */
+  /**
+   * The number of unread messages of all conversations: what the gateway reported, plus what has changed
+   * since.
+   */
   get unread(): number {
     return this.#unread.total;
   }
 
-  /** Messages that wait to be sent, oldest first. */
+  /** The messages in the outbox, oldest first. */
   get pending(): readonly Pending[] {
     return this.#outbound.pending;
   }
 
-  /** Connects again after being displaced, signed out or refused. */
+  /** Connects again after the client was displaced, signed out or refused. */
   connect(): void {
-    this.#ready.then(() => this.#link.open()).catch(() => undefined);
+    this.#ready.then(() => this.#connection.open()).catch(() => undefined);
   }
 
   /**
-   * Sends a message. Resolves when the gateway has it for good; rejects when it refuses it, when the outbox is full, or when this
-   * client is closed before. Offline it waits. `id` is the application's own id: the same id is the same message.
+   * Sends a message. While there is no connection, the message waits in the outbox. The promise resolves when
+   * the gateway has stored the message. It rejects when the gateway refuses the message, when the outbox is
+   * full, or when this client is closed first. `id` is the application's own id for the message: two sends
+   * with the same id are one message.
    */
   send<K extends number>(to: To, kind: K, data: Sendable<K>, options: { id?: string | undefined } = {}): Promise<ReceiptOf<K>> {
     const receipt = this.#send(to, kind, data, options.id);
-    // Whoever does not wait hears of it by 'failed'.
+    // A caller that ignores the promise learns of a failure by the event 'failed'.
     receipt.catch(() => undefined);
     return receipt as Promise<ReceiptOf<K>>;
   }
 
   async #send(to: To, type: number, data: unknown, id: string | undefined): Promise<Receipt | Delivery> {
-    // JavaScript callers have no types.
+    // Callers in JavaScript are not checked by the compiler.
     if (typeof (to as unknown) !== 'object' || to === null) throw new MynahError(400, '"to" must be { user: "<uid>" } or { team: "<team>" }.');
     const json = JSON.stringify(data) as string | undefined;
     if (json === undefined) throw new MynahError(400, 'The data of a message must be a JSON value, for instance an object or a string.');
@@ -193,51 +199,54 @@ export class Client {
     return this.#outbound.put({ cid, to, type, data: copy, ...(id !== undefined && { id }), ...(!isKept && { transient: true }) });
   }
 
-  /** The user has read `conv` up to `seq`, or everything that was handed over. */
+  /** Marks `conv` as read up to `seq`, or up to the last delivered message. */
   async markRead(conv: string, seq?: number): Promise<void> {
     await this.#ready;
     await this.#reads.mark(conv, seq);
   }
 
-  /** Takes back a message of one's own. */
+  /** Recalls a message that this user has sent. */
   async recall(mid: string): Promise<Omit<RecallResponse, 'code'>> {
     await this.#ready;
-    const { code: _, ...recalled } = await this.#link.askPatiently(108, { mid });
+    const { code: _, ...recalled } = await this.#connection.requestWithRetry(108, { mid });
     return recalled;
   }
 
-  /** All conversations, newest first, fetched page by page as they are asked for. */
+  /** All conversations, newest first. A page is fetched when the iteration reaches it. */
   async *conversations(options: { after?: string; limit?: number } = {}): AsyncGenerator<Conversation, void> {
     await this.#ready;
-    yield* this.#lookup.all(options);
+    yield* this.#conversationList.all(options);
   }
 
-  /** A part of the record: after a number (oldest first), or before one (newest first). */
+  /** A part of the history: the messages after a seq (oldest first), or before a seq (newest first). */
   async history(conv: string, options: { before?: number; after?: number; limit?: number } = {}): Promise<Omit<SyncResponse, 'code' | 'conv'>> {
     await this.#ready;
     const from = options.before === undefined && options.after === undefined ? { before: Number.MAX_SAFE_INTEGER } : {};
-    const { messages, head, more } = await this.#link.askPatiently(104, { conv, ...from, ...options });
+    const { messages, head, more } = await this.#connection.requestWithRetry(104, { conv, ...from, ...options });
     return { messages, head, more };
   }
 
-  /** Signs the user out on all devices, and closes this client. What is in the outbox stays there. */
+  /** Signs the user out on all devices, and closes this client. The messages in the outbox stay there. */
   async signOut(): Promise<void> {
     await this.#ready;
     const fetch = this.#options.fetch ?? hostFetch();
-    if (!fetch) throw new MynahError('offline', 'There is no fetch here: give one in the options.');
+    if (!fetch) throw new MynahError('offline', 'This JavaScript host has no fetch(): pass one as the option "fetch".');
     await this.#acker.flush();
     const who = { uid: this.#identity.uid ?? '', token: await this.#identity.token() };
     await signOut(fetch, this.#options.signOutUrl ?? signOutUrl(this.#url), who);
     await this.close();
   }
 
-  /** Says what is still to be acknowledged, disconnects, and resolves when everything is written down. */
+  /**
+   * Sends the outstanding acknowledgements and disconnects. Resolves when all state is written to the
+   * storage.
+   */
   async close(): Promise<void> {
     this.#inbound.stop();
     this.#outbound.close();
     await this.#acker.flush();
-    this.#link.stop('closed');
-    await this.#notebook.written();
+    this.#connection.stop('closed');
+    await this.#savedState.written();
   }
 
   #status(status: Status): void {
@@ -249,19 +258,19 @@ export class Client {
     const { epoch, unread, conversations, more } = response;
     if (epoch !== this.#epoch) {
       this.#acker.clear();
-      void this.#notebook.setEpoch(epoch);
+      void this.#savedState.setEpoch(epoch);
       if (this.#epoch !== undefined) void this.#events.emit('epoch', { previous: this.#epoch, current: epoch });
       this.#epoch = epoch;
     }
     this.#unread.begin(unread, conversations ?? [], more);
-    this.#sayUnread();
+    this.#reportUnread();
     this.#renewal.registered(response.ts);
     this.#inbound.registered(response);
     void this.#events.emit('connected', response);
     this.#acker.go();
     this.#reads.registered();
     this.#outbound.go();
-    if (more) void this.#rest.learn(response.sid);
+    if (more) void this.#catchUp.learn(response.sid);
   }
 
   #frame(frame: Frame): void {
@@ -283,9 +292,9 @@ export class Client {
     const counts = isCounted(message.type, this.#kinds) && message.from !== this.#identity.uid && !message.recalled;
     const isNew = this.#unread.see(message.conv, message.seq, counts);
     if (message.type === 17 && !message.recalled && message.data.uid === this.#identity.uid) this.#unread.leave(message.conv, message.seq);
-    this.#sayUnread();
-    // Whether what was taken back was unread only the gateway knows.
-    if (isNew && message.type === 109 && this.unread > 0) this.#lookup.find(message.conv).catch(() => undefined);
+    this.#reportUnread();
+    // Only the gateway knows whether the recalled message was unread.
+    if (isNew && message.type === 109 && this.unread > 0) this.#conversationList.find(message.conv).catch(() => undefined);
     this.#inbound.push(message);
   }
 
@@ -297,7 +306,7 @@ export class Client {
     return isOwn;
   }
 
-  async #hand(message: Message): Promise<void> {
+  async #deliver(message: Message): Promise<void> {
     await this.#events.handled('message');
     await this.#events.emit('message', message);
     if (message.type !== 109 || message.recalled) return;
@@ -306,22 +315,23 @@ export class Client {
   }
 
   #read(conv: string, seq: number): void {
-    // How many are left of a conversation that was read in part only the gateway knows.
-    if (!this.#unread.read(conv, seq)) this.#lookup.find(conv).catch(() => undefined);
-    this.#sayUnread();
+    // After a read of only a part of the conversation, only the gateway knows how many messages are still
+    // unread.
+    if (!this.#unread.read(conv, seq)) this.#conversationList.find(conv).catch(() => undefined);
+    this.#reportUnread();
   }
 
-  /** The list of conversations was gone through to its end; whether that was enough. */
+  /** All pages of the list of conversations were read. Returns whether every unread count is known now. */
   #settled(): boolean {
     const isSettled = this.#unread.settle();
-    if (isSettled) this.#sayUnread();
+    if (isSettled) this.#reportUnread();
     return isSettled;
   }
 
-  #sayUnread(): void {
+  #reportUnread(): void {
     const { total } = this.#unread;
-    if (total === this.#unreadSaid) return;
-    this.#unreadSaid = total;
+    if (total === this.#reportedUnread) return;
+    this.#reportedUnread = total;
     void this.#events.emit('unread', total);
   }
 }

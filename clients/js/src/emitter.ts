@@ -1,10 +1,12 @@
-// Handlers by event. Invariant: a handler that throws harms no other and stops nothing; it is reported as an 'error', and an
-// 'error' that nobody handles goes to the console.
+// Event handlers. Invariant: a handler that throws does not affect other handlers. The exception is reported
+// as the event 'error'; an 'error' without a handler is logged to the console.
 
 import { MynahError, textOf } from './errors.js';
-import { complain } from './host.js';
+import { logError } from './host.js';
 
-/** What handlers give back: a promise is awaited where the event says so, anything else is of no interest. */
+/**
+ * The return value of a handler: a promise is awaited for the events that say so; any other value is ignored.
+ */
 export type Handled = unknown;
 
 type Handler<E, K extends keyof E> = (value: E[K]) => Handled;
@@ -13,10 +15,10 @@ export class Emitter<E extends { error: MynahError }> {
   #handlers = new Map<keyof E, Handler<E, keyof E>[]>();
   #awaited = new Map<keyof E, (() => void)[]>();
 
-  /** Adds a handler; the result takes it away again. */
+  /** Adds a handler. Returns a function that removes it. */
   on<K extends keyof E>(event: K, handler: (value: E[K]) => Handled): () => void {
     const list = this.#handlers.get(event) ?? [];
-    // Handlers of an event are only ever called with that event's value.
+    // The cast is safe: the handlers of an event are only called with the value of that event.
     const entry = ((value: E[K]) => handler(value)) as Handler<E, keyof E>;
     this.#handlers.set(event, [...list, entry]);
     for (const go of this.#awaited.get(event) ?? []) go();
@@ -30,7 +32,7 @@ export class Emitter<E extends { error: MynahError }> {
     return (this.#handlers.get(event)?.length ?? 0) > 0;
   }
 
-  /** Resolves as soon as somebody handles `event`. */
+  /** Resolves as soon as `event` has a handler. */
   async handled(event: keyof E): Promise<void> {
     if (this.has(event)) return;
     await new Promise<void>((resolve) => this.#awaited.set(event, [...(this.#awaited.get(event) ?? []), resolve]));
@@ -39,7 +41,7 @@ export class Emitter<E extends { error: MynahError }> {
   /** Calls all handlers and resolves when the last of them has finished. */
   async emit<K extends keyof E>(event: K, value: E[K]): Promise<void> {
     const list = this.#handlers.get(event) ?? [];
-    if (event === 'error' && list.length === 0) complain(value);
+    if (event === 'error' && list.length === 0) logError(value);
     const running: Promise<void>[] = [];
     for (const handler of list) {
       try {
@@ -53,7 +55,7 @@ export class Emitter<E extends { error: MynahError }> {
   }
 
   #report(event: keyof E, thrown: unknown): void {
-    if (event === 'error') complain(thrown);
+    if (event === 'error') logError(thrown);
     else void this.emit('error', new MynahError('handler', `A handler of '${String(event)}' threw: ${textOf(thrown)}`, thrown));
   }
 }

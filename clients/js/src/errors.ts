@@ -1,23 +1,26 @@
-// What can go wrong, as a value with a code. Invariant: a number is what the gateway answered, a word is what happened here.
+// The error class of this package. Invariant: a numeric code comes from the gateway; a word is an error of
+// the client.
 
-/** What happened on this side. */
+/** The code of an error that occurred in the client. */
 export type LocalCode =
-  | 'offline' // not connected, and waiting was not wanted or took too long
-  | 'timeout' // asked, and not answered in time
-  | 'lost' // asked, and the connection ended before the answer
-  | 'full' // the outbox holds as many messages as it may
+  | 'offline' // there was no connection, and none was made in time
+  | 'timeout' // a request was not answered in time
+  | 'lost' // the connection was lost before the answer to a request
+  | 'full' // the outbox has reached its limit
   | 'closed' // the client was closed
   | 'storage' // the storage adapter failed
-  | 'handler' // a handler of the application's threw
-  | 'protocol'; // the gateway said something that this client does not understand
+  | 'handler' // a handler of the application threw
+  | 'protocol'; // the gateway sent something that this client does not understand
 
-/** What the gateway answered (400, 401, 403, 404, 409, 413, 429, 500, 503), or what happened here. */
+/**
+ * A code of the gateway (400, 401, 403, 404, 409, 413, 429, 500, 503), or the code of an error in the client.
+ */
 export type ErrorCode = number | LocalCode;
 
 export class MynahError extends Error {
   override readonly name = 'MynahError';
   readonly code: ErrorCode;
-  /** What was thrown, where this error only reports it. */
+  /** The original exception, if this error only wraps one. */
   readonly cause?: unknown;
 
   constructor(code: ErrorCode, message: string, cause?: unknown) {
@@ -27,14 +30,14 @@ export class MynahError extends Error {
   }
 }
 
-/** Whether the same question may be answered otherwise later. */
+/** Whether the same request may succeed later. */
 export function isTemporary(error: unknown): boolean {
   if (!(error instanceof MynahError)) return false;
   const { code } = error;
   return code === 401 || code === 429 || code === 500 || code === 503 || code === 'offline' || code === 'timeout' || code === 'lost';
 }
 
-/** The text of whatever was thrown. */
+/** The message of anything that was thrown. */
 export function textOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -1,47 +1,59 @@
-// What a client tells the application. Types only. Invariant: 'message', 'recall' and 'sent' wait for their handlers; the rest do not.
+// The types of the events. Invariant: 'message', 'recall', 'sent' and 'failed' wait for their handlers; the
+// others do not.
 
 import type { MynahError } from './errors.js';
-import type { Status } from './link.js';
+import type { Status } from './connection.js';
 import type { Failed, Sent } from './outbound.js';
 import type { Displaced, Message, ReadMark, RegisterResponse, TransientEvent } from './protocol.js';
 
-/** A message was taken back. */
+/** A message was recalled. */
 export interface Recall {
   readonly conv: string;
-  /** The message that was taken back. */
+  /** The mid of the recalled message. */
   readonly mid: string;
-  /** Who took it back. */
+  /** The uid of the user who recalled it. */
   readonly by: string | undefined;
-  /** The number of the message that tells of it. */
+  /** The seq of the recall, which is itself a message (kind 109). */
   readonly seq: number;
   readonly ts: number;
 }
 
 export interface Events {
-  /** A stored message, once and in order per conversation; the next one of its conversation waits for the handler. */
+  /**
+   * A stored message, once and in seq order per conversation. The next message of the conversation waits for
+   * the handler.
+   */
   message: Message;
   /** A push of a kind that is not stored. */
   event: TransientEvent;
-  /** A user has read a conversation up to here: the other party, a member, or this user on another device. */
+  /** A user has read a conversation up to here: the peer, a team member, or this user on another device. */
   read: ReadMark;
   recall: Recall;
-  /** The gateway has a message of the outbox, also one of a former run. It is forgotten after the handler. */
+  /**
+   * The gateway has stored a message of the outbox, perhaps one of an earlier run. It is removed after the
+   * handler.
+   */
   sent: Sent;
-  /** The gateway refused a message of the outbox, also one of a former run. */
+  /** The gateway refused a message of the outbox, perhaps one of an earlier run. */
   failed: Failed;
-  /** The number of unread messages, when it changed. */
+  /** The number of unread messages has changed. */
   unread: number;
-  /** The gateway has another history: positions were dropped. Of one conversation only if both are the same: it was rolled back unnoticed. */
+  /**
+   * The gateway has another history, and this device has dropped its positions. If both values are the same,
+   * the gateway was rolled back without a new epoch, and only the position in one conversation was dropped.
+   */
   epoch: { readonly previous: string; readonly current: string };
-  /** Another device took this one's place; it stays away until `connect` is called. */
+  /**
+   * The login of another device displaced this one. The client does not reconnect until `connect` is called.
+   */
   displaced: Displaced;
-  /** The user was signed out; this client stays away until `connect` is called. */
+  /** The user was signed out. The client does not reconnect until `connect` is called. */
   signedOut: undefined;
   status: Status;
-  /** Registered: live messages come from here on. */
+  /** The connection is registered, and receives live messages from now on. */
   connected: RegisterResponse;
   disconnected: { readonly reason: string };
-  /** An attempt to connect failed, or to get or renew a token; further ones follow. */
+  /** An attempt to connect, or to get or renew a token, has failed. The client tries again by itself. */
   unreachable: Error;
   error: MynahError;
 }

@@ -1,17 +1,20 @@
-// What is taken from whatever JavaScript runs in. Invariant: nothing else in this package touches a global that ES2020 does
-// not promise; timers, time and chance come through a `Clock`, so that tests can have their own.
+// What the package uses of the JavaScript host. Invariant: no other file uses a global that is not part of
+// ES2020. Time, timers and random numbers come from a `Clock`, so that tests can replace them.
 
-/** Time and chance. */
+/** Time and random numbers. */
 export interface Clock {
-  /** Milliseconds since some moment. Never goes back, whatever is done to the time of day: waits are measured with it. */
+  /**
+   * Milliseconds of a monotonic clock: it does not go back when the time of day is set. Waits are measured
+   * with it.
+   */
   now(): number;
-  /** Calls back once after `ms`; the result calls it off. */
+  /** Calls `then` once after `ms`. Returns a function that cancels the call. */
   later(ms: number, then: () => void): () => void;
-  /** At least 0, below 1. */
+  /** A random number of at least 0 and below 1. */
   random(): number;
 }
 
-/** As much of `fetch` as is used. */
+/** The part of `fetch` that is used. */
 export type Fetch = (
   url: string,
   init: { method: string; headers: Record<string, string>; body: string },
@@ -28,8 +31,11 @@ interface Globals {
 
 const host = globalThis as unknown as Globals;
 
-/** The time of day where there is nothing better, without its steps back: a step ahead ends waits early, which does no harm. */
-function steadied(): () => number {
+/**
+ * A monotonic clock for hosts without `performance.now`: the time of day without its steps back. A step ahead
+ * ends waits early, which does no harm.
+ */
+function monotonicTimeOfDay(): () => number {
   let last = Date.now();
   let passed = 0;
   return () => {
@@ -41,7 +47,7 @@ function steadied(): () => number {
 }
 
 export const systemClock: Clock = {
-  now: typeof host.performance?.now === 'function' ? () => host.performance!.now!() : steadied(),
+  now: typeof host.performance?.now === 'function' ? () => host.performance!.now!() : monotonicTimeOfDay(),
   later(ms, then) {
     const timer = host.setTimeout(then, ms);
     return () => host.clearTimeout(timer);
@@ -49,12 +55,12 @@ export const systemClock: Clock = {
   random: () => Math.random(),
 };
 
-/** Says on the console what nobody listened to. */
-export function complain(error: unknown): void {
+/** Logs an error that has no handler to the console. */
+export function logError(error: unknown): void {
   host.console?.error(error);
 }
 
-/** The host's `fetch`, called as a function of its own. */
+/** The host's `fetch`, wrapped so that it is never called as a method. */
 export function hostFetch(): Fetch | undefined {
   const { fetch } = host;
   return fetch && ((url, init) => fetch(url, init));
@@ -62,7 +68,7 @@ export function hostFetch(): Fetch | undefined {
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567';
 
-/** A word of `length` characters, 5 bits each: from the host's generator of random bytes where there is one. */
+/** A random word of `length` characters, 5 bits each. It uses `crypto.getRandomValues` if the host has it. */
 export function randomWord(length: number, clock: Clock): string {
   const bytes = new Uint8Array(length);
   if (clock === systemClock && host.crypto?.getRandomValues) host.crypto.getRandomValues(bytes);

@@ -1,26 +1,27 @@
-// Who this is, and on which device. Invariant: the device is made once per storage; every cid of this device begins with its tag.
+// The user, the device and the token of this client. Invariants: a device id is generated once per storage;
+// every cid of this device begins with its tag.
 
 import { backoff } from './core/backoff.js';
 import { MynahError } from './errors.js';
 import { randomWord, type Clock } from './host.js';
-import type { Notebook } from './notebook.js';
+import type { SavedState } from './saved-state.js';
 import { DEFAULTS, type Options, type TimedToken } from './options.js';
 import type { RegisterRequest } from './protocol.js';
 import { expiryOf, subjectOf } from './token.js';
 
 export class Identity {
   readonly #options: Options;
-  readonly #notebook: Notebook;
+  readonly #savedState: SavedState;
   readonly #clock: Clock;
   #uid: string | undefined;
   #device: string | undefined;
   #tag = '';
-  /** The token that was given last, and when. */
+  /** The last token from the application's function, and when it was returned. */
   #given: { token: string; ttlMs: number | undefined; at: number } | undefined;
 
-  constructor(options: Options, notebook: Notebook, clock: Clock) {
+  constructor(options: Options, savedState: SavedState, clock: Clock) {
     this.#options = options;
-    this.#notebook = notebook;
+    this.#savedState = savedState;
     this.#clock = clock;
   }
 
@@ -32,24 +33,27 @@ export class Identity {
     return this.#device;
   }
 
-  /** A short word made of the device id. */
+  /** A short hash of the device id: the prefix of every cid. */
   get tag(): string {
     return this.#tag;
   }
 
-  /** Finds out, and opens the notebook for the user. A token that cannot be had is asked for again while `failed` says so. */
+  /**
+   * Determines the device and the user, and opens the saved state of the user. If the application cannot
+   * supply the first token, it is asked again as long as `failed` returns true.
+   */
   async open(failed: (error: Error) => boolean): Promise<void> {
-    let device = this.#options.deviceid ?? (await this.#notebook.device());
+    let device = this.#options.deviceid ?? (await this.#savedState.device());
     if (device === undefined) {
       device = randomWord(20, this.#clock);
-      await this.#notebook.setDevice(device);
+      await this.#savedState.setDevice(device);
     }
     this.#device = device;
     this.#tag = tagOf(device);
     const { uid } = this.#options;
     this.#uid = uid === undefined ? subjectOf(await this.#firstToken(failed)) : String(uid);
-    if (this.#uid === undefined) throw new MynahError(401, 'Give a uid, or a token whose "sub" can be read.');
-    this.#notebook.open(this.#uid);
+    if (this.#uid === undefined) throw new MynahError(401, 'The user is unknown: pass the option "uid", or a token that is a JWT with a "sub".');
+    this.#savedState.open(this.#uid);
   }
 
   async #firstToken(failed: (error: Error) => boolean): Promise<string> {
@@ -64,7 +68,7 @@ export class Identity {
     }
   }
 
-  /** The token, from the application if it makes them. Rejects when it takes longer than an answer of the gateway may take. */
+  /** The token of the options, or a fresh one from the application's function. Rejects after `timeoutMs`. */
   async token(): Promise<string | undefined> {
     const { token } = this.#options;
     if (typeof token !== 'function') return token;
@@ -78,14 +82,14 @@ export class Identity {
     const { timeoutMs = DEFAULTS.timeoutMs } = this.#options;
     return new Promise((resolve, reject) => {
       const late = new MynahError('timeout', `The application did not give a token within ${timeoutMs} ms.`);
-      const callOff = this.#clock.later(timeoutMs, () => reject(late));
-      ask().then(resolve, reject).finally(callOff);
+      const cancel = this.#clock.later(timeoutMs, () => reject(late));
+      ask().then(resolve, reject).finally(cancel);
     });
   }
 
   /**
-   * How long the token that was given last is still good, at the time `ts` of the gateway's clock; undefined for a token that
-   * never changes and for one of which that is not known.
+   * How many milliseconds the last token is still valid when the gateway's clock shows `ts`. Undefined if the
+   * token never changes or its expiry is unknown.
    */
   tokenLeftMs(ts: number): number | undefined {
     if (!this.#given) return undefined;
@@ -110,7 +114,7 @@ export class Identity {
   }
 }
 
-/** Two 32-bit FNV-1a hashes of the device id, as a word. */
+/** Two 32-bit FNV-1a hashes of the device id, in base 36. */
 function tagOf(device: string): string {
   let [a, b] = [0x811c9dc5, 0x01000193];
   for (let i = 0; i < device.length; i++) {

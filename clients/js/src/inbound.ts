@@ -1,306 +1,329 @@
-// Messages on their way to the application. Invariants: each stored message is handed over once, in order per conversation. A
-// position is written after the handlers have finished, and acknowledged after it is written. A conversation whose handlers are
-// slow holds up no other. A position of another history, as a gateway has that was rolled back, is dropped: a number beyond the gateway's
-// head shows it, and a message whose number is not new although its id is (ids ascend).
+// Delivers received messages to the application. Invariants: each stored message is delivered once, and in
+// seq order within its conversation. A position is written after the handlers have finished, and acknowledged
+// after it is written. A conversation with slow handlers does not delay the others. When the gateway was
+// rolled back and has another history, the position of this device is dropped. Two things show that: the
+// position is beyond the gateway's head, or a message has a seq that was received before but a newer mid
+// (mids ascend).
 
-import { Lane, type Item } from './core/lane.js';
+import { DeliveryQueue, type Item } from './core/delivery-queue.js';
 import { backoff, type Pace } from './core/backoff.js';
 import { isTemporary, MynahError } from './errors.js';
 import type { Clock } from './host.js';
-import type { Link } from './link.js';
-import type { Lookup } from './lookup.js';
-import type { Notebook } from './notebook.js';
+import type { Connection } from './connection.js';
+import type { ConversationList } from './conversation-list.js';
+import type { SavedState } from './saved-state.js';
 import type { Message, RegisterResponse } from './protocol.js';
-import { Slots } from './slots.js';
+import { ConcurrencyLimit } from './concurrency-limit.js';
 
 export interface InboundHooks {
-  /** Gives a message to the application; resolves when it has finished with it. */
-  hand(message: Message): Promise<void>;
-  /** Whether this device sent it. What it sent is told to whoever waits for the send. */
+  /** Delivers a message to the application. Resolves when its handlers have finished. */
+  deliver(message: Message): Promise<void>;
+  /** Whether this device has sent the message. If so, this also resolves the promise of that send. */
   isOwn(message: Message): boolean;
-  /** Everything in `conv` up to `seq` is finished and written down. */
+  /** All messages of `conv` up to `seq` were handled, and the position was written. */
   finished(conv: string, seq: number): void;
-  /** The gateway has another history of `conv` than this device, under the same epoch: its position is dropped. */
+  /**
+   * The gateway has another history of `conv` than this device, under the same epoch. The position was
+   * dropped.
+   */
   replaced(conv: string): void;
   error(error: MynahError): void;
 }
 
 export interface InboundPace {
   readonly retry: Pace;
-  /** What seems to be missing may still be on its way for so long. */
+  /** Messages that seem to be missing are fetched after this time, because they may still be in flight. */
   readonly gapMs: number;
-  /** Messages fetched at a time. */
+  /** The number of messages that one request fetches. */
   readonly page: number;
 }
 
-/** A conversation, and what is going on in it. */
-interface Talk {
+/** The state of one conversation. */
+interface ConversationState {
   readonly conv: string;
-  readonly lane: Lane<Message>;
-  /** Finished and written down up to here; or where it began. */
+  readonly queue: DeliveryQueue<Message>;
+  /**
+   * The last seq whose handlers have finished and whose position is written, or the seq at which delivery
+   * began.
+   */
   written: number;
-  /** What the gateway says that this device has; undefined when it was not told. */
+  /** The gateway's cursor of this device; undefined if the gateway has not sent it. */
   cursor: number | undefined;
-  /** The head in the answer to the register; undefined when it was not told. */
+  /** The head in the answer to the register; undefined if the answer did not name this conversation. */
   head: number | undefined;
-  /** The message with the lowest number, and that with the highest, that were pushed or sent; before them what was kept. */
+  /** The message with the lowest seq that was pushed or sent on this run. */
   lowest: Known | undefined;
+  /** The message with the highest seq that was pushed or sent, or else the one at the saved position. */
   newest: Known | undefined;
-  /** The kept position is of another history. */
+  /** The saved position belongs to another history. */
   isReplaced: boolean;
-  looking: boolean;
-  handing: boolean;
-  fetching: boolean;
+  isFindingStart: boolean;
+  isDelivering: boolean;
+  isFetching: boolean;
   attempts: number;
 }
 
-/** A message that exists. */
+/** A message that is known to exist. */
 interface Known {
   readonly seq: number;
   readonly mid: string;
 }
 
-/** Whether a message belongs to another history than one that came before: it is later, and its number is not. */
+/**
+ * Whether `message` belongs to another history than `earlier`: its mid is newer, but its seq is not higher.
+ */
 function contradicts(message: Known, earlier: Known | undefined): boolean {
   return earlier !== undefined && message.seq <= earlier.seq && message.mid > earlier.mid;
 }
 
-/** Parts of the record fetched at once. */
-const ABREAST = 4;
+/** How many fetches of missing messages run at the same time. */
+const CONCURRENT_FETCHES = 4;
 
 export class Inbound {
-  readonly #slots = new Slots(ABREAST);
-  #talks = new Map<string, Talk>();
+  readonly #fetchLimit = new ConcurrencyLimit(CONCURRENT_FETCHES);
+  #states = new Map<string, ConversationState>();
   #epoch = '';
-  /** From the answer to a register to the end of the replay. */
+  /** True from the answer to a register until the end of the replay. */
   #replaying = false;
-  /** The gateway told of every conversation in which this device is behind. */
+  /** The answer to the register named every conversation in which this device is behind. */
   #listed = false;
   #stopped = false;
 
   constructor(
-    readonly link: Link,
-    readonly notebook: Notebook,
-    readonly lookup: Lookup,
+    readonly connection: Connection,
+    readonly savedState: SavedState,
+    readonly conversationList: ConversationList,
     readonly clock: Clock,
     readonly pace: InboundPace,
     readonly hooks: InboundHooks,
   ) {}
 
-  /** A connection is registered, and its replay begins. */
+  /** A connection was registered, and its replay begins. */
   registered({ epoch, conversations, more }: RegisterResponse): void {
-    if (epoch !== this.#epoch) this.#talks = new Map();
+    if (epoch !== this.#epoch) this.#states = new Map();
     this.#epoch = epoch;
     this.#replaying = conversations !== undefined;
     this.#listed = !more;
     for (const { conv, head, cursor } of conversations ?? []) {
-      // Nothing was pushed between what this says and now: this device cannot have more than the head.
-      if ((this.#talks.get(conv)?.lane.taken ?? 0) > head) this.#replace(conv);
-      this.#talk(conv).head = head;
+      // No push came between this answer and now, so this device cannot have more than the head.
+      if ((this.#states.get(conv)?.queue.taken ?? 0) > head) this.#replace(conv);
+      this.#state(conv).head = head;
       this.learn(conv, head, cursor);
     }
   }
 
-  /** The gateway has less of this conversation than this device: begins it anew, where the gateway says that this device is. */
+  /**
+   * The gateway's head is below the position of this device: starts the conversation again at the gateway's
+   * cursor.
+   */
   beyond(conv: string): void {
     this.#replace(conv);
-    this.#go(this.#talk(conv));
+    this.#advance(this.#state(conv));
   }
 
-  /** The gateway has another history of this conversation. */
+  /** Drops the state of a conversation of which the gateway has another history. */
   #replace(conv: string): void {
-    this.#talks.delete(conv);
-    this.#talk(conv).isReplaced = true;
+    this.#states.delete(conv);
+    this.#state(conv).isReplaced = true;
     this.hooks.replaced(conv);
   }
 
-  /** The gateway says where this device is in a conversation. */
+  /** Takes over the head of a conversation and the cursor of this device from the gateway. */
   learn(conv: string, head: number, cursor: number): void {
-    const talk = this.#talk(conv);
-    talk.cursor = cursor;
-    talk.lane.note(head);
-    if (talk.written > cursor) this.hooks.finished(conv, talk.written);
-    this.#go(talk);
+    const state = this.#state(conv);
+    state.cursor = cursor;
+    state.queue.note(head);
+    if (state.written > cursor) this.hooks.finished(conv, state.written);
+    this.#advance(state);
   }
 
-  /** The replay is over, or there is none: what is still missing is fetched. */
+  /** The replay has ended: fetches the messages that are still missing. */
   resumed(): void {
     this.#replaying = false;
-    for (const talk of this.#talks.values()) this.#go(talk);
+    for (const state of this.#states.values()) this.#advance(state);
   }
 
-  /** A stored message came. */
+  /** A stored message was received. */
   push(message: Message): void {
-    const talk = this.#known(message.conv, message);
-    talk.lane.see(message.seq, this.hooks.isOwn(message) ? undefined : message);
-    this.#go(talk);
+    const state = this.#known(message.conv, message);
+    state.queue.see(message.seq, this.hooks.isOwn(message) ? undefined : message);
+    this.#advance(state);
   }
 
-  /** This device sent a message that got this number. */
+  /** The gateway has stored a message of this device, with this seq. */
   sent(conv: string, seq: number, mid: string): void {
-    const talk = this.#known(conv, { seq, mid });
-    talk.lane.see(seq, undefined);
-    this.#go(talk);
+    const state = this.#known(conv, { seq, mid });
+    state.queue.see(seq, undefined);
+    this.#advance(state);
   }
 
-  /** Up to where a conversation was handed over: finished and written down, or not. */
+  /**
+   * The position in a conversation: `finished` is handled and written, `taken` is delivered. Undefined before
+   * the start of the delivery.
+   */
   position(conv: string): { finished: number; taken: number; head: number } | undefined {
-    const talk = this.#talks.get(conv);
-    return talk?.lane.isBegun ? { finished: talk.written, taken: talk.lane.taken, head: talk.lane.head } : undefined;
+    const state = this.#states.get(conv);
+    return state?.queue.isBegun ? { finished: state.written, taken: state.queue.taken, head: state.queue.head } : undefined;
   }
 
-  #talk(conv: string): Talk {
-    let talk = this.#talks.get(conv);
-    if (!talk) {
-      talk = { conv, lane: new Lane(), written: 0, cursor: undefined, head: undefined, lowest: undefined, newest: undefined, isReplaced: false, looking: false, handing: false, fetching: false, attempts: 0 };
-      this.#talks.set(conv, talk);
+  #state(conv: string): ConversationState {
+    let state = this.#states.get(conv);
+    if (!state) {
+      state = { conv, queue: new DeliveryQueue(), written: 0, cursor: undefined, head: undefined, lowest: undefined, newest: undefined, isReplaced: false, isFindingStart: false, isDelivering: false, isFetching: false, attempts: 0 };
+      this.#states.set(conv, state);
     }
-    return talk;
+    return state;
   }
 
-  /** The conversation of a message that came now. */
-  #known(conv: string, message: Known): Talk {
-    if (contradicts(message, this.#talks.get(conv)?.newest)) this.#replace(conv);
-    const talk = this.#talk(conv);
-    if (!talk.lowest || message.seq < talk.lowest.seq) talk.lowest = message;
-    if (!talk.newest || message.seq > talk.newest.seq) talk.newest = message;
-    return talk;
+  /** The state of the conversation of a message that was just received or sent. */
+  #known(conv: string, message: Known): ConversationState {
+    if (contradicts(message, this.#states.get(conv)?.newest)) this.#replace(conv);
+    const state = this.#state(conv);
+    if (!state.lowest || message.seq < state.lowest.seq) state.lowest = message;
+    if (!state.newest || message.seq > state.newest.seq) state.newest = message;
+    return state;
   }
 
-  /** The position that was kept, if it is of the history that the gateway has. */
-  async #kept(talk: Talk): Promise<number | undefined> {
-    const kept = await this.notebook.position(talk.conv, this.#epoch);
-    if (!kept || talk.isReplaced || !this.#isCurrent(talk)) return undefined;
-    const { seq, mid } = kept;
+  /** The saved position, if it belongs to the gateway's history. */
+  async #savedPosition(state: ConversationState): Promise<number | undefined> {
+    const saved = await this.savedState.position(state.conv, this.#epoch);
+    if (!saved || state.isReplaced || !this.#isCurrent(state)) return undefined;
+    const { seq, mid } = saved;
     const known = mid === undefined ? undefined : { seq, mid };
-    if (seq > (talk.head ?? Infinity) || (talk.lowest && contradicts(talk.lowest, known))) {
-      talk.isReplaced = true;
-      this.hooks.replaced(talk.conv);
+    if (seq > (state.head ?? Infinity) || (state.lowest && contradicts(state.lowest, known))) {
+      state.isReplaced = true;
+      this.hooks.replaced(state.conv);
       return undefined;
     }
-    if (known && seq > (talk.newest?.seq ?? 0)) talk.newest = known;
+    if (known && seq > (state.newest?.seq ?? 0)) state.newest = known;
     return seq;
   }
 
-  #isCurrent(talk: Talk): boolean {
-    return this.#talks.get(talk.conv) === talk;
+  #isCurrent(state: ConversationState): boolean {
+    return this.#states.get(state.conv) === state;
   }
 
-  /** Does whatever can be done next in a conversation. */
-  #go(talk: Talk): void {
-    if (!talk.lane.isBegun) void this.#begin(talk);
+  /** Takes the next step in a conversation: finds the start, or delivers and fetches. */
+  #advance(state: ConversationState): void {
+    if (!state.queue.isBegun) void this.#begin(state);
     else {
-      void this.#hand(talk);
-      this.#fetchSoon(talk);
+      void this.#deliver(state);
+      this.#fetchSoon(state);
     }
   }
 
-  /** Finds out where a conversation begins for us: where we were, else where the gateway says, else at what came first. */
-  async #begin(talk: Talk): Promise<void> {
-    if (talk.looking) return;
-    talk.looking = true;
-    const kept = await this.#kept(talk);
-    const start = kept ?? (await this.#start(talk).catch(() => undefined));
-    talk.looking = false;
-    if (!this.#isCurrent(talk)) return;
-    if (start === undefined) return this.#beginLater(talk);
-    talk.attempts = 0;
-    talk.lane.begin(start);
-    talk.written = start;
-    if (talk.cursor !== undefined && start > talk.cursor) this.hooks.finished(talk.conv, start);
-    this.#go(talk);
+  /**
+   * Finds the start of the delivery: the saved position, else the gateway's cursor, else the first received
+   * message.
+   */
+  async #begin(state: ConversationState): Promise<void> {
+    if (state.isFindingStart) return;
+    state.isFindingStart = true;
+    const saved = await this.#savedPosition(state);
+    const start = saved ?? (await this.#start(state).catch(() => undefined));
+    state.isFindingStart = false;
+    if (!this.#isCurrent(state)) return;
+    if (start === undefined) return this.#beginLater(state);
+    state.attempts = 0;
+    state.queue.begin(start);
+    state.written = start;
+    if (state.cursor !== undefined && start > state.cursor) this.hooks.finished(state.conv, start);
+    this.#advance(state);
   }
 
-  async #start(talk: Talk): Promise<number> {
+  async #start(state: ConversationState): Promise<number> {
     const pushed = (): number => {
-      const { lowest } = talk.lane;
+      const { lowest } = state.queue;
       return lowest && !lowest.own ? lowest.seq - 1 : Infinity;
     };
-    if (talk.cursor !== undefined) return Math.min(talk.cursor, pushed());
-    // The gateway pushes a conversation from where this device is, so what was pushed first is what comes first, if
-    // every conversation that lies behind was named.
-    const { lowest } = talk.lane;
+    if (state.cursor !== undefined) return Math.min(state.cursor, pushed());
+    // The gateway pushes a conversation from the cursor of this device. If the answer to the register named
+    // every conversation in which this device is behind, the first pushed message is therefore the next one.
+    const { lowest } = state.queue;
     if (lowest && (lowest.seq === 1 || (!lowest.own && this.#listed))) return lowest.seq - 1;
-    const row = await this.lookup.find(talk.conv);
-    return row ? Math.min(row.cursor, pushed()) : (talk.lane.lowest?.seq ?? 1) - 1;
+    const row = await this.conversationList.find(state.conv);
+    return row ? Math.min(row.cursor, pushed()) : (state.queue.lowest?.seq ?? 1) - 1;
   }
 
-  /** The gateway could not say where to begin: asks again, now or with the next connection. */
-  #beginLater(talk: Talk): void {
-    const wait = backoff(++talk.attempts, this.pace.retry, this.clock.random());
+  /** The request for the cursor failed: repeats it after a wait, or on the next connection. */
+  #beginLater(state: ConversationState): void {
+    const wait = backoff(++state.attempts, this.pace.retry, this.clock.random());
     this.clock.later(wait, () => {
-      if (this.#isCurrent(talk) && this.link.isOnline && !talk.lane.isBegun) void this.#begin(talk);
+      if (this.#isCurrent(state) && this.connection.isOnline && !state.queue.isBegun) void this.#begin(state);
     });
   }
 
-  async #hand(talk: Talk): Promise<void> {
-    if (talk.handing) return;
-    talk.handing = true;
-    while (!this.#stopped && this.#isCurrent(talk)) {
-      const item = talk.lane.next();
+  async #deliver(state: ConversationState): Promise<void> {
+    if (state.isDelivering) return;
+    state.isDelivering = true;
+    while (!this.#stopped && this.#isCurrent(state)) {
+      const item = state.queue.next();
       if (!item) break;
-      if (item.message) await this.hooks.hand(item.message);
-      if (!this.#isCurrent(talk)) break;
-      if (!(await this.notebook.setPosition(talk.conv, item.seq, this.#epoch, this.#midOf(talk, item))) || !this.#isCurrent(talk)) continue;
-      talk.written = item.seq;
-      this.hooks.finished(talk.conv, item.seq);
+      if (item.message) await this.hooks.deliver(item.message);
+      if (!this.#isCurrent(state)) break;
+      if (!(await this.savedState.setPosition(state.conv, item.seq, this.#epoch, this.#midOf(state, item))) || !this.#isCurrent(state)) continue;
+      state.written = item.seq;
+      this.hooks.finished(state.conv, item.seq);
     }
-    talk.handing = false;
-    this.#fetchSoon(talk);
+    state.isDelivering = false;
+    this.#fetchSoon(state);
   }
 
-  #midOf({ newest }: Talk, { seq, message }: Item<Message>): string | undefined {
+  #midOf({ newest }: ConversationState, { seq, message }: Item<Message>): string | undefined {
     return message?.mid ?? (newest?.seq === seq ? newest.mid : undefined);
   }
 
-  #fetchSoon(talk: Talk): void {
-    if (!this.#mayFetch(talk)) return;
-    talk.fetching = true;
-    const wait = talk.attempts > 0 ? backoff(talk.attempts, this.pace.retry, this.clock.random()) : this.pace.gapMs;
+  #fetchSoon(state: ConversationState): void {
+    if (!this.#mayFetch(state)) return;
+    state.isFetching = true;
+    const wait = state.attempts > 0 ? backoff(state.attempts, this.pace.retry, this.clock.random()) : this.pace.gapMs;
     this.clock.later(wait, () => {
-      talk.fetching = false;
-      if (!this.#mayFetch(talk)) return;
-      talk.fetching = true;
-      void this.#slots.run(() => this.#fetch(talk));
+      state.isFetching = false;
+      if (!this.#mayFetch(state)) return;
+      state.isFetching = true;
+      void this.#fetchLimit.run(() => this.#fetch(state));
     });
   }
 
-  #mayFetch(talk: Talk): boolean {
-    return this.#isCurrent(talk) && !talk.fetching && !this.#replaying && this.link.isOnline && talk.lane.wants() !== undefined;
+  #mayFetch(state: ConversationState): boolean {
+    return this.#isCurrent(state) && !state.isFetching && !this.#replaying && this.connection.isOnline && state.queue.wants() !== undefined;
   }
 
-  async #fetch(talk: Talk): Promise<void> {
-    const after = talk.lane.wants();
+  async #fetch(state: ConversationState): Promise<void> {
+    const after = state.queue.wants();
     if (after !== undefined) {
       try {
-        const { messages, head, more } = await this.link.ask(104, { conv: talk.conv, after, limit: this.pace.page });
-        if (head < after && this.#isCurrent(talk)) this.beyond(talk.conv);
+        const { messages, head, more } = await this.connection.request(104, { conv: state.conv, after, limit: this.pace.page });
+        if (head < after && this.#isCurrent(state)) this.beyond(state.conv);
         const items = messages.map((message): Item<Message> => ({
           seq: message.seq,
           message: this.hooks.isOwn(message) ? undefined : message,
         }));
         const last = messages[messages.length - 1];
-        talk.lane.fetched(items, more && last ? last.seq : head);
-        talk.attempts = 0;
+        state.queue.fetched(items, more && last ? last.seq : head);
+        state.attempts = 0;
       } catch (thrown) {
-        this.#failed(talk, thrown);
+        this.#failed(state, thrown);
       }
     }
-    talk.fetching = false;
-    this.#go(talk);
+    state.isFetching = false;
+    this.#advance(state);
   }
 
-  /** A conversation that is closed to us has no more to give; anything else is asked for again. */
-  #failed(talk: Talk, thrown: unknown): void {
+  /**
+   * If the user may not read the conversation any more, nothing is missing. After other errors the fetch is
+   * repeated.
+   */
+  #failed(state: ConversationState, thrown: unknown): void {
     if (thrown instanceof MynahError && (thrown.code === 403 || thrown.code === 404)) {
-      talk.lane.settle(talk.lane.head);
+      state.queue.settle(state.queue.head);
       return;
     }
-    talk.attempts++;
+    state.attempts++;
     if (thrown instanceof MynahError && thrown.code !== 'closed' && !isTemporary(thrown)) this.hooks.error(thrown);
   }
 
-  /** Hands nothing more over; what is being handed over is still written down. */
+  /** Stops the delivery. The position of the message that is being handled is still written. */
   stop(): void {
     this.#stopped = true;
   }

@@ -1,12 +1,12 @@
-// The package's face. Invariant: what is not exported here may change at any time.
+// The public interface of the package. Invariant: anything that is not exported here may change at any time.
 
 import { Client } from './client.js';
 import type { Options } from './options.js';
 import type { SocketFactory } from './socket.js';
 
 /**
- * A client of the gateway at `url`. `io` is socket.io-client's: the default export of 2.x, `io` of 3.x and 4.x. It begins to
- * connect at once, and goes on until it is closed.
+ * Makes a client of the gateway at `url`. `io` comes from socket.io-client: the default export of 2.x, or
+ * `io` of 3.x and 4.x. The client begins to connect at once, and reconnects until it is closed.
  */
 export function connect(io: SocketFactory, url: string, options: Options): Client {
   return new Client(io, url, options);
@@ -17,7 +17,7 @@ export { MynahError, type ErrorCode, type LocalCode } from './errors.js';
 export type { Events, Recall } from './events.js';
 export type { Fetch } from './host.js';
 export { Kind, KINDS, type AppKind, type AppKinds, type KindRow, type KnownKind, type Place, type Way } from './kinds.js';
-export type { Status } from './link.js';
+export type { Status } from './connection.js';
 export type { Options, TimedToken, Token } from './options.js';
 export type { Delivery, Failed, Pending, Receipt, Sent } from './outbound.js';
 export type * from './protocol.js';

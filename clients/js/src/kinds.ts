@@ -1,34 +1,38 @@
-// The kinds of frames. Invariant: the same rows as the table of kinds in the protocol document; a test compares them.
+// The kinds of frames. Invariant: the rows equal the table of kinds in docs/PROTOCOL.md; a test compares
+// them.
 
-/** Which way frames of a kind go. */
+/**
+ * The direction of the frames of a kind: `up` is from the client to the gateway, `down` from the gateway to
+ * the client.
+ */
 export type Way = 'up' | 'down';
 
-/** Whose conversation a kind belongs to. */
+/** The sort of conversation to which the messages of a kind belong. */
 export type Place = 'none' | 'pair' | 'pair_doctor' | 'pair_teammate' | 'pair_doctor_friend' | 'notices' | 'team' | 'of_message';
 
-/** What is fixed about a kind. */
+/** The fixed properties of a kind. */
 export interface KindRow {
   readonly name: string;
   readonly way: Way;
   readonly place: Place;
-  /** Kept in the record, numbered, and delivered again until this device has it. */
+  /** Its messages are stored, get a seq, and are delivered again until the device has acknowledged them. */
   readonly stored: boolean;
-  /** Counts as unread. */
+  /** Its messages count as unread. */
   readonly unread: boolean;
-  /** A client may send it. */
+  /** Clients may send it. */
   readonly clients: boolean;
 }
 
-type Fleeting = KindRow & { readonly stored: false };
-type Kept = KindRow & { readonly stored: true };
+type TransientRow = KindRow & { readonly stored: false };
+type StoredRow = KindRow & { readonly stored: true };
 
-const up = (name: string): Fleeting => ({ name, way: 'up', place: 'none', stored: false, unread: false, clients: false });
-const down = (name: string): Fleeting => ({ ...up(name), way: 'down' });
-const message = (name: string, place: Place, unread: boolean, clients: boolean): Kept => ({
+const up = (name: string): TransientRow => ({ name, way: 'up', place: 'none', stored: false, unread: false, clients: false });
+const down = (name: string): TransientRow => ({ ...up(name), way: 'down' });
+const message = (name: string, place: Place, unread: boolean, clients: boolean): StoredRow => ({
   name, way: 'down', place, stored: true, unread, clients,
 });
 
-/** Every kind that the gateway itself knows, by number. */
+/** Every kind of the gateway itself, by number. */
 export const KINDS = {
   1: up('C2S_REGISTER_REQ'),
   2: down('S2C_REGISTER_RES'),
@@ -64,10 +68,10 @@ export const KINDS = {
   112: down('S2C_RESUMED'),
 } as const satisfies Record<number, KindRow>;
 
-/** A number that the gateway itself knows. */
+/** The number of a kind of the gateway itself. */
 export type KnownKind = keyof typeof KINDS;
 
-/** The numbers by name, without their direction: `Kind.ALONECHAT` is 3. */
+/** The numbers of the kinds by name, without the prefix of the direction: `Kind.ALONECHAT` is 3. */
 export const Kind = {
   REGISTER_REQ: 1,
   REGISTER_RES: 2,
@@ -103,11 +107,14 @@ export const Kind = {
   RESUMED: 112,
 } as const satisfies Record<string, KnownKind>;
 
-/** What the application says of a kind of its own (1000 to 9999): as in the gateway's configuration. */
+/**
+ * The properties of one of the application's own kinds (1000 to 9999). They must equal the gateway's
+ * configuration.
+ */
 export interface AppKind {
-  /** Kept in the record. True unless said. */
+  /** Its messages are stored. Default: true. */
   stored?: boolean;
-  /** Counts as unread. False unless said. */
+  /** Its messages count as unread. Default: false. */
   unread?: boolean;
 }
 
@@ -115,7 +122,7 @@ export type AppKinds = Readonly<Record<number, AppKind>>;
 
 const known: Readonly<Record<number, KindRow | undefined>> = KINDS;
 
-/** Whether messages of this kind are kept in the record. */
+/** Whether messages of this kind are stored. */
 export function isStored(kind: number, own: AppKinds): boolean {
   return known[kind]?.stored ?? own[kind]?.stored ?? true;
 }

@@ -1,4 +1,4 @@
-// What a client can be told, and what is assumed otherwise. Invariant: every default stands here.
+// The options of a client. Invariant: this file has every default.
 
 import type { AckPace } from './core/acks.js';
 import type { Pace } from './core/backoff.js';
@@ -6,46 +6,54 @@ import type { Fetch } from './host.js';
 import type { AppKinds } from './kinds.js';
 import type { StorageAdapter } from './storage/adapter.js';
 
-/** A token with the time that it is good for, for tokens in which that cannot be read. */
+/** A token with its time to live, for tokens whose expiry the client cannot read. */
 export interface TimedToken {
   readonly token: string;
   readonly ttlMs: number;
 }
 
-/** A token, or what gets a fresh one: it is asked at every connect, and before the token of a live connection expires. */
+/**
+ * A token, or a function that returns a fresh one. It is called at every connect, and before the token
+ * expires.
+ */
 export type Token = string | (() => string | TimedToken | Promise<string | TimedToken>);
 
 export interface Options {
-  /** Who this is. Needed without a token; with one that has to be fetched it lets the outbox open without it. */
+  /**
+   * The user's id. Required without a token. With a token function, it lets the outbox open before the first
+   * token.
+   */
   uid?: string | number | undefined;
   token?: Token | undefined;
-  /** Which of the user's devices this is. Made and kept in the storage when absent. */
+  /** The id of this device. By default it is generated and kept in the storage. */
   deviceid?: string | undefined;
-  /** Shown to the backend; with the login policy "per-platform" each platform may be connected once. */
+  /**
+   * The platform that the backend sees. The login policy "per-platform" allows one connection per platform.
+   */
   platform?: string | undefined;
   /** The identity class, which the gateway records and shows. */
   type?: string | undefined;
-  /** Where positions, the outbox and the device id are kept. In memory unless said. */
+  /** Where positions, the outbox and the device id are kept. Default: in memory. */
   storage?: StorageAdapter | undefined;
-  /** The first part of every key in the storage: clients with different names share a storage without meeting. */
+  /** The prefix of every key in the storage. Clients with different names can share a storage. */
   name?: string | undefined;
   /** Options for Socket.IO itself. */
   socket?: Readonly<Record<string, unknown>> | undefined;
-  /** What the gateway's configuration says of the application's own kinds. */
+  /** The application's own kinds, as in the gateway's configuration. */
   kinds?: AppKinds | undefined;
-  /** Messages that may wait in the outbox. */
+  /** The largest number of messages in the outbox. */
   outboxSize?: number | undefined;
-  /** A question that is not answered in this time has failed. */
+  /** A request that is not answered within this time has failed. */
   timeoutMs?: number | undefined;
-  /** Waits before something is tried again. */
+  /** The waits before a retry. */
   retry?: Partial<Pace> | undefined;
-  /** How acknowledgements are put together. */
+  /** How acknowledgements are batched. */
   acks?: Partial<AckPace> | undefined;
-  /** Messages fetched at a time when some are missing, 1 to 500. */
+  /** How many messages one request for missing messages fetches, 1 to 500. */
   page?: number | undefined;
-  /** Instead of the host's own. */
+  /** The `fetch` for `signOut`. Default: that of the host. */
   fetch?: Fetch | undefined;
-  /** Instead of `/signout` on the gateway's host. */
+  /** The URL for `signOut`. Default: `/signout` on the gateway's host. */
   signOutUrl?: string | undefined;
 }
 
@@ -56,10 +64,12 @@ export const DEFAULTS = {
   retry: { firstMs: 500, mostMs: 30_000 },
   acks: { waitMs: 200, most: 50 },
   page: 200,
-  /** Messages under way to different destinations at once. */
-  abreast: 32,
-  /** A gap may close by itself for so long: an answer can come before a push that was sent earlier. */
+  /** How many messages may be in flight at the same time, each to another destination. */
+  concurrentSends: 32,
+  /**
+   * The client waits this long before it fetches missing messages: an answer can overtake an earlier push.
+   */
   gapMs: 50,
-  /** A message of the moment is not worth sending later than this. */
+  /** A message of a kind that is not stored is not sent later than this. */
   transientMs: 10_000,
 } as const;

@@ -1,4 +1,4 @@
-// What goes over the wire, kind by kind: types and nothing else. Invariant: this says what the gateway's contract says.
+// The types of the frames, kind by kind. Invariant: they agree with docs/PROTOCOL.md.
 
 import type { KINDS, KnownKind } from './kinds.js';
 
@@ -8,12 +8,12 @@ export interface JsonObject {
 }
 
 /**
- * The application's own payloads by number of kind. Empty here; an application adds to it:
+ * The application's own payload types, by number of kind. An application adds to this empty interface:
  * `declare module 'mynah-client' { interface Payloads { 3: { text: string } } }`
  */
 export interface Payloads {}
 
-/** Payloads that the gateway writes itself. */
+/** The payload types of messages that the gateway writes itself. */
 export interface GatewayPayloads {
   16: MemberChange;
   17: MemberChange;
@@ -31,38 +31,38 @@ export type PayloadOf<K extends number> = K extends keyof GatewayPayloads
     ? Payloads[K]
     : Json;
 
-/** What may be sent as a kind: what the application declared for it, else whatever JSON can say. */
+/** The data that may be sent as a kind: the declared payload type, or else any JSON value. */
 export type Sendable<K extends number> = K extends keyof Payloads ? Payloads[K] : object | string | number | boolean | null;
 
-/** The gateway's kinds that are kept in the record. */
+/** The gateway's own kinds whose messages are stored. */
 export type StoredKind = { [K in KnownKind]: (typeof KINDS)[K]['stored'] extends true ? K : never }[KnownKind];
 
-/** Kinds of the application's own that it declared payloads for. */
+/** The application's own kinds for which it has declared payload types. */
 export type OwnKind = Exclude<Extract<keyof Payloads, number>, KnownKind>;
 
 interface Envelope<K extends number> {
   readonly type: K;
-  /** The message's id: unique, and sorts by time. */
+  /** The message's id. It is unique, and greater than that of every message stored before. */
   readonly mid: string;
-  /** The conversation. */
+  /** The id of the conversation. */
   readonly conv: string;
-  /** 1, 2, 3 ... inside the conversation. */
+  /** The message's number inside the conversation: 1, 2, 3 ... */
   readonly seq: number;
-  /** The sender; absent where there is none. */
+  /** The sender's uid; absent if there is no sender. */
   readonly from?: string;
-  /** The sender's own id for the message, where it gave one. */
+  /** The sender's own id for the message, if it gave one. */
   readonly cid?: string;
   /** The server's time in milliseconds since 1970. */
   readonly ts: number;
 }
 
-/** A stored message. */
+/** A stored message that was not recalled. */
 export interface StandingMessage<K extends number> extends Envelope<K> {
   readonly recalled?: false;
   readonly data: PayloadOf<K>;
 }
 
-/** A stored message that its sender took back before this device got it. */
+/** A stored message that was recalled before this device received it. */
 export interface RecalledMessage<K extends number> extends Envelope<K> {
   readonly recalled: true;
   readonly data: null;
@@ -70,7 +70,7 @@ export interface RecalledMessage<K extends number> extends Envelope<K> {
 
 export type MessageOf<K extends number> = K extends number ? StandingMessage<K> | RecalledMessage<K> : never;
 
-/** Every message that can come, told apart by `type`. */
+/** Every message that can be received, as a union over `type`. */
 export type Message = MessageOf<StoredKind | OwnKind>;
 
 /** A push of a kind that is not stored. */
@@ -84,10 +84,10 @@ export interface EventOf<K extends number> {
 type Each<K extends number> = K extends number ? EventOf<K> : never;
 export type TransientEvent = [OwnKind] extends [never] ? EventOf<number> : Each<OwnKind>;
 
-/** Who a message is for. */
+/** The recipient of a message. */
 export type To = { readonly user: string } | { readonly team: string };
 
-/** The start of a response: 0, or an HTTP-like number with one sentence. */
+/** The part that every response has: code 0, or an error code and one sentence. */
 export interface Refusal {
   readonly code: number;
   readonly error?: string;
@@ -103,7 +103,10 @@ export interface RegisterRequest {
   readonly format: 'object';
 }
 
-/** A conversation in the answer to a register: something in it is unread, or not acknowledged by this device. */
+/**
+ * A conversation in the answer to a register. It has messages that are unread or that this device has not
+ * acknowledged.
+ */
 export interface Standing {
   readonly conv: string;
   readonly head: number;
@@ -131,7 +134,7 @@ export interface SendRequest {
   readonly data: Json;
 }
 
-/** What became of a message that was sent. Kinds that are not stored have `delivered` instead of `mid`, `conv` and `seq`. */
+/** The answer to a send. Kinds that are not stored have `delivered` instead of `mid`, `conv` and `seq`. */
 export interface SendResponse {
   readonly code: 0;
   readonly cid: string;
@@ -170,7 +173,7 @@ export interface SyncResponse {
   readonly more: boolean;
 }
 
-/** Kind 107: somebody has read up to here. */
+/** Kind 107: a user has read the conversation up to `seq`. */
 export interface ReadMark {
   readonly conv: string;
   readonly seq: number;
@@ -201,7 +204,7 @@ export interface ConversationsResponse {
   readonly next: string | null;
 }
 
-/** Kind 12: another device took this connection's place. */
+/** Kind 12: the login of another device displaced this connection. */
 export interface Displaced {
   readonly reason: string;
   readonly deviceid: string;
@@ -209,13 +212,15 @@ export interface Displaced {
   readonly ts: number;
 }
 
-/** Kind 112: the replay is over. */
+/** Kind 112: the replay has ended. */
 export interface Resumed {
   readonly sent: number;
   readonly complete: boolean;
 }
 
-/** What a client may ask: the request, its answer, and the kind in which the answer comes without a callback. */
+/**
+ * The requests of a client: the request, the response, and the kind of the response frame without a callback.
+ */
 export interface Requests {
   1: { request: RegisterRequest; response: RegisterResponse; answer: 2 };
   101: { request: SendRequest; response: SendResponse; answer: 102 };
@@ -230,7 +235,7 @@ export type RequestKind = keyof Requests;
 export type RequestOf<K extends RequestKind> = Requests[K]['request'];
 export type ResponseOf<K extends RequestKind> = Requests[K]['response'];
 
-/** Frames that come by themselves, by kind. */
+/** Frames that the gateway sends without a request, by kind. */
 export interface Pushes {
   12: Displaced;
   107: ReadMark;

@@ -1,73 +1,77 @@
-// What the user has read. Invariant: a read is told to the gateway only up to what was handed over and finished, for it moves this
-// device's position there too; so no crash between the two loses a message.
+// The read positions of the user. Invariant: a read is sent to the gateway only up to messages whose handlers
+// have finished. A read also moves the cursor of this device, so a crash after an earlier read would lose
+// messages.
 
 import { isTemporary, MynahError, textOf } from './errors.js';
 import type { Inbound } from './inbound.js';
-import type { Link } from './link.js';
-import type { Lookup } from './lookup.js';
+import type { Connection } from './connection.js';
+import type { ConversationList } from './conversation-list.js';
 
 export interface ReadHooks {
-  /** The gateway knows that the user has read `conv` up to `seq`. */
+  /** The gateway has accepted that the user has read `conv` up to `seq`. */
   read(conv: string, seq: number): void;
-  /** The gateway has no such conversation of the user any more. True: it had one. */
+  /** The user does not have this conversation any more. Returns whether this client knew it. */
   ended(conv: string): boolean;
   error(error: MynahError): void;
 }
 
 export class Reads {
-  /** Reads of messages that are still being handed over. */
+  /** Reads that wait for the handlers of their messages, by conversation. */
   #noted = new Map<string, number>();
 
   constructor(
-    readonly link: Link,
+    readonly connection: Connection,
     readonly inbound: Inbound,
-    readonly lookup: Lookup,
+    readonly conversationList: ConversationList,
     readonly hooks: ReadHooks,
   ) {}
 
-  /** Up to `seq`, or up to everything that was handed over. */
+  /** Marks `conv` as read up to `seq`, or up to the last delivered message. */
   async mark(conv: string, seq?: number): Promise<void> {
-    if (!this.inbound.position(conv)) await this.link.online();
-    const position = this.inbound.position(conv) ?? (await this.#told(conv));
+    if (!this.inbound.position(conv)) await this.connection.online();
+    const position = this.inbound.position(conv) ?? (await this.#fetchPosition(conv));
     if (!position) return;
     const upTo = Math.min(seq ?? position.taken, position.head);
-    if (upTo <= position.finished) await this.#tell(conv, upTo);
+    if (upTo <= position.finished) await this.#send(conv, upTo);
     else this.#noted.set(conv, Math.max(upTo, this.#noted.get(conv) ?? 0));
   }
 
-  /** Where the gateway says that we are, for a conversation in which nothing has happened since we came. */
-  async #told(conv: string): Promise<{ finished: number; taken: number; head: number } | undefined> {
-    const row = await this.lookup.find(conv);
+  /**
+   * The gateway's position of this device, for a conversation without a message since the start of this
+   * client.
+   */
+  async #fetchPosition(conv: string): Promise<{ finished: number; taken: number; head: number } | undefined> {
+    const row = await this.conversationList.find(conv);
     if (!row) {
       if (this.hooks.ended(conv)) return undefined;
-      throw new MynahError(404, 'The user has no such conversation.');
+      throw new MynahError(404, 'This user has no conversation with this id.');
     }
     return this.inbound.position(conv) ?? { finished: row.cursor, taken: row.cursor, head: row.head };
   }
 
-  /** Everything in `conv` up to `seq` is finished. */
+  /** The handlers of all messages in `conv` up to `seq` have finished. */
   finished(conv: string, seq: number): void {
     const noted = this.#noted.get(conv);
     if (noted === undefined || noted > seq) return;
     this.#noted.delete(conv);
-    this.#tell(conv, noted).catch((thrown: unknown) => {
+    this.#send(conv, noted).catch((thrown: unknown) => {
       if (isTemporary(thrown)) this.#noted.set(conv, Math.max(noted, this.#noted.get(conv) ?? 0));
       else if (!(thrown instanceof MynahError)) this.hooks.error(new MynahError('protocol', textOf(thrown), thrown));
       else if (thrown.code !== 'closed') this.hooks.error(thrown);
     });
   }
 
-  /** There is a connection again: tells what could not be told. */
+  /** There is a connection again: sends the reads that could not be sent before. */
   registered(): void {
     for (const conv of [...this.#noted.keys()]) this.finished(conv, this.inbound.position(conv)?.finished ?? 0);
   }
 
-  async #tell(conv: string, seq: number): Promise<void> {
+  async #send(conv: string, seq: number): Promise<void> {
     if (seq < 1) return;
     try {
-      await this.link.askPatiently(106, { conv, seq });
+      await this.connection.requestWithRetry(106, { conv, seq });
     } catch (thrown) {
-      // The user has left the team, or it was deleted: nothing in it is unread any more.
+      // The user has left the team, or the team was deleted: it has no unread messages any more.
       if (thrown instanceof MynahError && (thrown.code === 403 || thrown.code === 404) && this.hooks.ended(conv)) return;
       throw thrown;
     }

@@ -1,4 +1,5 @@
-// What is asked of a Socket.IO client, so that any from 2.x to 4.x fits. Invariant: structure only; no version's types are named.
+// The part of socket.io-client that is used, so that any version from 2.x to 4.x fits. Invariant: the types
+// are structural; no types of a version are imported.
 
 /** A socket of any version. */
 export interface SocketLike {
@@ -9,11 +10,11 @@ export interface SocketLike {
   disconnect(): unknown;
 }
 
-/** `io` of socket.io-client: the default export of 2.x, `io` of 3.x and 4.x. Its options are its own. */
+/** `io` of socket.io-client: the default export of 2.x, or `io` of 3.x and 4.x. */
 export type SocketFactory = (url: string, options: never) => unknown;
 
-/** A socket as we use it. */
-export interface Wire {
+/** The socket as this package uses it. */
+export interface Socket {
   readonly connected: boolean;
   on(event: string, handler: (argument: unknown) => void): unknown;
   emit(event: string, ...args: unknown[]): unknown;
@@ -21,7 +22,7 @@ export interface Wire {
   disconnect(): unknown;
 }
 
-/** Makes a socket that waits to be told to connect. */
-export function makeSocket(io: SocketFactory, url: string, options: Readonly<Record<string, unknown>>): Wire {
-  return io(url, { forceNew: true, ...options, autoConnect: false } as never) as Wire;
+/** Makes a socket that does not connect before `connect` is called. */
+export function makeSocket(io: SocketFactory, url: string, options: Readonly<Record<string, unknown>>): Socket {
+  return io(url, { forceNew: true, ...options, autoConnect: false } as never) as Socket;
 }

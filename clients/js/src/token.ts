@@ -1,4 +1,5 @@
-// Who a token is for, and until when. Invariant: nothing is believed because of it; the gateway alone checks tokens.
+// Reads the subject and the expiry of a JSON Web Token. Invariant: nothing here is a check; only the gateway
+// checks tokens.
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
@@ -15,7 +16,7 @@ function percentEncoded(base64url: string): string {
   return text;
 }
 
-/** The claims of a JSON Web Token; none when they cannot be read. */
+/** The claims of a JSON Web Token; an empty object if they cannot be read. */
 function claimsOf(token: string): { sub?: unknown; exp?: unknown } {
   try {
     const claims: unknown = JSON.parse(decodeURIComponent(percentEncoded(token.split('.')[1] ?? '')));
@@ -25,13 +26,13 @@ function claimsOf(token: string): { sub?: unknown; exp?: unknown } {
   }
 }
 
-/** The `sub` of a JSON Web Token; undefined when it cannot be read. */
+/** The `sub` of a JSON Web Token; undefined if it cannot be read. */
 export function subjectOf(token: string): string | undefined {
   const { sub } = claimsOf(token);
   return typeof sub === 'string' ? sub : undefined;
 }
 
-/** When a JSON Web Token expires, in milliseconds since 1970; undefined when that cannot be read. */
+/** When a JSON Web Token expires, in milliseconds since 1970; undefined if that cannot be read. */
 export function expiryOf(token: string): number | undefined {
   const { exp } = claimsOf(token);
   return typeof exp === 'number' ? exp * 1000 : undefined;

@@ -1,4 +1,4 @@
-// The package in Chromium: its files as they are built, IndexedDB as the storage, and a page that is loaded anew.
+// The package in Chromium: the built files, IndexedDB as the storage, and a page that is reloaded.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
@@ -10,9 +10,9 @@ import { startGateway } from '../../../tests/lib/program.js';
 import { device, someone, texts } from './lib/device.js';
 
 const chromium = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const skip = existsSync(chromium) ? false : 'SKIPPED: no Chromium here (CHROMIUM names one)';
+const skip = existsSync(chromium) ? false : 'SKIPPED: Chromium was not found. Set the environment variable CHROMIUM to its path.';
 
-/** The package's files and socket.io-client's, over HTTP. */
+/** Serves the files of the package and of socket.io-client over HTTP. */
 async function serve() {
   const places = { '/esm/': '../dist/esm/', '/socket.io/': '../node_modules/socket.io-client/dist/' };
   const server = createServer(({ url }, response) => {
@@ -26,7 +26,7 @@ async function serve() {
   return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
 }
 
-/** In the page: connects, and keeps what comes on `window`. */
+/** Runs in the page: connects, and records the events on `window`. */
 async function begin(url, uid, offline) {
   const [{ connect, indexedDbStorage }, { io }] = await Promise.all([import('/esm/index.js'), import('/socket.io/socket.io.esm.min.js')]);
   window.messages = [];
@@ -36,7 +36,7 @@ async function begin(url, uid, offline) {
   window.client.on('sent', ({ data }) => void window.sent.push(data.text));
 }
 
-test('in a browser, over reloads, with IndexedDB', { skip }, async (t) => {
+test('in a browser, messages and the outbox survive reloads with IndexedDB', { skip }, async (t) => {
   const [gateway, site, browser] = await Promise.all([startGateway(), serve(), startBrowser()]);
   t.after(async () => {
     await browser.close();
@@ -57,7 +57,8 @@ test('in a browser, over reloads, with IndexedDB', { skip }, async (t) => {
   await tab.goto(site.url);
   await tab.evaluate(begin, gateway.url, uid, true);
   await tab.evaluate((to) => void window.client.send({ user: to }, 3, { text: '离线' }), bob.client.uid);
-  // The page may have gone before it could forget what it had sent: that is sent again, with its cid, and is a message once.
+  // The page may have been reloaded before it removed the sent message. Then that message is sent again with
+  // the same cid, and is stored only once.
   await tab.until(() => window.client.pending.some(({ data }) => data.text === '离线'));
   await tab.evaluate(() => window.client.close());
   await bob.client.send({ user: uid }, 3, { text: '二' });
@@ -65,8 +66,8 @@ test('in a browser, over reloads, with IndexedDB', { skip }, async (t) => {
   await tab.goto(site.url);
   await tab.evaluate(begin, gateway.url, uid, false);
   await tab.until(() => window.messages.length > 0 && window.sent.includes('离线'));
-  assert.deepEqual(texts([await bob.message()]), ['离线'], 'what was written offline was sent');
-  assert.deepEqual(texts(await tab.evaluate(() => window.messages)), ['二'], 'what was handled did not come again');
+  assert.deepEqual(texts([await bob.message()]), ['离线'], 'the message that was written offline was sent');
+  assert.deepEqual(texts(await tab.evaluate(() => window.messages)), ['二'], 'the handled message was not delivered again');
   assert.equal(await tab.evaluate(() => window.client.deviceid), first);
   await eventually(() => tab.evaluate(() => window.client.pending.length === 0), 'an empty outbox');
 });

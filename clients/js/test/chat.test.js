@@ -1,4 +1,4 @@
-// A chat with the program, by each generation of socket.io-client.
+// A chat through the real gateway, with each version of socket.io-client.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -21,7 +21,7 @@ before(async () => {
 after(() => gateway?.close());
 
 for (const version of versions) {
-  test(`${version}: two people chat, and each hears the other in order`, async (t) => {
+  test(`${version}: two users chat, and each receives the messages of the other in order`, async (t) => {
     const [alice, bob] = await Promise.all([device(t, gateway, someone('爱丽丝'), { version }), device(t, gateway, someone('鲍勃'), { version })]);
     const { client } = alice;
     const receipts = await Promise.all(['一', '二 🐦', '三'].map((text) => client.send({ user: bob.client.uid }, 3, { text })));
@@ -32,11 +32,11 @@ for (const version of versions) {
     assert.equal(bob.client.unread, 3);
     await bob.client.send({ user: client.uid }, 3, { text: '你好' });
     assert.equal((await alice.message()).seq, 4);
-    assert.deepEqual(texts(alice.all), ['你好'], 'what a device sent does not come to it as a message');
+    assert.deepEqual(texts(alice.all), ['你好'], 'a device does not receive its own messages');
   });
 }
 
-test('what the gateway refuses is refused, and the next message goes', async (t) => {
+test('a send that the gateway refuses rejects, and the next message is sent', async (t) => {
   const alice = await device(t, gateway, someone());
   const peer = { user: someone() };
   const refused = (to, kind, data, code) => assert.rejects(alice.client.send(to, kind, data), (error) => error instanceof MynahError && error.code === code && error.message.length > 5);
@@ -63,7 +63,7 @@ test('data is any JSON value', async (t) => {
   assert.equal((await bob.hear('event')).data, '…');
 });
 
-test('a kind that is not stored goes to who is there', async (t) => {
+test('a message of a kind that is not stored reaches connected users', async (t) => {
   const [alice, bob] = [await device(t, gateway, someone(), { kinds: { 1000: { stored: false } } }), await device(t, gateway, someone())];
   const receipt = await alice.client.send({ user: bob.client.uid }, 1000, { typing: true });
   assert.equal(receipt.delivered, true);
@@ -75,7 +75,7 @@ test('a kind that is not stored goes to who is there', async (t) => {
   assert.equal((await bob.message()).type, 1001);
 });
 
-test('the same id is the same message', async (t) => {
+test('two sends with the same id are one message', async (t) => {
   const alice = await device(t, gateway, someone());
   const to = { user: someone() };
   const [one, same] = await Promise.all([alice.client.send(to, 3, { n: 1 }, { id: 'row-1' }), alice.client.send(to, 3, { n: 1 }, { id: 'row-1' })]);
@@ -84,11 +84,11 @@ test('the same id is the same message', async (t) => {
   assert.deepEqual([later.mid, later.duplicate], [one.mid, true]);
 });
 
-test('the user\'s other device gets what this one sends, and who displaces whom is told', async (t) => {
+test('the other device of a user receives the messages that this device sends', async (t) => {
   const uid = someone();
   const [phone, laptop] = [await device(t, gateway, uid), await device(t, gateway, uid)];
   const receipt = await phone.client.send({ user: someone() }, 3, { text: '嗨' });
   const message = await laptop.message();
   assert.deepEqual([message.mid, message.from], [receipt.mid, uid]);
-  assert.equal(laptop.client.unread, 0, 'one\'s own message is not unread');
+  assert.equal(laptop.client.unread, 0, 'a message of the user itself is not unread');
 });

@@ -1,4 +1,4 @@
-// The time of day may be set while something waits: nothing waits longer for it.
+// The clock of the client is monotonic: setting the time of day does not lengthen a wait.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -6,7 +6,7 @@ import { test } from 'node:test';
 const built = new URL('../dist/esm/host.js', import.meta.url);
 const HOUR = 3_600_000;
 
-/** The client's own clock, as it is in a host with or without `performance`, whose time of day is what `day` says. */
+/** The clock of the client in a host with or without `performance`. `day` sets the time of day. */
 async function clockOf(t, hasPerformance, day) {
   const { performance } = globalThis;
   t.mock.method(Date, 'now', () => day.now);
@@ -20,7 +20,7 @@ async function clockOf(t, hasPerformance, day) {
 }
 
 for (const hasPerformance of [true, false]) {
-  test(`it does not go back with the time of day, ${hasPerformance ? 'with' : 'without'} performance.now`, async (t) => {
+  test(`the clock does not go back with the time of day, ${hasPerformance ? 'with' : 'without'} performance.now`, async (t) => {
     const day = { now: 1_790_000_000_000 };
     const clock = await clockOf(t, hasPerformance, day);
     let last = clock.now();
@@ -28,7 +28,7 @@ for (const hasPerformance of [true, false]) {
       day.now += step;
       const now = clock.now();
       assert.ok(now >= last, `${now} after ${last}`);
-      // Where nothing better is there, time passes as the time of day does between its steps back.
+      // Without performance.now, the clock follows the time of day, except for its steps back.
       if (!hasPerformance) assert.equal(now - last, Math.max(0, step));
       last = now;
     }

@@ -1,4 +1,4 @@
-// Acknowledgements and unread messages: what is counted and told, without a connection.
+// The batching of acknowledgements and the count of unread messages, without a connection.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -7,14 +7,14 @@ import { Unread } from '../dist/esm/core/unread.js';
 import { chance, seeds } from './lib/chance.js';
 
 for (const seed of seeds(100)) {
-  test(`seed ${seed}: acknowledgements rise, wait their time and no longer, and leave nothing out`, () => {
+  test(`seed ${seed}: acknowledgements ascend, wait at most the configured time, and are complete`, () => {
     const dice = chance(seed);
     const acks = new Acks({ waitMs: 200, most: 50 });
     const [noted, told, since] = [new Map(), new Map(), new Map()];
     let now = 0;
     const take = (all) => {
       for (const { conv, seq } of acks.take(now, all)) {
-        assert.ok(seq > (told.get(conv) ?? 0) && seq === noted.get(conv), 'the newest that was noted');
+        assert.ok(seq > (told.get(conv) ?? 0) && seq === noted.get(conv), 'the acknowledgement has the highest noted seq');
         told.set(conv, seq);
         since.delete(conv);
       }
@@ -26,7 +26,7 @@ for (const seed of seeds(100)) {
       acks.note(conv, noted.get(conv), now);
       now += dice.below(30);
       take(false);
-      for (const [waiting, from] of since) assert.ok(now - from < 200 && noted.get(waiting) - (told.get(waiting) ?? 0) < 50, 'it waits its time and no longer');
+      for (const [waiting, from] of since) assert.ok(now - from < 200 && noted.get(waiting) - (told.get(waiting) ?? 0) < 50, 'it waits at most the configured time and number of messages');
       assert.equal(acks.wait(now) === undefined, since.size === 0);
     }
     take(true);
@@ -34,20 +34,20 @@ for (const seed of seeds(100)) {
   });
 }
 
-test('unread: what is replayed of conversations that were not listed counts once', () => {
+test('unread: replayed messages of conversations that were not listed count once', () => {
   const unread = new Unread();
   unread.begin(5, [{ conv: 'a', head: 1, unread: 1 }], true);
   for (const conv of ['b', 'c']) assert.equal(unread.see(conv, 1, true), true);
-  assert.equal(unread.total, 5, 'the gateway counted them before');
+  assert.equal(unread.total, 5, 'the total of the gateway includes them');
   unread.resumed();
   unread.see('c', 2, true);
   unread.see('d', 7, true);
-  assert.equal(unread.total, 7, 'these are new');
-  assert.equal(unread.settle(), false, 'the numbers of b, c and d are not known');
+  assert.equal(unread.total, 7, 'these messages are new');
+  assert.equal(unread.settle(), false, 'the counts of b, c and d are not known');
   unread.learn('b', 1, 1);
   unread.learn('c', 2, 2);
   unread.learn('d', 6, 1);
-  assert.equal(unread.settle(), false, 'what was said of d is older than what came');
+  assert.equal(unread.settle(), false, 'the answer about d is older than the messages that were received since');
   unread.learn('d', 7, 3);
   assert.equal(unread.settle(), true);
   assert.equal(unread.total, 7);
@@ -57,12 +57,12 @@ test('unread: what is replayed of conversations that were not listed counts once
   assert.equal(unread.total, 1);
 });
 
-test('unread: what the gateway said, and what came since', () => {
+test('unread: the total is the count of the gateway plus the messages since', () => {
   const unread = new Unread();
   unread.begin(10, [{ conv: 'a', head: 5, unread: 3 }, { conv: 'b', head: 2, unread: 0 }], true);
   assert.equal(unread.total, 10);
   unread.see('a', 4, true);
-  assert.equal(unread.total, 10, 'replayed, and counted before');
+  assert.equal(unread.total, 10, 'the message is replayed, and the total of the gateway includes it');
   unread.resumed();
   unread.see('a', 6, true);
   unread.see('a', 6, true);
@@ -73,14 +73,14 @@ test('unread: what the gateway said, and what came since', () => {
   assert.equal(unread.total, 8);
   unread.see('a', 8, true);
   unread.see('a', 9, true);
-  assert.equal(unread.read('a', 8), false, 'how many of them count only the gateway knows');
+  assert.equal(unread.read('a', 8), false, 'only the gateway knows how many messages are still unread');
   unread.learn('a', 9, 1);
   assert.equal(unread.total, 9);
   unread.learn('a', 7, 100);
   assert.equal(unread.total, 9, 'an older answer changes nothing');
   unread.leave('a', 10);
   unread.learn('a', 9, 1);
-  assert.equal(unread.total, 8, 'what was left is out of reach');
+  assert.equal(unread.total, 8, 'messages of a team that the user has left do not count');
   unread.see('a', 11, true);
-  assert.equal(unread.total, 9, 'joined again');
+  assert.equal(unread.total, 9, 'after the user has joined again, messages count again');
 });

@@ -1,5 +1,5 @@
-// kill -9 of the program while a client sends and while it receives: everything that was sent is in the record once and in order,
-// everything that was written is handed over once and in order.
+// kill -9 of the gateway while clients send and receive: all sent messages are stored once and in order, and
+// delivered once and in order.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -17,7 +17,7 @@ before(async () => {
 after(() => gateway?.close());
 
 for (const version of versions) {
-  test(`${version}: kill -9 in the middle of sending and receiving`, async (t) => {
+  test(`${version}: nothing is lost or duplicated when the gateway is killed while clients send and receive`, async (t) => {
     const [alice, bob] = await Promise.all([
       device(t, gateway, someone('爱丽丝'), { version, timeoutMs: 2_000 }),
       device(t, gateway, someone('鲍勃'), { version, timeoutMs: 2_000, handle: () => new Promise(setImmediate) }),
@@ -38,9 +38,9 @@ for (const version of versions) {
     assert.deepEqual(alice.client.pending, []);
     const heard = await bob.messages.takeMany(n);
     assert.deepEqual(heard.map(({ seq }) => seq), Array.from({ length: n }, (_, i) => i + 1));
-    assert.deepEqual(heard.map(({ data }) => data.n), Array.from({ length: n }, (_, i) => i + 1), 'in the order in which they were sent');
+    assert.deepEqual(heard.map(({ data }) => data.n), Array.from({ length: n }, (_, i) => i + 1), 'the messages are in the order of the sends');
     const { messages } = await bob.client.history(heard[0].conv, { after: 0, limit: 500 });
-    assert.deepEqual(messages.map(({ mid }) => mid), heard.map(({ mid }) => mid), 'the record has each once');
+    assert.deepEqual(messages.map(({ mid }) => mid), heard.map(({ mid }) => mid), 'the history has each message once');
     assert.deepEqual(new Set(receipts.map(({ mid }) => mid)), new Set(heard.map(({ mid }) => mid)));
     assert.deepEqual([bob.messages.untaken, alice.all], [[], []]);
   });

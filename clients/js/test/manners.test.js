@@ -1,4 +1,4 @@
-// What the README promises of the odd cases, against the model of the gateway and with time that passes only when told.
+// The special cases that the README describes, against the model of the gateway and in simulated time.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -27,7 +27,7 @@ function world() {
 }
 const seqs = (messages) => messages.map(({ seq }) => seq);
 
-test('a handler that throws is reported, and its message counts as handed over', async () => {
+test('a handler that throws is reported as an error, and its message counts as delivered', async () => {
   const { gateway, time, start } = world();
   const { client, messages, of } = await start();
   client.on('message', ({ seq }) => {
@@ -40,7 +40,7 @@ test('a handler that throws is reported, and its message counts as handed over',
   assert.deepEqual(of('error').map(({ code, cause }) => [code, cause.message]), [['handler', 'at once'], ['handler', 'later']]);
 });
 
-test('messages wait until somebody handles them', async () => {
+test('messages wait until there is a handler', async () => {
   const { gateway, time, start } = world();
   const { client } = await start({}, false);
   gateway.write('bob', { user: 'me' }, {});
@@ -52,7 +52,7 @@ test('messages wait until somebody handles them', async () => {
   assert.deepEqual(seqs(late), [1]);
 });
 
-test('a slow handler holds up its conversation and no other', async () => {
+test('a slow handler delays its own conversation only', async () => {
   const { gateway, time, start } = world();
   const { client } = await start({}, false);
   const done = [];
@@ -67,12 +67,13 @@ test('a slow handler holds up its conversation and no other', async () => {
   assert.deepEqual(done.slice(2), ['slow 1', 'slow 2']);
 });
 
-test('an answer that comes before an earlier push skips nothing', async () => {
+test('an answer that overtakes an earlier push does not skip a message', async () => {
   const { gateway, time, start } = world();
   for (let i = 0; i < 3; i++) gateway.write('bob', { user: 'me' }, {});
   gateway.convs.get('pair bob me').reads.set('me', 3);
   const { client, messages } = await start();
-  // The device is at number 3 of a conversation of which it was not told, for all of it was read.
+  // The cursor of the device is 3. The answer to the register did not name the conversation, since nothing in
+  // it is unread.
   const conv = gateway.convs.get('pair bob me');
   assert.deepEqual(seqs(messages), []);
   const take = gateway.take.bind(gateway);
@@ -90,7 +91,7 @@ test('an answer that comes before an earlier push skips nothing', async () => {
   assert.equal(conv.messages.length, 5);
 });
 
-test('another history: positions are dropped, and the application is told', async () => {
+test('after a change of the epoch, positions are dropped and the application gets the event epoch', async () => {
   const { gateway, time, net, start } = world();
   const storage = memoryStorage();
   const first = await start({ storage });
@@ -112,7 +113,7 @@ test('another history: positions are dropped, and the application is told', asyn
   assert.deepEqual([seqs(second.messages), second.of('epoch')], [[1], [{ previous: 'epoch-2', current: 'epoch-3' }]]);
 });
 
-test('a gateway that was rolled back under the same epoch: what it writes anew is handed over', async () => {
+test('after a rollback of the gateway under the same epoch, its new messages are delivered', async () => {
   for (const restarted of [false, true]) {
     const { gateway, time, net, start } = world();
     const storage = memoryStorage();
@@ -144,14 +145,15 @@ test('a position beyond the head in the answer to a register is dropped', async 
   const [conv] = gateway.convs.values();
   gateway.rollBack(conv, 3);
   net.cut();
-  // Before the device is back, so that the answer to its register names the conversation.
+  // These are written before the device reconnects, so that the answer to its register names the
+  // conversation.
   for (let i = 0; i < 2; i++) gateway.write('bob', { user: 'me' }, { new: true });
   await time.pass(3_000, () => client.status === 'connected');
   await time.pass(3_000);
   assert.deepEqual([seqs(messages).slice(10), of('epoch').length], [[4, 5], 1]);
 });
 
-test('a refused register is an error and no end of tries; a busy gateway is tried again', async () => {
+test('a refused register is an error and stops the client; after 503 and 429 the register is retried', async () => {
   const { gateway, time, start } = world();
   const take = gateway.take.bind(gateway);
   const answers = [{ code: 503, error: 'busy' }, { code: 429, error: 'busy' }, { code: 401, error: 'Your token has expired.' }];
@@ -162,10 +164,10 @@ test('a refused register is an error and no end of tries; a busy gateway is trie
   assert.deepEqual(of('status'), ['connecting', 'refused']);
   await assert.rejects(client.history('x'), { code: 'offline' });
   client.connect();
-  assert.ok(await time.pass(5_000, () => client.status === 'connected'), 'it comes back when told');
+  assert.ok(await time.pass(5_000, () => client.status === 'connected'), 'it reconnects when connect() is called');
 });
 
-test('a fresh token is asked for at every connect', async () => {
+test('the token function is called at every connect', async () => {
   const { gateway, time, net, start } = world();
   const take = gateway.take.bind(gateway);
   const seen = [];
@@ -180,7 +182,7 @@ test('a fresh token is asked for at every connect', async () => {
   assert.deepEqual(seen, ['token-1', 'token-2']);
 });
 
-test('a token that cannot be had now is asked for again, also where it says who this is', async () => {
+test('a token function that fails is called again, also if the uid comes from the token', async () => {
   const { time, net, start } = world();
   const sub = `e30.${Buffer.from('{"sub":"me"}').toString('base64url')}.x`;
   const answers = [Error('no network'), sub, Error('no network'), sub];
@@ -199,7 +201,7 @@ test('a token that cannot be had now is asked for again, also where it says who 
   assert.deepEqual([client.status, answers.length, of('error'), (await sent).seq], ['connected', 0, [], 1]);
 });
 
-test('a client that waits for its token can be closed', async () => {
+test('a client that waits for its first token can be closed', async () => {
   const { time, start } = world();
   const { client } = await start({ uid: undefined, token: () => Promise.reject(new Error('no network')) });
   const sent = client.send({ user: 'bob' }, 3, {}).catch(({ code }) => code);
@@ -208,14 +210,14 @@ test('a client that waits for its token can be closed', async () => {
   assert.deepEqual([client.status, await sent], ['closed', 'closed']);
 });
 
-test('without a uid and a readable token nothing is begun', async () => {
+test('without a uid and without a token that has one, the client does not connect', async () => {
   const { start } = world();
   const { client, of } = await start({ uid: undefined, token: 'opaque' });
   assert.deepEqual([client.status, of('error').map(({ code }) => code)], ['refused', [401]]);
   await assert.rejects(client.send({ user: 'bob' }, 3, {}), { code: 401 });
 });
 
-test('displaced, told apart from signed out, and neither comes back by itself', async () => {
+test('a displaced client gets the event displaced, not signedOut, and does not reconnect by itself', async () => {
   const { gateway, time, start } = world();
   const { client, of } = await start();
   [...gateway.connections][0].down({ type: 12, data: { reason: 'replaced', deviceid: 'other', platform: null, ts: 1 } });
@@ -223,7 +225,7 @@ test('displaced, told apart from signed out, and neither comes back by itself', 
   assert.deepEqual([client.status, of('displaced').length, of('signedOut').length, gateway.connections.size], ['displaced', 1, 0, 0]);
 });
 
-test('a full outbox says so, and what is in it stays', async () => {
+test('a send to a full outbox is refused, and the messages in the outbox stay', async () => {
   const { time, start, net } = world();
   const { client, of } = await start({ outboxSize: 2, uid: 'me' });
   net.forget();
@@ -233,10 +235,10 @@ test('a full outbox says so, and what is in it stays', async () => {
   assert.deepEqual(client.pending.map(({ data }) => data.n), [1, 2]);
   await client.close();
   assert.deepEqual(await Promise.all(sends), ['closed', 'closed', 'full']);
-  assert.deepEqual(of('failed'), [], 'closing is no failure');
+  assert.deepEqual(of('failed'), [], 'closing the client is not a failure of its messages');
 });
 
-test('a message of the moment is not kept: sent in time, or refused', async () => {
+test('a message of a kind that is not stored is not saved: it is sent in time, or refused', async () => {
   const { gateway, time, start, net } = world();
   const storage = new Map();
   const { client } = await start({ kinds: { 1000: { stored: false } }, storage: memoryStorage(storage) });
@@ -248,7 +250,7 @@ test('a message of the moment is not kept: sent in time, or refused', async () =
   assert.equal(gateway.convs.size, 0);
 });
 
-test('a recipient that is no object is refused with a sentence, and nothing waits', async () => {
+test('a recipient that is not an object is refused with an explanation, and nothing enters the outbox', async () => {
   const { start } = world();
   const { client } = await start();
   for (const to of ['bob', null, undefined, 5]) {
@@ -257,7 +259,7 @@ test('a recipient that is no object is refused with a sentence, and nothing wait
   assert.equal(client.pending.length, 0);
 });
 
-test('what is sent is what it was when it was sent', async () => {
+test('changes of the data after the call of send have no effect', async () => {
   const { gateway, time, start } = world();
   const { client } = await start();
   const data = { text: 'before' };
@@ -268,7 +270,7 @@ test('what is sent is what it was when it was sent', async () => {
   assert.deepEqual(gateway.convs.get('pair bob me').messages[0].data, { text: 'before' });
 });
 
-test('reading a message while it is handled does not wait for itself, and is told after it', async () => {
+test('markRead inside a handler does not wait for that handler, and is sent after it has finished', async () => {
   const { gateway, time, start } = world();
   const storage = new Map();
   const { client } = await start({ storage: memoryStorage(storage) }, false);

@@ -1,4 +1,5 @@
-// The package as its users get it: both module systems, its types, its table of kinds, its storages, and no other dependency.
+// The package as its users install it: both module systems, the types, the table of kinds, the storages, and
+// no dependency.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -6,19 +7,19 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import * as esm from 'mynah-client';
-import { Notebook } from '../dist/esm/notebook.js';
+import { SavedState } from '../dist/esm/saved-state.js';
 import { signOutUrl } from '../dist/esm/signout.js';
 import { subjectOf } from '../dist/esm/token.js';
 
 const here = (path) => new URL(path, import.meta.url);
 const read = (path) => readFileSync(here(path), 'utf8');
 
-test('import and require give the same', () => {
+test('import and require have the same exports', () => {
   const cjs = createRequire(import.meta.url)('mynah-client');
   assert.deepEqual(Object.keys(cjs).sort(), Object.keys(esm).sort());
 });
 
-test('what it asks of its host is socket.io-client and ES2020', () => {
+test('the package imports only its own files, and its only peer dependency is socket.io-client', () => {
   const files = readdirSync(here('../dist/esm'), { recursive: true }).filter((name) => name.endsWith('.js'));
   for (const name of files) {
     for (const [, from] of read(`../dist/esm/${name}`).matchAll(/^(?:import|export) .*from '([^']+)'/gm)) assert.match(from, /^\.\.?\//, name);
@@ -27,7 +28,7 @@ test('what it asks of its host is socket.io-client and ES2020', () => {
   assert.deepEqual([dependencies, Object.keys(peerDependencies)], [undefined, ['socket.io-client']]);
 });
 
-test('the types fit what its users write', () => {
+test('the types accept correct programs and reject wrong ones', () => {
   const tsc = new URL('../node_modules/typescript/bin/tsc', import.meta.url).pathname;
   try {
     execFileSync(process.execPath, [tsc, '-p', here('types/tsconfig.json').pathname], { encoding: 'utf8' });
@@ -36,7 +37,7 @@ test('the types fit what its users write', () => {
   }
 });
 
-test('the table of kinds is that of the protocol document', () => {
+test('the table of kinds equals that in docs/PROTOCOL.md', () => {
   const document = read('../../../docs/PROTOCOL.md');
   const table = document.slice(document.indexOf('<!-- kinds: begin -->'), document.indexOf('<!-- kinds: end -->'));
   const rows = table.split('\n').filter((line) => /^\| \d/.test(line)).map((line) => line.slice(2, -2).split(' | '));
@@ -52,40 +53,40 @@ test('the table of kinds is that of the protocol document', () => {
   assert.equal(Object.keys(esm.Kind).length, rows.length);
 });
 
-test('a notebook keeps what it was given, and says so when it cannot', async () => {
+test('the saved state survives a restart, and failures of the storage are reported', async () => {
   const kept = new Map();
   const errors = [];
   const open = (uid = '小明:at', storage = esm.memoryStorage(kept)) => {
-    const notebook = new Notebook(storage, 'mynah', (error) => errors.push(error));
-    notebook.open(uid);
-    return notebook;
+    const savedState = new SavedState(storage, 'mynah', (error) => errors.push(error));
+    savedState.open(uid);
+    return savedState;
   };
-  const letter = (n) => ({ n, cid: `c${n}`, to: { user: 'b' }, type: 3, data: {} });
+  const message = (n) => ({ n, cid: `c${n}`, to: { user: 'b' }, type: 3, data: {} });
   const first = open();
   await first.setPosition('a b', 7, 'e1', 'm');
-  assert.deepEqual(await first.letters(), []);
+  assert.deepEqual(await first.messages(), []);
   for (let i = 0; i < 100; i++) {
-    const next = letter(first.number());
-    await first.keepLetter(next);
-    if (i < 90) await first.dropLetter(next.n, next.n + 1);
+    const next = message(first.number());
+    await first.saveMessage(next);
+    if (i < 90) await first.removeMessage(next.n, next.n + 1);
   }
   const second = open();
   assert.deepEqual(await second.position('a b', 'e1'), { seq: 7, mid: 'm' });
-  assert.equal(await second.position('a b', 'e2'), undefined, 'another epoch, another history');
-  assert.equal(await open('other').position('a b', 'e1'), undefined, 'another user\'s');
-  assert.deepEqual((await second.letters()).map(({ n }) => n), [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
-  assert.ok(second.number() >= 100, 'a number is given once');
-  assert.ok(kept.size < 20, 'what is done is gone');
+  assert.equal(await second.position('a b', 'e2'), undefined, 'a position of another epoch is not valid');
+  assert.equal(await open('other').position('a b', 'e1'), undefined, 'each user has its own positions');
+  assert.deepEqual((await second.messages()).map(({ n }) => n), [90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
+  assert.ok(second.number() >= 100, 'a number is used only once');
+  assert.ok(kept.size < 20, 'removed messages are not in the storage');
   assert.deepEqual(errors, []);
   kept.set('mynah:%E5%B0%8F%E6%98%8E%3Aat:out:95', '{broken');
-  assert.equal((await open().letters()).length, 9);
+  assert.equal((await open().messages()).length, 9);
   const full = open('x', { get: () => { throw new Error('no'); }, set: () => Promise.reject(new Error('quota')), remove: () => {} });
   assert.equal(await full.setPosition('a', 1, 'e'), false);
   assert.equal(await full.position('a', 'e'), undefined);
   assert.deepEqual(errors.map(({ code }) => code), ['storage', 'storage', 'storage']);
 });
 
-test('a store of items is a storage, at once or later', async () => {
+test('itemStorage works with synchronous and asynchronous stores', async () => {
   const kept = new Map();
   const later = (act) => Promise.resolve().then(act);
   for (const when of [(act) => act(), later]) {
@@ -97,13 +98,13 @@ test('a store of items is a storage, at once or later', async () => {
   }
 });
 
-test('who a token is for', () => {
+test('subjectOf reads the sub of a token', () => {
   const token = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
   for (const sub of ['alice', '小明 🐦', 'a'.repeat(128)]) assert.equal(subjectOf(token({ sub, exp: 1 })), sub);
   for (const broken of ['', 'a.b', 'a.!!!.c', token({}), token({ sub: 7 }), token('text')]) assert.equal(subjectOf(broken), undefined, broken);
 });
 
-test('where to sign out', () => {
+test('signOutUrl derives the URL from that of the gateway', () => {
   const expected = { 'http://h:3001': 'http://h:3001/signout', 'https://h/chat?x=1': 'https://h/signout', 'wss://h': 'https://h/signout', '': '/signout', '/': '/signout' };
   for (const [url, at] of Object.entries(expected)) assert.equal(signOutUrl(url), at);
 });

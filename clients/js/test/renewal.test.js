@@ -1,4 +1,4 @@
-// Renewing the token of a live connection, against the model of the gateway and with time that passes only when told.
+// The renewal of the token of a live connection, against the model of the gateway and in simulated time.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -11,7 +11,7 @@ import { network } from './lib/wire.js';
 
 const MINUTE = 60_000;
 
-/** A token that expires at this second of the model's clock, which stands still near 0. */
+/** A token that expires at this second of the model's clock, which stays near 0. */
 const expiring = (exp) => `x.${Buffer.from(JSON.stringify({ sub: 'me', exp })).toString('base64url')}.x`;
 
 async function world(options) {
@@ -23,12 +23,12 @@ async function world(options) {
   for (const event of ['connected', 'disconnected', 'error', 'unreachable', 'status']) client.on(event, (value) => void told.push([event, value]));
   await time.pass(1_000, () => client.status === 'connected');
   const connected = told.length;
-  /** What the application was told since it was connected. */
+  /** The events since the client was connected. */
   const since = (...events) => told.slice(connected).filter(([event]) => events.length === 0 || events.includes(event));
   return { gateway, time, client, since };
 }
 
-test('a token is renewed a minute before its end, without a new replay', async () => {
+test('a token is renewed a minute before its expiry, without a new replay', async () => {
   let asked = 0;
   const { gateway, time, client, since } = await world({ token: () => expiring(3_600 * ++asked) });
   await time.pass(58 * MINUTE);
@@ -39,12 +39,12 @@ test('a token is renewed a minute before its end, without a new replay', async (
   await time.pass(1_000);
   assert.equal(client.unread, 1);
   assert.deepEqual(since(), []);
-  // And so on: the model's clock stands still, so the second token is good for two hours.
+  // The model's clock does not advance, so the second token is valid for two hours.
   await time.pass(119 * MINUTE + 1_000);
   assert.equal(gateway.registers.length, 3);
 });
 
-test('a token that lives for a moment is renewed when a quarter of it is left', async () => {
+test('a token that is valid for a few seconds is renewed when a quarter of its time is left', async () => {
   let asked = 0;
   const { gateway, time } = await world({ token: () => (asked++ ? expiring(3_600) : expiring(8)) });
   await time.pass(5_000);
@@ -53,13 +53,13 @@ test('a token that lives for a moment is renewed when a quarter of it is left', 
   assert.equal(gateway.registers.length, 2);
 });
 
-test('the application may say how long a token is good that cannot be read', async () => {
+test('for a token that is not a JWT, the application may pass the time to live', async () => {
   const { gateway, time } = await world({ token: async () => ({ token: 'opaque', ttlMs: 10 * MINUTE }) });
   await time.pass(35 * MINUTE);
   assert.deepEqual(gateway.registers.map(({ token }) => token), Array(4).fill('opaque'));
 });
 
-test('what never changes, or has no end that can be read, is not renewed', async () => {
+test('a token that never changes, or whose expiry is unknown, is not renewed', async () => {
   for (const token of [expiring(60), async () => 'opaque', () => 'x.bm9uc2Vuc2U.x', undefined]) {
     const { gateway, time } = await world({ token });
     await time.pass(60 * MINUTE);
@@ -67,7 +67,7 @@ test('what never changes, or has no end that can be read, is not renewed', async
   }
 });
 
-test('an application that fails, or says nothing, is asked again, and the connection stays', async () => {
+test('a token function that throws, rejects or does not return is called again, and the connection stays open', async () => {
   let asked = 0;
   const token = () => {
     asked++;
@@ -87,7 +87,7 @@ test('an application that fails, or says nothing, is asked again, and the connec
   assert.equal(client.status, 'connected');
 });
 
-test('an application that says nothing when it connects is asked again', async () => {
+test('a token function that does not return at the first connect is called again', async () => {
   let asked = 0;
   const { client, time } = await world({ token: () => (asked++ ? 'opaque' : new Promise(() => {})), timeoutMs: 5_000 });
   assert.equal(client.status, 'connecting');
@@ -95,7 +95,7 @@ test('an application that says nothing when it connects is asked again', async (
   assert.equal(client.status, 'connected');
 });
 
-test('a new token that is refused does not end the connection before the old one does', async () => {
+test('if a new token is refused, the connection stays open until the old token expires', async () => {
   let asked = 0;
   const { gateway, time, client, since } = await world({ token: () => expiring(3_600 * ++asked) });
   const take = gateway.take.bind(gateway);
@@ -107,13 +107,13 @@ test('a new token that is refused does not end the connection before the old one
   await time.pass(59 * MINUTE + 30_000, () => gateway.registers.length === 2);
   await time.pass(1_000);
   assert.deepEqual(since('unreachable', 'disconnected', 'status', 'error').map(([event, error]) => [event, error.code]), [['unreachable', 401], ['unreachable', 403], ['unreachable', 503]]);
-  // After 503 the gateway may have lost the registration, so this device resumes.
+  // After 503 the connection may be unregistered, so the client registers with resume.
   assert.equal(gateway.registers[1].resume, true);
   assert.equal(since('connected').length, 1);
   assert.equal(client.status, 'connected');
 });
 
-test('nothing is renewed after the end of a connection', async () => {
+test('no token is renewed after the connection was closed', async () => {
   let asked = 0;
   const { gateway, time, client } = await world({ token: () => expiring(3_600 * ++asked) });
   await client.close();

@@ -1,5 +1,5 @@
-// The application is restarted: the same storage, a new client. Nothing that was handled comes again, nothing is missing, and what
-// was not sent is sent.
+// The application is restarted: a new client with the same storage. Handled messages are not delivered again,
+// no message is missing, and unsent messages are sent.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ const write = async (to, count, from = '写者') => {
   for (let i = 0; i < count; i++) await gateway.api.sendTo(to, { type: 3, from, data: { text: `${i}` } });
 };
 
-test('what is unread in more conversations than a register lists counts once', async (t) => {
+test('unread messages count once if there are more conversations than the answer to a register lists', async (t) => {
   const uid = someone();
   const storage = memoryStorage();
   await (await device(t, gateway, uid, { storage })).close();
@@ -36,7 +36,7 @@ test('what is unread in more conversations than a register lists counts once', a
 });
 
 for (const version of versions) {
-  test(`${version}: what was handled does not come again, what was missed comes`, async (t) => {
+  test(`${version}: handled messages are not delivered again, missed ones are`, async (t) => {
     const uid = someone();
     const storage = memoryStorage();
     const first = await device(t, gateway, uid, { version, storage });
@@ -50,10 +50,10 @@ for (const version of versions) {
     await second.close();
     const third = await device(t, gateway, uid, { version, storage });
     await write(uid, 1);
-    assert.equal((await third.message()).seq, 9, 'nothing came before it');
+    assert.equal((await third.message()).seq, 9, 'no other message was delivered before');
   });
 
-  test(`${version}: more than a replay holds comes all the same`, async (t) => {
+  test(`${version}: more messages than a replay contains are all delivered`, async (t) => {
     const uid = someone();
     const storage = memoryStorage();
     await (await device(t, gateway, uid, { version, storage })).close();
@@ -71,7 +71,7 @@ for (const version of versions) {
     assert.equal(back.client.unread, 105);
   });
 
-  test(`${version}: what was written offline is sent by the next run`, async (t) => {
+  test(`${version}: messages that were written offline are sent by the next run`, async (t) => {
     const [uid, peer] = [someone(), someone()];
     const storage = memoryStorage();
     const bob = await device(t, gateway, peer, { version });
@@ -91,7 +91,7 @@ for (const version of versions) {
   });
 }
 
-test('a backup is restored while the application runs: everything that is written after it comes, and the outbox is sent', async (t) => {
+test('when a backup is restored while the application runs, all later messages are delivered and the outbox is sent', async (t) => {
   const own = await startGateway();
   t.after(() => own.close());
   const [uid, peer] = [someone(), someone()];
@@ -117,7 +117,7 @@ test('a backup is restored while the application runs: everything that is writte
   for (let i = 1; i <= 7; i++) await write(`after ${i}`);
   const heard = [];
   while (heard.at(-1) !== 'after 7') heard.push((await bob.message()).data.text);
-  // What the backup does not know to be acknowledged comes again before it.
+  // Messages that were not acknowledged yet in the backup are delivered again before them.
   assert.deepEqual(heard.filter((text) => !text.startsWith('before')), [1, 2, 3, 4, 5, 6, 7].map((i) => `after ${i}`));
   assert.deepEqual(
     (await own.api.history(conv)).messages.map(({ data }) => data.text.split(' ')[0]),
@@ -125,7 +125,7 @@ test('a backup is restored while the application runs: everything that is writte
   );
 });
 
-test('more conversations than the answer to a register names: all of them come', async (t) => {
+test('messages of more conversations than the answer to a register lists are all delivered', async (t) => {
   const uid = someone();
   const storage = memoryStorage();
   await (await device(t, gateway, uid, { storage })).close();
@@ -141,10 +141,10 @@ test('more conversations than the answer to a register names: all of them come',
   assert.equal(back.client.unread, 460);
 });
 
-test('a crash between the send and its answer: the message is there once, and its sender is told', async (t) => {
+test('after a crash between a send and its answer, the message is stored once and the next run gets the event sent', async (t) => {
   const [uid, peer] = [someone(), someone()];
   const kept = new Map();
-  // What the storage was at the moment when the second message was written down and not answered.
+  // The content of the storage when the second message was saved but not answered.
   let crashed;
   const storage = { ...memoryStorage(kept), set: (key, value) => void (kept.set(key, value), value.includes('row-2') && (crashed = new Map(kept))) };
   const first = await device(t, gateway, uid, { storage });
@@ -158,7 +158,7 @@ test('a crash between the send and its answer: the message is there once, and it
   assert.deepEqual(second.all, []);
 });
 
-test('a handler that had not finished gets its message again', async (t) => {
+test('a message whose handler had not finished is delivered again', async (t) => {
   const uid = someone();
   const kept = new Map();
   const first = new Device(t, gateway.url, { uid, storage: memoryStorage(kept), handle: ({ seq }) => (seq === 2 ? new Promise(() => {}) : undefined) });

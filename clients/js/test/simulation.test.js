@@ -1,5 +1,5 @@
-// Whole lives of a device against the model of the gateway, in an order that chance decides. `MYNAH_SEED=<n>` repeats
-// one, `MYNAH_LIVES=<n>` is how many there are.
+// Whole lives of a device against the model of the gateway, with random events. `MYNAH_SEED=<n>` repeats one
+// life; `MYNAH_LIVES=<n>` sets their number.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -33,7 +33,7 @@ async function live(seed, more = {}) {
       const to = dice.happens(0.3) ? { team: 't1' } : { user: dice.one([...others, 'me']) };
       const number = ++n;
       const { client, running } = life;
-      // A message that was sent and written down must arrive; before that a crash may lose it.
+      // Once a message is in the storage, it must arrive. Before that, a crash may lose it.
       const accept = () => running.gone || accepted.push({ to, n: number });
       client.send(to, 'team' in to ? 15 : 3, { by: 'this', n: number }).then(accept, () => {});
       time.later(30, () => [...life.written].some((text) => text.includes(`"n":${number}}`)) && accept());
@@ -55,18 +55,18 @@ async function live(seed, more = {}) {
 }
 
 for (const seed of seeds(Number(process.env.MYNAH_LIVES ?? 60))) {
-  test(`seed ${seed}: everything once and in order, whatever happens`, () => live(seed));
+  test(`seed ${seed}: all messages arrive once and in order, despite crashes and disconnects`, () => live(seed));
 }
 
 for (const [what, sabotage] of [
   ['positions', (key) => key.includes(':at:')],
-  ['the outbox', (key) => key.includes(':out:')],
-  ['the device', (key) => key.endsWith(':device')],
+  ['the messages of the outbox', (key) => key.includes(':out:')],
+  ['device ids', (key) => key.endsWith(':device')],
 ]) {
-  test(`a life that forgets ${what} goes wrong`, async () => {
+  test(`the simulation fails if ${what} are not saved`, async () => {
     for (let seed = 1; seed <= 20; seed++) {
       if (await live(seed, { sabotage }).then(() => false, () => true)) return;
     }
-    assert.fail('the simulation did not notice');
+    assert.fail('no seed has failed');
   });
 }

@@ -1,4 +1,5 @@
-// Tokens against the program: fetched at every connect, expired and renewed, refused, and used to sign out.
+// Tokens, against the real gateway: fetched at every connect, expired, renewed, refused, and used to sign
+// out.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -14,15 +15,15 @@ before(async () => {
 after(() => gateway?.close());
 
 for (const version of versions) {
-  test(`${version}: a token is renewed before it expires, and the connection stays`, async (t) => {
+  test(`${version}: a token is renewed before it expires, and the connection stays open`, async (t) => {
     const [uid, peer] = [someone('爱丽丝'), someone()];
     const tokens = [];
-    // Good for a moment, and then for long.
+    // The first token is valid for four seconds, later ones for ten minutes.
     const fresh = async () => tokens[tokens.push(token({ sub: uid, exp: seconds() + (tokens.length ? 600 : 4) })) - 1];
     const alice = await device(t, gateway, uid, { version, token: fresh });
     const end = seconds() + 4;
     const [before] = (await gateway.api.user(uid)).connections;
-    // The gateway would have ended the connection by then.
+    // By then the gateway would have closed the connection because of the expired first token.
     await eventually(() => seconds() > end + 2, 'the end of the first token');
     await gateway.api.send({ type: 3, from: peer, to: { user: uid }, data: { text: '还在吗' } });
     assert.deepEqual(texts([await alice.message()]), ['还在吗']);
@@ -32,10 +33,11 @@ for (const version of versions) {
     assert.equal((await alice.client.send({ user: peer }, 3, { text: '在' })).seq, 2);
   });
 
-  test(`${version}: a token that cannot be renewed ends the connection, a new one brings it back, and nothing is missed`, async (t) => {
+  test(`${version}: the connection is closed when its token cannot be renewed, and nothing is missed after a reconnect with a new one`, async (t) => {
     const [uid, peer] = [someone('爱丽丝'), someone()];
     let fetched = 0;
-    // Good for a moment, then none, and then for long.
+    // The first token is valid for two seconds. Then the function fails, and later it returns a longer-lived
+    // token.
     let isOut = false;
     const fresh = async () => {
       if (isOut) throw new Error('the backend is down');
@@ -51,7 +53,7 @@ for (const version of versions) {
     assert.equal((await alice.client.send({ user: peer }, 3, { text: '在' })).seq, 2);
   });
 
-  test(`${version}: who the user is stands in the token, and it signs out`, async (t) => {
+  test(`${version}: the uid comes from the token, and the token is used to sign out`, async (t) => {
     const uid = someone('鲍勃');
     const bob = await device(t, gateway, undefined, { version, token: token({ sub: uid }) });
     assert.equal(bob.client.uid, uid);
@@ -60,7 +62,7 @@ for (const version of versions) {
   });
 }
 
-test('a token that is refused stops the client, with the reason', async (t) => {
+test('a client whose token is refused stops, and reports the reason', async (t) => {
   const uid = someone();
   const mallory = new Device(t, gateway.url, { uid, token: token({ sub: uid }, { key: 'x'.repeat(32) }) });
   assert.equal((await mallory.hear('error')).code, 401);

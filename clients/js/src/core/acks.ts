@@ -1,5 +1,6 @@
-// Which acknowledgements are due. Pure. Invariant: what is told is never beyond what was noted, and what was told and got lost
-// is told again once it is noted again.
+// Batches acknowledgements and decides which are due. Pure: time is an argument. Invariants: an
+// acknowledgement is never beyond the seq that was noted; one that got lost is sent again after it was noted
+// again.
 
 export interface Ack {
   readonly conv: string;
@@ -9,7 +10,7 @@ export interface Ack {
 export interface AckPace {
   /** An acknowledgement waits at most this long for others of its conversation. */
   readonly waitMs: number;
-  /** So many messages of a conversation do not wait. */
+  /** After this many messages of a conversation, the acknowledgement is sent at once. */
   readonly most: number;
 }
 
@@ -27,7 +28,7 @@ export class Acks {
     this.#pace = pace;
   }
 
-  /** The application has everything in `conv` up to `seq`. */
+  /** The application has handled all messages of `conv` up to `seq`. */
   note(conv: string, seq: number, now: number): void {
     const waiting = this.#waiting.get(conv);
     if (!waiting) this.#waiting.set(conv, { seq, count: 1, since: now });
@@ -37,7 +38,7 @@ export class Acks {
     }
   }
 
-  /** Takes what has waited long enough, or everything. */
+  /** Takes the acknowledgements that are due, or all of them. */
   take(now: number, all = false): Ack[] {
     const due: Ack[] = [];
     for (const [conv, { seq, count, since }] of this.#waiting) {
@@ -48,7 +49,7 @@ export class Acks {
     return due;
   }
 
-  /** Milliseconds until something is due; undefined when nothing waits. */
+  /** The milliseconds until the next acknowledgement is due; undefined if there is none. */
   wait(now: number): number | undefined {
     let wait: number | undefined;
     for (const { count, since } of this.#waiting.values()) {
@@ -58,12 +59,12 @@ export class Acks {
     return wait;
   }
 
-  /** Another history of one conversation. */
+  /** Drops the acknowledgement of a conversation of which the gateway has another history. */
   forget(conv: string): void {
     this.#waiting.delete(conv);
   }
 
-  /** Another history: what was noted means nothing any more. */
+  /** Drops all acknowledgements, because the gateway has another history. */
   clear(): void {
     this.#waiting.clear();
   }

@@ -1,74 +1,78 @@
-// Messages that wait to be sent. Pure: time is an argument. Invariants: of one destination one message is under way, and none
-// before those that were put in earlier; an entry stays until it is settled; there are never more than the bound.
+// The messages that wait to be sent. Pure: time is an argument. Invariants: each destination has at most one
+// message in flight, and its messages are sent in the order in which they were added; an entry stays until it
+// is settled; the number of entries is bounded.
 
 import { MynahError } from '../errors.js';
 import type { Json, To } from '../protocol.js';
 
-/** A message as it is kept until the gateway has it. */
-export interface Letter {
-  /** The order in which letters were put in; it goes on over restarts. */
+/** A message as it is saved until the gateway has accepted or refused it. */
+export interface OutboxMessage {
+  /** The position in the order of sends. The numbers continue after a restart. */
   readonly n: number;
   readonly cid: string;
   readonly to: To;
   readonly type: number;
   readonly data: Json;
-  /** The application's own id for it. */
+  /** The application's own id for the message. */
   readonly id?: string;
-  /** Of the moment: not kept over a restart, and not sent twice. */
+  /** The kind is not stored: the message is not saved, and not sent twice. */
   readonly transient?: true;
 }
 
 interface Entry {
-  readonly letter: Letter;
-  underWay: boolean;
+  readonly message: OutboxMessage;
+  inFlight: boolean;
   attempts: number;
   notBefore: number;
 }
 
-function destination({ to }: Letter): string {
+function destination({ to }: OutboxMessage): string {
   return 'user' in to ? `user ${to.user}` : `team ${to.team}`;
 }
 
 export class Outbox {
   readonly #most: number;
-  readonly #abreast: number;
+  readonly #concurrency: number;
   #queues = new Map<string, Entry[]>();
   #byCid = new Map<string, Entry>();
-  #underWay = 0;
+  #inFlight = 0;
 
-  /** At most `most` letters, `abreast` of them under way. */
-  constructor(most: number, abreast: number) {
+  /** At most `most` messages, `abreast` of them under way. */
+  constructor(most: number, concurrency: number) {
     this.#most = most;
-    this.#abreast = abreast;
+    this.#concurrency = concurrency;
   }
 
   get size(): number {
     return this.#byCid.size;
   }
 
-  /** All letters in the order in which they were put in. */
-  get letters(): Letter[] {
-    return [...this.#byCid.values()].map((entry) => entry.letter).sort((a, b) => a.n - b.n);
+  /** All messages, in the order in which they were added. */
+  get messages(): OutboxMessage[] {
+    return [...this.#byCid.values()].map((entry) => entry.message).sort((a, b) => a.n - b.n);
   }
 
   has(cid: string): boolean {
     return this.#byCid.has(cid);
   }
 
-  get(cid: string): Letter | undefined {
-    return this.#byCid.get(cid)?.letter;
+  get(cid: string): OutboxMessage | undefined {
+    return this.#byCid.get(cid)?.message;
   }
 
-  /** Puts a letter in; one of a former run may exceed the bound, a new one may not. A held one keeps its place until released. */
-  add(letter: Letter, { bounded = true, held = false } = {}): void {
+  /**
+   * Adds a message. `bounded: false` is for saved messages of earlier runs, which may exceed the bound. A
+   * `held` message keeps its place in the order, and is not sent before `release`.
+   */
+  add(message: OutboxMessage, { bounded = true, held = false } = {}): void {
     if (bounded && this.size >= this.#most) {
-      throw new MynahError('full', `The outbox holds ${this.#most} messages: wait until some of them are sent.`);
+      throw new MynahError('full', `The outbox is full (${this.#most} messages): wait until some of them are sent.`);
     }
-    const entry: Entry = { letter, underWay: false, attempts: 0, notBefore: held ? Infinity : 0 };
-    this.#byCid.set(letter.cid, entry);
-    const queue = this.#queues.get(destination(letter)) ?? [];
+    const entry: Entry = { message, inFlight: false, attempts: 0, notBefore: held ? Infinity : 0 };
+    this.#byCid.set(message.cid, entry);
+    const queue = this.#queues.get(destination(message)) ?? [];
     queue.push(entry);
-    this.#queues.set(destination(letter), queue);
+    this.#queues.set(destination(message), queue);
   }
 
   release(cid: string): void {
@@ -76,55 +80,55 @@ export class Outbox {
     if (entry) entry.notBefore = 0;
   }
 
-  /** The letters that go out now; they are under way from here on. */
-  take(now: number): Letter[] {
-    const due: Letter[] = [];
+  /** Takes the messages that are due. They are in flight from now on. */
+  take(now: number): OutboxMessage[] {
+    const due: OutboxMessage[] = [];
     for (const [first] of this.#queues.values()) {
-      if (this.#underWay >= this.#abreast) break;
-      if (!first || first.underWay || first.notBefore > now) continue;
-      first.underWay = true;
+      if (this.#inFlight >= this.#concurrency) break;
+      if (!first || first.inFlight || first.notBefore > now) continue;
+      first.inFlight = true;
       first.attempts++;
-      this.#underWay++;
-      due.push(first.letter);
+      this.#inFlight++;
+      due.push(first.message);
     }
     return due;
   }
 
-  /** Milliseconds until a letter that waits for its next attempt may go; undefined when none does. */
+  /** The milliseconds until the next message is due; undefined if none waits for its time. */
   wait(now: number): number | undefined {
     let wait: number | undefined;
     for (const [first] of this.#queues.values()) {
-      if (!first || first.underWay || first.notBefore === Infinity) continue;
+      if (!first || first.inFlight || first.notBefore === Infinity) continue;
       const own = Math.max(0, first.notBefore - now);
       wait = Math.min(wait ?? own, own);
     }
     return wait;
   }
 
-  /** How often a letter was tried. */
+  /** How many times a message was sent. */
   attempts(cid: string): number {
     return this.#byCid.get(cid)?.attempts ?? 0;
   }
 
-  /** An attempt came to nothing: the letter stays the first of its destination and goes again at `at`. */
+  /** An attempt failed: the message stays the first one of its destination and is sent again at `at`. */
   again(cid: string, at: number): void {
     const entry = this.#byCid.get(cid);
-    if (!entry?.underWay) return;
-    entry.underWay = false;
+    if (!entry?.inFlight) return;
+    entry.inFlight = false;
     entry.notBefore = at;
-    this.#underWay--;
+    this.#inFlight--;
   }
 
-  /** A letter is sent, or never will be. Returns it unless it was settled before. */
-  settle(cid: string): Letter | undefined {
+  /** Removes a message that was accepted or has failed. Returns it, unless it was removed before. */
+  settle(cid: string): OutboxMessage | undefined {
     const entry = this.#byCid.get(cid);
     if (!entry) return undefined;
     this.#byCid.delete(cid);
-    if (entry.underWay) this.#underWay--;
-    const key = destination(entry.letter);
+    if (entry.inFlight) this.#inFlight--;
+    const key = destination(entry.message);
     const rest = (this.#queues.get(key) ?? []).filter((other) => other !== entry);
     if (rest.length > 0) this.#queues.set(key, rest);
     else this.#queues.delete(key);
-    return entry.letter;
+    return entry.message;
   }
 }

@@ -1,20 +1,20 @@
-// How many messages are unread. Pure. Invariants: each message counts once; a number that the gateway gave goes before one that was
-// counted here; once every conversation is known by name, the total is the sum of theirs.
+// Counts unread messages. Pure. Invariants: each message counts once; a count from the gateway replaces one
+// that was counted here; once every conversation is known by its id, the total is the sum of their counts.
 
 interface Count {
   unread: number;
-  /** The highest number that `unread` takes into account. */
+  /** The highest seq that `unread` includes. */
   head: number;
-  /** The gateway gave this number. Otherwise the conversation was not listed, and what was unread in it is in `#elsewhere`. */
+  /** The count includes one from the gateway. Otherwise, earlier unread messages are part of `#elsewhere`. */
   known: boolean;
 }
 
 export class Unread {
-  /** Unread in conversations that the gateway has counted and not named yet. */
+  /** Unread messages of the conversations that are in the gateway's total, but that it has not named yet. */
   #elsewhere = 0;
-  /** Every conversation with something unread is known. */
+  /** Every conversation with unread messages is known. */
   #complete = true;
-  /** What comes now was there when the gateway counted. */
+  /** A replay is running: its messages are included in the gateway's counts. */
   #replaying = false;
   #counts = new Map<string, Count>();
 
@@ -25,8 +25,9 @@ export class Unread {
   }
 
   /**
-   * What the gateway says at a register: the total, and conversations that have something in them. `more`: there are others, which
-   * `learn` names one by one; then `settle` is asked.
+   * Takes over the answer to a register: the total, and the conversations with unread messages. If `more` is
+   * true, there are further conversations. The caller then passes them to `learn` one by one, and calls
+   * `settle`.
    */
   begin(total: number, listed: readonly { conv: string; head: number; unread: number }[], more = false): void {
     this.#counts.clear();
@@ -40,21 +41,25 @@ export class Unread {
     this.#replaying = true;
   }
 
-  /** The replay is over. */
+  /** The replay has ended. */
   resumed(): void {
     this.#replaying = false;
   }
 
-  /** What the gateway says of one conversation later. */
+  /** Takes over a later count of the gateway for one conversation. */
   learn(conv: string, head: number, unread: number): void {
     const count = this.#counts.get(conv);
-    // An older answer. Where the gateway's number is not known yet, a later answer gives it.
+    // The answer is older than what was counted here. If the conversation is not known yet, a later answer
+    // has its count.
     if (count && count.head > head) return;
     if (!count?.known) this.#elsewhere = Math.max(0, this.#elsewhere - Math.max(0, unread - (count?.unread ?? 0)));
     this.#counts.set(conv, { unread, head, known: true });
   }
 
-  /** All conversations were gone through. False: of some the number is not known yet, since they moved meanwhile. */
+  /**
+   * The list of conversations was read. Returns false if some counts are not known, because conversations
+   * have moved.
+   */
   settle(): boolean {
     for (const { known } of this.#counts.values()) if (!known) return false;
     this.#elsewhere = 0;
@@ -62,34 +67,41 @@ export class Unread {
     return true;
   }
 
-  /** Something was sent to a conversation, which moves to the front of the list. */
+  /** A message was sent to a conversation, which therefore moves to the front of the list. */
   moved(conv: string): void {
     if (!this.#complete && !this.#counts.has(conv)) this.#counts.set(conv, { unread: 0, head: 0, known: false });
   }
 
-  /** A message came; `counts` says whether its kind and its sender make it count. True: it was not taken into account before. */
+  /**
+   * A message was received; `counts` is whether it can be unread. Returns whether it was not included before.
+   */
   see(conv: string, seq: number, counts: boolean): boolean {
     const count = this.#counts.get(conv) ?? { unread: 0, head: 0, known: this.#complete };
     if (seq <= count.head) return false;
-    // What is replayed of a conversation that was not named was counted by the gateway.
+    // Replayed messages of a conversation that was not named are included in the gateway's total.
     const isNew = counts && (count.known || !this.#replaying);
     this.#counts.set(conv, { unread: count.unread + (isNew ? 1 : 0), head: seq, known: count.known });
     return true;
   }
 
-  /** The user left a team with message `seq`: what is unread in it is out of reach and counts no more. */
+  /** The user left a team with message `seq`. Its unread messages can no longer be read and do not count. */
   leave(conv: string, seq: number): void {
     this.#counts.set(conv, { unread: 0, head: seq, known: true });
   }
 
-  /** A conversation has ended for the user, who was told so by a refusal. False: nothing is known of it. */
+  /**
+   * The gateway refused the user access to a conversation. Returns whether the conversation was known here.
+   */
   end(conv: string): boolean {
     const count = this.#counts.get(conv);
     if (count) this.leave(conv, count.head);
     return count !== undefined;
   }
 
-  /** The user has read up to `seq`. False: only the gateway knows how many are left. */
+  /**
+   * The user has read up to `seq`. Returns false if only the gateway knows how many messages are still
+   * unread.
+   */
   read(conv: string, seq: number): boolean {
     const count = this.#counts.get(conv);
     if (!count?.known) return this.#complete;

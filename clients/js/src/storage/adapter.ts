@@ -1,14 +1,17 @@
-// Where a client keeps what must survive a restart of the application: strings by key. Invariant: this interface is all that is
-// asked of a place; what is kept there is the notebook's business.
+// Storage for the state that must survive a restart of the application: strings by key. Invariant: the client
+// uses only this interface; `SavedState` decides what is stored.
 
-/** A place for strings. Each call may answer at once or with a promise; a `set` that has resolved must survive a restart. */
+/**
+ * A store of strings. Each call may return at once or return a promise. A value must survive once `set` has
+ * resolved.
+ */
 export interface StorageAdapter {
   get(key: string): string | null | undefined | Promise<string | null | undefined>;
   set(key: string, value: string): void | Promise<void>;
   remove(key: string): void | Promise<void>;
 }
 
-/** Keeps everything in memory: it is gone with the process. */
+/** A storage in memory, which ends with the process. */
 export function memoryStorage(kept: Map<string, string> = new Map()): StorageAdapter {
   return {
     get: (key) => kept.get(key),
@@ -17,7 +20,7 @@ export function memoryStorage(kept: Map<string, string> = new Map()): StorageAda
   };
 }
 
-/** As much as is needed of `localStorage`, `sessionStorage`, or React Native's AsyncStorage. */
+/** The part of `localStorage`, `sessionStorage` and React Native's AsyncStorage that is used. */
 export interface ItemStore {
   getItem(key: string): string | null | Promise<string | null>;
   setItem(key: string, value: string): void | Promise<void>;

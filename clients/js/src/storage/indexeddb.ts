@@ -1,8 +1,9 @@
-// Keeps strings in IndexedDB. Invariant: a call resolves when its transaction is complete, not when its request succeeded.
+// A storage in IndexedDB. Invariant: a call resolves when its transaction is complete, not when its request
+// succeeded.
 
 import type { StorageAdapter } from './adapter.js';
 
-/** As much of IndexedDB as is used; a browser's own fits. */
+/** The part of IndexedDB that is used. */
 export interface IndexedDb {
   open(name: string, version: number): OpenRequest;
 }
@@ -39,14 +40,14 @@ interface Store {
 
 const STORE = 'mynah';
 
-/** A database called `name`, made when it is not there. */
+/** A storage in the database `name`, which is created if it does not exist. */
 export function indexedDbStorage({ name = 'mynah', indexedDB }: { name?: string; indexedDB?: IndexedDb } = {}): StorageAdapter {
   const factory = indexedDB ?? (globalThis as { indexedDB?: IndexedDb }).indexedDB;
-  if (!factory) throw new Error('There is no IndexedDB here: use another storage adapter.');
+  if (!factory) throw new Error('This JavaScript host has no IndexedDB: use another storage adapter.');
   let database: Promise<Database> | undefined;
 
   const run = async <T>(mode: 'readonly' | 'readwrite', act: (store: Store) => Request<T>): Promise<T> => {
-    // A database that did not open is opened again by the next call.
+    // If the database cannot be opened, the next call tries again.
     database ??= open(factory, name).catch((error: unknown) => {
       database = undefined;
       throw error;

@@ -1,6 +1,6 @@
-// Chance that can be repeated: a generator with a seed, and the seeds of a run.
+// Random numbers that can be repeated: a generator with a seed, and the seeds of a run.
 
-/** Numbers from 0 to below 1; the same seed gives the same ones. */
+/** A generator of numbers from 0 to below 1. The same seed gives the same numbers. */
 export function chance(seed) {
   let state = seed >>> 0;
   const next = () => {
@@ -17,7 +17,10 @@ export function chance(seed) {
   };
 }
 
-/** `MYNAH_SEED=<n>` repeats one; otherwise `count` that are new in every run. The seed stands in the name of the test. */
+/**
+ * The seeds of a run: the one in `MYNAH_SEED`, or else `count` new ones. The name of a test contains its
+ * seed.
+ */
 export function seeds(count) {
   if (process.env.MYNAH_SEED) return [Number(process.env.MYNAH_SEED)];
   return Array.from({ length: count }, () => Math.floor(Math.random() * 2 ** 31));

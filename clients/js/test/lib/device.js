@@ -1,16 +1,16 @@
-// A client of the package under test on a user's device, with everything that it was told kept in order.
+// A client of the package under test on a user's device. It records all messages and events in order.
 
 import { createRequire } from 'node:module';
 import { connect, memoryStorage } from 'mynah-client';
 import { Inbox, within } from '../../../../tests/lib/inbox.js';
 
-// The generations of socket.io-client are those of the tests from outside.
+// The versions of socket.io-client are installed for tests/clients.
 const require = createRequire(new URL('../../../../tests/lib/peer.js', import.meta.url));
 
 export const versions = ['2.5.0', '3.1.3', '4.8.4'];
 export const NEWEST = '4.8.4';
 
-/** `io` of one generation, as its users import it. */
+/** `io` of one version, as its users import it. */
 export function ioOf(version) {
   const exported = require(`socket.io-client-${version}`);
   return exported.io ?? exported;
@@ -20,7 +20,7 @@ let last = 0;
 export const someone = (name = '小明') => `${name}-${process.pid}-${++last}`;
 
 export class Device {
-  /** Messages in the order in which they were handed over. */
+  /** The messages in the order of their delivery. */
   all = [];
 
   constructor(t, url, { version = NEWEST, storage = memoryStorage(), handle = () => {}, ...options }) {
@@ -45,7 +45,7 @@ export class Device {
     t.after(() => this.client.close());
   }
 
-  /** The next event of this name; with a value that fits. */
+  /** Waits for the next event of this name whose value fits. */
   async hear(event, fits = () => true) {
     return (await this.told.take((item) => item.event === event && fits(item.value), event)).value;
   }
@@ -55,7 +55,7 @@ export class Device {
     return this;
   }
 
-  /** The next message handed over. */
+  /** Waits for the next delivered message that fits. */
   message(fits = () => true, what = 'a message') {
     return this.messages.take(fits, what);
   }

@@ -1,5 +1,6 @@
-// A model of the gateway: what it promises of kinds 1 and 101 to 112, kept in memory, with limits so small that every one of them
-// is met. It is as unhelpful as the contract allows: answers overtake pushes, replays end early, lists are short.
+// A model of the gateway in memory: the behaviour of kinds 1 and 101 to 112. Its limits are so small that
+// each of them is reached. It uses every freedom that docs/PROTOCOL.md allows: answers overtake pushes,
+// replays end early, lists are short.
 
 const pairOf = (a, b) => `pair ${[a, b].sort().join(' ')}`;
 
@@ -8,9 +9,9 @@ export class Gateway {
   convs = new Map();
   teams = new Map();
   connections = new Set();
-  /** Something was deleted. */
+  /** Retention has deleted messages. */
   forgot = false;
-  /** What was registered with, and succeeded. */
+  /** The data of all successful registers. */
   registers = [];
   #devices = new Map();
   #cids = new Map();
@@ -28,7 +29,7 @@ export class Gateway {
     return this.convs.get(id);
   }
 
-  /** A team with one more member, who sees what comes after. */
+  /** Adds a member to a team. The member sees only later messages. */
   join(team, uid) {
     const conv = this.conv(`team ${team}`);
     if (!this.teams.has(team)) this.teams.set(team, new Set());
@@ -67,13 +68,13 @@ export class Gateway {
     return answer;
   }
 
-  /** Retention: everything up to `seq` is deleted. */
+  /** Deletes all messages up to `seq`, as retention does. */
   forget(conv, seq) {
     conv.deleted = Math.max(conv.deleted, seq);
     this.forgot = true;
   }
 
-  /** The machine is rolled back to when this conversation had `count` messages, and nobody notices. */
+  /** Rolls the conversation back to its first `count` messages, without a new epoch. */
   rollBack(conv, count) {
     conv.messages.length = count;
     for (const { cursors, since } of this.#devices.values()) {
@@ -81,7 +82,7 @@ export class Gateway {
     }
   }
 
-  /** Another history takes this one's place. */
+  /** Starts another history, with a new epoch. */
   replace(epoch) {
     this.epoch = epoch;
     this.convs.clear();
@@ -131,7 +132,7 @@ export class Gateway {
     return conv.messages.slice(from, from + limit);
   }
 
-  /** A frame came up. */
+  /** Handles a frame of a client. */
   take(connection, { type, data }, answer) {
     if (this.chance.happens(this.troubles)) return answer({ code: this.chance.one([429, 503]), error: 'Not now.' });
     if (type === 1) return this.#register(connection, data, answer);

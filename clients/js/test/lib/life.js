@@ -1,5 +1,6 @@
-// One device's life against the model: it is cut off, crashes, is restarted and closed while others write, and everything that it
-// is told is checked at once. What must come at the end is checked by `end`.
+// The life of one device against the model of the gateway. The device is disconnected, crashes, is restarted
+// and closed while others write. Each delivered message is checked at once; `end` checks that nothing is
+// missing.
 
 import assert from 'node:assert/strict';
 import { Client } from '../../dist/esm/client.js';
@@ -11,21 +12,21 @@ const ME = 'me';
 
 export class Life {
   kept = new Map();
-  /** Every value that was written, whatever became of it. */
+  /** Every value that the client has written to its storage, even if it was removed later. */
   written = new Set();
   runs = 0;
-  /** cid or id -> what `send` was told, and in which order per destination. */
+  /** The events `sent`. */
   #sent = [];
-  /** conversation -> number handed over last in this run. */
+  /** conversation -> the seq that was delivered last in this run. */
   #handed = new Map();
-  /** conversation -> numbers whose handlers finished, over all runs. */
+  /** conversation -> the seqs whose handlers have finished, over all runs. */
   finished = new Map();
-  /** conversation -> up to where this device is not told anything. */
+  /** conversation -> the head when the device became known to the gateway; it gets only later messages. */
   #base = new Map();
   running = undefined;
   errors = [];
 
-  /** `sabotage` says which keys are never written, for seeing that a life can go wrong. */
+  /** `sabotage` selects keys that are never written, to see that the checks detect the loss. */
   constructor(chance, { troubles = 0.05, slowHandlers = 0.3, limits, sabotage } = {}) {
     this.chance = chance;
     this.time = new Time(chance.next);
@@ -45,7 +46,7 @@ export class Life {
     return epoch === this.gateway.epoch ? Number(seq) : undefined;
   }
 
-  /** A storage that takes its time, and to which a process that is gone cannot write. */
+  /** A slow storage. A crashed process cannot write to it. */
   #storage(run) {
     const soon = () => (this.chance.happens(0.5) ? undefined : new Promise((resolve) => this.time.later(this.chance.below(8), resolve)));
     return {
@@ -77,7 +78,7 @@ export class Life {
     this.running = run;
   }
 
-  /** The process ends without a word. */
+  /** Ends the process without a disconnect. */
   crash() {
     this.running.gone = true;
     this.network.forget();
@@ -88,7 +89,7 @@ export class Life {
     const { client } = this.running;
     let closed = false;
     client.close().then(() => (closed = true));
-    assert.ok(await this.time.pass(5_000, () => closed), 'close takes its time, and ends');
+    assert.ok(await this.time.pass(5_000, () => closed), 'close resolves');
     this.crash();
   }
 
@@ -96,13 +97,13 @@ export class Life {
     if (run.gone) return;
     const { conv: id, seq, from, data } = message;
     const conv = this.gateway.convs.get(id);
-    assert.ok(!(from === ME && data?.by === 'this'), `own ${id} ${seq} came as a message`);
+    assert.ok(!(from === ME && data?.by === 'this'), `${id}: the device's own message ${seq} was delivered`);
     const before = this.#handed.get(id) ?? this.position(id) ?? this.#base.get(id) ?? 0;
     const floor = Math.max(before, conv.floors.get(ME) ?? 0);
-    assert.ok(seq > before, `${id}: ${seq} came after ${before}`);
+    assert.ok(seq > before, `${id}: ${seq} was delivered after ${before}`);
     for (let missing = floor + 1; missing < seq; missing++) {
       const skipped = conv.messages[missing - 1];
-      assert.ok(missing <= conv.deleted || skipped.data?.by === 'this', `${id}: ${seq} came after ${before}, and ${missing} did not`);
+      assert.ok(missing <= conv.deleted || skipped.data?.by === 'this', `${id}: ${seq} was delivered after ${before}, but ${missing} was not`);
     }
     this.#handed.set(id, seq);
     if (this.chance.happens(this.slowHandlers)) await new Promise((resolve) => this.time.later(this.chance.below(60), resolve));
@@ -111,37 +112,40 @@ export class Life {
     this.finished.get(id).add(seq);
   }
 
-  /** What is acknowledged is written down, or the gateway knew it. */
+  /** Checks that an acknowledged position was saved before, or is not beyond the gateway's cursor. */
   #acknowledged({ uid }, conv, seq, cursor) {
-    if (uid === ME) assert.ok(seq <= Math.max(this.position(conv.id) ?? 0, cursor), `${conv.id}: ${seq} is acknowledged, ${this.position(conv.id)} is written`);
+    if (uid === ME) assert.ok(seq <= Math.max(this.position(conv.id) ?? 0, cursor), `${conv.id}: ${seq} was acknowledged, but only ${this.position(conv.id)} is saved`);
   }
 
-  /** What the gateway has now is not told to a device that it does not know yet. */
+  /** The device has registered for the first time: earlier messages are not delivered to it. */
   known() {
     for (const conv of this.gateway.convs.values()) this.#base.set(conv.id, conv.messages.length);
   }
 
-  /** Everything calms down: then everything has come, and everything was sent. */
+  /**
+   * Ends all faults, and checks that then all messages are delivered and all accepted sends are in the
+   * history.
+   */
   async end(accepted) {
     this.gateway.troubles = 0;
     if (!this.running) this.start();
-    // Retention makes less unread, which a client is told at its next register.
+    // Retention lowers the number of unread messages, which a client learns at its next register.
     if (this.gateway.forgot) this.network.cut();
     const missing = () => [...this.gateway.convs.values()].flatMap((conv) => this.#missing(conv));
     const done = () => this.client.status === 'connected' && missing().length === 0 && this.client.pending.length === 0 && this.gateway.behind(ME).length === 0 && this.client.unread === this.gateway.unread(ME);
     const ok = await this.time.pass(120_000, done);
-    assert.deepEqual(missing(), [], 'everything that others wrote has come');
+    assert.deepEqual(missing(), [], 'all messages of others were delivered');
     assert.deepEqual(this.client.pending, [], 'the outbox is empty');
-    assert.equal(this.client.unread, this.gateway.unread(ME), 'unread messages');
-    assert.ok(ok, `everything is acknowledged: ${JSON.stringify(this.gateway.behind(ME))}`);
+    assert.equal(this.client.unread, this.gateway.unread(ME), 'the number of unread messages is that of the gateway');
+    assert.ok(ok, `not everything is acknowledged: ${JSON.stringify(this.gateway.behind(ME))}`);
     assert.deepEqual(this.errors.map(String), []);
     for (const { to, n } of accepted) {
       const all = [...this.gateway.convs.values()].flatMap((conv) => conv.messages);
-      assert.equal(all.filter(({ data }) => data?.by === 'this' && data.n === n).length, 1, `message ${n} to ${JSON.stringify(to)} is in the record once`);
+      assert.equal(all.filter(({ data }) => data?.by === 'this' && data.n === n).length, 1, `message ${n} to ${JSON.stringify(to)} is in the history once`);
     }
     for (const conv of this.gateway.convs.values()) {
       const own = conv.messages.filter(({ data }) => data?.by === 'this').map(({ data }) => data.n);
-      assert.deepEqual(own, [...own].sort((a, b) => a - b), `${conv.id}: sent in order`);
+      assert.deepEqual(own, [...own].sort((a, b) => a - b), `${conv.id}: the messages were sent in order`);
     }
   }
 

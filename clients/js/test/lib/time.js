@@ -1,4 +1,5 @@
-// Time that passes only when told. What is due runs one after another, each followed by everything that waits for it.
+// Simulated time, which passes only in `pass`. Timers that are due run one after another; all promises settle
+// between.
 
 export class Time {
   #now = 1_000;
@@ -22,7 +23,7 @@ export class Time {
     };
   }
 
-  /** Lets `ms` pass, or as much of it as it takes until `done`. */
+  /** Lets `ms` pass, but stops as soon as `done` returns true. Returns whether it did. */
   async pass(ms, done = () => false) {
     const end = this.#now + ms;
     for (;;) {
@@ -39,5 +40,5 @@ export class Time {
   }
 }
 
-/** Resolves when no promise has anything left to do. */
+/** Resolves when all promises that could settle have settled. */
 const settled = () => new Promise((resolve) => setImmediate(resolve));

@@ -1,9 +1,10 @@
-// A network between clients and the model of the gateway: `io` for the client under test. It delays, breaks, and hands over several
-// frames in one turn, as polling does; it keeps the order of a connection, as Socket.IO does.
+// A simulated network between clients and the model of the gateway: `io` for the client under test. It delays
+// frames, breaks connections, and delivers several frames in one turn of the event loop, as polling does. It
+// keeps the order of the frames of a connection, as Socket.IO does.
 
 let count = 0;
 
-/** `io` on `gateway`; `network.broken` is whether no connection can be made. */
+/** Makes a network to `gateway`. `io` of the result is for clients. */
 export function network(gateway, time, chance) {
   const sockets = new Set();
   const io = () => {
@@ -13,9 +14,9 @@ export function network(gateway, time, chance) {
   };
   return {
     io,
-    /** Breaks every connection there is. */
+    /** Breaks every connection. */
     cut: () => [...sockets].forEach((socket) => socket.cut('transport close')),
-    /** The process with this socket is gone. */
+    /** Ends all sockets without an event, as if the process of the client had crashed. */
     forget: () => {
       for (const socket of sockets) socket.die();
       sockets.clear();

@@ -1,4 +1,5 @@
-// What an application writes must compile, and what is wrong must not. Never run.
+// Programs of applications. The correct lines must compile and the wrong ones must not. This file is never
+// run.
 
 import { connect, itemStorage, Kind, memoryStorage, MynahError, type Message } from 'mynah-client';
 import { io } from 'socket.io-client';
@@ -25,7 +26,7 @@ export const off: () => void = client.on('message', async (message: Message) => 
   if (message.type === 109) return void (message.data && message.data.mid.length);
   if (message.type === Kind.ALONECHAT && !message.recalled) return void message.data.text.toUpperCase();
   if (message.type === 16 && !message.recalled) return void message.data.uid.length;
-  // @ts-expect-error what was recalled has no data
+  // @ts-expect-error a recalled message has no data
   if (message.type === 3) message.data.text;
   // @ts-expect-error kind 104 is never a message
   if (message.type === 104) return;
@@ -39,19 +40,19 @@ client.on('mesage', () => {});
 
 export async function sends(): Promise<number> {
   const { seq } = await client.send({ user: 'bob' }, 3, { text: 'hi' });
-  // @ts-expect-error the payload of kind 3 was declared otherwise
+  // @ts-expect-error the data does not fit the declared payload of kind 3
   void client.send({ user: 'bob' }, 3, { txt: 'hi' });
-  // @ts-expect-error a message is for somebody
+  // @ts-expect-error a message needs a recipient
   void client.send({}, 3, { text: 'hi' });
   const attachment: Attachment = { file: 'x' };
   await client.send({ team: 't' }, 15, attachment, { id: 'row-1' });
   await client.send({ team: 't' }, 15, 'text');
   await client.send({ team: 't' }, 15, null);
   await client.send({ team: 't' }, 15, [attachment, 1]);
-  // @ts-expect-error undefined is no JSON
+  // @ts-expect-error undefined is not a JSON value
   void client.send({ team: 't' }, 15, undefined);
   const receipt = await client.send({ user: 'bob' }, 1000, { typing: true });
-  // @ts-expect-error whether it was stored has to be looked at
+  // @ts-expect-error the receipt of a kind that may not be stored has no seq
   receipt.mid;
   for await (const row of client.conversations({ limit: 10 })) if (row.last?.type === 3) break;
   const { messages, more } = await client.history('c', { before: 7 });

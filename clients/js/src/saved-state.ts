@@ -1,14 +1,15 @@
-// What a client keeps over restarts: its device id, and per user the epoch, the position in each conversation, and the outbox.
-// Invariants: writes happen one after another in the order asked for; a position counts only in the epoch it was written in.
+// The state that survives a restart: the device id, and for each user the epoch, the position in each
+// conversation, and the outbox. Invariants: writes happen one after another, in the order of the calls; a
+// position is valid only in the epoch in which it was written.
 
-import type { Letter } from './core/outbox.js';
+import type { OutboxMessage } from './core/outbox.js';
 import { MynahError, textOf } from './errors.js';
 import type { StorageAdapter } from './storage/adapter.js';
 
-/** Numbers of letters are reserved in blocks, so that putting one in is one write. */
+/** Numbers of outbox messages are reserved in blocks, so that saving a message usually takes one write. */
 const BLOCK = 32;
 
-export class Notebook {
+export class SavedState {
   readonly #storage: StorageAdapter;
   readonly #name: string;
   readonly #failed: (error: MynahError) => void;
@@ -24,12 +25,12 @@ export class Notebook {
     this.#failed = failed;
   }
 
-  /** Everything but the device id belongs to this user. */
+  /** Chooses the user. All state but the device id is kept per user. */
   open(uid: string): void {
     this.#user = `${this.#name}:${encodeURIComponent(uid)}`;
   }
 
-  /** Resolves when everything asked for so far is written. */
+  /** Resolves when all writes so far are done. */
   async written(): Promise<void> {
     await this.#writes;
   }
@@ -50,7 +51,7 @@ export class Notebook {
     return this.#write(`${this.#user}:epoch`, epoch);
   }
 
-  /** Up to where this conversation was handed over, and the message there, where it is known. */
+  /** The seq up to which the conversation was handled, and the mid of the message there, if it is known. */
   async position(conv: string, epoch: string): Promise<{ seq: number; mid: string | undefined } | undefined> {
     const [text, written, mid] = ((await this.#read(`${this.#user}:at:${conv}`)) ?? '').split(' ');
     const seq = Number(text);
@@ -61,41 +62,41 @@ export class Notebook {
     return this.#write(`${this.#user}:at:${conv}`, `${seq} ${epoch}${mid === undefined ? '' : ` ${mid}`}`);
   }
 
-  /** The letters of the last run, in order. */
-  async letters(): Promise<Letter[]> {
+  /** The outbox of the last run, in order. */
+  async messages(): Promise<OutboxMessage[]> {
     const range = /^(\d+) (\d+)$/.exec((await this.#read(`${this.#user}:out`)) ?? '');
     const [from, to] = range ? [Number(range[1]), Number(range[2])] : [0, 0];
     const texts = await Promise.all(Array.from({ length: to - from }, (_, i) => this.#read(`${this.#user}:out:${from + i}`)));
-    const letters = texts.flatMap((text) => (text === undefined ? [] : this.#letter(text)));
+    const messages = texts.flatMap((text) => (text === undefined ? [] : this.#parseMessage(text)));
     this.#next = this.#reserved = to;
-    this.#oldest = letters[0]?.n ?? to;
-    return letters;
+    this.#oldest = messages[0]?.n ?? to;
+    return messages;
   }
 
-  #letter(text: string): Letter[] {
+  #parseMessage(text: string): OutboxMessage[] {
     try {
-      return [JSON.parse(text) as Letter];
+      return [JSON.parse(text) as OutboxMessage];
     } catch (thrown) {
-      this.#failed(new MynahError('storage', 'A message of the outbox cannot be read and is left out.', thrown));
+      this.#failed(new MynahError('storage', 'A saved message of the outbox is not valid JSON and was skipped.', thrown));
       return [];
     }
   }
 
-  /** The number of the next letter. */
+  /** Returns the number of the next outbox message. */
   number(): number {
     return this.#next++;
   }
 
-  async keepLetter(letter: Letter): Promise<void> {
-    if (letter.n >= this.#reserved) {
-      this.#reserved = letter.n + BLOCK;
+  async saveMessage(message: OutboxMessage): Promise<void> {
+    if (message.n >= this.#reserved) {
+      this.#reserved = message.n + BLOCK;
       void this.#write(`${this.#user}:out`, `${this.#oldest} ${this.#reserved}`);
     }
-    await this.#write(`${this.#user}:out:${letter.n}`, JSON.stringify(letter));
+    await this.#write(`${this.#user}:out:${message.n}`, JSON.stringify(message));
   }
 
-  /** Forgets a letter; `oldest` is the number of the oldest that is left. */
-  async dropLetter(n: number, oldest: number | undefined): Promise<void> {
+  /** Removes an outbox message. `oldest` is the number of the oldest message that is left. */
+  async removeMessage(n: number, oldest: number | undefined): Promise<void> {
     const low = oldest ?? this.#next;
     const removed = this.#queue(async () => this.#storage.remove(`${this.#user}:out:${n}`));
     if (low >= this.#oldest + BLOCK) {
@@ -118,7 +119,7 @@ export class Notebook {
     return this.#queue(async () => this.#storage.set(key, value));
   }
 
-  /** Whether it was done. */
+  /** Resolves with whether the write succeeded. A failed write is reported. */
   #queue(act: () => Promise<void>): Promise<boolean> {
     const done = this.#writes.then(act).then(
       () => true,

@@ -1,6 +1,7 @@
-// So many things at once, the others after them. Invariant: a slot is free again however its work ended.
+// Limits how many operations run at the same time. Invariant: an operation frees its slot whether it succeeds
+// or fails.
 
-export class Slots {
+export class ConcurrencyLimit {
   #free: number;
   #waiting: (() => void)[] = [];
 

@@ -1,17 +1,18 @@
-// One connection to the gateway, made again whenever it ends. Invariants: requests go out only while registered; every request
-// settles, by its answer, its time or the end of the connection; after a stop nothing connects until `open`.
+// The connection to the gateway, which is made again whenever it is lost. Invariants: requests are sent only
+// while the connection is registered; every request settles, by its answer, its timeout or the loss of the
+// connection; after a stop the client does not connect until `open` is called.
 
 import { backoff, type Pace } from './core/backoff.js';
 import { isTemporary, MynahError } from './errors.js';
 import type { Clock } from './host.js';
 import type { RegisterRequest, RegisterResponse, Refusal, RequestKind, RequestOf, ResponseOf } from './protocol.js';
-import type { Wire } from './socket.js';
+import type { Socket } from './socket.js';
 
-/** Why a link that was stopped stays so. */
+/** Why the client was stopped and does not reconnect. */
 export type Stopped = 'displaced' | 'signed-out' | 'refused' | 'closed';
 export type Status = 'idle' | 'connecting' | 'connected' | Stopped;
 
-/** A frame as it came: of any kind, with any fields. */
+/** A received frame of any kind. Its fields are not checked. */
 export interface Frame {
   readonly type: number;
   readonly data?: unknown;
@@ -19,49 +20,49 @@ export interface Frame {
   readonly conv?: unknown;
 }
 
-export interface LinkHooks {
-  /** What to register with, at every connect anew. */
+export interface ConnectionHooks {
+  /** The register request. It is asked for at every connect, since the token may be a new one. */
   credentials(): Promise<RegisterRequest>;
   status(status: Status): void;
   registered(response: RegisterResponse): void;
   frame(frame: Frame): void;
-  /** The connection ended after it was registered. */
+  /** A registered connection was lost or stopped. */
   lost(reason: string): void;
   error(error: MynahError): void;
-  /** An attempt to connect failed, or to get a token; the next one follows by itself. */
+  /** An attempt to connect, or to get a token, has failed. The next attempt follows by itself. */
   unreachable(error: Error): void;
 }
 
-export interface LinkPace {
+export interface ConnectionPace {
   readonly timeoutMs: number;
   readonly retry: Pace;
 }
 
-/** Times that something is asked before whoever wants it is told that it cannot be had. */
+/** How many times `requestWithRetry` sends a request before it rejects. */
 const ATTEMPTS = 4;
 
-export class Link {
-  readonly #wire: Wire;
+export class Connection {
+  readonly #socket: Socket;
   readonly #clock: Clock;
-  readonly #pace: LinkPace;
-  readonly #hooks: LinkHooks;
+  readonly #pace: ConnectionPace;
+  readonly #hooks: ConnectionHooks;
   #status: Status = 'idle';
-  /** Counts connections: what an older one answers is not heard. */
+  /** The number of the current connection. Answers that belong to an older one are ignored. */
   #round = 0;
   #refusals = 0;
-  #callOff = (): void => undefined;
-  #asked = new Set<(error: MynahError) => void>();
+  #cancel = (): void => undefined;
+  #inFlight = new Set<(error: MynahError) => void>();
   #waiting = new Set<(error?: MynahError) => void>();
 
-  constructor(wire: Wire, clock: Clock, pace: LinkPace, hooks: LinkHooks) {
-    this.#wire = wire;
+  constructor(socket: Socket, clock: Clock, pace: ConnectionPace, hooks: ConnectionHooks) {
+    this.#socket = socket;
     this.#clock = clock;
     this.#pace = pace;
     this.#hooks = hooks;
-    wire.on('connect', () => this.#connected());
-    wire.on('disconnect', (reason) => this.#disconnected(String(reason)));
-    wire.on('message', (raw) => this.#heard(raw));
-    wire.on('connect_error', (error) => {
+    socket.on('connect', () => this.#connected());
+    socket.on('disconnect', (reason) => this.#disconnected(String(reason)));
+    socket.on('message', (raw) => this.#received(raw));
+    socket.on('connect_error', (error) => {
       if (this.#status === 'connecting') hooks.unreachable(error instanceof Error ? error : new Error(String(error)));
     });
   }
@@ -74,45 +75,51 @@ export class Link {
     return this.#status === 'connected';
   }
 
-  /** Connects, for the first time or again after a stop; a link that was closed stays so. */
+  /** Connects, for the first time or again after a stop. After `stop('closed')` it does nothing. */
   open(): void {
     if (this.#status === 'connecting' || this.#status === 'connected' || this.#status === 'closed') return;
     this.#refusals = 0;
     this.#become('connecting');
-    this.#wire.connect();
+    this.#socket.connect();
   }
 
-  /** Disconnects and stays away. */
+  /** Disconnects, and does not reconnect. */
   stop(status: Stopped): void {
     if (this.#status === 'closed') return;
     const wasOnline = this.isOnline;
     this.#become(status);
     this.#end(new MynahError(status === 'closed' ? 'closed' : 'offline', `This client is ${status}.`));
-    for (const go of [...this.#waiting]) go(this.#absence());
-    this.#wire.disconnect();
+    for (const go of [...this.#waiting]) go(this.#notOnline());
+    this.#socket.disconnect();
     if (wasOnline) this.#hooks.lost(status);
   }
 
-  /** Asks at once; rejects when that cannot be, or when the answer is no. */
-  ask<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
-    if (!this.isOnline || !this.#wire.connected) return Promise.reject(this.#absence());
+  /**
+   * Sends a request now. Rejects if there is no registered connection, or if the answer has an error code.
+   */
+  request<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
+    if (!this.isOnline || !this.#socket.connected) return Promise.reject(this.#notOnline());
     const round = this.#round;
     return new Promise((resolve, reject) => {
       this.#emit(kind, data, (error, answer) => {
         if (!error) return resolve(answer as ResponseOf<K>);
-        // A register that is refused leaves the connection registered as it was.
+        // The answer 401 says that the connection is not registered any more. For a register (kind 1) it does
+        // not.
         if (error.code === 401 && kind !== 1 && round === this.#round) this.#registerLater(round);
         reject(error);
       });
     });
   }
 
-  /** Asks as soon as there is a connection, and again when the answer was lost or is "later"; only for what may be asked twice. */
-  async askPatiently<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
+  /**
+   * Sends a request as soon as there is a connection, and repeats it after temporary errors. Use it only for
+   * requests that may be sent twice.
+   */
+  async requestWithRetry<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.online();
-        return await this.ask(kind, data);
+        return await this.request(kind, data);
       } catch (error) {
         if (attempt >= ATTEMPTS || !isTemporary(error) || (error as MynahError).code === 'offline') throw error;
         await new Promise<void>((go) => this.#clock.later(backoff(attempt, this.#pace.retry, this.#clock.random()), go));
@@ -120,23 +127,23 @@ export class Link {
     }
   }
 
-  /** Resolves when registered; rejects when that takes too long or cannot come any more. */
+  /** Resolves when the connection is registered. Rejects after `timeoutMs`, or if the client is stopped. */
   online(): Promise<void> {
     if (this.isOnline) return Promise.resolve();
-    if (this.#status !== 'connecting' && this.#status !== 'idle') return Promise.reject(this.#absence());
+    if (this.#status !== 'connecting' && this.#status !== 'idle') return Promise.reject(this.#notOnline());
     return new Promise((resolve, reject) => {
       const settle = (error?: MynahError): void => {
-        callOff();
+        cancel();
         this.#waiting.delete(settle);
         if (error) reject(error);
         else resolve();
       };
-      const callOff = this.#clock.later(this.#pace.timeoutMs, () => settle(this.#absence()));
+      const cancel = this.#clock.later(this.#pace.timeoutMs, () => settle(this.#notOnline()));
       this.#waiting.add(settle);
     });
   }
 
-  #absence(): MynahError {
+  #notOnline(): MynahError {
     if (this.#status === 'closed') return new MynahError('closed', 'This client is closed.');
     return new MynahError('offline', `There is no connection to the gateway (${this.#status}).`);
   }
@@ -147,32 +154,35 @@ export class Link {
     this.#hooks.status(status);
   }
 
-  /** Calls back once, in the turn in which the answer came: what came after it is heard after it. */
+  /**
+   * Calls `then` once, in the same turn of the event loop in which the answer came, so that later frames stay
+   * later.
+   */
   #emit(kind: number, data: unknown, then: (error: MynahError | undefined, answer?: unknown) => void): void {
     const settle = (error: MynahError | undefined, answer?: unknown): void => {
-      if (!this.#asked.delete(fail)) return;
-      callOff();
+      if (!this.#inFlight.delete(fail)) return;
+      cancel();
       then(error, answer);
     };
     const fail = (error: MynahError): void => settle(error);
-    const callOff = this.#clock.later(this.#pace.timeoutMs, () =>
+    const cancel = this.#clock.later(this.#pace.timeoutMs, () =>
       fail(new MynahError('timeout', `The gateway did not answer kind ${kind} within ${this.#pace.timeoutMs} ms.`)),
     );
-    this.#asked.add(fail);
-    this.#wire.emit('message', JSON.stringify({ type: kind, data }), (answer: unknown) => settle(refusalOf(answer), answer));
+    this.#inFlight.add(fail);
+    this.#socket.emit('message', JSON.stringify({ type: kind, data }), (answer: unknown) => settle(refusalOf(answer), answer));
   }
 
-  /** All questions of the connection that ended stay unanswered. */
+  /** Rejects all requests that were in flight on the connection that has ended. */
   #end(error: MynahError): void {
     this.#round++;
-    this.#callOff();
-    for (const fail of [...this.#asked]) fail(error);
+    this.#cancel();
+    for (const fail of [...this.#inFlight]) fail(error);
   }
 
   #connected(): void {
     if (this.#status !== 'connecting') {
-      // Stopped while the socket was on its way.
-      if (this.#status !== 'connected') this.#wire.disconnect();
+      // The client was stopped while the socket was connecting.
+      if (this.#status !== 'connected') this.#socket.disconnect();
       return;
     }
     this.#round++;
@@ -189,7 +199,7 @@ export class Link {
         else this.#registered(answer as RegisterResponse);
       });
     } catch (thrown) {
-      // No token was to be had: perhaps later.
+      // The application could not supply a token: tries again later.
       if (round !== this.#round) return;
       this.#hooks.unreachable(thrown instanceof Error ? thrown : new Error(String(thrown)));
       this.#registerLater(round);
@@ -210,9 +220,9 @@ export class Link {
   }
 
   #registerLater(round: number): void {
-    this.#callOff();
+    this.#cancel();
     const wait = backoff(++this.#refusals, this.#pace.retry, this.#clock.random());
-    this.#callOff = this.#clock.later(wait, () => {
+    this.#cancel = this.#clock.later(wait, () => {
       if (round === this.#round) void this.#register(round);
     });
   }
@@ -222,11 +232,11 @@ export class Link {
     if (this.#status !== 'connecting' && !wasOnline) return;
     if (reason === 'io server disconnect') return this.stop('signed-out');
     this.#become('connecting');
-    this.#end(new MynahError('lost', `The connection ended: ${reason}.`));
+    this.#end(new MynahError('lost', `The connection was lost: ${reason}.`));
     if (wasOnline) this.#hooks.lost(reason);
   }
 
-  #heard(raw: unknown): void {
+  #received(raw: unknown): void {
     if (!this.isOnline && this.#status !== 'connecting') return;
     const frame = frameOf(raw);
     if (!frame) return;
@@ -241,8 +251,8 @@ export class Link {
 function refusalOf(answer: unknown): MynahError | undefined {
   const { code, error } = (answer ?? {}) as Partial<Refusal>;
   if (code === 0) return undefined;
-  if (typeof code !== 'number') return new MynahError('protocol', 'The gateway answered something without a code.');
-  return new MynahError(code, error ?? `The gateway answered ${code}.`);
+  if (typeof code !== 'number') return new MynahError('protocol', 'The answer of the gateway has no code.');
+  return new MynahError(code, error ?? `The gateway answered with code ${code}.`);
 }
 
 function frameOf(raw: unknown): Frame | undefined {

@@ -1,22 +1,23 @@
-// The list of conversations, page by page. Invariant: whatever a page says is also told to `learned`, whoever asked for it.
+// Reads the list of conversations page by page. Invariant: every row that is read is also passed to
+// `learned`.
 
-import type { Link } from './link.js';
+import type { Connection } from './connection.js';
 import type { Conversation, ConversationsResponse } from './protocol.js';
 
-/** Conversations of a page when we ask for ourselves. */
+/** The size of a page, unless the application chose it. */
 const PAGE = 200;
 
-/** Times that the list is gone through for one conversation. */
+/** How many times the list is read to find one conversation. */
 const ATTEMPTS = 3;
 
-export class Lookup {
+export class ConversationList {
   constructor(
-    readonly link: Link,
+    readonly connection: Connection,
     readonly learned: (row: Conversation) => void,
   ) {}
 
   async page(after: string | undefined, limit: number): Promise<ConversationsResponse> {
-    const page = await this.link.askPatiently(110, { ...(after !== undefined && { after }), limit });
+    const page = await this.connection.requestWithRetry(110, { ...(after !== undefined && { after }), limit });
     for (const row of page.conversations) this.learned(row);
     return page;
   }
@@ -31,9 +32,10 @@ export class Lookup {
     } while (next !== null);
   }
 
-  /** One conversation; undefined when the user has no such. */
+  /** Finds one conversation; undefined if the user does not have it. */
   async find(conv: string): Promise<Conversation | undefined> {
-    // One that moves to the front while we turn the pages is missed, and found there by the next attempt.
+    // A conversation that moves to the front while the pages are read is missed. The next attempt finds it
+    // there.
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       for await (const row of this.all()) if (row.conv === conv) return row;
     }

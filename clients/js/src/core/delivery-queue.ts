@@ -1,46 +1,49 @@
-// One conversation on its way to the application. Pure: no time, no socket, no storage. Invariants: `next` gives rising numbers,
-// each once, none up to the position the lane began at; a number is passed over only if somebody who knows said that it does
-// not exist (`settle`). Whatever comes twice, early or not at all changes nothing of that.
+// Orders the received messages of one conversation for delivery. Pure: it uses no clock, no socket and no
+// storage. Invariants: `next` returns ascending seqs, each once, and only seqs after the start position. A
+// seq is skipped only after `settle` has said that it does not exist. This holds even if messages arrive
+// twice, too early or not at all.
 
 export interface Item<M> {
   readonly seq: number;
-  /** Undefined for what this device sent itself: counted, not handed over. */
+  /** Undefined for a message that this device sent itself: it is counted, but not delivered. */
   readonly message: M | undefined;
 }
 
-/** Numbers kept in waiting at most; what comes beyond is fetched again later. */
-const ROOM = 1_000;
+/** The largest number of waiting messages. Messages beyond it are dropped and fetched again later. */
+const CAPACITY = 1_000;
 
-export class Lane<M> {
+export class DeliveryQueue<M> {
   #begun = false;
   #taken = 0;
   #head = 0;
   #settled = 0;
   #waiting = new Map<number, Item<M>>();
 
-  /** It is known where to begin. */
+  /** The start position is known. */
   get isBegun(): boolean {
     return this.#begun;
   }
 
-  /** Handed over up to here, finished or not. */
+  /** The last seq that was taken for delivery; its handlers may still run. */
   get taken(): number {
     return this.#taken;
   }
 
-  /** The highest number that is known to exist. */
+  /** The highest seq that is known to exist. */
   get head(): number {
     return this.#head;
   }
 
-  /** The lowest number in waiting, and whether this device sent it. */
+  /** The lowest waiting seq, and whether this device sent that message. */
   get lowest(): { seq: number; own: boolean } | undefined {
     let lowest: Item<M> | undefined;
     for (const item of this.#waiting.values()) if (!lowest || item.seq < lowest.seq) lowest = item;
     return lowest && { seq: lowest.seq, own: lowest.message === undefined };
   }
 
-  /** Everything up to `position` was handed over before. Only the first call counts. */
+  /**
+   * Sets the start position: all messages up to it were delivered before. Only the first call has an effect.
+   */
   begin(position: number): void {
     if (this.#begun) return;
     this.#begun = true;
@@ -50,24 +53,30 @@ export class Lane<M> {
     for (const seq of this.#waiting.keys()) if (seq <= position) this.#waiting.delete(seq);
   }
 
-  /** Numbers up to `head` were given out. */
+  /** Seqs up to `head` exist. */
   note(head: number): void {
     this.#head = Math.max(this.#head, head);
   }
 
-  /** This message exists, pushed or replayed; undefined for one that this device sent. What finds no room is fetched later. */
+  /**
+   * Adds a pushed message; `message` is undefined if this device sent it. If the queue is full, it is fetched
+   * later.
+   */
   see(seq: number, message: M | undefined): void {
-    if (this.#waiting.size < ROOM || seq === this.#taken + 1) this.#add({ seq, message });
+    if (this.#waiting.size < CAPACITY || seq === this.#taken + 1) this.#add({ seq, message });
     else this.note(seq);
   }
 
-  /** A part of the record, as it was asked for after some number: what it does not hold up to `upTo` does not exist for us. */
+  /**
+   * Adds a fetched part of the history. Seqs up to `upTo` that it does not contain do not exist for this
+   * user.
+   */
   fetched(items: readonly Item<M>[], upTo: number): void {
     for (const item of items) this.#add(item);
     this.settle(upTo);
   }
 
-  /** What is missing up to here does not exist any more, or was never for us. */
+  /** Missing seqs up to `upTo` were deleted, or were never visible to this user. */
   settle(upTo: number): void {
     this.#settled = Math.max(this.#settled, upTo);
     this.note(upTo);
@@ -79,7 +88,7 @@ export class Lane<M> {
     if (!this.#waiting.has(item.seq)) this.#waiting.set(item.seq, item);
   }
 
-  /** Takes what is handed over next, if that is known. */
+  /** Takes the next item, if it is known which one that is. */
   next(): Item<M> | undefined {
     if (!this.#begun) return undefined;
     let item = this.#waiting.get(this.#taken + 1);
@@ -90,7 +99,7 @@ export class Lane<M> {
     return item;
   }
 
-  /** Steps over numbers that do not exist. */
+  /** Skips seqs that do not exist. */
   #afterHole(): Item<M> | undefined {
     const lowest = this.lowest?.seq ?? Infinity;
     if (lowest > this.#settled + 1) {
@@ -100,7 +109,10 @@ export class Lane<M> {
     return this.#waiting.get(lowest);
   }
 
-  /** The number after which messages have to be fetched, if any are missing and none can be handed over meanwhile. */
+  /**
+   * The seq after which messages must be fetched, if messages are missing and nothing can be delivered
+   * meanwhile.
+   */
   wants(): number | undefined {
     if (!this.#begun || this.#taken >= this.#head) return undefined;
     if (this.#waiting.has(this.#taken + 1) || this.#taken < this.#settled) return undefined;
