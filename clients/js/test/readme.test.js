@@ -1,4 +1,4 @@
-// The chat of the README, as it stands there, in two processes.
+// Runs the example program of the README unchanged, in two processes.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -12,7 +12,7 @@ import { startGateway } from '../../../tests/lib/program.js';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-test('the chat of the README runs as it stands there', async (t) => {
+test('the example program of the README runs unchanged', async (t) => {
   const gateway = await startGateway();
   const directory = mkdtempSync(join(tmpdir(), 'mynah-readme-'));
   const children = [];
@@ -23,7 +23,7 @@ test('the chat of the README runs as it stands there', async (t) => {
   });
 
   const [, program] = /```js\n(.*?)```/s.exec(readFileSync(here('../README.md'), 'utf8'));
-  assert.ok(program.trim().split('\n').length <= 20, 'twenty lines');
+  assert.ok(program.trim().split('\n').length <= 20, 'the program has at most twenty lines');
   writeFileSync(join(directory, 'chat.mjs'), program.replace('http://127.0.0.1:3001', gateway.url));
   mkdirSync(join(directory, 'node_modules'));
   symlinkSync(here('..'), join(directory, 'node_modules/mynah-client'));
@@ -40,7 +40,7 @@ test('the chat of the README runs as it stands there', async (t) => {
   await Promise.all([alice.shows('(connected)'), bob.shows('(connected)')]);
   alice.type('你好');
   await bob.shows('alice: 你好');
-  await alice.shows('(kept as number 1)');
+  await alice.shows('(stored as message 1)');
   await gateway.program.kill();
   await Promise.all([alice, bob].map((one) => one.shows('(connecting)')));
   bob.type('还在吗');
