@@ -1,5 +1,5 @@
-// Mynah's page: a chat in open mode and a look at the frames behind it. This file ties the parts together: signing in,
-// what each frame means to the page, and what a click does.
+// The demo page of Mynah: a chat in open mode, and a list of the frames behind it. This file connects the
+// parts: it signs the user in, handles the received frames, and handles clicks.
 
 import { avatar, element } from './element.js';
 import { show } from './inspector.js';
@@ -16,9 +16,10 @@ const session = { uid: null, device: null, socket: null, rooms: null, record: nu
 // ---- signing in and out
 
 /**
- * The devices of this browser are kept, so that whoever comes back is the same device. Two tabs are two devices: a device belongs to
- * the tab that holds its lock, which a reload gives back to it. Where there are no locks (without TLS, on another machine than
- * this), a tab keeps its device for itself.
+ * Chooses the device id of this tab. The browser keeps its device ids, so that a returning user has the same
+ * device. Two tabs are two devices: a device belongs to the tab that holds its Web Lock, and a tab gets its
+ * own device again after a reload. Without Web Locks (over http from another machine), the device id is kept
+ * in the tab only.
  */
 async function claimDevice() {
   const fresh = () => Array.from(crypto.getRandomValues(new Uint8Array(6)), (byte) => byte.toString(16).padStart(2, '0')).join('');
@@ -48,8 +49,8 @@ async function signIn(uid) {
   sessionStorage.setItem('mynah:uid', uid);
   $('#me').textContent = uid;
   $('#me-avatar').replaceChildren(avatar(uid));
-  $('#door').hidden = true;
-  $('#house').hidden = false;
+  $('#login').hidden = true;
+  $('#chat').hidden = false;
   drawState('connecting', 'wait');
   draw();
   const url = new URL('socket.io/?EIO=4&transport=websocket', location.href);
@@ -72,20 +73,20 @@ function leave(reason) {
   session.socket.close();
   sessionStorage.removeItem('mynah:uid');
   session.uid = null;
-  $('#house').hidden = true;
-  $('#house').classList.remove('in-room');
+  $('#chat').hidden = true;
+  $('#chat').classList.remove('in-room');
   $('#banner').hidden = true;
-  $('#door').hidden = false;
-  $('#door-error').textContent = reason ?? '';
-  $('#door-error').hidden = !reason;
+  $('#login').hidden = false;
+  $('#login-error').textContent = reason ?? '';
+  $('#login-error').hidden = !reason;
   document.title = 'Mynah';
 }
 
-function lost({ away, waitMs }) {
+function lost({ isFinal, waitMs }) {
   for (const answer of asked.values()) answer(undefined);
   asked.clear();
   if (!session.uid) return;
-  if (!away) {
+  if (!isFinal) {
     drawState(`connection lost, trying again in ${Math.ceil(waitMs / 1000)} s`, 'wait');
     return;
   }
@@ -103,11 +104,14 @@ const send = (frame) => session.socket.emit('message', JSON.stringify(frame));
 
 const tell = (type, data) => send({ type, data });
 
-/** Questions by their `req`. */
+/** The requests in flight: `req` -> the function that resolves the request. */
 const asked = new Map();
 let questions = 0;
 
-/** Resolves with the answer's data, or with undefined when there is no connection or it ends before. */
+/**
+ * Sends a request. Resolves with the data of the answer, or with undefined if there is no connection or it is
+ * lost.
+ */
 function ask(type, data) {
   const req = ++questions;
   return new Promise((answer) => {
@@ -153,10 +157,12 @@ function registered({ code, error, epoch }) {
   drawState('online', 'on');
   session.displaced = null;
   $('#banner').hidden = true;
-  // The server's history may have been replaced: what was read of another one means nothing in this one.
+  // After a change of the epoch the server has another history, and the messages that were loaded before are
+  // invalid.
   session.record.enter({ isOther: session.epoch !== epoch });
   session.epoch = epoch;
-  // The answer to these was lost with the connection. The same `cid` makes sending twice harmless.
+  // The answers to these sends were lost with the connection. The same `cid` makes it harmless to send them
+  // again.
   for (const [room, message] of session.rooms.waiting) transmit(room, message);
   draw();
   pollOnline();
@@ -172,7 +178,7 @@ function say(room, text, more = {}) {
   draw();
 }
 
-// ---- who is there
+// ---- who is online
 
 async function pollOnline() {
   if (!session.uid || document.hidden) return;
@@ -183,7 +189,7 @@ async function pollOnline() {
     const { online } = await answer.json();
     session.online = new Set(online);
   } catch {
-    // The server is gone for the moment; the connection says so already.
+    // The server cannot be reached. The state of the connection already shows that.
     session.online = new Set();
   }
   if (session.uid) draw();
@@ -208,7 +214,7 @@ function draw() {
   const others = [...online].filter((one) => one !== uid).sort();
   $('#online-count').textContent = String(others.length);
   drawPeople(others, (one) => openRoom(rooms.withUser(one)));
-  // Redrawing the messages would lose a selection: only when there is something new.
+  // Redrawing the messages would remove the user's text selection, so it is done only after a change.
   const { current } = rooms;
   const shown = JSON.stringify([current, current && rooms.shown(current), uid, online.has(current?.to?.user)]);
   if (shown !== drawn) drawRoom(rooms, online, (room) => session.record.earlier(room));
@@ -218,7 +224,7 @@ function draw() {
 function openRoom(room) {
   session.rooms.open = room.key;
   session.record.open(room);
-  $('#house').classList.add('in-room');
+  $('#chat').classList.add('in-room');
   draw();
   $('#text').focus();
 }
@@ -257,7 +263,7 @@ $('#compose').addEventListener('submit', (event) => {
   say(session.rooms.current, text);
 });
 
-// Enter sends, but not the Enter that picks a word in an input method.
+// Enter sends the message, except for the Enter that selects a word in an input method.
 $('#text').addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
@@ -276,17 +282,17 @@ $('#rooms-more').addEventListener('click', () => session.record.more());
 
 $('#back').addEventListener('click', () => {
   session.rooms.open = null;
-  $('#house').classList.remove('in-room');
+  $('#chat').classList.remove('in-room');
   draw();
 });
 
 function showFrames(shown) {
-  $('#house').classList.toggle('no-frames', !shown);
+  $('#chat').classList.toggle('no-frames', !shown);
   $('#frames-toggle').setAttribute('aria-pressed', String(shown));
 }
 showFrames(innerWidth > 680);
 
-$('#frames-toggle').addEventListener('click', () => showFrames($('#house').classList.contains('no-frames')));
+$('#frames-toggle').addEventListener('click', () => showFrames($('#chat').classList.contains('no-frames')));
 
 // ---- teams
 
@@ -328,8 +334,8 @@ $('#team-form').addEventListener('submit', async (event) => {
   $('#team-dialog').close();
   const room = session.rooms.team(name);
   openRoom(room);
-  // Making a team sends nothing, so the others hear of it by its first message.
-  say(room, `made the team ${name}`, { members: team.members ?? members });
+  // Creating a team sends no frame, so this first message tells the other members about it.
+  say(room, `created the team ${name}`, { members: team.members ?? members });
 });
 
 const kept = sessionStorage.getItem('mynah:uid');

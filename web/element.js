@@ -1,4 +1,5 @@
-// Makes an element; strings become text nodes, so that nothing a peer sends is ever read as markup.
+// Creates HTML elements. Invariant: strings become text nodes, so that text of other users is never parsed as
+// markup.
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
@@ -8,7 +9,10 @@ export function element(name, attributes = {}, ...children) {
 
 const HUES = [8, 32, 52, 96, 152, 178, 204, 228, 262, 290, 322, 344];
 
-/** The round picture of a user or a team: the first letter, or two where they say more than one, on the name's colour. */
+/**
+ * The round picture of a user or a team: the first letter of the name (two for Chinese names) on the colour
+ * of the name.
+ */
 export function avatar(name, isTeam = false) {
   let sum = 0;
   for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;

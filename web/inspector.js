@@ -1,4 +1,4 @@
-// The frame inspector: every packet in both directions, newest last, as pretty JSON on demand.
+// The list of frames: every packet in both directions, newest last. A click shows a packet as formatted JSON.
 
 import { nameOf } from './kinds.js';
 import { element } from './element.js';
@@ -11,20 +11,22 @@ const showAll = document.querySelector('#frames-all');
 const counter = document.querySelector('#frames-count');
 let frames = 0;
 
-/** What a packet holds: {title, kind, value, plumbing}; plumbing is what only the transport is interested in. */
+/**
+ * Describes a packet: {title, kind, value, transport}. `transport` marks packets that do not carry an event.
+ */
 export function read(packet) {
-  if (packet === '2') return { title: 'heartbeat', kind: 'ping', plumbing: true };
-  if (packet === '3') return { title: 'heartbeat', kind: 'pong', plumbing: true };
-  if (packet[0] === '0') return { title: 'handshake', kind: 'open', value: parse(packet.slice(1)), plumbing: true };
-  if (packet.startsWith('40')) return { title: 'namespace joined', kind: 'connect', value: parse(packet.slice(2)), plumbing: true };
-  if (packet.startsWith('41')) return { title: 'disconnected', kind: 'bye' };
+  if (packet === '2') return { title: 'heartbeat', kind: 'ping', transport: true };
+  if (packet === '3') return { title: 'heartbeat', kind: 'pong', transport: true };
+  if (packet[0] === '0') return { title: 'handshake', kind: 'open', value: parse(packet.slice(1)), transport: true };
+  if (packet.startsWith('40')) return { title: 'namespace joined', kind: 'connect', value: parse(packet.slice(2)), transport: true };
+  if (packet.startsWith('41')) return { title: 'disconnected', kind: 'disconnect' };
   if (packet.startsWith('42')) {
     const [name, first, ...more] = parse(packet.slice(packet.indexOf('['))) ?? [];
     const frame = typeof first === 'string' ? parse(first) ?? first : first;
     if (name !== 'message' || more.length) return { title: name, kind: 'event', value: [frame, ...more] };
     return { title: nameOf(frame?.type), kind: frame?.type ?? '?', value: frame };
   }
-  return { title: 'packet', kind: packet[0], value: packet, plumbing: true };
+  return { title: 'packet', kind: packet[0], value: packet, transport: true };
 }
 
 function parse(text) {
@@ -36,7 +38,7 @@ function parse(text) {
 }
 
 export function show(direction, packet) {
-  const { title, kind, value, plumbing = false } = read(packet);
+  const { title, kind, value, transport = false } = read(packet);
   const now = new Date();
   const clock = `${now.toTimeString().slice(0, 8)}.${String(now.getMilliseconds()).padStart(3, '0')}`;
   const head = [
@@ -47,12 +49,12 @@ export function show(direction, packet) {
     element('time', {}, clock),
   ];
   const body = value === undefined ? packet : JSON.stringify(value, null, 2);
-  const item = element('li', { class: `frame ${direction}${plumbing ? ' plumbing' : ''}`, 'data-kind': kind }, element('details', {}, element('summary', {}, ...head), element('pre', {}, body)));
+  const item = element('li', { class: `frame ${direction}${transport ? ' transport' : ''}`, 'data-kind': kind }, element('details', {}, element('summary', {}, ...head), element('pre', {}, body)));
   const scroller = list.parentElement;
   const following = scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - 60;
   list.append(item);
   while (list.childElementCount > KEPT) list.firstElementChild.remove();
-  if (!plumbing) counter.textContent = String(++frames);
+  if (!transport) counter.textContent = String(++frames);
   empty.hidden = true;
   if (following) scroller.scrollTop = scroller.scrollHeight;
 }

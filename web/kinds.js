@@ -1,4 +1,4 @@
-// The kinds that this page knows, by number: what the frame inspector calls them and which room of the page they go to.
+// The kinds that this page knows: their names in the list of frames, and what the page does with them.
 
 export const KINDS = {
   1: 'C2S_REGISTER_REQ',
@@ -53,7 +53,10 @@ export const LIST = 110;
 /** The first of the application's own kinds. */
 export const APPLICATION = 1000;
 
-/** Conversations of two users besides the usual one, by their kind in the list: what to send in them, and what to call them. */
+/**
+ * The special pair conversations, by their `kind` in the list of conversations: the kind to send, and the
+ * label.
+ */
 export const PAIRS = {
   pair_doctor: { type: 7, label: 'doctor' },
   pair_teammate: { type: 8, label: 'teammate' },

@@ -1,12 +1,13 @@
-// What the page knows of the record: the list of conversations (kind 110), parts of them (104), what this device has (103) and what
-// the user has read (106). Invariant: what is shown of a conversation comes from the record, however a connection ended.
+// Reads the history from the server: the list of conversations (kind 110) and parts of conversations (104).
+// It sends acknowledgements (103) and read positions (106). Invariant: the messages that the page shows equal
+// the server's history, even if the connection was lost in between.
 
 import { ACK, LIST, READ, SYNC } from './kinds.js';
 import { changesUnread, lastOf } from './rooms.js';
 
 const ROOMS = 200;
 const MESSAGES = 50;
-/** Rooms that are listed without being asked for. */
+/** The largest number of rooms that are loaded before the user asks for more. */
 const MOST_AT_ONCE = 2_000;
 const ACK_MS = 200;
 const RETRY_MS = 1_000;
@@ -16,9 +17,12 @@ export class Record {
   #ask;
   #tell;
   #changed;
-  /** Counts connections: what an older one was asked is not heard. */
+  /** The number of the current connection. Answers to requests of an older one are ignored. */
   #turn = 0;
-  /** Messages that came before the list of conversations, which says whose they are. */
+  /**
+   * Messages that were received before the list of conversations, which is needed to find their room; null
+   * afterwards.
+   */
   #early = null;
   #next = null;
   #refreshing = false;
@@ -27,8 +31,8 @@ export class Record {
   #acking;
 
   /**
-   * `ask(type, data)` resolves with the answer, or with undefined when the connection ended; `tell(type, data)` wants none;
-   * `changed()` draws.
+   * `ask(type, data)` sends a request and resolves with the answer, or with undefined if the connection was
+   * lost. `tell(type, data)` sends a request without waiting for an answer. `changed()` redraws the page.
    */
   constructor(rooms, { ask, tell, changed }) {
     this.#rooms = rooms;
@@ -37,12 +41,12 @@ export class Record {
     this.#changed = changed;
   }
 
-  /** Whether the list goes on. */
+  /** Whether the list of conversations has further pages. */
   get hasMore() {
     return this.#next !== null;
   }
 
-  /** The connection is registered: lists the conversations, and brings the room on screen up to date. */
+  /** The connection was registered: loads the list of conversations, and updates the room on screen. */
   async enter({ isOther }) {
     const turn = ++this.#turn;
     this.#early = [];
@@ -65,7 +69,7 @@ export class Record {
     if (turn === this.#turn) this.#changed();
   }
 
-  /** A page of the list; undefined when the connection ended. */
+  /** Loads a page of the list; undefined if the connection was lost. */
   async #page(after) {
     const turn = this.#turn;
     for (;;) {
@@ -75,7 +79,7 @@ export class Record {
         const rooms = answer.conversations.map((row) => this.#take(row));
         return { rooms, next: answer.next };
       }
-      // The server is busy, or cannot read for the moment.
+      // The server is overloaded, or its store is not available: tries again.
       await new Promise((go) => setTimeout(go, RETRY_MS));
       if (turn !== this.#turn) return undefined;
     }
@@ -88,14 +92,14 @@ export class Record {
     return room;
   }
 
-  /** The next page of the list. */
+  /** Loads the next page of the list. */
   async more() {
     const page = await this.#page(this.#next);
     if (page) this.#next = page.next;
     this.#changed();
   }
 
-  /** Asks for the newest conversations again: one is new, or only the server knows what is unread. */
+  /** Loads the first page again, because a conversation is new or only the server knows the unread counts. */
   async #refresh() {
     this.#again = true;
     if (this.#refreshing) return;
@@ -123,14 +127,14 @@ export class Record {
     this.see();
   }
 
-  /** The user, on any device, has read a conversation up to here. */
+  /** The user has read a conversation up to here, on this or another device. */
   read({ conv, seq }) {
     const room = this.#rooms.of(conv);
     if (room && seq >= room.head) room.unread = 0;
     else this.#refresh();
   }
 
-  /** Loads the newest part of a room, or what is missing at its end. */
+  /** Loads the newest messages of a room, or those that are missing at its end. */
   async open(room) {
     for (const turn = this.#turn; !room.conv && this.#next && turn === this.#turn; ) await this.more();
     if (!room.conv) return;
@@ -140,7 +144,7 @@ export class Record {
     this.#changed();
   }
 
-  /** Loads what comes before. */
+  /** Loads the messages before the first loaded one. */
   async earlier(room) {
     await this.#load(room, room.messages[0]?.seq ?? Number.MAX_SAFE_INTEGER);
     this.#changed();
@@ -150,7 +154,7 @@ export class Record {
     const turn = this.#turn;
     const answer = await this.#ask(SYNC, { conv: room.conv, before, limit: MESSAGES });
     if (answer?.code !== 0 || turn !== this.#turn) return;
-    // Asked twice, it is answered twice.
+    // After two clicks there are two equal answers.
     const known = room.messages[0]?.seq ?? Infinity;
     room.messages.unshift(...answer.messages.filter(({ seq }) => seq < known).reverse());
     room.hasEarlier = answer.more;
@@ -158,7 +162,7 @@ export class Record {
     await this.#fill(room);
   }
 
-  /** Loads what is missing at the end of a room. */
+  /** Loads the messages that are missing at the end of a room. */
   async #fill(room) {
     const turn = this.#turn;
     while (this.#rooms.isBehind(room) && turn === this.#turn && !room.isFilling) {
@@ -166,14 +170,14 @@ export class Record {
       const answer = await this.#ask(SYNC, { conv: room.conv, after: lastOf(room), limit: MESSAGES });
       room.isFilling = false;
       if (answer?.code !== 0 || answer.messages.length === 0) break;
-      // What is missing in between was deleted, or is not for this user.
+      // The messages in between were deleted, or this user may not see them.
       if (answer.messages[0].seq > lastOf(room) + 1) Object.assign(room, { messages: [], hasEarlier: false });
       this.#rooms.append(room, answer.messages);
     }
     this.#changed();
   }
 
-  /** The user sees the room on screen. */
+  /** Marks the room on screen as read, if the page is visible. */
   see() {
     const room = this.#rooms.current;
     if (!room?.conv || !room.isLoaded || room.unread === 0 || document.hidden) return;
@@ -181,7 +185,7 @@ export class Record {
     this.#tell(READ, { conv: room.conv, seq: room.head });
   }
 
-  /** This device has everything of a room: the server need not replay it. */
+  /** Acknowledges all messages of a room, so that the server does not replay them. */
   #has(room) {
     this.#acks.set(room.conv, room.head);
     this.#acking ??= setTimeout(() => {

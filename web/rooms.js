@@ -1,8 +1,9 @@
-// The user's conversations as far as this page has them, and what it has still to send. A room is a conversation of the record: a
-// chat with one user, a team, or the notices.
+// The user's conversations as this page shows them, and the outbox. A room is one conversation with its
+// loaded messages: a chat with one user, a team, or the notices.
 //
-// Invariants: the `messages` of a room are a part of the record, in the order of `seq`, without holes, each once. What a reload
-// must not lose is kept in this browser: messages that the server has not confirmed. Everything else is read from the record.
+// Invariants: the `messages` of a room are a part of the history, in the order of `seq`, without gaps, each
+// once. The outbox (messages that the server has not confirmed) is kept in this browser, so that a reload
+// does not lose it. Everything else is read from the server.
 
 import { ALONE_CHAT, APPLICATION, COUNTED, NOTICE_KINDS, PAIRS, RECALLED, TEAM_CHAT, TEAM_ENTER, TEAM_LEAVE } from './kinds.js';
 
@@ -11,7 +12,7 @@ const KEPT_PASSING = 100;
 export class Rooms {
   #place;
   #rooms = new Map();
-  /** Messages that are not in the record yet, oldest first: {key, like, cid, data, ts, error}. */
+  /** Messages that the server has not confirmed yet, oldest first: {key, like, cid, data, ts, error}. */
   #outbox;
   /** The key of the room on screen. */
   open = null;
@@ -23,7 +24,7 @@ export class Rooms {
     for (const { key, like } of this.#outbox) this.#room(key, like);
   }
 
-  /** Newest first. */
+  /** All rooms, the newest first. */
   get all() {
     return [...this.#rooms.values()].sort((a, b) => b.touched - a.touched);
   }
@@ -48,7 +49,10 @@ export class Rooms {
     return this.#room('notices', { name: 'Notices' });
   }
 
-  /** A room is `like` {name, to, type, isTeam}: what is needed to show it and to write in it. */
+  /**
+   * Finds or creates a room. `like` is {name, to, type, isTeam}: what is needed to show the room and to write
+   * in it.
+   */
   #room(key, like) {
     if (!this.#rooms.has(key)) {
       const fresh = { conv: undefined, head: 0, unread: 0, last: null, messages: [], passing: [], isLoaded: false, hasEarlier: false };
@@ -57,26 +61,26 @@ export class Rooms {
     return this.#rooms.get(key);
   }
 
-  /** Takes in a row of the list of conversations (kind 111). */
+  /** Updates a room from a row of the list of conversations (kind 111). */
   take({ conv, kind, peer, team, head, unread, last }) {
     let room;
     if (kind === 'team') room = this.team(team);
     else if (kind === 'pair') room = this.withUser(peer);
     else if (kind === 'notices') room = this.#notices();
     else room = this.#room(`${kind}:${peer}`, { name: `${peer} (${PAIRS[kind].label})`, to: { user: peer }, type: PAIRS[kind].type });
-    // A team that was deleted and made again is another conversation.
+    // A team that was deleted and created again is another conversation.
     if (room.conv && room.conv !== conv) this.forget(room);
-    // A push overtook the list.
+    // If a push has overtaken the list, the row is older than the room.
     if (head >= room.head) Object.assign(room, { conv, head, unread, last, touched: last?.ts ?? room.touched });
     return room;
   }
 
-  /** Drops what was loaded of a room: it is read again when it is opened. */
+  /** Drops the loaded messages of a room. They are loaded again when the room is opened. */
   forget(room) {
     Object.assign(room, { head: 0, messages: [], isLoaded: false, hasEarlier: false });
   }
 
-  /** The list of conversations begins anew: rooms that are not in `listed` are gone, but for what the user is writing. */
+  /** Removes the rooms that are not in `listed`, except for the open one and those with unsent messages. */
   keepOnly(listed) {
     const written = new Set(this.#outbox.map(({ key }) => key));
     for (const room of this.#rooms.values()) {
@@ -85,7 +89,7 @@ export class Rooms {
     }
   }
 
-  /** A stored message was pushed or replayed. True: it was not counted before, and may be unread. */
+  /** A stored message was pushed or replayed. Returns whether it is new and may be unread. */
   push(room, message) {
     const isNew = message.seq > room.head;
     if (isNew) {
@@ -98,7 +102,7 @@ export class Rooms {
     return isNew;
   }
 
-  /** Adds what follows in the record. What leaves a hole is not added: `isBehind` then says so. */
+  /** Adds messages at the end. A message after a gap is not added: then `isBehind` is true. */
   append(room, messages) {
     for (const message of messages) {
       this.#confirmed(message);
@@ -111,12 +115,12 @@ export class Rooms {
     }
   }
 
-  /** Whether there is more in the record, after what was loaded, than the room shows. */
+  /** Whether the history has messages after the last loaded one. */
   isBehind(room) {
     return room.isLoaded && room.head > lastOf(room);
   }
 
-  /** A message that is not stored: shown until the page is closed. */
+  /** Adds a message of a kind that is not stored. It is shown until the page is closed. */
   pass(message) {
     const { type, from } = message;
     const room = NOTICE_KINDS.has(type) || !from ? this.#notices() : this.withUser(from);
@@ -124,19 +128,19 @@ export class Rooms {
     room.touched = message.ts;
   }
 
-  /** What a room shows: the record, what passed, and what is not sent yet. */
+  /** The messages that a room shows: stored ones, those of kinds that are not stored, and the outbox. */
   shown(room) {
     const own = this.#outbox.filter(({ key }) => key === room.key).map((message) => ({ ...message, from: this.uid, waiting: !message.error }));
     return [...[...room.messages, ...room.passing].sort((a, b) => a.ts - b.ts), ...own];
   }
 
-  /** The newest message of a room, loaded or not; undefined where there is none. */
+  /** The newest message of a room, loaded or not; undefined if there is none. */
   newest(room) {
     const last = this.shown(room).at(-1);
     return room.last && room.last.ts > (last?.ts ?? 0) ? room.last : last;
   }
 
-  /** The members of a team, as far as its messages tell. */
+  /** The members of a team, as far as they are known from its messages. */
   membersOf(room) {
     const members = new Set();
     for (const { type, data } of this.shown(room)) {
@@ -147,14 +151,14 @@ export class Rooms {
     return [...members];
   }
 
-  // ---- what is to be sent
+  // ---- the outbox
 
-  /** Everything not confirmed yet, as [room, message]. */
+  /** The messages that the server has not confirmed or refused yet, as [room, message]. */
   get waiting() {
     return this.#outbox.filter(({ error }) => !error).map((message) => [this.#room(message.key, message.like), message]);
   }
 
-  /** Keeps a message of our own that the server has not confirmed yet. */
+  /** Adds a message of this user to the outbox. */
   compose(room, cid, data) {
     const message = { key: room.key, like: room.like, cid, data, ts: Date.now() };
     this.#outbox.push(message);
@@ -163,24 +167,24 @@ export class Rooms {
     return message;
   }
 
-  /** Takes in the answer to something sent; the room, if that was of ours. */
+  /** Handles the answer to a send. Returns the room; undefined if the message is not in the outbox. */
   answered({ code, cid, mid, conv, seq, ts, error }) {
     const message = this.#outbox.find((one) => one.cid === cid && !one.error);
     if (!message) return undefined;
     const room = this.#room(message.key, message.like);
     if (code !== 0) {
-      message.error = error ?? `refused with code ${code}`;
+      message.error = error ?? `The server refused the message with code ${code}.`;
       this.#save();
       return room;
     }
-    // The first message of a conversation: there is nothing else to load.
+    // This is the first message of the conversation, so there is nothing to load.
     if (!room.conv && seq === 1) room.isLoaded = true;
     room.conv = conv;
     this.push(room, { type: room.type, data: message.data, mid, conv, seq, from: this.uid, cid, ts });
     return room;
   }
 
-  /** A message that is in the record is not to be sent any more. */
+  /** Removes a stored message from the outbox. */
   #confirmed({ from, cid }) {
     if (from !== this.uid || !this.#outbox.some((one) => one.cid === cid)) return;
     this.#outbox = this.#outbox.filter((one) => one.cid !== cid);
@@ -191,13 +195,13 @@ export class Rooms {
     try {
       localStorage.setItem(this.#place, JSON.stringify(this.#outbox));
     } catch {
-      // The browser keeps no more: the page goes on, and a reload forgets what was not sent.
+      // The browser's storage is full. The page continues, but a reload loses unsent messages.
     }
   }
 }
 
-/** The number of the newest message that was loaded. */
+/** The seq of the last loaded message; 0 if there is none. */
 export const lastOf = (room) => room.messages.at(-1)?.seq ?? 0;
 
-/** Whether only the server knows if a message of this kind changes what is unread. */
+/** Whether only the server knows how a message of this kind changes the unread count. */
 export const changesUnread = (type) => type === RECALLED || type >= APPLICATION;

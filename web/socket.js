@@ -1,22 +1,23 @@
-// A small Socket.IO client: protocol 5 on Engine.IO 4, over WebSocket, namespace "/". It shows how little is needed to
-// speak with a Mynah from a place where no Socket.IO library is at hand.
+// A small Socket.IO client: protocol 5 on Engine.IO 4, over WebSocket, namespace "/". It shows how a client
+// without a Socket.IO library can connect to Mynah.
 
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
 
 /**
- * Keeps one connection. `handlers`: `connect()`, `event(name, args)`, `disconnect({away, waitMs})`, where `away` means
- * that the server sent this client away and it does not come back by itself, and `traffic(direction, text)` for every
- * packet, "up" or "down".
+ * One connection, which is made again when it is lost. `handlers` are: `connect()`; `event(name, args)`;
+ * `disconnect({isFinal, waitMs})`, where `isFinal` means that the client does not reconnect by itself,
+ * because the server has disconnected it for good or `close` was called; and `traffic(direction, text)` for
+ * every packet, with the direction "up" or "down".
  */
 export class Socket {
   #url;
   #handlers;
   #web = null;
   #connected = false;
-  #away = true;
+  #isFinal = true;
   #attempts = 0;
-  #patienceMs = 45_000;
+  #timeoutMs = 45_000;
   #watchdog;
   #retry;
 
@@ -31,19 +32,19 @@ export class Socket {
   }
 
   open() {
-    this.#away = false;
+    this.#isFinal = false;
     if (!this.#web) this.#dial();
   }
 
-  /** Says good-bye and stays away. */
+  /** Disconnects, and does not reconnect. */
   close() {
-    this.#away = true;
+    this.#isFinal = true;
     clearTimeout(this.#retry);
     if (this.#connected) this.#send('41');
     this.#web?.close();
   }
 
-  /** Sends an event; false when there is no connection, and then nothing is kept for later. */
+  /** Sends an event. Returns false if there is no connection; the event is then dropped. */
   emit(name, ...args) {
     if (!this.#connected) return false;
     this.#send(`42${JSON.stringify([name, ...args])}`);
@@ -75,7 +76,7 @@ export class Socket {
     if (packet === '2') this.#send('3');
     else if (packet[0] === '0') this.#greet(JSON.parse(packet.slice(1)));
     else if (packet.startsWith('40')) this.#joined();
-    else if (packet.startsWith('41')) this.#sentAway();
+    else if (packet.startsWith('41')) this.#disconnectedForGood();
     else if (packet.startsWith('44')) this.#web.close();
     else if (packet.startsWith('42')) {
       const [name, ...args] = JSON.parse(packet.slice(packet.indexOf('[')));
@@ -84,7 +85,7 @@ export class Socket {
   }
 
   #greet({ pingInterval, pingTimeout }) {
-    this.#patienceMs = pingInterval + pingTimeout;
+    this.#timeoutMs = pingInterval + pingTimeout;
     this.#watch();
     this.#send('40');
   }
@@ -95,12 +96,15 @@ export class Socket {
     this.#handlers.connect();
   }
 
-  #sentAway() {
-    this.#away = true;
+  #disconnectedForGood() {
+    this.#isFinal = true;
     this.#web.close();
   }
 
-  /** A server that says nothing for longer than its heartbeats take is gone, whatever TCP thinks. */
+  /**
+   * Restarts the timer that ends the connection when the server has sent nothing for longer than the
+   * heartbeat allows.
+   */
   #watch() {
     clearTimeout(this.#watchdog);
     const web = this.#web;
@@ -108,7 +112,7 @@ export class Socket {
       web.onclose = null;
       web.close();
       this.#lost();
-    }, this.#patienceMs);
+    }, this.#timeoutMs);
   }
 
   #lost() {
@@ -116,11 +120,11 @@ export class Socket {
     this.#web = null;
     this.#connected = false;
     let waitMs;
-    if (!this.#away) {
+    if (!this.#isFinal) {
       const longest = Math.min(FIRST_DELAY_MS * 2 ** this.#attempts++, LONGEST_DELAY_MS);
       waitMs = longest * (0.5 + Math.random() / 2);
       this.#retry = setTimeout(() => this.#dial(), waitMs);
     }
-    this.#handlers.disconnect({ away: this.#away, waitMs });
+    this.#handlers.disconnect({ isFinal: this.#isFinal, waitMs });
   }
 }

@@ -1,15 +1,15 @@
-// Draws what app.js knows. Everything that comes from somebody else becomes a text node.
+// Draws the page. Invariant: text of other users becomes text nodes only.
 
 import { avatar, element } from './element.js';
 import { RECALLED, TEAM_ENTER, TEAM_LEAVE, nameOf } from './kinds.js';
 
 export const $ = (selector) => document.querySelector(selector);
 
-const SAME_BREATH_MS = 120_000;
+const GROUP_MS = 120_000;
 
 const clock = (ts) => new Date(ts).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
 
-/** What a message says in one line, or undefined when it is not plain text. */
+/** The text of a message in one line; undefined if it has no text. */
 function textOf({ type, data, from, recalled }) {
   if (recalled) return 'This message was recalled.';
   if (type === RECALLED) return `${from ?? 'The application'} recalled a message`;
@@ -59,7 +59,7 @@ export function drawPeople(uids, choose) {
   $('#people-empty').hidden = rows.length > 0;
 }
 
-/** `earlier(room)` loads what comes before the messages of a room. */
+/** Draws the open room. `earlier(room)` loads earlier messages. */
 export function drawRoom(rooms, online, earlier) {
   const { current: room, uid: me } = rooms;
   $('#nothing-open').hidden = Boolean(room);
@@ -80,7 +80,7 @@ export function drawRoom(rooms, online, earlier) {
   const below = list.scrollHeight - list.scrollTop;
   list.replaceChildren(...items);
   const newest = JSON.stringify([room.key, previous?.mid ?? previous?.cid ?? previous?.ts]);
-  // Earlier messages come in above what is being read.
+  // Earlier messages are inserted above those on screen, which must not move.
   if (newest === list.dataset.newest) list.scrollTop = list.scrollHeight - below;
   else toEnd();
   list.dataset.newest = newest;
@@ -92,7 +92,7 @@ function earlierRow(load) {
   return element('li', { class: 'earlier' }, button);
 }
 
-/** Brings the newest message into sight. */
+/** Scrolls to the newest message. */
 export function toEnd() {
   $('#messages').scrollTop = $('#messages').scrollHeight;
 }
@@ -107,7 +107,7 @@ function bubble(message, me, isTeam, previous) {
   const text = textOf(message);
   if ([TEAM_ENTER, TEAM_LEAVE, RECALLED].includes(message.type)) return element('li', { class: 'event' }, `${text} · ${clock(message.ts)}`);
   const mine = message.from === me;
-  const follows = previous?.from === message.from && previous.type === message.type && message.ts - previous.ts < SAME_BREATH_MS;
+  const follows = previous?.from === message.from && previous.type === message.type && message.ts - previous.ts < GROUP_MS;
   const item = element('li', { class: `message${mine ? ' mine' : ''}${follows ? ' follows' : ''}${message.recalled ? ' recalled' : ''}` });
   if (!mine && isTeam && !follows) item.append(element('span', { class: 'author' }, message.from));
   const body = text === undefined ? element('pre', {}, JSON.stringify(message.data, null, 2)) : element('p', {}, text);

@@ -125,11 +125,11 @@ test('a message from the backend shows up as a notice; signing out leaves', asyn
   await gateway.api.sendTo('小芳', { type: 6, data: { text: '您的预约已确认 ✅', at: '10:30' } });
   await tab.shows('#rooms .preview', '您的预约已确认 ✅');
   await tab.click('#signout');
-  await tab.shows('#door');
+  await tab.shows('#login');
   assert.equal((await gateway.api.user('小芳')).online, false);
-  await tab.picture('door');
+  await tab.picture('login');
   await tab.dark(true);
-  await tab.picture('door-dark');
+  await tab.picture('login-dark');
 });
 
 test('a restart of the server brings everybody back, and what was written meanwhile arrives', async () => {
