@@ -1,5 +1,5 @@
-// What the scripts that measure share: servers and load generators that are pinned to cores, and ended whatever happens; all of it
-// on loopback.
+// Shared by the measuring scripts: servers and load generators, pinned to cores and always ended. Everything
+// is on loopback.
 
 "use strict";
 
@@ -25,10 +25,12 @@ const number = (name, fallback, max) => {
   return value;
 };
 
-/** Children that are alive, to be ended whatever happens. */
+/** The running child processes, which are always ended. */
 const children = new Set();
 
-/** This environment without what begins with MYNAH_: to the gateway that is a key of its configuration, or an error. */
+/**
+ * This environment without variables that begin with MYNAH_: the gateway takes those for configuration keys.
+ */
 const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MYNAH_")));
 
 function pinned(core, command, args, stdio, env = environment) {
@@ -39,7 +41,7 @@ function pinned(core, command, args, stdio, env = environment) {
   return child;
 }
 
-/** A signal ends the children, then this program. */
+/** On a signal, ends the children and then this program. */
 function endWithSignals() {
   for (const signal of ["SIGINT", "SIGTERM"]) {
     process.once(signal, () => {
@@ -81,13 +83,15 @@ async function listening(port, child) {
     if (open) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error("the server does not listen");
+  throw new Error("the server did not start to listen in time");
 }
 
-/** A new directory for one server, in BENCH_DIR where that is set. */
+/** Makes a new directory for one server, in BENCH_DIR if that is set. */
 const temporary = (name) => fs.mkdtempSync(path.join(process.env.BENCH_DIR || os.tmpdir(), `${name}-`));
 
-/** Command and arguments of the gateway, whose configuration is written into `dir`; it keeps its record in `data`. */
+/**
+ * The command and arguments of the gateway. Writes its configuration into `dir`; its database is in `data`.
+ */
 function mynah(port, dir, { data = path.join(dir, "data"), durability = "power" } = {}) {
   const config = path.join(dir, "mynah.toml");
   const quote = JSON.stringify;
@@ -103,7 +107,10 @@ function mynah(port, dir, { data = path.join(dir, "data"), durability = "power" 
   return [path.join(release, "mynah"), ["--config", config]];
 }
 
-/** Runs what `start(port, dir)` names on `core`, in a directory of its own, as long as `use({ port, pid, dir })` takes. */
+/**
+ * Runs the command that `start(port, dir)` returns on `core`, in its own directory, until
+ * `use({ port, pid, dir })` resolves.
+ */
 async function withServer({ name, core, start, env }, use) {
   const dir = temporary(name);
   const log = fs.openSync(path.join(dir, "log"), "w");
@@ -123,7 +130,7 @@ async function withServer({ name, core, start, env }, use) {
   }
 }
 
-/** The figures of a run of mynah-bench on `core` against a server. */
+/** Runs mynah-bench on `core` against a server and returns its figures. */
 async function bench(core, { port, pid }, args) {
   const common = ["--url", `http://127.0.0.1:${port}`, "--pid", pid, "--threads", 1, "--json", "--api-key", KEY];
   const client = pinned(core, path.join(release, "mynah-bench"), [...args, ...common], ["ignore", "pipe", "inherit"]);
@@ -151,7 +158,7 @@ const round3 = (value) => (value >= 100 ? Math.round(value).toLocaleString("en")
 const spread = (values) =>
   values.length ? `${round3(median(values))} (${round3(Math.min(...values))} to ${round3(Math.max(...values))})` : "–";
 
-/** Where and how something was measured. */
+/** Where and how the figures were measured. */
 const machine = (script) => ({
   date: new Date().toISOString(),
   cpu: os.cpus()[0].model,

@@ -1,24 +1,28 @@
-// Fills a gateway's record by the HTTP API, and asks it for pages of history.
+// Fills a gateway's history through the HTTP API, and reads pages of it.
 //
-// Half of the messages lie in the conversations of mynah-bench's clients, of bench-0 with bench-1, of bench-2 with bench-3 and so on; the
-// other half in conversations of 100 messages of users who do nothing else. In both, neighbours in a conversation lie far apart.
+// Half of the messages belong to the conversations of mynah-bench's clients (bench-0 with bench-1, bench-2
+// with bench-3 and so on). The other half belongs to conversations of 100 messages between users who do
+// nothing else. In both, consecutive messages of a conversation are far apart in the database.
 
 "use strict";
 
 const http = require("node:http");
 const { KEY } = require("./bench.js");
 
-/** Messages of a call, and calls at once. */
+/** Messages in one call, and calls at the same time. */
 const PER_CALL = 1_000;
 const AT_ONCE = 6;
-/** Messages of each conversation of the other half, and how many of these are written to in turn. */
+/**
+ * Messages in each conversation of the other half, and how many of these conversations are written to in
+ * turn.
+ */
 const EACH = 100;
 const IN_TURN = 1_000;
 const TEXT = "x".repeat(200);
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: AT_ONCE });
 
-/** The text that is answered to a call, which must succeed. */
+/** Makes a call, which must succeed, and returns the text of the answer. */
 function call(port, method, path, body) {
   return new Promise((resolve, reject) => {
     const headers = { authorization: `Bearer ${KEY}` };
@@ -38,7 +42,7 @@ function call(port, method, path, body) {
   });
 }
 
-/** Message number `number`, as it stands in a call. */
+/** The JSON of message number `number`. */
 function message(number, pairs) {
   const half = Math.floor(number / 2);
   let from, to;
@@ -53,7 +57,9 @@ function message(number, pairs) {
   return `{"type":3,"to":{"user":"${to}"},"from":"${from}","cid":"fill-${number}","push":false,"data":{"text":"${TEXT}"}}`;
 }
 
-/** Writes the messages from number `from` to number `until`; `pairs` of clients have half of them. */
+/**
+ * Writes the messages from number `from` to number `until`. Half of them belong to `pairs` pairs of clients.
+ */
 async function fill(port, { from, until, pairs }) {
   let next = from;
   const worker = async () => {
@@ -68,7 +74,10 @@ async function fill(port, { from, until, pairs }) {
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
 
-/** Milliseconds that each of `count` pages took: the newest 20 messages of conversations of the pairs, one call at a time. */
+/**
+ * The milliseconds that each of `count` pages took. A page is the newest 20 messages of a pair's
+ * conversation; calls are sequential.
+ */
 async function pages(port, { count, pairs }) {
   const convs = [];
   for (let pair = 0; pair < Math.min(pairs, count); pair++) {
@@ -81,7 +90,7 @@ async function pages(port, { count, pairs }) {
     const began = process.hrtime.bigint();
     const page = await call(port, "GET", `/v1/conversations/${conv}/messages?before=${Number.MAX_SAFE_INTEGER}&limit=20`);
     times.push(Number(process.hrtime.bigint() - began) / 1e6);
-    if (!page.includes('"mid"')) throw new Error(`there is nothing in ${conv}`);
+    if (!page.includes('"mid"')) throw new Error(`conversation ${conv} has no messages`);
   }
   return times;
 }

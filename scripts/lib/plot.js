@@ -1,4 +1,5 @@
-// Draws small charts in rows as one SVG: x is logarithmic, y begins at 0, a thin bar shows the spread of the rounds.
+// Draws rows of small charts as one SVG. The x axis is logarithmic, y begins at 0, and a thin bar shows the
+// spread of the rounds.
 
 "use strict";
 
@@ -22,7 +23,7 @@ function text(x, y, content, { size = 11, anchor = "start", fill = COLOURS.ink, 
 const line = (x1, y1, x2, y2, stroke, width) =>
   `<line x1="${at(x1)}" y1="${at(y1)}" x2="${at(x2)}" y2="${at(y2)}" stroke="${stroke}" stroke-width="${width}"/>`;
 
-/** A round step of which three to six go up to `max`. */
+/** A round distance of grid lines, so that about three to six lines fit below `max`. */
 function stepOf(max) {
   const power = 10 ** Math.floor(Math.log10(max / 3));
   return power * [1, 2, 5, 10].find((factor) => max / (power * factor) <= 5.5);
@@ -31,7 +32,10 @@ function stepOf(max) {
 const short = (x) => (x >= 1e6 ? `${x / 1e6}M` : x >= 1e3 ? `${x / 1e3}k` : String(x));
 const label = (y, step) => y.toLocaleString("en", { maximumFractionDigits: Math.max(0, -Math.floor(Math.log10(step))) });
 
-/** One chart: `points` are `{ x, values }`, with one value of each round. An x of 0 stands where a tenth of the least other one would. */
+/**
+ * One chart. `points` are `{ x, values }`, with one value per round. An x of 0 is drawn where a tenth of the
+ * smallest other x would be.
+ */
 function panel({ title, unit, axis, points }) {
   const drawn = points.filter(({ values }) => values.length > 0);
   const { left, right, top, bottom } = INSIDE;
@@ -57,7 +61,7 @@ function panel({ title, unit, axis, points }) {
   let taken = -Infinity;
   for (const point of points) {
     out.push(line(x(point.x), y(0), x(point.x), y(0) + 4, COLOURS.ink, 1));
-    // Labels that lie close are set lower in turn.
+    // Labels that are close together are placed on two lines in turn.
     const close = x(point.x) - taken < 24;
     out.push(text(x(point.x), y(0) + (close ? 25 : 15), short(point.x), { anchor: "middle", fill: COLOURS.faint, size: 10 }));
     taken = close ? -Infinity : x(point.x);
@@ -71,7 +75,7 @@ function panel({ title, unit, axis, points }) {
   return out;
 }
 
-/** The picture: `head` are its first lines, each row is `{ title, panels }`. */
+/** The picture. `head` are its first lines; each row is `{ title, panels }`. */
 function plot({ head, rows }) {
   const columns = Math.max(...rows.map(({ panels }) => panels.length));
   const [width, height] = [columns * PANEL.width + 24, HEAD + rows.length * (PANEL.height + ROW_HEAD) + 8];

@@ -1,8 +1,8 @@
 # Sourced by scripts that run a program written in Python.
 
-# python_venv NAME REQUIREMENTS: sets $venv to target/NAME, an environment that has exactly the packages of the file REQUIREMENTS.
-# Exits with 3 when PyPI cannot be reached, so that the caller's caller can say that a check was left out, and with 1 when
-# PyPI answers and the packages cannot be installed all the same.
+# python_venv NAME REQUIREMENTS: sets $venv to target/NAME, a virtual environment with exactly the packages of
+# the file REQUIREMENTS. Exits with 3 if PyPI cannot be reached, so that scripts/test can report a skipped
+# check, and with 1 if PyPI answers but the packages cannot be installed.
 python_venv() {
     venv=$PWD/target/$1
     cmp -s "$2" "$venv/installed" && return
