@@ -1,5 +1,5 @@
-// The application's backend: it sends by the API, and moves members in and out of teams. Whatever it asked and got no answer to it
-// asks again, with the same cid, until there is an answer that counts.
+// The application's backend. It sends messages through the API, and adds and removes team members. A call
+// that is not answered is repeated with the same cid, until there is a definite answer.
 
 import { API_KEY } from '../lib/program.js';
 
@@ -8,7 +8,7 @@ const LIMIT_MS = 2_500;
 
 export class Backend {
   counts = { calls: 0, again: 0, moves: 0 };
-  /** Calls under way. */
+  /** The number of calls in flight. */
   busy = 0;
   #url;
   #ledger;
@@ -18,7 +18,7 @@ export class Backend {
     this.#ledger = ledger;
   }
 
-  /** One call; undefined when there was no answer in time. */
+  /** Makes one call; undefined if there is no answer in time. */
   async call(method, path, body) {
     try {
       const response = await fetch(this.#url() + path, {
@@ -34,7 +34,7 @@ export class Backend {
     }
   }
 
-  /** Asks until it is answered with something other than trouble. */
+  /** Repeats a call until the answer is not a temporary error. */
   async insist(method, path, body) {
     this.busy++;
     this.counts.calls++;
@@ -50,7 +50,7 @@ export class Backend {
     }
   }
 
-  /** Sends; `from` may be absent where the kind allows it. */
+  /** Sends a message. `from` may be absent if the kind allows it. */
   async send({ to, kind, from, data }) {
     const entry = this.#ledger.begin({ by: 'backend', uid: from, to, kind, data });
     const answer = await this.insist('POST', '/v1/messages', { type: kind, to, from, data: entry.data, cid: `b${entry.n}` });

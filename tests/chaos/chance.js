@@ -1,5 +1,5 @@
-// Random numbers from a seed. Whoever needs some gets a stream of its own by name, so that one more question here changes no
-// answer there.
+// Random numbers from a seed. Each user of random numbers has its own stream with a name, so that an
+// additional number in one place does not change the numbers elsewhere.
 
 export class Chance {
   #state;
@@ -16,7 +16,7 @@ export class Chance {
     return new Chance(this.#seed, name);
   }
 
-  /** At least 0, below 1 (mulberry32). */
+  /** A number of at least 0 and below 1 (mulberry32). */
   next() {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let t = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -40,7 +40,7 @@ export class Chance {
     return list[Math.floor(this.next() * list.length)];
   }
 
-  /** One of the names, by weight. */
+  /** Chooses one of the names at random, by weight. */
   weighted(weights) {
     let at = this.next() * Object.values(weights).reduce((sum, weight) => sum + weight, 0);
     for (const [name, weight] of Object.entries(weights)) if ((at -= weight) < 0) return name;

@@ -1,4 +1,4 @@
-// The proof in short: a few seconds of load with two kills under it; and that it can fail.
+// A short chaos run: a few seconds of load with two kills. A second run checks that the checks can fail.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 const main = fileURLToPath(new URL('main.js', import.meta.url));
 const SHORT = ['--rounds', '2', '--seconds', '8', '--clients', '12', '--teams', '2', '--rate', '60'];
 
-/** Runs it and resolves with {code, output}. */
+/** Runs the command and resolves with {code, output}. */
 function chaos(t, ...more) {
   const child = spawn(process.execPath, [main, ...SHORT, ...more], { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill());
@@ -17,13 +17,13 @@ function chaos(t, ...more) {
   return new Promise((resolve, reject) => child.on('error', reject).on('close', (code) => resolve({ code, output })));
 }
 
-test('nothing is lost, doubled or out of order', async (t) => {
+test('no message is lost, duplicated or out of order', async (t) => {
   const { code, output } = await chaos(t);
   assert.equal(code, 0, output);
   t.diagnostic(output.slice(output.indexOf('---- checked')));
 });
 
-test('a client that acknowledges before its handler has run is found', async (t) => {
+test('a client that acknowledges before its handler has run is detected', async (t) => {
   const { code, output } = await chaos(t, '--seconds', '3', '--rounds', '1', '--plant', 'early-ack', '--patience', '5', '--keep', 'no');
   assert.equal(code, 1, output);
   assert.match(output, /FAILED.*early \d+/);

@@ -1,5 +1,6 @@
-// One device of a user: an application over clients/js that sends, hands on what it gets to a log of its own, and lives several
-// lives, ended in order or by a crash. The log survives the crash, as what an application has done with a message does.
+// One device of a user: an application over clients/js, which sends messages and records the delivered ones
+// in a log. It is started several times, and ends by `close` or by a crash. The log survives a crash, like
+// the effects of an application's handlers.
 
 import { createRequire } from 'node:module';
 import { connect } from '../../clients/js/dist/esm/index.js';
@@ -18,22 +19,25 @@ const NEVER = new Promise(() => {});
 const turn = () => new Promise(setImmediate);
 
 export class Device {
-  /** What the application was handed and had finished with, in order: {mid, conv, seq, type, n, text, recalled}. */
+  /** The messages whose handlers have finished, in order: {mid, conv, seq, type, n, text, recalled}. */
   log = [];
-  /** conv -> the last number in `log`. */
+  /** conv -> the seq of the last message in `log`. */
   last = new Map();
-  /** conv -> the message that a crash cut off between the handler and the writing down: it may come once more. */
+  /**
+   * conv -> the mid of a message whose position was not written before a crash. It may be delivered once
+   * more.
+   */
   mayRepeat = new Map();
-  /** Acknowledgements and reads of what was not written down as handed over: {type, conv, seq, from}. */
+  /** Acknowledgements and reads beyond the written position: {type, conv, seq, from}. */
   early = [];
-  /** How many of either there were. */
+  /** The number of acknowledgements and reads. */
   told = 0;
-  /** conv -> the highest number up to which the gateway said that it is read. */
+  /** conv -> the highest seq of a read that the gateway has accepted. */
   reads = new Map();
   recalled = new Set();
   /** How its connections ended, newest last. */
   ends = [];
-  /** What the client complained about: code -> times. */
+  /** The errors that the client reported: text -> how often. */
   errors = new Map();
   counts = { lives: 0, crashes: 0, displaced: 0, signedOut: 0, connects: 0, repeats: 0 };
   status = 'idle';
@@ -57,7 +61,7 @@ export class Device {
     return this.client !== undefined;
   }
 
-  /** Begins a life: the application is started. */
+  /** Starts the application. */
   start() {
     const life = ++this.#life;
     this.counts.lives++;
@@ -94,7 +98,7 @@ export class Device {
     on('failed', ({ data, error }) => this.ledger.refused(this.ledger.get(data.n), error.code));
     for (const entry of this.ledger.entries) {
       if (entry.by !== this.name) continue;
-      // An application with ids of its own asks again for what it never heard of.
+      // An application with its own message ids repeats a send of which it has no result.
       if (entry.state === 'vanished' && entry.id) this.ledger.again(entry);
       else if (!(entry.state === 'open' && entry.id && this.chance.isOne(0.5))) continue;
       this.#ask(entry);
@@ -120,7 +124,10 @@ export class Device {
     this.last.set(conv, seq);
   }
 
-  /** Acknowledgements (103) and reads (106) may tell only of what was written down as handed over; who may have what is judged later. */
+  /**
+   * An acknowledgement (103) or read (106) must not be beyond the written position. Whether the message was
+   * visible to this device is checked later.
+   */
   #said({ type, data }) {
     if (type !== 103 && type !== 106) return;
     this.told++;
@@ -141,7 +148,7 @@ export class Device {
     const life = this.#life;
     this.client.send(entry.to, entry.kind, entry.data, { id: entry.id }).then(
       (receipt) => life === this.#life && this.ledger.kept(entry, [receipt]),
-      // What a client that was closed did not send is sent by the next one.
+      // The next client sends what a closed client has not sent.
       ({ code }) => life === this.#life && code !== 'closed' && this.ledger.refused(entry, code),
     );
   }
@@ -150,7 +157,7 @@ export class Device {
     try {
       await this.client.markRead(conv, this.last.get(conv));
     } catch {
-      // Away, or not a member any more.
+      // The device is offline, or the user is not a member any more.
     }
   }
 
@@ -159,11 +166,11 @@ export class Device {
       await this.client.recall(mid);
       this.recalled.add(mid);
     } catch {
-      // Away, too late, or done before.
+      // The device is offline, the message is too old, or it was recalled before.
     }
   }
 
-  /** The application is gone in the middle of whatever it did. */
+  /** Ends the application in the middle of its work. */
   crash() {
     this.counts.crashes++;
     this.#life++;
@@ -172,7 +179,8 @@ export class Device {
     for (const entry of this.ledger.entries) {
       if (entry.by !== this.name) continue;
       if (entry.state === 'open' && !outbox.has(entry.n)) entry.state = 'vanished';
-      // It was told that this was refused, and the client had not yet written that down: it asks again, and is told again.
+      // The refusal was reported, but the client had not removed the message yet: it sends the message again,
+      // and gets another result.
       if (entry.state === 'refused' && outbox.has(entry.n)) entry.state = 'open';
     }
     const written = this.notepad.positions();
@@ -184,7 +192,7 @@ export class Device {
     this.status = 'down';
   }
 
-  /** The application is ended as its user does; what it is busy with it finishes. */
+  /** Ends the application in an orderly way. Running handlers finish. */
   async close() {
     const client = this.client;
     this.client = undefined;

@@ -1,16 +1,19 @@
-// What goes wrong, and when: all of it from the seed. Faults of the server come one after another; those of single devices happen
-// meanwhile.
+// The faults and their times, all derived from the seed. Faults of the server come one after another; faults
+// of single devices happen at the same time.
 
 import { come } from './world.js';
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Kills at random moments, one in each part of the time; and between them the server hangs or its disk is full. */
+/**
+ * Plans kills at random moments, one in each part of the run. Between them the server hangs, or its disk is
+ * full.
+ */
 export function planServer({ chance, rounds, seconds, canFill, hangMs }) {
   const part = (seconds * 1000) / Math.max(rounds, 1);
   const plan = [];
   for (let i = 0; i < rounds; i++) {
-    // Each way of being killed comes up, the plain one most.
+    // Every sort of kill is used, most often the plain one.
     const way = i % 4 === 1 ? 'hang and kill' : i % 4 === 2 && canFill ? 'full and kill' : 'kill';
     plan.push({ at: part * (i + chance.between(0.05, 0.95)), way, ms: chance.between(0, 1_200), hangMs });
   }
@@ -21,7 +24,7 @@ export function planServer({ chance, rounds, seconds, canFill, hangMs }) {
   return plan.sort((a, b) => a.at - b.at);
 }
 
-/** Does what is planned; resolves when all of it is over and the server runs. */
+/** Carries out the plan. Resolves when it is finished and the server runs. */
 export async function serverFaults({ plan, gateway, note }) {
   const begin = Date.now();
   for (const { at, way, ms, hangMs } of plan) {
@@ -45,7 +48,7 @@ export async function serverFaults({ plan, gateway, note }) {
 
 const WEIGHTS = { cut: 4, middle: 4, delay: 2, stall: 3, crash: 5, restart: 3, signOut: 1, silence: 2 };
 
-/** Troubles single devices until `isOver()`; resolves when the last trouble is over. */
+/** Causes faults of single devices until `isOver()`. Resolves when the last fault has ended. */
 export async function deviceFaults({ world, backend, chance, everyMs, counts, isOver }) {
   const running = [];
   while (!isOver()) {

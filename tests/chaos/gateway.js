@@ -1,5 +1,5 @@
-// The server under test and what is done to it: kill -9, SIGSTOP, a full disk. Keeps what it prints over all its lives, and looks
-// at its memory.
+// The server under test and its faults: kill -9, SIGSTOP, a full disk. It keeps the output of all runs of the
+// program and samples its memory.
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,22 +9,22 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Gateway {
   logs = [];
-  /** Largest resident memory seen, in MiB. */
+  /** The largest resident memory that was seen, in MiB. */
   mostMiB = 0;
   counts = { kills: 0, stops: 0, full: 0 };
-  /** What a planted fault does to the data directory after a kill. */
+  /** Called after a kill with the data directory. A planted fault changes the data here. */
   whileDown = () => {};
   #gateway;
   #env = {};
   #disk;
   #watch;
-  /** Its end is wanted: by a kill, or at the end of the run. */
+  /** The end of the program is expected: it was killed, or the run is over. */
   #isWanted = false;
   #die;
-  /** Rejects when it ended by itself. */
+  /** Rejects if the program ends unexpectedly. */
   death = new Promise((_, reject) => (this.#die = reject));
 
-  /** `disk` is a directory on a small file system, or undefined; `directory` keeps the rest. */
+  /** `disk` is a directory on a small file system, or undefined. The other files are in `directory`. */
   static async start({ directory, disk, config }) {
     const self = new Gateway();
     self.#disk = disk;
@@ -41,7 +41,7 @@ export class Gateway {
     this.logs.push(program);
     this.#isWanted = false;
     program.exited.then((end) => {
-      if (!this.#isWanted) this.#die(new Error(`the server ended by itself with ${JSON.stringify(end)}`));
+      if (!this.#isWanted) this.#die(new Error(`the server ended unexpectedly with ${JSON.stringify(end)}`));
     });
   }
 
@@ -65,7 +65,7 @@ export class Gateway {
     return this.#disk !== undefined;
   }
 
-  /** Everything it printed. */
+  /** The output of all runs of the program. */
   get output() {
     return this.logs.map((program, i) => `---- life ${i + 1}\n${program.output}`).join('\n');
   }
@@ -75,11 +75,11 @@ export class Gateway {
       const [, kib] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${this.#gateway.program.pid}/status`, 'utf8')) ?? [];
       if (kib) this.mostMiB = Math.max(this.mostMiB, Math.round(Number(kib) / 1024));
     } catch {
-      // It is being killed, or this system has no /proc.
+      // The process is being killed, or this system has no /proc.
     }
   }
 
-  /** The crash; `meanwhile` happens before it is started again. */
+  /** Kills and restarts the program. `meanwhile` is called before the restart. */
   async kill(downMs, { env = {}, meanwhile = () => {} } = {}) {
     this.counts.kills++;
     this.#isWanted = true;
@@ -92,7 +92,7 @@ export class Gateway {
     this.#began();
   }
 
-  /** Hangs for a while, as a machine does that swaps or is moved. */
+  /** Stops the process for a while, as on a machine that swaps or is migrated. */
   async stop(ms) {
     this.counts.stops++;
     this.#gateway.program.signal('SIGSTOP');
@@ -103,7 +103,7 @@ export class Gateway {
     this.#gateway.program.signal('SIGCONT');
   }
 
-  /** Takes all the room on the disk, to the last byte. */
+  /** Uses all space on the disk, to the last byte. */
   fill() {
     this.counts.full++;
     for (let size = 1 << 20; size >= 1; size >>= 4) {
@@ -124,7 +124,7 @@ export class Gateway {
     return join(this.#disk, 'ballast');
   }
 
-  /** Ends it as an operator would. */
+  /** Ends the program as an operator does. */
   async end() {
     clearInterval(this.#watch);
     this.#isWanted = true;

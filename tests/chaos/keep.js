@@ -1,4 +1,5 @@
-// What is left of a run that failed: the record, what was sent and handed over, the server's log and its data.
+// Keeps the evidence of a failed run: the history, the sends, the delivered messages, and the server's log
+// and data.
 
 import { cpSync, existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ export function keep({ directory, failures, state, plan, counts }) {
   keepServer(directory, gateway);
 }
 
-/** The log, and the data where it lay on a disk of its own. */
+/** Keeps the log, and the data if it was on a separate disk. */
 export function keepServer(directory, gateway) {
   writeFileSync(join(directory, 'server.log'), gateway.output);
   const data = join(directory, 'data');

@@ -1,13 +1,16 @@
-// What was sent, by whom, and what became of it. An entry is `open` until it is `kept` (its send resolved, or the API answered 200) or
-// `refused` (for good, with a code) or `vanished` (the application crashed before the client had written it down).
+// All sends and their results. An entry is `open` until it is `kept` (the send resolved, or the API answered
+// 200), `refused` (for good, with a code), or `vanished` (the application crashed before the client had saved
+// the message).
 
 export class Ledger {
   entries = [];
-  /** What no promise allows, noticed while it happened: {what, ...}. */
+  /** Results that contradict each other: {what, ...}. */
   broken = [];
   #rank = 0;
 
-  /** `n` is in the payload: it tells the messages apart, whatever the server calls them. */
+  /**
+   * Adds a send. Its number `n` is part of the payload, and identifies the message whatever the server does.
+   */
   begin(entry) {
     const whole = { ...entry, n: this.entries.length + 1, state: 'open', receipts: [], rank: 0 };
     whole.data = { n: whole.n, by: entry.by, ...entry.data };
@@ -16,7 +19,7 @@ export class Ledger {
     return whole;
   }
 
-  /** It was asked for anew, after it had vanished. */
+  /** A vanished message is sent again. */
   again(entry) {
     entry.state = 'open';
     entry.rank = ++this.#rank;
@@ -39,7 +42,7 @@ export class Ledger {
     entry.code = code;
   }
 
-  /** Those in a state. */
+  /** The entries in a state. */
   in(state) {
     return this.entries.filter((entry) => entry.state === state);
   }

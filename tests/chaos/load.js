@@ -1,5 +1,5 @@
-// What the users do all the time: send to friends and teams, read, take back; and what the backend does: send by the API, and
-// move members.
+// The load. Users send to friends and teams, read, and recall; the backend sends through the API, and adds
+// and removes members.
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const MOST_WAITING = 40;
@@ -7,7 +7,7 @@ const PAIR_KINDS = [3, 3, 3, 7, 8, 9, 18];
 const NOTICE_KINDS = [4, 5, 6, 10, 11, 13, 14];
 const TEXTS = ['你好 👋', '在吗?', 'plain', '🔥'.repeat(40), 'née "quoted" \\ \u2028', ''];
 
-/** Runs until `isOver()`; resolves when everything it asked for is answered. */
+/** Runs until `isOver()`. Resolves when all its calls are answered. */
 export async function load({ world, backend, chance, options, isOver }) {
   const tickMs = 20;
   const perTick = (options.rate * tickMs) / 1000;
@@ -17,7 +17,8 @@ export async function load({ world, backend, chance, options, isOver }) {
   let last = Date.now();
   while (!isOver()) {
     await sleep(tickMs);
-    // A busy machine makes late ticks, not less load; but nothing is made up for after a long pause.
+    // Late ticks on a busy machine do not reduce the load. But after a long pause, the load is not made up
+    // for.
     owed = Math.min(owed + (perTick * (Date.now() - last)) / tickMs, perTick * 10);
     last = Date.now();
     for (; owed >= 1; owed--) {
@@ -60,7 +61,7 @@ async function byBackend(world, backend, chance) {
   }
 }
 
-/** One after another, so that it is known who is in at the end. */
+/** Changes members one after another, so that the final members are known. */
 async function moveMembers({ team, backend, chance, isOver }) {
   const isIn = new Map(team.moving.map((uid) => [uid, true]));
   while (!isOver() && team.moving.length > 0) {

@@ -1,5 +1,5 @@
-// The command: runs, prints what was checked with its counts, and on a failure the seed, the messages, and where everything is kept.
-// scripts/chaos starts this.
+// The command that scripts/chaos starts. It prints what was checked, with counts. After a failure it prints
+// the seed, the wrong messages, and the directory with the evidence.
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ const MOST_SHOWN = 600;
 let options;
 try {
   options = optionsOf(process.argv.slice(2));
-  if (options.plant && !PLANTS.includes(options.plant)) throw new Error(`no fault is called ${options.plant}; there are ${PLANTS.join(', ')}`);
+  if (options.plant && !PLANTS.includes(options.plant)) throw new Error(`unknown fault ${options.plant}; the faults are ${PLANTS.join(', ')}`);
 } catch (error) {
   console.error(`scripts/chaos: ${error.message}`);
   process.exit(2);
@@ -25,13 +25,13 @@ try {
 const began = Date.now();
 const note = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  ${text}`);
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
-if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, for there is no right to mount a small file system here');
+if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, because this user may not mount a small file system');
 
 const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
 mkdirSync(directory, { recursive: true });
 const result = await run(options, { disk, directory, note }).catch((error) => {
   if (error.gateway) keepServer(directory, error.gateway);
-  console.log(`\n---- FAILED: the run was broken off: ${error.stack}\nseed ${options.seed}; kept: ${directory}`);
+  console.log(`\n---- FAILED: the run was aborted: ${error.stack}\nseed ${options.seed}; kept: ${directory}`);
   process.exit(1);
 });
 const { failures, counts } = result;
@@ -50,9 +50,9 @@ if (failures.length === 0) {
   for (const { check, what, detail } of failures.slice(0, SHOWN)) console.log(`${check}: ${what}${detail ? `\n    ${shown(detail)}` : ''}`);
   if (failures.length > SHOWN) console.log(`... and ${failures.length - SHOWN} more`);
   const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && !['dir', 'keep'].includes(name)).map(([name, value]) => `--${name} ${value}`);
-  console.log(`seed ${options.seed}; again: scripts/chaos ${again.join(' ')}${isKept ? `\nkept: ${directory}` : ''}`);
+  console.log(`seed ${options.seed}; run it again with scripts/chaos ${again.join(' ')}${isKept ? `\nkept: ${directory}` : ''}`);
 }
-// Sockets of applications that crashed may still wait for something.
+// Sockets of crashed applications may keep the event loop busy.
 process.exit(failures.length === 0 ? 0 : 1);
 
 function shown(detail) {

@@ -1,4 +1,5 @@
-// The storage of one device: it survives the application, and nothing that a crashed application still tries to write gets in.
+// The storage of one device. It survives a crash of the application, and a crashed application cannot write
+// to it any more.
 
 const NEVER = new Promise(() => {});
 
@@ -7,12 +8,12 @@ export class Notepad {
   #life = 0;
   #slow;
 
-  /** `slow` devices have a storage that takes its time. */
+  /** The storage of a `slow` device is asynchronous. */
   constructor({ slow = false } = {}) {
     this.#slow = slow;
   }
 
-  /** The adapter for one run of the application; those of earlier runs are dead from here on. */
+  /** Opens the storage for a run of the application. Adapters of earlier runs stop working. */
   open() {
     const life = ++this.#life;
     const act = async (work) => {
@@ -26,12 +27,12 @@ export class Notepad {
     };
   }
 
-  /** The application is gone. */
+  /** The application has crashed. */
   crash() {
     this.#life++;
   }
 
-  /** conv -> up to where it was handed over, as it is written down. */
+  /** conv -> the written position. */
   positions() {
     const found = new Map();
     for (const [key, value] of this.#kept) {
@@ -45,7 +46,7 @@ export class Notepad {
     return this.positions().get(conv);
   }
 
-  /** The numbers (`data.n`) of what is in the outbox. */
+  /** The numbers (`data.n`) of the messages in the outbox. */
   outbox() {
     const found = new Set();
     for (const [key, value] of this.#kept) if (/:out:\d+$/.test(key)) found.add(JSON.parse(value).data.n);

@@ -1,29 +1,29 @@
-// What a run can be told, with the default of each.
+// The options of a run, with their defaults.
 
 export const DEFAULTS = {
-  seed: undefined, // made by chance and printed
-  rounds: 8, // kills of the server under load
-  seconds: 60, // of load and faults
+  seed: undefined, // chosen at random and printed
+  rounds: 8, // how often the server is killed under load
+  seconds: 60, // seconds of load and faults
   clients: 40, // users, with 1 to 3 devices each
   teams: 4,
-  rate: 100, // messages a second, of all together
-  patience: 90, // seconds for everything to arrive once it is quiet
-  rss: 128, // MiB that the server may take
-  keep: 'yes', // no: a run that failed leaves nothing behind
-  plant: '', // a fault on purpose: plants.js names them
-  dir: '', // where the record and the logs are kept; a temporary directory unless said
+  rate: 100, // messages per second of all users together
+  patience: 90, // seconds in which everything must arrive after the load
+  rss: 128, // the most MiB that the server may use
+  keep: 'yes', // with "no", a failed run leaves no files
+  plant: '', // a deliberate fault; plants.js lists them
+  dir: '', // where the evidence is kept; by default a temporary directory
 };
 
-/** Reads `--name value`; says what is wrong by throwing. */
+/** Parses `--name value`. Throws if an option is wrong. */
 export function optionsOf(args) {
   const options = { ...DEFAULTS };
   for (let i = 0; i < args.length; i += 2) {
     const name = args[i].replace(/^--/, '');
-    if (!args[i].startsWith('--') || !(name in DEFAULTS)) throw new Error(`no option is called ${args[i]}; there are --${Object.keys(DEFAULTS).join(' --')}`);
+    if (!args[i].startsWith('--') || !(name in DEFAULTS)) throw new Error(`unknown option ${args[i]}; the options are --${Object.keys(DEFAULTS).join(' --')}`);
     const value = args[i + 1];
     if (value === undefined) throw new Error(`${args[i]} wants a value`);
     options[name] = typeof DEFAULTS[name] === 'string' ? value : Number(value);
-    if (typeof options[name] === 'number' && !(Number.isInteger(options[name]) && options[name] >= 0)) throw new Error(`${args[i]} wants a number, not ${value}`);
+    if (typeof options[name] === 'number' && !(Number.isInteger(options[name]) && options[name] >= 0)) throw new Error(`${args[i]} needs a number, not ${value}`);
   }
   options.seed ??= Math.floor(Math.random() * 2 ** 31);
   return options;

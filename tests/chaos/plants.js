@@ -1,40 +1,41 @@
-// Faults on purpose, to see that the checks find them: `--plant <name>`. The clients are changed on their way to the socket or to
-// the application, the record after it was read, the data while the server is down. Each must make the run fail.
+// Deliberate faults, to see that the checks detect them: `--plant <name>`. A fault changes frames between
+// client and socket, messages between client and application, the history after it was read, or the data
+// while the server is down. Each must make the run fail.
 
 import { cpSync, existsSync, rmSync } from 'node:fs';
 
-/** For one client: what is done to frames (`outgoing`, `incoming`) and to what the application was handed (`handed`). */
+/** Faults of a client. They change frames (`outgoing`, `incoming`) or the delivered messages (`handed`). */
 const CLIENTS = {
-  /** Acknowledges what comes before the handler has run. */
+  /** Acknowledges a message before its handler has run. */
   'early-ack': () => ({
     incoming: ({ conv, seq }, say) => seq && say(103, { conv, seq }),
   }),
-  /** Takes a gap for closed instead of fetching what is missing. */
+  /** Answers the request for missing messages as if nothing were missing. */
   'no-repair': () => ({
     outgoing(frame, ack, pass) {
       if (frame.type === 104) setImmediate(ack, { code: 0, conv: frame.data.conv, messages: [], head: frame.data.after + 1_000, more: false });
       else pass();
     },
   }),
-  /** Says that a message is kept that never went out, one in two hundred. */
+  /** Answers a send, one in two hundred, that was never sent to the gateway. */
   'early-answer': (chance) => ({
     outgoing(frame, ack, pass) {
       if (frame.type === 101 && chance.isOne(0.005)) setImmediate(ack, { code: 0, cid: frame.data.cid, mid: `never-${chance.next()}`, conv: 'nowhere', seq: 1, ts: Date.now() });
       else pass();
     },
   }),
-  /** Sends a message again under another cid, one in two hundred. */
+  /** Repeats a send, one in two hundred, with another cid. */
   'new-cid': (chance) => ({
     outgoing(frame, ack, pass, say) {
       pass();
       if (frame.type === 101 && chance.isOne(0.005)) say(101, { ...frame.data, cid: `${frame.data.cid}x` });
     },
   }),
-  /** Hands a message over twice, one in five hundred. */
+  /** Delivers a message twice, one in five hundred. */
   twice: (chance) => ({ handed: (message) => (chance.isOne(0.002) ? [message, message] : [message]) }),
-  /** Forgets to hand a message over, one in five hundred. */
+  /** Does not deliver a message, one in five hundred. */
   lost: (chance) => ({ handed: (message) => (chance.isOne(0.002) ? [] : [message]) }),
-  /** Hands messages over in the wrong order: one is kept back until the next. */
+  /** Delivers messages in the wrong order: one is held back until after the next. */
   order: (chance) => {
     let late;
     return {
@@ -48,7 +49,7 @@ const CLIENTS = {
       },
     };
   },
-  /** Hands over a message that is another user's. */
+  /** Delivers a message of another user. */
   stranger: (chance) => ({
     handed: (message) => (chance.isOne(0.002) ? [message, { ...message, conv: 'of-a-stranger' }] : [message]),
   }),
@@ -56,7 +57,7 @@ const CLIENTS = {
 
 const inOne = (change) => (record) => change([...record.values()].sort((a, b) => b.messages.length - a.messages.length)[0], record);
 
-/** For the record, once it was read. */
+/** Faults of the history after it was read. */
 const RECORDS = {
   'record-lost': inOne((conv) => conv.messages.splice(conv.messages.length >> 1, 1)),
   'record-twice': inOne((conv) => {
@@ -74,9 +75,12 @@ const RECORDS = {
   }),
 };
 
-/** For the data directory, while the server is down after a kill. */
+/** Faults of the data directory while the server is down after a kill. */
 const DATA = {
-  /** What was written since the kill before is gone, as if it had been answered before it was durable. */
+  /**
+   * Restores the data of the previous kill, as if the messages since had been answered before they were
+   * durable.
+   */
   'data-lost'(directory) {
     const before = `${directory}-before`;
     if (existsSync(before)) {

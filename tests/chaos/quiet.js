@@ -1,8 +1,12 @@
-// The end of a run: no more faults, everybody connects, and everything that is under way arrives, within a bound.
+// The end of a run: there are no more faults, all devices connect, and everything that is in flight must
+// arrive in time.
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Starts who is down, and brings back who is away; then waits until nothing is left to do. Returns what is still missing. */
+/**
+ * Starts and reconnects all devices, then waits until nothing is missing. Returns what is still missing after
+ * the time limit.
+ */
 export async function quiet({ world, ledger, backend, seconds, note }) {
   for (const device of world.devices) {
     device.wire.heal();
@@ -14,7 +18,7 @@ export async function quiet({ world, ledger, backend, seconds, note }) {
     const missing = [...unsent(world, ledger, backend), ...(await behind(world))];
     if (missing.length === 0) return [];
     if (Date.now() > end) return missing;
-    if (round % 20 === 19) note(`quiet: ${missing.length} things to come, as ${missing[0]}`);
+    if (round % 20 === 19) note(`quiet: ${missing.length} things are missing, for example ${missing[0]}`);
     await sleep(250);
   }
 }
@@ -28,8 +32,9 @@ function unsent(world, ledger, backend) {
 }
 
 /**
- * Devices that have not acknowledged the head of each conversation. (What is written down may lag behind that: where the last
- * messages are the device's own, and it crashed before it wrote that they were sent, the gateway knows better.)
+ * Finds devices that have not acknowledged the head of each conversation. (The written position may be behind
+ * the gateway's cursor: if the last messages are the device's own, and it crashed before it saved that they
+ * were sent.)
  */
 async function behind(world) {
   const missing = [];
@@ -37,7 +42,7 @@ async function behind(world) {
     if (device.status !== 'connected') continue;
     try {
       for await (const { conv, head, cursor } of device.client.conversations({ limit: 200 })) {
-        if (cursor < head) missing.push(`${device.name} (${device.kind}) to acknowledge ${conv} up to ${head} (the gateway knows of ${cursor}, written down is ${device.notepad.position(conv)})`);
+        if (cursor < head) missing.push(`${device.name} (${device.kind}) to acknowledge ${conv} up to ${head} (the gateway's cursor is ${cursor}, the written position is ${device.notepad.position(conv)})`);
       }
     } catch (error) {
       missing.push(`${device.name} to list its conversations (${error.code})`);

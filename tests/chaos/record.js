@@ -1,6 +1,10 @@
-// The record as the backend sees it: every conversation of every user, message by message, and what each user has of it.
+// The history as the backend sees it: every conversation of every user with its messages, and the positions
+// of each user.
 
-/** conv -> {conv, kind, messages, head, participants: Set of uids, team}; and uid -> its rows of the list of conversations. */
+/**
+ * conv -> {conv, kind, messages, head, participants: Set of uids, team}; and uid -> its rows of the list of
+ * conversations.
+ */
 export async function readRecord({ world, backend }) {
   const record = new Map();
   const rows = new Map();

@@ -1,4 +1,5 @@
-// One run: the world is made, load and faults go on for a while, then everything comes to rest and is checked.
+// One run: it sets up users and devices, runs load and faults for a while, waits until everything has
+// arrived, and checks the result.
 
 import { Backend } from './backend.js';
 import { Chance } from './chance.js';
@@ -18,17 +19,17 @@ import { AT_ONCE, World } from './world.js';
 
 const HEARTBEAT = { ping_interval_ms: 1_200, ping_timeout_ms: 1_200 };
 const HANG_MS = 3_200;
-/** So few are replayed that much has to be fetched. */
+/** Replays are limited to a few messages, so that clients have to fetch many. */
 const CONFIG = { engine: HEARTBEAT, login: { policy: 'multi', max_devices: AT_ONCE }, limits: { resume_messages: 40 } };
 
 /**
- * Returns {failures, counts} and what `keep` keeps. A server that ends by itself, and a run that takes far too long, break it off by
- * throwing.
+ * Returns {failures, counts} and what `keep` needs. Throws if the server ends unexpectedly or the run takes
+ * far too long.
  */
 export async function run(options, { disk, directory, note }) {
   const gateway = await Gateway.start({ directory, disk, config: CONFIG });
   const seconds = options.seconds * 2 + options.patience * 2 + 60;
-  const late = new Promise((_, reject) => setTimeout(() => reject(new Error(`it was not over after ${seconds} s`)), seconds * 1_000).unref());
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error(`the run was not finished after ${seconds} s`)), seconds * 1_000).unref());
   try {
     return await Promise.race([runWith(gateway, options, note), gateway.death, late]);
   } catch (error) {
@@ -53,14 +54,14 @@ async function runWith(gateway, options, note) {
   const time = new Promise((resolve) => setTimeout(resolve, options.seconds * 1_000));
   await Promise.all([time, serverFaults({ plan, gateway, note })]);
   isOver = true;
-  note('quiet: the last kill, and room for every device');
+  note('quiet: the last kill, and a limit that allows every device');
   await gateway.kill(0, { env: { MYNAH_LOGIN__MAX_DEVICES: '10' } });
   await Promise.race([Promise.all(going), new Promise((resolve) => setTimeout(resolve, options.patience * 1_000))]);
   const missing = await quiet({ world, ledger, backend, seconds: options.patience, note });
   const state = { world, ledger, gateway, options, ...(await readRecord({ world, backend })) };
   plantInRecord(options.plant, state.record);
 
-  const failures = missing.map((what) => ({ check: 'rest', what: `waited in vain for ${what}` }));
+  const failures = missing.map((what) => ({ check: 'rest', what: `timed out waiting for ${what}` }));
   const fail = (check, what, detail) => failures.push({ check, what, detail });
   for (const device of world.devices) device.ownMids = new Set(ledger.in('kept').filter(({ by }) => by === device.name).map(({ receipts }) => receipts[0].mid));
   const counts = {

@@ -1,6 +1,7 @@
-// Listens to what a client library says on its socket, whatever the generation of socket.io-client; a planted fault may change it.
+// Observes the frames that a client library sends, with any version of socket.io-client. A planted fault may
+// change them.
 
-/** `io`, with every frame that goes out shown to `heard`, its answer to `answered`, and sockets given to `made`. */
+/** Wraps `io`. `heard` gets every outgoing frame, `answered` its answer, and `made` every socket. */
 export function tapped(io, { heard, answered, made, plant }) {
   return (url, options) => {
     const socket = io(url, options);

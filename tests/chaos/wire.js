@@ -1,5 +1,5 @@
-// The network between one device and the server: a TCP proxy that can be cut, also in the middle of what is being said, slowed
-// down, and stalled in one direction.
+// The network between one device and the server: a TCP proxy that can cut connections (also in the middle of
+// the data), delay data, and stall one direction.
 
 import { connect, createServer } from 'node:net';
 
@@ -11,7 +11,7 @@ export class Wire {
   #stalled = { up: undefined, down: undefined };
   #cutAt = undefined;
 
-  /** `target()` is the server's port at the moment. */
+  /** `target()` returns the current port of the server. */
   static async open(target) {
     const wire = new Wire();
     wire.#target = target;
@@ -39,7 +39,7 @@ export class Wire {
     this.#pump(server, client, 'down').then(undefined, end);
   }
 
-  /** Passes on what comes, at the pace that is set; one chunk after another, so that nothing overtakes. */
+  /** Forwards data with the current delay, one chunk after another, so that the order is kept. */
   async #pump(from, to, way) {
     for await (const chunk of from) {
       if (this.#delayMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#delayMs));
@@ -54,7 +54,7 @@ export class Wire {
     to.end();
   }
 
-  /** Ends every connection, by a reset or in good order. */
+  /** Ends every connection, by a reset or in an orderly way. */
   cut({ reset = true } = {}) {
     for (const { client, server } of this.#pairs) {
       for (const socket of [client, server]) {
@@ -65,7 +65,7 @@ export class Wire {
     this.#pairs.clear();
   }
 
-  /** Cuts when the next bytes go this way, after half of them. */
+  /** Ends the connections after half of the next data in this direction. */
   cutInTheMiddle(way) {
     this.#cutAt = way;
   }

@@ -1,11 +1,14 @@
-// Who there is: users with 1 to 3 devices each, of several generations of socket.io-client on several transports, friends in pairs,
-// and teams of which some members come and go.
+// The users of a run: each has 1 to 3 devices with different versions of socket.io-client and transports,
+// friends, and teams whose members change.
 
 import { CLIENTS, Device } from './device.js';
 import { plantFor } from './plants.js';
 import { Wire } from './wire.js';
 
-/** Devices of a user at once while there is load: one that has three displaces one whenever it comes. */
+/**
+ * The largest number of connected devices per user under load. If a user has three, each new connection
+ * displaces one.
+ */
 export const AT_ONCE = 2;
 
 export class World {
@@ -27,7 +30,7 @@ export class World {
           ledger,
           chance: chance.of(`device ${turn}`),
           slow: chance.isOne(0.5),
-          // One device in ten comes when there is already something going on.
+          // Some of the further devices connect for the first time during the run.
           late: user.devices.length > 0 && chance.isOne(0.2),
           plant: plantFor(options.plant, chance.of(`plant ${turn}`)),
         });
@@ -47,7 +50,7 @@ export class World {
     return world;
   }
 
-  /** Starts every device that is there from the beginning; resolves when the server knows them all. */
+  /** Starts every device that is not late. Resolves when the server knows them all. */
   async begin() {
     for (const { devices } of this.users) for (const device of devices) if (!device.late) await come(device);
   }
@@ -57,7 +60,7 @@ export class World {
   }
 }
 
-/** The first start of a device: resolves when the server knows it. */
+/** Starts a device for the first time. Resolves when the server knows it. */
 export function come(device) {
   const known = new Promise((resolve) => (device.firstConnected = resolve));
   device.start();

@@ -1,5 +1,6 @@
-// The floods. Each takes {port, url, key, over, scale, keep, metric}, goes on until `over()`, and resolves with what it counted; `wrong` in it is a
-// list of what must not be. Sockets given to `keep` stay until the end of the run, so that the server has to get rid of them.
+// The floods. Each function takes {port, url, key, over, scale, keep, metric}, runs until `over()` returns
+// true, and resolves with its counts; `wrong` is a list of violations. Sockets that are given to `keep` stay
+// open until the end of the run, so that the server has to close them.
 
 import { randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
@@ -11,12 +12,12 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 const bearer = (key) => ({ authorization: `Bearer ${key}`, 'content-type': 'application/json' });
 
-/** The status of an answer; undefined where the connection broke. */
+/** The status of the answer; undefined if the connection broke. */
 const ask = (url, options) => call(url, options).then(({ status }) => status);
-/** The Engine.IO session that a handshake by polling opened; undefined when it did not. */
+/** The sid of a session that a polling handshake opened; undefined if it failed. */
 const handshake = (url, eio = 4) => call(`${url}/socket.io/?EIO=${eio}&transport=polling`).then(({ text }) => /"sid":"([^"]+)"/.exec(text)?.[1]);
 
-/** `count` of them at the same time, each again and again. */
+/** Runs `round` again and again, in `count` parallel loops. */
 async function crowd({ over }, count, round) {
   await Promise.all(Array.from({ length: count }, async (_, index) => {
     while (!over()) await round(index);
@@ -41,7 +42,7 @@ async function slowBodies({ port, over, scale, url }) {
     socket.write(`POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n`);
     return socket;
   });
-  // Of sessions that are there, too.
+  // These slow bodies belong to open sessions.
   const sessions = await Promise.all(Array.from({ length: 50 }, () => handshake(url)));
   for (const sid of sessions) {
     const socket = tcp(port);
@@ -60,9 +61,9 @@ async function halfOpen({ port, scale, keep, over, url }) {
   const silent = Array.from({ length: scale }, () => tcp(port));
   const half = Array.from({ length: scale / 4 }, () => tcp(port));
   for (const socket of half) socket.write(upgradeRequest().slice(0, -2));
-  // Agreed on a WebSocket, and never joined.
+  // These clients complete the WebSocket handshake, but do not connect to the namespace.
   const lurkers = await Promise.all(Array.from({ length: scale / 8 }, () => webSocket(port)));
-  // Opened a session by polling, and forgot it.
+  // These clients open a session by polling and abandon it.
   let forgotten = 0;
   await crowd({ over }, 20, async () => {
     if (await handshake(url)) forgotten += 1;
@@ -73,17 +74,17 @@ async function halfOpen({ port, scale, keep, over, url }) {
 
 async function slowReaders({ port, url, key, over, scale, metric }) {
   const uids = Array.from({ length: scale / 10 }, (_, index) => `slow-${index}`);
-  // A quarter opened a session by polling and never polls.
+  // A quarter of the readers open a session by polling and never poll.
   const readers = await Promise.all(uids.map((uid, index) => (index % 4 ? user(port, uid, { hears: false }) : mute(url, uid))));
   const before = await metric('mynah_slow_readers_total');
   let calls = 0;
   await crowd({ over }, 4, async (index) => {
-    // Stored, so that it is read from the record too, and not stored, which is faster.
+    // Stored messages are also read from the database. Messages that are not stored are faster.
     const type = index === 0 ? 6 : 1001;
     const text = 'x'.repeat(index === 0 ? 3_000 : 50_000);
     const sent = await ask(`${url}/v1/messages`, { method: 'POST', headers: bearer(key), body: JSON.stringify({ type, to: { users: uids }, data: { text }, push: false }) });
     if (sent === 200) calls += 1;
-    // Questions, whose answers are not read either.
+    // The answers to these requests are not read either.
     for (const reader of readers) for (let n = 0; n < 5 && reader?.socket.writable; n += 1) reader.text(event({ type: 110, data: { limit: 500 } }, 7));
   });
   readers.forEach((reader) => reader?.socket.destroy());
@@ -91,7 +92,7 @@ async function slowReaders({ port, url, key, over, scale, metric }) {
   return { readers: uids.length, 'messages to each': calls, closed: closings, wrong: closings > 0 ? [] : ['no slow reader was closed'] };
 }
 
-/** Joins and registers by polling, and never asks for anything. */
+/** Connects and registers by polling, and never polls for frames. */
 async function mute(url, uid) {
   const sid = await handshake(url);
   const path = `${url}/socket.io/?EIO=4&transport=polling&sid=${sid}`;
@@ -174,7 +175,7 @@ async function storm(flood) {
     const ws = await user(flood.port, one ? 'storm-one' : 'storm-many', { device: one ? 'd' : `d${lives % 1_000}` });
     if (!ws) return;
     counts[one ? 'by one device' : 'by many devices'] += 1;
-    // Whoever is displaced comes back at once; the others wait a little to be displaced.
+    // A displaced client reconnects at once. The others wait a little to be displaced.
     await Promise.race([closed(ws.socket), pause(50)]);
     ws.socket.destroy();
   });
@@ -210,7 +211,7 @@ async function giantJson({ port, url, key, over }) {
       const ws = await user(port, `giant-${index}`);
       for (let n = 0; n < 3 && ws?.socket.writable && !over(); n += 1) {
         const giant = pick(giants);
-        // In one piece, or in fragments.
+        // The message is sent in one frame, or in fragments.
         if (n % 2) ws.text(giant);
         else for (let at = 0; at < giant.length; at += 50_000) ws.bytes(frame(at === 0 ? 1 : 0, giant.slice(at, at + 50_000), { fin: at + 50_000 >= giant.length }));
         frames += 1;
@@ -263,16 +264,16 @@ async function compressed({ port, url, key, over }) {
     tries += 1;
     if (index % 2) {
       const sid = await handshake(url);
-      // Who is refused before everything is written may be cut off.
+      // If the request is refused before it is written completely, the connection may be closed.
       const status = (path, headers) => ask(url + path, { method: 'POST', headers: { ...headers, 'content-encoding': 'gzip' }, body: bomb });
       const polled = await status(`/socket.io/?EIO=4&transport=polling&sid=${sid}`, {});
       const called = await status('/v1/messages', bearer(key));
       if (polled === 200 || called === 200) wrong.push(`compressed bodies were answered ${polled} and ${called}`);
     } else {
-      // The offer is not taken, and whoever compresses all the same is closed.
+      // The server does not accept the extension, and closes a connection that uses it anyway.
       const ws = await webSocket(port, { headers: 'Sec-WebSocket-Extensions: permessage-deflate\r\n' });
       ws?.bytes(frame(1, bomb.subarray(0, 40_000), { rsv: 4 }));
-      if (ws && (await Promise.race([closed(ws.socket), pause(5_000).then(() => 'open')])) === 'open') wrong.push('a compressed frame was taken');
+      if (ws && (await Promise.race([closed(ws.socket), pause(5_000).then(() => 'open')])) === 'open') wrong.push('a compressed frame was accepted');
     }
   });
   return { tries, wrong: wrong.slice(0, 5) };
@@ -286,7 +287,7 @@ async function notUtf8(flood) {
     const ws = await webSocket(flood.port);
     if (!ws) return;
     ws.bytes(frame(1, pick([Buffer.from([0x34, 0xff]), Buffer.from([0x34, 0xc0, 0x80]), Buffer.from([0x34, 0xed, 0xa0, 0x80]), Buffer.from([0x34, 0xf4, 0x90, 0x80, 0x80])])));
-    if ((await Promise.race([closed(ws.socket), pause(5_000).then(() => 'open')])) === 'open') wrong.push('text that is no UTF-8 was taken');
+    if ((await Promise.race([closed(ws.socket), pause(5_000).then(() => 'open')])) === 'open') wrong.push('text that is not valid UTF-8 was accepted');
   });
   return { tries, wrong: wrong.slice(0, 5) };
 }

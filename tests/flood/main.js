@@ -1,5 +1,5 @@
-// The command: one flood after the other against a server of its own, while two clients write to each other; then it is quiet, and
-// everything that the floods took must come back. scripts/flood starts this.
+// The command that scripts/flood starts. It runs one flood after another against its own server, while two
+// clients write to each other. Then it waits until the server has released everything that the floods used.
 
 import { Worker } from 'node:worker_threads';
 import { API_KEY, startGateway } from '../lib/program.js';
@@ -8,29 +8,31 @@ import { LIMITS } from './limits.js';
 import { Watch, descriptors, rss } from './watch.js';
 
 const DEFAULTS = {
-  seconds: 2, // of each flood
-  rounds: 1, // of all floods
-  scale: 800, // sockets of the floods that are about sockets
-  peak: 256, // MiB that the server may take at any time
-  after: 160, // MiB that it may take when it is quiet again: of these SQLite caches up to 96
-  only: '', // one flood
+  seconds: 2, // seconds of each flood
+  rounds: 1, // how many times all floods run
+  scale: 800, // sockets in floods that depend on the number of sockets
+  peak: 256, // the most MiB that the server may use at any time
+  after: 160, // the most MiB that it may use when the floods are over; up to 96 of them are SQLite's cache
+  only: '', // run only this flood
 };
-/** How long the server has to get rid of what was left behind: its own timeouts, and a busy machine. */
+/**
+ * The time in which the server must release everything: its own timeouts, plus a reserve for a busy machine.
+ */
 const QUIET_MS = 60_000;
-/** Descriptors that may be more in the end: of SQLite, of a metrics call. */
+/** How many more descriptors may be open at the end, for SQLite and a metrics request. */
 const SPARE_DESCRIPTORS = 12;
 
 const options = { ...DEFAULTS };
 for (let i = 2; i < process.argv.length; i += 2) {
   const [name, value] = [process.argv[i].replace(/^--/, ''), process.argv[i + 1]];
   if (!(name in DEFAULTS) || value === undefined) {
-    console.error(`scripts/flood: ${process.argv[i]} is no option with a value; there are --${Object.keys(DEFAULTS).join(' --')}`);
+    console.error(`scripts/flood: ${process.argv[i]} is not a known option with a value; the options are --${Object.keys(DEFAULTS).join(' --')}`);
     process.exit(2);
   }
   options[name] = typeof DEFAULTS[name] === 'number' ? Number(value) : value;
 }
 if (options.only && !(options.only in FLOODS)) {
-  console.error(`scripts/flood: no flood is called ${options.only}; there are ${Object.keys(FLOODS).join(', ')}`);
+  console.error(`scripts/flood: unknown flood ${options.only}; the floods are ${Object.keys(FLOODS).join(', ')}`);
   process.exit(2);
 }
 
@@ -46,7 +48,7 @@ const gateway = await startGateway({
 const { pid } = gateway.program;
 const failures = [];
 const metric = async (name) => {
-  // A connection that was kept may be cut just when it is used again.
+  // A kept-alive connection may be closed just when it is used again.
   let text;
   for (let tries = 0; !text && tries < 5; tries += 1) text = await fetch(`${gateway.url}/metrics`).then((answer) => answer.text(), () => '');
   return Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1]);
@@ -80,7 +82,7 @@ for (let round = 0; round < options.rounds; round += 1) {
   }
 }
 
-// Nobody floods any more; what was left open the server has to end by itself.
+// The floods are over. The server itself has to close the connections that were left open.
 const end = Date.now() + QUIET_MS;
 let left, sessions, online;
 do {
@@ -91,7 +93,7 @@ do {
 const after = { mib: rss(pid), fds: descriptors(pid) };
 console.log(`after: ${after.mib} MiB, ${after.fds} descriptors, ${sessions} sessions, ${online} users`);
 if (left > 0) failures.push(`${left} half-open connections were never closed`);
-if (after.fds > before.fds + SPARE_DESCRIPTORS) failures.push(`${after.fds} descriptors are open, ${before.fds} were before`);
+if (after.fds > before.fds + SPARE_DESCRIPTORS) failures.push(`${after.fds} descriptors are open; before the floods there were ${before.fds}`);
 if (after.mib > options.after) failures.push(`the server keeps ${after.mib} MiB, more than ${options.after}`);
 if (sessions !== 2 || online !== 2) failures.push(`${sessions} sessions and ${online} users are left, not 2`);
 
@@ -104,7 +106,7 @@ failures.push(...lost.map((what) => `the pair: ${what}`));
 kept.forEach((socket) => socket.destroy());
 await gateway.close().catch((error) => failures.push(error.message));
 const said = /^.*(panicked|ERROR).*$/m.exec(gateway.program.output);
-if (said) failures.push(`the server said: ${said[0]}`);
+if (said) failures.push(`the server printed: ${said[0]}`);
 
 console.log(failures.length === 0 ? 'ok' : `---- FAILED\n${failures.join('\n')}`);
 process.exit(failures.length === 0 ? 0 : 1);

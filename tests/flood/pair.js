@@ -1,12 +1,13 @@
-// Two well-behaved clients, in a thread of their own, who write to each other while everybody else misbehaves. Every message must be
-// answered, and come to the other once and in order; neither connection may close.
+// Two well-behaved clients, in their own thread, which write to each other during the floods. Every message
+// must be answered, and must be delivered to the other client once and in order. Neither connection may be
+// closed.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { event, user } from './wire.js';
 
 const GAP_MS = 25;
 const MOST_OPEN = 200;
-/** How long anything may take before the server counts as hanging. */
+/** The time limit for each step. After it the server counts as hanging. */
 const PATIENCE_MS = 30_000;
 
 const { port } = workerData;
@@ -28,8 +29,8 @@ class Side {
 
   async enter() {
     this.ws = await user(port, this.name, { from: '127.0.0.1', hear: (text) => this.hear(text) });
-    if (!this.ws) throw new Error(`${this.name} was not let in`);
-    this.ws.socket.on('close', () => stopping || fail(`${this.name} was cut off`));
+    if (!this.ws) throw new Error(`${this.name} could not register`);
+    this.ws.socket.on('close', () => stopping || fail(`${this.name} was disconnected`));
   }
 
   send() {
@@ -43,7 +44,7 @@ class Side {
     const answer = /^43([1-9]\d*)(\[.*)$/s.exec(text);
     if (answer) {
       const [id, [result]] = [Number(answer[1]), JSON.parse(answer[2])];
-      if (!this.open.has(id)) fail(`${this.name}: ${id} was answered and not asked`);
+      if (!this.open.has(id)) fail(`${this.name}: there was an answer ${id} without a request`);
       if (result.code !== 0) fail(`${this.name}: ${id} was answered ${JSON.stringify(result)}`);
       this.open.delete(id);
       this.answered += 1;
@@ -51,8 +52,8 @@ class Side {
       const push = JSON.parse(JSON.parse(text.slice(2))[1]);
       if (push.type !== 3) return;
       this.heard += 1;
-      if (push.data.n !== this.heard) fail(`${this.name}: ${push.data.n} came where ${this.heard} was due`);
-      if (push.seq <= this.seq) fail(`${this.name}: seq ${push.seq} came after ${this.seq}`);
+      if (push.data.n !== this.heard) fail(`${this.name}: message ${push.data.n} was received instead of ${this.heard}`);
+      if (push.seq <= this.seq) fail(`${this.name}: seq ${push.seq} was received after ${this.seq}`);
       this.seq = push.seq;
       const sent = sides.find((side) => side !== this).open.get(push.data.n);
       if (sent !== undefined) times.push(performance.now() - sent);
@@ -72,7 +73,7 @@ parentPort.once('message', async () => {
   while (!complete() && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 20));
   stopping = true;
   for (const { name, open } of sides) if (open.size > 0) fail(`${name}: ${open.size} messages were never answered`);
-  sides.forEach((side, i) => sides[1 - i].heard === side.sent || fail(`${side.name} sent ${side.sent}, of which ${sides[1 - i].heard} came`));
+  sides.forEach((side, i) => sides[1 - i].heard === side.sent || fail(`${side.name} sent ${side.sent} messages, of which ${sides[1 - i].heard} were received`));
   sides.forEach(({ ws }) => ws.socket.destroy());
   times.sort((a, b) => a - b);
   const at = (share) => Math.round((times[Math.floor((times.length - 1) * share)] ?? 0) * 10) / 10;

@@ -1,10 +1,10 @@
-// Requests that two readers could understand in two ways. Each hides a second one; none may be answered, and the server must not go on
-// with what is left of it.
+// Ambiguous requests, which two parsers could understand in two ways. Each hides a second request. The hidden
+// one must not be answered, and the server must not continue with the rest of the bytes.
 
 const HIDDEN = 'GET /health/live?hidden HTTP/1.1\r\nHost: x\r\n\r\n';
 const head = (...lines) => `${['POST /signout HTTP/1.1', 'Host: x', 'Content-Type: application/json', ...lines].join('\r\n')}\r\n\r\n`;
 
-/** What it is, the bytes, and how many answers there may be. */
+/** The name of the case, the bytes, and the largest allowed number of answers. */
 export const SMUGGLED = [
   ['Content-Length before Transfer-Encoding', `${head('Content-Length: 5', 'Transfer-Encoding: chunked')}0\r\n\r\n${HIDDEN}`, 1],
   ['Transfer-Encoding before Content-Length', `${head('Transfer-Encoding: chunked', 'Content-Length: 5')}0\r\n\r\n${HIDDEN}`, 1],
@@ -40,10 +40,10 @@ export const SMUGGLED = [
   ['an upgrade with a body', `${head('Upgrade: websocket', 'Connection: Upgrade', 'Content-Length: 2')}{}${HIDDEN}`, 2],
 ];
 
-/** What is wrong with the answers to such a request; undefined when nothing is. */
+/** What is wrong with the answers to such a request; undefined if nothing is wrong. */
 export function smuggled(answer, most) {
   const statuses = [...answer.matchAll(/^HTTP\/1\.[01] (\d+)/gm)].map(([, status]) => Number(status));
-  if (statuses.length > most) return `answered ${statuses.join(', ')}: the hidden request too`;
+  if (statuses.length > most) return `answered ${statuses.join(', ')}: the hidden request was answered too`;
   if (statuses.some((status) => status >= 500 && status !== 505)) return `answered ${statuses.join(', ')}`;
   return undefined;
 }

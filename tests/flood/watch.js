@@ -1,16 +1,16 @@
-// What the server takes, as the kernel says.
+// The resources of the server process, as the kernel reports them.
 
 import { readFileSync, readdirSync } from 'node:fs';
 
 const PERIOD_MS = 100;
 
-/** MiB that are resident. */
+/** The resident memory in MiB. */
 export const rss = (pid) => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) / 1024);
 
-/** Descriptors that are open. */
+/** The number of open descriptors. */
 export const descriptors = (pid) => readdirSync(`/proc/${pid}/fd`).length;
 
-/** Looks again and again; `most()` is the most that was seen since the last call. */
+/** Samples the resources of a process. `most()` returns the maximum since the last call. */
 export class Watch {
   #pid;
   #most = { mib: 0, fds: 0 };
@@ -25,7 +25,7 @@ export class Watch {
     try {
       this.#most = { mib: Math.max(this.#most.mib, rss(this.#pid)), fds: Math.max(this.#most.fds, descriptors(this.#pid)) };
     } catch {
-      // It has ended, which is noticed elsewhere.
+      // The process has ended, which is detected elsewhere.
     }
   }
 

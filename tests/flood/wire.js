@@ -1,18 +1,20 @@
-// Sockets without manners, and the least of a WebSocket client: enough to speak Engine.IO 4, and to break every rule of it.
+// Raw sockets and a minimal WebSocket client: it can speak Engine.IO 4, and break each of its rules.
 
 import { randomBytes } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { connect } from 'node:net';
 
-/** A loopback address that is not the well-behaved clients'. */
+/** A loopback address that the well-behaved clients do not use. */
 export const anyAddress = () => `127.0.1.${1 + Math.floor(Math.random() * 250)}`;
 
-/** Connections that are kept, each from an address of its own. */
+/** Agents with kept-alive connections, each from its own address. */
 const agents = Array.from({ length: 50 }, () => new Agent({ keepAlive: true, localAddress: anyAddress() }));
 
 const ignored = () => {};
 
-/** A call from any address; resolves with {status, text}, of which the status is undefined where the connection broke. */
+/**
+ * Makes a call from any address. Resolves with {status, text}; `status` is undefined if the connection broke.
+ */
 export function call(url, { method = 'GET', headers, body } = {}) {
   return new Promise((resolve) => {
     let status;
@@ -23,7 +25,7 @@ export function call(url, { method = 'GET', headers, body } = {}) {
       answer.setEncoding('utf8').on('data', (data) => (text += data)).on('close', done).on('error', done);
     });
     asked.on('error', done);
-    // A connection that is kept may be cut when its call is over.
+    // A kept-alive connection may be closed after its call.
     asked.on('socket', (socket) => socket.listeners('error').includes(ignored) || socket.on('error', ignored));
     asked.end(body);
   });
@@ -31,7 +33,7 @@ export function call(url, { method = 'GET', headers, body } = {}) {
 
 const gone = new WeakMap();
 
-/** A TCP connection whose end is no error. */
+/** A TCP connection. Its errors are ignored. */
 export function tcp(port, { from = anyAddress(), hears = false } = {}) {
   const socket = connect({ port, host: '127.0.0.1', localAddress: from });
   socket.setNoDelay(true);
@@ -41,10 +43,13 @@ export function tcp(port, { from = anyAddress(), hears = false } = {}) {
   return socket;
 }
 
-/** Settles when the socket is closed, by whomever. */
+/** Resolves when the socket is closed by either side. */
 export const closed = (socket) => gone.get(socket);
 
-/** Writes bytes and resolves with what came back until the server closed, `ms` went by, or `until` matched. */
+/**
+ * Writes bytes. Resolves with all received bytes when the server has closed, after `ms`, or when `until`
+ * matches.
+ */
 export function exchange(port, bytes, { ms = 1_000, until } = {}) {
   const socket = tcp(port, { hears: true });
   let answer = '';
@@ -64,7 +69,7 @@ export function exchange(port, bytes, { ms = 1_000, until } = {}) {
   });
 }
 
-/** A frame as a client sends it, unless told to break the rules. */
+/** A frame as a client sends it; the options break the rules. */
 export function frame(opcode, payload, { fin = true, masked = true, rsv = 0, length } = {}) {
   const body = Buffer.from(payload);
   const size = length ?? body.length;
@@ -84,7 +89,10 @@ export const upgradeRequest = (query = '', headers = '') =>
   `GET /socket.io/?EIO=4&transport=websocket${query} HTTP/1.1\r\nHost: flood\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
   `Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\n${headers}\r\n`;
 
-/** A WebSocket; resolves once the server agreed, with undefined when it did not: `refused` is told the answer then, `ended` the code of a close. */
+/**
+ * Opens a WebSocket. Resolves when the server has accepted it, or with undefined if it has not. `refused` is
+ * called with the answer of a refusal, `ended` with the code of a close frame.
+ */
 export function webSocket(port, { from, query, headers, hear, refused, ended } = {}) {
   const socket = tcp(port, { from, hears: true });
   let waiting = Buffer.alloc(0);
@@ -137,10 +145,10 @@ function parsed(bytes) {
   return [bytes[0] & 15, bytes.subarray(at, at + length), bytes.subarray(at + length)];
 }
 
-/** An event with a frame, as a Socket.IO packet; with `id` it has a callback. */
+/** An event with a frame, as a Socket.IO packet. With `id` it has a callback. */
 export const event = (body, id = '') => `42${id}${JSON.stringify(['message', body])}`;
 
-/** A client that has joined and registered; undefined when it was not let in. */
+/** A connected and registered client; undefined if the server refused it. */
 export async function user(port, uid, { device = uid, hear, hears = true, ...options } = {}) {
   let entered;
   const inside = new Promise((resolve) => (entered = resolve));

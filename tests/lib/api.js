@@ -1,8 +1,11 @@
-// The gateway's HTTP API as a backend module would call it.
+// The gateway's HTTP API, as a backend calls it.
 
 import assert from 'node:assert/strict';
 
-/** An answer: `status`, `headers`, the `text`, and `body`, the text read as JSON where it is JSON. */
+/**
+ * Makes a call. The answer has `status`, `headers`, `text`, and `body`, which is the parsed text if it is
+ * JSON.
+ */
 export async function call(url, method, path, { body, key, headers = {} } = {}) {
   const all = { ...headers };
   if (key !== undefined) all.authorization = `Bearer ${key}`;
@@ -25,7 +28,7 @@ export class Api {
     return call(this.url, method, path, { key: this.key, body, ...more });
   }
 
-  /** Calls and expects `status`; returns the body. */
+  /** Makes a call, checks that the answer has `status`, and returns its body. */
   async expect(status, method, path, body) {
     const answer = await this.call(method, path, body);
     assert.equal(answer.status, status, `${method} ${path} ${JSON.stringify(body)?.slice(0, 300)} -> ${answer.text.slice(0, 500)}`);
@@ -40,7 +43,7 @@ export class Api {
     return this.expect(200, 'POST', '/v1/messages', message);
   }
 
-  /** Sends to one user and returns its row of the results. */
+  /** Sends a message to one user and returns the result for that user. */
   async sendTo(uid, message) {
     const { results } = await this.send({ ...message, to: { user: uid } });
     assert.equal(results.length, 1);

@@ -1,4 +1,5 @@
-// Drives a headless Chromium over its DevTools protocol: enough to type, click, look and take pictures.
+// Controls a headless Chromium over its DevTools protocol: typing, clicking, reading the page, and
+// screenshots.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -66,7 +67,7 @@ class Browser {
     return new Promise((resolve, reject) => this.#calls.set(id, { resolve, reject }));
   }
 
-  /** Opens a page in a window of its own; tabs of the same `context` share storage. */
+  /** Opens a page in its own window. Tabs of the same `context` share their storage. */
   async tab(url, { width = 1320, height = 820, context } = {}) {
     const browserContextId = context ?? (await this.context());
     const { targetId } = await this.call('Target.createTarget', { url: 'about:blank', browserContextId, newWindow: true });
@@ -80,7 +81,7 @@ class Browser {
     return tab;
   }
 
-  /** A storage of its own, as another person's browser has it. */
+  /** Makes a context with its own storage, like the browser of another user. */
   async context() {
     return (await this.call('Target.createBrowserContext')).browserContextId;
   }
@@ -93,7 +94,7 @@ class Browser {
 }
 
 class Tab {
-  /** What the page complained about: errors on the console, exceptions, and files of its own that did not load. */
+  /** The errors of the page: errors on the console, exceptions, and requests to other origins. */
   complaints = [];
   #url;
   #loaded;
@@ -129,7 +130,7 @@ class Tab {
     return this.call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: on ? 'dark' : 'light' }] });
   }
 
-  /** Runs a function of the page's world with these arguments and returns its result. */
+  /** Runs a function in the page with these arguments and returns its result. */
   async evaluate(fn, ...args) {
     const expression = `(${fn})(...${JSON.stringify(args)})`;
     const { result, exceptionDetails } = await this.call('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
@@ -137,23 +138,23 @@ class Tab {
     return result.value;
   }
 
-  /** Waits until the function returns something true in the page. */
+  /** Waits until the function returns a truthy value in the page. */
   async until(fn, ...args) {
-    const trace = new Error(`the page never came to ${fn} of ${JSON.stringify(args)}`);
+    const trace = new Error(`the page did not reach this state: ${fn} of ${JSON.stringify(args)}`);
     const end = Date.now() + PATIENCE_MS;
     for (;;) {
-      // A navigation in between ends an evaluation; the next one sees the new page.
+      // A navigation ends the evaluation; the next one runs in the new page.
       const value = await this.evaluate(fn, ...args).catch(() => undefined);
       if (value) return value;
       if (Date.now() > end) {
-        trace.message += `; complaints: ${JSON.stringify(this.complaints)}; it shows: ${await this.evaluate(() => document.body.innerText).catch(String)}`;
+        trace.message += `; errors of the page: ${JSON.stringify(this.complaints)}; it shows: ${await this.evaluate(() => document.body.innerText).catch(String)}`;
         throw trace;
       }
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
   }
 
-  /** Waits until an element is on screen and shows `text`. */
+  /** Waits until an element is visible and shows `text`. */
   shows(selector, text = '') {
     return this.until(
       (sel, part) => [...document.querySelectorAll(sel)].some((one) => one.checkVisibility() && (one.innerText ?? '').includes(part)),
@@ -189,7 +190,7 @@ class Tab {
     for (const type of ['keyDown', 'keyUp']) await this.call('Input.dispatchKeyEvent', { type, key, code: key, windowsVirtualKeyCode: code, text: type === 'keyDown' ? '\r' : undefined });
   }
 
-  /** Writes a picture if a directory for pictures was asked for (`MYNAH_PICTURES`). */
+  /** Takes a screenshot, if `MYNAH_PICTURES` names a directory for them. */
   async picture(name) {
     if (!process.env.MYNAH_PICTURES) return;
     const { data } = await this.call('Page.captureScreenshot', { format: 'png' });

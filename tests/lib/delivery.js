@@ -1,4 +1,4 @@
-// What clients do so that nothing is lost: kinds 100 to 112, and registering with `resume`.
+// Requests of reliable delivery: kinds 100 to 112, and registering with `resume`.
 
 import assert from 'node:assert/strict';
 import { rawSocket } from './raw.js';
@@ -16,7 +16,7 @@ export const LIST = 110;
 export const LISTED = 111;
 export const RESUMED = 112;
 
-/** Asks by callback and expects success. */
+/** Sends a request with a callback and expects code 0. */
 async function good(user, type, data) {
   const answer = await user.ask(type, data);
   assert.equal(answer.code, 0, `kind ${type} ${JSON.stringify(data)} -> ${JSON.stringify(answer)}`);
@@ -29,12 +29,12 @@ export const read = (user, conv, seq) => good(user, READ, { conv, seq });
 export const recall = (user, mid) => good(user, RECALL, { mid });
 export const list = (user, range = {}) => good(user, LIST, range);
 
-/** One row of kind 111; undefined where the conversation is not listed. */
+/** The row of a conversation in kind 111; undefined if the conversation is not listed. */
 export async function listed(user, conv) {
   return (await list(user, { limit: 500 })).conversations.find((one) => one.conv === conv);
 }
 
-/** Asks and expects this code, with a sentence that says what to change. */
+/** Sends a request and expects this code, with an error sentence. */
 export async function refused(user, code, type, data) {
   const answer = await user.ask(type, data);
   const question = `kind ${type} ${JSON.stringify(data)?.slice(0, 200)}`;
@@ -44,8 +44,9 @@ export async function refused(user, code, type, data) {
 }
 
 /**
- * Asks one thing in every form that there is and returns the answers: by callback as string and as object, by frame with a
- * string and a number as `req`, and by frame without. Whoever asks the last for a kind without a response of its own hears nothing.
+ * Sends a request in every form and returns the answers: with a callback, as string and as object; as a frame
+ * with a string and with a number as `req`; and as a frame without `req`. In the last form, a kind without a
+ * response kind of its own gets no answer.
  */
 export async function inEveryForm(user, type, response, data) {
   const answers = [await user.ask(type, data()), await user.ask(type, data(), { asObject: true })];
@@ -63,15 +64,15 @@ export async function inEveryForm(user, type, response, data) {
 }
 
 /**
- * Registers with `resume` on a new connection and returns what came, up to kind 112: the response first, then the replay,
- * conversation by conversation in the order of `seq`.
+ * Registers with `resume` on a new connection and returns everything up to kind 112: the response, and the
+ * replay, which has the conversations one after another, each in the order of `seq`.
  */
 export async function resume(t, gateway, uid, { client, ...data } = {}) {
   const user = await visitor(t, gateway, client);
   return resumeHere(user, uid, data);
 }
 
-/** The same on a connection that is there. */
+/** Does the same on an existing connection. */
 export async function resumeHere(user, uid, data = {}) {
   user.uid = uid;
   user.say({ type: REGISTER, data: { uid, resume: true, ...data } });
@@ -82,7 +83,7 @@ export async function resumeHere(user, uid, data = {}) {
   for (;;) {
     const frame = await user.frames.take(() => true, `kind 112 after ${replay.length} messages`);
     if (frame.type === RESUMED) {
-      assert.equal(frame.data.sent, replay.length, 'kind 112 counts what was replayed');
+      assert.equal(frame.data.sent, replay.length, 'kind 112 has the number of replayed messages');
       inOrder(replay);
       return { user, registered, replay, resumed: frame.data };
     }
@@ -91,15 +92,19 @@ export async function resumeHere(user, uid, data = {}) {
 }
 
 /**
- * A WebSocket that registers with `resume`, and stops reading at the response until `socket.resume()`. It answers no heartbeat.
+ * A WebSocket that registers with `resume`, and does not read after the response until `socket.resume()`. It
+ * does not answer heartbeats.
  */
 export async function slowReader(t, gateway, uid, deviceid) {
   const raw = await rawSocket(t, gateway.url);
   const parsed = (text) => JSON.parse(JSON.parse(text.slice(2))[1]);
   raw.say = (frame) => raw.send(`42["message",${JSON.stringify(JSON.stringify(frame))}]`);
-  /** The next frame. */
+  /** Waits for the next frame. */
   raw.next = async () => parsed(await raw.heard.take((text) => text.startsWith('42'), 'a frame'));
-  /** All frames up to the end of the connection, and whether it was sent away. */
+  /**
+   * Waits for the end of the connection. Returns the remaining frames, and in `away` whether it was
+   * disconnected for good.
+   */
   raw.toTheEnd = async () => {
     await raw.closed();
     const packets = raw.heard.untaken;
@@ -112,14 +117,17 @@ export async function slowReader(t, gateway, uid, deviceid) {
   return raw;
 }
 
-/** Checks that messages come conversation by conversation, each without a gap, and returns conv -> its messages. */
+/**
+ * Checks that each conversation comes in one piece and without a gap. Returns a map from conv to its
+ * messages.
+ */
 export function inOrder(messages) {
   const convs = new Map();
   let current;
   for (const message of messages) {
     const before = convs.get(message.conv);
     if (before) {
-      assert.equal(message.conv, current, 'a conversation is replayed in one piece');
+      assert.equal(message.conv, current, 'the messages of a conversation are replayed together');
       assert.equal(message.seq, before.at(-1).seq + 1, 'a replay has no gaps');
       before.push(message);
     } else convs.set(message.conv, [message]);
@@ -130,28 +138,29 @@ export function inOrder(messages) {
 
 export const seqs = (messages) => messages.map(({ seq }) => seq);
 
-/** from, from+1 ... to; downwards where `to` is less. */
+/** The numbers from `from` to `to`; descending if `to` is less. */
 export const range = (from, to) => Array.from({ length: Math.abs(to - from) + 1 }, (_, i) => from + (to >= from ? i : -i));
 
 const MARKER = 19;
 const markedBy = '记号';
 
 /**
- * Fails if anything reached this user that no test took. A message that is stored now reaches it after everything that was
- * stored, or answered, before. It counts nowhere, and is in a conversation of its own.
+ * Fails if a user received anything that no test took. It stores a message now, which reaches the user after
+ * everything that was stored or answered before. The message does not count as unread, and has its own
+ * conversation.
  */
 export async function quiet(gateway, ...users) {
   for (const user of users) {
     const mark = someone('marker');
     await gateway.api.sendTo(user.uid, { type: MARKER, from: markedBy, data: { mark } });
     await user.frames.take(({ type, data }) => type === MARKER && data.mark === mark, 'the marker');
-    // The marks of a user's other devices reach this one too.
+    // This device also receives the markers of the user's other devices.
     const heard = (await user.settled()).filter(({ type, from }) => type !== MARKER || from !== markedBy);
-    assert.deepEqual(heard, [], `${user.uid} heard what it should not`);
+    assert.deepEqual(heard, [], `${user.uid} received unexpected frames`);
   }
 }
 
-/** Lets the backend write `count` messages of kind 3 from one user to another, and returns their conversation. */
+/** Makes the backend send `count` messages of kind 3 from one user to another. Returns their conversation. */
 export async function written(gateway, from, to, count, data = (n) => ({ n, text: `第${n}条 📝` })) {
   let conv;
   for (let start = 1; start <= count; start += 100) {

@@ -1,5 +1,5 @@
-// What arrived and was not asked for yet. A test takes the first item that fits, in order of arrival, and waits for it
-// if need be; it never sleeps. The time limit only turns a hang into a failure that shows what did arrive.
+// A queue of received items. A test takes the first item that fits, in order of arrival, and waits for it if
+// necessary; it never sleeps. The time limit only turns a hang into a failure that shows what was received.
 
 import { inspect } from 'node:util';
 
@@ -20,7 +20,7 @@ export class Inbox {
     else this.#items.push(item);
   }
 
-  /** Resolves with the first item for which `fits` holds, and removes it. */
+  /** Resolves with the first item for which `fits` returns true, and removes it. */
   take(fits = () => true, what = 'anything') {
     const index = this.#items.findIndex(fits);
     if (index >= 0) return Promise.resolve(this.#items.splice(index, 1)[0]);
@@ -29,7 +29,7 @@ export class Inbox {
       const waiter = { fits };
       const timer = setTimeout(() => {
         this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        stack.message = `${this.#name}: waited in vain for ${what}; untaken: ${inspect(this.#items, { depth: 4, maxArrayLength: 20 })}`;
+        stack.message = `${this.#name}: timed out waiting for ${what}; received and not taken: ${inspect(this.#items, { depth: 4, maxArrayLength: 20 })}`;
         reject(stack);
       }, PATIENCE_MS);
       waiter.resolve = (item) => {
@@ -47,15 +47,15 @@ export class Inbox {
     return taken;
   }
 
-  /** What arrived and was not taken. */
+  /** The items that were received and not taken. */
   get untaken() {
     return [...this.#items];
   }
 }
 
-/** Fails after a while with `what` in the message unless `promise` settles first. */
+/** Fails with `what` in the message if `promise` does not settle within `ms`. */
 export function within(promise, what, ms = PATIENCE_MS) {
-  const stack = new Error(`waited in vain for ${what}`);
+  const stack = new Error(`timed out waiting for ${what}`);
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(stack), ms);
@@ -63,9 +63,9 @@ export function within(promise, what, ms = PATIENCE_MS) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** Asks `probe` again and again until it returns something true, and returns that. */
+/** Calls `probe` until it returns a truthy value, and returns that. */
 export async function eventually(probe, what) {
-  const stack = new Error(`waited in vain for ${what}`);
+  const stack = new Error(`timed out waiting for ${what}`);
   const end = Date.now() + PATIENCE_MS;
   for (;;) {
     const answer = await probe();

@@ -1,4 +1,4 @@
-// One Socket.IO client of any generation, with everything that it hears kept in order.
+// A socket.io-client of any version, which records everything that it receives in order.
 
 import { createRequire } from 'node:module';
 import { Inbox, within } from './inbox.js';
@@ -8,13 +8,13 @@ const require = createRequire(import.meta.url);
 export const versions = ['1.4.5', '1.7.4', '2.5.0', '3.1.3', '4.8.4'];
 export const NEWEST = '4.8.4';
 
-/** How a client gets through; `upgrade` is what clients do unless told otherwise. */
+/** The transports of a client. `upgrade` is the default of the clients: polling first, then a WebSocket. */
 export const transports = { polling: ['polling'], websocket: ['websocket'], upgrade: ['polling', 'websocket'] };
 
-/** Every client generation on every transport. */
+/** Every client version on every transport. */
 export const everyClient = versions.flatMap((version) => Object.keys(transports).map((transport) => ({ version, transport })));
 
-/** Every generation once, the transports spread over them: for journeys whose transport does not matter. */
+/** Every version once, with different transports: for tests that do not depend on the transport. */
 export const eachGeneration = versions.map((version, i) => ({ version, transport: Object.keys(transports)[i % 3] }));
 
 const asQuery = (pairs) => Object.entries(pairs).map((pair) => pair.map(encodeURIComponent).join('=')).join('&');
@@ -29,7 +29,10 @@ export class Peer {
     this.version = version;
     this.transport = transport;
     this.name = `client ${version} ${transport}`;
-    /** Everything heard: {event, args}, and the client's own 'connect', 'disconnect', 'connect_error', 'error'. */
+    /**
+     * Everything received: {event, args}, and the client's own events 'connect', 'disconnect',
+     * 'connect_error', 'error'.
+     */
     this.heard = new Inbox(this.name);
     const options = { forceNew: true, transports: transports[transport], reconnection, reconnectionDelay: 10, timeout: 30_000 };
     if (query) options.query = version.startsWith('1.') ? asQuery(query) : query;
@@ -54,7 +57,10 @@ export class Peer {
     this.socket.emit(event, ...args);
   }
 
-  /** Emits with an ack callback and resolves with the list of what was acknowledged; rejects when the connection ends before. */
+  /**
+   * Emits an event with a callback and resolves with the arguments of the callback. Rejects if the connection
+   * ends first.
+   */
   ask(event, ...args) {
     const answer = new Promise((resolve, reject) => {
       const gone = (reason) => reject(new Error(`${this.name}: ${reason} before the answer to ${event}`));
@@ -67,7 +73,7 @@ export class Peer {
     return within(answer, `${this.name}: the answer to ${event} ${String(JSON.stringify(args)).slice(0, 200)}`);
   }
 
-  /** Resolves with the arguments of the next event of this name. */
+  /** Waits for the next event of this name and resolves with its arguments. */
   async hear(event, what = event) {
     return (await this.heard.take((item) => item.event === event, what)).args;
   }
@@ -83,17 +89,17 @@ export class Peer {
     return this;
   }
 
-  /** Resolves when the engine has the transport that it will keep. */
+  /** Resolves when the transport is the final one. */
   get upgraded() {
     return within(this.#upgrade, `${this.name}: the upgrade`);
   }
 
-  /** The reason that the client reports when it is closed. */
+  /** Waits until the client is closed and resolves with the reason that it reports. */
   async closed() {
     return (await this.hear(':disconnect'))[0];
   }
 
-  /** Connections that this client still means to have: false after `41`, when it will not come back by itself. */
+  /** Whether the client will reconnect by itself. It will not after `41`. */
   get wantsBack() {
     return Boolean(this.manager._reconnecting ?? this.manager.reconnecting);
   }
@@ -104,13 +110,13 @@ export class Peer {
   }
 }
 
-/** A connected client; closed with the test `t`. */
+/** A connected client, which is closed at the end of the test `t`. */
 export async function connect(t, url, options) {
   const peer = open(t, url, options);
   return peer.connected();
 }
 
-/** A client on its way; closed with the test `t`. */
+/** A client that is connecting, which is closed at the end of the test `t`. */
 export function open(t, url, options) {
   const peer = new Peer(url, options);
   t.after(() => peer.close());

@@ -1,5 +1,5 @@
-// Starts the programs under test: each on a free port that it chooses itself and in a fresh directory, ended by its own
-// process handle and by nothing else.
+// Starts the programs under test. Each has a free port that it chooses itself, and a new directory. A program
+// is ended only by its own process handle.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,12 +12,12 @@ import { Api } from './api.js';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const targetDir = process.env.CARGO_TARGET_DIR ?? join(root, 'target');
 
-/** The programs; `scripts/test` builds them and says where they are. */
+/** The programs. `scripts/test` builds them and sets these variables. */
 export const GATEWAY = process.env.MYNAH_BIN ?? join(targetDir, 'debug/mynah');
 const CERTIFICATE = process.env.MYNAH_CERTIFICATE ?? join(targetDir, 'debug/examples/certificate');
 export const CONFORMANCE = process.env.MYNAH_CONFORMANCE ?? join(targetDir, 'debug/examples/conformance');
 
-/** Writes a new certificate for 127.0.0.1 and its key to a directory: cert.pem and key.pem. */
+/** Writes a new certificate for 127.0.0.1 and its key to a directory, as cert.pem and key.pem. */
 export function certify(directory) {
   execFileSync(CERTIFICATE, [directory]);
 }
@@ -29,7 +29,7 @@ const killAll = () => {
   for (const child of children) child.kill('SIGKILL');
 };
 process.on('exit', killAll);
-// A run that is broken off leaves nothing behind either.
+// If the test run is interrupted, the programs are ended too.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(signal, () => {
     killAll();
@@ -37,7 +37,9 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
-/** This environment without what begins with MYNAH_: to a program that is a key of its configuration, or an error. */
+/**
+ * This environment without variables that begin with MYNAH_: the programs take those for configuration keys.
+ */
 export const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MYNAH_')));
 
 /** A running program. */
@@ -48,7 +50,7 @@ export class Program {
   exited;
 
   constructor(path, args, { env = {}, cwd } = {}) {
-    if (!existsSync(path)) throw new Error(`${path} is not there: scripts/test builds it, or cargo build`);
+    if (!existsSync(path)) throw new Error(`${path} does not exist: build it with scripts/test or cargo build`);
     this.#child = spawn(path, args, { cwd, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     children.add(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
@@ -71,12 +73,12 @@ export class Program {
     return this.#child.pid;
   }
 
-  /** Everything that the program printed so far. */
+  /** Everything that the program has printed. */
   get output() {
     return this.#output;
   }
 
-  /** The first match of `pattern` in what the program prints. */
+  /** Waits for the first match of `pattern` in the output of the program. */
   printed(pattern) {
     const found = new Promise((resolve, reject) => {
       const look = () => {
@@ -98,25 +100,28 @@ export class Program {
     this.#child.kill(name);
   }
 
-  /** Ends the program as an operator would and waits for its end. */
+  /** Ends the program with SIGTERM, as an operator does, and waits for its end. */
   async stop() {
     this.signal('SIGTERM');
     return within(this.exited, `the end of process ${this.pid}`, 30_000);
   }
 
-  /** Ends the program as a crash would. */
+  /** Ends the program with SIGKILL, like a crash. */
   async kill() {
     this.signal('SIGKILL');
     return this.exited;
   }
 }
 
-/** A directory of its own under the system's temporary one. */
+/** Makes a new directory in the system's temporary directory. */
 export function freshDirectory() {
   return mkdtempSync(join(tmpdir(), 'mynah-test-'));
 }
 
-/** Starts the conformance example; heartbeats are slow unless asked for, so that a busy machine fails no test. */
+/**
+ * Starts the conformance example. By default the heartbeats are slow, so that no test fails on a busy
+ * machine.
+ */
 export async function startConformance({ pingInterval = 25_000, pingTimeout = 20_000 } = {}) {
   const args = ['--port', '0', '--ping-interval', `${pingInterval}`, '--ping-timeout', `${pingTimeout}`];
   const program = new Program(CONFORMANCE, args);
@@ -124,7 +129,7 @@ export async function startConformance({ pingInterval = 25_000, pingTimeout = 20
   return { program, port: Number(port), url: `http://127.0.0.1:${port}`, close: () => program.kill() };
 }
 
-/** Starts a gateway with `config` (sections and keys as in the file). The directory is removed by `close`. */
+/** Starts a gateway with `config` (sections and keys as in the file). `close` removes the directory. */
 export async function startGateway({ config = {}, directory = freshDirectory(), env } = {}) {
   const file = join(directory, 'mynah.toml');
   const whole = {
@@ -136,7 +141,7 @@ export async function startGateway({ config = {}, directory = freshDirectory(), 
   writeFileSync(file, toml(whole));
   const gateway = { directory, file, data: whole.store.path };
 
-  /** Starts the program, again on the same port and directory once it has run. */
+  /** Starts the program. A restart uses the same port and directory. */
   gateway.start = async () => {
     const program = new Program(GATEWAY, ['--config', file, ...again()], { cwd: directory, env });
     const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
@@ -154,7 +159,10 @@ export async function startGateway({ config = {}, directory = freshDirectory(), 
   return gateway;
 }
 
-/** As much TOML as configuration files need: sections, arrays of sections, strings, numbers, booleans, lists. */
+/**
+ * The part of TOML that configuration files need: sections, arrays of sections, strings, numbers, booleans,
+ * lists.
+ */
 export function toml(sections) {
   const lines = [];
   const write = (name, value) => {

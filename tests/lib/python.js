@@ -1,5 +1,5 @@
-// Python programs with pinned packages from PyPI, each set in an environment of its own below target/, which
-// stays for the next run.
+// Python programs with pinned packages from PyPI. Each has a virtual environment below target/, which stays
+// for the next run.
 
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync } from 'node:fs';
@@ -8,7 +8,10 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The interpreter of an environment with what `requirements` (a file) lists; throws where there is no Python or no PyPI. */
+/**
+ * The interpreter of an environment with the packages in the file `requirements`. Throws if Python is missing
+ * or PyPI cannot be reached.
+ */
 export function python(name, requirements) {
   const venv = join(process.env.CARGO_TARGET_DIR ?? join(root, 'target'), `python-${name}`);
   const interpreter = join(venv, 'bin/python');

@@ -1,10 +1,13 @@
-// HTTP and WebSocket without a client's good manners, for bytes that no library would send.
+// Raw HTTP and WebSocket connections, for bytes that no library would send.
 
 import { connect } from 'node:net';
 import WebSocket from 'ws';
 import { Inbox, within } from './inbox.js';
 
-/** Sends bytes over TCP and resolves with everything that came back until the server closed or `until` matched. */
+/**
+ * Sends bytes over TCP. Resolves with all received bytes once the server has closed the connection or `until`
+ * matches.
+ */
 export function exchange(port, parts, until = /$never/) {
   const socket = connect(port, '127.0.0.1');
   let answer = '';
@@ -13,7 +16,7 @@ export function exchange(port, parts, until = /$never/) {
       answer += bytes.toString('latin1');
       if (until.test(answer)) resolve(answer);
     });
-    // A server may close while we still write: what it said before counts.
+    // A server may close the connection while the test still writes. What was received before counts.
     socket.on('error', () => resolve(answer));
     socket.on('close', () => resolve(answer));
   });
@@ -26,7 +29,7 @@ export function exchange(port, parts, until = /$never/) {
   return within(done, 'an answer over TCP').finally(() => socket.destroy());
 }
 
-/** A WebSocket that has shaken hands as an Engine.IO 4 (or 3) client and joined "/". */
+/** A WebSocket that has done the handshake of an Engine.IO 4 (or 3) client and has connected to "/". */
 export async function rawSocket(t, url, { eio = 4, query = '' } = {}) {
   const socket = new WebSocket(`${url.replace('http', 'ws')}/socket.io/?EIO=${eio}&transport=websocket${query}`, { perMessageDeflate: false });
   const heard = new Inbox('raw WebSocket');
@@ -43,12 +46,12 @@ export async function rawSocket(t, url, { eio = 4, query = '' } = {}) {
     heard,
     closed: () => within(closed, 'the server to close'),
     send: (data) => socket.send(data),
-    /** Bytes as they are, past the library's own framing. */
+    /** Writes raw bytes, without the framing of the library. */
     write: (bytes) => socket._socket.write(bytes),
   };
 }
 
-/** A masked client frame with any opcode and payload. */
+/** A client frame with any opcode and payload, masked by default. */
 export function frame(opcode, payload, { fin = true, mask = true, rsv = 0 } = {}) {
   const body = Buffer.from(payload);
   const length = body.length < 126 ? [body.length] : body.length < 65_536 ? [126, body.length >> 8, body.length & 255] : [127, 0, 0, 0, 0, ...new Uint8Array(new Uint32Array([body.length]).buffer).reverse()];

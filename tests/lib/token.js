@@ -1,4 +1,4 @@
-// Tokens as a backend would make them, and as nobody should believe them.
+// JSON Web Tokens as a backend makes them, and forged ones.
 
 import { createHmac, generateKeyPairSync, randomUUID, sign as signWith } from 'node:crypto';
 
@@ -18,14 +18,14 @@ const signatures = {
 
 export const seconds = () => Math.floor(Date.now() / 1000);
 
-/** A token; `with` is the way it is really signed, whatever the header says. */
+/** A token. `with` is the algorithm that really signs it; `alg` is the one in the header. */
 export function token(claims, { key = SECRET, alg = 'HS256', with: real = alg, header = {} } = {}) {
   const whole = { exp: seconds() + 600, ...claims };
   const text = `${encode({ alg, typ: 'JWT', ...header })}.${encode(whole)}`;
   return `${text}.${signatures[real](key, text).toString('base64url')}`;
 }
 
-/** A pair of keys for `alg`, the public one as PEM and as JWK too. */
+/** A key pair for `alg`, with the public key as PEM and as JWK. */
 export function keys(alg, kid = randomUUID()) {
   const made = {
     RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
@@ -38,7 +38,7 @@ export function keys(alg, kid = randomUUID()) {
     key: made.privateKey,
     pem: made.publicKey.export({ type: 'spki', format: 'pem' }),
     jwk: { ...made.publicKey.export({ format: 'jwk' }), kid, alg, use: 'sig' },
-    /** A token of this key, which it names. */
+    /** A token that is signed by this key, and whose header names it. */
     sign(claims, { header = {}, ...more } = {}) {
       return token(claims, { key: made.privateKey, alg, header: { kid, ...header }, ...more });
     },

@@ -1,4 +1,4 @@
-// A client that speaks the chat's frames.
+// A client that sends and receives the frames of the chat.
 
 import assert from 'node:assert/strict';
 import { Inbox } from './inbox.js';
@@ -9,23 +9,29 @@ export const REGISTERED = 2;
 export const SEND = 101;
 export const SENT = 102;
 
-/** A kind that is reserved and unknown: whoever asks it gets 404, which makes it a harmless question. */
+/**
+ * A number that is no kind. A request of this kind is always answered 404, so it can be used as a harmless
+ * question.
+ */
 const NO_SUCH_KIND = 999;
 
 export class User {
   constructor(peer) {
     this.peer = peer;
-    /** Frames as they came: parsed, with the wire's own argument as `raw`. */
+    /** The received frames, parsed. `raw` is the event's argument as it was received. */
     this.frames = new Inbox(`frames of ${peer.name}`);
     peer.socket.on('message', (raw) => this.frames.push(withRaw(raw)));
   }
 
-  /** Says something to the server without waiting: as a JSON string, as the replaced system's clients do, or as an object. */
+  /**
+   * Sends a frame without waiting for an answer: as a JSON string, like the clients of the replaced system,
+   * or as an object.
+   */
   say(frame, { asObject = false } = {}) {
     this.peer.emit('message', asObject || typeof frame === 'string' ? frame : JSON.stringify(frame));
   }
 
-  /** Asks with an ack callback and resolves with its one argument. */
+  /** Sends a request with a callback and resolves with the argument of the callback. */
   async ask(type, data, { asObject = false } = {}) {
     const frame = { type, data };
     const answer = await this.peer.ask('message', asObject ? frame : JSON.stringify(frame));
@@ -34,7 +40,7 @@ export class User {
     return answer[0];
   }
 
-  /** The next frame of this kind. */
+  /** Waits for the next frame of this kind. */
   next(type) {
     return this.frames.take((frame) => frame.type === type, `a frame of kind ${type}`);
   }
@@ -44,8 +50,8 @@ export class User {
   }
 
   /**
-   * Everything that the server had put on its way to this client before now, and that no test took. Answers and pushes of
-   * one connection come in order, so an answer to a question asked now comes after all of it.
+   * Everything that the server sent to this client before now and that no test took. Answers and pushes of a
+   * connection keep their order, so the answer to a request that is sent now comes last.
    */
   async settled() {
     const { code } = await this.ask(NO_SUCH_KIND, {});
@@ -53,7 +59,7 @@ export class User {
     return this.frames.untaken;
   }
 
-  /** Fails if anything is on its way that no test took. */
+  /** Fails if there is a received frame that no test took. */
   async hearsNothing(why = 'nothing was expected') {
     assert.deepEqual(await this.settled(), [], why);
   }
@@ -64,7 +70,7 @@ function withRaw(raw) {
   return Object.defineProperty(frame, 'raw', { value: raw, enumerable: false });
 }
 
-/** A client of the gateway that has not registered yet. */
+/** A connected client of the gateway that is not registered yet. */
 export async function visitor(t, gateway, client) {
   const peer = open(t, gateway.url, client);
   const user = new User(peer);

@@ -1,4 +1,4 @@
-// A receiver of push notifications that checks what it gets and answers as it is told.
+// A webhook for push notifications, which checks what it receives and answers as the test wants.
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
@@ -9,9 +9,12 @@ export class Webhook {
   #server;
   #secret;
   #calls = new Inbox('the webhook');
-  /** Says for each notification how to answer: a status, a status and a body, 'hang', or a promise of these. */
+  /**
+   * Chooses the answer to each notification: a status, a status and a body, 'hang', or a promise of one of
+   * these.
+   */
   answer = () => 200;
-  /** Everything that came, whatever the answer was. */
+  /** All received notifications, whatever the answer was. */
   all = [];
   hanging = 0;
 
@@ -42,7 +45,7 @@ export class Webhook {
     else response.writeHead(status).end(body && JSON.stringify(body));
   }
 
-  /** The next notification for this user, verified. */
+  /** Waits for the next notification for this user and verifies its signature. */
   async next(uid) {
     const notification = await this.#calls.take(({ body }) => body.uid === uid, `a notification for ${uid}`);
     this.verify(notification);

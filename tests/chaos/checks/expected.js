@@ -1,6 +1,6 @@
-// What a device must have been handed, and what it may have: worked out from the record alone.
+// Which messages a device must and may have received, derived from the history alone.
 
-/** [from, to] of each time that a user was in a conversation; `to` is Infinity while it still is. */
+/** [from, to] of each period in which a user was in a conversation; `to` is Infinity if the user still is. */
 export function stays(conv, uid) {
   if (!conv.team) return conv.participants.has(uid) ? [[1, Infinity]] : [];
   const found = [];
@@ -17,14 +17,19 @@ export function stays(conv, uid) {
   return found;
 }
 
-/** The device sent it itself, by `send`: the answer tells of it, the application is not handed it. */
+/**
+ * Whether this device has sent the message by `send`. Then the application gets the answer, but not the
+ * message.
+ */
 export function isOwn(message, device, ledger) {
   const entry = ledger.get(message.data?.n);
   if (entry) return entry.by === device.name;
   return message.recalled === true && device.ownMids.has(message.mid);
 }
 
-/** What must (`musts`) and may (`mays`) have been handed to a device, in the order of `seq`. */
+/**
+ * The messages that must (`musts`) and may (`mays`) have been delivered to a device, in the order of `seq`.
+ */
 export function expectations(conv, device, ledger) {
   const spans = stays(conv, device.uid);
   const musts = [];
@@ -33,7 +38,8 @@ export function expectations(conv, device, ledger) {
     const span = spans.find(([from, to]) => message.seq >= from && message.seq <= to);
     if (!span || isOwn(message, device, ledger)) continue;
     mays.push(message);
-    // What came before the device was known it need not get; nor what it had not got when its user left.
+    // Messages from before the device was known may be missing, and so may messages that it had not received
+    // when its user left.
     if (message.ts > device.knownAt && span[1] === Infinity) musts.push(message);
   }
   return { musts, mays, spans };
