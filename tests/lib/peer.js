@@ -100,7 +100,7 @@ export class Peer {
   }
 
   /** Whether the client will reconnect by itself. It will not after `41`. */
-  get wantsBack() {
+  get willReconnect() {
     return Boolean(this.manager._reconnecting ?? this.manager.reconnecting);
   }
 

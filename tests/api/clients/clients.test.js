@@ -1,5 +1,6 @@
-// Clients that are generated from the API's description, in TypeScript and in Python: generated, compiled where that is needed,
-// and run against the program. scripts/api-clients installs the generators and says where Python is.
+// Clients that are generated from the API's description, in TypeScript and in Python. The test generates
+// them, compiles them if necessary, and runs them against the gateway. scripts/api-clients installs the
+// generators and sets the path of Python.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -29,18 +30,21 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** What the programs need to know of a conversation of two: data of every type, one message that was recalled, one connection. */
+/**
+ * The environment of the client programs: a pair conversation with data of every type and one recalled
+ * message, and one connection.
+ */
 async function environment(t) {
   const [a, b] = [someone('小明'), someone('小红')];
   const ming = await signIn(t, gateway, a, { token: token({ sub: a }) });
   let last;
   for (const value of [...VALUES, 'recalled']) last = await ming.send({ user: b }, value);
   await recall(ming, last.mid);
-  // UID is taken by shells.
+  // Shells reserve the variable UID.
   return { ...process.env, URL: gateway.url, KEY: API_KEY, CONV: last.conv, UID: a, UID_OF_TEST: a, VALUES: JSON.stringify(VALUES) };
 }
 
-/** Runs a program and returns what it printed; a failure shows all of it. */
+/** Runs a program and returns its output. If the program fails, the error contains all of it. */
 async function output(file, args, options) {
   try {
     return (await run(file, args, { ...options, encoding: 'utf8' })).stdout;
@@ -49,7 +53,7 @@ async function output(file, args, options) {
   }
 }
 
-test('TypeScript: openapi-typescript and openapi-fetch', async (t) => {
+test('a TypeScript client, generated with openapi-typescript and openapi-fetch, works', async (t) => {
   const cwd = join(directory, 'typescript');
   mkdirSync(cwd);
   for (const file of ['package.json', 'tsconfig.json', 'use.ts']) cpSync(here(`typescript/${file}`), join(cwd, file));
@@ -60,9 +64,9 @@ test('TypeScript: openapi-typescript and openapi-fetch', async (t) => {
   assert.match(await output(process.execPath, ['built/use.js'], { cwd, env: await environment(t) }), /done/);
 });
 
-test('Python: openapi-python-client', async (t) => {
+test('a Python client, generated with openapi-python-client, works', async (t) => {
   const python = process.env.MYNAH_API_PYTHON;
-  assert.ok(python, 'MYNAH_API_PYTHON must name the Python that has openapi-python-client; scripts/api-clients sets it');
+  assert.ok(python, 'MYNAH_API_PYTHON must be the path of a Python with openapi-python-client; scripts/api-clients sets it');
   const cwd = join(directory, 'python');
   mkdirSync(cwd);
   const options = ['--path', description, '--output-path', 'mynah_client', '--meta', 'none', '--config', here('python/config.yml')];

@@ -1,4 +1,4 @@
-// Heartbeats of both directions: Engine.IO 3 clients ping, Engine.IO 4 clients are pinged.
+// Heartbeats in both directions: Engine.IO 3 clients send pings, Engine.IO 4 clients receive them.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -11,7 +11,7 @@ before(async () => (server = await startConformance({ pingInterval: 100, pingTim
 after(() => server.close());
 
 for (const client of everyClient) {
-  test(`socket.io-client ${client.version} ${client.transport} lives through heartbeats`, { concurrency: true }, async (t) => {
+  test(`socket.io-client ${client.version} ${client.transport} stays connected over several heartbeats`, { concurrency: true }, async (t) => {
     const peer = await connect(t, server.url, client);
     await peer.upgraded;
     const beats = new Inbox('heartbeats');

@@ -1,4 +1,5 @@
-// What a user of Socket.IO expects, for every client generation on every transport, against `--example conformance`.
+// The behaviour that users of Socket.IO expect, for every client version on every transport, against the
+// conformance example.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +16,7 @@ after(() => server.close());
 for (const client of everyClient) {
   const { version, transport } = client;
   describe(`socket.io-client ${version} ${transport}`, { concurrency: true }, () => {
-    test('connects and says hello', async (t) => {
+    test('connects and gets the first event', async (t) => {
       const peer = await connect(t, server.url, client);
       assert.deepEqual(await peer.hear('auth'), [{}]);
       await peer.upgraded;
@@ -25,7 +26,7 @@ for (const client of everyClient) {
       assert.equal(peer.socket.connected, true);
     });
 
-    test('hands over what the handshake carried', async (t) => {
+    test('passes the query and the auth data of the handshake to the application', async (t) => {
       const query = { token: '令牌-🔑 &=+', other: '1' };
       const auth = { name: '小明', deep: { list: [1, null, '😀'] } };
       const peer = await connect(t, server.url, { ...client, query, auth });
@@ -34,7 +35,7 @@ for (const client of everyClient) {
       assert.equal((await peer.ask('whoami'))[0].token, query.token);
     });
 
-    test('carries text of every kind unchanged, both ways and in order', async (t) => {
+    test('carries text of every sort unchanged, in both directions and in order', async (t) => {
       const peer = await connect(t, server.url, client);
       for (const text of TEXTS) peer.emit('echo', text, { [text.slice(0, 40)]: [text] });
       for (const text of TEXTS) assert.deepEqual(await peer.hear('echo'), [text, { [text.slice(0, 40)]: [text] }]);
@@ -66,7 +67,7 @@ for (const client of everyClient) {
       assert.equal(Buffer.from(acked).toString(), '答复');
     });
 
-    test('acknowledges both ways', async (t) => {
+    test('calls callbacks in both directions', async (t) => {
       const peer = await connect(t, server.url, client);
       const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => peer.ask('ack-echo', i, `第${i}`)));
       assert.deepEqual(answers, Array.from({ length: 20 }, (_, i) => [i, `第${i}`]));
@@ -74,11 +75,11 @@ for (const client of everyClient) {
       for (let i = 0; i < 20; i++) peer.emit('server-ack', i);
       const results = [];
       for (let i = 0; i < 20; i++) results.push(await peer.hear('server-ack-r'));
-      // What the example does with an answer it does in tasks of their own, which have no order among them.
+      // The example handles answers in separate tasks, which have no order.
       assert.deepEqual(results.sort(([a], [b]) => a - b), Array.from({ length: 20 }, (_, i) => [i, '收到 🎉']));
     });
 
-    test('keeps the order of many messages, across the upgrade too', async (t) => {
+    test('keeps the order of many messages, also across the upgrade', async (t) => {
       const peer = await connect(t, server.url, client);
       const echoed = [];
       const count = 400;
@@ -90,7 +91,7 @@ for (const client of everyClient) {
       assert.deepEqual(echoed, Array.from({ length: count }, (_, i) => i));
     });
 
-    test('answers a frame-like message in kind', async (t) => {
+    test('answers a message in the form in which it came: string or object', async (t) => {
       const peer = await connect(t, server.url, client);
       peer.emit('message', '{"type":1,"data":{"uid":"小明"}}');
       const [back] = await peer.hear('message');
@@ -112,11 +113,12 @@ for (const client of everyClient) {
       ['/denied', 'nope', { code: 7 }],
       ['/nobody', 'Invalid namespace', undefined],
     ]) {
-      test(`is refused by ${namespace}`, async (t) => {
+      test(`cannot connect to the namespace ${namespace}`, async (t) => {
         const peer = open(t, server.url, { ...client, namespace });
         if (isOld(version)) {
-          // Older packets have room for one value: the data if there is some, else the message. Node's newer server, which the
-          // suite for older clients was written against, makes that message an object.
+          // The packets of old clients carry one value: the data if there is any, otherwise the message.
+          // Newer Node servers, for which the suite for old clients was written, send the message as an
+          // object.
           const [error] = await peer.hear(':error');
           if (data) assert.deepEqual(error, data);
           else assert.equal(error.message ?? error, message);
@@ -130,13 +132,13 @@ for (const client of everyClient) {
     }
 
     for (const hard of [false, true]) {
-      test(`is sent away, ${hard ? 'with' : 'without'} its transport, and stays away`, async (t) => {
+      test(`is disconnected for good, ${hard ? 'with' : 'without'} closing its transport, and does not reconnect`, async (t) => {
         const peer = await connect(t, server.url, { ...client, reconnection: true });
         await peer.upgraded;
         peer.emit('kick', hard);
         assert.equal(await peer.closed(), 'io server disconnect');
         assert.equal(peer.socket.connected, false);
-        assert.equal(peer.wantsBack, false);
+        assert.equal(peer.willReconnect, false);
       });
     }
   });

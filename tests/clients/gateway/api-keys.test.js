@@ -1,4 +1,4 @@
-// PROTOCOL 8: keys of the API are added, used, replaced and taken away while the program runs.
+// API keys are added, used, replaced and removed while the program runs (section 8 of PROTOCOL.md).
 
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { call } from '../../lib/api.js';
 import { within } from '../../lib/inbox.js';
 import { API_KEY, GATEWAY, Program, startGateway } from '../../lib/program.js';
 
-/** Runs `mynah api-key` beside the gateway; the key that it prints, if it prints one. */
+/** Runs `mynah api-key` while the gateway runs. Returns the key that it prints, if there is one. */
 async function apiKey(t, gateway, ...args) {
   const program = new Program(GATEWAY, ['api-key', ...args, '--config', gateway.file], { cwd: gateway.directory });
   t.after(() => program.signal('SIGKILL'));
@@ -19,7 +19,7 @@ async function apiKey(t, gateway, ...args) {
 
 const message = { type: 5, to: { user: 'u' }, data: { n: 1 } };
 
-test('a key is added, used, replaced and taken away while the gateway runs', async (t) => {
+test('a key is added, used, replaced and removed while the gateway runs', async (t) => {
   const gateway = await startGateway({ config: { log: { filter: 'trace' } } });
   t.after(() => gateway.close());
   const send = async (key) => (await call(gateway.url, 'POST', '/v1/messages', { key, body: message })).status;
@@ -44,7 +44,7 @@ test('a key is added, used, replaced and taken away while the gateway runs', asy
   await apiKey(t, gateway, 'remove', 'sender');
   assert.deepEqual([await send(last), await read(reader), await send(API_KEY)], [401, 200, 200]);
 
-  // A file that is broken changes nothing; once it is whole again, it counts.
+  // An invalid file changes nothing. Once it is valid again, it is used.
   const file = join(gateway.data, 'api-keys.toml');
   assert.equal(statSync(file).mode & 0o777, 0o600);
   const whole = readFileSync(file, 'utf8');
@@ -55,13 +55,13 @@ test('a key is added, used, replaced and taken away while the gateway runs', asy
 
   const { output } = gateway.program;
   assert.equal(output.match(/API keys cannot be read/g)?.length, 1, 'said once');
-  // Many were refused, and there is a line about that at most once a minute.
+  // Many calls were refused, but at most one summary is logged per minute.
   assert.ok([1, 2].includes(output.match(/were refused/g)?.length), output);
-  for (const secret of [sender, anew, last, reader]) assert.ok(!output.includes(secret), 'no key in the log');
+  for (const secret of [sender, anew, last, reader]) assert.ok(!output.includes(secret), 'the log contains no key');
   for (const secret of [sender, anew, last, reader]) assert.ok(!whole.includes(secret) && !list.includes(secret));
 });
 
-test('keys outlive a crash, and are added without a running gateway', async (t) => {
+test('keys survive a crash, and can be added while the gateway is not running', async (t) => {
   const gateway = await startGateway();
   t.after(() => gateway.close());
   const before = await apiKey(t, gateway, 'add', 'before', '--scopes', 'read');
@@ -71,7 +71,7 @@ test('keys outlive a crash, and are added without a running gateway', async (t) 
   for (const key of [before, between]) assert.equal((await call(gateway.url, 'GET', '/v1/users/u', { key })).status, 200);
 });
 
-test('of keys that are added at once none is lost', async (t) => {
+test('no key is lost if several are added at the same time', async (t) => {
   const gateway = await startGateway();
   t.after(() => gateway.close());
   const names = Array.from({ length: 6 }, (_, i) => `k${i}`);
@@ -79,7 +79,7 @@ test('of keys that are added at once none is lost', async (t) => {
   for (const key of keys) assert.equal((await call(gateway.url, 'GET', '/v1/users/u', { key })).status, 200);
 });
 
-test('the metrics ask for a key where they are told to', async (t) => {
+test('the metrics require a key if the configuration says so', async (t) => {
   const gateway = await startGateway({ config: { auth: { metrics_key: true } } });
   t.after(() => gateway.close());
   const key = await apiKey(t, gateway, 'add', 'prometheus', '--scopes', 'metrics');

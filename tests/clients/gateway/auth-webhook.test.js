@@ -16,7 +16,7 @@ let hook;
 let gateway;
 before(async () => {
   hook = await Webhook.start(secret);
-  // Each test names users of its own; what is answered to them is said in their token.
+  // Each test uses its own users. Their token says how the backend answers.
   hook.answer = ({ token }) => JSON.parse(token ?? '[401, {"error":"Give a token."}]');
   gateway = await start({ url: encodeURI(hook.url), secret });
 });
@@ -25,11 +25,11 @@ after(async () => {
   hook?.close();
 });
 
-/** A token to which the backend answers this. */
+/** A token that makes the backend answer in this way. */
 const saying = (...answer) => JSON.stringify(answer);
 
 for (const client of eachGeneration) {
-  test(`it is asked, and its answer counts: ${client.version} ${client.transport}`, async (t) => {
+  test(`the backend is asked, and its answer is applied: ${client.version} ${client.transport}`, async (t) => {
     const [uid, real] = [someone('小明🐦'), someone('alias')];
     const token = saying(200, { uid: real, deviceid: 'phone', platform: 'ios', kinds: [3] });
     const user = await visitor(t, gateway, client);
@@ -42,7 +42,7 @@ for (const client of eachGeneration) {
     assert.equal((await user.ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 0);
   });
 
-  test(`a token of the handshake is passed on: ${client.version} ${client.transport}`, async (t) => {
+  test(`the token of the handshake is passed to the backend: ${client.version} ${client.transport}`, async (t) => {
     const uid = someone();
     const where = isOld(client.version) ? 'query' : 'auth';
     const user = await visitor(t, gateway, { ...client, [where]: { token: saying(200, {}) } });
@@ -50,7 +50,7 @@ for (const client of eachGeneration) {
   });
 }
 
-test('it refuses with its own words, and the registration of before stays', async (t) => {
+test('the error text of the backend is passed to the client, and the earlier registration stays', async (t) => {
   const uid = someone();
   const user = await visitor(t, gateway);
   assert.deepEqual(await user.ask(REGISTER, { uid }), { code: 401, error: 'Give a token.' });
@@ -60,10 +60,10 @@ test('it refuses with its own words, and the registration of before stays', asyn
   for (const answer of [saying(500), saying(404), saying(204), saying(302), saying(200, 'ok'), saying(200, { uid: '' }), saying(200, { kinds: 'all' })])
     assert.equal((await user.ask(REGISTER, { uid, token: answer })).code, 503, answer);
   assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
-  assert.equal((await user.ask(REGISTER, { token: saying(200) })).code, 400, 'nobody says who this is');
+  assert.equal((await user.ask(REGISTER, { token: saying(200) })).code, 400, 'neither the frame nor the backend names the uid');
 });
 
-test('what it agreed to expires and is renewed', async (t) => {
+test('an authentication by the backend expires and is renewed', async (t) => {
   const uid = someone();
   const [user, other] = [await visitor(t, gateway), await visitor(t, gateway)];
   assert.equal((await user.ask(REGISTER, { uid, token: saying(200, { ttl_ms: 1_500 }) })).code, 0);
@@ -75,7 +75,7 @@ test('what it agreed to expires and is renewed', async (t) => {
   assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
 });
 
-test('while it is asked the frames of that connection wait, and those of others do not', async (t) => {
+test('while the backend is asked, later frames of that connection wait, and those of other connections do not', async (t) => {
   const slow = await Webhook.start(secret);
   t.after(() => slow.close());
   slow.answer = ({ uid }) => (uid === 'waits' ? 'hang' : 200);
@@ -92,7 +92,7 @@ test('while it is asked the frames of that connection wait, and those of others 
   await Promise.allSettled([registered, sent]);
 });
 
-test('who has gone while it was asked displaces nobody', async (t) => {
+test('a client that disconnected while the backend was asked displaces nobody', async (t) => {
   for (const login of [{ policy: 'single' }, { policy: 'per-platform' }, { policy: 'multi' }]) {
     const slow = await Webhook.start(secret);
     t.after(() => slow.close());
@@ -109,18 +109,18 @@ test('who has gone while it was asked displaces nobody', async (t) => {
     gone.say({ type: REGISTER, data: { uid: 'alice', deviceid: 'phone', platform: 'old' } });
     await eventually(() => asked, 'the question');
     gone.peer.close();
-    // The same device comes back on another connection before the first is decided.
+    // The same device connects again before the first register is answered.
     const user = await visitor(t, held);
     assert.equal((await user.ask(REGISTER, { uid: 'alice', deviceid: 'phone' })).code, 0);
     decide();
-    await eventually(async () => /mynah_connections 1\n/.test((await call(held.url, 'GET', '/metrics')).text), 'the other to be gone');
+    await eventually(async () => /mynah_connections 1\n/.test((await call(held.url, 'GET', '/metrics')).text), 'the other connection to end');
     assert.equal((await held.api.sendTo('alice', { type: 5, data: {} })).delivered, true);
     assert.equal((await user.next(5)).type, 5);
     await user.hearsNothing();
   }
 });
 
-test('a backend that hangs or is not there is answered 503, soon and for everybody', async (t) => {
+test('a register is answered 503 soon if the backend hangs or cannot be reached', async (t) => {
   const dead = await Webhook.start(secret);
   dead.answer = () => 'hang';
   const held = await start({ url: encodeURI(dead.url), secret, timeout_ms: 500, concurrency: 2 });
@@ -131,13 +131,13 @@ test('a backend that hangs or is not there is answered 503, soon and for everybo
     assert.equal(code, 503);
     assert.match(error, /backend.*try again later/);
   }
-  assert.ok(dead.hanging <= 4, `asked about ${dead.hanging} at once`);
+  assert.ok(dead.hanging <= 4, `${dead.hanging} requests to the backend at the same time`);
   dead.close();
   for (const user of users.slice(0, 3)) assert.equal((await user.ask(REGISTER, { uid: 'u' })).code, 503);
-  assert.equal((await users[0].ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 401, 'the connection is still there');
+  assert.equal((await users[0].ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 401, 'the connection is still open');
 });
 
-test('signing out is the backend\'s', async () => {
+test('POST /signout is refused: only the backend signs users out', async () => {
   const answer = await call(gateway.url, 'POST', '/signout', { key: 'any', body: { uid: 'alice' } });
   assert.equal(answer.status, 403);
   assert.match(answer.body.detail, /\/v1\/users/);

@@ -1,5 +1,5 @@
-// Requests of kinds 101 to 110, and registers with `resume`, that no honest client sends. Each is answered as the contract
-// says, changes nothing, and leaves that connection and an innocent pair of users working.
+// Invalid requests of kinds 101 to 110, and invalid registers with `resume`. Each is answered as
+// docs/PROTOCOL.md says, changes nothing, and does not affect that connection or two other users.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -23,14 +23,14 @@ after(async () => {
 afterEach(async () => {
   const [a, b] = innocent;
   const { code, conv, seq } = await a.send({ user: b.uid }, { text: `没事吧？${++said} 😌` });
-  assert.deepEqual([code, seq], [0, said], 'no seq is lost');
+  assert.deepEqual([code, seq], [0, said], 'no seq is skipped');
   assert.equal((await b.next(3)).seq, said);
   assert.equal((await b.ask(READ, { conv, seq })).code, 0);
   assert.deepEqual((await a.next(107)).data, { conv, seq, by: b.uid });
   assert.deepEqual(seqs((await sync(a, conv, { after: said - 1 })).messages), [said]);
 });
 
-/** A user who is in a conversation of five messages, of which it acknowledged and read two. */
+/** A user in a conversation of five messages, who has acknowledged and read two of them. */
 async function reader(t, client) {
   const user = await signIn(t, gateway, someone('乙'), { client, deviceid: 'd' });
   const conv = await written(gateway, someone('甲'), user.uid, 5);
@@ -48,7 +48,7 @@ const future = ['6', '4294967296', '9223372036854775807', '9223372036854775808',
 
 describe('positions', () => {
   for (const client of eachGeneration) {
-    test(`seq that are none (socket.io-client ${client.version} ${client.transport})`, async (t) => {
+    test(`an invalid seq is answered 400 (socket.io-client ${client.version} ${client.transport})`, async (t) => {
       const { user, conv, unchanged } = await reader(t, client);
       for (const type of [ACK, READ]) {
         for (const seq of noSeq) {
@@ -65,7 +65,7 @@ describe('positions', () => {
     });
   }
 
-  test('floats that are integers, or far beyond, do no more than the head', async (t) => {
+  test('numbers with a fraction of 0 are integers, and a seq beyond the head counts as the head', async (t) => {
     const { user, conv, unchanged } = await reader(t);
     for (const type of [ACK, READ]) {
       for (const seq of ['-1e30', '-1.0']) {
@@ -86,7 +86,7 @@ describe('positions', () => {
   });
 
   for (const [name, type] of [['acks', ACK], ['reads', READ]]) {
-    test(`${name} of the future end at the head`, async (t) => {
+    test(`${name} beyond the head count up to the head`, async (t) => {
       for (const seq of future) {
         const { user, conv } = await reader(t);
         user.say(`{"type":${type},"req":"r","data":{"conv":"${conv}","seq":${seq}}}`);
@@ -98,7 +98,7 @@ describe('positions', () => {
     });
   }
 
-  test('sync with positions and limits that are none', async (t) => {
+  test('kind 104 with invalid positions and limits is refused', async (t) => {
     const { user, conv, unchanged } = await reader(t);
     for (const one of noSeq.filter((seq) => seq !== 'null')) {
       for (const edge of ['after', 'before']) {
@@ -125,7 +125,7 @@ describe('positions', () => {
   });
 });
 
-test('conversations that are none', async (t) => {
+test('a conv that is invalid or does not exist is refused', async (t) => {
   const { user, unchanged } = await reader(t);
   const requests = [[ACK, { seq: 1 }], [READ, { seq: 1 }], [SYNC, { after: 0 }]];
   for (const conv of [null, undefined, 7, 1.5, true, [], {}, ['x']]) for (const [type, rest] of requests) await refused(user, 400, type, { conv, ...rest });
@@ -136,7 +136,7 @@ test('conversations that are none', async (t) => {
   await quiet(gateway, user);
 });
 
-test('data that is no object', async (t) => {
+test('data that is not an object is refused', async (t) => {
   const { user, unchanged } = await reader(t);
   const responses = { [ACK]: RESPONSE, [READ]: RESPONSE, [SYNC]: SYNCED, [RECALL]: RESPONSE, [SEND]: SENT, [REGISTER]: REGISTERED };
   for (const [type, response] of Object.entries(responses)) {
@@ -154,7 +154,7 @@ test('data that is no object', async (t) => {
   await quiet(gateway, user);
 });
 
-test('a cid of nearly a megabyte is refused, and a larger one closes that connection alone', async (t) => {
+test('a cid of nearly a megabyte is refused, and a larger one closes only that connection', async (t) => {
   const { user, unchanged } = await reader(t);
   const to = { user: someone() };
   await refused(user, 400, SEND, { type: 3, to, cid: 'c'.repeat(950_000), data: {} });
@@ -163,10 +163,10 @@ test('a cid of nearly a megabyte is refused, and a larger one closes that connec
   assert.match(await user.peer.closed(), /transport (close|error)/);
   const back = await resume(t, gateway, user.uid, { deviceid: 'd' });
   assert.deepEqual(seqs(back.replay), [3, 4, 5]);
-  assert.equal((await list(back.user)).conversations.length, 1, 'nothing was sent');
+  assert.equal((await list(back.user)).conversations.length, 1, 'nothing was stored');
 });
 
-test('resume of somebody else’s device shows nothing of theirs', async (t) => {
+test('resume with the deviceid of another user shows none of that user\'s messages', async (t) => {
   const { user, conv } = await reader(t);
   for (const more of [{}, { platform: 'ios' }, { type: 'admin' }]) {
     const thief = await resume(t, gateway, someone('贼'), { deviceid: 'd', ...more });
@@ -177,7 +177,7 @@ test('resume of somebody else’s device shows nothing of theirs', async (t) => 
   assert.equal((await listed(user, conv)).cursor, 2);
 });
 
-test('resume that is neither true nor false, and devices that are none', async (t) => {
+test('resume that is not a boolean, and an invalid deviceid, are refused', async (t) => {
   const { user, unchanged } = await reader(t);
   for (const wrong of ['yes', 'true', 1, 0, [], {}]) await refused(user, 400, REGISTER, { uid: user.uid, deviceid: 'd', resume: wrong });
   for (const deviceid of ['', 'x'.repeat(129), '字'.repeat(43), 'a\nb', 'a\u0000', 7, true, [], {}]) {
@@ -187,7 +187,7 @@ test('resume that is neither true nor false, and devices that are none', async (
   await quiet(gateway, user);
 });
 
-test('many devices of one user are bounded or all kept, and the user works on', async (t) => {
+test('many devices of one user are bounded or all kept, and the user can continue', async (t) => {
   const uid = someone('千机');
   const count = 300;
   const visitors = await Promise.all(range(1, 10).map(() => visitor(t, gateway)));
@@ -202,14 +202,14 @@ test('many devices of one user are bounded or all kept, and the user works on', 
   assert.equal((await user.send({ user: uid }, { text: '还好' })).code, 0);
 });
 
-test('a flood of requests is answered 429 in the form of each, and changes nothing beyond the limit', async (t) => {
+test('a flood of requests is answered 429 in the form of each request, and changes nothing beyond the limit', async (t) => {
   const { user, conv } = await reader(t);
   const codes = await Promise.all(range(1, 4_000).map(() => user.ask(ACK, { conv, seq: 3 })));
   assert.deepEqual(new Set(codes.map(({ code }) => code)), new Set([0, 429]));
   for (const { code, error } of codes) if (code === 429) assert.match(error, /^[A-Z].*\.$/);
 });
 
-test('the same requests many times, out of order and half nonsense, leave exact numbers', async (t) => {
+test('the same requests, repeated, out of order and partly invalid, leave exact counts', async (t) => {
   const { user, conv } = await reader(t);
   const asked = [];
   for (const n of range(1, 150)) {

@@ -1,5 +1,5 @@
-// Input that no honest client sends. After each piece the server answers clearly or closes that connection, and an
-// innocent pair of users goes on chatting.
+// Invalid input. After each item the server answers with an error or closes that connection, and two other
+// users continue to chat.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -26,14 +26,14 @@ afterEach(async () => {
   const text = `没事吧？${++said} 😌`;
   assert.equal((await a.send({ user: b.uid }, { text })).code, 0);
   assert.equal((await b.next(3)).data.text, text);
-  assert.equal((await a.send({ user: b.uid }, { said })).seq, said * 2, 'no seq is lost');
+  assert.equal((await a.send({ user: b.uid }, { said })).seq, said * 2, 'no seq is skipped');
   await b.next(3);
 });
 
 describe('frames', () => {
   const nonsense = ['', 'no json', '{', '[1,2', '"', 'null', '你好', '\u0000', '{"type":1', '{"type":"1","data":{}}', '{"type":1.5}', '{"type":-1}', '{"type":1e99}', '{"type":null}', '{"type":[]}', '{"data":{}}', '[]', '[{"type":1}]', '{"type":65536}', '{"type":18446744073709551617}', '{"type":1,"type":2,"data":7}'];
   for (const client of eachGeneration) {
-    test(`nonsense never closes the connection (socket.io-client ${client.version} ${client.transport})`, async (t) => {
+    test(`malformed frames do not close the connection (socket.io-client ${client.version} ${client.transport})`, async (t) => {
       const uid = someone();
       const user = await signIn(t, gateway, uid, { client });
       for (const text of nonsense) user.say(text);
@@ -47,7 +47,7 @@ describe('frames', () => {
     });
   }
 
-  test('whoever asks nonsense is answered', async (t) => {
+  test('malformed requests are answered with an error', async (t) => {
     const user = await signIn(t, gateway, someone());
     for (const text of ['no json', '{', '"x']) {
       const [answer] = await user.peer.ask('message', text);
@@ -62,7 +62,7 @@ describe('frames', () => {
     }
   });
 
-  test('deep nesting is refused, not followed', async (t) => {
+  test('deeply nested data is refused', async (t) => {
     const user = await signIn(t, gateway, someone());
     const deep = '['.repeat(10_000) + ']'.repeat(10_000);
     const objects = '{"a":'.repeat(10_000) + '1' + '}'.repeat(10_000);
@@ -74,7 +74,7 @@ describe('frames', () => {
     }
   });
 
-  test('a frame of a megabyte is refused or closes that connection alone', async (t) => {
+  test('a frame of a megabyte is refused, or closes only that connection', async (t) => {
     const user = await signIn(t, gateway, someone());
     assert.equal((await user.send({ user: 'u' }, { text: 'x'.repeat(900_000) })).code, 413);
     user.say({ type: 101, data: { type: 3, to: { user: 'u' }, data: { text: 'x'.repeat(1_100_000) } } });
@@ -119,13 +119,13 @@ describe('packets', () => {
     });
   }
 
-  test('NUL inside a text is text', async (t) => {
+  test('NUL inside a text is kept', async (t) => {
     const raw = await connected(t, 4);
     raw.send('421["message","{\\"type\\":999,\\"data\\":\\"\\\\u0000\\"}"]');
     assert.match(await raw.heard.take((text) => text.startsWith('431')), /404/);
   });
 
-  test('another namespace is refused the way Socket.IO refuses it', async (t) => {
+  test('a connection to another namespace is refused as in Socket.IO', async (t) => {
     for (const client of eachGeneration) {
       const peer = open(t, gateway.url, { ...client, namespace: '/admin' });
       if (isOld(client.version)) assert.deepEqual(await peer.hear(':error'), ['Invalid namespace']);
@@ -140,7 +140,7 @@ describe('HTTP', () => {
     body,
   ];
 
-  test('a body of 50 MB is 413, with and without a length', async () => {
+  test('an API call with a body of 50 MB is answered 413, with and without a length', async () => {
     const part = Buffer.alloc(1_000_000, 'x');
     for (const path of ['/v1/messages', '/v1/messages/batch', '/signout']) {
       const answer = await exchange(gateway.port, [post(path, 'application/json', '', 50_000_000)[0], ...Array(50).fill(part)], /\r\n\r\n/);
@@ -151,16 +151,16 @@ describe('HTTP', () => {
     assert.match(await exchange(gateway.port, [head, ...Array(50).fill(chunk), '0\r\n\r\n'], /\r\n\r\n/), /^HTTP\/1\.1 413 /);
   });
 
-  test('a polling body of 50 MB is 413', async () => {
+  test('a polling body of 50 MB is answered 413', async () => {
     const opened = await fetch(`${gateway.url}/socket.io/?EIO=4&transport=polling`);
     const { sid } = JSON.parse((await opened.text()).slice(1));
     const part = Buffer.alloc(1_000_000, 'x');
     const answer = await exchange(gateway.port, [post(`/socket.io/?EIO=4&transport=polling&sid=${sid}`, 'text/plain', '', 50_000_000)[0], ...Array(50).fill(part)], /\r\n\r\n/);
-    // The connection is closed on whoever goes on writing, and the answer may be lost with it.
+    // The server closes the connection if the client continues to write. Then the answer may be lost.
     assert.match(answer, /^(HTTP\/1\.1 413 |$)/);
   });
 
-  test('deep nesting, invalid UTF-8 and NUL are 400', async () => {
+  test('deep nesting, invalid UTF-8 and NUL in an API call are answered 400', async () => {
     const deep = '['.repeat(10_000) + ']'.repeat(10_000);
     await gateway.api.expect(400, 'POST', '/v1/messages', `{"type":5,"to":{"user":"u"},"data":{"n":${deep}}}`);
     await gateway.api.expect(400, 'POST', '/v1/messages', deep);
@@ -176,7 +176,7 @@ describe('HTTP', () => {
     assert.equal((await gateway.api.call('GET', `/v1/users/${'x'.repeat(129)}`)).status, 400);
   });
 
-  test('handshakes that make no sense are refused as Engine.IO does', async () => {
+  test('invalid handshakes are refused as in Engine.IO', async () => {
     for (const [query, code] of [
       ['EIO=4&transport=constructor', 0],
       ['EIO=4&transport=', 0],
@@ -196,14 +196,14 @@ describe('HTTP', () => {
     assert.deepEqual([posted.status, posted.body.code], [400, 2]);
   });
 
-  test('what is not HTTP is refused', async () => {
+  test('input that is not HTTP is refused', async () => {
     assert.match(await exchange(gateway.port, 'GARBAGE\r\n\r\n'), /^(HTTP\/1\.1 400|$)/);
     assert.match(await exchange(gateway.port, Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x0d, 0x0a, 0x0d, 0x0a])), /^(HTTP\/1\.1 400|$)/);
     assert.match(await exchange(gateway.port, `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(1_000_000)}\r\n\r\n`), /^(HTTP\/1\.1 4\d\d|$)/);
   });
 });
 
-test('a reader that stops reading is closed, and its messages wait in the record', async (t) => {
+test('a client that stops reading is disconnected, and its messages stay stored', async (t) => {
   const uid = someone('不读');
   const raw = await rawSocket(t, gateway.url);
   raw.send(`420["message",${JSON.stringify(JSON.stringify({ type: 1, data: { uid } }))}]`);
@@ -211,19 +211,19 @@ test('a reader that stops reading is closed, and its messages wait in the record
   raw.socket.pause();
   const text = '不看 🙈'.repeat(5_000);
   let sent = 0;
-  // The system's own buffers come first, then the connection's queue with its bound.
+  // First the buffers of the system fill up, then the bounded queue of the connection.
   for (let reached = true; reached && sent < 2_000; sent++) reached = (await gateway.api.sendTo(uid, { type: 5, data: { text } })).delivered;
-  assert.ok(sent < 2_000, 'it was never closed');
+  assert.ok(sent < 2_000, 'the connection was not closed');
   assert.equal((await gateway.api.user(uid)).online, false);
   assert.equal((await gateway.api.user(uid)).unread, sent);
   raw.socket.resume();
   await raw.closed();
 });
 
-test('a flood of frames is answered 429 and nobody else notices', async (t) => {
+test('a flood of frames is answered 429, and other users are not affected', async (t) => {
   const user = await visitor(t, gateway);
   const flood = 4_000;
   const codes = await Promise.all(Array.from({ length: flood }, () => user.peer.ask('message', '{"type":999,"data":{}}')));
   const slow = codes.filter(([{ code }]) => code === 429).length;
-  assert.ok(slow > 0 && slow < flood, `${slow} of ${flood} were too fast`);
+  assert.ok(slow > 0 && slow < flood, `${slow} of ${flood} were answered 429`);
 });

@@ -1,4 +1,4 @@
-// Kind 101: one user writes to another.
+// Kind 101: a user sends messages to another user.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -12,7 +12,7 @@ after(() => gateway.close());
 
 for (const client of everyClient) {
   describe(`socket.io-client ${client.version} ${client.transport}`, { concurrency: true }, () => {
-    test('chats in strings and in objects', async (t) => {
+    test('sends and receives frames as strings and as objects', async (t) => {
       const [a, b] = [someone('小明'), someone('小红🌸')];
       const ming = await signIn(t, gateway, a, { client });
       const hong = await signIn(t, gateway, b, { client, format: 'object' });
@@ -36,7 +36,7 @@ for (const client of everyClient) {
       await Promise.all([ming.hearsNothing(), hong.hearsNothing()]);
     });
 
-    test('keeps the order of a burst, and every seq', async (t) => {
+    test('keeps the order of a burst, without gaps in seq', async (t) => {
       const [a, b] = [someone(), someone()];
       const ming = await signIn(t, gateway, a, { client });
       const hong = await signIn(t, gateway, b, { client });
@@ -50,7 +50,7 @@ for (const client of everyClient) {
   });
 }
 
-test('data is passed through to the last digit', async (t) => {
+test('the digits of numbers in data are kept', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -66,7 +66,7 @@ test('data is passed through to the last digit', async (t) => {
   assert.ok(text.includes('123456789012345678901234567890') && text.includes('9223372036854775807'), text);
 });
 
-test('the same cid is one message', async (t) => {
+test('two sends with the same cid are one message', async (t) => {
   const [a, b, c] = [someone(), someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -76,7 +76,7 @@ test('the same cid is one message', async (t) => {
   assert.deepEqual({ ...again }, { ...first, duplicate: true });
   assert.equal((await hong.next(3)).data.text, '一');
   await hong.hearsNothing();
-  // Another sender, or another conversation, is another message.
+  // With another sender or another conversation, it is another message.
   assert.equal((await hong.send({ user: a }, { text: '二' }, { cid: '同一个' })).duplicate, undefined);
   assert.equal((await ming.send({ user: c }, { text: '三' }, { cid: '同一个' })).duplicate, undefined);
   assert.equal((await gateway.api.history(first.conv)).messages.length, 2);
@@ -86,7 +86,7 @@ test('the same cid is one message', async (t) => {
   assert.equal(race.filter((answer) => !answer.duplicate).length, 1);
 });
 
-test('from is who registered, whatever a client claims', async (t) => {
+test('from is the registered user, whatever the frame says', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -104,7 +104,7 @@ test('a user may write to itself', async (t) => {
   assert.equal((await gateway.api.history(answer.conv)).messages.length, 2);
 });
 
-test('clients send the kinds that they may, each in its own conversation', async (t) => {
+test('clients may send certain kinds, each of which has its own conversation', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -156,7 +156,7 @@ for (const [name, data] of wrong) {
   });
 }
 
-test('a message is at most 65,536 bytes of JSON', async (t) => {
+test('the data of a message has at most 65,536 bytes of JSON', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -171,7 +171,7 @@ test('a message is at most 65,536 bytes of JSON', async (t) => {
   }
 });
 
-test('who may not speak is told by frame and by callback', async (t) => {
+test('a client that is not registered is refused, by frame and by callback', async (t) => {
   const user = await visitor(t, gateway);
   user.say({ type: SEND, req: 'r', data: { type: 3, to: { user: 'x' }, cid: '我的', data: {} } });
   const frame = await user.next(SENT);

@@ -1,5 +1,6 @@
-// The machine's clock is set while the gateway runs, or is wrong when it starts, as after a boot without a battery. What waits goes
-// on, nothing is forgotten or deleted, and the times of new messages are right as soon as the clock is.
+// The machine's clock is set while the gateway runs, or is wrong at its start, as after a boot without a
+// battery. Waits are not lengthened, nothing is forgotten or deleted, and new messages have the right time as
+// soon as the clock does.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -23,7 +24,7 @@ async function start(t, { config = {}, off = 0 } = {}) {
   return { gateway, clock };
 }
 
-/** A receiver of notifications, and the configuration that names it. */
+/** A webhook, and the configuration that names it. */
 async function receiver(t) {
   const hook = await Webhook.start('s');
   t.after(() => hook.close());
@@ -33,7 +34,7 @@ async function receiver(t) {
 
 const texts = (hook, uid) => hook.for(uid).filter(({ status }) => status === 200).map(({ body }) => body.data.text);
 
-test('notifications go out at once after the clock was an hour fast', options, async (t) => {
+test('notifications are sent without delay after the clock was an hour ahead', options, async (t) => {
   const { hook, config } = await receiver(t);
   const { gateway, clock } = await start(t, { config, off: HOUR });
   const [bob, from] = [someone(), someone()];
@@ -45,7 +46,7 @@ test('notifications go out at once after the clock was an hour fast', options, a
   await eventually(() => texts(hook, bob).length === 3, 'the others');
 });
 
-test('a retry is not put off by a clock that is set back, and no job dies of one that is ahead for a moment', options, async (t) => {
+test('a clock that is set back does not delay a retry, and a clock that is ahead for a moment expires no notification', options, async (t) => {
   const { hook, config } = await receiver(t);
   const { gateway, clock } = await start(t, { config });
   hook.answer = () => 500;
@@ -61,7 +62,7 @@ test('a retry is not put off by a clock that is set back, and no job dies of one
   await eventually(() => texts(hook, bob).length === 1, 'the notification');
 });
 
-test('a restart with a clock that is right again puts off no notification', options, async (t) => {
+test('after a restart with the corrected clock, no notification is delayed', options, async (t) => {
   const { hook, config } = await receiver(t);
   const { gateway, clock } = await start(t, { config, off: 10 * HOUR });
   hook.answer = () => 500;
@@ -75,7 +76,7 @@ test('a restart with a clock that is right again puts off no notification', opti
   await eventually(() => texts(hook, bob).length === 1, 'the notification');
 });
 
-test('retention deletes nothing when the clock jumps, or is wrong at a start, and says so', options, async (t) => {
+test('retention deletes no message when the clock jumps or is wrong at the start, and a jump is logged', options, async (t) => {
   const { gateway, clock } = await start(t, { config: { store: { retention_days: 30 } } });
   const to = { user: someone() };
   const sent = await gateway.api.send({ type: 5, to, data: { n: 0 } });
@@ -86,7 +87,7 @@ test('retention deletes nothing when the clock jumps, or is wrong at a start, an
     clock.set(off);
     await gateway.api.send({ type: 5, to, data: { off } });
     clock.set(0);
-    // Whatever is done after a transaction is done before the next one.
+    // Work that follows a transaction is done before the next transaction.
     await gateway.api.send({ type: 5, to, data: { off } });
     await gateway.api.send({ type: 5, to, data: { off } });
     due += 3;
@@ -102,7 +103,7 @@ test('retention deletes nothing when the clock jumps, or is wrong at a start, an
   assert.equal((await gateway.api.history(conv)).messages.length, due + 2);
 });
 
-test('a revoked token stays revoked when the clock was ahead for a moment', options, async (t) => {
+test('a revoked token stays revoked after the clock was ahead for a moment', options, async (t) => {
   const auth = { mode: 'jwt', jwt: { secret: SECRET } };
   const { gateway, clock } = await start(t, { config: { auth } });
   const revoke = (what) => gateway.api.expect(200, 'POST', '/v1/revocations', what);
@@ -119,7 +120,7 @@ test('a revoked token stays revoked when the clock was ahead for a moment', opti
   clock.set(2 * DAY);
   await revoke({ uid: someone() });
   clock.set(0);
-  assert.equal(await code(), 401, 'when it is right again');
+  assert.equal(await code(), 401, 'after the clock was corrected');
   await gateway.program.stop();
   clock.set(2 * DAY);
   await gateway.start();
@@ -128,7 +129,7 @@ test('a revoked token stays revoked when the clock was ahead for a moment', opti
   assert.equal(await code(), 401, 'after a start with a wrong clock');
 });
 
-test('a phone returns at once after the clock was set back, where the backend is asked', options, async (t) => {
+test('the same device can register again after the clock was set back, in mode webhook', options, async (t) => {
   const hook = await Webhook.start('s');
   t.after(() => hook.close());
   const auth = { mode: 'webhook', webhook: { url: encodeURI(hook.url), secret: 's' } };
@@ -136,11 +137,11 @@ test('a phone returns at once after the clock was set back, where the backend is
   const uid = someone();
   await signIn(t, gateway, uid, { deviceid: 'phone' });
   clock.set(-600);
-  // Its old connection is not known to be gone.
+  // The gateway does not know yet that the old connection is gone.
   await signIn(t, gateway, uid, { deviceid: 'phone' });
 });
 
-test('times of messages are right as soon as the clock is', options, async (t) => {
+test('new messages have the right time as soon as the clock is correct', options, async (t) => {
   const { gateway, clock } = await start(t);
   const alice = await signIn(t, gateway, someone());
   const to = { user: someone() };

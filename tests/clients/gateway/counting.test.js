@@ -1,4 +1,5 @@
-// Many people write, read, take back, come and go at once; in the end every number is what the record says it must be.
+// Many users send, read, recall, connect and disconnect at the same time. At the end, all counts must agree
+// with the history.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -15,7 +16,7 @@ let gateway;
 before(async () => (gateway = await startGateway({ config: { login: { policy: 'multi' }, limits: { frames_per_second: 0, frames_burst: 0 } } })));
 after(() => gateway.close());
 
-/** Numbers that look random and are the same each time (xorshift). */
+/** Pseudo-random numbers that are the same in each run (xorshift). */
 function dice(seed) {
   let state = seed;
   return (sides) => {
@@ -26,7 +27,7 @@ function dice(seed) {
   };
 }
 
-/** The whole record of a conversation. */
+/** All messages of a conversation. */
 async function record(conv, server = gateway) {
   const messages = [];
   for (let more = true; more; ) {
@@ -38,12 +39,12 @@ async function record(conv, server = gateway) {
 }
 
 for (const seed of [20_140_528, 20_261_123]) {
-  test(`every number is right after everything at once (seed ${seed})`, async (t) => {
+  test(`all counts are right after many concurrent requests (seed ${seed})`, async (t) => {
     const team = someone('队');
     const people = await Promise.all(eachGeneration.map((client, i) => signIn(t, gateway, someone(`人${i}`), { client, deviceid: 'd' })));
     const uids = people.map(({ uid }) => uid);
     await gateway.api.team(team, uids);
-    // What each of them said it has and has read: conv -> position.
+    // The positions that each user has acknowledged and read: conv -> seq.
     const said = people.map(() => ({ cursors: new Map(), reads: new Map() }));
     const mids = people.map(() => []);
     const recalled = new Set();
@@ -82,7 +83,7 @@ for (const seed of [20_140_528, 20_261_123]) {
         }
       }),
     );
-    assert.ok(recalled.size > 10 && codes.get(ACK) > 10 && codes.get(READ) > 20, 'there was something to do');
+    assert.ok(recalled.size > 10 && codes.get(ACK) > 10 && codes.get(READ) > 20, 'the test made enough requests');
 
     const records = new Map();
     for (const [i, user] of people.entries()) {
@@ -95,7 +96,7 @@ for (const seed of [20_140_528, 20_261_123]) {
         const due = messages.filter((one) => COUNTED.has(one.type) && one.seq > position && one.from !== user.uid && !one.recalled).length;
         assert.deepEqual([head, read, unread], [messages.length, position, due], `${user.uid} in ${conv}`);
         assert.deepEqual(last, messages.at(-1));
-        // Own messages may have moved it further.
+        // The user's own messages may have moved the cursor further.
         assert.ok(cursor >= (said[i].cursors.get(conv) ?? 0) && cursor <= head);
         total += unread;
         const { messages: newest } = await sync(user, conv, { before: head + 1, limit: 100 });
@@ -109,17 +110,17 @@ for (const seed of [20_140_528, 20_261_123]) {
     }
     for (const messages of records.values()) {
       for (const { type, mid, data, recalled: gone } of messages) {
-        assert.equal(gone === true, recalled.has(mid), 'what was taken back is gone, and nothing else');
+        assert.equal(gone === true, recalled.has(mid), 'exactly the recalled messages have lost their data');
         assert.equal(data === null, gone === true);
         if (type === 109) assert.ok(recalled.has(data.mid));
       }
     }
     assert.equal([...records.values()].flat().filter(({ type }) => type === 109).length, recalled.size);
-    t.diagnostic(`${[...records.values()].flat().length} messages, ${recalled.size} taken back`);
+    t.diagnostic(`${[...records.values()].flat().length} messages, ${recalled.size} recalled`);
   });
 }
 
-test('every number is right after kill -9 in the middle of it', async (t) => {
+test('all counts are right after kill -9 during many concurrent requests', async (t) => {
   const server = await startGateway({ config: { limits: { frames_per_second: 0, frames_burst: 0 } } });
   t.after(() => server.close());
   const team = someone('队');
@@ -146,7 +147,7 @@ test('every number is right after kill -9 in the middle of it', async (t) => {
       }
     });
     const ended = Promise.allSettled(work);
-    await eventually(() => answers > 400, 'enough to do');
+    await eventually(() => answers > 400, '400 answers');
     await server.program.kill();
     await ended;
     await server.start();
@@ -158,7 +159,7 @@ test('every number is right after kill -9 in the middle of it', async (t) => {
         const due = messages.filter((one) => COUNTED.has(one.type) && one.seq > read && one.from !== uid && !one.recalled).length;
         assert.deepEqual([head, unread], [messages.length, due], `${uid} in ${conv} in round ${round}`);
         const mids = messages.filter(({ type }) => type === 109).map(({ data }) => data.mid);
-        assert.deepEqual(new Set(mids), new Set(messages.filter(({ recalled }) => recalled).map(({ mid }) => mid)), 'a recall is whole or not at all');
+        assert.deepEqual(new Set(mids), new Set(messages.filter(({ recalled }) => recalled).map(({ mid }) => mid)), 'a recall is applied completely or not at all');
         assert.equal(mids.length, new Set(mids).size);
         total += unread;
       }

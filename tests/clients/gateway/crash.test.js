@@ -1,5 +1,5 @@
-// kill -9 while everybody writes: whatever was answered with 200 or code 0 is in the record, once, in order, and its push
-// job runs.
+// kill -9 while many clients send: every message that was answered with 200 or code 0 is stored once and in
+// order, and its notification is sent.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -24,8 +24,8 @@ after(async () => {
   await gateway?.close();
 });
 
-test('what was answered survives kill -9 in the middle of it', async (t) => {
-  /** conv -> mid -> {seq, n} of everything that was confirmed. */
+test('acknowledged messages survive kill -9 under load', async (t) => {
+  /** conv -> mid -> {seq, n} of all acknowledged messages. */
   const confirmed = new Map();
   let answers = 0;
   const keep = ({ mid, conv, seq, n }) => {
@@ -48,7 +48,7 @@ test('what was answered survives kill -9 in the middle of it', async (t) => {
       ...users.map((user) => async () => {
         while (running) {
           const mine = ++n;
-          // An answer that never comes was never given: the loop ends with the connection.
+          // If there is no answer, the message was not acknowledged. The loop ends with the connection.
           const answer = await user.send({ user: away }, { n: mine, 文: '负载 🔥' }, { cid: `c${mine}` }).catch(() => undefined);
           if (!answer) return;
           assert.equal(answer.code, 0);
@@ -74,7 +74,7 @@ test('what was answered survives kill -9 in the middle of it', async (t) => {
     await gateway.start();
   }
 
-  assert.equal(epochs.size, 1, 'the history is the same one');
+  assert.equal(epochs.size, 1, 'the epoch did not change');
   for (const [conv, sent] of confirmed) {
     const messages = [];
     for (let more = true; more; ) {
@@ -82,12 +82,12 @@ test('what was answered survives kill -9 in the middle of it', async (t) => {
       messages.push(...page.messages);
       more = page.messages.length === 500;
     }
-    assert.deepEqual(messages.map(({ seq }) => seq), messages.map((_, i) => i + 1), 'no gap and no double in seq');
-    assert.equal(new Set(messages.map(({ data }) => data.n)).size, messages.length, 'nothing is there twice');
+    assert.deepEqual(messages.map(({ seq }) => seq), messages.map((_, i) => i + 1), 'seq has no gaps and no duplicates');
+    assert.equal(new Set(messages.map(({ data }) => data.n)).size, messages.length, 'no message is stored twice');
     for (let i = 1; i < messages.length; i++) assert.ok(messages[i].ts >= messages[i - 1].ts, 'ts never decreases');
     const record = new Map(messages.map((message) => [message.mid, message]));
     for (const [mid, { seq, n: number }] of sent) {
-      assert.ok(record.has(mid), `message ${number} was confirmed and is gone`);
+      assert.ok(record.has(mid), `message ${number} was acknowledged and is lost`);
       assert.deepEqual([record.get(mid).seq, record.get(mid).data.n], [seq, number]);
     }
   }
@@ -96,10 +96,10 @@ test('what was answered survives kill -9 in the middle of it', async (t) => {
     const pushed = new Set(hook.for(away).map(({ body }) => body.mid));
     return wanted.filter((mid) => !pushed.has(mid));
   };
-  // A user is notified of one message at a time: that takes as long as it takes, as long as it goes on.
+  // A user gets one notification at a time. This may take long, as long as it makes progress.
   for (let left = wanted.length; left > 0; ) {
     const before = left;
-    await eventually(() => (left = missing().length) < before, `another of ${before} confirmed messages to be pushed`);
+    await eventually(() => (left = missing().length) < before, `another of ${before} notifications`);
   }
   t.diagnostic(`${answers} answers in ${ROUNDS} crashes`);
 });

@@ -1,4 +1,4 @@
-// The `data` of a message is any JSON value and is kept byte for byte, wherever it shows up.
+// The `data` of a message is any JSON value, and is kept byte for byte everywhere.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -39,7 +39,7 @@ const send = (to, data, type = 3) => `{"type":101,"req":1,"data":{"type":${type}
 
 describe('every client', { concurrency: 4 }, () => {
   for (const client of everyClient) {
-    test(`socket.io-client ${client.version} ${client.transport} sends and gets any value`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport} sends and receives any JSON value`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];
       const ming = await signIn(t, gateway, a, { client });
       const hong = await signIn(t, gateway, b, { client, deviceid: 'd' });
@@ -62,7 +62,7 @@ describe('every client', { concurrency: 4 }, () => {
   }
 });
 
-test('the record, a replay, `last` and the webhook have the bytes that were sent', async (t) => {
+test('the history, a replay, `last` and the webhook have the bytes that were sent', async (t) => {
   const uid = someone('不在');
   const known = await signIn(t, gateway, uid, { deviceid: 'phone' });
   known.peer.close();
@@ -96,7 +96,7 @@ test('the record, a replay, `last` and the webhook have the bytes that were sent
   has((await user.next(LISTED)).raw, VALUES.at(-1));
 });
 
-test('a message without data is refused, and null that was sent is no recall', async (t) => {
+test('a message without data is refused, and null as data does not mark a recalled message', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const { code, error } = await ming.ask(101, { type: 3, to: { user: b } });

@@ -1,4 +1,4 @@
-// PROTOCOL 3: login policies, displacement, the same device coming back, and signing out.
+// Login policies, displacement, the same device connecting again, and signing out (section 4 of PROTOCOL.md).
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -25,7 +25,7 @@ const devices = async (gateway, uid) => (await gateway.api.user(uid)).connection
 
 for (const client of everyClient) {
   describe(`socket.io-client ${client.version} ${client.transport}`, { concurrency: true }, () => {
-    test('is told why, is sent away, and does not come back', async (t) => {
+    test('gets kind 12 when it is displaced, is disconnected for good, and does not reconnect', async (t) => {
       const gateway = gateways.single;
       const uid = someone('小王');
       const old = await signIn(t, gateway, uid, { client: { ...client, reconnection: true }, deviceid: '旧手机' });
@@ -35,7 +35,7 @@ for (const client of everyClient) {
       assert.deepEqual({ ...data, ts: 0 }, { reason: 'replaced', deviceid: '新手机', platform: 'android', ts: 0 });
       assert.ok(Math.abs(data.ts - Date.now()) < 60_000);
       assert.equal(await old.peer.closed(), 'io server disconnect');
-      assert.equal(old.peer.wantsBack, false);
+      assert.equal(old.peer.willReconnect, false);
       assert.deepEqual(old.frames.untaken, []);
 
       assert.deepEqual(await devices(gateway, uid), ['新手机']);
@@ -43,13 +43,13 @@ for (const client of everyClient) {
       assert.equal((await fresh.next(5)).data.text, '给新手机');
     });
 
-    test('comes back as the same device without a word, and the stale connection goes', async (t) => {
+    test('registers again as the same device: the stale connection is closed without kind 12', async (t) => {
       const gateway = gateways.single;
       const uid = someone('小李');
       const stale = await signIn(t, gateway, uid, { client, deviceid: '手机' });
       await stale.peer.upgraded;
       const back = await signIn(t, gateway, uid, { client, deviceid: '手机' });
-      // A poll that is refused is an error to the client, which reconnects after either.
+      // For a polling client the refused poll is a transport error. It reconnects after either reason.
       assert.equal(await stale.peer.closed(), client.transport === 'polling' ? 'transport error' : 'transport close');
       assert.deepEqual(stale.frames.untaken, []);
       assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.sid), [back.registered.sid]);
@@ -57,7 +57,7 @@ for (const client of everyClient) {
       await back.next(5);
     });
 
-    test('is signed out', async (t) => {
+    test('is disconnected for good when the backend signs the user out', async (t) => {
       const gateway = gateways.single;
       const uid = someone('小赵');
       const user = await signIn(t, gateway, uid, { client: { ...client, reconnection: true } });
@@ -65,12 +65,12 @@ for (const client of everyClient) {
       assert.deepEqual(await gateway.api.expect(200, 'POST', `/v1/users/${encodeURIComponent(uid)}/signout`), { closed: 1 });
       assert.equal((await gateway.api.user(uid)).online, false);
       assert.equal(await user.peer.closed(), 'io server disconnect');
-      assert.equal(user.peer.wantsBack, false);
+      assert.equal(user.peer.willReconnect, false);
     });
   });
 }
 
-test('in open mode a user may sign itself out, as in the replaced system', async (t) => {
+test('in open mode, a user may sign itself out, as in the replaced system', async (t) => {
   const gateway = gateways.single;
   const uid = someone('小周');
   const user = await signIn(t, gateway, uid);
@@ -85,7 +85,7 @@ test('in open mode a user may sign itself out, as in the replaced system', async
   }
 });
 
-test('per-platform: one connection for each platform', async (t) => {
+test('per-platform: a user has one connection for each platform', async (t) => {
   const gateway = gateways.perPlatform;
   const uid = someone();
   const phone = await signIn(t, gateway, uid, { deviceid: 'p1', platform: 'ios' });
@@ -97,7 +97,7 @@ test('per-platform: one connection for each platform', async (t) => {
   await desk.hearsNothing();
 });
 
-test('multi: the oldest goes when there are too many, and everyone hears a push', async (t) => {
+test('multi: beyond max_devices the oldest connection is displaced, and all connections receive pushes', async (t) => {
   const gateway = gateways.multi;
   const uid = someone();
   const users = [];
@@ -112,7 +112,7 @@ test('multi: the oldest goes when there are too many, and everyone hears a push'
   assert.deepEqual(await gateway.api.expect(200, 'POST', `/v1/users/${uid}/signout`), { closed: 2 });
 });
 
-test('multi: what one device sends, the others of the sender hear too, and the sending one does not', async (t) => {
+test('multi: the other devices of the sender receive its messages, and the sending connection does not', async (t) => {
   const gateway = gateways.multi;
   const [alice, bob] = [someone('爱丽丝'), someone('鲍勃')];
   const phone = await signIn(t, gateway, alice, { deviceid: 'phone' });
@@ -135,12 +135,12 @@ test('notify: the displaced connection stays open, unregistered', async (t) => {
   await old.next(DISPLACED);
   assert.equal((await old.send({ user: 'x' }, {})).code, 401);
   assert.deepEqual(await devices(gateway, uid), ['d2']);
-  // It may register again, and then displaces the other in turn.
+  // It may register again, and then displaces the other one.
   assert.equal((await old.ask(REGISTER, { uid, deviceid: 'd1' })).code, 0);
   assert.deepEqual(await devices(gateway, uid), ['d1']);
 });
 
-test('a connection that closes never takes the mapping of the one that replaced it', async (t) => {
+test('a connection that closes does not remove the mapping of the connection that replaced it', async (t) => {
   const gateway = gateways.single;
   const uid = someone();
   const old = await signIn(t, gateway, uid, { deviceid: 'd1' });
@@ -151,7 +151,7 @@ test('a connection that closes never takes the mapping of the one that replaced 
   for (let i = 0; i < 20; i++) assert.equal((await fresh.next(5)).data.n, i);
 });
 
-test('a hundred connections register the same uid at once: one stays, the others are told', async (t) => {
+test('a hundred connections register the same uid at once: one stays, and all others get kind 12', async (t) => {
   const gateway = gateways.single;
   const uid = someone();
   const clients = Array.from({ length: 100 }, (_, i) => eachGeneration[i % eachGeneration.length]);
@@ -167,7 +167,7 @@ test('a hundred connections register the same uid at once: one stays, the others
   await Promise.all(losers.map(async (user) => {
     await user.next(DISPLACED);
     assert.equal(await user.peer.closed(), 'io server disconnect', user.peer.name);
-    assert.deepEqual(user.frames.untaken, [], 'nothing comes after kind 12');
+    assert.deepEqual(user.frames.untaken, [], 'no frame follows kind 12');
   }));
   const best = users.find((user) => !losers.includes(user));
   assert.equal((await gateway.api.sendTo(uid, { type: 5, data: { text: '胜者' } })).delivered, true);
@@ -175,7 +175,7 @@ test('a hundred connections register the same uid at once: one stays, the others
   await best.hearsNothing();
 });
 
-test('a close that overtakes the register leaves nobody behind', async (t) => {
+test('a connection that closes before its register is handled leaves no registration behind', async (t) => {
   const gateway = gateways.single;
   const uids = Array.from({ length: 40 }, () => someone());
   await Promise.all(uids.map(async (uid, i) => {
@@ -183,5 +183,5 @@ test('a close that overtakes the register leaves nobody behind', async (t) => {
     user.say({ type: REGISTER, data: { uid } });
     user.peer.close();
   }));
-  await eventually(async () => !(await gateway.api.expect(200, 'POST', '/v1/users/online', { uids })).online.length, 'everybody to be gone');
+  await eventually(async () => !(await gateway.api.expect(200, 'POST', '/v1/users/online', { uids })).online.length, 'all users to be offline');
 });

@@ -1,5 +1,6 @@
-// A disk that is full to the last byte: what would write is refused with 503, everything else goes on, and with room again so
-// does writing. Needs MYNAH_TEST_SMALL_DISK, a directory on a file system of a few MiB; scripts/test provides it where it may.
+// A full disk: requests that write are refused with 503, all others are served, and writing works again as
+// soon as there is space. The tests need MYNAH_TEST_SMALL_DISK, a directory on a file system of a few MiB,
+// which scripts/test provides if it may.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
@@ -11,7 +12,7 @@ import { signIn, someone } from '../../lib/user.js';
 
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
 
-/** Takes all the room there is, to the last byte. */
+/** Uses all space on the disk, to the last byte. */
 function fill(path) {
   for (let size = 1 << 20; size >= 1; size = size >> 4) {
     try {
@@ -23,7 +24,7 @@ function fill(path) {
   assert.equal(statfsSync(disk).bavail, 0);
 }
 
-test('a full disk refuses what writes and nothing else', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+test('on a full disk, only requests that write are refused', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
   const directory = mkdtempSync(join(disk, 'gateway-'));
   const gateway = await startGateway({ directory });
   t.after(() => gateway.close());
@@ -35,7 +36,7 @@ test('a full disk refuses what writes and nothing else', { skip: !disk && 'MYNAH
   const ballast = join(disk, 'ballast');
   fill(ballast);
   const wide = { type: 5, to: { user: uid }, data: { text: '写不下 💾'.repeat(3_000) } };
-  // The database may have some room of its own left.
+  // The database may have some free pages left.
   let kept = 1;
   const refused = await eventually(async () => {
     const answer = await gateway.api.call('POST', '/v1/messages', wide);
@@ -56,12 +57,12 @@ test('a full disk refuses what writes and nothing else', { skip: !disk && 'MYNAH
   const again = await eventually(async () => {
     const answer = await gateway.api.call('POST', '/v1/messages', wide);
     return answer.status === 200 && answer;
-  }, 'room to be noticed');
-  assert.equal(again.body.results[0].seq, kept + 1, 'no seq was lost');
+  }, 'a successful send');
+  assert.equal(again.body.results[0].seq, kept + 1, 'no seq was skipped');
   await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness');
 });
 
-test('after a crash on a full disk it starts, reads, refuses what writes, and recovers by itself', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+test('after a crash on a full disk, the server starts, reads, refuses to write, and recovers by itself', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
   const directory = mkdtempSync(join(disk, 'gateway-'));
   const gateway = await startGateway({ directory });
   t.after(() => gateway.close());
@@ -78,7 +79,7 @@ test('after a crash on a full disk it starts, reads, refuses what writes, and re
   fill(ballast);
 
   await gateway.start();
-  assert.equal((await gateway.api.history(conv)).head, head, 'nothing that was answered is lost');
+  assert.equal((await gateway.api.history(conv)).head, head, 'no acknowledged message is lost');
   assert.equal((await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(uid)}/conversations`)).conversations.length, 1);
   const user = await signIn(t, gateway, uid, { deviceid: '手机' });
   assert.equal(user.registered.epoch, epoch);
@@ -86,6 +87,6 @@ test('after a crash on a full disk it starts, reads, refuses what writes, and re
   assert.equal((await gateway.api.call('GET', '/health/ready')).status, 503);
 
   rmSync(ballast);
-  await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness, although nobody writes');
+  await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness without a write');
   assert.equal((await user.send({ user: someone() }, wide.data)).code, 0);
 });

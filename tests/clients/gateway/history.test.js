@@ -1,5 +1,6 @@
-// Whether the store still holds the history that clients know: the epoch changes when it does not, and only then. The files of the data
-// directory: who may read them, what happens when they go away, and what is left in them of what was taken back.
+// The epoch: it changes when the store has lost history that clients know, and only then. The files of the
+// data directory: their permissions, what happens when they are removed, and that recalled text is
+// overwritten in them.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -23,7 +24,10 @@ const db = (gateway) => join(gateway.data, 'mynah.db');
 const copyOf = (gateway) => join(gateway.directory, 'copy.db');
 const seqs = async (gateway, conv) => (await gateway.api.history(conv)).messages.length;
 
-/** Reads the database so that what comes later stays in its log, until the returned function is called. */
+/**
+ * Keeps a read transaction open, so that later writes stay in SQLite's log, until the returned function is
+ * called.
+ */
 async function holdLog(t, gateway) {
   const reader = spawn('sqlite3', [db(gateway)], { stdio: ['pipe', 'pipe', 'inherit'] });
   const ended = once(reader, 'close');
@@ -36,7 +40,7 @@ async function holdLog(t, gateway) {
   };
 }
 
-/** A gateway with ten messages, a copy of it after five, and what was known of it. */
+/** A gateway with ten messages, a copy of its database with five, and what was known of it. */
 async function copied(t) {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
@@ -47,13 +51,13 @@ async function copied(t) {
   return { gateway, a, b, conv, epoch: await epochOf(t, gateway) };
 }
 
-describe('a store that is not the newest has a new epoch', { concurrency: 2 }, () => {
+describe('a database that is older than the newest one has a new epoch', { concurrency: 2 }, () => {
   for (const [name, put] of [
     ['written over', (gateway) => copyFileSync(copyOf(gateway), db(gateway))],
     ['renamed into its place', (gateway) => renameSync(copyOf(gateway), db(gateway))],
-    ['put there after the old one was deleted', (gateway) => (rmSync(db(gateway)), copyFileSync(copyOf(gateway), db(gateway)))],
+    ['put into its place after the old one was deleted', (gateway) => (rmSync(db(gateway)), copyFileSync(copyOf(gateway), db(gateway)))],
   ]) {
-    test(`a copy of the database, ${name}`, async (t) => {
+    test(`a copy of the database that was ${name}`, async (t) => {
       const { gateway, a, b, conv, epoch } = await copied(t);
       await gateway.program.stop();
       put(gateway);
@@ -64,14 +68,14 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
       assert.equal(await seqs(gateway, conv), 5);
       await written(gateway, a, b, 2);
       const { replay } = await resume(t, gateway, b, { deviceid: '手机' });
-      assert.deepEqual(replay.map(({ seq }) => seq).slice(-2), [6, 7], 'the device gets what is new');
+      assert.deepEqual(replay.map(({ seq }) => seq).slice(-2), [6, 7], 'the device receives the new messages');
       await gateway.program.kill();
       await gateway.start();
-      assert.equal(await epochOf(t, gateway), second, 'and that one stays');
+      assert.equal(await epochOf(t, gateway), second, 'the new epoch stays');
     });
   }
 
-  test('a copy after a crash, without its log', async (t) => {
+  test('a copy after a crash, without SQLite\'s log', async (t) => {
     const { gateway, conv, epoch } = await copied(t);
     await gateway.program.kill();
     for (const end of ['', '-wal', '-shm']) rmSync(db(gateway) + end, { force: true });
@@ -81,7 +85,7 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
     assert.equal(await seqs(gateway, conv), 5);
   });
 
-  test('a copy of which only the read positions are older', async (t) => {
+  test('a copy in which only the read positions are older', async (t) => {
     const gateway = await start(t);
     const [a, b] = [someone('甲'), someone('乙')];
     const conv = await written(gateway, a, b, 5);
@@ -96,7 +100,7 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
     assert.notEqual(await epochOf(t, gateway), epoch);
   });
 
-  test('a log that was cut', async (t) => {
+  test('a truncated log of SQLite', async (t) => {
     const gateway = await start(t);
     const [a, b] = [someone('甲'), someone('乙')];
     const conv = await written(gateway, a, b, 5);
@@ -111,10 +115,10 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
     await gateway.start();
     assert.notEqual(await epochOf(t, gateway), epoch);
     const { body } = await gateway.api.call('GET', `/v1/conversations/${conv}/messages`);
-    assert.ok((body.messages?.length ?? 0) < 10, 'the newest are lost');
+    assert.ok((body.messages?.length ?? 0) < 10, 'the newest messages are lost');
   });
 
-  test('a directory that was copied elsewhere, or whose witness is gone', async (t) => {
+  test('a directory that was copied elsewhere, or without its witness file', async (t) => {
     const { gateway, conv, epoch } = await copied(t);
     await gateway.program.stop();
     const original = `${gateway.data}.original`;
@@ -131,7 +135,7 @@ describe('a store that is not the newest has a new epoch', { concurrency: 2 }, (
   });
 });
 
-test('a crash, a stop, a renamed directory and a look with sqlite3 keep the epoch', async (t) => {
+test('the epoch survives a crash, a stop, a rename of the directory and a read with sqlite3', async (t) => {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
   const epoch = await epochOf(t, gateway);
@@ -148,16 +152,16 @@ test('a crash, a stop, a renamed directory and a look with sqlite3 keep the epoc
     renameSync(gateway.data, elsewhere);
     const program = new Program(GATEWAY, ['--config', gateway.file, '--data', elsewhere, '--listen', '127.0.0.1:0'], { cwd: gateway.directory });
     const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
-    assert.equal(await epochOf(t, { url: `http://127.0.0.1:${port}` }), epoch, 'the directory was renamed');
+    assert.equal(await epochOf(t, { url: `http://127.0.0.1:${port}` }), epoch, 'after the directory was renamed');
     await program.kill();
     renameSync(elsewhere, gateway.data);
     execFileSync('sqlite3', [db(gateway), 'SELECT count(*) FROM messages']);
     await gateway.start();
-    assert.equal(await epochOf(t, gateway), epoch, 'it was looked at');
+    assert.equal(await epochOf(t, gateway), epoch, 'after a read with sqlite3');
   }
 });
 
-test('crashes during the start, while a long log is moved into the database, keep the epoch', async (t) => {
+test('the epoch survives crashes during the start, while a long log is being moved into the database', async (t) => {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
   await written(gateway, a, b, 5);
@@ -178,7 +182,7 @@ test('crashes during the start, while a long log is moved into the database, kee
   assert.equal((await gateway.api.history(conv)).head, 205);
 });
 
-test('a log that was left beside another database is not mixed with it', async (t) => {
+test('a log that was left beside another database is not applied to it', async (t) => {
   const { gateway, conv, epoch } = await copied(t);
   await gateway.program.kill();
   assert.ok(statSync(`${db(gateway)}-wal`).size > 0);
@@ -186,14 +190,14 @@ test('a log that was left beside another database is not mixed with it', async (
   const refused = new Program(GATEWAY, ['--config', gateway.file], { cwd: gateway.directory });
   assert.equal((await refused.exited).code, 1);
   assert.match(refused.output, /mynah\.db-wal was left by an earlier run.*mynah restore/s);
-  assert.deepEqual(readFileSync(db(gateway)), readFileSync(copyOf(gateway)), 'nothing was changed');
+  assert.deepEqual(readFileSync(db(gateway)), readFileSync(copyOf(gateway)), 'the database file was not changed');
   renameSync(`${db(gateway)}-wal`, join(gateway.directory, 'log'));
   await gateway.start();
   assert.equal(await seqs(gateway, conv), 5);
   assert.notEqual(await epochOf(t, gateway), epoch);
 });
 
-test('a log that was left beside a backup is not mixed with it, whatever the witness knows', async (t) => {
+test('a log that was left beside a backup is not applied to it, also without the witness file', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 5);
   const backup = join(gateway.directory, 'backup.db');
@@ -201,18 +205,18 @@ test('a log that was left beside a backup is not mixed with it, whatever the wit
   await written(gateway, someone(), someone(), 5);
   await gateway.program.kill();
   copyFileSync(backup, db(gateway));
-  // As after a power failure, when the times of files say nothing.
+  // After a power failure, the times of files are not reliable either.
   rmSync(join(gateway.data, 'mynah.witness'));
   const refused = new Program(GATEWAY, ['--config', gateway.file], { cwd: gateway.directory });
   assert.equal((await refused.exited).code, 1);
   assert.match(refused.output, /mynah\.db-wal was left by an earlier run.*mynah\.db is a backup.*move .*mynah\.db-wal away/s);
-  assert.deepEqual(readFileSync(db(gateway)), readFileSync(backup), 'nothing was changed');
+  assert.deepEqual(readFileSync(db(gateway)), readFileSync(backup), 'the database file was not changed');
   renameSync(`${db(gateway)}-wal`, join(gateway.directory, 'log'));
   await gateway.start();
   assert.equal(await seqs(gateway, conv), 5);
 });
 
-test('a database that is gone is missed in the log of the server', async (t) => {
+test('the log of the server reports a missing database', async (t) => {
   const gateway = await start(t);
   await written(gateway, someone(), someone(), 1);
   await gateway.program.stop();
@@ -221,14 +225,14 @@ test('a database that is gone is missed in the log of the server', async (t) => 
   await gateway.program.printed(/WARN.*has held a store.*mynah\.db is gone or empty.*mynah restore/);
 });
 
-describe('files that go away while the server runs', { concurrency: 2 }, () => {
+describe('files that are removed while the server runs', { concurrency: 2 }, () => {
   for (const [name, remove] of [
     ['the directory', (gateway) => rmSync(gateway.data, { recursive: true })],
     ['the database', (gateway) => rmSync(db(gateway))],
     ['the log', (gateway) => rmSync(`${db(gateway)}-wal`)],
-    // A connection of the store that reads for the first time makes another log, which nothing is written to.
-    ['the log, before somebody new comes', async (gateway, t) => (rmSync(`${db(gateway)}-wal`), await Promise.all(Array.from({ length: 8 }, () => signIn(t, gateway, someone()).catch(() => {}))))],
-    ['the database, replaced by a copy', (gateway) => (copyFileSync(db(gateway), copyOf(gateway)), renameSync(copyOf(gateway), db(gateway)))],
+    // The next new connection of the store that reads makes another log, to which nothing is written.
+    ['SQLite\'s log is removed before a new connection reads', async (gateway, t) => (rmSync(`${db(gateway)}-wal`), await Promise.all(Array.from({ length: 8 }, () => signIn(t, gateway, someone()).catch(() => {}))))],
+    ['the database is replaced by a copy', (gateway) => (copyFileSync(db(gateway), copyOf(gateway)), renameSync(copyOf(gateway), db(gateway)))],
   ]) {
     test(`${name}: sends are refused, and the log says why`, async (t) => {
       const gateway = await start(t);
@@ -244,7 +248,7 @@ describe('files that go away while the server runs', { concurrency: 2 }, () => {
     });
   }
 
-  test('a directory that comes back is used again', async (t) => {
+  test('a data directory that is moved back is used again', async (t) => {
     const gateway = await start(t);
     const [a, b] = [someone(), someone()];
     const conv = await written(gateway, a, b, 1);
@@ -254,11 +258,11 @@ describe('files that go away while the server runs', { concurrency: 2 }, () => {
     renameSync(`${gateway.data}.away`, gateway.data);
     await eventually(async () => (await gateway.api.call('GET', '/health/ready')).status === 200, 'readiness');
     assert.equal((await gateway.api.send(message)).results[0].seq, 2);
-    assert.equal(await seqs(gateway, conv), 2, 'nothing that was refused was stored');
+    assert.equal(await seqs(gateway, conv), 2, 'no refused message was stored');
   });
 });
 
-test('files are their owner’s alone, in any directory, and laxer ones are tightened', async (t) => {
+test('the files are readable by their owner only, and wider permissions are narrowed', async (t) => {
   const directory = freshDirectory();
   mkdirSync(join(directory, 'data'), { mode: 0o755 });
   const umask = process.umask(0o022);
@@ -275,7 +279,7 @@ test('files are their owner’s alone, in any directory, and laxer ones are tigh
   for (const name of Object.keys(all)) assert.ok(gateway.program.output.includes(`${name} (mode 644)`), name);
 });
 
-test('what was taken back, and what a deleted team wrote, is soon in no file any more', async (t) => {
+test('recalled text, and the messages of a deleted team, are soon overwritten in all files', async (t) => {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
   const sender = await signIn(t, gateway, a, { deviceid: '手机' });
@@ -291,12 +295,12 @@ test('what was taken back, and what a deleted team wrote, is soon in no file any
       const content = readFileSync(db(gateway) + end);
       return secrets.filter((secret) => content.includes(secret)).concat(content.includes('secretsecretsecret') ? ['a part'] : []);
     });
-  assert.ok(found().length >= 3, 'it was there');
+  assert.ok(found().length >= 3, 'the text was in the files before');
   for (const mid of mids) await recall(sender, mid);
   await gateway.api.team('队', [a, b]);
   for (let n = 0; n < 3; n++) assert.equal((await sender.send({ team: '队' }, { text: '秘密队-'.repeat(500) })).code, 0);
   secrets.push('秘密队-');
   assert.ok(found().includes('秘密队-'));
   await gateway.api.expect(204, 'DELETE', `/v1/teams/${encodeURIComponent('队')}`);
-  await eventually(() => found().length === 0, 'the text to be gone');
+  await eventually(() => found().length === 0, 'the text to be overwritten');
 });

@@ -1,4 +1,4 @@
-// PROTOCOL 6: the HTTP API as the backend's other modules see it.
+// The HTTP API, as other parts of the backend use it (section 8 of PROTOCOL.md).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -11,7 +11,7 @@ let gateway;
 before(async () => (gateway = await startGateway()));
 after(() => gateway.close());
 
-test('everything under /v1 wants the key, the description and the health of the server do not', async () => {
+test('all paths under /v1 need the key; the API description and the health checks do not', async () => {
   for (const [method, path] of [
     ['POST', '/v1/messages'],
     ['POST', '/v1/messages/batch'],
@@ -35,7 +35,7 @@ test('everything under /v1 wants the key, the description and the health of the 
   for (const path of ['/health/live', '/health/ready', '/metrics', '/v1/openapi.json']) assert.equal((await call(gateway.url, 'GET', path)).status, 200, path);
 });
 
-test('the description names every call and is OpenAPI 3', async () => {
+test('the description names every call and is valid OpenAPI 3', async () => {
   const { body } = await call(gateway.url, 'GET', '/v1/openapi.json');
   assert.match(body.openapi, /^3\./);
   const calls = Object.entries(body.paths).flatMap(([path, methods]) => Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`));
@@ -53,11 +53,11 @@ test('the description names every call and is OpenAPI 3', async () => {
     'GET /v1/conversations/{conv}/messages',
     'GET /v1/users/{uid}/conversations',
   ]) {
-    assert.ok(calls.includes(wanted), `${wanted} is not described`);
+    assert.ok(calls.includes(wanted), `${wanted} is not in the description`);
   }
 });
 
-test('metrics are Prometheus text and count', async (t) => {
+test('the metrics are Prometheus text and count', async (t) => {
   await signIn(t, gateway, someone());
   const { text, headers } = await call(gateway.url, 'GET', '/metrics');
   assert.match(headers.get('content-type'), /text\/(plain|openmetrics)|openmetrics-text/);
@@ -65,7 +65,7 @@ test('metrics are Prometheus text and count', async (t) => {
   assert.match(text, /^mynah_\S+ [1-9]/m);
 });
 
-test('what is neither Socket.IO, the API nor a page is 404', async () => {
+test('unknown paths are answered 404', async () => {
   for (const path of ['/nothing', '/v1', '/v2/messages', '/v1/nothing', '/socket.iox/', '/engine.io/', '/index.php', '/../etc/passwd', '/%2e%2e/%2e%2e/etc/passwd', '/health', '/你好']) {
     assert.equal((await gateway.api.call('GET', encodeURI(path))).status, 404, path);
   }
@@ -78,7 +78,7 @@ test('a user that was never seen is offline', async () => {
   assert.deepEqual(await gateway.api.user(uid), { uid, online: false, connections: [], unread: 0 });
 });
 
-test('sending tells whether it reached somebody, as the callback of sendTo did', async (t) => {
+test('the answer to a send says whether a connection was reached, as the callback of sendTo did', async (t) => {
   const [here, away] = [someone('在'), someone('不在')];
   const user = await signIn(t, gateway, here);
   const answer = await gateway.api.send({ type: 6, to: { users: [here, away, here] }, data: { text: '预约 📅' } });
@@ -88,10 +88,10 @@ test('sending tells whether it reached somebody, as the callback of sendTo did',
   assert.equal(rows.get(away).delivered, false);
   for (const row of rows.values()) assert.ok(row.mid && row.conv && row.seq === 1, JSON.stringify(row));
   assert.equal((await user.next(6)).data.text, '预约 📅');
-  await user.hearsNothing('a user named twice gets it once');
+  await user.hearsNothing('a user who is named twice receives the message once');
 });
 
-test('everyone who is connected, and nothing is stored', async (t) => {
+test('a message to everyone reaches all connected users, and is not stored', async (t) => {
   const users = await Promise.all(eachGeneration.map((client) => signIn(t, gateway, someone(), { client })));
   const answer = await gateway.api.send({ type: 5, to: { everyone: true }, data: { text: '全体注意 📢' } });
   assert.deepEqual(Object.keys(answer), ['online']);
@@ -104,7 +104,7 @@ test('everyone who is connected, and nothing is stored', async (t) => {
   }
 });
 
-test('who is online', async (t) => {
+test('the API returns which users are online', async (t) => {
   const uids = Array.from({ length: 6 }, () => someone('在线'));
   await Promise.all(uids.slice(0, 3).map((uid) => signIn(t, gateway, uid)));
   const { online } = await gateway.api.expect(200, 'POST', '/v1/users/online', { uids });
@@ -114,7 +114,7 @@ test('who is online', async (t) => {
   await gateway.api.expect(200, 'POST', '/v1/users/online', { uids: many.slice(1) });
 });
 
-test('a batch answers in order, each message for itself', async (t) => {
+test('the results of a batch are in the order of its messages, each with its own result', async (t) => {
   const uid = someone('批');
   const user = await signIn(t, gateway, uid);
   const messages = Array.from({ length: 50 }, (_, i) => ({ type: 5, to: { user: uid }, data: { n: i } }));
@@ -136,7 +136,7 @@ test('a batch answers in order, each message for itself', async (t) => {
   assert.equal((await gateway.api.user(uid)).unread, 1_046);
 });
 
-test('cids are deduplicated per sender and conversation', async () => {
+test('a cid identifies a message per sender and conversation', async () => {
   const uid = someone();
   const message = { type: 3, from: '店', data: { text: '一' }, cid: '订单-1' };
   const first = await gateway.api.sendTo(uid, message);
@@ -147,7 +147,7 @@ test('cids are deduplicated per sender and conversation', async () => {
   assert.deepEqual(messages.map(({ data, cid }) => [data.text, cid]), [['一', '订单-1']]);
 });
 
-test('the record can be read forward and back in pages', async () => {
+test('the history can be read forwards and backwards in pages', async () => {
   const uid = someone();
   let conv;
   for (let start = 0; start < 60; start += 20) {
@@ -171,7 +171,7 @@ test('the record can be read forward and back in pages', async () => {
   }
 });
 
-test('a user’s conversations, newest first, with what is unread', async (t) => {
+test('a user\'s conversations are listed, newest first, with unread counts', async (t) => {
   const [uid, a, b] = [someone('我'), someone('甲'), someone('乙')];
   await gateway.api.sendTo(uid, { type: 3, from: a, data: { text: '一' } });
   await gateway.api.sendTo(uid, { type: 3, from: b, data: { text: '二' } });
@@ -215,15 +215,15 @@ const wrong = [
 ];
 
 for (const [name, body] of wrong) {
-  test(`a message with ${name} is 400`, () => gateway.api.expect(400, 'POST', '/v1/messages', body));
+  test(`a message with ${name} is answered 400`, () => gateway.api.expect(400, 'POST', '/v1/messages', body));
 }
 
-test('more than a call may carry is 413', async () => {
+test('a call beyond a limit is answered 413', async () => {
   await gateway.api.expect(413, 'POST', '/v1/messages', { type: 5, to: { users: Array.from({ length: 10_001 }, (_, i) => `u${i}`) }, data: {} });
   await gateway.api.expect(413, 'POST', '/v1/messages', { type: 5, to: { user: 'u' }, data: { text: 'x'.repeat(65_535) } });
 });
 
-test('ten thousand users in one call', async (t) => {
+test('a call can name ten thousand users', async (t) => {
   const uid = someone();
   const user = await signIn(t, gateway, uid);
   const users = Array.from({ length: 9_999 }, (_, i) => `many-${process.pid}-${i}`);

@@ -1,4 +1,5 @@
-// The issuer's key set over HTTP: chosen by `kid`, fetched again for a new one, kept when the issuer is down.
+// The issuer's key set over HTTP: a key is chosen by `kid`, the set is fetched again for a new `kid`, and
+// kept while the issuer is down.
 
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
@@ -8,7 +9,7 @@ import { startGateway } from '../../lib/program.js';
 import { keys } from '../../lib/token.js';
 import { REGISTER, someone, visitor } from '../../lib/user.js';
 
-/** An issuer whose answer is set by the test. */
+/** An issuer whose answer the test sets. */
 async function issuer(t) {
   const made = { keys: [], status: 200, asked: 0 };
   const server = createServer((_request, response) => {
@@ -32,7 +33,7 @@ const start = async (t, jwt) => {
 
 const ask = async (t, gateway, token) => (await visitor(t, gateway)).ask(REGISTER, { token });
 
-test('keys are chosen by name, and a new one is fetched when a token names it', async (t) => {
+test('keys are chosen by kid, and the set is fetched again when a token names a new kid', async (t) => {
   const source = await issuer(t);
   const old = ['RS256', 'ES256', 'EdDSA'].map((alg) => keys(alg));
   source.keys = old;
@@ -45,10 +46,10 @@ test('keys are chosen by name, and a new one is fetched when a token names it', 
   source.keys = [fresh];
   await eventually(async () => (await ask(t, gateway, fresh.sign({ sub: someone() }))).code === 0, 'the new key');
   assert.ok(source.asked > asked);
-  assert.equal((await ask(t, gateway, rs.sign({ sub: 'a' }))).code, 401, 'the old ones are gone');
+  assert.equal((await ask(t, gateway, rs.sign({ sub: 'a' }))).code, 401, 'removed keys are not accepted any more');
 });
 
-test('forged names do not hammer the issuer', async (t) => {
+test('tokens with invented kids do not cause many requests to the issuer', async (t) => {
   const source = await issuer(t);
   const [known, stranger] = [keys('EdDSA'), keys('EdDSA')];
   source.keys = [known];
@@ -59,7 +60,7 @@ test('forged names do not hammer the issuer', async (t) => {
   assert.equal(source.asked, 1);
 });
 
-test('the last good set stays while the issuer is down, and clients wait while there was never one', async (t) => {
+test('the last valid set is kept while the issuer is down; registers are answered 503 if there was never one', async (t) => {
   const source = await issuer(t);
   const pair = keys('EdDSA');
   source.keys = [pair];

@@ -1,4 +1,5 @@
-// PROTOCOL 4: every kind that the backend may send, to every client generation, and the application's own kinds.
+// Every kind that the backend may send, to every client version, and the application's own kinds (section 5
+// of PROTOCOL.md).
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -17,13 +18,13 @@ let gateway;
 before(async () => (gateway = await startGateway({ config: { kinds: APPLICATION } })));
 after(() => gateway.close());
 
-/** kind -> the conversation that it belongs to, as kind 110 names them. */
+/** kind -> the `kind` of its conversation in frames of kind 111. */
 const PAIRS = { 3: 'pair', 18: 'pair', 19: 'pair', 7: 'pair_doctor', 8: 'pair_teammate', 9: 'pair_doctor_friend' };
 const NOTICES = [4, 5, 6, 10, 11, 13, 14];
 const COUNTED = new Set([3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14]);
 
 for (const client of everyClient) {
-  test(`socket.io-client ${client.version} ${client.transport} gets every kind from the backend`, { concurrency: true }, async (t) => {
+  test(`socket.io-client ${client.version} ${client.transport} receives every kind that the backend sends`, { concurrency: true }, async (t) => {
     const [uid, from] = [someone('收件人'), someone('寄件人')];
     const user = await signIn(t, gateway, uid, { client });
     const convs = new Map();
@@ -50,7 +51,7 @@ for (const client of everyClient) {
   });
 }
 
-test('pair kinds without a sender come from the system user; notices have none', async (t) => {
+test('pair kinds without a sender come from the system user; notices have no sender', async (t) => {
   const uid = someone();
   const user = await signIn(t, gateway, uid);
   await gateway.api.sendTo(uid, { type: 3, data: { text: 'sendTo(uid, json)' } });
@@ -59,7 +60,7 @@ test('pair kinds without a sender come from the system user; notices have none',
   assert.equal('from' in (await user.next(5)), false);
 });
 
-test('the devices of the sender hear what the backend sends in its name, but not notices', async (t) => {
+test('the sender\'s own devices receive what the backend sends in its name, but not notices', async (t) => {
   const [a, b] = [someone('甲'), someone('乙')];
   const [sender, other] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
   const { mid } = await gateway.api.sendTo(b, { type: 3, from: a, data: { text: '代发' } });
@@ -70,13 +71,13 @@ test('the devices of the sender hear what the backend sends in its name, but not
   await sender.hearsNothing();
 });
 
-test('what the backend may not send is 400, what does not exist 404', async () => {
+test('kinds that the backend may not send are answered 400, unknown kinds 404', async () => {
   for (const type of [1, 2, 12, 16, 17, 100, 101, 102, 109, 112, 500, 999]) await gateway.api.expect(400, 'POST', '/v1/messages', { type, to: { user: 'u' }, data: {} });
   for (const type of [20, 99, 1004, 9999, 10_000, 70_000]) await gateway.api.expect(404, 'POST', '/v1/messages', { type, to: { user: 'u' }, data: {} });
 });
 
 describe('application kinds', () => {
-  test('a stored pair kind', async (t) => {
+  test('an application kind in a pair conversation is stored', async (t) => {
     const [a, b] = [someone(), someone()];
     const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
     const answer = await ming.send({ user: b }, { 菜: '宫保鸡丁 🌶️' }, { type: 1000 });
@@ -86,7 +87,7 @@ describe('application kinds', () => {
     assert.equal((await gateway.api.user(b)).unread, 1);
   });
 
-  test('a kind that is not stored goes to users, a team and everyone', async (t) => {
+  test('an application kind that is not stored can be sent to users, a team and everyone', async (t) => {
     const [a, b] = [someone(), someone()];
     const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
     const answer = await ming.send({ user: b }, { text: '正在输入…' }, { type: 1001, cid: 'c' });
@@ -108,7 +109,7 @@ describe('application kinds', () => {
     assert.equal((await gateway.api.user(b)).unread, 0);
   });
 
-  test('a team kind and a notice kind', async (t) => {
+  test('an application kind can be a team kind or a notice', async (t) => {
     const [a, b] = [someone(), someone()];
     const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
     const team = someone('板');

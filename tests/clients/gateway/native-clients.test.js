@@ -1,4 +1,5 @@
-// Handshakes of clients in other languages and of earlier years, byte for byte as far as the server can tell.
+// Handshakes of clients in other languages and of old clients, replayed byte for byte as far as the server
+// can see.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -12,7 +13,10 @@ let gateway;
 before(async () => (gateway = await startGateway()));
 after(() => gateway.close());
 
-/** A handshake by polling, then a WebSocket for the same session; resolves with what the server says on it. */
+/**
+ * Does a handshake by polling and opens a WebSocket for the same session. Resolves with what the server sends
+ * on it.
+ */
 async function upgrade(t, open, websocket, protocols = []) {
   const response = await fetch(gateway.url + open);
   const body = await response.text();
@@ -33,7 +37,7 @@ for (const { name, open, websocket, probes, connects } of [
   { name: '.NET SocketIOClient 4.0', open: '/socket.io/?EIO=4&transport=polling', websocket: '/socket.io/?EIO=4&transport=websocket&sid=', connects: true },
   { name: 'socket.io-client-swift 15.2', open: '/socket.io/?transport=polling&b64=1', websocket: '/socket.io/?transport=websocket&sid=', probes: true },
 ]) {
-  test(`${name} registers and is written to`, async (t) => {
+  test(`${name} can register and receives messages`, async (t) => {
     const uid = someone('小张');
     const { socket, hear } = await upgrade(t, open, websocket);
     if (probes) {
@@ -52,7 +56,7 @@ for (const { name, open, websocket, probes, connects } of [
   });
 }
 
-test('of the WebSocket subprotocols that a client offers the first is chosen', async (t) => {
+test('of the WebSocket subprotocols that a client offers, the server selects the first', async (t) => {
   const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`, ['chat', 'v2']);
   t.after(() => socket.terminate());
   await within(new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject)), 'a WebSocket');
@@ -61,7 +65,7 @@ test('of the WebSocket subprotocols that a client offers the first is chosen', a
   assert.equal(peer.socket.connected, true);
 });
 
-test('paths below the configured one, and it without its slash, are served', async (t) => {
+test('paths below engine.path, and engine.path without its trailing slash, are served', async (t) => {
   for (const path of ['/socket.io', '/socket.io//', '//socket.io/', '/socket.io/x/', '/socket.io/socket.io/']) {
     const response = await fetch(`${gateway.url}${path}?EIO=4&transport=polling`);
     assert.equal(response.status, 200, path);

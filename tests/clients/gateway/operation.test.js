@@ -1,4 +1,4 @@
-// How the program is run: variables that it does not know, signals, and what its log looks like.
+// The operation of the program: unknown environment variables, signals, and the format of the log.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -17,7 +17,7 @@ function directory(t) {
   return made;
 }
 
-/** Runs the program to its end. */
+/** Runs the program until it ends. */
 async function run(t, args, env) {
   const program = new Program(GATEWAY, args, { env, cwd: directory(t) });
   t.after(() => program.signal('SIGKILL'));
@@ -25,7 +25,7 @@ async function run(t, args, env) {
   return { ...end, output: program.output };
 }
 
-test('a variable that begins with MYNAH_ and is no key is an error in every command that reads the configuration', async (t) => {
+test('a variable that begins with MYNAH_ but is no key is an error in every command that reads the configuration', async (t) => {
   for (const args of [['--listen', '127.0.0.1:0'], ['check-config'], ['api-key', 'list'], ['api-key', 'add', 'x'], ['token', 'alice']]) {
     for (const [name, meant] of [['MYNAH_LOGIN_POLICY', 'MYNAH_LOGIN__POLICY'], ['MYNAH_SERVER__LISTN', 'MYNAH_SERVER__LISTEN'], ['MYNAH_BIN', '']]) {
       const { code, output } = await run(t, args, { [name]: 'multi' });
@@ -38,7 +38,7 @@ test('a variable that begins with MYNAH_ and is no key is an error in every comm
   assert.equal((await run(t, ['check-config'], kubernetes)).code, 0);
 });
 
-test('no complaint about a key, a variable or an option speaks of types of Rust', async (t) => {
+test('no error about a key, a variable or an option mentions a type of Rust', async (t) => {
   const rust = /\b(usize|u16|u32|u64|i64|struct|enum|variant|sequence|newtype|borrowed|digit found)\b/;
   const wrong = [['--kinds', 'x'], ['--kinds', '-1'], ['--kinds', '70000']].map((more) => [['token', 'alice', ...more], {}]);
   for (const [name, value] of [['LIMITS__MEMBERS', '-1'], ['LIMITS__MEMBERS', 'many'], ['LOGIN__POLICY', 'one'], ['KINDS', '[5]'], ['KINDS', '[{number = "x"}]'], ['AUTH__API_KEYS', '[1]']]) {
@@ -51,7 +51,7 @@ test('no complaint about a key, a variable or an option speaks of types of Rust'
   }
 });
 
-test('SIGHUP reads keys and certificates again and ends nothing, and neither do signals that mean nothing here', async (t) => {
+test('SIGHUP reads keys and certificates again without closing connections, and other signals are ignored', async (t) => {
   const certificates = directory(t);
   certify(certificates);
   const tls = { cert_file: join(certificates, 'cert.pem'), key_file: join(certificates, 'key.pem') };
@@ -71,7 +71,7 @@ test('SIGHUP reads keys and certificates again and ends nothing, and neither do 
   assert.equal((await gateway.api.call('GET', '/v1/users/alice')).status, 200);
 });
 
-test('a log that goes to no terminal has no colours', async (t) => {
+test('a log that is not written to a terminal has no colours', async (t) => {
   const gateway = await startGateway({ env: { MYNAH_LOG__FILTER: 'debug' } });
   t.after(() => gateway.close());
   await signIn(t, gateway, someone());
@@ -79,13 +79,13 @@ test('a log that goes to no terminal has no colours', async (t) => {
   assert.ok(!gateway.program.output.includes('\u001b'), gateway.program.output);
 });
 
-test('a log on a terminal has colours unless NO_COLOR is set', async (t) => {
+test('a log on a terminal has colours, unless NO_COLOR is set', async (t) => {
   const log = (env) => {
     const cwd = directory(t);
-    // It warns of the short key, then ends by itself, because the file of the named keys is broken.
+    // The program warns about the short key, and then ends because the key file is invalid.
     writeFileSync(join(cwd, 'api-keys.toml'), 'nonsense');
     const command = `MYNAH_AUTH__API_KEYS=short '${GATEWAY}' --listen 127.0.0.1:0 --data .`;
-    // script(1) runs a command on a terminal of its own.
+    // script(1) runs a command on its own terminal.
     execFileSync('script', ['-qc', command, 'typescript'], { cwd, env: { PATH: process.env.PATH, SHELL: '/bin/sh', ...env }, stdio: 'ignore' });
     return readFileSync(join(cwd, 'typescript'), 'utf8');
   };
@@ -94,7 +94,7 @@ test('a log on a terminal has colours unless NO_COLOR is set', async (t) => {
   assert.doesNotMatch(log({ NO_COLOR: '1' }), /\u001b\[/);
 });
 
-test('a byte order mark in front of JSON and of the configuration is not in the way', async (t) => {
+test('a byte order mark before JSON and the configuration is ignored', async (t) => {
   const cwd = directory(t);
   writeFileSync(join(cwd, 'mynah.toml'), '\ufeff[login]\npolicy = "multi"\n');
   const checked = new Program(GATEWAY, ['check-config'], { cwd });
@@ -110,7 +110,7 @@ test('a byte order mark in front of JSON and of the configuration is not in the 
   assert.equal(sent.status, 200, await sent.text());
 });
 
-test('. and .. name no user and no team', async (t) => {
+test('. and .. are refused as names of users and teams', async (t) => {
   const gateway = await startGateway();
   t.after(() => gateway.close());
   const user = await signIn(t, gateway, someone());
@@ -127,7 +127,7 @@ test('. and .. name no user and no team', async (t) => {
   }
 });
 
-test('who was refused is in the log: each at debug, a summary for the operator, never a token', async (t) => {
+test('refusals are logged at debug, and summarised at warn; no token is logged', async (t) => {
   const auth = { mode: 'jwt', jwt: { secret: SECRET } };
   for (const filter of ['debug', 'info']) {
     const gateway = await startGateway({ config: { auth, server: { cors_origins: ['https://chat.example.com'] } }, env: { MYNAH_LOG__FILTER: filter } });

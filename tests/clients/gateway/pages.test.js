@@ -1,4 +1,5 @@
-// Web pages of others: what they reach by names of their own, and what they may have done to users.
+// Web pages of other sites: host names of their own that lead to the gateway (DNS rebinding), and forged
+// sign-outs.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -17,7 +18,7 @@ async function started(t, config) {
   return gateway;
 }
 
-/** The status of a request that asks for `host`. */
+/** The status of a request with the header `Host: host`. */
 async function statusOf(gateway, path, host) {
   const answer = await exchange(gateway.port, `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
   return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]), answer };
@@ -25,7 +26,7 @@ async function statusOf(gateway, path, host) {
 
 const POLL = '/socket.io/?EIO=4&transport=polling';
 
-test('in open mode a name of somebody else reaches nothing that needs no key', async (t) => {
+test('in open mode, requests with an unknown Host header are refused, except where a key is needed', async (t) => {
   const gateway = await started(t);
   for (const host of ['evil.example', `evil.example:${gateway.port}`, 'localhost.evil.example', '127.0.0.1.evil.example']) {
     for (const path of ['/', '/open/online', '/metrics', POLL]) {
@@ -42,7 +43,7 @@ test('in open mode a name of somebody else reaches nothing that needs no key', a
   assert.match(metrics, /mynah_connections_refused_total\{reason="host"\} 16/);
 });
 
-test('an upgrade by a name of somebody else is refused too', async (t) => {
+test('a WebSocket upgrade with an unknown Host header is refused too', async (t) => {
   const gateway = await started(t);
   const head = (host) =>
     `GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: ${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
@@ -50,7 +51,7 @@ test('an upgrade by a name of somebody else is refused too', async (t) => {
   assert.match(await exchange(gateway.port, head('evil.example')), /^HTTP\/1\.1 403/);
 });
 
-test('configured names pass, and with tokens any name does', async (t) => {
+test('names in server.hosts are accepted, and in mode jwt every name is', async (t) => {
   const named = await started(t, { server: { hosts: ['chat.example.com'] } });
   assert.equal((await statusOf(named, POLL, 'chat.example.com')).status, 200);
   assert.equal((await statusOf(named, POLL, 'evil.example')).status, 403);
@@ -60,13 +61,13 @@ test('configured names pass, and with tokens any name does', async (t) => {
   assert.equal((await statusOf(tokens, POLL, 'chat.example.com')).status, 200);
 });
 
-/** What a browser asks before a page of `origin` may send JSON to /signout. */
+/** The preflight request of a browser before a page of `origin` may send JSON to /signout. */
 const preflight = (gateway, origin) =>
   call(gateway.url, 'OPTIONS', '/signout', {
     headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,content-type' },
   });
 
-test('pages of named origins may sign their user out, and others may not', async (t) => {
+test('pages of configured origins may sign their user out, and pages of other origins may not', async (t) => {
   for (const auth of [{}, { mode: 'jwt', jwt: { secret: SECRET } }]) {
     const gateway = await started(t, { server: { cors_origins: [OURS] }, auth });
     const uid = someone();
@@ -91,15 +92,15 @@ test('pages of named origins may sign their user out, and others may not', async
     assert.deepEqual(done.body, { closed: 1 });
     assert.equal(done.headers.get('access-control-allow-origin'), OURS);
     assert.equal(await user.peer.closed(), 'io server disconnect');
-    // A page of ours that was refused may read why.
+    // A page of a configured origin may read the reason of a refusal.
     const wrong = await call(gateway.url, 'POST', '/signout', { headers: { origin: OURS }, body: 'nonsense' });
     assert.ok(wrong.status >= 400 && wrong.headers.get('access-control-allow-origin') === OURS);
-    assert.equal((await signOut(gateway.url)).status, 200, 'the own page');
+    assert.equal((await signOut(gateway.url)).status, 200, 'a page of the gateway itself');
     assert.equal((await signOut(undefined)).status, 200, 'a program');
   }
 });
 
-test('what any page may send without asking signs nobody out', async (t) => {
+test('a sign-out that a browser sends without a preflight request is refused', async (t) => {
   const gateway = await started(t);
   const uid = someone();
   await signIn(t, gateway, uid);

@@ -1,4 +1,5 @@
-// Calls of servers whose certificates no usual authority has signed, and what the log says of those that are not trusted.
+// Calls to servers whose certificates no public authority has signed, and what the log says about
+// certificates that are not trusted.
 
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { certify, freshDirectory, GATEWAY, Program, startGateway } from '../../l
 import { keys } from '../../lib/token.js';
 import { visitor } from '../../lib/user.js';
 
-/** A server with a certificate of its own making for 127.0.0.1, that answers every request with `answer`. */
+/** A server with a new certificate for 127.0.0.1, which answers every request with `answer`. */
 async function secured(t, answer = '{}') {
   const directory = freshDirectory();
   certify(directory);
@@ -38,7 +39,7 @@ async function started(t, options) {
 const push = (url) => ({ push: { webhook: { url, secret: 's' } } });
 const notice = { type: 6, data: {} };
 
-test('a webhook with a certificate of an own authority is called when that is trusted', async (t) => {
+test('a webhook with a certificate of a private authority is called if outbound.ca_file has that authority', async (t) => {
   const receiver = await secured(t);
   for (const options of [
     { config: { ...push(receiver.url('127.0.0.1')), outbound: { ca_file: receiver.cert } } },
@@ -50,7 +51,7 @@ test('a webhook with a certificate of an own authority is called when that is tr
   }
 });
 
-test('the log says why a certificate is not accepted', async (t) => {
+test('the log says why a certificate was not accepted', async (t) => {
   const receiver = await secured(t);
   for (const [host, outbound, why] of [
     ['127.0.0.1', {}, /its certificate is not accepted: unknown issuer/],
@@ -63,7 +64,7 @@ test('the log says why a certificate is not accepted', async (t) => {
   assert.deepEqual(receiver.got.untaken, []);
 });
 
-test('a key set is fetched from a server of an own authority', async (t) => {
+test('a key set is fetched from a server with a certificate of a private authority', async (t) => {
   const issuer = keys('EdDSA');
   const server = await secured(t, JSON.stringify({ keys: [issuer.jwk] }));
   const auth = { mode: 'jwt', jwt: { jwks_url: server.url('127.0.0.1') } };
@@ -74,7 +75,7 @@ test('a key set is fetched from a server of an own authority', async (t) => {
   await untrusted.program.printed(/key set could not be fetched[^\n]*unknown issuer/);
 });
 
-test('check-config refuses a file without certificates, as the start does', async (t) => {
+test('check-config refuses a file without certificates, and so does the start', async (t) => {
   const gateway = await started(t, { config: push('https://127.0.0.1:9/') });
   for (const name of ['MYNAH_OUTBOUND__CA_FILE', 'SSL_CERT_FILE']) {
     const checked = new Program(GATEWAY, ['check-config', '--config', gateway.file], { cwd: gateway.directory, env: { [name]: 'missing.pem' } });
@@ -83,7 +84,7 @@ test('check-config refuses a file without certificates, as the start does', asyn
   }
 });
 
-test('http URLs of other machines are warned of, at the start and by check-config', async (t) => {
+test('http URLs of other machines cause a warning at the start and in check-config', async (t) => {
   const url = 'http://push.invalid:8080/?key=hush';
   const gateway = await started(t, { config: push(url) });
   await gateway.program.printed(/WARN[^\n]*push\.webhook\.url is an http URL of another machine/);

@@ -1,4 +1,4 @@
-// The program itself: first start, what it refuses to do, and how it ends.
+// The program: its first start, configurations that it refuses, and how it ends.
 
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ function directory(t) {
   return made;
 }
 
-/** Runs the program to its end. */
+/** Runs the program until it ends. */
 async function run(t, args, { env, cwd = directory(t) } = {}) {
   const program = new Program(GATEWAY, args, { env, cwd });
   t.after(() => program.signal('SIGKILL'));
@@ -25,14 +25,14 @@ async function run(t, args, { env, cwd = directory(t) } = {}) {
   return { ...end, output: program.output, cwd };
 }
 
-test('with no file at all it starts, makes a key, and says what is open', async (t) => {
+test('without a configuration file it starts, creates an API key, and logs that it runs in open mode', async (t) => {
   const cwd = directory(t);
   const program = new Program(GATEWAY, ['--listen', '127.0.0.1:0'], { cwd });
   t.after(() => program.signal('SIGKILL'));
   const [, port] = await program.printed(/listening[^\n]*127\.0\.0\.1:([1-9]\d*)/i);
   await program.printed(/open/i);
   const file = join(cwd, 'mynah-data', 'api-key');
-  assert.ok(program.output.includes('api-key'), 'the place of the key is printed');
+  assert.ok(program.output.includes('api-key'), 'the path of the key file is printed');
   assert.equal(statSync(file).mode & 0o777, 0o600);
   const key = readFileSync(file, 'utf8').trim();
   assert.ok(key.length >= 32);
@@ -49,7 +49,7 @@ test('with no file at all it starts, makes a key, and says what is open', async 
   await again.stop();
 });
 
-test('it refuses to be open beyond loopback, and names the way out', async (t) => {
+test('in open mode it refuses to listen beyond loopback, and names the settings that change this', async (t) => {
   for (const listen of ['0.0.0.0:0', '[::]:0']) {
     const { code, output } = await run(t, ['--listen', listen]);
     assert.notEqual(code, 0);
@@ -58,7 +58,7 @@ test('it refuses to be open beyond loopback, and names the way out', async (t) =
   }
 });
 
-test('with tokens it may listen anywhere, and refuses to start without a key', async (t) => {
+test('in mode jwt it may listen on any address, and refuses to start without a key', async (t) => {
   for (const [env, way] of [
     [{ MYNAH_AUTH__MODE: 'jwt' }, /auth\.jwt\.secret.*auth\.jwt\.public_key_file.*auth\.jwt\.jwks_url/s],
     [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET: 'short' }, /at least 32 bytes, it has 5/],
@@ -83,13 +83,13 @@ test('with tokens it may listen anywhere, and refuses to start without a key', a
   await program.stop();
 });
 
-test('it makes tokens', async (t) => {
+test('mynah token makes tokens that the gateway accepts', async (t) => {
   const gateway = await startGateway({ config: { auth: { mode: 'jwt', jwt: { secret: SECRET, audience: 'mynah', issuer: 'me' } } } });
   t.after(() => gateway.close());
   const made = async (...args) => run(t, ['token', '--config', gateway.file, ...args]);
   const { code, output } = await made('小明', '--device', 'phone', '--platform', 'ios', '--kinds', '3,15', '--ttl', '5m');
   assert.equal(code, 0);
-  assert.match(output, /^[\w-]+\.[\w-]+\.[\w-]+\n$/, 'the token and nothing else');
+  assert.match(output, /^[\w-]+\.[\w-]+\.[\w-]+\n$/, 'only the token is printed');
   const claims = JSON.parse(Buffer.from(output.split('.')[1], 'base64url'));
   const { sub, device, platform, kinds, aud, iss, exp, iat, jti } = claims;
   assert.deepEqual({ sub, device, platform, kinds, aud, iss }, { sub: '小明', device: 'phone', platform: 'ios', kinds: [3, 15], aud: 'mynah', iss: 'me' });
@@ -103,7 +103,7 @@ test('it makes tokens', async (t) => {
   assert.match(without.output, /auth\.jwt\.secret/);
 });
 
-test('a second program does not get the same data directory', async (t) => {
+test('a second program cannot open the same data directory', async (t) => {
   const gateway = await startGateway();
   t.after(() => gateway.close());
   const { code, output } = await run(t, ['--listen', '127.0.0.1:0', '--data', gateway.data]);
@@ -112,7 +112,7 @@ test('a second program does not get the same data directory', async (t) => {
   assert.equal((await gateway.api.sendTo('u', { type: 5, data: { n: 1 } })).seq, 1);
 });
 
-test('unknown keys and wrong values are errors that name the key', async (t) => {
+test('unknown keys and wrong values in the configuration are errors that name the key', async (t) => {
   for (const [text, name] of [
     ['[server]\nlissten = "127.0.0.1:0"\n', /lissten/],
     ['[nonsense]\na = 1\n', /nonsense/],
@@ -136,7 +136,7 @@ test('unknown keys and wrong values are errors that name the key', async (t) => 
   assert.notEqual((await run(t, ['--config', join(cwd, 'missing.toml')])).code, 0);
 });
 
-test('the environment overrides the file', async (t) => {
+test('environment variables override the configuration file', async (t) => {
   const gateway = await startGateway({ config: { login: { policy: 'single' } }, env: { MYNAH_LOGIN__POLICY: 'multi' } });
   t.after(() => gateway.close());
   const uid = someone();
@@ -146,7 +146,7 @@ test('the environment overrides the file', async (t) => {
   await one.hearsNothing();
 });
 
-test('a store that is broken or of another make is a clear error', async (t) => {
+test('a database that is damaged or is no Mynah database is reported with a clear error', async (t) => {
   const gateway = await startGateway();
   await gateway.api.sendTo('u', { type: 5, data: { n: 1 } });
   await gateway.program.stop();
@@ -161,7 +161,7 @@ test('a store that is broken or of another make is a clear error', async (t) => 
 });
 
 for (const client of eachGeneration) {
-  test(`a restart brings socket.io-client ${client.version} back by itself`, async (t) => {
+  test(`socket.io-client ${client.version} reconnects by itself after a restart of the gateway`, async (t) => {
     const gateway = await startGateway({ config: { server: { grace_ms: 5_000 } } });
     t.after(() => gateway.close());
     const uid = someone();
@@ -170,7 +170,7 @@ for (const client of eachGeneration) {
     const back = new Inbox('reconnect');
     user.peer.socket.on('connect', () => back.push('connect'));
     const [reason, end] = await Promise.all([user.peer.closed(), gateway.program.stop()]);
-    assert.match(reason, /^transport (close|error)$/, 'no 41: the client is to come back');
+    assert.match(reason, /^transport (close|error)$/, 'the client got no disconnect packet, so it reconnects');
     assert.deepEqual(end, { code: 0, signal: null });
     await gateway.start();
     await back.take();
@@ -179,7 +179,7 @@ for (const client of eachGeneration) {
   });
 }
 
-test('a stop in the middle of requests answers or refuses each, and ends well', async (t) => {
+test('when the program stops, every request in flight is answered or refused, and the exit status is 0', async (t) => {
   const gateway = await startGateway();
   const sent = [];
   let stopped = false;

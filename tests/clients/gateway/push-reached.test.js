@@ -1,4 +1,5 @@
-// PROTOCOL 9: who is notified, of clients that vanish, restart or hear of it elsewhere.
+// Which users are notified when clients vanish, restart, or receive the message on another device (section 9
+// of PROTOCOL.md).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -22,7 +23,9 @@ after(async () => {
   await gateway.close();
 });
 
-/** A phone whose network is gone: it has registered, and neither reads nor answers heartbeats any more. */
+/**
+ * A phone that has lost its network: it has registered, but neither reads nor answers heartbeats any more.
+ */
 async function vanished(t, uid, { acknowledges }) {
   const raw = await rawSocket(t, gateway.url);
   raw.send(`42${JSON.stringify(['message', JSON.stringify({ type: 1, data: { uid, deviceid: 'd' } })])}`);
@@ -37,7 +40,7 @@ async function vanished(t, uid, { acknowledges }) {
   return raw;
 }
 
-/** Something that is notified later than all that was sent before it. */
+/** Waits for a notification that is sent after all earlier ones. */
 async function somethingLater() {
   const uid = someone('later');
   await gateway.api.sendTo(uid, { type: 5, data: {} });
@@ -45,7 +48,7 @@ async function somethingLater() {
 }
 
 for (const acknowledges of [true, false]) {
-  test(`a phone that has vanished is notified, ${acknowledges ? 'one that acknowledges' : 'one that never does'}`, async (t) => {
+  test(`the user of a vanished phone is notified, if its client ${acknowledges ? 'acknowledges' : 'never acknowledges'}`, async (t) => {
     const uid = someone('vanished');
     await vanished(t, uid, { acknowledges });
     const { mid } = await gateway.api.sendTo(uid, { type: 5, data: { text: 'are you there?' } });
@@ -55,7 +58,7 @@ for (const acknowledges of [true, false]) {
   });
 }
 
-test('who acknowledges is not notified, nor who never does and closes', async (t) => {
+test('a user whose client acknowledges is not notified, nor one whose client never does and closes the connection', async (t) => {
   const [reads, older] = [someone('reads'), someone('older')];
   const reader = await signIn(t, gateway, reads);
   const { conv } = await gateway.api.sendTo(reads, { type: 5, data: { n: 1 } });
@@ -72,7 +75,7 @@ test('who acknowledges is not notified, nor who never does and closes', async (t
   assert.deepEqual([hook.for(reads).length, hook.for(older).length], [0, 0]);
 });
 
-test('a deleted team, a removed member and a recalled message are not notified', async (t) => {
+test('nobody is notified of a deleted team, a team that the user has left, or a recalled message', async (t) => {
   const [boss, gone, away] = [someone('boss'), someone('gone'), someone('away')];
   const team = someone('team');
   await gateway.api.team(team, [boss, gone, away]);
@@ -88,7 +91,7 @@ test('a deleted team, a removed member and a recalled message are not notified',
   assert.deepEqual([hook.for(gone).length, hook.for(away).length], [0, 1]);
 });
 
-test('a webhook that fails is told of in the log and the metrics, and jobs that wait are counted', async () => {
+test('failures of the webhook are logged and counted, and waiting jobs are counted', async () => {
   const metric = async (name) => {
     const { text } = await gateway.api.call('GET', '/metrics');
     const line = text.split('\n').find((line) => line.startsWith(name));
@@ -100,14 +103,14 @@ test('a webhook that fails is told of in the log and the metrics, and jobs that 
   hook.answer = (body) => (body.uid === uid ? 503 : 200);
   for (let n = 0; n < 3; n++) await gateway.api.sendTo(uid, { type: 5, data: { n } });
   await eventually(async () => (await metric(`mynah_target_failures_total{target="${target}"}`)) >= 3, 'failures to be counted');
-  await eventually(async () => (await metric('mynah_push_pending')) === 3, 'the jobs to be counted while they wait');
+  await eventually(async () => (await metric('mynah_push_pending')) === 3, 'the waiting jobs to be counted');
   const lines = () => gateway.program.output.split('\n');
   const failures = lines().filter((line) => line.includes('WARN') && line.includes(`${target} failed: it answered 503`));
   assert.equal(failures.length, 1, gateway.program.output);
   assert.match(failures[0], /failing since \d{4}-\d\d-\d\dT/);
   assert.ok(!gateway.program.output.includes(shown.search), 'no query');
   hook.answer = () => 200;
-  await eventually(() => hook.for(uid).filter(({ status }) => status === 200).length === 3, 'all to be taken');
-  await eventually(async () => (await metric('mynah_push_pending')) === 0, 'no job to wait');
-  await eventually(() => lines().filter((line) => line.includes(`${target} works again`)).length === 1, 'the log to say so');
+  await eventually(() => hook.for(uid).filter(({ status }) => status === 200).length === 3, 'all notifications to be accepted');
+  await eventually(async () => (await metric('mynah_push_pending')) === 0, 'no waiting job');
+  await eventually(() => lines().filter((line) => line.includes(`${target} works again`)).length === 1, 'the log line');
 });

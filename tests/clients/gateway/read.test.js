@@ -1,4 +1,4 @@
-// Kinds 106 and 107: who has read how far, who is told of it, and what is unread.
+// Kinds 106 and 107: read positions, who is told of them, and unread counts.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,11 +14,11 @@ before(async () => {
 });
 after(() => gateway.close());
 
-/** What every place that counts says is unread: the total, and this conversation's part. */
+/** Reads the unread counts from every source: the total, and the count of this conversation. */
 async function unread(user, conv) {
   const { unread: total } = await gateway.api.user(user.uid);
   const rows = (await list(user, { limit: 500 })).conversations;
-  assert.equal(rows.reduce((sum, row) => sum + row.unread, 0), total, 'the total is the sum');
+  assert.equal(rows.reduce((sum, row) => sum + row.unread, 0), total, 'the total is the sum of the conversations');
   const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(user.uid)}/conversations?limit=500`);
   assert.deepEqual(conversations.map((row) => [row.conv, row.head, row.read, row.unread]), rows.map((row) => [row.conv, row.head, row.read, row.unread]));
   return [total, rows.find((row) => row.conv === conv)?.unread];
@@ -28,12 +28,12 @@ const told = async (user, expected) => {
   const frame = await user.next(READ_PUSH);
   assert.deepEqual(frame.data, expected);
   assert.equal(typeof frame.ts, 'number');
-  for (const key of ['mid', 'conv', 'seq']) assert.equal(key in frame, false, `107 is not stored and has no ${key}`);
+  for (const key of ['mid', 'conv', 'seq']) assert.equal(key in frame, false, `kind 107 is not stored and has no ${key}`);
 };
 
 describe('every generation', { concurrency: true }, () => {
   for (const client of eachGeneration) {
-    test(`socket.io-client ${client.version} ${client.transport}: the other party and the own devices are told`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport}: the peer and the user's own devices get kind 107`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];
       const ming = await signIn(t, gateway, a, { client, deviceid: 'd' });
       const phone = await signIn(t, gateway, b, { client, deviceid: '手机' });
@@ -42,34 +42,34 @@ describe('every generation', { concurrency: true }, () => {
       const conv = await written(gateway, a, b, 5);
       for (const user of [ming, phone, pad]) await user.frames.takeMany(5, ({ type }) => type === 3);
       assert.deepEqual(await unread(phone, conv), [5, 5]);
-      assert.deepEqual(await unread(ming, conv), [0, 0], 'own messages do not count');
+      assert.deepEqual(await unread(ming, conv), [0, 0], 'a user\'s own messages are not unread');
 
       await read(phone, conv, 3);
       for (const user of [ming, pad]) await told(user, { conv, seq: 3, by: b });
       assert.deepEqual(await unread(phone, conv), [2, 2]);
-      assert.deepEqual(await unread(pad, conv), [2, 2], 'reading is the user’s, not the device’s');
+      assert.deepEqual(await unread(pad, conv), [2, 2], 'the read position belongs to the user, not to the device');
       const [mine, other] = [await listed(phone, conv), await listed(pad, conv)];
-      assert.deepEqual([mine.read, mine.cursor, other.read, other.cursor], [3, 3, 3, 0], 'reading implies delivered, on this device');
+      assert.deepEqual([mine.read, mine.cursor, other.read, other.cursor], [3, 3, 3, 0], 'a read also acknowledges, on this device only');
 
       await read(phone, conv, 1_000_000);
       for (const user of [ming, pad]) await told(user, { conv, seq: 5, by: b });
       assert.deepEqual(await unread(phone, conv), [0, 0]);
       await written(gateway, a, b, 1);
       for (const user of [ming, phone, pad]) await user.next(3);
-      assert.deepEqual(await unread(phone, conv), [1, 1], 'a read of the future was none');
+      assert.deepEqual(await unread(phone, conv), [1, 1], 'a read beyond the head counted up to the head only');
       await read(pad, conv, 2);
       assert.deepEqual(await unread(phone, conv), [1, 1], 'never backwards');
       assert.equal((await listed(phone, conv)).read, 5);
       await read(ming, conv, 6);
       for (const user of [phone, pad]) await told(user, { conv, seq: 6, by: a });
       const [row, { head, messages }] = [await listed(phone, conv), await gateway.api.history(conv)];
-      assert.deepEqual([row.head, head, messages.length], [6, 6, 6], 'reading is no message');
+      assert.deepEqual([row.head, head, messages.length], [6, 6, 6], 'a read is not a message');
       await quiet(gateway, ming, phone, pad, stranger);
     });
   }
 });
 
-test('registering tells what is unread', async (t) => {
+test('the response to a register has the unread counts', async (t) => {
   const [a, b] = [someone(), someone()];
   const conv = await written(gateway, a, b, 4);
   await gateway.api.sendTo(b, { type: 5, data: { text: '通知' } });
@@ -82,10 +82,10 @@ test('registering tells what is unread', async (t) => {
   assert.equal(again.registered.unread, 2);
   assert.deepEqual(again.registered.conversations.map((row) => row.unread), [1, 1]);
   await read(user, conv, 4);
-  assert.deepEqual((await resume(t, gateway, b, { deviceid: '四' })).registered.conversations.map((row) => row.unread), [1], 'what is read and delivered is not listed');
+  assert.deepEqual((await resume(t, gateway, b, { deviceid: '四' })).registered.conversations.map((row) => row.unread), [1], 'conversations without unread or unacknowledged messages are not listed');
 });
 
-test('what counts: not kinds 16 to 19, not own messages, not what was taken back', async (t) => {
+test('kinds 16 to 19, the user\'s own messages and recalled messages are not unread', async (t) => {
   const team = someone('队');
   const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
   const ming = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -105,13 +105,13 @@ test('what counts: not kinds 16 to 19, not own messages, not what was taken back
   assert.deepEqual(await unread(hong, theirs), [3, 1]);
 
   await recall(ming, sent[0].mid);
-  assert.deepEqual(await unread(hong, conv), [2, 1], 'neither the recalled message nor the 109 counts');
+  assert.deepEqual(await unread(hong, conv), [2, 1], 'neither the recalled message nor kind 109 is unread');
   await recall(ming, sent[1].mid);
-  assert.deepEqual(await unread(hong, conv), [2, 1], 'what never counted is not taken off');
+  assert.deepEqual(await unread(hong, conv), [2, 1], 'the recall of a message that was not unread changes nothing');
   await read(hong, conv, 4);
   assert.deepEqual(await unread(hong, conv), [1, 0]);
   await recall(ming, sent[3].mid);
-  assert.deepEqual(await unread(hong, conv), [1, 0], 'what was read is not taken off');
+  assert.deepEqual(await unread(hong, conv), [1, 0], 'the recall of a message that was read changes nothing');
   await ming.send({ user: b }, { text: '再' });
   assert.deepEqual(await unread(hong, conv), [2, 1]);
   const after = await ming.send({ user: b }, { text: '再一' });
@@ -122,7 +122,7 @@ test('what counts: not kinds 16 to 19, not own messages, not what was taken back
   assert.deepEqual(await unread(hong, conv), [0, 0]);
 });
 
-test('a send moves no read position of the sender', async (t) => {
+test('a send does not move the read position of the sender', async (t) => {
   const [a, b] = [someone(), someone()];
   const user = await signIn(t, gateway, b, { deviceid: 'd' });
   const conv = await written(gateway, a, b, 2);
@@ -131,7 +131,7 @@ test('a send moves no read position of the sender', async (t) => {
   assert.deepEqual([row.read, row.unread], [0, 2]);
 });
 
-test('a team of as many members as the limit is told, a larger one is not', async (t) => {
+test('teams with up to limits.read_receipt_members members get kind 107, larger ones do not', async (t) => {
   for (const [count, tells] of [[MEMBERS, true], [MEMBERS + 1, false]]) {
     const team = someone('队');
     const uids = Array.from({ length: count }, () => someone('员'));
@@ -150,7 +150,7 @@ test('a team of as many members as the limit is told, a larger one is not', asyn
   }
 });
 
-test('a team that shrinks to the limit is told', async (t) => {
+test('a team that shrinks to the limit gets kind 107', async (t) => {
   const team = someone('队');
   const uids = Array.from({ length: MEMBERS + 1 }, () => someone('员'));
   const [reader, other, , last] = await Promise.all(uids.map((uid) => signIn(t, gateway, uid, { deviceid: 'd' })));
@@ -164,7 +164,7 @@ test('a team that shrinks to the limit is told', async (t) => {
   await quiet(gateway, reader, other, last);
 });
 
-test('of notices only the own devices are told', async (t) => {
+test('a read of the notices is sent to the user\'s own devices only', async (t) => {
   const [a, b] = [someone('寄'), someone('收')];
   const sender = await signIn(t, gateway, a, { deviceid: 'd' });
   const [phone, pad] = [await signIn(t, gateway, b, { deviceid: '手机' }), await signIn(t, gateway, b, { deviceid: '平板' })];
@@ -176,7 +176,7 @@ test('of notices only the own devices are told', async (t) => {
   assert.deepEqual(await unread(phone, conv), [0, 0]);
 });
 
-test('each of the four pairs is read for itself', async (t) => {
+test('each of the four pair conversations of two users has its own read position', async (t) => {
   const [a, b] = [someone(), someone()];
   const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b, { deviceid: 'd' })];
   const convs = [];
@@ -187,7 +187,7 @@ test('each of the four pairs is read for itself', async (t) => {
   assert.deepEqual(convs.map((conv) => rows.get(conv)), [1, 0, 1, 1]);
 });
 
-test('notes to oneself are never unread', async (t) => {
+test('messages to oneself are never unread', async (t) => {
   const uid = someone();
   const [phone, pad] = [await signIn(t, gateway, uid, { deviceid: '手机' }), await signIn(t, gateway, uid, { deviceid: '平板' })];
   const { conv } = await phone.send({ user: uid }, { text: '备忘 📌' });
@@ -198,7 +198,7 @@ test('notes to oneself are never unread', async (t) => {
   await quiet(gateway, phone, pad);
 });
 
-test('what was read is not replayed to the device that read it, and is to the others', async (t) => {
+test('read messages are not replayed to the device that read them, but to the user\'s other devices', async (t) => {
   const [a, b] = [someone(), someone()];
   const users = [await signIn(t, gateway, b, { deviceid: '手机' }), await signIn(t, gateway, b, { deviceid: '平板' })];
   const conv = await written(gateway, a, b, 6);
@@ -209,7 +209,7 @@ test('what was read is not replayed to the device that read it, and is to the ot
   assert.deepEqual(seqs((await resume(t, gateway, b, { deviceid: '平板' })).replay), [1, 2, 3, 4, 5, 6]);
 });
 
-test('who was away is not told of reads later: its own list says it', async (t) => {
+test('a user who was offline does not get kind 107 later; the list of conversations has the read positions', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a, { deviceid: 'd' });
   await signIn(t, gateway, b, { deviceid: '平板' }).then(({ peer }) => peer.close());
@@ -224,7 +224,7 @@ test('who was away is not told of reads later: its own list says it', async (t) 
   }
 });
 
-test('reading survives kill -9 from the answer on', async (t) => {
+test('a read survives kill -9 once it was answered', async (t) => {
   const server = await startGateway();
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
@@ -237,7 +237,7 @@ test('reading survives kill -9 from the answer on', async (t) => {
   const { registered, replay } = await resume(t, server, b, { deviceid: 'd' });
   const [{ cursor, ...row }] = registered.conversations;
   assert.deepEqual([registered.unread, row], [2, { conv, head: 5, read: 3, unread: 2 }]);
-  // That the device has it may have been forgotten, which costs a re-delivery.
+  // The cursor may have been lost. Then the messages are delivered again.
   assert.ok(cursor <= 3);
   assert.deepEqual(seqs(replay), range(cursor + 1, 5));
 });

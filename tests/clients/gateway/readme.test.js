@@ -1,4 +1,5 @@
-// What the README tells a newcomer to type, as it stands there: it works, and shows what the README says.
+// Runs the commands of the README exactly as they are written there, and compares the output with what the
+// README shows.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
@@ -22,7 +23,7 @@ before(() => {
 });
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-/** A section: its JavaScript, and its indented lines without comments behind commands. */
+/** A section of the README: its JavaScript, and its indented command lines without comments. */
 function section(title) {
   const [, text] = new RegExp(`\n## ${title}\n(.*?)\n## `, 's').exec(readme) ?? assert.fail(`the README has no section "${title}"`);
   const scripts = [...text.matchAll(/```js\n(.*?)```/gs)].map(([, script]) => script);
@@ -30,7 +31,7 @@ function section(title) {
   return { scripts, lines };
 }
 
-/** A directory in which the program runs, on a port of its own. */
+/** Starts the program in its own directory and on its own port. */
 async function started(t, name, before = async () => {}) {
   const cwd = join(directory, name);
   mkdirSync(cwd);
@@ -41,7 +42,7 @@ async function started(t, name, before = async () => {}) {
   return { cwd, url };
 }
 
-/** Runs a line of the README in a shell. */
+/** Runs a command line of the README in a shell. */
 function shell(line, { cwd, url }) {
   const env = { ...environment, PATH: `${programs}:${process.env.PATH}` };
   const command = url ? line.replaceAll('http://127.0.0.1:3001', url) : line;
@@ -50,7 +51,7 @@ function shell(line, { cwd, url }) {
   });
 }
 
-/** The same, but for what is different each time. */
+/** Compares two values, but ignores the parts that differ in each run. */
 function alike(actual, expected, path = '') {
   if (typeof expected === 'object' && expected !== null) {
     assert.deepEqual(Object.keys(actual), Object.keys(expected), path);
@@ -75,7 +76,7 @@ test('five minutes', async (t) => {
   const kinds = (program) => frames(program).map(({ type }) => type);
   const until = (program, type) => eventually(() => kinds(program).includes(type), `a frame of kind ${type} in ${program.output}`);
 
-  // The shell of the backend keeps its variables.
+  // The variables of the backend's shell are kept between its commands.
   const setup = lines.find((line) => line.startsWith('KEY='));
   const curl = async (line) => JSON.parse((await shell(`${setup}; ${line.replace('curl', 'curl --silent --fail-with-body')}`, server)).stdout);
   const calls = lines.flatMap((line, index) => (line.startsWith('curl') ? [{ line, answer: lines[index + 1]?.startsWith('{') ? JSON.parse(lines[index + 1]) : undefined }] : []));
@@ -85,7 +86,7 @@ test('five minutes', async (t) => {
   await until(laptop, 112);
   const shown = lines.filter((line) => line.startsWith('<- ')).map((line) => JSON.parse(line.slice(3)));
   alike(frames(laptop), shown);
-  // Socket.IO begins with polling; the README shows what is there a moment later.
+  // Socket.IO begins with polling. The README shows the state after the upgrade.
   const onWebSocket = () => eventually(async () => (await curl(calls[0].line)).connections[0]?.transport === 'websocket', 'the upgrade');
   await onWebSocket();
   for (const { line, answer } of calls.slice(0, 4)) alike(await curl(line), answer);
@@ -120,7 +121,7 @@ test('five minutes', async (t) => {
   assert.deepEqual(conversations.map(({ kind }) => kind).sort(), ['notices', 'pair', 'team']);
   assert.equal(conversations.find(({ kind }) => kind === 'pair').head, 2);
   alike(await curl(calls[5].line), calls[5].answer);
-  await within(laptop.exited, 'the end of a client that was signed out');
+  await within(laptop.exited, 'the end of the client after the sign-out');
   assert.match(laptop.output, /io server disconnect/);
 });
 
@@ -150,7 +151,7 @@ test('API keys', async (t) => {
   const [admin, old, billing] = made;
   assert.deepEqual([await team(admin), await team(billing), await user(billing), await user(old), await team(first)], [200, 403, 200, 200, 401]);
 
-  // The last key that may manage stays.
+  // The last key with the scope manage cannot be removed without --force.
   const refused = await shell('mynah api-key remove admin', server);
   assert.notEqual(refused.code, 0);
   assert.match(refused.stderr, /last key that may manage.*--force/s);
@@ -159,7 +160,7 @@ test('API keys', async (t) => {
   assert.equal(await team(admin), 401);
 });
 
-test('the key of the first start is not removed while no other may manage', async (t) => {
+test('the key of the first start cannot be removed while no other key has the scope manage', async (t) => {
   const server = await started(t, 'first-key');
   await shell('mynah api-key add billing --scopes send,read', server);
   const refused = await shell('mynah api-key remove api-key', server);
@@ -170,7 +171,7 @@ test('the key of the first start is not removed while no other may manage', asyn
   assert.match(removed.stderr, /The key of the first start is removed; 2 named keys are left\./);
 });
 
-test('the embedding program is the example of that name', () => {
+test('the embedding program in the README is the example hello', () => {
   const [, program] = /```rust\n(.*?)```/s.exec(readme);
   const example = readFileSync(here('../../../crates/gateway/examples/hello.rs'), 'utf8');
   assert.equal(example.slice(example.indexOf('\n\n') + 2), program);

@@ -1,4 +1,4 @@
-// Kinds 108 and 109: a sender takes a message back.
+// Kinds 108 and 109: a sender recalls a message.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -18,7 +18,7 @@ const pair = async (t) => [await signIn(t, gateway, someone('甲'), { deviceid: 
 
 describe('every client', { concurrency: 5 }, () => {
   for (const client of everyClient) {
-    test(`socket.io-client ${client.version} ${client.transport} takes a message back`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport} recalls a message`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];
       const ming = await signIn(t, gateway, a, { client, deviceid: '手机' });
       const pad = await signIn(t, gateway, a, { deviceid: '平板' });
@@ -56,14 +56,14 @@ describe('every client', { concurrency: 5 }, () => {
       await refused(ming, 403, RECALL, { mid: notice.mid });
       await refused(hong, 403, RECALL, { mid: notice.mid });
       const again = await ming.send({ user: b }, { text: '重发' }, { cid: '错' });
-      assert.deepEqual([again.mid, again.duplicate], [mid, true], 'the cid is still taken');
-      assert.equal((await listed(hong, conv)).head, 3, 'a refusal writes nothing');
+      assert.deepEqual([again.mid, again.duplicate], [mid, true], 'the cid still identifies the message');
+      assert.equal((await listed(hong, conv)).head, 3, 'a refused recall stores nothing');
       await quiet(gateway, ming, pad, hong);
     });
   }
 });
 
-test('another’s message, a message that nobody wrote, and what is no mid', async (t) => {
+test('a recall of another user\'s message, of an unknown mid, or of an invalid mid is refused', async (t) => {
   const [ming, hong] = await pair(t);
   const { mid, conv } = await ming.send({ user: hong.uid }, { text: '我的' });
   await hong.next(3);
@@ -76,7 +76,7 @@ test('another’s message, a message that nobody wrote, and what is no mid', asy
   assert.deepEqual((await gateway.api.history(conv)).messages[0].data, { text: '我的' });
 });
 
-test('the same recall many times at once is one', async (t) => {
+test('the same recall, sent many times at the same time, is one recall', async (t) => {
   const [ming, hong] = await pair(t);
   const { mid, conv } = await ming.send({ user: hong.uid }, { text: '抢' });
   const answers = await Promise.all(Array.from({ length: 20 }, () => ming.ask(RECALL, { mid })));
@@ -87,7 +87,7 @@ test('the same recall many times at once is one', async (t) => {
   await quiet(gateway, ming, hong);
 });
 
-test('another device of the sender may take it back', async (t) => {
+test('another device of the sender may recall the message', async (t) => {
   const uid = someone();
   const [phone, pad] = [await signIn(t, gateway, uid, { deviceid: '手机' }), await signIn(t, gateway, uid, { deviceid: '平板' })];
   const { mid } = await phone.send({ user: someone() }, { text: '从手机' });
@@ -95,7 +95,7 @@ test('another device of the sender may take it back', async (t) => {
   assert.equal((await phone.next(RECALLED)).data.mid, mid);
 });
 
-test('what the backend sent in a user’s name, the user takes back', async (t) => {
+test('a user may recall what the backend has sent in its name', async (t) => {
   const [ming, hong] = await pair(t);
   const chat = await gateway.api.sendTo(hong.uid, { type: 3, from: ming.uid, data: { text: '代发' } });
   await recall(ming, chat.mid);
@@ -111,14 +111,14 @@ test('too late', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, server, a, { deviceid: 'd' });
   const { mid, conv, ts } = await ming.send({ user: b }, { text: '来不及 ⏰' });
-  // Nothing but time passes: the server's own clock says how much.
-  await eventually(async () => (await ming.send({ user: a }, { text: '几点了' })).ts > ts + 1, 'the window to be over');
+  // The test only waits: the ts of new messages shows the server's clock.
+  await eventually(async () => (await ming.send({ user: a }, { text: '几点了' })).ts > ts + 1, 'the end of the recall window');
   await refused(ming, 403, RECALL, { mid });
   const { messages, head } = await sync(ming, conv, { after: 0 });
   assert.deepEqual([messages[0].data, 'recalled' in messages[0], head], [{ text: '来不及 ⏰' }, false, 1]);
 });
 
-test('in a team everybody hears it, and who has left may not', async (t) => {
+test('in a team every member gets the recall, and a user who has left may not recall', async (t) => {
   const team = someone('队');
   const [ming, hong] = await pair(t);
   const wei = await signIn(t, gateway, someone('丙'), { deviceid: 'd' });
@@ -140,7 +140,7 @@ test('in a team everybody hears it, and who has left may not', async (t) => {
   assert.equal((await gateway.api.user(ming.uid)).unread, 1);
 });
 
-test('a recalled message is replayed without its data, and then the recall', async (t) => {
+test('a recalled message is replayed without its data, followed by the recall', async (t) => {
   const [ming, hong] = await pair(t);
   const { mid, conv } = await ming.send({ user: hong.uid }, { text: '早' });
   const had = await hong.next(3);
@@ -158,7 +158,7 @@ test('a recalled message is replayed without its data, and then the recall', asy
   assert.deepEqual([registered.unread, registered.conversations], [1, [{ conv, head: 5, cursor: 1, read: 0, unread: 1 }]]);
 });
 
-test('every kind that clients send can be taken back', async (t) => {
+test('messages of every kind that clients may send can be recalled', async (t) => {
   const [ming, hong] = await pair(t);
   for (const type of [3, 7, 8, 9, 18, 19]) {
     const sent = await ming.send({ user: hong.uid }, { type }, { type });
@@ -169,7 +169,7 @@ test('every kind that clients send can be taken back', async (t) => {
   assert.equal((await gateway.api.user(hong.uid)).unread, 0);
 });
 
-test('a recall notifies nobody', async (t) => {
+test('a recall causes no notification', async (t) => {
   const secret = 'secret-of-the-recall-test';
   const hook = await Webhook.start(secret);
   t.after(() => hook.close());
@@ -188,7 +188,7 @@ test('a recall notifies nobody', async (t) => {
   assert.equal(Math.max(...pushed.map((body) => body.unread)), 5);
 });
 
-test('a message that is taken back before its notification got through is not notified any more', async (t) => {
+test('a message that is recalled before its notification has arrived is not notified any more', async (t) => {
   const secret = 'secret-of-the-recall-test';
   const hook = await Webhook.start(secret);
   t.after(() => hook.close());
@@ -200,15 +200,15 @@ test('a message that is taken back before its notification got through is not no
   const away = someone('不在');
   const [wrong, right] = [await ming.send({ user: away }, { text: '错' }), await ming.send({ user: away }, { text: '对' })];
   const tries = (mid) => hook.for(away).filter(({ body }) => body.mid === mid).length;
-  await eventually(() => tries(wrong.mid) > 0 && tries(right.mid) > 0, 'both to be tried');
+  await eventually(() => tries(wrong.mid) > 0 && tries(right.mid) > 0, 'an attempt for both');
   await recall(ming, wrong.mid);
   const [was, other] = [tries(wrong.mid), tries(right.mid)];
-  await eventually(() => tries(right.mid) > other + 10, 'ten more attempts of the other');
-  assert.ok(tries(wrong.mid) <= was + 1, 'but for one that was under way');
+  await eventually(() => tries(right.mid) > other + 10, 'ten more attempts for the other message');
+  assert.ok(tries(wrong.mid) <= was + 1, 'at most one attempt was in flight');
   hook.answer = () => 200;
 });
 
-test('the state of a recall survives kill -9', async (t) => {
+test('a recall survives kill -9', async (t) => {
   const server = await startGateway();
   t.after(() => server.close());
   const uid = someone();
@@ -229,7 +229,7 @@ test('the state of a recall survives kill -9', async (t) => {
   await refused(back, 409, RECALL, { mid: mids[0] });
 });
 
-test('a recalled message can be read past', async (t) => {
+test('a recalled message does not block read positions', async (t) => {
   const [ming, hong] = await pair(t);
   const { mid, conv } = await ming.send({ user: hong.uid }, { text: '错' });
   await recall(ming, mid);

@@ -1,4 +1,4 @@
-// PROTOCOL 3: registering, for every client generation on every transport.
+// Registering (section 4 of PROTOCOL.md), for every client version on every transport.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -47,7 +47,7 @@ for (const client of everyClient) {
       const answer = await user.ask(REGISTER, { uid: number, format: 'object' }, { asObject: true });
       assert.equal(answer.code, 0);
       assert.equal(answer.uid, String(number));
-      await user.hearsNothing('the answer went to the callback');
+      await user.hearsNothing('the answer is sent to the callback only');
       user.say({ type: REGISTER, data: { uid: number, format: 'object' }, req: 7 }, { asObject: true });
       const frame = await user.next(REGISTERED);
       assert.equal(typeof frame.raw, 'object');
@@ -82,18 +82,18 @@ const refused = [
 ];
 
 for (const [name, data] of refused) {
-  test(`${name} is refused with 400, and the registration of before stays`, async (t) => {
+  test(`${name} is refused with 400, and the earlier registration stays`, async (t) => {
     const uid = someone();
     const user = await signIn(t, gateway, uid);
     const answer = await user.ask(REGISTER, data);
     assert.equal(answer.code, 400);
-    assert.match(answer.error, /^[A-Z`"].*\S.*\.$/s, 'an English sentence');
+    assert.match(answer.error, /^[A-Z`"].*\S.*\.$/s, 'the error is an English sentence');
     assert.equal((await gateway.api.sendTo(uid, { type: 5, data: { text: '还在' } })).delivered, true);
     assert.equal((await user.next(5)).data.text, '还在');
   });
 }
 
-test('uids are kept exactly', async (t) => {
+test('uids are kept exactly as they were sent', async (t) => {
   for (const uid of ['x'.repeat(128), '字'.repeat(42), ' spaces ', 'a/b?c#d%20&=', '...', '😀', 'ЖшЩ', '"quoted"']) {
     const user = await signIn(t, gateway, uid);
     assert.equal(user.uid, uid);
@@ -104,7 +104,7 @@ test('uids are kept exactly', async (t) => {
   assert.equal((await user.next(REGISTERED)).data.uid, '9007199254740993');
 });
 
-test('registering again changes the options; with another uid it moves', async (t) => {
+test('registering again changes the options; with another uid, the connection belongs to the other user', async (t) => {
   const [first, second] = [someone('甲'), someone('乙')];
   const user = await signIn(t, gateway, first, { deviceid: 'd' });
   await user.ask(REGISTER, { uid: first, deviceid: 'd', format: 'object' });
@@ -119,12 +119,12 @@ test('registering again changes the options; with another uid it moves', async (
   await user.hearsNothing();
 });
 
-test('whoever has not registered may ask for nothing else', async (t) => {
+test('a connection that is not registered can make no other request', async (t) => {
   const user = await visitor(t, gateway);
   assert.equal((await user.ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 401);
 });
 
-test('devices without an id are told apart', async (t) => {
+test('connections without a deviceid are different devices', async (t) => {
   const [one, other] = [await signIn(t, gateway, someone()), await signIn(t, gateway, someone())];
   assert.ok(one.registered.deviceid && other.registered.deviceid);
   assert.notEqual(one.registered.deviceid, other.registered.deviceid);

@@ -1,4 +1,4 @@
-// PROTOCOL 1 and 5: every request in every form, for every client generation, and the refusals that all requests share.
+// All requests in all forms, for every client version, and the errors that all requests have in common.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -20,7 +20,7 @@ const same = (answers, expected) => answers.forEach((answer) => assert.deepEqual
 describe('every form', { concurrency: 5 }, () => {
   for (const client of everyClient) {
     for (const format of ['string', 'object']) {
-      test(`socket.io-client ${client.version} ${client.transport}, ${format}s`, async (t) => {
+      test(`socket.io-client ${client.version} ${client.transport} sends every request, format ${format}`, async (t) => {
         const [a, b] = [someone('问'), someone('答')];
         const ming = await signIn(t, gateway, a, { client, deviceid: '手机', format });
         const hong = await signIn(t, gateway, b, { client, deviceid: '平板' });
@@ -41,7 +41,7 @@ describe('every form', { concurrency: 5 }, () => {
         const mids = sent.map(({ mid }) => mid);
         const recalls = await inEveryForm(ming, RECALL, RESPONSE, () => ({ mid: mids.shift() }));
         for (const { code } of recalls) assert.equal(code, 0);
-        // The last, without `req`, was answered to nobody and done all the same.
+        // The last request has no `req`: it was carried out, but not answered.
         for (const user of [ming, hong]) {
           const heard = await user.frames.takeMany(7, ({ type }) => type === RECALLED, 'a recall');
           assert.deepEqual(heard.map(({ data }) => data.mid), sent.map(({ mid }) => mid));
@@ -68,7 +68,7 @@ describe('refusals', { concurrency: 5 }, () => {
   };
 
   for (const client of eachGeneration) {
-    test(`before registering everything is 401 (socket.io-client ${client.version} ${client.transport})`, async (t) => {
+    test(`every request before a register is answered 401 (socket.io-client ${client.version} ${client.transport})`, async (t) => {
       const { conv, mid } = await known(t, gateway);
       const user = await visitor(t, gateway, client);
       for (const [type, response, data] of requests(conv, mid)) {
@@ -93,7 +93,7 @@ describe('refusals', { concurrency: 5 }, () => {
     for (const [type, , data] of requests(conv, mid)) assert.equal((await fresh.ask(type, data)).code, 0, `kind ${type}`);
   });
 
-  test('conversations of others and those that nobody has are answered alike', async (t) => {
+  test('conversations of other users and conversations that do not exist are answered alike', async (t) => {
     const { other, conv, mid } = await known(t, gateway);
     const user = await signIn(t, gateway, someone(), { deviceid: 'd' });
     const notices = (await gateway.api.sendTo(other.uid, { type: 5, data: { text: '给别人' } })).conv;
@@ -106,7 +106,7 @@ describe('refusals', { concurrency: 5 }, () => {
         answers.add((await user.ask(type, { conv: one, ...data })).error);
       }
     }
-    assert.equal(answers.size, 1, 'the sentence tells nothing either');
+    assert.equal(answers.size, 1, 'the error texts are equal too');
     await refused(user, 403, RECALL, { mid });
     await refused(user, 404, RECALL, { mid: `${mid.slice(0, -4)}0000` });
     await other.next(5);
@@ -114,7 +114,7 @@ describe('refusals', { concurrency: 5 }, () => {
     assert.equal((await gateway.api.user(other.uid)).unread, 1);
   });
 
-  test('who has left a team gets 403, and nobody is in a deleted one', async (t) => {
+  test('requests of a user who has left a team are refused, and so are all requests after the team was deleted', async (t) => {
     const team = someone('队');
     const [a, b] = [someone('甲'), someone('乙')];
     const stays = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -129,7 +129,7 @@ describe('refusals', { concurrency: 5 }, () => {
     await quiet(gateway, stays, leaves);
 
     assert.equal((await gateway.api.call('DELETE', path(team))).status, 204);
-    // Who was in it is told as if it had been removed.
+    // The members of a deleted team get the same frame as removed members.
     assert.deepEqual((await stays.next(17)).data, { team, uid: a });
     const code = (type) => (type === RECALL ? 404 : 403);
     for (const user of [stays, leaves]) for (const [type, data] of asked) await refused(user, code(type), type, data);
@@ -138,7 +138,7 @@ describe('refusals', { concurrency: 5 }, () => {
     await quiet(gateway, stays, leaves);
   });
 
-  test('responses and pushes are no requests', async (t) => {
+  test('kinds of responses and pushes are not accepted as requests', async (t) => {
     const user = await signIn(t, gateway, someone(), { deviceid: 'd' });
     for (const type of [2, 3, 15, 100, 102, 105, 107, 109, 111, 112, 113]) await refused(user, 404, type, {});
     user.say({ type: 112, req: 1, data: {} });

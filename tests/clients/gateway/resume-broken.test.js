@@ -1,4 +1,4 @@
-// A replay that does not come to its end: its reader is slow, and something happens meanwhile.
+// Replays that are interrupted: the client reads slowly, and something happens meanwhile.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -14,7 +14,7 @@ let gateway;
 before(async () => (gateway = await startGateway({ config: { engine: { ping_interval_ms: 600_000 } } })));
 after(() => gateway.close());
 
-/** A reader that stopped at the beginning of a replay that no buffer holds. */
+/** A client that has stopped reading at the beginning of a replay, which is larger than all buffers. */
 async function scene(t, server = gateway) {
   const [a, b] = [someone('写'), someone('慢')];
   const user = await signIn(t, server, b, { deviceid: '手机' });
@@ -23,16 +23,16 @@ async function scene(t, server = gateway) {
   return { a, b, conv, raw: await slowReader(t, server, b, '手机') };
 }
 
-/** Checks that the replay's beginning is there and returns what came after it. */
+/** Checks the beginning of the replay, and returns the frames after it. */
 function afterReplay(frames, conv) {
   const end = frames.findIndex((frame) => frame.conv !== conv);
   const replayed = seqs(end < 0 ? frames : frames.slice(0, end));
-  assert.deepEqual(replayed, range(1, replayed.length).slice(0, replayed.length), 'what came has no hole');
-  assert.ok(replayed.length < COUNT, 'it was broken off');
+  assert.deepEqual(replayed, range(1, replayed.length).slice(0, replayed.length), 'the received part has no gap');
+  assert.ok(replayed.length < COUNT, 'the replay was interrupted');
   return end < 0 ? [] : frames.slice(end);
 }
 
-test('another device takes its place: kind 12, then nothing', async (t) => {
+test('after a displacement by another device, kind 12 is the last frame', async (t) => {
   const { a, b, conv, raw } = await scene(t);
   const other = await resume(t, gateway, b, { deviceid: '新手机' });
   assert.deepEqual(other.replay, []);
@@ -45,7 +45,7 @@ test('another device takes its place: kind 12, then nothing', async (t) => {
   assert.equal((await other.user.next(3)).seq, COUNT + 1);
 });
 
-test('the same device comes back: the stale connection goes, and the new one has everything', async (t) => {
+test('when the same device connects again, the stale connection is closed, and the new one receives everything', async (t) => {
   const { b, conv, raw } = await scene(t);
   const again = await resume(t, gateway, b, { deviceid: '手机' });
   assert.deepEqual(seqs(again.replay), range(1, COUNT));
@@ -65,13 +65,13 @@ test('signed out', async (t) => {
   assert.equal((await resume(t, gateway, b, { deviceid: '手机' })).replay.length, COUNT);
 });
 
-test('it moves to another uid: nothing of the first comes any more', async (t) => {
+test('after a register as another uid, no more frames of the first uid arrive', async (t) => {
   const { a, b, conv, raw } = await scene(t);
   const c = someone('丙');
   await signIn(t, gateway, c, { deviceid: 'd' }).then(({ peer }) => peer.close());
   const other = await written(gateway, a, c, 2);
   raw.say({ type: REGISTER, data: { uid: c, deviceid: 'd', resume: true } });
-  // Read only once the server has done it.
+  // The client reads again only after the server has handled the register.
   await eventually(async () => (await gateway.api.user(c)).online, 'the other uid to be online');
   assert.equal((await gateway.api.user(b)).online, false);
   await written(gateway, a, b, 1);
@@ -83,7 +83,7 @@ test('it moves to another uid: nothing of the first comes any more', async (t) =
   assert.deepEqual(rest.at(-1).data, { sent: 2, complete: true });
 });
 
-test('it resumes again: one replay from the acknowledged on, one kind 112', async (t) => {
+test('after a second register with resume, there is one replay from the acknowledged position and one kind 112', async (t) => {
   const { conv, raw, b } = await scene(t);
   raw.say({ type: 103, data: { conv, seq: 2 } });
   raw.say({ type: REGISTER, data: { uid: b, deviceid: '手机', resume: true } });
@@ -98,7 +98,7 @@ test('it resumes again: one replay from the acknowledged on, one kind 112', asyn
   assert.deepEqual(rest.at(-1).data, { sent: COUNT - 2, complete: true });
 });
 
-test('removed from the team whose messages are replayed: the last is its own 17', async (t) => {
+test('after the removal from a team, the last message of that team is the user\'s own kind 17', async (t) => {
   const team = someone('队');
   const uid = someone('慢');
   const other = someone('甲');
@@ -108,7 +108,7 @@ test('removed from the team whose messages are replayed: the last is its own 17'
     const messages = range(start, start + 99).map((n) => ({ type: 15, to: { team }, data: { n, text } }));
     await gateway.api.expect(200, 'POST', '/v1/messages/batch', { messages });
   }
-  // Not before: 18 MB at once may be more than its queue holds.
+  // This device connects later, since 18 MB at once may be more than its queue can hold.
   const stays = await signIn(t, gateway, other, { deviceid: 'd' });
   const raw = await slowReader(t, gateway, uid, '手机');
   await gateway.api.expect(200, 'DELETE', `/v1/teams/${encodeURIComponent(team)}/members/${encodeURIComponent(uid)}`);
@@ -119,13 +119,13 @@ test('removed from the team whose messages are replayed: the last is its own 17'
   while (frames.at(-1)?.mid !== marker.mid) frames.push(await raw.next());
   const theirs = frames.filter((frame) => frame.conv === conv);
   assert.deepEqual([theirs.at(-1).type, theirs.at(-1).seq], [17, COUNT + 1]);
-  // None of it, if it was removed before the first page was read.
+  // If the user was removed before the first page was read, there is none of it.
   assert.deepEqual(seqs(theirs.slice(0, -1)), range(1, theirs.length).slice(0, theirs.length - 1));
   const { data } = frames.find(({ type }) => type === RESUMED);
   assert.equal(data.sent, theirs.length - 1);
 });
 
-test('the server stops: it does not wait for the reader, and the reader misses nothing', async (t) => {
+test('a stop of the server does not wait for the reader, and the reader misses nothing', async (t) => {
   const server = await startGateway({ config: { engine: { ping_interval_ms: 600_000 } } });
   t.after(() => server.close());
   const { b, conv, raw } = await scene(t, server);

@@ -1,5 +1,5 @@
-// kill -9 under load, again and again: whatever was answered with code 0 is in the record exactly once, and reaches a device
-// that resumes, in order and without gaps.
+// Repeated kill -9 under load: every acknowledged message is stored exactly once, and a device that resumes
+// receives it in order and without gaps.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -16,9 +16,9 @@ let gateway;
 before(async () => (gateway = await startGateway({ config: { limits: { resume_messages: 100_000 } } })));
 after(() => gateway?.close());
 
-/** A device that resumes after each crash, drops what it has by `mid`, and acknowledges now and then. */
+/** A device that resumes after each crash, drops duplicates by `mid`, and acknowledges now and then. */
 class Device {
-  /** conv -> its messages, as they first came. */
+  /** conv -> its messages, in the order of their first delivery. */
   got = new Map();
   mids = new Set();
   twice = 0;
@@ -34,13 +34,13 @@ class Device {
     if (this.mids.has(mid)) return void this.twice++;
     this.mids.add(mid);
     const messages = this.got.get(conv) ?? this.got.set(conv, []).get(conv);
-    assert.equal(seq, messages.length + 1, `${this.uid}: a message of ${conv} was left out or overtaken`);
+    assert.equal(seq, messages.length + 1, `${this.uid}: a message of ${conv} was skipped or overtaken`);
     messages.push(frame);
-    // Not everything, so that a crash always finds something to replay.
+    // Not everything is acknowledged, so that there is always something to replay after a crash.
     if (seq % 7 === 0) this.user.say({ type: ACK, data: { conv, seq: seq - 2 } });
   }
 
-  /** Registers; what comes is taken as it comes. */
+  /** Registers. Messages are handled as they arrive. */
   async come(t) {
     this.user = await visitor(t, gateway, this.client);
     this.user.peer.socket.on('message', (raw) => {
@@ -55,7 +55,7 @@ class Device {
   }
 }
 
-test(`what was answered survives ${ROUNDS} times kill -9 and reaches who resumes`, async (t) => {
+test(`acknowledged messages survive kill -9 (${ROUNDS} times) and reach devices that resume`, async (t) => {
   const team = someone('队');
   const devices = eachGeneration.map((client, i) => new Device(someone(`读者${i}`), client));
   await gateway.api.team(team, devices.map(({ uid }) => uid));
@@ -74,7 +74,7 @@ test(`what was answered survives ${ROUNDS} times kill -9 and reaches who resumes
           const mine = ++n;
           const to = { user: devices[(mine + i) % devices.length].uid };
           const answer = await user.send(to, { n: mine }, { cid: `c${mine}` }).catch(() => undefined);
-          // An answer that never comes was never given: the loop ends with the connection.
+          // If there is no answer, the message was not acknowledged. The loop ends with the connection.
           if (!answer) return;
           assert.equal(answer.code, 0);
           confirmed.set(answer.mid, { ...answer, n: mine });
@@ -95,7 +95,7 @@ test(`what was answered survives ${ROUNDS} times kill -9 and reaches who resumes
     running = false;
     await all;
     await gateway.start();
-    // Half of them come back while the others are still away, and the next round writes to both.
+    // Half of the devices reconnect while the others are still offline. The next round writes to both halves.
     for (const [i, device] of devices.entries()) if (i % 2 === round % 2 || round === ROUNDS) await device.come(t);
     for (const user of writers) epochs.add(user.registered.epoch);
   }
@@ -110,27 +110,27 @@ test(`what was answered survives ${ROUNDS} times kill -9 and reaches who resumes
       messages.push(...page.messages);
       ({ more } = page);
     }
-    assert.deepEqual(seqs(messages), range(1, messages.length), 'no gap and no double');
-    assert.equal(new Set(messages.map(({ data }) => data.n)).size, messages.length, 'nothing is there twice');
+    assert.deepEqual(seqs(messages), range(1, messages.length), 'seq has no gaps and no duplicates');
+    assert.equal(new Set(messages.map(({ data }) => data.n)).size, messages.length, 'no message is stored twice');
     records.set(conv, messages);
     return messages;
   };
   for (const [mid, { conv, seq, n: number }] of confirmed) {
     const kept = (await record(conv))[seq - 1];
-    assert.deepEqual([kept?.mid, kept?.data.n], [mid, number], `message ${number} was confirmed and is gone`);
+    assert.deepEqual([kept?.mid, kept?.data.n], [mid, number], `message ${number} was acknowledged and is lost`);
   }
   for (const device of devices) {
     const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(device.uid)}/conversations`);
     assert.equal(conversations.length, 4, 'three writers and the team');
     const behind = () => conversations.some(({ conv, head }) => (device.got.get(conv)?.length ?? 0) < head);
-    await eventually(() => device.trouble || !behind(), `${device.uid} to have everything`);
+    await eventually(() => device.trouble || !behind(), `${device.uid} to have received everything`);
     if (device.trouble) throw device.trouble;
     for (const { conv } of conversations) {
       const idOf = ({ mid, data }) => [mid, data.n];
-      assert.deepEqual(device.got.get(conv).map(idOf), (await record(conv)).map(idOf), 'what was delivered is what is kept');
+      assert.deepEqual(device.got.get(conv).map(idOf), (await record(conv)).map(idOf), 'the delivered messages equal the stored ones');
     }
     assert.equal(device.got.size, 4);
   }
-  assert.ok(devices.some(({ twice }) => twice > 0), 'a crash finds something to deliver again');
+  assert.ok(devices.some(({ twice }) => twice > 0), 'some messages were delivered again after a crash');
   t.diagnostic(`${confirmed.size} answers, ${devices.reduce((sum, { twice }) => sum + twice, 0)} messages delivered again`);
 });

@@ -1,5 +1,5 @@
-// Resuming while others go on writing, and resuming slowly: what is live never overtakes what was missed, and a reader at its
-// own pace costs the server little.
+// Replays while other clients send, and slow readers of replays: a live message never overtakes a missed one,
+// and a slow reader costs the server little memory.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ import { REGISTER, REGISTERED, signIn, someone, visitor } from '../../lib/user.j
 let gateway;
 before(async () => {
   const limits = { resume_messages: 1_000, frames_per_second: 0, frames_burst: 0 };
-  // The raw readers answer no heartbeat.
+  // The raw readers do not answer heartbeats.
   gateway = await startGateway({ config: { login: { policy: 'multi' }, engine: { ping_interval_ms: 600_000 }, limits } });
 });
 after(() => gateway.close());
@@ -23,7 +23,7 @@ async function known(t, uid, deviceid = 'd') {
   user.peer.close();
 }
 
-describe('messages pour in', { concurrency: 3 }, () => {
+describe('messages arrive during a replay', { concurrency: 3 }, () => {
   for (const client of everyClient) {
     test(`while socket.io-client ${client.version} ${client.transport} resumes`, async (t) => {
       const [a, b] = [someone('甲'), someone('乙')];
@@ -48,7 +48,7 @@ describe('messages pour in', { concurrency: 3 }, () => {
       ].map(async (write) => {
         for (; running; answered++) await write();
       });
-      await eventually(() => answered >= 8, 'the rain to begin');
+      await eventually(() => answered >= 8, 'the first messages of the load');
 
       const user = await visitor(t, gateway, client);
       user.say({ type: REGISTER, data: { uid: b, deviceid: 'd', resume: true } });
@@ -72,15 +72,15 @@ describe('messages pour in', { concurrency: 3 }, () => {
       assert.equal(heads.size, 3);
       assert.ok(heads.get(conv) > missed + 2);
       for (const [where, head] of heads) {
-        // Delivered at least once: what comes again is known by its mid.
+        // Messages are delivered at least once. Duplicates have the same mid.
         const once = [...new Map(got(where).map((frame) => [frame.mid, frame])).values()];
-        assert.deepEqual(seqs(once), range(1, head), 'in order and without gaps');
+        assert.deepEqual(seqs(once), range(1, head), 'the messages are in order and without gaps');
       }
     });
   }
 });
 
-test('a replay of several megabytes while the transport is upgraded', async (t) => {
+test('a replay of several megabytes continues across an upgrade of the transport', async (t) => {
   for (const version of versions) {
     const [a, b] = [someone(), someone()];
     await known(t, b);
@@ -91,7 +91,7 @@ test('a replay of several megabytes while the transport is upgraded', async (t) 
   }
 });
 
-test('the replay of one conversation does not hold up the others for ever', async (t) => {
+test('a long replay of one conversation does not delay the others for ever', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, b);
   await written(gateway, a, b, 1_000);
@@ -101,7 +101,7 @@ test('the replay of one conversation does not hold up the others for ever', asyn
   assert.equal((await user.next(5)).mid, mid);
 });
 
-test('acknowledging while the replay runs', async (t) => {
+test('acknowledgements during the replay are applied', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, b);
   const conv = await written(gateway, a, b, 300);
@@ -116,7 +116,7 @@ test('acknowledging while the replay runs', async (t) => {
   assert.deepEqual((await resume(t, gateway, b, { deviceid: 'd' })).replay, []);
 });
 
-test('whoever asks during its replay is answered', async (t) => {
+test('requests during the replay are answered', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, b);
   const conv = await written(gateway, a, b, 500);
@@ -133,10 +133,10 @@ test('whoever asks during its replay is answered', async (t) => {
   }
   const others = frames.filter(({ from }) => from === a);
   assert.deepEqual(seqs(others), range(1, 500));
-  for (const own of frames.filter(({ from }) => from === b)) assert.deepEqual([own.seq, own.cid], [501, '我'], 'an own message that is replayed carries its cid');
+  for (const own of frames.filter(({ from }) => from === b)) assert.deepEqual([own.seq, own.cid], [501, '我'], 'the user\'s own messages are replayed with their cid');
 });
 
-/** The memory that the server's process has, in MiB. */
+/** The resident memory of the server, in MiB. */
 const memory = () => Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${gateway.program.pid}/status`, 'utf8'))[1]) / 1024;
 
 describe('slow readers', () => {
@@ -144,7 +144,7 @@ describe('slow readers', () => {
   const BYTES = 60_000;
   const READERS = 4;
 
-  test('500 messages of 60 KB to readers that stop: nothing is lost, and memory is bounded', async (t) => {
+  test('500 messages of 60 KB to readers that stop reading: nothing is lost, and memory is bounded', async (t) => {
     const [a, b] = [someone('写'), someone('慢')];
     for (const n of range(1, READERS)) await known(t, b, `d${n}`);
     const text = 'x'.repeat(BYTES);
@@ -162,8 +162,8 @@ describe('slow readers', () => {
     await chat(100);
     const grown = memory() - before;
     const all = (READERS * COUNT * BYTES) / 1024 / 1024;
-    assert.ok(grown < all / 2, `${READERS} readers that do not read cost ${grown.toFixed(0)} MiB of ${all.toFixed(0)}`);
-    assert.equal((await gateway.api.user(b)).connections.length, READERS, 'who reads slowly is not closed for its replay');
+    assert.ok(grown < all / 2, `${READERS} readers that do not read use ${grown.toFixed(0)} MiB for replays of ${all.toFixed(0)} MiB`);
+    assert.equal((await gateway.api.user(b)).connections.length, READERS, 'no connection is closed because of its replay');
     t.diagnostic(`${grown.toFixed(1)} MiB for ${READERS} readers of ${all.toFixed(0)} MiB`);
 
     for (const raw of readers) raw.socket.resume();
@@ -178,25 +178,25 @@ describe('slow readers', () => {
     }
   });
 
-  test('a reader that is closed because too much gathered comes back and has everything', async (t) => {
+  test('a reader whose queue overflows is closed to reconnect, and then receives everything', async (t) => {
     const [a, b] = [someone('写'), someone('慢')];
     await known(t, b);
     const text = 'x'.repeat(BYTES);
     const conv = await written(gateway, a, b, 100, (n) => ({ n, text }));
     const raw = await slowReader(t, gateway, b, 'd');
-    // What is live waits behind the replay until there is too much of it.
+    // Live messages wait behind the replay until the queue is full.
     let head = 100;
     for (let delivered = true; delivered && head < 1_000; ) ({ delivered, seq: head } = await gateway.api.sendTo(b, { type: 3, from: a, data: { n: head + 1, text } }));
-    assert.ok(head < 1_000, 'it was never closed');
+    assert.ok(head < 1_000, 'the connection was not closed');
     raw.socket.resume();
     await raw.closed();
     const first = [];
     for (const one of raw.heard.untaken) {
-      assert.equal(one.startsWith('41'), false, 'come back is said without 41');
+      assert.equal(one.startsWith('41'), false, 'there is no disconnect packet');
       if (one.startsWith('42')) first.push(JSON.parse(JSON.parse(one.slice(2))[1]));
     }
     const before = seqs(first.filter((frame) => frame.conv === conv));
-    assert.deepEqual(before, range(1, before.length).slice(0, before.length), 'what came had no hole');
+    assert.deepEqual(before, range(1, before.length).slice(0, before.length), 'the received messages have no gap');
     const { user, replay, resumed } = await resume(t, gateway, b, { deviceid: 'd' });
     assert.deepEqual([seqs(replay), resumed], [range(1, head), { sent: head, complete: true }]);
     await ack(user, conv, head);
@@ -204,7 +204,7 @@ describe('slow readers', () => {
   });
 });
 
-test('a client that reconnects by itself resumes where it acknowledged', async (t) => {
+test('a client that reconnects by itself resumes at its acknowledged position', async (t) => {
   const server = await startGateway();
   t.after(() => server.close());
   for (const version of ['1.7.4', '2.5.0', '4.8.4']) {
@@ -217,7 +217,7 @@ test('a client that reconnects by itself resumes where it acknowledged', async (
     assert.match(await user.peer.closed(), /transport (close|error)/);
     await server.start();
     await written(server, a, b, 3);
-    await user.peer.hear(':connect', 'the client to come back');
+    await user.peer.hear(':connect', 'the reconnect of the client');
     user.say({ type: REGISTER, data: { uid: b, deviceid: 'd', resume: true } });
     assert.equal((await user.next(REGISTERED)).data.code, 0);
     assert.deepEqual(seqs(await user.frames.takeMany(3, ({ type }) => type === 3)), [6, 7, 8]);

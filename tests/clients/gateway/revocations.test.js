@@ -1,4 +1,4 @@
-// Tokens that are signed and not expired, and are not to be accepted any more.
+// Revoked tokens: they are signed and not expired, but are not accepted any more.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -27,21 +27,21 @@ async function codeOf(t, data, server) {
 }
 
 for (const client of eachGeneration) {
-  test(`who is revoked is sent away and stays away: ${client.version} ${client.transport}`, async (t) => {
+  test(`a revoked user is disconnected for good and cannot register again: ${client.version} ${client.transport}`, async (t) => {
     const uid = someone('小明');
     const old = token({ sub: uid, iat: seconds() - 100 });
     const { user, answer } = await enter(t, { token: old }, { client });
     assert.equal(answer.code, 0);
     assert.deepEqual(await revoke({ uid }), { closed: 1 });
     assert.equal(await user.peer.closed(), 'io server disconnect');
-    assert.equal(user.peer.wantsBack, false);
+    assert.equal(user.peer.willReconnect, false);
     assert.equal(await codeOf(t, { token: old }), 401);
-    assert.equal(await codeOf(t, { token: token({ sub: uid }) }), 401, 'one that does not say when it was issued');
+    assert.equal(await codeOf(t, { token: token({ sub: uid }) }), 401, 'a token without iat');
     assert.equal((await gateway.api.user(uid)).online, false);
   });
 }
 
-test('tokens that were issued later are accepted, and their connections stay', async (t) => {
+test('tokens that were issued later are accepted, and their connections stay open', async (t) => {
   const uid = someone();
   const [old, fresh] = [token({ sub: uid, iat: seconds() - 100 }), token({ sub: uid, iat: seconds() - 10 })];
   const [one, other] = [await enter(t, { token: old, deviceid: 'a' }), await enter(t, { token: fresh, deviceid: 'b' })];
@@ -52,7 +52,7 @@ test('tokens that were issued later are accepted, and their connections stay', a
   assert.equal(await codeOf(t, { token: fresh, deviceid: 'c' }), 0);
 });
 
-test('a device alone, and a token alone', async (t) => {
+test('a single device or a single token can be revoked', async (t) => {
   const uid = someone();
   const iat = seconds() - 10;
   const [phone, laptop] = [token({ sub: uid, iat, jti: someone('t') }), token({ sub: uid, iat, jti: someone('t') })];
@@ -67,7 +67,7 @@ test('a device alone, and a token alone', async (t) => {
   assert.equal(await codeOf(t, { token: phone, deviceid: 'tablet' }), 0);
 });
 
-test('a revoked token displaces nobody, and signs nobody out', async (t) => {
+test('a revoked token displaces no connection, and signs nobody out', async (t) => {
   const server = await startGateway({ config: { auth: jwt } });
   t.after(() => server.close());
   const uid = someone();
@@ -80,7 +80,7 @@ test('a revoked token displaces nobody, and signs nobody out', async (t) => {
   assert.deepEqual((await server.api.user(uid)).connections.map(({ deviceid }) => deviceid), ['a']);
 });
 
-test('what is revoked stays revoked after kill -9', async (t) => {
+test('revocations survive kill -9', async (t) => {
   const server = await startGateway({ config: { auth: jwt } });
   t.after(() => server.close());
   const uid = someone();
@@ -92,7 +92,7 @@ test('what is revoked stays revoked after kill -9', async (t) => {
   assert.equal(await codeOf(t, { token: token({ sub: uid }) }, server), 0);
 });
 
-test('a displaced device cannot bounce back where the configuration says so', async (t) => {
+test('a displaced device cannot register again, if login.revoke_displaced is set', async (t) => {
   const server = await startGateway({ config: { auth: jwt, login: { revoke_displaced: true } } });
   t.after(() => server.close());
   const uid = someone();
@@ -106,7 +106,7 @@ test('a displaced device cannot bounce back where the configuration says so', as
   assert.deepEqual((await server.api.user(uid)).connections.map(({ deviceid }) => deviceid), ['b']);
 });
 
-test('what cannot be revoked is refused with a sentence', async (t) => {
+test('an invalid revocation is refused with an explanation', async (t) => {
   for (const [body, part] of [
     [{}, 'Name a'],
     [{ deviceid: 'a' }, 'Name a'],
@@ -125,7 +125,7 @@ test('what cannot be revoked is refused with a sentence', async (t) => {
   await open.api.expect(409, 'POST', '/v1/revocations', { uid: 'a' });
 });
 
-test('no more are remembered than the limit says', async (t) => {
+test('the number of revocations is limited', async (t) => {
   const server = await startGateway({ config: { auth: jwt, limits: { revocations: 2 } } });
   t.after(() => server.close());
   for (const jti of ['a', 'b']) await revoke({ jti }, server);
@@ -133,7 +133,7 @@ test('no more are remembered than the limit says', async (t) => {
   assert.match(detail, /limits\.revocations/);
 });
 
-test('displaced devices fill no place of the revocations that an operator asks for', async (t) => {
+test('revocations of displaced devices do not count towards the limit of the operator\'s revocations', async (t) => {
   const server = await startGateway({ config: { auth: jwt, login: { revoke_displaced: true }, limits: { revocations: 2 } } });
   t.after(() => server.close());
   const uid = someone();

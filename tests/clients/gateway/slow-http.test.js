@@ -1,4 +1,5 @@
-// Requests whose body comes slowly or is not wanted, and answers that nobody reads: others get theirs, and memory stays bounded.
+// Slow or rejected request bodies, and responses that are not read: other clients are not affected, and
+// memory is bounded.
 
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +18,7 @@ async function start(t, limits = {}) {
   return gateway;
 }
 
-/** Sockets that go away with the test. */
+/** Makes sockets that are closed at the end of the test. */
 function socketsOf(t, gateway) {
   const sockets = [];
   t.after(() => sockets.forEach((socket) => socket.destroy()));
@@ -33,11 +34,11 @@ function socketsOf(t, gateway) {
 const bearer = `Host: x\r\nAuthorization: Bearer ${API_KEY}\r\n`;
 const resident = ({ program }) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${program.pid}/status`, 'utf8'))[1]) * 1024;
 
-test('bodies that come slowly are in nobody\'s way', async (t) => {
+test('slow request bodies do not delay other calls', async (t) => {
   const gateway = await start(t, { calls_in_flight: 4 });
   const open = socketsOf(t, gateway);
   const slow = Array.from({ length: 20 }, () => open(`POST /v1/messages HTTP/1.1\r\n${bearer}Content-Length: 1000\r\n\r\n{`));
-  // The program has all of them once it has answered a request that came behind.
+  // The program has received all of them once it has answered a later request.
   await Promise.all(slow.map((socket) => within(new Promise((resolve) => socket.once('connect', resolve)), 'a connection')));
   for (let i = 0; i < 10; i++) {
     await gateway.api.expect(200, 'GET', '/v1/users/u');
@@ -45,7 +46,7 @@ test('bodies that come slowly are in nobody\'s way', async (t) => {
   }
 });
 
-test('answers that nobody reads are bounded in bytes, and in nobody\'s way', async (t) => {
+test('unread responses are bounded in bytes, and do not delay other calls', async (t) => {
   const gateway = await start(t, { calls_in_flight: 4 });
   const text = 'x'.repeat(60_000);
   for (let i = 0; i < 16; i++) {
@@ -56,17 +57,17 @@ test('answers that nobody reads are bounded in bytes, and in nobody\'s way', asy
   const before = resident(gateway);
   const open = socketsOf(t, gateway);
   for (let i = 0; i < 60; i++) open(`GET /v1/conversations/${conv}/messages?limit=500 HTTP/1.1\r\n${bearer}\r\n`).pause();
-  // About 10 MB each. Whoever finds no room is answered 503, which is counted.
+  // Each response has about 10 MB. Calls that exceed limits.call_bytes are answered 503, which is counted.
   await eventually(async () => {
     const { text } = await gateway.api.call('GET', '/metrics');
     return /mynah_limited_total\{limit="call_bytes"\} [1-9]/.test(text);
-  }, 'calls that found no room');
+  }, 'calls beyond limits.call_bytes');
   await gateway.api.expect(200, 'GET', '/v1/users/u');
   const grown = resident(gateway) - before;
   assert.ok(grown < 250_000_000, `${grown} bytes more are resident`);
 });
 
-/** nginx with persistent connections to the gateway, on a socket of its own. */
+/** nginx with persistent connections to the gateway. It listens on a Unix socket. */
 async function nginx(t, gateway) {
   const directory = mkdtempSync(join(tmpdir(), 'mynah-nginx-'));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
@@ -90,7 +91,9 @@ async function nginx(t, gateway) {
   return socketPath;
 }
 
-/** The status of a POST with a body of so many bytes; undefined when the connection broke before there was one. */
+/**
+ * The status of a POST with a body of `bytes` bytes; undefined if the connection broke before there was one.
+ */
 function post(socketPath, path, bytes, headers = '') {
   const socket = connect(socketPath);
   const status = new Promise((resolve) => {
@@ -100,7 +103,7 @@ function post(socketPath, path, bytes, headers = '') {
       const match = /^HTTP\/1\.1 (\d+)/.exec(answer);
       if (match) resolve(Number(match[1]));
     });
-    // A proxy may close while we still write; what it said before counts.
+    // A proxy may close the connection while the test still writes. What was received before counts.
     socket.on('error', () => resolve(undefined));
     socket.on('close', () => resolve(undefined));
   });
@@ -109,7 +112,7 @@ function post(socketPath, path, bytes, headers = '') {
   return within(status, 'an answer').finally(() => socket.destroy());
 }
 
-test('behind nginx with persistent connections no answer is lost', { skip: NGINX ? false : 'nginx is not installed' }, async (t) => {
+test('behind nginx with persistent connections, no response is lost', { skip: NGINX ? false : 'nginx is not installed' }, async (t) => {
   const gateway = await start(t);
   const socketPath = await nginx(t, gateway);
   const counts = {};

@@ -1,4 +1,4 @@
-// Kinds 104 and 105: a participant asks for a part of a conversation.
+// Kinds 104 and 105: a participant reads a part of a conversation.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +15,7 @@ const page = ({ messages, head, more }) => [seqs(messages), head, more];
 
 describe('paging', { concurrency: 5 }, () => {
   for (const client of everyClient) {
-    test(`socket.io-client ${client.version} ${client.transport} goes forward and back`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport} reads forwards and backwards`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];
       const hong = await signIn(t, gateway, b, { client, format: client.transport === 'polling' ? 'object' : 'string' });
       const ming = await signIn(t, gateway, a, { client });
@@ -32,7 +32,7 @@ describe('paging', { concurrency: 5 }, () => {
         forward.push(...answer.messages);
         ({ more } = answer);
       }
-      assert.deepEqual(forward, pushed.map((frame) => ({ ...frame })), 'what was pushed is what is kept');
+      assert.deepEqual(forward, pushed.map((frame) => ({ ...frame })), 'the stored messages equal the pushed ones');
       const back = [];
       for (let more = true; more; ) {
         const answer = await sync(hong, conv, { before: back.at(-1)?.seq ?? 22, limit: 8 });
@@ -40,8 +40,8 @@ describe('paging', { concurrency: 5 }, () => {
         ({ more } = answer);
       }
       assert.deepEqual(back.reverse(), forward);
-      assert.deepEqual((await gateway.api.history(conv)).messages, forward, 'the backend sees the same');
-      assert.deepEqual((await sync(ming, conv, { after: 0, limit: 500 })).messages, forward, 'both parties see the same');
+      assert.deepEqual((await gateway.api.history(conv)).messages, forward, 'the backend reads the same messages');
+      assert.deepEqual((await sync(ming, conv, { after: 0, limit: 500 })).messages, forward, 'both users read the same messages');
     });
   }
 });
@@ -70,7 +70,7 @@ test('edges', async (t) => {
   ]) {
     assert.deepEqual(page(await sync(user, conv, asked)), expected, JSON.stringify(asked));
   }
-  // Numbers that only text can hold, as clients with big integers write them.
+  // Numbers above 2^53 are written as text here, since JavaScript cannot hold them.
   for (const [text, expected] of [
     ['"after":9223372036854775807', []],
     ['"after":9223372036854775808', []],
@@ -84,7 +84,7 @@ test('edges', async (t) => {
   }
 });
 
-test('both or neither, and limits from 1 to 500', async (t) => {
+test('after and before exclude each other, and the limit is 1 to 500', async (t) => {
   const [a, b] = [someone(), someone()];
   const user = await signIn(t, gateway, b);
   const conv = await written(gateway, a, b, 600);
@@ -101,7 +101,7 @@ test('both or neither, and limits from 1 to 500', async (t) => {
   assert.deepEqual(page(await sync(user, conv, { after: 500, limit: 500 })), [range(501, 600), 600, false]);
 });
 
-test('data is given back to the last digit', async (t) => {
+test('the digits of numbers in data are kept', async (t) => {
   const [a, b] = [someone(), someone()];
   const ming = await signIn(t, gateway, a);
   const hong = await signIn(t, gateway, b);
@@ -121,7 +121,7 @@ test('pages of large messages are complete in the end', async (t) => {
     const got = [];
     for (let more = true; more; ) {
       const answer = await sync(user, conv, { [edge]: got.at(-1) ?? (edge === 'after' ? 0 : 61), limit: 500 });
-      assert.ok(answer.messages.length > 0, 'a page that says more has something');
+      assert.ok(answer.messages.length > 0, 'a page with more: true has messages');
       got.push(...seqs(answer.messages));
       ({ more } = answer);
     }
@@ -129,7 +129,7 @@ test('pages of large messages are complete in the end', async (t) => {
   }
 });
 
-test('a page asked for while messages arrive has no hole', async (t) => {
+test('a page that is requested while messages arrive has no gap', async (t) => {
   const [a, b] = [someone(), someone()];
   const [ming, hong] = [await signIn(t, gateway, a), await signIn(t, gateway, b)];
   const { conv } = await ming.send({ user: b }, { n: 1 });
@@ -143,7 +143,7 @@ test('a page asked for while messages arrive has no hole', async (t) => {
   let head = 0;
   while (got.length < 120) {
     const answer = await sync(hong, conv, { after: got.length, limit: 20 });
-    assert.ok(answer.head >= head && answer.head >= (answer.messages.at(-1)?.seq ?? 0), 'a head never goes back');
+    assert.ok(answer.head >= head && answer.head >= (answer.messages.at(-1)?.seq ?? 0), 'the head never decreases');
     ({ head } = answer);
     assert.equal(answer.more, head > got.length + answer.messages.length);
     got.push(...seqs(answer.messages));
@@ -155,9 +155,9 @@ test('a page asked for while messages arrive has no hole', async (t) => {
 });
 
 for (const client of [{ version: '1.7.4', transport: 'polling' }, { version: '4.8.4', transport: 'polling' }, { version: '4.8.4', transport: 'websocket' }]) {
-  test(`a client that asks for everything at once is no slow reader (${client.version} ${client.transport})`, async (t) => {
+  test(`a client that requests many pages at once is not closed as a slow reader (${client.version} ${client.transport})`, async (t) => {
     const uid = someone();
-    // Quotes and letters that some transports write longer than they are.
+    // Quotes and Chinese characters take more bytes on some transports.
     const text = '"你'.repeat(5_000);
     const convs = [];
     for (let n = 0; n < 20; n++) convs.push(await written(gateway, someone(), uid, 20, () => ({ text })));
@@ -169,7 +169,7 @@ for (const client of [{ version: '1.7.4', transport: 'polling' }, { version: '4.
       assert.equal(messages[0].data.text, text);
     }
     for (const conv of convs) user.say({ type: SYNC, data: { conv, before: 21, limit: 20 } });
-    for (const conv of convs) assert.equal((await user.next(SYNCED)).data.conv, conv, 'frames are answered in order');
+    for (const conv of convs) assert.equal((await user.next(SYNCED)).data.conv, conv, 'the requests are answered in order');
     const lists = await Promise.all(convs.map(() => list(user, { limit: 500 })));
     for (const { conversations } of lists) assert.equal(conversations[0].conv, convs[19]);
   });

@@ -1,4 +1,4 @@
-// Teams: kinds 15, 16 and 17, and the calls that make, change and end a team.
+// Teams: kinds 15, 16 and 17, and the API calls that create, change and delete a team.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,13 +14,13 @@ const path = (team, more = '') => `/v1/teams/${encodeURIComponent(team)}${more}`
 
 for (const client of everyClient) {
   describe(`socket.io-client ${client.version} ${client.transport}`, { concurrency: true }, () => {
-    test('talks in a team, and hears who enters and leaves', async (t) => {
+    test('sends to a team, and gets kinds 16 and 17 when members join and leave', async (t) => {
       const team = someone('值班组 🚑');
       const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
       const [ming, hong, wei] = await Promise.all([a, b, c].map((uid) => signIn(t, gateway, uid, { client })));
       const made = await gateway.api.team(team, [a, b], { name: '值班' });
       assert.deepEqual({ ...made, members: [...made.members].sort() }, { team, name: '值班', members: [a, b].sort(), conv: made.conv });
-      for (const user of [ming, hong]) await user.hearsNothing('making a team sends nothing');
+      for (const user of [ming, hong]) await user.hearsNothing('creating a team sends no frame');
 
       const sent = await ming.send({ team }, { text: '大家好 👋' });
       assert.deepEqual([sent.code, sent.conv, sent.seq], [0, made.conv, 1]);
@@ -47,7 +47,7 @@ for (const client of everyClient) {
   });
 }
 
-test('replacing a team sends 16 and 17 for the differences', async (t) => {
+test('replacing the members of a team sends kinds 16 and 17 for the differences', async (t) => {
   const team = someone('team');
   const [a, b, c] = [someone(), someone(), someone()];
   const [first, second, third] = await Promise.all([a, b, c].map((uid) => signIn(t, gateway, uid)));
@@ -64,7 +64,7 @@ test('replacing a team sends 16 and 17 for the differences', async (t) => {
   assert.deepEqual([seen.team, [...seen.members].sort(), seen.conv], [team, [a, c].sort(), conv]);
 });
 
-test('adding a member twice, or removing a stranger, sends nothing', async (t) => {
+test('adding a member twice, or removing a user who is no member, sends nothing', async (t) => {
   const team = someone('team');
   const [a, b] = [someone(), someone()];
   const user = await signIn(t, gateway, a);
@@ -75,7 +75,7 @@ test('adding a member twice, or removing a stranger, sends nothing', async (t) =
   await user.hearsNothing();
 });
 
-test('a deleted team is closed to everyone, and its name starts anew', async (t) => {
+test('nobody can read or write a deleted team, and its name can be used for a new conversation', async (t) => {
   const team = someone('team');
   const a = someone();
   const user = await signIn(t, gateway, a);
@@ -92,7 +92,7 @@ test('a deleted team is closed to everyone, and its name starts anew', async (t)
   assert.equal((await user.send({ team }, { text: '新' })).seq, 1);
 });
 
-test('the backend hears how many of a team were there', async (t) => {
+test('the answer to the backend has the number of connected members', async (t) => {
   const team = someone('team');
   const [a, b, c] = [someone(), someone(), someone()];
   await signIn(t, gateway, a);
@@ -102,7 +102,7 @@ test('the backend hears how many of a team were there', async (t) => {
   assert.deepEqual(rest, { conv, seq: 1, online: 1, offline: 2 });
 });
 
-test('teams keep their limits: 100,000 members, 10,000 names a call', async () => {
+test('a team has at most 100,000 members, and a call names at most 10,000 uids', async () => {
   const team = someone('大');
   const uids = (from, count) => Array.from({ length: count }, (_, i) => `m${from + i}`);
   await gateway.api.expect(413, 'PUT', path(team), { members: uids(0, 100_001) });

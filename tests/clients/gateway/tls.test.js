@@ -1,4 +1,4 @@
-// Clients over TLS, and certificates that are renewed under them.
+// Clients that connect over TLS, and certificates that are renewed while they are connected.
 
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { certify, freshDirectory, startGateway } from '../../lib/program.js';
 import { exchange } from '../../lib/raw.js';
 import { signIn, someone } from '../../lib/user.js';
 
-/** A gateway with a certificate, whose API is on an address of its own without TLS. */
+/** A gateway with a certificate. Its API has a separate address without TLS. */
 async function secured() {
   const files = freshDirectory();
   certify(files);
@@ -29,7 +29,7 @@ before(async () => (server = await secured()));
 after(() => server.close());
 
 for (const client of everyClient) {
-  test(`a chat over TLS: ${client.version} ${client.transport}`, async (t) => {
+  test(`two users chat over TLS: ${client.version} ${client.transport}`, async (t) => {
     const { gateway } = server;
     const [one, other] = [someone('安全'), someone('🔒')];
     const more = { client: { ...client, ca: server.certificate() } };
@@ -47,12 +47,12 @@ for (const client of everyClient) {
   });
 }
 
-test('plain HTTP on its port is told what to do', async () => {
+test('plain HTTP on the TLS port is answered with an explanation', async () => {
   const answer = await exchange(server.gateway.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n');
   assert.match(answer, /^HTTP\/1\.1 400 [^]*https:\/\//);
 });
 
-/** What a client learns of the server: the version that it settles on, or why it does not. */
+/** Does a TLS handshake. Returns the negotiated version and protocol, or the error. */
 function shake(options) {
   return new Promise((resolve) => {
     const socket = tlsConnect({ port: server.gateway.port, host: '127.0.0.1', ca: server.certificate(), ...options }, () => {
@@ -63,7 +63,7 @@ function shake(options) {
   });
 }
 
-test('TLS 1.2 and 1.3 and nothing older, HTTP/1.1 and nothing newer', async () => {
+test('TLS 1.2 and 1.3 are accepted, older versions are not, and HTTP/1.1 is negotiated', async () => {
   for (const version of ['TLSv1.2', 'TLSv1.3']) {
     const { version: spoken, alpn } = await shake({ minVersion: version, maxVersion: version, ALPNProtocols: ['h2', 'http/1.1'] });
     assert.deepEqual([spoken, alpn], [version, 'http/1.1']);
@@ -72,7 +72,7 @@ test('TLS 1.2 and 1.3 and nothing older, HTTP/1.1 and nothing newer', async () =
   assert.ok((await shake({ ALPNProtocols: ['h2'] })).error);
 });
 
-test('a renewed certificate is used without a restart, and a broken one is not', async (t) => {
+test('a renewed certificate is used without a restart, and an invalid one is ignored', async (t) => {
   const { gateway, tls } = server;
   const uid = someone('续期');
   const user = await signIn(t, gateway, uid, { client: { ca: server.certificate() } });
@@ -85,7 +85,7 @@ test('a renewed certificate is used without a restart, and a broken one is not',
   certify(join(tls.cert_file, '..'));
   const serial = await eventually(async () => (await shake({})).serial, 'the new certificate');
   assert.notEqual(serial, before);
-  assert.equal((await user.ask(103, {})).code, 400, 'who was there is there still');
+  assert.equal((await user.ask(103, {})).code, 400, 'the earlier connection is still open');
   const metrics = (await gateway.api.call('GET', '/metrics')).text;
   assert.match(metrics, /^mynah_tls_reload_failures_total 1$/m);
   assert.match(metrics, /^mynah_tls_certificate_expiry_seconds [1-9]\d{8,}$/m);

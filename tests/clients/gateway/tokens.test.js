@@ -1,4 +1,5 @@
-// PROTOCOL 3: clients that prove who they are, for every client generation: where the token may stand, and what it allows.
+// Tokens (section 4 of PROTOCOL.md), for every client version: where a token may be placed, and what it
+// allows.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -14,7 +15,7 @@ after(() => gateway.close());
 
 for (const client of everyClient) {
   describe(`socket.io-client ${client.version} ${client.transport}`, { concurrency: true }, () => {
-    test('a token in the frame', async (t) => {
+    test('accepts a token in the register frame', async (t) => {
       const uid = someone('小明🐦');
       const user = await visitor(t, gateway, client);
       assert.equal((await user.ask(REGISTER, { uid })).code, 401);
@@ -25,7 +26,7 @@ for (const client of everyClient) {
       assert.equal((await user.next(5)).data.text, '你好');
     });
 
-    test('a token in the query of the handshake', async (t) => {
+    test('accepts a token in the query of the handshake', async (t) => {
       const uid = someone('小红');
       const user = await visitor(t, gateway, { ...client, query: { token: token({ sub: uid }) } });
       assert.equal((await user.ask(REGISTER, {})).uid, uid);
@@ -33,33 +34,33 @@ for (const client of everyClient) {
     });
 
     if (!isOld(client.version))
-      test('a token in the auth of the handshake, which comes before the query', async (t) => {
+      test('accepts a token in the auth of the handshake, which has precedence over the query', async (t) => {
         const uid = someone();
         const user = await visitor(t, gateway, { ...client, auth: { token: token({ sub: uid }) }, query: { token: 'bad' } });
         assert.equal((await user.ask(REGISTER, { uid })).uid, uid);
       });
 
-    test('a bad token in the handshake leaves the connection open, and the register is answered 401', async (t) => {
+    test('keeps the connection open after an invalid token in the handshake, and answers the register 401', async (t) => {
       const uid = someone();
       const user = await visitor(t, gateway, { ...client, query: { token: token({ sub: uid, exp: seconds() - 1 }) } });
       const refused = await user.ask(REGISTER, { uid });
       assert.equal(refused.code, 401);
       assert.match(refused.error, /expired/);
       assert.equal((await user.ask(101, { type: 3, to: { user: 'bob' }, data: {} })).code, 401);
-      assert.equal((await user.ask(REGISTER, { token: token({ sub: uid }) })).code, 0, 'the frame has a better one');
+      assert.equal((await user.ask(REGISTER, { token: token({ sub: uid }) })).code, 0, 'the token in the frame is valid');
     });
   });
 }
 
 for (const client of eachGeneration) {
-  test(`a token that expires is told and closed to come back: ${client.version} ${client.transport}`, async (t) => {
+  test(`a client whose token expires is told, and its connection is closed to reconnect: ${client.version} ${client.transport}`, async (t) => {
     const uid = someone();
     const user = await visitor(t, gateway, client);
     assert.equal((await user.ask(REGISTER, { token: token({ sub: uid, exp: seconds() + 3 }) })).code, 0);
     const { data } = await user.next(REGISTERED);
     assert.equal(data.code, 401);
     assert.match(data.error, /expired/);
-    assert.match(await user.peer.closed(), /^transport (close|error)$/, 'no 41: the client is to come back');
+    assert.match(await user.peer.closed(), /^transport (close|error)$/, 'the client got no disconnect packet, so it reconnects');
     assert.equal((await gateway.api.user(uid)).online, false);
   });
 
@@ -70,7 +71,7 @@ for (const client of eachGeneration) {
     assert.equal((await user.ask(REGISTER, { deviceid: 'd', token: token({ sub: uid, exp }) })).code, 0);
     const renewed = await user.ask(REGISTER, { token: token({ sub: uid }) });
     assert.deepEqual([renewed.code, renewed.deviceid], [0, 'd']);
-    // Another's token with the same end tells when it is over.
+    // Another user's token with the same expiry shows when the first token has expired.
     await other.ask(REGISTER, { token: token({ sub: `${uid}-other`, exp }) });
     assert.equal((await other.next(REGISTERED)).data.code, 401);
     assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
@@ -78,21 +79,21 @@ for (const client of eachGeneration) {
   });
 }
 
-test('a uid that is not the sub is refused with 403, and the registration of before stays', async (t) => {
+test('a uid that differs from the sub is refused with 403, and the earlier registration stays', async (t) => {
   const [uid, other] = [someone(), someone()];
   const user = await visitor(t, gateway);
   assert.equal((await user.ask(REGISTER, { token: token({ sub: uid }) })).code, 0);
   const refused = await user.ask(REGISTER, { uid: other, token: token({ sub: uid }) });
   assert.equal(refused.code, 403);
   assert.match(refused.error, /^[A-Z].*\.$/);
-  assert.equal((await user.ask(REGISTER, { uid: other })).code, 403, 'without a token neither');
+  assert.equal((await user.ask(REGISTER, { uid: other })).code, 403, 'also without a token in the frame');
   assert.equal((await gateway.api.sendTo(uid, { type: 5, data: {} })).delivered, true);
   assert.equal((await gateway.api.user(other)).online, false);
   assert.equal((await user.ask(REGISTER, { uid: other, token: token({ sub: other }) })).code, 0);
   assert.equal((await gateway.api.user(uid)).online, false);
 });
 
-test('a token may limit device, platform and kinds', async (t) => {
+test('a token may restrict the device, the platform and the kinds', async (t) => {
   const uid = someone();
   const limited = token({ sub: uid, device: 'phone', platform: 'ios', kinds: [3] });
   const user = await visitor(t, gateway);
@@ -104,7 +105,7 @@ test('a token may limit device, platform and kinds', async (t) => {
   assert.equal((await user.ask(101, { type: 7, to: { user: 'bob' }, data: {} })).code, 403);
 });
 
-test('signing out by the token', async (t) => {
+test('a user can sign out with its token', async (t) => {
   const uid = someone();
   const user = await visitor(t, gateway);
   await user.ask(REGISTER, { token: token({ sub: uid }) });
@@ -119,7 +120,7 @@ test('signing out by the token', async (t) => {
   assert.equal(await user.peer.closed(), 'io server disconnect');
 });
 
-test('no token is in the log, nor its user', async (t) => {
+test('the log contains neither tokens nor users', async (t) => {
   const loud = await startGateway({ config: { auth: { mode: 'jwt', jwt: { secret: SECRET } }, log: { filter: 'info' } } });
   t.after(() => loud.close());
   const given = token({ sub: 'somebody-secret', exp: seconds() - 1 });
@@ -132,6 +133,6 @@ test('no token is in the log, nor its user', async (t) => {
   await loud.start();
 });
 
-test('the page and its questions are not there', async () => {
+test('in mode jwt, the demo page and its API do not exist', async () => {
   for (const path of ['/', '/app.js', '/open/online']) assert.equal((await call(gateway.url, 'GET', path)).status, 404);
 });

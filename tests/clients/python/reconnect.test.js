@@ -1,6 +1,6 @@
-// PROTOCOL 1, the two ways in which the server ends a connection, as python-socketio understands them: unlike
-// JavaScript clients it stays away after a close packet, and after the end of a connection without one it
-// reconnects.
+// The two ways in which the server ends a connection (section 1 of PROTOCOL.md), with python-socketio. Unlike
+// JavaScript clients, it does not reconnect after a close packet. It reconnects when the connection ends
+// without one.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +15,7 @@ let gateway;
 before(async () => (gateway = await startGateway()));
 after(() => gateway.close());
 
-/** What a client has printed, once it has printed `lines` from the beginning on. */
+/** Waits until the client has printed exactly `lines`. */
 const printed = (client, ...lines) => client.printed(new RegExp(`^${lines.join('\n')}\n`));
 
 for (const version of ['4', '5']) {
@@ -36,7 +36,7 @@ for (const version of ['4', '5']) {
         return client;
       };
 
-      test('reconnects when the same device connects elsewhere', async (t) => {
+      test('reconnects when the same device connects again elsewhere', async (t) => {
         const uid = someone('小李');
         const client = start(t, { uid, deviceid: '手机' });
         await printed(client, 'registered');
@@ -44,7 +44,7 @@ for (const version of ['4', '5']) {
         await printed(client, 'registered', 'disconnected', 'registered');
       });
 
-      test('reconnects when the server has been restarted', async (t) => {
+      test('reconnects after a restart of the server', async (t) => {
         const client = start(t, { uid: someone('小李') });
         await printed(client, 'registered');
         await gateway.program.stop();
@@ -52,9 +52,9 @@ for (const version of ['4', '5']) {
         await printed(client, 'registered', 'disconnected', 'registered');
       });
 
-      // On a WebSocket version 4 forgets that it was disconnected, and reconnects, whatever the server does.
+      // On a WebSocket, version 4 ignores the disconnect packet and always reconnects.
       if (version === '4' && transport === 'websocket') return;
-      test('stays away when another device has displaced it', async (t) => {
+      test('does not reconnect when another device has displaced it', async (t) => {
         const uid = someone('小李');
         const client = start(t, { uid, deviceid: '旧手机' });
         await printed(client, 'registered');

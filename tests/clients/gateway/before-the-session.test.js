@@ -1,4 +1,5 @@
-// Who is let in, and as whom: proxies, origins, bounds, an address for the backend.
+// What happens before a session is open: addresses behind proxies, origins, limits of connections, and a
+// separate address for the API.
 
 import assert from 'node:assert/strict';
 import { createServer, connect as tcpConnect } from 'node:net';
@@ -17,7 +18,10 @@ async function start(t, config) {
   return gateway;
 }
 
-/** A proxy of TCP on 127.0.0.2 that says `header` first, and lets `rewrite` change what a client begins with. */
+/**
+ * A TCP proxy on 127.0.0.2, which sends `header` first. `rewrite` may change the beginning of a client's
+ * data.
+ */
 async function proxy(t, gateway, { header = '', rewrite = (head) => head } = {}) {
   const sockets = new Set();
   const server = createServer((client) => {
@@ -40,33 +44,33 @@ async function proxy(t, gateway, { header = '', rewrite = (head) => head } = {})
 }
 
 const addressOf = async (gateway, uid) => (await gateway.api.user(uid)).connections[0].address;
-/** As a proxy for HTTP adds it to each request, behind what the client wrote itself. */
+/** Adds the header that an HTTP proxy adds to each request, after the headers of the client. */
 const forwardedFor = (address) => (head) => head.replace(/^((?:GET|POST) [^]*?\r\n)/, `$1X-Forwarded-For: 10.9.9.9, ${address}\r\n`);
 const v2 = (address) => Buffer.concat([Buffer.from('\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c', 'latin1'), Buffer.from([...address.split('.').map(Number), 127, 0, 0, 1, 18, 52, 0, 80])]);
 
 for (const client of eachGeneration) {
-  test(`behind a trusted proxy a client has its own address: ${client.version} ${client.transport}`, async (t) => {
+  test(`behind a trusted proxy, each client has its own address: ${client.version} ${client.transport}`, async (t) => {
     const gateway = await start(t, { server: { trusted_proxies: ['127.0.0.2'] } });
     const uid = someone('代理');
     await signIn(t, await proxy(t, gateway, { rewrite: forwardedFor('198.51.100.7') }), uid, { client });
     assert.equal(await addressOf(gateway, uid), '198.51.100.7');
-    // Who is no proxy may say what it likes.
+    // A client that is not a trusted proxy cannot choose its address.
     const liar = someone('骗子');
     await signIn(t, gateway, liar, { client: { ...client, headers: { 'X-Forwarded-For': '203.0.113.1' } } });
     assert.equal(await addressOf(gateway, liar), '127.0.0.1');
   });
 
-  test(`behind a proxy that speaks the PROXY protocol too: ${client.version} ${client.transport}`, async (t) => {
+  test(`behind a proxy with the PROXY protocol, each client has its own address: ${client.version} ${client.transport}`, async (t) => {
     const gateway = await start(t, { server: { trusted_proxies: ['127.0.0.2'], proxy_protocol: true, admin_listen: '127.0.0.1:0' } });
     const uid = someone('代理');
     await signIn(t, await proxy(t, gateway, { header: v2('198.51.100.8') }), uid, { client });
     assert.equal(await addressOf(gateway, uid), '198.51.100.8');
-    assert.equal(await exchange(gateway.port, [v2('203.0.113.1'), 'GET / HTTP/1.1\r\nHost: x\r\n\r\n']), '', 'from nobody else');
-    assert.equal(await exchange(gateway.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'), '', 'and nobody without');
+    assert.equal(await exchange(gateway.port, [v2('203.0.113.1'), 'GET / HTTP/1.1\r\nHost: x\r\n\r\n']), '', 'the header is not accepted from other addresses');
+    assert.equal(await exchange(gateway.port, 'GET / HTTP/1.1\r\nHost: x\r\n\r\n'), '', 'a connection without the header is closed');
   });
 }
 
-test('pages of origins that are not named get 403 on both transports, programs get in', async (t) => {
+test('web pages of origins that are not configured get 403 on both transports, and programs can connect', async (t) => {
   const gateway = await start(t, { server: { cors_origins: ['https://*.example.com'] } });
   const upgrade = (origin) =>
     new Promise((resolve) => {
@@ -89,7 +93,7 @@ test('pages of origins that are not named get 403 on both transports, programs g
   }
 });
 
-test('one connection too many of an address is told so, and gets in when another has left', async (t) => {
+test('a connection beyond the limit of an address is refused with 429, and accepted after another one was closed', async (t) => {
   const gateway = await start(t, { limits: { connections_per_address: 3 } });
   const inside = [];
   for (let n = 0; n < 3; n++) inside.push(await signIn(t, gateway, someone()));
@@ -102,7 +106,7 @@ test('one connection too many of an address is told so, and gets in when another
   await eventually(async () => (await knock()).status === 200, 'room');
 });
 
-test('the backend has an address of its own, and the public one no API', async (t) => {
+test('with server.admin_listen, the API is only at its own address', async (t) => {
   const gateway = await start(t, { server: { admin_listen: '127.0.0.1:0' } });
   const uid = someone('后台');
   await signIn(t, gateway, uid);
@@ -114,7 +118,7 @@ test('the backend has an address of its own, and the public one no API', async (
   assert.equal((await call(gateway.api.url, 'GET', '/socket.io/?EIO=4&transport=polling')).status, 404);
 });
 
-test('thousands of half-open connections cost little and hold nobody up', async (t) => {
+test('thousands of half-open connections use little memory and do not delay other clients', async (t) => {
   const gateway = await start(t, {});
   const resident = async () => Number(/^mynah_memory_resident_bytes (\d+)$/m.exec((await gateway.api.call('GET', '/metrics')).text)[1]);
   const before = await resident();
@@ -132,7 +136,7 @@ test('thousands of half-open connections cost little and hold nobody up', async 
   const uid = someone('慢');
   const user = await signIn(t, gateway, uid);
   assert.equal((await user.ask(103, {})).code, 400);
-  // 20 KiB each would be 60 MB.
+  // With 20 KiB for each, this would be 60 MB.
   const grown = (await resident()) - before;
   assert.ok(grown < 20_000_000, `${grown} bytes`);
 });
