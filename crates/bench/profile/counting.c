@@ -1,7 +1,9 @@
-/* Counts what a program allocates and copies: loaded before the C library by LD_PRELOAD, it stands in for its functions, passes every
- * call on, and keeps the sums in the file that COUNTING_FILE names, for others to read at any time. glibc only.
+/* Counts the allocations and copies of a program. Loaded before the C library by LD_PRELOAD, it replaces the functions of
+ * that library, passes each call on, and writes the sums to the file that COUNTING_FILE names, which can be read at any
+ * time. It works with glibc only.
  *
- * What a compiler has turned into instructions (copies of a small, known size) is not seen, nor what the kernel copies. */
+ * It does not count copies that the compiler has turned into instructions (those of a small, known size), nor copies in
+ * the kernel. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -51,7 +53,7 @@ void *calloc(size_t number, size_t size) {
     return __libc_calloc(number, size);
 }
 
-/* What moves is copied inside the C library, where memcpy is not seen. */
+/* A moved block is copied inside the C library, by a call that cannot be replaced. */
 void *realloc(void *old, size_t size) {
     size_t held = old ? malloc_usable_size(old) : 0;
     count(ALLOCATIONS, size);
@@ -79,7 +81,7 @@ int posix_memalign(void **to, size_t alignment, size_t size) {
 void *memmove(void *to, const void *from, size_t size) {
     if (size) count(COPIES, size);
     if (move) return move(to, from, size);
-    /* Before begin(): volatile, as the compiler would make a plain loop a call of this function. */
+    /* Before begin() has run. `at` is volatile because the compiler would turn a plain loop into a call of this function. */
     volatile unsigned char *at = to;
     const unsigned char *of = from;
     if (at <= of) {

@@ -1,8 +1,9 @@
-"""A python-socketio client, of version 4 or 5, that registers whenever it is connected and prints what happens to it.
+"""A python-socketio client, of version 4 or 5, that registers whenever it is connected and prints its events.
 
     client.py URL TRANSPORT REGISTER_FRAME
 
-Prints "registered" each time, "disconnected" when its connection ends, and "gave up" when it will not reconnect by itself.
+Prints "registered" after each register, "disconnected" when the connection ends, and "gave up" when the client will not
+reconnect by itself.
 """
 
 import logging
@@ -10,7 +11,7 @@ import sys
 
 import socketio
 
-# The library logs idle queues at level error, which would stand between the lines that the test reads.
+# The library logs idle queues at level error, which would be mixed with the lines that the test reads.
 logging.disable()
 url, transport, register = sys.argv[1:]
 client = socketio.Client(reconnection_delay=0.05, reconnection_delay_max=0.2, randomization_factor=0)

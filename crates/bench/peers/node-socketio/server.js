@@ -1,7 +1,8 @@
-// Node's socket.io doing what mynah-bench asks of a gateway, in the same wire format: register (1 -> 2), send to a user or a team
-// (101 -> 102), and POST /v1/messages to everyone. Nothing is stored; settings are socket.io's own defaults.
+// Node's socket.io doing the job that mynah-bench expects of a gateway, with the same frames: register (1,
+// answered by 2), send to a user or a team (101, answered by 102), and POST /v1/messages to everyone. It
+// stores nothing; the settings are the defaults of socket.io.
 //
-// node server.js [port]      listens on 127.0.0.1, prints "listening" when it does
+// node server.js [port]      listens on 127.0.0.1, and prints "listening" when it is ready
 
 "use strict";
 

@@ -1,4 +1,4 @@
-// The inputs from which make.js makes the vectors.
+// The inputs from which make.js generates the vectors.
 "use strict";
 
 const bytes = (...list) => Buffer.from(list);
@@ -22,7 +22,7 @@ exports.enginePackets = [
   { type: "message", data: many },
 ];
 
-// Node also reads what is no base64; ours does not, so there are none of these.
+// Node also reads invalid base64. Our parser does not, so there are no such cases.
 exports.rawEnginePackets = {
   3: ["", "7", "a", "-1", "\u00e9", "4\u0000", "b4AQID", "b4AQ==", "b4AQ", "b", bytes(4, 1), bytes(9)],
   4: ["", "7", "a", "-1", "\u00e9", "4\u0000", "bAQID", "bAQ==", "bAQ", "b", bytes(4, 1), bytes()],
@@ -62,7 +62,7 @@ const common = (generation) => [
 ].map((packet) => ({ generation, ...packet }));
 
 exports.socketPackets = [
-  // Clients 3.x and later, both directions.
+  // For clients 3.x and later, in both directions.
   { generation: "V5", type: CONNECT, nsp: "/" },
   { generation: "V5", type: CONNECT, nsp: "/", data: { token: "\u65e5" } },
   { generation: "V5", type: CONNECT, nsp: "/custom", data: { sid: "abc" } },
@@ -71,7 +71,7 @@ exports.socketPackets = [
   { generation: "V5", type: ERROR, nsp: "/denied", data: { message: "no\"pe", data: { code: 7 } } },
   { generation: "V5", type: EVENT, nsp: "/", data: [7, "a number names it"] },
   ...common("V5"),
-  // Clients 1.x and 2.x, both directions.
+  // For clients 1.x and 2.x, in both directions.
   { generation: "V2", type: CONNECT, nsp: "/" },
   { generation: "V2", type: CONNECT, nsp: "/custom" },
   { generation: "V2", type: CONNECT, nsp: "/custom?token=a%20b&x=1" },

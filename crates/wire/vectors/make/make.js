@@ -1,6 +1,7 @@
-// Writes ../*.json: what Node's own parsers write and read. Run: npm install && npm run make
+// Writes ../*.json: the output of Node's own encoders and parsers. Run it with npm install && npm run make
 //
-// Texts are texts, bytes are hexadecimal. A case without "packet", "packets" or "messages" must be refused.
+// Text is written as text, bytes as hexadecimal digits. A case without "packet", "packets" or "messages" must
+// be refused.
 "use strict";
 
 const fs = require("fs");
@@ -16,7 +17,7 @@ const parsers = {
   socket4: require("socket-4"),
 };
 const version = (name) => require("./package.json").dependencies[name].replace("npm:", "");
-// Long runs of the same four bytes are written as (bytes*times).
+// Long repetitions of the same four bytes are written as (bytes*times).
 const hex = (bytes) =>
   Buffer.from(bytes)
     .toString("hex")
@@ -30,7 +31,7 @@ function write(name, from, list) {
   console.log(`${name}.json: ${list.length} cases`);
 }
 
-/** A packet as the vectors write it. */
+/** A packet in the form of the vectors. */
 function shown(packet) {
   if (isBinary(packet.data)) return { type: packet.type, hex: hex(packet.data) };
   return { type: packet.type, text: packet.data === undefined ? "" : String(packet.data) };
@@ -53,7 +54,7 @@ function enginePackets() {
       });
     }
   }
-  // Read only: forms that our side never writes, and what is no packet.
+  // These are only read: forms that our side never writes, and invalid packets.
   for (const [protocol, parser] of [[4, engine5], [3, engine2]]) {
     for (const raw of cases.rawEnginePackets[protocol]) {
       const packet = parser.decodePacket(raw, "nodebuffer");
@@ -83,7 +84,7 @@ function payloads() {
     engine2.encodePayload(packets, true, (body) => {
       if (anyBinary) add({ protocol: 3, form: "binary", packets: shownAll }, body);
     });
-    // Clients 1.x. Their text goes through the HTTP layer, which encodes it once more; their octets are always octets.
+    // For clients 1.x. The HTTP layer encodes their text once more; their binary bodies stay unchanged.
     engine1.encodePayload(packets, false, (body) => {
       list.push({ protocol: 3, form: "text", read: true, habit: "twice", packets: shownAll, text: body });
     });
@@ -103,12 +104,12 @@ function payloads() {
   write("payloads", [version("engine-5"), version("engine-2"), version("engine-1"), version("engine-server-3")], list);
 }
 
-/** The script that Node's server answers with, and the form that a client posts and Node's server reads back. */
+/** The script that Node's server sends, and the form that a client posts and Node's server reads back. */
 function jsonp(body, then) {
   const Polling = require("engine-server-3/lib/transports/polling");
   const JSONP = require("engine-server-3/lib/transports/polling-jsonp");
   const transport = Object.assign(Object.create(JSONP.prototype), { head: "___eio[3](", foot: ");" });
-  // As engine.io-client 3.x writes its form.
+  // This is how engine.io-client 3.x writes its form.
   const escaped = body.replace(/\\n/g, "\\\n").replace(/\n/g, "\\n");
   const form = "d=" + encodeURIComponent(escaped).replace(/%20/g, "+");
   const { doWrite, onData } = Polling.prototype;
@@ -119,7 +120,7 @@ function jsonp(body, then) {
   transport.doWrite(body);
   transport.onData(form);
   Object.assign(Polling.prototype, { doWrite, onData });
-  if (read !== body) throw new Error("Node reads another form than its client writes: " + body);
+  if (read !== body) throw new Error("Node reads something else than its client has written: " + body);
   then(script, form);
 }
 
@@ -150,7 +151,7 @@ function socketPackets() {
 
 function encodeSocket(parser, packet) {
   const encoder = new parser.Encoder();
-  // Parsers before 4 tell the binary kinds by the caller.
+  // Parsers before version 4 take the binary kinds from the caller.
   const binary = JSON.stringify(packet.data, (key, value) => (value && value.type === "Buffer" ? "\u0000bin" : value));
   let { type } = packet;
   if (parser !== parsers.socket4 && binary && binary.includes("\\u0000bin")) type += 3;
@@ -159,7 +160,7 @@ function encodeSocket(parser, packet) {
   return direct || encoded;
 }
 
-/** The parts of a packet as our writers take them. */
+/** The parts of a packet in the form that our encoders take. */
 function described(packet, text) {
   const kinds = ["connect", "disconnect", "event", "ack", "connect_error"];
   const parts = { kind: kinds[packet.type], namespace: packet.nsp.split("?")[0], id: packet.id };
@@ -205,7 +206,7 @@ function wsFrame({ opcode, data, fin = true }, mask) {
   return Buffer.concat(require("ws").Sender.frame(Buffer.from(data), options));
 }
 
-/** What Node's receiver makes of the stream, and the close code of its complaint. */
+/** The messages that Node's receiver reads from the stream, and the close code of its error. */
 function wsRead(bytes, isServer) {
   return new Promise((resolve) => {
     const receiver = new (require("ws").Receiver)({ isServer, maxPayload: cases.wsMaxPayload });

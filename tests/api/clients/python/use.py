@@ -29,7 +29,7 @@ CONV, UID = os.environ["CONV"], os.environ["UID_OF_TEST"]
 VALUES = json.loads(os.environ["VALUES"])
 client = AuthenticatedClient(base_url=os.environ["URL"], token=os.environ["KEY"])
 
-# The record, with a message that was recalled (its data is null) and data of every type.
+# The history, with a recalled message (its data is null) and data of every type.
 record = messages.sync(CONV, client=client, limit=500)
 assert [message.data for message in record.messages[: len(VALUES)]] == VALUES, record
 recalled = [message for message in record.messages if message.recalled is True]
@@ -53,12 +53,12 @@ one, other = (Message(type_=kind, to=ToUser(user=UID), data=[kind]) for kind in 
 results = send_batch.sync(client=client, body=Batch(messages=[one, other])).results
 assert results[0].online == 1 and results[1].code == 404, results
 
-# A user with a connection that named no platform.
+# A user with a connection without a platform.
 person = user.sync(UID, client=client)
 assert [connection.platform for connection in person.connections] == [None] * len(person.connections), person
 assert online.sync(client=client, body=Uids(uids=[UID])).online == ([UID] if person.online else [])
 
-# A revocation needs neither of its times.
+# Both times of a revocation are optional.
 assert revoke.sync(client=client, body=Revoke(uid="nobody")).closed == 0
 assert revoke.sync(client=client, body=Revoke(jti="one", until=int(time.time() * 1000) + 3_600_000)).closed == 0
 

@@ -1,5 +1,5 @@
-// What a backend in TypeScript writes with types from the API's description. It must compile, and do what it says against a
-// running server. ../clients.test.js generates api.d.ts, compiles this file and runs it.
+// A backend in TypeScript with types that were generated from the API's description. It must compile, and
+// must work against a running server. ../clients.test.js generates api.d.ts, compiles this file and runs it.
 
 import assert from 'node:assert/strict';
 import createClient from 'openapi-fetch';
@@ -15,7 +15,7 @@ function good<T>({ data, error, response }: { data?: T; error?: unknown; respons
   return data;
 }
 
-// The record, with a message that was recalled (its data is null) and data of every type.
+// The history, with a recalled message (its data is null) and data of every type.
 const record = good(await api.GET('/v1/conversations/{conv}/messages', { params: { path: { conv: CONV }, query: { limit: 500 } } }));
 const messages: components['schemas']['Envelope'][] = record.messages;
 const values: unknown[] = JSON.parse(VALUES);
@@ -31,7 +31,7 @@ const last: components['schemas']['Envelope'] | null | undefined = conversations
 assert.equal(last?.seq, conversations[0]?.head);
 assert.equal(next satisfies string | null, null);
 
-// Data of every type can be sent, and must be.
+// Data of every type can be sent, and data is required.
 for (const value of values) {
   const sent = good(await api.POST('/v1/messages', { body: { type: 6, to: { user: UID }, data: value } }));
   assert.equal(sent.results?.length, 1);
@@ -43,12 +43,12 @@ assert.equal(refused.error?.status, 400);
 const batch = good(await api.POST('/v1/messages/batch', { body: { messages: [{ type: 6, to: { user: UID }, data: [1] }, { type: 99, to: { user: UID }, data: null }] } }));
 assert.deepEqual(batch.results.map((result) => ('code' in result ? result.code : result.online)), [1, 404]);
 
-// A user with a connection that named no platform.
+// A user with a connection without a platform.
 const user = good(await api.GET('/v1/users/{uid}', { params: { path: { uid: UID } } }));
 assert.deepEqual(user.connections.map(({ platform }) => platform), user.connections.map(() => null));
 assert.deepEqual(good(await api.POST('/v1/users/online', { body: { uids: [UID] } })).online, user.online ? [UID] : []);
 
-// A revocation needs neither of its times.
+// Both times of a revocation are optional.
 assert.equal(good(await api.POST('/v1/revocations', { body: { uid: 'nobody' } })).closed, 0);
 assert.equal(good(await api.POST('/v1/revocations', { body: { jti: 'one', until: Date.now() + 3_600_000 } })).closed, 0);
 
