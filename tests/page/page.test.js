@@ -1,4 +1,4 @@
-// The page at `/` as people use it, in a real browser against the real gateway, with Chinese names and texts.
+// The demo page at `/`, in a real browser against the real gateway, with Chinese names and texts.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -28,7 +28,7 @@ async function say(tab, text) {
   await tab.press('Enter');
 }
 
-test('two people chat, and see each other, the unread count and the frames', async () => {
+test('two users chat, and see who is online, the unread count and the frames', async () => {
   const context = await browser.context();
   const ming = await signIn('小明', { context });
   const hong = await signIn('小红🌸', { context });
@@ -60,7 +60,7 @@ test('two people chat, and see each other, the unread count and the frames', asy
   assert.deepEqual([...ming.complaints, ...hong.complaints], []);
 });
 
-test('a team is made and talks', async () => {
+test('a user creates a team, and its members chat', async () => {
   const wei = await signIn('阿伟');
   const li = await signIn('丽丽');
   await wei.shows('#people .name', '丽丽');
@@ -79,7 +79,7 @@ test('a team is made and talks', async () => {
   await wei.shows('.message .author', '丽丽');
   await wei.shows('.message .bubble', '收到，我今晚值班。');
 
-  // Whom the backend puts into the team or takes out, the page shows.
+  // The page shows changes of members by the backend.
   await gateway.api.team('值班组 🚑', ['阿伟', '丽丽', '老王']);
   await wei.shows('.messages .event', '老王 joined');
   await wei.shows('#room-state', '老王');
@@ -93,7 +93,7 @@ test('a team is made and talks', async () => {
   assert.deepEqual([...wei.complaints, ...li.complaints], []);
 });
 
-test('who signs in elsewhere is told so here, and may come back', async () => {
+test('a user who signs in elsewhere is told so in the first tab, and can reconnect there', async () => {
   const first = await signIn('小刚');
   const second = await signIn('小刚');
   await first.shows('#banner', '小刚 signed in somewhere else');
@@ -105,7 +105,7 @@ test('who signs in elsewhere is told so here, and may come back', async () => {
   assert.equal((await gateway.api.user('小刚')).connections.length, 1);
 });
 
-test('a reload keeps the person, the chats and the device', async () => {
+test('a reload keeps the user, the chats and the device', async () => {
   const tab = await signIn('小华');
   await tab.type('#new-uid', '不在的人');
   await tab.press('Enter');
@@ -120,7 +120,7 @@ test('a reload keeps the person, the chats and the device', async () => {
   assert.deepEqual(tab.complaints, []);
 });
 
-test('a message from the backend shows up as a notice; signing out leaves', async () => {
+test('a message of the backend is shown as a notice; signing out disconnects the user', async () => {
   const tab = await signIn('小芳');
   await gateway.api.sendTo('小芳', { type: 6, data: { text: '您的预约已确认 ✅', at: '10:30' } });
   await tab.shows('#rooms .preview', '您的预约已确认 ✅');
@@ -132,7 +132,7 @@ test('a message from the backend shows up as a notice; signing out leaves', asyn
   await tab.picture('login-dark');
 });
 
-test('a restart of the server brings everybody back, and what was written meanwhile arrives', async () => {
+test('the page reconnects after a restart of the server, and sends what was written meanwhile', async () => {
   const tab = await signIn('小雨');
   const peer = await signIn('小雪');
   await tab.type('#new-uid', '小雪');
@@ -145,14 +145,14 @@ test('a restart of the server brings everybody back, and what was written meanwh
   await gateway.start();
   await tab.shows('#state', 'online');
   await tab.shows('.message.mine', '✓');
-  // Whether the peer was back in time to be handed it live is its own affair; the record has it once.
+  // The peer may have reconnected too late for a push. The history must have the message once.
   await peer.shows('#state', 'online');
   const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent('小雨')}/conversations`);
   const { messages } = await gateway.api.history(conversations[0].conv);
   assert.deepEqual(messages.map(({ data }) => data.text), ['断线时写的']);
 });
 
-test('the page and its files are all there and carry a strict policy', async () => {
+test('the page and its files are served, with a strict content security policy', async () => {
   const page = await gateway.api.call('GET', '/');
   assert.equal(page.status, 200);
   assert.match(page.headers.get('content-type'), /^text\/html/);
@@ -164,7 +164,7 @@ test('the page and its files are all there and carry a strict policy', async () 
 
 const bubbles = (tab) => tab.texts('.message .bubble p');
 
-test('who was offline finds everything that was sent, in another browser too, once and unread', async () => {
+test('a user who was offline sees all messages once and as unread, in another browser too', async () => {
   const uid = '小冬';
   for (let i = 1; i <= 120; i++) await gateway.api.sendTo(uid, { type: 3, from: '小夏', data: { text: `第${i}条` } });
   await gateway.api.sendTo(uid, { type: 6, data: { text: '您的预约已确认' } });
@@ -190,7 +190,7 @@ test('who was offline finds everything that was sent, in another browser too, on
   await first.click('#rooms [data-room="pair_doctor:小夏"]');
   await first.shows('.message .bubble', '医生的话');
 
-  // What was read here is read in another browser; the rest is unread there too.
+  // Messages that were read here are read in another browser; the others are unread there too.
   const second = await signIn(uid);
   await second.shows('#rooms [data-room="team:四季"] .badge', '1');
   assert.equal(await second.evaluate(() => document.querySelectorAll('#rooms .badge').length), 2);
@@ -200,7 +200,7 @@ test('who was offline finds everything that was sent, in another browser too, on
   assert.deepEqual([...first.complaints, ...second.complaints], []);
 });
 
-test('what is sent while a page is closed, or its connection broken, is there afterwards, once', async (t) => {
+test('messages that were sent while a page was closed or disconnected are shown afterwards, once', async (t) => {
   const [uid, peer] = ['小春', '小秋'];
   const send = (text) => gateway.api.sendTo(uid, { type: 3, from: peer, data: { text } });
   const context = await browser.context();
@@ -211,7 +211,7 @@ test('what is sent while a page is closed, or its connection broken, is there af
   const device = async () => (await gateway.api.user(uid)).connections.map(({ deviceid }) => deviceid);
   const [before] = await device();
 
-  // The page is closed, and meanwhile three messages come, of which one is recalled.
+  // The page is closed. Meanwhile three messages are sent, of which one is recalled.
   await tab.call('Page.close');
   await eventually(async () => !(await gateway.api.user(uid)).online, 'the end of the connection');
   await send('二');
@@ -227,7 +227,7 @@ test('what is sent while a page is closed, or its connection broken, is there af
   const shown = ['一', '二', 'This message was recalled.', '三'];
   assert.deepEqual(await bubbles(tab), shown);
 
-  // The server stops while the page is open, and messages come before the page is back.
+  // The server is killed while the page is open, and messages are sent before the page reconnects.
   await gateway.program.kill();
   await tab.shows('#state', 'trying again');
   await gateway.start();
@@ -238,7 +238,7 @@ test('what is sent while a page is closed, or its connection broken, is there af
   await eventually(async () => (await gateway.api.user(uid)).unread === 0, 'everything to be read');
 });
 
-test('two tabs of one browser are two devices, and each keeps its own', async () => {
+test('two tabs of one browser are two devices, and each keeps its device id', async () => {
   const context = await browser.context();
   const [one, two] = [await signIn('甲方', { context }), await signIn('乙方', { context })];
   const device = async (uid) => (await gateway.api.user(uid)).connections[0].deviceid;
