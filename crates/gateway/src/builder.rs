@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::Semaphore;
 
+use crate::appends::Appends;
 use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
 use crate::core::{AbortOnDrop, Core};
@@ -145,7 +145,7 @@ impl Builder {
             system,
             rates: Rates::new(limits),
             revocations: store.revocations().into(),
-            appends: Arc::new(Semaphore::new(limits.appends_in_flight)),
+            appends: Appends::shared(limits.appends_in_flight),
             reached,
             push,
             auth,

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
+use crate::appends::Appends;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::delivery::{Delivery, Worker};
@@ -38,8 +37,8 @@ pub(crate) struct Core {
     pub(crate) system: Uid,
     pub(crate) rates: Rates,
     pub(crate) revocations: Revocations,
-    /// Messages that wait for the store or for delivery.
-    pub(crate) appends: Arc<Semaphore>,
+    /// Slots for what waits for the store or for delivery.
+    pub(crate) appends: Arc<Appends>,
     /// Who has received which message; only if there is a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
+use crate::appends::Permit;
 use crate::frame::Frame;
 use crate::ids::{Cid, ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
@@ -67,14 +68,14 @@ pub(crate) struct Committed {
     pub(crate) at: Instant,
     pub(crate) answer: Answer,
     /// Its share of the appends in flight: what waits here is bounded by it.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
 }
 
 /// A change to a team that the store has.
 pub(crate) struct CommittedChange {
     pub(crate) changed: TeamChanged,
     pub(crate) answer: Box<dyn FnOnce(TeamChanged) + Send>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
 }
 
 /// A read position that the store has moved, or found where it was.
@@ -86,7 +87,7 @@ pub(crate) struct Receipt {
     pub(crate) to: Members,
     pub(crate) origin: Origin,
     pub(crate) answer: Box<dyn FnOnce() + Send>,
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Permit,
 }
 
 enum Work {

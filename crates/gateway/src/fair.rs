@@ -1,9 +1,10 @@
 //! Fair sharing of a scarce resource: a key (a user, an address) with many requests waits behind its own
 //! requests, and does not delay others.
 //!
-//! A [`Queue`] has a lane for each key (a user, an address) and takes from the lanes in turn. [`Slots`] are a semaphore whose waiters
-//! stand in such a queue. Invariants: within a lane the order is first in, first out; a lane is bounded; a key without anything waiting
-//! takes no memory.
+//! A [`Queue`] has a lane for each key (a user, an address) and takes from the lanes in turn. [`Slots`] are a
+//! semaphore whose waiters stand in such a queue, and which may keep some slots for keys that have none.
+//! Invariants: within a lane the order is first in, first out; a lane is bounded; a key without anything
+//! waiting takes no memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -17,6 +18,7 @@ pub(crate) trait Key: Hash + Eq + Clone {}
 impl<K: Hash + Eq + Clone> Key for K {}
 
 /// See the module.
+#[derive(Debug)]
 pub(crate) struct Queue<K, T> {
     lanes: HashMap<K, VecDeque<T>>,
     /// The keys of `lanes`, each once, in the order of their turns.
@@ -88,49 +90,126 @@ impl<K: Key, T> Queue<K, T> {
     }
 }
 
+/// Of the slots that several keys share, one in this many is kept for keys that have none.
+const KEPT: usize = 4;
+
+/// Whether a request is its key's only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The key has no slot and waits for none: it may take the slots that are kept for such keys.
+    First,
+    /// The key has slots, or other requests that wait.
+    Further,
+}
+
+impl Turn {
+    /// Of a key with this many requests, the new one included.
+    pub(crate) fn of(requests: usize) -> Self {
+        if requests <= 1 { Self::First } else { Self::Further }
+    }
+}
+
 /// A number of slots. Requests that wait for one get it in fair order between their keys.
+#[derive(Debug)]
 pub(crate) struct Slots<K: Key> {
     state: Mutex<State<K>>,
+    /// Slots that only first requests may take.
+    kept: usize,
+    /// All slots that a further request may take.
+    shared: usize,
     /// Most requests of one key that may wait; 0 is no limit.
     most: usize,
 }
 
+#[derive(Debug)]
 struct State<K: Key> {
     free: usize,
-    waiting: Queue<K, oneshot::Sender<Slot<K>>>,
+    first: Queue<K, Waiter<K>>,
+    further: Queue<K, Waiter<K>>,
 }
 
-/// A slot that was taken; it is free again when this is dropped.
-pub(crate) struct Slot<K: Key>(Arc<Slots<K>>);
+/// A request that waits for this many slots.
+#[derive(Debug)]
+struct Waiter<K: Key> {
+    count: usize,
+    tell: oneshot::Sender<Slot<K>>,
+}
+
+impl<K: Key> Waiter<K> {
+    /// Nobody waits any more.
+    fn is_over(&self) -> bool {
+        self.tell.is_closed()
+    }
+}
+
+/// Slots that were taken, most often one; they are free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot<K: Key> {
+    of: Arc<Slots<K>>,
+    count: usize,
+}
 
 /// Too many requests of the same key are waiting.
 #[derive(Debug)]
 pub(crate) struct Full;
 
 impl<K: Key> Slots<K> {
+    /// All slots are given out in the order of the queue. `most` requests of a key may wait; 0 is no limit.
     pub(crate) fn new(slots: usize, most: usize) -> Arc<Self> {
+        Self::keeping(0, slots, most)
+    }
+
+    /// A quarter of the slots is kept for keys that have none, so that keys that take all they can get do not
+    /// delay them. Any number of requests may wait.
+    pub(crate) fn shared(slots: usize) -> Arc<Self> {
+        Self::keeping(slots / KEPT, slots, 0)
+    }
+
+    fn keeping(kept: usize, slots: usize, most: usize) -> Arc<Self> {
         let state = State {
             free: slots,
-            waiting: Queue::default(),
+            first: Queue::default(),
+            further: Queue::default(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            kept,
+            shared: slots - kept,
             most,
         })
     }
 
-    /// Waits for a slot. Dropping the future gives up the place in the queue.
-    pub(crate) async fn take(self: &Arc<Self>, key: K) -> Result<Slot<K>, Full> {
+    /// The number of slots that a further request can get at once.
+    pub(crate) fn largest(&self) -> usize {
+        self.shared
+    }
+
+    /// Slots that are free.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn free(&self) -> usize {
+        self.state.lock().free
+    }
+
+    /// Takes a slot, if nothing stands before this request.
+    pub(crate) fn try_take(self: &Arc<Self>, turn: Turn) -> Option<Slot<K>> {
+        let took = self.state.lock().take(turn, 1, self.kept);
+        took.then(|| self.slot(1))
+    }
+
+    /// Waits for `count` slots, at most [`Slots::largest`]. Dropping the future gives up the place in the
+    /// queue.
+    pub(crate) async fn take(self: &Arc<Self>, key: K, turn: Turn, count: usize) -> Result<Slot<K>, Full> {
         let told = {
             let mut state = self.state.lock();
-            if state.free > 0 {
-                state.free -= 1;
-                return Ok(Slot(self.clone()));
+            if state.take(turn, count, self.kept) {
+                return Ok(self.slot(count));
             }
             let (tell, told) = oneshot::channel();
-            let pushed = state
-                .waiting
-                .push(key, tell, self.most, oneshot::Sender::is_closed);
+            let queue = match turn {
+                Turn::First => &mut state.first,
+                Turn::Further => &mut state.further,
+            };
+            let pushed = queue.push(key, Waiter { count, tell }, self.most, Waiter::is_over);
             pushed.map_err(|_| Full)?;
             told
         };
@@ -138,27 +217,82 @@ impl<K: Key> Slots<K> {
         told.await.map_err(|_| Full)
     }
 
-    /// Gives a slot to whoever is next.
-    fn give(self: &Arc<Self>) {
+    fn slot(self: &Arc<Self>, count: usize) -> Slot<K> {
+        Slot {
+            of: self.clone(),
+            count,
+        }
+    }
+
+    /// Gives slots to whoever is next.
+    fn give(self: &Arc<Self>, count: usize) {
         let mut state = self.state.lock();
-        while let Some(next) = state.waiting.pop() {
-            // The slot is sent after the lock was released: if nobody receives it, it is dropped, and that
-            // takes the lock.
-            if !next.is_closed() {
-                drop(state);
-                // If the receiver has stopped waiting meanwhile, the slot is dropped, which gives it to the
-                // next one.
-                drop(next.send(Slot(self.clone())));
-                return;
+        state.free += count;
+        while let Some(Waiter { count, tell }) = state.next(self.kept) {
+            // The slots are sent without the lock: if the receiver has stopped waiting meanwhile, they are
+            // dropped, which takes the lock and gives them to the next one.
+            drop(state);
+            drop(tell.send(self.slot(count)));
+            state = self.state.lock();
+        }
+    }
+}
+
+impl<K: Key> State<K> {
+    /// Takes slots for a new request; false if it must wait.
+    fn take(&mut self, turn: Turn, count: usize, kept: usize) -> bool {
+        let (is_next, kept) = match turn {
+            Turn::First => (self.first.len() == 0, 0),
+            Turn::Further => (self.first.len() == 0 && self.further.len() == 0, kept),
+        };
+        let takes = is_next && self.free >= count + kept;
+        if takes {
+            self.free -= count;
+        }
+        takes
+    }
+
+    /// Takes slots for the next request that waits, if there are enough.
+    fn next(&mut self, kept: usize) -> Option<Waiter<K>> {
+        for (queue, kept) in [(&mut self.first, 0), (&mut self.further, kept)] {
+            while let Some(waiter) = queue.first() {
+                if waiter.is_over() {
+                    queue.pop();
+                } else if self.free >= waiter.count + kept {
+                    self.free -= waiter.count;
+                    return queue.pop();
+                } else {
+                    break;
+                }
             }
         }
-        state.free += 1;
+        None
+    }
+}
+
+impl<K: Key> Slot<K> {
+    /// Takes one of these slots away, to be given back by itself; `None` if there is none left.
+    pub(crate) fn split_one(&mut self) -> Option<Self> {
+        self.count = self.count.checked_sub(1)?;
+        Some(self.of.slot(1))
+    }
+
+    /// Adds the slots of another, of the same [`Slots`].
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.count += std::mem::take(&mut other.count);
+    }
+
+    /// How many they are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 }
 
 impl<K: Key> Drop for Slot<K> {
     fn drop(&mut self) {
-        self.0.give();
+        if self.count > 0 {
+            self.of.give(self.count);
+        }
     }
 }
 
@@ -200,12 +334,12 @@ mod tests {
     #[tokio::test]
     async fn slots_go_round_the_keys_and_past_those_who_gave_up() {
         let slots = Slots::new(1, 10);
-        let first = slots.take("greedy").await.unwrap();
+        let first = slots.take("greedy", Turn::Further, 1).await.unwrap();
         let (served, mut order) = tokio::sync::mpsc::channel(10);
         let wait = |key: &'static str, number: u32| {
             let (slots, served) = (slots.clone(), served.clone());
             tokio::spawn(async move {
-                let slot = slots.take(key).await.unwrap();
+                let slot = slots.take(key, Turn::Further, 1).await.unwrap();
                 served.send(number).await.unwrap();
                 drop(slot);
             })
@@ -213,7 +347,7 @@ mod tests {
         let mut waiting = Vec::new();
         for (key, number) in [("greedy", 1), ("greedy", 2), ("greedy", 3), ("other", 4)] {
             waiting.push(wait(key, number));
-            while slots.state.lock().waiting.len() < waiting.len() {
+            while slots.state.lock().further.len() < waiting.len() {
                 tokio::task::yield_now().await;
             }
         }
@@ -237,14 +371,73 @@ mod tests {
     #[tokio::test]
     async fn too_many_of_one_key_are_refused_at_once() {
         let slots = Slots::new(0, 2);
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(slots.take("greedy"))).collect();
+        let mut waiting: Vec<_> = (0..2)
+            .map(|_| Box::pin(slots.take("greedy", Turn::Further, 1)))
+            .collect();
         for waits in &mut waiting {
             assert!(futures_poll(waits.as_mut()).await.is_none());
         }
-        assert!(matches!(slots.take("greedy").await, Err(Full)));
-        assert!(futures_poll(std::pin::pin!(slots.take("other"))).await.is_none());
+        assert!(matches!(slots.take("greedy", Turn::Further, 1).await, Err(Full)));
+        assert!(
+            futures_poll(std::pin::pin!(slots.take("other", Turn::Further, 1)))
+                .await
+                .is_none()
+        );
         drop(waiting);
-        assert!(futures_poll(std::pin::pin!(slots.take("greedy"))).await.is_none());
+        assert!(
+            futures_poll(std::pin::pin!(slots.take("greedy", Turn::Further, 1)))
+                .await
+                .is_none()
+        );
+    }
+
+    #[tokio::test]
+    async fn some_slots_are_kept_for_keys_that_have_none() {
+        let slots = Slots::shared(8);
+        assert_eq!(slots.largest(), 6);
+        let mut greedy = slots.take("greedy", Turn::Further, 6).await.unwrap();
+        assert!(slots.try_take(Turn::Further).is_none());
+        let mut further = Box::pin(slots.take("greedy", Turn::Further, 2));
+        assert!(futures_poll(further.as_mut()).await.is_none());
+        let kept: Vec<_> = (0..2).map(|_| slots.try_take(Turn::First).unwrap()).collect();
+        assert!(slots.try_take(Turn::First).is_none());
+        let mut first = Box::pin(slots.take("other", Turn::First, 1));
+        assert!(futures_poll(first.as_mut()).await.is_none());
+
+        drop(greedy.split_one());
+        assert!(
+            futures_poll(first.as_mut()).await.is_some(),
+            "it goes before those who have some"
+        );
+        assert!(futures_poll(further.as_mut()).await.is_none());
+        drop(kept);
+        assert!(
+            futures_poll(further.as_mut()).await.is_none(),
+            "what is kept stays free"
+        );
+        drop(greedy);
+        let further = futures_poll(further.as_mut()).await.unwrap().unwrap();
+        assert_eq!(slots.free(), 6);
+        drop(further);
+        assert_eq!(slots.free(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_given_up_is_in_nobodys_way() {
+        let slots = Slots::shared(4);
+        let one = slots.take("one", Turn::First, 1).await.unwrap();
+        let mut many = Box::pin(slots.take("many", Turn::Further, 3));
+        assert!(futures_poll(many.as_mut()).await.is_none());
+        let mut next = Box::pin(slots.take("next", Turn::Further, 1));
+        assert!(
+            futures_poll(next.as_mut()).await.is_none(),
+            "it stands behind the other"
+        );
+        drop(many);
+        drop(one);
+        assert!(futures_poll(next.as_mut()).await.is_some());
+        drop(next);
+        assert_eq!(slots.free(), 4);
     }
 
     /// Polls once.

@@ -6,6 +6,7 @@ use mynah_socketio::Namespaces;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::appends::Caller;
 use crate::auth::Auth;
 use crate::core::Core;
 use crate::dispatch;
@@ -20,6 +21,7 @@ use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange
 #[derive(Clone)]
 pub struct Gateway {
     core: Arc<Core>,
+    caller: Caller,
 }
 
 /// A user and its connections.
@@ -60,7 +62,18 @@ pub struct NotReady(pub String);
 
 impl Gateway {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self {
+            core,
+            caller: Caller::new("the embedding program".into()),
+        }
+    }
+
+    /// The same gateway for calls by `caller`, who has a share of its own in what is in flight.
+    pub(crate) fn for_caller(&self, caller: Caller) -> Self {
+        Self {
+            core: self.core.clone(),
+            caller,
+        }
     }
 
     /// Who decides about connections, for a Socket.IO server.
@@ -70,13 +83,15 @@ impl Gateway {
 
     /// Sends. Stored kinds are durable when this returns.
     pub async fn send(&self, order: SendOrder) -> Result<Sent, Reject> {
-        let sent = dispatch::orders(&self.core, vec![Ok(order)]).await.pop();
+        let sent = dispatch::orders(&self.core, &self.caller, vec![Ok(order)])
+            .await
+            .pop();
         sent.unwrap_or_else(|| Err(Reject::internal("The message was not sent.")))
     }
 
     /// Sends many, in order, with a result for each. What is refused already stays refused.
     pub async fn send_batch(&self, orders: Vec<Result<SendOrder, Reject>>) -> Vec<Result<Sent, Reject>> {
-        dispatch::orders(&self.core, orders).await
+        dispatch::orders(&self.core, &self.caller, orders).await
     }
 
     /// Sends a frame to a user, from the backend; whether it reached a live connection. (The replaced `sendTo(uid, json, callback)`.)
@@ -217,7 +232,7 @@ impl Gateway {
     }
 
     async fn change_team(&self, team: TeamId, change: TeamChange) -> Result<Team, Reject> {
-        let changed = dispatch::change_team(&self.core, team, change).await?;
+        let changed = dispatch::change_team(&self.core, &self.caller, team, change).await?;
         Ok(changed.team)
     }
 

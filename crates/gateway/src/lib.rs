@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+mod appends;
 pub mod auth;
 mod builder;
 mod claims;

@@ -18,7 +18,7 @@ use super::fields::object;
 use crate::claims::Claims;
 use crate::clock;
 use crate::config::Config;
-use crate::fair::{Full, Slots};
+use crate::fair::{Full, Slots, Turn};
 use crate::ids::{self, DeviceId, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
@@ -103,7 +103,7 @@ impl Backend {
         let body = serde_json::to_string(question).unwrap_or_default(); // string keys: it cannot fail
         let begun = clock::now();
         let asked = async {
-            let _slot = self.slots.take(place(question.address)).await?;
+            let _slot = self.slots.take(place(question.address), Turn::Further, 1).await?;
             Ok::<_, Full>(self.outbound.post(body, clock::unix_millis()).await)
         };
         let answer = tokio::time::timeout(self.outbound.timeout(), asked).await;

@@ -64,11 +64,12 @@ section! {
         pub messages_per_call: usize = 1_000, in 1..=100_000;
         /// Largest body of an API call.
         pub body_bytes: usize = 8_388_608, in 1_024..=1_073_741_824;
-        /// Calls of the API that are answered at a time; more wait, and get 503 after a moment. 0 is unlimited.
+        /// Calls of the API that are answered at a time; more wait, and get 503 after a moment. A quarter is kept
+        /// for API keys that have no call under way. 0 is unlimited.
         pub calls_in_flight: usize = 1_024, in 0..=1_000_000;
         /// Bytes that are buffered for calls of the API: request bodies that are arriving and responses that are
         /// not read yet. The first 64 KiB of each do not count. A call beyond it waits, and is answered 503
-        /// after 2 s. 0 is unlimited.
+        /// after 2 s. A quarter is kept for API keys that have no other large call. 0 is unlimited.
         pub call_bytes: usize = 67_108_864, in 0..=1_099_511_627_776;
         /// Calls per second with one API key; 0 is unlimited.
         pub calls_per_second: u32 = 0, in 0..=10_000_000;
@@ -76,7 +77,8 @@ section! {
         pub calls_burst: u32 = 1_000, in 0..=10_000_000;
         /// What may wait to be written to one connection; beyond it the reader is too slow and is closed.
         pub queue_bytes: usize = 1_048_576, in 1_024..=1_073_741_824;
-        /// Messages that wait for the store; beyond it clients are read later, and API calls get 503 after a short wait.
+        /// Messages that wait for the store; beyond it clients are read later, and API calls get 503 after a short
+        /// wait. A quarter is kept for connections and API keys that have none waiting.
         pub appends_in_flight: usize = 16_384, in 1..=1_048_576;
         /// Messages of one connection that wait for the store.
         pub appends_in_flight_per_connection: usize = 256, in 1..=65_536;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 
 use super::{Committed, SLICE};
+use crate::appends::Appends;
 use crate::clock;
+use crate::fair::Turn;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::store::{Appended, Members};
 use crate::testing::World;
@@ -32,7 +33,7 @@ fn members(count: usize) -> Members {
 }
 
 async fn message(world: &World, told: &Told, name: &str, place: (ConvId, u64), members: Option<Members>) {
-    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let permit = Appends::new(1, 0).try_take(Turn::First).unwrap();
     let (told, name) = (told.clone(), name.to_owned());
     world.core.delivery.message(Committed {
         appended: Appended {

@@ -75,7 +75,8 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
     };
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
-    with_store(core, connection, move |core, pending, permit| {
+    let uid = by.uid.clone();
+    with_store(core, connection, &uid, move |core, pending, permit| {
         let shared = core.clone();
         let done = move |result| {
             let _under_way = (pending, permit);

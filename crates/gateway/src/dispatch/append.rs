@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::plan::Item;
+use crate::appends::{Caller, Permit};
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::{Answer, Committed, Outcome};
+use crate::fair::Turn;
 use crate::reject::Reject;
 use crate::store::{Append, Appended, Done, Place, StoreError};
 
@@ -22,7 +24,7 @@ pub(super) fn entry(
     core: &Arc<Core>,
     item: Item,
     answer: Answer,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 ) -> (Append, Done<Appended>) {
     let Item {
         append,
@@ -62,21 +64,22 @@ pub(super) fn entry(
 /// Appends a call's messages in order, so many at once; the outcomes are in the same order.
 pub(super) async fn append_all(
     core: &Arc<Core>,
+    caller: &Caller,
     mut items: impl Iterator<Item = Item>,
 ) -> Vec<Result<Outcome, Reject>> {
-    let chunk = CHUNK.min(core.config.limits.appends_in_flight);
+    let chunk = CHUNK.min(core.appends.largest());
     let mut outcomes = Vec::new();
     loop {
         let batch: Vec<Item> = items.by_ref().take(chunk).collect();
         if batch.is_empty() {
             return outcomes;
         }
-        outcomes.extend(append_chunk(core, batch).await);
+        outcomes.extend(append_chunk(core, caller, batch).await);
     }
 }
 
 /// Appends in one batch and waits for all.
-async fn append_chunk(core: &Arc<Core>, items: Vec<Item>) -> Vec<Result<Outcome, Reject>> {
+async fn append_chunk(core: &Arc<Core>, caller: &Caller, items: Vec<Item>) -> Vec<Result<Outcome, Reject>> {
     let unanswered = || {
         Err(Reject::unavailable(
             "The message store has stopped; try again later.",
@@ -84,18 +87,22 @@ async fn append_chunk(core: &Arc<Core>, items: Vec<Item>) -> Vec<Result<Outcome,
     };
     let count = items.len();
     let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
-    let mut permit = match core.room(count).await {
+    let (turns, under_way): (Vec<_>, Vec<_>) = items.iter().map(|_| caller.begin()).unzip();
+    let turn = turns.first().copied().unwrap_or(Turn::First);
+    let mut permit = match core.room(caller, turn, count).await {
         Ok(permit) => permit,
         Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
     };
     let (sender, mut receiver) = mpsc::channel(count.max(1));
-    let batch = items.into_iter().enumerate().filter_map(|(index, item)| {
+    let batch = items.into_iter().zip(under_way).enumerate();
+    let batch = batch.filter_map(|(index, (item, under_way))| {
         let sender = sender.clone();
         let answer: Answer = Box::new(move |outcome| {
+            drop(under_way);
             // There is room for all; nobody listens when the call was given up.
             let _ = sender.try_send((index, outcome));
         });
-        Some(entry(core, item, answer, permit.split(1)?))
+        Some(entry(core, item, answer, permit.split_one()?))
     });
     let batch = batch.collect();
     drop(sender);
@@ -107,10 +114,10 @@ async fn append_chunk(core: &Arc<Core>, items: Vec<Item>) -> Vec<Result<Outcome,
 }
 
 impl Core {
-    /// Room for `count` appends of the API.
-    pub(super) async fn room(&self, count: usize) -> Result<OwnedSemaphorePermit, Reject> {
-        let permits = u32::try_from(count).unwrap_or(u32::MAX);
-        match tokio::time::timeout(ROOM_WAIT, self.appends.clone().acquire_many_owned(permits)).await {
+    /// Slots for `count` appends of a caller.
+    pub(super) async fn room(&self, caller: &Caller, turn: Turn, count: usize) -> Result<Permit, Reject> {
+        let slots = self.appends.take(caller.account(), turn, count);
+        match tokio::time::timeout(ROOM_WAIT, slots).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 self.metrics.limited("appends_in_flight");

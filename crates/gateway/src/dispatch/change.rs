@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::appends::Caller;
 use crate::core::Core;
 use crate::delivery::CommittedChange;
 use crate::ids::TeamId;
@@ -13,6 +14,7 @@ use crate::store::{TeamChange, TeamChanged};
 /// Changes a team; returns after the members who are connected were told.
 pub(crate) async fn change_team(
     core: &Arc<Core>,
+    caller: &Caller,
     team: TeamId,
     change: TeamChange,
 ) -> Result<TeamChanged, Reject> {
@@ -30,7 +32,8 @@ pub(crate) async fn change_team(
             limits.uids_per_call
         )));
     }
-    let permit = core.room(1).await?;
+    let (turn, under_way) = caller.begin();
+    let permit = core.room(caller, turn, 1).await?;
     let (sender, receiver) = oneshot::channel();
     let shared = core.clone();
     core.store.change_team(
@@ -40,8 +43,11 @@ pub(crate) async fn change_team(
             Ok(changed) => {
                 shared.delivery.change(CommittedChange {
                     changed,
-                    // Nobody listens when the call was given up.
-                    answer: Box::new(move |changed| drop(sender.send(Ok(changed)))),
+                    answer: Box::new(move |changed| {
+                        drop(under_way);
+                        // Nobody listens when the call was given up.
+                        drop(sender.send(Ok(changed)));
+                    }),
                     permit,
                 });
             }

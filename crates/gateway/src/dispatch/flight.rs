@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use mynah_socketio::BoxFuture;
-use tokio::sync::OwnedSemaphorePermit;
 
+use crate::appends::{Account, Permit};
 use crate::core::Core;
+use crate::fair::Turn;
+use crate::ids::Uid;
 use crate::registry::Connection;
 use crate::session::Link;
 
@@ -23,25 +25,24 @@ impl Drop for Pending {
 pub(super) fn with_store(
     core: &Arc<Core>,
     connection: Arc<Connection<Link>>,
-    call: impl FnOnce(&Arc<Core>, Pending, OwnedSemaphorePermit) + Send + 'static,
+    uid: &Uid,
+    call: impl FnOnce(&Arc<Core>, Pending, Permit) + Send + 'static,
 ) -> Option<BoxFuture> {
     let limit = core.config.limits.appends_in_flight_per_connection;
-    let full = connection.link.append_begins(limit);
+    let in_flight = connection.link.append_begins();
     let pending = Pending(connection.clone());
-    match core.appends.clone().try_acquire_owned() {
-        Ok(permit) => {
-            call(core, pending, permit);
-            full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) })
-        }
-        Err(_) => {
-            let core = core.clone();
-            Some(Box::pin(async move {
-                // Closed it never is.
-                if let Ok(permit) = core.appends.clone().acquire_owned().await {
-                    call(&core, pending, permit);
-                    connection.link.room(limit).await;
-                }
-            }))
-        }
+    let turn = Turn::of(in_flight);
+    if let Some(permit) = core.appends.try_take(turn) {
+        call(core, pending, permit);
+        let is_full = in_flight >= limit;
+        return is_full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) });
     }
+    let (core, account) = (core.clone(), Account::User(uid.clone()));
+    Some(Box::pin(async move {
+        // The number of those that wait is not limited: a connection has at most one.
+        if let Ok(permit) = core.appends.take(account, turn, 1).await {
+            call(&core, pending, permit);
+            connection.link.room(limit).await;
+        }
+    }))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::append::append_all;
 use super::pass::{pass_to_team, users};
+use crate::appends::Caller;
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Outcome;
@@ -16,6 +17,7 @@ const MOST_NAMED: usize = 100_000;
 /// Carries out the API's orders, in order; the results are in the same order.
 pub(crate) async fn orders(
     core: &Arc<Core>,
+    caller: &Caller,
     orders: Vec<Result<SendOrder, Reject>>,
 ) -> Vec<Result<Sent, Reject>> {
     let mut results = Vec::with_capacity(orders.len());
@@ -43,7 +45,7 @@ pub(crate) async fn orders(
         });
     }
     let items = stored.iter().flat_map(|(_, plan)| plan.items());
-    let mut outcomes = append_all(core, items).await.into_iter();
+    let mut outcomes = append_all(core, caller, items).await.into_iter();
     for (index, plan) in stored {
         results[index] = sent(plan.to, &mut outcomes);
     }

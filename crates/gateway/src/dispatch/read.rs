@@ -46,7 +46,8 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     };
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
-    with_store(core, connection, move |core, pending, permit| {
+    let uid = by.uid.clone();
+    with_store(core, connection, &uid, move |core, pending, permit| {
         let shared = core.clone();
         let done = move |result: Result<ReadMark, StoreError>| match result {
             Ok(mark) => {

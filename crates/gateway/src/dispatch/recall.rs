@@ -62,7 +62,8 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
         window_ms: core.config.limits.recall_window_ms,
     };
     let connection = asker.connection.clone();
-    with_store(core, connection, move |core, pending, permit| {
+    let uid = by.clone();
+    with_store(core, connection, &uid, move |core, pending, permit| {
         let shared = core.clone();
         let answer: Answer = Box::new(move |outcome| {
             drop(pending);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::append::entry;
 use super::flight::{Pending, with_store};
 use super::pass::{pass, pass_to_team};
 use super::plan::Plan;
 use super::refusal::{not_registered, refuse};
+use crate::appends::Permit;
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Answer;
@@ -117,7 +117,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
     };
     let refused = match (plan, beyond) {
         (Ok(plan), beyond) if plan.conversation.is_some() => {
-            return append_from_client(core, plan, beyond.err(), asker);
+            return append_from_client(core, plan, beyond.err(), &registration.uid, asker);
         }
         (Ok(plan), Ok(())) => return pass_from_client(core, plan, asker),
         (_, Err(reject)) | (Err(reject), Ok(())) => reject,
@@ -203,6 +203,7 @@ fn append_from_client(
     core: &Arc<Core>,
     plan: Plan,
     beyond: Option<Reject>,
+    uid: &Uid,
     asker: Asker,
 ) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
@@ -210,7 +211,7 @@ fn append_from_client(
         only_repeat: beyond.is_some(),
         ..plan
     };
-    with_store(core, connection, move |core, pending, permit| {
+    with_store(core, connection, uid, move |core, pending, permit| {
         append(core, plan, beyond, asker, (pending, permit));
     })
 }
@@ -220,7 +221,7 @@ fn append(
     plan: Plan,
     beyond: Option<Reject>,
     asker: Asker,
-    (pending, permit): (Pending, OwnedSemaphorePermit),
+    (pending, permit): (Pending, Permit),
 ) {
     let cid = plan.cid.clone();
     let answer: Answer = Box::new(move |result| {

@@ -63,22 +63,27 @@ pub(super) async fn enter(
         device => {
             // It misses nothing yet, so that nobody waits for the disk: every message from now on is committed behind it.
             let known = device.and_then(|device| {
-                with_store(core, connection.clone(), move |core, pending, permit| {
-                    let shared = core.clone();
-                    let done = move |known: Result<(), StoreError>| {
-                        drop((pending, permit));
-                        // Who does not resume is let in all the same.
-                        if let Err(error) = known {
-                            shared.trouble(error);
-                        }
-                    };
-                    let entry = Entry {
-                        device,
-                        named,
-                        urgent: false,
-                    };
-                    core.store.enter(entry, Box::new(done));
-                })
+                with_store(
+                    core,
+                    connection.clone(),
+                    &registration.uid,
+                    move |core, pending, permit| {
+                        let shared = core.clone();
+                        let done = move |known: Result<(), StoreError>| {
+                            drop((pending, permit));
+                            // Who does not resume is let in all the same.
+                            if let Err(error) = known {
+                                shared.trouble(error);
+                            }
+                        };
+                        let entry = Entry {
+                            device,
+                            named,
+                            urgent: false,
+                        };
+                        core.store.enter(entry, Box::new(done));
+                    },
+                )
             });
             if let Some(room) = known {
                 room.await;

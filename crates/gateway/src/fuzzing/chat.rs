@@ -288,10 +288,7 @@ impl Run {
         let core = &self.world.core;
         assert_eq!(self.world.gateway.users_online(), 0);
         assert_eq!(core.metrics.connections.get(), 0);
-        assert_eq!(
-            core.appends.available_permits(),
-            core.config.limits.appends_in_flight
-        );
+        assert_eq!(core.appends.free(), core.config.limits.appends_in_flight);
     }
 }
 

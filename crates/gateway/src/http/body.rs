@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::Api;
-use super::calls::Held;
+use super::calls::{Held, Key};
 use super::fields;
 use super::problem::Problem;
 
@@ -39,7 +39,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
         } else {
             let limit = api.limits.body_bytes.min(UNKEYED_BYTES);
             let (head, body) = request.into_parts();
-            take(&head.headers, body, limit, api).await?.0
+            take(&head.headers, body, limit, (None, api)).await?.0
         };
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
@@ -82,17 +82,24 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Receives the body of a call with a key: the call with a body that takes no time, and the count of its bytes.
-pub(super) async fn receive(request: Request, api: &Api) -> Result<(Request, Held), Problem> {
+pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(Request, Held), Problem> {
     if request.body().is_end_stream() {
         return Ok((request, Held::default()));
     }
     let (head, body) = request.into_parts();
-    let (bytes, held) = take(&head.headers, body, api.limits.body_bytes, api).await?;
+    let (bytes, held) = take(&head.headers, body, api.limits.body_bytes, (Some(key), api)).await?;
     Ok((Request::from_parts(head, Body::from(bytes)), held))
 }
 
-async fn take(headers: &HeaderMap, body: Body, limit: usize, api: &Api) -> Result<(Bytes, Held), Problem> {
-    let taken = match tokio::time::timeout(BODY_TIMEOUT, take_all(headers, body, limit, api)).await {
+/// Without a key the body must be small, see [`UNKEYED_BYTES`]: then its bytes are not counted.
+async fn take(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    (key, api): (Option<&Key>, &Api),
+) -> Result<(Bytes, Held), Problem> {
+    let all = take_all(headers, body, limit, (key, api));
+    let taken = match tokio::time::timeout(BODY_TIMEOUT, all).await {
         Ok(taken) => taken,
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -110,7 +117,7 @@ async fn take_all(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    api: &Api,
+    (key, api): (Option<&Key>, &Api),
 ) -> Result<(Bytes, Held), Problem> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -125,7 +132,9 @@ async fn take_all(
             if length > limit {
                 return Err(too_large(limit));
             }
-            api.calls.hold(&mut held, length, &api.metrics).await?;
+            if let Some(key) = key {
+                api.calls.hold(&mut held, key, length, &api.metrics).await?;
+            }
             bytes.extend_from_slice(&data);
         }
     }

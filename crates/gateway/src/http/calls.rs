@@ -3,7 +3,8 @@
 //! Invariants: only calls that were let in with a key count, so that nobody without one takes a place; a call
 //! gives its place back when it is answered, however it ends. A call takes its permit when its body has
 //! arrived, and returns it before its answer is written, so that slow senders and slow readers do not delay
-//! others; large bodies and answers are limited by their bytes.
+//! others; large bodies and answers are limited by their bytes. Of the permits and of the bytes a part is kept for
+//! keys that have none, and keys that wait take turns: the calls of one key do not lock out another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::problem::Problem;
+use crate::appends::{Caller, UnderWay};
 use crate::clock;
 use crate::config::Limits;
+use crate::fair::{Slot, Slots, Turn};
 use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
 
@@ -31,24 +33,52 @@ const STEP_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Calls {
     /// One for each call that may be under way; none when they are not bounded.
-    places: Option<Semaphore>,
-    /// One for each step of bytes that may be held, and how many there are; none when they are not bounded.
-    room: Option<(Arc<Semaphore>, u32)>,
+    places: Option<Arc<Slots<Arc<str>>>>,
+    /// One for each step of bytes that may be held; none when they are not bounded.
+    room: Option<Arc<Slots<Arc<str>>>>,
     rate: Option<Rate>,
-    /// By the name of the key.
-    buckets: Mutex<HashMap<Arc<str>, Bucket>>,
+    /// By name: those that have called.
+    keys: Mutex<HashMap<Arc<str>, Arc<Key>>>,
+}
+
+/// What is counted of one key.
+#[derive(Debug)]
+pub(super) struct Key {
+    name: Arc<str>,
+    bucket: Bucket,
+    /// Its calls that have a place or wait for one.
+    calls: Caller,
+    /// Its large bodies and answers.
+    large: Caller,
+    /// What its calls have with the store.
+    pub(super) appends: Caller,
+}
+
+impl Key {
+    fn new(name: Arc<str>) -> Self {
+        let caller = || Caller::new(name.clone());
+        Self {
+            bucket: Bucket::default(),
+            calls: caller(),
+            large: caller(),
+            appends: caller(),
+            name,
+        }
+    }
 }
 
 /// A call's place; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
-    _permit: Option<SemaphorePermit<'a>>,
+pub(super) struct Place {
+    _slot: Option<(Slot<Arc<str>>, UnderWay)>,
 }
 
 /// Bytes of a body or an answer that are held.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    permit: Option<OwnedSemaphorePermit>,
+    slots: Option<Slot<Arc<str>>>,
+    /// Whether it is the only large one of its key; decided when it has become large.
+    turn: Option<(Turn, UnderWay)>,
 }
 
 impl Calls {
@@ -56,19 +86,27 @@ impl Calls {
     pub fn new(limits: &Limits) -> Self {
         let most = limits.calls_in_flight;
         Self {
-            places: (most > 0).then(|| Semaphore::new(most)),
-            room: (limits.call_bytes > 0).then(|| {
-                let steps = u32::try_from(limits.call_bytes.div_ceil(STEP_BYTES)).unwrap_or(u32::MAX);
-                (Arc::new(Semaphore::new(steps as usize)), steps)
-            }),
+            places: (most > 0).then(|| Slots::shared(most)),
+            room: (limits.call_bytes > 0).then(|| Slots::shared(limits.call_bytes.div_ceil(STEP_BYTES))),
             rate: Rate::new(limits.calls_per_second, 1, limits.calls_burst),
-            buckets: Mutex::default(),
+            keys: Mutex::default(),
         }
     }
 
-    /// Counts a call with the key of this name.
-    pub(super) fn count(&self, key: &Arc<str>, metrics: &Metrics) -> Result<(), Problem> {
-        if self.within_rate(key) {
+    /// What is counted of the key of this name.
+    pub(super) fn key(&self, name: &Arc<str>) -> Arc<Key> {
+        let mut keys = self.keys.lock();
+        if let Some(key) = keys.get(name) {
+            return key.clone();
+        }
+        let key = Arc::new(Key::new(name.clone()));
+        keys.insert(name.clone(), key.clone());
+        key
+    }
+
+    /// Counts a call.
+    pub(super) fn count(&self, key: &Key, metrics: &Metrics) -> Result<(), Problem> {
+        if key.bucket.take(self.rate, clock::now()) {
             return Ok(());
         }
         metrics.limited("calls_per_second");
@@ -79,13 +117,14 @@ impl Calls {
     }
 
     /// Takes a place for a call.
-    pub(super) async fn enter(&self, metrics: &Metrics) -> Result<Place<'_>, Problem> {
+    pub(super) async fn enter(&self, key: &Key, metrics: &Metrics) -> Result<Place, Problem> {
         let Some(places) = &self.places else {
-            return Ok(Place { _permit: None });
+            return Ok(Place { _slot: None });
         };
-        match tokio::time::timeout(PATIENCE, places.acquire()).await {
-            Ok(Ok(permit)) => Ok(Place {
-                _permit: Some(permit),
+        let (turn, under_way) = key.calls.begin();
+        match tokio::time::timeout(PATIENCE, places.take(key.name.clone(), turn, 1)).await {
+            Ok(Ok(slot)) => Ok(Place {
+                _slot: Some((slot, under_way)),
             }),
             _ => {
                 metrics.limited("calls_in_flight");
@@ -98,40 +137,36 @@ impl Calls {
     }
 
     /// From now on `bytes` of a body or an answer are held, which were fewer before.
-    pub(super) async fn hold(&self, held: &mut Held, bytes: usize, metrics: &Metrics) -> Result<(), Problem> {
-        let Some((room, all)) = self.room.as_ref().filter(|_| bytes > FREE_BYTES) else {
+    pub(super) async fn hold(
+        &self,
+        held: &mut Held,
+        key: &Key,
+        bytes: usize,
+        metrics: &Metrics,
+    ) -> Result<(), Problem> {
+        let Some(room) = self.room.as_ref().filter(|_| bytes > FREE_BYTES) else {
             return Ok(());
         };
         // A body that is larger than the whole limit is allowed if it is the only one.
-        let wanted = u32::try_from(bytes.div_ceil(STEP_BYTES)).map_or(*all, |steps| steps.min(*all));
-        let has = held.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u32;
+        let wanted = bytes.div_ceil(STEP_BYTES).min(room.largest());
+        let has = held.slots.as_ref().map_or(0, Slot::count);
         let Some(more) = wanted.checked_sub(has).filter(|more| *more > 0) else {
             return Ok(());
         };
-        let Ok(Ok(permit)) = tokio::time::timeout(PATIENCE, room.clone().acquire_many_owned(more)).await
-        else {
+        let (turn, _) = held.turn.get_or_insert_with(|| key.large.begin());
+        let slots = room.take(key.name.clone(), *turn, more);
+        let Ok(Ok(slots)) = tokio::time::timeout(PATIENCE, slots).await else {
             metrics.limited("call_bytes");
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The limit for large request bodies and responses (limits.call_bytes) is reached; try again later.",
             ));
         };
-        match &mut held.permit {
-            Some(held) => held.merge(permit),
-            none => *none = Some(permit),
+        match &mut held.slots {
+            Some(held) => held.merge(slots),
+            none => *none = Some(slots),
         }
         Ok(())
-    }
-
-    fn within_rate(&self, key: &Arc<str>) -> bool {
-        if self.rate.is_none() {
-            return true;
-        }
-        let mut buckets = self.buckets.lock();
-        if !buckets.contains_key(key) {
-            buckets.insert(key.clone(), Bucket::default());
-        }
-        buckets[key].take(self.rate, clock::now())
     }
 }
 
@@ -148,28 +183,65 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_finds_no_place_waits_a_moment_and_is_told() {
         let (calls, metrics) = calls(|limits| limits.calls_in_flight = 1);
-        let first = calls.enter(&metrics).await.unwrap();
-        let refused = calls.enter(&metrics).await.unwrap_err();
+        let key = calls.key(&"backend".into());
+        let first = calls.enter(&key, &metrics).await.unwrap();
+        let refused = calls.enter(&key, &metrics).await.unwrap_err();
         assert!(format!("{refused:?}").contains("503"), "{refused:?}");
-        let (second, ()) = tokio::join!(calls.enter(&metrics), async { drop(first) });
+        let (second, ()) = tokio::join!(calls.enter(&key, &metrics), async { drop(first) });
         second.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_calls_of_one_key_do_not_lock_out_another() {
+        let (calls, metrics) = calls(|limits| {
+            limits.calls_in_flight = 8;
+            limits.call_bytes = 8 * STEP_BYTES;
+        });
+        let (slow, other) = (calls.key(&"slow".into()), calls.key(&"other".into()));
+        let (mut places, mut bodies) = (Vec::new(), Vec::new());
+        while let Ok(place) = calls.enter(&slow, &metrics).await {
+            places.push(place);
+        }
+        loop {
+            let mut body = Held::default();
+            let held = calls.hold(&mut body, &slow, 2 * STEP_BYTES, &metrics).await;
+            if held.is_err() {
+                break;
+            }
+            bodies.push(body);
+        }
+        assert_eq!((places.len(), bodies.len()), (6, 3));
+        let place = calls.enter(&other, &metrics).await.unwrap();
+        let mut body = Held::default();
+        for steps in [1, 2] {
+            let held = calls.hold(&mut body, &other, steps * STEP_BYTES, &metrics);
+            held.await.unwrap();
+        }
+        // While both wait they take turns.
+        let (slow_again, again, ()) = tokio::join!(
+            calls.enter(&slow, &metrics),
+            calls.enter(&other, &metrics),
+            async { places.truncate(4) }
+        );
+        drop((slow_again.unwrap(), again.unwrap(), place));
     }
 
     #[tokio::test(start_paused = true)]
     async fn large_bodies_and_answers_wait_for_room_and_small_ones_need_none() {
         let (calls, metrics) = calls(|limits| limits.call_bytes = 4 * STEP_BYTES);
+        let key = calls.key(&"backend".into());
         let mut first = Held::default();
         for steps in [1, 2, 3] {
             calls
-                .hold(&mut first, steps * STEP_BYTES, &metrics)
+                .hold(&mut first, &key, steps * STEP_BYTES, &metrics)
                 .await
                 .unwrap();
         }
         let mut second = Held::default();
-        let refused = calls.hold(&mut second, 2 * STEP_BYTES, &metrics).await;
+        let refused = calls.hold(&mut second, &key, 2 * STEP_BYTES, &metrics).await;
         assert!(format!("{refused:?}").contains("503"), "{refused:?}");
-        calls.hold(&mut second, FREE_BYTES, &metrics).await.unwrap();
-        let (held, ()) = tokio::join!(calls.hold(&mut second, 100 * STEP_BYTES, &metrics), async {
+        calls.hold(&mut second, &key, FREE_BYTES, &metrics).await.unwrap();
+        let (held, ()) = tokio::join!(calls.hold(&mut second, &key, 100 * STEP_BYTES, &metrics), async {
             drop(first)
         });
         held.unwrap();
@@ -186,10 +258,10 @@ mod tests {
             limits.calls_per_second = 1;
             limits.calls_burst = 2;
         });
-        for key in ["one", "two"].map(Arc::from) {
+        for name in ["one", "two"].map(Arc::from) {
             for fine in [true, true, false] {
-                let counted = calls.count(&key, &metrics);
-                assert_eq!(counted.is_ok(), fine, "{key}: {counted:?}");
+                let counted = calls.count(&calls.key(&name), &metrics);
+                assert_eq!(counted.is_ok(), fine, "{name}: {counted:?}");
             }
         }
         let counted = metrics.open_metrics();
@@ -202,7 +274,7 @@ mod tests {
     #[test]
     fn no_key_has_a_rate_by_default() {
         let (calls, metrics) = calls(|_| {});
-        let key: Arc<str> = "backend".into();
+        let key = calls.key(&"backend".into());
         for _ in 0..10_000 {
             calls.count(&key, &metrics).unwrap();
         }

@@ -3,10 +3,12 @@
 //! Invariants: the key comes in one header `Authorization: Bearer <key>` and in no other way; nothing of what was offered is repeated,
 //! neither in the answer nor in the log.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,10 +18,26 @@ use super::body;
 use super::calls::Held;
 use super::problem::Problem;
 use super::scopes::{self, Need};
+use crate::Gateway;
+use crate::appends::Caller;
 use crate::clock;
 use crate::config::{MAX_KEY_BYTES, Scope};
 use crate::keys::{Denied, Granted};
 use crate::metrics::{ApiKeyLabel, ReasonLabel};
+
+/// The gateway, as the holder of a call's key calls it.
+pub(super) struct Calling(pub(super) Gateway);
+
+impl FromRequestParts<Arc<Api>> for Calling {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
+        Ok(Self(match head.extensions.get::<Caller>() {
+            Some(caller) => api.gateway.for_caller(caller.clone()),
+            None => api.gateway.clone(),
+        }))
+    }
+}
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,15 +177,17 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
 
 /// Answers a call within the bounds of all calls.
 async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Result<Response, Problem> {
-    api.calls.count(key, &api.metrics)?;
+    let key = api.calls.key(key);
+    api.calls.count(&key, &api.metrics)?;
     let has_route = request.extensions().get::<MatchedPath>().is_some();
     // The body of a call to an unknown route is not read. The bytes are held until the answer is made.
-    let (request, _body) = if has_route {
-        body::receive(request, api).await?
+    let (mut request, _body) = if has_route {
+        body::receive(request, &key, api).await?
     } else {
         (request, Held::default())
     };
-    let place = api.calls.enter(&api.metrics).await?;
+    let place = api.calls.enter(&key, &api.metrics).await?;
+    request.extensions_mut().insert(key.appends.clone());
     let response = next.run(request).await;
     let (head, body) = response.into_parts();
     // It is whole already, so that this copies nothing.
@@ -175,7 +195,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
         .await
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     let mut held = Held::default();
-    api.calls.hold(&mut held, body.len(), &api.metrics).await?;
+    api.calls.hold(&mut held, &key, body.len(), &api.metrics).await?;
     drop(place);
     Ok(Response::from_parts(
         head,

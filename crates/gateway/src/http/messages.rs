@@ -11,6 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::body::Json;
 use super::fields::{self, CidField, KindField, Object, TeamField, UidField};
+use super::keys::Calling;
 use super::problem::Problem;
 use super::{Api, Refusals};
 use crate::ids::{ConvId, Mid, Seq, Uid};
@@ -193,10 +194,11 @@ pub(super) enum BatchItem {
     responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Refusals))]
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
+    Calling(gateway): Calling,
     Json(message): Json<Message>,
 ) -> Result<axum::Json<SendResult>, Problem> {
     let order = message.order(&api, &mut 0)?;
-    let sent = api.gateway.send(order).await?;
+    let sent = gateway.send(order).await?;
     Ok(axum::Json(sent.into()))
 }
 
@@ -205,6 +207,7 @@ pub(super) async fn send(
     responses((status = 200, description = "One result for each message", body = BatchResult), Refusals))]
 pub(super) async fn send_batch(
     State(api): State<Arc<Api>>,
+    Calling(gateway): Calling,
     Json(batch): Json<Batch>,
 ) -> Result<axum::Json<BatchResult>, Problem> {
     let most = api.limits.messages_per_call;
@@ -219,7 +222,7 @@ pub(super) async fn send_batch(
         let message: Message = fields::read(raw.get(), "message").map_err(Reject::malformed)?;
         message.order(&api, &mut named)
     });
-    let results = api.gateway.send_batch(orders.collect()).await;
+    let results = gateway.send_batch(orders.collect()).await;
     Ok(axum::Json(BatchResult {
         results: results.into_iter().map(BatchItem::from).collect(),
     }))

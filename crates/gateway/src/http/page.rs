@@ -10,6 +10,7 @@ use axum::{Json as Answer, Router};
 
 use super::Api;
 use super::body::Json;
+use super::keys::Calling;
 use super::path::TeamPath;
 use super::problem::Problem;
 use super::teams::{self, Team, TeamBody};
@@ -79,6 +80,7 @@ async fn online(State(api): State<Arc<Api>>) -> Answer<Online> {
 /// Makes a team, but never changes one: that needs a key.
 async fn make_team(
     State(api): State<Arc<Api>>,
+    calling: Calling,
     TeamPath(team): TeamPath,
     body: Json<TeamBody>,
 ) -> Result<Answer<Team>, Problem> {
@@ -88,5 +90,5 @@ async fn make_team(
             "There is a team of this name already; choose another.",
         ));
     }
-    teams::put(State(api), TeamPath(team), body).await
+    teams::put(State(api), calling, TeamPath(team), body).await
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::body::Json;
 use super::fields::{IdText, UidField};
+use super::keys::Calling;
 use super::path::{MemberPath, TeamPath};
 use super::problem::Problem;
 use super::users::Uids;
@@ -54,6 +55,7 @@ type Answer = Result<axum::Json<Team>, Problem>;
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
+    Calling(gateway): Calling,
     TeamPath(team): TeamPath,
     Json(body): Json<TeamBody>,
 ) -> Answer {
@@ -64,7 +66,7 @@ pub(super) async fn put(
         )));
     }
     let members = Uids::from(body.members).bounded(&api)?;
-    answer(api.gateway.put_team(team, name, members).await)
+    answer(gateway.put_team(team, name, members).await)
 }
 
 /// A team
@@ -80,10 +82,10 @@ pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 204, description = "Deleted"), Refusals))]
 pub(super) async fn delete(
-    State(api): State<Arc<Api>>,
+    Calling(gateway): Calling,
     TeamPath(team): TeamPath,
 ) -> Result<StatusCode, Problem> {
-    api.gateway.delete_team(team).await?;
+    gateway.delete_team(team).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -93,19 +95,20 @@ pub(super) async fn delete(
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
+    Calling(gateway): Calling,
     TeamPath(team): TeamPath,
     Json(body): Json<Uids>,
 ) -> Answer {
     let uids = body.bounded(&api)?;
-    answer(api.gateway.add_members(team, uids).await)
+    answer(gateway.add_members(team, uids).await)
 }
 
 /// Remove a member; kind 17 tells the members and the one who left
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
-pub(super) async fn remove(State(api): State<Arc<Api>>, MemberPath(team, uid): MemberPath) -> Answer {
-    answer(api.gateway.remove_members(team, vec![uid]).await)
+pub(super) async fn remove(Calling(gateway): Calling, MemberPath(team, uid): MemberPath) -> Answer {
+    answer(gateway.remove_members(team, vec![uid]).await)
 }
 
 fn answer(result: Result<store::Team, crate::Reject>) -> Answer {

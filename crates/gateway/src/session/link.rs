@@ -327,9 +327,9 @@ impl Link {
         self.outlet.send(frame, self.format())
     }
 
-    /// One more append waits for the store; true when there are `limit` or more, so that reading should pause.
-    pub(crate) fn append_begins(&self, limit: usize) -> bool {
-        self.appends.fetch_add(1, Ordering::Relaxed) as usize + 1 >= limit
+    /// One more append waits for the store; how many there are with it.
+    pub(crate) fn append_begins(&self) -> usize {
+        self.appends.fetch_add(1, Ordering::Relaxed) as usize + 1
     }
 
     /// An append was answered.

@@ -179,7 +179,7 @@ impl World {
     fn nothing_is_left_over(&self) {
         let Some(server) = &self.server else { return };
         let limits = &self.scenario.config.limits;
-        let permits = server.core.appends.available_permits();
+        let permits = server.core.appends.free();
         self.hub.check(permits == limits.appends_in_flight, || {
             format!("{permits} of {} permits are back", limits.appends_in_flight)
         });

@@ -12,6 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("fair", &[]),
     ("ids", &[]),
+    ("appends", &["fair", "ids"]),
     ("config", &["ids", "text"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
@@ -56,12 +57,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "delivery",
         &[
-            "clock", "frame", "ids", "metrics", "order", "push", "registry", "reject", "session", "store",
+            "appends", "clock", "frame", "ids", "metrics", "order", "push", "registry", "reject", "session",
+            "store",
         ],
     ),
     (
         "core",
         &[
+            "appends",
             "auth",
             "config",
             "delivery",
@@ -82,6 +85,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "dispatch",
         &[
+            "appends",
             "auth",
             "claims",
             "clock",
@@ -89,6 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "core",
             "delivery",
             "embed",
+            "fair",
             "frame",
             "ids",
             "kinds",
@@ -111,22 +116,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "auth", "core", "dispatch", "embed", "entrance", "ids", "order", "reject", "store",
+            "appends", "auth", "core", "dispatch", "embed", "entrance", "ids", "order", "reject", "store",
         ],
     ),
     (
         "builder",
         &[
-            "auth", "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics", "push",
-            "rate", "registry", "session", "store",
+            "appends", "auth", "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics",
+            "push", "rate", "registry", "session", "store",
         ],
     ),
     // A call goes to the gateway's handle; of the store it knows the values that are shown.
     (
         "http",
         &[
-            "clock", "config", "frame", "gateway", "ids", "keys", "metrics", "order", "rate", "reject",
-            "store", "text",
+            "appends", "clock", "config", "fair", "frame", "gateway", "ids", "keys", "metrics", "order",
+            "rate", "reject", "store", "text",
         ],
     ),
     ("tls", &["clock", "config", "metrics", "text"]),

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::appends::Caller;
 use crate::order::To;
-use crate::testing::{World, order, team, uid};
+use crate::testing::{Device, World, order, team, uid};
 
 fn to(user: &str, cid: Option<&str>) -> Value {
     json!({"type": 3, "to": {"user": user}, "cid": cid, "data": {"text": "x"}})
@@ -144,4 +145,67 @@ async fn a_user_sends_only_so_many_bytes() {
     let mut bob = world.enter("bob", "b").await;
     let answer = json!({"type": 3, "to": {"user": "alice"}, "data": {"x": "y".repeat(800)}});
     assert_eq!(bob.message(answer).await["code"], 0);
+}
+
+/// Sends messages without waiting for the answers, until the connection is not read any more.
+fn fill(device: &mut Device, most: usize) -> usize {
+    let frame = json!({"type": 101, "data": {"type": 3, "to": {"user": "carol"}, "data": {}}}).to_string();
+    (0..most)
+        .take_while(|_| device.begin("message", &[&frame], Some(1)).is_none())
+        .count()
+}
+
+/// The store takes nothing for a while: one user has as much in flight as it may have.
+#[tokio::test]
+async fn who_has_nothing_in_flight_gets_in_although_a_user_fills_what_it_can() {
+    let (world, mut stepper) = World::stepped(|config| config.limits.appends_in_flight = 16);
+    let mut devices = Vec::new();
+    for uid in ["alice", "bob"] {
+        let mut device = world.connect(uid);
+        let frame = json!({"type": 1, "data": {"uid": uid}}).to_string();
+        let waits = device.begin("message", &[&frame], Some(1)).unwrap();
+        let waits = tokio::spawn(waits);
+        while !waits.is_finished() {
+            stepper.step(usize::MAX);
+            tokio::task::yield_now().await;
+        }
+        device.ear.rest();
+        devices.push(device);
+    }
+    let [mut alice, mut bob] = <[Device; 2]>::try_from(devices).ok().unwrap();
+    assert_eq!(fill(&mut alice, 100), 12, "a quarter is kept for others");
+    assert_eq!(fill(&mut bob, 1), 1, "bob's first message is taken at once");
+    assert_eq!(stepper.depth(), 13);
+
+    // A caller of the API that does the same keeps neither users nor other callers out.
+    let caller = |name: &str| world.gateway.for_caller(Caller::new(name.into()));
+    let (greedy, other) = (caller("greedy"), caller("other"));
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let greedy = greedy.clone();
+        calls.spawn(async move { greedy.send(order(6, To::User(uid("carol")))).await });
+    }
+    while stepper.depth() < 14 {
+        tokio::task::yield_now().await;
+    }
+    calls.spawn(async move { other.send(order(6, To::User(uid("carol")))).await });
+    while stepper.depth() < 15 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        stepper.depth(),
+        15,
+        "the greedy caller has one, and waits with the rest"
+    );
+
+    while !calls.is_empty() {
+        stepper.step(usize::MAX);
+        tokio::task::yield_now().await;
+        while let Some(sent) = calls.try_join_next() {
+            sent.unwrap().unwrap();
+        }
+    }
 }

@@ -35,7 +35,8 @@ fn crowded(change: impl FnOnce(&mut Config)) -> House {
 #[tokio::test(start_paused = true)]
 async fn a_call_beyond_those_under_way_is_told_to_come_again() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
-    let place = house.api.calls.enter(&house.api.metrics).await.unwrap();
+    let key = house.api.calls.key(&"any".into());
+    let place = house.api.calls.enter(&key, &house.api.metrics).await.unwrap();
 
     let refused = house.call("GET", "/v1/users/alice", "").await;
     assert!(refused.problem(503).contains("limits.calls_in_flight"));
