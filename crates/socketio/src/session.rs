@@ -75,7 +75,8 @@ pub(crate) struct State {
     /// The receiver wants to be asked ([`Receiver::attention`](crate::Receiver::attention)).
     pub(crate) attention: bool,
     driver: Option<Waker>,
-    /// Told whenever less is queued, and of the end; only once somebody has waited for room.
+    /// Told whenever less is queued, when the session is to be closed, and of the end; only once somebody has
+    /// waited for room.
     room: Option<Arc<Notify>>,
     /// Only while on polling.
     pub(crate) poll: Option<Box<Pending>>,
@@ -139,6 +140,14 @@ impl State {
         if let Some(room) = &self.room {
             room.notify_waiters();
         }
+    }
+
+    /// Somebody wants the connection closed. Who waits for room or for the end is told at once, although the
+    /// session's task may be busy with packets that came before.
+    fn set_closing(&mut self, closing: Closing) {
+        self.closing = Some(closing);
+        self.wake_driver();
+        self.tell_room();
     }
 
     /// The session is over: nothing is queued any more.
@@ -302,8 +311,9 @@ impl Session {
     }
 
     /// Waits until the session is over or closing. Work that is useful only to its client may stop then. A
-    /// client on a WebSocket that closes while a handler waits is noticed, unless it sent more before; one on
-    /// polling is noticed when its heartbeat is due.
+    /// client on a WebSocket that closes while a handler waits is noticed, unless it sent more before. One on
+    /// polling is noticed when it gives up the GET that waits for packets, and otherwise when its heartbeat is
+    /// due.
     pub async fn closed(&self) {
         let _tidy = ForgetRoom(self);
         loop {
@@ -409,8 +419,7 @@ impl Session {
         if fits {
             self.refuse_memory();
         }
-        state.closing = Some(Closing::Now(CloseReason::SlowReader));
-        state.wake_driver();
+        state.set_closing(Closing::Now(CloseReason::SlowReader));
         false
     }
 
@@ -423,8 +432,7 @@ impl Session {
             (Some(_), _) => false,
         };
         if !state.ended && replaces {
-            state.closing = Some(closing);
-            state.wake_driver();
+            state.set_closing(closing);
         }
     }
 

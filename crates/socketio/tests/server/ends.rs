@@ -389,6 +389,32 @@ async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
     }
 }
 
+/// The same on polling, where a client that goes gives up the GET that waits.
+#[tokio::test]
+async fn a_client_on_polling_that_goes_while_its_handler_waits_is_noticed() {
+    for protocol in [Protocol::V3, Protocol::V4] {
+        let mut running = Running::start(Config::default()).await;
+        let mut client = Client::connect(&running, protocol, Transport::Polling).await;
+        let socket = running.socket().await;
+        let polling = client.polling();
+        let get = tokio::spawn(polling.get());
+        let post = tokio::spawn(polling.post(&polling.body(&["42[\"gate\",1]", "42[\"note\",2]"])));
+        running.expect("at the gate 1").await;
+        let session = socket.session().clone();
+        let noticed = tokio::spawn(async move { session.closed().await });
+        get.abort();
+        within(noticed).await.unwrap();
+        assert!(!socket.session().room(0).await);
+        assert_eq!(running.told_so_far(), [""; 0], "not before the handler is done");
+        running.gate.add_permits(1);
+        running.expect("through the gate 1").await;
+        running.expect("note 2").await;
+        running.expect("/ disconnected: transport close").await;
+        within(post).await.unwrap();
+        running.until_empty().await;
+    }
+}
+
 #[tokio::test]
 async fn what_a_client_sent_before_it_went_is_handled_first() {
     let mut running = Running::start(quick()).await;
