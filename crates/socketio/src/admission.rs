@@ -22,6 +22,9 @@ const SHARDS: usize = 16;
 /// HTTP connections that an address may have besides those of its sessions.
 const SPARE_HTTP: usize = 64;
 
+/// Connections that were refused and are being closed so that their answers arrive; more are closed at once.
+const MOST_TURNED_AWAY: usize = 256;
+
 /// Bounds of an [`Admission`]; 0 is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
@@ -59,6 +62,8 @@ pub struct Admission {
     held: AtomicUsize,
     shards: [Mutex<HashMap<u64, Has>>; SHARDS],
     refusals: Refusals,
+    /// One for each connection that was refused and is not closed yet.
+    turned_away: Arc<()>,
 }
 
 impl Admission {
@@ -148,6 +153,12 @@ impl Admission {
                 admission: self.clone(),
                 address,
             })
+    }
+
+    /// A place for a connection that was refused and is being closed, until it is dropped; `None` if there are
+    /// [`MOST_TURNED_AWAY`] of them, or a few more where several listeners ask at the same time.
+    pub(crate) fn turn_away(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.turned_away) <= MOST_TURNED_AWAY).then(|| self.turned_away.clone())
     }
 
     fn shard(&self, place: u64) -> &Mutex<HashMap<u64, Has>> {

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 /// Bytes read by one call.
@@ -45,6 +45,20 @@ pub(crate) async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<
     let _ = timeout(silence * MOST_SILENCES, all).await;
 }
 
+/// Ends our direction of a stream to which the last response was written, and reads on until the peer has ended
+/// its own.
+pub(crate) async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, silence: Duration) {
+    let mut shut = false;
+    linger(silence, |cx, moved| {
+        if !shut {
+            // When it fails, nothing comes either.
+            shut = Pin::new(&mut stream).poll_shutdown(cx).is_ready();
+        }
+        poll_discard(|cx, buf| Pin::new(&mut stream).poll_read(cx, buf), cx, moved)
+    })
+    .await;
+}
+
 /// Reads and throws away what has come; ready once nothing more can come.
 pub(crate) fn poll_discard(
     mut stream: impl FnMut(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<std::io::Result<()>>,
@@ -61,13 +75,4 @@ pub(crate) fn poll_discard(
             *moved = true;
         }
     })
-}
-
-/// [`poll_discard`] for a stream.
-pub(crate) fn poll_discard_from(
-    stream: &mut (impl AsyncRead + Unpin),
-    cx: &mut Context<'_>,
-    moved: &mut bool,
-) -> Poll<()> {
-    poll_discard(|cx, buf| Pin::new(&mut *stream).poll_read(cx, buf), cx, moved)
 }

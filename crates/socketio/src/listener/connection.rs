@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -23,6 +23,7 @@ use super::exchange::{Exchange, RequestBody};
 use super::timed::Timed;
 use super::{ListenerOptions, first};
 use crate::admission::Connected;
+use crate::linger;
 use crate::proxy_header;
 use crate::refusals::Refusal;
 use crate::tls::TlsStream;
@@ -33,6 +34,9 @@ pub(super) trait Service<F>:
 {
 }
 impl<S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static, F> Service<F> for S {}
+
+/// A connection that was refused waits this long for its peer, counted from the last bytes received.
+const TURNED_AWAY_SILENCE: Duration = Duration::from_secs(1);
 
 /// Told to those who are refused before they have asked anything.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
@@ -97,7 +101,7 @@ fn count_in<S, F, B>(
 {
     let connected = match counted.then(|| options.admission.connect(peer.ip())).transpose() {
         Ok(connected) => connected,
-        Err(_) => return turn_away(stream, options.tls.is_some()),
+        Err(_) => return turn_away(stream, &options),
     };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "could not set TCP_NODELAY");
@@ -108,14 +112,26 @@ fn count_in<S, F, B>(
     };
 }
 
-/// Says why, as far as that costs nothing.
-fn turn_away(stream: TcpStream, secured: bool) {
+/// Says why. Not over TLS, whose handshake would cost more than the refusal saves.
+fn turn_away(stream: TcpStream, options: &ListenerOptions) {
     use std::io::{Read, Write};
-    if secured {
+    if options.tls.is_some() {
+        return;
+    }
+    if let Some(place) = options.admission.turn_away() {
+        tokio::spawn(async move {
+            let mut stream = stream;
+            // The buffer of a new connection takes all of it at once.
+            if stream.write_all(TOO_MANY).await.is_ok() {
+                linger::end(stream, TURNED_AWAY_SILENCE).await;
+            }
+            drop(place);
+        });
         return;
     }
     let Ok(mut stream) = stream.into_std() else { return };
-    // It does not block. What was not read when a connection is closed makes the system throw away what was written.
+    // This does not block. The answer arrives if the whole request has come and is read here: otherwise the
+    // system resets the connection.
     let _ = stream.read(&mut [0; 2_048]);
     let _ = stream.write(TOO_MANY);
 }

@@ -19,7 +19,7 @@ use super::exchange::Exchange;
 use super::first::HeadEnd;
 use super::{ListenerOptions, target};
 use crate::admission::Connected;
-use crate::linger::{linger, poll_discard_from};
+use crate::linger;
 
 /// A peer must read this many bytes of a response per second on average, in addition to the time that it may
 /// stop reading.
@@ -250,7 +250,7 @@ impl<T: Stream> Drop for Timed<T> {
     /// hyper closes a connection whose request it could not read to the end; the answer to that request must
     /// not be lost.
     fn drop(&mut self) {
-        let (Some(mut stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
+        let (Some(stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
             return;
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
@@ -259,15 +259,7 @@ impl<T: Stream> Drop for Timed<T> {
         let connected = self.connected.take();
         runtime.spawn(async move {
             let _connected = connected;
-            let mut shut = false;
-            linger(SILENCE, |cx, moved| {
-                if !shut {
-                    // When it fails, nothing comes either.
-                    shut = Pin::new(&mut stream).poll_shutdown(cx).is_ready();
-                }
-                poll_discard_from(&mut stream, cx, moved)
-            })
-            .await;
+            linger::end(stream, SILENCE).await;
         });
     }
 }

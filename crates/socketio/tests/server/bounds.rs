@@ -114,6 +114,39 @@ async fn an_address_with_too_many_http_connections_is_turned_away() {
     assert!(Ws::over(from_there, target, Protocol::V4, "").await.is_ok());
 }
 
+/// A client that reads only when it has written its whole request gets the answer, and no reset.
+#[tokio::test]
+async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
+    let running = Running::start(bounded(0, 1)).await;
+    let mut silent = Vec::new();
+    for _ in 0..66 {
+        silent.push(dial("127.0.0.2:0", running.address).await);
+    }
+    for _ in 0..10 {
+        let mut refused = dial("127.0.0.2:0", running.address).await;
+        // The refusal is there before anything is written.
+        within(refused.readable()).await.unwrap();
+        let head = "POST /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n";
+        within(refused.write_all(head.as_bytes())).await.unwrap();
+        within(refused.write_all(&vec![b'x'; 4_000_000])).await.unwrap();
+        let mut answer = Vec::new();
+        within(refused.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(Reply::parse(&answer).status, 429);
+    }
+    let refused: Vec<_> = {
+        let mut refused = Vec::new();
+        for _ in 0..300 {
+            refused.push(dial("127.0.0.2:0", running.address).await);
+        }
+        refused
+    };
+    for mut refused in refused {
+        let mut answer = Vec::new();
+        within(refused.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(Reply::parse(&answer).status, 429, "however many there are");
+    }
+}
+
 /// A connection that became a WebSocket is its session's, and no HTTP connection any more.
 #[tokio::test]
 async fn websockets_are_no_http_connections() {
