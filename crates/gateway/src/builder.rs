@@ -10,6 +10,7 @@ use crate::config::{Config, Displaced, Policy};
 use crate::core::{AbortOnDrop, Core};
 use crate::delivery::{Delivery, Worker};
 use crate::embed::{Listeners, Peer, Seen, Types};
+use crate::fair::OneAtATime;
 use crate::gateway::Gateway;
 use crate::ids::Uid;
 use crate::kinds::Kinds;
@@ -146,6 +147,7 @@ impl Builder {
             rates: Rates::new(limits),
             revocations: store.revocations().into(),
             appends: Appends::shared(limits.appends_in_flight),
+            changing: OneAtATime::default(),
             reached,
             push,
             auth,

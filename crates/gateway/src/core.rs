@@ -7,7 +7,8 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::delivery::{Delivery, Worker};
 use crate::embed::{Listeners, Types};
-use crate::ids::Uid;
+use crate::fair::OneAtATime;
+use crate::ids::{TeamId, Uid};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::push::Reached;
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) revocations: Revocations,
     /// Slots for what waits for the store or for delivery.
     pub(crate) appends: Arc<Appends>,
+    /// Teams that are being changed.
+    pub(crate) changing: OneAtATime<TeamId>,
     /// Who has received which message; only if there is a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
     /// The push worker, where somebody notifies those who are away; ends with the gateway.

@@ -11,7 +11,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// What the requests are grouped by.
 pub(crate) trait Key: Hash + Eq + Clone {}
@@ -296,6 +296,29 @@ impl<K: Key> Drop for Slot<K> {
     }
 }
 
+/// One request of each key at a time; others of the key wait in their order.
+#[derive(Debug)]
+pub(crate) struct OneAtATime<K: Key>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
+
+impl<K: Key> Default for OneAtATime<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Key> OneAtATime<K> {
+    /// Waits until no other request of this key is under way; the next may begin when the guard is dropped.
+    pub(crate) async fn begin(&self, key: &K) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock();
+            // There are as many as there are keys with requests.
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            locks.entry(key.clone()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,6 +461,20 @@ mod tests {
         assert!(futures_poll(next.as_mut()).await.is_some());
         drop(next);
         assert_eq!(slots.free(), 4);
+    }
+
+    #[tokio::test]
+    async fn one_request_of_a_key_is_under_way_at_a_time() {
+        let keys = OneAtATime::default();
+        let first = keys.begin(&"a").await;
+        let mut second = Box::pin(keys.begin(&"a"));
+        assert!(futures_poll(second.as_mut()).await.is_none());
+        drop(keys.begin(&"b").await);
+        drop(first);
+        drop(futures_poll(second.as_mut()).await.unwrap());
+        drop(second);
+        drop(keys.begin(&"c").await);
+        assert_eq!(keys.0.lock().len(), 1, "nothing is kept of the others");
     }
 
     /// Polls once.

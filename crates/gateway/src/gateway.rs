@@ -232,8 +232,7 @@ impl Gateway {
     }
 
     async fn change_team(&self, team: TeamId, change: TeamChange) -> Result<Team, Reject> {
-        let changed = dispatch::change_team(&self.core, &self.caller, team, change).await?;
-        Ok(changed.team)
+        dispatch::change_team(&self.core, &self.caller, team, change).await
     }
 
     /// A part of a conversation; `limit` is 1 to 500.

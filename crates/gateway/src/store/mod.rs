@@ -56,6 +56,11 @@ impl StoreError {
     /// not exist. All of these get the same answer: the ids of pairs and notices can be computed from uids,
     /// so a different answer would tell who has written to whom.
     pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
+
+    /// The answer to a change that makes a team larger than `max` members.
+    pub(crate) fn too_many_members(max: usize) -> Self {
+        Self::TooLarge(format!("a team has at most {max} members; make several teams"))
+    }
 }
 
 /// Called once with the outcome, on a thread of the store, in commit order; must not block.

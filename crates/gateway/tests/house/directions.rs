@@ -69,6 +69,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "delivery",
             "embed",
+            "fair",
             "ids",
             "kinds",
             "metrics",
@@ -122,8 +123,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "builder",
         &[
-            "appends", "auth", "config", "core", "delivery", "embed", "gateway", "ids", "kinds", "metrics",
-            "push", "rate", "registry", "session", "store",
+            "appends", "auth", "config", "core", "delivery", "embed", "fair", "gateway", "ids", "kinds",
+            "metrics", "push", "rate", "registry", "session", "store",
         ],
     ),
     // A call goes to the gateway's handle; of the store it knows the values that are shown.

@@ -2,6 +2,7 @@
 
 mod frames;
 mod kit;
+mod large_teams;
 mod limits;
 mod orders;
 mod races;

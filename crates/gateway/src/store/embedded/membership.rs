@@ -111,12 +111,10 @@ fn replace(
     }
     let mut notices = Vec::new();
     if !left.is_empty() || !entered.is_empty() {
-        let mut members: Vec<_> = before
-            .members
-            .iter()
-            .filter(|uid| left.binary_search(uid).is_err())
-            .cloned()
-            .collect();
+        let mut leaving = left.iter().peekable();
+        // Both are sorted, and those who leave are members.
+        let stays = |uid: &&Uid| leaving.next_if_eq(uid).is_none();
+        let mut members: Vec<_> = before.members.iter().filter(stays).cloned().collect();
         members.extend_from_slice(entered);
         // Two sorted runs, which this sort merges.
         members.sort();
@@ -166,8 +164,7 @@ fn delete(
         .execute([before.conv_id])?;
     // Nobody is told any more of what nobody may read.
     db.prepare_cached(
-        "DELETE FROM push_jobs INDEXED BY push_jobs_due
-         WHERE dead = 0 AND lane >= 0 AND (SELECT conv_id FROM messages WHERE messages.id = push_jobs.message) = ?1",
+        "DELETE FROM push_jobs INDEXED BY push_jobs_of_team WHERE dead = 0 AND uid IS NULL AND conv_id = ?1",
     )?
     .execute([before.conv_id])?;
     state.teams.remove(team);
@@ -251,9 +248,7 @@ fn tell(
 fn check_size(state: &State, members: usize) -> Result<(), StoreError> {
     let max = state.rules.max_members;
     if members > max {
-        return Err(StoreError::TooLarge(format!(
-            "a team has at most {max} members; make several teams"
-        )));
+        return Err(StoreError::too_many_members(max));
     }
     Ok(())
 }
