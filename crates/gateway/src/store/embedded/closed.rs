@@ -10,6 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;
+/// Most rows of the other tables in one transaction, which are far smaller than messages. Few in our own tests.
+const SMALL_ROWS: i64 = if cfg!(test) { 3 } else { 5_000 };
 /// Pause between two transactions, in which other data can be written.
 const PAUSE: Duration = Duration::from_millis(20);
 /// After a failure.
@@ -91,13 +93,48 @@ fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
         db.prepare_cached(sql)?.execute([row])?;
     }
     if (rows.len() as i64) < BATCH {
+        let mut left = 0;
         for sql in [
-            "DELETE FROM cids WHERE conv_id = ?1",
-            "DELETE FROM recalls WHERE conv_id = ?1",
-            "DELETE FROM meta WHERE key = 'closed:' || ?1",
+            "DELETE FROM cids WHERE conv_id = ?1
+                 AND hash IN (SELECT hash FROM cids WHERE conv_id = ?1 LIMIT ?2)",
+            "DELETE FROM recalls WHERE conv_id = ?1
+                 AND seq IN (SELECT seq FROM recalls WHERE conv_id = ?1 LIMIT ?2)",
         ] {
-            db.prepare_cached(sql)?.execute([conv_id])?;
+            let deleted = db.prepare_cached(sql)?.execute([conv_id, SMALL_ROWS])?;
+            left += usize::from(deleted as i64 == SMALL_ROWS);
+        }
+        if left == 0 {
+            db.prepare_cached("DELETE FROM meta WHERE key = 'closed:' || ?1")?
+                .execute([conv_id])?;
         }
     }
     Ok(Some(dead_jobs as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::schema;
+
+    #[test]
+    fn the_rows_that_recognise_repeated_messages_go_a_few_at_a_time() {
+        let db = Connection::open_in_memory().unwrap();
+        schema::migrate(&db, 0).unwrap();
+        note(&db, 7).unwrap();
+        for number in 0..10 {
+            let sql = "INSERT INTO cids (conv_id, hash, message) VALUES (7, ?1, 1), (8, ?1, 1)";
+            db.execute(sql, [number]).unwrap();
+        }
+        db.execute("INSERT INTO recalls (conv_id, seq) VALUES (7, 1)", [])
+            .unwrap();
+        let count = || -> i64 {
+            let count = "SELECT (SELECT count(*) FROM cids) + (SELECT count(*) FROM recalls)";
+            db.query_row(count, [], |row| row.get(0)).unwrap()
+        };
+        let mut left = Vec::new();
+        while Closed::new().delete_some(&db).unwrap().is_some() {
+            left.push(count());
+        }
+        assert_eq!(left, [17, 14, 11, 10], "those of another conversation stay");
+    }
 }
