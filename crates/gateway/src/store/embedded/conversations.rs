@@ -124,8 +124,6 @@ pub(super) enum Which {
     Pairs,
     /// Pairs and notices with unread messages.
     UnreadPairs,
-    /// Teams.
-    Teams,
 }
 
 /// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have
@@ -143,14 +141,11 @@ pub(super) fn ranks_sql(which: Which) -> String {
              CROSS JOIN conversations c ON c.id = p.conv_id
              WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0 AND c.last_row > ?4
                  AND (c.last_row, c.id) < (?2, ?3)";
-    let mut parts = Vec::new();
-    if which != Which::Teams {
-        parts.extend([pairs("a", 1), pairs("b", 1)]);
-    }
-    if matches!(which, Which::All | Which::Pairs) {
+    let mut parts = vec![pairs("a", 1), pairs("b", 1)];
+    if which != Which::UnreadPairs {
         parts.extend([pairs("a", 0), pairs("b", 0)]);
     }
-    if matches!(which, Which::All | Which::Teams) {
+    if which == Which::All {
         parts.push(teams.to_owned());
     }
     format!("{} ORDER BY 1 DESC, 2 DESC", parts.join(" UNION ALL "))
@@ -191,6 +186,32 @@ pub(super) fn position_of(
     .query_row(params![conv_id, uid.as_str(), cursors.row()], |row| {
         position(db, cursors, row, 0)
     })
+}
+
+/// Calls `each` with where a user and a device stand in each of the user's teams in which something was written,
+/// in no order. One statement for all of them, because a user may be in thousands of teams.
+pub(super) fn of_teams(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    mut each: impl FnMut(Rank, Position),
+) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached(&of_teams_sql())?;
+    let mut rows = select.query(params![uid.as_str(), cursors.row()])?;
+    while let Some(row) = rows.next()? {
+        each((row.get(1)?, row.get(0)?), position(db, cursors, row, 0)?);
+    }
+    Ok(())
+}
+
+pub(super) fn of_teams_sql() -> String {
+    format!(
+        "SELECT {} FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN conversations c ON c.id = p.conv_id
+         LEFT JOIN cursors k ON k.device_id = ?2 AND k.conv_id = c.id
+         WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0 AND c.last_row > 0",
+        position_columns()
+    )
 }
 
 /// A page of `uid`'s conversations, newest first, after the position that `after` names.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use super::conversations::{self, Cursors, Rank, TOP, Which};
 use super::history::{MESSAGE_COLUMNS, message, number};
+use super::unread;
 use crate::ids::{ConvId, Uid};
 use crate::store::{Device, Message, Missed, Page, Position, Stretch};
 
@@ -30,19 +31,19 @@ pub(super) fn missed(
     let cursors = Cursors::of(db, uid, Some(&device.device))?;
     let mut concerned: BTreeMap<Reverse<Rank>, Position> = BTreeMap::new();
     let is_concerned = |position: &Position| position.unread > 0 || is_behind(position);
-    conversations::newest(db, uid, Which::Teams, (TOP, 0), |rank| {
-        let position = conversations::position_of(db, uid, &cursors, rank.1)?;
+    let mut total = unread::total(db, uid)?;
+    conversations::of_teams(db, uid, &cursors, |rank, position| {
+        total += position.unread;
         if is_concerned(&position) {
             concerned.insert(Reverse(rank), position);
         }
-        Ok(true)
     })?;
-    let mut unread = 0;
+    let mut looked = 0;
     conversations::newest(db, uid, Which::UnreadPairs, (TOP, 0), |rank| {
         let position = conversations::position_of(db, uid, &cursors, rank.1)?;
         concerned.insert(Reverse(rank), position);
-        unread += 1;
-        Ok(unread <= most_conversations)
+        looked += 1;
+        Ok(looked <= most_conversations)
     })?;
     let walk = match &cursors {
         Cursors::Of(known) => {
@@ -55,7 +56,7 @@ pub(super) fn missed(
     };
     let behind = concerned.values().filter(|position| is_behind(position));
     let missed = Missed {
-        unread: conversations::unread(db, uid)?,
+        unread: total,
         pending: behind.clone().map(|it| it.head.0 - it.cursor.0).sum(),
         behind: behind
             .take(most_behind)

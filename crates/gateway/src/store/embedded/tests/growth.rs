@@ -3,7 +3,7 @@
 use rusqlite::{Connection, StatementStatus, params};
 
 use super::kit::{Kit, device, notice, page, pair, recall, to_team, uid};
-use crate::store::embedded::conversations::{TOP, Which, ranks_sql, unread_in_teams_sql};
+use crate::store::embedded::conversations::{TOP, Which, of_teams_sql, ranks_sql, unread_in_teams_sql};
 use crate::store::{Append, Store};
 
 /// Pairs that `user` began and pairs that others began with it, so many in all.
@@ -71,6 +71,42 @@ async fn the_unread_total_costs_the_same_however_many_conversations_it_sums() {
     let plans = plans.await;
     assert!(plans[0].contains("participants_of_teams (uid=?)"), "{plans:?}");
     assert!(plans.iter().all(|step| !step.contains("SCAN")), "{plans:?}");
+}
+
+/// All teams are looked at by one statement, whose steps for a team are few.
+#[tokio::test]
+async fn what_a_device_missed_in_its_teams_is_found_by_one_statement() {
+    let kit = Kit::new();
+    for number in 0..200 {
+        kit.team(&format!("t-{number}"), &["a", "b"]).await;
+    }
+    let phone = device("a", "phone");
+    kit.enter(&phone).await;
+    let orders = (0..100)
+        .map(|number| to_team("b", &format!("t-{number}")))
+        .collect();
+    kit.append_all(orders).await;
+    let found = kit.store.missed(phone, 500, 500).await.unwrap();
+    assert_eq!(
+        (found.unread, found.pending, found.conversations.len()),
+        (100, 100, 100)
+    );
+    let costs = kit.writer(|db| {
+        let mut select = db.prepare(&of_teams_sql()).unwrap();
+        let rows = select.query_map(params!["a", 1], |_| Ok(())).unwrap().count();
+        (
+            rows,
+            select.get_status(StatementStatus::VmStep),
+            select.get_status(StatementStatus::FullscanStep),
+        )
+    });
+    let (rows, steps, scanned) = costs.await;
+    assert_eq!(
+        (rows, scanned),
+        (100, 0),
+        "teams in which nothing was written are left out"
+    );
+    assert!(steps < 200 * 60, "{steps} steps for 200 teams");
 }
 
 #[tokio::test]
