@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::value::RawValue;
@@ -129,6 +130,15 @@ impl Kit {
         // It is done after a batch, and so before the next one.
         self.writer(|_| ()).await;
         self.writer(|_| ()).await;
+    }
+
+    /// Waits until the writer has deleted the messages of deleted teams, which it does after the change.
+    pub(super) async fn delete_closed(&self) {
+        let noted = "SELECT count(*) FROM meta WHERE key > 'closed:' AND key < 'closed;'";
+        let count = move |db: &Connection| db.query_row(noted, [], |row| row.get::<_, i64>(0)).unwrap();
+        while self.writer(count).await > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Does something with the writer's connection, inside a transaction.

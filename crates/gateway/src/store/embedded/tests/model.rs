@@ -1,4 +1,7 @@
 //! The store against a plain model: the same random operations on both, the same answers to every question.
+//!
+//! `PROPTEST_CASES` sets the number of cases. A failure prints the seed, which `PROPTEST_RNG_SEED` repeats, and
+//! the shortest failing steps that were found.
 
 mod compare;
 mod places;
@@ -6,22 +9,69 @@ mod plain;
 mod steps;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use self::compare::compare;
 use self::plain::Plain;
 use self::steps::{Step, setup, steps};
-use super::kit::{Kit, Setup, recall};
+use super::kit::{Kit, Setup, pair, recall, to_team, uid};
 use crate::ids::{ConvId, Mid};
-use crate::store::{JobOutcome, Recall};
+use crate::store::{JobOutcome, Recall, TeamChange};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn answers_as_the_plain_model(setup in setup(), steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(setup, steps));
     }
+}
+
+/// Few cases unless the environment asks for more. The output is shown when the test fails.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig {
+        max_shrink_iters: 1_000,
+        ..ProptestConfig::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 48;
+    }
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => rand_seed(),
+    };
+    config.rng_seed = RngSeed::Fixed(seed);
+    println!(
+        "To repeat: PROPTEST_RNG_SEED={seed} PROPTEST_CASES={}",
+        config.cases
+    );
+    config
+}
+
+fn rand_seed() -> u64 {
+    let mut bytes = [0; 8];
+    crate::random::fill(&mut bytes).unwrap();
+    u64::from_le_bytes(bytes)
+}
+
+/// Jobs that were given up are gone with the messages of a deleted team, while older messages stay.
+#[tokio::test]
+async fn jobs_that_were_given_up_go_with_their_team() {
+    let members = ["a", "b"].map(uid).to_vec();
+    let put = TeamChange::Put {
+        name: "x".into(),
+        members,
+    };
+    let steps = vec![
+        Step::Append(vec![pair("a", "b")]),
+        Step::Change("s".into(), put),
+        Step::Append(vec![to_team("a", "s")]),
+        Step::Finish(1, JobOutcome::Dead),
+        Step::Compare,
+        Step::Change("s".into(), TeamChange::Delete),
+    ];
+    run(Setup::default(), steps).await;
 }
 
 async fn run(setup: Setup, steps: Vec<Step>) {

@@ -287,6 +287,7 @@ impl Plain {
                     .map(|kept| kept.said.mid)
                     .collect();
                 self.jobs.retain(|_, job| !gone.contains(&job.mid));
+                self.dead.retain(|mid| !gone.contains(mid));
                 self.teams.remove(&key);
                 return;
             }
