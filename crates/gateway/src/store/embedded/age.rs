@@ -1,11 +1,15 @@
 //! Measures how much time has really passed, whatever the machine's clock says.
 //!
-//! The age by which something is deleted or forgotten is computed from the **measured time**: it begins as
-//! the time of day, and advances with the steady clock while the store is open. While the store was closed
-//! nothing was measured, and the time of day may be wrong at the next start (a machine without a battery, a
-//! snapshot). The difference between the time of day and the measured time is therefore added gradually: one
-//! more second for each second that is measured. Invariants: the measured time never goes back, and never
-//! advances more than twice as fast as the steady clock.
+//! Two times are kept, and both begin as the time of day. The **running time** advances with the steady clock
+//! while the store is open, and only then: the age of messages is computed from it (retention.rs). While the
+//! store was closed nothing was measured, and the time of day may be wrong at the next start (a machine without
+//! a battery, a snapshot). What the time of day says that the store was closed is therefore added to the age of
+//! earlier messages gradually: one more second for each second that is measured, and only in the run that
+//! follows. The **measured time** catches up with the time of day at the same rate, and is what devices and
+//! revocations are forgotten by.
+//!
+//! Invariants: neither time goes back. The running time advances exactly as fast as the steady clock, the
+//! measured time at most twice as fast.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +20,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::clock::Clock;
 use crate::store::UnixMillis;
 
-/// The key in `meta` of the measured time, the time of day at that moment, and the difference that was not
-/// added yet.
+/// The key in `meta` of the measured time, the time of day at that moment, the difference that was not added
+/// yet, and the running time.
 const KEY: &str = "age";
 /// The measured time is stored with the first transaction after this interval, and when the store is closed.
 const SAVE_MS: u64 = 60_000;
@@ -40,12 +44,28 @@ pub(super) struct Age {
     measured: UnixMillis,
     /// The part of the advance of the time of day that has not been added yet.
     unbelieved: u64,
+    /// The running time.
+    ran: UnixMillis,
+    closed: Closed,
     /// The value of `measured` that was stored last.
     saved: Option<UnixMillis>,
     /// A jump of the clock: by how many milliseconds, and the row number of the next message.
     jumps: VecDeque<(i64, i64)>,
     /// What [`Age::certain`] says, for other threads.
     shared: Arc<AtomicU64>,
+}
+
+/// How long the store was closed before it was opened.
+#[derive(Debug, Default)]
+struct Closed {
+    /// The time of day when the running time was stored last.
+    since: UnixMillis,
+    /// The running time since then.
+    ran: u64,
+    /// What was believed so far.
+    believed: u64,
+    /// Of that, what [`Age::take_closed`] has told.
+    taken: u64,
 }
 
 impl Age {
@@ -55,7 +75,7 @@ impl Age {
         let kept: Option<String> = db
             .query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0))
             .optional()?;
-        let (measured, then, unbelieved) = match kept.as_deref().and_then(parse) {
+        let (measured, then, unbelieved, ran) = match kept.as_deref().and_then(parse) {
             Some(kept) => kept,
             None => {
                 let newest: Option<i64> = db
@@ -64,7 +84,7 @@ impl Age {
                     })
                     .optional()?;
                 let begin = newest.map_or(day, |newest| newest.unsigned_abs().min(day));
-                (begin, begin, 0)
+                (begin, begin, 0, begin)
             }
         };
         if day.saturating_sub(then) >= LONG_STOP_MS {
@@ -72,7 +92,7 @@ impl Age {
             tracing::warn!(
                 days,
                 "The machine's clock says that the store was not in use for {days} days. If that is wrong, set the clock now: \
-                 messages age by it (store.retention_days), but only bit by bit, a second for each second that the server runs."
+                 earlier messages age by it (store.retention_days), but only bit by bit, a second for each second that the server runs."
             );
         }
         let age = Self {
@@ -81,6 +101,11 @@ impl Age {
             steady,
             measured,
             unbelieved: (unbelieved + day.saturating_sub(then)).saturating_sub(then.saturating_sub(day)),
+            ran,
+            closed: Closed {
+                since: then,
+                ..Closed::default()
+            },
             saved: None,
             jumps: VecDeque::new(),
             shared: Arc::default(),
@@ -100,6 +125,13 @@ impl Age {
         let believed = left.min(passed);
         self.measured += passed + believed;
         self.unbelieved = left - believed + day.saturating_sub(expected);
+        self.ran += passed;
+        self.closed.ran += passed;
+        let claimed = day
+            .saturating_sub(self.closed.since)
+            .saturating_sub(self.closed.ran);
+        let believed = claimed.min(self.closed.believed + passed);
+        self.closed.believed = believed.max(self.closed.believed);
         (self.day, self.steady) = (day, steady);
         let by = day.abs_diff(expected);
         if by >= SET_MS {
@@ -113,8 +145,8 @@ impl Age {
             let (seconds, way) = (by / 1_000, if day > expected { "ahead" } else { "back" });
             tracing::warn!(
                 seconds,
-                "The machine's clock jumped {way} by {seconds} s. Waits do not follow it, and no message becomes older by it \
-                 (store.retention_days); the times of new messages do."
+                "The machine's clock jumped {way} by {seconds} s. Waits do not follow it, and messages of this run do not become older \
+                 by it (store.retention_days); the times of new messages do."
             );
         }
         self.share();
@@ -135,16 +167,21 @@ impl Age {
         self.measured
     }
 
-    /// The latest that the measured time can be once all of what the clock says is believed. What is written
-    /// now counts from then on, so that new messages do not age twice as fast while the measured time catches
-    /// up with the clock.
-    pub(super) fn latest(&self) -> UnixMillis {
-        self.measured.saturating_add(self.unbelieved)
+    /// The running time then.
+    pub(super) fn ran(&self) -> UnixMillis {
+        self.ran
     }
 
-    /// The latest measured time at which anything can have been written before the store was opened.
+    /// The latest running time at which anything can have been written before the store was opened.
     pub(super) fn before_start(&self) -> UnixMillis {
-        self.measured.saturating_add(SAVE_MS)
+        self.ran.saturating_add(SAVE_MS)
+    }
+
+    /// What was believed since the last call of the time for which the store was closed: what was written in
+    /// earlier runs is older by this.
+    pub(super) fn take_closed(&mut self) -> u64 {
+        let believed = self.closed.believed;
+        believed - std::mem::replace(&mut self.closed.taken, believed)
     }
 
     /// A time of day that has certainly passed: a token that expired before it is expired, however wrong the
@@ -183,7 +220,7 @@ impl Age {
         if !always && self.saved.is_some_and(recent) {
             return Ok(());
         }
-        let value = format!("{},{},{}", self.measured, self.day, self.unbelieved);
+        let value = format!("{},{},{},{}", self.measured, self.day, self.unbelieved, self.ran);
         db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
             .execute([KEY, &value])?;
         self.saved = Some(self.measured);
@@ -191,7 +228,10 @@ impl Age {
     }
 }
 
-fn parse(kept: &str) -> Option<(u64, u64, u64)> {
-    let mut parts = kept.splitn(3, ',').map(|part| part.parse().ok());
-    Some((parts.next()??, parts.next()??, parts.next()??))
+/// Files of earlier versions have no running time: their marks were made by the measured time.
+fn parse(kept: &str) -> Option<(u64, u64, u64, u64)> {
+    let mut parts = kept.splitn(4, ',').map(str::parse);
+    let mut next = || parts.next()?.ok();
+    let (measured, day, unbelieved) = (next()?, next()?, next()?);
+    Some((measured, day, unbelieved, next().unwrap_or(measured)))
 }

@@ -2,10 +2,13 @@
 //!
 //! The age of a message does not depend on its `ts`, because the machine's clock may have been wrong when it
 //! was written, or be wrong now. Row numbers ascend with time. From time to time a **mark** records which row
-//! was the newest at which measured time (age.rs, the latest that it can have been). All rows up to a mark are
-//! at least as old as the mark. When a clock that was ahead is set right, marks beyond it are cut.
+//! was the newest at which running time (age.rs). All rows up to a mark are at least as old as the mark. When
+//! it is believed that the store was closed for some time, the marks of earlier runs are moved back by that.
 //!
-//! Invariants: nothing is deleted before the measured time has gone on by `keep_ms` since it was committed.
+//! Invariants: in the run of the store in which a message was written it is not deleted before the steady clock
+//! has gone on by `keep_ms`, whatever the machine's clock does. In later runs it ages at most twice as fast as
+//! the steady clock, and no faster than that once the time is made up for which the clock says that the store
+//! was closed.
 //! The oldest messages of a conversation are deleted first and `seq` goes on. The running values at the last
 //! deleted message are kept with the conversation, so that deleted messages do not count as unread. The
 //! newest row of the store is kept, because row numbers and mids continue from it.
@@ -83,7 +86,7 @@ impl Retention {
     }
 }
 
-/// A row, and the measured time at which it was the newest: rows up to it were committed then or earlier.
+/// A row, and the running time at which it was the newest: rows up to it were committed then or earlier.
 type Mark = (i64, UnixMillis);
 
 /// The marks as the writer knows them; nothing is kept without retention.
@@ -95,6 +98,8 @@ pub(super) struct Marks {
     is_cleared: bool,
     /// The rows that were there at the start have a mark.
     has_begun: bool,
+    /// The newest row when the store was opened.
+    start: i64,
     /// The newest in the file.
     last: Mark,
     /// The newest row, with the time of the last transaction that added any.
@@ -108,12 +113,19 @@ impl Marks {
             is_on: keep_ms > 0,
             is_cleared: false,
             has_begun: false,
+            start: 0,
             last: (0, 0),
             newest: (0, 0),
         }
     }
 
-    /// Begins with what the file says.
+    /// The store was opened; its newest row was written at `then` at the latest.
+    pub(super) fn begin(&mut self, newest: i64, then: UnixMillis) {
+        self.start = newest;
+        self.newest = (newest, then);
+    }
+
+    /// Continues with what the file says.
     pub(super) fn reload(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
         let last = "SELECT row, at FROM ages ORDER BY row DESC LIMIT 1";
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
@@ -157,11 +169,15 @@ impl Marks {
         Ok(())
     }
 
-    /// No row was written later than `latest`: a clock that was ahead has been set right.
-    fn cut(&mut self, db: &Connection, latest: UnixMillis) -> rusqlite::Result<()> {
-        self.newest.1 = self.newest.1.min(latest);
-        db.prepare_cached("UPDATE ages SET at = ?1 WHERE at > ?1")?
-            .execute([latest as i64])?;
+    /// What was written in earlier runs is older by `by` than its marks say.
+    fn age(&mut self, db: &Connection, by: u64) -> rusqlite::Result<()> {
+        if by > 0 {
+            db.prepare_cached("UPDATE ages SET at = max(at - ?1, 0) WHERE row <= ?2")?
+                .execute([by as i64, self.start])?;
+        }
+        if self.newest.0 <= self.start {
+            self.newest.1 = self.newest.1.saturating_sub(by);
+        }
         Ok(())
     }
 
@@ -204,10 +220,10 @@ pub(super) fn delete_some(db: &Connection, state: &mut State, keep_ms: u64) -> r
 }
 
 fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
-    let now = state.age.measured();
+    let now = state.age.ran();
     let newest = state.next_row - 1;
-    state.marks.cut(db, state.age.latest())?;
     state.marks.save(db)?;
+    state.marks.age(db, state.age.take_closed())?;
     let through = match state.marks.older_than(db, now.saturating_sub(keep_ms))? {
         Some(row) => Some(row),
         None => unmarked(db, state.age.certain().saturating_sub(keep_ms))?,

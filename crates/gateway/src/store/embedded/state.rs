@@ -84,6 +84,7 @@ impl State {
             closed: false,
         };
         state.reload(db)?;
+        state.marks.begin(state.next_row - 1, state.age.before_start());
         let last = db
             .query_row("SELECT mid FROM messages ORDER BY id DESC LIMIT 1", [], |row| {
                 row.get::<_, [u8; 16]>(0)
@@ -110,8 +111,7 @@ impl State {
             row.get(0)
         })?;
         self.next_job = self.next_job.max(job);
-        self.marks
-            .reload(db, self.next_row - 1, self.age.before_start())?;
+        self.marks.reload(db, self.next_row - 1, self.age.ran())?;
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl State {
         self.totals.flush(db)?;
         self.devices.flush(db, self.age.measured(), false)?;
         self.age.save(db, false)?;
-        self.marks.flush(db, self.next_row - 1, self.age.latest())?;
+        self.marks.flush(db, self.next_row - 1, self.age.ran())?;
         self.cids.move_some(db, self.next_row - 1)
     }
 

@@ -95,6 +95,69 @@ async fn the_messages_of_a_deleted_team_go() {
     assert!(again.conv != conv && again.mid > newest && !again.duplicate);
 }
 
+const TEN_DAYS: u64 = 864_000_000;
+const LOOK: u64 = 60_001;
+
+/// A message that retention may delete, and one behind it, as the newest of all stays.
+async fn old_message(kit: &Kit) -> ConvId {
+    let conv = kit.append(pair("a", "b")).await.unwrap().conv;
+    kit.append(notice("c")).await.unwrap();
+    conv
+}
+
+#[tokio::test]
+async fn messages_of_this_run_age_by_the_steady_clock_whatever_the_other_says() {
+    for jumps in [vec![TEN_DAYS], vec![TEN_DAYS, 0, 2 * TEN_DAYS]] {
+        let kit = kit();
+        let conv = old_message(&kit).await;
+        for jump in &jumps {
+            kit.jump(NOON + jump);
+            kit.catch_up().await;
+        }
+        let now = NOON + jumps.last().unwrap();
+        kit.set_clock(now + KEEP - 1);
+        kit.catch_up().await;
+        assert_eq!(seqs(&kit, conv).await, [1], "it is not old enough");
+        kit.set_clock(now + KEEP + LOOK);
+        kit.catch_up().await;
+        assert!(seqs(&kit, conv).await.is_empty(), "it is old enough");
+    }
+}
+
+#[tokio::test]
+async fn the_time_of_a_stop_is_believed_bit_by_bit_and_for_earlier_messages_only() {
+    let mut kit = kit();
+    let earlier = old_message(&kit).await;
+    let stopped = kit.stop().await;
+    let mut now = NOON + TEN_DAYS;
+    kit.jump(now);
+    kit.open(stopped);
+    let later = kit.append(pair("c", "d")).await.unwrap().conv;
+    kit.append(notice("c")).await.unwrap();
+    for passed in [KEEP / 2 - 1, KEEP / 2 + LOOK] {
+        assert_eq!(seqs(&kit, earlier).await, [1]);
+        kit.set_clock(now + passed);
+        kit.catch_up().await;
+    }
+    assert!(seqs(&kit, earlier).await.is_empty(), "it aged twice as fast");
+    assert_eq!(seqs(&kit, later).await, [1], "this one did not");
+    now += KEEP + 2 * LOOK;
+    kit.set_clock(now);
+    kit.catch_up().await;
+    assert!(seqs(&kit, later).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_was_decades_behind_at_the_first_start_delays_no_deletion_later() {
+    let mut kit = kit();
+    let mut now = NOON + 50 * 365 * 86_400_000;
+    kit.jump(now);
+    let conv = old_message(&kit).await;
+    kit.reopen().await;
+    purge(&kit, &mut now).await;
+    assert!(seqs(&kit, conv).await.is_empty());
+}
+
 #[tokio::test]
 async fn more_than_a_batch_goes_bit_by_bit() {
     let (kit, mut now) = (kit(), NOON);

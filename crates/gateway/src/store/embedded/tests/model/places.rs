@@ -245,13 +245,14 @@ impl Plain {
     pub(super) fn delete_old(&mut self, through: usize) {
         let keep_ms = self.setup.keep_ms;
         let age = |(conv, seq): &(ConvId, usize)| self.real - self.convs[conv].messages[seq - 1].at;
-        for row in &self.rows[self.deleted..through.max(self.deleted)] {
+        for (index, row) in self.rows.iter().enumerate().take(through).skip(self.deleted) {
             // What was written in a deleted team goes at once.
             if self.convs[&row.0].closed {
                 continue;
             }
-            // What was there before a jump ahead ages twice as fast until the store has caught up with the clock.
-            let oldest = if self.jumped > 0 { 2 * age(row) } else { age(row) };
+            // What was written in earlier runs ages twice as fast while it is believed that the store was closed.
+            let is_earlier = self.jumped > 0 && index < self.at_start;
+            let oldest = if is_earlier { 2 * age(row) } else { age(row) };
             assert!(keep_ms > 0 && oldest >= keep_ms, "not too early");
         }
         let newest = self.rows.len().saturating_sub(1);

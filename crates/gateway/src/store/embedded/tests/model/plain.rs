@@ -35,6 +35,8 @@ pub(super) struct Plain {
     pub(super) jumped: u64,
     /// How often the store was opened.
     starts: u64,
+    /// How many messages there were when it was opened last.
+    pub(super) at_start: usize,
     /// Conversations in the order of their making.
     pub(super) made: Vec<ConvId>,
     pub(super) teams: BTreeMap<TeamId, (ConvId, BTreeSet<Uid>)>,
@@ -122,6 +124,7 @@ impl Plain {
             skew: 0,
             jumped: 0,
             starts: 1,
+            at_start: 0,
             made: Vec::new(),
             teams: BTreeMap::new(),
             last_mid: None,
@@ -142,6 +145,7 @@ impl Plain {
     /// The store was opened again, and knows of no jump of the clock.
     pub(super) fn started(&mut self) {
         self.starts += 1;
+        self.at_start = self.rows.len();
         let kept = self.convs.values_mut().flat_map(|known| &mut known.messages);
         kept.for_each(|kept| kept.skew = self.skew);
     }
