@@ -87,6 +87,11 @@ impl Age {
                 (begin, begin, 0, begin)
             }
         };
+        // After a crash the stored value is older than what was written by it since then.
+        let newest = "SELECT max(seen) FROM devices WHERE seen <= ?1";
+        let limit = i64::try_from(measured.saturating_add(SAVE_MS)).unwrap_or(i64::MAX);
+        let seen: Option<i64> = db.query_row(newest, [limit], |row| row.get(0))?;
+        let ahead = seen.map_or(0, i64::unsigned_abs).saturating_sub(measured);
         if day.saturating_sub(then) >= LONG_STOP_MS {
             let days = (day - then) / LONG_STOP_MS;
             tracing::warn!(
@@ -99,8 +104,9 @@ impl Age {
             clock,
             day,
             steady,
-            measured,
-            unbelieved: (unbelieved + day.saturating_sub(then)).saturating_sub(then.saturating_sub(day)),
+            measured: measured + ahead,
+            unbelieved: (unbelieved + day.saturating_sub(then))
+                .saturating_sub(then.saturating_sub(day) + ahead),
             ran,
             closed: Closed {
                 since: then,

@@ -14,7 +14,7 @@ use proptest::test_runner::RngSeed;
 use self::compare::compare;
 use self::plain::Plain;
 use self::steps::{Step, setup, steps};
-use super::kit::{Kit, Setup, pair, recall, to_team, uid};
+use super::kit::{Kit, Setup, device, notice, pair, recall, to_team, uid};
 use crate::ids::{ConvId, Mid};
 use crate::store::{JobOutcome, Recall, TeamChange};
 
@@ -32,6 +32,7 @@ proptest! {
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig {
         max_shrink_iters: 1_000,
+        failure_persistence: None,
         ..ProptestConfig::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -72,6 +73,25 @@ async fn jobs_that_were_given_up_go_with_their_team() {
         Step::Change("s".into(), TeamChange::Delete),
     ];
     run(Setup::default(), steps).await;
+}
+
+/// A device that comes after a crash does not count as older than one that came shortly before it.
+#[tokio::test]
+async fn devices_are_forgotten_in_their_order_after_a_crash() {
+    let (x, y, z) = (device("b", "x"), device("b", "y"), device("b", "z"));
+    let setup = Setup {
+        max_devices: 2,
+        ..Setup::default()
+    };
+    let steps = vec![
+        Step::Later(30_000),
+        Step::Enter(x),
+        Step::Crash,
+        Step::Enter(z),
+        Step::Enter(y),
+        Step::Append(vec![notice("b")]),
+    ];
+    run(setup, steps).await;
 }
 
 async fn run(setup: Setup, steps: Vec<Step>) {

@@ -174,11 +174,13 @@ impl Plain {
         };
         let known = self.convs.get(&conv);
         let earlier = known.and_then(|known| {
+            // Of a sender's messages with the same cid the store knows the newest.
             let cid = order.cid.as_ref()?;
             let same = |said: &Said| said.cid.as_ref() == Some(cid) && said.from == from;
             known
                 .left()
-                .rfind(|kept| same(&kept.said) && self.age(kept) < WINDOW)
+                .rfind(|kept| same(&kept.said))
+                .filter(|kept| self.age(kept) < WINDOW)
                 .map(|kept| &kept.said)
         });
         if let Some(earlier) = earlier {
