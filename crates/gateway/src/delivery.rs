@@ -61,7 +61,7 @@ pub(crate) struct Committed {
     /// The one recipient, unless it is a team.
     pub(crate) to: Option<Uid>,
     pub(crate) origin: Option<Origin>,
-    /// The sender's other devices get it too.
+    /// The sender's other devices get it too; those of a team's message only if the sender is a member.
     pub(crate) follow: bool,
     /// How long after the commit its push job is due, if it has one.
     pub(crate) push_delay_ms: u64,

@@ -47,6 +47,20 @@ for (const client of everyClient) {
   });
 }
 
+test('a message that the backend sends in the name of a former member does not reach it, stored or not', async (t) => {
+  const team = someone('队');
+  const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
+  const [ming, hong, wei] = await Promise.all([a, b, c].map((uid) => signIn(t, gateway, uid)));
+  await gateway.api.team(team, [a, b]);
+  await gateway.api.expect(200, 'DELETE', path(team, `/members/${encodeURIComponent(b)}`));
+  for (const user of [ming, hong]) await user.next(17);
+  for (const from of [b, c]) {
+    await gateway.api.send({ type: 15, to: { team }, from, data: { text: '系统' } });
+    assert.equal((await ming.next(15)).from, from);
+  }
+  for (const user of [hong, wei]) await user.hearsNothing();
+});
+
 test('replacing the members of a team sends kinds 16 and 17 for the differences', async (t) => {
   const team = someone('team');
   const [a, b, c] = [someone(), someone(), someone()];

@@ -190,13 +190,14 @@ impl Worker {
     /// All recipients were handled; `online` and `offline` count those who were reached and those who were
     /// not.
     fn delivered(&self, message: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
-        if let Some(from) = message.from.as_ref().filter(|_| message.follow) {
-            let members = message.appended.members.as_ref();
-            let had_it = message.to.as_ref() == Some(from)
-                || members.is_some_and(|members| members.binary_search(from).is_ok());
-            if !had_it {
-                self.user(from, message.origin.as_ref(), frame);
-            }
+        // A sender who is a member of the team has it already; one who is no member may not see the team.
+        let follow = message.follow && message.appended.members.is_none();
+        let from = message
+            .from
+            .as_ref()
+            .filter(|from| message.to.as_ref() != Some(*from));
+        if let Some(from) = from.filter(|_| follow) {
+            self.user(from, message.origin.as_ref(), frame);
         }
         if message.appended.push.is_some() {
             self.wake.due_in(message.push_delay_ms);

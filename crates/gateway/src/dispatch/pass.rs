@@ -77,9 +77,6 @@ pub(super) async fn pass_to_team(core: &Core, plan: &Plan, ts: UnixMillis) -> Re
     let origin = plan.origin.as_ref();
     let mut turn = Turn::default();
     let (online, offline) = core.sending.members(&members, origin, &frame, &mut turn).await;
-    if let Some(from) = plan.from.as_ref().filter(|from| !is_member(from)) {
-        core.sending.user(from, origin, &frame);
-    }
     Ok(Sent::Team {
         stored: None,
         online,
