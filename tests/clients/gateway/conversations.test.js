@@ -159,8 +159,10 @@ test('a team is listed before anybody wrote, and not once it was left or deleted
   assert.deepEqual((await list(user)).conversations, []);
   assert.deepEqual((await list(other)).conversations.map(({ team }) => team), [left]);
   assert.equal((await gateway.api.user(a)).unread, 0, 'what cannot be read is not unread');
+  // The device has acknowledged nothing: it is told again, and nothing of that is unread.
   const { registered, replay } = await resume(t, gateway, a, { deviceid: 'd' });
-  assert.deepEqual([registered.unread, registered.conversations, replay], [0, [], []]);
+  assert.deepEqual(replay.map(({ type, data }) => [type, data.team]), [[17, gone], [15, undefined], [17, left]]);
+  assert.deepEqual([registered.unread, registered.conversations.map(({ unread }) => unread)], [0, [0, 0]]);
 });
 
 test('kind 2 lists at most 200, newest first, and says that there is more', async (t) => {

@@ -87,7 +87,9 @@ for (const [name, first] of [['after', 8], ['everything', 1]]) {
     await quiet(gateway, fresh);
     fresh.peer.close();
     const away = await resume(t, gateway, fresh.uid, { deviceid: 'd' });
-    assert.deepEqual(away.replay.filter((frame) => frame.conv === conv), [], 'nothing of a team that was left');
+    const rest = away.replay.filter((frame) => frame.conv === conv);
+    assert.deepEqual([rest.at(-1).type, rest.at(-1).data], [17, { team, uid: fresh.uid }], 'it has not acknowledged that it left');
+    assert.equal(rest.some(({ data }) => data.n === 7), false, 'nothing of a team that was left');
     await add(gateway, team, fresh.uid);
     await old.send({ team }, { n: 9 });
     assert.deepEqual([(await away.user.next(16)).seq, (await away.user.next(15)).seq], [8, 9]);

@@ -27,6 +27,9 @@ const LISTED: u32 = 200;
 /// Most payload that a replay takes from the store at once: it waits in memory as long as the reader makes it wait.
 const PAGE_BYTES: usize = 65_536;
 
+/// Most messages of such a page.
+const PAGE_MESSAGES: u32 = 500;
+
 /// How late a delivery may come of what was replayed; one that is later still comes twice.
 const LATE: Duration = Duration::from_secs(5);
 
@@ -135,36 +138,41 @@ pub(super) async fn replay(
     let limit = core.config.limits.resume_messages;
     let bytes = core.page(limit).bytes;
     let mut complete = missed.pending <= u64::from(limit);
-    let mut left = missed.behind;
     let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
     let mut sent = 0;
-    while sent < limit && !left.is_empty() && link.outlet().room(bytes).await {
-        let uid = registration.uid.clone();
-        let page = Page {
-            most: limit - sent,
-            bytes: PAGE_BYTES,
-        };
-        let page = match core.store.replay(uid, left.clone(), page).await {
-            Ok(page) => page,
-            Err(error) => {
-                // The client sees what is left to sync.
-                core.trouble(error);
-                complete = false;
-                break;
+    // Of the teams that the user has left everything is replayed, since the client cannot sync them.
+    for (mut left, most) in [(missed.behind, limit), (missed.left, u32::MAX)] {
+        let mut most_left = most;
+        while most_left > 0 && !left.is_empty() && link.outlet().room(bytes).await {
+            let uid = registration.uid.clone();
+            let page = Page {
+                most: most_left.min(PAGE_MESSAGES),
+                bytes: PAGE_BYTES,
+            };
+            let page = match core.store.replay(uid, left.clone(), page).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // The client syncs what is missing, or gets it when it resumes again.
+                    core.trouble(error);
+                    complete = false;
+                    break;
+                }
+            };
+            let Some(last) = page.last() else { break };
+            advance(&mut left, last.conv, last.seq);
+            for message in &page {
+                let frame = Frame::push(&Envelope::from(message));
+                if !link.replay(turn, &frame, bytes).await {
+                    return;
+                }
+                replayed.insert(message.conv, message.seq);
             }
-        };
-        let Some(last) = page.last() else { break };
-        advance(&mut left, last.conv, last.seq);
-        for message in &page {
-            let frame = Frame::push(&Envelope::from(message));
-            if !link.replay(turn, &frame, bytes).await {
-                return;
-            }
-            replayed.insert(message.conv, message.seq);
-            sent += 1;
+            let count = page.len() as u32;
+            most_left -= count;
+            sent += count;
+            core.metrics.frames_out.inc_by(u64::from(count));
+            core.metrics.replayed.inc_by(u64::from(count));
         }
-        core.metrics.frames_out.inc_by(page.len() as u64);
-        core.metrics.replayed.inc_by(page.len() as u64);
     }
     let resumed = raw(&Resumed { sent, complete });
     let frame = Frame::notice(Kind::Resumed, &resumed, clock::unix_millis());

@@ -25,8 +25,11 @@ impl State {
 
     /// The message after which a user sees a conversation.
     pub(super) fn floor(&self, conv: ConvId, uid: &Uid) -> u64 {
-        let conv = self.truth.convs.get(&conv);
-        conv.and_then(|conv| conv.floors.get(uid)).copied().unwrap_or(0)
+        let Some(conv) = self.truth.convs.get(&conv) else {
+            return 0;
+        };
+        let departure = conv.departure(uid).map(|(floor, _)| floor);
+        departure.or(conv.floors.get(uid).copied()).unwrap_or(0)
     }
 
     /// The least that a device's cursors can be.
@@ -46,7 +49,9 @@ impl State {
     pub(super) fn settled(&self, device: &Device) -> Least {
         let uid = &device.uid;
         let convs = self.truth.of(uid).map(|(id, _)| id);
+        let left = self.truth.left_by(uid).map(|(id, ..)| id);
         let cursors = convs
+            .chain(left)
             .map(|id| (id, self.devices.settled(device, id, self.floor(id, uid))))
             .collect();
         Least {
@@ -70,14 +75,29 @@ impl State {
             .map(|line| (line.conv, line))
             .collect();
         let mut pending = (0, 0);
-        for (id, conv) in self.truth.of(uid) {
+        let convs = self
+            .truth
+            .of(uid)
+            .map(|(id, conv)| (id, conv.head(), conv.read(uid), conv.unread(uid), false));
+        let left = self
+            .truth
+            .left_by(uid)
+            .filter(|_| self.devices.knows(device))
+            .map(|(id, _, (_, seq))| (id, seq, seq, 0, true));
+        for (id, head, read, unread, has_left) in convs.chain(left) {
             let (_, high) = self.devices.range(device, id, self.floor(id, uid));
             let low = self.low(least, device, id);
-            let (head, read, unread) = (conv.head(), conv.read(uid), conv.unread(uid));
-            pending = (
-                pending.0 + head - high.min(head),
-                pending.1 + head - low.min(head),
-            );
+            let stretches = if has_left { &missed.left } else { &missed.behind };
+            let behind = stretches.iter().find(|stretch| stretch.conv == id);
+            if has_left && high < head && behind.is_none() {
+                return Err(about(format!("what is left of {id} is not replayed")));
+            }
+            if !has_left {
+                pending = (
+                    pending.0 + head - high.min(head),
+                    pending.1 + head - low.min(head),
+                );
+            }
             let Some(line) = listed.get(&id) else {
                 if !missed.more && (unread > 0 || high < head) {
                     return Err(about(format!(
@@ -94,16 +114,16 @@ impl State {
             if !(low..=high).contains(&line.cursor.0) {
                 return Err(about(format!("{line:?}, not cursor {low} to {high}")));
             }
-            let behind = missed.behind.iter().find(|stretch| stretch.conv == id);
             if let Some(behind) = behind
                 && (behind.after, behind.through) != (line.cursor, line.head)
             {
                 return Err(about(format!("{behind:?} of {line:?}")));
             }
         }
-        let foreign = listed
-            .keys()
-            .find(|id| !self.truth.of(uid).any(|(own, _)| own == **id));
+        let foreign = listed.keys().find(|id| {
+            let mut left = self.truth.left_by(uid);
+            !self.truth.of(uid).any(|(own, _)| own == **id) && !left.any(|(own, ..)| own == **id)
+        });
         if let Some(foreign) = foreign {
             return Err(about(format!("{foreign} is not theirs")));
         }

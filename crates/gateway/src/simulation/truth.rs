@@ -50,6 +50,8 @@ pub(super) struct Conv {
     /// The heads when they joined.
     joined: BTreeMap<Uid, u64>,
     read: BTreeMap<Uid, u64>,
+    /// Who has left it: the message after which they saw it, and their own kind 17.
+    departures: BTreeMap<Uid, (u64, u64)>,
     pub(super) closed: bool,
 }
 
@@ -87,6 +89,7 @@ impl Conv {
             floors,
             joined: BTreeMap::new(),
             read: BTreeMap::new(),
+            departures: BTreeMap::new(),
             closed: false,
         }
     }
@@ -113,6 +116,12 @@ impl Conv {
     pub(super) fn sends(&self, uid: &Uid, seq: u64) -> bool {
         let since = self.joined.get(uid).copied().unwrap_or(0);
         seq > since && self.owes(uid, seq)
+    }
+
+    /// What is left for who has left: after which message, and up to their own kind 17, which is all once the conversation is closed.
+    pub(super) fn departure(&self, uid: &Uid) -> Option<(u64, u64)> {
+        let (floor, seq) = *self.departures.get(uid)?;
+        Some((if self.closed { seq - 1 } else { floor }, seq))
     }
 
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
@@ -144,8 +153,25 @@ impl Truth {
         convs.filter(move |(_, conv)| !conv.closed && conv.floors.contains_key(uid))
     }
 
+    /// The conversations that a user has left.
+    pub(super) fn left_by<'a>(
+        &'a self,
+        uid: &'a Uid,
+    ) -> impl Iterator<Item = (ConvId, &'a Conv, (u64, u64))> {
+        let convs = self.convs.iter();
+        convs.filter_map(move |(id, conv)| Some((*id, conv, conv.departure(uid)?)))
+    }
+
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
         self.of(uid).map(|(_, conv)| conv.unread(uid)).sum()
+    }
+
+    /// The last message of a conversation that is for a user who is in it or has left it.
+    pub(super) fn seen(&self, conv: ConvId, uid: &Uid) -> u64 {
+        let Some(conv) = self.convs.get(&conv) else {
+            return 0;
+        };
+        conv.departure(uid).map_or(conv.head(), |(_, seq)| seq)
     }
 
     pub(super) fn heads(&self) -> BTreeMap<ConvId, u64> {
@@ -254,7 +280,9 @@ impl Truth {
             format!("{team} has {:?}, not {to:?}", told.team.members)
         })?;
         let head = conv.head();
+        let floors = conv.floors.clone();
         conv.floors.retain(|uid, _| after.contains(uid));
+        conv.departures.retain(|uid, _| !after.contains(uid));
         conv.read.retain(|uid, _| after.contains(uid));
         for uid in after.difference(&before) {
             conv.read.insert(uid.clone(), head);
@@ -272,6 +300,10 @@ impl Truth {
         holds(notices.eq(due.iter().copied()), || {
             format!("{team} is told {:?}, not {due:?}", told.notices)
         })?;
+        for notice in told.notices.iter().filter(|notice| notice.kind == 17) {
+            let floor = floors.get(&notice.uid).copied().unwrap_or(0);
+            conv.departures.insert(notice.uid.clone(), (floor, notice.seq.0));
+        }
         for notice in &told.notices {
             let entry = Entry {
                 mid: notice.mid,
@@ -298,9 +330,11 @@ impl Truth {
             .convs
             .get_mut(&read.conv)
             .ok_or("a read of no conversation")?;
-        holds(!conv.closed && conv.floors.contains_key(uid), || {
-            format!("{uid} reads what is not theirs")
-        })?;
+        if conv.closed || !conv.floors.contains_key(uid) {
+            // A device of who has left has received what was left for it.
+            let may = conv.departures.contains_key(uid) && !told.moved;
+            return holds(may, || format!("{uid} reads what is not theirs"));
+        }
         let before = conv.read(uid);
         let after = before.max(read.seq.0.min(conv.head()));
         conv.read.insert(uid.clone(), after);

@@ -152,8 +152,8 @@ impl Store for Watched {
         let done = watch(&self.hub, done, move |hub, _| {
             hub.note(format!("{} has {} {seq}", copy.device, short(conv)));
             let mut state = hub.lock();
-            let head = state.truth.convs.get(&conv).map_or(0, |conv| conv.head());
-            state.devices.acked(&copy, conv, seq.0.min(head));
+            let seen = state.truth.seen(conv, &copy.uid);
+            state.devices.acked(&copy, conv, seq.0.min(seen));
         });
         self.write(|store| store.ack(device, conv, seq, done));
     }
@@ -163,8 +163,8 @@ impl Store for Watched {
         let done = watch(&self.hub, done, move |hub, told| {
             let verdict = {
                 let mut state = hub.lock();
-                let head = state.truth.convs.get(&order.conv).map_or(0, |conv| conv.head());
-                state.devices.acked(&order.by, order.conv, order.seq.0.min(head));
+                let seen = state.truth.seen(order.conv, &order.by.uid);
+                state.devices.acked(&order.by, order.conv, order.seq.0.min(seen));
                 state.truth.was_read(&order, told)
             };
             hub.judge(verdict);

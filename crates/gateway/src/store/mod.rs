@@ -82,6 +82,7 @@ pub trait Store: Send + Sync + 'static {
     /// A known device has everything in `conv` up to `seq`: its cursor goes there, never backwards and not beyond the head. Of a
     /// device that is not known nothing is kept. The outcome is `seq`, or the head if that is less. [`StoreError::NotFound`] when there is no such conversation,
     /// [`StoreError::Forbidden`] when the user is not in it. A crash may lose it: the messages are then replayed once more.
+    /// A device of a user who has left a team may acknowledge what [`Store::missed`] names of it.
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>);
 
     /// Moves a read position, and the device's cursor with it; refused as [`Store::ack`]. In order with the appends.

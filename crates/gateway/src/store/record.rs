@@ -117,7 +117,9 @@ pub struct Missed {
     pub more: bool,
     /// What the device has not acknowledged, newest conversation first; at most as many as were asked for.
     pub behind: Vec<Stretch>,
-    /// How many messages the device has not acknowledged, in all its conversations; when there are more conversations than were asked
+    /// The same of teams that the user has left, up to the user's own kind 17; all of them.
+    pub left: Vec<Stretch>,
+    /// How many messages the device has not acknowledged, in all conversations that the user is in; when there are more conversations than were asked
     /// for, it is more than `behind` has.
     pub pending: u64,
 }

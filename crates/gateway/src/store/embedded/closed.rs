@@ -1,5 +1,6 @@
 //! Deletes the messages of deleted teams: nobody can read them any more, and nobody expects them to stay in
-//! the file.
+//! the file. The messages of kind 17 that tell former members of the end stay, for devices that were offline
+//! (departures.rs).
 //!
 //! It deletes a few at a time, between two batches of the writer, so that a large team does not delay other
 //! writes. Invariant: the newest row of all stays, as row numbers and mids go on from it; only its text goes.
@@ -78,7 +79,10 @@ fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
     let Some(conv_id) = noted else { return Ok(None) };
     let newest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
     let rows = db
-        .prepare_cached("SELECT id FROM messages WHERE conv_id = ?1 ORDER BY seq LIMIT ?2")?
+        .prepare_cached(
+            "SELECT id FROM messages WHERE conv_id = ?1 AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.message = messages.id)
+             ORDER BY seq LIMIT ?2",
+        )?
         .query_map(params![conv_id, BATCH], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut dead_jobs = 0;

@@ -63,7 +63,7 @@ impl Cursors {
     }
 
     /// The device's row; none has the row 0.
-    fn row(&self) -> i64 {
+    pub(super) fn row(&self) -> i64 {
         match self {
             Self::Of(known) => known.id,
             Self::Nobodys | Self::OfStranger => 0,
@@ -98,7 +98,12 @@ fn position_columns() -> String {
 }
 
 /// A conversation, from these columns, which begin at `at`.
-fn position(db: &Connection, cursors: &Cursors, row: &Row<'_>, at: usize) -> rusqlite::Result<Position> {
+pub(super) fn position(
+    db: &Connection,
+    cursors: &Cursors,
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<Position> {
     let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
     Ok(Position {
         conv: ConvId(row.get(at + 2)?),

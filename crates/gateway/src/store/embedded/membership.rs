@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::append::{self, Draft, is_in};
 use super::closed;
+use super::departures;
 use super::failure::Failure;
 use super::state::State;
 use super::teams::TeamState;
@@ -119,10 +120,10 @@ fn replace(
         // Two sorted runs, which this sort merges.
         members.sort();
         after.members = Arc::new(members);
-        state
+        let head = state
             .heads
-            .find(db, before.conv, || ConvKind::Team(team.clone()))?;
-        leave(db, before.conv_id, left)?;
+            .find(db, before.conv, || ConvKind::Team(team.clone()))?
+            .seq;
         join(db, state, before.conv, entered)?;
         let told = left
             .iter()
@@ -131,6 +132,7 @@ fn replace(
         for (kind, uid) in told {
             notices.push(tell(db, state, now, before.conv, team, kind, uid)?);
         }
+        leave(db, before.conv_id, head, &notices)?;
     }
     state.teams.remember(team, after.clone());
     Ok(TeamChanged {
@@ -147,9 +149,10 @@ fn delete(
     team: &TeamId,
     before: TeamState,
 ) -> Result<TeamChanged, Failure> {
-    state
+    let head = state
         .heads
-        .find(db, before.conv, || ConvKind::Team(team.clone()))?;
+        .find(db, before.conv, || ConvKind::Team(team.clone()))?
+        .seq;
     // Each member gets the same message as a member who was removed.
     let mut notices = Vec::with_capacity(before.members.len());
     for uid in before.members.iter() {
@@ -160,8 +163,7 @@ fn delete(
     state.closed = true;
     db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;
-    db.prepare_cached("DELETE FROM participants WHERE conv_id = ?1 AND member = 1")?
-        .execute([before.conv_id])?;
+    leave(db, before.conv_id, head, &notices)?;
     // Nobody is told any more of what nobody may read.
     db.prepare_cached(
         "DELETE FROM push_jobs INDEXED BY push_jobs_of_team WHERE dead = 0 AND uid IS NULL AND conv_id = ?1",
@@ -183,6 +185,9 @@ fn delete(
 fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
     let sees_all = state.rules.new_members_see_all;
     let head = state.heads.edit(conv);
+    for uid in uids {
+        departures::forget(db, uid, head.id)?;
+    }
     let mut insert = db.prepare_cached(
         "INSERT INTO participants (uid, conv_id, member, floor, joined, read, read_counted)
          VALUES (?1, ?2, 1, ?3, ?4, ?4, ?5)",
@@ -199,10 +204,12 @@ fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusql
     Ok(())
 }
 
-fn leave(db: &Connection, conv_id: i64, uids: &[Uid]) -> rusqlite::Result<()> {
+/// Those members leave of whom it was told; `head` was the head before that.
+fn leave(db: &Connection, conv_id: i64, head: u64, notices: &[TeamNotice]) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM participants WHERE uid = ?1 AND conv_id = ?2")?;
-    for uid in uids {
-        delete.execute(params![uid.as_str(), conv_id])?;
+    for notice in notices.iter().filter(|notice| notice.kind == LEAVE) {
+        departures::note(db, &notice.uid, conv_id, (head, notice.seq))?;
+        delete.execute(params![notice.uid.as_str(), conv_id])?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod cids;
 mod clock;
 mod closed;
 mod conversations;
+mod departures;
 mod devices;
 mod epoch;
 mod failure;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::conversations::OWN_AT;
+use super::departures;
 use super::devices::At;
 use super::failure::Failure;
 use super::heads;
@@ -24,23 +25,29 @@ pub(super) fn ack(
     state: &mut State,
     (device, conv, seq): (&Device, ConvId, Seq),
 ) -> Result<Seq, Failure> {
-    let seat = seat(db, state, &device.uid, conv)?;
+    let Some(seat) = seat(db, state, &device.uid, conv)? else {
+        return ack_of_departed(db, state, (device, conv, seq));
+    };
     let seq = seq.0.min(seat.at.head);
-    has(db, state, device, &seat, seq)?;
+    has(db, state, device, (seat.at, seat.floor), seq)?;
     Ok(Seq(seq))
 }
 
 /// A user has read up to a message; its device has everything up to there.
 pub(super) fn read(db: &Connection, state: &mut State, read: &Read) -> Result<ReadMark, Failure> {
     let uid = &read.by.uid;
-    let seat = seat(db, state, uid, read.conv)?;
+    let Some(seat) = seat(db, state, uid, read.conv)? else {
+        return Ok(ReadMark {
+            seq: ack_of_departed(db, state, (&read.by, read.conv, read.seq))?,
+            moved: false,
+            kind: kind(db, read.conv)?,
+            members: None,
+        });
+    };
     let to = read.seq.0.min(seat.at.head);
-    has(db, state, &read.by, &seat, to)?;
+    has(db, state, &read.by, (seat.at, seat.floor), to)?;
     let moved = to > seat.read;
-    let kind = db
-        .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE id = ?1")?
-        .query_row([seat.at.conv_id], |row| heads::kind(row, 0))?
-        .ok_or(StoreError::NotFound("conversation"))?;
+    let kind = kind(db, read.conv)?;
     if moved {
         let before = move_read(db, uid, seat.at.conv_id, to)?;
         if let Some(side) = unread::side(&kind, uid) {
@@ -102,33 +109,73 @@ fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Res
     })
 }
 
-fn has(db: &Connection, state: &mut State, device: &Device, seat: &Seat, seq: u64) -> rusqlite::Result<()> {
+fn kind(db: &Connection, conv: ConvId) -> Result<ConvKind, Failure> {
+    let kind = db
+        .prepare_cached("SELECT kind, a, b, team FROM conversations WHERE conv = ?1")?
+        .query_row([conv.0], |row| heads::kind(row, 0))?;
+    Ok(kind.ok_or(StoreError::NotFound("conversation"))?)
+}
+
+/// A device has received messages of a team that its user has left. It is refused if that is not news, as it is
+/// for a user who was never in the conversation.
+fn ack_of_departed(
+    db: &Connection,
+    state: &mut State,
+    (device, conv, Seq(seq)): (&Device, ConvId, Seq),
+) -> Result<Seq, Failure> {
+    let Some(head) = state.heads.known(db, conv)?.map(|head| head.at()) else {
+        return Err(StoreError::NOT_IN_IT.into());
+    };
+    let known = state.devices.find(db, device)?;
+    let left = departures::find(db, &device.uid, head.conv_id)?;
+    let Some((known, (at, floor))) = known.zip(left) else {
+        return Err(StoreError::NOT_IN_IT.into());
+    };
+    let to = seq.min(at.head);
+    if state.devices.cursor(db, known, at, || Ok(floor))? >= to {
+        return Err(StoreError::NOT_IN_IT.into());
+    }
+    has(db, state, device, (at, floor), to)?;
+    Ok(Seq(to))
+}
+
+fn has(
+    db: &Connection,
+    state: &mut State,
+    device: &Device,
+    (at, floor): (At, u64),
+    seq: u64,
+) -> rusqlite::Result<()> {
     let now = state.age.measured();
     let Some(known) = state.devices.use_of(db, now, device)? else {
         return Ok(());
     };
-    if state.devices.cursor(db, known, seat.at, || Ok(seat.floor))? < seq {
-        state.devices.advance(now, known, seat.at.conv_id, seq);
+    if state.devices.cursor(db, known, at, || Ok(floor))? < seq {
+        state.devices.advance(now, known, at.conv_id, seq);
     }
     Ok(())
 }
 
-fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> Result<Seat, Failure> {
-    let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
-    let at = head.ok_or(StoreError::NOT_IN_IT)?.at();
-    let found = db
-        .prepare_cached(
-            "SELECT max(p.floor, c.gone), max(p.read, c.gone)
-             FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
-        )?
-        .query_row(params![uid.as_str(), at.conv_id], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+/// `None`: the user is not in it.
+fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> rusqlite::Result<Option<Seat>> {
+    let Some(at) = state
+        .heads
+        .known(db, conv)?
+        .filter(|head| !head.closed)
+        .map(|head| head.at())
+    else {
+        return Ok(None);
+    };
+    db.prepare_cached(
+        "SELECT max(p.floor, c.gone), max(p.read, c.gone)
+         FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
+    )?
+    .query_row(params![uid.as_str(), at.conv_id], |row| {
+        Ok(Seat {
+            at,
+            floor: row.get::<_, i64>(0)?.unsigned_abs(),
+            read: row.get::<_, i64>(1)?.unsigned_abs(),
         })
-        .optional()?;
-    let (floor, read) = found.ok_or(StoreError::NOT_IN_IT)?;
-    Ok(Seat {
-        at,
-        floor: floor.unsigned_abs(),
-        read: read.unsigned_abs(),
     })
+    .optional()
 }

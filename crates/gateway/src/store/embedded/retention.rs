@@ -263,6 +263,8 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
             .execute([last])? as u64;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
+        db.prepare_cached("DELETE FROM departures WHERE message <= ?1")?
+            .execute([last])?;
         // The newest mark without rows is kept: it means that later rows have marks.
         db.prepare_cached("DELETE FROM ages WHERE row < (SELECT max(row) FROM ages WHERE row <= ?1)")?
             .execute([last])?;

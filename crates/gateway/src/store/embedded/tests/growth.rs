@@ -4,7 +4,7 @@ use rusqlite::{Connection, StatementStatus, params};
 
 use super::kit::{Kit, device, notice, page, pair, recall, to_team, uid};
 use crate::store::embedded::conversations::{TOP, Which, of_teams_sql, ranks_sql, unread_in_teams_sql};
-use crate::store::{Append, Store};
+use crate::store::{Append, Store, TeamChange};
 
 /// Pairs that `user` began and pairs that others began with it, so many in all.
 fn pairs_of(user: &str, count: usize) -> Vec<Append> {
@@ -157,6 +157,41 @@ async fn a_device_that_had_everything_is_not_asked_about_it_again() {
     }
 }
 
+#[tokio::test]
+async fn teams_that_were_left_long_ago_are_not_asked_about_again() {
+    let kit = Kit::new();
+    let phone = device("a", "phone");
+    kit.enter(&phone).await;
+    for number in 0..20 {
+        let team = format!("t{number}");
+        kit.team(&team, &["a"]).await;
+        let removed = kit.change(&team, TeamChange::Remove(vec![uid("a")])).await;
+        let conv = removed.unwrap().team.conv;
+        if number != 13 {
+            kit.ack(&phone, conv, 1).await.unwrap();
+        }
+    }
+    kit.enter(&phone).await;
+    let found = kit.store.missed(phone.clone(), 500, 500).await.unwrap();
+    assert_eq!(found.left.len(), 1);
+    kit.enter(&phone).await;
+    let since = kit
+        .writer(|db| db.query_row("SELECT had_row FROM devices", [], |row| row.get::<_, i64>(0)))
+        .await;
+    assert_eq!(since, Ok(13), "those before the one that it has not received");
+    kit.ack(&phone, found.left[0].conv, 1).await.unwrap();
+    kit.enter(&phone).await;
+    assert_eq!(kit.store.missed(phone, 500, 500).await.unwrap().left, []);
+    let steps = kit.writer(|db| {
+        let mut select = db
+            .prepare("SELECT message FROM departures INDEXED BY departures_of_user WHERE uid = ?1 AND message > ?2")
+            .unwrap();
+        assert_eq!(select.query_map(params!["a", 20], |_| Ok(())).unwrap().count(), 0);
+        select.get_status(StatementStatus::VmStep)
+    });
+    assert!(steps.await < 20);
+}
+
 /// What version 4 of the tables and later ones added.
 fn undo_steps_from_4(db: &Connection) {
     db.execute_batch(
@@ -166,7 +201,7 @@ fn undo_steps_from_4(db: &Connection) {
          ALTER TABLE push_jobs DROP COLUMN conv_id; CREATE INDEX push_jobs_due ON push_jobs (due) WHERE dead = 0;
          DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;
          ALTER TABLE conversations DROP COLUMN unread_a; ALTER TABLE conversations DROP COLUMN unread_b;
-         ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; DROP TABLE ages; PRAGMA user_version = 3;",
+         ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; DROP TABLE ages; DROP TABLE departures; PRAGMA user_version = 3;",
     )
     .unwrap();
 }

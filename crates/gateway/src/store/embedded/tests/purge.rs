@@ -159,6 +159,46 @@ async fn a_clock_that_was_decades_behind_at_the_first_start_delays_no_deletion_l
 }
 
 #[tokio::test]
+async fn of_a_deleted_team_the_news_stays_for_devices_until_it_is_old() {
+    let (kit, mut now) = (kit(), NOON);
+    kit.team("t", &["a", "b"]).await;
+    let by = device("b", "phone");
+    kit.enter(&by).await;
+    let conv = kit.append(to_team("a", "t")).await.unwrap().conv;
+    kit.change("t", TeamChange::Delete).await.unwrap();
+    kit.append(pair("c", "d")).await.unwrap();
+    kit.catch_up().await;
+    let kinds = |db: &rusqlite::Connection| {
+        let mut select = db.prepare("SELECT kind, seq FROM messages ORDER BY id").unwrap();
+        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+        rows.unwrap().collect::<Result<Vec<(u16, i64)>, _>>().unwrap()
+    };
+    assert_eq!(kit.writer(kinds).await, [(17, 3), (3, 1)], "a has no device");
+    let missed = kit.store.missed(by.clone(), 10, 10).await.unwrap();
+    assert_eq!((missed.pending, missed.behind, missed.unread), (0, vec![], 0));
+    let replayed = kit
+        .store
+        .replay(by.uid.clone(), missed.left, page(10))
+        .await
+        .unwrap();
+    assert_eq!(
+        replayed
+            .iter()
+            .map(|it| (it.conv, it.kind, it.seq))
+            .collect::<Vec<_>>(),
+        [(conv, 17, Seq(3))]
+    );
+    purge(&kit, &mut now).await;
+    kit.append(pair("c", "d")).await.unwrap();
+    let missed = kit.store.missed(by, 10, 10).await.unwrap();
+    assert_eq!(missed.left, []);
+    let left = |db: &rusqlite::Connection| {
+        db.query_row("SELECT count(*) FROM departures", [], |row| row.get::<_, i64>(0))
+    };
+    assert_eq!(kit.writer(left).await, Ok(0));
+}
+
+#[tokio::test]
 async fn more_than_a_batch_goes_bit_by_bit() {
     let (kit, mut now) = (kit(), NOON);
     let conv = kit

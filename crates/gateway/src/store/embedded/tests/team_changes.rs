@@ -1,6 +1,6 @@
 //! Teams: who is told of a change, and who may do what afterwards.
 
-use super::kit::{Kit, json, page, team_id, to_team, uid, uids};
+use super::kit::{Kit, device, json, page, team_id, to_team, uid, uids};
 use crate::ids::Seq;
 use crate::store::{Append, Members, Span, Store, StoreError, TeamChange, TeamChanged};
 
@@ -241,4 +241,20 @@ async fn names_that_need_escaping_stay_themselves() {
         changed.notices[0].data.get(),
         json(r#"{"team":"组\"\\","uid":"小\"明"}"#).get()
     );
+}
+
+#[tokio::test]
+async fn who_leaves_with_others_is_told_of_itself_only() {
+    let kit = Kit::new();
+    kit.team("t", &["a", "b", "c"]).await;
+    let by = device("c", "phone");
+    kit.enter(&by).await;
+    kit.append(to_team("a", "t")).await.unwrap();
+    let left = TeamChange::Remove(uids(&["b", "c"]));
+    kit.change("t", left).await.unwrap();
+    kit.append(to_team("a", "t")).await.unwrap();
+    let left = kit.store.missed(by.clone(), 10, 10).await.unwrap().left;
+    let replayed = kit.store.replay(by.uid, left, page(10)).await.unwrap();
+    let told: Vec<_> = replayed.iter().map(|it| (it.seq.0, it.kind == 17)).collect();
+    assert_eq!(told, [(1, false), (3, true)]);
 }

@@ -130,18 +130,34 @@ async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
             unread: known.unread(&device.uid),
         }
     });
-    let concerned: Vec<_> = positions
-        .filter(|position| position.unread > 0 || position.cursor < position.head)
-        .collect();
-    let behind: Vec<_> = concerned
-        .iter()
-        .filter(|position| position.cursor < position.head)
-        .map(|position| Stretch {
-            conv: position.conv,
-            after: position.cursor,
-            through: position.head,
+    let departures = plain.made.iter().filter_map(|conv| {
+        let departure = plain.convs[conv].departure(&device.uid)?;
+        plain.place(&device.uid, &device.device)?;
+        let head = Seq(departure.seq as u64);
+        Some(Position {
+            conv: *conv,
+            head,
+            cursor: Seq(plain.cursor_of(device, *conv) as u64).min(head),
+            read: head,
+            unread: 0,
         })
+    });
+    let is_behind = |position: &Position| position.cursor < position.head;
+    let stretch = |position: &Position| Stretch {
+        conv: position.conv,
+        after: position.cursor,
+        through: position.head,
+    };
+    let mut concerned: Vec<_> = positions
+        .filter(|position| position.unread > 0 || is_behind(position))
         .collect();
+    let behind: Vec<_> = concerned.iter().filter(|it| is_behind(it)).map(stretch).collect();
+    let mut departures: Vec<_> = departures.filter(is_behind).collect();
+    let row = |position: &Position| plain.convs[&position.conv].messages[position.head.0 as usize - 1].row;
+    departures.sort_by_key(|position| std::cmp::Reverse(row(position)));
+    let left: Vec<_> = departures.iter().map(stretch).collect();
+    concerned.extend(departures);
+    concerned.sort_by_key(|position| std::cmp::Reverse(row(position)));
     for (most, most_behind) in [(2, 1), (500, 500)] {
         let found = kit
             .store
@@ -156,6 +172,7 @@ async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
         );
         assert_eq!(found.more, concerned.len() > most);
         assert_eq!(found.behind, behind[..most_behind.min(behind.len())]);
+        assert_eq!(found.left, left);
         let pending = behind.iter().map(|stretch| stretch.through.0 - stretch.after.0);
         let pending = pending.sum::<u64>();
         if behind.len() > most.max(most_behind) {
@@ -165,6 +182,7 @@ async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
         }
     }
     replay(kit, plain, &device.uid, behind).await;
+    replay(kit, plain, &device.uid, left).await;
     // Of everything, for whoever asks.
     let whole = plain.made.iter().map(|conv| Stretch {
         conv: *conv,
@@ -178,8 +196,11 @@ async fn replay(kit: &Kit, plain: &Plain, user: &Uid, stretches: Vec<Stretch>) {
     let expected = stretches.iter().flat_map(|stretch| {
         let known = &plain.convs[&stretch.conv];
         let seat = known.seats.get(user).filter(|_| !known.closed);
-        let floor = seat.map_or(usize::MAX, |seat| seat.floor);
-        known.shown(floor.max(stretch.after.0 as usize))
+        let departure = known.departure(user);
+        let floor = seat.map(|seat| seat.floor).or(departure.map(|it| it.floor));
+        let shown = known.shown(floor.unwrap_or(usize::MAX).max(stretch.after.0 as usize));
+        let sees = move |seq| departure.is_none_or(|it| seq <= it.head || seq == it.seq);
+        shown.into_iter().filter(move |said| sees(said.seq))
     });
     let expected: Vec<_> = expected.take(500).collect();
     let found = kit

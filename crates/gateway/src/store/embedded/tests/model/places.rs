@@ -96,7 +96,10 @@ impl Plain {
             .filter(|kept| kept.row < known.since)
             .count();
         let acked = known.cursors.get(&conv).copied().unwrap_or(then);
-        acked.max(place.seats[&known.device.uid].floor).max(place.gone)
+        let uid = &known.device.uid;
+        let departure = place.departure(uid).map(|it| it.floor);
+        let floor = departure.unwrap_or_else(|| place.seats[uid].floor);
+        acked.max(floor).max(place.gone)
     }
 
     /// The same, of a device that need not be known.
@@ -164,13 +167,28 @@ impl Plain {
     pub(super) fn ack(&mut self, device: &Device, conv: ConvId, seq: u64, told: Result<(), StoreError>) {
         let head = self
             .seat(&device.uid, conv)
-            .map(|known| known.messages.len() as u64);
+            .map(|known| known.messages.len() as u64)
+            .or_else(|code| self.departed(device, conv, seq).ok_or(code));
         if let Some(((), head)) = agree(told, head) {
             self.has(device, conv, seq.min(head) as usize);
         }
     }
 
+    /// Up to where a device may acknowledge a conversation that its user has left: it has not received everything before `seq`.
+    fn departed(&self, device: &Device, conv: ConvId, seq: u64) -> Option<u64> {
+        let departure = self.convs.get(&conv)?.departure(&device.uid)?;
+        let known = &self.devices[self.place(&device.uid, &device.device)?];
+        let head = departure.seq as u64;
+        (self.cursor(known, conv) < seq.min(head) as usize).then_some(head)
+    }
+
     pub(super) fn read(&mut self, by: &Device, conv: ConvId, seq: u64, told: Result<ReadMark, StoreError>) {
+        if let Some(head) = self.departed(by, conv, seq) {
+            let told = told.unwrap();
+            let (to, kind) = (seq.min(head), self.convs[&conv].kind.clone());
+            assert_eq!((told.seq.0, told.moved, told.kind), (to, false, kind));
+            return self.has(by, conv, to as usize);
+        }
         let known = self.seat(&by.uid, conv);
         let known = known.map(|known| (known.messages.len(), known.gone, known.kind.clone()));
         let Some((told, (head, gone, kind))) = agree(told, known) else {

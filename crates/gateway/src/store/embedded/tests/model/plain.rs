@@ -51,6 +51,8 @@ pub(super) struct Conv {
     pub(super) gone: usize,
     pub(super) closed: bool,
     pub(super) seats: HashMap<Uid, Seat>,
+    /// Who has left, and had a device then.
+    departures: HashMap<Uid, Departure>,
     /// When its newest message came, and when it was made.
     moved: (usize, usize),
 }
@@ -61,6 +63,14 @@ pub(super) struct Seat {
     pub(super) floor: usize,
     pub(super) joined: usize,
     pub(super) read: usize,
+}
+
+/// Who has left a team when `head` was the head saw what comes after `floor`; its own kind 17 is `seq`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Departure {
+    pub(super) floor: usize,
+    pub(super) head: usize,
+    pub(super) seq: usize,
 }
 
 pub(super) struct Kept {
@@ -286,6 +296,8 @@ impl Plain {
             TeamChange::Delete => {
                 after.clear();
                 self.told(conv, &before, &after, &told.notices);
+                let seats = self.convs[&conv].seats.clone();
+                self.depart(conv, &seats, &told.notices);
                 self.convs.get_mut(&conv).unwrap().closed = true;
                 let gone: BTreeSet<_> = self.convs[&conv]
                     .messages
@@ -299,7 +311,9 @@ impl Plain {
             }
         }
         let known = self.convs.get_mut(&conv).unwrap();
+        let seats = known.seats.clone();
         known.seats.retain(|uid, _| after.contains(uid));
+        known.departures.retain(|uid, _| !after.contains(uid));
         let read = known.messages.len();
         let floor = if self.setup.see_all { 0 } else { read };
         for uid in after.difference(&before) {
@@ -307,7 +321,26 @@ impl Plain {
             known.seats.insert(uid.clone(), Seat { floor, joined, read });
         }
         self.told(conv, &before, &after, &told.notices);
+        self.depart(conv, &seats, &told.notices);
         self.teams.insert(key, (conv, after));
+    }
+
+    /// What was written while those who left were members is kept for their devices.
+    fn depart(&mut self, conv: ConvId, seats: &HashMap<Uid, Seat>, notices: &[TeamNotice]) {
+        let has_device = |uid: &Uid| self.devices.iter().any(|known| known.device.uid == *uid);
+        let left = notices
+            .iter()
+            .filter(|told| told.kind == 17 && has_device(&told.uid));
+        let head = notices.first().map_or(0, |first| first.seq.0 as usize - 1);
+        let left = left.map(|told| {
+            let departure = Departure {
+                floor: seats[&told.uid].floor,
+                head,
+                seq: told.seq.0 as usize,
+            };
+            (told.uid.clone(), departure)
+        });
+        self.convs.get_mut(&conv).unwrap().departures.extend(left);
     }
 
     /// The conversation tells who has left and who has entered.
@@ -388,6 +421,7 @@ impl Plain {
             gone: 0,
             closed: false,
             seats: sees.into_iter().map(|uid| (uid, seat)).collect(),
+            departures: HashMap::new(),
             moved: (0, self.convs.len()),
         };
         assert!(self.convs.insert(conv, made).is_none());
@@ -422,6 +456,19 @@ impl Conv {
     /// What was not deleted.
     pub(super) fn left(&self) -> impl DoubleEndedIterator<Item = &Kept> {
         self.messages[self.gone..].iter()
+    }
+
+    /// What is left for who has left; of a closed conversation only the kind 17 is.
+    pub(super) fn departure(&self, uid: &Uid) -> Option<Departure> {
+        let departure = self.departures.get(uid).filter(|it| it.seq > self.gone)?;
+        Some(Departure {
+            floor: if self.closed {
+                departure.seq - 1
+            } else {
+                departure.floor
+            },
+            ..*departure
+        })
     }
 
     /// Of that, what comes after `after`.
