@@ -16,7 +16,7 @@ import { ConversationList } from './conversation-list.js';
 import { SavedState } from './saved-state.js';
 import { DEFAULTS, type Options } from './options.js';
 import { Outbound, type Delivery, type Pending, type Receipt } from './outbound.js';
-import type { Conversation, Displaced, Json, Message, ReadMark, RecallResponse, RegisterResponse } from './protocol.js';
+import type { Conversation, Displaced, Json, Message, ReadMark, RecallResponse, RegisterResponse, Resumed } from './protocol.js';
 import type { Sendable, StoredKind, SyncResponse, To, TransientEvent } from './protocol.js';
 import { Reads } from './reads.js';
 import { Renewal } from './renewal.js';
@@ -90,6 +90,7 @@ export class Client {
         this.#acker.forget(conv);
         if (this.#epoch !== undefined) void this.#events.emit('epoch', { previous: this.#epoch, current: this.#epoch });
       },
+      resume: () => this.#renewal.resume(),
       error,
     });
     const outbox = new Outbox(options.outboxSize ?? DEFAULTS.outboxSize, DEFAULTS.concurrentSends);
@@ -282,7 +283,7 @@ export class Client {
       void this.#events.emit('read', mark);
     } else if (type === 112) {
       this.#unread.resumed();
-      this.#inbound.resumed();
+      this.#inbound.resumed((data as Resumed).complete);
     }
     else if (typeof frame.seq === 'number' && typeof frame.conv === 'string') this.#push(frame as unknown as Message);
     else if (type >= 1000 || isStored(type, {})) void this.#events.emit('event', frame as TransientEvent);

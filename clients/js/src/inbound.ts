@@ -27,6 +27,8 @@ export interface InboundHooks {
    * dropped.
    */
   replaced(conv: string): void;
+  /** Messages are missing that can only be replayed: registers again on this connection, with `resume`. */
+  resume(): void;
   error(error: MynahError): void;
 }
 
@@ -61,6 +63,13 @@ interface ConversationState {
   isDelivering: boolean;
   isFetching: boolean;
   attempts: number;
+  /** A message was dropped since the last replay, because the queue was full. */
+  isMissing: boolean;
+  /**
+   * The seq up to which messages were delivered when the last additional replay was requested; undefined if
+   * that never happened.
+   */
+  resumedAt: number | undefined;
 }
 
 /** A message that is known to exist. */
@@ -85,6 +94,8 @@ export class Inbound {
   #epoch = '';
   /** True from the answer to a register until the end of the replay. */
   #replaying = false;
+  /** The last replay brought everything that this device had not acknowledged. */
+  #complete = true;
   /** The answer to the register named every conversation in which this device is behind. */
   #listed = false;
   #stopped = false;
@@ -104,6 +115,7 @@ export class Inbound {
     this.#epoch = epoch;
     this.#replaying = conversations !== undefined;
     this.#listed = !more;
+    if (this.#replaying) for (const state of this.#states.values()) state.isMissing = false;
     for (const { conv, head, cursor } of conversations ?? []) {
       // No push came between this answer and now, so this device cannot have more than the head.
       if ((this.#states.get(conv)?.queue.taken ?? 0) > head) this.#replace(conv);
@@ -137,16 +149,17 @@ export class Inbound {
     this.#advance(state);
   }
 
-  /** The replay has ended: fetches the messages that are still missing. */
-  resumed(): void {
+  /** The replay has ended; `complete` says whether it brought everything. Fetches the messages that are missing. */
+  resumed(complete: boolean): void {
     this.#replaying = false;
+    this.#complete = complete;
     for (const state of this.#states.values()) this.#advance(state);
   }
 
   /** A stored message was received. */
   push(message: Message): void {
     const state = this.#known(message.conv, message);
-    state.queue.see(message.seq, this.hooks.isOwn(message) ? undefined : message);
+    if (!state.queue.see(message.seq, this.hooks.isOwn(message) ? undefined : message)) state.isMissing = true;
     this.#advance(state);
   }
 
@@ -169,7 +182,7 @@ export class Inbound {
   #state(conv: string): ConversationState {
     let state = this.#states.get(conv);
     if (!state) {
-      state = { conv, queue: new DeliveryQueue(), written: 0, cursor: undefined, head: undefined, lowest: undefined, newest: undefined, isReplaced: false, isFindingStart: false, isDelivering: false, isFetching: false, attempts: 0 };
+      state = { conv, queue: new DeliveryQueue(), written: 0, cursor: undefined, head: undefined, lowest: undefined, newest: undefined, isReplaced: false, isFindingStart: false, isDelivering: false, isFetching: false, attempts: 0, isMissing: false, resumedAt: undefined };
       this.#states.set(conv, state);
     }
     return state;
@@ -311,16 +324,26 @@ export class Inbound {
   }
 
   /**
-   * If the user may not read the conversation any more, nothing is missing. After other errors the fetch is
-   * repeated.
+   * If the user may not read the conversation any more, only a replay brings what was written before that.
+   * After other errors the fetch is repeated.
    */
   #failed(state: ConversationState, thrown: unknown): void {
     if (thrown instanceof MynahError && (thrown.code === 403 || thrown.code === 404)) {
-      state.queue.settle(state.queue.head);
+      const mayBeReplayed = (state.isMissing || !this.#complete) && state.resumedAt !== state.queue.taken;
+      if (mayBeReplayed) this.#resume(state);
+      else state.queue.settle(state.queue.head);
       return;
     }
     state.attempts++;
     if (thrown instanceof MynahError && thrown.code !== 'closed' && !isTemporary(thrown)) this.hooks.error(thrown);
+  }
+
+  /** Makes the gateway replay what was not acknowledged. Until then nothing is fetched. */
+  #resume(state: ConversationState): void {
+    state.resumedAt = state.queue.taken;
+    if (this.#replaying) return;
+    this.#replaying = true;
+    this.hooks.resume();
   }
 
   /** Stops the delivery. The position of the message that is being handled is still written. */

@@ -48,6 +48,12 @@ export class Renewal {
     this.#later(Math.min(wait, LONGEST_WAIT_MS), false, 1);
   }
 
+  /** Registers again now, with `resume`: the gateway replays what this device has not acknowledged. */
+  resume(): void {
+    this.stop();
+    void this.#renew(this.#round, true, 1);
+  }
+
   /** The connection was lost: cancels the renewal. */
   stop(): void {
     this.#round++;

@@ -138,6 +138,30 @@ test('a team that is deleted is told of, and nothing in it is unread or to be re
   }
 });
 
+test('who was removed from a team while away is handed the rest of it, and nothing in it is unread', async (t) => {
+  const [uid, storage] = [someone(), memoryStorage()];
+  const [left, deleted] = [someone('队'), someone('队')];
+  for (const team of [left, deleted]) await gateway.api.team(team, [uid, 'w']);
+  const first = await device(t, gateway, uid, { storage });
+  for (const team of [left, deleted]) for (let i = 0; i < 2; i++) await gateway.api.send({ type: 15, to: { team }, from: 'w', data: { i } });
+  for (let i = 0; i < 4; i++) await first.message();
+  assert.equal(first.client.unread, 4);
+  await first.close();
+  for (const team of [left, deleted]) await gateway.api.send({ type: 15, to: { team }, from: 'w', data: { i: 2 } });
+  await gateway.api.team(left, ['w']);
+  await gateway.api.expect(204, 'DELETE', `/v1/teams/${encodeURIComponent(deleted)}`);
+
+  const back = await device(t, gateway, uid, { storage });
+  const came = (team) => back.all.filter(({ data }) => data.team === team || (team === left && data.i !== undefined)).map(({ type }) => type);
+  await eventually(() => back.all.length === 3, 'what is left of both teams');
+  assert.deepEqual([came(left), came(deleted)], [[15, 17], [17]]);
+  assert.equal(back.client.unread, 0);
+  await back.close();
+  const again = await device(t, gateway, uid, { storage });
+  await gateway.api.sendTo(uid, { type: 5, data: {} });
+  assert.equal((await again.message()).type, 5, 'nothing of it comes again');
+});
+
 test('another device takes the place: the displaced one is told and stays away until it is told to come', async (t) => {
   const uid = someone();
   const first = await device(t, single, uid);

@@ -282,3 +282,60 @@ test('markRead inside a handler does not wait for that handler, and is sent afte
   assert.ok(written.length > 0 && written.every(([seq, at]) => seq <= at));
   assert.ok(await time.pass(1_000, () => client.unread === 0));
 });
+
+test('what was written in a team until the user left it comes, also if it is more than the client keeps or one replay brings', async () => {
+  const { gateway, time, start } = world();
+  const done = [];
+  const storage = memoryStorage();
+  gateway.join('t', 'me');
+  gateway.join('t', 'bob');
+  const first = await start({ storage });
+  await time.pass(1_000);
+  await first.client.close();
+  for (let i = 0; i < 2_500; i++) gateway.write('bob', { team: 't' }, { i });
+  gateway.leave('t', 'me');
+  gateway.write('bob', { team: 't' }, { i: 'later' });
+  const { client } = await start({ storage }, false);
+  // So slow that the whole replay comes before the first message is handled.
+  client.on('message', async ({ seq, type }) => {
+    if (done.length === 0) await new Promise((resolve) => time.later(5_000, resolve));
+    done.push([seq, type]);
+  });
+  await time.pass(60_000);
+  assert.deepEqual(done.map(([seq]) => seq), Array.from({ length: 2_501 }, (_, i) => 3 + i));
+  assert.deepEqual([done.at(-1)[1], client.unread], [17, 0]);
+  assert.equal(gateway.registers.filter(({ resume }) => resume).length <= 6, true, 'it does not resume again and again');
+});
+
+test('who is removed while older messages are still fetched gets them all', async () => {
+  const { gateway, time, start } = world();
+  const storage = memoryStorage();
+  gateway.join('t', 'me');
+  gateway.join('t', 'bob');
+  const first = await start({ storage });
+  await time.pass(1_000);
+  await first.client.close();
+  // One replay brings 100.
+  for (let i = 0; i < 250; i++) gateway.write('bob', { team: 't' }, { i });
+  const { client, messages } = await start({ storage });
+  await time.pass(100, () => messages.length >= 100);
+  gateway.leave('t', 'me');
+  await time.pass(60_000);
+  assert.deepEqual(seqs(messages), Array.from({ length: 251 }, (_, i) => 3 + i));
+  assert.equal(client.unread, 0);
+});
+
+test('others who leave at the same time make a gap that is passed over without resuming again', async () => {
+  const { gateway, time, start } = world();
+  for (const uid of ['me', 'bob', 'eve']) gateway.join('t', uid);
+  const { messages } = await start();
+  const registers = gateway.registers.length;
+  gateway.write('bob', { team: 't' }, {});
+  const conv = gateway.conv('team t');
+  gateway.teams.get('t').delete('me');
+  gateway.leave('t', 'eve');
+  gateway.leave('t', 'me');
+  await time.pass(10_000);
+  assert.deepEqual(messages.map(({ type }) => type), [15, 17]);
+  assert.deepEqual([conv.messages.length, gateway.registers.length], [messages.at(-1).seq, registers]);
+});

@@ -18,6 +18,11 @@ export class DeliveryQueue<M> {
   #head = 0;
   #settled = 0;
   #waiting = new Map<number, Item<M>>();
+  /**
+   * The lowest seq that was dropped because the queue was full. Higher ones are not queued before it arrives:
+   * they would take the room of those between.
+   */
+  #dropped = Infinity;
 
   /** The start position is known. */
   get isBegun(): boolean {
@@ -59,12 +64,21 @@ export class DeliveryQueue<M> {
   }
 
   /**
-   * Adds a pushed message; `message` is undefined if this device sent it. If the queue is full, it is fetched
-   * later.
+  /**
+   * Adds a message that was pushed or replayed; `message` is undefined if this device sent it. Returns false if
+   * the queue is full, so that the message must be fetched later.
    */
-  see(seq: number, message: M | undefined): void {
-    if (this.#waiting.size < CAPACITY || seq === this.#taken + 1) this.#add({ seq, message });
-    else this.note(seq);
+  see(seq: number, message: M | undefined): boolean {
+    if (this.#dropped <= Math.max(this.#taken, this.#settled)) this.#dropped = Infinity;
+    const hasRoom = seq === this.#taken + 1 || (this.#waiting.size < CAPACITY && seq <= this.#dropped);
+    if (hasRoom) {
+      this.#add({ seq, message });
+      if (seq === this.#dropped) this.#dropped = Infinity;
+    } else {
+      this.note(seq);
+      this.#dropped = Math.min(this.#dropped, seq);
+    }
+    return hasRoom;
   }
 
   /**

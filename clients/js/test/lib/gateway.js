@@ -25,7 +25,7 @@ export class Gateway {
   }
 
   conv(id) {
-    if (!this.convs.has(id)) this.convs.set(id, { id, messages: [], deleted: 0, floors: new Map(), reads: new Map() });
+    if (!this.convs.has(id)) this.convs.set(id, { id, messages: [], deleted: 0, floors: new Map(), reads: new Map(), left: new Map() });
     return this.convs.get(id);
   }
 
@@ -36,8 +36,18 @@ export class Gateway {
     if (this.teams.get(team).has(uid)) return;
     conv.floors.set(uid, conv.messages.length);
     conv.reads.set(uid, conv.messages.length);
+    conv.left.delete(uid);
     this.teams.get(team).add(uid);
     this.append(conv, { type: 16, data: { team, uid } });
+  }
+
+  /** A member leaves a team. Its devices get what was written until then, and the 17, when they resume. */
+  leave(team, uid) {
+    const conv = this.conv(`team ${team}`);
+    this.teams.get(team).delete(uid);
+    const envelope = this.append(conv, { type: 17, data: { team, uid } });
+    conv.left.set(uid, envelope.seq);
+    for (const connection of this.connections) if (connection.uid === uid) connection.down(envelope);
   }
 
   members(conv) {
@@ -116,6 +126,17 @@ export class Gateway {
     });
   }
 
+  /** The teams that the user has left, where the device has not acknowledged everything. */
+  #left(connection) {
+    const device = this.#device(connection);
+    const convs = [...this.convs.values()].filter((conv) => conv.left.has(connection.uid));
+    const rows = convs.map((conv) => {
+      const head = conv.left.get(connection.uid);
+      return { conv: conv.id, head, cursor: Math.min(head, this.#cursor(device, conv, connection.uid)), read: head, unread: 0 };
+    });
+    return rows.filter(({ head, cursor }) => cursor < head);
+  }
+
   /** Unread messages of a user with a connected device. */
   unread(uid) {
     const [connection] = [...this.connections].filter((one) => one.uid === uid);
@@ -140,7 +161,12 @@ export class Gateway {
     const { uid } = connection;
     const conv = this.convs.get(data.conv);
     if (data.conv !== undefined && !conv) return answer({ code: 404, error: 'There is no such conversation.' });
-    if (conv && !this.members(conv).includes(uid)) return answer({ code: 403, error: 'Not a participant.' });
+    if (conv && !this.members(conv).includes(uid)) {
+      const left = [103, 106].includes(type) && this.#left(connection).find((row) => row.conv === conv.id && row.cursor < data.seq);
+      if (!left) return answer({ code: 403, error: 'Not a participant.' });
+      this.#device(connection).cursors.set(conv.id, Math.min(data.seq, left.head));
+      return answer({ code: 0 });
+    }
     switch (type) {
       case 101:
         if (data.type === 18) return answer({ code: 403, error: 'This model refuses kind 18.' });
@@ -180,10 +206,12 @@ export class Gateway {
     const rows = this.#rows(connection);
     if (!data.resume) return answer({ code: 0, uid: data.uid, deviceid: data.deviceid, sid: `${connection.n}`, epoch: this.epoch, ts: this.#last, unread: 0 });
     const open = rows.filter(({ head, cursor, unread }) => head > cursor || unread > 0);
+    const gone = this.#left(connection);
     const unread = rows.reduce((sum, row) => sum + row.unread, 0);
+    const listed = [...open, ...gone];
     answer({
       code: 0, uid: data.uid, deviceid: data.deviceid, sid: `${this.#last}-${connection.n}`, epoch: this.epoch, ts: this.#last, unread,
-      conversations: open.slice(0, this.limits.listed), more: open.length > this.limits.listed,
+      conversations: listed.slice(0, this.limits.listed), more: listed.length > this.limits.listed,
     });
     let left = this.limits.resume;
     for (const { conv, head, cursor } of open) {
@@ -192,6 +220,14 @@ export class Gateway {
       left -= part.length;
       if (left === 0 && head > (part.at(-1)?.seq ?? cursor)) break;
     }
-    connection.down({ type: 112, data: { sent: this.limits.resume - left, complete: left > 0 } });
+    // All of it, whatever the limit.
+    let sent = this.limits.resume - left;
+    for (const { conv, head, cursor } of gone) {
+      for (const envelope of this.#part(this.convs.get(conv), data.uid, cursor, head - cursor)) {
+        if (envelope.seq <= head) connection.down(envelope);
+        sent++;
+      }
+    }
+    connection.down({ type: 112, data: { sent, complete: left > 0 } });
   }
 }
