@@ -276,7 +276,7 @@ test('the files are readable by their owner only, and wider permissions are narr
   for (const name of Object.keys(all)) chmodSync(join(gateway.data, name), 0o644);
   await gateway.start();
   assert.deepEqual(modes(), all);
-  for (const name of Object.keys(all)) assert.ok(gateway.program.output.includes(`${name} (mode 644)`), name);
+  for (const name of Object.keys(all)) await gateway.program.printed(new RegExp(`${name.replace('.', '\\.')} \\(mode 644\\)`));
 });
 
 test('recalled text, and the messages of a deleted team, are soon overwritten in all files', async (t) => {
