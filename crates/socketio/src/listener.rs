@@ -2,6 +2,7 @@
 //!
 //! Invariants: running out of file descriptors stops accepting for a moment, and nothing else; a connection that is not served ends.
 
+mod body;
 mod connection;
 mod exchange;
 pub(crate) mod first;
@@ -22,8 +23,8 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::proxies::Proxies;
-pub(crate) use exchange::Behind;
 pub use exchange::RequestBody;
+pub(crate) use exchange::{AwaitBehind, Behind};
 pub(crate) use timed::Timed;
 
 /// While there is no room it is looked for this often.

@@ -15,7 +15,7 @@ use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::http::{self, Body};
-use crate::listener::{Behind, RequestBody};
+use crate::listener::{AwaitBehind, Behind, RequestBody};
 use crate::refusals::Refusal;
 use crate::session::{Session, State};
 
@@ -252,8 +252,14 @@ fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
 }
 
 /// Answers a GET of a session on polling. Another request that comes `behind` it on the same connection ends the waiting: it is handled
-/// only when this one has been answered, and may be the POST that the client's next packets depend on.
-pub(crate) async fn get(session: &Session, request: &http::PollRequest, behind: Behind) -> Response<Body> {
+/// only when this one has been answered, and may be the POST that the client's next packets depend on. If the
+/// client ends its direction of the connection while its GET waits, it has gone: a client that was closed looks
+/// the same, and there are many more of those.
+pub(crate) async fn get(
+    session: &Session,
+    request: &http::PollRequest,
+    behind: AwaitBehind,
+) -> Response<Body> {
     let packets = match arrive(session) {
         Arrival::Ended => return http::refuse(HttpError::SessionUnknown),
         Arrival::Overlaps => {
@@ -263,17 +269,14 @@ pub(crate) async fn get(session: &Session, request: &http::PollRequest, behind: 
         Arrival::Packets(packets) => packets,
         Arrival::Waits(receiver, upgrading) => {
             let mut waiting = Waiting(Some(session));
-            let limit = async {
-                if upgrading {
-                    tokio::time::sleep(UPGRADING_GET).await;
-                } else {
-                    behind.await;
-                }
-            };
             let answer = tokio::select! {
                 biased;
                 answer = receiver => answer,
-                () = limit => Ok(Answer::Noop),
+                behind = behind => match behind {
+                    Behind::Bytes => Ok(Answer::Noop),
+                    Behind::End => return http::refuse(HttpError::SessionUnknown),
+                },
+                () = tokio::time::sleep(UPGRADING_GET), if upgrading => Ok(Answer::Noop),
             };
             waiting.0 = None;
             match answer {

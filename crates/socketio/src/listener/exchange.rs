@@ -1,7 +1,8 @@
 //! The state that a connection's stream, the current request, and the code that answers it share.
 //!
-//! Invariant: if a request is answered before its whole body was read, the connection reads the rest of the
-//! body. Otherwise a reset could destroy the answer while the client still writes.
+//! Invariants: if a request is answered before its whole body was read, the connection reads the rest of the
+//! body. Otherwise a reset could destroy the answer while the client still writes. A client that has ended its
+//! direction of the connection behind a complete request gets its answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Request, StatusCode, header};
 use parking_lot::Mutex;
+
+use super::body::Rest;
 
 /// Most bytes of an unwanted body that are read before the request is answered, so that the connection can be
 /// kept open.
@@ -30,15 +33,16 @@ struct State {
     asked: bool,
     /// A request is being answered; what comes meanwhile is its body, or stands behind it.
     under_way: bool,
-    /// Bytes of that request's body that the stream has not read yet. `u64::MAX` if the length is unknown: for a
-    /// chunked body, and if the request may switch the connection to another protocol.
-    body_left: u64,
+    /// The rest of that request's body, which the stream has not read yet.
+    body: Rest,
     /// The head of a request was not complete in time.
     head_late: bool,
-    /// Something came while the request was under way.
-    behind: bool,
-    /// Woken when something does.
-    waker: Option<Waker>,
+    /// What came behind the request while it was under way.
+    behind: Option<Behind>,
+    /// Waits for something to come behind it.
+    waiting: Option<Waker>,
+    /// Waits for its answer, to read on.
+    reader: Option<Waker>,
     /// The part of the request's body that was not read.
     left: Option<Left>,
 }
@@ -50,15 +54,33 @@ struct Left {
     waits: bool,
 }
 
+/// What can come behind a request while it is being answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Bytes: another request, or those of the protocol that the connection switches to.
+    Bytes,
+    /// The end of what the client sends. It may have gone, or wait for the answer.
+    End,
+}
+
+/// What was read belongs to this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The head of a request.
+    Head,
+    /// The body of the request under way, to this length; it is not 0.
+    Body(usize),
+    /// What stands behind the request under way.
+    Behind,
+}
+
 impl Exchange {
     /// A request came.
     pub(super) fn begin(self: &Arc<Self>, request: Request<Incoming>) -> Request<RequestBody> {
         let mut state = self.0.lock();
         (state.asked, state.under_way) = (true, true);
-        (state.behind, state.waker, state.left) = (false, None, None);
-        let other = request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-        let length = request.body().size_hint().exact().filter(|_| !other);
-        state.body_left = length.unwrap_or(u64::MAX);
+        (state.behind, state.waiting, state.reader, state.left) = (None, None, None, None);
+        state.body = Rest::new(request.body().size_hint().exact());
         drop(state);
         let waits = request.headers().contains_key(header::EXPECT);
         request.map(|body| RequestBody {
@@ -81,6 +103,7 @@ impl Exchange {
         };
         // After a switch to another protocol no request head can follow.
         self.0.lock().under_way = status == StatusCode::SWITCHING_PROTOCOLS;
+        self.wake_reader();
         read
     }
 
@@ -89,21 +112,41 @@ impl Exchange {
         self.0.lock().under_way
     }
 
-    /// Records that `bytes` bytes were read. Returns how many of them belong to the body of the request under
-    /// way; the next request's head follows.
-    pub(super) fn came(&self, bytes: usize) -> usize {
+    /// Whether a request whose body has come is being answered. What comes then is not for hyper yet.
+    pub(super) fn is_answering(&self) -> bool {
+        let state = self.0.lock();
+        state.under_way && state.body.is_complete()
+    }
+
+    /// Says what the first bytes of `part`, which was read, belong to.
+    pub(super) fn came(&self, part: &[u8]) -> Part {
         let mut state = self.0.lock();
         if !state.under_way {
-            return 0;
+            return Part::Head;
         }
-        state.behind = true;
-        if let Some(waker) = state.waker.take() {
+        match state.body.take(part) {
+            0 => Part::Behind,
+            length => Part::Body(length),
+        }
+    }
+
+    /// Something came behind the request under way. The connection is not read until it is answered, or until
+    /// [`Self::wake_reader`].
+    pub(super) fn came_behind(&self, behind: Behind, cx: &Context<'_>) {
+        let mut state = self.0.lock();
+        state.behind.get_or_insert(behind);
+        state.reader = Some(cx.waker().clone());
+        if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
-        let body = state.body_left.min(bytes as u64);
-        state.body_left -= body;
-        // No more than `bytes`.
-        body as usize
+    }
+
+    /// The reading that [`Self::came_behind`] has put off goes on.
+    pub(super) fn wake_reader(&self) {
+        let reader = self.0.lock().reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     pub(super) fn set_head_late(&self) {
@@ -145,8 +188,8 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// Ready once something came behind this request on its connection.
-    pub(crate) fn behind(self) -> Behind {
-        Behind(self.exchange.clone())
+    pub(crate) fn behind(self) -> AwaitBehind {
+        AwaitBehind(self.exchange.clone())
     }
 }
 
@@ -195,17 +238,17 @@ impl std::fmt::Debug for RequestBody {
 }
 
 /// Ready once something came behind a request, see [`RequestBody::behind`].
-pub(crate) struct Behind(Arc<Exchange>);
+pub(crate) struct AwaitBehind(Arc<Exchange>);
 
-impl Future for Behind {
-    type Output = ();
+impl Future for AwaitBehind {
+    type Output = Behind;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Behind> {
         let mut state = self.0.0.lock();
-        if state.behind {
-            return Poll::Ready(());
+        if let Some(behind) = state.behind {
+            return Poll::Ready(behind);
         }
-        state.waker = Some(cx.waker().clone());
+        state.waiting = Some(cx.waker().clone());
         Poll::Pending
     }
 }

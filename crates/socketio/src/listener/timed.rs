@@ -1,9 +1,10 @@
 //! The stream of an HTTP connection, with time limits for reading and writing. Its first bytes were read
 //! already.
 //!
-//! Invariants: hyper gets request heads one at a time, with an escaped request line, and bodies apart from them
-//! if their length is known; a peer that makes no progress is given up; a connection that the server closes is
-//! closed in such a way that the last answer arrives.
+//! Invariants: hyper gets request heads one at a time, with an escaped request line, and bodies apart from them;
+//! what comes behind a request, including the end of the stream, it gets once that request has been answered; a
+//! peer that makes no progress is given up; a connection that the server closes is closed in such a way that the
+//! last answer arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::exchange::Exchange;
+use super::exchange::{Behind, Exchange, Part};
 use super::first::HeadEnd;
 use super::{ListenerOptions, target};
 use crate::admission::Connected;
@@ -153,6 +154,8 @@ impl<T: Stream> Timed<T> {
                     let earned = Duration::from_millis(taken(&done) as u64 * 1_000 / LEAST_BYTES_PER_SECOND);
                     let left = self.slow.left.saturating_sub(since.elapsed()) + earned;
                     self.slow.left = left.min(Duration::from_millis(self.patience_ms.into()));
+                    // The end of the stream may have been put off until now.
+                    self.exchange.wake_reader();
                 }
                 Poll::Ready(Ok(done))
             }
@@ -178,6 +181,10 @@ impl<T: Stream> Timed<T> {
 impl<T: Stream> AsyncRead for Timed<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
+        if !timed.begun.is_empty() && timed.exchange.is_answering() {
+            timed.exchange.came_behind(Behind::Bytes, cx);
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if timed.poll_bytes(cx, buf)?.is_pending() {
             // The next head has its time when this request has been answered.
@@ -187,14 +194,26 @@ impl<T: Stream> AsyncRead for Timed<T> {
                 timed.poll_head_due(cx)
             };
         }
-        let came = buf.filled().len() - before;
-        if came == 0 {
+        if buf.filled().len() == before {
+            // hyper would give up the answer that is being made or written.
+            let answers = timed.slow.since.is_some() || timed.exchange.is_answering();
+            if answers {
+                timed.exchange.came_behind(Behind::End, cx);
+                return Poll::Pending;
+            }
             return Poll::Ready(Ok(()));
         }
-        let body = timed.exchange.came(came);
-        if body > 0 {
-            timed.put_back(buf, before + body);
-            return Poll::Ready(Ok(()));
+        match timed.exchange.came(&buf.filled()[before..]) {
+            Part::Head => {}
+            Part::Body(length) => {
+                timed.put_back(buf, before + length);
+                return Poll::Ready(Ok(()));
+            }
+            Part::Behind => {
+                timed.put_back(buf, before);
+                timed.exchange.came_behind(Behind::Bytes, cx);
+                return Poll::Pending;
+            }
         }
         let part = &buf.filled()[before..];
         if let Some(escaped) = target::escaped(part, timed.head.request_line(part)) {

@@ -181,13 +181,84 @@ async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
             );
         }
     }
-    // All at once.
-    kept.write([post.as_str(), &post, &get, &post].concat().as_bytes())
-        .await;
-    for ok in [true, true, false, true] {
-        let answer = kept.answer().await;
-        assert_eq!((answer.status, answer.text() == "ok"), (200, ok), "{answer:?}");
+    // All at once, and in pieces.
+    let trailers = chunked.replace("\r\n0\r\n\r\n", "\r\n0\r\nX-Trailer: \"<>\"\r\n\r\n");
+    let empty = format!("GET {target} HTTP/1.1\r\n{quoted}Content-Length: 0\r\n\r\n");
+    let requests = [
+        &post, &chunked, &get, &trailers, &upgrade, &trailers, &chunked, &empty, &post,
+    ];
+    let all = requests.map(String::as_str).concat();
+    for piece in [1, 7, usize::MAX] {
+        for piece in all.as_bytes().chunks(piece) {
+            kept.write(piece).await;
+        }
+        for request in requests {
+            let answer = kept.answer().await;
+            let ok = request.starts_with("POST");
+            assert_eq!((answer.status, answer.text() == "ok"), (200, ok), "{answer:?}");
+        }
+        // What the last one has brought.
+        kept.write(get.as_bytes()).await;
+        assert!(kept.answer().await.text().ends_with("42[\"echo\",\"<2>\"]"));
     }
+}
+
+/// Some programs end their direction of the connection behind their last request.
+#[tokio::test]
+async fn who_ends_its_direction_behind_a_request_gets_the_answer() {
+    let mut running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let target = client.polling().target("polling");
+    let body = client.polling().body(&["42[\"gate\",1]"]);
+    let post = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let chunked = format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
+    );
+    let old = format!(
+        "POST {target} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let open = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+    let pipelined = format!("{open}{post}");
+    for (request, waits, answers) in [
+        (open, false, 1),
+        (post.as_str(), true, 1),
+        (&chunked, true, 1),
+        (&old, true, 1),
+        (&pipelined, true, 2),
+    ] {
+        let mut kept = Kept::connect(&running).await;
+        kept.write(request.as_bytes()).await;
+        kept.stream.shutdown().await.unwrap();
+        if waits {
+            running.expect("at the gate 1").await;
+            running.gate.add_permits(1);
+            running.expect("through the gate 1").await;
+        }
+        for _ in 0..answers {
+            assert_eq!(kept.answer().await.status, 200, "{request}");
+        }
+        let end = within(kept.stream.read_u8()).await;
+        assert!(end.is_err(), "the connection ends");
+    }
+}
+
+/// A client that was closed looks like one that ends its direction. While its GET waits it has gone.
+#[tokio::test]
+async fn who_ends_its_direction_while_its_get_waits_has_gone() {
+    let mut running = Running::start(Config::default()).await;
+    let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
+    let mut kept = Kept::connect(&running).await;
+    let target = client.polling().target("polling");
+    kept.ask("GET", &target, b"").await;
+    kept.stream.shutdown().await.unwrap();
+    assert_eq!(kept.answer().await.status, 400);
+    running.expect("/ disconnected: transport close").await;
+    running.until_empty().await;
 }
 
 /// A head that has begun has the time for heads, and a connection that is kept without one has its own.
