@@ -13,7 +13,12 @@ import { signIn, someone } from '../lib/user.js';
 
 const require = createRequire(import.meta.url);
 const TEXTS = ['plain', '你好，世界', '表情 😀👩‍👩‍👧‍👦🐦', 'é\u2028"\\/\n', '长'.repeat(3_000)];
-const TRANSPORTS = { default: undefined, polling: ['polling'], websocket: ['websocket'] };
+const TRANSPORTS = {
+  default: {},
+  polling: { transports: ['polling'] },
+  JSONP: { transports: ['polling'], forceJSONP: true },
+  websocket: { transports: ['websocket'] },
+};
 
 /** The build for browsers, as pages load it. */
 function bundle(version) {
@@ -47,26 +52,35 @@ after(async () => {
 for (const version of VERSIONS) {
   describe(`socket.io-client ${version} in a browser`, () => {
     for (const [name, transports] of Object.entries(TRANSPORTS)) {
-      test(`registers once and chats, ${name}`, async (t) => {
-        const friend = await signIn(t, gateway, someone('小红'));
-        const uid = someone('小明');
+      /** A page that registers whenever it is connected. */
+      const register = async (uid) => {
         const tab = await browser.tab(`http://127.0.0.1:${pages.address().port}/${version}`);
         await tab.evaluate(
-          (url, options, register) => {
+          (url, options, frame) => {
             window.heard = [];
             window.sessions = 0;
             window.socket = window.io(url, options);
             window.socket.io.on('open', () => window.sessions++);
-            window.socket.on('connect', () => window.socket.emit('message', register));
-            window.socket.on('message', (frame) => window.heard.push(JSON.parse(frame)));
+            window.socket.on('connect', () => window.socket.emit('message', frame));
+            window.socket.on('disconnect', (reason) => (window.ended = reason));
+            window.socket.on('message', (text) => window.heard.push(JSON.parse(text)));
           },
           gateway.url,
-          { forceNew: true, transports },
-          JSON.stringify({ type: 1, data: { uid } }),
+          { forceNew: true, reconnectionDelay: 10, reconnectionDelayMax: 100, ...transports },
+          JSON.stringify({ type: 1, data: { uid, deviceid: 'old' } }),
         );
         await tab.until(() => window.heard.some(({ type, data }) => type === 2 && data.code === 0));
         if (name === 'default') await tab.until(() => window.socket.io.engine.transport.name === 'websocket');
+        return tab;
+      };
 
+      // Their JSONP transport fails in a loop of its own whenever the client closes it.
+      const survivesClose = !(name === 'JSONP' && ['1.0.6', '1.1.0'].includes(version));
+
+      test(`registers once, chats and stays away when displaced, ${name}`, async (t) => {
+        const friend = await signIn(t, gateway, someone('小红'));
+        const uid = someone('小明');
+        const tab = await register(uid);
         for (const text of TEXTS) {
           assert.equal((await friend.send({ user: uid }, { text })).code, 0);
           await tab.until((wanted) => window.heard.some(({ type, data }) => type === 3 && data.text === wanted), text);
@@ -76,7 +90,19 @@ for (const version of VERSIONS) {
         }
         assert.equal(await tab.evaluate(() => window.sessions), 1);
         assert.equal((await gateway.api.user(uid)).connections.length, 1);
-        await tab.evaluate(() => void window.socket.close());
+
+        await signIn(t, gateway, uid, { deviceid: 'new' });
+        await tab.until(() => window.heard.some(({ type }) => type === 12));
+        if (survivesClose) await tab.until(() => window.ended === 'io server disconnect' && window.socket.io.skipReconnect);
+        assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.deviceid), ['new']);
+      });
+
+      test(`comes back after a restart of the server, ${name}`, async () => {
+        const tab = await register(someone('小明'));
+        await gateway.program.stop();
+        await gateway.start();
+        await tab.until(() => window.heard.filter(({ type, data }) => type === 2 && data.code === 0).length === 2);
+        if (survivesClose) await tab.evaluate(() => void window.socket.close());
       });
     }
   });

@@ -473,6 +473,10 @@ impl Driver {
             } else {
                 load(&self.session, &mut link);
             }
+            if reason == CloseReason::SentAway {
+                // python-socketio would reconnect after a WebSocket that just closes, whatever was said before.
+                link.push(Outgoing::control(PacketType::Close));
+            }
             Box::new(link).finish(&self.session, told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));

@@ -94,11 +94,13 @@ pub(crate) struct Link {
     flush: bool,
     /// The peer's side has taken bytes since somebody last asked.
     progress: bool,
+    /// The peer's library does not tell its application of a close frame, only of the end of the stream.
+    ignores_close: bool,
 }
 
 impl Link {
     /// `early`: what the peer sent behind its upgrade request.
-    pub(crate) fn new(stream: Stream, early: &[u8], max_message: usize) -> Self {
+    pub(crate) fn new(stream: Stream, early: &[u8], max_message: usize, ignores_close: bool) -> Self {
         Self {
             stream,
             decoder: ws::Decoder::new(ws::Role::Server, max_message),
@@ -107,6 +109,7 @@ impl Link {
             begun: false,
             flush: false,
             progress: false,
+            ignores_close,
         }
     }
 
@@ -312,8 +315,11 @@ impl Link {
         // Nothing that comes is of interest any more.
         self.decoder = ws::Decoder::new(ws::Role::Server, 0);
         self.unread = None;
-        let (code, reason) = told.unzip();
-        self.push(Outgoing::added(ws::close_frame(code, reason.unwrap_or_default())));
+        // A client that is told a code should reconnect, and so must notice the end now.
+        if !(self.ignores_close && told.is_some()) {
+            let (code, reason) = told.unzip();
+            self.push(Outgoing::added(ws::close_frame(code, reason.unwrap_or_default())));
+        }
         let silence = Duration::from_millis(server.config.close_timeout_ms.into());
         let leaving = server.leaving();
         tokio::spawn(async move {
@@ -369,7 +375,10 @@ mod tests {
     /// A link whose stream takes `buffer` bytes, and the peer's end.
     fn link(buffer: usize) -> (Link, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(buffer);
-        (Link::new(Stream::Other(Box::new(ours)), &[], 1_000), theirs)
+        (
+            Link::new(Stream::Other(Box::new(ours)), &[], 1_000, false),
+            theirs,
+        )
     }
 
     fn ping(n: u8) -> Vec<u8> {

@@ -288,6 +288,9 @@ pub(crate) async fn get(
                     state.wake_driver();
                     vec![Outgoing::control(PacketType::Close)]
                 }
+                // By JSONP there are browsers only, which reconnect after a close packet too; those of 1.0 and
+                // 1.1 cannot handle a refusal.
+                Err(_) if request.jsonp.is_some() => vec![Outgoing::control(PacketType::Close)],
                 Err(_) => return http::refuse(HttpError::SessionUnknown),
             }
         }

@@ -88,6 +88,14 @@ fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_str(first).ok()
 }
 
+/// Whether the client's library stops reading at a close frame without telling its application, until that
+/// closes the WebSocket too. OkHttp does, and socket.io-client-java 1.x and 2.x do not close: they would
+/// reconnect only when they miss a heartbeat.
+fn ignores_close(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    agent.is_some_and(|agent| agent.starts_with(b"okhttp/"))
+}
+
 /// Opens a session on a new WebSocket.
 pub(crate) fn open(
     mut request: Request<RequestBody>,
@@ -100,9 +108,10 @@ pub(crate) fn open(
         Ok(switched) => switched,
         Err(refused) => return *refused,
     };
+    let ignores_close = ignores_close(request.headers());
     let server = server.clone();
     tokio::spawn(async move {
-        let Some(link) = link(upgraded, &server).await else {
+        let Some(link) = link(upgraded, &server, ignores_close).await else {
             return;
         };
         if let Ok((session, receiver)) = server.open(handshake, dialect, entered) {
@@ -118,8 +127,9 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
         Ok(switched) => switched,
         Err(refused) => return *refused,
     };
+    let ignores_close = ignores_close(request.headers());
     tokio::spawn(async move {
-        let Some(link) = link(upgraded, session.server()).await else {
+        let Some(link) = link(upgraded, session.server(), ignores_close).await else {
             return;
         };
         let mut state = session.state();
@@ -134,7 +144,7 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
     response
 }
 
-async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
+async fn link(upgraded: OnUpgrade, server: &Shared, ignores_close: bool) -> Option<Box<Link>> {
     let upgraded = upgraded.await.ok()?;
     let limit = server.config.max_payload_bytes;
     let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
@@ -159,7 +169,7 @@ async fn link(upgraded: OnUpgrade, server: &Shared) -> Option<Box<Link>> {
     } else {
         [early, begun].concat().into()
     };
-    Some(Box::new(Link::new(stream, &early, limit)))
+    Some(Box::new(Link::new(stream, &early, limit, ignores_close)))
 }
 
 #[cfg(test)]

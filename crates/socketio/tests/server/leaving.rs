@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::engine::PacketType;
+use tokio::net::TcpStream;
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client, Got, Ws, packets, request};
@@ -213,8 +214,8 @@ async fn draining_closes_all_and_waits_for_handlers() {
     running.until_empty().await;
 }
 
-/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's and
-/// C++'s clients go by it.
+/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's, C++'s
+/// and Java's clients go by it.
 #[tokio::test]
 async fn the_end_says_whether_to_reconnect() {
     for protocol in [Protocol::V3, Protocol::V4] {
@@ -235,16 +236,31 @@ async fn the_end_says_whether_to_reconnect() {
             }
             running.until_empty().await;
 
-            let mut client = Client::connect(&running, protocol, Transport::WebSocket).await;
-            client.send(&format!("2[\"{event}\"]")).await;
-            let code = loop {
-                match client.ws().next().await {
-                    Got::Close(code) => break code,
-                    Got::Text(_) => {}
-                    other => panic!("{other:?}"),
+            for agent in ["", "okhttp/3.12.12", "curl/8"] {
+                let target = format!("/socket.io/?EIO={}&transport=websocket", protocol.as_str());
+                let stream = TcpStream::connect(running.address).await.unwrap();
+                let headers = format!("User-Agent: {agent}\r\n");
+                let mut ws = Ws::over(stream, &target, protocol, &headers).await.unwrap();
+                if protocol == Protocol::V4 {
+                    ws.text("40").await;
                 }
-            };
-            assert_eq!(code, reconnects.then_some(1001), "{event}");
+                ws.text(&format!("42[\"{event}\"]")).await;
+                let mut last = Got::End;
+                let end = loop {
+                    match ws.next().await {
+                        Got::Text(text) => last = Got::Text(text),
+                        end => break end,
+                    }
+                };
+                let expected = match (reconnects, agent) {
+                    (false, _) => Got::Close(None),
+                    // OkHttp tells its application nothing of a close frame.
+                    (true, "okhttp/3.12.12") => Got::End,
+                    (true, _) => Got::Close(Some(1001)),
+                };
+                assert_eq!(end, expected, "{event} {agent}");
+                assert_eq!(last == Got::Text("1".into()), !reconnects, "{event}: {last:?}");
+            }
         }
     }
 }
