@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::admission::Admission;
-use crate::origin::Origins;
+use crate::front::admission::Admission;
+use crate::front::origin::Origins;
 
 /// Settings of a [`Server`](crate::Server). Durations are milliseconds, sizes bytes.
 #[derive(Debug, Clone)]

@@ -20,9 +20,9 @@ use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, TimeoutSte
 use mynah_wire::ws;
 use tokio::time::Sleep;
 
-use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
+use crate::front::admission::Held;
 use crate::link::{Link, LinkError};
 use crate::polling;
 use crate::receiver::{BoxFuture, Receiver};

@@ -13,9 +13,9 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mynah_wire::engine::{self, HttpError};
 
-use crate::admission::Held;
 use crate::config::Cors;
-use crate::refusals::Refusal;
+use crate::front::admission::Held;
+use crate::front::refusals::Refusal;
 
 /// hyper is given a body in parts of this size, and asks for the next part when it has written one.
 const PART_BYTES: usize = 64 * 1024;
@@ -341,7 +341,7 @@ impl Cors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::origin::Origins;
+    use crate::front::origin::Origins;
 
     fn accepted(value: &'static str) -> Option<Encoding> {
         let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);

@@ -65,46 +65,38 @@
 //! - [`Handler::disconnected`] is called exactly once for every handler made, when its last event has been handled to the end, and
 //!   nothing after it.
 
-mod admission;
 mod closing;
 mod config;
 mod driver;
 mod encoded;
+mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod handshake;
 mod http;
-mod linger;
 mod link;
-mod listener;
 mod namespaces;
-mod origin;
 mod polling;
-mod proxies;
-mod proxy_header;
 mod queue;
 mod receiver;
-mod refusals;
 mod server;
 mod session;
 mod sessions;
 mod socket;
-mod tls;
 mod upgrade;
 
-pub use admission::{Admission, Bounds};
 pub use closing::{CloseReason, Closing};
 pub use config::{Config, Cors};
 pub use encoded::Encoded;
+pub use front::{
+    Admission, Bounds, Listener, ListenerOptions, Network, NoNetwork, NoOrigin, Origins, Proxies, Refusal,
+    RequestBody,
+};
 pub use handshake::Handshake;
 pub use http::Body;
-pub use listener::{Listener, ListenerOptions, RequestBody};
 pub use mynah_wire::engine::{Body as MessageBody, Protocol, Time, Transport};
 pub use namespaces::{ConnectRefused, DisconnectReason, Event, Handler, Namespaces};
-pub use origin::{NoOrigin, Origins};
-pub use proxies::{Network, NoNetwork, Proxies};
 pub use receiver::{BoxFuture, Flow, Receiver};
-pub use refusals::Refusal;
 pub use server::{Acceptor, EngineServer, Server};
 pub use session::Session;
 pub use socket::{AckError, AckId, Acked, Socket};

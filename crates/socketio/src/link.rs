@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::encoded::Outgoing;
-use crate::linger::{linger, poll_discard};
+use crate::front::linger::{linger, poll_discard};
 use crate::queue::Queue;
 use crate::session::Session;
 

@@ -11,12 +11,12 @@ use mynah_wire::engine::payload::{self, GetForm, PostForm, Reader, TextHabit};
 use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Reads, Transport};
 use tokio::sync::oneshot;
 
-use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
+use crate::front::admission::Held;
+use crate::front::listener::{AwaitBehind, Behind, RequestBody};
+use crate::front::refusals::Refusal;
 use crate::http::{self, Body};
-use crate::listener::{AwaitBehind, Behind, RequestBody};
-use crate::refusals::Refusal;
 use crate::session::{Session, State};
 
 /// While a WebSocket takes over, a GET is ended after this long (as Node's server does).

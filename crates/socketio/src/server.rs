@@ -12,18 +12,18 @@ use mynah_wire::engine::{
 };
 use tokio::time::Instant;
 
-use crate::admission::Entered;
 use crate::closing::Closing;
 use crate::config::{Config, Cors};
 use crate::driver::Driver;
 use crate::encoded::Outgoing;
+use crate::front::admission::Entered;
+use crate::front::listener::RequestBody;
+use crate::front::refusals::Refusal;
 use crate::handshake::Handshake;
 use crate::http::{self, Body, PollRequest};
-use crate::listener::RequestBody;
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
 use crate::receiver::Receiver;
-use crate::refusals::Refusal;
 use crate::session::{Session, Sid};
 use crate::sessions::Sessions;
 use crate::upgrade;

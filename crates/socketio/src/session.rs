@@ -13,13 +13,13 @@ use mynah_wire::engine::{CloseReason, Dialect, PacketType, Protocol, Time, Trans
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::admission::Held;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
+use crate::front::admission::Held;
+use crate::front::refusals::Refusal;
 use crate::link::Link;
 use crate::polling::{Answer, Pending, Post};
 use crate::queue::Queue;
-use crate::refusals::Refusal;
 use crate::server::Shared;
 
 /// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.

@@ -11,15 +11,15 @@ use mynah_wire::engine::{Dialect, HttpError};
 use mynah_wire::ws;
 use tokio::net::TcpStream;
 
-use crate::admission::Entered;
 use crate::driver::Driver;
+use crate::front::admission::Entered;
+use crate::front::listener::{RequestBody, Timed};
+use crate::front::tls::TlsStream;
 use crate::handshake::Handshake;
 use crate::http::{self, Body};
 use crate::link::{Link, Stream};
-use crate::listener::{RequestBody, Timed};
 use crate::server::Shared;
 use crate::session::Session;
-use crate::tls::TlsStream;
 
 /// Whether the client asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {

@@ -7,9 +7,9 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::Uri;
 
 use crate::config::Cors;
+use crate::front::origin::Origins;
+use crate::front::proxies::{FORWARDED_FOR, Network, Proxies};
 use crate::http::Encoding;
-use crate::origin::Origins;
-use crate::proxies::{FORWARDED_FOR, Network, Proxies};
 use crate::upgrade::is_websocket;
 
 fn lines(data: &[u8]) -> Option<std::str::Split<'_, char>> {

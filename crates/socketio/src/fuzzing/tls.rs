@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use rustls::ClientConnection;
 use rustls::version::{TLS12, TLS13};
 
-use crate::tls::kit::{Bare, Kit};
+use crate::front::tls::kit::{Bare, Kit};
 
 /// Most that happens: what is longer teaches the fuzzer nothing.
 const MOST_EVENTS: usize = 400;

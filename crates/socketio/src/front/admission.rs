@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 pub(crate) use held::Held;
 
-use crate::refusals::{Refusal, Refusals};
+use crate::front::refusals::{Refusal, Refusals};
 
 const SHARDS: usize = 16;
 /// HTTP connections that an address may have besides those of its sessions.

@@ -103,7 +103,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Bounds;
+    use crate::front::admission::Bounds;
 
     fn admission(bytes: usize, bytes_per_address: usize) -> Arc<Admission> {
         Arc::new(Admission::new(Bounds {

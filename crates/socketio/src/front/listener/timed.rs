@@ -19,8 +19,8 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::{Behind, Exchange, Part};
 use super::first::HeadEnd;
 use super::{ListenerOptions, target};
-use crate::admission::Connected;
-use crate::linger;
+use crate::front::admission::Connected;
+use crate::front::linger;
 
 /// A peer must read this many bytes of a response per second on average, in addition to the time that it may
 /// stop reading.

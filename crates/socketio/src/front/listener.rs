@@ -21,8 +21,8 @@ use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::admission::Admission;
-use crate::proxies::Proxies;
+use crate::front::admission::Admission;
+use crate::front::proxies::Proxies;
 pub use exchange::RequestBody;
 pub(crate) use exchange::{AwaitBehind, Behind};
 pub(crate) use timed::Timed;

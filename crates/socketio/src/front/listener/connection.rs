@@ -22,11 +22,11 @@ use tokio::time::timeout;
 use super::exchange::{Exchange, RequestBody};
 use super::timed::Timed;
 use super::{ListenerOptions, first};
-use crate::admission::Connected;
-use crate::linger;
-use crate::proxy_header;
-use crate::refusals::Refusal;
-use crate::tls::TlsStream;
+use crate::front::admission::Connected;
+use crate::front::linger;
+use crate::front::proxy_header;
+use crate::front::refusals::Refusal;
+use crate::front::tls::TlsStream;
 
 /// What answers requests.
 pub(super) trait Service<F>:
