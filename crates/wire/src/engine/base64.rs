@@ -6,8 +6,6 @@ use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 
-use super::PacketError;
-
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -15,7 +13,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, PacketError> {
+/// The bytes that `text` stands for; `None` if it is not base64.
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     const LINE_BREAKS: [char; 2] = ['\r', '\n'];
     // Android's encoder, which the Java client uses, begins a new line after 76 digits.
     let decoded = if text.contains(LINE_BREAKS) {
@@ -23,7 +22,7 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, PacketError> {
     } else {
         LENIENT.decode(text)
     };
-    decoded.map_err(|_| PacketError::Base64)
+    decoded.ok()
 }
 
 /// Appends `bytes` with padding.

@@ -169,9 +169,10 @@ impl<'a> Packet<'a> {
                     (Protocol::V3, []) => return Err(PacketError::UnknownType),
                 };
                 let start = if protocol == Protocol::V3 { 2 } else { 1 };
+                let bytes = base64::decode(&text[start..]).ok_or(PacketError::Base64)?;
                 Ok(Self {
                     kind,
-                    body: Body::Binary(Cow::Owned(base64::decode(&text[start..])?)),
+                    body: Body::Binary(Cow::Owned(bytes)),
                 })
             }
             [digit, ..] => Ok(Self {

@@ -1,14 +1,19 @@
 //! Bodies of polling requests: several packets in one.
 
+mod error;
 mod jsonp;
 mod reader;
+mod text;
 mod v3_binary;
 mod v3_text;
 mod v4;
 
 use super::{Body, Packet, PacketError, Protocol, base64};
+use text::utf8;
 
+pub use error::PayloadError;
 pub use reader::Reader;
+pub use text::push_ascii;
 pub use v3_text::TextHabit;
 
 /// How the body of a POST is written, by its content type and query.
@@ -33,29 +38,6 @@ pub enum GetForm {
     Octets,
     /// A script that calls the callback of this index.
     Jsonp(u32),
-}
-
-/// Why a body cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PayloadError {
-    /// One of its packets is none.
-    #[error(transparent)]
-    Packet(#[from] PacketError),
-    /// The text is not UTF-8.
-    #[error("payload is not UTF-8")]
-    Utf8,
-    /// A length of EIO3 is missing, malformed, or does not fit what follows.
-    #[error("invalid length in payload")]
-    Length,
-    /// More packets than allowed.
-    #[error("too many packets in payload")]
-    TooManyPackets,
-    /// EIO4 has no `application/octet-stream`.
-    #[error("binary payload in a protocol without one")]
-    BinaryForm,
-    /// A form without the field `d`.
-    #[error("form without a payload")]
-    NoFormField,
 }
 
 /// Reads the body of a POST: at least one packet and at most `max_packets`.
@@ -174,62 +156,6 @@ pub fn encoded_len(protocol: Protocol, packet: &Packet<'_>) -> usize {
         Protocol::V4 => 1 + body,
         // "b4", and at most twenty digits and a colon.
         Protocol::V3 => 22 + body,
-    }
-}
-
-fn utf8(body: &[u8]) -> Result<&str, PayloadError> {
-    std::str::from_utf8(body).map_err(|_| PayloadError::Utf8)
-}
-
-/// Reads what a 1.x client has encoded as UTF-8 itself. Its encoder does not look for half of a surrogate
-/// pair (a character that was cut in two) and writes it as three bytes that UTF-8 does not have: U+FFFD takes
-/// their place, as in any text that a WebSocket carries.
-fn lenient_utf8(mut bytes: Vec<u8>) -> Option<String> {
-    if std::str::from_utf8(&bytes).is_err() {
-        for at in 0..bytes.len().saturating_sub(2) {
-            // 0xED only ever begins a character.
-            if let three @ [0xed, 0xa0..=0xbf, 0x80..=0xbf] = &mut bytes[at..at + 3] {
-                three.copy_from_slice("\u{fffd}".as_bytes());
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Appends a text packet, its type digit in front, for `ascii` see [`encode`].
-fn push_text(packet: &Packet<'_>, text: &str, ascii: bool, out: &mut String) {
-    out.push(char::from(packet.kind.digit()));
-    if ascii {
-        push_ascii(text, out);
-    } else {
-        out.push_str(text);
-    }
-}
-
-/// Appends JSON with every character beyond ASCII as `\uXXXX`: the same JSON, for clients that do not agree
-/// with us about encodings.
-pub fn push_ascii(text: &str, out: &mut String) {
-    if text.is_ascii() {
-        out.push_str(text);
-        return;
-    }
-    for char in text.chars() {
-        if char.is_ascii() {
-            out.push(char);
-        } else {
-            for unit in char.encode_utf16(&mut [0; 2]) {
-                push_unit(*unit, out);
-            }
-        }
-    }
-}
-
-/// Appends `\uXXXX`.
-fn push_unit(unit: u16, out: &mut String) {
-    out.push_str("\\u");
-    for shift in [12, 8, 4, 0] {
-        // A nibble is always a digit of base 16.
-        out.push(char::from_digit(u32::from(unit >> shift) & 0xf, 16).unwrap_or('0'));
     }
 }
 

@@ -3,7 +3,8 @@
 //! Invariant: the whole body was checked before its first packet is handed out, and a reader takes the body's bytes and no more, however
 //! many packets they are.
 
-use super::{PayloadError, PostForm, Protocol, Source, TextHabit, jsonp, utf8};
+use super::text::utf8;
+use super::{PayloadError, PostForm, Protocol, Source, TextHabit, jsonp};
 use crate::engine::Packet;
 
 /// The packets of one body.

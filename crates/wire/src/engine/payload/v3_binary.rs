@@ -1,6 +1,7 @@
 //! EIO3 as octets: a byte 0 (text) or 1 (binary), the length as bytes 0 to 9, a byte 255, the packet.
 
-use super::{PayloadError, lenient_utf8, push_text};
+use super::PayloadError;
+use super::text::{lenient_utf8, push_text};
 use crate::engine::{Body, Packet, PacketError, Protocol};
 
 const TEXT: u8 = 0;

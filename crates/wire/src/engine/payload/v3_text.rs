@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::{PayloadError, lenient_utf8, push_text};
+use super::PayloadError;
+use super::text::{lenient_utf8, push_text};
 use crate::engine::{Body, Packet, PacketError, Protocol};
 
 /// How a session's client writes text beyond ASCII in text bodies.

@@ -1,6 +1,7 @@
 //! EIO4: text packets with the record separator between them; binary as base64.
 
-use super::{PayloadError, push_text};
+use super::PayloadError;
+use super::text::push_text;
 use crate::engine::{Body, Packet, Protocol, base64};
 
 const SEPARATOR: char = '\u{1e}';
