@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::front::admission::Admission;
-use crate::front::origin::Origins;
+use crate::front::cors::Cors;
 
 /// Settings of a [`Server`](crate::Server). Durations are milliseconds, sizes bytes.
 #[derive(Debug, Clone)]
@@ -76,18 +76,4 @@ impl Default for Config {
             keep_handshake: true,
         }
     }
-}
-
-/// Cross-origin requests (Fetch standard, section 3.2).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Cors {
-    /// No headers: pages of other origins cannot poll. As Socket.IO 3 and later.
-    #[default]
-    None,
-    /// `*`, without credentials.
-    Any,
-    /// The asking origin is reflected, with credentials. As Socket.IO 1 and 2.
-    Reflect,
-    /// These origins are reflected, with credentials.
-    Origins(Origins),
 }

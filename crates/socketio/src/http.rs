@@ -1,80 +1,16 @@
-//! Answers: bodies, errors, compression, cross-origin headers.
+//! Answers to requests of Engine.IO: payloads, errors, compression.
 
-use std::convert::Infallible;
-use std::fmt;
 use std::io::Write;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use flate2::Compression;
-use hyper::body::{Frame, SizeHint};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mynah_wire::engine::{self, HttpError};
 
-use crate::config::Cors;
 use crate::front::admission::Held;
+use crate::front::body::Body;
 use crate::front::refusals::Refusal;
-
-/// hyper is given a body in parts of this size, and asks for the next part when it has written one.
-const PART_BYTES: usize = 64 * 1024;
-
-/// The body of a response. It owns a value (a permit or a count of bytes) that is dropped when all parts but
-/// the last have been written: as long as the peer does not read, the value is kept.
-#[derive(Default)]
-pub struct Body {
-    rest: Bytes,
-    held: Option<Box<dyn Send + Sync>>,
-}
-
-impl Body {
-    /// These bytes, and what is dropped when they have been taken.
-    pub fn holding(bytes: impl Into<Bytes>, held: impl Send + Sync + 'static) -> Self {
-        Self {
-            rest: bytes.into(),
-            held: Some(Box::new(held)),
-        }
-    }
-}
-
-impl From<Bytes> for Body {
-    fn from(rest: Bytes) -> Self {
-        Self { rest, held: None }
-    }
-}
-
-impl hyper::body::Body for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let body = self.get_mut();
-        if body.rest.is_empty() {
-            body.held = None;
-            return Poll::Ready(None);
-        }
-        let part = body.rest.split_to(body.rest.len().min(PART_BYTES));
-        Poll::Ready(Some(Ok(Frame::data(part))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
-    }
-}
-
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body({} bytes)", self.rest.len())
-    }
-}
 
 /// What a polling request says about the form of its answer.
 #[derive(Debug, Clone, Copy)]
@@ -177,8 +113,7 @@ pub(crate) fn payload(
     }
     let mut response = with_body(StatusCode::OK, content_type, body);
     if counts {
-        let rest = std::mem::take(response.body_mut()).rest;
-        *response.body_mut() = Body::holding(rest, held);
+        response.body_mut().hold(held);
     }
     let Some(encoding) = encoding else {
         return Some(response);
@@ -289,59 +224,9 @@ pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
     owned
 }
 
-impl Cors {
-    /// Adds the headers that the Fetch standard (section 3.2) requires in the answer to a request from a page
-    /// of `origin`.
-    pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
-        let reflected = match (self, origin) {
-            (Self::None, _) | (_, None) => return,
-            (Self::Any, Some(_)) => {
-                response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-                return;
-            }
-            (Self::Reflect, Some(origin)) => {
-                response.append(header::VARY, HeaderValue::from_static("origin"));
-                origin
-            }
-            (Self::Origins(list), Some(origin)) => {
-                response.append(header::VARY, HeaderValue::from_static("origin"));
-                if !Self::lists(list, &origin) {
-                    return;
-                }
-                origin
-            }
-        };
-        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected);
-        response.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
-    }
-
-    /// Answers a preflight request, by which a browser asks whether a page may send another one; [`Cors::allow`] completes the answer.
-    pub fn preflight(request: &HeaderMap) -> Response<Body> {
-        const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
-        let mut response = empty(StatusCode::NO_CONTENT);
-        let headers = response.headers_mut();
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
-        );
-        if let Some(asked) = request.get(ASKED) {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
-            headers.append(
-                header::VARY,
-                HeaderValue::from_static("access-control-request-headers"),
-            );
-        }
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::origin::Origins;
 
     fn accepted(value: &'static str) -> Option<Encoding> {
         let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
@@ -354,19 +239,5 @@ mod tests {
         assert_eq!(accepted("deflate;q=0.5, br"), Some(Encoding::Deflate));
         assert_eq!(accepted("gzip;q=0"), None);
         assert_eq!(accepted("identity"), None);
-    }
-
-    #[test]
-    fn only_listed_origins_are_allowed() {
-        let cors = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
-        for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
-            let mut response = HeaderMap::new();
-            cors.allow(Some(HeaderValue::from_static(origin)), &mut response);
-            assert_eq!(
-                response.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
-                allowed,
-                "{origin}"
-            );
-        }
     }
 }

@@ -86,14 +86,13 @@ mod socket;
 mod upgrade;
 
 pub use closing::{CloseReason, Closing};
-pub use config::{Config, Cors};
+pub use config::Config;
 pub use encoded::Encoded;
 pub use front::{
-    Admission, Bounds, Listener, ListenerOptions, Network, NoNetwork, NoOrigin, Origins, Proxies, Refusal,
-    RequestBody,
+    Admission, Body, Bounds, Cors, Listener, ListenerOptions, Network, NoNetwork, NoOrigin, Origins, Proxies,
+    Refusal, RequestBody,
 };
 pub use handshake::Handshake;
-pub use http::Body;
 pub use mynah_wire::engine::{Body as MessageBody, Protocol, Time, Transport};
 pub use namespaces::{ConnectRefused, DisconnectReason, Event, Handler, Namespaces};
 pub use receiver::{BoxFuture, Flow, Receiver};

@@ -14,9 +14,10 @@ use tokio::sync::oneshot;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::front::admission::Held;
+use crate::front::body::Body;
 use crate::front::listener::{AwaitBehind, Behind, RequestBody};
 use crate::front::refusals::Refusal;
-use crate::http::{self, Body};
+use crate::http;
 use crate::session::{Session, State};
 
 /// While a WebSocket takes over, a GET is ended after this long (as Node's server does).

@@ -13,14 +13,16 @@ use mynah_wire::engine::{
 use tokio::time::Instant;
 
 use crate::closing::Closing;
-use crate::config::{Config, Cors};
+use crate::config::Config;
 use crate::driver::Driver;
 use crate::encoded::Outgoing;
 use crate::front::admission::Entered;
+use crate::front::body::Body;
+use crate::front::cors::Cors;
 use crate::front::listener::RequestBody;
 use crate::front::refusals::Refusal;
 use crate::handshake::Handshake;
-use crate::http::{self, Body, PollRequest};
+use crate::http::{self, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
 use crate::receiver::Receiver;

@@ -13,10 +13,11 @@ use tokio::net::TcpStream;
 
 use crate::driver::Driver;
 use crate::front::admission::Entered;
+use crate::front::body::Body;
 use crate::front::listener::{RequestBody, Timed};
 use crate::front::tls::TlsStream;
 use crate::handshake::Handshake;
-use crate::http::{self, Body};
+use crate::http;
 use crate::link::{Link, Stream};
 use crate::server::Shared;
 use crate::session::Session;

@@ -5,8 +5,11 @@
 //! Invariant: nothing here uses a module outside of this directory (the house test checks it).
 
 pub(crate) mod admission;
+pub(crate) mod body;
+pub(crate) mod cors;
 pub(crate) mod linger;
 pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod origin;
 pub(crate) mod proxies;
 pub(crate) mod proxy_header;
@@ -14,7 +17,10 @@ pub(crate) mod refusals;
 pub(crate) mod tls;
 
 pub use admission::{Admission, Bounds};
-pub use listener::{Listener, ListenerOptions, RequestBody};
+pub use body::Body;
+pub use cors::Cors;
+pub use listener::{Listener, RequestBody};
+pub use options::ListenerOptions;
 pub use origin::{NoOrigin, Origins};
 pub use proxies::{Network, NoNetwork, Proxies};
 pub use refusals::Refusal;

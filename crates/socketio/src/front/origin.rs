@@ -1,8 +1,4 @@
-//! Origins of web pages (RFC 6454): which of them may connect.
-
-use hyper::header::{self, HeaderMap, HeaderValue};
-
-use crate::config::Cors;
+//! Lists of origins of web pages (RFC 6454).
 
 /// A list of origins: `https://chat.example.com`, or all below a domain: `https://*.example.com`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,41 +86,6 @@ impl Pattern {
     }
 }
 
-impl Cors {
-    /// Whether the page that sent these headers may connect, if it was one: programs send no `Origin`. A page of ours always may.
-    pub fn admits(&self, headers: &HeaderMap) -> bool {
-        let listed = match self {
-            Self::Any | Self::Reflect => return true,
-            Self::None => None,
-            Self::Origins(list) => Some(list),
-        };
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        headers.get_all(header::ORIGIN).iter().all(|origin| {
-            let origin = origin.to_str().unwrap_or("?");
-            listed.is_some_and(|list| list.contains(origin)) || host.is_some_and(|host| is_own(origin, host))
-        })
-    }
-
-    /// Whether `origin` gets the headers that let it read the answer.
-    pub(crate) fn lists(list: &Origins, origin: &HeaderValue) -> bool {
-        origin.to_str().is_ok_and(|origin| list.contains(origin))
-    }
-}
-
-/// Whether `origin` is what was asked, going by the `Host` header. What speaks TLS may be a proxy, so that the scheme says nothing.
-fn is_own(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let default = match scheme {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return false,
-    };
-    let plain = |text: &str| text.strip_suffix(default).unwrap_or(text).to_ascii_lowercase();
-    !authority.is_empty() && plain(authority) == plain(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,42 +150,5 @@ mod tests {
         ] {
             assert!(Origins::parse(&[text]).is_err(), "{text}");
         }
-    }
-
-    fn admits(cors: &Cors, host: &'static str, origins: &[&'static str]) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static(host));
-        for origin in origins {
-            headers.append(header::ORIGIN, HeaderValue::from_static(origin));
-        }
-        cors.admits(&headers)
-    }
-
-    #[test]
-    fn programs_and_our_own_pages_are_admitted() {
-        let listed = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
-        assert!(admits(&listed, "h", &[]));
-        assert!(admits(&listed, "h", &["https://a.example"]));
-        assert!(!admits(&listed, "h", &["https://b.example"]));
-        assert!(!admits(&listed, "h", &["https://a.example", "https://b.example"]));
-        assert!(!admits(&listed, "a.example", &["null"]));
-        for (origin, host, own) in [
-            ("http://h", "h", true),
-            ("http://h:80", "h", true),
-            ("https://h", "h:443", true),
-            ("https://H", "h", true),
-            ("http://127.0.0.1:3001", "127.0.0.1:3001", true),
-            ("http://[::1]:3001", "[::1]:3001", true),
-            ("http://h:81", "h", false),
-            ("http://h", "h:443", false),
-            ("ftp://h", "h", false),
-            ("http://h.evil", "h", false),
-            ("http://", "", false),
-            ("http://evil", "h", false),
-        ] {
-            assert_eq!(admits(&Cors::None, host, &[origin]), own, "{origin} {host}");
-        }
-        assert!(admits(&Cors::Any, "h", &["https://b.example"]));
-        assert!(admits(&Cors::Reflect, "h", &["null"]));
     }
 }

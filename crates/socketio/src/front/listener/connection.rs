@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Body;
 use hyper::header::{self, HeaderValue};
@@ -20,10 +19,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::exchange::{Exchange, RequestBody};
+use super::first;
 use super::timed::Timed;
-use super::{ListenerOptions, first};
 use crate::front::admission::Connected;
 use crate::front::linger;
+use crate::front::options::ListenerOptions;
 use crate::front::proxy_header;
 use crate::front::refusals::Refusal;
 use crate::front::tls::TlsStream;
@@ -236,20 +236,5 @@ fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
         Some(Refusal::Header)
     } else {
         None
-    }
-}
-
-impl ListenerOptions {
-    fn header_timeout(&self) -> Duration {
-        Duration::from_millis(self.header_timeout_ms.into())
-    }
-
-    /// hyper keeps one time for a head and for having none.
-    fn idle_timeout(&self) -> Duration {
-        Duration::from_millis(self.idle_timeout_ms.max(self.header_timeout_ms).into())
-    }
-
-    fn handshake_timeout(&self) -> Duration {
-        Duration::from_millis(self.handshake_timeout_ms.into())
     }
 }
