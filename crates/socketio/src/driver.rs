@@ -26,8 +26,9 @@ use crate::front::admission::Held;
 use crate::link::{Link, LinkError};
 use crate::polling;
 use crate::receiver::{BoxFuture, Receiver};
-use crate::server::{Leaving, Shared};
 use crate::session::Session;
+use crate::sessions::Sessions;
+use crate::shared::{Leaving, Shared};
 
 /// After this number of messages their answers are written before more messages are read. Otherwise a client
 /// that sends many messages at once and does read the answers would be closed as a slow reader.
@@ -45,6 +46,8 @@ pub(crate) struct Driver {
     session: Session,
     engine: engine::Session,
     receiver: Box<dyn Receiver>,
+    /// The table that the session is removed from when it ends.
+    sessions: Arc<Sessions>,
     link: Option<Link>,
     candidate: Option<Box<Link>>,
     /// A handler's future, or none.
@@ -67,7 +70,12 @@ type Untold = Box<(CloseReason, Leaving)>;
 type Moved = bool;
 
 impl Driver {
-    pub(crate) fn new(session: Session, receiver: Box<dyn Receiver>, link: Option<Link>) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        receiver: Box<dyn Receiver>,
+        link: Option<Link>,
+        sessions: Arc<Sessions>,
+    ) -> Self {
         let server = session.server();
         let engine = engine::Session::new(
             session.protocol(),
@@ -79,6 +87,7 @@ impl Driver {
             session,
             engine,
             receiver,
+            sessions,
             link,
             candidate: None,
             waiting: None,
@@ -464,7 +473,7 @@ impl Driver {
             posted.abandon(reason);
         }
         for link in self.candidate.take().into_iter().chain(leftover) {
-            link.finish(&self.session, None);
+            link.finish(&server, self.session.address().ip(), None);
         }
         self.phase = Phase::Gone;
         if let Some(mut link) = self.link.take() {
@@ -477,7 +486,7 @@ impl Driver {
                 // python-socketio would reconnect after a WebSocket that just closes, whatever was said before.
                 link.push(Outgoing::control(PacketType::Close));
             }
-            Box::new(link).finish(&self.session, told);
+            Box::new(link).finish(&server, self.session.address().ip(), told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }
@@ -504,7 +513,7 @@ impl Driver {
     /// Nothing more will be said to the peer.
     fn gone(&mut self) {
         self.phase = Phase::Gone;
-        self.server().forget(&self.session);
+        self.sessions.forget(&self.session);
         self.session.hold_input(0);
         let mut state = self.session.state();
         state.clear_queue();

@@ -76,12 +76,14 @@ mod handshake;
 mod http;
 mod link;
 mod namespaces;
+mod pending;
 mod polling;
 mod queue;
 mod receiver;
 mod server;
 mod session;
 mod sessions;
+mod shared;
 mod socket;
 mod upgrade;
 
@@ -95,7 +97,7 @@ pub use front::{
 pub use handshake::Handshake;
 pub use mynah_wire::engine::{Body as MessageBody, Protocol, Time, Transport};
 pub use namespaces::{ConnectRefused, DisconnectReason, Event, Handler, Namespaces};
-pub use receiver::{BoxFuture, Flow, Receiver};
-pub use server::{Acceptor, EngineServer, Server};
+pub use receiver::{Acceptor, BoxFuture, Flow, Receiver};
+pub use server::{EngineServer, Server};
 pub use session::Session;
 pub use socket::{AckError, AckId, Acked, Socket};

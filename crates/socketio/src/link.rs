@@ -4,7 +4,9 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::encoded::Outgoing;
 use crate::front::linger::{linger, poll_discard};
 use crate::queue::Queue;
-use crate::session::Session;
+use crate::shared::Shared;
 
 /// Most frames written by one call.
 const MOST_SLICES: usize = 64;
@@ -305,11 +307,15 @@ impl Link {
 
     /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
     /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own. Until then it counts as an HTTP connection of
-    /// its session's address: where there is no room for one more, it is dropped at once.
-    pub(crate) fn finish(mut self: Box<Self>, session: &Session, told: Option<(u16, &str)>) {
-        let server = session.server();
+    /// `address`: where there is no room for one more, it is dropped at once.
+    pub(crate) fn finish(
+        mut self: Box<Self>,
+        server: &Arc<Shared>,
+        address: IpAddr,
+        told: Option<(u16, &str)>,
+    ) {
         let admission = &server.config.admission;
-        let Some(counted) = admission.connect_if_room(session.address().ip()) else {
+        let Some(counted) = admission.connect_if_room(address) else {
             return;
         };
         // Nothing that comes is of interest any more.

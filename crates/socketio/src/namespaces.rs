@@ -14,8 +14,7 @@ use crate::closing::Closing;
 use crate::config::Config;
 use crate::handshake::{Handshake, query_pairs};
 use crate::http;
-use crate::receiver::{BoxFuture, Flow, Receiver};
-use crate::server::Acceptor;
+use crate::receiver::{Acceptor, BoxFuture, Flow, Receiver};
 use crate::session::{Session, Sid};
 use crate::socket::{AckId, Acked, Socket};
 

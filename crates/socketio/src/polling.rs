@@ -18,56 +18,11 @@ use crate::front::body::Body;
 use crate::front::listener::{AwaitBehind, Behind, RequestBody};
 use crate::front::refusals::Refusal;
 use crate::http;
+use crate::pending::{Answer, Goodbye, Post};
 use crate::session::{Session, State};
 
 /// While a WebSocket takes over, a GET is ended after this long (as Node's server does).
 const UPGRADING_GET: Duration = Duration::from_millis(100);
-
-/// The polling side of a session's state.
-#[derive(Default)]
-pub(crate) struct Pending {
-    /// The GET that waits.
-    waiter: Option<oneshot::Sender<Answer>>,
-    /// A WebSocket has probed.
-    pub(crate) upgrading: bool,
-    /// The session is over, and waits for the next GET.
-    goodbye: Option<Goodbye>,
-}
-
-/// The answer to the next GET of a session that is over: it makes the client reconnect, or not (see
-/// [`CloseReason::wants_reconnect`]).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goodbye {
-    /// What is queued. The GET after it is refused, as one of an unknown session, and the client reconnects.
-    Rest,
-    /// What is queued, or else a close packet, after which the client does not reconnect.
-    ClosePacket,
-}
-
-/// How a waiting GET is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// With what is queued.
-    Fetch,
-    /// With a noop.
-    Noop,
-    /// With a close packet.
-    Close,
-}
-
-impl Pending {
-    /// Whether a GET waits.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
-    }
-
-    /// Answers the waiting GET; false when there is none.
-    pub(crate) fn answer(&mut self, answer: Answer) -> bool {
-        self.waiter
-            .take()
-            .is_some_and(|waiter| waiter.send(answer).is_ok())
-    }
-}
 
 /// Tells the client, as far as polling can, that the session is over. True when the next GET has to be waited for.
 pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
@@ -101,22 +56,6 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
             poll.answer(Answer::Close);
             false
         }
-    }
-}
-
-/// A body that a POST brought.
-pub(crate) struct Post {
-    form: PostForm,
-    body: Vec<u8>,
-    /// Counts the body.
-    held: Held,
-    done: oneshot::Sender<bool>,
-}
-
-impl Post {
-    /// The session ended before the body was read. A POST that fails would look like the loss of the connection.
-    pub(crate) fn abandon(self, reason: CloseReason) {
-        let _ = self.done.send(reason != CloseReason::ParseError);
     }
 }
 
@@ -223,9 +162,7 @@ fn arrive(session: &Session) -> Arrival {
     if over || queued {
         return Arrival::Packets(fetch_locked(&mut state));
     }
-    let (sender, receiver) = oneshot::channel();
-    poll.waiter = Some(sender);
-    Arrival::Waits(receiver, poll.upgrading)
+    Arrival::Waits(poll.wait(), poll.upgrading)
 }
 
 /// Takes what is queued; of a session that is over the close packet, if there is one, once nothing is queued:

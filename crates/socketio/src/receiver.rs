@@ -5,6 +5,9 @@ use std::pin::Pin;
 
 use mynah_wire::engine::{Body, CloseReason, Time};
 
+use crate::handshake::Handshake;
+use crate::session::Session;
+
 /// A boxed future.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -46,4 +49,10 @@ pub trait Receiver: Send {
     /// The session is over. Called once, last, and not before a future that [`Receiver::message`] gave is done: a handler is never stopped
     /// half-way, unless the runtime is.
     fn closed(&mut self, reason: CloseReason);
+}
+
+/// Makes the layer above each Engine.IO session.
+pub trait Acceptor: Send + Sync + 'static {
+    /// A session was opened. What is sent here follows the open packet.
+    fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver>;
 }

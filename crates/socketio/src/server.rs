@@ -2,20 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use mynah_wire::engine::{
-    self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Time, Times, Transport,
-};
-use tokio::time::Instant;
+use mynah_wire::engine::{self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Transport};
 
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::encoded::Outgoing;
 use crate::front::admission::Entered;
 use crate::front::body::Body;
 use crate::front::cors::Cors;
@@ -25,104 +21,23 @@ use crate::handshake::Handshake;
 use crate::http::{self, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
-use crate::receiver::Receiver;
+use crate::receiver::Acceptor;
 use crate::session::{Session, Sid};
 use crate::sessions::Sessions;
+use crate::shared::Shared;
 use crate::upgrade;
 
-/// Makes the layer above each Engine.IO session.
-pub trait Acceptor: Send + Sync + 'static {
-    /// A session was opened. What is sent here follows the open packet.
-    fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver>;
-}
-
-/// What all sessions of a server share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) times: Times,
-    pub(crate) sessions: Sessions,
-    /// Texts are Socket.IO packets: characters beyond ASCII stand inside JSON strings only.
-    pub(crate) json_texts: bool,
-    acceptor: Box<dyn Acceptor>,
-    origin: Instant,
+/// What clones of a server share.
+struct Inner {
+    shared: Arc<Shared>,
+    sessions: Arc<Sessions>,
     /// No more sessions are opened.
     draining: AtomicBool,
-    leaving: AtomicUsize,
-    slow_readers: AtomicUsize,
-}
-
-/// Counts a connection that is being closed, until dropped.
-pub(crate) struct Leaving(Arc<Shared>);
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        self.0.leaving.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    /// The clock of all deadlines.
-    pub(crate) fn now(&self) -> Time {
-        Time(self.origin.elapsed().as_millis() as u64)
-    }
-
-    pub(crate) fn instant(&self, time: Time) -> Instant {
-        self.origin + Duration::from_millis(time.0)
-    }
-
-    pub(crate) fn leaving(self: &Arc<Self>) -> Leaving {
-        self.leaving.fetch_add(1, Ordering::Relaxed);
-        Leaving(self.clone())
-    }
-
-    pub(crate) fn count_close(&self, reason: CloseReason) {
-        if reason == CloseReason::SlowReader {
-            self.slow_readers.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Makes a session and the layer above it; the open packet is the first in its queue.
-    pub(crate) fn open(
-        self: &Arc<Self>,
-        handshake: Handshake,
-        dialect: Dialect,
-        entered: Entered,
-    ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
-        let sid = Sid::random().map_err(|error| {
-            tracing::error!(%error, "no random numbers for a session id");
-            HttpError::BadRequest
-        })?;
-        let (protocol, transport) = (handshake.protocol, handshake.transport);
-        let session = Session::new(sid, protocol, transport, dialect, handshake.address, self.clone());
-        let upgrades: &[Transport] = match transport {
-            Transport::Polling => &[Transport::WebSocket],
-            Transport::WebSocket => &[],
-        };
-        let open = engine::open_packet(
-            session.sid(),
-            upgrades,
-            &self.times,
-            self.config.max_payload_bytes,
-        );
-        session.enqueue([Outgoing::open(&open)]);
-        let receiver = self.acceptor.open(&session, handshake);
-        // Now that nothing can panic before the session's task takes it out again.
-        self.sessions.insert(session.clone());
-        entered.hand_over();
-        Ok((session, receiver))
-    }
-
-    /// Takes a session out of the table, and out of the count if it was in there.
-    pub(crate) fn forget(&self, session: &Session) {
-        if self.sessions.remove(&session.key()) {
-            self.config.admission.leave(session.address().ip());
-        }
-    }
 }
 
 /// An Engine.IO server. Clones are cheap and share it.
 #[derive(Clone)]
-pub struct EngineServer(Arc<Shared>);
+pub struct EngineServer(Arc<Inner>);
 
 /// A Socket.IO server. Clones are cheap and share it.
 #[derive(Clone)]
@@ -151,21 +66,11 @@ impl EngineServer {
     }
 
     fn with_texts(config: Config, acceptor: Box<dyn Acceptor>, json_texts: bool) -> Self {
-        let times = Times {
-            ping_interval: config.ping_interval_ms,
-            ping_timeout: config.ping_timeout_ms,
-            upgrade_timeout: config.upgrade_timeout_ms,
-        };
-        Self(Arc::new(Shared {
-            config,
-            times,
-            sessions: Sessions::default(),
-            json_texts,
-            acceptor,
-            origin: Instant::now(),
+        let shared = Arc::new(Shared::new(config, json_texts));
+        Self(Arc::new(Inner {
+            sessions: Arc::new(Sessions::new(shared.clone(), acceptor)),
+            shared,
             draining: AtomicBool::new(false),
-            leaving: AtomicUsize::new(0),
-            slow_readers: AtomicUsize::new(0),
         }))
     }
 
@@ -173,7 +78,7 @@ impl EngineServer {
     /// at its end or with further ones at its beginning. Proxies that rewrite paths make such, and cocos2d-x
     /// asks for `/socket.io/1/websocket/`.
     pub fn serves(&self, path: &str) -> bool {
-        let ours = &*self.0.config.path;
+        let ours = &*self.0.shared.config.path;
         let slashes = path.len() - path.trim_start_matches('/').len();
         let path = &path[slashes.saturating_sub(1)..];
         path.starts_with(ours) || ours.strip_suffix('/') == Some(path)
@@ -191,7 +96,7 @@ impl EngineServer {
 
     /// Sessions closed so far because their reader fell behind.
     pub fn slow_readers(&self) -> usize {
-        self.0.slow_readers.load(Ordering::Relaxed)
+        self.0.shared.slow_readers()
     }
 
     /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone and
@@ -213,7 +118,7 @@ impl EngineServer {
             for session in &open {
                 session.close(Closing::AfterFlush(CloseReason::ServerShutdown));
             }
-            if open.is_empty() && self.0.leaving.load(Ordering::Relaxed) == 0 {
+            if open.is_empty() && self.0.shared.all_have_left() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -223,7 +128,7 @@ impl EngineServer {
     /// Answers a request; `peer` is the address that connected.
     pub async fn handle(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let config = &self.0.config;
+        let config = &self.0.shared.config;
         let mut response = if request.method() == Method::OPTIONS {
             Cors::preflight(request.headers())
         } else if config.refuse_origins && !config.cors.admits(request.headers()) {
@@ -257,7 +162,7 @@ impl EngineServer {
         match query.session() {
             None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
             None => match self.may_open(&request, &query, transport, upgrade) {
-                Ok(protocol) => match self.0.config.admission.enter(peer.ip()) {
+                Ok(protocol) => match self.0.shared.config.admission.enter(peer.ip()) {
                     Ok(entered) => self.open(request, protocol, transport, query.dialect(), peer, entered),
                     Err(refusal) => http::too_many(refusal),
                 },
@@ -291,7 +196,7 @@ impl EngineServer {
     }
 
     fn protocol(&self, query: &EngineQuery) -> Option<Protocol> {
-        query.protocol(self.0.config.eio2_as_eio3)
+        query.protocol(self.0.shared.config.eio2_as_eio3)
     }
 
     fn may_open(
@@ -321,7 +226,7 @@ impl EngineServer {
     ) -> Response<Body> {
         let handshake = Handshake {
             query: request.uri().query().unwrap_or_default().to_owned(),
-            headers: if self.0.config.keep_handshake {
+            headers: if self.0.shared.config.keep_handshake {
                 http::own(request.headers())
             } else {
                 request.headers().clone()
@@ -332,22 +237,22 @@ impl EngineServer {
             issued: SystemTime::now(),
         };
         if transport == Transport::WebSocket {
-            return upgrade::open(request, handshake, dialect, &self.0, entered);
+            return upgrade::open(request, handshake, dialect, &self.0.sessions, entered);
         }
-        let (session, receiver) = match self.0.open(handshake, dialect, entered) {
+        let (session, receiver) = match self.0.sessions.open(handshake, dialect, entered) {
             Ok(opened) => opened,
             Err(error) => return http::refuse(error),
         };
         // The open packet alone, as Node's server has it; what the layer above has sent already is for the first poll.
         let open = session.state().take_first();
         let mut response = polling::answer(&session, &PollRequest::new(&request), open.as_slice());
-        if let Some(name) = &self.0.config.cookie {
+        if let Some(name) = &self.0.shared.config.cookie {
             let cookie = format!("{name}={}; Path=/; HttpOnly; SameSite=Lax", session.sid());
             if let Ok(value) = HeaderValue::from_str(&cookie) {
                 response.headers_mut().insert(header::SET_COOKIE, value);
             }
         }
-        tokio::spawn(Driver::new(session, receiver, None).run());
+        tokio::spawn(Driver::new(session, receiver, None, self.0.sessions.clone()).run());
         response
     }
 }

@@ -18,9 +18,9 @@ use crate::encoded::Outgoing;
 use crate::front::admission::Held;
 use crate::front::refusals::Refusal;
 use crate::link::Link;
-use crate::polling::{Answer, Pending, Post};
+use crate::pending::{Answer, Pending, Post};
 use crate::queue::Queue;
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -279,6 +279,7 @@ impl Session {
         self.now().0.saturating_sub(self.0.heard.load(Ordering::Relaxed))
     }
 
+    /// What it needs of its server.
     pub(crate) fn server(&self) -> &Arc<Shared> {
         &self.0.server
     }

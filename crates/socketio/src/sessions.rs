@@ -1,36 +1,91 @@
-//! sid -> session, sharded so that handshakes on several threads do not wait for one another.
+//! All sessions of a server: opening one, finding it by its sid, and forgetting it.
+//!
+//! The table is sharded so that handshakes on several threads do not wait for one another. Invariant: a session
+//! is in the table, and counted by the admission, from its handshake until [`Sessions::forget`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use mynah_wire::engine::{self, Dialect, HttpError, Transport};
 use parking_lot::Mutex;
 
+use crate::encoded::Outgoing;
+use crate::front::admission::Entered;
+use crate::handshake::Handshake;
+use crate::receiver::{Acceptor, Receiver};
 use crate::session::{Session, Sid};
+use crate::shared::Shared;
 
 const SHARDS: usize = 16;
 
 /// All sessions of a server, from handshake to end.
-#[derive(Default)]
 pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+    acceptor: Box<dyn Acceptor>,
     shards: [Mutex<HashMap<Sid, Session>>; SHARDS],
 }
 
 impl Sessions {
+    pub(crate) fn new(shared: Arc<Shared>, acceptor: Box<dyn Acceptor>) -> Self {
+        Self {
+            shared,
+            acceptor,
+            shards: Default::default(),
+        }
+    }
+
+    /// What every session gets of its server.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Makes a session and the layer above it; the open packet is the first in its queue.
+    pub(crate) fn open(
+        &self,
+        handshake: Handshake,
+        dialect: Dialect,
+        entered: Entered,
+    ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
+        let sid = Sid::random().map_err(|error| {
+            tracing::error!(%error, "no random numbers for a session id");
+            HttpError::BadRequest
+        })?;
+        let (protocol, transport) = (handshake.protocol, handshake.transport);
+        let shared = self.shared.clone();
+        let session = Session::new(sid, protocol, transport, dialect, handshake.address, shared);
+        let upgrades: &[Transport] = match transport {
+            Transport::Polling => &[Transport::WebSocket],
+            Transport::WebSocket => &[],
+        };
+        let (times, max_payload) = (&self.shared.times, self.shared.config.max_payload_bytes);
+        let open = engine::open_packet(session.sid(), upgrades, times, max_payload);
+        session.enqueue([Outgoing::open(&open)]);
+        let receiver = self.acceptor.open(&session, handshake);
+        // Now that nothing can panic before the session's task takes it out again.
+        self.insert(session.clone());
+        entered.hand_over();
+        Ok((session, receiver))
+    }
+
+    /// Takes a session out of the table, and out of the count if it was in there.
+    pub(crate) fn forget(&self, session: &Session) {
+        if self.shard(&session.key()).lock().remove(&session.key()).is_some() {
+            let admission = &self.shared.config.admission;
+            admission.leave(session.address().ip());
+        }
+    }
+
     fn shard(&self, sid: &Sid) -> &Mutex<HashMap<Sid, Session>> {
         let last = sid.as_str().as_bytes().last().copied().unwrap_or_default();
         &self.shards[usize::from(last) % SHARDS]
     }
 
-    pub(crate) fn insert(&self, session: Session) {
+    fn insert(&self, session: Session) {
         self.shard(&session.key()).lock().insert(session.key(), session);
     }
 
     pub(crate) fn get(&self, sid: &Sid) -> Option<Session> {
         self.shard(sid).lock().get(sid).cloned()
-    }
-
-    /// Whether it was there.
-    pub(crate) fn remove(&self, sid: &Sid) -> bool {
-        self.shard(sid).lock().remove(sid).is_some()
     }
 
     pub(crate) fn len(&self) -> usize {

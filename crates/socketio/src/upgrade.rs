@@ -19,8 +19,8 @@ use crate::front::tls::TlsStream;
 use crate::handshake::Handshake;
 use crate::http;
 use crate::link::{Link, Stream};
-use crate::server::Shared;
 use crate::session::Session;
+use crate::sessions::Sessions;
 
 /// Whether the client asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
@@ -102,7 +102,7 @@ pub(crate) fn open(
     mut request: Request<RequestBody>,
     handshake: Handshake,
     dialect: Dialect,
-    server: &Arc<Shared>,
+    sessions: &Arc<Sessions>,
     entered: Entered,
 ) -> Response<Body> {
     let (response, upgraded) = match switch(&mut request) {
@@ -110,13 +110,14 @@ pub(crate) fn open(
         Err(refused) => return *refused,
     };
     let ignores_close = ignores_close(request.headers());
-    let server = server.clone();
+    let sessions = sessions.clone();
     tokio::spawn(async move {
-        let Some(link) = link(upgraded, &server, ignores_close).await else {
+        let limit = sessions.shared().config.max_payload_bytes;
+        let Some(link) = link(upgraded, limit, ignores_close).await else {
             return;
         };
-        if let Ok((session, receiver)) = server.open(handshake, dialect, entered) {
-            tokio::spawn(Driver::new(session, receiver, Some(*link)).run());
+        if let Ok((session, receiver)) = sessions.open(handshake, dialect, entered) {
+            tokio::spawn(Driver::new(session, receiver, Some(*link), sessions).run());
         }
     });
     response
@@ -130,13 +131,14 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
     };
     let ignores_close = ignores_close(request.headers());
     tokio::spawn(async move {
-        let Some(link) = link(upgraded, session.server(), ignores_close).await else {
+        let limit = session.server().config.max_payload_bytes;
+        let Some(link) = link(upgraded, limit, ignores_close).await else {
             return;
         };
         let mut state = session.state();
         if state.ended || state.candidate.is_some() {
             drop(state);
-            link.finish(&session, None);
+            link.finish(session.server(), session.address().ip(), None);
         } else {
             state.candidate = Some(link);
             state.wake_driver();
@@ -145,9 +147,9 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
     response
 }
 
-async fn link(upgraded: OnUpgrade, server: &Shared, ignores_close: bool) -> Option<Box<Link>> {
+/// The WebSocket on the raw stream; its messages may have `limit` bytes.
+async fn link(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<Link>> {
     let upgraded = upgraded.await.ok()?;
-    let limit = server.config.max_payload_bytes;
     let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
         Ok(parts) => {
             let (stream, begun) = parts.io.into_inner().into_parts()?;

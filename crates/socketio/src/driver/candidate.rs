@@ -8,7 +8,7 @@ use mynah_wire::ws;
 use super::{Driver, Moved, Phase};
 use crate::encoded::Outgoing;
 use crate::link::Link;
-use crate::polling;
+use crate::pending::Answer;
 
 impl Driver {
     pub(super) fn try_candidate(&mut self, link: Box<Link>) {
@@ -16,7 +16,7 @@ impl Driver {
         if self.engine.candidate(&server.times, server.now()).is_ok() {
             self.candidate = Some(link);
         } else {
-            link.finish(&self.session, None);
+            link.finish(self.session.server(), self.session.address().ip(), None);
         }
     }
 
@@ -24,7 +24,7 @@ impl Driver {
         self.engine.candidate_lost();
         self.session.state().set_upgrading(false);
         if let Some(link) = self.candidate.take() {
-            link.finish(&self.session, None);
+            link.finish(self.session.server(), self.session.address().ip(), None);
         }
     }
 
@@ -86,7 +86,7 @@ impl Driver {
         let mut state = self.session.state();
         state.transport = Transport::WebSocket;
         if let Some(mut poll) = state.poll.take() {
-            poll.answer(polling::Answer::Noop);
+            poll.answer(Answer::Noop);
         }
         true
     }
