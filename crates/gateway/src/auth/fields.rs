@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::keys::Algorithm;
+use super::algorithm::Algorithm;
 use crate::claims::Claims;
 use crate::ids::{self, DeviceId, Uid};
 

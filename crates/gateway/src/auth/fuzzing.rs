@@ -9,9 +9,10 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::algorithm::Algorithm;
 use super::backend;
 use super::fields::Parts;
-use super::keys::{self, Algorithm};
+use super::keys;
 use super::testing::{Ed, Es256, Hs256, NOW, SECRET, Signer, jwt, raw_token, secret, tokens};
 use super::tokens::Tokens;
 use crate::config::Secret;

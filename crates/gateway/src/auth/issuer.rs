@@ -13,8 +13,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
+use super::configured;
 use super::keys::{self, Key};
-use super::tokens;
 use crate::clock;
 use crate::config::Jwt;
 use crate::metrics::Metrics;
@@ -60,7 +60,7 @@ impl Issuer {
     ) -> anyhow::Result<Option<Self>> {
         let (source, set, fetch) = match (&jwt.jwks_file, &jwt.jwks_url) {
             (Some(path), _) => {
-                let text = tokens::read("auth.jwt.jwks_file", path)?;
+                let text = configured::read("auth.jwt.jwks_file", path)?;
                 let keys = usable(&text).map_err(|why| {
                     anyhow!("auth.jwt.jwks_file ({}) cannot be used: {why}", path.display())
                 })?;

@@ -18,6 +18,7 @@ use spki::der::asn1::UintRef;
 use spki::der::{Decode, Reader, SliceReader};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
+use super::algorithm::Algorithm;
 use super::fields::object;
 use crate::text::{bytes_without_mark, without_mark};
 
@@ -30,38 +31,6 @@ const ED25519_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112"
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 /// Keys of one set; a token without `kid` may have to be tried on them.
 const MOST_KEYS: usize = 64;
-
-/// How a token is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Algorithm {
-    Hs256,
-    Rs256,
-    Es256,
-    EdDsa,
-}
-
-impl Algorithm {
-    pub(super) const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
-
-    /// As `alg` names it (RFC 7518, section 3.1; RFC 8037).
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Hs256 => "HS256",
-            Self::Rs256 => "RS256",
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-        }
-    }
-
-    /// Names are matched exactly, and "none" is refused in any spelling. EdDSA is accepted with Ed25519 keys only, which RFC 9864 calls
-    /// "Ed25519".
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        if name == "Ed25519" {
-            return Some(Self::EdDsa);
-        }
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
-    }
-}
 
 enum Material {
     Secret(hmac::Key),

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde::Serialize;
 
-use super::tokens;
+use super::configured;
 use crate::clock;
 use crate::config::Jwt;
 use crate::ids::{DeviceId, Uid};
@@ -50,7 +50,7 @@ struct Payload<'a> {
 impl NewToken {
     /// Signs it with the configured secret (HS256), for the audience and by the issuer that the configuration asks for.
     pub fn sign(&self, jwt: &Jwt) -> anyhow::Result<String> {
-        let Some(secret) = tokens::secret(jwt)? else {
+        let Some(secret) = configured::secret(jwt)? else {
             bail!(
                 "there is no secret to sign with: set auth.jwt.secret or auth.jwt.secret_file (MYNAH_AUTH__JWT__SECRET in the environment)"
             );

@@ -3,7 +3,9 @@
 //! Invariants: a key verifies signatures of its own algorithm and of no other, whatever a token says of itself; nothing of a token is
 //! believed before its signature; whatever is waited for (key sets, the backend) is bounded in time and in number.
 
+mod algorithm;
 mod backend;
+mod configured;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -24,13 +26,10 @@ use anyhow::bail;
 pub(crate) use backend::{Backend, Question};
 pub(crate) use issuer::Issuer;
 pub use make::NewToken;
-pub(crate) use tokens::{Tokens, Verified};
+pub(crate) use tokens::{TOO_LONG, Tokens, Verified};
 
 use crate::config::{Config, Mode};
 use crate::metrics::Metrics;
-
-/// Why a token of more than `limits.token_bytes` is refused.
-pub(crate) const TOO_LONG: &str = "The token is longer than limits.token_bytes allows.";
 
 /// What the configured mode needs.
 pub(crate) enum Auth {

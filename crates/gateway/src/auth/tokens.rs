@@ -1,19 +1,20 @@
 //! Tokens of clients: JSON Web Tokens (RFC 7519) in their compact form, checked as RFC 8725 has it.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow};
-
-use super::TOO_LONG;
+use super::algorithm::Algorithm;
+use super::configured::own_keys;
 use super::fields::{self, Header, Parts, Rules, Wrong, decoded};
 use super::issuer::Issuer;
-use super::keys::{self, Algorithm, Key};
+use super::keys::Key;
 use crate::claims::Claims;
 use crate::clock;
-use crate::config::{Config, Jwt, MIN_SECRET_BYTES};
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reject::{Code, Reject};
+
+/// Why a token of more than `limits.token_bytes` is refused.
+pub(crate) const TOO_LONG: &str = "The token is longer than limits.token_bytes allows.";
 
 /// What checks tokens.
 pub(crate) struct Tokens {
@@ -157,53 +158,4 @@ impl Tokens {
 
 fn refused(wrong: Wrong) -> Reject {
     Reject::new(Code::Unauthenticated, wrong)
-}
-
-fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
-    let mut own: Vec<Key> = secret(jwt)?.iter().map(|secret| Key::secret(secret)).collect();
-    if let Some(pem) = &jwt.public_key {
-        let keys = keys::from_pem(pem).map_err(|why| anyhow!("auth.jwt.public_key cannot be used: {why}"))?;
-        own.extend(keys);
-    }
-    if let Some(path) = &jwt.public_key_file {
-        let pem = read("auth.jwt.public_key_file", path)?;
-        let keys = String::from_utf8(pem)
-            .map_err(|_| "it is no text".to_owned())
-            .and_then(|pem| keys::from_pem(&pem));
-        own.extend(keys.map_err(|why| {
-            anyhow!(
-                "auth.jwt.public_key_file ({}) cannot be used: {why}",
-                path.display()
-            )
-        })?);
-    }
-    Ok(own)
-}
-
-/// The secret for HS256, wherever it stands.
-pub(super) fn secret(jwt: &Jwt) -> anyhow::Result<Option<Vec<u8>>> {
-    let Some(path) = &jwt.secret_file else {
-        return Ok(jwt
-            .secret
-            .as_ref()
-            .map(|secret| secret.expose().as_bytes().to_vec()));
-    };
-    let mut secret = read("auth.jwt.secret_file", path)?;
-    if secret.ends_with(b"\n") {
-        secret.pop();
-        if secret.ends_with(b"\r") {
-            secret.pop();
-        }
-    }
-    anyhow::ensure!(
-        secret.len() >= MIN_SECRET_BYTES,
-        "auth.jwt.secret_file ({}) must hold at least {MIN_SECRET_BYTES} bytes, it holds {}; make one with: openssl rand -hex 32",
-        path.display(),
-        secret.len()
-    );
-    Ok(Some(secret))
-}
-
-pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("{key} ({}) cannot be read", path.display()))
 }

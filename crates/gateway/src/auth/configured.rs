@@ -1,0 +1,59 @@
+//! The keys and files that the configuration names for tokens.
+
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use super::keys::{self, Key};
+use crate::config::{Jwt, MIN_SECRET_BYTES};
+
+/// The keys that tokens are checked with besides those of an issuer.
+pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
+    let mut own: Vec<Key> = secret(jwt)?.iter().map(|secret| Key::secret(secret)).collect();
+    if let Some(pem) = &jwt.public_key {
+        let keys = keys::from_pem(pem).map_err(|why| anyhow!("auth.jwt.public_key cannot be used: {why}"))?;
+        own.extend(keys);
+    }
+    if let Some(path) = &jwt.public_key_file {
+        let pem = read("auth.jwt.public_key_file", path)?;
+        let keys = String::from_utf8(pem)
+            .map_err(|_| "it is no text".to_owned())
+            .and_then(|pem| keys::from_pem(&pem));
+        own.extend(keys.map_err(|why| {
+            anyhow!(
+                "auth.jwt.public_key_file ({}) cannot be used: {why}",
+                path.display()
+            )
+        })?);
+    }
+    Ok(own)
+}
+
+/// The secret for HS256, wherever it stands.
+pub(super) fn secret(jwt: &Jwt) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(path) = &jwt.secret_file else {
+        return Ok(jwt
+            .secret
+            .as_ref()
+            .map(|secret| secret.expose().as_bytes().to_vec()));
+    };
+    let mut secret = read("auth.jwt.secret_file", path)?;
+    if secret.ends_with(b"\n") {
+        secret.pop();
+        if secret.ends_with(b"\r") {
+            secret.pop();
+        }
+    }
+    anyhow::ensure!(
+        secret.len() >= MIN_SECRET_BYTES,
+        "auth.jwt.secret_file ({}) must hold at least {MIN_SECRET_BYTES} bytes, it holds {}; make one with: openssl rand -hex 32",
+        path.display(),
+        secret.len()
+    );
+    Ok(Some(secret))
+}
+
+/// The bytes of the file that `key` of the configuration names.
+pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{key} ({}) cannot be read", path.display()))
+}
