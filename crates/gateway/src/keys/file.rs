@@ -3,7 +3,6 @@
 //! Invariant: whoever changes it holds the lock from reading to replacing, so that of two changes at once none is lost.
 
 use std::fs::DirBuilder;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::value::Datetime;
 
 use super::disk;
+use super::error::FileError;
 use super::first;
 use crate::config::{KEY_NAME, KeyDigest, Scopes, is_key_name};
 use crate::store::UnixMillis;
@@ -31,35 +31,6 @@ pub(super) const MOST_PREVIOUS: usize = 8;
 const MOST_BYTES: u64 = 2 << 20;
 /// Above the keys.
 const HEAD: &str = "# API keys, kept by `mynah api-key`: digests only, no key can be got back from them.\n\n";
-
-/// Why the keys cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FileError {
-    /// The system did not give the file.
-    #[error("{0}")]
-    Io(io::Error),
-    /// It is not as it should be: says where and why, but never what stands there, which may be a key.
-    #[error("{0}")]
-    Text(String),
-}
-
-impl From<io::Error> for FileError {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::InvalidData => Self::Text(error.to_string()),
-            _ => Self::Io(error),
-        }
-    }
-}
-
-impl From<FileError> for io::Error {
-    fn from(error: FileError) -> Self {
-        match error {
-            FileError::Io(error) => error,
-            FileError::Text(text) => Self::new(io::ErrorKind::InvalidData, text),
-        }
-    }
-}
 
 /// The file's content.
 #[derive(Debug, Default, Serialize, Deserialize)]

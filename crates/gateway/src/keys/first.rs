@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::disk;
-use super::file::FileError;
+use super::error::FileError;
 use crate::config::{KeyDigest, MAX_KEY_BYTES};
 
 /// Its file in the data directory.

@@ -6,6 +6,7 @@
 
 mod command;
 mod disk;
+mod error;
 mod file;
 mod first;
 #[cfg(any(test, fuzzing))]
@@ -24,7 +25,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 pub use command::{KeyCommand, Lifetime, Said};
-use file::FileError;
+use error::FileError;
 use refusals::Refusals;
 use stamp::Stamp;
 
