@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::Api;
+use super::api::Api;
 use super::calls::{Held, Key};
 use super::fields;
 use super::problem::Problem;

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::problem::Problem;
-use super::{Api, Refusals};
+use super::refusals::Refusals;
 use crate::clock;
 use crate::metrics::HttpLabels;
 

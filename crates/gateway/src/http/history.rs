@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::fields::{IdText, Position};
 use super::path::{ConvPath, Query, UidPath};
 use super::problem::Problem;
-use super::{Api, Refusals};
+use super::refusals::Refusals;
 use crate::frame::shown;
 use crate::ids::{ConvId, Seq};
 use crate::store::Span;

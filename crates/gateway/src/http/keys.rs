@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Api;
+use super::api::Api;
 use super::body;
 use super::calls::Held;
 use super::problem::Problem;

@@ -9,11 +9,12 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema,
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::api::Api;
 use super::body::Json;
 use super::fields::{self, CidField, KindField, Object, TeamField, UidField};
 use super::keys::Calling;
 use super::problem::Problem;
-use super::{Api, Refusals};
+use super::refusals::Refusals;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
 

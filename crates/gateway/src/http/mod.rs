@@ -4,18 +4,21 @@
 //! Invariants: every path under `/v1` but its description needs a key, whatever it is, and every route a key with its scope
 //! (`scopes.rs`); every error is a problem document.
 
+mod api;
 mod body;
 mod calls;
 mod doors;
 mod fields;
 mod health;
 mod history;
+mod hosts;
 mod keys;
 mod messages;
 mod page;
 mod pages;
 mod path;
 mod problem;
+mod refusals;
 mod revocations;
 mod scopes;
 mod teams;
@@ -23,7 +26,6 @@ mod teams;
 mod tests;
 mod users;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
 use axum::extract::Request;
@@ -32,90 +34,18 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use mynah_socketio::{Admission, Cors};
+use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{IntoResponses, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use api::Api;
 pub use calls::Calls;
 pub use doors::Door;
-pub use pages::Hosts;
+pub use hosts::Hosts;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
-
-use crate::Gateway;
-use crate::config::Limits;
-use crate::keys::ApiKeys;
-use crate::metrics::Metrics;
-
-pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
-
-/// What the handlers need.
-pub struct Api {
-    /// The gateway.
-    pub gateway: Gateway,
-    /// Who may call `/v1`, and what for.
-    pub keys: ApiKeys,
-    /// `/metrics` needs a key too.
-    pub metrics_key: bool,
-    /// Bounds of all calls together.
-    pub calls: Calls,
-    /// Bounds of each call.
-    pub limits: Limits,
-    /// Rendered at `/metrics`.
-    pub metrics: Arc<Metrics>,
-    /// Open mode: the page is there, and anybody may sign anybody out.
-    pub open: bool,
-    /// Sets the gauges that are only known by asking; called before each rendering.
-    pub observe: Box<dyn Fn(&Metrics) + Send + Sync>,
-    /// The host names under which clients may call the server.
-    pub hosts: Hosts,
-    /// Origins whose pages may sign users out.
-    pub cors: Cors,
-    /// Counts who was refused.
-    pub admission: Arc<Admission>,
-    /// The server is stopping: not ready any more.
-    pub draining: AtomicBool,
-}
-
-/// How calls are refused.
-#[derive(IntoResponses)]
-#[expect(
-    dead_code,
-    reason = "describes the answers; the fields are only read by the macro"
-)]
-enum Refusals {
-    /// The call is malformed
-    #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(ProblemBody),
-    /// The API key is missing, wrong or expired
-    #[response(status = 401, content_type = "application/problem+json")]
-    Unauthenticated(ProblemBody),
-    /// The API key lacks the scope that the call needs, or the call is not allowed
-    #[response(status = 403, content_type = "application/problem+json")]
-    Forbidden(ProblemBody),
-    /// There is no such kind, team or conversation
-    #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(ProblemBody),
-    /// Something else is in the way
-    #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(ProblemBody),
-    /// The body is too large, or the call names too many
-    #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(ProblemBody),
-    /// The body is not JSON
-    #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(ProblemBody),
-    /// Too many calls
-    #[response(status = 429, content_type = "application/problem+json")]
-    TooFast(ProblemBody),
-    /// The server failed
-    #[response(status = 500, content_type = "application/problem+json")]
-    Internal(ProblemBody),
-    /// The store is in trouble, or the server is stopping: try again after Retry-After seconds
-    #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(ProblemBody),
-}
+use refusals::Refusals;
+pub(crate) use scopes::OPENAPI_PATH;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json as Answer, Router};
 
-use super::Api;
+use super::api::Api;
 use super::body::Json;
 use super::keys::Calling;
 use super::path::TeamPath;

@@ -6,11 +6,12 @@ use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::body::Json;
 use super::fields::UidField;
 use super::problem::Problem;
+use super::refusals::Refusals;
 use super::users::Closed;
-use super::{Api, Refusals};
 use crate::ids::DeviceId;
 use crate::store::{Device, Revoked, UnixMillis};
 

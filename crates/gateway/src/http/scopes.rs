@@ -7,8 +7,10 @@ use axum::http::Method;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::SecurityRequirement;
 
-use super::OPENAPI_PATH;
 use crate::config::{Scope, Scopes};
+
+/// Where the description of the API is.
+pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
 
 /// The security scheme of the description.
 pub(super) const SCHEME: &str = "api_key";

@@ -7,13 +7,14 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::body::Json;
 use super::fields::{IdText, UidField};
 use super::keys::Calling;
 use super::path::{MemberPath, TeamPath};
 use super::problem::Problem;
+use super::refusals::Refusals;
 use super::users::Uids;
-use super::{Api, Refusals};
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::store;
 

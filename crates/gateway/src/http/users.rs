@@ -7,12 +7,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::api::Api;
 use super::body::Json;
 use super::fields::{IdText, UidField};
 use super::pages::asked_first;
 use super::path::UidPath;
 use super::problem::Problem;
-use super::{Api, Refusals};
+use super::refusals::Refusals;
 use crate::ids::Uid;
 use crate::store::UnixMillis;
 use crate::{ConnectionView, UserView};

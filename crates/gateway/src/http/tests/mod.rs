@@ -8,15 +8,20 @@ mod description;
 mod headers;
 mod scopes;
 
+use std::sync::atomic::AtomicBool;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
+use mynah_socketio::Cors;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
 use crate::Builder;
 use crate::config::{Config, Secret};
+use crate::keys::ApiKeys;
+use crate::metrics::Metrics;
 use crate::store::embedded::{Embedded, Options};
 
 const KEY: &str = "test-key-test-key";
