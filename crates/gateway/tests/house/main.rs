@@ -4,6 +4,7 @@
 //! `http/tests.rs` the description of the API; neither is repeated here.
 
 mod comments;
+mod cycles;
 mod directions;
 mod documents;
 mod lengths;

@@ -3,6 +3,7 @@
 mod close;
 mod decoder;
 mod encode;
+mod error;
 mod header;
 mod mask;
 
@@ -13,6 +14,7 @@ use sha1::{Digest, Sha1};
 pub use close::CloseFrame;
 pub use decoder::Decoder;
 pub use encode::{Header, close_frame, frame, header, masked_frame};
+pub use error::Error;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,31 +87,6 @@ pub enum Message<'a> {
     Pong(&'a [u8]),
     /// The peer closes; without a frame when it gave no code.
     Close(Option<CloseFrame<'a>>),
-}
-
-/// Why the peer's bytes are refused. The connection cannot go on after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The framing rules were broken; the text says which.
-    #[error("websocket protocol error: {0}")]
-    Protocol(&'static str),
-    /// A message longer than the decoder's bound.
-    #[error("websocket message too big")]
-    TooBig,
-    /// A text message or a close reason that is not UTF-8.
-    #[error("websocket text is not UTF-8")]
-    Utf8,
-}
-
-impl Error {
-    /// The code of the close frame that answers it.
-    pub const fn close_code(&self) -> u16 {
-        match self {
-            Self::Protocol(_) => 1002,
-            Self::Utf8 => 1007,
-            Self::TooBig => 1009,
-        }
-    }
 }
 
 /// The value of `Sec-WebSocket-Accept` that answers a client's `Sec-WebSocket-Key`.
