@@ -1,4 +1,4 @@
-//! The chat frames that the clients write and read. See the protocol document, sections 1 to 5.
+//! The chat frames that the clients write and read. See docs/PROTOCOL.md#2-frames and what follows it.
 
 use memchr::memmem;
 use serde_json::{Value, json};

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// Longest uid, device id or team name key, in bytes of UTF-8 (PROTOCOL section 3).
+/// Longest uid, device id or team key, in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
 pub const MAX_ID_BYTES: usize = 128;
-/// Longest client message id (`cid`), in bytes of UTF-8 (PROTOCOL section 5).
+/// Longest client message id (`cid`), in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
 pub const MAX_CID_BYTES: usize = 64;
 
 /// Why a text is no identifier; the sentence says what to change.
@@ -112,7 +112,7 @@ text_id!(
 );
 
 impl Uid {
-    /// Takes a JSON value: a string, or an integer, which means its decimal string (PROTOCOL section 3). `None` for any other value.
+    /// Takes a JSON value: a string, or an integer, which means its decimal string (docs/PROTOCOL.md#4-registering). `None` for any other value.
     pub(crate) fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
         string_or_integer(raw).map(|text| Self::new(&text?))
     }
@@ -194,7 +194,7 @@ impl Serialize for Mid {
     }
 }
 
-/// Which of the four conversations two users can have (PROTOCOL section 4).
+/// Which of the four conversations two users can have (docs/PROTOCOL.md#5-kinds).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum PairClass {

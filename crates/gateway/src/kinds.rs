@@ -125,7 +125,7 @@ const COUNTS: bool = true;
 const NO: bool = false;
 
 impl Kind {
-    /// The table (PROTOCOL section 4).
+    /// The table (docs/PROTOCOL.md#5-kinds).
     #[rustfmt::skip]
     pub const fn row(self) -> Row {
         use Conversation::{None, Notices, OfMessage, Pair, Team};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::store::StoreError;
 
-/// The codes of responses other than 0 (PROTOCOL section 1); HTTP answers with the same numbers.
+/// The codes of responses other than 0 (docs/PROTOCOL.md#2-frames); HTTP answers with the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Code {

@@ -38,7 +38,7 @@ impl Handshake {
     }
 }
 
-/// The pairs of an `application/x-www-form-urlencoded` text (URL standard, section 5.1), decoded; what is no UTF-8 becomes U+FFFD.
+/// The pairs of an `application/x-www-form-urlencoded` text (URL standard, "application/x-www-form-urlencoded parsing"), decoded; what is no UTF-8 becomes U+FFFD.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

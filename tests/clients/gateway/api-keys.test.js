@@ -1,4 +1,4 @@
-// API keys are added, used, replaced and removed while the program runs (section 8 of PROTOCOL.md).
+// API keys are added, used, replaced and removed while the program runs (docs/PROTOCOL.md#api-keys).
 
 import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';

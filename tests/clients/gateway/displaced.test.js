@@ -1,4 +1,5 @@
-// Login policies, displacement, the same device connecting again, and signing out (section 4 of PROTOCOL.md).
+// Login policies, displacement, the same device connecting again, and signing out
+// (docs/PROTOCOL.md#4-registering).
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

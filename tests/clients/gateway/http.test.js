@@ -1,4 +1,4 @@
-// The HTTP API, as other parts of the backend use it (section 8 of PROTOCOL.md).
+// The HTTP API, as other parts of the backend use it (docs/PROTOCOL.md#8-http-api).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Every kind that the backend may send, to every client version, and the application's own kinds (section 5
-// of PROTOCOL.md).
+// Every kind that the backend may send, to every client version, and the application's own kinds
+// (docs/PROTOCOL.md#5-kinds).
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

@@ -1,5 +1,5 @@
-// Which users are notified when clients vanish, restart, or receive the message on another device (section 9
-// of PROTOCOL.md).
+// Which users are notified when clients vanish, restart, or receive the message on another device
+// (docs/PROTOCOL.md#who-is-notified).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

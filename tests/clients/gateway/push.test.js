@@ -1,4 +1,4 @@
-// Push notifications to users who are offline, by webhook (section 9 of PROTOCOL.md).
+// Push notifications to users who are offline, by webhook (docs/PROTOCOL.md#9-push-webhook).
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Registering (section 4 of PROTOCOL.md), for every client version on every transport.
+// Registering (docs/PROTOCOL.md#4-registering), for every client version on every transport.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

@@ -1,4 +1,4 @@
-// Tokens (section 4 of PROTOCOL.md), for every client version: where a token may be placed, and what it
+// Tokens (docs/PROTOCOL.md#tokens), for every client version: where a token may be placed, and what it
 // allows.
 
 import assert from 'node:assert/strict';

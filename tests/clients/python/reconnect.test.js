@@ -1,5 +1,5 @@
-// The two ways in which the server ends a connection (section 1 of PROTOCOL.md), with python-socketio. It stays
-// disconnected only after a close packet of Engine.IO, and reconnects when the connection ends without one.
+// The two ways in which the server ends a connection (docs/PROTOCOL.md#1-transport), with python-socketio. It
+// stays disconnected only after a close packet of Engine.IO, and reconnects when the connection ends without one.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';

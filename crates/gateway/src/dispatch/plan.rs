@@ -1,4 +1,5 @@
-//! Whether an order may be carried out, and how: the rules of PROTOCOL sections 4 to 6, without doing anything.
+//! Whether an order may be carried out, and how: the rules of docs/PROTOCOL.md#5-kinds and of
+//! docs/PROTOCOL.md#6-requests-101-to-111, without doing anything.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ use crate::store::UnixMillis;
 /// The event that carries frames.
 pub(crate) const EVENT: &str = "message";
 
-/// How a connection wants its frames (PROTOCOL section 1).
+/// How a connection wants its frames (docs/PROTOCOL.md#2-frames).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     /// As a JSON string, as the replaced system sent them.

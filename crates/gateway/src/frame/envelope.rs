@@ -1,4 +1,4 @@
-//! The envelope of a pushed message (PROTOCOL section 2).
+//! The envelope of a pushed message (docs/PROTOCOL.md#3-envelope-of-a-pushed-message).
 
 use std::fmt::Write as _;
 

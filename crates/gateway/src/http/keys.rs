@@ -67,7 +67,7 @@ impl Refusal {
     }
 }
 
-/// What a key that does not open gets (RFC 6750, 3).
+/// What a key that does not open gets (RFC 6750, section 3).
 const INVALID: &str = "Bearer realm=\"mynah\", error=\"invalid_token\"";
 
 impl From<Refusal> for Problem {
@@ -105,7 +105,7 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// The key that a call offers: of the one header Authorization, after the scheme's name and spaces (RFC 9110, 11.4).
+/// The key that a call offers: of the one header Authorization, after the scheme's name and spaces (RFC 9110, section 11.4).
 fn offered(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;

@@ -1,4 +1,4 @@
-//! The HTTP API for the backend (PROTOCOL section 6), and what else is not Socket.IO. Handlers are thin: read the call, ask
+//! The HTTP API for the backend (docs/PROTOCOL.md#8-http-api), and what else is not Socket.IO. Handlers are thin: read the call, ask
 //! the gateway, write the answer.
 //!
 //! Invariants: every path under `/v1` but its description needs a key, whatever it is, and every route a key with its scope

@@ -1,4 +1,4 @@
-//! The webhook: a signed POST for each notification (PROTOCOL section 7).
+//! The webhook: a signed POST for each notification (docs/PROTOCOL.md#9-push-webhook).
 
 use std::time::{Duration, UNIX_EPOCH};
 

@@ -12,7 +12,7 @@ use crate::kinds::Kind;
 use crate::registry::Connection;
 use crate::reject::Reject;
 
-/// The sender of a request. The answer is its callback's one argument, else a frame (PROTOCOL section 1).
+/// The sender of a request. The answer is its callback's one argument, else a frame (docs/PROTOCOL.md#2-frames).
 pub(crate) struct Asker {
     pub(crate) connection: Arc<Connection<Link>>,
     pub(crate) ack: Option<AckId>,

@@ -1,13 +1,14 @@
 //! Keeps the house tidy: lengths of files, directions of dependencies, and documents that say what the code does.
 //!
 //! Every check names what is wrong and where. `config/tests.rs` holds the example configuration to the code, and
-//! `http/tests.rs` the description of the API; neither is repeated here.
+//! `http/tests/description.rs` the description of the API; neither is repeated here.
 
 mod comments;
 mod cycles;
 mod directions;
 mod documents;
 mod lengths;
+mod links;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use super::body::Body;
 use super::origin::Origins;
 
-/// Cross-origin requests (Fetch standard, section 3.2).
+/// Cross-origin requests (Fetch standard, "CORS protocol").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cors {
     /// No headers: pages of other origins cannot poll. As Socket.IO 3 and later.
@@ -35,7 +35,7 @@ impl Cors {
         })
     }
 
-    /// Adds the headers that the Fetch standard (section 3.2) requires in the answer to a request from a page
+    /// Adds the headers that the Fetch standard ("CORS protocol") requires in the answer to a request from a page
     /// of `origin`.
     pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
         let reflected = match (self, origin) {

@@ -1,7 +1,7 @@
 //! The default store: one SQLite file in a directory of its own.
 //!
-//! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); reads run on tokio's blocking
-//! threads ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
+//! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); a few read
+//! ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
 
 mod age;
 mod append;
@@ -106,7 +106,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults of PROTOCOL, in `path`, with the system's clock.
+    /// The defaults (docs/PROTOCOL.md#10-limits), in `path`, with the system's clock.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
