@@ -14,8 +14,6 @@ pub enum Way {
     Up,
     /// To the client.
     Down,
-    /// Both.
-    Both,
 }
 
 /// Where messages of a kind belong.

@@ -12,7 +12,7 @@ pub(super) fn unknown(number: u16, kind: Option<Kind>) -> Reject {
     }
     Reject::not_found(match kind.map(|kind| kind.row().way) {
         Some(Way::Down) => format!("Kind {number} only goes to clients; to send a message use kind 101."),
-        Some(Way::Up | Way::Both) | None => format!("There is no kind {number} that clients may send here."),
+        Some(Way::Up) | None => format!("There is no kind {number} that clients may send here."),
     })
 }
 

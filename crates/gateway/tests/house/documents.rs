@@ -16,7 +16,6 @@ fn kind_line(row: Row) -> String {
     let way = match way {
         Way::Up => "up",
         Way::Down => "down",
-        Way::Both => "both",
     };
     let conversation = match rule.conversation {
         Conversation::None => "–",

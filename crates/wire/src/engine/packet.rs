@@ -83,11 +83,6 @@ pub enum Body<'a> {
 }
 
 impl Body<'_> {
-    /// Whether it is text of no characters.
-    pub fn is_empty_text(&self) -> bool {
-        matches!(self, Body::Text(text) if text.is_empty())
-    }
-
     /// The same body, borrowing nothing.
     pub fn into_owned(self) -> Body<'static> {
         match self {

@@ -9,11 +9,6 @@ impl Time {
     pub const fn after(self, ms: u32) -> Self {
         Self(self.0.saturating_add(ms as u64))
     }
-
-    /// Milliseconds from `now` until this instant, 0 when it has passed.
-    pub const fn ms_from(self, now: Self) -> u64 {
-        self.0.saturating_sub(now.0)
-    }
 }
 
 /// The waits of a session, in milliseconds; the same for all sessions of a server.
