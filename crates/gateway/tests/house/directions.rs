@@ -330,3 +330,19 @@ fn what_belongs_to_one_place_stays_there() {
     }
     tidy(complaints);
 }
+
+#[test]
+fn tests_of_several_files_stand_in_one_directory() {
+    let files = files(&[".rs"]);
+    let mut complaints = Vec::new();
+    for file in &files {
+        let Some(directory) = file.path.strip_suffix("/tests.rs") else {
+            continue;
+        };
+        let below = format!("{directory}/tests/");
+        if files.iter().any(|other| other.path.starts_with(&below)) {
+            complaints.push(format!("{} belongs into {below}mod.rs", file.path));
+        }
+    }
+    tidy(complaints);
+}
