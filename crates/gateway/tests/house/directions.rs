@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{document, files, tidy};
 
-/// Which modules of the gateway each of them may use.
+/// The modules of the gateway in their order, and which of those before it each of them may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("text", &[]),
@@ -17,8 +17,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("log", &["config"]),
     ("metrics", &["config"]),
     ("claims", &["ids"]),
-    ("outbound", &["config", "store", "trust"]),
-    ("target", &["clock", "metrics"]),
     ("kinds", &["config", "ids"]),
     // The record knows users and conversations, but neither connections nor kinds nor HTTP.
     ("private", &[]),
@@ -27,17 +25,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["config", "fair", "ids", "metrics", "private", "random"],
     ),
     ("clock", &["store"]),
+    ("outbound", &["config", "store", "trust"]),
+    ("target", &["clock", "metrics"]),
     ("rate", &["clock", "config", "ids", "sync"]),
     ("keys", &["clock", "config", "private", "store", "text"]),
     ("reject", &["store"]),
-    ("revocations", &["claims", "ids", "registry", "store"]),
     ("frame", &["ids", "kinds", "store", "text"]),
     ("registry", &["claims", "ids", "sync"]),
+    ("revocations", &["claims", "ids", "registry", "store"]),
     (
         "session",
         &["frame", "ids", "kinds", "rate", "registry", "reject"],
     ),
     ("order", &["ids", "registry", "session", "store"]),
+    // What an embedding program gives; others decide when it is called.
+    ("embed", &["ids", "kinds", "registry", "reject", "session"]),
     // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
     (
         "push",
@@ -82,7 +84,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("embed", &["ids", "kinds", "registry", "reject", "session"]),
     (
         "dispatch",
         &[
@@ -292,6 +293,18 @@ fn modules_use_only_those_before_them() {
             if used != module && !allowed.contains(&used.as_str()) {
                 complaints.push(format!("{} uses {used}, which {module} must not know", file.path));
             }
+        }
+    }
+    tidy(complaints);
+}
+
+#[test]
+fn modules_stand_behind_those_that_they_may_use() {
+    let mut complaints = Vec::new();
+    for (at, (module, allowed)) in MAY_USE.iter().enumerate() {
+        let stands_before = |used: &str| MAY_USE[..at].iter().any(|(name, _)| *name == used);
+        for used in allowed.iter().filter(|used| !stands_before(used)) {
+            complaints.push(format!("{used} does not stand before {module} in MAY_USE"));
         }
     }
     tidy(complaints);
