@@ -29,7 +29,7 @@ pub(crate) type Permit = Slot<Account>;
 /// Somebody who calls the gateway's handle: the holder of an API key, or the embedding program. Clones are the
 /// same caller.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     name: Arc<str>,
     in_flight: Arc<AtomicUsize>,
 }
