@@ -221,7 +221,7 @@ mod tests {
         let (slow_again, again, ()) = tokio::join!(
             calls.enter(&slow, &metrics),
             calls.enter(&other, &metrics),
-            async { places.truncate(4) }
+            async { places.truncate(3) }
         );
         drop((slow_again.unwrap(), again.unwrap(), place));
     }
