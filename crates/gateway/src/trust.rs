@@ -1,8 +1,9 @@
 //! Decides which servers are trusted: those with a certificate of an authority in Mozilla's list, and those
 //! with a certificate that the operator trusts in addition. Explains to the operator why a connection failed.
 //!
-//! Invariant: issuer, validity period and name of a certificate are always checked; this cannot be switched
-//! off.
+//! Invariants: issuer, validity period, purpose and name of a certificate are always checked; this cannot be
+//! switched off. Only a certificate that says that it is an authority's may issue others: who holds the key of
+//! one trusted server cannot act as another.
 
 use std::error::Error;
 use std::path::Path;
@@ -17,7 +18,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::text::bytes_without_mark;
 
@@ -48,8 +53,11 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(found)
 }
 
+/// The purpose of a server's certificate: id-kp-serverAuth (RFC 5280, 4.2.1.12).
+const SERVER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
+
 /// rustls's own verifier does not accept a server's certificate as an authority. This one also accepts a
-/// server's own certificate, as made by `openssl req -x509`, if it is trusted itself and its name and
+/// server's own certificate, as made by `openssl req -x509`, if it is trusted itself and its name, purpose and
 /// validity period are right.
 #[derive(Debug)]
 struct Verifier {
@@ -63,7 +71,8 @@ impl Verifier {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
         // A bundle of the system may contain old certificates that cannot be read; the others are used.
-        roots.add_parsable_certificates(own.iter().cloned());
+        // rustls takes whatever is a root for an authority, so the others are left out.
+        roots.add_parsable_certificates(own.iter().filter(|der| is_authority(der)).cloned());
         let provider = Arc::new(ring::default_provider());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
         Ok(Self { usual, own })
@@ -86,7 +95,7 @@ impl ServerCertVerifier for Verifier {
             return verified;
         }
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        in_time(end_entity, now)?;
+        is_usable(end_entity, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -113,17 +122,42 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate is valid at this time.
-fn in_time(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
-    let certificate =
-        x509_cert::Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
-    let validity = certificate.tbs_certificate().validity();
+/// Whether a certificate may issue others: it says so, or it is a root in the old form that cannot say it.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = Certificate::from_der(certificate) else {
+        return false;
+    };
+    let tbs = certificate.tbs_certificate();
+    if tbs.version() == Version::V1 {
+        return tbs.issuer() == tbs.subject();
+    }
+    let is_ca = tbs.get_extension::<BasicConstraints>();
+    let may_sign = match tbs.get_extension::<KeyUsage>() {
+        Ok(usage) => usage.is_none_or(|(_, usage)| usage.key_cert_sign()),
+        Err(_) => false,
+    };
+    is_ca.is_ok_and(|found| found.is_some_and(|(_, said)| said.ca)) && may_sign
+}
+
+/// Whether a certificate is valid at this time, and made for servers.
+fn is_usable(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let certificate = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let tbs = certificate.tbs_certificate();
+    let validity = tbs.validity();
     if now.as_secs() < validity.not_before.to_unix_duration().as_secs() {
-        Err(CertificateError::NotValidYet)
-    } else if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
-        Err(CertificateError::Expired)
-    } else {
-        Ok(())
+        return Err(CertificateError::NotValidYet);
+    }
+    if now.as_secs() > validity.not_after.to_unix_duration().as_secs() {
+        return Err(CertificateError::Expired);
+    }
+    let purposes = tbs
+        .get_extension::<ExtendedKeyUsage>()
+        .map_err(|_| CertificateError::BadEncoding)?;
+    match purposes {
+        Some((_, ExtendedKeyUsage(purposes))) if !purposes.contains(&SERVER) => {
+            Err(CertificateError::InvalidPurpose)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -162,6 +196,9 @@ fn of_tls(error: &rustls::Error) -> String {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "it was issued for another name than the host of the URL (see its subjectAltName)".to_owned()
         }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it was not made for servers (see its extendedKeyUsage)".to_owned()
+        }
         CertificateError::Revoked => "it was revoked".to_owned(),
         // A certificate that was made for an authority or by `openssl req -x509`, and is none that is trusted.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
@@ -176,7 +213,10 @@ fn of_tls(error: &rustls::Error) -> String {
 mod tests {
     use std::time::Duration;
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+        KeyUsagePurpose, date_time_ymd,
+    };
 
     use super::*;
 
@@ -250,6 +290,45 @@ mod tests {
         ] {
             let said = check(own, server, name, now).unwrap_err();
             assert!(said.contains(why), "{said}");
+        }
+    }
+
+    /// A certificate that is no authority's, but is used to issue another one.
+    fn issuers() -> Vec<CertifiedIssuer<'static, KeyPair>> {
+        let plain = params("push.example");
+        let mut no_ca = params("push.example");
+        no_ca.is_ca = IsCa::ExplicitNoCa;
+        let mut signs_no_certificates = params("push.example");
+        signs_no_certificates.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        signs_no_certificates.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        [plain, no_ca, signs_no_certificates]
+            .map(|params| CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+            .into()
+    }
+
+    #[test]
+    fn a_trusted_server_cannot_issue_a_certificate_for_another_one() {
+        for issuer in issuers() {
+            let (own, now) = (issuer.der(), year(2030));
+            assert_eq!(check(&[own], own, "push.example", now), Ok(()));
+            for name in ["push.example", "other.example"] {
+                let key = KeyPair::generate().unwrap();
+                let forged = params(name).signed_by(&key, &issuer).unwrap();
+                let said = check(&[own], forged.der(), name, now).unwrap_err();
+                assert!(said.contains("unknown issuer"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_made_for_servers_is_refused_though_it_is_named() {
+        for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa] {
+            let mut params = params("push.example");
+            params.is_ca = is_ca;
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            let client = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            let said = check(&[client.der()], client.der(), "push.example", year(2030)).unwrap_err();
+            assert!(said.contains("not made for servers"), "{said}");
         }
     }
 
