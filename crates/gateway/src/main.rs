@@ -185,7 +185,16 @@ fn restore(config: &Config, file: &Path) -> ExitCode {
             if let Some(kept) = restored.kept {
                 text.push_str(&format!("The previous data is kept in {}.\n", kept.display()));
             }
+            if let Ok(number @ 1..) = restored.revocations {
+                text.push_str(&format!("Its revocations of tokens stay in force ({number}).\n"));
+            }
             print(&text);
+            if let Err(why) = restored.revocations {
+                eprintln!(
+                    "warning: the revocations of the previous data cannot be read ({why}). Tokens that were revoked after the backup \
+                     are accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
+                );
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

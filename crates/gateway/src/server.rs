@@ -313,7 +313,7 @@ pub fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<Backu
 }
 
 /// Replaces the data directory by a backup; the old directory is kept beside it under another name, and its
-/// API keys stay in force. Fails while a server uses the directory. If it fails, everything stays as it was.
+/// API keys and revocations stay in force. Fails while a server uses the directory. If it fails, everything stays as it was.
 pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
     let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
     let time = humantime::format_rfc3339_seconds(now)

@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { resume, written } from '../../lib/delivery.js';
 import { eventually } from '../../lib/inbox.js';
 import { freshDirectory, GATEWAY, Program, startGateway } from '../../lib/program.js';
-import { signIn, someone } from '../../lib/user.js';
+import { SECRET, seconds, token } from '../../lib/token.js';
+import { REGISTER, signIn, someone, visitor } from '../../lib/user.js';
 import { Webhook } from '../../lib/webhook.js';
 
 /** Runs a command of the program with the gateway's configuration. */
@@ -85,6 +86,36 @@ test('a backup while messages pour in holds what was answered before, and restor
   await gateway.program.kill();
   await gateway.start();
   assert.equal(await epochOf(t, gateway), third, 'and keeps it');
+});
+
+test('what was revoked after the backup stays revoked', async (t) => {
+  const gateway = await start(t, { config: { auth: { mode: 'jwt', jwt: { secret: SECRET } } } });
+  const iat = seconds() - 100;
+  const users = ['甲', '乙', '丙'].map(someone);
+  const revoke = (what) => gateway.api.expect(200, 'POST', '/v1/revocations', what);
+  const codes = () => Promise.all(users.map(async (sub) => {
+    const user = await visitor(t, gateway);
+    const { code } = await user.ask(REGISTER, { token: token({ sub, iat }) });
+    user.peer.close();
+    return code;
+  }));
+  const file = join(gateway.directory, 'copy.db');
+  await revoke({ uid: users[0] });
+  await good(gateway, 'backup', file);
+  await revoke({ uid: users[1] });
+  assert.deepEqual(await codes(), [401, 401, 0]);
+  // Its newest changes are in the log.
+  await gateway.program.kill();
+  assert.match(await good(gateway, 'restore', file), /revocations of tokens stay in force \(2\)/);
+  await gateway.start();
+  assert.deepEqual(await codes(), [401, 401, 0]);
+  await gateway.program.stop();
+
+  writeFileSync(db(gateway), 'no database');
+  const output = await good(gateway, 'restore', file);
+  assert.match(output, /revocations of the previous data cannot be read .*revoke them again/s);
+  await gateway.start();
+  assert.deepEqual(await codes(), [401, 0, 0], 'only what the backup knows');
 });
 
 test('a device that was ahead of the backup gets everything that is written after it', async (t) => {

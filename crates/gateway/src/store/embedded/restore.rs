@@ -4,7 +4,7 @@
 //! step. If the old one cannot be renamed, for example because it is a mount point, only the database is
 //! exchanged. Invariants: whenever the process is killed, either the old store or the complete new one is in
 //! place; the old one is kept; the new one has an epoch that was never used before, so that clients drop
-//! positions of messages that it does not have.
+//! positions of messages that it does not have; what was revoked stays revoked, if the old store can be read.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -19,8 +20,9 @@ use super::backup::{beside, is_same, is_unknown};
 use super::epoch::{self, Change};
 use super::failure::is_full;
 use super::witness::{self, Identity, Record, Stamp, Witness};
-use super::{open, schema};
+use super::{open, revocations, schema};
 use crate::private;
+use crate::store::Revocation;
 
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Restored {
     pub messages: u64,
     /// Its epoch.
     pub epoch: String,
+    /// How many revocations of the old store were taken over; or why they could not be read.
+    pub revocations: Result<usize, String>,
 }
 
 /// Replaces the store in `directory` by `file`. `time` becomes part of the name of the old one; `carried` are
@@ -84,7 +88,7 @@ impl New<'_> {
                         Ok(Some(filled))
                     }
                 });
-        let Ok(Some((messages, epoch))) = replaced else {
+        let Ok(Some(restored)) = replaced else {
             // This directory was made above, and the old one is still in place.
             let _ = std::fs::remove_dir_all(&staging);
             return replaced.map(|_| None);
@@ -95,11 +99,7 @@ impl New<'_> {
             std::fs::rename(&staging, &kept).map_or(staging, |()| kept)
         });
         File::open(parent)?.sync_all()?;
-        Ok(Some(Restored {
-            kept,
-            messages,
-            epoch,
-        }))
+        Ok(Some(Restored { kept, ..restored }))
     }
 
     /// Puts the new directory in place. If there was none before, a directory that was created meanwhile is
@@ -125,7 +125,7 @@ impl New<'_> {
             Ok(filled)
         });
         match replaced {
-            Ok((messages, epoch)) => {
+            Ok(restored) => {
                 // If the process ends here, the next start finds a witness and perhaps a log of another database. Then it takes another new
                 // epoch, or says that the log is to be moved away.
                 for name in [open::LOG, open::INDEX] {
@@ -144,8 +144,7 @@ impl New<'_> {
                 File::open(directory)?.sync_all()?;
                 Ok(Restored {
                     kept: Some(kept),
-                    messages,
-                    epoch,
+                    ..restored
                 })
             }
             Err(error) => {
@@ -155,8 +154,8 @@ impl New<'_> {
         }
     }
 
-    /// Fills a new directory. Returns the messages in it, and its epoch.
-    fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<(u64, String)> {
+    /// Fills a new directory.
+    fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<Restored> {
         if self.file.is_dir() {
             bail!(
                 "{} is a directory; name the backup, or the {} in it",
@@ -172,7 +171,9 @@ impl New<'_> {
             copy(&log, &staging.join(open::LOG))
                 .with_context(|| format!("{} cannot be copied", log.display()))?;
         }
-        let (messages, found, epoch) = renew(&database, self.file)?;
+        let revoked = revoked(directory);
+        let known = revoked.as_deref().unwrap_or_default();
+        let (messages, found, epoch) = renew(&database, self.file, known)?;
         // The server's own, whoever runs this.
         private::create(&staging.join(open::LOCK))?;
         File::open(&database)?.sync_all()?;
@@ -199,7 +200,14 @@ impl New<'_> {
             give(staging, owner)?;
         }
         File::open(staging)?.sync_all()?;
-        Ok((messages, epoch))
+        Ok(Restored {
+            kept: None,
+            messages,
+            epoch,
+            revocations: revoked
+                .map(|revoked| revoked.len())
+                .map_err(|why| format!("{why:#}")),
+        })
     }
 }
 
@@ -284,8 +292,25 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// Checks the whole database and gives it a new epoch.
-fn renew(database: &Path, file: &Path) -> anyhow::Result<(u64, epoch::Found, String)> {
+/// The revocations of the store that is replaced. Its database and log stay as they are.
+fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
+    let database = directory.join(open::FILE);
+    if !database.exists() {
+        return Ok(Vec::new());
+    }
+    let has_log = directory.join(open::LOG).exists();
+    let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // As the last connection it would otherwise move the log into the database.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
+    Ok(revocations::all(&db, 0)?)
+}
+
+/// Checks the whole database, gives it a new epoch, and adds `revocations`.
+fn renew(
+    database: &Path,
+    file: &Path,
+    revoked: &[Revocation],
+) -> anyhow::Result<(u64, epoch::Found, String)> {
     let damaged = || format!("{} is not a backup of Mynah, or is damaged", file.display());
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -312,6 +337,9 @@ fn renew(database: &Path, file: &Path) -> anyhow::Result<(u64, epoch::Found, Str
         schema::migrate(&db, version)?;
         let found = epoch::find(&db)?;
         epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
+        for revocation in revoked {
+            revocations::revoke(&db, 0, revocation)?;
+        }
         let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
         Ok((messages.unsigned_abs(), found))
     };
