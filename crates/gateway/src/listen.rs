@@ -1,9 +1,10 @@
 //! Where the server listens, and what it asks of those who come: addresses, TLS, proxies, bounds.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use mynah_socketio::{Admission, Bounds, Cors, ListenerOptions, Network, Origins, Proxies};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket};
@@ -14,6 +15,11 @@ use crate::tls::Certificate;
 
 /// Connections that may wait to be accepted: a crowd that comes back at once after a restart.
 const BACKLOG: u32 = 4_096;
+
+/// The key of the address for clients.
+pub(crate) const PUBLIC: &str = "server.listen";
+/// The key of the address for the backend alone.
+pub(crate) const ADMIN: &str = "server.admin_listen";
 
 /// Where it listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +33,9 @@ pub struct Addresses {
 impl Addresses {
     /// Those of the configuration, unless they clash.
     pub(crate) fn of(server: &Server) -> anyhow::Result<Self> {
-        let public = resolve("server.listen", &server.listen)?;
+        let public = resolve(PUBLIC, &server.listen)?;
         let admin = server.admin_listen.as_ref();
-        let admin = admin
-            .map(|address| resolve("server.admin_listen", address))
-            .transpose()?;
+        let admin = admin.map(|address| resolve(ADMIN, address)).transpose()?;
         if let Some(admin) = admin.filter(|admin| clash(*admin, public)) {
             bail!(
                 "server.admin_listen ({admin}) and server.listen ({public}) are the same address: give one of them another port"
@@ -66,15 +70,31 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (a_ip == b_ip || any)
 }
 
-/// Takes an address.
-pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Takes the address of this key of the configuration.
+pub(crate) fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
     socket.set_reuseaddr(true)?;
     let listening = socket.bind(address).and_then(|()| socket.listen(BACKLOG));
-    listening.with_context(|| format!("cannot listen on {address}"))
+    listening.map_err(|why| {
+        let what = match why.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program uses it, perhaps another mynah; stop that, or choose another port".to_owned()
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; name one of its own, or 0.0.0.0 for all of them".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "this user may not; choose a port from 1024 on, or give the program the capability CAP_NET_BIND_SERVICE"
+                    .to_owned()
+            }
+            _ => why.to_string(),
+        };
+        let option = if key == PUBLIC { " or --listen" } else { "" };
+        anyhow!("cannot listen on {address} ({key}{option}): {what}")
+    })
 }
 
 /// What is asked of those who come, the same for all sockets.
@@ -211,5 +231,21 @@ mod tests {
         }));
         let why = format!("{:#}", why.unwrap_err());
         assert!(why.contains("server.tls.cert_file /nowhere/cert.pem"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_is_explained() {
+        let taken = bind(PUBLIC, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = taken.local_addr().unwrap();
+        for (key, address, says) in [
+            (PUBLIC, taken, "another port"),
+            (PUBLIC, taken, "(server.listen or --listen)"),
+            (ADMIN, taken, "(server.admin_listen)"),
+            // An address for examples, which no machine has (RFC 5737).
+            (PUBLIC, "192.0.2.1:0".parse().unwrap(), "has no such address"),
+        ] {
+            let said = bind(key, address).unwrap_err().to_string();
+            assert!(said.contains(says), "{said}");
+        }
     }
 }

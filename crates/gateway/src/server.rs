@@ -71,8 +71,11 @@ impl Server {
         }
         let metrics = Arc::new(Metrics::new());
         let entry = Entry::new(&config, metrics.clone())?;
-        let listener = listen::bind(wanted.public)?;
-        let admin = wanted.admin.map(listen::bind).transpose()?;
+        let listener = listen::bind(listen::PUBLIC, wanted.public)?;
+        let admin = wanted
+            .admin
+            .map(|admin| listen::bind(listen::ADMIN, admin))
+            .transpose()?;
         let addresses = Addresses {
             public: listener.local_addr()?,
             admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
@@ -229,7 +232,7 @@ impl Server {
         let grace = Duration::from_millis(self.config.server.grace_ms);
         let end = Instant::now() + grace;
         let sessions = self.socketio.sessions() as u64;
-        tracing::info!(connections = sessions, "stopping: closing {sessions} connections");
+        tracing::info!(connections = sessions, "stopping: closing all connections");
         let spread = Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2);
         let finished = async {
             self.socketio.drain(spread).await;

@@ -63,6 +63,12 @@ pub enum OpenError {
         /// What was found.
         detail: String,
     },
+    /// The path of the directory leads to a file.
+    #[error("{} is not a directory; name another one (store.path or --data)", path.display())]
+    File {
+        /// The path.
+        path: PathBuf,
+    },
     /// A log lies beside a database that it does not belong to.
     #[error(
         "{log} was left by an earlier run of the server, and {file} was replaced since then: the two do not belong together. \
@@ -109,6 +115,7 @@ impl OpenError {
         let path = path.to_owned();
         match why.kind() {
             io::ErrorKind::StorageFull => Self::Full { path },
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Self::File { path },
             _ => Self::Directory { path, why },
         }
     }

@@ -94,7 +94,8 @@ async fn a_directory_that_cannot_be_one_is_named() {
     fs::write(&file, "").unwrap();
     for path in [file.clone(), file.join("below")] {
         let error = refusal(&path);
-        assert!(matches!(error, OpenError::Directory { .. }), "{error}");
+        assert!(matches!(error, OpenError::File { .. }), "{error}");
+        assert!(error.to_string().contains("is not a directory"), "{error}");
         assert!(error.to_string().contains("store.path"), "{error}");
     }
 }
