@@ -1,5 +1,6 @@
-// PROTOCOL 1, the two ways in which the server ends a connection, byte for byte, for the dialects of polling that
-// no client here speaks (no EIO, JSONP with EIO 4) and for those on OkHttp, which does not notice a close frame.
+// docs/PROTOCOL.md#1-transport, the two ways in which the server ends a connection, byte for byte, for the
+// dialects of polling that no client here speaks (no EIO, JSONP with EIO 4) and for those on OkHttp, which
+// does not notice a close frame.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
