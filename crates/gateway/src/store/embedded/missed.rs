@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Statement, params};
 
 use super::conversations::{self, Cursors, Rank, TOP, Which};
 use super::departures;
@@ -163,32 +163,49 @@ pub(super) fn replay(
              AND m.conv_id = c.id AND m.seq > max(?3, p.floor) AND m.seq <= ?4
          ORDER BY m.seq",
     ))?;
-    let mut of_departed = db.prepare_cached(&departures::replay_sql())?;
+    let mut of_departed = None;
     let mut found = Vec::new();
     let mut bytes = 0;
     for stretch in stretches {
-        let ConvId(conv) = stretch.conv;
+        let before = found.len();
+        let mut is_full = read(&mut of_member, uid, stretch, page, (&mut found, &mut bytes))?;
         // The user is in the conversation or has left it, so that only one of them finds anything.
-        for select in [&mut of_member, &mut of_departed] {
-            let before = found.len();
-            let mut rows = select.query(params![
-                conv,
-                uid.as_str(),
-                number(stretch.after),
-                number(stretch.through)
-            ])?;
-            while let Some(row) = rows.next()? {
-                if page.is_full(found.len(), bytes) {
-                    return Ok(found);
-                }
-                let message = message(row)?;
-                bytes += message.data.get().len();
-                found.push(message);
-            }
-            if found.len() > before {
-                break;
-            }
+        if !is_full && found.len() == before {
+            let select = match &mut of_departed {
+                Some(select) => select,
+                none => none.insert(db.prepare_cached(&departures::replay_sql())?),
+            };
+            is_full = read(select, uid, stretch, page, (&mut found, &mut bytes))?;
+        }
+        if is_full {
+            break;
         }
     }
     Ok(found)
+}
+
+/// Adds what `select` finds of a stretch, with its bytes; true if the page is full and there is more.
+fn read(
+    select: &mut Statement<'_>,
+    uid: &Uid,
+    stretch: &Stretch,
+    page: Page,
+    (found, bytes): (&mut Vec<Message>, &mut usize),
+) -> rusqlite::Result<bool> {
+    let ConvId(conv) = stretch.conv;
+    let mut rows = select.query(params![
+        conv,
+        uid.as_str(),
+        number(stretch.after),
+        number(stretch.through)
+    ])?;
+    while let Some(row) = rows.next()? {
+        if page.is_full(found.len(), *bytes) {
+            return Ok(true);
+        }
+        let message = message(row)?;
+        *bytes += message.data.get().len();
+        found.push(message);
+    }
+    Ok(false)
 }
