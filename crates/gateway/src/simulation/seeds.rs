@@ -6,6 +6,11 @@
 use super::must_go_well;
 
 #[test]
+fn the_backend_writes_to_a_team_in_the_name_of_a_former_member() {
+    must_go_well(22);
+}
+
+#[test]
 fn acknowledged_on_a_stale_connection_while_the_device_comes_back() {
     must_go_well(62);
 }
