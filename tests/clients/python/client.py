@@ -18,7 +18,9 @@ client = socketio.Client(reconnection_delay=0.05, reconnection_delay_max=0.2, ra
 
 
 def say(what):
-    print(what, flush=True)
+    # Threads of the library call this at the same time, and print() writes the end of a line by itself.
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
 
 
 @client.event
