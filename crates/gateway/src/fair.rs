@@ -77,6 +77,12 @@ impl<K: Key, T> Queue<K, T> {
         let item = lane.pop_front()?;
         if lane.is_empty() {
             self.lanes.remove(&key);
+            // What many keys took is freed.
+            if self.lanes.len() * 8 < self.lanes.capacity() && self.lanes.capacity() > 1_024 {
+                let twice = self.lanes.len() * 2;
+                self.lanes.shrink_to(twice);
+                self.turns.shrink_to(twice);
+            }
         } else {
             self.turns.push_back(key);
         }
@@ -338,6 +344,17 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [1, 10, 20, 2, 3]);
         assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn what_many_keys_took_is_freed() {
+        let mut queue = Queue::default();
+        for key in 0..100_000 {
+            assert!(queue.push(key, (), 1, |()| false).is_ok());
+        }
+        while queue.pop().is_some() {}
+        let room = (queue.lanes.capacity(), queue.turns.capacity());
+        assert!(room.0 < 4_096 && room.1 < 4_096, "{room:?}");
     }
 
     #[test]

@@ -319,7 +319,16 @@ impl<L> Registry<L> {
             lines.retain(|line| !Arc::ptr_eq(&line.connection, connection));
             if lines.is_empty() {
                 user.remove();
+                self.shrink(&mut shard);
             }
+        }
+    }
+
+    /// Frees what a shard has needed for many more users than it has now.
+    fn shrink(&self, shard: &mut HashTable<User<L>>) {
+        if shard.len() * 8 < shard.capacity() && shard.capacity() > 256 {
+            let twice = shard.len() * 2;
+            shard.shrink_to(twice, |user| self.hasher.hash_one(&user.uid));
         }
     }
 
@@ -338,6 +347,7 @@ impl<L> Registry<L> {
         let ended = user.get_mut().end(which, each);
         if user.get().lines.is_empty() {
             user.remove();
+            self.shrink(&mut shard);
         }
         ended
     }
@@ -350,10 +360,12 @@ impl<L> Registry<L> {
     ) -> usize {
         let mut ended = 0;
         for shard in &self.shards {
-            shard.lock().retain(|user| {
+            let mut shard = shard.lock();
+            shard.retain(|user| {
                 ended += user.end(&which, &mut each);
                 !user.lines.is_empty()
             });
+            self.shrink(&mut shard);
         }
         ended
     }

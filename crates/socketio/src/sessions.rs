@@ -69,7 +69,7 @@ impl Sessions {
 
     /// Takes a session out of the table, and out of the count if it was in there.
     pub(crate) fn forget(&self, session: &Session) {
-        if self.shard(&session.key()).lock().remove(&session.key()).is_some() {
+        if self.remove(&session.key()) {
             let admission = &self.shared.config.admission;
             admission.leave(session.address().ip());
         }
@@ -82,6 +82,18 @@ impl Sessions {
 
     fn insert(&self, session: Session) {
         self.shard(&session.key()).lock().insert(session.key(), session);
+    }
+
+    /// Whether it was there.
+    fn remove(&self, sid: &Sid) -> bool {
+        let mut shard = self.shard(sid).lock();
+        let removed = shard.remove(sid).is_some();
+        // The memory that a flood of sessions needed is freed.
+        if shard.len() * 8 < shard.capacity() && shard.capacity() > 1_024 {
+            let twice = shard.len() * 2;
+            shard.shrink_to(twice);
+        }
+        removed
     }
 
     pub(crate) fn get(&self, sid: &Sid) -> Option<Session> {

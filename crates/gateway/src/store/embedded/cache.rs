@@ -60,11 +60,9 @@ impl<K: Hash + Eq, V> Generations<K, V> {
         self.old.remove(key);
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and frees its memory.
     pub(super) fn clear(&mut self) {
-        self.young.clear();
-        self.old.clear();
-        self.weight = 0;
+        *self = Self::new(self.limit);
     }
 
     /// Forgets what was not used lately, if there is too much.
@@ -104,5 +102,6 @@ mod tests {
         assert_eq!(cache.get_mut(&7, |_| 1), None);
         cache.clear();
         assert_eq!(cache.get_mut(&8, |_| 1), None);
+        assert_eq!((cache.young.capacity(), cache.old.capacity()), (0, 0));
     }
 }

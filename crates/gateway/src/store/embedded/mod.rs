@@ -40,6 +40,7 @@ mod state;
 pub(crate) mod stepped;
 mod teams;
 mod threads;
+mod trim;
 mod unread;
 mod witness;
 mod writer;
@@ -183,6 +184,7 @@ impl Embedded {
             closed: closed::Closed::new(),
             metrics: options.metrics,
             db: Some(db),
+            trim: trim::Trim::default(),
             state,
         };
         #[cfg(any(test, fuzzing))]

@@ -186,6 +186,11 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    /// Frees the room that a burst needed.
+    pub(super) fn shrink(&self) {
+        self.state.lock().waiting.shrink_to_fit();
+    }
+
     /// How many commands wait.
     pub(super) fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)

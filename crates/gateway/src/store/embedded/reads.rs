@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::failure::{Failure, stopped, unavailable};
 use super::open::Place;
+use super::trim::Trim;
 use crate::fair;
 use crate::ids::{TeamId, Uid};
 use crate::store::{StoreError, StoreFuture};
@@ -154,24 +156,44 @@ impl Readers {
 
     /// Works until the readers are closed. Run by each thread.
     pub(super) fn work(&self) {
-        let mut db = None;
-        while self.wait() {
-            if catch_unwind(AssertUnwindSafe(|| self.serve(&mut db))).is_err() {
-                tracing::error!("a read panicked");
-                db = None;
+        let (mut db, mut trim) = (None, Trim::default());
+        while let Some(woken) = self.wait(trim.wait()) {
+            if woken {
+                if catch_unwind(AssertUnwindSafe(|| self.serve(&mut db))).is_err() {
+                    tracing::error!("a read panicked");
+                    db = None;
+                }
+                self.waiting.lock().awake -= 1;
+                trim.used(1);
             }
-            self.waiting.lock().awake -= 1;
+            if trim.is_due()
+                && let Some(Err(error)) = db.as_ref().map(Connection::release_memory)
+            {
+                tracing::debug!(%error, "a reader's cached pages could not be freed");
+            }
         }
     }
 
-    /// Sleeps until there is something to do; false when the readers are closed.
-    fn wait(&self) -> bool {
+    /// Sleeps until there is something to do; false when that takes longer than `most`. `None` when the readers
+    /// are closed.
+    fn wait(&self, most: Option<Duration>) -> Option<bool> {
         let mut waiting = self.waiting.lock();
         while waiting.jobs.len() == 0 && !waiting.closed {
-            self.filled.wait(&mut waiting);
+            match most {
+                None => self.filled.wait(&mut waiting),
+                Some(most) if self.filled.wait_for(&mut waiting, most).timed_out() => {
+                    if waiting.jobs.len() == 0 && !waiting.closed {
+                        return Some(false);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if waiting.closed {
+            return None;
         }
         waiting.awake += 1;
-        !waiting.closed
+        Some(true)
     }
 
     /// Does what waits, in one transaction if all goes well. A connection that does not look sound is dropped.

@@ -137,6 +137,15 @@ impl State {
         Ok(())
     }
 
+    /// Between two transactions: forgets what can be read from the file again, to free its memory.
+    pub(super) fn forget_unused(&mut self) {
+        self.heads.forget();
+        self.teams.forget();
+        if !self.devices.has_waiting() {
+            self.devices.forget();
+        }
+    }
+
     /// After a commit.
     pub(super) fn trim(&mut self) {
         self.heads.trim();

@@ -18,6 +18,7 @@ use super::open::Place;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
+use super::trim::Trim;
 use super::{append, devices, jobs, membership, positions, recall, revocations};
 use crate::ids::Seq;
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub(super) struct Writer {
     pub(super) metrics: Arc<Metrics>,
     /// `None` after an error that it may not survive, until the next transaction.
     pub(super) db: Option<Connection>,
+    /// When memory that was needed for earlier work is freed.
+    pub(super) trim: Trim,
     pub(super) state: State,
 }
 
@@ -56,13 +59,31 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
+        // Opening the store has read much.
+        self.trim.used(1);
         while self.queue.take(&mut batch, BATCH, self.rest()) {
+            if !batch.is_empty() {
+                self.trim.used(batch.len());
+            }
             self.commit(&mut batch);
             self.delete_old();
             self.delete_closed();
             self.checkpoints.erase(self.db.as_ref(), &self.place);
+            if self.trim.is_due() {
+                batch = Vec::new();
+                self.free_memory();
+            }
         }
         self.close();
+    }
+
+    /// Frees what earlier work has left in memory: cached pages, caches of rows, and the room of the queue.
+    fn free_memory(&mut self) {
+        self.queue.shrink();
+        self.state.forget_unused();
+        if let Some(Err(error)) = self.db.as_ref().map(Connection::release_memory) {
+            tracing::debug!(%error, "the writer's cached pages could not be freed");
+        }
     }
 
     /// How long nothing may happen until there is something to do.
@@ -76,9 +97,13 @@ impl Writer {
         waits.min().map(Duration::from_millis)
     }
 
-    /// The same, with what is to be done for the log.
+    /// The same, with what is to be done for the log and for memory.
     fn rest(&self) -> Option<Duration> {
-        let others = [self.checkpoints.erase_wait(), self.closed.wait()];
+        let others = [
+            self.checkpoints.erase_wait(),
+            self.closed.wait(),
+            self.trim.wait(),
+        ];
         self.idle().into_iter().chain(others.into_iter().flatten()).min()
     }
 
@@ -91,6 +116,7 @@ impl Writer {
         match self.closed.delete_some(db) {
             Ok(None) => {}
             Ok(Some(dead_jobs)) => {
+                self.trim.used(1);
                 self.health.buried(dead_jobs);
                 self.checkpoints.committed();
                 self.checkpoints.erase_soon();
@@ -124,6 +150,7 @@ impl Writer {
                 }
                 self.checkpoints.committed();
                 if deleted.messages > 0 {
+                    self.trim.used(1);
                     self.checkpoints.erase_soon();
                 }
                 self.keep(db);

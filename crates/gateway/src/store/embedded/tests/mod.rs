@@ -14,4 +14,5 @@ mod recalls;
 mod revocations;
 mod sharing;
 mod team_changes;
+mod trim;
 mod trouble;
