@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::appends::Appends;
 use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
-use crate::core::{AbortOnDrop, Core};
+use crate::core::{AbortOnDrop, Core, Push};
 use crate::delivery::{Delivery, Worker};
 use crate::embed::{Listeners, Peer, Seen, Types};
 use crate::fair::OneAtATime;
@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::push::{self, Reached, Wake, Webhook};
+use crate::push::{self, Reached, Settle, Wake, Webhook};
 use crate::rate::Rates;
 use crate::registry::{self, Registry};
 use crate::store::Store;
@@ -126,7 +126,9 @@ impl Builder {
         let push = webhook.zip(reached.clone()).map(|(webhook, reached)| {
             let (store, metrics) = (store.clone(), self.metrics.clone());
             let worker = push::Worker::new(store, reached, wake.clone(), webhook, metrics, &config.push);
-            AbortOnDrop(tokio::spawn(worker.run()).abort_handle())
+            let settle = Arc::new(Settle::default());
+            let task = AbortOnDrop(tokio::spawn(worker.run(settle.clone())).abort_handle());
+            Push { settle, _task: task }
         });
         let auth = Auth::open(&config, &self.metrics)?;
         let issuer = auth

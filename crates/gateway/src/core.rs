@@ -11,7 +11,7 @@ use crate::fair::OneAtATime;
 use crate::ids::{TeamId, Uid};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::push::Reached;
+use crate::push::{Reached, Settle};
 use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
@@ -44,10 +44,16 @@ pub(crate) struct Core {
     pub(crate) changing: OneAtATime<TeamId>,
     /// Who has received which message; only if there is a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
-    /// The push worker, where somebody notifies those who are away; ends with the gateway.
-    pub(crate) push: Option<AbortOnDrop>,
+    /// The push worker, if there is a push webhook; ends with the gateway.
+    pub(crate) push: Option<Push>,
     /// What fetches the issuer's keys, where there is one; ends with the gateway.
     pub(crate) _issuer: Option<AbortOnDrop>,
+}
+
+/// The push worker.
+pub(crate) struct Push {
+    pub(crate) settle: Arc<Settle>,
+    pub(crate) _task: AbortOnDrop,
 }
 
 /// A task that ends when this is dropped.

@@ -76,6 +76,13 @@ impl Gateway {
         }
     }
 
+    /// See [`push::Settle::settle`](crate::push::Settle::settle).
+    pub(crate) async fn settle_push(&self) {
+        if let Some(push) = &self.core.push {
+            push.settle.settle().await;
+        }
+    }
+
     /// Who decides about connections, for a Socket.IO server.
     pub fn namespaces(&self) -> Arc<dyn Namespaces> {
         Arc::new(Entrance(self.core.clone()))

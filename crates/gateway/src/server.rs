@@ -238,6 +238,7 @@ impl Server {
             self.socketio.drain(spread).await;
             // Each call holds this for reading.
             let _none = calls.write().await;
+            self.gateway.settle_push().await;
         };
         // A fifth of the time is the store's.
         if timeout_at(end - grace / 5, finished).await.is_err() {

@@ -11,6 +11,7 @@ mod plan;
 mod queue;
 mod reached;
 mod recent;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -18,6 +19,7 @@ mod webhook;
 mod worker;
 
 pub(crate) use reached::Reached;
+pub(crate) use settle::Settle;
 pub(crate) use wake::Wake;
 #[cfg(test)]
 pub(crate) use webhook::StandIn;

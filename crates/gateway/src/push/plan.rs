@@ -208,17 +208,30 @@ impl Plan {
         let Some(job) = self.teams.pop_front() else {
             return Ok(None);
         };
+        match self.members_of(&job, attempts).await {
+            Ok(outcome) => Ok(Some((job, outcome))),
+            Err(error) => {
+                self.teams.push_back(job);
+                Err(error)
+            }
+        }
+    }
+
+    /// Decides about the next members of a team; returns the outcome of the team's job, which is
+    /// [`JobOutcome::Advanced`] unless there were none.
+    pub(super) async fn members_of(
+        &self,
+        job: &PushJob,
+        attempts: &Attempts,
+    ) -> Result<JobOutcome, StoreError> {
         let after = match &job.to {
             JobRecipients::Team(after) => after.clone(),
             JobRecipients::User(_) => None,
         };
-        let page = match attempts.store.members_page(job.conv, job.seq, after, PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.teams.push_back(job);
-                return Err(error);
-            }
-        };
+        let page = attempts
+            .store
+            .members_page(job.conv, job.seq, after, PAGE)
+            .await?;
         let now = now();
         let Some(last) = page.last().cloned() else {
             // The job is kept as long as a member's connection may turn out to have been dead.
@@ -228,7 +241,7 @@ impl Plan {
             } else {
                 JobOutcome::Finished
             };
-            return Ok(Some((job, outcome)));
+            return Ok(outcome);
         };
         let mut jobs = Vec::new();
         for uid in page {
@@ -247,9 +260,9 @@ impl Plan {
                     attempts.metrics.push_skipped.inc();
                 }
                 Verdict::Wait(until) => jobs.push((uid, until)),
-                Verdict::Tell => jobs.push((uid, now)),
+                Verdict::Tell => jobs.push((uid, now.max(job.due))),
             }
         }
-        Ok(Some((job, JobOutcome::Advanced { after: last, jobs })))
+        Ok(JobOutcome::Advanced { after: last, jobs })
     }
 }

@@ -134,6 +134,13 @@ impl Reached {
         std::mem::take(&mut self.vanished.lock())
     }
 
+    /// Frees what is not needed any more; to be called now and then.
+    pub(super) fn forget_old(&self) {
+        let now = now();
+        self.acks.lock().forget_old(now);
+        self.ended.lock().forget_old(now);
+    }
+
     /// What is known about this message and user at present.
     pub(super) fn verdict(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
         let key = (about.uid.clone(), about.conv);
@@ -153,6 +160,8 @@ impl Reached {
             Verdict::Has
         } else if written {
             Verdict::Delivered(now.saturating_add(self.heartbeat_ms))
+        } else if connected && self.had_before(about, now) {
+            Verdict::Has
         } else if connected {
             let most = if about.urgent { URGENT_WAIT_MS } else { u64::MAX };
             let until = about.made.saturating_add(self.ack_wait_ms.min(most));
@@ -166,18 +175,30 @@ impl Reached {
         }
     }
 
+    /// Whether the message was received on an earlier connection than the user has now.
+    fn had_before(&self, about: &About<'_>, now: UnixMillis) -> bool {
+        let ended = self.ended.lock();
+        let ended = ended.get(now, about.uid);
+        ended.is_some_and(|ended| self.received(ended, about))
+    }
+
+    /// Whether the message counts as received on a connection that has ended.
+    fn received(&self, ended: &Ended, about: &About<'_>) -> bool {
+        let was_written = ended.written_since <= about.made && about.made <= ended.at;
+        was_written
+            && match self.ack_wait_ms {
+                0 => true,
+                _ => !ended.acknowledges && ended.vanished.is_none_or(|heard| heard > about.made),
+            }
+    }
+
     /// The user has no connection.
     fn away(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
         let ended = self.ended.lock();
         let Some(ended) = ended.get(now, about.uid) else {
             return Verdict::Tell;
         };
-        let was_written = ended.written_since <= about.made && about.made <= ended.at;
-        let received = match self.ack_wait_ms {
-            0 => true,
-            _ => !ended.acknowledges && ended.vanished.is_none_or(|heard| heard > about.made),
-        };
-        if was_written && received {
+        if self.received(ended, about) {
             return Verdict::Has;
         }
         let back = ended.at.saturating_add(self.return_ms);

@@ -35,6 +35,18 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.new.insert(key, value);
     }
 
+    /// Frees entries that are never returned again. [`Recent::put`] does it as well, but may not be called for
+    /// long.
+    pub(super) fn forget_old(&mut self, now: UnixMillis) {
+        let age = now.abs_diff(self.since);
+        if age >= self.keep_ms {
+            self.old = HashMap::new();
+        }
+        if age >= 2 * self.keep_ms {
+            self.new = HashMap::new();
+        }
+    }
+
     pub(super) fn get(&self, now: UnixMillis, key: &K) -> Option<&V> {
         let age = now.abs_diff(self.since);
         let new = self.new.get(key).filter(|_| age < 2 * self.keep_ms);
@@ -65,5 +77,13 @@ mod tests {
             recent.put(1_301, key, "many");
         }
         assert!(recent.new.len() + recent.old.len() <= 2 * MOST);
+        recent.put(1_401, 1, "later");
+        recent.forget_old(1_500);
+        let newest = 9 + 3 * MOST;
+        assert!(recent.get(1_500, &newest).is_some() && recent.get(1_500, &1).is_some());
+        recent.forget_old(1_501);
+        assert!(recent.old.capacity() == 0 && recent.get(1_501, &1).is_some());
+        recent.forget_old(1_601);
+        assert_eq!((recent.new.capacity(), recent.get(1_601, &1)), (0, None));
     }
 }

@@ -12,7 +12,7 @@ use super::attempt::Attempts;
 use super::backoff::Backoff;
 use super::plan::Plan;
 use super::queue::Ready;
-use super::{Reached, Wake, Webhook, now};
+use super::{Reached, Settle, Wake, Webhook, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
@@ -56,15 +56,15 @@ struct Notes {
 
 /// See the module.
 pub(crate) struct Worker {
-    attempts: Arc<Attempts>,
+    pub(super) attempts: Arc<Attempts>,
     wake: Arc<Wake>,
     notes: Arc<Notes>,
     /// Most attempts in flight at once, and how many of them may be for jobs that are not urgent.
     places: usize,
     normal_places: usize,
     urgent: Plan,
-    normal: Plan,
-    tasks: JoinSet<JobOutcome>,
+    pub(super) normal: Plan,
+    pub(super) tasks: JoinSet<JobOutcome>,
     in_flight: HashMap<Id, InFlight>,
     normal_in_flight: usize,
     /// Users who are being notified of something urgent, and those of something else: one does not wait for
@@ -72,7 +72,7 @@ pub(crate) struct Worker {
     urgent_recipients: HashSet<Uid>,
     normal_recipients: HashSet<Uid>,
     /// Jobs in progress, until the store has their outcome.
-    busy: HashSet<JobId>,
+    pub(super) busy: HashSet<JobId>,
     /// Jobs of teams that continue once their progress is stored.
     advanced: HashMap<JobId, (PushJob, Uid, bool)>,
     unwritten: Outcomes,
@@ -149,13 +149,18 @@ impl Worker {
         }
     }
 
-    /// Works until it is dropped.
-    pub(crate) async fn run(mut self) {
+    /// Works until it is dropped, or the server stops.
+    pub(crate) async fn run(mut self, settle: Arc<Settle>) {
         let (wake, notes) = (self.wake.clone(), self.notes.clone());
         loop {
             let wait = self.turn().await;
             tokio::select! {
                 biased;
+                () = settle.asked() => {
+                    self.settle().await;
+                    settle.settled();
+                    return;
+                }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     let mut outcomes = Outcomes::new();
                     outcomes.extend(self.landed(ended));
@@ -200,6 +205,7 @@ impl Worker {
         // The clock may have been set back.
         if now >= self.times.rewind || self.times.rewind - now > BETWEEN_REWINDS_MS {
             self.times.rewind = now + BETWEEN_REWINDS_MS;
+            self.attempts.reached.forget_old();
             self.urgent.rewind();
             if self.times.old_jobs.is_none() {
                 self.normal.rewind();
@@ -310,7 +316,10 @@ impl Worker {
     }
 
     /// An attempt is over.
-    fn landed(&mut self, ended: Result<(Id, JobOutcome), JoinError>) -> Option<(JobId, JobOutcome)> {
+    pub(super) fn landed(
+        &mut self,
+        ended: Result<(Id, JobOutcome), JoinError>,
+    ) -> Option<(JobId, JobOutcome)> {
         let id = match &ended {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -331,7 +340,7 @@ impl Worker {
     }
 
     /// Hands outcomes to the store; until it has them their jobs are busy.
-    fn note(&self, outcomes: Outcomes) {
+    pub(super) fn note(&self, outcomes: Outcomes) {
         if outcomes.is_empty() {
             return;
         }

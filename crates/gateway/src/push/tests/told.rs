@@ -1,6 +1,7 @@
 //! Who is told, and who is not any more.
 
 use super::*;
+use crate::store::{JobId, JobRecipients, Lane};
 
 /// A client that acknowledges, which has the conversation from alice up to message 1.
 async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::Device, Value) {
@@ -97,6 +98,57 @@ async fn who_never_acknowledges_is_notified_when_the_connection_was_dead() {
         ["carol 5"],
         "it has closed"
     );
+}
+
+#[tokio::test]
+async fn who_never_acknowledges_and_reconnects_is_not_notified_of_what_was_received() {
+    let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
+    let kit = kit(&url, |config| {
+        config.push.delay_ms = 200;
+        config.push.ack_wait_ms = 400;
+    });
+    let gateway = &kit.world.gateway;
+    let bob = kit.world.enter("bob", "b").await;
+    gateway.send(from_alice(3)).await.unwrap();
+    bob.close();
+    let _bob = kit.world.enter("bob", "b").await;
+    gateway.send(order(5, To::User(uid("carol")))).await.unwrap();
+    assert_eq!(posted.next().await.uid(), "carol");
+    while kit.metrics.push_skipped.get() == 0 && posted.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert!(posted.is_empty());
+    assert_eq!(kit.metrics.push_skipped.get(), 1);
+}
+
+#[tokio::test]
+async fn what_was_received_before_an_orderly_stop_is_not_left_to_the_next_run() {
+    let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
+    let kit = kit(&url, |config| config.push.delay_ms = 600_000);
+    let gateway = &kit.world.gateway;
+    let bob = kit.world.enter("bob", "b").await;
+    let team = TeamId::new("t").unwrap();
+    let members = ["alice", "bob", "carol"].map(uid).to_vec();
+    gateway.put_team(team.clone(), "T".into(), members).await.unwrap();
+    gateway.send(from_alice(3)).await.unwrap();
+    let to_team = SendOrder {
+        from: Some(uid("alice")),
+        ..order(15, To::Team(team))
+    };
+    gateway.send(to_team).await.unwrap();
+    bob.close();
+    gateway.settle_push().await;
+    let store = &kit.world.core.store;
+    let left = loop {
+        let waiting = store.due_jobs(Lane::Normal, (0, JobId(0)), u64::MAX, 10);
+        let left = waiting.await.unwrap().jobs;
+        if left.len() == 1 {
+            break left;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(matches!(&left[0].to, JobRecipients::User(uid) if uid.as_str() == "carol"));
+    assert!(posted.is_empty());
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! What is done when the server stops: who has received what is known from connections, and not to the next run
+//! of the server. So the jobs that are not needed are finished before the store is closed. Otherwise users of
+//! clients that never acknowledge would be notified of what they have just received. Attempts in flight are
+//! waited for, so that they are not repeated after the restart.
+
+use tokio::sync::Notify;
+
+use super::reached::About;
+use super::{Worker, now};
+use crate::ids::Uid;
+use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
+
+/// Jobs read at once.
+const JOBS_PER_READ: u32 = 1_024;
+/// Most reads. The jobs that are due first come first.
+const MOST_READS: usize = 64;
+/// A job that became due so recently may not have been read yet, in milliseconds.
+const RECENT_MS: u64 = 2_000;
+
+/// How one task asks the worker to settle, and waits for it.
+#[derive(Default)]
+pub(crate) struct Settle {
+    asked: Notify,
+    settled: Notify,
+}
+
+impl Settle {
+    /// Call it once all connections are closed, and before the store is closed. The worker ends; it waits for
+    /// the attempts in flight.
+    pub(crate) async fn settle(&self) {
+        self.asked.notify_one();
+        self.settled.notified().await;
+    }
+
+    /// Waits until [`Settle::settle`] is called.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// Whoever has called [`Settle::settle`] may go on.
+    pub(super) fn settled(&self) {
+        self.settled.notify_one();
+    }
+}
+
+impl Worker {
+    /// Finishes what can be finished; no attempt begins any more.
+    pub(super) async fn settle(&mut self) {
+        if let Err(error) = self.settle_jobs().await {
+            tracing::warn!(%error, "push jobs could not be read before the stop");
+        }
+        // A notification that is accepted now is not to be repeated after the restart.
+        while let Some(ended) = self.tasks.join_next_with_id().await {
+            let outcome = self.landed(ended);
+            self.note(outcome.into_iter().collect());
+        }
+    }
+
+    /// Finishes the jobs that wait for their first attempt although their message was received.
+    async fn settle_jobs(&mut self) -> Result<(), StoreError> {
+        // About those that were due earlier it was decided already.
+        let mut after = (now().saturating_sub(RECENT_MS), JobId(0));
+        for _ in 0..MOST_READS {
+            let due = self
+                .attempts
+                .store
+                .due_jobs(Lane::Normal, after, UnixMillis::MAX, JOBS_PER_READ)
+                .await?;
+            let read = due.jobs.len();
+            for job in due.jobs {
+                after = (job.due, job.id);
+                if !self.busy.insert(job.id) {
+                    continue;
+                }
+                if let JobRecipients::User(uid) = &job.to {
+                    self.settle_user(&job, uid);
+                } else {
+                    self.settle_team(job).await?;
+                }
+            }
+            if read < JOBS_PER_READ as usize {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_user(&self, job: &PushJob, uid: &Uid) {
+        let about = About {
+            uid,
+            conv: job.conv,
+            seq: job.seq,
+            made: job.made,
+            urgent: false,
+        };
+        if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, &about) {
+            self.note(vec![(job.id, outcome)]);
+        }
+    }
+
+    /// Makes jobs for the members who have not received the message.
+    async fn settle_team(&mut self, mut job: PushJob) -> Result<(), StoreError> {
+        loop {
+            let outcome = self.normal.members_of(&job, &self.attempts).await?;
+            self.note(vec![(job.id, outcome.clone())]);
+            let JobOutcome::Advanced { after, .. } = outcome else {
+                return Ok(());
+            };
+            job.to = JobRecipients::Team(Some(after));
+        }
+    }
+}
