@@ -54,7 +54,7 @@ for (const client of everyClient) {
       assert.deepEqual(await peer.hear('message-back'), values);
     });
 
-    test('carries binary', async (t) => {
+    test('carries binary data', async (t) => {
       const peer = await connect(t, server.url, client);
       const bytes = Buffer.from(Array.from({ length: 3000 }, (_, i) => (i * 7) & 255));
       peer.emit('bin-echo', bytes, { 名: [Buffer.from([0, 255, 10, 13])], text: '二进制' }, Buffer.alloc(0));
@@ -101,7 +101,7 @@ for (const client of everyClient) {
       assert.deepEqual((typeof object === 'string' ? JSON.parse(object) : object).data.echo, { type: 1000, data: '你好' });
     });
 
-    test('joins /custom', async (t) => {
+    test('connects to the namespace /custom', async (t) => {
       const peer = await connect(t, server.url, { ...client, namespace: '/custom' });
       assert.equal((await peer.hear('auth')).length, 1);
       assert.deepEqual(await peer.ask('ack-echo', '命名空间'), ['命名空间']);

@@ -13,7 +13,7 @@ after(() => gateway.close());
 
 const cursor = async (user, conv) => (await listed(user, conv)).cursor;
 
-describe('every generation', { concurrency: true }, () => {
+describe('every client version', { concurrency: true }, () => {
   for (const client of eachGeneration) {
     test(`socket.io-client ${client.version} ${client.transport} moves only the cursor of its own device`, async (t) => {
       const [a, b] = [someone('甲'), someone('乙')];

@@ -31,7 +31,7 @@ const told = async (user, expected) => {
   for (const key of ['mid', 'conv', 'seq']) assert.equal(key in frame, false, `kind 107 is not stored and has no ${key}`);
 };
 
-describe('every generation', { concurrency: true }, () => {
+describe('every client version', { concurrency: true }, () => {
   for (const client of eachGeneration) {
     test(`socket.io-client ${client.version} ${client.transport}: the peer and the user's own devices get kind 107`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];

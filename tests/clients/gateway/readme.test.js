@@ -60,7 +60,7 @@ function alike(actual, expected, path = '') {
   else assert.deepEqual(actual, expected, path);
 }
 
-test('five minutes', async (t) => {
+test('the commands of the section "Five minutes" work', async (t) => {
   const { scripts: [alice, bob], lines } = section('Five minutes');
   const server = await started(t, 'server');
   const clients = join(directory, 'clients');
@@ -125,7 +125,7 @@ test('five minutes', async (t) => {
   assert.match(laptop.output, /io server disconnect/);
 });
 
-test('tokens', async (t) => {
+test('the commands about tokens work', async (t) => {
   const [make, serve, token] = section('Tokens').lines;
   assert.match(serve, /^mynah +#/);
   const server = await started(t, 'tokens', async (cwd) => assert.equal((await shell(make, { cwd })).code, 0));
@@ -136,7 +136,7 @@ test('tokens', async (t) => {
   assert.equal((await peer.ask('message', { type: 1, data: { token: stdout.trim() } }))[0].uid, 'alice');
 });
 
-test('API keys', async (t) => {
+test('the commands about API keys work', async (t) => {
   const { lines } = section('API keys');
   const server = await started(t, 'keys');
   const first = readFileSync(join(server.cwd, 'mynah-data/api-key'), 'utf8').trim();

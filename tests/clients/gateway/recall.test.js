@@ -105,7 +105,7 @@ test('a user may recall what the backend has sent in its name', async (t) => {
   await refused(ming, 403, RECALL, { mid: nobody.mid });
 });
 
-test('too late', async (t) => {
+test('a recall after the recall window is refused', async (t) => {
   const server = await startGateway({ config: { limits: { recall_window_ms: 1 } } });
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];

@@ -41,7 +41,7 @@ for (const client of everyClient) {
       await eventually(async () => !(await gateway.api.user(uid)).online, 'the user to be offline');
     });
 
-    test('registers with an object, asks for objects and is answered by callback', async (t) => {
+    test('registers with an object frame and format object, and is answered by callback', async (t) => {
       const user = await visitor(t, gateway, client);
       const number = Number(`${process.pid}${Math.floor(Math.random() * 1e8)}`);
       const answer = await user.ask(REGISTER, { uid: number, format: 'object' }, { asObject: true });

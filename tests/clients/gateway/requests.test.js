@@ -17,7 +17,7 @@ after(() => Promise.all([gateway, notify].map((one) => one.close())));
 const path = (team, more = '') => `/v1/teams/${encodeURIComponent(team)}${more}`;
 const same = (answers, expected) => answers.forEach((answer) => assert.deepEqual(answer, expected));
 
-describe('every form', { concurrency: 5 }, () => {
+describe('requests in every form', { concurrency: 5 }, () => {
   for (const client of everyClient) {
     for (const format of ['string', 'object']) {
       test(`socket.io-client ${client.version} ${client.transport} sends every request, format ${format}`, async (t) => {
@@ -53,7 +53,7 @@ describe('every form', { concurrency: 5 }, () => {
   }
 });
 
-describe('refusals', { concurrency: 5 }, () => {
+describe('refused requests', { concurrency: 5 }, () => {
   const requests = (conv, mid) => [
     [101, SENT, { type: 3, to: { user: '谁' }, data: {} }],
     [ACK, RESPONSE, { conv, seq: 1 }],

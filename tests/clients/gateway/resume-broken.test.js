@@ -56,7 +56,7 @@ test('when the same device connects again, the stale connection is closed, and t
   await quiet(gateway, again.user);
 });
 
-test('signed out', async (t) => {
+test('after a sign-out, no frame follows the replay, and the connection is disconnected for good', async (t) => {
   const { b, conv, raw } = await scene(t);
   assert.deepEqual(await gateway.api.expect(200, 'POST', `/v1/users/${encodeURIComponent(b)}/signout`), { closed: 1 });
   raw.socket.resume();

@@ -13,7 +13,7 @@ after(() => gateway.close());
 
 const page = ({ messages, head, more }) => [seqs(messages), head, more];
 
-describe('paging', { concurrency: 5 }, () => {
+describe('pages', { concurrency: 5 }, () => {
   for (const client of everyClient) {
     test(`socket.io-client ${client.version} ${client.transport} reads forwards and backwards`, async (t) => {
       const [a, b] = [someone('写'), someone('读')];
@@ -46,7 +46,7 @@ describe('paging', { concurrency: 5 }, () => {
   }
 });
 
-test('edges', async (t) => {
+test('pages at the beginning and the end of a conversation are correct', async (t) => {
   const [a, b] = [someone(), someone()];
   const user = await signIn(t, gateway, b);
   const conv = await written(gateway, a, b, 10);
