@@ -13,32 +13,32 @@ export class Acker {
   readonly #acks: Acks;
   readonly #connection: Connection;
   readonly #clock: Clock;
-  readonly #beyond: (conv: string) => void;
+  readonly #positionLost: (conv: string) => void;
   #cancel = (): void => undefined;
 
   /**
-   * `beyond` is called when the gateway's head is below the acknowledged seq: the gateway has another
+   * `positionLost` is called when the gateway's head is below the acknowledged seq: the gateway has another
    * history.
    */
-  constructor(connection: Connection, clock: Clock, pace: AckPace, beyond: (conv: string) => void) {
+  constructor(connection: Connection, clock: Clock, pace: AckPace, positionLost: (conv: string) => void) {
     this.#connection = connection;
     this.#clock = clock;
-    this.#beyond = beyond;
+    this.#positionLost = positionLost;
     this.#acks = new Acks(pace);
   }
 
   note(conv: string, seq: number): void {
     this.#acks.note(conv, seq, this.#clock.now());
-    this.go();
+    this.sendDue();
   }
 
   /** Sends the acknowledgements that are due, and sets a timer for the others. */
-  go(): void {
+  sendDue(): void {
     this.#cancel();
     if (!this.#connection.isOnline) return;
     for (const ack of this.#acks.take(this.#clock.now())) void this.#send(ack);
     const wait = this.#acks.wait(this.#clock.now());
-    if (wait !== undefined) this.#cancel = this.#clock.later(wait, () => this.go());
+    if (wait !== undefined) this.#cancel = this.#clock.later(wait, () => this.sendDue());
   }
 
   /** Sends all acknowledgements. Resolves when they were answered, or after `LAST_MS`. */
@@ -63,7 +63,7 @@ export class Acker {
   async #send(ack: Ack): Promise<void> {
     try {
       const { head = ack.seq } = await this.#connection.request(103, ack);
-      if (head < ack.seq) this.#beyond(ack.conv);
+      if (head < ack.seq) this.#positionLost(ack.conv);
     } catch (error) {
       if (isTemporary(error)) this.note(ack.conv, ack.seq);
     }

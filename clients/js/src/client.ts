@@ -77,7 +77,7 @@ export class Client {
       this.#unread.learn(conv, head, unread);
       this.#reportUnread();
     });
-    this.#acker = new Acker(this.#connection, clock, { ...DEFAULTS.acks, ...options.acks }, (conv) => this.#inbound.beyond(conv));
+    this.#acker = new Acker(this.#connection, clock, { ...DEFAULTS.acks, ...options.acks }, (conv) => this.#inbound.positionLost(conv));
     const inboundPace = { retry, gapMs: DEFAULTS.gapMs, page: options.page ?? DEFAULTS.page };
     this.#inbound = new Inbound(this.#connection, this.#savedState, this.#conversationList, clock, inboundPace, {
       deliver: (message) => this.#deliver(message),
@@ -268,9 +268,9 @@ export class Client {
     this.#renewal.registered(response.ts);
     this.#inbound.registered(response);
     void this.#events.emit('connected', response);
-    this.#acker.go();
+    this.#acker.sendDue();
     this.#reads.registered();
-    this.#outbound.go();
+    this.#outbound.sendDue();
     if (more) void this.#catchUp.learn(response.sid);
   }
 

@@ -48,7 +48,7 @@ export class Connection {
   readonly #hooks: ConnectionHooks;
   #status: Status = 'idle';
   /** The number of the current connection. Answers that belong to an older one are ignored. */
-  #round = 0;
+  #connectionNumber = 0;
   #refusals = 0;
   #cancel = (): void => undefined;
   #inFlight = new Set<(error: MynahError) => void>();
@@ -89,7 +89,7 @@ export class Connection {
     const wasOnline = this.isOnline;
     this.#become(status);
     this.#end(new MynahError(status === 'closed' ? 'closed' : 'offline', `This client is ${status}.`));
-    for (const go of [...this.#waiting]) go(this.#notOnline());
+    for (const settle of [...this.#waiting]) settle(this.#notOnline());
     this.#socket.disconnect();
     if (wasOnline) this.#hooks.lost(status);
   }
@@ -99,13 +99,13 @@ export class Connection {
    */
   request<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
     if (!this.isOnline || !this.#socket.connected) return Promise.reject(this.#notOnline());
-    const round = this.#round;
+    const number = this.#connectionNumber;
     return new Promise((resolve, reject) => {
       this.#emit(kind, data, (error, answer) => {
         if (!error) return resolve(answer as ResponseOf<K>);
         // The answer 401 says that the connection is not registered any more. For a register (kind 1) it does
         // not.
-        if (error.code === 401 && kind !== 1 && round === this.#round) this.#registerLater(round);
+        if (error.code === 401 && kind !== 1 && number === this.#connectionNumber) this.#registerLater(number);
         reject(error);
       });
     });
@@ -174,7 +174,7 @@ export class Connection {
 
   /** Rejects all requests that were in flight on the connection that has ended. */
   #end(error: MynahError): void {
-    this.#round++;
+    this.#connectionNumber++;
     this.#cancel();
     for (const fail of [...this.#inFlight]) fail(error);
   }
@@ -185,24 +185,24 @@ export class Connection {
       if (this.#status !== 'connected') this.#socket.disconnect();
       return;
     }
-    this.#round++;
-    void this.#register(this.#round);
+    this.#connectionNumber++;
+    void this.#register(this.#connectionNumber);
   }
 
-  async #register(round: number): Promise<void> {
+  async #register(number: number): Promise<void> {
     try {
       const credentials = await this.#hooks.credentials();
-      if (round !== this.#round) return;
+      if (number !== this.#connectionNumber) return;
       this.#emit(1, credentials, (error, answer) => {
-        if (round !== this.#round) return;
-        if (error) this.#refused(round, error);
+        if (number !== this.#connectionNumber) return;
+        if (error) this.#refused(number, error);
         else this.#registered(answer as RegisterResponse);
       });
     } catch (thrown) {
       // The application could not supply a token: tries again later.
-      if (round !== this.#round) return;
+      if (number !== this.#connectionNumber) return;
       this.#hooks.unreachable(thrown instanceof Error ? thrown : new Error(String(thrown)));
-      this.#registerLater(round);
+      this.#registerLater(number);
     }
   }
 
@@ -210,20 +210,20 @@ export class Connection {
     this.#refusals = 0;
     this.#become('connected');
     this.#hooks.registered(response);
-    for (const go of [...this.#waiting]) go();
+    for (const settle of [...this.#waiting]) settle();
   }
 
-  #refused(round: number, error: MynahError): void {
-    if (isTemporary(error) && error.code !== 401) return this.#registerLater(round);
+  #refused(number: number, error: MynahError): void {
+    if (isTemporary(error) && error.code !== 401) return this.#registerLater(number);
     this.#hooks.error(error);
     this.stop('refused');
   }
 
-  #registerLater(round: number): void {
+  #registerLater(number: number): void {
     this.#cancel();
     const wait = backoff(++this.#refusals, this.#pace.retry, this.#clock.random());
     this.#cancel = this.#clock.later(wait, () => {
-      if (round === this.#round) void this.#register(round);
+      if (number === this.#connectionNumber) void this.#register(number);
     });
   }
 

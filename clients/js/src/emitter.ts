@@ -21,7 +21,7 @@ export class Emitter<E extends { error: MynahError }> {
     // The cast is safe: the handlers of an event are only called with the value of that event.
     const entry = ((value: E[K]) => handler(value)) as Handler<E, keyof E>;
     this.#handlers.set(event, [...list, entry]);
-    for (const go of this.#awaited.get(event) ?? []) go();
+    for (const settle of this.#awaited.get(event) ?? []) settle();
     this.#awaited.delete(event);
     return () => {
       this.#handlers.set(event, (this.#handlers.get(event) ?? []).filter((other) => other !== entry));

@@ -128,7 +128,7 @@ export class Inbound {
    * The gateway's head is below the position of this device: starts the conversation again at the gateway's
    * cursor.
    */
-  beyond(conv: string): void {
+  positionLost(conv: string): void {
     this.#replace(conv);
     this.#advance(this.#state(conv));
   }
@@ -307,7 +307,7 @@ export class Inbound {
     if (after !== undefined) {
       try {
         const { messages, head, more } = await this.connection.request(104, { conv: state.conv, after, limit: this.pace.page });
-        if (head < after && this.#isCurrent(state)) this.beyond(state.conv);
+        if (head < after && this.#isCurrent(state)) this.positionLost(state.conv);
         const items = messages.map((message): Item<Message> => ({
           seq: message.seq,
           message: this.hooks.isOwn(message) ? undefined : message,

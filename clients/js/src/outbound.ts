@@ -104,7 +104,7 @@ export class Outbound {
       if (message.transient) this.#expire(cid);
       else await this.savedState.saveMessage(whole);
       this.outbox.release(cid);
-      this.go();
+      this.sendDue();
       return waiter.promise;
     }
     return this.#waiter(cid).promise;
@@ -131,12 +131,12 @@ export class Outbound {
   }
 
   /** Sends the messages that are due, and sets a timer for the others. */
-  go(): void {
+  sendDue(): void {
     this.#cancel();
     if (this.#closed || !this.connection.isOnline) return;
     for (const message of this.outbox.take(this.clock.now())) void this.#send(message);
     const wait = this.outbox.wait(this.clock.now());
-    if (wait !== undefined && wait > 0) this.#cancel = this.clock.later(wait, () => this.go());
+    if (wait !== undefined && wait > 0) this.#cancel = this.clock.later(wait, () => this.sendDue());
   }
 
   async #send(message: OutboxMessage): Promise<void> {
@@ -151,7 +151,7 @@ export class Outbound {
         this.outbox.again(cid, this.clock.now() + wait);
       } else await this.#fail(message, error);
     }
-    this.go();
+    this.sendDue();
   }
 
   #mayRetry({ cid, transient }: OutboxMessage, error: MynahError): boolean {
@@ -168,7 +168,7 @@ export class Outbound {
   async confirm(cid: string, { mid, conv, seq, ts, duplicate = false, delivered = false }: Omit<SendResponse, 'code' | 'cid'>): Promise<void> {
     const message = this.outbox.settle(cid);
     if (!message) return;
-    this.go();
+    this.sendDue();
     const stored = mid !== undefined && conv !== undefined && seq !== undefined;
     const receipt = stored ? { cid, mid, conv, seq, ts, duplicate } : { cid, ts, delivered };
     this.#waiters.get(cid)?.resolve(receipt);
@@ -178,7 +178,7 @@ export class Outbound {
 
   async #fail(message: OutboxMessage, error: MynahError): Promise<void> {
     if (!this.outbox.settle(message.cid)) return;
-    this.go();
+    this.sendDue();
     this.#waiters.get(message.cid)?.reject(error);
     await this.hooks.failed({ ...asPending(message), error });
     await this.#forget(message);

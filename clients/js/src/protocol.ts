@@ -151,7 +151,9 @@ export interface AckRequest {
   readonly seq: number;
 }
 
-/** The answer to a position beyond the head says what the gateway has. */
+/**
+ * The answer to an acknowledgement or a read. It has `head` and `epoch` if the position was beyond the head.
+ */
 export interface AckResponse {
   readonly code: 0;
   readonly head?: number;
