@@ -4,7 +4,7 @@
 
 import { createRequire } from 'node:module';
 import { connect } from '../../clients/js/dist/esm/index.js';
-import { Notepad } from './notepad.js';
+import { DeviceStorage } from './storage.js';
 import { tapped } from './tap.js';
 
 const require = createRequire(import.meta.url);
@@ -52,7 +52,7 @@ export class Device {
     this.kind = `${client.version} ${client.transports.join('+')}`;
     this.version = client.version;
     this.transports = client.transports;
-    this.notepad = new Notepad({ slow });
+    this.storage = new DeviceStorage({ slow });
     const exported = require(`socket.io-client-${client.version}`);
     this.io = exported.io ?? exported;
   }
@@ -74,7 +74,7 @@ export class Device {
     this.client = connect(io, this.wire.url, {
       uid: this.uid,
       platform: 'chaos',
-      storage: this.notepad.open(),
+      storage: this.storage.open(),
       timeoutMs: 3_000,
       retry: { firstMs: 50, mostMs: 1_000 },
       acks: { waitMs: 50 },
@@ -131,7 +131,7 @@ export class Device {
   #said({ type, data }) {
     if (type !== 103 && type !== 106) return;
     this.told++;
-    const written = this.notepad.position(data.conv);
+    const written = this.storage.position(data.conv);
     if (written !== undefined && data.seq <= written) return;
     this.early.push({ type, conv: data.conv, seq: data.seq, from: Math.min(written ?? 0, this.last.get(data.conv) ?? 0) });
   }
@@ -174,8 +174,8 @@ export class Device {
   crash() {
     this.counts.crashes++;
     this.#life++;
-    this.notepad.crash();
-    const outbox = this.notepad.outbox();
+    this.storage.crash();
+    const outbox = this.storage.outbox();
     for (const entry of this.ledger.entries) {
       if (entry.by !== this.name) continue;
       if (entry.state === 'open' && !outbox.has(entry.n)) entry.state = 'vanished';
@@ -183,7 +183,7 @@ export class Device {
       // and gets another result.
       if (entry.state === 'refused' && outbox.has(entry.n)) entry.state = 'open';
     }
-    const written = this.notepad.positions();
+    const written = this.storage.positions();
     for (const [conv, seq] of this.last) if (seq > (written.get(conv) ?? 0)) this.mayRepeat.set(conv, this.log.findLast((one) => one.conv === conv).mid);
     this.wire.cut();
     this.#socket.disconnect();
@@ -200,15 +200,15 @@ export class Device {
     while (this.#running > 0) await turn();
     for (let i = 0; i < 20; i++) await turn();
     this.#life++;
-    this.notepad.crash();
+    this.storage.crash();
     this.status = 'down';
   }
 
-  get isAway() {
+  get isStopped() {
     return this.status === 'displaced' || this.status === 'signed-out';
   }
 
-  comeBack() {
+  reconnect() {
     this.client?.connect();
   }
 }

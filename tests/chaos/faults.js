@@ -69,9 +69,9 @@ async function trouble({ device, backend, chance, counts, isOver }) {
     await Promise.race([come(device), sleep(5_000)]);
     return;
   }
-  if (device.isAway) {
+  if (device.isStopped) {
     count('comes back');
-    device.comeBack();
+    device.reconnect();
     return;
   }
   const name = chance.weighted(WEIGHTS);

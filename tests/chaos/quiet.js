@@ -14,7 +14,7 @@ export async function quiet({ world, ledger, backend, seconds, note }) {
   }
   const end = Date.now() + seconds * 1_000;
   for (let round = 0; ; round++) {
-    for (const device of world.devices) if (device.isAway) device.comeBack();
+    for (const device of world.devices) if (device.isStopped) device.reconnect();
     const missing = [...unsent(world, ledger, backend), ...(await behind(world))];
     if (missing.length === 0) return [];
     if (Date.now() > end) return missing;
@@ -42,7 +42,7 @@ async function behind(world) {
     if (device.status !== 'connected') continue;
     try {
       for await (const { conv, head, cursor } of device.client.conversations({ limit: 200 })) {
-        if (cursor < head) missing.push(`${device.name} (${device.kind}) to acknowledge ${conv} up to ${head} (the gateway's cursor is ${cursor}, the written position is ${device.notepad.position(conv)})`);
+        if (cursor < head) missing.push(`${device.name} (${device.kind}) to acknowledge ${conv} up to ${head} (the gateway's cursor is ${cursor}, the written position is ${device.storage.position(conv)})`);
       }
     } catch (error) {
       missing.push(`${device.name} to list its conversations (${error.code})`);

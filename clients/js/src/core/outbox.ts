@@ -19,7 +19,7 @@ export interface OutboxMessage {
   readonly transient?: true;
 }
 
-interface Entry {
+interface QueuedMessage {
   readonly message: OutboxMessage;
   inFlight: boolean;
   attempts: number;
@@ -33,8 +33,8 @@ function destination({ to }: OutboxMessage): string {
 export class Outbox {
   readonly #most: number;
   readonly #concurrency: number;
-  #queues = new Map<string, Entry[]>();
-  #byCid = new Map<string, Entry>();
+  #queues = new Map<string, QueuedMessage[]>();
+  #byCid = new Map<string, QueuedMessage>();
   #inFlight = 0;
 
   /** At most `most` messages, `abreast` of them under way. */
@@ -68,7 +68,7 @@ export class Outbox {
     if (bounded && this.size >= this.#most) {
       throw new MynahError('full', `The outbox is full (${this.#most} messages): wait until some of them are sent.`);
     }
-    const entry: Entry = { message, inFlight: false, attempts: 0, notBefore: held ? Infinity : 0 };
+    const entry: QueuedMessage = { message, inFlight: false, attempts: 0, notBefore: held ? Infinity : 0 };
     this.#byCid.set(message.cid, entry);
     const queue = this.#queues.get(destination(message)) ?? [];
     queue.push(entry);

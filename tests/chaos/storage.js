@@ -3,7 +3,7 @@
 
 const NEVER = new Promise(() => {});
 
-export class Notepad {
+export class DeviceStorage {
   #kept = new Map();
   #life = 0;
   #slow;
