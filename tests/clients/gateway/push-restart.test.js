@@ -1,6 +1,6 @@
-// PROTOCOL 9: the gateway is stopped, crashes, or cannot be reached for a second while messages come in. Sixty clients have the
-// app open and reconnect by themselves as Socket.IO does by default: none of them is notified. Users who are offline are notified of
-// every message.
+// Notifications (docs/PROTOCOL.md#9-push-webhook) when the gateway is stopped, crashes, or cannot be reached for
+// a second while messages arrive. Sixty clients have the app open and reconnect by themselves, as Socket.IO does
+// by default: none of them is notified. Users who are offline are notified of every message.
 
 import assert from 'node:assert/strict';
 import { connect, createServer } from 'node:net';

@@ -12,6 +12,7 @@ mod queue;
 mod reached;
 mod recent;
 mod settle;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -19,7 +20,7 @@ mod webhook;
 mod worker;
 
 pub(crate) use reached::Reached;
-pub(crate) use settle::Settle;
+pub(crate) use stop::Settle;
 pub(crate) use wake::Wake;
 #[cfg(test)]
 pub(crate) use webhook::StandIn;

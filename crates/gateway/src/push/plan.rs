@@ -3,11 +3,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::attempt::Attempts;
+use super::attempt::{Attempts, Outcomes};
 use super::now;
 use super::queue::{MOST_OF_USER, Queue, Ready};
 use super::reached::{About, Verdict};
-use super::worker::Outcomes;
 use crate::ids::Uid;
 use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
 

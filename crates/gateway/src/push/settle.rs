@@ -3,10 +3,9 @@
 //! clients that never acknowledge would be notified of what they have just received. Attempts in flight are
 //! waited for, so that they are not repeated after the restart.
 
-use tokio::sync::Notify;
-
+use super::now;
 use super::reached::About;
-use super::{Worker, now};
+use super::worker::Worker;
 use crate::ids::Uid;
 use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
 
@@ -16,32 +15,6 @@ const JOBS_PER_READ: u32 = 1_024;
 const MOST_READS: usize = 64;
 /// A job that became due so recently may not have been read yet, in milliseconds.
 const RECENT_MS: u64 = 2_000;
-
-/// How one task asks the worker to settle, and waits for it.
-#[derive(Default)]
-pub(crate) struct Settle {
-    asked: Notify,
-    settled: Notify,
-}
-
-impl Settle {
-    /// Call it once all connections are closed, and before the store is closed. The worker ends; it waits for
-    /// the attempts in flight.
-    pub(crate) async fn settle(&self) {
-        self.asked.notify_one();
-        self.settled.notified().await;
-    }
-
-    /// Waits until [`Settle::settle`] is called.
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
-    }
-
-    /// Whoever has called [`Settle::settle`] may go on.
-    pub(super) fn settled(&self) {
-        self.settled.notify_one();
-    }
-}
 
 impl Worker {
     /// Finishes what can be finished; no attempt begins any more.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::attempt::Attempts;
+use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
 use super::plan::Plan;
 use super::queue::Ready;
@@ -35,8 +35,6 @@ const IDLE_MS: u64 = 30_000;
 const TROUBLE_WAIT_MS: u64 = 1_000;
 /// Jobs of [`Lane::Delivered`] that are finished at once.
 const SWEPT: u32 = 1_024;
-
-pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
 
 /// What the store said about outcomes.
 #[derive(Default)]
