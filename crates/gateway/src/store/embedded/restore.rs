@@ -305,7 +305,7 @@ fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
     Ok(revocations::all(&db, 0)?)
 }
 
-/// Checks the whole database, gives it a new epoch, and adds `revocations`.
+/// Checks the whole database, gives it a new epoch, and adds what was `revoked` in the old one.
 fn renew(
     database: &Path,
     file: &Path,

@@ -40,7 +40,7 @@ fn config() -> ProptestConfig {
     }
     let seed = match config.rng_seed {
         RngSeed::Fixed(seed) => seed,
-        RngSeed::Random => rand_seed(),
+        RngSeed::Random => fresh_seed(),
     };
     config.rng_seed = RngSeed::Fixed(seed);
     println!(
@@ -50,7 +50,7 @@ fn config() -> ProptestConfig {
     config
 }
 
-fn rand_seed() -> u64 {
+fn fresh_seed() -> u64 {
     let mut bytes = [0; 8];
     crate::random::fill(&mut bytes).unwrap();
     u64::from_le_bytes(bytes)
