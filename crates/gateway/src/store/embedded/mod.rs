@@ -64,7 +64,7 @@ use self::queue::Command;
 use self::reads::For;
 pub use self::restore::{Restored, restore};
 use self::state::{Rules, State};
-use self::threads::Threads;
+use self::threads::{Threads, Work};
 pub use crate::config::Durability;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::metrics::Metrics;
@@ -101,9 +101,6 @@ pub struct Options {
     pub clock: Clock,
     /// Where batches, commits and failures are counted.
     pub metrics: Arc<Metrics>,
-    /// Takes the place of the threads.
-    #[cfg(any(test, fuzzing))]
-    pub(crate) stage: Option<stepped::Stage>,
 }
 
 impl Options {
@@ -121,8 +118,6 @@ impl Options {
             longest_push_life_ms: 24 * 3_600_000,
             clock: Clock::system(),
             metrics: Arc::default(),
-            #[cfg(any(test, fuzzing))]
-            stage: None,
         }
     }
 }
@@ -143,6 +138,15 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the store in a directory, which no other process may have open, and starts its threads.
     pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, None, Threads::start)
+    }
+
+    /// [`Embedded::open`]: reads run in threads or `here`, and `start` begins the work.
+    fn open_with(
+        options: Options,
+        here: Option<reads::Here>,
+        start: impl FnOnce(Work) -> std::io::Result<Threads>,
+    ) -> Result<Self, OpenError> {
         let place = Arc::new(open::Place::open(&options.path, options.durability)?);
         let rules = Rules {
             dedupe_window_ms: options.dedupe_window_ms,
@@ -173,7 +177,7 @@ impl Embedded {
         if place.was_full() {
             health.failed(&failure::full());
         }
-        let readers = Arc::new(reads::Readers::new(place.clone()));
+        let readers = Arc::new(reads::Readers::new(place.clone(), here));
         let checkpoints = Arc::new(checkpoint::Checkpoints::new());
         let writer = writer::Writer {
             place: place.clone(),
@@ -187,21 +191,14 @@ impl Embedded {
             trim: trim::Trim::default(),
             state,
         };
-        #[cfg(any(test, fuzzing))]
-        if let Some(stage) = &options.stage {
-            let threads = stage.enter(place.clone(), queue.clone(), readers.clone(), checkpoints, writer);
-            return Ok(Self {
-                queue,
-                readers,
-                health,
-                threads: Arc::new(threads),
-                place,
-                certain,
-                revocations,
-            });
-        }
-        let threads = Threads::start(place.clone(), queue.clone(), readers.clone(), checkpoints, writer)
-            .map_err(OpenError::Threads)?;
+        let work = Work {
+            place: place.clone(),
+            queue: queue.clone(),
+            readers: readers.clone(),
+            checkpoints,
+            writer,
+        };
+        let threads = start(work).map_err(OpenError::Threads)?;
         Ok(Self {
             queue,
             readers,

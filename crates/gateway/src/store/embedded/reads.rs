@@ -96,19 +96,21 @@ pub(super) struct Readers {
     place: Arc<Place>,
     waiting: Mutex<Waiting>,
     filled: Condvar,
-    /// Reads run where they are asked for, on the connection in here.
-    #[cfg(any(test, fuzzing))]
-    inline: Mutex<Option<Option<Connection>>>,
+    /// If set, this runs each read where it is asked for, and no thread does.
+    here: Option<Here>,
 }
 
+/// Runs the reads that wait, by [`Readers::serve`].
+pub(super) type Here = Box<dyn Fn(&Readers) + Send + Sync>;
+
 impl Readers {
-    pub(super) fn new(place: Arc<Place>) -> Self {
+    /// Reads are run by threads, or by `here` where they are asked for.
+    pub(super) fn new(place: Arc<Place>, here: Option<Here>) -> Self {
         Self {
             place,
             waiting: Mutex::default(),
             filled: Condvar::new(),
-            #[cfg(any(test, fuzzing))]
-            inline: Mutex::new(None),
+            here,
         }
     }
 
@@ -141,10 +143,9 @@ impl Readers {
             job.refuse(StoreError::Unavailable(why));
             return;
         }
-        #[cfg(any(test, fuzzing))]
-        if let Some(inline) = &mut *self.inline.lock() {
+        if let Some(here) = &self.here {
             drop(waiting);
-            self.serve(inline);
+            here(self);
             return;
         }
         // A thread that is awake takes it sooner than one that is woken, unless it is not alone in waiting.
@@ -197,7 +198,7 @@ impl Readers {
     }
 
     /// Does what waits, in one transaction if all goes well. A connection that does not look sound is dropped.
-    fn serve(&self, slot: &mut Option<Connection>) {
+    pub(super) fn serve(&self, slot: &mut Option<Connection>) {
         let Some((first, horizon)) = ({
             let mut waiting = self.waiting.lock();
             let horizon = waiting.next;
@@ -240,12 +241,6 @@ impl Readers {
         self.waiting.lock().jobs.len()
     }
 
-    /// From now on reads use no other threads.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn read_inline(&self) {
-        *self.inline.lock() = Some(None);
-    }
-
     /// Lets nothing more run, and ends the threads.
     pub(super) fn close(&self) {
         let mut waiting = self.waiting.lock();
@@ -254,8 +249,6 @@ impl Readers {
         drop(waiting);
         drop(dropped);
         self.filled.notify_all();
-        #[cfg(any(test, fuzzing))]
-        self.inline.lock().take();
     }
 }
 

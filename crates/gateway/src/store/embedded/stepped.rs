@@ -8,36 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::checkpoint::Checkpoints;
 use super::open::{OpenError, Place};
-use super::queue::Queue;
 use super::reads::Readers;
 use super::threads::Threads;
 use super::writer::Writer;
 use super::{Embedded, Options};
-
-/// Where a store's parts go instead of to threads.
-#[derive(Clone, Default)]
-pub(crate) struct Stage(Arc<Mutex<Option<Stepper>>>);
-
-impl Stage {
-    pub(super) fn enter(
-        &self,
-        place: Arc<Place>,
-        queue: Arc<Queue>,
-        readers: Arc<Readers>,
-        checkpoints: Arc<Checkpoints>,
-        writer: Writer,
-    ) -> Threads {
-        readers.read_inline();
-        *self.0.lock() = Some(Stepper {
-            place: place.clone(),
-            readers: readers.clone(),
-            writer,
-        });
-        Threads::none(place, queue, readers, checkpoints)
-    }
-}
 
 /// What may go wrong with the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,18 +27,34 @@ pub(crate) enum Trouble {
 pub(crate) struct Stepper {
     place: Arc<Place>,
     readers: Arc<Readers>,
+    /// The connection of reads.
+    reader: Arc<Mutex<Option<Connection>>>,
     writer: Writer,
 }
 
 /// Opens a store whose writer is stepped.
 pub(crate) fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
-    let stage = Stage::default();
-    let store = Embedded::open(Options {
-        stage: Some(stage.clone()),
-        ..options
+    let reader = Arc::new(Mutex::new(None));
+    let reading = reader.clone();
+    let here = Box::new(move |readers: &Readers| readers.serve(&mut reading.lock()));
+    let mut stepper = None;
+    let store = Embedded::open_with(options, Some(here), |work| {
+        stepper = Some(Stepper {
+            place: work.place.clone(),
+            readers: work.readers.clone(),
+            reader,
+            writer: work.writer,
+        });
+        let nobody = Vec::new();
+        Ok(Threads::new(
+            work.place,
+            work.queue,
+            work.readers,
+            work.checkpoints,
+            nobody,
+        ))
     })?;
-    let stepper = stage.0.lock().take();
-    Ok((store, stepper.expect("the store has opened on the stage")))
+    Ok((store, stepper.expect("the store's work was begun")))
 }
 
 impl Stepper {
@@ -109,6 +100,7 @@ impl Stepper {
 impl Drop for Stepper {
     fn drop(&mut self) {
         self.readers.close();
+        self.reader.lock().take();
         self.place.unlock();
     }
 }

@@ -21,14 +21,25 @@ pub(super) struct Threads {
     running: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// The parts of a store that its threads work on.
+pub(super) struct Work {
+    pub(super) place: Arc<Place>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) writer: Writer,
+}
+
 impl Threads {
-    pub(super) fn start(
-        place: Arc<Place>,
-        queue: Arc<Queue>,
-        readers: Arc<Readers>,
-        checkpoints: Arc<Checkpoints>,
-        writer: Writer,
-    ) -> std::io::Result<Self> {
+    /// Starts the threads.
+    pub(super) fn start(work: Work) -> std::io::Result<Self> {
+        let Work {
+            place,
+            queue,
+            readers,
+            checkpoints,
+            writer,
+        } = work;
         let moving = (checkpoints.clone(), place.clone());
         let mut running = vec![
             start("store-log", move || moving.0.run(&moving.1))?,
@@ -38,29 +49,23 @@ impl Threads {
             let readers = readers.clone();
             running.push(start("store-read", move || readers.work())?);
         }
-        Ok(Self {
-            place,
-            queue,
-            readers,
-            checkpoints,
-            running: Mutex::new(running),
-        })
+        Ok(Self::new(place, queue, readers, checkpoints, running))
     }
 
-    /// None: somebody else does their work.
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn none(
+    /// The threads that are `running` do the work; if there are none, somebody else does it.
+    pub(super) fn new(
         place: Arc<Place>,
         queue: Arc<Queue>,
         readers: Arc<Readers>,
         checkpoints: Arc<Checkpoints>,
+        running: Vec<JoinHandle<()>>,
     ) -> Self {
         Self {
             place,
             queue,
             readers,
             checkpoints,
-            running: Mutex::default(),
+            running: Mutex::new(running),
         }
     }
 
