@@ -14,7 +14,6 @@ const CRATES: &[&str] = &["crates/wire/src/", "crates/socketio/src/", "crates/ga
 /// Cycles that have not been broken yet. This list only ever becomes shorter.
 const CYCLES: &[&[&str]] = &[
     &["store", "store::jobs", "store::orders", "store::record"],
-    &["store::embedded::append", "store::embedded::jobs"],
     &[
         "store::embedded::conversations",
         "store::embedded::epoch",

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::append::Written;
 use super::conversations;
 use super::history::{MESSAGE_COLUMNS, message, number};
+use super::log::Written;
 use super::state::{Rules, State};
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::store::{

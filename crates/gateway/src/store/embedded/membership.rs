@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::append::{self, Draft, is_in};
+use super::append::is_in;
 use super::closed;
 use super::departures;
 use super::failure::Failure;
+use super::log::{self, Draft};
 use super::state::State;
 use super::teams::TeamState;
 use crate::ids::{ConvId, TeamId, Uid};
@@ -240,7 +241,7 @@ fn tell(
         member_sent: None,
         data: data.get(),
     };
-    let written = append::write(db, state, conv, now, &draft)?;
+    let written = log::write(db, state, conv, now, &draft)?;
     let data: Arc<RawValue> = data.into();
     Ok(TeamNotice {
         kind,

@@ -21,6 +21,7 @@ mod heads;
 mod health;
 mod history;
 mod jobs;
+mod log;
 mod membership;
 mod mids;
 mod missed;

@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::append::{self, Draft, is_in};
+use super::append::is_in;
 use super::failure::Failure;
 use super::heads;
+use super::log::{self, Draft};
 use super::state::State;
 use super::unread;
 use crate::ids::{ConvId, Uid};
@@ -81,7 +82,7 @@ pub(super) fn recall(
         member_sent: None,
         data: order.data.get(),
     };
-    let written = append::write(db, state, conv, now, &draft)?;
+    let written = log::write(db, state, conv, now, &draft)?;
     Ok(Recalled {
         appended: Appended {
             conv,
