@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The time of day, for what people and other programs see. May step when the machine's clock is set.
 pub(crate) fn unix_millis() -> UnixMillis {
@@ -53,7 +53,7 @@ pub(crate) mod pretended {
     use std::cell::RefCell;
     use std::time::Instant;
 
-    use crate::store::UnixMillis;
+    use crate::time::UnixMillis;
 
     type Clock = Box<dyn Fn() -> UnixMillis>;
 

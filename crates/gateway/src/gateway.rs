@@ -15,7 +15,8 @@ use crate::entrance::Entrance;
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
 use crate::reject::Reject;
-use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange, UnixMillis};
+use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange};
+use crate::time::UnixMillis;
 
 /// A running gateway; cheap to clone.
 #[derive(Clone)]

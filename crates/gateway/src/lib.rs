@@ -60,6 +60,7 @@ mod target;
 #[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod text;
+mod time;
 mod tls;
 mod trust;
 

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use crate::registry::Connection;
 use crate::session::Link;
-use crate::store::{Appended, UnixMillis};
+use crate::store::Appended;
+use crate::time::UnixMillis;
 
 /// Something to send.
 #[derive(Clone)]

@@ -20,7 +20,7 @@ use hyper_util::rt::TokioExecutor;
 use sha2::Sha256;
 
 use crate::config::Secret;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 use crate::trust::{cause, client_config};
 
 /// Idle connections that are kept for the next call.

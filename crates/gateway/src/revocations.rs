@@ -11,7 +11,8 @@ use parking_lot::RwLock;
 use crate::claims::Claims;
 use crate::ids::{DeviceId, Uid};
 use crate::registry::Registration;
-use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
+use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked};
+use crate::time::UnixMillis;
 
 /// See the module.
 #[derive(Default)]

@@ -9,7 +9,7 @@ use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;
 use crate::order::{Sent, To, UserResult};
 use crate::reject::Reject;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 fn unstored(plan: &Plan, ts: UnixMillis) -> Arc<Frame> {
     let envelope = Envelope::unstored(plan.kind, &plan.data, plan.from.as_ref(), ts);

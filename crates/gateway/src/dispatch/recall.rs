@@ -17,7 +17,8 @@ use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
-use crate::store::{ConvKind, Recall, Recalled, UnixMillis};
+use crate::store::{ConvKind, Recall, Recalled};
+use crate::time::UnixMillis;
 
 /// `data` of frame 108, each field still as it came.
 #[derive(Deserialize)]

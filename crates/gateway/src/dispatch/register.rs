@@ -22,7 +22,8 @@ use crate::metrics::ReasonLabel;
 use crate::registry::{Ousted, Registration};
 use crate::reject::{Code, Reject};
 use crate::session::{Asker, Link, Turn};
-use crate::store::{Position, UnixMillis};
+use crate::store::Position;
+use crate::time::UnixMillis;
 
 /// Response, kind 2.
 #[derive(Serialize)]

@@ -21,7 +21,7 @@ use crate::kinds::Kind;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
 use crate::reject::Reject;
 use crate::session::Asker;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// `data` of frame 101, each field still as it came.
 #[derive(Deserialize)]

@@ -11,7 +11,8 @@ use crate::ids::DeviceId;
 use crate::registry::Registration;
 use crate::reject::{Code, Reject};
 use crate::revocations::concerns;
-use crate::store::{Device, Revocation, Revoked, StoreError, UnixMillis};
+use crate::store::{Device, Revocation, Revoked, StoreError};
+use crate::time::UnixMillis;
 
 /// See [`crate::Gateway::revoke`].
 pub(crate) async fn revoke(

@@ -13,7 +13,7 @@ use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
 use crate::registry::{Connection, Ousted, Registration};
 use crate::session::{Farewell, Link, refusal};
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Kind 12.
 #[derive(Serialize)]

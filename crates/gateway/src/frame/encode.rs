@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::Envelope;
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The event that carries frames.
 pub(crate) const EVENT: &str = "message";

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use serde_json::value::RawValue;
 
 use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
-use crate::store::{Message, UnixMillis};
+use crate::store::Message;
+use crate::time::UnixMillis;
 
 /// A message as its recipients see it.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,8 @@ use super::problem::Problem;
 use super::refusals::Refusals;
 use super::users::Closed;
 use crate::ids::DeviceId;
-use crate::store::{Device, Revoked, UnixMillis};
+use crate::store::{Device, Revoked};
+use crate::time::UnixMillis;
 
 /// Which tokens are not accepted any more: all of `uid`, those that its device `deviceid` registers with, or the one with the id `jti`
 #[derive(Debug, Deserialize, ToSchema)]

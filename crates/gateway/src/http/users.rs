@@ -15,7 +15,7 @@ use super::path::UidPath;
 use super::problem::Problem;
 use super::refusals::Refusals;
 use crate::ids::Uid;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 use crate::{ConnectionView, UserView};
 
 /// A user.

@@ -11,7 +11,7 @@ use super::file::{self, FILE, KeyFile, Moment, NamedKey, Previous};
 use super::{configured_name, first};
 use crate::clock;
 use crate::config::{Config, ConfiguredKey, KEY_NAME, KeyDigest, Scope, Scopes, is_key_name};
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The longest lifetime: a hundred years.
 const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);

@@ -16,8 +16,8 @@ use super::disk;
 use super::error::FileError;
 use super::first;
 use crate::config::{KEY_NAME, KeyDigest, Scopes, is_key_name};
-use crate::store::UnixMillis;
 use crate::text::plain;
+use crate::time::UnixMillis;
 
 /// Its name in the data directory.
 pub(super) const FILE: &str = "api-keys.toml";

@@ -31,7 +31,7 @@ use stamp::Stamp;
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
 use crate::private;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Configured keys that are shorter than this can be guessed.
 const SHORT_BYTES: usize = 20;

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// File systems note times in ticks of some milliseconds, some of a second: two changes within this time may look like one.
 const TICK_MS: u64 = 2_000;

@@ -8,7 +8,8 @@ use super::reached::{About, Reached, Verdict};
 use super::{Webhook, now};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, PushJob, Store, ToTell, UnixMillis};
+use crate::store::{JobId, JobOutcome, PushJob, Store, ToTell};
+use crate::time::UnixMillis;
 
 /// What became of jobs.
 pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;

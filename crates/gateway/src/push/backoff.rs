@@ -1,6 +1,6 @@
 //! When a failed notification is tried again.
 
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Doubling waits.
 #[derive(Debug, Clone, Copy)]

@@ -28,7 +28,7 @@ pub(crate) use webhook::Webhook;
 pub(crate) use worker::Worker;
 
 use crate::clock;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The clock that jobs use.
 fn now() -> UnixMillis {

@@ -8,7 +8,8 @@ use super::now;
 use super::queue::{MOST_OF_USER, Queue, Ready};
 use super::reached::{About, Verdict};
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
+use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError};
+use crate::time::UnixMillis;
 
 /// Jobs read at once.
 const JOBS_PER_READ: u32 = 1_024;

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::registry::Registry;
 use crate::session::Link;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// How long acknowledgements are remembered: longer than the store takes to write them down.
 const ACKS_MS: u64 = 10_000;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Most entries of a generation. Beyond it the older one is forgotten early.
 const MOST: usize = 65_536;

@@ -7,7 +7,8 @@ use super::now;
 use super::reached::About;
 use super::worker::Worker;
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError, UnixMillis};
+use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError};
+use crate::time::UnixMillis;
 
 /// Jobs read at once.
 const JOBS_PER_READ: u32 = 1_024;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::now;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The longest sleep while there are jobs that the worker has not seen.
 const UNSEEN: Duration = Duration::from_millis(100);

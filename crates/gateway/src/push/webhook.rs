@@ -11,8 +11,9 @@ use crate::config::Config;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
-use crate::store::{Message, UnixMillis};
+use crate::store::Message;
 use crate::target::Target;
+use crate::time::UnixMillis;
 
 /// What is read of an answer, of which only the status counts.
 const MAX_ANSWER_BYTES: usize = 16_384;

@@ -16,7 +16,8 @@ use super::{Reached, Settle, Wake, Webhook, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, Lane, PushJob, Store, StoreError, UnixMillis};
+use crate::store::{JobId, JobOutcome, Lane, PushJob, Store, StoreError};
+use crate::time::UnixMillis;
 
 /// Most jobs at a time that are ready, in flight, or whose outcome is not stored yet.
 const MAX_BUSY: usize = 16_384;

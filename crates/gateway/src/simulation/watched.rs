@@ -13,8 +13,9 @@ use crate::store::embedded::Embedded;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
     Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
-    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
 };
+use crate::time::UnixMillis;
 
 /// See the module.
 pub(super) struct Watched {

@@ -1,7 +1,8 @@
 //! Push jobs.
 
-use super::{Message, UnixMillis};
+use super::Message;
 use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::time::UnixMillis;
 
 /// A push job's row number; local to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

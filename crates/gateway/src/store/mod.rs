@@ -21,9 +21,7 @@ pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
 };
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
-
-/// Milliseconds since 1970 (Unix time).
-pub type UnixMillis = u64;
+pub use crate::time::UnixMillis;
 
 /// What a store's reading calls return.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;

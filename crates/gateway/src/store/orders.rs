@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::{ConvKind, JobId, UnixMillis};
+use super::{ConvKind, JobId};
 use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
+use crate::time::UnixMillis;
 
 /// Where a message goes, before its conversation is looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

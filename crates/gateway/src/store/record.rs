@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::UnixMillis;
 use crate::ids::{Cid, ConvId, Mid, PairClass, Seq, TeamId, Uid};
+use crate::time::UnixMillis;
 
 /// What sort of conversation it is, and whose.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::{
     self, Append, Appended, Conversations, Done, DueJobs, History, JobCounts, JobId, JobOutcome, Lane,
     Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError,
-    StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
 };
+use crate::time::UnixMillis;
 
 /// A store that can be made to wait and to fail.
 pub(crate) struct Troubled {

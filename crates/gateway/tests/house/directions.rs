@@ -8,6 +8,7 @@ use crate::{document, files, tidy};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("text", &[]),
+    ("time", &[]),
     ("trust", &["text"]),
     ("random", &[]),
     ("fair", &[]),
@@ -22,22 +23,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("private", &[]),
     (
         "store",
-        &["config", "fair", "ids", "metrics", "private", "random"],
+        &["config", "fair", "ids", "metrics", "private", "random", "time"],
     ),
-    ("clock", &["store"]),
-    ("outbound", &["config", "store", "trust"]),
+    ("clock", &["time"]),
+    ("outbound", &["config", "time", "trust"]),
     ("target", &["clock", "metrics"]),
     ("rate", &["clock", "config", "ids", "sync"]),
-    ("keys", &["clock", "config", "private", "store", "text"]),
+    ("keys", &["clock", "config", "private", "text", "time"]),
     ("reject", &["store"]),
-    ("frame", &["ids", "kinds", "store", "text"]),
+    ("frame", &["ids", "kinds", "store", "text", "time"]),
     ("registry", &["claims", "ids", "sync"]),
-    ("revocations", &["claims", "ids", "registry", "store"]),
+    ("revocations", &["claims", "ids", "registry", "store", "time"]),
     (
         "session",
         &["frame", "ids", "kinds", "rate", "registry", "reject"],
     ),
-    ("order", &["ids", "registry", "session", "store"]),
+    ("order", &["ids", "registry", "session", "store", "time"]),
     // What an embedding program gives; others decide when it is called.
     ("embed", &["ids", "kinds", "registry", "reject", "session"]),
     // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
@@ -45,7 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "push",
         &[
             "clock", "config", "ids", "metrics", "outbound", "random", "registry", "session", "store",
-            "target",
+            "target", "time",
         ],
     ),
     // Who a client is says nothing of its connection.
@@ -106,6 +107,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "revocations",
             "session",
             "store",
+            "time",
         ],
     ),
     // What a client sends goes to dispatch and nowhere else: neither to the store nor to delivery.
@@ -119,13 +121,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "gateway",
         &[
             "appends", "auth", "core", "dispatch", "embed", "entrance", "ids", "order", "reject", "store",
+            "time",
         ],
     ),
     (
         "builder",
         &[
             "appends", "auth", "config", "core", "delivery", "embed", "fair", "gateway", "ids", "kinds",
-            "metrics", "push", "rate", "registry", "session", "store",
+            "metrics", "push", "rate", "registry", "store",
         ],
     ),
     // A call goes to the gateway's handle; of the store it knows the values that are shown.
@@ -133,7 +136,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "http",
         &[
             "appends", "clock", "config", "fair", "frame", "gateway", "ids", "keys", "metrics", "order",
-            "rate", "reject", "store", "text",
+            "rate", "reject", "store", "text", "time",
         ],
     ),
     ("tls", &["clock", "config", "metrics", "text"]),

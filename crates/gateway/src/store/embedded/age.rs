@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::clock::Clock;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// The key in `meta` of the measured time, the time of day at that moment, the difference that was not added
 /// yet, and the running time.

@@ -11,7 +11,8 @@ use super::log::{self, Draft};
 use super::state::State;
 use super::unread;
 use crate::ids::{ConvId, DeviceId, Uid};
-use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
+use crate::store::{Append, Appended, ConvKind, Device, Members, Place, StoreError};
+use crate::time::UnixMillis;
 
 /// The answer to an order that may only be answered as a repetition.
 const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");

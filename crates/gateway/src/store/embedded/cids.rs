@@ -12,7 +12,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
-use crate::store::{Appended, UnixMillis};
+use crate::store::Appended;
+use crate::time::UnixMillis;
 
 /// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
 const THROUGH: &str = "cids_through";

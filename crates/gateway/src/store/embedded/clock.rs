@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Asks a clock for its time.
 type Ask = Arc<dyn Fn() -> UnixMillis + Send + Sync>;

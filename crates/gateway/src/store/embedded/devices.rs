@@ -11,7 +11,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
 use crate::ids::{DeviceId, Uid};
-use crate::store::{Device, UnixMillis};
+use crate::store::Device;
+use crate::time::UnixMillis;
 
 /// Devices, and cursors, remembered beyond the transaction that used them.
 const REMEMBERED: usize = 131_072;

@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::cache::Generations;
 use super::devices::At;
 use crate::ids::{ConvId, PairClass, TeamId, Uid};
-use crate::store::{ConvKind, UnixMillis};
+use crate::store::ConvKind;
+use crate::time::UnixMillis;
 
 /// Conversations remembered beyond the transaction that used them.
 const REMEMBERED: usize = 65_536;

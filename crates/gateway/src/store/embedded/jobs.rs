@@ -9,8 +9,8 @@ use super::state::{Rules, State};
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::store::{
     Append, DueJobs, JobId, JobOutcome, JobRecipients, Lane, Members, Place, PushJob, PushOrder, ToTell,
-    UnixMillis,
 };
+use crate::time::UnixMillis;
 
 /// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
 const CALL: u16 = 18;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::state::State;
 use crate::ids::{Cid, ConvId, Mid, Seq, Uid};
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// A message as it goes into the log, whoever wrote it.
 pub(super) struct Draft<'a> {

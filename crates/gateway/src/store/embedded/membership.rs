@@ -15,7 +15,8 @@ use super::state::State;
 use super::teams::TeamState;
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::random;
-use crate::store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
+use crate::store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice};
+use crate::time::UnixMillis;
 
 /// S2C_TEAMMEMBER_ENTER.
 const ENTER: u16 = 16;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::ids::Mid;
 use crate::random;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Bits after the time: 12 before the variant, 62 after it.
 const TAIL_BITS: u32 = 74;

@@ -72,8 +72,9 @@ use crate::metrics::Metrics;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
     Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
-    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
 };
+use crate::time::UnixMillis;
 
 /// See [`cids`]. Few in our own tests, so that they see the moves.
 const FRESH_CIDS: usize = if cfg!(any(test, fuzzing)) { 5 } else { 32_768 };

@@ -13,8 +13,9 @@ use super::failure::stopped;
 use crate::ids::{ConvId, Seq, TeamId, Uid};
 use crate::store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
-    StoreError, TeamChange, TeamChanged, UnixMillis,
+    StoreError, TeamChange, TeamChanged,
 };
+use crate::time::UnixMillis;
 
 /// Most commands that may wait; beyond it the caller is told to come later.
 const MAX_WAITING: usize = 65_536;

@@ -9,7 +9,8 @@ use super::log::{self, Draft};
 use super::state::State;
 use super::unread;
 use crate::ids::{ConvId, Uid};
-use crate::store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
+use crate::store::{Appended, ConvKind, Recall, Recalled, StoreError};
+use crate::time::UnixMillis;
 
 /// The message to take back.
 struct Found {

@@ -21,7 +21,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::state::State;
 use super::{cids, unread};
 use crate::ids::ConvId;
-use crate::store::UnixMillis;
+use crate::time::UnixMillis;
 
 /// Most messages of one transaction: a few milliseconds.
 const BATCH: i64 = 500;

@@ -6,7 +6,8 @@
 use rusqlite::{Connection, Row, params};
 
 use crate::ids::{DeviceId, Uid};
-use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
+use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked};
+use crate::time::UnixMillis;
 
 /// Writes a revocation down, and forgets those that no valid token is left for at `now`, which has come for certain: a clock that is
 /// wrong for a moment must not make a revoked token valid.

@@ -1,0 +1,4 @@
+//! Times as numbers.
+
+/// Milliseconds since 1970 (Unix time).
+pub type UnixMillis = u64;
