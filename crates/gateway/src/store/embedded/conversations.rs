@@ -11,7 +11,7 @@ use super::devices::{self, At, Known, head_then};
 use super::failure::Failure;
 use super::heads;
 use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
-use super::unread;
+use super::totals;
 use crate::ids::{ConvId, DeviceId, Seq, Uid};
 use crate::store::{Conversation, Conversations, Page, Position, StoreError};
 
@@ -293,7 +293,7 @@ pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     let in_teams = db
         .prepare_cached(&unread_in_teams_sql())?
         .query_row([uid.as_str()], |row| row.get::<_, i64>(0))?;
-    Ok(unread::total(db, uid)? + in_teams.unsigned_abs())
+    Ok(totals::total(db, uid)? + in_teams.unsigned_abs())
 }
 
 pub(super) fn unread_in_teams_sql() -> String {

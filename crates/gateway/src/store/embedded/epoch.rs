@@ -7,7 +7,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::unread;
+use super::recount::recount;
 use super::witness::{Identity, Mark, Record};
 
 /// The key in `meta` of the epoch.
@@ -166,7 +166,7 @@ fn end_at_heads(db: &Connection) -> rusqlite::Result<()> {
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     for conv_id in moved {
-        unread::recount(db, conv_id)?;
+        recount(db, conv_id)?;
     }
     Ok(())
 }

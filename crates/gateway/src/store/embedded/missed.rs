@@ -10,7 +10,7 @@ use rusqlite::{Connection, Statement, params};
 use super::conversations::{self, Cursors, Rank, TOP, Which};
 use super::departures;
 use super::history::{MESSAGE_COLUMNS, message, number};
-use super::unread;
+use super::totals;
 use crate::ids::{ConvId, Uid};
 use crate::store::{Device, Message, Missed, Page, Position, Stretch};
 
@@ -33,7 +33,7 @@ pub(super) fn missed(
     let cursors = Cursors::of(db, uid, Some(&device.device))?;
     let mut concerned: BTreeMap<Reverse<Rank>, Position> = BTreeMap::new();
     let is_concerned = |position: &Position| position.unread > 0 || is_behind(position);
-    let mut total = unread::total(db, uid)?;
+    let mut total = totals::total(db, uid)?;
     conversations::of_teams(db, uid, &cursors, |rank, position| {
         total += position.unread;
         if is_concerned(&position) {

@@ -11,10 +11,10 @@ use super::clock::Clock;
 use super::devices::Devices;
 use super::epoch;
 use super::heads::Heads;
+use super::marks::Marks;
 use super::mids::Mids;
-use super::retention::Marks;
 use super::teams::Teams;
-use super::unread::Totals;
+use super::totals::Totals;
 use super::witness::Mark;
 use crate::ids::Mid;
 
