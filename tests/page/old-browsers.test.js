@@ -1,5 +1,5 @@
-// Browsers with socket.io-client 1.x. Their Node builds cannot stand in: a browser says by nothing but the
-// form of its timestamp that it reads a poll in the binary form only.
+// Browsers with socket.io-client 1.x. The Node builds of these versions cannot be used here: only the format of
+// a browser's timestamp shows that it can read polls in the binary form only.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ const TRANSPORTS = {
   websocket: { transports: ['websocket'] },
 };
 
-/** The build for browsers, as pages load it. */
+/** The browser build of a version, as pages load it. */
 function bundle(version) {
   const directory = dirname(require.resolve(`socket.io-client-${version}/package.json`));
   const file = version === '1.7.4' ? 'dist/socket.io.js' : 'socket.io.js';

@@ -1,4 +1,4 @@
-// Several devices, reads, recalls, the list of conversations, and the ways of being sent away.
+// Several devices, reads, recalls, the list of conversations, displacement and signing out.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -19,7 +19,7 @@ after(async () => {
 });
 
 for (const version of versions) {
-  test(`${version}: what is read is told to the others, and unread goes down on every device`, async (t) => {
+  test(`${version}: a read is sent to the peer and to the user's devices, and lowers unread on every device`, async (t) => {
     const [uid, peer] = [someone(), someone()];
     const [phone, laptop, other] = await Promise.all([device(t, gateway, uid, { version }), device(t, gateway, uid, { version }), device(t, gateway, peer, { version })]);
     for (let i = 0; i < 3; i++) await other.client.send({ user: uid }, 3, { i });
@@ -35,7 +35,7 @@ for (const version of versions) {
     assert.equal(again.client.unread, 0);
   });
 
-  test(`${version}: a message taken back`, async (t) => {
+  test(`${version}: a message can be recalled`, async (t) => {
     const [alice, bob] = await Promise.all([device(t, gateway, someone(), { version }), device(t, gateway, someone(), { version })]);
     const { mid, conv } = await alice.client.send({ user: bob.client.uid }, 3, { text: '错' });
     assert.equal((await bob.message()).mid, mid);
@@ -53,7 +53,7 @@ for (const version of versions) {
   });
 }
 
-test('what was taken back before it came comes without its data, and is not unread', async (t) => {
+test('a message that was recalled before its delivery comes without data, and is not unread', async (t) => {
   const [uid, storage] = [someone(), memoryStorage()];
   const alice = await device(t, gateway, someone());
   const bob = await device(t, gateway, uid, { storage });
@@ -73,7 +73,7 @@ test('what was taken back before it came comes without its data, and is not unre
   assert.equal(back.client.unread, 1);
 });
 
-test('all conversations, page by page, and a part of one', async (t) => {
+test('conversations() reads all pages, and history() reads a part of a conversation', async (t) => {
   const alice = await device(t, gateway, someone());
   const peers = Array.from({ length: 7 }, (_, i) => someone(`友${i}`));
   for (const peer of peers) await alice.client.send({ user: peer }, 3, { peer });
@@ -92,7 +92,7 @@ test('all conversations, page by page, and a part of one', async (t) => {
   await assert.rejects(alice.client.markRead('0'.repeat(32)), { code: 404 });
 });
 
-test('a device that is new begins at what comes next', async (t) => {
+test('a new device receives later messages only', async (t) => {
   const uid = someone();
   const first = await device(t, gateway, uid);
   await gateway.api.sendTo(uid, { type: 3, from: 'w', data: {} });
@@ -103,7 +103,7 @@ test('a device that is new begins at what comes next', async (t) => {
   assert.equal((await second.message()).seq, 2);
 });
 
-test('a team that is joined late begins where it was joined, and ends where it was left', async (t) => {
+test('a member receives the messages of a team between joining and leaving', async (t) => {
   const [uid, team] = [someone(), someone('队')];
   await gateway.api.team(team, ['w']);
   for (let i = 0; i < 4; i++) await gateway.api.send({ type: 15, to: { team }, from: 'w', data: { i } });
@@ -116,11 +116,11 @@ test('a team that is joined late begins where it was joined, and ends where it w
   assert.equal(late.client.unread, 1);
   await gateway.api.team(team, ['w']);
   assert.equal((await late.message()).type, 17);
-  assert.equal(late.client.unread, 0, 'what nobody can read any more');
+  assert.equal(late.client.unread, 0, 'messages that cannot be read any more are not unread');
   await assert.rejects(late.client.send({ team }, 15, {}), { code: 403 });
 });
 
-test('a team that is deleted is told of, and nothing in it is unread or to be read any more', async (t) => {
+test('after a team was deleted, each device gets a kind 17, and its messages are not unread any more', async (t) => {
   const [uid, team] = [someone(), someone('队')];
   const { conv } = await gateway.api.team(team, [uid, 'w']);
   const [here, other] = [await device(t, gateway, uid), await device(t, gateway, uid)];
@@ -162,7 +162,7 @@ test('who was removed from a team while away is handed the rest of it, and nothi
   assert.equal((await again.message()).type, 5, 'nothing of it comes again');
 });
 
-test('another device takes the place: the displaced one is told and stays away until it is told to come', async (t) => {
+test('a displaced device gets the event displaced, and does not reconnect until connect() is called', async (t) => {
   const uid = someone();
   const first = await device(t, single, uid);
   const second = await device(t, single, uid);
@@ -174,10 +174,10 @@ test('another device takes the place: the displaced one is told and stays away u
   await assert.rejects(first.client.history('x'), { code: 'offline' });
   first.client.connect();
   await second.hear('displaced');
-  assert.equal((await first.message()).seq, 1, 'what came meanwhile');
+  assert.equal((await first.message()).seq, 1, 'the message that was sent meanwhile');
 });
 
-test('the same device coming back is no displacement', async (t) => {
+test('a second connection of the same device is not a displacement', async (t) => {
   const uid = someone();
   const storage = memoryStorage();
   const first = await device(t, single, uid, { storage, socket: { reconnection: false } });
@@ -188,7 +188,7 @@ test('the same device coming back is no displacement', async (t) => {
   await second.message();
 });
 
-test('signed out: by oneself, and by the backend', async (t) => {
+test('a user can be signed out by itself and by the backend', async (t) => {
   const uid = someone();
   const [phone, laptop] = [await device(t, gateway, uid), await device(t, gateway, uid)];
   await phone.client.signOut();

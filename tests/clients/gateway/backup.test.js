@@ -1,4 +1,4 @@
-// `mynah backup` and `mynah restore`: what they promise to whoever runs them.
+// The commands `mynah backup` and `mynah restore`.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -25,13 +25,13 @@ async function good(gateway, ...args) {
   return output;
 }
 
-/** Fails, says this, and leaves the directory as it is. */
+/** Checks that a command fails with this message and does not change the directory. */
 async function refused(gateway, pattern, ...args) {
   const before = readdirSync(gateway.directory).sort();
   const { code, output } = await run(gateway, ...args);
   assert.equal(code, 1, output);
   assert.match(output, pattern);
-  assert.deepEqual(readdirSync(gateway.directory).sort(), before, 'nothing is left behind');
+  assert.deepEqual(readdirSync(gateway.directory).sort(), before, 'the directory has the same files as before');
 }
 
 const db = (gateway) => join(gateway.data, 'mynah.db');
@@ -45,7 +45,7 @@ async function start(t, options) {
   return gateway;
 }
 
-test('a backup while messages pour in holds what was answered before, and restores', async (t) => {
+test('a backup under load has all messages that were acknowledged before, and can be restored', async (t) => {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
   const say = (text) => gateway.api.sendTo(b, { type: 3, from: a, data: { text } });
@@ -75,17 +75,17 @@ test('a backup while messages pour in holds what was answered before, and restor
   assert.deepEqual(await texts(gateway, conv), ['之前 1', '之前 2']);
   const second = await epochOf(t, gateway);
   assert.notEqual(second, epoch);
-  assert.ok(output.includes(second), 'the epoch that was announced');
+  assert.ok(output.includes(second), 'the printed epoch is the new one');
   assert.equal((await say('新的')).seq, 3);
   await gateway.program.stop();
 
   await good(gateway, 'restore', file);
   await gateway.start();
   const third = await epochOf(t, gateway);
-  assert.equal(new Set([epoch, second, third]).size, 3, 'each restore has an epoch of its own');
+  assert.equal(new Set([epoch, second, third]).size, 3, 'each restore has a new epoch');
   await gateway.program.kill();
   await gateway.start();
-  assert.equal(await epochOf(t, gateway), third, 'and keeps it');
+  assert.equal(await epochOf(t, gateway), third, 'the epoch stays after a restart');
 });
 
 test('what was revoked after the backup stays revoked', async (t) => {
@@ -118,7 +118,7 @@ test('what was revoked after the backup stays revoked', async (t) => {
   assert.deepEqual(await codes(), [401, 0, 0], 'only what the backup knows');
 });
 
-test('a device that was ahead of the backup gets everything that is written after it', async (t) => {
+test('a device that was ahead of the backup receives all messages after the restore', async (t) => {
   const gateway = await start(t);
   const [a, b] = [someone('甲'), someone('乙')];
   const phone = await signIn(t, gateway, b, { deviceid: '手机', resume: true });
@@ -137,7 +137,7 @@ test('a device that was ahead of the backup gets everything that is written afte
   assert.ok(row.head === 12 && row.cursor <= 5 && row.read <= 5 && row.unread === 12 - row.read, JSON.stringify(row));
 });
 
-test('a backup works without a server, also after a crash, and changes nothing', async (t) => {
+test('a backup can be made without a running server, also after a crash, and changes nothing', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 5);
   const epoch = await epochOf(t, gateway);
@@ -154,7 +154,7 @@ test('a backup works without a server, also after a crash, and changes nothing',
   assert.equal((await gateway.api.history(conv)).messages.length, 5);
 });
 
-test('what a backup refuses', async (t) => {
+test('invalid backup commands are refused', async (t) => {
   const gateway = await start(t);
   await written(gateway, someone(), someone(), 1);
   const file = join(gateway.directory, 'backup.db');
@@ -172,7 +172,7 @@ test('what a backup refuses', async (t) => {
   await refused(gateway, /exists already/, 'backup', elsewhere);
 });
 
-test('a backup replaces files only', { skip: process.getuid() !== 0 && 'only root can make a device' }, async (t) => {
+test('a backup replaces files only', { skip: process.getuid() !== 0 && 'only root can create a device file' }, async (t) => {
   const gateway = await start(t);
   const [directory, pipe, device, link] = ['directory', 'pipe', 'device', 'link'].map((name) => join(gateway.directory, name));
   mkdirSync(directory);
@@ -203,12 +203,12 @@ test('a backup can have any name', async (t) => {
   }
 });
 
-test('backups to the same file at the same time are each written whole', async (t) => {
+test('simultaneous backups to one file do not mix', async (t) => {
   const gateway = await start(t);
   await written(gateway, someone(), someone(), 50);
   const out = mkdtempSync(join(gateway.directory, 'out-'));
   const file = join(out, 'backup.db');
-  // What a backup that was killed has left goes with the next one.
+  // The next backup removes the file of a backup that was killed.
   writeFileSync(join(out, 'backup.db.unfinished-4194305-x'), '');
   for (let round = 0; round < 3; round++) {
     await Promise.all(Array.from({ length: 4 }, () => good(gateway, 'backup', file, '--force')));
@@ -217,21 +217,21 @@ test('backups to the same file at the same time are each written whole', async (
   }
 });
 
-test('restores to a directory that is not there yet: one of them makes it', async (t) => {
+test('of simultaneous restores to a new directory, one creates it', async (t) => {
   const gateway = await start(t);
   await written(gateway, someone(), someone(), 5);
   const file = join(gateway.directory, 'backup.db');
   await good(gateway, 'backup', file);
   const out = mkdtempSync(join(gateway.directory, 'out-'));
   const all = await Promise.all(Array.from({ length: 4 }, () => run(gateway, 'restore', file, '--data', join(out, 'new'))));
-  // One that came late has replaced the directory of another, and has kept it.
+  // A later restore has replaced the directory of another one, and has kept that.
   const kept = all.filter(({ output }) => output.includes('before-restore')).length;
   const done = all.filter(({ code }) => code === 0).length;
   assert.equal(done, kept + 1, all.map(({ output }) => output).join('\n'));
   assert.equal(readdirSync(out).length, done, readdirSync(out).join(' '));
 });
 
-test('what a restore refuses leaves the directory as it was', async (t) => {
+test('a refused restore does not change the directory', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 200);
   const file = join(gateway.directory, 'backup.db');
@@ -266,7 +266,7 @@ test('what a restore refuses leaves the directory as it was', async (t) => {
   assert.equal((await gateway.api.history(conv)).messages.length, 200);
 });
 
-test('API keys stay those that are in force, and are not in the backup', async (t) => {
+test('a restore keeps the present API keys, and a backup contains none', async (t) => {
   const gateway = await start(t, { config: { auth: { api_keys: [] } } });
   const file = join(gateway.directory, 'backup.db');
   await good(gateway, 'api-key', 'add', 'before');
@@ -283,7 +283,7 @@ test('API keys stay those that are in force, and are not in the backup', async (
   assert.equal(readFileSync(join(gateway.data, 'api-key'), 'utf8').trim(), first);
 });
 
-test('a backup restores where there was nothing, and a store that was put aside restores too', async (t) => {
+test('a backup can be restored to an empty place, and so can a store that a restore has moved aside', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 3);
   const file = join(gateway.directory, 'backup.db');
@@ -295,7 +295,7 @@ test('a backup restores where there was nothing, and a store that was put aside 
   await gateway.start();
   assert.equal((await gateway.api.history(conv)).messages.length, 3);
   const epoch = await epochOf(t, gateway);
-  // With the newest messages in the log only, as a crash leaves them.
+  // The newest messages are in SQLite's log only, as after a crash.
   await written(gateway, someone(), someone(), 2);
   await gateway.program.kill();
   await good(gateway, 'restore', file);
@@ -304,7 +304,7 @@ test('a backup restores where there was nothing, and a store that was put aside 
   await gateway.start();
   assert.equal((await gateway.api.history(conv)).messages.length, 3);
   assert.notEqual(await epochOf(t, gateway), epoch);
-  // After a disk was rolled back: what is there, under a new epoch.
+  // After a rollback of the disk: a restore of the existing store gives it a new epoch.
   const third = await epochOf(t, gateway);
   await gateway.program.kill();
   await good(gateway, 'restore', db(gateway));
@@ -314,7 +314,7 @@ test('a backup restores where there was nothing, and a store that was put aside 
   assert.equal(readdirSync(gateway.directory).filter((name) => name.startsWith('data.before-restore-')).length, 3);
 });
 
-test('notifications that waited at the time of the backup are not sent again', async (t) => {
+test('notifications that were pending in the backup are not sent again', async (t) => {
   const receiver = await Webhook.start('s');
   t.after(() => receiver.close());
   receiver.answer = () => 503;
@@ -330,7 +330,7 @@ test('notifications that waited at the time of the backup are not sent again', a
   await gateway.start();
 });
 
-test('a kill in the middle leaves the old directory or the new one, and no half backup', async (t) => {
+test('a killed restore leaves the old or the new directory, and a killed backup leaves no partial file', async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 5);
   const file = join(gateway.directory, 'backup.db');
@@ -358,7 +358,7 @@ test('a kill in the middle leaves the old directory or the new one, and no half 
   await gateway.api.expect(404, 'GET', `/v1/conversations/${old}/messages`);
 });
 
-test('where the directory above cannot be written, the old database is kept inside', { skip: (process.getuid() !== 0 || !existsSync('/usr/bin/setpriv')) && 'only root with setpriv can become another user' }, async (t) => {
+test('if the parent directory cannot be written, the old database is kept inside the data directory', { skip: (process.getuid() !== 0 || !existsSync('/usr/bin/setpriv')) && 'only root with setpriv can become another user' }, async (t) => {
   const gateway = await start(t);
   const conv = await written(gateway, someone(), someone(), 5);
   const file = join(gateway.directory, 'backup.db');
@@ -382,7 +382,7 @@ test('where the directory above cannot be written, the old database is kept insi
 
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
 
-test('a disk that fills up in the middle leaves nothing half done', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
+test('a disk that becomes full during a backup or restore leaves no partial result', { skip: !disk && 'MYNAH_TEST_SMALL_DISK is not set' }, async (t) => {
   const small = join(disk, `backup-${process.pid}`);
   mkdirSync(small);
   t.after(() => rmSync(small, { recursive: true, force: true }));

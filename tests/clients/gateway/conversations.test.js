@@ -13,7 +13,7 @@ after(() => gateway.close());
 
 const path = (team, more = '') => `/v1/teams/${encodeURIComponent(team)}${more}`;
 
-/** Lets `count` people write one message each, and returns the conversations, oldest first. */
+/** Makes `count` users send one message each. Returns the conversations, oldest first. */
 async function letters(uid, count) {
   const convs = [];
   for (let start = 0; start < count; start += 1_000) {
@@ -24,14 +24,14 @@ async function letters(uid, count) {
   return convs;
 }
 
-/** All pages; `between` runs before each further one. */
+/** Reads all pages; `between` runs before each further page. */
 async function pages(user, limit, between = () => {}) {
   const rows = [];
   let after;
   for (;;) {
     const { conversations, next } = await list(user, { limit, after });
     assert.ok(conversations.length <= limit);
-    assert.ok(next === null || conversations.length > 0, 'a page that has a next one has something');
+    assert.ok(next === null || conversations.length > 0, 'a page before the last one is not empty');
     rows.push(...conversations);
     if (next === null) return rows;
     after = next;
@@ -41,7 +41,7 @@ async function pages(user, limit, between = () => {}) {
 
 describe('every generation', { concurrency: true }, () => {
   for (const client of eachGeneration) {
-    test(`socket.io-client ${client.version} ${client.transport} sees each sort of conversation, newest first`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport} lists each sort of conversation, newest first`, async (t) => {
       const [a, b] = [someone('甲'), someone('乙')];
       const team = someone('队');
       const user = await signIn(t, gateway, b, { client, deviceid: '手机' });
@@ -65,7 +65,7 @@ describe('every generation', { concurrency: true }, () => {
       expected.unshift({ conv: notice.conv, kind: 'notices', head: 1, cursor: 0, read: 0, unread: 1, last });
       assert.deepEqual(await list(user), { code: 0, conversations: expected, next: null });
 
-      // Writing in the oldest moves it to the front; what this device and this user did shows.
+      // A message in the oldest conversation moves it to the front. The row has the positions of this device and user.
       const oldest = expected.pop();
       const reply = await user.send({ user: a }, { text: '回 ↩️' });
       oldest.last = { type: 3, data: { text: '回 ↩️' }, mid: reply.mid, conv: oldest.conv, seq: 2, from: b, ts: reply.ts };
@@ -77,7 +77,7 @@ describe('every generation', { concurrency: true }, () => {
       assert.deepEqual(await list(user), { code: 0, conversations: expected, next: null });
 
       const { conversations } = await gateway.api.expect(200, 'GET', `/v1/users/${encodeURIComponent(b)}/conversations`);
-      assert.deepEqual(conversations, expected.map((row) => ({ ...row, cursor: 0 })), 'the backend is no device');
+      assert.deepEqual(conversations, expected.map((row) => ({ ...row, cursor: 0 })), 'the API has no device and therefore no cursor');
       const seen = (await list(other)).conversations;
       assert.deepEqual(seen.map(({ kind, peer, unread }) => [kind, peer ?? null, unread]), [['pair', b, 1], ['team', null, 0], ['pair_doctor_friend', b, 0], ['pair_teammate', b, 0], ['pair_doctor', b, 0]]);
     });
@@ -95,10 +95,10 @@ test('pages of every size give the same list', async (t) => {
   assert.equal(typeof first.next, 'string');
   const second = await list(user, { after: first.next });
   assert.deepEqual([second.conversations.map(({ conv }) => conv), second.next], [newest.slice(100), null]);
-  assert.deepEqual((await list(user, { after: first.next })).conversations, second.conversations, 'a page can be asked for again');
+  assert.deepEqual((await list(user, { after: first.next })).conversations, second.conversations, 'a page can be requested again');
 });
 
-test('pages that end because of their size are followed by the rest', async (t) => {
+test('pages that end because of their size are followed by further pages', async (t) => {
   const uid = someone();
   const convs = [];
   for (let n = 0; n < 40; n++) convs.unshift(await written(gateway, someone(), uid, 1, () => ({ text: '大'.repeat(20_000) })));
@@ -106,14 +106,14 @@ test('pages that end because of their size are followed by the rest', async (t) 
   assert.deepEqual((await pages(user, 500)).map(({ conv }) => conv), convs);
 });
 
-test('pages while messages arrive: none twice, and none is missed that was left alone', async (t) => {
+test('while messages arrive, no conversation is listed twice, and none without a new message is missed', async (t) => {
   const uid = someone();
   const convs = await letters(uid, 60);
   const user = await signIn(t, gateway, uid, { deviceid: 'd' });
   const rings = new Map();
   let turn = 0;
   const rows = await pages(user, 7, async () => {
-    // One that was shown already, one that was not yet, and one that is new.
+    // A conversation that was listed already, one that was not listed yet, and a new one.
     for (const from of [`笔友${59 - turn}-${uid}`, `笔友${turn}-${uid}`, `新笔友${turn}-${uid}`]) {
       const { conv } = await gateway.api.sendTo(uid, { type: 3, from, data: { text: '又来信 ✉️' } });
       rings.set(conv, (await user.next(3)).seq);
@@ -122,12 +122,12 @@ test('pages while messages arrive: none twice, and none is missed that was left 
   });
   assert.ok(turn >= 5, `${turn} turns`);
   const seen = rows.map(({ conv }) => conv);
-  assert.equal(new Set(seen).size, seen.length, 'none comes twice');
-  for (const conv of convs) assert.ok(seen.includes(conv) || rings.has(conv), 'one is missing that nobody wrote in');
+  assert.equal(new Set(seen).size, seen.length, 'no conversation is listed twice');
+  for (const conv of convs) assert.ok(seen.includes(conv) || rings.has(conv), 'a conversation without a new message is missing');
   assert.equal((await pages(user, 500)).length, 60 + turn);
 });
 
-test('limits and positions that are none', async (t) => {
+test('invalid limits and positions are refused', async (t) => {
   const uid = someone();
   await letters(uid, 3);
   const user = await signIn(t, gateway, uid, { deviceid: 'd' });
@@ -140,10 +140,10 @@ test('limits and positions that are none', async (t) => {
   const { next } = await list(user, { limit: 1 });
   const stranger = await signIn(t, gateway, someone(), { deviceid: 'd' });
   const { conversations = [] } = await stranger.ask(LIST, { after: next });
-  assert.deepEqual(conversations, [], 'a position of somebody else shows nothing of theirs');
+  assert.deepEqual(conversations, [], 'a position of another user shows none of that user\'s conversations');
 });
 
-test('a team is listed before anybody wrote, and not once it was left or deleted', async (t) => {
+test('a team is listed before its first message, and not after the user left it or it was deleted', async (t) => {
   const [a, b] = [someone(), someone()];
   const [left, gone] = [someone('离开'), someone('解散')];
   const user = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -158,14 +158,14 @@ test('a team is listed before anybody wrote, and not once it was left or deleted
   assert.equal((await gateway.api.call('DELETE', path(gone))).status, 204);
   assert.deepEqual((await list(user)).conversations, []);
   assert.deepEqual((await list(other)).conversations.map(({ team }) => team), [left]);
-  assert.equal((await gateway.api.user(a)).unread, 0, 'what cannot be read is not unread');
+  assert.equal((await gateway.api.user(a)).unread, 0, 'messages that cannot be read are not unread');
   // The device has acknowledged nothing: it is told again, and nothing of that is unread.
   const { registered, replay } = await resume(t, gateway, a, { deviceid: 'd' });
   assert.deepEqual(replay.map(({ type, data }) => [type, data.team]), [[17, gone], [15, undefined], [17, left]]);
   assert.deepEqual([registered.unread, registered.conversations.map(({ unread }) => unread)], [0, [0, 0]]);
 });
 
-test('kind 2 lists at most 200, newest first, and says that there is more', async (t) => {
+test('kind 2 lists at most 200 conversations, newest first, and says that there are more', async (t) => {
   for (const [count, more] of [[200, false], [201, true], [230, true]]) {
     const uid = someone();
     const device = await signIn(t, gateway, uid, { deviceid: 'd' });
@@ -183,7 +183,7 @@ test('kind 2 lists at most 200, newest first, and says that there is more', asyn
   }
 });
 
-test('kind 2 lists what is unread or not acknowledged, and nothing else', async (t) => {
+test('kind 2 lists only conversations with unread or unacknowledged messages', async (t) => {
   const uid = someone();
   const device = await signIn(t, gateway, uid, { deviceid: 'd' });
   const [untouched, acked, readOnly, own] = [await written(gateway, someone(), uid, 2), await written(gateway, someone(), uid, 2), await written(gateway, someone(), uid, 2), (await device.send({ user: someone() }, { text: '我' })).conv];
@@ -199,7 +199,7 @@ test('kind 2 lists what is unread or not acknowledged, and nothing else', async 
   assert.deepEqual(rows(await resume(t, gateway, uid, { deviceid: 'd' })), new Map([[acked, { head: 2, cursor: 2, read: 1, unread: 1 }], [untouched, { head: 2, cursor: 1, read: 0, unread: 2 }]]));
 });
 
-test('only who resumes is given the list', async (t) => {
+test('only a register with resume is answered with the list', async (t) => {
   const uid = someone();
   await letters(uid, 2);
   for (const more of [{}, { resume: false }, { resume: null }, { deviceid: 'd' }]) {
@@ -209,7 +209,7 @@ test('only who resumes is given the list', async (t) => {
   }
 });
 
-test('ten thousand conversations are resumed and listed, and nothing is lost', async (t) => {
+test('ten thousand conversations are resumed and listed without a loss', async (t) => {
   const count = 10_000;
   const uid = someone('忙');
   const device = await signIn(t, gateway, uid, { deviceid: 'd' });
@@ -227,5 +227,5 @@ test('ten thousand conversations are resumed and listed, and nothing is lost', a
     if (complete) assert.deepEqual((await pages(user, 500)).map(({ conv, cursor, unread }) => [conv, cursor, unread]), newest.map((conv) => [conv, 1, 1]));
     user.peer.close();
   }
-  assert.deepEqual([got.length, new Set(got).size], [count, count], 'each message comes once');
+  assert.deepEqual([got.length, new Set(got).size], [count, count], 'each message is received once');
 });

@@ -1,4 +1,4 @@
-// What a new member of a team sees of what was written before, and what who left sees: nothing.
+// Which earlier messages a new member of a team sees, and that a user who has left sees none.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -18,7 +18,7 @@ const path = (team, more = '') => `/v1/teams/${encodeURIComponent(team)}${more}`
 const add = (gateway, team, uid) => gateway.api.expect(200, 'POST', path(team, '/members'), { uids: [uid] });
 const remove = (gateway, team, uid) => gateway.api.expect(200, 'DELETE', path(team, `/members/${encodeURIComponent(uid)}`));
 
-/** A team in which somebody wrote three messages, and somebody whose device is known and who is not in it yet. */
+/** A team with three messages of one member, and a user with a known device who is not a member yet. */
 async function scene(t, gateway, client) {
   const team = someone('队');
   const old = await signIn(t, gateway, someone('老'), { client, deviceid: 'd' });
@@ -31,7 +31,7 @@ async function scene(t, gateway, client) {
 for (const client of eachGeneration) {
   const name = `socket.io-client ${client.version} ${client.transport}`;
 
-  test(`${name}: a new member sees what comes after joining`, async (t) => {
+  test(`${name}: a new member sees the messages after joining`, async (t) => {
     const gateway = gateways.after;
     const { team, conv, old, fresh } = await scene(t, gateway, client);
     await refused(fresh, 403, SYNC, { conv, after: 0 });
@@ -53,10 +53,10 @@ for (const client of eachGeneration) {
     const { replay, registered } = await resume(t, gateway, fresh.uid, { client, deviceid: 'd' });
     assert.deepEqual(replay.map(({ seq, type }) => [seq, type]), [[4, 16], [5, 15]]);
     assert.deepEqual([registered.unread, registered.conversations.map((one) => [one.conv, one.head, one.cursor, one.unread])], [1, [[conv, 5, 3, 1]]]);
-    assert.deepEqual(seqs((await sync(old, conv, { after: 0 })).messages), range(1, 5), 'who was there sees all');
+    assert.deepEqual(seqs((await sync(old, conv, { after: 0 })).messages), range(1, 5), 'an earlier member sees all messages');
   });
 
-  test(`${name}: with history_for_new_members it sees everything, and nothing of it is unread`, async (t) => {
+  test(`${name}: with history_for_new_members a new member sees all messages, and earlier ones are not unread`, async (t) => {
     const gateway = gateways.everything;
     const { team, conv, old, fresh } = await scene(t, gateway, client);
     await add(gateway, team, fresh.uid);
@@ -73,7 +73,7 @@ for (const client of eachGeneration) {
 }
 
 for (const [name, first] of [['after', 8], ['everything', 1]]) {
-  test(`who leaves and comes back is new (${name})`, async (t) => {
+  test(`a user who leaves and joins again is a new member (${name})`, async (t) => {
     const gateway = gateways[name];
     const { team, conv, old, fresh } = await scene(t, gateway);
     await add(gateway, team, fresh.uid);
@@ -89,7 +89,7 @@ for (const [name, first] of [['after', 8], ['everything', 1]]) {
     const away = await resume(t, gateway, fresh.uid, { deviceid: 'd' });
     const rest = away.replay.filter((frame) => frame.conv === conv);
     assert.deepEqual([rest.at(-1).type, rest.at(-1).data], [17, { team, uid: fresh.uid }], 'it has not acknowledged that it left');
-    assert.equal(rest.some(({ data }) => data.n === 7), false, 'nothing of a team that was left');
+    assert.equal(rest.some(({ data }) => data.n === 7), false, 'nothing of the team that the user has left');
     await add(gateway, team, fresh.uid);
     await old.send({ team }, { n: 9 });
     assert.deepEqual([(await away.user.next(16)).seq, (await away.user.next(15)).seq], [8, 9]);
@@ -103,7 +103,7 @@ for (const [name, first] of [['after', 8], ['everything', 1]]) {
   });
 }
 
-test('members named when a team is made see it from its first message', async (t) => {
+test('members who are named when a team is created see all of its messages', async (t) => {
   const gateway = gateways.after;
   const { team, conv, old, fresh } = await scene(t, gateway);
   await gateway.api.team(team, [old.uid, fresh.uid]);
@@ -111,10 +111,10 @@ test('members named when a team is made see it from its first message', async (t
   assert.deepEqual(seqs((await sync(fresh, conv, { after: 0 })).messages), [4]);
   assert.deepEqual(seqs((await sync(old, conv, { after: 0 })).messages), [1, 2, 3, 4]);
   await gateway.api.team(team, [old.uid, fresh.uid], { name: '新名字' });
-  assert.deepEqual(seqs((await sync(old, conv, { after: 0 })).messages), [1, 2, 3, 4], 'replacing a team by itself changes nothing');
+  assert.deepEqual(seqs((await sync(old, conv, { after: 0 })).messages), [1, 2, 3, 4], 'replacing a team by an equal one changes nothing');
 });
 
-test('taking back what a newcomer has not seen takes nothing off its numbers', async (t) => {
+test('the recall of a message from before a member joined does not lower the unread count of that member', async (t) => {
   for (const gateway of Object.values(gateways)) {
     const { team, conv, old, fresh } = await scene(t, gateway);
     await add(gateway, team, fresh.uid);
@@ -123,11 +123,11 @@ test('taking back what a newcomer has not seen takes nothing off its numbers', a
     assert.equal((await gateway.api.user(fresh.uid)).unread, 1);
     await recall(old, before.messages[0].mid);
     assert.equal((await gateway.api.user(fresh.uid)).unread, 1);
-    assert.equal((await fresh.next(109)).seq, 6, 'it hears of it as everybody does');
+    assert.equal((await fresh.next(109)).seq, 6, 'the new member gets the recall like every member');
   }
 });
 
-test('the backend sees everything, whoever joined when', async (t) => {
+test('the API returns all messages, whenever members joined', async (t) => {
   const gateway = gateways.after;
   const { team, conv, fresh } = await scene(t, gateway);
   await add(gateway, team, fresh.uid);

@@ -1,4 +1,4 @@
-// Registering with `resume`: the response, the replay, kind 112, and then what is new.
+// Registering with `resume`: the response, the replay, kind 112, and then new messages.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -22,7 +22,7 @@ before(async () => {
 });
 after(() => Promise.all([gateway, few].map((one) => one.close())));
 
-/** A device that is known and then away. */
+/** A device that has registered and is offline now. */
 async function known(t, server, uid, deviceid = 'd') {
   const user = await signIn(t, server, uid, { deviceid });
   user.peer.close();
@@ -33,7 +33,7 @@ const history = async (server, conv) => (await server.api.history(conv)).message
 describe('every client', { concurrency: 5 }, () => {
   for (const client of everyClient) {
     const format = client.transport === 'upgrade' ? 'object' : 'string';
-    test(`socket.io-client ${client.version} ${client.transport} gets what it missed`, async (t) => {
+    test(`socket.io-client ${client.version} ${client.transport} receives the messages that it missed`, async (t) => {
       const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
       const team = someone('队');
       const ming = await signIn(t, gateway, a, { client, deviceid: 'd' });
@@ -51,7 +51,7 @@ describe('every client', { concurrency: 5 }, () => {
       const convs = inOrder(replay);
       const notices = [...convs.keys()].find((conv) => conv !== chat[0].conv && conv !== theirs);
       assert.deepEqual(new Set(convs.keys()), new Set([chat[0].conv, notices, theirs]));
-      for (const [conv, messages] of convs) assert.deepEqual(messages.map((frame) => ({ ...frame })), await history(gateway, conv), 'what is replayed is what is kept');
+      for (const [conv, messages] of convs) assert.deepEqual(messages.map((frame) => ({ ...frame })), await history(gateway, conv), 'the replayed messages equal the stored ones');
       assert.deepEqual([...convs.values()].map(({ length }) => length).sort(), [2, 2, 5]);
       for (const { raw } of replay) assert.equal(typeof raw, format);
       assert.deepEqual(resumed, { sent: 9, complete: true });
@@ -73,8 +73,8 @@ describe('every client', { concurrency: 5 }, () => {
 
       const again = await resume(t, gateway, b, { client, deviceid: '手机', format });
       const left = inOrder(again.replay);
-      assert.deepEqual(seqs(left.get(live.conv)), [5, 6], 'from the acknowledged on');
-      assert.deepEqual(seqs(left.get(notices)), [1, 2], 'what was not acknowledged comes again');
+      assert.deepEqual(seqs(left.get(live.conv)), [5, 6], 'the replay begins after the acknowledged position');
+      assert.deepEqual(seqs(left.get(notices)), [1, 2], 'messages that were not acknowledged are replayed again');
       assert.equal(left.has(theirs), false);
       assert.equal(again.registered.epoch, registered.epoch);
       for (const [conv, messages] of left) await ack(again.user, conv, messages.at(-1).seq);
@@ -84,7 +84,7 @@ describe('every client', { concurrency: 5 }, () => {
   }
 });
 
-test('a device unknown so far starts at the heads', async (t) => {
+test('a new device starts at the heads', async (t) => {
   const [a, b] = [someone(), someone()];
   const conv = await written(gateway, a, b, 7);
   const { user, registered, replay, resumed } = await resume(t, gateway, b, { deviceid: '新' });
@@ -108,7 +108,7 @@ test('a device is known by a register without resume', async (t) => {
   assert.deepEqual(registered.conversations, [{ conv, head: 5, cursor: 3, read: 0, unread: 5 }]);
 });
 
-test('resume without a deviceid: the one of the response is the device', async (t) => {
+test('after a resume without a deviceid, the device is the deviceid of the response', async (t) => {
   const [a, b] = [someone(), someone()];
   await written(gateway, a, b, 2);
   const { user, registered, replay } = await resume(t, gateway, b);
@@ -118,10 +118,10 @@ test('resume without a deviceid: the one of the response is the device', async (
   const back = await resume(t, gateway, b, { deviceid: registered.deviceid });
   assert.equal(back.registered.deviceid, registered.deviceid);
   assert.deepEqual(seqs(back.replay), [3, 4, 5]);
-  assert.deepEqual((await resume(t, gateway, b)).replay, [], 'without one it is a new device each time');
+  assert.deepEqual((await resume(t, gateway, b)).replay, [], 'without a deviceid it is a new device each time');
 });
 
-test('the device of another uid is another device', async (t) => {
+test('the same deviceid of another uid is another device', async (t) => {
   const [a, b, c] = [someone(), someone(), someone()];
   await known(t, gateway, b, '同一台');
   await written(gateway, a, b, 3);
@@ -132,7 +132,7 @@ test('the device of another uid is another device', async (t) => {
   assert.deepEqual((await resume(t, gateway, b, { deviceid: '同一台' })).replay.map(({ seq }) => seq), [1, 2, 3]);
 });
 
-test('every device has cursors of its own', async (t) => {
+test('every device has its own cursors', async (t) => {
   const [a, b] = [someone(), someone()];
   const devices = ['手机', '平板', '电脑'];
   const users = await Promise.all(devices.map((deviceid) => signIn(t, gateway, b, { deviceid })));
@@ -145,7 +145,7 @@ test('every device has cursors of its own', async (t) => {
 });
 
 for (const [policy, login] of [['single', {}], ['per-platform', { policy: 'per-platform' }]]) {
-  test(`cursors under the policy ${policy}`, async (t) => {
+  test(`devices have their own cursors under the policy ${policy}`, async (t) => {
     const server = await startGateway({ config: { login } });
     t.after(() => server.close());
     const [a, b] = [someone(), someone()];
@@ -165,7 +165,7 @@ for (const [policy, login] of [['single', {}], ['per-platform', { policy: 'per-p
   });
 }
 
-test('own messages: the sending device has them, another gets them with their cid', async (t) => {
+test('a user\'s own messages are not replayed to the sending device, and are replayed to the others with their cid', async (t) => {
   const [a, b] = [someone(), someone()];
   const phone = await signIn(t, gateway, a, { deviceid: '手机' });
   await known(t, gateway, a, '平板');
@@ -178,7 +178,7 @@ test('own messages: the sending device has them, another gets them with their ci
   const back = await resume(t, gateway, a, { deviceid: '手机' });
   assert.deepEqual([back.replay, back.registered.conversations], [[], []]);
 
-  // Something came between: the device did not have it, so its own message does not move its cursor.
+  // The device has not acknowledged the message in between, so its own message does not move its cursor.
   await written(gateway, b, a, 1);
   await back.user.send({ user: b }, { n: 4 }, { cid: '四' });
   const again = await resume(t, gateway, a, { deviceid: '手机' });
@@ -186,7 +186,7 @@ test('own messages: the sending device has them, another gets them with their ci
   assert.equal((await listed(again.user, conv)).cursor, 2);
 });
 
-test('a replay of more than the limit says so, and the rest is fetched', async (t) => {
+test('a replay that reaches the limit is marked as incomplete, and the other messages can be fetched', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, few, b);
   const older = await written(few, a, b, 4);
@@ -198,7 +198,7 @@ test('a replay of more than the limit says so, and the rest is fetched', async (
   const rest = new Map();
   for (const { conv, head } of registered.conversations) {
     const last = got.get(conv)?.at(-1).seq ?? 0;
-    assert.deepEqual(seqs(got.get(conv) ?? []), range(1, last).slice(0, last), 'it begins where the cursor is');
+    assert.deepEqual(seqs(got.get(conv) ?? []), range(1, last).slice(0, last), 'the replay begins after the cursor');
     rest.set(conv, head > last ? seqs((await sync(user, conv, { after: last })).messages) : []);
     assert.equal(last + rest.get(conv).length, head);
   }
@@ -212,7 +212,7 @@ test('a replay of more than the limit says so, and the rest is fetched', async (
   for (const [conv, missing] of rest) assert.deepEqual(both.get(conv) ?? [], missing);
 });
 
-test('exactly as many as the limit is complete', async (t) => {
+test('a replay of exactly the limit is complete', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, few, b);
   const conv = await written(few, a, b, 5);
@@ -224,7 +224,7 @@ test('exactly as many as the limit is complete', async (t) => {
   assert.deepEqual((await resume(t, few, b, { deviceid: 'd' })).resumed, { sent: 1, complete: true });
 });
 
-test('a limit of no messages replays none and says that there are', async (t) => {
+test('with a limit of 0 nothing is replayed, and the replay is marked as incomplete', async (t) => {
   const server = await startGateway({ config: { limits: { resume_messages: 0 } } });
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
@@ -237,7 +237,7 @@ test('a limit of no messages replays none and says that there are', async (t) =>
   assert.equal((await sync(user, conv, { after: 0 })).messages.length, 2);
 });
 
-test('resuming again on the same connection replays what is still not acknowledged', async (t) => {
+test('a second resume on the same connection replays the messages that are still not acknowledged', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, gateway, b);
   const conv = await written(gateway, a, b, 4);
@@ -248,7 +248,7 @@ test('resuming again on the same connection replays what is still not acknowledg
   await quiet(gateway, user);
 });
 
-test('whoever is answered by callback gets the replay as frames', async (t) => {
+test('the replay consists of frames, also if the register had a callback', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, gateway, b);
   await written(gateway, a, b, 3);
@@ -259,7 +259,7 @@ test('whoever is answered by callback gets the replay as frames', async (t) => {
   assert.deepEqual(frames[3].data, { sent: 3, complete: true });
 });
 
-test('moving to another uid with resume replays that one’s messages', async (t) => {
+test('a register as another uid with resume replays the messages of that uid', async (t) => {
   const [a, b, c] = [someone(), someone(), someone()];
   for (const uid of [b, c]) await known(t, gateway, uid);
   await written(gateway, a, b, 2);
@@ -272,7 +272,7 @@ test('moving to another uid with resume replays that one’s messages', async (t
   await quiet(gateway, user);
 });
 
-test('a phone in a tunnel: the last of many connections gets everything', async (t) => {
+test('after many interrupted connections, the last one receives all messages', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, gateway, b);
   await written(gateway, a, b, 50);
@@ -287,11 +287,11 @@ test('a phone in a tunnel: the last of many connections gets everything', async 
   assert.equal((await gateway.api.user(b)).connections.length, 1);
   for (const { frames } of broken) {
     const heard = frames.untaken.filter(({ type }) => type === 3);
-    assert.deepEqual(seqs(heard), seqs(replay).slice(0, heard.length), 'those that broke off had the beginning');
+    assert.deepEqual(seqs(heard), seqs(replay).slice(0, heard.length), 'the interrupted replays had the beginning');
   }
 });
 
-test('cursors survive a restart of the server exactly, and kill -9 but for re-delivery', async (t) => {
+test('cursors survive a restart of the server; after kill -9 some messages may be delivered again', async (t) => {
   const server = await startGateway({ config: { login: { policy: 'multi' } } });
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
@@ -314,14 +314,14 @@ test('cursors survive a restart of the server exactly, and kill -9 but for re-de
   for (const deviceid of devices) {
     const { replay, registered } = await resume(t, server, b, { deviceid });
     const [first] = seqs(replay);
-    assert.ok(first <= 10, 'what was not acknowledged comes');
-    assert.ok(first > (deviceid === '手机' ? 4 : 7), 'a position that was restored once stays');
+    assert.ok(first <= 10, 'messages that were not acknowledged are replayed');
+    assert.ok(first > (deviceid === '手机' ? 4 : 7), 'a restored position is kept');
     assert.deepEqual(seqs(replay), range(first, 10));
     assert.deepEqual([registered.epoch, registered.conversations[0].cursor], [epoch, first - 1]);
   }
 });
 
-test('a device known before kill -9 misses nothing, even if it was never heard of since', async (t) => {
+test('a device that registered before kill -9 misses nothing, even if it has been inactive since', async (t) => {
   const server = await startGateway();
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
@@ -334,7 +334,7 @@ test('a device known before kill -9 misses nothing, even if it was never heard o
   assert.deepEqual([replay[0].conv, seqs(replay)], [conv, [1, 2, 3, 4, 5]]);
 });
 
-test('reading elsewhere leaves a device its replay, and takes it off nobody’s list', async (t) => {
+test('a read on another device does not shorten the replay of this device or its list of conversations', async (t) => {
   const [a, b] = [someone(), someone()];
   await known(t, gateway, b, '平板');
   const phone = await signIn(t, gateway, b, { deviceid: '手机' });
@@ -345,7 +345,7 @@ test('reading elsewhere leaves a device its replay, and takes it off nobody’s 
   assert.deepEqual(seqs(replay), [1, 2, 3]);
 });
 
-test('of too many devices the one not seen for longest is forgotten', async (t) => {
+test('beyond devices_per_user, the device that was inactive for the longest time is forgotten', async (t) => {
   const server = await startGateway({ config: { login: { policy: 'multi', max_devices: 3 }, limits: { devices_per_user: 3 } } });
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
@@ -357,7 +357,7 @@ test('of too many devices the one not seen for longest is forgotten', async (t) 
   }
 });
 
-test('a device that is forgotten while it is connected goes on working', async (t) => {
+test('a device that is forgotten while it is connected continues to work', async (t) => {
   const server = await startGateway({ config: { login: { policy: 'multi', max_devices: 2 }, limits: { devices_per_user: 2 } } });
   t.after(() => server.close());
   const [a, b] = [someone(), someone()];
