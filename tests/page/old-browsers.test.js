@@ -1,5 +1,5 @@
-// Browsers with socket.io-client 1.x. The Node builds of these versions cannot be used here: only the format of
-// a browser's timestamp shows that it can read polls in the binary form only.
+// Browsers with socket.io-client 1.x. The Node builds of these versions cannot be used here: only the format
+// of a browser's timestamp shows that it can read polls in the binary form only.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -52,7 +52,7 @@ after(async () => {
 for (const version of VERSIONS) {
   describe(`socket.io-client ${version} in a browser`, () => {
     for (const [name, transports] of Object.entries(TRANSPORTS)) {
-      /** A page that registers whenever it is connected. */
+      /** Opens a page that registers whenever it is connected. */
       const register = async (uid) => {
         const tab = await browser.tab(`http://127.0.0.1:${pages.address().port}/${version}`);
         await tab.evaluate(
@@ -74,10 +74,10 @@ for (const version of VERSIONS) {
         return tab;
       };
 
-      // Their JSONP transport fails in a loop of its own whenever the client closes it.
+      // In these versions, the JSONP transport fails in an endless loop when the client closes it.
       const survivesClose = !(name === 'JSONP' && ['1.0.6', '1.1.0'].includes(version));
 
-      test(`registers once, chats and stays away when displaced, ${name}`, async (t) => {
+      test(`registers once, chats, and does not reconnect after a displacement, ${name}`, async (t) => {
         const friend = await signIn(t, gateway, someone('小红'));
         const uid = someone('小明');
         const tab = await register(uid);
@@ -97,7 +97,7 @@ for (const version of VERSIONS) {
         assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.deviceid), ['new']);
       });
 
-      test(`comes back after a restart of the server, ${name}`, async () => {
+      test(`reconnects after a restart of the server,  ${name}`, async () => {
         const tab = await register(someone('小明'));
         await gateway.program.stop();
         await gateway.start();

@@ -94,7 +94,7 @@ export class Inbound {
   #epoch = '';
   /** True from the answer to a register until the end of the replay. */
   #replaying = false;
-  /** The last replay brought everything that this device had not acknowledged. */
+  /** The last replay had all messages that this device had not acknowledged. */
   #complete = true;
   /** The answer to the register named every conversation in which this device is behind. */
   #listed = false;
@@ -149,7 +149,7 @@ export class Inbound {
     this.#advance(state);
   }
 
-  /** The replay has ended; `complete` says whether it brought everything. Fetches the messages that are missing. */
+  /** The replay has ended; `complete` says whether it had all messages. Fetches the missing ones. */
   resumed(complete: boolean): void {
     this.#replaying = false;
     this.#complete = complete;
@@ -324,7 +324,7 @@ export class Inbound {
   }
 
   /**
-   * If the user may not read the conversation any more, only a replay brings what was written before that.
+   * If the user may not read the conversation any more, only a replay has the messages from before that.
    * After other errors the fetch is repeated.
    */
   #failed(state: ConversationState, thrown: unknown): void {
@@ -338,7 +338,7 @@ export class Inbound {
     if (thrown instanceof MynahError && thrown.code !== 'closed' && !isTemporary(thrown)) this.hooks.error(thrown);
   }
 
-  /** Makes the gateway replay what was not acknowledged. Until then nothing is fetched. */
+  /** Makes the gateway replay the messages that were not acknowledged. Until then nothing is fetched. */
   #resume(state: ConversationState): void {
     state.resumedAt = state.queue.taken;
     if (this.#replaying) return;

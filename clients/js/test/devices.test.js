@@ -138,7 +138,7 @@ test('after a team was deleted, each device gets a kind 17, and its messages are
   }
 });
 
-test('who was removed from a team while away is handed the rest of it, and nothing in it is unread', async (t) => {
+test('a user who was removed from a team while offline receives its remaining messages, and none of them is unread', async (t) => {
   const [uid, storage] = [someone(), memoryStorage()];
   const [left, deleted] = [someone('队'), someone('队')];
   for (const team of [left, deleted]) await gateway.api.team(team, [uid, 'w']);
@@ -153,13 +153,13 @@ test('who was removed from a team while away is handed the rest of it, and nothi
 
   const back = await device(t, gateway, uid, { storage });
   const came = (team) => back.all.filter(({ data }) => data.team === team || (team === left && data.i !== undefined)).map(({ type }) => type);
-  await eventually(() => back.all.length === 3, 'what is left of both teams');
+  await eventually(() => back.all.length === 3, 'the remaining messages of both teams');
   assert.deepEqual([came(left), came(deleted)], [[15, 17], [17]]);
   assert.equal(back.client.unread, 0);
   await back.close();
   const again = await device(t, gateway, uid, { storage });
   await gateway.api.sendTo(uid, { type: 5, data: {} });
-  assert.equal((await again.message()).type, 5, 'nothing of it comes again');
+  assert.equal((await again.message()).type, 5, 'none of these messages is delivered again');
 });
 
 test('a displaced device gets the event displaced, and does not reconnect until connect() is called', async (t) => {

@@ -283,7 +283,7 @@ test('markRead inside a handler does not wait for that handler, and is sent afte
   assert.ok(await time.pass(1_000, () => client.unread === 0));
 });
 
-test('what was written in a team until the user left it comes, also if it is more than the client keeps or one replay brings', async () => {
+test('all messages of a team until the user left it are delivered, even if they exceed the queue or one replay', async () => {
   const { gateway, time, start } = world();
   const done = [];
   const storage = memoryStorage();
@@ -296,7 +296,7 @@ test('what was written in a team until the user left it comes, also if it is mor
   gateway.leave('t', 'me');
   gateway.write('bob', { team: 't' }, { i: 'later' });
   const { client } = await start({ storage }, false);
-  // So slow that the whole replay comes before the first message is handled.
+  // The handler is so slow that the whole replay arrives before the first message is handled.
   client.on('message', async ({ seq, type }) => {
     if (done.length === 0) await new Promise((resolve) => time.later(5_000, resolve));
     done.push([seq, type]);
@@ -304,10 +304,10 @@ test('what was written in a team until the user left it comes, also if it is mor
   await time.pass(60_000);
   assert.deepEqual(done.map(([seq]) => seq), Array.from({ length: 2_501 }, (_, i) => 3 + i));
   assert.deepEqual([done.at(-1)[1], client.unread], [17, 0]);
-  assert.equal(gateway.registers.filter(({ resume }) => resume).length <= 6, true, 'it does not resume again and again');
+  assert.equal(gateway.registers.filter(({ resume }) => resume).length <= 6, true, 'the number of resumes is bounded');
 });
 
-test('who is removed while older messages are still fetched gets them all', async () => {
+test('a user who is removed while older messages are still being fetched receives all of them', async () => {
   const { gateway, time, start } = world();
   const storage = memoryStorage();
   gateway.join('t', 'me');
@@ -315,7 +315,7 @@ test('who is removed while older messages are still fetched gets them all', asyn
   const first = await start({ storage });
   await time.pass(1_000);
   await first.client.close();
-  // One replay brings 100.
+  // One replay has at most 100 messages.
   for (let i = 0; i < 250; i++) gateway.write('bob', { team: 't' }, { i });
   const { client, messages } = await start({ storage });
   await time.pass(100, () => messages.length >= 100);
@@ -325,7 +325,7 @@ test('who is removed while older messages are still fetched gets them all', asyn
   assert.equal(client.unread, 0);
 });
 
-test('others who leave at the same time make a gap that is passed over without resuming again', async () => {
+test('a gap because of other members who left at the same time is skipped without another resume', async () => {
   const { gateway, time, start } = world();
   for (const uid of ['me', 'bob', 'eve']) gateway.join('t', uid);
   const { messages } = await start();

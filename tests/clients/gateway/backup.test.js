@@ -88,7 +88,7 @@ test('a backup under load has all messages that were acknowledged before, and ca
   assert.equal(await epochOf(t, gateway), third, 'the epoch stays after a restart');
 });
 
-test('what was revoked after the backup stays revoked', async (t) => {
+test('tokens that were revoked after the backup stay revoked after the restore', async (t) => {
   const gateway = await start(t, { config: { auth: { mode: 'jwt', jwt: { secret: SECRET } } } });
   const iat = seconds() - 100;
   const users = ['甲', '乙', '丙'].map(someone);
@@ -104,7 +104,7 @@ test('what was revoked after the backup stays revoked', async (t) => {
   await good(gateway, 'backup', file);
   await revoke({ uid: users[1] });
   assert.deepEqual(await codes(), [401, 401, 0]);
-  // Its newest changes are in the log.
+  // The newest changes are in SQLite's log.
   await gateway.program.kill();
   assert.match(await good(gateway, 'restore', file), /revocations of tokens stay in force \(2\)/);
   await gateway.start();
@@ -115,7 +115,7 @@ test('what was revoked after the backup stays revoked', async (t) => {
   const output = await good(gateway, 'restore', file);
   assert.match(output, /revocations of the previous data cannot be read .*revoke them again/s);
   await gateway.start();
-  assert.deepEqual(await codes(), [401, 0, 0], 'only what the backup knows');
+  assert.deepEqual(await codes(), [401, 0, 0], 'only the revocations in the backup are in force');
 });
 
 test('a device that was ahead of the backup receives all messages after the restore', async (t) => {

@@ -65,7 +65,8 @@ describe('every generation', { concurrency: true }, () => {
       expected.unshift({ conv: notice.conv, kind: 'notices', head: 1, cursor: 0, read: 0, unread: 1, last });
       assert.deepEqual(await list(user), { code: 0, conversations: expected, next: null });
 
-      // A message in the oldest conversation moves it to the front. The row has the positions of this device and user.
+      // A message in the oldest conversation moves it to the front. The row has the positions of this device
+      // and user.
       const oldest = expected.pop();
       const reply = await user.send({ user: a }, { text: '回 ↩️' });
       oldest.last = { type: 3, data: { text: '回 ↩️' }, mid: reply.mid, conv: oldest.conv, seq: 2, from: b, ts: reply.ts };
@@ -159,7 +160,7 @@ test('a team is listed before its first message, and not after the user left it 
   assert.deepEqual((await list(user)).conversations, []);
   assert.deepEqual((await list(other)).conversations.map(({ team }) => team), [left]);
   assert.equal((await gateway.api.user(a)).unread, 0, 'messages that cannot be read are not unread');
-  // The device has acknowledged nothing: it is told again, and nothing of that is unread.
+  // The device has not acknowledged the messages: they are listed again, and none of them is unread.
   const { registered, replay } = await resume(t, gateway, a, { deviceid: 'd' });
   assert.deepEqual(replay.map(({ type, data }) => [type, data.team]), [[17, gone], [15, undefined], [17, left]]);
   assert.deepEqual([registered.unread, registered.conversations.map(({ unread }) => unread)], [0, [0, 0]]);

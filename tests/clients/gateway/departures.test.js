@@ -1,4 +1,5 @@
-// Teams that a user has left, or that were deleted: what the user's devices receive that were offline then.
+// Teams that a user has left, and deleted teams: what the user's devices receive if they were offline at that
+// time.
 
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ before(async () => {
 });
 after(() => Promise.all([gateway, few].map((one) => one.close())));
 
-/** A device that is known and then offline. */
+/** A device that has registered and is offline now. */
 async function known(t, server, uid, deviceid = 'd') {
   const user = await signIn(t, server, uid, { deviceid });
   user.peer.close();
@@ -25,7 +26,7 @@ async function known(t, server, uid, deviceid = 'd') {
 
 const teamPath = (team, more = '') => `/v1/teams/${encodeURIComponent(team)}${more}`;
 
-test('who was removed from a team while away gets what was written until then and its own 17, on each device', async (t) => {
+test('each device of a user who was removed from a team while offline receives the messages until then, and the user\'s own 17', async (t) => {
   const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
   const team = someone('队');
   const ming = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -45,7 +46,7 @@ test('who was removed from a team while away gets what was written until then an
     assert.deepEqual(registered.conversations, [{ conv, head: 3, cursor: 0, read: 3, unread: 0 }]);
     assert.deepEqual((await list(user)).conversations, []);
     await refused(user, 403, SYNC, { conv, after: 0 });
-    // As if it were halfway through.
+    // The device has received a part of the conversation.
     await ack(user, conv, 1);
     user.peer.close();
     const again = await resume(t, gateway, b, { deviceid });
@@ -59,13 +60,13 @@ test('who was removed from a team while away gets what was written until then an
   }
   for (const type of [ACK, READ]) await refused(wei, 403, type, { conv, seq: 1 });
 
-  // Who comes back is new.
+  // A user who joins again is a new member.
   await gateway.api.expect(200, 'POST', teamPath(team, '/members'), { uids: [b] });
   const { replay } = await resume(t, gateway, b, { deviceid: 'd' });
   assert.deepEqual(replay.map(({ type, seq }) => [type, seq]), [[16, 5]]);
 });
 
-test('a replay brings all of a team that the user left, even if it is longer than a replay of others may be', async (t) => {
+test('a replay has all messages of a team that the user left, even if they exceed the limit of a replay', async (t) => {
   const [a, b] = [someone('甲'), someone('乙')];
   const [left, other] = [someone('队'), someone('队')];
   const ming = await signIn(t, few, a, { deviceid: 'd' });
@@ -80,7 +81,7 @@ test('a replay brings all of a team that the user left, even if it is longer tha
   const { user, replay, resumed } = await resume(t, few, b, { deviceid: 'd' });
   const convs = inOrder(replay);
   assert.deepEqual([seqs(convs.get(conv)), seqs(convs.get(stays))], [range(1, 21), range(1, 5)]);
-  // The rest of the other one is fetched.
+  // The other messages of the other conversation are fetched.
   assert.deepEqual(resumed, { sent: 26, complete: false });
   assert.deepEqual(seqs((await sync(user, stays, { after: 5 })).messages), [6, 7, 8]);
   await ack(user, stays, 8);
@@ -89,7 +90,7 @@ test('a replay brings all of a team that the user left, even if it is longer tha
   assert.deepEqual([seqs(again.replay), again.resumed.complete], [range(10, 21), true]);
 });
 
-test('removed twice while away: only the last time counts, and coming back ends it', async (t) => {
+test('if a user was removed twice while offline, only the last membership counts, and joining again ends it', async (t) => {
   const [a, b] = [someone('甲'), someone('乙')];
   const team = someone('队');
   const ming = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -102,7 +103,7 @@ test('removed twice while away: only the last time counts, and coming back ends 
     await ming.send({ team }, { round: '不给乙' });
     await gateway.api.expect(200, 'POST', teamPath(team, '/members'), { uids: [b] });
   }
-  // 1 to 4 and 5 to 8: a message, 17, a message, 16.
+  // The seqs 1 to 4 and 5 to 8 are: a message, 17, a message, 16.
   const { user, replay } = await resume(t, gateway, b, { deviceid: 'd' });
   assert.deepEqual(replay.map(({ type, seq }) => [type, seq]), [[16, 8]]);
   user.peer.close();
@@ -112,7 +113,7 @@ test('removed twice while away: only the last time counts, and coming back ends 
   assert.deepEqual(last.replay.map(({ type, seq }) => [type, seq]), [[16, 8], [15, 9], [17, 10]]);
 });
 
-test('a member of a team that is deleted while it is away gets its own 17 and no text', async (t) => {
+test('a member of a team that is deleted while the member is offline gets its own 17 and no texts', async (t) => {
   const [a, b] = [someone('甲'), someone('乙')];
   const team = someone('队');
   const ming = await signIn(t, gateway, a, { deviceid: 'd' });
@@ -120,7 +121,7 @@ test('a member of a team that is deleted while it is away gets its own 17 and no
   const { conv } = await gateway.api.team(team, [a, b]);
   for (const n of [1, 2]) await ming.send({ team }, { n });
   await gateway.api.expect(204, 'DELETE', teamPath(team));
-  // One of the same name is another one.
+  // A later team with the same name is another team.
   await gateway.api.team(team, [a]);
   for (const deviceid of ['d', 'e']) {
     const { user, registered, replay, resumed } = await resume(t, gateway, b, { deviceid });
@@ -137,7 +138,7 @@ test('a member of a team that is deleted while it is away gets its own 17 and no
   }
 });
 
-test('what is left of a team survives kill -9, a backup and its restoration', async (t) => {
+test('the messages of a team that the user left survive kill -9, a backup and a restore', async (t) => {
   const server = await startGateway({ config: { login: { policy: 'multi' } } });
   t.after(() => server.close());
   const [a, b] = [someone('甲'), someone('乙')];
@@ -149,7 +150,7 @@ test('what is left of a team survives kill -9, a backup and its restoration', as
   for (const n of [1, 2, 3]) sent.push(await ming.send({ team }, { n }));
   await recall(ming, sent[1].mid);
   await server.api.expect(200, 'DELETE', teamPath(team, `/members/${encodeURIComponent(b)}`));
-  // Recalled after the user left: its text is not replayed either.
+  // This message is recalled after the user has left. Its text is not replayed either.
   await recall(ming, sent[2].mid);
   await server.program.kill();
   await server.start();

@@ -1,6 +1,6 @@
-// docs/PROTOCOL.md#1-transport, the two ways in which the server ends a connection, byte for byte, for the
-// dialects of polling that no client here speaks (no EIO, JSONP with EIO 4) and for those on OkHttp, which
-// does not notice a close frame.
+// The two ways in which the server ends a connection (docs/PROTOCOL.md#1-transport), byte for byte: for the
+// forms of polling that no client of these tests uses (no EIO, JSONP with EIO 4), and for clients on OkHttp,
+// which does not notice a close frame.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -15,7 +15,7 @@ after(() => gateway.close());
 
 const register = (uid) => `42["message",${JSON.stringify(JSON.stringify({ type: 1, data: { uid, deviceid: 'old' } }))}]`;
 
-/** A session on polling that has registered `uid`. */
+/** A polling session that has registered `uid`. */
 class Polling {
   #base;
   #query;
@@ -48,7 +48,7 @@ class Polling {
     assert.equal((await fetch(this.#base + this.#query, { method: 'POST', body })).status, 200);
   }
 
-  /** Polls until a packet begins with `start`; resolves with all packets to that one. */
+  /** Polls until a packet begins with `start`. Resolves with all packets up to that one. */
   async until(start) {
     const packets = [];
     while (!packets.some((packet) => packet.startsWith(start))) {
@@ -60,7 +60,7 @@ class Polling {
   }
 }
 
-/** The packets of a text payload of Engine.IO 3; the lengths count UTF-16 units. */
+/** The packets of a text payload of Engine.IO 3, whose lengths count UTF-16 units. */
 function* split(payload) {
   while (payload) {
     const colon = payload.indexOf(':');
@@ -72,7 +72,7 @@ function* split(payload) {
 
 for (const query of ['', 'EIO=2', 'EIO=3', 'EIO=3&j=0', 'EIO=4', 'EIO=4&j=0']) {
   describe(`polling with "${query}"`, () => {
-    test('is told that it was displaced, and by a close packet that it should stay away', async (t) => {
+    test('is told that it was displaced, and gets a close packet, after which it does not reconnect', async (t) => {
       const uid = someone('小王');
       const old = await Polling.register(query, uid);
       await signIn(t, gateway, uid, { deviceid: 'new' });
@@ -81,11 +81,11 @@ for (const query of ['', 'EIO=2', 'EIO=3', 'EIO=3&j=0', 'EIO=4', 'EIO=4&j=0']) {
       assert.deepEqual([disconnect, close, more], ['41', '1', []]);
     });
 
-    test('is refused when the server stops, so that it reconnects', async () => {
+    test('gets a refused poll when the server stops, so that it reconnects', async () => {
       const session = await Polling.register(query, someone('小李'));
       const ends = session.poll();
       await gateway.program.stop();
-      // The poll may not have reached the server that was to answer it.
+      // The poll may not have reached the server before it stopped.
       const end = await ends.catch(() => ({ status: 0, packets: [] }));
       await gateway.start();
       if (session.isJsonp && end.status === 200) assert.deepEqual(end.packets, ['1']);
@@ -97,7 +97,7 @@ for (const query of ['', 'EIO=2', 'EIO=3', 'EIO=3&j=0', 'EIO=4', 'EIO=4&j=0']) {
 }
 
 describe('a WebSocket on OkHttp', () => {
-  /** A registered client, and how its connection ends: the code of the close frame, 1006 without one. */
+  /** A registered client. `closed` resolves with the code of the close frame, or 1006 if there was none. */
   async function okhttp(t, uid) {
     const url = `${gateway.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`;
     const socket = new WebSocket(url, { headers: { 'user-agent': 'okhttp/3.12.12' } });
@@ -113,7 +113,7 @@ describe('a WebSocket on OkHttp', () => {
     return { heard, closed: () => within(closed, 'the end') };
   }
 
-  test('ends without a close frame when the client should reconnect', async (t) => {
+  test('ends without a close frame if the client is expected to reconnect', async (t) => {
     const uid = someone('小李');
     const stale = await okhttp(t, uid);
     await signIn(t, gateway, uid, { deviceid: 'old' });
@@ -121,7 +121,7 @@ describe('a WebSocket on OkHttp', () => {
     assert.deepEqual(stale.heard.untaken, []);
   });
 
-  test('ends with one when the client was displaced', async (t) => {
+  test('ends with a close frame after a displacement', async (t) => {
     const uid = someone('小王');
     const old = await okhttp(t, uid);
     await signIn(t, gateway, uid, { deviceid: 'new' });

@@ -1,5 +1,5 @@
-// Clients that end their direction of a connection behind their last request, as some programs and old proxies
-// do: they get their answers. And requests in every form behind each other on one connection.
+// Clients that close their sending direction after their last request, as some programs and old proxies do,
+// get their responses. Requests of every form can follow each other on one connection.
 
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
@@ -12,7 +12,10 @@ let gateway;
 before(async () => (gateway = await startGateway()));
 after(() => gateway.close());
 
-/** Sends requests and ends the sending direction; resolves with everything that came until the server ended its own. */
+/**
+ * Sends requests and closes the sending direction. Resolves with everything that is received until the server
+ * closes.
+ */
 function halfClosed(requests) {
   const socket = connect({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true });
   let answer = '';
@@ -34,7 +37,7 @@ async function session() {
   return `/socket.io/?EIO=4&transport=polling&sid=${JSON.parse(text.slice(1)).sid}`;
 }
 
-test('a client of the API that has ended its direction gets its answer', async () => {
+test('an API client that has closed its sending direction gets its response', async () => {
   const uid = someone('x');
   const message = JSON.stringify({ type: 6, to: { user: uid }, data: { text: 'x'.repeat(50_000) } });
   const length = `Content-Length: ${message.length}\r\n`;
@@ -48,12 +51,12 @@ test('a client of the API that has ended its direction gets its answer', async (
   }
   const { conversations: [{ conv, head }] } = await gateway.api.expect(200, 'GET', `/v1/users/${uid}/conversations`);
   assert.equal(head, 4);
-  // An answer of more than a socket takes at once.
+  // This response is larger than the buffers of a socket.
   const page = await halfClosed(`GET /v1/conversations/${conv}/messages?limit=500 HTTP/1.1\r\n${bearer}\r\n`);
   assert.equal(JSON.parse(page.slice(page.indexOf('\r\n\r\n') + 4)).messages.length, 4);
 });
 
-test('a client on polling that has ended its direction gets its answer', async () => {
+test('a polling client that has closed its sending direction gets its response', async () => {
   const path = await session();
   const register = `42["message",${JSON.stringify(JSON.stringify({ type: 1, data: { uid: someone('y') } }))}]`;
   const post = (body) => `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
@@ -62,7 +65,7 @@ test('a client on polling that has ended its direction gets its answer', async (
   assert.match(await halfClosed(get), /^HTTP\/1\.1 200 [\s\S]*40\{"sid"/);
 });
 
-test('a client that goes while its GET waits is noticed', async (t) => {
+test('a client that closes the connection while its GET waits is detected', async (t) => {
   const path = await session();
   const uid = someone('z');
   const register = `42["message",${JSON.stringify(JSON.stringify({ type: 1, data: { uid } }))}]`;
@@ -77,7 +80,7 @@ test('a client that goes while its GET waits is noticed', async (t) => {
   await eventually(async () => !(await gateway.api.user(uid)).online, 'its end');
 });
 
-test('a query may hold quotes and angle brackets behind a request of every form', async () => {
+test('a query may contain quotes and angle brackets after a request of any form', async () => {
   const path = `${await session()}&user={"name":"<a>"}`;
   const post = (headers, body) => `POST ${path} HTTP/1.1\r\nHost: x\r\n${headers}\r\n${body}`;
   const requests = [

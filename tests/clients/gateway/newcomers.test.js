@@ -88,7 +88,7 @@ for (const [name, first] of [['after', 8], ['everything', 1]]) {
     fresh.peer.close();
     const away = await resume(t, gateway, fresh.uid, { deviceid: 'd' });
     const rest = away.replay.filter((frame) => frame.conv === conv);
-    assert.deepEqual([rest.at(-1).type, rest.at(-1).data], [17, { team, uid: fresh.uid }], 'it has not acknowledged that it left');
+    assert.deepEqual([rest.at(-1).type, rest.at(-1).data], [17, { team, uid: fresh.uid }], 'the device has not acknowledged the user\'s own 17');
     assert.equal(rest.some(({ data }) => data.n === 7), false, 'nothing of the team that the user has left');
     await add(gateway, team, fresh.uid);
     await old.send({ team }, { n: 9 });

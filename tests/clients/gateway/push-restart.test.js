@@ -1,6 +1,7 @@
-// Notifications (docs/PROTOCOL.md#9-push-webhook) when the gateway is stopped, crashes, or cannot be reached for
-// a second while messages arrive. Sixty clients have the app open and reconnect by themselves, as Socket.IO does
-// by default: none of them is notified. Users who are offline are notified of every message.
+// Notifications (docs/PROTOCOL.md#9-push-webhook) when the gateway is stopped, crashes, or cannot be reached
+// for a second while messages arrive. Sixty clients have the app open and reconnect by themselves, as
+// Socket.IO does by default: their users are not notified. Users who are offline are notified of every
+// message.
 
 import assert from 'node:assert/strict';
 import { connect, createServer } from 'node:net';
@@ -12,9 +13,14 @@ import { REGISTER, User, someone } from '../../lib/user.js';
 import { Webhook } from '../../lib/webhook.js';
 
 const SECRET = 'a-secret';
-/** Clients that acknowledge and resume, clients of the replaced system that do neither, and users without a client. */
+/**
+ * The numbers of clients that acknowledge and resume, of clients of the replaced system that do neither, and
+ * of users without a client.
+ */
 const [ACKNOWLEDGE, OLDER, OFFLINE] = [45, 15, 20];
-/** The pause between two messages of the backend, and how many come before, and after, what happens. */
+/**
+ * The pause between two messages of the backend, and how many messages are sent before and after the event.
+ */
 const [PAUSE_MS, MESSAGES] = [5, 240];
 
 let gateway, hook, network;
@@ -29,7 +35,7 @@ after(async () => {
   await gateway.close();
 });
 
-/** What lies between the clients and the gateway; can be cut. */
+/** The network between the clients and the gateway, which can be cut. */
 class Network {
   #sockets = new Set();
 
@@ -68,7 +74,7 @@ class Network {
   }
 }
 
-/** An app that stays open: it registers whenever it is connected, and keeps the `mid`s of what it received. */
+/** An open app: it registers whenever it is connected, and records the `mid`s of the received messages. */
 class App {
   received = new Set();
   registered = 0;
@@ -77,7 +83,7 @@ class App {
     this.uid = someone(acknowledges ? 'app' : 'older-app');
     this.acknowledges = acknowledges;
     const peer = open(t, network.url, { ...everyClient[number % everyClient.length], reconnection: true });
-    // The defaults of Socket.IO.
+    // These are the defaults of Socket.IO.
     peer.manager.reconnectionDelay(1_000);
     this.user = new User(peer);
     peer.socket.on('connect', () => this.#register());
@@ -104,7 +110,10 @@ const metric = async (name) => {
   return Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1]);
 };
 
-/** `forgets`: what was written to connections, and which notifications were in flight, is not known afterwards. */
+/**
+ * `forgets`: after the event the gateway does not know what was written to connections, and which
+ * notifications were in flight.
+ */
 const HAPPENINGS = {
   'an orderly restart': {
     async happen() {
@@ -129,23 +138,24 @@ const HAPPENINGS = {
 };
 
 for (const [name, { happen, forgets }] of Object.entries(HAPPENINGS)) {
-  test(`${name}: nobody with an open app is notified, and who is offline is`, async (t) => {
+  test(`${name}: no user with an open app is notified, and all offline users are`, async (t) => {
     const apps = Array.from({ length: ACKNOWLEDGE + OLDER }, (_, n) => new App(t, n, n < ACKNOWLEDGE));
     const offline = Array.from({ length: OFFLINE }, () => someone('offline'));
-    await eventually(() => apps.every(({ registered }) => registered === 1), 'all to be registered');
+    await eventually(() => apps.every(({ registered }) => registered === 1), 'all apps to be registered');
     const uids = [...apps.map(({ uid }) => uid), ...offline];
     /** The messages that the gateway has taken: `mid` to uid. */
     const sent = new Map();
     let next = 0;
     const send = async () => {
       const uid = uids[next++ % uids.length];
-      // An older client that is just registering may receive what was committed before: that is not known later.
+      // An older client that is just registering may have received what was committed before. The gateway
+      // does not know that afterwards.
       if (isHappening && apps.some((app) => app.uid === uid && !app.acknowledges)) return;
       try {
         const { mid } = await gateway.api.sendTo(uid, { type: 5, data: { n: next } });
         sent.set(mid, uid);
       } catch {
-        // The gateway is away; whether it has stored the message does not matter here.
+        // The gateway cannot be reached. Whether it has stored the message does not matter here.
       }
       await pause(PAUSE_MS);
     };
@@ -157,20 +167,20 @@ for (const [name, { happen, forgets }] of Object.entries(HAPPENINGS)) {
     })();
     await happen();
     const notifiedBefore = hook.all.slice();
-    await eventually(() => apps.every(({ registered }) => registered >= 2), 'all to be registered again');
+    await eventually(() => apps.every(({ registered }) => registered >= 2), 'all apps to be registered again');
     isHappening = false;
     await traffic;
     for (let n = 0; n < MESSAGES; n++) await send();
     const missing = () => [...sent].filter(([mid, uid]) => apps.some((app) => app.acknowledges && app.uid === uid && !app.received.has(mid)));
-    await eventually(() => missing().length === 0, 'every app to receive everything');
+    await eventually(() => missing().length === 0, 'every app to receive all messages');
     const told = (mid) => hook.all.filter(({ body }) => body.mid === mid);
     const untold = () => [...sent].filter(([mid, uid]) => offline.includes(uid) && told(mid).length === 0);
-    await eventually(() => untold().length === 0, 'every offline user to be notified of everything');
-    await eventually(async () => (await metric('mynah_push_pending')) === 0, 'no job to wait');
+    await eventually(() => untold().length === 0, 'a notification of every message for every offline user');
+    await eventually(async () => (await metric('mynah_push_pending')) === 0, 'no pending job');
 
     const counted = apps.filter((app) => app.acknowledges || !forgets);
     const wrong = hook.all.filter(({ body }) => counted.some(({ uid, received }) => uid === body.uid && received.has(body.mid)));
-    assert.equal(wrong.length, 0, `notified of what the app received: ${wrong.map(({ body }) => body.uid)}`);
+    assert.equal(wrong.length, 0, `notified of a message that the app has received: ${wrong.map(({ body }) => body.uid)}`);
     const again = (mid) => told(mid).length > 1 && !(forgets && notifiedBefore.includes(told(mid)[0]));
     assert.deepEqual([...sent.keys()].filter(again), [], 'notified twice');
   });

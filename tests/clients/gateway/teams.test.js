@@ -47,7 +47,7 @@ for (const client of everyClient) {
   });
 }
 
-test('a message that the backend sends in the name of a former member does not reach it, stored or not', async (t) => {
+test('a message that the backend sends in the name of a former member does not reach that user, stored or not', async (t) => {
   const team = someone('队');
   const [a, b, c] = [someone('甲'), someone('乙'), someone('丙')];
   const [ming, hong, wei] = await Promise.all([a, b, c].map((uid) => signIn(t, gateway, uid)));

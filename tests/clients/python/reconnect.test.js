@@ -1,5 +1,6 @@
 // The two ways in which the server ends a connection (docs/PROTOCOL.md#1-transport), with python-socketio. It
-// stays disconnected only after a close packet of Engine.IO, and reconnects when the connection ends without one.
+// stays disconnected only after a close packet of Engine.IO, and reconnects when the connection ends without
+// one.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -10,7 +11,8 @@ import { signIn, someone } from '../../lib/user.js';
 
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
-// The installation blocks this process, possibly for minutes: nothing may be waited for meanwhile.
+// The installation blocks this process, possibly for minutes. So it must be done before anything is waited
+// for.
 const environments = ['4', '5'].map((version) => {
   try {
     return { version, interpreter: python(`socketio-${version}`, here(`requirements-${version}.txt`)), missing: false };
@@ -59,7 +61,8 @@ for (const { version, interpreter, missing } of environments) {
         const client = start(t, { uid, deviceid: '旧手机' });
         await printed(client, 'registered');
         await signIn(t, gateway, uid, { deviceid: '新手机' });
-        // Two threads of the library notice the end, one by the DISCONNECT of Socket.IO, and both may report it.
+        // Two threads of the library detect the end, one of them by the DISCONNECT of Socket.IO, and both may
+        // report it.
         await printed(client, 'registered', '(disconnected\n)?disconnected', 'gave up');
         assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.deviceid), ['新手机']);
       });

@@ -19,8 +19,8 @@ export class DeliveryQueue<M> {
   #settled = 0;
   #waiting = new Map<number, Item<M>>();
   /**
-   * The lowest seq that was dropped because the queue was full. Higher ones are not queued before it arrives:
-   * they would take the room of those between.
+   * The lowest seq that was dropped because the queue was full. Higher ones are not queued before it arrives,
+   * because they would use the space of those in between.
    */
   #dropped = Infinity;
 
@@ -65,8 +65,8 @@ export class DeliveryQueue<M> {
 
   /**
   /**
-   * Adds a message that was pushed or replayed; `message` is undefined if this device sent it. Returns false if
-   * the queue is full, so that the message must be fetched later.
+   * Adds a message that was pushed or replayed; `message` is undefined if this device sent it. Returns false
+   * if the queue is full, so that the message must be fetched later.
    */
   see(seq: number, message: M | undefined): boolean {
     if (this.#dropped <= Math.max(this.#taken, this.#settled)) this.#dropped = Infinity;

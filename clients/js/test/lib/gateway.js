@@ -41,7 +41,7 @@ export class Gateway {
     this.append(conv, { type: 16, data: { team, uid } });
   }
 
-  /** A member leaves a team. Its devices get what was written until then, and the 17, when they resume. */
+  /** Removes a member from a team. When its devices resume, they get the messages until then, and the 17. */
   leave(team, uid) {
     const conv = this.conv(`team ${team}`);
     this.teams.get(team).delete(uid);
@@ -126,7 +126,7 @@ export class Gateway {
     });
   }
 
-  /** The teams that the user has left, where the device has not acknowledged everything. */
+  /** The teams that the user has left and of which the device has not acknowledged everything. */
   #left(connection) {
     const device = this.#device(connection);
     const convs = [...this.convs.values()].filter((conv) => conv.left.has(connection.uid));
@@ -220,7 +220,7 @@ export class Gateway {
       left -= part.length;
       if (left === 0 && head > (part.at(-1)?.seq ?? cursor)) break;
     }
-    // All of it, whatever the limit.
+    // All of these messages are replayed, whatever the limit.
     let sent = this.limits.resume - left;
     for (const { conv, head, cursor } of gone) {
       for (const envelope of this.#part(this.convs.get(conv), data.uid, cursor, head - cursor)) {
