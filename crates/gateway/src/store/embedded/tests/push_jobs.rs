@@ -196,6 +196,8 @@ async fn a_teams_job_is_worked_off_in_pages() {
     assert_eq!(one.mid, wrote.mid);
 
     kit.change("t", TeamChange::Delete).await.unwrap();
+    // The team's messages are deleted after the change, between two batches of the writer.
+    kit.catch_up().await;
     assert!(kit.all_jobs().await.is_empty(), "nobody may read it any more");
     let late = JobOutcome::Advanced {
         after: uid("d"),
