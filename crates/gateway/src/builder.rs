@@ -34,8 +34,6 @@ pub struct Builder {
     metrics: Arc<Metrics>,
     listeners: Listeners,
     types: Types,
-    #[cfg(test)]
-    receiver: Option<push::StandIn>,
 }
 
 impl Builder {
@@ -46,17 +44,7 @@ impl Builder {
             metrics: Arc::default(),
             listeners: Listeners::default(),
             types: Types::default(),
-            #[cfg(test)]
-            receiver: None,
         }
-    }
-
-    /// Notifies this receiver instead of the configured one.
-    #[cfg(test)]
-    #[must_use]
-    pub(crate) fn notify(mut self, receiver: push::StandIn) -> Self {
-        self.receiver = Some(receiver);
-        self
     }
 
     /// The configuration.
@@ -104,7 +92,18 @@ impl Builder {
         self.core(store).map(Gateway::new)
     }
 
+    /// Starts what the handle is for.
     pub(crate) fn core(self, store: Arc<dyn Store>) -> anyhow::Result<Arc<Core>> {
+        let webhook = Webhook::new(&self.config, &self.metrics)?;
+        self.core_with(store, webhook)
+    }
+
+    /// [`Builder::core`]; notifications go to this webhook.
+    pub(crate) fn core_with(
+        self,
+        store: Arc<dyn Store>,
+        webhook: Option<Webhook>,
+    ) -> anyhow::Result<Arc<Core>> {
         let config = self.config;
         let system = Uid::new(&config.send.system_uid).context("send.system_uid")?;
         let policy = match config.login.policy {
@@ -117,9 +116,6 @@ impl Builder {
         let limits = &config.limits;
         self.metrics.set_limits(limits);
         let wake = Arc::new(Wake::default());
-        let webhook = Webhook::new(&config, &self.metrics)?;
-        #[cfg(test)]
-        let webhook = webhook.map(|webhook| webhook.posting_to(self.receiver));
         let reached = webhook
             .is_some()
             .then(|| Arc::new(Reached::new(registry.clone(), wake.clone(), &config)));

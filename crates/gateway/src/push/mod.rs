@@ -22,8 +22,6 @@ mod worker;
 pub(crate) use reached::Reached;
 pub(crate) use stop::Settle;
 pub(crate) use wake::Wake;
-#[cfg(test)]
-pub(crate) use webhook::StandIn;
 pub(crate) use webhook::Webhook;
 pub(crate) use worker::Worker;
 

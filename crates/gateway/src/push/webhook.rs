@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::config::Config;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::metrics::Metrics;
-use crate::outbound::{Failure, Outbound};
+use crate::outbound::{Failure, Outbound, Post};
 use crate::store::Message;
 use crate::target::Target;
 use crate::time::UnixMillis;
@@ -73,17 +73,9 @@ fn wait_ms(value: &HeaderValue, now: UnixMillis) -> Option<u64> {
 
 /// Where notifications go.
 pub(crate) struct Webhook {
-    outbound: Outbound,
+    receiver: Box<dyn Post>,
     target: Target,
-    /// Takes the place of the network.
-    #[cfg(test)]
-    stand_in: Option<StandIn>,
 }
-
-/// A receiver in the same process: of what is posted to the status that it answers, if it ever does.
-#[cfg(test)]
-pub(crate) type StandIn =
-    std::sync::Arc<dyn Fn(String) -> std::pin::Pin<Box<dyn Future<Output = u16> + Send>> + Send + Sync>;
 
 impl Webhook {
     /// As configured; `None` when no URL is.
@@ -101,20 +93,14 @@ impl Webhook {
             config.outbound.ca_file.as_deref(),
         )
         .context("push.webhook cannot be used")?;
-        Ok(Some(Self {
-            outbound,
-            target: Target::new("push.webhook", url, metrics),
-            #[cfg(test)]
-            stand_in: None,
-        }))
+        Ok(Some(Self::posting_to(Box::new(outbound), url, metrics)))
     }
 
-    /// Posts to `receiver` instead.
-    #[cfg(test)]
-    pub(crate) fn posting_to(self, receiver: Option<StandIn>) -> Self {
+    /// Posts to `receiver`, whose URL is `url`.
+    pub(crate) fn posting_to(receiver: Box<dyn Post>, url: &str, metrics: &Metrics) -> Self {
         Self {
-            stand_in: receiver,
-            ..self
+            receiver,
+            target: Target::new("push.webhook", url, metrics),
         }
     }
 
@@ -147,15 +133,7 @@ impl Webhook {
     }
 
     async fn post(&self, body: String, now: UnixMillis) -> Result<(), Refused> {
-        #[cfg(test)]
-        if let Some(receiver) = &self.stand_in {
-            let status = tokio::time::timeout(self.outbound.timeout(), receiver(body)).await;
-            return match status.map_err(|_| Failure::Timeout)? {
-                200..300 => Ok(()),
-                status => Err(Failure::Status(status).into()),
-            };
-        }
-        let answer = self.outbound.post(body, now).await?;
+        let answer = self.receiver.post(body, now).await?;
         if answer.status.is_success() {
             return Ok(());
         }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
 use super::hub::Hub;
+use super::receiver::Receiver;
 use super::watched::Watched;
 use crate::builder::Builder;
 use crate::clock;
@@ -14,6 +16,8 @@ use crate::config::{Config, Durability};
 use crate::core::Core;
 use crate::gateway::Gateway;
 use crate::ids::ConvId;
+use crate::metrics::Metrics;
+use crate::push::Webhook;
 use crate::store::embedded::{Clock, Options, stepped};
 
 /// See the module.
@@ -45,9 +49,17 @@ impl Server {
             hub: hub.clone(),
             dead: dead.clone(),
         };
+        let (settings, metrics) = (&config.push.webhook, Arc::<Metrics>::default());
+        let webhook = settings.url.as_ref().map(|url| {
+            let receiver = Receiver {
+                hub: hub.clone(),
+                timeout: Duration::from_millis(settings.timeout_ms),
+            };
+            Webhook::posting_to(Box::new(receiver), url, &metrics)
+        });
         let core = Builder::new(config.clone())
-            .notify(super::receiver::receiver(hub))
-            .core(Arc::new(store))
+            .metrics(metrics.clone())
+            .core_with(Arc::new(store), webhook)
             .expect("the gateway starts");
         let server = Self {
             gateway: Gateway::new(core.clone()),
