@@ -59,7 +59,7 @@ struct NewJob<'a> {
     /// `messages.id`.
     message: i64,
     uid: Option<&'a Uid>,
-    /// `conversations.id`, without a `uid`.
+    /// `conversations.id` of a team's message.
     team: Option<i64>,
     lane: i64,
     made: UnixMillis,
@@ -133,13 +133,13 @@ pub(super) fn finish(
         JobOutcome::Advanced { after, jobs } => {
             let row = db
                 .prepare_cached(
-                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires",
+                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires, conv_id",
                 )?
                 .query_row(params![id.0, after.as_str()], |row| {
                     Ok(NewJob {
                         message: row.get(0)?,
                         uid: None,
-                        team: None,
+                        team: row.get(4)?,
                         lane: row.get(1)?,
                         made: row.get::<_, i64>(2)?.unsigned_abs(),
                         due: 0,
@@ -180,7 +180,7 @@ pub(super) fn revive(
     )?
     .execute(params![uid.as_str(), delivered, clamp(since), normal, clamp(now)])?;
     let mut select = db.prepare_cached(
-        "SELECT j.message, j.made, j.expires
+        "SELECT j.message, j.made, j.expires, j.conv_id
          FROM participants p INDEXED BY participants_of_teams
          CROSS JOIN push_jobs j INDEXED BY push_jobs_of_team ON j.conv_id = p.conv_id
          CROSS JOIN messages m ON m.id = j.message
@@ -195,7 +195,7 @@ pub(super) fn revive(
             Ok(NewJob {
                 message: row.get(0)?,
                 uid: Some(uid),
-                team: None,
+                team: row.get(3)?,
                 lane: normal,
                 made: number(row, 1)?,
                 due: now,

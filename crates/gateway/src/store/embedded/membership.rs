@@ -166,11 +166,14 @@ fn delete(
     db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;
     leave(db, before.conv_id, head, &notices)?;
-    // Nobody is told any more of what nobody may read.
-    db.prepare_cached(
-        "DELETE FROM push_jobs INDEXED BY push_jobs_of_team WHERE dead = 0 AND uid IS NULL AND conv_id = ?1",
-    )?
-    .execute([before.conv_id])?;
+    // Nobody is notified any more of what nobody may read.
+    for jobs in [
+        "push_jobs_of_team WHERE uid IS NULL",
+        "push_jobs_of_members WHERE uid IS NOT NULL",
+    ] {
+        let sql = format!("DELETE FROM push_jobs INDEXED BY {jobs} AND dead = 0 AND conv_id = ?1");
+        db.prepare_cached(&sql)?.execute([before.conv_id])?;
+    }
     state.teams.remove(team);
     let after = TeamState {
         members: Arc::default(),

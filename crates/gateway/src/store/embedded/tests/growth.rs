@@ -197,6 +197,7 @@ fn undo_steps_from_4(db: &Connection) {
     db.execute_batch(
         "DROP INDEX revocations_displaced; ALTER TABLE revocations DROP COLUMN displaced;
          DROP INDEX push_jobs_due; DROP INDEX push_jobs_of_user; DROP INDEX push_jobs_of_team;
+         DROP INDEX push_jobs_of_members;
          ALTER TABLE push_jobs DROP COLUMN lane; ALTER TABLE push_jobs DROP COLUMN made;
          ALTER TABLE push_jobs DROP COLUMN conv_id; CREATE INDEX push_jobs_due ON push_jobs (due) WHERE dead = 0;
          DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;

@@ -199,6 +199,8 @@ async fn a_teams_job_is_worked_off_in_pages() {
     // The team's messages are deleted after the change, between two batches of the writer.
     kit.catch_up().await;
     assert!(kit.all_jobs().await.is_empty(), "nobody may read it any more");
+    let counts = kit.store.job_counts().await.unwrap();
+    assert_eq!(counts.waiting, 0, "no row stays, not even without its message");
     let late = JobOutcome::Advanced {
         after: uid("d"),
         jobs: vec![(uid("c"), NOON)],
