@@ -7,6 +7,7 @@
 //! (a handler may wait for exactly that).
 
 mod candidate;
+mod deadlines;
 mod handling;
 
 use std::future::Future;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mynah_wire::engine::payload::TextHabit;
-use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, TimeoutStep, Transport};
+use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, Transport};
 use mynah_wire::ws;
 use tokio::time::Sleep;
 
@@ -144,47 +145,6 @@ impl Driver {
         }
     }
 
-    /// Sets the timer to the next deadline; true when that has passed already.
-    fn arm(
-        &self,
-        cx: &mut Context<'_>,
-        now: Time,
-        next: Option<Time>,
-        mut sleep: Pin<&mut Sleep>,
-        armed: &mut Option<Time>,
-    ) -> bool {
-        let Some(next) = next else {
-            return false;
-        };
-        match *armed {
-            // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
-            Some(at) if at <= next && now < at => return false,
-            Some(at) if at <= next => {}
-            _ => {
-                *armed = Some(next);
-                sleep.as_mut().reset(self.server().instant(next));
-            }
-        }
-        if sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        *armed = None;
-        true
-    }
-
-    fn next_deadline(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Goodbye(until) => Some(until),
-            Phase::Gone => None,
-            Phase::Open => self
-                .engine
-                .poll_timeout()
-                .into_iter()
-                .chain(self.receiver.deadline())
-                .min(),
-        }
-    }
-
     /// Looks at what others want of the session, and registers to be woken.
     fn take_orders(&mut self, cx: &mut Context<'_>) -> Moved {
         let mut state = self.session.state();
@@ -231,59 +191,6 @@ impl Driver {
                 true
             }
             None => moved,
-        }
-    }
-
-    /// Does what is due at the deadlines that have passed; one has.
-    fn pass_deadlines(&mut self, now: Time) {
-        match self.phase {
-            Phase::Gone => return,
-            Phase::Goodbye(_) => return self.gone(),
-            Phase::Open => {}
-        }
-        let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
-        if passed(&*self.receiver) {
-            let reason = self.receiver.deadline_passed();
-            // One that is neither moved nor taken back would pass again and again.
-            let standing = passed(&*self.receiver).then_some(CloseReason::ServerClose);
-            if let Some(reason) = reason.or(standing) {
-                return self.close(Closing::Now(reason));
-            }
-        }
-        while self.engine.poll_timeout().is_some_and(|at| now >= at) {
-            if self.waiting.is_some() && self.takes_what_is_written() {
-                self.engine.excuse(&self.session.server().times, now);
-            }
-            match self.engine.handle_timeout(&self.session.server().times, now) {
-                TimeoutStep::Nothing => break,
-                TimeoutStep::SendPing => {
-                    // From here on the peer has to show that it is there.
-                    if let Some(link) = &mut self.link {
-                        link.take_progress();
-                    }
-                    self.session.enqueue([Outgoing::control(PacketType::Ping)]);
-                }
-                TimeoutStep::DropCandidate => self.drop_candidate(),
-                TimeoutStep::Close(reason) => {
-                    self.close(Closing::Now(reason));
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Whether the peer reads what is written to it, if anything waits to be written. While a handler waits
-    /// nothing is read from the peer, so this is the only sign of life: a handler that itself waits for the
-    /// peer to read must not keep the session of a dead peer open.
-    fn takes_what_is_written(&mut self) -> bool {
-        match &mut self.link {
-            Some(link) => link.take_progress() || !link.is_writing(),
-            None => {
-                let since = self.session.silent_ms();
-                let patience = self.session.server().times.ping_timeout;
-                let waits = self.session.state().has_queued();
-                !waits || since < patience.into()
-            }
         }
     }
 

@@ -1,0 +1,110 @@
+//! The deadlines of a session: its heartbeat, what its receiver has set, and how long a poll may still learn of the end.
+//!
+//! Invariant: one timer stands for all of them. It is never set later than the nearest deadline.
+
+use std::pin::Pin;
+use std::task::Context;
+
+use mynah_wire::engine::{CloseReason, PacketType, Time, TimeoutStep};
+use tokio::time::Sleep;
+
+use super::{Driver, Phase};
+use crate::closing::Closing;
+use crate::encoded::Outgoing;
+use crate::receiver::Receiver;
+
+impl Driver {
+    /// Sets the timer to the next deadline; true when that has passed already.
+    pub(super) fn arm(
+        &self,
+        cx: &mut Context<'_>,
+        now: Time,
+        next: Option<Time>,
+        mut sleep: Pin<&mut Sleep>,
+        armed: &mut Option<Time>,
+    ) -> bool {
+        let Some(next) = next else {
+            return false;
+        };
+        match *armed {
+            // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
+            Some(at) if at <= next && now < at => return false,
+            Some(at) if at <= next => {}
+            _ => {
+                *armed = Some(next);
+                sleep.as_mut().reset(self.server().instant(next));
+            }
+        }
+        if sleep.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        *armed = None;
+        true
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Goodbye(until) => Some(until),
+            Phase::Gone => None,
+            Phase::Open => self
+                .engine
+                .poll_timeout()
+                .into_iter()
+                .chain(self.receiver.deadline())
+                .min(),
+        }
+    }
+
+    /// Does what is due at the deadlines that have passed; one has.
+    pub(super) fn pass_deadlines(&mut self, now: Time) {
+        match self.phase {
+            Phase::Gone => return,
+            Phase::Goodbye(_) => return self.gone(),
+            Phase::Open => {}
+        }
+        let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
+        if passed(&*self.receiver) {
+            let reason = self.receiver.deadline_passed();
+            // One that is neither moved nor taken back would pass again and again.
+            let standing = passed(&*self.receiver).then_some(CloseReason::ServerClose);
+            if let Some(reason) = reason.or(standing) {
+                return self.close(Closing::Now(reason));
+            }
+        }
+        while self.engine.poll_timeout().is_some_and(|at| now >= at) {
+            if self.waiting.is_some() && self.takes_what_is_written() {
+                self.engine.excuse(&self.session.server().times, now);
+            }
+            match self.engine.handle_timeout(&self.session.server().times, now) {
+                TimeoutStep::Nothing => break,
+                TimeoutStep::SendPing => {
+                    // From here on the peer has to show that it is there.
+                    if let Some(link) = &mut self.link {
+                        link.take_progress();
+                    }
+                    self.session.enqueue([Outgoing::control(PacketType::Ping)]);
+                }
+                TimeoutStep::DropCandidate => self.drop_candidate(),
+                TimeoutStep::Close(reason) => {
+                    self.close(Closing::Now(reason));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether the peer reads what is written to it, if anything waits to be written. While a handler waits
+    /// nothing is read from the peer, so this is the only sign of life: a handler that itself waits for the
+    /// peer to read must not keep the session of a dead peer open.
+    fn takes_what_is_written(&mut self) -> bool {
+        match &mut self.link {
+            Some(link) => link.take_progress() || !link.is_writing(),
+            None => {
+                let since = self.session.silent_ms();
+                let patience = self.session.server().times.ping_timeout;
+                let waits = self.session.state().has_queued();
+                !waits || since < patience.into()
+            }
+        }
+    }
+}
