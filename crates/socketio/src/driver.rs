@@ -122,14 +122,16 @@ impl Driver {
         armed: &mut Option<Time>,
     ) -> Poll<()> {
         loop {
-            let mut moved = self.take_orders(cx);
+            // Read once for all packets of the round. A deadline that passes meanwhile is found in the next round or by
+            // the timer.
+            let now = self.server().now();
+            let mut moved = self.take_orders();
             moved |= self.finish_waiting(cx);
-            moved |= self.handle_posted();
-            moved |= self.read_candidate(cx);
-            moved |= self.read(cx);
+            moved |= self.handle_posted(now);
+            moved |= self.read_candidate(cx, now);
+            moved |= self.read(cx, now);
             moved |= self.notice_gone(cx);
             self.count_input();
-            let now = self.server().now();
             let next = self.next_deadline();
             if next.is_some_and(|next| now >= next) {
                 self.pass_deadlines(now);
@@ -139,16 +141,22 @@ impl Driver {
             if let (Phase::Gone, None) = (&self.phase, &self.untold) {
                 return Poll::Ready(());
             }
-            if !moved && !self.arm(cx, now, next, sleep.as_mut(), armed) {
+            if !moved && !self.arm(cx, now, next, sleep.as_mut(), armed) && self.rest(cx) {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Looks at what others want of the session, and registers to be woken.
-    fn take_orders(&mut self, cx: &mut Context<'_>) -> Moved {
+    /// Registers to be woken; false if others want something of the session already.
+    fn rest(&self, cx: &Context<'_>) -> bool {
+        let writes = self.link.as_ref().is_some_and(|link| !link.is_writing());
+        self.session.state().rest(cx.waker(), writes)
+    }
+
+    /// Looks at what others want of the session.
+    fn take_orders(&mut self) -> Moved {
         let mut state = self.session.state();
-        state.register_driver(cx.waker());
+        state.begin_work();
         let attention = std::mem::take(&mut state.attention);
         match self.phase {
             Phase::Open => {}
@@ -219,7 +227,7 @@ impl Driver {
         self.waiting.is_some() || self.posted.is_some()
     }
 
-    fn handle_posted(&mut self) -> Moved {
+    fn handle_posted(&mut self, now: Time) -> Moved {
         let Some(mut posted) = self.posted.take() else {
             return false;
         };
@@ -232,7 +240,7 @@ impl Driver {
                 return true;
             };
             moved = true;
-            if let Some(closing) = self.split().1.handle(packet) {
+            if let Some(closing) = self.split(now).1.handle(packet) {
                 posted.abandon(closing.reason());
                 self.close(closing);
                 return true;
@@ -242,18 +250,17 @@ impl Driver {
         moved
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Moved {
+    fn read(&mut self, cx: &mut Context<'_>, now: Time) -> Moved {
         if !self.is_ready() || self.is_busy() {
             return false;
         }
         let protocol = self.session.protocol();
-        let (Some(link), mut handling) = self.split() else {
+        let (Some(link), mut handling) = self.split(now) else {
             return false;
         };
-        let (mut moved, mut handled) = (false, 0);
+        let mut handled = 0;
         let mut closing = None;
         let read = link.poll_messages(cx, |message| {
-            moved = true;
             let meant;
             let packet = match message {
                 ws::Message::Text(text) => {
@@ -296,7 +303,8 @@ impl Driver {
         if let Some(closing) = closing {
             self.close_with(closing, told);
         }
-        moved || read.is_ready()
+        // Otherwise all that came was handled, and the stream wakes the task when more comes.
+        read.is_ready() || self.waiting.is_some()
     }
 
     /// While a handler waits: whether its client has disconnected, so that the handler need not wait any
@@ -447,12 +455,13 @@ impl Future for Run {
 
 /// Moves what is queued to the WebSocket.
 fn load(session: &Session, link: &mut Link) {
-    let mut queued = session.state().take_queue();
     let (protocol, dialect) = (session.protocol(), session.dialect());
-    if !Outgoing::fits_websocket(protocol, dialect) {
-        for packet in queued.iter_mut() {
-            packet.fit_websocket(protocol, dialect, session.server().json_texts);
-        }
+    if Outgoing::fits_websocket(protocol, dialect) {
+        return link.load(session.state().take_queue());
+    }
+    let mut queued = session.state().take_queue();
+    for packet in queued.iter_mut() {
+        packet.fit_websocket(protocol, dialect, session.server().json_texts);
     }
     link.load(queued);
 }

@@ -405,7 +405,10 @@ impl Receiver for Client {
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.deadline.into_iter().chain(self.packet_by).min()
+        match (self.deadline, self.packet_by) {
+            (Some(deadline), Some(packet_by)) => Some(deadline.min(packet_by)),
+            (deadline, packet_by) => deadline.or(packet_by),
+        }
     }
 
     fn deadline_passed(&mut self) -> Option<CloseReason> {

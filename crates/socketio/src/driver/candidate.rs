@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use mynah_wire::engine::{CandidateStep, Packet, Transport};
+use mynah_wire::engine::{CandidateStep, Packet, Time, Transport};
 use mynah_wire::ws;
 
 use super::{Driver, Moved, Phase};
@@ -28,7 +28,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn read_candidate(&mut self, cx: &mut Context<'_>) -> Moved {
+    pub(super) fn read_candidate(&mut self, cx: &mut Context<'_>, now: Time) -> Moved {
         // One that the end waits for is read whatever handlers do: no message is handled behind it.
         let waits = self.is_busy() && !self.ending;
         if waits || !matches!(self.phase, Phase::Open) {
@@ -55,7 +55,6 @@ impl Driver {
             let server = self.session.server();
             let step = match packet {
                 Some(packet) => {
-                    let now = server.now();
                     self.session.hear(now);
                     self.engine.handle_candidate(&server.times, now, packet)
                 }

@@ -46,12 +46,10 @@ impl Driver {
         match self.phase {
             Phase::Goodbye(until) => Some(until),
             Phase::Gone => None,
-            Phase::Open => self
-                .engine
-                .poll_timeout()
-                .into_iter()
-                .chain(self.receiver.deadline())
-                .min(),
+            Phase::Open => match (self.engine.poll_timeout(), self.receiver.deadline()) {
+                (Some(engine), Some(receiver)) => Some(engine.min(receiver)),
+                (engine, receiver) => engine.or(receiver),
+            },
         }
     }
 

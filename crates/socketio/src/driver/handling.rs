@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use mynah_wire::engine::payload::TextHabit;
-use mynah_wire::engine::{self, Packet, Step};
+use mynah_wire::engine::{self, Packet, Step, Time};
 
 use super::Driver;
 use crate::closing::Closing;
@@ -19,11 +19,13 @@ pub(super) struct Handling<'a> {
     pub(super) waiting: &'a mut Option<BoxFuture>,
     habit: &'a mut TextHabit,
     pub(super) ending: bool,
+    /// When the round of the session's task began.
+    now: Time,
 }
 
 impl Driver {
     /// The link, and what handles the packets that it brings.
-    pub(super) fn split(&mut self) -> (&mut Option<Link>, Handling<'_>) {
+    pub(super) fn split(&mut self, now: Time) -> (&mut Option<Link>, Handling<'_>) {
         let handling = Handling {
             session: &self.session,
             engine: &mut self.engine,
@@ -31,6 +33,7 @@ impl Driver {
             waiting: &mut self.waiting,
             habit: &mut self.habit,
             ending: self.ending,
+            now,
         };
         (&mut self.link, handling)
     }
@@ -50,9 +53,8 @@ impl Handling<'_> {
     /// A packet on the current transport; an answer closes the session.
     pub(super) fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
         let server = self.session.server();
-        let now = server.now();
-        self.session.hear(now);
-        match self.engine.handle(&server.times, now, &packet) {
+        self.session.hear(self.now);
+        match self.engine.handle(&server.times, self.now, &packet) {
             Step::Nothing => {}
             Step::SendPong => self.session.enqueue_pong(),
             Step::Message if self.ending => {}

@@ -1,4 +1,7 @@
 //! What a session's task and everybody else share: the queue, and what others ask of the task.
+//!
+//! Invariant: while the task is at work nobody wakes it; it does not rest before it has looked at everything that
+//! came meanwhile.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -27,6 +30,10 @@ pub(crate) struct State {
     /// The receiver wants to be asked ([`Receiver::attention`](crate::Receiver::attention)).
     pub(crate) attention: bool,
     driver: Option<Waker>,
+    /// The session's task is running: it need not be woken.
+    at_work: bool,
+    /// The session's task is to look at what others want once more before it waits.
+    called: bool,
     /// Told whenever less is queued, when the session is to be closed, and of the end; only once somebody has
     /// waited for room.
     pub(super) room: Option<Arc<Notify>>,
@@ -54,6 +61,8 @@ impl State {
             ended: false,
             attention: false,
             driver: None,
+            at_work: false,
+            called: false,
             room: None,
             poll: (transport == Transport::Polling).then(Box::default),
             posting: false,
@@ -64,19 +73,34 @@ impl State {
         }
     }
 
-    /// Wakes the session's task.
-    pub(crate) fn wake_driver(&self) {
-        if let Some(waker) = &self.driver {
+    /// Has the session's task look at what others want.
+    pub(crate) fn wake_driver(&mut self) {
+        if self.at_work {
+            self.called = true;
+        } else if let Some(waker) = &self.driver {
             waker.wake_by_ref();
         }
     }
 
-    /// Registers the session's task to be woken.
-    pub(crate) fn register_driver(&mut self, waker: &Waker) {
+    /// The session's task is about to look at what others want. Until [`State::rest`] it is not woken: what its own
+    /// handlers queue or ask for would otherwise have it run once more for nothing.
+    pub(crate) fn begin_work(&mut self) {
+        self.at_work = true;
+        self.called = false;
+    }
+
+    /// Registers the session's task to be woken, so that it may wait. Returns false if something has come meanwhile
+    /// that it has to look at first; `writes` says that it could write what is queued.
+    pub(crate) fn rest(&mut self, waker: &Waker, writes: bool) -> bool {
+        if self.called || (writes && self.has_queued()) {
+            return false;
+        }
+        self.at_work = false;
         match &mut self.driver {
             Some(current) => current.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+        true
     }
 
     /// What is queued, for the transport; the bytes count until [`State::written`].
@@ -148,6 +172,8 @@ impl State {
         self.queue.push(packet);
         if idle {
             match self.transport {
+                // A task at work writes what is queued before it rests.
+                Transport::WebSocket if self.at_work => {}
                 Transport::WebSocket => self.wake_driver(),
                 Transport::Polling => self.wake_poll(),
             }
@@ -168,5 +194,51 @@ impl State {
                 poll.answer(Answer::Noop);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_at_work_is_not_woken_and_rests_only_when_nothing_is_left_to_do() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let count = || woken.0.load(Ordering::Relaxed);
+        let mut state = State::new(Transport::WebSocket);
+        state.begin_work();
+        assert!(state.rest(&waker, true));
+        state.enqueue(Outgoing::message("from another"));
+        assert_eq!(count(), 1);
+
+        state.begin_work();
+        state.clear_queue();
+        state.enqueue(Outgoing::message("from its own handler"));
+        assert_eq!(count(), 1, "it is at work");
+        assert!(!state.rest(&waker, true), "it can write this first");
+        assert!(state.rest(&waker, false), "its stream takes nothing now");
+
+        state.begin_work();
+        state.clear_queue();
+        state.wake_driver();
+        assert!(!state.rest(&waker, true), "it was called");
+        state.begin_work();
+        assert!(state.rest(&waker, true), "it has looked");
+        assert_eq!(count(), 1);
+        state.wake_driver();
+        assert_eq!(count(), 2);
     }
 }
