@@ -65,7 +65,9 @@ impl Worker {
             if let Some(came) = came {
                 self.take(came, &mut lanes, &mut turn).await;
             }
-            self.slice(&mut lanes, &mut turn).await;
+            if !lanes.turns.is_empty() {
+                self.slice(&mut lanes, &mut turn).await;
+            }
         }
     }
 
@@ -127,7 +129,7 @@ impl Worker {
                     return Some(Begun::Message(message, fan));
                 }
                 let reached = (fan.online, members.len() - fan.online);
-                self.delivered(*message, &fan.frame, reached);
+                self.delivered(message, &fan.frame, reached);
                 None
             }
             Begun::Receipt(receipt, mut fan) => {
@@ -183,13 +185,13 @@ impl Worker {
             (None, Some(_)) => return self.go_on(Begun::Message(message, Fan::of(frame)), turn).await,
             (None, None) => (0, 0),
         };
-        self.delivered(*message, &frame, reached);
+        self.delivered(message, &frame, reached);
         None
     }
 
     /// All recipients were handled; `online` and `offline` count those who were reached and those who were
     /// not.
-    fn delivered(&self, message: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
+    fn delivered(&self, message: Box<Committed>, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
         // A sender who is a member of the team has it already; one who is no member may not see the team.
         let follow = message.follow && message.appended.members.is_none();
         let from = message

@@ -227,16 +227,22 @@ impl Plan {
     }
 
     /// The messages of a plan that is stored: one for each user, or one for the team.
-    pub(crate) fn items(&self) -> Vec<Item> {
-        let places: Vec<Place> = match (&self.to, self.conversation) {
-            (To::User(uid), Some(conversation)) => place(conversation, uid).into_iter().collect(),
-            (To::Users(uids), Some(conversation)) => {
-                uids.iter().filter_map(|uid| place(conversation, uid)).collect()
-            }
-            (To::Team(team), Some(_)) => vec![Place::Team(team.clone())],
-            (To::Everyone, _) | (_, None) => Vec::new(),
+    pub(crate) fn items(&self) -> impl Iterator<Item = Item> {
+        let (uids, team) = match &self.to {
+            To::User(uid) => (std::slice::from_ref(uid), None),
+            To::Users(uids) => (uids.as_slice(), None),
+            To::Team(team) => (&[][..], Some(team)),
+            To::Everyone => (&[][..], None),
         };
-        places.into_iter().map(|place| self.item(place)).collect()
+        self.conversation
+            .into_iter()
+            .flat_map(move |conversation| {
+                let users = uids.iter().filter_map(move |uid| place(conversation, uid));
+                team.map(|team| Place::Team(team.clone()))
+                    .into_iter()
+                    .chain(users)
+            })
+            .map(|place| self.item(place))
     }
 
     /// The device that sends it, if the store knows it.
