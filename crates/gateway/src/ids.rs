@@ -128,16 +128,22 @@ impl TeamId {
 /// The text of a JSON string, or the digits of a JSON integer.
 fn string_or_integer(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
     if let Some(text) = json_string(raw) {
-        return Some(text.map(Cow::Owned));
+        return Some(text);
     }
     is_integer(raw).then_some(Ok(Cow::Borrowed(if raw == "-0" { "0" } else { raw })))
 }
 
 /// The text of a JSON string; `None` for any other JSON value. `raw` is valid JSON, so that only half of a surrogate pair can keep a
 /// string from being read.
-pub(crate) fn json_string(raw: &str) -> Option<Result<String, IdError>> {
-    raw.starts_with('"')
-        .then(|| serde_json::from_str(raw).map_err(|_| IdError::HalfPair))
+pub(crate) fn json_string(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
+    let text = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(if text.contains('\\') {
+        serde_json::from_str(raw)
+            .map(Cow::Owned)
+            .map_err(|_| IdError::HalfPair)
+    } else {
+        Ok(Cow::Borrowed(text))
+    })
 }
 
 /// Whether a JSON value, as text, is an integer without fraction or exponent.
@@ -177,20 +183,24 @@ impl Mid {
     pub fn parse(text: &str) -> Option<Self> {
         let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
         // Braces, capitals and the like are read as well, and are not what was written.
-        let mut written = [0; uuid::fmt::Hyphenated::LENGTH];
-        (mid.0.hyphenated().encode_lower(&mut written) == text).then_some(mid)
+        (mid.text(&mut [0; _]) == text).then_some(mid)
+    }
+
+    /// The text of the id, written into `space`.
+    pub(crate) fn text<'a>(&self, space: &'a mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &'a str {
+        self.0.hyphenated().encode_lower(space)
     }
 }
 
 impl fmt::Display for Mid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
+        f.write_str(self.text(&mut [0; _]))
     }
 }
 
 impl Serialize for Mid {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(self.text(&mut [0; _]))
     }
 }
 
@@ -257,17 +267,23 @@ impl ConvId {
         }
         Some(Self(id))
     }
+
+    /// The text of the id, written into `space`.
+    pub(crate) fn text<'a>(&self, space: &'a mut [u8; 32]) -> &'a str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let (pairs, _) = space.as_chunks_mut();
+        for ([high, low], byte) in pairs.iter_mut().zip(self.0) {
+            *high = DIGITS[usize::from(byte >> 4)];
+            *low = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are ASCII.
+        std::str::from_utf8(space).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for ConvId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 32];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(self.text(&mut [0; _]))
     }
 }
 
@@ -279,6 +295,6 @@ impl fmt::Debug for ConvId {
 
 impl Serialize for ConvId {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(self.text(&mut [0; _]))
     }
 }

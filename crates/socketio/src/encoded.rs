@@ -14,19 +14,30 @@ pub struct Encoded(Outgoing);
 impl Encoded {
     /// The event `name` with `args` for sockets of the namespace `/`.
     pub fn event(name: &str, args: &[&RawValue]) -> Self {
-        Self(Outgoing::message(&socket::encode_event("/", None, name, args, 0)))
+        Self(Outgoing::event("/", None, name, args, 0))
     }
 
-    /// The event `name` with one argument for sockets of the namespace `/`: the JSON that `write` appends, about `bytes` of it. It is
-    /// taken as it is.
-    pub fn event_with(name: &str, bytes: usize, write: impl FnOnce(&mut String)) -> Self {
-        Self(Outgoing::written(name.len() + bytes + 16, |text| {
-            socket::write_event(text, "/", None, name, &[], 0);
+    /// The event `name` for sockets of the namespace `/`, with one argument: `json`, which is not checked.
+    pub fn event_with_json(name: &str, json: &str) -> Self {
+        Self::event_with(name, json.len(), |out| out.extend_from_slice(json.as_bytes()))
+    }
+
+    /// The event `name` for sockets of the namespace `/`, with one argument: a string that contains `text`.
+    pub fn event_with_text(name: &str, text: &str) -> Self {
+        // JSON in a string has a quote, and so an escape, for each dozen bytes or two.
+        let bytes = text.len() + text.len() / 8 + 32;
+        Self::event_with(name, bytes, |out| socket::write_string(out, text))
+    }
+
+    /// An event with the argument that `write` appends, about `bytes` of it.
+    fn event_with(name: &str, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        Self(Outgoing::written(name.len() + bytes + 16, |out| {
+            socket::write_event(out, "/", None, name, &[], 0);
             // The argument stands before the closing bracket.
-            text.pop();
-            text.push(',');
-            write(text);
-            text.push(']');
+            out.pop();
+            out.push(b',');
+            write(out);
+            out.push(b']');
         }))
     }
 
@@ -100,20 +111,42 @@ impl Outgoing {
 
     /// A message packet with this text.
     pub(crate) fn message(text: &str) -> Self {
-        Self::written(text.len(), |packet| packet.push_str(text))
+        Self::written(text.len(), |packet| packet.extend_from_slice(text.as_bytes()))
     }
 
-    /// A message packet with the text that `write` appends, about `bytes` of it.
-    fn written(bytes: usize, write: impl FnOnce(&mut String)) -> Self {
+    /// A message packet with an event, as [`socket::encode_event`] makes it.
+    pub(crate) fn event(
+        namespace: &str,
+        id: Option<u64>,
+        name: &str,
+        args: &[&RawValue],
+        attachments: usize,
+    ) -> Self {
+        let bytes = 48 + namespace.len() + name.len() + args_bytes(args);
+        Self::written(bytes, |out| {
+            socket::write_event(out, namespace, id, name, args, attachments);
+        })
+    }
+
+    /// A message packet with an acknowledgement, as [`socket::encode_ack`] makes it.
+    pub(crate) fn ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> Self {
+        let bytes = 48 + namespace.len() + args_bytes(args);
+        Self::written(bytes, |out| {
+            socket::write_ack(out, namespace, id, args, attachments)
+        })
+    }
+
+    /// A message packet with the text that `write` appends, about `bytes` of it. Whoever calls this sees to it that
+    /// the text is UTF-8.
+    fn written(bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         // Room for the longest header, which is known when the text is.
-        const ROOM: &str = "\0\0\0\0\0\0\0\0\0\0";
-        let mut text = String::with_capacity(ROOM.len() + 1 + bytes);
-        text.push_str(ROOM);
-        text.push(char::from(PacketType::Message.digit()));
-        write(&mut text);
-        let header = ws::header(ws::Opcode::Text, text.len() - ROOM.len());
+        const ROOM: [u8; 10] = [0; 10];
+        let mut frame = Vec::with_capacity(ROOM.len() + 1 + bytes);
+        frame.extend_from_slice(&ROOM);
+        frame.push(PacketType::Message.digit());
+        write(&mut frame);
+        let header = ws::header(ws::Opcode::Text, frame.len() - ROOM.len());
         let at = ROOM.len() - header.len();
-        let mut frame = text.into_bytes();
         frame[at..ROOM.len()].copy_from_slice(&header);
         let mut frame = Bytes::from(frame);
         frame.advance(at);
@@ -225,6 +258,11 @@ impl Outgoing {
     }
 }
 
+/// Bytes of arguments as they stand in a packet.
+fn args_bytes(args: &[&RawValue]) -> usize {
+    args.iter().map(|arg| arg.get().len() + 1).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,11 +285,13 @@ mod tests {
     fn what_is_written_in_place_is_the_frame_of_its_packet() {
         for length in [0, 1, 90, 125, 126, 65_000, 70_000] {
             let argument = serde_json::value::to_raw_value(&"x".repeat(length)).unwrap();
-            let written = Encoded::event_with("message", 10, |text| text.push_str(argument.get()));
+            let written = Encoded::event_with_json("message", argument.get());
             let expected = format!("42[\"message\",{argument}]");
             assert_eq!(written.0.frame, ws::frame(ws::Opcode::Text, expected.as_bytes()));
             assert_eq!(written.0.packet().kind, PacketType::Message);
             assert_eq!(written.0.frame, Encoded::event("message", &[&argument]).0.frame);
+            let text = Encoded::event_with_text("message", &"x".repeat(length));
+            assert_eq!(written.0.frame, text.0.frame);
         }
     }
 

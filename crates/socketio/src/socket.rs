@@ -142,8 +142,8 @@ impl Socket {
 
     /// Queues an event whose arguments refer to `attachments` by placeholders; answers as [`Socket::send`].
     pub fn emit_binary(&self, name: &str, args: &[&RawValue], attachments: &[Bytes]) -> bool {
-        let text = socket::encode_event(self.namespace(), None, name, args, attachments.len());
-        self.enqueue(packets(&text, attachments))
+        let head = Outgoing::event(self.namespace(), None, name, args, attachments.len());
+        self.enqueue(packets(head, attachments))
     }
 
     /// Queues an event that asks for an acknowledgement. Wrap the future in a timeout: a client may never answer.
@@ -166,8 +166,8 @@ impl Socket {
             owed.waiting.insert(id, sender);
             id
         };
-        let text = socket::encode_event(self.namespace(), Some(id), name, args, attachments.len());
-        if !self.enqueue(packets(&text, attachments)) {
+        let head = Outgoing::event(self.namespace(), Some(id), name, args, attachments.len());
+        if !self.enqueue(packets(head, attachments)) {
             return Err(AckError::Disconnected);
         }
         Ok(AckFuture(receiver))
@@ -180,8 +180,8 @@ impl Socket {
 
     /// As [`Socket::ack`], with arguments that refer to `attachments` by placeholders.
     pub fn ack_binary(&self, id: AckId, args: &[&RawValue], attachments: &[Bytes]) -> bool {
-        let text = socket::encode_ack(self.namespace(), id.0, args, attachments.len());
-        self.enqueue(packets(&text, attachments))
+        let head = Outgoing::ack(self.namespace(), id.0, args, attachments.len());
+        self.enqueue(packets(head, attachments))
     }
 
     /// Disconnects the client from this namespace. The session stays. The client does not come back by itself.
@@ -271,8 +271,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-fn packets(text: &str, attachments: &[Bytes]) -> impl Iterator<Item = Outgoing> {
-    let head = Outgoing::message(text);
+fn packets(head: Outgoing, attachments: &[Bytes]) -> impl Iterator<Item = Outgoing> {
     std::iter::once(head).chain(attachments.iter().map(|bytes| Outgoing::binary(bytes)))
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::fields;
 use super::refusal::refuse;
 use crate::core::Core;
-use crate::frame::{Request, raw, shown};
+use crate::frame::{Request, shown};
 use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
@@ -65,7 +65,7 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
                         .collect(),
                     next: page.next,
                 };
-                asker.answer(Kind::ConversationsRes, &raw(&listed));
+                asker.answer(Kind::ConversationsRes, &listed);
             }
             Err(error) => asker.refuse(Kind::ConversationsRes, &core.trouble(error)),
         }

@@ -15,7 +15,7 @@ use crate::appends::Permit;
 use crate::clock;
 use crate::core::Core;
 use crate::delivery::Answer;
-use crate::frame::{Request, any_value, raw};
+use crate::frame::{Request, any_value};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};
 use crate::kinds::Kind;
 use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
@@ -227,31 +227,31 @@ fn append(
     let answer: Answer = Box::new(move |result| {
         let _pending = pending;
         match result {
-            Ok(outcome) => asker.answer(Kind::SendRes, &accepted(cid.as_ref(), &outcome.stored)),
+            Ok(outcome) => asker.answer(Kind::SendRes, &Accepted::new(cid.as_ref(), &outcome.stored)),
             Err(reject) => {
                 let reject = beyond.unwrap_or(reject);
                 asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
             }
         }
     });
-    let batch = plan.items().into_iter().zip([(answer, permit)]);
-    core.store.append(
-        batch
-            .map(|(item, (answer, permit))| entry(core, item, answer, permit))
-            .collect(),
-    );
+    // A client names one recipient.
+    if let Some(item) = plan.items().next() {
+        core.store.append(vec![entry(core, item, answer, permit)]);
+    }
 }
 
-fn accepted(cid: Option<&Cid>, stored: &Stored) -> Box<RawValue> {
-    raw(&Accepted {
-        code: 0,
-        cid,
-        mid: stored.mid,
-        conv: stored.conv,
-        seq: stored.seq,
-        ts: stored.ts,
-        duplicate: stored.duplicate,
-    })
+impl<'a> Accepted<'a> {
+    fn new(cid: Option<&'a Cid>, stored: &Stored) -> Self {
+        Self {
+            code: 0,
+            cid,
+            mid: stored.mid,
+            conv: stored.conv,
+            seq: stored.seq,
+            ts: stored.ts,
+            duplicate: stored.duplicate,
+        }
+    }
 }
 
 /// What is not stored goes straight to whoever is connected.
@@ -266,12 +266,12 @@ fn pass_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFut
             let cid = plan.cid.as_ref();
             asker.answer(
                 Kind::SendRes,
-                &raw(&Passed {
+                &Passed {
                     code: 0,
                     cid,
                     ts,
                     delivered,
-                }),
+                },
             );
         }
         Err(reject) => asker.refuse_message(&reject, plan.cid.as_ref().map(Cid::as_str)),

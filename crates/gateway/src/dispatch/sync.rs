@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::fields;
 use super::refusal::refuse;
 use crate::core::Core;
-use crate::frame::{Request, raw, shown};
+use crate::frame::{Request, shown};
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::reject::Reject;
@@ -81,7 +81,7 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                     more: history.more,
                     epoch: matches!(span, Span::After(seq) if seq > history.head).then(|| core.store.epoch()),
                 };
-                asker.answer(Kind::SyncRes, &raw(&synced));
+                asker.answer(Kind::SyncRes, &synced);
             }
             Err(error) => asker.refuse(Kind::SyncRes, &core.trouble(error)),
         }

@@ -1,5 +1,7 @@
 //! What a client says about itself when it registers.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -101,7 +103,7 @@ fn label(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Box<str>>
     ids::label(&text).map(Some).map_err(|why| bad_id(field, why))
 }
 
-fn text(field: &'static str, raw: &RawValue) -> Result<String, Reject> {
+fn text<'a>(field: &'static str, raw: &'a RawValue) -> Result<Cow<'a, str>, Reject> {
     ids::json_string(raw.get())
         .ok_or_else(|| Reject::malformed(format!("\"{field}\" must be a string.")))?
         .map_err(|why| bad_id(field, why))

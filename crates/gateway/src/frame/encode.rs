@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use mynah_socketio::Encoded;
-use mynah_wire::socket::write_string;
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Envelope;
+use super::{Envelope, json};
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::time::UnixMillis;
@@ -32,6 +32,16 @@ pub(crate) struct Frame {
     place: Option<(ConvId, Seq)>,
     as_string: OnceLock<Encoded>,
     as_object: OnceLock<Encoded>,
+}
+
+/// A response as it stands in its frame.
+#[derive(Serialize)]
+struct Response<'a, T: ?Sized> {
+    #[serde(rename = "type")]
+    kind: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    req: Option<&'a RawValue>,
+    data: &'a T,
 }
 
 impl Frame {
@@ -63,12 +73,8 @@ impl Frame {
     }
 
     /// A response, or what a program's handler replies.
-    pub(crate) fn response(kind: u16, req: Option<&RawValue>, data: &RawValue) -> Self {
-        let data = data.get();
-        Self::new(match req {
-            Some(req) => format!(r#"{{"type":{kind},"req":{},"data":{data}}}"#, req.get()),
-            None => format!(r#"{{"type":{kind},"data":{data}}}"#),
-        })
+    pub(crate) fn response(kind: u16, req: Option<&RawValue>, data: &(impl Serialize + ?Sized)) -> Self {
+        Self::new(json(&Response { kind, req, data }))
     }
 
     /// Its length as JSON.
@@ -85,14 +91,12 @@ impl Frame {
     /// The event in this form; made at the first call.
     pub(crate) fn encoded(&self, format: Format) -> &Encoded {
         match format {
-            // A frame has a quote, and so an escape, for each dozen bytes or two.
-            Format::String => self.as_string.get_or_init(|| {
-                let bytes = self.json.len() + self.json.len() / 8 + 32;
-                Encoded::event_with(EVENT, bytes, |out| write_string(out, &self.json))
-            }),
+            Format::String => self
+                .as_string
+                .get_or_init(|| Encoded::event_with_text(EVENT, &self.json)),
             Format::Object => self
                 .as_object
-                .get_or_init(|| Encoded::event_with(EVENT, self.json.len(), |out| out.push_str(&self.json))),
+                .get_or_init(|| Encoded::event_with_json(EVENT, &self.json)),
         }
     }
 }

@@ -16,8 +16,14 @@ pub(crate) use incoming::{Incoming, Request, any_value, decode, text_of};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+/// `value` as JSON.
+fn json(value: &impl Serialize) -> String {
+    // As for `raw`.
+    serde_json::to_string(value).unwrap_or_else(|_| RawValue::NULL.get().to_owned())
+}
+
 /// `value` as raw JSON.
-pub(crate) fn raw(value: &impl Serialize) -> Box<RawValue> {
+pub(crate) fn raw(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {
     // Our own types have string keys and no failing serializers; `null` stands for one that breaks this.
     serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }

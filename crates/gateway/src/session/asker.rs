@@ -57,15 +57,15 @@ impl Asker {
     }
 
     /// Answers with `data`, as a frame of kind `response` where there is no callback.
-    pub(crate) fn answer(self, response: Kind, data: &RawValue) {
+    pub(crate) fn answer(self, response: Kind, data: &(impl Serialize + ?Sized)) {
         self.answer_as(response.number(), data);
     }
 
     /// [`Asker::answer`] for kinds that are not in the table.
-    pub(crate) fn answer_as(self, response: u16, data: &RawValue) {
+    pub(crate) fn answer_as(self, response: u16, data: &(impl Serialize + ?Sized)) {
         let link = &self.connection.link;
         match self.ack {
-            Some(id) => link.outlet().ack(id, data),
+            Some(id) => link.outlet().ack(id, &raw(data)),
             None => {
                 link.send(&Frame::response(response, self.req.as_deref(), data));
             }
@@ -75,7 +75,7 @@ impl Asker {
     /// Answers with `data` where the kind has no response of its own, if somebody waits.
     pub(crate) fn answer_if_waiting(self, data: &impl Serialize) {
         if self.waits() {
-            self.answer(Kind::Response, &raw(data));
+            self.answer(Kind::Response, data);
         }
     }
 
@@ -115,10 +115,10 @@ impl Asker {
 }
 
 /// A refusal as the `data` of a response.
-pub(crate) fn refusal(reject: &Reject, cid: Option<&str>) -> Box<RawValue> {
-    raw(&Refusal {
+pub(crate) fn refusal<'a>(reject: &'a Reject, cid: Option<&'a str>) -> impl Serialize + 'a {
+    Refusal {
         code: reject.code.number(),
         error: &reject.error,
         cid,
-    })
+    }
 }

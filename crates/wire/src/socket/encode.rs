@@ -1,7 +1,5 @@
 //! Packets into text.
 
-use std::fmt::Write as _;
-
 use serde_json::value::RawValue;
 
 use super::{Generation, Kind, write_string};
@@ -14,14 +12,12 @@ pub fn encode_event(
     args: &[&RawValue],
     attachments: usize,
 ) -> String {
-    let mut out = String::new();
-    write_event(&mut out, namespace, id, name, args, attachments);
-    out
+    encoded(|out| write_event(out, namespace, id, name, args, attachments))
 }
 
 /// Appends what [`encode_event`] gives.
 pub fn write_event(
-    out: &mut String,
+    out: &mut Vec<u8>,
     namespace: &str,
     id: Option<u64>,
     name: &str,
@@ -40,24 +36,22 @@ pub fn write_event(
         attachments,
     );
     write_id(out, id);
-    out.push('[');
+    out.push(b'[');
     write_string(out, name);
     for arg in args {
-        out.push(',');
-        out.push_str(arg.get());
+        out.push(b',');
+        out.extend_from_slice(arg.get().as_bytes());
     }
-    out.push(']');
+    out.push(b']');
 }
 
 /// The answer to the event `id`; with `attachments` it is a binary one.
 pub fn encode_ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> String {
-    let mut out = String::new();
-    write_ack(&mut out, namespace, id, args, attachments);
-    out
+    encoded(|out| write_ack(out, namespace, id, args, attachments))
 }
 
 /// Appends what [`encode_ack`] gives.
-pub fn write_ack(out: &mut String, namespace: &str, id: u64, args: &[&RawValue], attachments: usize) {
+pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &[&RawValue], attachments: usize) {
     out.reserve(48 + namespace.len() + args_len(args));
     write_head(
         out,
@@ -70,26 +64,26 @@ pub fn write_ack(out: &mut String, namespace: &str, id: u64, args: &[&RawValue],
         attachments,
     );
     write_id(out, Some(id));
-    out.push('[');
+    out.push(b'[');
     for (i, arg) in args.iter().enumerate() {
         if i > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        out.push_str(arg.get());
+        out.extend_from_slice(arg.get().as_bytes());
     }
-    out.push(']');
+    out.push(b']');
 }
 
 /// Tells the client that it has joined `namespace`; V2 clients compute the id themselves.
 pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> String {
-    let mut out = String::new();
-    write_head(&mut out, Kind::Connect, namespace, 0);
-    if generation == Generation::V5 {
-        out.push_str("{\"sid\":");
-        write_string(&mut out, sid);
-        out.push('}');
-    }
-    out
+    encoded(|out| {
+        write_head(out, Kind::Connect, namespace, 0);
+        if generation == Generation::V5 {
+            out.extend_from_slice(b"{\"sid\":");
+            write_string(out, sid);
+            out.push(b'}');
+        }
+    })
 }
 
 /// Refuses to join `namespace`. V5 clients get message and data, V2 clients the data or else the message.
@@ -99,48 +93,66 @@ pub fn encode_connect_error(
     message: &str,
     data: Option<&RawValue>,
 ) -> String {
-    let mut out = String::new();
-    write_head(&mut out, Kind::ConnectError, namespace, 0);
-    match (generation, data) {
-        (Generation::V5, data) => {
-            out.push_str("{\"message\":");
-            write_string(&mut out, message);
-            if let Some(data) = data {
-                out.push_str(",\"data\":");
-                out.push_str(data.get());
+    encoded(|out| {
+        write_head(out, Kind::ConnectError, namespace, 0);
+        match (generation, data) {
+            (Generation::V5, data) => {
+                out.extend_from_slice(b"{\"message\":");
+                write_string(out, message);
+                if let Some(data) = data {
+                    out.extend_from_slice(b",\"data\":");
+                    out.extend_from_slice(data.get().as_bytes());
+                }
+                out.push(b'}');
             }
-            out.push('}');
+            (Generation::V2, Some(data)) => out.extend_from_slice(data.get().as_bytes()),
+            (Generation::V2, None) => write_string(out, message),
         }
-        (Generation::V2, Some(data)) => out.push_str(data.get()),
-        (Generation::V2, None) => write_string(&mut out, message),
-    }
-    out
+    })
 }
 
 /// Tells the client that it has been disconnected from `namespace`.
 pub fn encode_disconnect(namespace: &str) -> String {
-    let mut out = String::new();
-    write_head(&mut out, Kind::Disconnect, namespace, 0);
-    out
+    encoded(|out| write_head(out, Kind::Disconnect, namespace, 0))
+}
+
+/// What `write` appends, as text.
+fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out).expect("only whole texts and ASCII are written here")
 }
 
 /// Kind, attachments if any, and the namespace unless it is `/`.
-fn write_head(out: &mut String, kind: Kind, namespace: &str, attachments: usize) {
-    out.push(char::from(kind.digit()));
+fn write_head(out: &mut Vec<u8>, kind: Kind, namespace: &str, attachments: usize) {
+    out.push(kind.digit());
     if kind.is_binary() {
-        // Writing to a String cannot fail, here and below.
-        let _ = write!(out, "{attachments}-");
+        write_number(out, attachments as u64);
+        out.push(b'-');
     }
     if namespace != "/" {
-        out.push_str(namespace);
-        out.push(',');
+        out.extend_from_slice(namespace.as_bytes());
+        out.push(b',');
     }
 }
 
-fn write_id(out: &mut String, id: Option<u64>) {
+fn write_id(out: &mut Vec<u8>, id: Option<u64>) {
     if let Some(id) = id {
-        let _ = write!(out, "{id}");
+        write_number(out, id);
     }
+}
+
+fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let first = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    // The digits were written from the last to the first.
+    out[first..].reverse();
 }
 
 fn args_len(args: &[&RawValue]) -> usize {

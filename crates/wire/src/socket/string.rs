@@ -2,80 +2,140 @@
 //!
 //! Invariant: what is written is what `serde_json` writes, and what is read is what it reads.
 
+/// Bytes that are looked at together.
+const CHUNK: usize = 8;
+/// Bytes that are gathered before they are appended.
+const BLOCK: usize = 128;
+
+/// What stands for a special byte: the first so many of these bytes.
+type Replacement = ([u8; CHUNK], usize);
+
 /// Appends `text` as a JSON string.
-pub fn write_string(out: &mut String, text: &str) {
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
     // What needs no escape, and the quotes around it.
     out.reserve(text.len() + 2);
-    out.push('"');
-    let mut rest = text;
-    while let Some(at) = special(rest.as_bytes()) {
-        let (clean, from) = rest.split_at(at);
-        out.push_str(clean);
-        // ASCII, so that a character ends behind it.
-        let (byte, behind) = (from.as_bytes()[0], &from[1..]);
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            0x08 => out.push_str("\\b"),
-            0x0c => out.push_str("\\f"),
-            control => {
-                out.push_str("\\u00");
-                for digit in [control >> 4, control & 15] {
-                    out.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-                }
-            }
-        }
-        rest = behind;
-    }
-    out.push_str(rest);
-    out.push('"');
+    out.push(b'"');
+    // No byte is refused.
+    let _ = copy(out, text.as_bytes(), |special, _| Some(escape(special)));
+    out.push(b'"');
 }
 
-/// Where the first byte stands that a JSON string cannot have as it is.
-fn special(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..=0x1f);
-    // Eight at a time: `x - ONES & !x & HIGH` is not zero just when one of the bytes of `x` is.
-    let has_zero = |x: u64| x.wrapping_sub(ONES) & !x & HIGH;
-    let clean = |chunk: &[u8; 8]| {
-        let x = u64::from_ne_bytes(*chunk);
-        let control = x.wrapping_sub(ONES * 0x20) & !x & HIGH;
-        let quote = has_zero(x ^ (ONES * u64::from(b'"')));
-        let backslash = has_zero(x ^ (ONES * u64::from(b'\\')));
-        control | quote | backslash == 0
-    };
-    let (chunks, _) = bytes.as_chunks();
-    let from = 8 * chunks.iter().take_while(|chunk| clean(chunk)).count();
-    let at = bytes[from..].iter().position(is_special)?;
-    Some(from + at)
+/// How a JSON string writes a byte that it cannot have as it is.
+fn escape(special: u8) -> Replacement {
+    let short = |letter| ([b'\\', letter, 0, 0, 0, 0, 0, 0], 2);
+    match special {
+        b'"' | b'\\' => short(special),
+        b'\n' => short(b'n'),
+        b'\r' => short(b'r'),
+        b'\t' => short(b't'),
+        0x08 => short(b'b'),
+        0x0c => short(b'f'),
+        control => {
+            let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+            let (high, low) = (digit(control >> 4), digit(control & 15));
+            ([b'\\', b'u', b'0', b'0', high, low, 0, 0], 6)
+        }
+    }
 }
 
 /// The text of a JSON string, given with its quotes; `None` when it is none, or has half of a surrogate pair.
 pub fn read_string(json: &str) -> Option<String> {
-    let mut rest = json.strip_prefix('"')?.strip_suffix('"')?;
-    let mut text = String::with_capacity(rest.len());
-    while let Some(at) = special(rest.as_bytes()) {
-        text.push_str(&rest[..at]);
-        let mut escape = rest[at..].bytes();
-        text.push(match (escape.next()?, escape.next()?) {
-            (b'\\', same @ (b'"' | b'\\' | b'/')) => char::from(same),
-            (b'\\', b'n') => '\n',
-            (b'\\', b'r') => '\r',
-            (b'\\', b't') => '\t',
-            (b'\\', b'b') => '\x08',
-            (b'\\', b'f') => '\x0c',
-            // Rare enough to begin again.
-            (b'\\', b'u') => return serde_json::from_str(json).ok(),
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
+    let mut text = Vec::with_capacity(inner.len());
+    let read = copy(&mut text, inner, |special, rest| {
+        if special != b'\\' {
+            return None;
+        }
+        let (&letter, behind) = rest.split_first()?;
+        *rest = behind;
+        let byte = match letter {
+            b'"' | b'\\' | b'/' => letter,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'b' => 0x08,
+            b'f' => 0x0c,
             _ => return None,
-        });
-        rest = &rest[at + 2..];
+        };
+        Some(([byte, 0, 0, 0, 0, 0, 0, 0], 1))
+    });
+    match read {
+        // It is UTF-8: ASCII characters were exchanged for others in a text that is.
+        Some(()) => String::from_utf8(text).ok(),
+        // Either it has `\u`, which is rare enough to begin again, or it is no string.
+        None => serde_json::from_str(json).ok(),
     }
-    text.push_str(rest);
-    Some(text)
+}
+
+/// Appends `text`, with other bytes for those that a JSON string cannot have as they are: `replace` is given the byte
+/// and what stands behind it, of which it may take something off. Ends with `None` when `replace` does.
+#[inline]
+fn copy(
+    out: &mut Vec<u8>,
+    text: &[u8],
+    mut replace: impl FnMut(u8, &mut &[u8]) -> Option<Replacement>,
+) -> Option<()> {
+    let (mut block, mut filled) = ([0; BLOCK], 0);
+    let mut rest = text;
+    while !rest.is_empty() {
+        // Room for a chunk, and for what stands for its last byte.
+        if filled > BLOCK - 2 * CHUNK {
+            out.extend_from_slice(&block[..filled]);
+            filled = 0;
+        }
+        let (chunk, behind) = match rest.split_first_chunk() {
+            Some((chunk, behind)) => (*chunk, behind),
+            None => (padded(rest), &[][..]),
+        };
+        // Writing the whole chunk, and over a part of it next time, is cheaper than writing a part of it.
+        put(&mut block, filled, chunk);
+        let found = specials(u64::from_le_bytes(chunk));
+        if found == 0 {
+            filled += rest.len().min(CHUNK);
+            rest = behind;
+            continue;
+        }
+        let clean = found.trailing_zeros() as usize / 8;
+        filled += clean;
+        rest = &rest[clean + 1..];
+        let (bytes, length) = replace(chunk[clean], &mut rest)?;
+        put(&mut block, filled, bytes);
+        filled += length;
+    }
+    out.extend_from_slice(&block[..filled]);
+    Some(())
+}
+
+/// Writes a chunk to this place of a block, which has room for it.
+#[inline]
+fn put(block: &mut [u8; BLOCK], at: usize, chunk: [u8; CHUNK]) {
+    if let Some(space) = block.get_mut(at..).and_then(|block| block.first_chunk_mut()) {
+        *space = chunk;
+    }
+}
+
+/// The last bytes of a text, filled up to a chunk with bytes that are not special.
+#[inline]
+fn padded(last: &[u8]) -> [u8; CHUNK] {
+    let mut chunk = [b' '; CHUNK];
+    for (to, from) in chunk.iter_mut().zip(last) {
+        *to = *from;
+    }
+    chunk
+}
+
+/// Marks the bytes of a chunk that a JSON string cannot have as they are by their highest bits. The lowest mark is
+/// exact, those above it need not be.
+#[inline]
+fn specials(chunk: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; CHUNK]);
+    const HIGH: u64 = ONES << 7;
+    // Marks the bytes below 0x80 that are less than `limit`. Such a byte borrows from the one above it.
+    let below = |x: u64, limit: u8| x.wrapping_sub(ONES * u64::from(limit)) & !x & HIGH;
+    // With this bit turned the quote, 0x22, is 0x20, and the control characters stay below that.
+    let control_or_quote = below(chunk ^ (ONES * 2), 0x21);
+    let backslash = below(chunk ^ (ONES * u64::from(b'\\')), 1);
+    control_or_quote | backslash
 }
 
 #[cfg(test)]
@@ -91,8 +151,9 @@ mod tests {
         for &c in &all {
             for before in 0..18 {
                 let text = format!("{}{c}{}", "x".repeat(before), "é\"y".repeat(3));
-                let mut json = String::new();
+                let mut json = Vec::new();
                 write_string(&mut json, &text);
+                let json = String::from_utf8(json).unwrap();
                 assert_eq!(json, serde_json::to_string(&text).unwrap());
                 assert_eq!(read_string(&json), Some(text));
             }
