@@ -149,7 +149,7 @@ impl Driver {
 
     /// Registers to be woken; false if others want something of the session already.
     fn rest(&self, cx: &Context<'_>) -> bool {
-        let writes = self.link.as_ref().is_some_and(|link| !link.is_writing());
+        let writes = || self.link.as_ref().is_some_and(|link| !link.is_writing());
         self.session.state().rest(cx.waker(), writes)
     }
 
@@ -455,13 +455,12 @@ impl Future for Run {
 
 /// Moves what is queued to the WebSocket.
 fn load(session: &Session, link: &mut Link) {
-    let (protocol, dialect) = (session.protocol(), session.dialect());
-    if Outgoing::fits_websocket(protocol, dialect) {
-        return link.load(session.state().take_queue());
-    }
     let mut queued = session.state().take_queue();
-    for packet in queued.iter_mut() {
-        packet.fit_websocket(protocol, dialect, session.server().json_texts);
+    let (protocol, dialect) = (session.protocol(), session.dialect());
+    if !Outgoing::fits_websocket(protocol, dialect) {
+        for packet in queued.iter_mut() {
+            packet.fit_websocket(protocol, dialect, session.server().json_texts);
+        }
     }
     link.load(queued);
 }

@@ -91,8 +91,9 @@ impl State {
 
     /// Registers the session's task to be woken, so that it may wait. Returns false if something has come meanwhile
     /// that it has to look at first; `writes` says that it could write what is queued.
-    pub(crate) fn rest(&mut self, waker: &Waker, writes: bool) -> bool {
-        if self.called || (writes && self.has_queued()) {
+    #[inline]
+    pub(crate) fn rest(&mut self, waker: &Waker, writes: impl FnOnce() -> bool) -> bool {
+        if self.called || (self.has_queued() && writes()) {
             return false;
         }
         self.at_work = false;
@@ -220,7 +221,7 @@ mod tests {
         let count = || woken.0.load(Ordering::Relaxed);
         let mut state = State::new(Transport::WebSocket);
         state.begin_work();
-        assert!(state.rest(&waker, true));
+        assert!(state.rest(&waker, || true));
         state.enqueue(Outgoing::message("from another"));
         assert_eq!(count(), 1);
 
@@ -228,15 +229,15 @@ mod tests {
         state.clear_queue();
         state.enqueue(Outgoing::message("from its own handler"));
         assert_eq!(count(), 1, "it is at work");
-        assert!(!state.rest(&waker, true), "it can write this first");
-        assert!(state.rest(&waker, false), "its stream takes nothing now");
+        assert!(!state.rest(&waker, || true), "it can write this first");
+        assert!(state.rest(&waker, || false), "its stream takes nothing now");
 
         state.begin_work();
         state.clear_queue();
         state.wake_driver();
-        assert!(!state.rest(&waker, true), "it was called");
+        assert!(!state.rest(&waker, || true), "it was called");
         state.begin_work();
-        assert!(state.rest(&waker, true), "it has looked");
+        assert!(state.rest(&waker, || true), "it has looked");
         assert_eq!(count(), 1);
         state.wake_driver();
         assert_eq!(count(), 2);
