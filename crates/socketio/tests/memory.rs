@@ -127,21 +127,29 @@ async fn join<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> S {
     let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut came = Vec::new();
+    // Clients send nothing before they are told that the protocol has switched.
+    read_until(&mut stream, &mut came, b"\r\n\r\n").await;
     stream
         .write_all(&masked_frame(Opcode::Text, b"40", [1, 2, 3, 4]))
         .await
         .unwrap();
     stream.flush().await.unwrap();
-    let mut came = Vec::new();
-    while !came.windows(8).any(|window| window == b"40{\"sid\"") {
+    read_until(&mut stream, &mut came, b"40{\"sid\"").await;
+    stream
+}
+
+/// Reads until `wanted` is in what came.
+async fn read_until(stream: &mut (impl AsyncRead + Unpin), came: &mut Vec<u8>, wanted: &[u8]) {
+    while !came.windows(wanted.len()).any(|window| window == wanted) {
         assert_ne!(
-            stream.read_buf(&mut came).await.unwrap(),
+            stream.read_buf(came).await.unwrap(),
             0,
             "{}",
-            String::from_utf8_lossy(&came)
+            String::from_utf8_lossy(came)
         );
     }
-    stream
 }
 
 fn certified() -> (ServerConfig, ClientConfig) {
