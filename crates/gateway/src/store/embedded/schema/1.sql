@@ -1,6 +1,6 @@
--- The chat record. Times are milliseconds since 1970, identifiers are the application's own texts.
--- "Running" values count from the conversation's first message and include the row they stand in; unread counts are differences
--- of two of them, so that a message writes nothing per recipient.
+-- The chat history. Times are milliseconds since 1970, identifiers are the application's own texts.
+-- A "running" value counts from the first message of the conversation up to and including its own row. Unread
+-- counts are differences of two running values, so that a message writes nothing per recipient.
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
@@ -24,7 +24,7 @@ CREATE TABLE conversations (
     closed   INTEGER NOT NULL DEFAULT 0          -- a deleted team's
 ) STRICT;
 
--- In commit order. Everything that is looked up often goes through an index that is narrow or grows at its right edge.
+-- The messages, in commit order. Frequent lookups use indexes that are narrow or grow at their right edge.
 CREATE TABLE messages (
     id          INTEGER PRIMARY KEY,
     conv_id     INTEGER NOT NULL,
@@ -45,7 +45,8 @@ CREATE UNIQUE INDEX messages_by_seq ON messages (conv_id, seq);
 CREATE UNIQUE INDEX messages_by_mid ON messages (mid);
 CREATE INDEX messages_by_member ON messages (conv_id, sender, seq) WHERE member_sent IS NOT NULL;
 
--- The newest message of each sender's cid; meta's cids_through says up to which messages.id it is complete.
+-- The newest message for each cid of each sender. The table is complete up to the messages.id in meta's
+-- cids_through.
 CREATE TABLE cids (
     conv_id INTEGER NOT NULL,
     hash    INTEGER NOT NULL,                    -- of sender and cid
@@ -53,7 +54,7 @@ CREATE TABLE cids (
     PRIMARY KEY (conv_id, hash)
 ) STRICT, WITHOUT ROWID;
 
--- Who sees which conversation. A team's member loses the row on leaving.
+-- The participants of each conversation. The row of a team member is deleted when the member leaves.
 CREATE TABLE participants (
     uid          TEXT    NOT NULL,
     conv_id      INTEGER NOT NULL,
@@ -73,7 +74,7 @@ CREATE TABLE teams (
     conv_id INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Messages of counting kinds that were taken back: nobody's unread counts them.
+-- Recalled messages of kinds that count as unread. They are not included in unread counts any more.
 CREATE TABLE recalls (
     conv_id INTEGER NOT NULL,
     seq     INTEGER NOT NULL,
@@ -81,7 +82,8 @@ CREATE TABLE recalls (
     PRIMARY KEY (conv_id, seq)
 ) STRICT, WITHOUT ROWID;
 
--- A device starts at the heads of the moment when it is first seen; afterwards a cursor per conversation says what it has.
+-- The devices. A device starts at the heads of the moment of its first register. Afterwards it has a cursor
+-- for each conversation.
 CREATE TABLE devices (
     id        INTEGER PRIMARY KEY,
     uid       TEXT    NOT NULL,

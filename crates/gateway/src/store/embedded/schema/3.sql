@@ -1,5 +1,5 @@
--- Tokens that are not accepted any more, although their signature is right: those issued up to `issued`. Either of a user (`device` and
--- `token` are empty), or of one of its devices (`token` is empty), or one token by its id (`uid` and `device` are empty).
+-- Revoked tokens: those that were issued up to `issued`, of a user (`device` and `token` are empty) or of one
+-- device of a user (`token` is empty), or one token by its id (`uid` and `device` are empty).
 CREATE TABLE revocations (
     uid    TEXT    NOT NULL,
     device TEXT    NOT NULL,

@@ -1,5 +1,6 @@
--- What a user has unread in pairs and notices, kept up to date by the writer, so that neither a register nor a list counts it. A team's
--- members are too many for that: theirs is the difference of running values, as before.
+-- The number of unread messages of each user in pairs and notices. The writer keeps it up to date, so that
+-- neither a register nor a list has to count. Teams have too many members for that: for them it is still the
+-- difference of running values.
 ALTER TABLE conversations ADD COLUMN unread_a INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN unread_b INTEGER NOT NULL DEFAULT 0;
 UPDATE conversations SET
@@ -27,11 +28,12 @@ INSERT INTO users (uid, unread)
         UNION ALL SELECT b, unread_b FROM conversations WHERE unread_b > 0)
     GROUP BY uid;
 
--- A user's conversations, newest first: those with unread messages, and the others.
+-- The conversations of a user, newest first: those with unread messages, and the others.
 CREATE INDEX conversations_by_a ON conversations (a, unread_a > 0, last_row) WHERE a IS NOT NULL;
 CREATE INDEX conversations_by_b ON conversations (b, unread_b > 0, last_row) WHERE b IS NOT NULL AND b <> a;
 CREATE INDEX participants_of_teams ON participants (uid, conv_id) WHERE member = 1;
 
--- In pairs and notices, the device has everything up to this messages.id: what resuming need not look at.
+-- In pairs and notices, the device has received everything up to this messages.id, so that resuming can skip
+-- it.
 ALTER TABLE devices ADD COLUMN had_row INTEGER NOT NULL DEFAULT 0;
 UPDATE devices SET had_row = since_row;

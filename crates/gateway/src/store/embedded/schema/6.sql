@@ -1,3 +1,4 @@
--- Whose displaced device a revocation is about; empty where an operator asked for it. Of one user only so many of the former are kept.
+-- The user whose displaced device a revocation concerns; empty if an operator has requested it. The number of
+-- the former is limited per user.
 ALTER TABLE revocations ADD COLUMN displaced TEXT NOT NULL DEFAULT '';
 CREATE INDEX revocations_displaced ON revocations (displaced, forget);

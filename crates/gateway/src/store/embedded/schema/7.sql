@@ -1,8 +1,9 @@
--- A push job waits in one of three lanes: 0 urgent, 1 others, 2 delivered to a connection whose end may still tell that it was not received.
+-- A push job waits in one of three lanes: 0 urgent, 1 others, 2 written to a connection whose end may still
+-- show that the message was not received.
 ALTER TABLE push_jobs ADD COLUMN lane INTEGER NOT NULL DEFAULT 1;
--- When its message was committed, on the clock of `due`.
+-- When the message of the job was committed, on the clock of `due`.
 ALTER TABLE push_jobs ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
--- The team's conversation, for the jobs of a team's message: that of the team, and those of its members.
+-- The conversation of the team, for the jobs of a team message: the job of the team and those of its members.
 ALTER TABLE push_jobs ADD COLUMN conv_id INTEGER;
 UPDATE push_jobs SET
     made = (SELECT ts FROM messages WHERE id = message),

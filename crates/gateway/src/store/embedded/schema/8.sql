@@ -1,5 +1,5 @@
--- Teams that a user has left, or that were deleted: which messages devices of the user that were offline may
--- still get.
+-- Teams that a user has left, or that were deleted: the messages that those devices of the user may still
+-- receive which were offline at that time.
 CREATE TABLE departures (
     message INTEGER PRIMARY KEY,                 -- messages.id of the user's own kind 17
     uid     TEXT    NOT NULL,
@@ -10,5 +10,5 @@ CREATE TABLE departures (
                                                  -- who left at the same time come after it
 ) STRICT;
 CREATE UNIQUE INDEX departures_by_conversation ON departures (uid, conv_id);
--- Contains `message` as well, which is the row's number.
+-- The index also contains `message`, which is the number of the row.
 CREATE INDEX departures_of_user ON departures (uid);
