@@ -302,6 +302,19 @@ async function smuggling({ port }) {
   return { requests: SMUGGLED.length, wrong };
 }
 
+async function largeMessages({ url, key, over }) {
+  const text = 'x'.repeat(30_000);
+  let sent = 0;
+  const refused = new Set();
+  await crowd({ over }, 16, async () => {
+    const body = JSON.stringify({ to: { user: `reader ${sent % 400}` }, type: 5, data: { text } });
+    const status = await ask(`${url}/v1/messages`, { method: 'POST', headers: bearer(key), body });
+    if (status === 200) sent += 1;
+    else refused.add(status);
+  });
+  return { sent, wrong: [...refused].map((status) => `a message was answered ${status}`) };
+}
+
 export const FLOODS = {
   'slow heads': slowHeads,
   'slow bodies': slowBodies,
@@ -317,5 +330,6 @@ export const FLOODS = {
   compressed,
   'not UTF-8': notUtf8,
   smuggling,
+  'large messages': largeMessages,
 };
 

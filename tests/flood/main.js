@@ -12,7 +12,7 @@ const DEFAULTS = {
   rounds: 1, // how many times all floods run
   scale: 800, // sockets in floods that depend on the number of sockets
   peak: 256, // the most MiB that the server may use at any time
-  after: 160, // the most MiB that it may use when the floods are over; up to 96 of them are SQLite's cache
+  after: 112, // the most MiB that it may use when the floods are over; up to 24 of them are SQLite's caches
   only: '', // run only this flood
 };
 /**

@@ -206,7 +206,7 @@ impl Place {
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "journal_mode", "wal")?;
-        db.pragma_update(None, "cache_size", -(64 << 10))?;
+        db.pragma_update(None, "cache_size", -(16 << 10))?;
         // Deleted and recalled data is overwritten with zeros.
         db.pragma_update(None, "secure_delete", true)?;
         // What the log is cut to when it starts anew; checkpoint.rs says when that is.
@@ -219,7 +219,7 @@ impl Place {
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "query_only", true)?;
-        db.pragma_update(None, "cache_size", -(8 << 10))?;
+        db.pragma_update(None, "cache_size", -(2 << 10))?;
         Ok(db)
     }
 

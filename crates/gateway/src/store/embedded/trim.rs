@@ -1,7 +1,7 @@
 //! When a connection's cached pages are freed: a minute after it has done much.
 //!
 //! SQLite keeps the pages that a connection has read or written, up to its `cache_size`, for as long as the
-//! connection is open. After a burst of messages that is up to 96 MiB for all connections together. Invariant:
+//! connection is open. After a burst of messages that is up to 24 MiB for all connections together. Invariant:
 //! what was freed is freed again only after another use, so that an idle store sleeps.
 
 use std::time::{Duration, Instant};
