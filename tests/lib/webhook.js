@@ -45,9 +45,10 @@ export class Webhook {
     else response.writeHead(status).end(body && JSON.stringify(body));
   }
 
-  /** Waits for the next notification for this user and verifies its signature. */
-  async next(uid) {
-    const notification = await this.#calls.take(({ body }) => body.uid === uid, `a notification for ${uid}`);
+  /** Waits for the next notification for this user, of this kind if one is named, and verifies its signature. */
+  async next(uid, kind) {
+    const fits = ({ body }) => body.uid === uid && (kind === undefined || body.kind === kind);
+    const notification = await this.#calls.take(fits, `a notification for ${uid}`);
     this.verify(notification);
     return notification;
   }

@@ -74,7 +74,8 @@ for (const version of VERSIONS) {
         return tab;
       };
 
-      // In these versions, the JSONP transport fails in an endless loop when the client closes it.
+      // In these versions, the JSONP transport fails in an endless loop when the client closes it, or when a
+      // request fails because the server has stopped.
       const survivesClose = !(name === 'JSONP' && ['1.0.6', '1.1.0'].includes(version));
 
       test(`registers once, chats, and does not reconnect after a displacement, ${name}`, async (t) => {
@@ -97,12 +98,13 @@ for (const version of VERSIONS) {
         assert.deepEqual((await gateway.api.user(uid)).connections.map((one) => one.deviceid), ['new']);
       });
 
-      test(`reconnects after a restart of the server,  ${name}`, async () => {
+      if (!survivesClose) continue;
+      test(`reconnects after a restart of the server, ${name}`, async () => {
         const tab = await register(someone('小明'));
         await gateway.program.stop();
         await gateway.start();
         await tab.until(() => window.heard.filter(({ type, data }) => type === 2 && data.code === 0).length === 2);
-        if (survivesClose) await tab.evaluate(() => void window.socket.close());
+        await tab.evaluate(() => void window.socket.close());
       });
     }
   });

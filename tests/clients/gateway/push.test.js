@@ -34,8 +34,11 @@ test('a user who is offline is notified, with all fields of a notification', asy
 
 test('only kinds with push cause a notification, and the backend can override that', async () => {
   const uid = someone('种类');
-  const pushing = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 18];
+  const pushing = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14];
   for (const type of pushing) await gateway.api.sendTo(uid, { type, data: { n: type } });
+  // Nobody is notified of a call (18) that has already ended (19), so its notification is awaited first.
+  await gateway.api.sendTo(uid, { type: 18, data: { n: 18 } });
+  await hook.next(uid, 18);
   await gateway.api.sendTo(uid, { type: 19, data: { n: 19 } });
   await gateway.api.sendTo(uid, { type: 5, data: { text: 'silent' }, push: false });
   const forced = await gateway.api.sendTo(uid, { type: 19, data: { text: 'forced' }, push: true });
