@@ -75,7 +75,7 @@ pub struct Appended {
     pub seq: Seq,
     /// The message's id.
     pub mid: Mid,
-    /// The server's time; never decreases inside a conversation.
+    /// The server's time. Inside a conversation it decreases only if the clock was set back by more than 10 s.
     pub ts: UnixMillis,
     /// The same `cid` was there before: these are the first message's values, and nothing was written.
     pub duplicate: bool,

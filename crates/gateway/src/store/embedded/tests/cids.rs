@@ -65,3 +65,22 @@ async fn nothing_is_kept_of_deleted_messages() {
     }
     assert_eq!(number(&kit, ORPHANS).await, 0);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_before_a_restart_forgets_no_cid() {
+    let mut kit = Kit::new();
+    let order = || with_cid(pair("a", "b"), "c1");
+    let mut now = NOON + 3_600_000;
+    kit.jump(now);
+    let first = kit.append(order()).await.unwrap();
+    now += 300;
+    kit.set_clock(now);
+    for back in [10 * 86_400_000, 3_600_000] {
+        now -= back;
+        kit.jump(now);
+        assert!(kit.append(order()).await.unwrap().duplicate);
+    }
+    kit.reopen().await;
+    let again = kit.append(order()).await.unwrap();
+    assert_eq!((again.duplicate, again.mid), (true, first.mid));
+}
