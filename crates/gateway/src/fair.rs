@@ -280,7 +280,7 @@ impl<K: Key> State<K> {
 }
 
 impl<K: Key> Slot<K> {
-    /// Takes one of these slots away, to be given back by itself; `None` if there is none left.
+    /// Splits off one of these slots, which is freed by itself when it is dropped. Returns `None` if no slot is left.
     pub(crate) fn split_one(&mut self) -> Option<Self> {
         self.count = self.count.checked_sub(1)?;
         Some(self.of.slot(1))

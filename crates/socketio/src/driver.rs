@@ -398,7 +398,7 @@ impl Driver {
                 load(&self.session, &mut link);
             }
             if reason == CloseReason::SentAway {
-                // python-socketio would reconnect after a WebSocket that just closes, whatever was said before.
+                // Without a close packet, python-socketio and rust_socketio reconnect after a WebSocket has closed.
                 link.push(Outgoing::control(PacketType::Close));
             }
             Box::new(link).finish(&server, self.session.address().ip(), told);

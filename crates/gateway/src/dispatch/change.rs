@@ -92,7 +92,7 @@ async fn parts(core: &Core, team: &TeamId, change: TeamChange) -> Result<Vec<Par
         return Ok(vec![change.into()]);
     }
     let found = core.store.team(team.clone()).await;
-    // The store makes the team, or says that there is none.
+    // The store creates the team, or reports that it does not exist.
     let Some(before) = found.map_err(|error| core.trouble(error))? else {
         return Ok(vec![change.into()]);
     };

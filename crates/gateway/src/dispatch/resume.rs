@@ -74,7 +74,7 @@ pub(super) async fn enter(
                         let shared = core.clone();
                         let done = move |known: Result<(), StoreError>| {
                             drop((pending, permit));
-                            // Who does not resume is let in all the same.
+                            // A register without `resume` succeeds all the same.
                             if let Err(error) = known {
                                 shared.trouble(error);
                             }

@@ -49,7 +49,8 @@ impl Namespaces for Entrance {
     }
 }
 
-/// The token of a handshake: of `auth` where there is one, else of the query. What cannot be one is kept as an empty text, which is none either.
+/// Returns the token of a handshake: that of `auth` if it has one, otherwise that of the query. If it cannot be a
+/// token, an empty text is returned, which is refused like any invalid token.
 pub(super) fn handed(
     auth: Option<&RawValue>,
     query: impl FnOnce() -> Option<String>,
