@@ -96,13 +96,18 @@ export class Connection {
 
   /**
    * Sends a request now. Rejects if there is no registered connection, or if the answer has an error code.
+   * `answered` is called in the same turn of the event loop in which the answer came, before any later frame
+   * is handled. The promise resolves only after that turn, in which later frames may have been handled.
    */
-  request<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
+  request<K extends RequestKind>(kind: K, data: RequestOf<K>, answered?: (answer: ResponseOf<K>) => void): Promise<ResponseOf<K>> {
     if (!this.isOnline || !this.#socket.connected) return Promise.reject(this.#notOnline());
     const number = this.#connectionNumber;
     return new Promise((resolve, reject) => {
       this.#emit(kind, data, (error, answer) => {
-        if (!error) return resolve(answer as ResponseOf<K>);
+        if (!error) {
+          answered?.(answer as ResponseOf<K>);
+          return resolve(answer as ResponseOf<K>);
+        }
         // The answer 401 says that the connection is not registered any more. For a register (kind 1) it does
         // not.
         if (error.code === 401 && kind !== 1 && number === this.#connectionNumber) this.#registerLater(number);
@@ -113,13 +118,13 @@ export class Connection {
 
   /**
    * Sends a request as soon as there is a connection, and repeats it after temporary errors. Use it only for
-   * requests that may be sent twice.
+   * requests that may be sent twice. `answered` is as in `request`.
    */
-  async requestWithRetry<K extends RequestKind>(kind: K, data: RequestOf<K>): Promise<ResponseOf<K>> {
+  async requestWithRetry<K extends RequestKind>(kind: K, data: RequestOf<K>, answered?: (answer: ResponseOf<K>) => void): Promise<ResponseOf<K>> {
     for (let attempt = 1; ; attempt++) {
       try {
         await this.online();
-        return await this.request(kind, data);
+        return await this.request(kind, data, answered);
       } catch (error) {
         if (attempt >= ATTEMPTS || !isTemporary(error) || (error as MynahError).code === 'offline') throw error;
         await new Promise<void>((go) => this.#clock.later(backoff(attempt, this.#pace.retry, this.#clock.random()), go));

@@ -69,10 +69,12 @@ export class Renewal {
       // Without `resume`, the register only replaces the token. There is no new replay.
       const { resume: _, ...request } = await this.identity.credentials();
       if (round !== this.#round) return;
-      const response = await this.connection.request(1, resume ? { ...request, resume } : request);
-      if (round !== this.#round) return;
-      if (resume) this.hooks.registered(response);
-      else this.registered(response.ts);
+      // The answer is handled before the frames behind it: the end of the replay may come in the same turn.
+      await this.connection.request(1, resume ? { ...request, resume } : request, (response) => {
+        if (round !== this.#round) return;
+        if (resume) this.hooks.registered(response);
+        else this.registered(response.ts);
+      });
     } catch (thrown) {
       if (round !== this.#round || !this.connection.isOnline) return;
       const error = thrown instanceof Error ? thrown : new Error(String(thrown));

@@ -14,8 +14,8 @@ const MINUTE = 60_000;
 /** A token that expires at this second of the model's clock, which stays near 0. */
 const expiring = (exp) => `x.${Buffer.from(JSON.stringify({ sub: 'me', exp })).toString('base64url')}.x`;
 
-async function world(options) {
-  const dice = chance(1);
+async function world(options, seed = 1) {
+  const dice = chance(seed);
   const time = new Time(dice.next);
   const gateway = new Gateway(dice, { resume: 100, listed: 100 });
   const client = new Client(network(gateway, time, dice).io, 'http://model', { uid: 'me', storage: memoryStorage(), retry: { firstMs: 1_000, mostMs: 4_000 }, ...options }, time);
@@ -111,6 +111,31 @@ test('if a new token is refused, the connection stays open until the old token e
   assert.equal(gateway.registers[1].resume, true);
   assert.equal(since('connected').length, 1);
   assert.equal(client.status, 'connected');
+});
+
+test('after a resume on a live connection missing messages are fetched, even if the answer and the end of the replay came in one turn', async () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    let asked = 0;
+    const { gateway, time, client } = await world({ token: () => expiring(3_600 * ++asked) }, seed);
+    const seqs = [];
+    client.on('message', ({ seq }) => void seqs.push(seq));
+    const take = gateway.take.bind(gateway);
+    let refused = false;
+    gateway.take = (connection, frame, answer) => {
+      if (frame.type !== 1 || refused) return take(connection, frame, answer);
+      refused = true;
+      answer({ code: 503, error: 'Not now.' });
+    };
+    await time.pass(60 * MINUTE, () => gateway.registers.length === 2);
+    assert.equal(gateway.registers[1].resume, true);
+    await time.pass(1_000);
+    const [connection] = gateway.connections;
+    for (const except of [undefined, connection, undefined]) {
+      gateway.append(gateway.conv('pair bob me'), { type: 3, data: {}, from: 'bob' }, except);
+    }
+    await time.pass(5_000);
+    assert.deepEqual(seqs, [1, 2, 3], `seed ${seed}`);
+  }
 });
 
 test('no token is renewed after the connection was closed', async () => {
