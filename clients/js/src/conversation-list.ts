@@ -1,5 +1,5 @@
 // Reads the list of conversations page by page. Invariant: every row that is read is also passed to
-// `learned`.
+// `learned`, before any frame that came after it is handled.
 
 import type { Connection } from './connection.js';
 import type { Conversation, ConversationsResponse } from './protocol.js';
@@ -16,10 +16,9 @@ export class ConversationList {
     readonly learned: (row: Conversation) => void,
   ) {}
 
-  async page(after: string | undefined, limit: number): Promise<ConversationsResponse> {
-    const page = await this.connection.requestWithRetry(110, { ...(after !== undefined && { after }), limit });
-    for (const row of page.conversations) this.learned(row);
-    return page;
+  page(after: string | undefined, limit: number): Promise<ConversationsResponse> {
+    const request = { ...(after !== undefined && { after }), limit };
+    return this.connection.requestWithRetry(110, request, (page) => page.conversations.forEach((row) => this.learned(row)));
   }
 
   /** All conversations, newest first. */

@@ -9,8 +9,8 @@ import { Gateway } from './lib/gateway.js';
 import { Time } from './lib/time.js';
 import { network } from './lib/wire.js';
 
-function world() {
-  const dice = chance(1);
+function world(seed = 1) {
+  const dice = chance(seed);
   const time = new Time(dice.next);
   const gateway = new Gateway(dice, { resume: 100, listed: 100 });
   const net = network(gateway, time, dice);
@@ -338,4 +338,23 @@ test('a gap because of other members who left at the same time is skipped withou
   await time.pass(10_000);
   assert.deepEqual(messages.map(({ type }) => type), [15, 17]);
   assert.deepEqual([conv.messages.length, gateway.registers.length], [messages.at(-1).seq, registers]);
+});
+
+test('a count from the list of conversations does not replace a later read, even if both came in one turn', async () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const { gateway, time, start } = world(seed);
+    const { client } = await start();
+    gateway.write('bob', { user: 'me' }, {});
+    await time.pass(1_000, () => client.unread === 1);
+    const take = gateway.take.bind(gateway);
+    gateway.take = (connection, frame, answer) => {
+      take(connection, frame, answer);
+      // Another device of the user reads the conversation right after this answer.
+      if (frame.type === 110) connection.down({ type: 107, data: { conv: 'pair bob me', seq: 1, by: 'me' } });
+    };
+    const page = client.conversations().next();
+    await time.pass(1_000);
+    await page;
+    assert.equal(client.unread, 0, `seed ${seed}`);
+  }
 });
