@@ -1,5 +1,5 @@
-//! Base64 as clients write it: padding may be missing, the unused bits of the last digit may have any value,
-//! and there may be line breaks.
+//! Base64 as clients write it: the padding may be missing, the unused bits of the last digit may have any
+//! value, and there may be line breaks.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -13,10 +13,10 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The bytes that `text` stands for; `None` if it is not base64.
+/// Decodes `text`; `None` if it is not base64.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     const LINE_BREAKS: [char; 2] = ['\r', '\n'];
-    // Android's encoder, which the Java client uses, begins a new line after 76 digits.
+    // Android's encoder, which the Java client uses, starts a new line after 76 digits.
     let decoded = if text.contains(LINE_BREAKS) {
         LENIENT.decode(text.replace(LINE_BREAKS, ""))
     } else {
@@ -25,12 +25,12 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     decoded.ok()
 }
 
-/// Appends `bytes` with padding.
+/// Appends the base64 of `bytes`, with padding.
 pub(super) fn encode_into(bytes: &[u8], out: &mut String) {
     general_purpose::STANDARD.encode_string(bytes, out);
 }
 
-/// Length of what [`encode_into`] appends for `len` bytes.
+/// The number of bytes that [`encode_into`] appends for `len` bytes.
 pub(super) const fn encoded_len(len: usize) -> usize {
     len.div_ceil(3) * 4
 }

@@ -1,27 +1,27 @@
-//! The handshake's answer, and the refusals of HTTP requests.
+//! The open packet, which is the response to a handshake, and the errors of refused HTTP requests.
 
 use super::{Times, Transport};
 
-/// Why an HTTP request is refused; the numbers are part of the protocol.
+/// Why an HTTP request is refused. The numbers are part of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{}", self.message())]
 pub enum HttpError {
-    /// No such transport.
+    /// The query names an unknown transport.
     TransportUnknown = 0,
-    /// No such session.
+    /// There is no session with this `sid`.
     SessionUnknown = 1,
-    /// A handshake by another method than GET.
+    /// A handshake with a method other than GET.
     BadHandshakeMethod = 2,
-    /// The session is used in a way in which it must not be.
+    /// The request does not fit the state of its session.
     BadRequest = 3,
-    /// The application refuses.
+    /// The application refuses the handshake.
     Forbidden = 4,
-    /// An `EIO` that we do not speak.
+    /// The query asks for a version (`EIO`) that the server does not support.
     UnsupportedProtocol = 5,
 }
 
 impl HttpError {
-    /// Every refusal, in the order of its code.
+    /// All errors, in the order of their codes.
     pub const ALL: [Self; 6] = [
         Self::TransportUnknown,
         Self::SessionUnknown,
@@ -31,12 +31,12 @@ impl HttpError {
         Self::UnsupportedProtocol,
     ];
 
-    /// The number in the body.
+    /// The code in the response's body.
     pub const fn code(self) -> u8 {
         self as u8
     }
 
-    /// The sentence in the body.
+    /// The message in the response's body.
     pub const fn message(self) -> &'static str {
         match self {
             Self::TransportUnknown => "Transport unknown",
@@ -48,7 +48,7 @@ impl HttpError {
         }
     }
 
-    /// The HTTP status.
+    /// The HTTP status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Self::Forbidden => 403,
@@ -56,15 +56,16 @@ impl HttpError {
         }
     }
 
-    /// The JSON body.
+    /// The JSON body of the response.
     pub fn body(self) -> String {
         format!(r#"{{"code":{},"message":"{}"}}"#, self.code(), self.message())
     }
 }
 
-/// The body of the open packet, without its type digit: exactly the five keys that EIO4 suites demand.
+/// The body of the open packet, without its type digit. It has exactly the five keys that EIO4 test suites
+/// require.
 ///
-/// `sid` is one of ours: it holds nothing that JSON escapes.
+/// `sid` must be one of the server's own: it is written without JSON escapes.
 pub fn open_packet(sid: &str, upgrades: &[Transport], times: &Times, max_payload: usize) -> String {
     let upgrades: Vec<String> = upgrades
         .iter()

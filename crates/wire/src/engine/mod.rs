@@ -14,17 +14,17 @@ pub use query::{Dialect, EngineQuery, Reads, parse_query};
 pub use session::{CandidateStep, CloseReason, Refused, Session, Step, TimeoutStep};
 pub use time::{Time, Times};
 
-/// Version of Engine.IO, which a session keeps from its handshake on.
+/// The version of Engine.IO that a session uses, from its handshake on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// `EIO=3`: clients 1.x and 2.x, which ping.
+    /// `EIO=3`: clients 1.x and 2.x. The client sends the pings.
     V3,
-    /// `EIO=4`: clients 3.x and later, which are pinged.
+    /// `EIO=4`: clients 3.x and later. The server sends the pings.
     V4,
 }
 
 impl Protocol {
-    /// The value of the query's `EIO`.
+    /// The value of `EIO` in the query.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V3 => "3",
@@ -32,7 +32,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol that `EIO=text` asks for.
+    /// The version for this value of `EIO`; `None` if it is unsupported.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "3" => Some(Self::V3),
@@ -45,14 +45,15 @@ impl Protocol {
 /// What carries a session's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
-    /// HTTP requests: a waiting GET downward, a POST upward.
+    /// HTTP requests: packets to the client are the response to a pending GET, and packets to the server are
+    /// the body of a POST.
     Polling,
     /// One WebSocket.
     WebSocket,
 }
 
 impl Transport {
-    /// The name in queries and in `upgrades`.
+    /// The transport's name in queries and in `upgrades`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Polling => "polling",
@@ -60,7 +61,7 @@ impl Transport {
         }
     }
 
-    /// The transport of this name; everything else is unknown.
+    /// The transport of this name; `None` if it is unknown.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "polling" => Some(Self::Polling),

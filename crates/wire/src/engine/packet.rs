@@ -1,30 +1,30 @@
-//! One packet, and its form in a WebSocket frame.
+//! Engine.IO packets, and their form in a WebSocket message.
 
 use std::borrow::Cow;
 
 use super::{Protocol, base64};
 
-/// What a packet is.
+/// The type of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PacketType {
-    /// The handshake's answer.
+    /// The response to a handshake.
     Open,
     /// The sender ends the session.
     Close,
-    /// Heartbeat, or the probe of an upgrade.
+    /// A heartbeat, or the probe of an upgrade.
     Ping,
-    /// Answer to a ping.
+    /// The response to a ping.
     Pong,
-    /// Carries a message of the layer above.
+    /// Carries a Socket.IO packet.
     Message,
-    /// The client changes to the candidate transport.
+    /// The client switches to the candidate transport of an upgrade.
     Upgrade,
-    /// Nothing; ends a waiting GET.
+    /// Has no meaning; it is the response to a GET that has to end without packets.
     Noop,
 }
 
 impl PacketType {
-    /// Every type, in the order of its digits.
+    /// All types, in the order of their numbers.
     pub const ALL: [Self; 7] = [
         Self::Open,
         Self::Close,
@@ -35,17 +35,17 @@ impl PacketType {
         Self::Noop,
     ];
 
-    /// The digit in front of a text packet.
+    /// The ASCII digit at the start of a text packet.
     pub const fn digit(self) -> u8 {
         b'0' + self.number()
     }
 
-    /// The type that this ASCII digit stands for.
+    /// The type of this ASCII digit.
     pub const fn from_digit(digit: u8) -> Option<Self> {
         Self::from_number(digit.wrapping_sub(b'0'))
     }
 
-    /// The first byte of a binary packet of [`Protocol::V3`].
+    /// The type's number: the first byte of a binary packet in [`Protocol::V3`].
     pub const fn number(self) -> u8 {
         match self {
             Self::Open => 0,
@@ -76,14 +76,14 @@ impl PacketType {
 /// What a packet carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body<'a> {
-    /// Everything behind the type digit.
+    /// The text after the type digit.
     Text(Cow<'a, str>),
-    /// Only messages are binary.
+    /// Bytes; only messages are binary.
     Binary(Cow<'a, [u8]>),
 }
 
 impl Body<'_> {
-    /// The same body, borrowing nothing.
+    /// The same body with owned data.
     pub fn into_owned(self) -> Body<'static> {
         match self {
             Body::Text(text) => Body::Text(Cow::Owned(text.into_owned())),
@@ -95,22 +95,22 @@ impl Body<'_> {
 /// One Engine.IO packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// What it is.
+    /// The packet's type.
     pub kind: PacketType,
-    /// What it carries; an empty text when nothing.
+    /// The packet's body; an empty text when there is none.
     pub body: Body<'a>,
 }
 
-/// Why text or bytes are no packet.
+/// Why text or bytes are not a valid packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// Nothing at all, not even a type.
+    /// The input is empty: even the type is missing.
     #[error("empty packet")]
     Empty,
-    /// It does not start with a type.
+    /// The input does not start with a known type.
     #[error("unknown packet type")]
     UnknownType,
-    /// Behind the `b` is no base64.
+    /// The text after the `b` is not base64.
     #[error("invalid base64")]
     Base64,
     /// A packet in a payload is not UTF-8.
@@ -118,12 +118,12 @@ pub enum PacketError {
     Utf8,
 }
 
-/// One WebSocket message.
+/// The content of one WebSocket message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WsPayload {
-    /// Of a text frame.
+    /// The content of a text frame.
     Text(String),
-    /// Of a binary frame.
+    /// The content of a binary frame.
     Binary(Vec<u8>),
 }
 
@@ -144,7 +144,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The same packet, borrowing nothing.
+    /// The same packet with owned data.
     pub fn into_owned(self) -> Packet<'static> {
         Packet {
             kind: self.kind,
@@ -152,8 +152,8 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Reads a WebSocket text message: a digit and the body, or `b` and base64 (with [`Protocol::V3`] the type digit stands
-    /// between them).
+    /// Reads a WebSocket text message: a type digit and the body, or `b` and base64 ([`Protocol::V3`] has the
+    /// type digit between them).
     pub fn decode_text(protocol: Protocol, text: &'a str) -> Result<Self, PacketError> {
         match text.as_bytes() {
             [] => Err(PacketError::Empty),
@@ -177,8 +177,8 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Reads a WebSocket binary message: with [`Protocol::V4`] a message of these bytes; with [`Protocol::V3`] the first byte
-    /// is the type's number.
+    /// Reads a WebSocket binary message. With [`Protocol::V4`] it is a message of these bytes; with
+    /// [`Protocol::V3`] the first byte is the type's number.
     pub fn decode_binary(protocol: Protocol, bytes: &'a [u8]) -> Result<Self, PacketError> {
         match (protocol, bytes) {
             (Protocol::V4, _) => Ok(Self::binary(bytes)),
@@ -193,7 +193,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// The WebSocket message of this packet. `b64`: the client said that it cannot read binary.
+    /// The WebSocket message for this packet. `b64`: the client has said that it cannot read binary.
     pub fn encode_websocket(&self, protocol: Protocol, b64: bool) -> WsPayload {
         match &self.body {
             Body::Text(text) => {
@@ -214,7 +214,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Appends `b`, with V3 the type digit, and the base64 of `bytes`.
+    /// Appends `b`, the type digit if the protocol is V3, and the base64 of `bytes`.
     pub(super) fn write_base64(&self, protocol: Protocol, bytes: &[u8], out: &mut String) {
         out.reserve(2 + base64::encoded_len(bytes.len()));
         out.push('b');

@@ -6,31 +6,31 @@ use percent_encoding::percent_decode_str;
 
 use super::{Protocol, Transport};
 
-/// The pairs of a query that mean something to Engine.IO, as the client wrote them.
+/// The parameters of a query that Engine.IO knows, as the client wrote them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineQuery {
-    /// `EIO`: the version, see [`EngineQuery::protocol`].
+    /// `EIO`: the version. See [`EngineQuery::protocol`].
     pub eio: Option<String>,
-    /// `transport`, see [`EngineQuery::transport`].
+    /// `transport`: see [`EngineQuery::transport`].
     pub transport: Option<String>,
-    /// `sid`: the session, absent at the handshake.
+    /// `sid`: the session's id. A handshake has none.
     pub sid: Option<String>,
-    /// `b64=1`: the client cannot read binary, see [`EngineQuery::dialect`].
+    /// `b64=1`: the client cannot read binary. See [`EngineQuery::dialect`].
     pub b64: bool,
-    /// `t` has the form that clients before 1.4 write, see [`EngineQuery::dialect`].
+    /// `t` has the form that clients before 1.4 write. See [`EngineQuery::dialect`].
     pub old_timestamp: bool,
-    /// `j`: the index of the JSONP callback, see [`EngineQuery::jsonp`].
+    /// `j`: the index of the JSONP callback. See [`EngineQuery::jsonp`].
     pub j: Option<String>,
 }
 
-/// What a client's handshake says about how it reads and writes. Later requests do not repeat it, so that the
-/// session keeps it.
+/// What a client's handshake says about how it reads and writes. The session keeps it, because later requests
+/// do not repeat it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dialect {
-    /// What it can read.
+    /// What the client can read.
     pub reads: Reads,
-    /// `EIO=2`: socket.io-client 1.0 encodes text as UTF-8 before it gives it to a WebSocket, which encodes
-    /// it once more, and decodes what comes as often. Others that say 2, such as cocos2d-x, do not.
+    /// The handshake said `EIO=2`. Over a WebSocket, socket.io-client 1.0 encodes text as UTF-8 twice, and
+    /// decodes twice what it receives. Other clients that say 2, such as cocos2d-x, do not.
     pub eio2: bool,
 }
 
@@ -41,16 +41,16 @@ pub enum Reads {
     Both,
     /// Text only: binary messages are written as base64.
     Text,
-    /// Text and binary by WebSocket, but on polling only bodies in the binary form of EIO3.
+    /// Text and binary over WebSocket, but on polling only bodies in the binary form of EIO3.
     ///
-    /// A browser with socket.io-client 1.0 to 1.3 takes any other body for an empty one, and opens a new
-    /// session at once. It cannot be told from later clients by `EIO`.
+    /// A browser with socket.io-client 1.0 to 1.3 reads any other body as an empty one, and opens a new
+    /// session at once. `EIO` does not distinguish it from later clients.
     Octets,
 }
 
 impl EngineQuery {
-    /// The version, when it is one we speak. With `eio2` a client that says 2, or nothing, is served as one
-    /// that says 3: what changed between the two does not matter to the answers that such clients get.
+    /// The version, if it is supported. With `eio2`, a client that says 2 or nothing is served as one that
+    /// says 3: the differences between the two do not concern the packets that the server sends.
     pub fn protocol(&self, eio2: bool) -> Option<Protocol> {
         match self.eio.as_deref() {
             None | Some("2") if eio2 => Some(Protocol::V3),
@@ -58,7 +58,8 @@ impl EngineQuery {
         }
     }
 
-    /// The session that the request is for; an empty `sid` asks for a new one, as in Node's server.
+    /// The id of the session; `None` if the request is a handshake. As in Node's server, an empty `sid` also
+    /// asks for a new session.
     pub fn session(&self) -> Option<&str> {
         self.sid.as_deref().filter(|sid| !sid.is_empty())
     }
@@ -75,12 +76,13 @@ impl EngineQuery {
         }
     }
 
-    /// The transport, when it is one we speak.
+    /// The transport, if it is supported.
     pub fn transport(&self) -> Option<Transport> {
         self.transport.as_deref().and_then(Transport::parse)
     }
 
-    /// The callback's index when the client polls by JSONP: the digits of `j`, so that nothing else reaches the script.
+    /// The index of the callback, if the client polls by JSONP. It is made of the digits of `j` alone, so
+    /// that no other text can get into the script.
     pub fn jsonp(&self) -> Option<u32> {
         let digits = self.j.as_deref()?.bytes().filter(u8::is_ascii_digit);
         Some(digits.fold(0u32, |n, digit| {
@@ -89,7 +91,8 @@ impl EngineQuery {
     }
 }
 
-/// Reads a raw query string, without its `?`. Of a repeated key the first counts; other pairs are the application's.
+/// Reads a query string, without its `?`. If a key is repeated, the first one counts. Unknown keys belong to
+/// the application.
 pub fn parse_query(query: &str) -> EngineQuery {
     let mut parsed = EngineQuery::default();
     let (mut b64, mut timestamp) = (None, None);
@@ -116,8 +119,8 @@ pub fn parse_query(query: &str) -> EngineQuery {
     parsed
 }
 
-/// Clients before 1.4 write the milliseconds since 1970, a hyphen and a counter; later ones write the time in
-/// base 64.
+/// Whether `t` is of a client before 1.4: such clients write the milliseconds since 1970, a hyphen and a
+/// counter. Later clients write the time in base 64.
 fn is_old_timestamp(value: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     value
@@ -125,7 +128,7 @@ fn is_old_timestamp(value: &str) -> bool {
         .is_some_and(|(time, count)| time.len() == 13 && digits(time) && digits(count))
 }
 
-/// Form decoding; what is not UTF-8 is replaced, so that it equals no name we know.
+/// Decodes a form value. Invalid UTF-8 is replaced, so the result equals no known name.
 pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
@@ -184,7 +187,8 @@ mod tests {
             ("EIO=3&t=1448884800000-0", Reads::Octets),
             ("EIO=3&t=1448884800000-17&b64=1", Reads::Text),
             ("EIO=3&b64=true", Reads::Text),
-            // The official suite sends none; later clients send one in base 64, which may hold a hyphen.
+            // The official test suite sends no `t`; later clients send one in base 64, which may contain a
+            // hyphen.
             ("EIO=3", Reads::Both),
             ("EIO=3&t=LZywzeV", Reads::Both),
             ("EIO=3&t=1448884800-00-1", Reads::Both),

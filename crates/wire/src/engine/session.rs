@@ -1,6 +1,7 @@
 //! The state machine of one session: heartbeat, upgrade and close.
 //!
-//! Pure: packets and instants go in, what to do comes out. The owner keeps the transports and the queue of packets.
+//! The state machine does no IO: packets and instants are its arguments, and it returns what to do. The
+//! caller keeps the transports and the queue of packets.
 //!
 //! ```text
 //! transport   Polling ── Switch ──▶ WebSocket
@@ -16,30 +17,30 @@ use super::{Body, Packet, PacketType, Protocol, Time, Times, Transport};
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The peer's transport went away.
+    /// The peer's transport was closed.
     TransportClose,
     /// Reading or writing the transport failed, or the peer broke the rules of Engine.IO.
     TransportError,
-    /// The peer's heartbeat stayed out.
+    /// The peer's heartbeat did not arrive in time.
     PingTimeout,
     /// The peer sent a close packet.
     ClientClose,
-    /// The peer sent what is no packet.
+    /// The peer sent an invalid packet.
     ParseError,
-    /// We closed; the client may come back.
+    /// The server closed the session. The client is expected to reconnect.
     ServerClose,
-    /// The peer read slower than we sent, until its queue was full.
+    /// The peer read more slowly than the server sent, until its queue was full.
     SlowReader,
-    /// The server is going down; the client may come back.
+    /// The server shuts down. The client is expected to reconnect.
     ServerShutdown,
-    /// The application sent the client away.
+    /// The application disconnected the client for good.
     SentAway,
-    /// The client went on sending more than it may.
+    /// The client kept sending more than its rate limit allows.
     TooFast,
 }
 
 impl CloseReason {
-    /// The reason as clients and logs name it.
+    /// The reason's name, for clients and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TransportClose => "transport close",
@@ -55,11 +56,11 @@ impl CloseReason {
         }
     }
 
-    /// Whether the client is to reconnect by itself.
+    /// Whether the client is expected to reconnect by itself.
     ///
-    /// Then a waiting poll is refused, and a WebSocket is closed with a code. Most clients reconnect whatever
-    /// the end looks like, but Python's and Rust's stay away after a close packet, and C++'s after a close
-    /// frame without a code.
+    /// If so, a pending poll is answered with an error, and a WebSocket is closed with a code. Most clients
+    /// reconnect however the session ends, but Python's and Rust's do not after a close packet, and C++'s
+    /// does not after a close frame without a code.
     pub const fn wants_reconnect(self) -> bool {
         match self {
             Self::ServerClose
@@ -75,12 +76,13 @@ impl CloseReason {
         }
     }
 
-    /// Code and reason of the close frame by which a WebSocket's peer is told (RFC 6455, section 7.4), where there is something to tell.
+    /// The code and the reason of the close frame (RFC 6455, section 7.4) that a WebSocket's peer gets;
+    /// `None` if the peer gets none.
     pub const fn websocket_close(self) -> Option<(u16, &'static str)> {
         match self {
-            // Policy violation.
+            // 1008 means "policy violation".
             Self::TooFast => Some((1008, self.as_str())),
-            // Going away.
+            // 1001 means "going away".
             _ if self.wants_reconnect() => Some((1001, self.as_str())),
             _ => None,
         }
@@ -94,7 +96,7 @@ pub enum Step {
     Nothing,
     /// Hand the packet's body to the layer above.
     Message,
-    /// Send a bare pong.
+    /// Send a pong without a body.
     SendPong,
     /// The session has ended; close the transport, and the candidate if there is one.
     Close(CloseReason),
@@ -103,10 +105,11 @@ pub enum Step {
 /// What to do with a packet on the candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateStep {
-    /// Send `3probe` on the candidate; end the waiting GET with a noop, and every later one while
-    /// [`Session::is_upgrading`].
+    /// Send `3probe` on the candidate. End the pending GET, and every later one while
+    /// [`Session::is_upgrading`], with a noop.
     SendProbePong,
-    /// The candidate is the transport now: send what is queued there; HTTP requests are refused from here on.
+    /// The candidate is the transport now: send the queued packets there. From here on HTTP requests are
+    /// refused.
     Switch,
     /// Close the candidate and stay on polling.
     Drop,
@@ -125,13 +128,13 @@ pub enum TimeoutStep {
     Close(CloseReason),
 }
 
-/// A candidate is not wanted: accept its WebSocket, then close it.
+/// Why a candidate is refused. Its WebSocket is to be accepted and then closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The session is on WebSocket already.
+    /// The session already uses a WebSocket.
     #[error("session upgraded already")]
     Upgraded,
-    /// Another candidate came first.
+    /// The session already has a candidate.
     #[error("session is being upgraded")]
     Upgrading,
     /// The session has ended.
@@ -139,7 +142,7 @@ pub enum Refused {
     Closed,
 }
 
-/// One session's state. It keeps no copy of [`Times`]: the caller passes the server's.
+/// The state of one session. It does not store [`Times`]: the caller passes the server's.
 #[derive(Debug)]
 pub struct Session {
     protocol: Protocol,
@@ -157,13 +160,13 @@ struct Heartbeat {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
-    /// V4: the next ping is due at the deadline.
+    /// V4: the next ping is to be sent at the deadline.
     Resting,
-    /// V4: the pong is due at the deadline.
+    /// V4: the pong must arrive before the deadline.
     Pinged,
-    /// V4: as before, but another packet has put the deadline off already.
+    /// V4: like `Pinged`, but another packet has already moved the deadline.
     PingedAndHeard,
-    /// V3: any packet is due at the deadline.
+    /// V3: a packet must arrive before the deadline.
     Listening,
 }
 
@@ -195,7 +198,7 @@ impl Session {
         }
     }
 
-    /// The version that the handshake asked for.
+    /// The version of the handshake.
     pub const fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -205,7 +208,7 @@ impl Session {
         self.transport
     }
 
-    /// Whether a candidate has probed, so that every GET is to be ended with a noop.
+    /// Whether a candidate has sent its probe. Every GET is then to be ended with a noop.
     pub fn is_upgrading(&self) -> bool {
         self.candidate.as_ref().is_some_and(|candidate| candidate.probed)
     }
@@ -215,12 +218,12 @@ impl Session {
         self.candidate.is_some()
     }
 
-    /// Why the session ended, if it has.
+    /// Why the session has ended; `None` while it is open.
     pub const fn is_closed(&self) -> Option<CloseReason> {
         self.closed
     }
 
-    /// A packet on the current transport. After the end of the session: nothing.
+    /// Handles a packet on the current transport. Once the session has ended, packets are ignored.
     pub fn handle(&mut self, times: &Times, now: Time, packet: &Packet<'_>) -> Step {
         if self.closed.is_some() {
             return Step::Nothing;
@@ -235,12 +238,13 @@ impl Session {
             (PacketType::Ping, Protocol::V4) | (PacketType::Pong, Protocol::V3) => {
                 self.end(CloseReason::TransportError)
             }
-            // Without meaning here; Node ignores them too.
+            // These have no meaning here. Node's server ignores them too.
             (PacketType::Open | PacketType::Upgrade | PacketType::Noop, _) => Step::Nothing,
         }
     }
 
-    /// A WebSocket with this session's id arrived. When refused it is to be accepted and closed; the first stays.
+    /// A WebSocket with this session's id was opened, and becomes the candidate. If it is refused, it is to
+    /// be accepted and then closed; an earlier candidate stays.
     pub fn candidate(&mut self, times: &Times, now: Time) -> Result<(), Refused> {
         if self.closed.is_some() {
             return Err(Refused::Closed);
@@ -258,7 +262,8 @@ impl Session {
         Ok(())
     }
 
-    /// A packet on the candidate. What fits the upgrade counts as a sign of life, as on the current transport.
+    /// Handles a packet on the candidate. Packets of the upgrade keep the session alive, like packets on the
+    /// current transport.
     pub fn handle_candidate(&mut self, times: &Times, now: Time, packet: &Packet<'_>) -> CandidateStep {
         let Some(candidate) = self.candidate.as_mut() else {
             return CandidateStep::Drop;
@@ -269,7 +274,7 @@ impl Session {
                 self.heard(times, now, packet.kind);
                 CandidateStep::SendProbePong
             }
-            // Some clients do not probe: the WebSocket has been accepted, and that is enough for them.
+            // Some clients do not probe: it is enough for them that the WebSocket was accepted.
             (PacketType::Upgrade, _) => {
                 self.candidate = None;
                 self.transport = Transport::WebSocket;
@@ -283,12 +288,12 @@ impl Session {
         }
     }
 
-    /// The candidate's WebSocket went away, or sent what is no packet: the session stays on polling.
+    /// The candidate's WebSocket was closed, or sent an invalid packet. The session stays on polling.
     pub fn candidate_lost(&mut self) {
         self.candidate = None;
     }
 
-    /// The earliest deadline; `None` after the end.
+    /// The earliest deadline; `None` once the session has ended.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.closed.is_some() {
             return None;
@@ -299,7 +304,8 @@ impl Session {
         }))
     }
 
-    /// Lets one passed deadline take effect; call it until it says [`TimeoutStep::Nothing`] or the end.
+    /// Handles one passed deadline. Call it until it returns [`TimeoutStep::Nothing`] or
+    /// [`TimeoutStep::Close`].
     pub fn handle_timeout(&mut self, times: &Times, now: Time) -> TimeoutStep {
         if self.closed.is_some() {
             return TimeoutStep::Nothing;
@@ -315,7 +321,8 @@ impl Session {
             return TimeoutStep::Nothing;
         }
         if self.heartbeat.phase == Phase::Resting {
-            // A timer that fires a little late does not lengthen the wait; one that fires very late (a stopped process) does not eat it.
+            // If the timer fires a little late, the client's time does not grow. If it fires very late (the
+            // process was stopped), the client still gets most of its time.
             let (due, timeout) = (self.heartbeat.deadline, times.ping_timeout);
             self.heartbeat = Heartbeat {
                 deadline: due.after(timeout).max(now.after(timeout - timeout / 8)),
@@ -327,7 +334,8 @@ impl Session {
         TimeoutStep::Close(CloseReason::PingTimeout)
     }
 
-    /// Nobody is listening: what the peer sent may be waiting unread. Deadlines of the peer's that have passed are put off.
+    /// Postpones passed deadlines of the client, for a caller that is not reading at present: the packet that
+    /// is due may have arrived and wait unread.
     pub fn excuse(&mut self, times: &Times, now: Time) {
         if let Some(candidate) = self.candidate.as_mut().filter(|it| it.deadline <= now) {
             candidate.deadline = now.after(times.upgrade_timeout);
@@ -337,7 +345,7 @@ impl Session {
         }
     }
 
-    /// Ends the session; the first reason stays.
+    /// Ends the session. The first reason is kept.
     pub fn close(&mut self, reason: CloseReason) {
         self.candidate = None;
         self.closed.get_or_insert(reason);
@@ -348,8 +356,8 @@ impl Session {
         Step::Close(reason)
     }
 
-    /// The heartbeat's share of a packet. As in Node, a ping without its pong can be outlived by one other packet (say a
-    /// long upload in front of the pong), but not by many.
+    /// Records a received packet for the heartbeat. As in Node's server, one other packet after a ping (say a
+    /// long upload before the pong) moves the deadline of the pong, but further ones do not.
     fn heard(&mut self, times: &Times, now: Time, kind: PacketType) {
         let heartbeat = &mut self.heartbeat;
         match (&heartbeat.phase, kind) {
@@ -371,7 +379,7 @@ impl Session {
     }
 }
 
-/// When a V3 client that says nothing more is given up.
+/// The deadline for the next packet of a V3 client.
 const fn silence(times: &Times, now: Time) -> Time {
     now.after(times.ping_interval).after(times.ping_timeout)
 }

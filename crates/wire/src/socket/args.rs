@@ -1,4 +1,4 @@
-//! The arrays of events and answers, as raw elements.
+//! Splits the JSON arrays of events and acks into raw elements.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::DecodeError;
 
-/// Names that the libraries keep for their own events.
+/// Event names that the Socket.IO libraries reserve for themselves.
 const RESERVED: [&str; 6] = [
     "connect",
     "connect_error",
@@ -19,7 +19,7 @@ const RESERVED: [&str; 6] = [
     "removeListener",
 ];
 
-/// Splits `["name", args...]`: the name (a number as its text) and the arguments as they stand.
+/// Splits `["name", args...]` into the name (a number becomes its text) and the raw arguments.
 pub fn event_args(payload: &str) -> Result<(Cow<'_, str>, Vec<&RawValue>), DecodeError> {
     let Elements { first, rest } = parse::<Elements<'_>>(payload)?;
     let name = name(first.ok_or(DecodeError::Payload)?)?;
@@ -29,7 +29,7 @@ pub fn event_args(payload: &str) -> Result<(Cow<'_, str>, Vec<&RawValue>), Decod
     Ok((name, rest))
 }
 
-/// Splits the array of an answer.
+/// Splits the array of an ack.
 pub fn ack_args(payload: &str) -> Result<Vec<&RawValue>, DecodeError> {
     parse(payload)
 }
@@ -40,7 +40,7 @@ fn name(raw: &RawValue) -> Result<Cow<'_, str>, DecodeError> {
         [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => {
             Ok(Cow::Borrowed(&text[1..text.len() - 1]))
         }
-        // What fails here is half of a surrogate pair.
+        // `text` is valid JSON already, so the only possible error is half of a surrogate pair.
         [b'"', ..] => serde_json::from_str(text)
             .map(Cow::Owned)
             .map_err(|_| DecodeError::Json),
@@ -56,7 +56,7 @@ fn parse<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, DecodeError> {
     })
 }
 
-/// An array whose first element is set apart, so that the rest need not be moved.
+/// An array whose first element is kept apart, so that the rest need not be moved.
 struct Elements<'a> {
     first: Option<&'a RawValue>,
     rest: Vec<&'a RawValue>,

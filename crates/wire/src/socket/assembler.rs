@@ -1,4 +1,4 @@
-//! Binary packets: a text, then one binary message per attachment with nothing between them.
+//! Binary packets: a text message, directly followed by one binary message per attachment.
 
 use std::borrow::Cow;
 
@@ -7,20 +7,20 @@ use bytes::Bytes;
 use super::decode::Layout;
 use super::{DecodeError, Limits, Packet};
 
-/// Puts the messages of one connection together to whole packets.
+/// Assembles the messages of one connection into whole packets.
 ///
-/// One word when no attachment is due. It keeps one text and at most [`Limits::max_attachments`] attachments, together at most
-/// [`Limits::max_bytes`].
+/// It takes one word while no attachment is expected. Otherwise it keeps one text and at most
+/// [`Limits::max_attachments`] attachments, together at most [`Limits::max_bytes`].
 #[derive(Debug, Default)]
 pub struct Assembler {
     pending: Option<Box<Pending>>,
 }
 
-/// A packet whose attachments have not all come.
+/// A packet that still lacks attachments.
 #[derive(Debug)]
 struct Pending {
     whole: Whole<'static>,
-    /// Bytes that came so far, whether they are kept or not.
+    /// Bytes received so far, including those that are not kept.
     bytes: usize,
 }
 
@@ -34,19 +34,19 @@ pub struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// The packet; it was checked when its text came.
+    /// The packet. It was checked when its text arrived.
     pub fn packet(&self) -> Packet<'_> {
         self.layout.packet(&self.text)
     }
 }
 
 impl Assembler {
-    /// With nothing due.
+    /// An assembler that expects no attachment.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a text message; `None` when attachments are due after it.
+    /// Handles a text message; `None` if its attachments have to follow.
     pub fn text<'a>(&mut self, text: &'a str, limits: &Limits) -> Result<Option<Whole<'a>>, DecodeError> {
         if self.pending.is_some() {
             return Err(DecodeError::AttachmentDue);
@@ -70,7 +70,7 @@ impl Assembler {
         Ok(None)
     }
 
-    /// Takes a binary message; gives the packet with the last one that was due.
+    /// Handles a binary message, and returns the packet if this was its last attachment.
     pub fn binary(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<Whole<'static>>, DecodeError> {
         let pending = self.pending.as_mut().ok_or(DecodeError::NoAttachmentDue)?;
         pending.bytes += bytes.len();
@@ -86,12 +86,12 @@ impl Assembler {
         Ok(complete.map(|pending| pending.whole))
     }
 
-    /// Whether attachments are due.
+    /// Whether attachments are expected.
     pub fn is_waiting(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// Bytes that are kept of a packet whose attachments have not all come.
+    /// Bytes kept for a packet that still lacks attachments.
     pub fn held_bytes(&self) -> usize {
         self.pending.as_ref().map_or(0, |pending| {
             let Whole {

@@ -1,4 +1,4 @@
-//! Text into packets.
+//! Reads packets from text.
 
 use std::ops::Range;
 
@@ -8,23 +8,24 @@ use super::{DecodeError, Kind, Limits, Packet, args, placeholder};
 
 /// Reads a packet.
 ///
-/// The payload of events and answers is JSON that begins and ends as an array does: the one pass over it is that of
-/// [`event_args`](super::event_args) or [`ack_args`](super::ack_args), which find what is wrong inside. That of all other
-/// kinds, and of binary events and answers with their placeholders, has been checked.
+/// The payload of an event or ack is only checked to begin and end as an array does:
+/// [`event_args`](super::event_args) and [`ack_args`](super::ack_args) read it once and find the errors
+/// inside. The payload of any other kind has been checked, as have those of binary events and acks, with
+/// their placeholders.
 pub fn decode<'a>(text: &'a str, limits: &Limits) -> Result<Packet<'a>, DecodeError> {
     Layout::read(text, limits).map(|layout| layout.packet(text))
 }
 
-/// Where the parts of a packet lie in its text.
+/// The positions of a packet's parts in its text.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     kind: Kind,
     attachments: usize,
-    /// Empty when the packet names none.
+    /// Empty if the packet names no namespace.
     namespace: Range<usize>,
     query: Option<Range<usize>>,
     id: Option<u64>,
-    /// Where the payload begins; the text's length when there is none.
+    /// The offset of the payload; the text's length if there is none.
     payload: usize,
 }
 
@@ -54,7 +55,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The packet in the text from which this was read.
+    /// The packet. `text` must be the text from which the layout was read.
     pub(super) fn packet<'a>(&self, text: &'a str) -> Packet<'a> {
         let namespace = &text[self.namespace.clone()];
         Packet {
@@ -67,7 +68,7 @@ impl Layout {
         }
     }
 
-    /// How many binary messages follow.
+    /// The number of binary messages that follow.
     pub(super) const fn attachments(&self) -> usize {
         self.attachments
     }
@@ -76,7 +77,7 @@ impl Layout {
         Some(&text[self.payload..]).filter(|payload| !payload.is_empty())
     }
 
-    /// Whether id and payload fit the kind.
+    /// Checks that id and payload fit the kind.
     fn check(&self, text: &str) -> Result<(), DecodeError> {
         match (self.kind, self.payload(text)) {
             (Kind::Connect | Kind::Disconnect | Kind::ConnectError, _) if self.id.is_some() => {
@@ -105,7 +106,7 @@ impl Layout {
     }
 }
 
-/// The digits and the hyphen behind a binary kind.
+/// Reads the digits and the hyphen after a binary kind.
 fn attachments(bytes: &[u8], at: &mut usize, limits: &Limits) -> Result<usize, DecodeError> {
     let count = number(bytes, at).map_err(|TooLarge| DecodeError::TooManyAttachments)?;
     let count = count
@@ -118,7 +119,7 @@ fn attachments(bytes: &[u8], at: &mut usize, limits: &Limits) -> Result<usize, D
         .ok_or(DecodeError::TooManyAttachments)
 }
 
-/// From a slash to the comma behind it, or to the end of the packet; a query in it is set apart.
+/// Reads a namespace, from its slash to the next comma or to the end of the packet, and its query.
 fn namespace(bytes: &[u8], at: &mut usize) -> (Range<usize>, Option<Range<usize>>) {
     let start = *at;
     if bytes.get(start) != Some(&b'/') {
@@ -136,10 +137,10 @@ fn id(bytes: &[u8], at: &mut usize) -> Result<Option<u64>, DecodeError> {
     number(bytes, at).map_err(|TooLarge| DecodeError::Id)
 }
 
-/// A number that does not fit 64 bits.
+/// The number does not fit in 64 bits.
 struct TooLarge;
 
-/// Digits, if there are any.
+/// Reads digits; `None` if there are none.
 fn number(bytes: &[u8], at: &mut usize) -> Result<Option<u64>, TooLarge> {
     let mut number = None;
     while let Some(digit) = bytes.get(*at).filter(|byte| byte.is_ascii_digit()) {

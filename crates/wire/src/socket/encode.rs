@@ -1,10 +1,10 @@
-//! Packets into text.
+//! Writes packets as text.
 
 use serde_json::value::RawValue;
 
 use super::{Generation, Kind, write_string};
 
-/// An event; with `attachments` it is a binary one, whose placeholders the caller has put into `args`.
+/// An event. If `attachments` is above 0 it is a binary one, and `args` must contain its placeholders.
 pub fn encode_event(
     namespace: &str,
     id: Option<u64>,
@@ -15,7 +15,7 @@ pub fn encode_event(
     encoded(|out| write_event(out, namespace, id, name, args, attachments))
 }
 
-/// Appends what [`encode_event`] gives.
+/// Appends the text that [`encode_event`] returns.
 pub fn write_event(
     out: &mut Vec<u8>,
     namespace: &str,
@@ -45,12 +45,12 @@ pub fn write_event(
     out.push(b']');
 }
 
-/// The answer to the event `id`; with `attachments` it is a binary one.
+/// The ack of the event `id`. If `attachments` is above 0 it is a binary one.
 pub fn encode_ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> String {
     encoded(|out| write_ack(out, namespace, id, args, attachments))
 }
 
-/// Appends what [`encode_ack`] gives.
+/// Appends the text that [`encode_ack`] returns.
 pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &[&RawValue], attachments: usize) {
     out.reserve(48 + namespace.len() + args_len(args));
     write_head(
@@ -74,7 +74,7 @@ pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &[&RawValue]
     out.push(b']');
 }
 
-/// Tells the client that it has joined `namespace`; V2 clients compute the id themselves.
+/// Tells the client that it is connected to `namespace`. V2 clients compute `sid` themselves.
 pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> String {
     encoded(|out| {
         write_head(out, Kind::Connect, namespace, 0);
@@ -86,7 +86,8 @@ pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> Str
     })
 }
 
-/// Refuses to join `namespace`. V5 clients get message and data, V2 clients the data or else the message.
+/// Tells the client that it cannot connect to `namespace`. V5 clients get message and data; V2 clients get
+/// the data, or the message if there is none.
 pub fn encode_connect_error(
     generation: Generation,
     namespace: &str,
@@ -116,14 +117,14 @@ pub fn encode_disconnect(namespace: &str) -> String {
     encoded(|out| write_head(out, Kind::Disconnect, namespace, 0))
 }
 
-/// What `write` appends, as text.
+/// Returns as text the bytes that `write` appends.
 fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
     String::from_utf8(out).expect("only whole texts and ASCII are written here")
 }
 
-/// Kind, attachments if any, and the namespace unless it is `/`.
+/// Writes the kind, the number of attachments if the kind is binary, and the namespace unless it is `/`.
 fn write_head(out: &mut Vec<u8>, kind: Kind, namespace: &str, attachments: usize) {
     out.push(kind.digit());
     if kind.is_binary() {

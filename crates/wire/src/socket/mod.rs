@@ -1,6 +1,7 @@
-//! Socket.IO packets: `type [attachments-] [/namespace,] [ack id] [JSON]`, inside the messages of [`crate::engine`].
+//! Socket.IO packets, which the messages of [`crate::engine`] carry.
 //!
-//! All texts here are without the engine's type digit `4`.
+//! Their form is `type [attachments-] [/namespace,] [ack id] [JSON]`. The texts in this module do not include
+//! the digit `4` of an Engine.IO message.
 
 mod args;
 mod assembler;
@@ -19,12 +20,12 @@ pub use string::{read_string, write_string};
 
 use crate::engine::Protocol;
 
-/// The two dialects of Socket.IO.
+/// The two versions of the Socket.IO protocol that the server supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Generation {
-    /// Protocol 4 and older, on EIO3: clients 1.x and 2.x, joined to `/` by the server.
+    /// Protocol 4 and older, on EIO3: clients 1.x and 2.x. The server connects them to `/`.
     V2,
-    /// Protocol 5, on EIO4: clients 3.x and later, which ask for every namespace.
+    /// Protocol 5, on EIO4: clients 3.x and later. They ask for each namespace.
     V5,
 }
 
@@ -37,27 +38,27 @@ impl From<Protocol> for Generation {
     }
 }
 
-/// What a packet is.
+/// The type of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Joins a namespace, or tells that it was joined.
+    /// A client asks to connect to a namespace, or the server answers that it is connected.
     Connect,
-    /// Leaves a namespace.
+    /// Disconnects from a namespace.
     Disconnect,
     /// An event.
     Event,
-    /// The answer to an event.
+    /// The ack of an event.
     Ack,
-    /// A namespace refuses.
+    /// The server refuses a connection to a namespace.
     ConnectError,
-    /// An event with attachments.
+    /// An event with binary attachments.
     BinaryEvent,
-    /// An answer with attachments.
+    /// An ack with binary attachments.
     BinaryAck,
 }
 
 impl Kind {
-    /// Every kind, in the order of its digit.
+    /// All kinds, in the order of their digits.
     pub const ALL: [Self; 7] = [
         Self::Connect,
         Self::Disconnect,
@@ -95,25 +96,27 @@ impl Kind {
         })
     }
 
-    /// Whether the packet says how many attachments follow.
+    /// Whether the packet contains the number of its attachments.
     pub const fn is_binary(self) -> bool {
         matches!(self, Self::BinaryEvent | Self::BinaryAck)
     }
 }
 
-/// What a peer may ask of the decoder.
+/// The limits of the decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most attachments of one packet.
+    /// The maximum number of attachments of one packet.
     pub max_attachments: usize,
-    /// Most bytes of one packet: its text and all of its attachments.
+    /// The maximum number of bytes of one packet, its text and all its attachments together.
     pub max_bytes: usize,
-    /// Attachments are kept for the application. Otherwise they are read, checked and thrown away: each of them is empty in the packet.
+    /// Whether attachments are kept for the application. Otherwise they are read and counted, and each is
+    /// empty in the packet.
     pub keep_attachments: bool,
 }
 
 impl Default for Limits {
-    /// Ten attachments, as in Node's parser since 4.2.6, and 1,000,000 bytes, as of one message in Node's server.
+    /// Ten attachments, which is the limit of Node's parser since 4.2.6, and 1,000,000 bytes, which is the
+    /// limit of Node's server for one message.
     fn default() -> Self {
         Self {
             max_attachments: 10,
@@ -123,60 +126,60 @@ impl Default for Limits {
     }
 }
 
-/// One packet, borrowing from its text.
+/// One packet, which borrows from its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// What it is.
+    /// The packet's kind.
     pub kind: Kind,
-    /// How many binary messages follow it.
+    /// The number of binary messages that follow the packet.
     pub attachments: usize,
     /// The namespace without its query; `/` when the packet names none.
     pub namespace: &'a str,
-    /// What followed a `?` in the namespace.
+    /// The text after a `?` in the namespace.
     pub query: Option<&'a str>,
-    /// The sender wants an answer with this number, or answers it.
+    /// The number of an event whose sender wants an ack, or the number of the event that this ack answers.
     pub id: Option<u64>,
-    /// The raw JSON, see [`decode`] for how far it has been checked. Any packet may lack it.
+    /// The raw JSON. [`decode`] says how far it has been checked. Any packet may lack it.
     pub payload: Option<&'a str>,
 }
 
-/// Why a packet is refused; the connection is to be closed.
+/// Why a packet is refused. The connection is then to be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing at all.
+    /// The input is empty.
     #[error("empty packet")]
     Empty,
-    /// It does not start with a kind.
+    /// The input does not start with a known kind.
     #[error("unknown packet type")]
     UnknownKind,
     /// The number of attachments is missing or malformed.
     #[error("invalid number of attachments")]
     Attachments,
-    /// More attachments than allowed.
+    /// More attachments than [`Limits::max_attachments`].
     #[error("too many attachments")]
     TooManyAttachments,
-    /// The ack id is too large, or missing where there must be one.
+    /// The ack id is too large, forbidden for the kind, or missing where it is required.
     #[error("invalid ack id")]
     Id,
-    /// The payload is no JSON.
+    /// The payload is not JSON.
     #[error("payload is not JSON")]
     Json,
     /// The payload does not fit the kind.
     #[error("payload does not fit the packet type")]
     Payload,
-    /// An event named as the library's own.
+    /// The event has a name that the libraries reserve for themselves.
     #[error("reserved event name")]
     ReservedName,
-    /// A placeholder without its attachment.
+    /// The packet has a placeholder, but not the attachment of its number.
     #[error("placeholder without attachment")]
     Placeholder,
-    /// Text while attachments are due.
+    /// A text message arrived where an attachment was expected.
     #[error("text where an attachment is due")]
     AttachmentDue,
-    /// An attachment while none is due.
+    /// A binary message arrived where no attachment was expected.
     #[error("attachment without a packet")]
     NoAttachmentDue,
-    /// A packet whose text and attachments are larger than allowed.
+    /// The text and the attachments exceed [`Limits::max_bytes`].
     #[error("packet and its attachments are too large")]
     TooBig,
 }

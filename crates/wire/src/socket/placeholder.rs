@@ -1,20 +1,20 @@
-//! Placeholders in the JSON of binary packets.
+//! Checks the placeholders in the JSON of binary packets.
 
 use std::borrow::Cow;
 
 use super::DecodeError;
 
-/// Checks that every `{"_placeholder":true,"num":i}` in `json` has i below `attachments`.
+/// Checks for every `{"_placeholder":true,"num":i}` in `json` that i is below `attachments`.
 ///
-/// `json` is valid JSON already. It is walked with a stack of our own, as it may be nested deeper than the thread's.
+/// `json` must be valid. The walk keeps its own stack, because `json` may be nested too deeply for recursion.
 pub(super) fn check(json: &str, attachments: usize) -> Result<(), DecodeError> {
-    // Only an escape can hide the key from a plain search.
+    // The key cannot be hidden from this search except by an escape.
     let finder = memchr::memmem::Finder::new("_placeholder");
     if finder.find(json.as_bytes()).is_none() && memchr::memchr(b'\\', json.as_bytes()).is_none() {
         return Ok(());
     }
     let mut objects: Vec<Object<'_>> = Vec::new();
-    // The string read last, which is a key if a colon follows.
+    // The last string that was read. It is a key if a colon follows.
     let mut string = "";
     let mut key = Key::Other;
     let mut at = 0;
@@ -47,7 +47,8 @@ pub(super) fn check(json: &str, attachments: usize) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// What is known of an object (or an array, which never has keys) so far; of a repeated key the last counts.
+/// What is known so far about an object, or about an array, which has no keys. If a key is repeated, the last
+/// one counts.
 #[derive(Default)]
 struct Object<'a> {
     placeholder: bool,
@@ -55,19 +56,19 @@ struct Object<'a> {
 }
 
 impl Object<'_> {
-    /// Whether it is no placeholder, or one of an attachment that follows.
+    /// Whether the object is not a placeholder, or is one with an attachment.
     fn fits(&self, attachments: usize) -> bool {
         if !self.placeholder {
             return true;
         }
-        // As JavaScript sees it, 1.0 and 1e0 are the number 1; the comparison is exact, as attachments are few.
+        // To JavaScript, 1.0 and 1e0 are the number 1. There are few attachments, so the comparison is exact.
         self.num
             .parse::<f64>()
             .is_ok_and(|num| num.fract() == 0.0 && num >= 0.0 && num < attachments as f64)
     }
 }
 
-/// The key whose value comes next.
+/// The key of the next value.
 enum Key {
     Placeholder,
     Num,
@@ -89,7 +90,8 @@ impl Key {
         }
     }
 
-    /// Notes the value of this key in the innermost object; none is awaited afterwards.
+    /// Stores the value of this key in the innermost object. Returns that no further value belongs to a known
+    /// key.
     fn value<'a>(self, objects: &mut [Object<'a>], value: &'a str) -> Self {
         if let Some(object) = objects.last_mut() {
             match self {
@@ -102,7 +104,7 @@ impl Key {
     }
 }
 
-/// Behind the closing quote of the string whose opening one stands before `at`.
+/// The offset after the string's closing quote. `at` is the offset after its opening quote.
 fn end_of_string(json: &str, mut at: usize) -> usize {
     let bytes = json.as_bytes();
     while let Some(len) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
@@ -110,13 +112,13 @@ fn end_of_string(json: &str, mut at: usize) -> usize {
         if bytes[at - 1] == b'"' {
             return at;
         }
-        // The escaped byte; of \uXXXX the rest is no quote and no backslash.
+        // Skip the escaped byte. The rest of \uXXXX contains neither a quote nor a backslash.
         at = (at + 1).min(bytes.len());
     }
     bytes.len()
 }
 
-/// Behind a number, `true`, `false` or `null`.
+/// The offset after a number, `true`, `false` or `null`.
 fn end_of_scalar(json: &str, at: usize) -> usize {
     let rest = &json.as_bytes()[at..];
     let end = |byte: &u8| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n');

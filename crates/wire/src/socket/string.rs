@@ -1,26 +1,27 @@
-//! JSON strings, which the frames of old clients are inside of: escaped and unescaped in long runs.
+//! JSON strings, written and read in chunks of bytes: the frames of old clients are JSON inside a JSON
+//! string.
 //!
-//! Invariant: what is written is what `serde_json` writes, and what is read is what it reads.
+//! Invariant: these functions write and read exactly what `serde_json` writes and reads.
 
-/// Bytes that are looked at together.
+/// The number of bytes that are examined together.
 const CHUNK: usize = 8;
-/// Bytes that are gathered before they are appended.
+/// The number of bytes that are collected before they are appended.
 const BLOCK: usize = 128;
 
-/// What stands for a special byte: the first so many of these bytes.
+/// The bytes to write for a special byte. The number says how many of them count.
 type Replacement = ([u8; CHUNK], usize);
 
 /// Appends `text` as a JSON string.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
-    // What needs no escape, and the quotes around it.
+    // Room for the text without escapes, and for its quotes.
     out.reserve(text.len() + 2);
     out.push(b'"');
-    // No byte is refused.
+    // This cannot fail: `escape` has a replacement for every byte.
     let _ = copy(out, text.as_bytes(), |special, _| Some(escape(special)));
     out.push(b'"');
 }
 
-/// How a JSON string writes a byte that it cannot have as it is.
+/// The escape sequence for a byte that must not occur in a JSON string as it is.
 fn escape(special: u8) -> Replacement {
     let short = |letter| ([b'\\', letter, 0, 0, 0, 0, 0, 0], 2);
     match special {
@@ -38,7 +39,8 @@ fn escape(special: u8) -> Replacement {
     }
 }
 
-/// The text of a JSON string, given with its quotes; `None` when it is none, or has half of a surrogate pair.
+/// The text of a JSON string, which is given with its quotes. `None` if it is invalid, or contains half of a
+/// surrogate pair.
 pub fn read_string(json: &str) -> Option<String> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?.as_bytes();
     let mut text = Vec::with_capacity(inner.len());
@@ -60,15 +62,15 @@ pub fn read_string(json: &str) -> Option<String> {
         Some(([byte, 0, 0, 0, 0, 0, 0, 0], 1))
     });
     match read {
-        // It is UTF-8: ASCII characters were exchanged for others in a text that is.
+        // The text stays valid UTF-8: only ASCII characters are replaced, by ASCII characters.
         Some(()) => String::from_utf8(text).ok(),
-        // Either it has `\u`, which is rare enough to begin again, or it is no string.
+        // Either the string has `\u`, which is rare enough to start again, or it is invalid.
         None => serde_json::from_str(json).ok(),
     }
 }
 
-/// Appends `text`, with other bytes for those that a JSON string cannot have as they are: `replace` is given the byte
-/// and what stands behind it, of which it may take something off. Ends with `None` when `replace` does.
+/// Appends `text`, and replaces the bytes that a JSON string cannot contain as they are. `replace` gets such
+/// a byte and the bytes after it, of which it may remove some. Returns `None` as soon as `replace` does.
 #[inline]
 fn copy(
     out: &mut Vec<u8>,
@@ -78,7 +80,7 @@ fn copy(
     let (mut block, mut filled) = ([0; BLOCK], 0);
     let mut rest = text;
     while !rest.is_empty() {
-        // Room for a chunk, and for what stands for its last byte.
+        // The block must have room for a chunk, and for the replacement of its last byte.
         if filled > BLOCK - 2 * CHUNK {
             out.extend_from_slice(&block[..filled]);
             filled = 0;
@@ -87,7 +89,8 @@ fn copy(
             Some((chunk, behind)) => (*chunk, behind),
             None => (padded(rest), &[][..]),
         };
-        // Writing the whole chunk, and over a part of it next time, is cheaper than writing a part of it.
+        // It is cheaper to write the whole chunk, and to overwrite a part of it next time, than to write a
+        // part of it.
         put(&mut block, filled, chunk);
         let found = specials(u64::from_le_bytes(chunk));
         if found == 0 {
@@ -106,7 +109,7 @@ fn copy(
     Some(())
 }
 
-/// Writes a chunk to this place of a block, which has room for it.
+/// Writes a chunk into the block at `at`, where it must have room.
 #[inline]
 fn put(block: &mut [u8; BLOCK], at: usize, chunk: [u8; CHUNK]) {
     if let Some(space) = block.get_mut(at..).and_then(|block| block.first_chunk_mut()) {
@@ -114,7 +117,7 @@ fn put(block: &mut [u8; BLOCK], at: usize, chunk: [u8; CHUNK]) {
     }
 }
 
-/// The last bytes of a text, filled up to a chunk with bytes that are not special.
+/// The last bytes of a text, padded to a chunk with bytes that are not special.
 #[inline]
 fn padded(last: &[u8]) -> [u8; CHUNK] {
     let mut chunk = [b' '; CHUNK];
@@ -124,15 +127,16 @@ fn padded(last: &[u8]) -> [u8; CHUNK] {
     chunk
 }
 
-/// Marks the bytes of a chunk that a JSON string cannot have as they are by their highest bits. The lowest mark is
-/// exact, those above it need not be.
+/// Sets the highest bit of each byte that a JSON string cannot contain as it is. The lowest bit that is set
+/// is exact; those above it may be wrong.
 #[inline]
 fn specials(chunk: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; CHUNK]);
     const HIGH: u64 = ONES << 7;
-    // Marks the bytes below 0x80 that are less than `limit`. Such a byte borrows from the one above it.
+    // Marks the bytes below 0x80 that are less than `limit`. The subtraction in such a byte borrows from the
+    // byte above it.
     let below = |x: u64, limit: u8| x.wrapping_sub(ONES * u64::from(limit)) & !x & HIGH;
-    // With this bit turned the quote, 0x22, is 0x20, and the control characters stay below that.
+    // Inverting this bit turns the quote, 0x22, into 0x20, and keeps the control characters below 0x20.
     let control_or_quote = below(chunk ^ (ONES * 2), 0x21);
     let backslash = below(chunk ^ (ONES * u64::from(b'\\')), 1);
     control_or_quote | backslash

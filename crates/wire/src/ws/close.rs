@@ -1,17 +1,17 @@
-//! Close frames: which codes may stand on the wire, and the payload's form.
+//! Close frames: their payload, and the codes that are allowed in it.
 
 use super::Error;
 
-/// Code and reason of a close.
+/// The code and the reason of a close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseFrame<'a> {
-    /// A code that may stand on the wire.
+    /// A code that is allowed in a close frame.
     pub code: u16,
     /// At most 123 bytes.
     pub reason: &'a str,
 }
 
-/// Reads the payload of a close frame: nothing, or two bytes of code and a reason.
+/// Reads the payload of a close frame: it is empty, or has two bytes of code and a reason.
 pub(super) fn parse(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, Error> {
     match payload {
         [] => Ok(None),
@@ -27,7 +27,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, Error> {
     }
 }
 
-/// 1004, 1005, 1006 and 1015 are reserved for use off the wire, 1016-2999 for later versions of the protocol.
+/// RFC 6455, section 7.4: 1004, 1005, 1006 and 1015 must not be sent, and 1016-2999 are reserved.
 const fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }

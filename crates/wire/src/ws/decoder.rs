@@ -1,14 +1,15 @@
-//! Bytes into messages.
+//! Reads messages from bytes.
 
 use std::ops::Range;
 
 use super::header::{self, Head};
 use super::{Error, Message, Opcode, Role, close, mask};
 
-/// Turns what is read from a connection into whole messages, however the reads cut it.
+/// Turns the bytes that are read from a connection into whole messages, wherever the reads cut them.
 ///
-/// A message that lies whole in the read buffer is handed out from there without a copy. Only what is incomplete is kept
-/// on the heap, and never more than the bound, whatever length a header claims; between messages a decoder is three words.
+/// A message that lies whole in the read buffer is returned from there without a copy. Only incomplete data
+/// is kept on the heap, never more than the limit, whatever length a header claims. Between messages a
+/// decoder takes three words.
 #[derive(Debug)]
 pub struct Decoder {
     max_message: usize,
@@ -16,25 +17,27 @@ pub struct Decoder {
     held: Option<Box<Held>>,
 }
 
-/// What was read of frames and messages that are not complete yet.
+/// Frames and messages that have been read in part.
 #[derive(Debug, Default)]
 struct Held {
-    /// The first bytes of a header whose last ones have not come.
+    /// The first bytes of an incomplete header.
     header: [u8; header::MAX_LEN],
     header_len: usize,
-    /// The frame whose payload is coming; its mask fits the next byte, its `len` is what is still to come.
+    /// The frame whose payload is being read. Its `mask` fits the next byte, and its `len` is the number of
+    /// missing bytes.
     frame: Option<Head>,
-    /// Payload of the control frame under way.
+    /// The payload so far of the incomplete control frame.
     control: Vec<u8>,
-    /// Payload so far of the data message under way: its fragments, and what came of the current frame.
+    /// The payload so far of the incomplete data message: its earlier fragments, and the current one as far
+    /// as it was read.
     message: Vec<u8>,
-    /// Kind of the data message under way.
+    /// The opcode of the incomplete data message.
     message_opcode: Option<Opcode>,
-    /// What the last call handed out from here, to be let go by the next.
+    /// The data that the last call returned from here. The next call frees it.
     handed_out: Option<Opcode>,
 }
 
-/// Where the next message lies.
+/// The position of the next message.
 enum Found {
     Nothing,
     InBuffer(Opcode, Range<usize>),
@@ -42,7 +45,7 @@ enum Found {
 }
 
 impl Decoder {
-    /// A decoder for our end of a connection; a message of more than `max_message` bytes is an error.
+    /// A decoder for this end of a connection. A message of more than `max_message` bytes is an error.
     pub fn new(role: Role, max_message: usize) -> Self {
         Self {
             max_message,
@@ -51,18 +54,19 @@ impl Decoder {
         }
     }
 
-    /// Bytes that are kept of what is not complete.
+    /// Bytes kept for incomplete data.
     pub fn held_bytes(&self) -> usize {
         self.held
             .as_ref()
             .map_or(0, |held| held.message.capacity() + held.control.capacity())
     }
 
-    /// Takes the next whole message.
+    /// Returns the next whole message.
     ///
-    /// `buf[*pos..]` is what was read and not yet consumed; payloads are unmasked in place and `pos` is moved on.
-    /// `Ok(None)`: all of `buf` was consumed, and what is incomplete is kept inside. After an error the connection is to be
-    /// closed with [`Error::close_code`], and after a close frame nothing more is to be read: the decoder is of no further use.
+    /// `buf[*pos..]` has been read from the connection and not yet consumed. Payloads are unmasked in place,
+    /// and `pos` moves on. `Ok(None)` means that all of `buf` was consumed. After an error the connection
+    /// must be closed with [`Error::close_code`]. After an error or a close frame, `decode` must not be
+    /// called again.
     pub fn decode<'m>(
         &'m mut self,
         buf: &'m mut [u8],
@@ -81,7 +85,7 @@ impl Decoder {
         message(opcode, payload).map(Some)
     }
 
-    /// Frees what the last call handed out.
+    /// Frees the data that the last call returned.
     fn let_go(&mut self) {
         let Some(held) = &mut self.held else { return };
         match held.handed_out.take() {
@@ -123,11 +127,12 @@ impl Decoder {
         }
     }
 
-    /// Reads a header, which may have begun in an earlier buffer.
+    /// Reads a header, which may have started in an earlier buffer.
     fn next_head(&mut self, buf: &[u8], pos: &mut usize) -> Result<Option<Head>, Error> {
         if let Some(held) = self.held.as_deref_mut().filter(|held| held.header_len > 0) {
             while let Some(byte) = buf.get(*pos) {
-                // In range: a header of MAX_LEN bytes is always complete and was taken when its last byte came.
+                // The index is in range: a header of MAX_LEN bytes is complete, so it was returned with its
+                // last byte.
                 held.header[held.header_len] = *byte;
                 held.header_len += 1;
                 *pos += 1;
@@ -156,7 +161,7 @@ impl Decoder {
         }
     }
 
-    /// What holds for a frame where it stands.
+    /// Checks that a frame is allowed at its position.
     fn check(&self, head: &Head, open: Option<Opcode>) -> Result<(), Error> {
         if head.opcode.is_control() {
             return Ok(());
@@ -176,10 +181,10 @@ impl Decoder {
     }
 }
 
-/// Where a frame stands after its payload was read as far as it came.
+/// The state of a frame after the available part of its payload was read.
 enum EndOfFrame {
     NotYet,
-    /// The frame ends, its message does not.
+    /// The frame is complete, but its message is not.
     Fragment,
     /// A whole message or control frame is held.
     Complete(Opcode),
@@ -193,7 +198,7 @@ impl Held {
         self.frame = Some(head);
     }
 
-    /// Takes what there is of the current frame's payload; returns how many bytes.
+    /// Consumes the available part of the current frame's payload, and returns its number of bytes.
     fn take_payload(&mut self, bytes: &mut [u8], max_message: usize) -> usize {
         let Some(frame) = &mut self.frame else { return 0 };
         let taken = frame.len.min(bytes.len());
@@ -232,7 +237,8 @@ impl Held {
     }
 }
 
-/// Makes room for `more` bytes, doubling as `Vec` does but not beyond `most`, which a message cannot exceed.
+/// Reserves room for `more` bytes. Like `Vec` it doubles the capacity, but it stops at `most`, which a
+/// message cannot exceed.
 fn reserve(target: &mut Vec<u8>, more: usize, most: usize) {
     let needed = target.len() + more;
     if needed > target.capacity() {

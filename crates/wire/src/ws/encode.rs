@@ -1,10 +1,10 @@
-//! Frames we write: always final, never compressed.
+//! Writes frames. They are never fragmented or compressed.
 
 use std::ops::Deref;
 
 use super::{Opcode, mask};
 
-/// The bytes in front of a payload, at most ten, kept inline.
+/// The bytes before a payload: at most ten, stored inline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     bytes: [u8; 10],
@@ -66,8 +66,8 @@ pub fn masked_frame(opcode: Opcode, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     frame
 }
 
-/// The payload of a close frame (the frame itself is [`frame`] with [`Opcode::Close`]): nothing without a code; a reason
-/// that would make it longer than 125 bytes is cut at a character.
+/// The payload of a close frame: empty if there is no code. A reason that would make it longer than 125 bytes
+/// is cut between two characters.
 fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
     let Some(code) = code else { return Vec::new() };
     let mut payload = code.to_be_bytes().to_vec();
@@ -75,7 +75,8 @@ fn close_payload(code: Option<u16>, reason: &str) -> Vec<u8> {
     payload
 }
 
-/// An unmasked close frame: without payload when there is no code; a reason that does not fit is cut at a character.
+/// An unmasked close frame: without a payload if there is no code. A reason that does not fit is cut between
+/// two characters.
 pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     frame(Opcode::Close, &close_payload(code, reason))
 }

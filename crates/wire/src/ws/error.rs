@@ -1,12 +1,12 @@
 //! Why a peer's frames are refused.
 
-/// Why the peer's bytes are refused. The connection cannot go on after it.
+/// Why the peer's bytes are refused. The connection cannot be used after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The framing rules were broken; the text says which.
+    /// The peer broke the rules of the framing; the text says which.
     #[error("websocket protocol error: {0}")]
     Protocol(&'static str),
-    /// A message longer than the decoder's bound.
+    /// A message is longer than the decoder's limit.
     #[error("websocket message too big")]
     TooBig,
     /// A text message or a close reason that is not UTF-8.
@@ -15,7 +15,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The code of the close frame that answers it.
+    /// The code of the close frame that the peer gets.
     pub const fn close_code(&self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,

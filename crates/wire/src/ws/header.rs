@@ -1,23 +1,23 @@
-//! The head of a frame as the peer sent it.
+//! Reads the header of a frame.
 
 use super::{Error, Opcode, Role};
 
-/// Longest header: two bytes, eight of length, four of mask.
+/// The maximum length of a header: two bytes, eight of length, and four of mask.
 pub(super) const MAX_LEN: usize = 14;
 
-/// A frame's head; what holds for every frame by itself has been checked.
+/// The header of a frame. The rules that concern a single frame have been checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    /// No further fragment follows.
+    /// Whether this is the last fragment of its message.
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
-    /// Zeros when the frame is not masked.
+    /// Zeros if the frame is not masked.
     pub(super) mask: [u8; 4],
-    /// Bytes of payload that follow.
+    /// The number of payload bytes that follow.
     pub(super) len: usize,
 }
 
-/// Reads the head at the front of `bytes` and tells its length. `None`: more bytes are needed.
+/// Reads the header at the start of `bytes`, and returns it with its length; `None` if bytes are missing.
 pub(super) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Head, usize)>, Error> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Masking, which is its own inverse.
+//! Masking of payloads. Unmasking is the same operation.
 
 /// XORs `bytes` with the repeated `mask`, eight bytes at a time.
 pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4]) {
@@ -13,7 +13,7 @@ pub(super) fn apply(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// The mask as it stands after `passed` bytes of the payload.
+/// The mask for the payload after its first `passed` bytes.
 pub(super) fn rotated(mask: [u8; 4], passed: usize) -> [u8; 4] {
     let mut rotated = mask;
     rotated.rotate_left(passed % 4);

@@ -16,20 +16,20 @@ pub use decoder::Decoder;
 pub use encode::{Header, close_frame, frame, header, masked_frame};
 pub use error::Error;
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
-    /// A further fragment of the message under way.
+    /// A further fragment of a message.
     Continuation,
     /// A text message, or its first fragment.
     Text,
     /// A binary message, or its first fragment.
     Binary,
-    /// The peer closes, or answers our close.
+    /// The peer closes the connection, or answers a close frame.
     Close,
-    /// To be answered with a pong of the same payload.
+    /// Has to be answered with a pong of the same payload.
     Ping,
-    /// Answer to a ping, or unasked.
+    /// The answer to a ping, or unsolicited.
     Pong,
 }
 
@@ -59,37 +59,37 @@ impl Opcode {
         })
     }
 
-    /// Whether frames of this kind may stand between the fragments of a message.
+    /// Whether this is a control frame, which may occur between the fragments of a message.
     pub const fn is_control(self) -> bool {
         self.number() & 0x8 != 0
     }
 }
 
-/// Which end we are: it decides who must mask.
+/// Which end of the connection this is. It decides which frames are masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Every frame of the peer must be masked.
+    /// The frames of the peer, a client, must be masked.
     Server,
-    /// No frame of the peer may be masked.
+    /// The frames of the peer, a server, must not be masked.
     Client,
 }
 
-/// One whole message or control frame of the peer.
+/// One whole message or control frame from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Valid UTF-8, all fragments joined.
+    /// Valid UTF-8, with all fragments joined.
     Text(&'a str),
-    /// All fragments joined.
+    /// Bytes, with all fragments joined.
     Binary(&'a [u8]),
-    /// At most 125 bytes.
+    /// The payload, at most 125 bytes.
     Ping(&'a [u8]),
-    /// At most 125 bytes.
+    /// The payload, at most 125 bytes.
     Pong(&'a [u8]),
-    /// The peer closes; without a frame when it gave no code.
+    /// The peer closes the connection; `None` if it gave no code.
     Close(Option<CloseFrame<'a>>),
 }
 
-/// The value of `Sec-WebSocket-Accept` that answers a client's `Sec-WebSocket-Key`.
+/// The value of `Sec-WebSocket-Accept` for a client's `Sec-WebSocket-Key`.
 pub fn accept_key(sec_websocket_key: &str) -> String {
     let mut hash = Sha1::new();
     hash.update(sec_websocket_key.as_bytes());

@@ -5,22 +5,22 @@ use crate::engine::PacketError;
 /// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// One of its packets is none.
+    /// One of the packets in the body is invalid.
     #[error(transparent)]
     Packet(#[from] PacketError),
     /// The text is not UTF-8.
     #[error("payload is not UTF-8")]
     Utf8,
-    /// A length of EIO3 is missing, malformed, or does not fit what follows.
+    /// A length of EIO3 is missing or malformed, or does not fit the text that follows.
     #[error("invalid length in payload")]
     Length,
-    /// More packets than allowed.
+    /// The body has more packets than allowed.
     #[error("too many packets in payload")]
     TooManyPackets,
-    /// EIO4 has no `application/octet-stream`.
+    /// The body is `application/octet-stream`, which EIO4 does not have.
     #[error("binary payload in a protocol without one")]
     BinaryForm,
-    /// A form without the field `d`.
+    /// The form has no field `d`.
     #[error("form without a payload")]
     NoFormField,
 }

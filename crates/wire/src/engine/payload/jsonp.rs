@@ -1,10 +1,10 @@
-//! JSONP: the text form of either protocol inside a script downward, inside a form upward.
+//! JSONP: the text form of a payload, inside a script in responses and inside a form in requests.
 
 use crate::engine::query;
 
-/// The text in the field `d` of a form.
+/// Reads the text in the field `d` of a form; `None` if there is no such field.
 ///
-/// A client writes a newline as `\n` and a backslash before an `n` as `\\`, because browsers change newlines in forms.
+/// Browsers change newlines in forms. Clients therefore write a newline as `\n`, and `\n` itself as `\\n`.
 pub(super) fn form_text(body: &str) -> Option<String> {
     let field = body.split('&').find_map(|pair| pair.strip_prefix("d="))?;
     let mut escaped = &*query::decoded(field);
@@ -27,12 +27,13 @@ pub(super) fn form_text(body: &str) -> Option<String> {
     Some(text)
 }
 
-/// The script that hands `payload` to the client's callback of this index.
+/// The script that passes `payload` to the client's callback number `index`.
 pub(super) fn script(index: u32, payload: &str) -> String {
     format!("___eio[{index}]({});", literal(payload))
 }
 
-/// A string literal for scripts old and new: JSON, and the two line ends that JSON allows and old scripts do not.
+/// A string literal for scripts: JSON, with escapes also for the two line separators that JSON allows and old
+/// JavaScript does not.
 fn literal(text: &str) -> String {
     // A string is always writable as JSON.
     let json = serde_json::to_string(text).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Bodies of polling requests: several packets in one.
+//! Bodies of polling requests, called payloads: several packets in one body.
 
 mod error;
 mod jsonp;
@@ -16,33 +16,34 @@ pub use reader::Reader;
 pub use text::push_ascii;
 pub use v3_text::TextHabit;
 
-/// How the body of a POST is written, by its content type and query.
+/// The form of a POST's body. Its content type and its query decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostForm {
-    /// The plain form of either protocol.
+    /// The plain text form, which both protocols have.
     Text,
-    /// `application/octet-stream`, of EIO3 only.
+    /// `application/octet-stream`, which only EIO3 has.
     Binary,
-    /// A form with the text in the field `d`: a JSONP client.
+    /// A form with the text in its field `d`, from a JSONP client.
     Jsonp,
 }
 
-/// How the answer to a GET is to be written.
+/// The form of the response to a GET.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GetForm {
-    /// The plain form of either protocol.
+    /// The plain text form, which both protocols have.
     Text,
-    /// The client reads octets (EIO3 without `b64`): they are used when a packet holds binary, else plain text.
+    /// The client can read octets (EIO3 without `b64`). They are used when a packet is binary; otherwise
+    /// plain text is.
     Binary,
-    /// The client reads nothing but octets ([`Reads::Octets`](crate::engine::Reads::Octets), EIO3).
+    /// The client reads only octets ([`Reads::Octets`](crate::engine::Reads::Octets), EIO3).
     Octets,
-    /// A script that calls the callback of this index.
+    /// A script that calls the callback with this index.
     Jsonp(u32),
 }
 
-/// Reads the body of a POST: at least one packet and at most `max_packets`.
+/// Reads the body of a POST, with at least one packet and at most `max_packets`.
 ///
-/// `habit` belongs to the session: how its client writes text beyond ASCII (EIO3 only).
+/// `habit` belongs to the session: it says how the client encodes text beyond ASCII (EIO3 only).
 pub fn decode<'a>(
     protocol: Protocol,
     form: PostForm,
@@ -86,7 +87,7 @@ enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Refuses what cannot be a body, and learns how its client writes text.
+    /// Refuses invalid bodies, and learns from the body how its client encodes text.
     fn begin(self, protocol: Protocol, habit: &mut TextHabit) -> Result<(), PayloadError> {
         match (protocol, self) {
             (Protocol::V4, Self::Octets(_)) => Err(PayloadError::BinaryForm),
@@ -96,7 +97,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Reads the packet at `at` and moves `at` to the next one; none at the end. After an error nothing more is to be read.
+    /// Reads the packet at `at` and moves `at` to the next one; `None` at the end. After an error it must not
+    /// be called again.
     fn next(
         self,
         protocol: Protocol,
@@ -111,10 +113,11 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Writes the answer to a GET and names its content type.
+/// Writes the response to a GET, and returns it with its content type.
 ///
-/// `ascii` writes every character of text packets beyond ASCII as `\uXXXX`. That is right where such characters stand inside
-/// JSON strings only, as in Socket.IO, and it is what makes EIO3 clients of all ages agree about lengths.
+/// With `ascii`, characters beyond ASCII in text packets are written as `\uXXXX`. That is correct where such
+/// characters occur only inside JSON strings, as in Socket.IO. All EIO3 clients agree about the lengths of
+/// such text.
 pub fn encode(
     protocol: Protocol,
     form: GetForm,
@@ -137,7 +140,8 @@ pub fn encode(
     };
     match form {
         GetForm::Text | GetForm::Binary | GetForm::Octets => (text.into_bytes(), "text/plain; charset=UTF-8"),
-        // Node says text/plain, which a browser told "nosniff" refuses to run.
+        // Node's server says text/plain, but browsers refuse to run such a script if the response says
+        // `nosniff`.
         GetForm::Jsonp(index) => (
             jsonp::script(index, &text).into_bytes(),
             "text/javascript; charset=UTF-8",
@@ -145,8 +149,9 @@ pub fn encode(
     }
 }
 
-/// Bytes that a packet adds to a payload, the separator or length in front of it included: for splitting by `maxPayload`.
-/// Exact for EIO4, an upper bound for the text of EIO3 written without escapes.
+/// The number of bytes that a packet adds to a payload, including the separator or length before it, in order
+/// to split payloads by `maxPayload`. It is exact for EIO4, and an upper bound for EIO3 text that is written
+/// without escapes.
 pub fn encoded_len(protocol: Protocol, packet: &Packet<'_>) -> usize {
     let body = match &packet.body {
         Body::Text(text) => 1 + text.len(),
@@ -154,7 +159,7 @@ pub fn encoded_len(protocol: Protocol, packet: &Packet<'_>) -> usize {
     };
     match protocol {
         Protocol::V4 => 1 + body,
-        // "b4", and at most twenty digits and a colon.
+        // "b4", at most twenty digits, and a colon.
         Protocol::V3 => 22 + body,
     }
 }
@@ -202,7 +207,7 @@ mod tests {
         assert_eq!(content_type, "application/octet-stream");
         assert_eq!(body, [0, 3, 255, b'4', 0xc3, 0xa9, 1, 2, 255, 4, 7]);
         assert_eq!(encoded(V4, GetForm::Binary, false, &packets[1..]), "bBw==");
-        // Unless the client reads nothing else.
+        // A client that reads only octets gets them for text too.
         let (body, content_type) = encode(V3, GetForm::Octets, true, &packets[..1]);
         assert_eq!(content_type, "application/octet-stream");
         assert_eq!(body, [&[0, 7, 255][..], br"4\u00e9"].concat());

@@ -1,7 +1,7 @@
-//! The body of a POST, kept as it came while its packets are handled one after the other.
+//! The body of a POST, which is kept while its packets are handled one after the other.
 //!
-//! Invariant: the whole body was checked before its first packet is handed out, and a reader takes the body's bytes and no more, however
-//! many packets they are.
+//! Invariants: the whole body is checked before its first packet is returned, and a reader needs only the
+//! memory of the body, however many packets it holds.
 
 use super::text::utf8;
 use super::{PayloadError, PostForm, Protocol, Source, TextHabit, jsonp};
@@ -13,7 +13,7 @@ pub struct Reader {
     protocol: Protocol,
     habit: TextHabit,
     body: Whole,
-    /// Where the next packet begins.
+    /// The offset of the next packet.
     at: usize,
 }
 
@@ -33,7 +33,7 @@ impl Whole {
 }
 
 impl Reader {
-    /// Checks `body`, which must hold at least one packet; for `habit` see [`decode`](super::decode).
+    /// Checks `body`, which must hold at least one packet. [`decode`](super::decode) describes `habit`.
     pub fn new(
         protocol: Protocol,
         form: PostForm,
@@ -58,9 +58,9 @@ impl Reader {
         })
     }
 
-    /// The next packet; none after the last one.
+    /// The next packet; `None` after the last one.
     pub fn next_packet(&mut self) -> Option<Packet<'_>> {
-        // All of them were read before, so that none is an error.
+        // `new` has read all packets, so none of them is an error.
         self.body
             .source()
             .next(self.protocol, self.habit, &mut self.at)?

@@ -1,4 +1,5 @@
-//! EIO3 as octets: a byte 0 (text) or 1 (binary), the length as bytes 0 to 9, a byte 255, the packet.
+//! EIO3 as octets: each packet has a byte 0 (text) or 1 (binary), its length in decimal digits as bytes 0 to
+//! 9, and a byte 255 before it.
 
 use super::PayloadError;
 use super::text::{lenient_utf8, push_text};
@@ -8,7 +9,7 @@ const TEXT: u8 = 0;
 const BINARY: u8 = 1;
 const END_OF_LENGTH: u8 = 255;
 
-/// Reads the packet at `at` and moves `at` behind it.
+/// Reads the packet at `at`, and moves `at` to the next one.
 pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<Result<Packet<'a>, PayloadError>> {
     let [form, rest @ ..] = body.get(*at..)? else {
         return None;
@@ -19,7 +20,7 @@ pub(super) fn next<'a>(body: &'a [u8], at: &mut usize) -> Option<Result<Packet<'
     }))
 }
 
-/// Reads a packet of this form, and gives what stands behind it.
+/// Reads a packet of this form, and returns it with the bytes after it.
 fn packet(form: u8, rest: &[u8]) -> Result<(Packet<'_>, &[u8]), PayloadError> {
     let (len, rest) = length(rest)?;
     let (packet, rest) = rest.split_at_checked(len).ok_or(PayloadError::Length)?;
@@ -37,7 +38,7 @@ fn packet(form: u8, rest: &[u8]) -> Result<(Packet<'_>, &[u8]), PayloadError> {
     Ok((packet, rest))
 }
 
-/// Reads digits and the byte behind them.
+/// Reads the length and the byte 255, and returns the length with the bytes after them.
 fn length(bytes: &[u8]) -> Result<(usize, &[u8]), PayloadError> {
     let mut len = None;
     for (i, byte) in bytes.iter().enumerate() {

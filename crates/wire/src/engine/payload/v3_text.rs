@@ -1,4 +1,4 @@
-//! EIO3 as text: `<length>:<packet>`, the length in UTF-16 code units.
+//! EIO3 as text: `<length>:<packet>`, with the length in UTF-16 code units.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -7,30 +7,31 @@ use super::PayloadError;
 use super::text::{lenient_utf8, push_text};
 use crate::engine::{Body, Packet, PacketError, Protocol};
 
-/// How a session's client writes text beyond ASCII in text bodies.
+/// How a session's client encodes text beyond ASCII in text bodies.
 ///
-/// Clients 1.x encode the text as UTF-8 and the HTTP layer below encodes the result once more; clients 2.x do not, and both
-/// say `EIO=3`. So what looks like UTF-8 taken for Latin-1 is decoded once more, unless the client has shown that it writes
-/// plainly: a character above U+00FF, or characters that are no UTF-8 when taken as bytes, cannot come from a 1.x client.
+/// Clients 1.x encode the text as UTF-8, and the HTTP layer encodes the result again. Clients 2.x do not, and
+/// both say `EIO=3`. Text that looks like UTF-8 read as Latin-1 is therefore decoded again, unless the client
+/// has shown that it encodes once: a 1.x client cannot send a character above U+00FF, nor characters that are
+/// invalid UTF-8 when taken as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TextHabit {
-    /// Only ASCII was seen.
+    /// Only ASCII was received.
     #[default]
     Unknown,
-    /// Proven to be encoded once; stays so.
+    /// The client encodes once. This is proven and does not change.
     Plain,
-    /// All that was seen looks encoded twice.
+    /// All text that was received looks as if it was encoded twice.
     Twice,
 }
 
 impl TextHabit {
-    /// The text that a text was meant to be, with what it teaches about its writer taken into account.
+    /// Learns from `text`, and returns the text that the client meant.
     pub fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
         self.learn(text);
         self.read(text)
     }
 
-    /// The text that a text was meant to be.
+    /// Returns the text that the client meant.
     fn read<'a>(self, text: &'a str) -> Cow<'a, str> {
         let again = (self == Self::Twice && !text.is_ascii()).then(|| decoded_again(text));
         again.flatten().map_or(Cow::Borrowed(text), Cow::Owned)
@@ -49,7 +50,7 @@ impl TextHabit {
     }
 }
 
-/// The text whose UTF-8 bytes are the characters of `text`, if it can be one.
+/// The text whose UTF-8 bytes are the characters of `text`; `None` if they are invalid UTF-8.
 fn decoded_again(text: &str) -> Option<String> {
     let bytes = text
         .chars()
@@ -72,7 +73,7 @@ pub(super) fn learn(text: &str, habit: &mut TextHabit) -> Result<(), PayloadErro
     Ok(())
 }
 
-/// Reads the packet at `at` and moves `at` behind it.
+/// Reads the packet at `at`, and moves `at` to the next one.
 pub(super) fn next<'a>(
     text: &'a str,
     at: &mut usize,
@@ -92,21 +93,21 @@ fn packet(part: &str, habit: TextHabit) -> Result<Packet<'_>, PacketError> {
     }
 }
 
-/// The first packet, and what stands behind it.
+/// Splits off the first packet, and returns it with the text after it.
 fn split(text: &str) -> Result<(&str, &str), PayloadError> {
     let (length, rest) = text.split_once(':').ok_or(PayloadError::Length)?;
     split_units(rest, parse_length(length)?).ok_or(PayloadError::Length)
 }
 
 fn parse_length(digits: &str) -> Result<usize, PayloadError> {
-    // `parse` alone would let a sign pass.
+    // `parse` alone would accept a sign.
     if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(PayloadError::Length);
     }
     digits.parse().map_err(|_| PayloadError::Length)
 }
 
-/// Splits behind the first `units` UTF-16 code units; `None` when there are fewer, or the end cuts a character.
+/// Splits after `units` UTF-16 code units; `None` if there are fewer, or if the split would cut a character.
 fn split_units(text: &str, units: usize) -> Option<(&str, &str)> {
     if text.as_bytes().get(..units)?.is_ascii() {
         return Some(text.split_at(units));
@@ -224,7 +225,7 @@ mod tests {
         assert_eq!(habit, TextHabit::Twice);
     }
 
-    /// What the encoder of a 1.x client makes of an emoji that was cut in two.
+    /// This is what the encoder of a 1.x client makes of an emoji that was cut in two.
     #[test]
     fn half_of_a_surrogate_pair_is_no_proof_of_a_plain_client() {
         let once = b"4cut \xed\xa0\xbd, \xe4\xbd\xa0";
@@ -238,7 +239,8 @@ mod tests {
 
     #[test]
     fn one_plain_text_settles_that_the_client_writes_plainly() {
-        // "Ã©" is what "é" encoded twice looks like, but this client also writes Chinese.
+        // "Ã©" is what "é" encoded twice looks like, but this client has also sent a character that no 1.x
+        // client can send.
         let latin = "4:4\u{c3}\u{a9}!";
         let mut habit = TextHabit::default();
         assert_eq!(texts("2:4\u{4f60}", &mut habit).unwrap(), ["\u{4f60}"]);

@@ -1,4 +1,4 @@
-//! EIO4: text packets with the record separator between them; binary as base64.
+//! EIO4: text packets with a record separator between them; binary packets are written as base64.
 
 use super::PayloadError;
 use super::text::push_text;
@@ -6,8 +6,8 @@ use crate::engine::{Body, Packet, Protocol, base64};
 
 const SEPARATOR: char = '\u{1e}';
 
-/// Reads the packet at `at` and moves `at` to the next one; behind the last packet `at` is one more than the
-/// length.
+/// Reads the packet at `at`, and moves `at` to the next one. After the last packet `at` is the length plus
+/// one.
 pub(super) fn next<'a>(text: &'a str, at: &mut usize) -> Option<Result<Packet<'a>, PayloadError>> {
     let rest = text.get(*at..)?;
     let part = rest.split_once(SEPARATOR).map_or(rest, |(part, _)| part);

@@ -3,14 +3,14 @@ use super::*;
 
 const MASK: [u8; 4] = [9, 8, 7, 250];
 
-/// A masked frame with any first byte, for frames that our encoder never writes.
+/// A masked frame with any first byte, for frames that the encoder never writes.
 fn raw(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = masked_frame(Opcode::Text, payload, MASK);
     bytes[0] = first;
     bytes
 }
 
-/// Feeds `chunks` one after the other, and tells every message as text.
+/// Decodes `chunks` one after the other, and returns every message as text.
 fn read(decoder: &mut Decoder, chunks: &[&[u8]]) -> Result<Vec<String>, Error> {
     let mut seen = Vec::new();
     for chunk in chunks {
