@@ -1,4 +1,4 @@
-//! How often the heap is asked for on the paths that every message takes.
+//! The number of heap allocations on the paths that every message takes.
 
 use allocation_counter::measure;
 use mynah_wire::engine::{Body, Packet, Protocol};
@@ -28,7 +28,7 @@ fn an_event_in_takes_one_vector_of_arguments() {
         let (name, args) = event_args(whole.packet().payload.expect("a payload")).expect("an event");
         assert_eq!((&*name, args.len()), ("message", 2));
     });
-    // The vector, and what serde_json keeps its place in nested values with.
+    // One allocation for the vector, and one for the stack with which serde_json skips nested values.
     assert!(taken.count_total <= 2, "{taken:?}");
     assert_eq!(taken.count_current, 0);
 }
@@ -53,7 +53,7 @@ fn a_frame_that_comes_in_pieces_leaves_nothing_behind() {
             let mut pos = 0;
             while decoder.decode(&mut buf, &mut pos).expect("a frame").is_some() {}
         }
-        // Were anything kept, it would be kept here for good.
+        // If anything was kept, it now stays allocated and is counted.
         std::mem::forget(decoder);
     });
     assert_eq!(taken.bytes_current, 0, "{taken:?}");

@@ -1,4 +1,4 @@
-//! Bytes that nobody meant, from proptest and from the fuzzer's corpus.
+//! Arbitrary bytes: from proptest, and from the fuzzer's corpus.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::bodies::TARGETS;
 
-/// Pieces of which broken input is made more often than of random bytes.
+/// Input that is composed of fragments of valid packets, which finds more errors than random bytes do.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let known = prop::sample::select(vec![
         &b"0{\"sid\":\"a\"}"[..],

@@ -11,7 +11,7 @@ fn packet() -> impl Strategy<Value = Packet<'static>> {
     prop_oneof![3 => text, 1 => vec(any::<u8>(), 0..60).prop_map(Packet::binary)]
 }
 
-/// What the HTTP layer of a 1.x client sends: every packet encoded as UTF-8 before.
+/// The body that the HTTP layer of a 1.x client sends: every packet has been encoded as UTF-8 before.
 fn twice(packets: &[Packet<'_>]) -> String {
     let once = packets.iter().map(|packet| match &packet.body {
         Body::Text(text) => {

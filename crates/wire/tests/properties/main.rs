@@ -1,4 +1,5 @@
-//! Properties of every decoder: round trips, any split of the bytes, any bytes at all; and the fuzzer's corpus.
+//! Properties of every decoder: round trips, any split of the bytes, arbitrary bytes, and the fuzzer's
+//! corpus.
 
 mod any_bytes;
 mod bodies;

@@ -4,13 +4,13 @@ use proptest::prelude::*;
 
 use super::bodies::read_stream;
 
-/// A message of a client, and the lengths at which it is cut into fragments.
+/// A client's message, and the offsets at which it is cut into fragments.
 #[derive(Debug, Clone)]
 struct Sent {
     opcode: Opcode,
     payload: Vec<u8>,
     cuts: Vec<usize>,
-    /// Control frames put between the fragments.
+    /// Control frames between the fragments.
     between: Vec<(Opcode, Vec<u8>)>,
 }
 
@@ -38,7 +38,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         })
 }
 
-/// The frames of the messages, and what is to be read from them, in order.
+/// The frames of the messages, and the messages that must be read from them, in order.
 fn stream(messages: &[Sent], mask: [u8; 4]) -> (Vec<u8>, Vec<(Opcode, Vec<u8>)>) {
     let mut bytes = Vec::new();
     let mut expected = Vec::new();

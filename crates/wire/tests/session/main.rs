@@ -1,4 +1,5 @@
-//! The session against a model client, with a clock of its own: no waiting, every order.
+//! Runs the session state machine against a model client with its own clock: no real waiting, and every order
+//! of events.
 
 mod close;
 mod heartbeat;

@@ -1,4 +1,4 @@
-//! Every order of what can happen around an upgrade, against a model of three lines.
+//! Every order of the events around an upgrade, compared with a small model.
 
 use mynah_wire::engine::{CloseReason, Protocol, Transport};
 
@@ -29,7 +29,7 @@ const EVENTS: [Event; 8] = [
     Event::ClientClose,
 ];
 
-/// What the session should be after each event.
+/// The state that the session should have after each event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Model {
     Polling,
@@ -43,7 +43,7 @@ impl Model {
     fn after(self, event: Event, protocol: Protocol) -> Self {
         match (self, event) {
             (Self::Closed, _) | (_, Event::ClientClose) => Self::Closed,
-            // A probe on the transport itself is a ping, which EIO4 clients do not send.
+            // On the current transport a probe is a ping, which EIO4 clients do not send.
             (Self::Upgraded, Event::Probe) if protocol == Protocol::V4 => Self::Closed,
             (Self::Upgraded, _) => Self::Upgraded,
             (Self::Polling, Event::Candidate) => Self::Opened,
@@ -66,7 +66,7 @@ fn run(protocol: Protocol, order: &[Event]) {
             Event::Candidate => assert_eq!(pair.open_candidate(), model == Model::Polling, "{order:?}"),
             Event::Probe => pair.client_sends(WebSocket, "2probe"),
             Event::Upgrade => pair.client_sends(WebSocket, "5"),
-            // A transport that is in use is not lost as a candidate.
+            // Once the candidate is the current transport, this does nothing.
             Event::CandidateLost => pair.session.candidate_lost(),
             Event::UpgradeTimeout => drop(pair.pass(TIMES.upgrade_timeout)),
             Event::ServerMessage if open => {
@@ -80,7 +80,7 @@ fn run(protocol: Protocol, order: &[Event]) {
             Event::ServerMessage | Event::ClientMessage => {}
             Event::ClientClose => pair.client_sends(pair.session.transport(), "1"),
         }
-        // Messages downward stay in flight, so that an upgrade may find them there.
+        // Messages to the client stay in flight, so that an upgrade can find them there.
         pair.deliver_to_server(Polling);
         pair.deliver_to_server(WebSocket);
         model = model.after(*event, protocol);

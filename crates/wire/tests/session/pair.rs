@@ -1,7 +1,7 @@
-//! Two ends and a clock of their own: a model client, and the session as its server runs it.
+//! Two endpoints with a clock of their own: a model client, and the session as its server runs it.
 //!
-//! Each transport is a pair of queues. Nothing arrives before [`Pair::deliver`], so a test decides what overtakes what; the clock
-//! moves only in [`Pair::pass`].
+//! Each transport has two queues. Packets arrive only in [`Pair::deliver`] and its relatives, so a test
+//! decides their order. The clock moves only in [`Pair::pass`].
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ pub(crate) const TIMES: Times = Times {
     upgrade_timeout: 100,
 };
 
-/// One WebSocket, or the pair of polling requests.
+/// A transport: one WebSocket, or the two polling requests.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     pub(crate) to_server: VecDeque<String>,
@@ -29,13 +29,13 @@ pub(crate) struct Pair {
     pub(crate) now: Time,
     pub(crate) polling: Line,
     pub(crate) websocket: Line,
-    /// Messages that the server's upper layer got, in order.
+    /// The messages that the server received, in order.
     pub(crate) server_heard: Vec<String>,
-    /// Messages that the client's upper layer got, in order.
+    /// The messages that the client received, in order.
     pub(crate) client_heard: Vec<String>,
-    /// Whether a model client answers pings by itself (EIO4) or sends them (EIO3).
+    /// Whether the model client answers pings (EIO4) or sends them (EIO3).
     pub(crate) client_alive: bool,
-    /// Noops with which the server ended waiting GETs.
+    /// The number of pending GETs that the server ended with a noop.
     pub(crate) noops: usize,
     next_client_ping: Time,
 }
@@ -56,12 +56,12 @@ impl Pair {
         }
     }
 
-    /// The client sends on a line of its choice.
+    /// The client sends a packet on a transport of its choice.
     pub(crate) fn client_sends(&mut self, transport: Transport, packet: &str) {
         self.line(transport).to_server.push_back(packet.to_owned());
     }
 
-    /// The server's upper layer sends a message on the current transport.
+    /// The server sends a message on the current transport.
     pub(crate) fn server_sends(&mut self, text: &str) {
         self.server_writes(PacketType::Message, text);
     }
@@ -82,12 +82,12 @@ impl Pair {
         }
     }
 
-    /// The client opens a second transport; whether the server wants it.
+    /// The client opens a WebSocket for an upgrade. Returns whether the server accepts it as the candidate.
     pub(crate) fn open_candidate(&mut self) -> bool {
         self.session.candidate(&TIMES, self.now).is_ok()
     }
 
-    /// Lets everything in flight arrive, and the answers to it, until both lines are quiet.
+    /// Delivers everything in flight, and the responses to it, until nothing is in flight.
     pub(crate) fn deliver(&mut self) {
         for _ in 0..1_000 {
             let quiet = [&self.polling, &self.websocket]
@@ -104,7 +104,7 @@ impl Pair {
         panic!("the ends never come to rest");
     }
 
-    /// Lets what the client sent on one line arrive.
+    /// Delivers the packets that the client sent on one transport.
     pub(crate) fn deliver_to_server(&mut self, transport: Transport) {
         while let Some(text) = self.line(transport).to_server.pop_front() {
             let Ok(packet) = Packet::decode_text(self.session.protocol(), &text) else {
@@ -145,7 +145,7 @@ impl Pair {
                 self.noops += 1;
             }
             CandidateStep::Switch => {
-                // What waits for a GET that no longer comes goes out on the new transport.
+                // Packets that waited for the next GET are sent on the new transport.
                 let waiting = std::mem::take(&mut self.polling.to_client);
                 self.websocket.to_client.extend(waiting);
             }
@@ -158,7 +158,7 @@ impl Pair {
         self.websocket.closed = true;
     }
 
-    /// Lets what the server sent on one line arrive at the client.
+    /// Delivers the packets that the server sent on one transport.
     pub(crate) fn deliver_to_client(&mut self, transport: Transport) {
         while let Some(text) = self.line(transport).to_client.pop_front() {
             let packet =
@@ -171,7 +171,7 @@ impl Pair {
         }
     }
 
-    /// Moves the clock by `ms`, stopping at every deadline on the way; tells what the deadlines did.
+    /// Moves the clock by `ms`, with a stop at every deadline. Returns what the deadlines did.
     pub(crate) fn pass(&mut self, ms: u32) -> Vec<TimeoutStep> {
         let end = self.now.after(ms);
         let mut steps = Vec::new();

@@ -266,7 +266,7 @@ fn an_upgrade_packet_on_the_current_transport_means_nothing() {
 
 #[test]
 fn the_heartbeat_goes_on_across_the_upgrade() {
-    // EIO4: a ping that went out over polling is answered over WebSocket.
+    // EIO4: a ping that was sent over polling is answered over the WebSocket.
     let mut pair = Pair::new(Protocol::V4, Polling);
     pair.client_alive = false;
     assert_eq!(pair.pass(300), [TimeoutStep::SendPing]);
@@ -284,7 +284,7 @@ fn the_heartbeat_goes_on_across_the_upgrade() {
         ]
     );
 
-    // EIO3: the client's interval, and our patience, are counted from the last packet on either.
+    // EIO3: the server counts its deadline from the last packet on either transport.
     let mut pair = Pair::new(Protocol::V3, Polling);
     pair.client_alive = false;
     pair.pass(400);

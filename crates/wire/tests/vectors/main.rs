@@ -1,4 +1,5 @@
-//! Replays `crates/wire/vectors/*.json`: what Node's own parsers write and read. `vectors/make` writes these files.
+//! Replays `crates/wire/vectors/*.json`, the output of Node's own encoders and parsers. `vectors/make` writes
+//! these files.
 
 mod engine;
 mod payloads;
@@ -8,7 +9,7 @@ mod ws;
 use mynah_wire::engine::{Packet, PacketType, Protocol};
 use serde_json::Value;
 
-/// The cases of one file.
+/// The cases in one file.
 fn cases(name: &str) -> Vec<Value> {
     let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).expect(&path);
@@ -20,7 +21,7 @@ fn cases(name: &str) -> Vec<Value> {
     cases
 }
 
-/// Bytes from hexadecimal in which `(bytes*times)` is a run.
+/// Decodes hexadecimal digits, where `(digits*times)` is a repetition.
 fn unhex(hex: &str) -> Vec<u8> {
     let plain = |hex: &str| -> Vec<u8> {
         let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal");
@@ -44,7 +45,7 @@ fn protocol(case: &Value) -> Protocol {
     Protocol::parse(&case["protocol"].to_string()).expect("a protocol")
 }
 
-/// An Engine.IO packet as the vectors write it.
+/// An Engine.IO packet in the form of the vectors.
 fn packet(value: &Value) -> Packet<'static> {
     let name = value["type"].as_str().expect("a type");
     let kind = PacketType::ALL

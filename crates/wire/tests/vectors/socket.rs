@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{cases, hex_of};
 
-/// Reads a text and its attachments, which must make exactly one packet.
+/// Reads a text and its attachments, which must be exactly one packet.
 fn read<'a>(text: &'a str, attachments: &[Vec<u8>]) -> Result<Option<Whole<'a>>, DecodeError> {
     let limits = Limits::default();
     let mut assembler = Assembler::new();
@@ -27,7 +27,7 @@ fn read<'a>(text: &'a str, attachments: &[Vec<u8>]) -> Result<Option<Whole<'a>>,
     Ok(whole)
 }
 
-/// The name, for events, and the arguments of a packet.
+/// The arguments of a packet, with the event's name if it is an event.
 fn arguments(packet: &Packet<'_>) -> Result<(Option<String>, Vec<String>), DecodeError> {
     let owned = |args: Vec<&RawValue>| args.into_iter().map(|arg| arg.get().to_owned()).collect();
     match (packet.kind, packet.payload) {
@@ -95,7 +95,7 @@ fn compare(case: &Value, packet: &Packet<'_>) {
     }
 }
 
-/// Our writers give what Node's give, for everything that a server sends.
+/// Checks that our encoders write the same text as Node's, for every packet that a server sends.
 fn write(case: &Value, text: &str, packet: &Packet<'_>) {
     let generation = if case["generation"] == "V5" {
         Generation::V5
@@ -109,7 +109,7 @@ fn write(case: &Value, text: &str, packet: &Packet<'_>) {
     let (name, args) = arguments(packet).expect("arguments");
     let args: Vec<&RawValue> = args.iter().map(|arg| raw(arg)).collect();
     let written = match packet.kind {
-        // A number is a name that clients may use; ours are strings.
+        // A client may use a number as a name. Our encoder only writes strings.
         Kind::Event | Kind::BinaryEvent if payload[0].is_number() => return,
         Kind::Event | Kind::BinaryEvent => encode_event(
             packet.namespace,
@@ -136,7 +136,7 @@ fn write(case: &Value, text: &str, packet: &Packet<'_>) {
             };
             encode_connect_error(generation, packet.namespace, message, data.as_deref().map(raw))
         }
-        // A client's request to join has no id in it, or a query.
+        // These are a client's requests to connect. They have no id, or a query.
         Kind::Connect => match (generation, payload["sid"].as_str(), packet.query) {
             (Generation::V2, _, Some(_)) | (Generation::V5, None, _) => return,
             (_, sid, _) => encode_connect(generation, packet.namespace, sid.unwrap_or_default()),

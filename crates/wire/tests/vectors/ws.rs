@@ -3,10 +3,10 @@ use serde_json::{Value, json};
 
 use super::{cases, hex_of};
 
-/// The bound with which `vectors/make` ran Node's receiver.
+/// The limit with which `vectors/make` ran Node's receiver.
 const MAX_MESSAGE: usize = 70_000;
 
-/// The messages in `stream`, read in chunks, and the error that ended it.
+/// The messages in `stream`, read in chunks, and the error after them.
 fn read(role: Role, stream: &[u8], chunk: usize) -> (Vec<Value>, Option<Error>) {
     let mut decoder = Decoder::new(role, MAX_MESSAGE);
     let mut messages = Vec::new();
@@ -31,7 +31,7 @@ fn shown(message: Message<'_>) -> Value {
         Message::Ping(bytes) => json!({ "ping": bytes }),
         Message::Pong(bytes) => json!({ "pong": bytes }),
         Message::Close(Some(CloseFrame { code, reason })) => json!({ "close": code, "reason": reason }),
-        // As Node tells a close without a code.
+        // Node reports a close frame without a code like this.
         Message::Close(None) => json!({ "close": 1005, "reason": "" }),
     }
 }
