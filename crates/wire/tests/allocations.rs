@@ -7,7 +7,7 @@ use mynah_wire::ws::{Decoder, Message, Opcode, Role, header, masked_frame};
 use serde_json::value::RawValue;
 
 #[test]
-fn an_event_in_takes_one_vector_of_arguments() {
+fn reading_an_event_allocates_only_the_vector_of_arguments() {
     let text = r#"42/chat,17["message",{"to":"bob","text":"h\u00e9llo \ud83d\ude00","n":[1,2,3]},"x"]"#;
     let mut buf = masked_frame(Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
     let mut decoder = Decoder::new(Role::Server, 1_000_000);
@@ -34,7 +34,7 @@ fn an_event_in_takes_one_vector_of_arguments() {
 }
 
 #[test]
-fn an_event_out_is_one_string() {
+fn writing_an_event_allocates_one_string() {
     let arg: &RawValue = serde_json::from_str(r#"{"to":"bob","text":"hello"}"#).expect("JSON");
     let taken = measure(|| {
         let text = encode_event("/chat", Some(17), "message", &[arg, arg], 0);
@@ -44,7 +44,7 @@ fn an_event_out_is_one_string() {
 }
 
 #[test]
-fn a_frame_that_comes_in_pieces_leaves_nothing_behind() {
+fn a_frame_that_is_read_in_pieces_leaves_nothing_allocated() {
     let taken = measure(|| {
         let mut decoder = Decoder::new(Role::Server, 1_000_000);
         let stream = masked_frame(Opcode::Binary, &[7; 5_000], [1, 2, 3, 4]);

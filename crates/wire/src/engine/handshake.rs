@@ -12,7 +12,7 @@ pub enum HttpError {
     SessionUnknown = 1,
     /// A handshake with a method other than GET.
     BadHandshakeMethod = 2,
-    /// The request does not fit the state of its session.
+    /// The request is invalid, or does not fit the state of its session.
     BadRequest = 3,
     /// The application refuses the handshake.
     Forbidden = 4,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_the_order_of_all() {
+    fn errors_are_numbered_in_the_order_of_all() {
         for (code, error) in (0..).zip(HttpError::ALL) {
             assert_eq!(error.code(), code);
         }

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_and_numbers_are_the_order_of_all() {
+    fn types_are_numbered_in_the_order_of_all() {
         for (number, kind) in (0..).zip(PacketType::ALL) {
             assert_eq!(kind.number(), number);
             assert_eq!(PacketType::from_number(number), Some(kind));

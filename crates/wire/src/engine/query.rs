@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pairs_of_a_client() {
+    fn the_query_of_a_client_is_read() {
         let query = parse_query("EIO=4&transport=polling&t=Nx1&sid=a_B-1&token=%E6%97%A5&b64=1&j=12");
         assert_eq!(query.protocol(false), Some(Protocol::V4));
         assert_eq!(query.transport(), Some(Transport::Polling));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_values_are_kept_but_mean_nothing() {
+    fn unknown_values_are_kept_but_ignored() {
         let query = parse_query("EIO=5&transport=constructor&sid=&b64&j=x");
         assert_eq!((query.protocol(true), query.transport()), (None, None));
         assert_eq!(query.eio.as_deref(), Some("5"));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_before_eio3_are_served_as_eio3_where_that_is_wanted() {
+    fn clients_before_eio3_are_served_as_eio3_only_if_enabled() {
         for (query, protocol) in [
             ("transport=polling", Some(Protocol::V3)),
             ("EIO=2", Some(Protocol::V3)),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_read_octets_only_are_known_by_their_timestamp() {
+    fn clients_that_read_only_octets_are_recognised_by_their_timestamp() {
         for (query, reads) in [
             ("EIO=3&t=1448884800000-0", Reads::Octets),
             ("EIO=3&t=1448884800000-17&b64=1", Reads::Text),

@@ -132,13 +132,13 @@ pub enum TimeoutStep {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The session already uses a WebSocket.
-    #[error("session upgraded already")]
+    #[error("session is already on a WebSocket")]
     Upgraded,
     /// The session already has a candidate.
-    #[error("session is being upgraded")]
+    #[error("session is already being upgraded")]
     Upgrading,
     /// The session has ended.
-    #[error("session closed")]
+    #[error("session is closed")]
     Closed,
 }
 
@@ -185,7 +185,7 @@ impl Session {
                 phase: Phase::Resting,
             },
             Protocol::V3 => Heartbeat {
-                deadline: silence(times, now),
+                deadline: packet_deadline(times, now),
                 phase: Phase::Listening,
             },
         };
@@ -361,7 +361,7 @@ impl Session {
     fn heard(&mut self, times: &Times, now: Time, kind: PacketType) {
         let heartbeat = &mut self.heartbeat;
         match (&heartbeat.phase, kind) {
-            (Phase::Listening, _) => heartbeat.deadline = silence(times, now),
+            (Phase::Listening, _) => heartbeat.deadline = packet_deadline(times, now),
             (_, PacketType::Pong) => {
                 *heartbeat = Heartbeat {
                     deadline: now.after(times.ping_interval),
@@ -380,6 +380,6 @@ impl Session {
 }
 
 /// The deadline for the next packet of a V3 client.
-const fn silence(times: &Times, now: Time) -> Time {
+const fn packet_deadline(times: &Times, now: Time) -> Time {
     now.after(times.ping_interval).after(times.ping_timeout)
 }

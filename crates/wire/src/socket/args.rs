@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_and_the_raw_arguments() {
+    fn an_event_is_split_into_name_and_raw_arguments() {
         assert_eq!(
             split(r#" ["chat" , {"a": [1,2]} ,"x",null, 1.50 ] "#),
             Ok((
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_none() {
+    fn invalid_and_reserved_names_are_refused() {
         for payload in [
             "[]",
             "[null]",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_elements_only() {
+    fn an_ack_is_an_array_without_a_name() {
         let args: Vec<&str> = ack_args("[1, \"a\"]")
             .unwrap()
             .into_iter()

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_come_one_by_one() {
+    fn a_packet_is_complete_with_its_last_attachment() {
         let mut assembler = Assembler::new();
         assert!(assembler.text(TWO, &LIMITS).unwrap().is_none());
         assert!(assembler.binary(b"one", &LIMITS).unwrap().is_none());
@@ -137,12 +137,12 @@ mod tests {
         );
         assert!(
             assembler.text("1", &LIMITS).unwrap().is_some(),
-            "free for the next packet"
+            "the next packet is accepted"
         );
     }
 
     #[test]
-    fn nothing_may_stand_between_and_nothing_alone() {
+    fn text_before_the_last_attachment_and_unexpected_attachments_are_refused() {
         let mut assembler = Assembler::new();
         assert_eq!(
             assembler.binary(b"x", &LIMITS).unwrap_err(),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn attachments_that_nobody_wants_are_counted_and_not_kept() {
+    fn unwanted_attachments_are_counted_but_not_kept() {
         let limits = Limits {
             keep_attachments: false,
             ..LIMITS

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_of_a_namespace_is_set_apart() {
+    fn the_query_of_a_namespace_is_split_off() {
         let packet = reads("0/nsp?token=a&b=%2C", Kind::Connect, "/nsp", None, None);
         assert_eq!(packet.query, Some("token=a&b=%2C"));
         let packet = reads("2/nsp?x,7[\"a\"]", Kind::Event, "/nsp", Some(7), Some("[\"a\"]"));
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_packets_say_how_many_attachments_follow() {
+    fn binary_packets_contain_the_number_of_their_attachments() {
         let placeholder = r#"51-["a",{"_placeholder":true,"num":0}]"#;
         assert_eq!(read(placeholder).map(|packet| packet.attachments), Ok(1));
         let packet = read(r#"61-/custom,7[{"_placeholder":true,"num":0}]"#).unwrap();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_refused() {
+    fn invalid_packets_are_refused() {
         for (text, error) in [
             ("", DecodeError::Empty),
             ("7", DecodeError::UnknownKind),

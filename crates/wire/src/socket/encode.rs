@@ -121,7 +121,7 @@ pub fn encode_disconnect(namespace: &str) -> String {
 fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> String {
     let mut out = Vec::new();
     write(&mut out);
-    String::from_utf8(out).expect("only whole texts and ASCII are written here")
+    String::from_utf8(out).expect("only UTF-8 is written: whole strings and ASCII")
 }
 
 /// Writes the kind, the number of attachments if the kind is binary, and the namespace unless it is `/`.
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn events_and_answers() {
+    fn events_and_acks_are_written() {
         assert_eq!(encode_event("/", None, "chat", &[], 0), r#"2["chat"]"#);
         assert_eq!(
             encode_event("/x", Some(7), "c\"\n", &[raw("1"), raw("{}")], 0),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn connects_in_both_dialects() {
+    fn connect_packets_are_written_for_both_generations() {
         assert_eq!(encode_connect(Generation::V5, "/", "abc"), r#"0{"sid":"abc"}"#);
         assert_eq!(
             encode_connect(Generation::V5, "/x", "abc"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_in_both_dialects() {
+    fn connect_errors_are_written_for_both_generations() {
         let data = Some(raw(r#"{"code":7}"#));
         assert_eq!(
             encode_connect_error(Generation::V5, "/x", "nope", data),

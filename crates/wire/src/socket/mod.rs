@@ -153,13 +153,13 @@ pub enum DecodeError {
     #[error("unknown packet type")]
     UnknownKind,
     /// The number of attachments is missing or malformed.
-    #[error("invalid number of attachments")]
+    #[error("missing or invalid number of attachments")]
     Attachments,
     /// More attachments than [`Limits::max_attachments`].
     #[error("too many attachments")]
     TooManyAttachments,
     /// The ack id is too large, forbidden for the kind, or missing where it is required.
-    #[error("invalid ack id")]
+    #[error("missing or invalid ack id")]
     Id,
     /// The payload is not JSON.
     #[error("payload is not JSON")]
@@ -171,13 +171,13 @@ pub enum DecodeError {
     #[error("reserved event name")]
     ReservedName,
     /// The packet has a placeholder, but not the attachment of its number.
-    #[error("placeholder without attachment")]
+    #[error("placeholder without its attachment")]
     Placeholder,
     /// A text message arrived where an attachment was expected.
-    #[error("text where an attachment is due")]
+    #[error("text message where an attachment is expected")]
     AttachmentDue,
     /// A binary message arrived where no attachment was expected.
-    #[error("attachment without a packet")]
+    #[error("binary message where no attachment is expected")]
     NoAttachmentDue,
     /// The text and the attachments exceed [`Limits::max_bytes`].
     #[error("packet and its attachments are too large")]
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_the_order_of_all() {
+    fn kinds_are_numbered_in_the_order_of_all() {
         for (digit, kind) in (b'0'..).zip(Kind::ALL) {
             assert_eq!(kind.digit(), digit);
             assert_eq!(Kind::from_digit(digit), Some(kind));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_must_have_their_attachment() {
+    fn placeholders_need_an_attachment() {
         assert!(fits(
             r#"["a",{"_placeholder":true,"num":0},{"num":1,"_placeholder":true}]"#,
             2
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_one_is_none() {
+    fn similar_json_is_not_taken_for_a_placeholder() {
         for fine in [
             r#"[{"_placeholder":false,"num":9}]"#,
             r#"[{"_placeholder":"true","num":9}]"#,

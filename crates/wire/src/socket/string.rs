@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_at_every_place_is_written_and_read_as_serde_does() {
+    fn every_character_at_every_offset_is_written_and_read_as_serde_does() {
         let all: Vec<char> = (0u8..128)
             .map(char::from)
             .chain("é\u{2028}日😀\u{ffff}".chars())
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_that_nobody_has_to_use_are_read_too() {
+    fn optional_escapes_are_read() {
         for json in [
             r#""\/\u00e9\ud83d\ude00 \u0022""#,
             r#""\\\\\"""#,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_refused() {
+    fn invalid_strings_are_refused() {
         for json in [
             "",
             "\"",

@@ -15,7 +15,7 @@ pub struct CloseFrame<'a> {
 pub(super) fn parse(payload: &[u8]) -> Result<Option<CloseFrame<'_>>, Error> {
     match payload {
         [] => Ok(None),
-        [_] => Err(Error::Protocol("close payload of one byte")),
+        [_] => Err(Error::Protocol("close frame has a payload of one byte")),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             if !may_be_sent(code) {
@@ -54,9 +54,12 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_is_nothing_or_code_and_reason() {
+    fn the_payload_is_empty_or_a_code_and_a_reason() {
         assert_eq!(parse(b""), Ok(None));
-        assert_eq!(parse(b"\x03"), Err(Error::Protocol("close payload of one byte")));
+        assert_eq!(
+            parse(b"\x03"),
+            Err(Error::Protocol("close frame has a payload of one byte"))
+        );
         assert_eq!(
             parse(b"\x03\xe8bye"),
             Ok(Some(CloseFrame {

@@ -72,7 +72,7 @@ impl Decoder {
         buf: &'m mut [u8],
         pos: &mut usize,
     ) -> Result<Option<Message<'m>>, Error> {
-        self.let_go();
+        self.free_handed_out();
         let (opcode, payload) = match self.find(buf, pos)? {
             Found::Nothing => return Ok(None),
             Found::InBuffer(opcode, range) => (opcode, &buf[range]),
@@ -86,7 +86,7 @@ impl Decoder {
     }
 
     /// Frees the data that the last call returned.
-    fn let_go(&mut self) {
+    fn free_handed_out(&mut self) {
         let Some(held) = &mut self.held else { return };
         match held.handed_out.take() {
             Some(opcode) if opcode.is_control() => held.control = Vec::new(),
@@ -167,9 +167,11 @@ impl Decoder {
             return Ok(());
         }
         match (head.opcode, open) {
-            (Opcode::Continuation, None) => return Err(Error::Protocol("continuation of no message")),
+            (Opcode::Continuation, None) => {
+                return Err(Error::Protocol("continuation frame without a message"));
+            }
             (Opcode::Text | Opcode::Binary, Some(_)) => {
-                return Err(Error::Protocol("message begun within a fragmented one"));
+                return Err(Error::Protocol("new message inside a fragmented message"));
             }
             _ => {}
         }

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_masked_hello_of_the_rfc() {
+    fn the_rfc_s_masked_hello_is_written() {
         let frame = masked_frame(Opcode::Text, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(
             frame,

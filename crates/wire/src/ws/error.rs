@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The peer broke the rules of the framing; the text says which.
-    #[error("websocket protocol error: {0}")]
+    #[error("WebSocket protocol error: {0}")]
     Protocol(&'static str),
     /// A message is longer than the decoder's limit.
-    #[error("websocket message too big")]
+    #[error("WebSocket message is too large")]
     TooBig,
     /// A text message or a close reason that is not UTF-8.
-    #[error("websocket text is not UTF-8")]
+    #[error("WebSocket text is not UTF-8")]
     Utf8,
 }
 

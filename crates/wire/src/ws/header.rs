@@ -24,22 +24,22 @@ pub(super) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Head, usize)>, E
     };
     let fin = first & 0x80 != 0;
     if first & 0x70 != 0 {
-        return Err(Error::Protocol("reserved bits set"));
+        return Err(Error::Protocol("reserved bits are set"));
     }
     let opcode = Opcode::from_number(first & 0x0f).ok_or(Error::Protocol("reserved opcode"))?;
     let masked = second & 0x80 != 0;
     match role {
-        Role::Server if !masked => return Err(Error::Protocol("frame of a client not masked")),
-        Role::Client if masked => return Err(Error::Protocol("frame of a server masked")),
+        Role::Server if !masked => return Err(Error::Protocol("client frame is not masked")),
+        Role::Client if masked => return Err(Error::Protocol("server frame is masked")),
         _ => {}
     }
     let short = second & 0x7f;
     if opcode.is_control() {
         if short > 125 {
-            return Err(Error::Protocol("control frame too long"));
+            return Err(Error::Protocol("control frame is longer than 125 bytes"));
         }
         if !fin {
-            return Err(Error::Protocol("control frame fragmented"));
+            return Err(Error::Protocol("control frame is fragmented"));
         }
     }
     let (len, rest) = match short {
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_read_when_its_last_byte_is_there() {
+    fn a_header_is_read_with_its_last_byte() {
         let whole = [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4];
         for len in 0..whole.len() {
             assert_eq!(parse(&whole[..len], Role::Server), Ok(None));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_rules_are_seen_in_the_first_two_bytes() {
+    fn broken_rules_are_found_in_the_first_two_bytes() {
         for (bytes, role) in [
             ([0xc1, 0x80], Role::Server), // RSV1
             ([0x91, 0x80], Role::Server), // RSV3

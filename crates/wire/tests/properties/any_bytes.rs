@@ -41,7 +41,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_disturb_a_decoder(data in pieces()) {
+    fn decoders_keep_their_properties_for_any_bytes(data in pieces()) {
         for (_, body) in TARGETS {
             body(&data);
         }
@@ -49,7 +49,7 @@ proptest! {
 }
 
 #[test]
-fn the_corpus_disturbs_no_decoder() {
+fn decoders_keep_their_properties_for_the_corpus() {
     for (name, body) in TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../fuzz/corpus")

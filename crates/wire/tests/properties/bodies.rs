@@ -70,7 +70,7 @@ pub(crate) fn read_stream(role: Role, stream: &[u8], chunk: usize) -> (Frames, O
                 Err(error) => return (seen, Some(error)),
             }
         }
-        assert_eq!(pos, buf.len(), "all is consumed");
+        assert_eq!(pos, buf.len(), "everything is consumed");
     }
     (seen, None)
 }
@@ -148,7 +148,7 @@ fn body(protocol: Protocol, form: PostForm, data: &[u8]) {
         }
         (Err(PayloadError::TooManyPackets), _) => {}
         (Err(error), reader) => assert_eq!(reader.err(), Some(*error)),
-        (Ok(_), Err(error)) => panic!("the reader refuses it: {error}"),
+        (Ok(_), Err(error)) => panic!("the reader refuses a body that decode accepts: {error}"),
     }
     let Ok(packets) = read else { return };
     assert!((1..=MAX_PACKETS).contains(&packets.len()));
@@ -200,26 +200,26 @@ pub(crate) fn socket_packet(data: &[u8]) {
     let written = match packet.kind {
         Kind::Event | Kind::BinaryEvent => {
             let Ok((name, args)) = socket::event_args(payload) else {
-                assert_eq!(packet.kind, Kind::Event, "a binary event has been read before");
+                assert_eq!(packet.kind, Kind::Event, "decode checks binary events");
                 return;
             };
             socket::encode_event(packet.namespace, packet.id, &name, &args, packet.attachments)
         }
         Kind::Ack | Kind::BinaryAck => {
             let Ok(args) = socket::ack_args(payload) else {
-                assert_eq!(packet.kind, Kind::Ack, "a binary answer has been read before");
+                assert_eq!(packet.kind, Kind::Ack, "decode checks binary acks");
                 return;
             };
             socket::encode_ack(
                 packet.namespace,
-                packet.id.expect("answers have one"),
+                packet.id.expect("an ack has an id"),
                 &args,
                 packet.attachments,
             )
         }
         _ => return,
     };
-    let again = socket::decode(&written, &LIMITS).expect("what we write can be read");
+    let again = socket::decode(&written, &LIMITS).expect("an encoded packet can be decoded");
     assert_eq!(
         (again.namespace, again.id, again.attachments),
         (packet.namespace, packet.id, packet.attachments)
@@ -250,7 +250,9 @@ pub(crate) fn assembler(data: &[u8]) {
             Ok(text) => match assembler.text(text, &LIMITS) {
                 Ok(None) => {
                     assert_eq!(due, 0);
-                    due = socket::decode(text, &LIMITS).expect("it was taken").attachments;
+                    due = socket::decode(text, &LIMITS)
+                        .expect("the assembler accepted it")
+                        .attachments;
                     assert!((1..=LIMITS.max_attachments).contains(&due));
                     continue;
                 }
@@ -325,19 +327,19 @@ pub(crate) fn session(data: &[u8]) {
                 assert_eq!(
                     due,
                     step != TimeoutStep::Nothing,
-                    "a deadline does something, and nothing else does"
+                    "handle_timeout acts if and only if a deadline has passed"
                 );
             }
         }
         assert!(
             closed.is_none() || closed == session.is_closed(),
-            "the first reason stays"
+            "the first reason is kept"
         );
         assert_eq!(session.is_closed().is_some(), session.poll_timeout().is_none());
         assert!(!session.is_upgrading() || session.has_candidate());
         assert!(
             last_transport == Transport::Polling || session.transport() == Transport::WebSocket,
-            "no way back to polling"
+            "a session does not return to polling"
         );
         last_transport = session.transport();
         assert!(last_transport == Transport::Polling || !session.has_candidate());

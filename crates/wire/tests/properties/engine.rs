@@ -49,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn packets_of_1x_clients_are_read_as_they_were_meant(packets in vec(packet(), 1..8)) {
+    fn packets_that_1x_clients_encoded_twice_are_decoded_twice(packets in vec(packet(), 1..8)) {
         let read = payload::decode(
             Protocol::V3, PostForm::Text, twice(&packets).as_bytes(), &mut TextHabit::Unknown, packets.len(),
         ).map(|packets| packets.into_iter().map(Packet::into_owned).collect::<Vec<_>>());

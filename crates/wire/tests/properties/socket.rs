@@ -49,13 +49,13 @@ proptest! {
     }
 
     #[test]
-    fn answers_survive(namespace in namespace(), id: u64, args in vec(json(), 0..4)) {
+    fn acks_survive(namespace in namespace(), id: u64, args in vec(json(), 0..4)) {
         let args = raw(&args);
         let refs: Vec<&RawValue> = args.iter().map(|arg| &**arg).collect();
         let text = encode_ack(&namespace, id, &refs, 0);
         let packet = decode(&text, &Limits::default()).expect("a packet");
         prop_assert_eq!((packet.kind, packet.namespace, packet.id), (Kind::Ack, &*namespace, Some(id)));
-        prop_assert_eq!(texts(ack_args(packet.payload.expect("a payload")).expect("an answer")), texts(refs));
+        prop_assert_eq!(texts(ack_args(packet.payload.expect("a payload")).expect("an ack")), texts(refs));
     }
 
     #[test]
@@ -75,7 +75,7 @@ proptest! {
         let mut whole = None;
         for bytes in &attachments {
             prop_assert!(whole.is_none());
-            whole = assembler.binary(bytes, &limits).expect("an attachment that is due");
+            whole = assembler.binary(bytes, &limits).expect("an expected attachment");
         }
         let whole = whole.expect("a whole packet");
         prop_assert_eq!(&whole.attachments, &attachments);

@@ -22,7 +22,7 @@ fn a_close_packet_ends_the_session() {
 }
 
 #[test]
-fn what_is_no_packet_ends_the_session() {
+fn an_invalid_packet_ends_the_session() {
     for wrong in ["", "7", "hello", "b!"] {
         let mut pair = Pair::new(Protocol::V4, WebSocket);
         pair.client_sends(WebSocket, wrong);
@@ -36,7 +36,7 @@ fn what_is_no_packet_ends_the_session() {
 }
 
 #[test]
-fn a_close_during_the_upgrade_takes_the_candidate_along() {
+fn a_close_packet_during_the_upgrade_closes_the_candidate_too() {
     for probe in [false, true] {
         let mut pair = Pair::new(Protocol::V4, Polling);
         assert!(pair.open_candidate());
@@ -55,7 +55,7 @@ fn a_close_during_the_upgrade_takes_the_candidate_along() {
 }
 
 #[test]
-fn the_first_reason_stays() {
+fn the_first_close_reason_is_kept() {
     let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
     session.close(CloseReason::SlowReader);
     session.close(CloseReason::TransportClose);
@@ -64,7 +64,7 @@ fn the_first_reason_stays() {
 }
 
 #[test]
-fn a_closed_session_answers_nothing() {
+fn a_closed_session_ignores_packets() {
     let mut session = Session::new(Protocol::V3, Polling, &TIMES, Time(0));
     session.candidate(&TIMES, Time(0)).unwrap();
     session.close(CloseReason::ServerClose);
@@ -84,7 +84,7 @@ fn a_closed_session_answers_nothing() {
 }
 
 #[test]
-fn packets_without_meaning_for_a_server_are_ignored() {
+fn packets_that_only_servers_send_are_ignored() {
     for kind in [PacketType::Open, PacketType::Upgrade, PacketType::Noop] {
         let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
         assert_eq!(

@@ -7,7 +7,7 @@ use super::pair::{Pair, TIMES};
 const BOTH: [Transport; 2] = [Transport::Polling, Transport::WebSocket];
 
 #[test]
-fn a_v4_client_that_answers_lives() {
+fn a_v4_client_that_answers_pings_stays_connected() {
     for transport in BOTH {
         let mut pair = Pair::new(Protocol::V4, transport);
         assert_eq!(pair.pass(299), []);
@@ -18,7 +18,7 @@ fn a_v4_client_that_answers_lives() {
 }
 
 #[test]
-fn a_v4_client_that_does_not_answer_is_closed() {
+fn a_v4_client_that_does_not_answer_pings_is_closed() {
     for transport in BOTH {
         let mut pair = Pair::new(Protocol::V4, transport);
         pair.client_alive = false;
@@ -31,7 +31,7 @@ fn a_v4_client_that_does_not_answer_is_closed() {
 }
 
 #[test]
-fn one_other_packet_puts_a_missing_pong_off_but_no_second_does() {
+fn only_the_first_other_packet_after_a_ping_moves_the_deadline_of_the_pong() {
     let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
     pair.client_alive = false;
     pair.pass(450);
@@ -39,7 +39,7 @@ fn one_other_packet_puts_a_missing_pong_off_but_no_second_does() {
         pair.client_sends(Transport::WebSocket, text);
         pair.deliver();
     }
-    assert_eq!(pair.pass(150), [], "the first message came at 450");
+    assert_eq!(pair.pass(150), [], "the first message arrived at 450");
     pair.client_sends(Transport::WebSocket, "4c");
     pair.deliver();
     assert_eq!(pair.pass(49), []);
@@ -48,7 +48,7 @@ fn one_other_packet_puts_a_missing_pong_off_but_no_second_does() {
 }
 
 #[test]
-fn messages_alone_do_not_put_a_v4_ping_off() {
+fn messages_do_not_delay_the_next_v4_ping() {
     let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
     for _ in 0..29 {
         assert_eq!(pair.pass(10), []);
@@ -59,7 +59,7 @@ fn messages_alone_do_not_put_a_v4_ping_off() {
 }
 
 #[test]
-fn a_pong_that_nobody_asked_for_begins_the_interval_anew() {
+fn an_unsolicited_pong_restarts_the_interval() {
     let mut pair = Pair::new(Protocol::V4, Transport::WebSocket);
     pair.pass(200);
     pair.client_sends(Transport::WebSocket, "3");
@@ -69,7 +69,7 @@ fn a_pong_that_nobody_asked_for_begins_the_interval_anew() {
 }
 
 #[test]
-fn a_v3_client_that_pings_lives_and_is_answered() {
+fn a_v3_client_that_pings_stays_connected() {
     for transport in BOTH {
         let mut pair = Pair::new(Protocol::V3, transport);
         assert_eq!(pair.pass(30_000), [], "the server sends no ping of its own");
@@ -78,7 +78,7 @@ fn a_v3_client_that_pings_lives_and_is_answered() {
 }
 
 #[test]
-fn the_answer_to_a_v3_ping_is_bare() {
+fn the_pong_for_a_v3_ping_has_no_body() {
     for body in ["", "probe", "anything"] {
         let mut session = Session::new(Protocol::V3, Transport::WebSocket, &TIMES, Time(0));
         let step = session.handle(&TIMES, Time(1), &Packet::text(PacketType::Ping, body));
@@ -110,14 +110,14 @@ fn a_heartbeat_in_the_wrong_direction_is_an_error() {
 }
 
 #[test]
-fn a_late_timer_does_not_lengthen_the_wait_for_the_pong() {
+fn a_late_timer_does_not_move_the_deadline_of_the_pong() {
     let mut session = Session::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
     assert_eq!(session.handle_timeout(&TIMES, Time(315)), TimeoutStep::SendPing);
     assert_eq!(session.poll_timeout(), Some(Time(500)));
 }
 
 #[test]
-fn a_clock_that_jumps_closes_only_after_a_ping_and_a_wait() {
+fn a_clock_jump_does_not_close_the_session_before_a_ping_and_its_timeout() {
     let mut session = Session::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
     let late = Time(1_000_000);
     assert_eq!(session.handle_timeout(&TIMES, late), TimeoutStep::SendPing);
@@ -129,12 +129,16 @@ fn a_clock_that_jumps_closes_only_after_a_ping_and_a_wait() {
 }
 
 #[test]
-fn a_client_is_excused_while_nobody_listens() {
+fn a_passed_deadline_can_be_postponed() {
     for (protocol, due) in [(Protocol::V4, 500), (Protocol::V3, 500)] {
         let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
         while session.handle_timeout(&TIMES, Time(300)) != TimeoutStep::Nothing {}
         session.excuse(&TIMES, Time(due - 1));
-        assert_eq!(session.poll_timeout(), Some(Time(due)), "nothing has passed yet");
+        assert_eq!(
+            session.poll_timeout(),
+            Some(Time(due)),
+            "the deadline has not passed yet"
+        );
         session.excuse(&TIMES, Time(due));
         assert_eq!(session.handle_timeout(&TIMES, Time(due)), TimeoutStep::Nothing);
         let put_off = Time(due).after(TIMES.ping_timeout);

@@ -107,7 +107,7 @@ fn run(protocol: Protocol, order: &[Event]) {
 }
 
 #[test]
-fn every_order_of_five_events() {
+fn five_events_in_any_order_match_the_model() {
     let mut orders = vec![Vec::new()];
     for _ in 0..5 {
         orders = orders

@@ -18,7 +18,7 @@ pub(crate) const TIMES: Times = Times {
 
 /// A transport: one WebSocket, or the two polling requests.
 #[derive(Debug, Default)]
-pub(crate) struct Line {
+pub(crate) struct TransportQueues {
     pub(crate) to_server: VecDeque<String>,
     pub(crate) to_client: VecDeque<String>,
     pub(crate) closed: bool,
@@ -27,8 +27,8 @@ pub(crate) struct Line {
 pub(crate) struct Pair {
     pub(crate) session: Session,
     pub(crate) now: Time,
-    pub(crate) polling: Line,
-    pub(crate) websocket: Line,
+    pub(crate) polling: TransportQueues,
+    pub(crate) websocket: TransportQueues,
     /// The messages that the server received, in order.
     pub(crate) server_heard: Vec<String>,
     /// The messages that the client received, in order.
@@ -46,8 +46,8 @@ impl Pair {
         Self {
             session: Session::new(protocol, transport, &TIMES, now),
             now,
-            polling: Line::default(),
-            websocket: Line::default(),
+            polling: TransportQueues::default(),
+            websocket: TransportQueues::default(),
             server_heard: Vec::new(),
             client_heard: Vec::new(),
             client_alive: true,
@@ -58,7 +58,7 @@ impl Pair {
 
     /// The client sends a packet on a transport of its choice.
     pub(crate) fn client_sends(&mut self, transport: Transport, packet: &str) {
-        self.line(transport).to_server.push_back(packet.to_owned());
+        self.queues(transport).to_server.push_back(packet.to_owned());
     }
 
     /// The server sends a message on the current transport.
@@ -70,12 +70,12 @@ impl Pair {
         let transport = self.session.transport();
         let written = Packet::text(kind, text).encode_websocket(self.session.protocol(), false);
         let WsPayload::Text(written) = written else {
-            panic!("a text packet is text")
+            panic!("a text packet is written as text")
         };
-        self.line(transport).to_client.push_back(written);
+        self.queues(transport).to_client.push_back(written);
     }
 
-    fn line(&mut self, transport: Transport) -> &mut Line {
+    fn queues(&mut self, transport: Transport) -> &mut TransportQueues {
         match transport {
             Transport::Polling => &mut self.polling,
             Transport::WebSocket => &mut self.websocket,
@@ -92,7 +92,7 @@ impl Pair {
         for _ in 0..1_000 {
             let quiet = [&self.polling, &self.websocket]
                 .iter()
-                .all(|line| line.to_server.is_empty() && line.to_client.is_empty());
+                .all(|queues| queues.to_server.is_empty() && queues.to_client.is_empty());
             if quiet {
                 return;
             }
@@ -101,14 +101,14 @@ impl Pair {
                 self.deliver_to_client(transport);
             }
         }
-        panic!("the ends never come to rest");
+        panic!("packets are still in flight after 1,000 rounds");
     }
 
     /// Delivers the packets that the client sent on one transport.
     pub(crate) fn deliver_to_server(&mut self, transport: Transport) {
-        while let Some(text) = self.line(transport).to_server.pop_front() {
+        while let Some(text) = self.queues(transport).to_server.pop_front() {
             let Ok(packet) = Packet::decode_text(self.session.protocol(), &text) else {
-                self.server_got_nonsense(transport);
+                self.server_got_invalid_packet(transport);
                 return;
             };
             if transport == self.session.transport() {
@@ -119,10 +119,10 @@ impl Pair {
         }
     }
 
-    fn server_got_nonsense(&mut self, transport: Transport) {
+    fn server_got_invalid_packet(&mut self, transport: Transport) {
         if transport == self.session.transport() {
             self.session.close(CloseReason::ParseError);
-            self.close_lines();
+            self.close_transports();
         } else {
             self.session.candidate_lost();
             self.websocket.closed = true;
@@ -134,7 +134,7 @@ impl Pair {
             Step::Nothing => {}
             Step::Message => self.server_heard.push(text_of(packet)),
             Step::SendPong => self.server_writes(PacketType::Pong, ""),
-            Step::Close(_) => self.close_lines(),
+            Step::Close(_) => self.close_transports(),
         }
     }
 
@@ -153,14 +153,14 @@ impl Pair {
         }
     }
 
-    fn close_lines(&mut self) {
+    fn close_transports(&mut self) {
         self.polling.closed = true;
         self.websocket.closed = true;
     }
 
     /// Delivers the packets that the server sent on one transport.
     pub(crate) fn deliver_to_client(&mut self, transport: Transport) {
-        while let Some(text) = self.line(transport).to_client.pop_front() {
+        while let Some(text) = self.queues(transport).to_client.pop_front() {
             let packet =
                 Packet::decode_text(self.session.protocol(), &text).expect("the server writes packets");
             match packet.kind {
@@ -186,7 +186,7 @@ impl Pair {
                     match step {
                         TimeoutStep::SendPing => self.server_writes(PacketType::Ping, ""),
                         TimeoutStep::DropCandidate => self.websocket.closed = true,
-                        TimeoutStep::Close(_) => self.close_lines(),
+                        TimeoutStep::Close(_) => self.close_transports(),
                         TimeoutStep::Nothing => {}
                     }
                 }
@@ -220,6 +220,6 @@ impl Pair {
 pub(crate) fn text_of(packet: &Packet<'_>) -> String {
     match &packet.body {
         mynah_wire::engine::Body::Text(text) => text.clone().into_owned(),
-        mynah_wire::engine::Body::Binary(_) => panic!("the model client writes texts"),
+        mynah_wire::engine::Body::Binary(_) => panic!("the model client only writes text"),
     }
 }

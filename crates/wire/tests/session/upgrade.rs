@@ -19,11 +19,11 @@ fn upgraded(protocol: Protocol) -> Pair {
 }
 
 #[test]
-fn probe_and_upgrade_one_after_the_other() {
+fn a_session_upgrades_after_a_probe_and_an_upgrade_packet() {
     for protocol in BOTH {
         let mut pair = Pair::new(protocol, Polling);
         assert!(pair.open_candidate());
-        assert!(!pair.session.is_upgrading(), "nothing was probed yet");
+        assert!(!pair.session.is_upgrading(), "the candidate has not probed yet");
         pair.client_sends(WebSocket, "2probe");
         pair.deliver_to_server(WebSocket);
         assert_eq!(pair.websocket.to_client, ["3probe"]);
@@ -44,7 +44,7 @@ fn probe_and_upgrade_one_after_the_other() {
 }
 
 #[test]
-fn probe_and_upgrade_back_to_back() {
+fn probe_and_upgrade_packet_may_be_sent_together() {
     for protocol in BOTH {
         let mut pair = upgraded(protocol);
         pair.client_sends(WebSocket, "4hello");
@@ -54,7 +54,7 @@ fn probe_and_upgrade_back_to_back() {
 }
 
 #[test]
-fn upgrade_without_a_probe() {
+fn the_upgrade_packet_alone_is_enough() {
     for protocol in BOTH {
         let mut pair = Pair::new(protocol, Polling);
         assert!(pair.open_candidate());
@@ -69,7 +69,7 @@ fn upgrade_without_a_probe() {
 }
 
 #[test]
-fn what_is_queued_during_the_upgrade_arrives_once_and_in_order() {
+fn messages_queued_during_the_upgrade_arrive_once_and_in_order() {
     for protocol in BOTH {
         let mut pair = Pair::new(protocol, Polling);
         assert!(pair.open_candidate());
@@ -88,7 +88,7 @@ fn what_is_queued_during_the_upgrade_arrives_once_and_in_order() {
 }
 
 #[test]
-fn an_upgrade_that_does_not_come_leaves_the_session_on_polling() {
+fn an_upgrade_that_times_out_leaves_the_session_on_polling() {
     for probe in [false, true] {
         let mut pair = Pair::new(Protocol::V4, Polling);
         assert!(pair.open_candidate());
@@ -106,7 +106,7 @@ fn an_upgrade_that_does_not_come_leaves_the_session_on_polling() {
         pair.deliver();
         assert_eq!(pair.server_heard, ["still polling"]);
 
-        assert!(pair.open_candidate(), "and another candidate may come");
+        assert!(pair.open_candidate(), "another candidate is accepted");
         pair.client_sends(WebSocket, "2probe");
         pair.client_sends(WebSocket, "5");
         pair.deliver();
@@ -146,7 +146,7 @@ fn a_lost_candidate_leaves_the_session_on_polling() {
         }
         pair.session.candidate_lost();
         assert!(!pair.session.is_upgrading());
-        assert_eq!(pair.pass(299), [], "its deadline went with it");
+        assert_eq!(pair.pass(299), [], "the lost candidate has no deadline any more");
         assert_eq!(pair.pass(1), [TimeoutStep::SendPing]);
         assert!(pair.open_candidate());
     }
@@ -163,7 +163,7 @@ fn a_second_candidate_is_refused_and_does_not_disturb_the_first() {
             pair.deliver();
         }
         assert_eq!(pair.session.candidate(&TIMES, pair.now), Err(Refused::Upgrading));
-        assert_eq!(pair.pass(49), [], "the first one's deadline stays");
+        assert_eq!(pair.pass(49), [], "the deadline of the first candidate stays");
         if !probe {
             pair.client_sends(WebSocket, "2probe");
         }
@@ -175,7 +175,7 @@ fn a_second_candidate_is_refused_and_does_not_disturb_the_first() {
 }
 
 #[test]
-fn a_session_born_on_websocket_has_no_candidate() {
+fn a_session_that_started_on_websocket_accepts_no_candidate() {
     let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
     assert_eq!(session.candidate(&TIMES, Time(1)), Err(Refused::Upgraded));
     session.close(CloseReason::ServerClose);
@@ -183,7 +183,7 @@ fn a_session_born_on_websocket_has_no_candidate() {
 }
 
 #[test]
-fn anything_else_first_on_a_candidate_drops_it() {
+fn a_candidate_that_does_not_start_with_a_probe_or_upgrade_is_dropped() {
     for protocol in BOTH {
         for wrong in [
             "2", "2prob", "2probe ", "4hello", "3probe", "0", "1", "6", "x", "",
@@ -220,7 +220,7 @@ fn a_binary_message_on_a_candidate_drops_it() {
 }
 
 #[test]
-fn anything_but_the_upgrade_after_the_probe_drops_it() {
+fn a_candidate_that_does_not_upgrade_after_its_probe_is_dropped() {
     for wrong in ["2", "4hello", "3probe", "1", "x"] {
         let mut pair = Pair::new(Protocol::V4, Polling);
         assert!(pair.open_candidate());
@@ -234,7 +234,7 @@ fn anything_but_the_upgrade_after_the_probe_drops_it() {
 }
 
 #[test]
-fn a_repeated_probe_is_answered_again_within_the_same_time() {
+fn a_repeated_probe_is_answered_but_does_not_move_the_deadline() {
     let mut pair = Pair::new(Protocol::V4, Polling);
     assert!(pair.open_candidate());
     for _ in 0..2 {
@@ -247,7 +247,7 @@ fn a_repeated_probe_is_answered_again_within_the_same_time() {
 }
 
 #[test]
-fn an_upgrade_packet_on_the_current_transport_means_nothing() {
+fn an_upgrade_packet_on_the_current_transport_is_ignored() {
     for protocol in BOTH {
         let mut pair = upgraded(protocol);
         pair.client_sends(WebSocket, "5");
@@ -265,7 +265,7 @@ fn an_upgrade_packet_on_the_current_transport_means_nothing() {
 }
 
 #[test]
-fn the_heartbeat_goes_on_across_the_upgrade() {
+fn the_heartbeat_continues_during_the_upgrade() {
     // EIO4: a ping that was sent over polling is answered over the WebSocket.
     let mut pair = Pair::new(Protocol::V4, Polling);
     pair.client_alive = false;

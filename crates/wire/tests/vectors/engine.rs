@@ -3,7 +3,7 @@ use mynah_wire::engine::{Packet, WsPayload};
 use super::{cases, packet, protocol, unhex};
 
 #[test]
-fn engine_packets_in_websocket_frames() {
+fn engine_packets_are_read_and_written_as_by_node() {
     for case in cases("engine-packets") {
         let frame = match case["frame"]["hex"].as_str() {
             Some(hex) => WsPayload::Binary(unhex(hex)),

@@ -4,7 +4,7 @@ use mynah_wire::engine::{Body, Packet};
 use super::{cases, packet, protocol, unhex};
 
 #[test]
-fn polling_bodies() {
+fn payloads_are_read_and_written_as_by_node() {
     for case in cases("payloads") {
         let body = match case["hex"].as_str() {
             Some(hex) => unhex(hex),

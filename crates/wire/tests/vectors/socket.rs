@@ -41,7 +41,7 @@ fn arguments(packet: &Packet<'_>) -> Result<(Option<String>, Vec<String>), Decod
 }
 
 #[test]
-fn socket_packets() {
+fn socket_packets_are_read_and_written_as_by_node() {
     for case in cases("socket-packets") {
         let text = case["text"].as_str().expect("a text");
         let attachments: Vec<Vec<u8>> = case["attachments"]

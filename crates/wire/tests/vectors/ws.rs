@@ -15,7 +15,7 @@ fn read(role: Role, stream: &[u8], chunk: usize) -> (Vec<Value>, Option<Error>) 
         let mut pos = 0;
         loop {
             match decoder.decode(&mut buf, &mut pos) {
-                Ok(Some(message)) => messages.push(shown(message)),
+                Ok(Some(message)) => messages.push(as_json(message)),
                 Ok(None) => break,
                 Err(error) => return (messages, Some(error)),
             }
@@ -24,7 +24,7 @@ fn read(role: Role, stream: &[u8], chunk: usize) -> (Vec<Value>, Option<Error>) 
     (messages, None)
 }
 
-fn shown(message: Message<'_>) -> Value {
+fn as_json(message: Message<'_>) -> Value {
     match message {
         Message::Text(text) => json!({ "text": text }),
         Message::Binary(bytes) => json!({ "binary": bytes }),
@@ -37,7 +37,7 @@ fn shown(message: Message<'_>) -> Value {
 }
 
 #[test]
-fn websocket_streams() {
+fn websocket_streams_are_read_as_by_node() {
     for case in cases("ws-streams") {
         let role = if case["role"] == "server" {
             Role::Server

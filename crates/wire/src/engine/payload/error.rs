@@ -12,15 +12,15 @@ pub enum PayloadError {
     #[error("payload is not UTF-8")]
     Utf8,
     /// A length of EIO3 is missing or malformed, or does not fit the text that follows.
-    #[error("invalid length in payload")]
+    #[error("invalid packet length in payload")]
     Length,
     /// The body has more packets than allowed.
     #[error("too many packets in payload")]
     TooManyPackets,
     /// The body is `application/octet-stream`, which EIO4 does not have.
-    #[error("binary payload in a protocol without one")]
+    #[error("EIO=4 has no application/octet-stream payloads")]
     BinaryForm,
     /// The form has no field `d`.
-    #[error("form without a payload")]
+    #[error("form has no field `d`")]
     NoFormField,
 }

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newlines_in_forms() {
+    fn newlines_in_forms_are_unescaped() {
         assert_eq!(form_text(r"d=a\nb").unwrap(), "a\nb");
         assert_eq!(form_text(r"d=a\\nb").unwrap(), r"a\nb");
         assert_eq!(form_text(r"d=a\\\nb").unwrap(), r"a\\nb");

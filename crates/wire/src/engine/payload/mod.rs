@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn text_forms_of_both_protocols() {
+    fn packets_are_written_as_text_in_both_protocols() {
         let packets = [message("h\u{e9}\u{1f600}"), Packet::binary(&[1, 2, 3, 4][..])];
         assert_eq!(
             encoded(V4, GetForm::Text, false, &packets),
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_packet_is_what_it_adds() {
+    fn encoded_len_is_the_size_that_a_packet_adds() {
         let packets = [
             message("h\u{e9}llo"),
             Packet::binary(&[1, 2, 3, 4][..]),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_that_do_not_fit_are_refused() {
+    fn bodies_that_do_not_fit_their_form_are_refused() {
         let mut habit = TextHabit::default();
         let mut error =
             |protocol, form, body: &[u8]| decode(protocol, form, body, &mut habit, 9).unwrap_err();

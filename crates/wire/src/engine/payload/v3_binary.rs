@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_binary_packets() {
+    fn text_and_binary_packets_are_read() {
         let body = [&[0, 1, 2, 255][..], b"4h\xc3\xa9llo wo \0", &[1, 3, 255, 4, 1, 2]].concat();
         assert_eq!(
             decode(&body).unwrap(),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_bodies_are_refused() {
+    fn invalid_bodies_are_refused() {
         for body in [
             &[0][..],
             &[0, 255],

@@ -227,7 +227,7 @@ mod tests {
 
     /// This is what the encoder of a 1.x client makes of an emoji that was cut in two.
     #[test]
-    fn half_of_a_surrogate_pair_is_no_proof_of_a_plain_client() {
+    fn half_of_a_surrogate_pair_does_not_prove_a_plain_client() {
         let once = b"4cut \xed\xa0\xbd, \xe4\xbd\xa0";
         let chars: String = once.iter().copied().map(char::from).collect();
         let mut habit = TextHabit::default();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn one_plain_text_settles_that_the_client_writes_plainly() {
+    fn one_plain_text_proves_that_the_client_encodes_once() {
         // "Ã©" is what "é" encoded twice looks like, but this client has also sent a character that no 1.x
         // client can send.
         let latin = "4:4\u{c3}\u{a9}!";
@@ -250,11 +250,11 @@ mod tests {
         let mut mistaken = TextHabit::default();
         assert_eq!(texts(latin, &mut mistaken).unwrap(), ["\u{e9}!"]);
         assert_eq!(texts("2:4\u{e9}", &mut mistaken).unwrap(), ["\u{e9}"]);
-        assert_eq!(mistaken, TextHabit::Plain, "a guess is given up for a proof");
+        assert_eq!(mistaken, TextHabit::Plain, "the proof replaces the guess");
     }
 
     #[test]
-    fn a_packet_of_each_type() {
+    fn packets_of_every_type_survive() {
         for kind in PacketType::ALL {
             let body = encode(&[Packet::text(kind, "x")], false);
             assert_eq!(

@@ -29,7 +29,7 @@ fn server() -> Decoder {
 }
 
 #[test]
-fn several_frames_in_one_read() {
+fn one_read_may_contain_several_frames() {
     let mut bytes = masked_frame(Opcode::Text, b"one", MASK);
     bytes.extend(masked_frame(Opcode::Binary, b"", MASK));
     bytes.extend(masked_frame(Opcode::Ping, b"p", MASK));
@@ -66,7 +66,7 @@ fn a_character_may_be_cut_by_a_fragment_but_must_be_whole_at_the_end() {
 }
 
 #[test]
-fn fragments_out_of_place_are_refused() {
+fn misplaced_fragments_are_refused() {
     assert!(matches!(
         read(&mut server(), &[&raw(0x80, b"x")]),
         Err(Error::Protocol(_))
@@ -77,7 +77,7 @@ fn fragments_out_of_place_are_refused() {
 }
 
 #[test]
-fn a_message_over_the_bound_is_refused_by_its_header_alone() {
+fn a_message_over_the_limit_is_refused_because_of_its_header() {
     let head = [
         0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4,
     ];
@@ -114,7 +114,7 @@ fn one_byte_fragments_grow_the_message_by_doubling() {
 }
 
 #[test]
-fn closes_are_read() {
+fn close_frames_are_read() {
     let close = raw(0x88, &[0x03, 0xe9]);
     assert_eq!(
         read(&mut server(), &[&close]).unwrap(),
