@@ -1,18 +1,18 @@
-//! Why and how connections close.
+//! Why and how connections are closed.
 
 pub use mynah_wire::engine::CloseReason;
 
-/// What the server wants of a connection that it closes.
+/// How the server closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    /// What is queued is written first.
+    /// After everything queued has been written.
     AfterFlush(CloseReason),
-    /// What is queued is dropped.
+    /// At once: everything queued is dropped.
     Now(CloseReason),
 }
 
 impl Closing {
-    /// The reason, either way.
+    /// The reason for closing the connection.
     pub fn reason(self) -> CloseReason {
         match self {
             Self::AfterFlush(reason) | Self::Now(reason) => reason,

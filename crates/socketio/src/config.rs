@@ -1,54 +1,64 @@
-//! Every setting of the server, with its default in one place.
+//! All settings of the server, with their defaults.
 
 use std::sync::Arc;
 
 use crate::front::admission::Admission;
 use crate::front::cors::Cors;
 
-/// Settings of a [`Server`](crate::Server). Durations are milliseconds, sizes bytes.
+/// Settings of a [`Server`](crate::Server). Durations are in milliseconds, sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Requests for this path, and below it, are ours; begins and ends with `/`. Default `/socket.io/`.
+    /// Requests for this path, and for paths below it, belong to the server. It starts and ends with `/`.
+    /// Default `/socket.io/`.
     pub path: String,
-    /// Clients that send `EIO=2`, or no `EIO`, are served like those that send 3. These are socket.io-client
-    /// 1.0.0 to 1.0.6, socket.io-client-swift up to 15.2 and cocos2d-x; Node's server refuses them. Default
-    /// false.
+    /// Whether clients that send `EIO=2`, or no `EIO`, are served like those that send 3. These are
+    /// socket.io-client 1.0.0 to 1.0.6, socket.io-client-swift up to 15.2 and cocos2d-x. Node's server
+    /// refuses them. Default false.
     pub eio2_as_eio3: bool,
-    /// EIO4: a ping is sent this often; EIO3: the client is told to. Default 25,000.
+    /// EIO4: the interval between the server's pings. EIO3: the interval that the client is told to use.
+    /// Default 25,000.
     pub ping_interval_ms: u32,
-    /// How long an answer to a ping may take before the session is closed. Default 20,000.
+    /// How long the response to a ping may take before the session is closed. Default 20,000.
     pub ping_timeout_ms: u32,
-    /// How long a WebSocket may take from probing to taking over. Default 10,000.
+    /// How long an upgrade may take, counted from the moment when its WebSocket was opened. Default 10,000.
     pub upgrade_timeout_ms: u32,
     /// How long a client may take to connect to its first namespace. Default 45,000.
     pub connect_timeout_ms: u32,
-    /// Largest body of a polling request, largest WebSocket message, and largest packet with the attachments that are kept. Default 1,000,000.
+    /// The maximum size of a polling request's body, of a WebSocket message, and of a packet together with
+    /// the attachments that are kept. Default 1,000,000.
     pub max_payload_bytes: usize,
-    /// Most binary attachments of one packet. Default 10.
+    /// The maximum number of binary attachments of one packet. Default 10.
     pub max_attachments: usize,
-    /// Attachments are given to the application. If this is false, they are discarded as they arrive, and are
+    /// Whether attachments are given to the application. Otherwise they are discarded as they arrive, and are
     /// empty in [`Event`](crate::Event). Default true.
     pub keep_attachments: bool,
-    /// Bytes that may wait for one connection before it is closed as a slow reader. Default 1 MiB.
+    /// The maximum number of bytes that may be queued for one connection. Beyond it the connection is closed
+    /// as a slow reader. Default 1 MiB.
     pub max_queue_bytes: usize,
-    /// Most acknowledgements one socket may owe; beyond it [`Socket::emit_with_ack`](crate::Socket::emit_with_ack) fails. Default 1,024.
+    /// The maximum number of pending acknowledgements of one socket. Beyond it
+    /// [`Socket::emit_with_ack`](crate::Socket::emit_with_ack) fails. Default 1,024.
     pub max_pending_acks: usize,
-    /// How long a closing connection may take to read what is still queued, and to answer the close. Default 5,000.
+    /// How long a closing connection may go without reading what is still queued, or without answering the
+    /// close. Default 5,000.
     pub close_timeout_ms: u32,
-    /// How long a session closed by the server waits on polling for the request that learns of it. Default 30,000.
+    /// After the server has closed a session on polling: how long the session waits for the poll that is told
+    /// so. Default 30,000.
     pub goodbye_timeout_ms: u32,
-    /// Which web pages may read what they get by polling.
+    /// The origins whose web pages may read the responses to polling requests.
     pub cors: Cors,
-    /// Pages of other origins than `cors` names, or than our own, are refused with 403, on WebSockets too. Default false, as Socket.IO does.
+    /// Whether pages of other origins than the server's own and those in `cors` are refused with 403, on
+    /// WebSockets too. Default false, as in Socket.IO.
     pub refuse_origins: bool,
-    /// Who may connect how often. Default: no bounds.
+    /// Limits the number and the rate of connections. Default: no limits.
     pub admission: Arc<Admission>,
-    /// Name of a cookie with the session id, for load balancers that need one; `None` sets none (default).
+    /// The name of a cookie with the session id, for load balancers that need one. Default `None`: no cookie.
     pub cookie: Option<String>,
-    /// Polling answers of at least this size are compressed for clients that accept it; `None` never. Default 1,024.
+    /// Polling responses of at least this size are compressed for clients that accept it; `None`: never.
+    /// Default 1,024.
     pub http_compression_bytes: Option<usize>,
-    /// Keep each session's [`Handshake`](crate::Handshake) for as long as it lives, so that namespaces joined later see it; otherwise it is dropped
-    /// after the first namespace, which saves about 1 KB per connection. Default true.
+    /// Whether each session's [`Handshake`](crate::Handshake) is kept as long as the session, so that
+    /// namespaces to which the client connects later can read it. Otherwise it is dropped after the first
+    /// namespace, which saves about 1 KB per connection. Default true.
     pub keep_handshake: bool,
 }
 

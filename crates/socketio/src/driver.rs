@@ -1,10 +1,10 @@
-//! A session's task: the one place where packets of a connection are handled, whatever the transport.
+//! The task of a session: the one place that handles the packets of a connection, whatever its transport.
 //!
-//! Each time it is woken it goes round in a fixed order: what others ask of it, handlers that wait, packets
-//! that came, deadlines, writing. Invariants: while a handler waits nothing further is handled, so that
-//! events keep their order and a busy handler slows its own client only; no deadline of the peer expires
-//! while input of the peer has not been looked at, unless the peer does not read what is written to it either
-//! (a handler may wait for exactly that).
+//! Each time it is woken it repeats the same steps: requests of other tasks, the pending handler, received
+//! packets, deadlines, writing. Invariants: while a handler's future is pending, no further packet is
+//! handled, so events keep their order and a slow handler delays only its own client. No deadline of the
+//! client expires while input of the client is unread, unless the client also does not read what is written
+//! to it (the handler may be waiting for exactly that).
 
 mod candidate;
 mod deadlines;
@@ -31,14 +31,14 @@ use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::shared::{Leaving, Shared};
 
-/// After this number of messages their answers are written before more messages are read. Otherwise a client
-/// that sends many messages at once and does read the answers would be closed as a slow reader.
+/// After this number of messages, the responses to them are written before more messages are read. Otherwise
+/// a client that sends many messages at once, and does read the responses, would be closed as a slow reader.
 const MOST_AT_ONCE: u32 = 256;
 
-/// How far the end of a session has come.
+/// The stages of a session's end.
 enum Phase {
     Open,
-    /// Over for everybody else; a poll that comes until then learns of it.
+    /// The session has ended. Until this time, the next poll is told so.
     Goodbye(Time),
     Gone,
 }
@@ -47,27 +47,28 @@ pub(crate) struct Driver {
     session: Session,
     engine: engine::Session,
     receiver: Box<dyn Receiver>,
-    /// The table that the session is removed from when it ends.
+    /// The table from which the session is removed when it ends.
     sessions: Arc<Sessions>,
     link: Option<Link>,
     candidate: Option<Box<Link>>,
-    /// A handler's future, or none.
+    /// The pending future of a handler.
     waiting: Option<BoxFuture>,
-    /// The session has ended, and the receiver learns of it once its handler is done.
+    /// The end of the session, until the receiver is told of it, which happens when its handler is done.
     untold: Option<Untold>,
     posted: Option<Box<polling::Posted>>,
     habit: TextHabit,
     phase: Phase,
-    /// To be closed once an upgrade under way has ended; messages are not handled any more.
+    /// Whether the session is to be closed once the upgrade in progress has ended. Until then messages are
+    /// ignored.
     ending: bool,
-    /// What is kept of messages that have not been handled is so much that it is counted.
+    /// Whether the unhandled input is so large that it is counted.
     counted: bool,
 }
 
-/// An end that the receiver does not know of; until it does, the server counts the connection as leaving.
+/// An end of which the receiver has not been told. Until it is, the server counts the connection as leaving.
 type Untold = Box<(CloseReason, Leaving)>;
 
-/// A step of the round, for the loop that goes on while something moves.
+/// Whether a step has changed something. If so, the steps are repeated.
 type Moved = bool;
 
 impl Driver {
@@ -101,7 +102,7 @@ impl Driver {
         }
     }
 
-    /// Runs the session to its end.
+    /// The future that runs the session to its end.
     pub(crate) fn run(self) -> Run {
         let sleep = Box::pin(tokio::time::sleep_until(self.server().instant(Time(0))));
         Run {
@@ -122,8 +123,8 @@ impl Driver {
         armed: &mut Option<Time>,
     ) -> Poll<()> {
         loop {
-            // Read once for all packets of the round. A deadline that passes meanwhile is found in the next round or by
-            // the timer.
+            // The clock is read once for all packets of this round. A deadline that passes meanwhile is
+            // handled in the next round, or by the timer.
             let now = self.server().now();
             let mut moved = self.take_orders();
             moved |= self.finish_waiting(cx);
@@ -147,13 +148,13 @@ impl Driver {
         }
     }
 
-    /// Registers to be woken; false if others want something of the session already.
+    /// Registers the task to be woken; false if there is something for it to do already.
     fn rest(&self, cx: &Context<'_>) -> bool {
         let writes = || self.link.as_ref().is_some_and(|link| !link.is_writing());
         self.session.state().rest(cx.waker(), writes)
     }
 
-    /// Looks at what others want of the session.
+    /// Handles the requests of other tasks.
     fn take_orders(&mut self) -> Moved {
         let mut state = self.session.state();
         state.begin_work();
@@ -170,7 +171,7 @@ impl Driver {
         if attention {
             drop(state);
             self.receiver.attention(self.waiting.is_some());
-            // It may have closed: nothing is read of a client that has been sent away.
+            // The receiver may have closed the session. Then nothing more is read from the client.
             state = self.session.state();
         }
         let (closing, candidate, post) = (state.closing, state.candidate.take(), state.post.take());
@@ -187,12 +188,13 @@ impl Driver {
             self.try_candidate(link);
         }
         match closing {
-            // A client whose probe was answered polls no more: what is queued goes out on the transport that it ends on.
+            // A client whose probe was answered does not poll any more. The queue is written to the transport
+            // on which the upgrade ends.
             Some(Closing::AfterFlush(_)) if self.engine.is_upgrading() => {
                 self.ending = true;
                 moved
             }
-            // What the client sent before it went is handled first.
+            // Packets that the client sent before it disconnected are handled first.
             Some(Closing::Now(CloseReason::TransportClose)) if self.is_busy() => moved,
             Some(closing) => {
                 self.close(closing);
@@ -222,7 +224,7 @@ impl Driver {
         self.waiting.is_none() && matches!(self.phase, Phase::Open)
     }
 
-    /// Whether packets that came wait to be handled, or for the end of what handles them.
+    /// Whether received packets have not been handled, or a handler's future is pending.
     fn is_busy(&self) -> bool {
         self.waiting.is_some() || self.posted.is_some()
     }
@@ -303,12 +305,12 @@ impl Driver {
         if let Some(closing) = closing {
             self.close_with(closing, told);
         }
-        // Otherwise all that came was handled, and the stream wakes the task when more comes.
+        // Otherwise everything received was handled, and the stream wakes the task when more arrives.
         read.is_ready() || self.waiting.is_some()
     }
 
-    /// While a handler waits: whether its client has disconnected, so that the handler need not wait any
-    /// longer. What the client sent before that is handled first.
+    /// While a handler's future is pending: checks whether the client has disconnected, so that the handler
+    /// need not wait any longer. Messages that the client sent before that are handled first.
     fn notice_gone(&mut self, cx: &mut Context<'_>) -> Moved {
         let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.phase, Phase::Open);
         let gone = waits && self.link.as_mut().is_some_and(|link| link.poll_gone(cx));
@@ -368,7 +370,8 @@ impl Driver {
         self.close_with(closing, closing.reason().websocket_close());
     }
 
-    /// Ends the session for everybody else, and has the peer told: with code and reason in the close frame of a WebSocket.
+    /// Ends the session, and tells the peer: on a WebSocket by a close frame with the code and reason in
+    /// `told`.
     fn close_with(&mut self, closing: Closing, told: Option<(u16, &'static str)>) {
         if !matches!(self.phase, Phase::Open) {
             return;
@@ -415,17 +418,18 @@ impl Driver {
         }
     }
 
-    /// Tells the receiver of the end, if that has come.
+    /// Tells the receiver that the session has ended, if that is still to be done.
     fn tell(&mut self) {
         let Some(untold) = self.untold.take() else { return };
         let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.receiver.closed(untold.0)));
         if told.is_err() {
-            // The panic hook has reported what; here it would end the process if this handler is told because it panicked before.
+            // The panic hook has reported the panic. If this code runs because the handler panicked before, a
+            // second panic would abort the process.
             tracing::error!("a receiver panicked when it was told of the end of its session");
         }
     }
 
-    /// Nothing more will be said to the peer.
+    /// Nothing more is sent to the peer.
     fn gone(&mut self) {
         self.phase = Phase::Gone;
         self.sessions.forget(&self.session);
@@ -436,11 +440,12 @@ impl Driver {
     }
 }
 
-/// The future of a session. A type of its own, and not an `async fn`, because that would hold the driver twice.
+/// The future of a session. It is a type of its own, because the future of an `async fn` would contain the
+/// driver twice.
 pub(crate) struct Run {
     driver: Driver,
     sleep: Pin<Box<Sleep>>,
-    /// What the timer is set to.
+    /// The time to which the timer is set.
     armed: Option<Time>,
 }
 
@@ -453,7 +458,7 @@ impl Future for Run {
     }
 }
 
-/// Moves what is queued to the WebSocket.
+/// Moves the queued packets to the WebSocket.
 fn load(session: &Session, link: &mut Link) {
     let mut queued = session.state().take_queue();
     let (protocol, dialect) = (session.protocol(), session.dialect());
@@ -466,7 +471,7 @@ fn load(session: &Session, link: &mut Link) {
 }
 
 impl Drop for Driver {
-    /// A handler that panicked, or a runtime that stops, must not leave a session behind.
+    /// A handler that panics, or a runtime that stops, must not leave a session behind.
     fn drop(&mut self) {
         self.waiting = None;
         self.close(Closing::Now(CloseReason::ServerClose));
@@ -479,7 +484,8 @@ impl Drop for Driver {
 mod tests {
     use super::*;
 
-    /// tokio puts some 104 bytes around the future of a task and takes a multiple of 128 for both: one word more costs each connection 128 bytes.
+    /// tokio adds some 104 bytes to the future of a task, and rounds up to a multiple of 128: one more word
+    /// costs each connection 128 bytes.
     #[test]
     fn fits_its_task() {
         assert!(size_of::<Run>() + 104 <= 3 * 128, "{}", size_of::<Run>());

@@ -1,13 +1,14 @@
-//! What is sent, in the form in which it is queued: encoded once, shared by all recipients.
+//! Packets in the form in which they are queued: encoded once, and shared by all recipients.
 
 use bytes::{Buf, Bytes};
 use mynah_wire::engine::{self, Dialect, PacketType, Reads};
 use mynah_wire::{socket, ws};
 use serde_json::value::RawValue;
 
-/// An event, encoded for the wire; clones share the bytes.
+/// An encoded event. Clones share the bytes.
 ///
-/// It is kept as the finished WebSocket frame of an Engine.IO text packet; polling uses the frame's payload.
+/// It is stored as the complete WebSocket frame of an Engine.IO text packet. Polling uses the frame's
+/// payload.
 #[derive(Clone)]
 pub struct Encoded(Outgoing);
 
@@ -24,16 +25,16 @@ impl Encoded {
 
     /// The event `name` for sockets of the namespace `/`, with one argument: a string that contains `text`.
     pub fn event_with_text(name: &str, text: &str) -> Self {
-        // JSON in a string has a quote, and so an escape, for each dozen bytes or two.
+        // Quotes in JSON need an escape. There is about one quote for 12 to 24 bytes.
         let bytes = text.len() + text.len() / 8 + 32;
         Self::event_with(name, bytes, |out| socket::write_string(out, text))
     }
 
-    /// An event with the argument that `write` appends, about `bytes` of it.
+    /// An event with the argument that `write` appends; `bytes` is its approximate length.
     fn event_with(name: &str, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         Self(Outgoing::written(name.len() + bytes + 16, |out| {
             socket::write_event(out, "/", None, name, &[], 0);
-            // The argument stands before the closing bracket.
+            // The argument belongs before the closing bracket.
             out.pop();
             out.push(b',');
             write(out);
@@ -41,12 +42,12 @@ impl Encoded {
         }))
     }
 
-    /// Bytes that it takes in a queue.
+    /// The number of bytes that the event counts in a queue.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Never: a frame has a header.
+    /// Always false, because a frame has a header.
     pub fn is_empty(&self) -> bool {
         self.0.frame.is_empty()
     }
@@ -62,23 +63,23 @@ impl std::fmt::Debug for Encoded {
     }
 }
 
-/// Memory that a packet takes in addition to its bytes: its place in the queue, and its allocation. Without
-/// it a peer that causes many tiny answers could make the server hold many times the limit.
+/// Memory that a packet takes in addition to its bytes: its entry in the queue, and its allocation. If it was
+/// not counted, a peer that causes many tiny responses could make the server hold many times the limit.
 const OVERHEAD_BYTES: usize = 32;
 
 /// One Engine.IO packet in a queue.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
-    /// A WebSocket frame: header and payload; what is left of it while it is being written.
+    /// A WebSocket frame with its header; while it is being written, the rest of it.
     frame: Bytes,
-    /// Bytes that the packet counts in the session's queue: those on the wire and [`OVERHEAD_BYTES`], but not
-    /// the header of the WebSocket frame.
+    /// The bytes that the packet counts in the session's queue: those of the original frame, and
+    /// [`OVERHEAD_BYTES`]. It does not change when the frame gets another form, or is written in part.
     weight: u32,
-    /// Length of the header.
+    /// The length of the header.
     header: u8,
-    /// A binary message: the payload is its bytes as they are.
+    /// Whether this is a binary message. Its payload is the message's bytes without a type.
     binary: bool,
-    /// An answer to a WebSocket's ping.
+    /// Whether this is the answer to a WebSocket ping.
     pong: bool,
 }
 
@@ -93,7 +94,7 @@ impl Outgoing {
         }
     }
 
-    /// A frame that a WebSocket adds by itself, outside of the session's queue.
+    /// A frame that the WebSocket itself adds. It does not count in the session's queue.
     pub(crate) fn added(frame: Vec<u8>) -> Self {
         Self {
             weight: 0,
@@ -101,7 +102,7 @@ impl Outgoing {
         }
     }
 
-    /// The answer to a WebSocket's ping.
+    /// The answer to a WebSocket ping.
     pub(crate) fn pong(payload: &[u8]) -> Self {
         Self {
             pong: true,
@@ -114,7 +115,7 @@ impl Outgoing {
         Self::written(text.len(), |packet| packet.extend_from_slice(text.as_bytes()))
     }
 
-    /// A message packet with an event, as [`socket::encode_event`] makes it.
+    /// A message packet with the event that [`socket::encode_event`] would write.
     pub(crate) fn event(
         namespace: &str,
         id: Option<u64>,
@@ -128,7 +129,7 @@ impl Outgoing {
         })
     }
 
-    /// A message packet with an acknowledgement, as [`socket::encode_ack`] makes it.
+    /// A message packet with the acknowledgement that [`socket::encode_ack`] would write.
     pub(crate) fn ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> Self {
         let bytes = 48 + namespace.len() + args_bytes(args);
         Self::written(bytes, |out| {
@@ -136,10 +137,10 @@ impl Outgoing {
         })
     }
 
-    /// A message packet with the text that `write` appends, about `bytes` of it. Whoever calls this sees to it that
-    /// the text is UTF-8.
+    /// A message packet with the text that `write` appends; `bytes` is its approximate length. The caller
+    /// must make sure that the text is UTF-8.
     fn written(bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
-        // Room for the longest header, which is known when the text is.
+        // Room for the longest header, because the length of the text is not known yet.
         const ROOM: [u8; 10] = [0; 10];
         let mut frame = Vec::with_capacity(ROOM.len() + 1 + bytes);
         frame.extend_from_slice(&ROOM);
@@ -159,7 +160,7 @@ impl Outgoing {
         Self::new(ws::frame(ws::Opcode::Binary, bytes).into(), header, true)
     }
 
-    /// The packet that opens a session.
+    /// The open packet of a session.
     pub(crate) fn open(json: &str) -> Self {
         let text = format!("0{json}");
         let header = ws::header(ws::Opcode::Text, text.len()).len();
@@ -181,38 +182,38 @@ impl Outgoing {
         Self::new(Bytes::from_static(frame), 2, false)
     }
 
-    /// Bytes that it counts in a queue.
+    /// The number of bytes that the packet counts in a queue.
     pub(crate) fn len(&self) -> usize {
         self.weight as usize
     }
 
-    /// Whether it answers a ping of Engine.IO.
+    /// Whether this is an Engine.IO pong without a body.
     pub(crate) fn is_bare_pong(&self) -> bool {
         !self.binary && self.frame.get(usize::from(self.header)..) == Some(&[PacketType::Pong.digit()])
     }
 
-    /// What is to be written to a WebSocket.
+    /// The bytes to be written to a WebSocket.
     pub(crate) fn frame(&self) -> &[u8] {
         &self.frame
     }
 
-    /// The first `n` bytes of the frame have been written.
+    /// Removes the first `n` bytes of the frame, which have been written.
     pub(crate) fn advance(&mut self, n: usize) {
         self.frame.advance(n);
     }
 
-    /// Whether it answers a WebSocket's ping.
+    /// Whether this is the answer to a WebSocket ping.
     pub(crate) fn is_pong(&self) -> bool {
         self.pong
     }
 
-    /// Whether [`Outgoing::fit_websocket`] leaves every packet as it is: so it is for nearly all clients.
+    /// Whether [`Outgoing::fit_websocket`] changes no packet, as for nearly all clients.
     pub(crate) fn fits_websocket(protocol: engine::Protocol, dialect: Dialect) -> bool {
         protocol == engine::Protocol::V4 && dialect.reads != Reads::Text && !dialect.eio2
     }
 
-    /// Makes the frame one for a WebSocket of `protocol` and this dialect, from which polling cannot go on;
-    /// `json` when characters beyond ASCII stand inside JSON strings only.
+    /// Gives the frame the form for a WebSocket of this protocol and dialect. After that it must not be used
+    /// for polling. `json` says that characters beyond ASCII occur only inside JSON strings.
     pub(crate) fn fit_websocket(&mut self, protocol: engine::Protocol, dialect: Dialect, json: bool) {
         if !self.binary {
             if dialect.eio2 && json {
@@ -232,9 +233,9 @@ impl Outgoing {
         };
     }
 
-    /// Writes the characters beyond ASCII of a text as escapes.
+    /// Replaces the text's characters beyond ASCII by JSON escapes.
     fn escape(&mut self) {
-        // We wrote it ourselves: valid UTF-8.
+        // The server wrote this text, so it is valid UTF-8.
         let text = std::str::from_utf8(&self.frame[usize::from(self.header)..]).unwrap_or_default();
         if text.is_ascii() {
             return;
@@ -250,7 +251,8 @@ impl Outgoing {
         if self.binary {
             return engine::Packet::binary(payload);
         }
-        // We wrote it ourselves: one type digit and valid UTF-8. A noop is harmless should that ever be untrue.
+        // The server wrote this payload: one type digit and valid UTF-8. If that was ever untrue, a noop
+        // would do no harm.
         std::str::from_utf8(payload)
             .ok()
             .and_then(|text| engine::Packet::decode_text(engine::Protocol::V4, text).ok())
@@ -258,7 +260,7 @@ impl Outgoing {
     }
 }
 
-/// Bytes of arguments as they stand in a packet.
+/// The number of bytes that arguments take in a packet.
 fn args_bytes(args: &[&RawValue]) -> usize {
     args.iter().map(|arg| arg.get().len() + 1).sum()
 }

@@ -1,4 +1,4 @@
-//! What a client said when it opened its session.
+//! The handshake of a session, as the application sees it.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -9,17 +9,17 @@ use mynah_wire::engine::{Protocol, Transport};
 /// The request that opened a session.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// The raw query, without the `?`.
+    /// The query as it was sent, without the `?`.
     pub query: String,
     /// The request's headers.
     pub headers: HeaderMap,
     /// The peer's address.
     pub address: SocketAddr,
-    /// Engine.IO revision.
+    /// The version of Engine.IO.
     pub protocol: Protocol,
-    /// The transport it began on.
+    /// The transport on which the session started.
     pub transport: Transport,
-    /// When it came.
+    /// When the request arrived.
     pub issued: SystemTime,
 }
 
@@ -31,14 +31,15 @@ impl Handshake {
             .map(|(_, value)| value)
     }
 
-    /// Forgets all of the query but the first pair of this name.
+    /// Removes everything from the query except the first pair with this name.
     pub fn retain_query(&mut self, name: &str) {
         let is_it = |pair: &&str| query_pairs(pair).any(|(key, _)| key == name);
         self.query = self.query.split('&').find(is_it).unwrap_or_default().to_owned();
     }
 }
 
-/// The pairs of an `application/x-www-form-urlencoded` text (URL standard, "application/x-www-form-urlencoded parsing"), decoded; what is no UTF-8 becomes U+FFFD.
+/// The decoded pairs of an `application/x-www-form-urlencoded` text (URL standard,
+/// "application/x-www-form-urlencoded parsing"). Invalid UTF-8 becomes U+FFFD.
 pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -54,7 +55,7 @@ fn decoded(text: &str) -> String {
     while at < bytes.len() {
         match (bytes[at], hex(at + 1), hex(at + 2)) {
             (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits fit a byte.
+                // Two hexadecimal digits fit in a byte.
                 out.push((high * 16 + low) as u8);
                 at += 3;
                 continue;

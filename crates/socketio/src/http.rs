@@ -1,4 +1,4 @@
-//! Answers to requests of Engine.IO: payloads, errors, compression.
+//! Responses to Engine.IO requests: payloads, errors, and compression.
 
 use std::io::Write;
 
@@ -12,10 +12,10 @@ use crate::front::admission::Held;
 use crate::front::body::Body;
 use crate::front::refusals::Refusal;
 
-/// What a polling request says about the form of its answer.
+/// What a polling request says about the form of its response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PollRequest {
-    /// The client is a script element, and calls `___eio[j]`.
+    /// The client is a script element. The response calls `___eio[j]`.
     pub(crate) jsonp: Option<u32>,
     pub(crate) encoding: Option<Encoding>,
 }
@@ -92,8 +92,8 @@ fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Byt
     response
 }
 
-/// A payload, compressed if that makes it smaller, and counted by `held` until it is written; `None` if that
-/// would exceed a limit.
+/// A response with a payload, which is compressed if it has at least `threshold` bytes and the client accepts
+/// an encoding. `held` counts it until it is written; `None` if that would exceed a limit.
 pub(crate) fn payload(
     body: Vec<u8>,
     content_type: &'static str,
@@ -128,18 +128,18 @@ pub(crate) fn payload(
     Some(response)
 }
 
-/// The answer to a POST.
+/// The response to a POST.
 pub(crate) fn ok() -> Response<Body> {
     with_body(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
 }
 
-/// An error as Engine.IO clients know it.
+/// An error in the form that Engine.IO clients know.
 pub(crate) fn refuse(error: HttpError) -> Response<Body> {
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
     with_body(status, "application/json", error.body())
 }
 
-/// A refused WebSocket upgrade.
+/// The response to a refused WebSocket upgrade.
 pub(crate) fn refuse_upgrade(error: HttpError) -> Response<Body> {
     let mut response = with_body(StatusCode::BAD_REQUEST, "text/html", error.message());
     response
@@ -148,12 +148,12 @@ pub(crate) fn refuse_upgrade(error: HttpError) -> Response<Body> {
     response
 }
 
-/// A plain text.
+/// A response with plain text.
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
     with_body(status, "text/plain; charset=UTF-8", text)
 }
 
-/// The server is going down.
+/// The server shuts down.
 pub(crate) fn unavailable() -> Response<Body> {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
     response
@@ -162,7 +162,7 @@ pub(crate) fn unavailable() -> Response<Body> {
     response
 }
 
-/// A page of an origin that is not allowed, with a number that Engine.IO clients know.
+/// Pages of this origin are not allowed. Engine.IO clients know the code in the body.
 pub(crate) fn refuse_origin() -> Response<Body> {
     let mut response = with_body(
         StatusCode::FORBIDDEN,
@@ -175,7 +175,7 @@ pub(crate) fn refuse_origin() -> Response<Body> {
     response
 }
 
-/// There are too many sessions.
+/// There are too many sessions, from this address or in total.
 pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
     let mut response = match refusal {
         Refusal::Address => text(
@@ -193,7 +193,7 @@ pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
     response
 }
 
-/// The limit of buffered bytes is reached for its address or in total.
+/// The limit of buffered bytes is reached, for this address or in total.
 pub(crate) fn too_much_held() -> Response<Body> {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -205,20 +205,21 @@ pub(crate) fn too_much_held() -> Response<Body> {
     response
 }
 
-/// A status and nothing else.
+/// A response without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = status;
     response
 }
 
-/// The headers in memory of their own: those of a request share hyper's read buffer of 8 KiB, and keep it alive.
+/// Copies the headers into memory of their own. Those of a request share hyper's read buffer of 8 KiB, and
+/// keep it alive.
 pub(crate) fn own(headers: &HeaderMap) -> HeaderMap {
     let own =
         |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
     let mut owned = HeaderMap::with_capacity(headers.keys_len());
     for (name, value) in headers {
-        // A name may come more than once.
+        // A name may occur more than once.
         owned.append(name, own(value));
     }
     owned

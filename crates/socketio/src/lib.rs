@@ -1,8 +1,9 @@
 //! A Socket.IO server on hyper and tokio, for every client from 1.0 (2014) to 4.x.
 //!
-//! hyper accepts connections, answers polling and performs the WebSocket upgrade; then the raw stream is taken back and one small
-//! task per session runs it. The protocol itself (codecs, heartbeats, upgrade) is `mynah-wire`; this crate adds sockets, clocks,
-//! queues and namespaces. It knows nothing of users or messages.
+//! hyper accepts connections, answers polling requests and performs the WebSocket upgrade. Then the raw
+//! stream is taken back from hyper, and one small task per session runs it. The protocol itself (codecs,
+//! heartbeats, upgrade) is in `mynah-wire`; this crate adds sockets, clocks, queues and namespaces. It knows
+//! nothing about users or messages.
 //!
 //! An echo server:
 //!
@@ -15,7 +16,7 @@
 //! };
 //! use serde_json::value::RawValue;
 //!
-//! /// Everybody may connect to `/`, and nobody to anything else.
+//! /// Everyone may connect to the namespace `/`, and to no other.
 //! struct Echo;
 //!
 //! impl Namespaces for Echo {
@@ -47,7 +48,7 @@
 //! async fn main() -> std::io::Result<()> {
 //!     let server = Server::new(Config::default(), Arc::new(Echo));
 //!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-//!     // Requests for other paths than `/socket.io/` could go elsewhere: see `Server::serves`.
+//!     // Requests for paths other than `/socket.io/` can be handled elsewhere: see `Server::serves`.
 //!     let serve = move |request, peer| {
 //!         let server = server.clone();
 //!         async move { server.handle(request, peer).await }
@@ -60,10 +61,12 @@
 //! ```
 //!
 //! Invariants:
-//! - events of one connection are handled in the order in which they came, over polling, WebSocket and the change between them;
-//! - what is sent is shared, encoded once, and queued up to a bound in bytes; a reader that falls behind the bound is closed;
-//! - [`Handler::disconnected`] is called exactly once for every handler made, when its last event has been handled to the end, and
-//!   nothing after it.
+//! - The events of a connection are handled in the order in which they arrive: over polling, over a
+//!   WebSocket, and during an upgrade.
+//! - A packet is encoded once and shared by its recipients. The queue of a connection is limited in bytes,
+//!   and a client that reads too slowly is closed.
+//! - [`Handler::disconnected`] is called exactly once for every handler, after its last event has been
+//!   handled. It is the last call.
 
 mod closing;
 mod config;

@@ -1,6 +1,7 @@
-//! A WebSocket on its raw stream: reading through one buffer per thread, writing what is queued with one call.
+//! A WebSocket on its raw stream. It reads through one buffer per thread, and writes many queued frames with
+//! one call.
 //!
-//! Invariant: a frame that was begun is finished or the stream is given up; an idle link holds no buffer.
+//! Invariants: a frame is written to its end, or the stream is closed; an idle link holds no buffer.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -20,18 +21,18 @@ use crate::front::linger::{linger, poll_discard};
 use crate::queue::Queue;
 use crate::shared::Shared;
 
-/// Most frames written by one call.
+/// The maximum number of frames that one call writes.
 const MOST_SLICES: usize = 64;
-/// Bytes read ahead of a handler that waits.
+/// The maximum number of bytes that are read ahead while a handler's future is pending.
 const AHEAD_BYTES: usize = 1_024;
-/// Bytes read by one call.
+/// The maximum number of bytes that one call reads.
 const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// Any other stream that hyper can upgrade, TLS above all.
+/// Any other stream that hyper can upgrade, mainly TLS.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
@@ -86,22 +87,24 @@ impl Stream {
 pub(crate) struct Link {
     stream: Stream,
     decoder: ws::Decoder,
-    /// Read but not looked at yet: what came with the upgrade request, and what came behind a frame whose handler waits. Never empty.
+    /// Bytes that were read but not decoded: those that arrived with the upgrade request, and those after a
+    /// message whose handler is not done. Never empty.
     unread: Option<Box<BytesMut>>,
-    /// Being written; the first may be written in part.
+    /// The frames to be written. The first one may have been written in part.
     writing: Queue<Outgoing>,
-    /// The first of `writing` is a frame written in part.
+    /// Whether the first frame of `writing` has been written in part.
     begun: bool,
-    /// Bytes went into a stream that buffers.
+    /// Whether a stream that buffers has to be flushed.
     flush: bool,
-    /// The peer's side has taken bytes since somebody last asked.
+    /// Whether the stream has accepted bytes since the last [`Link::take_progress`].
     progress: bool,
-    /// The peer's library does not tell its application of a close frame, only of the end of the stream.
+    /// Whether the client's library hides a close frame from its application, and reports only the end of the
+    /// stream.
     ignores_close: bool,
 }
 
 impl Link {
-    /// `early`: what the peer sent behind its upgrade request.
+    /// `early`: the bytes that the client sent directly after its upgrade request.
     pub(crate) fn new(stream: Stream, early: &[u8], max_message: usize, ignores_close: bool) -> Self {
         Self {
             stream,
@@ -115,9 +118,10 @@ impl Link {
         }
     }
 
-    /// Gives `f` the messages that have come, and reads until no more come (`Pending`), `f` answers `Ready`, or the stream ends.
+    /// Passes received messages to `f`, and reads until no more arrive (`Pending`), until `f` returns
+    /// `Ready`, or until the stream ends.
     ///
-    /// What was read behind the message at which `f` stopped is kept for the next call. Pings are answered here.
+    /// Bytes after the message at which `f` stopped are kept for the next call. Pings are answered here.
     pub(crate) fn poll_messages(
         &mut self,
         cx: &mut Context<'_>,
@@ -148,9 +152,9 @@ impl Link {
         })
     }
 
-    /// Whether the peer has ended the stream or sent a close frame, and has sent nothing before that which
-    /// has not been handled yet. It is called while a handler waits and no messages are taken, and reads
-    /// ahead at most [`AHEAD_BYTES`].
+    /// Whether the peer has ended the stream or sent a close frame, and all that it sent before has been
+    /// handled. This is called while a handler's future is pending and no messages are read. It reads ahead
+    /// at most [`AHEAD_BYTES`].
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let waiting = self.unread.as_ref().map_or(0, |unread| unread.len());
@@ -179,8 +183,8 @@ impl Link {
         }
     }
 
-    /// Whether the next frame is a close frame. A handler waits between two messages, so the input is always
-    /// at the beginning of a frame.
+    /// Whether the next frame is a close frame. A handler runs between two messages, so the unread input
+    /// always starts with a frame.
     fn says_goodbye(&self) -> bool {
         const CLOSE: u8 = 0x88;
         self.unread
@@ -188,7 +192,7 @@ impl Link {
             .is_some_and(|unread| unread.first() == Some(&CLOSE))
     }
 
-    /// Decodes all of `chunk[at..]`, or up to where `f` stops (true).
+    /// Decodes `chunk[at..]`, to its end or to the message at which `f` stops (true).
     fn decode(
         &mut self,
         chunk: &mut [u8],
@@ -211,7 +215,7 @@ impl Link {
         }
     }
 
-    /// Takes over what a session has queued.
+    /// Appends the packets that a session has queued.
     pub(crate) fn load(&mut self, queued: Queue<Outgoing>) {
         if self.writing.is_empty() {
             self.writing = queued;
@@ -220,12 +224,13 @@ impl Link {
         }
     }
 
-    /// Puts a frame behind what is being written.
+    /// Appends a frame.
     pub(crate) fn push(&mut self, frame: Outgoing) {
         self.writing.push(frame);
     }
 
-    /// Only the latest ping needs an answer (RFC 6455, section 5.5.3): a peer that does not read gets no more of them.
+    /// Appends a pong. Only the latest ping needs an answer (RFC 6455, section 5.5.3), so it replaces a pong
+    /// that waits at the end of the queue.
     fn push_pong(&mut self, pong: Outgoing) {
         let unbegun = self.writing.len() > usize::from(self.begun);
         match self.writing.last_mut() {
@@ -234,12 +239,12 @@ impl Link {
         }
     }
 
-    /// Forgets what has not been begun to be written.
+    /// Drops the frames of which nothing has been written.
     pub(crate) fn discard_unwritten(&mut self) {
         self.writing.truncate(usize::from(self.begun));
     }
 
-    /// Bytes that are kept of what came and has not been handled.
+    /// The number of received bytes that have not been handled.
     pub(crate) fn held_bytes(&self) -> usize {
         self.decoder.held_bytes() + self.unread.as_ref().map_or(0, |unread| unread.len())
     }
@@ -248,12 +253,13 @@ impl Link {
         !self.writing.is_empty() || self.flush
     }
 
-    /// Whether the stream has taken bytes since this was last asked.
+    /// Whether the stream has accepted bytes since the last call.
     pub(crate) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
     }
 
-    /// Writes until all is written (`Ready`) or the stream takes no more; adds the weight of the frames that went to `written`.
+    /// Writes until everything is written (`Ready`) or the stream accepts no more. Adds the weight of the
+    /// completed frames to `written`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, written: &mut usize) -> Poll<io::Result<()>> {
         while !self.writing.is_empty() {
             let n = ready!(self.write_once(cx))?;
@@ -272,7 +278,7 @@ impl Link {
     }
 
     fn write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // One frame is the rule; the system has less to do for it.
+        // Usually there is one frame. Writing it without a vector is cheaper for the system.
         if let Queue::One(frame) = &self.writing {
             return self.stream.poll_write(cx, frame.frame());
         }
@@ -284,7 +290,7 @@ impl Link {
         self.stream.poll_write_vectored(cx, &slices[..count])
     }
 
-    /// Takes `n` written bytes off the front; answers with the weight of the frames that are through.
+    /// Removes `n` written bytes from the queue, and returns the weight of the completed frames.
     fn advance(&mut self, mut n: usize) -> usize {
         let mut weight = 0;
         while let Some(front) = self.writing.first_mut() {
@@ -305,9 +311,11 @@ impl Link {
         weight
     }
 
-    /// Writes what is queued and a close frame, ends our direction and waits for the peer to end its own, so that nothing sent is
-    /// lost to a reset (RFC 6455, section 7.1.1); for a bounded time, in a task of its own. Until then it counts as an HTTP connection of
-    /// `address`: where there is no room for one more, it is dropped at once.
+    /// Writes the queue and a close frame, shuts down this direction of the stream, and waits until the peer
+    /// shuts down its own, so that no reset destroys data in flight (RFC 6455, section 7.1.1).
+    ///
+    /// This runs in a task of its own, for a limited time. Until it is done the stream counts as an HTTP
+    /// connection of `address`. If there is no room for one more, the stream is closed at once.
     pub(crate) fn finish(
         mut self: Box<Self>,
         server: &Arc<Shared>,
@@ -318,10 +326,11 @@ impl Link {
         let Some(counted) = admission.connect_if_room(address) else {
             return;
         };
-        // Nothing that comes is of interest any more.
+        // Further input is ignored.
         self.decoder = ws::Decoder::new(ws::Role::Server, 0);
         self.unread = None;
-        // A client that is told a code should reconnect, and so must notice the end now.
+        // A client that gets a code is expected to reconnect. If its library hides close frames, only the end
+        // of the stream makes it reconnect at once.
         if !(self.ignores_close && told.is_some()) {
             let (code, reason) = told.unzip();
             self.push(Outgoing::added(ws::close_frame(code, reason.unwrap_or_default())));
@@ -335,8 +344,8 @@ impl Link {
         });
     }
 
-    /// Writes what is left, ends our direction (`ended`), and meanwhile discards what arrives: otherwise a
-    /// peer that writes everything before it reads would wait for us while we wait for it.
+    /// Writes the rest, shuts down this direction (`ended`), and meanwhile discards input. Otherwise a peer
+    /// that writes everything before it reads would wait for the server while the server waits for it.
     fn poll_end(&mut self, cx: &mut Context<'_>, ended: &mut bool, moved: &mut bool) -> Poll<()> {
         if !*ended {
             let written = match self.poll_write(cx, &mut 0) {
@@ -353,19 +362,19 @@ impl Link {
     }
 }
 
-/// What is left of a chunk, in memory of its own; nothing for nothing.
+/// Copies the rest of a chunk; `None` if it is empty.
 fn boxed(rest: &[u8]) -> Option<Box<BytesMut>> {
     (!rest.is_empty()).then(|| Box::new(BytesMut::from(rest)))
 }
 
-/// Why nothing more comes.
+/// Why a link cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkError {
     /// The peer ended the stream.
     Ended,
-    /// The stream failed.
+    /// Reading the stream failed.
     Failed,
-    /// The peer broke the rules of framing; the code is for the close frame.
+    /// The peer broke the framing rules. The close frame has this code.
     Frame(u16),
 }
 
@@ -378,7 +387,7 @@ mod tests {
 
     use super::*;
 
-    /// A link whose stream takes `buffer` bytes, and the peer's end.
+    /// A link whose stream buffers `buffer` bytes, and the peer's end of the stream.
     fn link(buffer: usize) -> (Link, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(buffer);
         (
@@ -398,7 +407,7 @@ mod tests {
         peer.write_all(&ping(1)).await.unwrap();
         let (mut written, mut packet_weight) = (0, 0);
         for _ in 0..4 {
-            // As base64 makes it: more on the wire than in the queue.
+            // Written as base64, the packet is longer than it was in the queue.
             let mut packet = Outgoing::binary(&[b'x'; 28]);
             packet_weight = packet.len();
             let dialect = Dialect {
@@ -443,7 +452,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         for n in 0..5 {
             let frame = ws::masked_frame(ws::Opcode::Binary, &[n], [1, 2, 3, 4]);
-            // The last one in part.
+            // The last frame is written in part.
             peer.write_all(&frame[..frame.len() - usize::from(n == 4)])
                 .await
                 .unwrap();

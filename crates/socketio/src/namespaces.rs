@@ -1,6 +1,8 @@
-//! The Socket.IO layer of a session: which namespaces it has joined, and whose handler gets a packet.
+//! The Socket.IO layer of a session: its connected namespaces, and the handlers to which their packets are
+//! passed.
 //!
-//! Invariant: what breaks the protocol closes the session; what merely cannot be done (an unknown namespace) is refused.
+//! Invariant: a packet that breaks the protocol closes the session; a request that cannot be fulfilled (an
+//! unknown namespace) is refused.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -20,14 +22,16 @@ use crate::socket::{AckId, Acked, Socket};
 
 /// Decides who may connect to which namespace.
 pub trait Namespaces: Send + Sync + 'static {
-    /// A session has opened, and its client may take [`Config::connect_timeout_ms`](crate::Config::connect_timeout_ms) to connect: what
-    /// [`Namespaces::connect`] does not look at can be taken out of the handshake, which is kept so long. Nothing is by default.
+    /// Called when a session was opened, to remove parts of the handshake that [`Namespaces::connect`] does
+    /// not need. The handshake is kept until the client connects, which may take
+    /// [`Config::connect_timeout_ms`](crate::Config::connect_timeout_ms). By default nothing is removed.
     fn trim(&self, handshake: &mut Handshake) {
         let _ = handshake;
     }
 
-    /// A client wants to connect to `socket`'s namespace, with the `auth` it gave (a namespace's query, from clients before 3.0). The socket
-    /// is connected only after this: until [`Handler::connected`] what is sent to it is dropped, and sending it away has no effect.
+    /// A client asks to connect to `socket`'s namespace, with the `auth` that it sent (clients before 3.0:
+    /// the query of the namespace). The socket is connected only after this: until [`Handler::connected`],
+    /// events for it are dropped and disconnecting it has no effect.
     fn connect(
         &self,
         socket: &Socket,
@@ -36,40 +40,43 @@ pub trait Namespaces: Send + Sync + 'static {
     ) -> Result<Box<dyn Handler>, ConnectRefused>;
 }
 
-/// One connected socket's events, in the order in which they came.
+/// Handles the events of one connected socket, in the order in which they arrive.
 pub trait Handler: Send {
-    /// The client has been told that it is connected; called once, first.
+    /// The client has been told that it is connected. Called once, and first.
     fn connected(&mut self) {}
 
-    /// An event came. Nothing further of this connection is handled until a returned future is done. It is run to its end even if the
-    /// connection closes meanwhile, and as long as it waits the client's heartbeat is not missed: bound what it waits for.
+    /// An event arrived. Nothing further of this connection is handled until a returned future is done. The
+    /// future runs to its end even if the connection closes meanwhile. While it is pending, the client's
+    /// heartbeat deadlines are postponed: limit the time for which it waits.
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture>;
 
-    /// When [`Handler::deadline_passed`] is to be called, if ever; `now` is the same clock's. Asked when the
-    /// client has been told that it is connected, whenever a future of [`Handler::event`] is done, and when a deadline has passed.
+    /// When [`Handler::deadline_passed`] is to be called, if ever, on the clock of `now`. This is called when
+    /// the client has been told that it is connected, when a future of [`Handler::event`] is done, and when a
+    /// deadline has passed.
     fn deadline(&self, now: Time) -> Option<Time> {
         let _ = now;
         None
     }
 
-    /// The deadline has passed. May come while a future of [`Handler::event`] is waiting.
+    /// The deadline has passed. This may be called while a future of [`Handler::event`] is pending.
     fn deadline_passed(&mut self) {}
 
-    /// The socket has left; called once, last, when no future of [`Handler::event`] is waiting any more.
+    /// The socket is disconnected. Called once, and last, when no future of [`Handler::event`] is pending any
+    /// more.
     fn disconnected(&mut self, reason: DisconnectReason);
 }
 
-/// Why a client may not connect to a namespace.
+/// Why a client is not connected to a namespace.
 #[derive(Debug, Clone)]
 pub struct ConnectRefused {
-    /// For the client's `connect_error` (before 3.0: `error`).
+    /// The message for the client's event `connect_error` (before 3.0: `error`).
     pub message: String,
-    /// More of it, as the application likes.
+    /// More data for the client, at the application's choice.
     pub data: Option<Box<RawValue>>,
 }
 
 impl ConnectRefused {
-    /// There is no such namespace, in Socket.IO's own words.
+    /// The namespace does not exist. The message is the one that Node's server sends.
     pub fn invalid_namespace() -> Self {
         Self {
             message: "Invalid namespace".into(),
@@ -78,32 +85,32 @@ impl ConnectRefused {
     }
 }
 
-/// An event that came.
+/// An event that arrived.
 #[derive(Debug)]
 pub struct Event<'a> {
-    /// Its name.
+    /// The event's name.
     pub name: &'a str,
-    /// Its arguments as JSON; binary ones are placeholders.
+    /// The event's arguments as JSON, with placeholders for binary data.
     pub args: &'a [&'a RawValue],
-    /// The binary ones.
+    /// The binary data to which the placeholders refer.
     pub attachments: &'a [Bytes],
-    /// The client waits for an acknowledgement.
+    /// The id for an acknowledgement, if the client waits for one.
     pub ack: Option<AckId>,
 }
 
-/// Why a socket left.
+/// Why a socket is disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client left the namespace.
+    /// The client disconnected from the namespace.
     Client,
-    /// The server sent the client away.
+    /// The server disconnected the client.
     Server,
     /// The session ended.
     Session(CloseReason),
 }
 
 impl DisconnectReason {
-    /// As Node's server names it where it has a name for it.
+    /// The reason in the words of Node's server, where it has some.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client namespace disconnect",
@@ -113,15 +120,15 @@ impl DisconnectReason {
     }
 }
 
-/// Namespaces of one session that are remembered as dismissed.
+/// The maximum number of namespaces in [`Client::dismissed`].
 const MOST_DISMISSED: usize = 16;
 
-/// Makes the Socket.IO layer of each session.
+/// Creates the Socket.IO layer of each session.
 pub(crate) struct SocketLayer {
     namespaces: Arc<dyn Namespaces>,
     limits: Limits,
     connect_timeout_ms: u32,
-    /// How long the attachments of a packet may take.
+    /// How long the attachments of a packet may take to arrive.
     packet_timeout_ms: u32,
     keep_handshake: bool,
 }
@@ -132,7 +139,7 @@ impl SocketLayer {
             namespaces,
             limits: Limits {
                 max_attachments: config.max_attachments,
-                // What is not kept is bounded by its time and the size of a message.
+                // Attachments that are not kept are limited by time, and by the size of a message.
                 max_bytes: if config.keep_attachments {
                     config.max_payload_bytes
                 } else {
@@ -141,7 +148,7 @@ impl SocketLayer {
                 keep_attachments: config.keep_attachments,
             },
             connect_timeout_ms: config.connect_timeout_ms,
-            // As long as one message may take: behind it the heartbeat waits.
+            // As long as one message may take, because heartbeats are not read before it is complete.
             packet_timeout_ms: config.ping_interval_ms.saturating_add(config.ping_timeout_ms),
             keep_handshake: config.keep_handshake,
         }
@@ -152,7 +159,7 @@ impl Acceptor for SocketLayer {
     fn open(&self, session: &Session, mut handshake: Handshake) -> Box<dyn Receiver> {
         self.namespaces.trim(&mut handshake);
         if !self.keep_handshake && session.protocol() == Protocol::V4 {
-            // It waits for the client to connect.
+            // The headers are kept until the client connects.
             handshake.headers = http::own(&handshake.headers);
         }
         let mut client = Client {
@@ -170,7 +177,8 @@ impl Acceptor for SocketLayer {
             deadline: None,
         };
         match session.protocol() {
-            // Clients of EIO3 are connected to "/" without asking. One that is refused has been told so, and may ask for others.
+            // Clients of EIO3 are connected to "/" without asking. If that is refused, the client is told so
+            // and may ask for other namespaces.
             Protocol::V3 => client.join("/", None),
             Protocol::V4 => client.deadline = Some(session.now().after(self.connect_timeout_ms)),
         }
@@ -178,7 +186,7 @@ impl Acceptor for SocketLayer {
     }
 }
 
-/// A protocol error; the session is closed.
+/// The client broke the protocol. The session is closed.
 struct Broken;
 
 impl From<socket::DecodeError> for Broken {
@@ -197,13 +205,13 @@ impl Joined {
         self.socket.set_left();
         let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.disconnected(reason)));
         if told.is_err() {
-            // The panic hook has reported what. The connection's other handlers are to be told too.
+            // The panic hook has reported the panic. The connection's other handlers have to be told too.
             tracing::error!("a handler panicked when it was told that its socket had left");
         }
     }
 }
 
-/// One session's Socket.IO layer.
+/// The Socket.IO layer of one session.
 struct Client {
     namespaces: Arc<dyn Namespaces>,
     limits: Limits,
@@ -213,12 +221,12 @@ struct Client {
     handshake: Option<Box<Handshake>>,
     assembler: Assembler,
     packet_timeout_ms: u32,
-    /// When the attachments that are due must have come.
+    /// When the missing attachments of a packet must have arrived.
     packet_by: Option<Time>,
     joined: Vec<Joined>,
-    /// Namespaces that the client was told to leave: packets for them may be on their way still.
+    /// Namespaces from which the server has disconnected the client. Packets for them may still be in flight.
     dismissed: Vec<Box<str>>,
-    /// To connect to a first namespace; then the nearest of the handlers'.
+    /// The deadline to connect to a first namespace, and after that the earliest deadline of the handlers.
     deadline: Option<Time>,
 }
 
@@ -242,7 +250,7 @@ impl Client {
             }
             Kind::Event | Kind::BinaryEvent => {
                 let at = self.position(packet.namespace)?;
-                // An event without a name is nobody's.
+                // An event without a payload has no name, and is ignored.
                 let Some(payload) = packet.payload else {
                     return Ok(None);
                 };
@@ -277,7 +285,7 @@ impl Client {
 
     fn connect(&mut self, packet: &Packet<'_>) -> Result<(), Broken> {
         if self.position(packet.namespace).is_ok() {
-            // Clients of EIO3 are connected to "/" already and some say so again.
+            // Clients of EIO3 are already connected to "/", and some ask for it again.
             return if self.generation == Generation::V2 {
                 Ok(())
             } else {
@@ -318,7 +326,7 @@ impl Client {
                 self.session
                     .send_text(&socket::encode_connect(self.generation, namespace, socket.id()));
                 socket.joined();
-                // One namespace is what almost every client has.
+                // Almost every client connects to one namespace only.
                 self.joined.reserve_exact(1);
                 let joined = self.joined.push_mut(Joined { socket, handler });
                 joined.handler.connected();
@@ -343,8 +351,9 @@ impl Client {
         self.deadline = handlers.filter_map(|joined| joined.handler.deadline(now)).min();
     }
 
-    /// The client has been told to leave: Node's server closes the connection when a packet comes that crossed this, and then the client,
-    /// which did not see that it was disconnected on purpose, comes back.
+    /// Disconnects the client from a namespace. Packets of the client that crossed the disconnect are ignored
+    /// after this. Node's server closes the connection for them, and the client, which did not notice that it
+    /// was disconnected on purpose, reconnects.
     fn dismiss(&mut self, at: usize) {
         let joined = self.joined.remove(at);
         if self.dismissed.len() == MOST_DISMISSED {
@@ -379,7 +388,8 @@ impl Receiver for Client {
 
     fn attention(&mut self, waiting: bool) {
         if self.joined.iter().any(|joined| joined.socket.is_away()) {
-            // Hard: each namespace is told that has not been, nothing comes behind that, and the connection goes.
+            // The whole connection is closed. Each namespace is told so if it was not before, and that is its
+            // last packet.
             for Joined { socket, .. } in &self.joined {
                 if socket.set_left() || socket.is_away() {
                     let farewell = socket::encode_disconnect(socket.namespace());
@@ -388,13 +398,13 @@ impl Receiver for Client {
             }
             self.session.close(Closing::AfterFlush(CloseReason::SentAway));
         }
-        // A handler is told once it is done.
+        // A disconnected handler is told when its future is done.
         while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left())
             && !waiting
         {
             self.dismiss(at);
         }
-        // Who has no namespace yet keeps the deadline to connect to one.
+        // A client without a namespace keeps its deadline to connect to one.
         if !waiting && !self.joined.is_empty() {
             self.ask_deadlines();
         }
@@ -438,13 +448,13 @@ impl Receiver for Client {
 }
 
 impl Drop for Client {
-    /// A handler that panics while the session is being opened must be told of the end like any other.
+    /// If a handler panics while the session is being opened, the handlers are told of the end here.
     fn drop(&mut self) {
         self.closed(CloseReason::ServerClose);
     }
 }
 
-/// The socket's id: clients of EIO3 work it out by themselves, later ones are told.
+/// The socket's id. Clients of EIO3 compute it themselves; later clients are told.
 fn socket_id(session: &Session, generation: Generation, namespace: &str) -> Option<Box<str>> {
     match (generation, namespace) {
         (Generation::V5, _) => Sid::random().ok().map(|sid| sid.as_str().into()),
@@ -453,7 +463,7 @@ fn socket_id(session: &Session, generation: Generation, namespace: &str) -> Opti
     }
 }
 
-/// A namespace's query as the `auth` object that Node's server makes of it.
+/// The query of a namespace as an `auth` object, in the form that Node's server gives it.
 fn query_object(query: &str) -> Option<Box<RawValue>> {
     let object: serde_json::Map<_, _> = query_pairs(query)
         .map(|(name, value)| (name, serde_json::Value::String(value)))

@@ -1,4 +1,4 @@
-//! What a session keeps of its polling requests: the GET that waits, and the body that a POST brought.
+//! The polling requests of a session: its pending GET, and the body of its POST.
 
 use mynah_wire::engine::CloseReason;
 use mynah_wire::engine::payload::PostForm;
@@ -9,28 +9,30 @@ use crate::front::admission::Held;
 /// The polling side of a session's state.
 #[derive(Default)]
 pub(crate) struct Pending {
-    /// The GET that waits.
+    /// The pending GET.
     waiter: Option<oneshot::Sender<Answer>>,
-    /// A WebSocket has probed.
+    /// Whether a WebSocket has probed.
     pub(crate) upgrading: bool,
-    /// The session is over, and waits for the next GET.
+    /// What the next GET is told, if the session has ended.
     pub(crate) goodbye: Option<Goodbye>,
 }
 
-/// The answer to the next GET of a session that is over: it makes the client reconnect, or not (see
+/// The response to the next GET after the session has ended. It decides whether the client reconnects (see
 /// [`CloseReason::wants_reconnect`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Goodbye {
-    /// What is queued. The GET after it is refused, as one of an unknown session, and the client reconnects.
+    /// The queued packets. The GET after them is refused as one of an unknown session, and the client
+    /// reconnects.
     Rest,
-    /// What is queued, or else a close packet, after which the client does not reconnect.
+    /// The queued packets, or a close packet if there are none. After a close packet the client does not
+    /// reconnect.
     ClosePacket,
 }
 
-/// How a waiting GET is answered.
+/// How a pending GET is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// With what is queued.
+    /// With the queued packets.
     Fetch,
     /// With a noop.
     Noop,
@@ -39,19 +41,19 @@ pub(crate) enum Answer {
 }
 
 impl Pending {
-    /// Whether a GET waits.
+    /// Whether a GET is pending.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiter.as_ref().is_some_and(|waiter| !waiter.is_closed())
     }
 
-    /// Has a GET wait for its answer.
+    /// Registers a GET that waits for an answer.
     pub(crate) fn wait(&mut self) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         self.waiter = Some(sender);
         receiver
     }
 
-    /// Answers the waiting GET; false when there is none.
+    /// Answers the pending GET; false if there is none.
     pub(crate) fn answer(&mut self, answer: Answer) -> bool {
         self.waiter
             .take()
@@ -59,18 +61,19 @@ impl Pending {
     }
 }
 
-/// A body that a POST brought.
+/// The body of a POST.
 pub(crate) struct Post {
     pub(crate) form: PostForm,
     pub(crate) body: Vec<u8>,
-    /// Counts the body.
+    /// Counts the bytes of the body.
     pub(crate) held: Held,
-    /// Told whether the body was valid, once its packets have been handled.
+    /// Receives whether the body was valid, once its packets have been handled.
     pub(crate) done: oneshot::Sender<bool>,
 }
 
 impl Post {
-    /// The session ended before the body was read. A POST that fails would look like the loss of the connection.
+    /// The session ended before the body was read. To the client, a failed POST would look like a lost
+    /// connection, so it only fails if the client broke the protocol.
     pub(crate) fn abandon(self, reason: CloseReason) {
         let _ = self.done.send(reason != CloseReason::ParseError);
     }

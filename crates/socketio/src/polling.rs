@@ -1,6 +1,6 @@
-//! The polling transport: GET waits for packets, POST brings them.
+//! The polling transport: GET requests wait for packets, and POST requests bring them.
 //!
-//! Invariant: at most one GET and one POST of a session are under way; a second one ends the session.
+//! Invariant: at most one GET and one POST of a session are in progress; a second one ends the session.
 
 use std::time::Duration;
 
@@ -21,10 +21,11 @@ use crate::http;
 use crate::pending::{Answer, Goodbye, Post};
 use crate::session::{Session, State};
 
-/// While a WebSocket takes over, a GET is ended after this long (as Node's server does).
+/// While a WebSocket probes, a GET is ended after this time, as in Node's server.
 const UPGRADING_GET: Duration = Duration::from_millis(100);
 
-/// Tells the client, as far as polling can, that the session is over. True when the next GET has to be waited for.
+/// Tells the client that the session has ended, as far as polling can. Returns true if this has to wait for
+/// the next GET.
 pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
     let mut state = session.state();
     if let Closing::Now(_) = closing {
@@ -40,11 +41,11 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
         }
         CloseReason::SentAway => {
             poll.goodbye = Some(Goodbye::ClosePacket);
-            // A GET that waits fetches what is queued; the next one is told.
+            // A pending GET fetches the queued packets, and the next one is told of the end.
             poll.answer(if queued { Answer::Fetch } else { Answer::Close });
             true
         }
-        // With the session goes the GET that waits: it is refused.
+        // If nothing is queued, the caller drops the pending GET, which is then refused.
         reason if reason.wants_reconnect() => {
             if queued {
                 poll.goodbye = Some(Goodbye::Rest);
@@ -59,9 +60,9 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
     }
 }
 
-/// Its packets, being handled; while they wait for a handler, the body is kept as it came.
+/// The packets of a body. While they wait for a handler, the body is kept unchanged.
 pub(crate) struct Posted {
-    /// None when the body is none.
+    /// `None` if the body is invalid.
     reader: Option<Reader>,
     _held: Held,
     done: oneshot::Sender<bool>,
@@ -80,11 +81,11 @@ impl Posted {
         self.reader.as_mut()?.next_packet()
     }
 
-    /// All packets have been handled; a reason closes the session.
+    /// All packets have been handled. A result closes the session.
     pub(crate) fn finish(self, session: &Session) -> Option<CloseReason> {
         session.state().posting = false;
         let valid = self.reader.is_some();
-        // The request may be gone; its packets have been handled all the same.
+        // The request may have been cancelled; its packets have been handled anyway.
         let _ = self.done.send(valid);
         (!valid).then_some(CloseReason::ParseError)
     }
@@ -97,12 +98,12 @@ impl Posted {
     }
 }
 
-/// Ends the session when a GET is given up by its client before it was answered.
+/// Ends the session if its client gives up a GET before it was answered.
 struct Waiting<'a>(Option<&'a Session>);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // One that is given up while a WebSocket takes over is no loss.
+        // After an upgrade, giving up a GET does not end the session.
         if let Some(session) = self.0
             && session.transport() == Transport::Polling
         {
@@ -111,17 +112,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Lets the next POST come once this one is given up, or its packets have been handled.
+/// Allows the next POST when this one is given up, or when its packets have been handled.
 struct Posting<'a>(Option<&'a Session>);
 
 impl<'a> Posting<'a> {
-    /// None when another POST is under way.
+    /// `None` if another POST is in progress.
     fn begin(session: &'a Session) -> Option<Self> {
         let first = !std::mem::replace(&mut session.state().posting, true);
         first.then_some(Self(Some(session)))
     }
 
-    /// Gives the body to the session's task, which ends it.
+    /// Passes the body to the session's task, which then allows the next POST.
     fn hand_over(mut self, state: &mut State, post: Post) {
         self.0 = None;
         state.post = Some(Box::new(post));
@@ -137,7 +138,7 @@ impl Drop for Posting<'_> {
     }
 }
 
-/// What a GET learns when it comes.
+/// How a GET finds the session.
 enum Arrival {
     Packets(Vec<Outgoing>),
     Waits(oneshot::Receiver<Answer>, bool),
@@ -165,9 +166,9 @@ fn arrive(session: &Session) -> Arrival {
     Arrival::Waits(poll.wait(), poll.upgrading)
 }
 
-/// Takes what is queued; of a session that is over the close packet, if there is one, once nothing is queued:
-/// clients from 3.0 handle a close before the events and disconnects that stand in front of it in the same
-/// payload.
+/// Takes the queued packets. If the session has ended and nothing is queued, takes the close packet, if there
+/// is one: clients from 3.0 handle a close packet before the events and disconnects that precede it in the
+/// same payload.
 fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
     let mut packets = state.drain();
     let said = match state.poll.as_ref().and_then(|poll| poll.goodbye) {
@@ -183,16 +184,18 @@ fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
         state.wake_driver();
     }
     if packets.is_empty() {
-        // A WebSocket has taken over in the meantime, and with it what was queued.
+        // A WebSocket became the transport in the meantime, and took the queued packets.
         packets.push(Outgoing::control(PacketType::Noop));
     }
     packets.collect()
 }
 
-/// Answers a GET of a session on polling. Another request that comes `behind` it on the same connection ends the waiting: it is handled
-/// only when this one has been answered, and may be the POST that the client's next packets depend on. If the
-/// client ends its direction of the connection while its GET waits, it has gone: a client that was closed looks
-/// the same, and there are many more of those.
+/// Answers a GET of a session on polling.
+///
+/// Another request that arrives `behind` it on the same HTTP connection ends the waiting: that request is
+/// handled only after this one is answered, and may be the POST on which the client's next packets depend. If
+/// the client ends its direction of the connection while its GET is pending, it counts as disconnected: a
+/// client that was closed looks the same, and is much more common.
 pub(crate) async fn get(
     session: &Session,
     request: &http::PollRequest,
@@ -226,8 +229,8 @@ pub(crate) async fn get(
                     state.wake_driver();
                     vec![Outgoing::control(PacketType::Close)]
                 }
-                // By JSONP there are browsers only, which reconnect after a close packet too; those of 1.0 and
-                // 1.1 cannot handle a refusal.
+                // Only browsers use JSONP, and they reconnect after a close packet too. Those of 1.0 and 1.1
+                // cannot handle an error.
                 Err(_) if request.jsonp.is_some() => vec![Outgoing::control(PacketType::Close)],
                 Err(_) => return http::refuse(HttpError::SessionUnknown),
             }
@@ -236,7 +239,7 @@ pub(crate) async fn get(
     answer(session, request, &packets)
 }
 
-/// Renders packets as the answer to a GET.
+/// Writes packets as the response to a GET.
 pub(crate) fn answer(session: &Session, request: &http::PollRequest, packets: &[Outgoing]) -> Response<Body> {
     let (server, protocol) = (session.server(), session.protocol());
     let form = match (request.jsonp, session.dialect().reads) {
@@ -256,25 +259,25 @@ pub(crate) fn answer(session: &Session, request: &http::PollRequest, packets: &[
         session.nothing_held(),
     );
     response.unwrap_or_else(|| {
-        // What was queued is lost with this answer.
+        // The packets are lost with this response.
         session.close(Closing::Now(CloseReason::SlowReader));
         session.refuse_memory();
         http::too_much_held()
     })
 }
 
-/// Why a body was not taken.
+/// Why a body was refused.
 enum NoBody {
     TooLarge,
     Broken,
-    /// A bound on what is held is in the way.
+    /// A limit of buffered bytes is reached.
     Memory,
 }
 
-/// Copies a body into memory of its own, because each of hyper's parts may keep a whole buffer alive. The
-/// bytes are counted by `held` as they arrive.
+/// Copies a body into memory of its own, because each of hyper's parts may keep a whole buffer alive. `held`
+/// counts the bytes as they arrive.
 async fn take(mut body: RequestBody, most: usize, held: &mut Held) -> Result<Vec<u8>, NoBody> {
-    // If the length is announced, hyper does not give out more than that.
+    // If the length is announced, hyper returns at most that.
     let whole = body
         .size_hint()
         .upper()
@@ -325,7 +328,7 @@ pub(crate) async fn post(session: &Session, request: Request<RequestBody>) -> Re
     let config = &session.server().config;
     let mut held = session.nothing_held();
     let body = take(request.into_body(), config.max_payload_bytes, &mut held);
-    // The client's next heartbeat stands behind this body, so that it could not live longer anyway.
+    // The client's next heartbeat is sent after this body, so the session could not live longer anyway.
     let patience = u64::from(config.ping_interval_ms) + 2 * u64::from(config.ping_timeout_ms);
     let body = match tokio::time::timeout(Duration::from_millis(patience), body).await {
         Ok(Ok(body)) => body,
@@ -349,10 +352,11 @@ pub(crate) async fn post(session: &Session, request: Request<RequestBody>) -> Re
     };
     let (done, handled) = oneshot::channel();
     {
-        // Both happen under one lock: a body that is stored after the session's end would never be read.
+        // Check and store under one lock: a body that is stored after the session's end would never be read.
         let mut state = session.state();
         match &state.poll {
-            // The next GET learns of the end. A POST that fails would look like the loss of the connection, and the client come back.
+            // The next GET is told of the end. If this POST failed, the client would take the connection for
+            // lost, and reconnect.
             Some(poll) if poll.goodbye.is_some() => return http::ok(),
             _ if state.ended => return http::refuse(HttpError::SessionUnknown),
             _ => {

@@ -1,6 +1,7 @@
-//! A queue that is empty or holds one element nearly all the time.
+//! A queue that nearly always is empty or holds one element.
 //!
-//! Invariant: only a queue of two or more has memory of its own, so that a fan-out allocates nothing for each recipient.
+//! Invariant: only a queue of two or more elements allocates memory, so a fan-out allocates nothing for each
+//! recipient.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -11,7 +12,7 @@ pub(crate) enum Queue<T> {
     #[default]
     Empty,
     One(T),
-    /// Of any length, also one that was longer.
+    /// Two or more elements, or fewer after some were removed.
     Many(VecDeque<T>),
 }
 
@@ -91,7 +92,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Keeps the first `count`.
+    /// Keeps the first `count` elements.
     pub(crate) fn truncate(&mut self, count: usize) {
         match self {
             Self::Many(many) if count > 0 => many.truncate(count),
@@ -118,7 +119,7 @@ mod tests {
         let mut queue = Queue::default();
         let (mut next, mut expected) = (0, VecDeque::new());
         for step in 0..200 {
-            // Grows to some length, then runs empty, again and again.
+            // The queue grows and runs empty again and again.
             if step % 20 < 11 {
                 queue.push(next);
                 expected.push_back(next);
@@ -143,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Each connection has two of them.
+    /// Each connection has two queues.
     #[test]
     fn takes_no_more_room_than_an_element() {
         assert_eq!(

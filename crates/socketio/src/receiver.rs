@@ -1,4 +1,4 @@
-//! What stands on a session: the layer that its messages are for.
+//! The layer above a session, which handles its messages.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +11,12 @@ use crate::session::Session;
 /// A boxed future.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a receiver makes of a message.
+/// What happens after a receiver has handled a message.
 pub enum Flow {
-    /// Done with it.
+    /// The next message is read.
     Continue,
-    /// Nothing further of this connection is read until the future is done, and its heartbeats are not missed for so long.
+    /// Nothing further of this connection is handled until the future is done. Meanwhile the client's
+    /// heartbeat deadlines are postponed.
     Wait(BoxFuture),
     /// The session is closed with this reason.
     Close(CloseReason),
@@ -23,36 +24,38 @@ pub enum Flow {
 
 /// The layer above one Engine.IO session. All calls come from the session's task, in order.
 pub trait Receiver: Send {
-    /// A message came.
+    /// A message arrived.
     fn message(&mut self, body: Body<'_>) -> Flow;
 
-    /// Somebody asked for attention through the session, or a handler is done. `waiting`: a handler is not done yet.
+    /// Attention was requested through the session, or a handler's future is done. `waiting`: a future is
+    /// still pending.
     fn attention(&mut self, waiting: bool) {
         let _ = waiting;
     }
 
-    /// Bytes that it keeps of messages that are not complete yet.
+    /// The number of bytes that it keeps of incomplete messages.
     fn held_bytes(&self) -> usize {
         0
     }
 
-    /// When [`Receiver::deadline_passed`] is to be called, unless it is taken back before, by [`crate::Session::now`].
+    /// When [`Receiver::deadline_passed`] is to be called, on the clock of [`crate::Session::now`]. It may
+    /// change or disappear before.
     fn deadline(&self) -> Option<Time> {
         None
     }
 
-    /// The deadline has passed; a reason closes the session, and so does a deadline that is left standing.
+    /// The deadline has passed. A result closes the session, and so does a deadline that remains in the past.
     fn deadline_passed(&mut self) -> Option<CloseReason> {
         None
     }
 
-    /// The session is over. Called once, last, and not before a future that [`Receiver::message`] gave is done: a handler is never stopped
-    /// half-way, unless the runtime is.
+    /// The session has ended. Called once, and last, after the future that [`Receiver::message`] returned is
+    /// done: a handler is not interrupted, unless the runtime stops.
     fn closed(&mut self, reason: CloseReason);
 }
 
-/// Makes the layer above each Engine.IO session.
+/// Creates the layer above each Engine.IO session.
 pub trait Acceptor: Send + Sync + 'static {
-    /// A session was opened. What is sent here follows the open packet.
+    /// A session was opened. Messages that are sent here follow the open packet.
     fn open(&self, session: &Session, handshake: Handshake) -> Box<dyn Receiver>;
 }

@@ -1,4 +1,5 @@
-//! The server: which request is a handshake, which belongs to which session, and what is refused.
+//! The server: it decides which requests open a session, which ones belong to a session, and which ones are
+//! refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,11 +28,11 @@ use crate::sessions::Sessions;
 use crate::shared::Shared;
 use crate::upgrade;
 
-/// What clones of a server share.
+/// The state that the clones of a server share.
 struct Inner {
     shared: Arc<Shared>,
     sessions: Arc<Sessions>,
-    /// No more sessions are opened.
+    /// Whether the server refuses to open sessions.
     draining: AtomicBool,
 }
 
@@ -44,7 +45,7 @@ pub struct EngineServer(Arc<Inner>);
 pub struct Server(EngineServer);
 
 impl Server {
-    /// A server whose namespaces are `namespaces`.
+    /// A server with these namespaces.
     pub fn new(config: Config, namespaces: Arc<dyn Namespaces>) -> Self {
         let layer = SocketLayer::new(namespaces, &config);
         Self(EngineServer::with_texts(config, Box::new(layer), true))
@@ -60,7 +61,7 @@ impl std::ops::Deref for Server {
 }
 
 impl EngineServer {
-    /// A server whose sessions carry whatever `acceptor` makes of them.
+    /// A server whose sessions use the layer that `acceptor` creates.
     pub fn new(config: Config, acceptor: Box<dyn Acceptor>) -> Self {
         Self::with_texts(config, acceptor, false)
     }
@@ -74,9 +75,9 @@ impl EngineServer {
         }))
     }
 
-    /// Whether requests for `path` are ours: those for [`Config::path`] and below it, also without the slash
-    /// at its end or with further ones at its beginning. Proxies that rewrite paths make such, and cocos2d-x
-    /// asks for `/socket.io/1/websocket/`.
+    /// Whether requests for `path` belong to the server: those for [`Config::path`] and below it, also
+    /// without the slash at its end or with more slashes at its start. Proxies that rewrite paths send such
+    /// requests, and cocos2d-x asks for `/socket.io/1/websocket/`.
     pub fn serves(&self, path: &str) -> bool {
         let ours = &*self.0.shared.config.path;
         let slashes = path.len() - path.trim_start_matches('/').len();
@@ -84,24 +85,25 @@ impl EngineServer {
         path.starts_with(ours) || ours.strip_suffix('/') == Some(path)
     }
 
-    /// Sessions that are open.
+    /// The number of open sessions.
     pub fn sessions(&self) -> usize {
         self.0.sessions.len()
     }
 
-    /// Bytes that wait to be written, of all sessions.
+    /// The number of bytes that wait to be written, of all sessions.
     pub fn queued_bytes(&self) -> usize {
         self.0.sessions.all().iter().map(Session::queued_bytes).sum()
     }
 
-    /// Sessions closed so far because their reader fell behind.
+    /// The number of sessions that were closed because the client read too slowly.
     pub fn slow_readers(&self) -> usize {
         self.0.shared.slow_readers()
     }
 
-    /// Closes all sessions, spread over `over`, in such a way that clients come back by themselves, and returns once all are gone and
-    /// their handlers are done: wrap it in a timeout. From then on no session is opened: clients that come back on a connection that they
-    /// kept are refused, until they find another server.
+    /// Closes all sessions, spread over the time `over`, so that their clients reconnect by themselves.
+    /// Returns once all sessions have ended and their handlers are done: wrap it in a timeout. From its call
+    /// on no session is opened: clients that reconnect over an HTTP connection that they kept are refused,
+    /// until they find another server.
     pub async fn drain(&self, over: Duration) {
         const BATCHES: u32 = 20;
         self.0.draining.store(true, Ordering::Release);
@@ -125,7 +127,7 @@ impl EngineServer {
         }
     }
 
-    /// Answers a request; `peer` is the address that connected.
+    /// Answers a request. `peer` is the client's address.
     pub async fn handle(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let config = &self.0.shared.config;
@@ -184,7 +186,7 @@ impl EngineServer {
                 match *request.method() {
                     Method::GET => {
                         let poll = PollRequest::new(&request);
-                        // The rest of it would hold its 8 KiB for as long as the poll waits.
+                        // The rest of the request would hold 8 KiB as long as the poll is pending.
                         let behind = request.into_body().behind();
                         polling::get(&session, &poll, behind).await
                     }
@@ -243,7 +245,8 @@ impl EngineServer {
             Ok(opened) => opened,
             Err(error) => return http::refuse(error),
         };
-        // The open packet alone, as Node's server has it; what the layer above has sent already is for the first poll.
+        // The open packet alone, as in Node's server. Packets that the layer above has queued already wait
+        // for the first poll.
         let open = session.state().take_first();
         let mut response = polling::answer(&session, &PollRequest::new(&request), open.as_slice());
         if let Some(name) = &self.0.shared.config.cookie {

@@ -1,6 +1,6 @@
-//! A session's shared half: what anyone may do to a connection from any thread.
+//! The shared part of a session: what any thread may do to a connection.
 //!
-//! Invariant: after `ended` is set nothing is queued any more; the queue's bytes never exceed the configured bound by more than the
+//! Invariants: once `ended` is set, nothing more is queued; the queue exceeds its limit at most by the
 //! message that closes the session.
 
 mod state;
@@ -26,7 +26,7 @@ pub(crate) use state::State;
 pub(crate) struct Sid([u8; 20]);
 
 impl Sid {
-    /// Draws a new one from the system's random numbers.
+    /// Creates an id from the system's random numbers.
     pub(crate) fn random() -> Result<Self, getrandom::Error> {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut sid = [0; 20];
@@ -34,13 +34,13 @@ impl Sid {
         Ok(Self(sid.map(|byte| ALPHABET[usize::from(byte & 63)])))
     }
 
-    /// Takes what a client sent; `None` when it cannot be one of ours.
+    /// Reads an id that a client sent; `None` if it cannot be an id of this server.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         text.as_bytes().try_into().ok().map(Self)
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        // Ours are ASCII; one that a client made up is only looked up, never shown.
+        // The server's own ids are ASCII. An id that a client invented is only looked up, never shown.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -55,7 +55,7 @@ struct Inner {
     dialect: Dialect,
     address: SocketAddr,
     server: Arc<Shared>,
-    /// When the peer last gave a sign of life, on the clock of deadlines.
+    /// When the client was last heard from, on the clock of deadlines.
     heard: AtomicU64,
     state: Mutex<State>,
 }
@@ -89,7 +89,7 @@ impl Session {
         self.0.sid
     }
 
-    /// Engine.IO revision.
+    /// The version of Engine.IO.
     pub fn protocol(&self) -> Protocol {
         self.0.protocol
     }
@@ -109,22 +109,22 @@ impl Session {
         self.0.dialect
     }
 
-    /// The moment on the clock of deadlines.
+    /// The current time on the clock of deadlines.
     pub fn now(&self) -> Time {
         self.0.server.now()
     }
 
-    /// The peer gave a sign of life: a packet came, or a request for packets.
+    /// The client was heard from: a packet arrived, or a request for packets.
     pub(crate) fn hear(&self, now: Time) {
         self.0.heard.store(now.0, Ordering::Relaxed);
     }
 
-    /// How many milliseconds ago the peer gave its last sign of life, which is at first its handshake.
+    /// The time in milliseconds since the client was last heard from. The handshake counts too.
     pub fn silent_ms(&self) -> u64 {
         self.now().0.saturating_sub(self.0.heard.load(Ordering::Relaxed))
     }
 
-    /// What it needs of its server.
+    /// The state that the sessions of a server share.
     pub(crate) fn server(&self) -> &Arc<Shared> {
         &self.0.server
     }
@@ -133,13 +133,13 @@ impl Session {
         self.0.state.lock()
     }
 
-    /// Bytes that wait to be written.
+    /// The number of bytes that wait to be written.
     pub fn queued_bytes(&self) -> usize {
         self.state().queued_bytes
     }
 
-    /// Waits until at most `bytes` wait to be written; false when the session is over or closing. Who has much to send waits in between,
-    /// so that it is the reader who sets the pace.
+    /// Waits until at most `bytes` wait to be written; false if the session has ended or is closing. To send
+    /// much data, wait for room before each part, so that the client's reading sets the pace.
     pub async fn room(&self, bytes: usize) -> bool {
         loop {
             let told = {
@@ -156,10 +156,10 @@ impl Session {
         }
     }
 
-    /// Waits until the session is over or closing. Work that is useful only to its client may stop then. A
-    /// client on a WebSocket that closes while a handler waits is noticed, unless it sent more before. One on
-    /// polling is noticed when it gives up the GET that waits for packets, and otherwise when its heartbeat is
-    /// due.
+    /// Waits until the session has ended or is closing. Work that only its client needs can stop then. If a
+    /// client on a WebSocket closes while a handler's future is pending, that is noticed unless the client
+    /// sent something else before. A client on polling is noticed when it gives up its pending GET, or else
+    /// when its heartbeat is missing.
     pub async fn closed(&self) {
         let _tidy = ForgetRoom(self);
         loop {
@@ -174,23 +174,23 @@ impl Session {
         }
     }
 
-    /// Queues a text message. False when the session is over or closing, or is closed by this message because its reader fell
-    /// behind.
+    /// Queues a text message; false if the session has ended or is closing, or if this message closes it
+    /// because the client reads too slowly.
     pub fn send_text(&self, text: &str) -> bool {
         self.enqueue([Outgoing::message(text)])
     }
 
-    /// Queues a binary message; answers as [`Session::send_text`].
+    /// Queues a binary message; the result is that of [`Session::send_text`].
     pub fn send_binary(&self, bytes: &[u8]) -> bool {
         self.enqueue([Outgoing::binary(bytes)])
     }
 
-    /// Queues packets that belong together: nothing comes between them.
+    /// Queues packets that belong together, with no other packet between them.
     pub(crate) fn enqueue(&self, packets: impl IntoIterator<Item = Outgoing>) -> bool {
         self.enqueue_locked(&mut self.state(), packets)
     }
 
-    /// As [`Session::enqueue`], unless `left` is set.
+    /// Like [`Session::enqueue`], unless `left` is set.
     #[inline]
     pub(crate) fn enqueue_unless(
         &self,
@@ -201,7 +201,7 @@ impl Session {
         !left.load(Ordering::Acquire) && self.enqueue_locked(&mut state, packets)
     }
 
-    /// As [`Session::enqueue_unless`], and sets `left`: nothing comes after `packets`.
+    /// Like [`Session::enqueue_unless`], and sets `left`: nothing is queued after `packets`.
     pub(crate) fn enqueue_last(&self, left: &AtomicBool, packets: impl IntoIterator<Item = Outgoing>) {
         let mut state = self.state();
         if !left.swap(true, Ordering::AcqRel) {
@@ -209,8 +209,7 @@ impl Session {
         }
     }
 
-    /// Answers a ping of Engine.IO; one answer is enough for all pings that arrived before the client reads
-    /// it.
+    /// Answers an Engine.IO ping. One pong is enough for all pings that arrive before it is read.
     pub(crate) fn enqueue_pong(&self) {
         let mut state = self.state();
         if !state.queue.last_mut().is_some_and(|last| last.is_bare_pong()) {
@@ -218,18 +217,18 @@ impl Session {
         }
     }
 
-    /// A limit of buffered bytes is reached, so this session must end.
+    /// Records that the session has to end because a limit of buffered bytes is reached.
     pub(crate) fn refuse_memory(&self) {
         let admission = &self.0.server.config.admission;
         admission.refuse(Refusal::Memory, self.0.address.ip());
     }
 
-    /// Nothing has been counted for this session yet.
+    /// A counter for buffered bytes of this session, which starts at 0.
     pub(crate) fn nothing_held(&self) -> Held {
         Held::new(self.0.server.config.admission.clone(), self.0.address.ip())
     }
 
-    /// Counts what is kept of messages that have not been handled. False when a bound is in the way.
+    /// Counts the bytes of messages that have not been handled; false if that exceeds a limit.
     pub(crate) fn hold_input(&self, bytes: usize) -> bool {
         let mut state = self.state();
         if Held::is_free(bytes) {
@@ -240,7 +239,7 @@ impl Session {
         input.resize(bytes)
     }
 
-    /// Counts what is queued for a reader that has fallen behind. False when a bound is in the way.
+    /// Counts the bytes that are queued for a client that reads too slowly; false if that exceeds a limit.
     pub(crate) fn hold_queue(&self, state: &mut State) -> bool {
         if Held::is_free(state.queued_bytes) {
             return true;
@@ -269,7 +268,7 @@ impl Session {
         false
     }
 
-    /// Closes the session; the first call decides, except that `Now` overrides `AfterFlush`.
+    /// Closes the session. The first call decides, except that `Now` overrides `AfterFlush`.
     pub fn close(&self, closing: Closing) {
         let mut state = self.state();
         let replaces = match (state.closing, closing) {
@@ -282,12 +281,12 @@ impl Session {
         }
     }
 
-    /// Over, but for a poll that is still to be told.
+    /// Whether the session has ended. At most it still waits for the poll that is told so.
     pub(crate) fn is_waiting_goodbye(&self) -> bool {
         self.state().ended
     }
 
-    /// Has the receiver asked for [`Receiver::attention`](crate::Receiver::attention) by the session's task.
+    /// Makes the session's task call [`Receiver::attention`](crate::Receiver::attention).
     pub(crate) fn call_attention(&self) {
         let mut state = self.state();
         state.attention = true;
@@ -295,7 +294,8 @@ impl Session {
     }
 }
 
-/// An idle session keeps nothing of those who waited for its end.
+/// Frees the notification of [`Session::closed`] once nobody waits for it, so that an idle session keeps
+/// nothing.
 struct ForgetRoom<'a>(&'a Session);
 
 impl Drop for ForgetRoom<'_> {

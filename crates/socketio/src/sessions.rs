@@ -1,7 +1,7 @@
-//! All sessions of a server: opening one, finding it by its sid, and forgetting it.
+//! All sessions of a server: opens a session, finds it by its sid, and removes it.
 //!
-//! The table is sharded so that handshakes on several threads do not wait for one another. Invariant: a session
-//! is in the table, and counted by the admission, from its handshake until [`Sessions::forget`].
+//! The table is sharded so that handshakes on several threads do not wait for one another. Invariant: a
+//! session is in the table, and counted by the admission, from its handshake until [`Sessions::forget`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::shared::Shared;
 
 const SHARDS: usize = 16;
 
-/// All sessions of a server, from handshake to end.
+/// All sessions of a server, from their handshake to their end.
 pub(crate) struct Sessions {
     shared: Arc<Shared>,
     acceptor: Box<dyn Acceptor>,
@@ -34,12 +34,12 @@ impl Sessions {
         }
     }
 
-    /// What every session gets of its server.
+    /// The state that the sessions share.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
-    /// Makes a session and the layer above it; the open packet is the first in its queue.
+    /// Opens a session and creates the layer above it. The open packet is the first in its queue.
     pub(crate) fn open(
         &self,
         handshake: Handshake,
@@ -61,13 +61,14 @@ impl Sessions {
         let open = engine::open_packet(session.sid(), upgrades, times, max_payload);
         session.enqueue([Outgoing::open(&open)]);
         let receiver = self.acceptor.open(&session, handshake);
-        // Now that nothing can panic before the session's task takes it out again.
+        // The session is inserted only here: nothing can panic between this and its task, which removes it
+        // again.
         self.insert(session.clone());
         entered.hand_over();
         Ok((session, receiver))
     }
 
-    /// Takes a session out of the table, and out of the count if it was in there.
+    /// Removes a session from the table, and from the admission's count if it was in the table.
     pub(crate) fn forget(&self, session: &Session) {
         if self.remove(&session.key()) {
             let admission = &self.shared.config.admission;
@@ -84,11 +85,11 @@ impl Sessions {
         self.shard(&session.key()).lock().insert(session.key(), session);
     }
 
-    /// Whether it was there.
+    /// Returns whether the session was in the table.
     fn remove(&self, sid: &Sid) -> bool {
         let mut shard = self.shard(sid).lock();
         let removed = shard.remove(sid).is_some();
-        // The memory that a flood of sessions needed is freed.
+        // Frees the memory that a flood of sessions needed.
         if shard.len() * 8 < shard.capacity() && shard.capacity() > 1_024 {
             let twice = shard.len() * 2;
             shard.shrink_to(twice);
@@ -104,7 +105,7 @@ impl Sessions {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// All of them at this moment.
+    /// All sessions at this moment.
     pub(crate) fn all(&self) -> Vec<Session> {
         self.shards
             .iter()

@@ -11,18 +11,18 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 
-/// What all sessions of a server share.
+/// The state that all sessions of a server share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) times: Times,
-    /// Texts are Socket.IO packets: characters beyond ASCII stand inside JSON strings only.
+    /// Whether texts are Socket.IO packets. Then characters beyond ASCII occur only inside JSON strings.
     pub(crate) json_texts: bool,
     origin: Instant,
     leaving: AtomicUsize,
     slow_readers: AtomicUsize,
 }
 
-/// Counts a connection that is being closed, until dropped.
+/// Counts a connection that is being closed, until this is dropped.
 pub(crate) struct Leaving(Arc<Shared>);
 
 impl Drop for Leaving {
@@ -68,14 +68,14 @@ impl Shared {
         self.leaving.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts that a session ended for this reason.
+    /// Counts the end of a session for this reason.
     pub(crate) fn count_close(&self, reason: CloseReason) {
         if reason == CloseReason::SlowReader {
             self.slow_readers.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Sessions closed so far because their reader fell behind.
+    /// The number of sessions that were closed because the client read too slowly.
     pub(crate) fn slow_readers(&self) -> usize {
         self.slow_readers.load(Ordering::Relaxed)
     }

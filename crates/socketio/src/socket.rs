@@ -1,6 +1,7 @@
-//! A client's connection to one namespace, as the application holds it.
+//! A client's connection to one namespace, as the application sees it.
 //!
-//! Invariant: once a socket has left (sent away, disconnected, session over) nothing more is queued for it.
+//! Invariant: once a socket is disconnected (by the server, by the client, or with its session), nothing more
+//! is queued for it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,25 +23,25 @@ use crate::closing::Closing;
 use crate::encoded::{Encoded, Outgoing};
 use crate::session::Session;
 
-/// The number under which a client waits for an acknowledgement.
+/// The id of an event for which a client expects an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AckId(pub u64);
 
-/// What a client acknowledged with.
+/// The acknowledgement of a client.
 #[derive(Debug, Clone)]
 pub struct Acked {
     /// The arguments as JSON.
     pub args: Vec<Box<RawValue>>,
-    /// Their binary parts.
+    /// The binary data to which placeholders in the arguments refer.
     pub attachments: Vec<Bytes>,
 }
 
-/// Why there will be no acknowledgement.
+/// Why an acknowledgement will not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckError {
-    /// The socket has left.
+    /// The socket is disconnected.
     Disconnected,
-    /// The client owes as many acknowledgements as it may.
+    /// The socket has [`Config::max_pending_acks`](crate::Config::max_pending_acks) pending acknowledgements.
     TooMany,
 }
 
@@ -55,7 +56,7 @@ impl fmt::Display for AckError {
 
 impl std::error::Error for AckError {}
 
-/// Acknowledgements that a client owes.
+/// The acknowledgements that a client has not sent yet.
 #[derive(Default)]
 struct Owed {
     next: u64,
@@ -64,11 +65,12 @@ struct Owed {
 
 struct Inner {
     session: Session,
-    /// `None` is `/`.
+    /// `None` means `/`.
     namespace: Option<Box<str>>,
     id: Box<str>,
     owed: Mutex<Option<Box<Owed>>>,
-    /// Read under the session's lock, so that what is queued after it was set is queued behind what was queued before.
+    /// Whether the socket is disconnected. This is read under the session's lock, so nothing is queued after
+    /// the last packets.
     left: AtomicBool,
     away: AtomicBool,
 }
@@ -84,7 +86,7 @@ impl Socket {
             namespace: (namespace != "/").then(|| namespace.into()),
             id,
             owed: Mutex::new(None),
-            // Until the client has been told that it is connected.
+            // The socket counts as disconnected until the client has been told that it is connected.
             left: AtomicBool::new(true),
             away: AtomicBool::new(false),
         }))
@@ -100,7 +102,7 @@ impl Socket {
         self.0.namespace.as_deref().unwrap_or("/")
     }
 
-    /// Engine.IO revision.
+    /// The version of Engine.IO.
     pub fn protocol(&self) -> Protocol {
         self.0.session.protocol()
     }
@@ -115,38 +117,41 @@ impl Socket {
         self.0.session.address()
     }
 
-    /// The session below; namespaces of one connection share it.
+    /// The session of the connection. All its namespaces share it.
     pub fn session(&self) -> &Session {
         &self.0.session
     }
 
-    /// Whether events still reach the client's queue.
+    /// Whether events are still queued for the client.
     pub fn is_connected(&self) -> bool {
         !self.0.left.load(Ordering::Acquire) && !self.0.session.state().ended
     }
 
-    /// Whether both are the same connection.
+    /// Whether both are the same connection to a namespace.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Queues an event encoded before. False when the socket has left, or leaves because its reader fell behind.
+    /// Queues an encoded event; false if the socket is disconnected, or if this event closes it because the
+    /// client reads too slowly.
     pub fn send(&self, event: &Encoded) -> bool {
         self.enqueue(std::iter::once(event.outgoing()))
     }
 
-    /// Queues an event; answers as [`Socket::send`].
+    /// Queues an event; the result is that of [`Socket::send`].
     pub fn emit(&self, name: &str, args: &[&RawValue]) -> bool {
         self.emit_binary(name, args, &[])
     }
 
-    /// Queues an event whose arguments refer to `attachments` by placeholders; answers as [`Socket::send`].
+    /// Queues an event whose arguments refer to `attachments` by placeholders; the result is that of
+    /// [`Socket::send`].
     pub fn emit_binary(&self, name: &str, args: &[&RawValue], attachments: &[Bytes]) -> bool {
         let head = Outgoing::event(self.namespace(), None, name, args, attachments.len());
         self.enqueue(packets(head, attachments))
     }
 
-    /// Queues an event that asks for an acknowledgement. Wrap the future in a timeout: a client may never answer.
+    /// Queues an event that asks for an acknowledgement. Wrap the future in a timeout, because a client may
+    /// never answer.
     pub fn emit_with_ack(
         &self,
         name: &str,
@@ -173,42 +178,45 @@ impl Socket {
         Ok(AckFuture(receiver))
     }
 
-    /// Answers an event that asked for an acknowledgement; answers as [`Socket::send`].
+    /// Acknowledges an event; the result is that of [`Socket::send`].
     pub fn ack(&self, id: AckId, args: &[&RawValue]) -> bool {
         self.ack_binary(id, args, &[])
     }
 
-    /// As [`Socket::ack`], with arguments that refer to `attachments` by placeholders.
+    /// Like [`Socket::ack`], with arguments that refer to `attachments` by placeholders.
     pub fn ack_binary(&self, id: AckId, args: &[&RawValue], attachments: &[Bytes]) -> bool {
         let head = Outgoing::ack(self.namespace(), id.0, args, attachments.len());
         self.enqueue(packets(head, attachments))
     }
 
-    /// Disconnects the client from this namespace. The session stays. The client does not come back by itself.
+    /// Disconnects the client from this namespace. The session stays open. The client does not reconnect by
+    /// itself.
     pub fn disconnect(&self) {
         let farewell = Outgoing::message(&socket::encode_disconnect(self.namespace()));
         self.leave([farewell], false);
     }
 
-    /// Disconnects the client from all its namespaces, then closes the connection once all that is queued is written. The client
-    /// does not come back by itself.
+    /// Disconnects the client from all its namespaces, and closes the connection once everything queued has
+    /// been written. The client does not reconnect by itself.
     pub fn send_away(&self) {
         self.leave([], true);
     }
 
-    /// Queues `last`, after which nothing more is queued, and does as [`Socket::send_away`].
+    /// Queues `last` as the last event, and then does the same as [`Socket::send_away`].
     pub fn send_away_with(&self, last: &Encoded) {
         self.leave([last.outgoing()], true);
     }
 
-    /// Closes the connection once all that is queued is written, in such a way that the client comes back by itself.
+    /// Closes the connection once everything queued has been written. The client is expected to reconnect by
+    /// itself.
     pub fn close_to_come_back(&self) {
         self.0
             .session
             .close(Closing::AfterFlush(CloseReason::ServerClose));
     }
 
-    /// Closes the connection at once for this reason, in such a way that the client comes back by itself.
+    /// Closes the connection at once. The reason says whether the client is expected to reconnect by itself
+    /// ([`CloseReason::wants_reconnect`]).
     pub fn cut(&self, reason: CloseReason) {
         self.0.session.close(Closing::Now(reason));
     }
@@ -219,7 +227,8 @@ impl Socket {
 
     fn leave(&self, last: impl IntoIterator<Item = Outgoing>, away: bool) {
         if away && !self.has_left() {
-            // Before `left`, which alone would make the session's task take leave of the namespace only.
+            // This is set before `left`. If the session's task saw only `left`, it would only disconnect the
+            // namespace.
             self.0.away.store(true, Ordering::Release);
         }
         self.0.session.enqueue_last(&self.0.left, last);
@@ -231,7 +240,8 @@ impl Socket {
         self.0.left.store(false, Ordering::Release);
     }
 
-    /// Nothing more is queued; who waits for acknowledgements learns that there will be none. False when it had left already.
+    /// Nothing more is queued, and pending acknowledgements fail. Returns false if the socket was
+    /// disconnected before.
     pub(crate) fn set_left(&self) -> bool {
         let left = self.0.left.swap(true, Ordering::AcqRel);
         *self.0.owed.lock() = None;
@@ -247,7 +257,7 @@ impl Socket {
         self.0.away.load(Ordering::Acquire)
     }
 
-    /// An acknowledgement came. One that nobody waits for is ignored.
+    /// An acknowledgement arrived. If nobody waits for it, it is ignored.
     pub(crate) fn acknowledged(&self, id: u64, acked: impl FnOnce() -> Acked) {
         let waiting = self
             .0
@@ -256,7 +266,7 @@ impl Socket {
             .as_mut()
             .and_then(|owed| owed.waiting.remove(&id));
         if let Some(waiting) = waiting {
-            // Whoever waited may have given up.
+            // The task that waited may have given up.
             let _ = waiting.send(acked());
         }
     }

@@ -1,4 +1,4 @@
-//! The WebSocket handshake (RFC 6455, section 4.2), and taking the raw stream back from hyper afterwards.
+//! The WebSocket handshake (RFC 6455, section 4.2), after which the raw stream is taken back from hyper.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Checks the request and makes the answer that switches protocols.
+/// Checks the request, and creates the response that switches protocols.
 fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgrade), Box<Response<Body>>> {
     let headers = request.headers();
     let connection = headers
@@ -46,7 +46,7 @@ fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgra
         .get(header::SEC_WEBSOCKET_KEY)
         .and_then(|key| key.to_str().ok())
         .filter(|key| key.len() == 24);
-    // HTTP/1.0 has no upgrades (RFC 9110, section 7.8): its client would wait for a WebSocket for ever.
+    // HTTP/1.0 has no upgrades (RFC 9110, section 7.8): such a client would wait for a WebSocket forever.
     let may = request.method() == hyper::Method::GET && request.version() == Version::HTTP_11;
     let (true, Some(key)) = (upgrades && may, key) else {
         return Err(Box::new(http::refuse_upgrade(HttpError::BadRequest)));
@@ -78,20 +78,20 @@ fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgra
     Ok((response, hyper::upgrade::on(request)))
 }
 
-/// The subprotocol that the server selects if the client offers some: the first one, like Node's server. A
-/// browser closes the WebSocket when none is chosen; what the name means is between the client and the
+/// The subprotocol that the server selects if the client offers some: the first one, as in Node's server. A
+/// browser closes the WebSocket if none is selected. What the name means is between the client and the
 /// application.
 fn first_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
     let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
     let first = offered.split(',').next()?.trim();
-    // Names are tokens (RFC 6455, section 4.1), as those of headers are.
+    // Names are tokens (RFC 6455, section 4.1), like the names of headers.
     header::HeaderName::from_bytes(first.as_bytes()).ok()?;
     HeaderValue::from_str(first).ok()
 }
 
-/// Whether the client's library stops reading at a close frame without telling its application, until that
-/// closes the WebSocket too. OkHttp does, and socket.io-client-java 1.x and 2.x do not close: they would
-/// reconnect only when they miss a heartbeat.
+/// Whether the client's library stops reading at a close frame, and does not tell its application before that
+/// closes the WebSocket too. OkHttp does so, and socket.io-client-java 1.x and 2.x do not close it: they
+/// would reconnect only when they miss a heartbeat.
 fn ignores_close(headers: &HeaderMap) -> bool {
     let agent = headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
     agent.is_some_and(|agent| agent.starts_with(b"okhttp/"))
@@ -123,7 +123,8 @@ pub(crate) fn open(
     response
 }
 
-/// Brings a WebSocket to a session that is on polling. One that is not wanted is accepted all the same, and closed then.
+/// Offers a WebSocket to a session on polling as the candidate of an upgrade. If it is refused, it is
+/// accepted anyway and then closed.
 pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> Response<Body> {
     let (response, upgraded) = match switch(&mut request) {
         Ok(switched) => switched,
@@ -147,7 +148,7 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
     response
 }
 
-/// The WebSocket on the raw stream; its messages may have `limit` bytes.
+/// Creates a link on the raw stream. Its messages may have up to `limit` bytes.
 async fn link(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<Link>> {
     let upgraded = upgraded.await.ok()?;
     let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
@@ -166,7 +167,7 @@ async fn link(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<
             }
         },
     };
-    // What hyper has read came before what it has not.
+    // The bytes that hyper has read precede those that it has not.
     let early = if begun.is_empty() {
         early
     } else {

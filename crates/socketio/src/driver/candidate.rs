@@ -1,4 +1,4 @@
-//! A session's task while a WebSocket wants to take over from polling.
+//! The upgrade of a session from polling to a WebSocket.
 
 use std::task::{Context, Poll};
 
@@ -29,7 +29,8 @@ impl Driver {
     }
 
     pub(super) fn read_candidate(&mut self, cx: &mut Context<'_>, now: Time) -> Moved {
-        // One that the end waits for is read whatever handlers do: no message is handled behind it.
+        // If the end of the session waits for the candidate, it is read although a handler is busy: messages
+        // after it are ignored.
         let waits = self.is_busy() && !self.ending;
         if waits || !matches!(self.phase, Phase::Open) {
             return false;
@@ -38,7 +39,8 @@ impl Driver {
             return false;
         };
         let protocol = self.session.protocol();
-        // One packet at a time: what stands behind the one that makes the candidate the transport is for the transport to read.
+        // Reads only one packet: those after the one that makes the candidate the transport are read by the
+        // transport.
         let mut came = None;
         let read = link.poll_messages(cx, |message| {
             came = match message {

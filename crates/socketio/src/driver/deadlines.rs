@@ -1,6 +1,7 @@
-//! The deadlines of a session: its heartbeat, what its receiver has set, and how long a poll may still learn of the end.
+//! The deadlines of a session: its heartbeat, its receiver's deadline, and the time until which an ended
+//! session waits for a poll.
 //!
-//! Invariant: one timer stands for all of them. It is never set later than the nearest deadline.
+//! Invariant: one timer serves all of them. It is never set later than the next deadline.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -14,7 +15,7 @@ use crate::encoded::Outgoing;
 use crate::receiver::Receiver;
 
 impl Driver {
-    /// Sets the timer to the next deadline; true when that has passed already.
+    /// Sets the timer to the next deadline; true if that has passed already.
     pub(super) fn arm(
         &self,
         cx: &mut Context<'_>,
@@ -27,7 +28,8 @@ impl Driver {
             return false;
         };
         match *armed {
-            // A deadline that was put off is looked at when the old one passes: heartbeats move it with every packet.
+            // A postponed deadline is only noticed when the old one passes, because heartbeats postpone it
+            // with every packet.
             Some(at) if at <= next && now < at => return false,
             Some(at) if at <= next => {}
             _ => {
@@ -53,7 +55,7 @@ impl Driver {
         }
     }
 
-    /// Does what is due at the deadlines that have passed; one has.
+    /// Handles the deadlines that have passed; at least one has.
     pub(super) fn pass_deadlines(&mut self, now: Time) {
         match self.phase {
             Phase::Gone => return,
@@ -63,7 +65,7 @@ impl Driver {
         let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
         if passed(&*self.receiver) {
             let reason = self.receiver.deadline_passed();
-            // One that is neither moved nor taken back would pass again and again.
+            // A deadline that was neither moved nor removed would pass again and again.
             let standing = passed(&*self.receiver).then_some(CloseReason::ServerClose);
             if let Some(reason) = reason.or(standing) {
                 return self.close(Closing::Now(reason));
@@ -76,7 +78,7 @@ impl Driver {
             match self.engine.handle_timeout(&self.session.server().times, now) {
                 TimeoutStep::Nothing => break,
                 TimeoutStep::SendPing => {
-                    // From here on the peer has to show that it is there.
+                    // Only progress after this ping shows that the peer is alive.
                     if let Some(link) = &mut self.link {
                         link.take_progress();
                     }
@@ -91,9 +93,9 @@ impl Driver {
         }
     }
 
-    /// Whether the peer reads what is written to it, if anything waits to be written. While a handler waits
-    /// nothing is read from the peer, so this is the only sign of life: a handler that itself waits for the
-    /// peer to read must not keep the session of a dead peer open.
+    /// Whether the peer reads what is written to it, or nothing waits to be written. While a handler's future
+    /// is pending nothing is read from the peer, so this is the only sign that it is alive: a handler that
+    /// waits for the peer to read must not keep the session of a dead peer open.
     fn takes_what_is_written(&mut self) -> bool {
         match &mut self.link {
             Some(link) => link.take_progress() || !link.is_writing(),

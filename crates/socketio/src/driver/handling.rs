@@ -1,4 +1,4 @@
-//! What is done with one packet, apart from where it was read: the link is lent out meanwhile.
+//! Handles one packet, independently of where it was read.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,8 @@ use crate::link::Link;
 use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::session::Session;
 
-/// What a packet is handled with: all but the link that it was read from.
+/// What is needed to handle a packet: everything but the link from which it was read, which is borrowed
+/// meanwhile.
 pub(super) struct Handling<'a> {
     pub(super) session: &'a Session,
     pub(super) engine: &'a mut engine::Session,
@@ -19,12 +20,12 @@ pub(super) struct Handling<'a> {
     pub(super) waiting: &'a mut Option<BoxFuture>,
     habit: &'a mut TextHabit,
     pub(super) ending: bool,
-    /// When the round of the session's task began.
+    /// When this round of the session's task began.
     now: Time,
 }
 
 impl Driver {
-    /// The link, and what handles the packets that it brings.
+    /// Splits the driver into the link, and what handles the packets that are read from it.
     pub(super) fn split(&mut self, now: Time) -> (&mut Option<Link>, Handling<'_>) {
         let handling = Handling {
             session: &self.session,
@@ -40,7 +41,7 @@ impl Driver {
 }
 
 impl Handling<'_> {
-    /// The text that a WebSocket's message was meant to be: clients that say `EIO=2` may have encoded it
+    /// The text that the client meant in a WebSocket message: clients that say `EIO=2` may have encoded it
     /// twice.
     pub(super) fn meant<'a>(&mut self, text: &'a str) -> Cow<'a, str> {
         if self.session.dialect().eio2 {
@@ -50,7 +51,7 @@ impl Handling<'_> {
         }
     }
 
-    /// A packet on the current transport; an answer closes the session.
+    /// Handles a packet on the current transport. A result closes the session.
     pub(super) fn handle(&mut self, packet: Packet<'_>) -> Option<Closing> {
         let server = self.session.server();
         self.session.hear(self.now);

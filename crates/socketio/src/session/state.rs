@@ -1,7 +1,7 @@
-//! What a session's task and everybody else share: the queue, and what others ask of the task.
+//! The state that a session's task shares with other tasks: the queue, and their requests.
 //!
-//! Invariant: while the task is at work nobody wakes it; it does not rest before it has looked at everything that
-//! came meanwhile.
+//! Invariants: the session's task is not woken while it runs, and it does not rest before it has handled
+//! everything that arrived meanwhile.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -16,38 +16,38 @@ use crate::link::Link;
 use crate::pending::{Answer, Pending, Post};
 use crate::queue::Queue;
 
-/// What the session's task and everybody else share.
+/// The state that a session's task shares with other tasks.
 pub(crate) struct State {
-    /// Waiting for the current transport.
+    /// The packets that the current transport has not taken.
     pub(super) queue: Queue<Outgoing>,
-    /// Bytes of `queue` and of the packets that the transport took but has not written to their end.
+    /// The bytes of `queue`, and of the packets that the transport took but has not completely written.
     pub(super) queued_bytes: usize,
     pub(crate) transport: Transport,
-    /// Somebody wants the connection closed.
+    /// A request to close the connection.
     pub(crate) closing: Option<Closing>,
-    /// The session is over.
+    /// Whether the session has ended.
     pub(crate) ended: bool,
-    /// The receiver wants to be asked ([`Receiver::attention`](crate::Receiver::attention)).
+    /// A request to call [`Receiver::attention`](crate::Receiver::attention).
     pub(crate) attention: bool,
     driver: Option<Waker>,
-    /// The session's task is running: it need not be woken.
+    /// Whether the session's task is running, so that it need not be woken.
     at_work: bool,
-    /// The session's task is to look at what others want once more before it waits.
+    /// Whether the session's task has to check the requests again before it waits.
     called: bool,
-    /// Told whenever less is queued, when the session is to be closed, and of the end; only once somebody has
-    /// waited for room.
+    /// Notified when less is queued, when the session is to be closed, and when it has ended. It exists only
+    /// once somebody waits for that.
     pub(super) room: Option<Arc<Notify>>,
     /// Only while on polling.
     pub(crate) poll: Option<Box<Pending>>,
-    /// A POST is under way.
+    /// Whether a POST is in progress.
     pub(crate) posting: bool,
-    /// A body that a POST brought, for the driver.
+    /// The body of a POST, for the session's task.
     pub(crate) post: Option<Box<Post>>,
-    /// A WebSocket that wants to take over from polling.
+    /// A WebSocket that is offered as the candidate of an upgrade.
     pub(crate) candidate: Option<Box<Link>>,
-    /// Counts the bytes of messages that have not been handled, once they exceed the uncounted part.
+    /// Counts the bytes of messages that have not been handled, if there are enough to be counted.
     pub(super) input: Option<Box<Held>>,
-    /// Counts `queued_bytes` once the reader has fallen behind, if they exceed the uncounted part.
+    /// Counts `queued_bytes` once the client reads too slowly, if there are enough to be counted.
     pub(super) output: Option<Box<Held>>,
 }
 
@@ -73,7 +73,7 @@ impl State {
         }
     }
 
-    /// Has the session's task look at what others want.
+    /// Makes the session's task check the requests.
     pub(crate) fn wake_driver(&mut self) {
         if self.at_work {
             self.called = true;
@@ -82,15 +82,15 @@ impl State {
         }
     }
 
-    /// The session's task is about to look at what others want. Until [`State::rest`] it is not woken: what its own
-    /// handlers queue or ask for would otherwise have it run once more for nothing.
+    /// The session's task is about to check the requests. Until [`State::rest`] it is not woken: otherwise it
+    /// would run once more, for nothing, after what its own handlers queue or request.
     pub(crate) fn begin_work(&mut self) {
         self.at_work = true;
         self.called = false;
     }
 
-    /// Registers the session's task to be woken, so that it may wait. Returns false if something has come meanwhile
-    /// that it has to look at first; `writes` says that it could write what is queued.
+    /// Registers the session's task to be woken, so that it may wait. Returns false if it has something to do
+    /// first. `writes` says whether it could write the queued packets.
     #[inline]
     pub(crate) fn rest(&mut self, waker: &Waker, writes: impl FnOnce() -> bool) -> bool {
         if self.called || (self.has_queued() && writes()) {
@@ -104,26 +104,26 @@ impl State {
         true
     }
 
-    /// What is queued, for the transport; the bytes count until [`State::written`].
+    /// Takes the queued packets for the transport. Their bytes count until [`State::written`].
     pub(crate) fn take_queue(&mut self) -> Queue<Outgoing> {
         std::mem::take(&mut self.queue)
     }
 
-    /// Takes all that is queued, for an answer to a poll.
+    /// Takes all queued packets, for the response to a poll.
     pub(crate) fn drain(&mut self) -> Queue<Outgoing> {
         let queue = std::mem::take(&mut self.queue);
         self.written(self.queued_bytes);
         queue
     }
 
-    /// Takes the first that is queued.
+    /// Takes the first queued packet.
     pub(crate) fn take_first(&mut self) -> Option<Outgoing> {
         let first = self.queue.pop()?;
         self.written(first.len());
         Some(first)
     }
 
-    /// Packets of so many bytes have been written and no longer count.
+    /// Packets of `bytes` bytes have been written, and do not count any more.
     pub(crate) fn written(&mut self, bytes: usize) {
         self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
         if self.output.is_some() && Held::is_free(self.queued_bytes) {
@@ -138,15 +138,15 @@ impl State {
         }
     }
 
-    /// Somebody wants the connection closed. Who waits for room or for the end is told at once, although the
-    /// session's task may be busy with packets that came before.
+    /// Requests that the connection is closed. Tasks that wait for room or for the end are notified at once,
+    /// because the session's task may be busy with earlier packets.
     pub(super) fn set_closing(&mut self, closing: Closing) {
         self.closing = Some(closing);
         self.wake_driver();
         self.tell_room();
     }
 
-    /// The session is over: nothing is queued any more.
+    /// The session has ended: nothing more is queued.
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.tell_room();
@@ -156,24 +156,25 @@ impl State {
         !self.queue.is_empty()
     }
 
-    /// Forgets what is queued.
+    /// Drops the queued packets.
     pub(crate) fn clear_queue(&mut self) {
         drop(self.drain());
     }
 
-    /// Whether the client has to come for what is queued from now on.
+    /// Whether the session is on polling without a pending GET, so that the queued packets wait for the
+    /// client.
     pub(super) fn is_awaited(&self) -> bool {
         self.poll.as_ref().is_some_and(|poll| !poll.is_waiting())
     }
 
-    /// Queues without asking for the bound: control packets, and packets that belong together.
+    /// Queues a packet. The caller checks the limit.
     pub(super) fn enqueue(&mut self, packet: Outgoing) {
         self.queued_bytes += packet.len();
         let idle = self.queue.is_empty();
         self.queue.push(packet);
         if idle {
             match self.transport {
-                // A task at work writes what is queued before it rests.
+                // A task that runs writes the queue before it rests.
                 Transport::WebSocket if self.at_work => {}
                 Transport::WebSocket => self.wake_driver(),
                 Transport::Polling => self.wake_poll(),
@@ -187,7 +188,7 @@ impl State {
         }
     }
 
-    /// A WebSocket has begun, or ceased, to take over from polling.
+    /// Records that an upgrade is in progress, or is not any more.
     pub(crate) fn set_upgrading(&mut self, upgrading: bool) {
         if let Some(poll) = &mut self.poll {
             poll.upgrading = upgrading;
