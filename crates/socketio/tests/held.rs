@@ -1,5 +1,6 @@
-//! What one connection, and one address, can make the server hold: every sort of packet is sent as fast as it is taken, on either transport,
-//! by a client that reads nothing, and what the server's thread has allocated then is counted exactly.
+//! The memory that one connection, and one address, can make the server use. Clients that read nothing send
+//! every sort of packet as fast as the server accepts it, on either transport, and the allocations of the
+//! server's thread are counted exactly.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps a failure has failed")]
 
@@ -20,21 +21,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-/// Clients of one address.
+/// The number of clients of one address.
 const CLIENTS: usize = 20;
-/// A server that takes or says nothing for so long is not waited for.
+/// If the server accepts and sends nothing for this long, the client continues.
 const MOMENT: Duration = Duration::from_millis(100);
-/// What one of them tries to send.
+/// The number of bytes that a client tries to send.
 const SENT_BYTES: usize = 4_000_000;
-/// A message that has not come to its end (1 MB), and what is queued for it (1 MiB, nearly twice that of the smallest packets): the bounds of one
-/// session, with its buffers.
+/// The limit of one session, with its buffers: an incomplete message (1 MB), and the queue (1 MiB, nearly
+/// twice that for the smallest packets).
 const MOST_OF_ONE: i64 = 3_500_000;
-/// The bound of an address in the second run.
+/// The limit of an address in the second run.
 const BYTES_PER_ADDRESS: usize = 4_000_000;
-/// What a client takes beside what is counted: its session, hyper's buffers for up to five connections, and 4 KiB of each sort.
+/// The memory of a client that is not counted: its session, hyper's buffers for up to five connections, and 4
+/// KiB of each sort.
 const UNCOUNTED: i64 = 200_000;
 
-/// Answers every event, at once or never.
+/// Answers every event at once, or never.
 struct App {
     answers: bool,
     socket: Option<Socket>,
@@ -60,7 +62,7 @@ impl Namespaces for App {
 impl Handler for App {
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
         if !self.answers {
-            // As a register that waits for a backend which does not answer.
+            // Like a register that waits for a backend which does not answer.
             return Some(Box::pin(std::future::pending()));
         }
         if let (Some(socket), Some(ack)) = (&self.socket, event.ack) {
@@ -72,16 +74,16 @@ impl Handler for App {
     fn disconnected(&mut self, _: DisconnectReason) {}
 }
 
-/// What a client goes on sending.
+/// What a client keeps sending.
 #[derive(Debug, Clone, Copy)]
 enum Flood {
-    /// This packet of Engine.IO, again and again.
+    /// This Engine.IO packet, again and again.
     Packets(&'static str),
-    /// A packet that announces ten attachments, and nine of 900,000 bytes.
+    /// A packet that announces ten attachments, and nine attachments of 900,000 bytes.
     Attachments,
-    /// A message or body that lacks its last byte.
+    /// A message or body without its last byte.
     Unfinished,
-    /// Pings of WebSocket, with an event in between.
+    /// WebSocket pings, with an event in between.
     WsPings,
 }
 
@@ -127,7 +129,7 @@ fn frames(flood: Flood) -> Vec<u8> {
     }
 }
 
-/// The packets of a flood in a body of polling.
+/// The packets of a flood in a polling body.
 fn body(eio: u8, packet: &str) -> Vec<u8> {
     let one = match eio {
         3 => format!("{}:{packet}", packet.len()),
@@ -140,14 +142,14 @@ fn body(eio: u8, packet: &str) -> Vec<u8> {
     body
 }
 
-/// Sends as much as is taken, and reads nothing.
+/// Sends as much as the server accepts, and reads nothing.
 async fn push(stream: &mut TcpStream, bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(SENT_BYTES)];
-    // A server that takes no more, or has closed, is what is looked for.
+    // The server may have closed, or accept no more: that is what the test wants.
     let _ = timeout(MOMENT, stream.write_all(bytes)).await;
 }
 
-/// Asks, and waits a moment for the answer: of a body whose handler waits there is none.
+/// Sends a request, and waits a moment for the response: there is none to a body whose handler is pending.
 async fn ask(address: SocketAddr, request: &str, body: &[u8], moment: Duration) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let length = body.len();
@@ -160,7 +162,7 @@ async fn ask(address: SocketAddr, request: &str, body: &[u8], moment: Duration) 
     (stream, String::from_utf8_lossy(&answer[..came]).into_owned())
 }
 
-/// A client that floods; its connections are to be kept.
+/// A client that floods. Its connections must be kept.
 async fn flood(address: SocketAddr, eio: u8, polling: bool, flood: Flood) -> Vec<TcpStream> {
     if !polling {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -193,7 +195,7 @@ async fn flood(address: SocketAddr, eio: u8, polling: bool, flood: Flood) -> Vec
             for _ in 0..3 {
                 kept.push(ask(address, &post, &body(eio, packet), MOMENT).await.0);
             }
-            // And the answer is asked for, and not read.
+            // The responses are requested too, and not read.
             let get = format!("GET {target}&sid={sid} HTTP/1.1\r\nHost: x\r\n\r\n");
             push(&mut first, get.as_bytes()).await;
         }
@@ -211,7 +213,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Bytes that the server holds after all clients have sent what it takes.
+/// The bytes that the server holds after all clients have sent what it accepts.
 fn held(answers: bool, bytes_per_address: usize, eio: u8, polling: bool, kind: Flood) -> i64 {
     let admission = Arc::new(Admission::new(Bounds {
         bytes_per_address,
@@ -249,7 +251,7 @@ fn held(answers: bool, bytes_per_address: usize, eio: u8, polling: bool, kind: F
                 kept.push(flood.await.unwrap());
             }
             done.send(()).unwrap();
-            // Until the server has been looked at.
+            // Wait until the server's memory has been measured.
             let _ = left.recv();
         });
     });
@@ -258,7 +260,7 @@ fn held(answers: bool, bytes_per_address: usize, eio: u8, polling: bool, kind: F
             while let Err(TryRecvError::Empty) = sent.try_recv() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            // What is in the sockets still is read as well.
+            // The server still reads what is in the kernel's buffers.
             tokio::time::sleep(Duration::from_millis(100)).await;
         });
     });

@@ -1,5 +1,5 @@
-//! What a connection takes while nothing happens, and what coming in costs, counted exactly: in allocated bytes and allocations of the
-//! server's thread.
+//! The memory of an idle connection, and the cost of connecting, counted exactly: the bytes and the number of
+//! allocations of the server's thread.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps a failure has failed")]
 
@@ -25,7 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsConnector;
 
-/// Connections that fill what all share, and then those that are counted.
+/// The first connections fill what all connections share, and are not counted.
 const FIRST: usize = 100;
 const COUNTED: usize = 1_000;
 
@@ -65,11 +65,11 @@ enum Clients {
     /// They send a part of a request.
     Slow,
     Websockets,
-    /// They open a session on polling, with much said on the way, and do nothing with it.
+    /// They open a session on polling with large headers, and then do nothing.
     Opened,
 }
 
-/// Connects as many as it is asked for, and keeps them.
+/// Connects as many clients as it is asked for, and keeps them.
 async fn connect(
     address: SocketAddr,
     tls: Option<ClientConfig>,
@@ -129,7 +129,7 @@ async fn join<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> S {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     let mut came = Vec::new();
-    // Clients send nothing before they are told that the protocol has switched.
+    // Clients send nothing before the response that switches the protocol.
     read_until(&mut stream, &mut came, b"\r\n\r\n").await;
     stream
         .write_all(&masked_frame(Opcode::Text, b"40", [1, 2, 3, 4]))
@@ -140,7 +140,7 @@ async fn join<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> S {
     stream
 }
 
-/// Reads until `wanted` is in what came.
+/// Reads until `wanted` has been received.
 async fn read_until(stream: &mut (impl AsyncRead + Unpin), came: &mut Vec<u8>, wanted: &[u8]) {
     while !came.windows(wanted.len()).any(|window| window == wanted) {
         assert_ne!(
@@ -172,7 +172,7 @@ fn certified() -> (ServerConfig, ClientConfig) {
     (server, client)
 }
 
-/// Bytes that one connection holds, and allocations that it took to come in.
+/// The bytes that one connection holds, and the allocations that connecting took.
 fn measured(secured: bool, clients: Clients) -> (i64, u64) {
     let (server_tls, client_tls) = certified();
     let admission = Arc::new(Admission::new(Bounds {
@@ -212,7 +212,7 @@ fn measured(secured: bool, clients: Clients) -> (i64, u64) {
     let more = |count: usize, tasks: usize| {
         ask.send(count).unwrap();
         runtime.block_on(async {
-            // One task each: its session's, or that of its connection.
+            // Each connection has one task: that of its session, or its own.
             let mut all = false;
             while !all || alive.num_alive_tasks() != tasks {
                 all |= told.try_recv().is_ok();
@@ -231,7 +231,7 @@ fn measured(secured: bool, clients: Clients) -> (i64, u64) {
     (bytes_current / COUNTED as i64, count_total / COUNTED as u64)
 }
 
-/// The bounds are what was measured and a tenth more: what a connection takes is a budget.
+/// The limits are the measured values plus a tenth: the memory of a connection is a budget.
 #[test]
 fn connections_are_small() {
     for (what, secured, clients, most_bytes, most_allocations) in [

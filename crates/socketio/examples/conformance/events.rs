@@ -1,4 +1,4 @@
-//! What the conformance server answers to each event.
+//! The conformance server's answers to events.
 
 use bytes::Bytes;
 use mynah_socketio::{
@@ -31,7 +31,8 @@ impl Namespaces for Conformance {
                 message: "nope".into(),
                 data: Some(raw(&json!({"code": 7}))),
             }),
-            // The suite of the older generation was written against Node's newer server, which gives old clients an object here.
+            // The test suite of the older generation was written against Node's newer server, which sends old
+            // clients an object here.
             _ if socket.protocol() == Protocol::V3 => {
                 let message = "Invalid namespace";
                 Err(ConnectRefused {
@@ -71,7 +72,7 @@ impl Client {
         json!({"eio": eio, "transport": transport, "auth": self.auth, "token": self.token})
     }
 
-    /// Asks the client for an acknowledgement, and emits what it answered.
+    /// Asks the client for an acknowledgement, and emits its arguments.
     fn ask(&self, question: &str, answer: &'static str, args: &[&RawValue], attachments: &[Bytes]) {
         let Ok(acked) = self.socket.emit_with_ack(question, args, attachments) else {
             return;
@@ -85,7 +86,7 @@ impl Client {
         });
     }
 
-    /// A chat frame, as a JSON string or an object, is answered as the replaced system would.
+    /// A chat frame, as a JSON string or an object, is answered like the replaced system would answer it.
     fn chat(&self, arg: &RawValue) {
         let Ok(mut frame) = serde_json::from_str::<Value>(arg.get()) else {
             return;

@@ -1,7 +1,8 @@
-//! A server that any Socket.IO test suite can be pointed at: `cargo run --release --example conformance -- [--port 3300]`.
+//! A server for any Socket.IO test suite: `cargo run --release --example conformance -- [--port 3300]`.
 //!
-//! On `/engine.io/` a bare Engine.IO endpoint that echoes each message; on `/socket.io/` the namespaces `/` and `/custom` with the
-//! events in `events.rs`, and `/denied`, which refuses everybody. Timings are short so that suites are quick.
+//! `/engine.io/` is a bare Engine.IO endpoint that echoes each message. `/socket.io/` has the namespaces `/`
+//! and `/custom` with the events in `events.rs`, and `/denied`, which refuses everyone. The timeouts are
+//! short so that test suites are quick.
 
 mod events;
 
@@ -36,7 +37,7 @@ impl Receiver for EchoSession {
     fn closed(&mut self, _: CloseReason) {}
 }
 
-/// The number behind `--name` on the command line.
+/// The number after `--name` on the command line.
 fn option(name: &str, default: u32) -> Result<u32, String> {
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
@@ -50,8 +51,8 @@ fn option(name: &str, default: u32) -> Result<u32, String> {
     Ok(default)
 }
 
-/// One thread, as the suites' own servers have: their tests rely on it that of two requests on two connections the one that was sent
-/// first is also handled first.
+/// One thread, as in the test suites' own servers: their tests expect that of two requests on two connections
+/// the one that was sent first is handled first.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config {

@@ -1,4 +1,5 @@
-//! What is read of a connection before hyper gets it. It comes in pieces, whose size the first byte of an input says.
+//! What is read from a connection before hyper gets it. The bytes arrive in pieces, whose size is the first
+//! byte of the input.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +13,7 @@ use crate::front::listener::first::{self, HeadEnd};
 use crate::front::listener::target;
 use crate::front::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
 
-/// Bytes that come `size` at a time, and the end.
+/// Bytes that arrive in pieces of `size`, and then the end.
 struct Pieces<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -24,7 +25,7 @@ impl<'a> Pieces<'a> {
         Self { bytes, at: 0, size }
     }
 
-    /// What is there for a reader that has room for `room` bytes.
+    /// The bytes that a reader with room for `room` bytes gets.
     fn next(&self, room: usize) -> &'a [u8] {
         let rest = &self.bytes[self.at..];
         &rest[..rest.len().min(room).min(self.size)]
@@ -74,7 +75,7 @@ pub(super) fn proxy_header(data: &[u8]) {
     };
     let (said, taken) = read(usize::MAX);
     let in_pieces = read(size);
-    // What is wrong may be seen sooner or later.
+    // The pieces do not change the result, only how soon an error is found.
     assert_eq!(in_pieces.0, said);
     assert!(taken <= (16 + MOST_FIELDS).max(LONGEST_LINE));
     let Ok(client) = said else { return };
@@ -114,7 +115,8 @@ pub(super) fn proxy_header(data: &[u8]) {
     }
 }
 
-/// The head of a connection's first request: nothing is lost, a whole one is not waited for, and what is none is left to hyper.
+/// The head of a connection's first request: no byte is lost, the reader does not wait after a complete head,
+/// and an invalid one is left to hyper.
 pub(super) fn head(data: &[u8]) {
     const MOST: usize = 300;
     let Some((size, bytes)) = parted(data) else { return };
@@ -126,7 +128,7 @@ pub(super) fn head(data: &[u8]) {
     };
     let enough =
         |head: &[u8]| head.len() >= MOST || whole(head) || !head.first().is_some_and(u8::is_ascii_alphabetic);
-    // Where the last piece begins.
+    // The offset of the last piece.
     let last = head.len().saturating_sub(1) / size * size;
     assert!(
         last == 0 || !enough(&head[..last]),

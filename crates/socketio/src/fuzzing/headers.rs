@@ -1,5 +1,5 @@
-//! Headers that decide who somebody is, and what is configured against them. An input is text: what is configured in the first line, and
-//! a header in each of the others.
+//! Headers that identify a client, and the settings for them. An input is text: its first line is the
+//! setting, and each other line is a header.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ fn lines(data: &[u8]) -> Option<std::str::Split<'_, char>> {
     Some(std::str::from_utf8(data).ok()?.split('\n'))
 }
 
-/// Networks that are trusted, the address that connects, and values of `X-Forwarded-For`.
+/// Trusted networks, the address that connects, and values of `X-Forwarded-For`.
 pub(super) fn forwarded(data: &[u8]) {
     let Some(mut lines) = lines(data) else { return };
     let networks: Vec<Network> = lines
@@ -67,7 +67,7 @@ pub(super) fn forwarded(data: &[u8]) {
             "{found} stands nowhere"
         );
     }
-    // Whatever a client itself writes comes in front of what the first trusted proxy adds.
+    // The values that a client writes precede those that the first trusted proxy adds.
     if !proxies.trust(found.ip()) {
         for lie in ["192.0.2.1", "10.0.0.1, 127.0.0.1", "unknown", ",", "::1,"] {
             let lied = [&[HeaderValue::from_static(lie)], &values[..]].concat();
@@ -76,7 +76,8 @@ pub(super) fn forwarded(data: &[u8]) {
     }
 }
 
-/// Origins that are listed, the `Host`, and other headers that a browser sends: `origin` unless a line begins with the name of another.
+/// Listed origins, the `Host`, and other headers of a browser. A line is an `origin` unless it begins with
+/// the name of another header.
 pub(super) fn origin(data: &[u8]) {
     let Some(mut lines) = lines(data) else { return };
     let patterns: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
@@ -106,7 +107,7 @@ pub(super) fn origin(data: &[u8]) {
     }
     let reflects = Cors::Origins(list);
     assert!(Cors::Any.admits(&headers) && Cors::Reflect.admits(&headers));
-    // A list only lets more in.
+    // A list only admits more origins.
     assert!(reflects.admits(&headers) || !Cors::None.admits(&headers));
     let says = |name| {
         let value = headers
@@ -134,7 +135,7 @@ fn one_origin(patterns: &[&str], list: &Origins, origin: &HeaderValue) {
     if !listed {
         return;
     }
-    // Somebody else's idea of what a URL's host is: it is the one that is listed, or stands below it.
+    // Another parser's opinion of a URL's host: it is the listed one, or a subdomain of it.
     let host = |text: &str| {
         text.parse::<Uri>()
             .ok()
@@ -145,7 +146,7 @@ fn one_origin(patterns: &[&str], list: &Origins, origin: &HeaderValue) {
         Some((scheme, domain)) => match (host(text), host(&format!("{scheme}://{domain}"))) {
             (Some(host), Some(domain)) => host.ends_with(&format!(".{domain}")),
             (None, Some(_)) => false,
-            // The pattern has no host that a browser could be at.
+            // The pattern has no host that a browser could use.
             (_, None) => true,
         },
     };

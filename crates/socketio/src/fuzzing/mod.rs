@@ -1,5 +1,6 @@
-//! What must hold of what comes before a session, whatever a peer sends: one function for each target in `fuzz/`. The fuzzer calls them
-//! with what it makes up, the test below with its corpus. Not there in normal builds.
+//! Properties of the code that runs before a session exists, for arbitrary input of a peer: one function for
+//! each target in `fuzz/`. The fuzzer calls them with the input that it generates, and the test below with
+//! its corpus. Normal builds do not contain this module.
 
 mod entry;
 mod headers;
@@ -8,10 +9,10 @@ mod tls;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// A target's name, which is also the folder of its corpus, and what must hold.
+/// A fuzz target: its name, which is also the folder of its corpus, and the function that checks it.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All targets.
 pub const TARGETS: [Target; 5] = [
     ("proxy_header", entry::proxy_header),
     ("head", entry::head),
@@ -27,7 +28,7 @@ pub fn run(name: &str, data: &[u8]) {
     body(data);
 }
 
-/// What a future gives that never has to wait.
+/// The result of a future that is ready at once.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(given) => given,

@@ -1,4 +1,5 @@
-//! TLS between our side and a client of rustls, in any order of events and cut anywhere, with bytes changed, put in and left out on the way.
+//! TLS between the server's implementation and a rustls client: any order of events, cut anywhere, with bytes
+//! changed, inserted and removed in transit.
 
 use std::io::{Read, Write};
 use std::sync::LazyLock;
@@ -8,22 +9,22 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::front::tls::kit::{Bare, Kit};
 
-/// Most that happens: what is longer teaches the fuzzer nothing.
+/// The maximum number of events: longer inputs teach the fuzzer nothing.
 const MOST_EVENTS: usize = 400;
-/// Most that waits to be read by our side: its stream reads no more at once.
+/// The maximum number of bytes that wait for the server: its stream does not read more at once.
 const MOST_READ: usize = 32 * 1024;
-/// What our side may have to say to so much.
+/// The maximum number of bytes that the server may send in response to that.
 const MOST_SAID: usize = 2 * MOST_READ;
 
-/// New keys that rustls always takes.
+/// The number of key updates that rustls always accepts.
 const PATIENCE: usize = 16;
 
-/// Bytes that tell their place in a stream.
+/// Bytes that depend on their position in the stream.
 fn pattern(from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(|at| (at % 251) as u8).collect()
 }
 
-/// One direction: what was written, what has come, and what is on the way.
+/// One direction: what was written, what was received, and what is in flight.
 #[derive(Default)]
 struct Way {
     written: usize,
@@ -32,7 +33,7 @@ struct Way {
 }
 
 impl Way {
-    /// It has come, and is what was written there.
+    /// Checks that received bytes are those that were written.
     fn comes(&mut self, bytes: &[u8]) {
         assert!(self.come + bytes.len() <= self.written, "more than was written");
         assert_eq!(bytes, pattern(self.come, bytes.len()), "at {}", self.come);
@@ -45,20 +46,20 @@ struct Talk {
     server: Bare,
     up: Way,
     down: Way,
-    /// The handshake is done, as our side sees it.
+    /// Whether the handshake is complete on the server's side.
     open: bool,
-    /// Something came otherwise than it was sent, or too often.
+    /// Whether bytes were changed in transit, or keys were updated too often.
     spoiled: bool,
-    /// How often the client asked for new keys.
+    /// The number of key updates that the client requested.
     updates: usize,
-    /// Somebody said that it sends nothing more.
+    /// Whether one side has said that it sends nothing more.
     closing: bool,
-    /// The client did, and listens no more: rustls is not made to.
+    /// Whether the client has said so. Nothing is delivered to it after that: rustls does not expect it.
     left: bool,
     failed: bool,
 }
 
-/// The first byte says which version the client speaks; then each pair of bytes is something that happens, and how much of it.
+/// The first byte selects the client's version. Then each pair of bytes is an event and its amount.
 pub(super) fn tls(data: &[u8]) {
     static KITS: LazyLock<[Kit; 2]> = LazyLock::new(|| [Kit::new(&TLS12), Kit::new(&TLS13)]);
     let Some((version, events)) = data.split_first() else {
@@ -104,7 +105,7 @@ impl Talk {
             7 => self.server_writes(amount * 150),
             8 => self.server_writes(amount),
             9 => {
-                // Part of what waits comes otherwise.
+                // Changes a byte in flight.
                 self.client_speaks();
                 if let Some(byte) = self.up.wire.get_mut(amount) {
                     *byte ^= 1 << (what >> 5);
@@ -122,14 +123,15 @@ impl Talk {
                 self.spoiled |= lost > 0;
             }
             12 => {
-                // Again what came just now.
+                // Repeats bytes that are in flight.
                 self.client_speaks();
                 let again: Vec<u8> = self.up.wire.iter().take(amount).copied().collect();
                 self.spoiled |= !again.is_empty();
                 self.up.wire.splice(..0, again);
             }
             13 => {
-                // New keys, which our side answers by its own; rustls puts up with some, and then closes.
+                // Updates keys, which the server answers with its own update. rustls accepts some updates,
+                // and then closes.
                 self.updates += amount;
                 self.spoiled |= self.updates > PATIENCE;
                 for _ in 0..amount {
@@ -150,13 +152,13 @@ impl Talk {
         }
     }
 
-    /// Who leaves during the handshake breaks it off.
+    /// A client that leaves during the handshake aborts it.
     fn may_fail(&self) -> bool {
         self.spoiled || self.closing && !self.open
     }
 
     fn client_writes(&mut self, count: usize) {
-        // rustls keeps so much until somebody writes it.
+        // rustls buffers this until it is written.
         match self.client.writer().write(&pattern(self.up.written, count)) {
             Ok(taken) => self.up.written += taken,
             Err(error) => assert!(self.spoiled || self.closing, "{error}"),
@@ -174,7 +176,7 @@ impl Talk {
     fn deliver_up(&mut self, count: usize) {
         self.client_speaks();
         if self.failed || self.server.ended() {
-            // Its stream reads nothing more.
+            // The server's stream does not read any more.
             self.up.wire.clear();
             let fed = self.server.feed(&[]);
             assert_eq!(fed.is_err(), self.failed, "what failed stays so");
@@ -195,7 +197,7 @@ impl Talk {
             self.failed || self.server.ended() || self.server.incoming.len() < MOST_READ,
             "a record is shorter"
         );
-        // Whatever happened on the way, what comes is what was written.
+        // Whatever happened in transit, received bytes are those that were written.
         let plain = self.server.plain.split();
         self.up.comes(&plain);
         self.take_outgoing();
@@ -232,7 +234,7 @@ impl Talk {
         while !rest.is_empty() && !self.left {
             match self.client.read_tls(&mut rest) {
                 Ok(1..) => {}
-                // It takes nothing more after the end.
+                // The client accepts nothing after the end.
                 Ok(0) | Err(_) => {
                     assert!(self.spoiled || self.closing);
                     return;
@@ -254,7 +256,7 @@ impl Talk {
         }
     }
 
-    /// What was not disturbed arrives, all of it.
+    /// If nothing was changed in transit, all bytes arrive.
     fn end(&mut self) {
         for _ in 0..100 {
             self.deliver_up(usize::MAX);

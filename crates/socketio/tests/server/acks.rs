@@ -96,7 +96,7 @@ async fn a_client_owes_so_many_and_no_more() {
     client.send("30[\"done\"]").await;
     let acked = within(asked.remove(0)).await.unwrap();
     assert_eq!(acked.args[0].get(), "\"done\"");
-    // Nor does one that nobody waits for any more count.
+    // An acknowledgement for which nobody waits any more does not count either.
     drop(asked.remove(0));
     let more: Vec<_> = (0..2).map(|_| ask().unwrap()).collect();
     assert!(matches!(ask(), Err(AckError::TooMany)));

@@ -1,4 +1,4 @@
-//! The application under test: what it does with each event, and a log of everything it was told.
+//! The application under test: it answers events, and logs every call that it receives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
     pub(crate) admission: Arc<Admission>,
-    /// Lets handlers of the event `gate` go on.
+    /// Permits for handlers of the event `gate` to continue.
     pub(crate) gate: Arc<Semaphore>,
-    /// Handlers that were made and not dropped.
+    /// The number of handlers that exist.
     pub(crate) handlers: Arc<AtomicUsize>,
     log: UnboundedReceiver<String>,
     sockets: UnboundedReceiver<Socket>,
@@ -69,17 +69,17 @@ impl Running {
         }
     }
 
-    /// What the application was told next.
+    /// The next entry of the application's log.
     pub(crate) async fn told(&mut self) -> String {
         within(self.log.recv()).await.unwrap()
     }
 
-    /// Checks that the application was told this next.
+    /// Checks that this is the next entry of the application's log.
     pub(crate) async fn expect(&mut self, entry: &str) {
         assert_eq!(self.told().await, entry);
     }
 
-    /// What the application was told and nobody asked for yet.
+    /// The entries of the application's log that no test has read.
     pub(crate) fn told_so_far(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.log.try_recv().ok()).collect()
     }
@@ -89,7 +89,7 @@ impl Running {
         within(self.sockets.recv()).await.unwrap()
     }
 
-    /// Returns once `done` holds.
+    /// Returns once `done` is true.
     pub(crate) async fn until(&self, done: impl Fn(&Self) -> bool) {
         within(async {
             while !done(self) {
@@ -99,7 +99,7 @@ impl Running {
         .await;
     }
 
-    /// Returns once no session is left, and checks that no handler is either.
+    /// Returns once there is no session, and checks that there is no handler either.
     pub(crate) async fn until_empty(&self) {
         self.until(|it| it.server.sessions() == 0 && it.handlers.load(Ordering::SeqCst) == 0)
             .await;
@@ -155,7 +155,7 @@ struct Client {
     sockets: UnboundedSender<Socket>,
     gate: Arc<Semaphore>,
     handlers: Arc<AtomicUsize>,
-    /// Where the handler is to panic, besides the event `panic`.
+    /// Where the handler panics, apart from the event `panic`.
     panics: Option<String>,
     deadline: Option<Time>,
 }

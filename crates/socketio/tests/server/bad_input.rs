@@ -1,12 +1,12 @@
-//! Packets that nobody should send: an answer where one can be given, the connection closed where the protocol says so, and others
-//! undisturbed.
+//! Packets that violate the protocol. The server answers with an error where the protocol has one, and closes
+//! the connection where the protocol requires it. Other connections are not affected.
 
 use mynah_socketio::{Config, Protocol, Transport};
 
 use crate::app::Running;
 use crate::client::{ALL, Client, request_with};
 
-/// Sends texts and checks that the session is closed for it, while another goes on.
+/// Sends packets and checks that the session is closed because of them, while another session continues.
 async fn breaks(packets: &[&str]) {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
@@ -144,7 +144,7 @@ async fn a_body_beyond_the_bound() {
             let body = "4".repeat(size);
             assert_eq!(client.polling().post(&body).await.status, 413, "{size}");
         }
-        // The session stays.
+        // The session stays open.
         client.send("2[\"note\",1]").await;
         running.expect("note 1").await;
     }

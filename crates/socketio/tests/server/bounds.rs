@@ -1,4 +1,4 @@
-//! How many may connect, in total and from one address.
+//! Limits of the number of connections, in total and per address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ fn bounded(sessions: usize, sessions_per_address: usize) -> Config {
     }
 }
 
-/// What a further client is told.
+/// The response that a further client gets.
 async fn told(running: &Running, transport: Transport) -> Reply {
     let target = format!("/socket.io/?EIO=4&transport={}", transport.as_str());
     match transport {
@@ -63,7 +63,7 @@ async fn one_session_too_many_is_refused_until_one_leaves() {
     }
 }
 
-/// A session that fails while it is made gives its place back.
+/// A session that fails while it is opened does not count any more.
 #[tokio::test]
 async fn places_of_sessions_that_never_were_are_free_again() {
     let running = Running::start(bounded(3, 3)).await;
@@ -73,7 +73,7 @@ async fn places_of_sessions_that_never_were_are_free_again() {
         let mut ws = Ws::upgrade(running.address, target, Protocol::V3).await.unwrap();
         assert_eq!(ws.packet().await, None, "{n}");
         running.until(|it| it.admission.sessions() == 0).await;
-        // Given up between the request and its answer.
+        // The client gives up between its request and the response.
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -90,7 +90,7 @@ async fn dial(from: &str, to: SocketAddr) -> TcpStream {
     within(socket.connect(to)).await.unwrap()
 }
 
-/// Connections that say nothing fill their own address's places, and nobody else's.
+/// Silent connections use up the limit of their own address, and of no other.
 #[tokio::test]
 async fn an_address_with_too_many_http_connections_is_turned_away() {
     let running = Running::start(bounded(0, 1)).await;
@@ -114,7 +114,7 @@ async fn an_address_with_too_many_http_connections_is_turned_away() {
     assert!(Ws::over(from_there, target, Protocol::V4, "").await.is_ok());
 }
 
-/// A client that reads only when it has written its whole request gets the answer, and no reset.
+/// A client that reads only after it has written its whole request gets the response, and no reset.
 #[tokio::test]
 async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
     let running = Running::start(bounded(0, 1)).await;
@@ -124,7 +124,7 @@ async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
     }
     for _ in 0..10 {
         let mut refused = dial("127.0.0.2:0", running.address).await;
-        // The refusal is there before anything is written.
+        // The refusal arrives before the client writes anything.
         within(refused.readable()).await.unwrap();
         let head = "POST /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n";
         within(refused.write_all(head.as_bytes())).await.unwrap();
@@ -147,7 +147,7 @@ async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
     }
 }
 
-/// A connection that became a WebSocket is its session's, and no HTTP connection any more.
+/// A connection that became a WebSocket belongs to its session, and is not counted as an HTTP connection.
 #[tokio::test]
 async fn websockets_are_no_http_connections() {
     let running = Running::start(bounded(0, 100)).await;
@@ -155,7 +155,7 @@ async fn websockets_are_no_http_connections() {
     for _ in 0..100 {
         clients.push(Client::connect(&running, Protocol::V4, Transport::WebSocket).await);
     }
-    // Otherwise 264 were too many.
+    // Together with the WebSockets, 264 HTTP connections would be too many.
     let mut silent = Vec::new();
     for _ in 0..200 {
         silent.push(TcpStream::connect(running.address).await.unwrap());
@@ -164,7 +164,8 @@ async fn websockets_are_no_http_connections() {
     assert_eq!(running.admission.refused(Refusal::Address), 1);
 }
 
-/// WebSockets that a session has no use for are closed, and as many of them as an address may have HTTP connections wait for their end.
+/// WebSockets that their session refuses are closed. The number of them that wait for their end is limited
+/// like that of an address's HTTP connections.
 #[tokio::test]
 async fn websockets_for_one_session_are_bounded() {
     let running = Running::start(bounded(0, 1)).await;
@@ -172,13 +173,13 @@ async fn websockets_for_one_session_are_bounded() {
     let target = client.polling().target("websocket");
     let mut open = Vec::new();
     for n in 0..300 {
-        // Refused as an HTTP connection, or taken.
+        // The WebSocket is refused as an HTTP connection, or accepted.
         if let Ok(ws) = Ws::upgrade(running.address, &target, Protocol::V4).await {
             open.push(ws);
         }
         assert!(n > 0 || open.len() == 1);
     }
-    // None of them ends by itself: whoever was closed has got a frame that says so, or nothing.
+    // No client closes. A WebSocket that the server has closed got a close frame, or nothing.
     let mut closed = 0;
     for ws in &mut open[1..] {
         closed += usize::from(ws.next().await == Got::Close(None));
@@ -190,7 +191,8 @@ async fn websockets_for_one_session_are_bounded() {
     assert_eq!(client.receive().await, "2[\"echo\",1]");
 }
 
-/// What unfinished messages, bodies and unread answers hold is bounded for an address, whatever its connections are.
+/// The memory for unfinished messages, bodies and unread responses is limited per address, whatever the kind
+/// of connection.
 #[tokio::test]
 async fn what_an_address_holds_is_bounded() {
     const MOST: usize = 300_000;

@@ -1,4 +1,4 @@
-//! Many come and go, in every way, and nothing is left of them.
+//! Many clients connect and disconnect in every possible way, and the server keeps nothing of them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::app::Running;
 use crate::client::{ALL, Client};
 use crate::within;
 
-/// Connects, and leaves in one of several ways.
+/// Connects, and disconnects in one of several ways.
 async fn come_and_go(running: &Running, n: usize) {
     let (protocol, transport) = ALL[n % 4];
     let mut client = Client::connect(running, protocol, transport).await;
@@ -32,7 +32,7 @@ async fn come_and_go(running: &Running, n: usize) {
             client.send("2[\"come back\"]").await;
         }
         _ => {
-            // Two GETs at once, or a frame that is none.
+            // Two GETs at once, or an invalid frame.
             match transport {
                 Transport::Polling => {
                     let _ = tokio::join!(client.polling().get(), client.polling().get());
@@ -48,7 +48,7 @@ async fn two_thousand_connections_leave_nothing() {
     const COUNT: usize = 2_000;
     let config = Config {
         goodbye_timeout_ms: 200,
-        // Who is on polling and just goes away is missed by its heartbeat.
+        // A client on polling that disappears is detected by its missing heartbeat.
         ping_interval_ms: 1_000,
         ping_timeout_ms: 1_000,
         close_timeout_ms: 500,

@@ -1,4 +1,5 @@
-//! A handler's deadline: it is looked at when an event is done, passes on its namespace alone, and what is said then is still written.
+//! The deadline of a handler: it is read again after each event, concerns only its own namespace, and what
+//! the handler sends then is still written.
 
 use mynah_socketio::{Config, Protocol, Transport};
 
@@ -12,7 +13,7 @@ async fn what_is_said_at_the_deadline_is_written_before_the_end() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
-        // Moved: only the last one counts.
+        // The deadline is moved: only the last one counts.
         client.send(&format!(r#"2["deadline",{FAR}]"#)).await;
         client.send(r#"2["note",1]"#).await;
         running.expect("note 1").await;
@@ -51,7 +52,7 @@ async fn a_deadline_goes_with_its_namespace() {
     running
         .expect("/ disconnected: client namespace disconnect")
         .await;
-    // Another's, which passes later, tells when the first would have.
+    // The later deadline of another client shows that the first one would have passed.
     let mut clock = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     clock.send(r#"2["deadline",1200]"#).await;
     running.expect("/ is over").await;

@@ -1,4 +1,5 @@
-//! `disconnected` is called exactly once, last and with the right reason, however a session ends, and nothing is left behind.
+//! `disconnected` is called exactly once, last and with the correct reason, however a session ends, and the
+//! server keeps nothing of it.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +18,7 @@ fn quick() -> Config {
     }
 }
 
-/// The end was told with this reason, once, and all is gone.
+/// Checks that the application was told of the end once, with this reason, and that nothing is left.
 async fn ended(running: &mut Running, reason: &str) {
     running.expect(&format!("/ disconnected: {reason}")).await;
     running.until_empty().await;
@@ -49,7 +50,7 @@ async fn the_client_closes() {
         polling.send(&["1"]).await;
         ended(&mut running, "client close").await;
         let reply = waiting.await.unwrap();
-        // A GET that came after the close is refused.
+        // A GET that arrives after the close is refused.
         assert!(reply.status == 400 || reply.text().ends_with('6'), "{reply:?}");
         let reply = polling.get().await;
         assert_eq!(reply.text(), r#"{"code":1,"message":"Session ID unknown"}"#);
@@ -94,7 +95,7 @@ async fn a_get_is_given_up() {
         tokio::io::AsyncWriteExt::write_all(&mut stream, get.as_bytes())
             .await
             .unwrap();
-        // The server has the GET once another packet of this session was handled.
+        // Once another packet of this session has been handled, the server has received the GET.
         client.send("2[\"note\",1]").await;
         running.expect("note 1").await;
         drop(stream);
@@ -188,7 +189,7 @@ async fn a_client_is_not_silent_while_its_handler_waits() {
     running.expect("at the gate 1").await;
     assert_eq!(ws.next().await, Got::Text("2".into()));
     ws.text("3").await;
-    // Longer than interval and timeout: only with the excuse does the session survive it.
+    // This is longer than interval and timeout. The session survives because the deadlines are postponed.
     tokio::time::sleep(std::time::Duration::from_millis(600)).await;
     ws.text("42[\"note\",2]").await;
     running.gate.add_permits(1);
@@ -196,7 +197,8 @@ async fn a_client_is_not_silent_while_its_handler_waits() {
     running.expect("note 2").await;
 }
 
-/// A handler may wait for its client to read; one that has vanished does not read, and must not be kept for that.
+/// A handler may wait for its client to read. If the client has disappeared, it does not read, and the
+/// session must not be kept open for that.
 #[tokio::test]
 async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits() {
     let config = Config {
@@ -211,7 +213,7 @@ async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits
         let socket = running.socket().await;
         match transport {
             Transport::WebSocket => client.send("2[\"gate\",1]").await,
-            // It is answered once the handler is done.
+            // The POST is answered once the handler is done.
             Transport::Polling => {
                 let polling = client.polling();
                 let body = polling.body(&["42[\"gate\",1]"]);
@@ -219,7 +221,7 @@ async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits
             }
         }
         running.expect("at the gate 1").await;
-        // More than the kernel takes on the way.
+        // More than the kernel buffers.
         let much = Encoded::event("n", &[raw(&format!("\"{}\"", "x".repeat(1_000_000)))]);
         for _ in 0..20 {
             socket.send(&much);
@@ -243,7 +245,7 @@ async fn a_client_never_connects() {
     assert_eq!(ws.next().await, Got::Close(Some(1001)));
     let polling = Polling::open(running.address, Protocol::V4, "").await;
     assert_eq!(polling.get().await.status, 400);
-    // One that was refused has not connected either.
+    // A client that was refused has not connected either.
     let mut ws = Ws::open(running.address, Protocol::V4, "").await;
     ws.text("40/denied,").await;
     assert_eq!(
@@ -286,7 +288,7 @@ async fn a_handler_panics() {
 async fn a_handler_panics_when_told() {
     let mut running = Running::start(quick()).await;
     let query = "panics=in disconnected".replace(' ', "%20");
-    // Twice over: the second panic comes while the first one unwinds.
+    // In two namespaces: the second panic happens while the first one unwinds.
     for event in ["cut", "panic", "panic later"] {
         let mut client = Client::connect_with(&running, Protocol::V4, Transport::WebSocket, &query).await;
         client.send("0/a").await;
@@ -364,7 +366,7 @@ async fn what_a_post_brought_is_handled_before_a_given_up_get_closes() {
     drop(client);
 }
 
-/// Nobody waits for the answer any more: the handler may give up its work.
+/// The handler may stop its work, because nobody waits for the response any more.
 #[tokio::test]
 async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
     for says_goodbye in [true, false] {
@@ -389,7 +391,7 @@ async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
     }
 }
 
-/// The same on polling, where a client that goes gives up the GET that waits.
+/// The same on polling, where a client that disconnects gives up its pending GET.
 #[tokio::test]
 async fn a_client_on_polling_that_goes_while_its_handler_waits_is_noticed() {
     for protocol in [Protocol::V3, Protocol::V4] {

@@ -1,4 +1,4 @@
-//! WebSocket frames as peers may and may not send them.
+//! Valid and invalid WebSocket frames.
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::ws::{self, Opcode};
@@ -14,7 +14,7 @@ async fn connected() -> (Running, Client) {
     (running, client)
 }
 
-/// The server closes with this code, the application learns why, and nothing is left.
+/// The server closes with this code, the application is told the reason, and nothing is left.
 async fn refused(mut running: Running, mut client: Client, code: u16) {
     assert_eq!(client.ws().next().await, Got::Close(Some(code)));
     assert_eq!(client.ws().next().await, Got::End);
@@ -105,7 +105,7 @@ async fn text_must_be_utf8() {
 #[tokio::test]
 async fn a_message_beyond_the_bound_is_refused_at_its_header() {
     let (running, mut client) = connected().await;
-    // The length alone, however much of it comes: 50 MB are still being sent while the answer is under way.
+    // The length in the header is enough: the close frame is sent while 50 MB are still arriving.
     let whole = ws::masked_frame(Opcode::Binary, &vec![b'x'; 50_000_000], [1, 2, 3, 4]);
     let ws = client.ws();
     let (mut read, mut write) = ws.stream.split();
@@ -117,7 +117,7 @@ async fn a_message_beyond_the_bound_is_refused_at_its_header() {
         )
     })
     .await;
-    // A peer that goes on sending may see a reset behind the answer.
+    // A peer that continues to send may get a reset after the close frame.
     drop(read);
     assert_eq!(answer, ws::close_frame(Some(1009), ""));
     drop(client);
@@ -148,7 +148,8 @@ async fn the_largest_message_passes() {
     running.expect(&format!("size {}", filler.len() + 2)).await;
 }
 
-/// Frames in one piece with the request for the upgrade, more than hyper reads at once, are all handled.
+/// Frames that are sent together with the upgrade request, and are more than hyper reads at once, are all
+/// handled.
 #[tokio::test]
 async fn nothing_behind_the_request_is_lost() {
     let running = Running::start(Config::default()).await;

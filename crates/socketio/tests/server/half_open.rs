@@ -1,4 +1,4 @@
-//! Connections that do not come to the point.
+//! Connections that never complete a request, or never read a response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn hasty() -> Running {
 
 async fn end(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
-    // A reset is an end as well.
+    // A reset is an end too.
     let _ = within(stream.read_to_end(&mut answer)).await;
     answer
 }
@@ -47,7 +47,7 @@ async fn who_says_nothing_or_too_little_is_closed() {
         .await;
 }
 
-/// The time is that of the whole head, however often something comes.
+/// The timeout is for the whole head, however often bytes arrive.
 #[tokio::test]
 async fn dripping_does_not_put_the_end_off() {
     let running = hasty().await;
@@ -64,7 +64,7 @@ async fn dripping_does_not_put_the_end_off() {
         .await;
 }
 
-/// A connection that was of use ends in the same way, and is no refusal.
+/// A connection that has served a request ends in the same way, and does not count as refused.
 #[tokio::test]
 async fn a_kept_connection_is_closed_after_a_while() {
     let running = hasty().await;
@@ -92,7 +92,7 @@ async fn heads_are_bounded_in_size_and_number() {
         .await;
 }
 
-/// An answer that nobody takes does not stay for ever.
+/// A connection whose client does not read its response is closed.
 #[tokio::test]
 async fn who_does_not_take_an_answer_is_closed() {
     let mut running = hasty().await;
@@ -106,7 +106,7 @@ async fn who_does_not_take_an_answer_is_closed() {
     let small = TcpSocket::new_v4().unwrap();
     small.set_recv_buffer_size(4_096).unwrap();
     let mut stream = within(small.connect(running.address)).await.unwrap();
-    // More than the system takes for a client who does not read.
+    // More than the kernel buffers for a client that does not read.
     let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", polling.target("polling"));
     stream.write_all(request.as_bytes()).await.unwrap();
     for _ in 0..20 {
@@ -126,7 +126,7 @@ async fn who_does_not_take_an_answer_is_closed() {
         .await;
 }
 
-/// A thousand of them hold nobody up.
+/// A thousand silent connections do not delay others.
 #[tokio::test]
 async fn others_come_in_meanwhile() {
     let running = Running::start(Config::default()).await;

@@ -1,4 +1,4 @@
-//! Connections that carry several requests: bodies that nobody wants, and requests that stand behind others.
+//! Connections that carry several requests: bodies that are not needed, and requests that follow others.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::app::Running;
 use crate::client::{Client, Reply};
 use crate::within;
 
-/// A connection that reads only when it has written all it wants to, as some proxies and programs do.
+/// A connection that reads only after it has written everything, as some proxies and programs do.
 struct Kept {
     stream: TcpStream,
     unread: Vec<u8>,
@@ -35,7 +35,7 @@ impl Kept {
         self.write(body).await;
     }
 
-    /// The next answer.
+    /// The next response.
     async fn answer(&mut self) -> Reply {
         let end = loop {
             let end = self.unread.windows(4).position(|window| window == b"\r\n\r\n");
@@ -64,7 +64,8 @@ impl Kept {
 
 const UNKNOWN: &str = "/socket.io/?EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaaaaa";
 
-/// The answer is decided by the head, and comes when the body has been read; then the connection is of use for the next request.
+/// The head decides the response. It is sent when the body has been read, and then the connection can be used
+/// for the next request.
 #[tokio::test]
 async fn an_answer_that_is_known_before_the_body_came_is_not_lost_and_the_connection_is_kept() {
     let running = Running::start(Config::default()).await;
@@ -77,7 +78,8 @@ async fn an_answer_that_is_known_before_the_body_came_is_not_lost_and_the_connec
     }
 }
 
-/// What is too large to be read for nothing ends the connection, and the answer is there when the client has written everything.
+/// A body that is too large to be read in vain ends the connection, but the client that has written all of it
+/// gets the response.
 #[tokio::test]
 async fn an_answer_to_a_body_that_is_far_too_large_is_not_lost() {
     let running = Running::start(Config::default()).await;
@@ -92,7 +94,7 @@ async fn an_answer_to_a_body_that_is_far_too_large_is_not_lost() {
     }
 }
 
-/// A body that does not come is not waited for.
+/// The response does not wait for a body that does not arrive.
 #[tokio::test]
 async fn an_answer_comes_though_the_body_does_not() {
     let running = Running::start(Config::default()).await;
@@ -106,7 +108,7 @@ async fn an_answer_comes_though_the_body_does_not() {
     }
 }
 
-/// A POST on the connection whose GET waits: the GET is answered, so that the POST can be.
+/// A POST on the connection whose GET is pending: the GET is answered, so that the POST can be handled.
 #[tokio::test]
 async fn a_request_behind_a_waiting_poll_is_handled() {
     for together in [false, true] {
@@ -125,7 +127,8 @@ async fn a_request_behind_a_waiting_poll_is_handled() {
                 kept.write(format!("{get}{post}").as_bytes()).await;
             } else {
                 kept.write(get.as_bytes()).await;
-                // The GET has come when a second one on another connection would end the session: it is enough that it mostly has.
+                // Wait until the GET has arrived. A second GET on another connection would end the session,
+                // so there is no way to ask; usually this is enough.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 kept.write(post.as_bytes()).await;
             }
@@ -138,7 +141,8 @@ async fn a_request_behind_a_waiting_poll_is_handled() {
     }
 }
 
-/// The query of every request is escaped, wherever it begins on the connection and however it is cut; nothing else is.
+/// The query of every request is escaped, wherever it starts on the connection and however it is split;
+/// nothing else is.
 #[tokio::test]
 async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
     let running = Running::start(Config::default()).await;
@@ -170,7 +174,7 @@ async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
             }
             let answer = kept.answer().await;
             assert_eq!((answer.status, answer.text()), (200, "ok"), "{piece}");
-            // Empty lines before a head are taken as nothing.
+            // Empty lines before a head are ignored.
             kept.write(format!("\r\n{get}").as_bytes()).await;
             let answer = kept.answer().await;
             assert!(
@@ -181,7 +185,7 @@ async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
             );
         }
     }
-    // All at once, and in pieces.
+    // All requests at once, and in pieces.
     let trailers = chunked.replace("\r\n0\r\n\r\n", "\r\n0\r\nX-Trailer: \"<>\"\r\n\r\n");
     let empty = format!("GET {target} HTTP/1.1\r\n{quoted}Content-Length: 0\r\n\r\n");
     let requests = [
@@ -197,13 +201,13 @@ async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
             let ok = request.starts_with("POST");
             assert_eq!((answer.status, answer.text() == "ok"), (200, ok), "{answer:?}");
         }
-        // What the last one has brought.
+        // The echo of the last request.
         kept.write(get.as_bytes()).await;
         assert!(kept.answer().await.text().ends_with("42[\"echo\",\"<2>\"]"));
     }
 }
 
-/// Some programs end their direction of the connection behind their last request.
+/// Some programs end their direction of the connection after their last request.
 #[tokio::test]
 async fn who_ends_its_direction_behind_a_request_gets_the_answer() {
     let mut running = Running::start(Config::default()).await;
@@ -247,7 +251,8 @@ async fn who_ends_its_direction_behind_a_request_gets_the_answer() {
     }
 }
 
-/// A client that was closed looks like one that ends its direction. While its GET waits it has gone.
+/// A client that was closed looks like one that ends its direction. If it does so while its GET is pending,
+/// it counts as disconnected.
 #[tokio::test]
 async fn who_ends_its_direction_while_its_get_waits_has_gone() {
     let mut running = Running::start(Config::default()).await;
@@ -261,7 +266,8 @@ async fn who_ends_its_direction_while_its_get_waits_has_gone() {
     running.until_empty().await;
 }
 
-/// A head that has begun has the time for heads, and a connection that is kept without one has its own.
+/// A head that has started must be complete within its timeout. A kept connection without a head has a
+/// timeout of its own.
 #[tokio::test]
 async fn a_kept_connection_has_a_time_of_its_own() {
     let options = ListenerOptions {

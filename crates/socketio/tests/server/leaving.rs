@@ -1,4 +1,4 @@
-//! The server ends connections: what clients see, and that nothing comes after it.
+//! The server ends connections: what clients receive, and that it is the last.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn nothing_comes_behind_the_farewell_whatever_crosses_it() {
                 socket.send_away();
             }
         });
-        // Packets of the client cross it.
+        // Packets of the client cross the disconnect.
         match transport {
             Transport::WebSocket => {
                 for _ in 0..10 {
@@ -134,7 +134,7 @@ async fn a_hard_disconnect_concerns_all_namespaces() {
             client.send(&format!("0{namespace}")).await;
             client.receive().await;
         }
-        // One that has been told already is not told again.
+        // A namespace that has been told already is not told again.
         client.send("2/b,[\"leave\"]").await;
         assert_eq!(client.receive().await, "1/b,");
         running
@@ -187,7 +187,7 @@ async fn draining_closes_all_and_waits_for_handlers() {
     let mut waiting = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     waiting.send("2[\"gate\",1]").await;
     running.expect("at the gate 1").await;
-    // Not connected to anything yet.
+    // Not connected to any namespace yet.
     let mut bare = Ws::open(running.address, Protocol::V4, "").await;
 
     let server = running.server.clone();
@@ -214,8 +214,8 @@ async fn draining_closes_all_and_waits_for_handlers() {
     running.until_empty().await;
 }
 
-/// What a client sees that the server wants to reconnect, and one that is to stay away. Python's, Rust's, C++'s
-/// and Java's clients go by it.
+/// The end of a session shows whether the client is expected to reconnect. Clients in Python, Rust, C++ and
+/// Java depend on it.
 #[tokio::test]
 async fn the_end_says_whether_to_reconnect() {
     for protocol in [Protocol::V3, Protocol::V4] {
@@ -254,7 +254,7 @@ async fn the_end_says_whether_to_reconnect() {
                 };
                 let expected = match (reconnects, agent) {
                     (false, _) => Got::Close(None),
-                    // OkHttp tells its application nothing of a close frame.
+                    // OkHttp does not report a close frame to its application.
                     (true, "okhttp/3.12.12") => Got::End,
                     (true, _) => Got::Close(Some(1001)),
                 };

@@ -1,6 +1,7 @@
-//! The server in process, over loopback TCP, seen by a small client of our own that can also misbehave.
+//! The server in process, over loopback TCP, with a small test client that can also misbehave.
 //!
-//! No test looks at how long something takes: waits are bounded so that a failure ends, and short settings stand in for long ones.
+//! No test checks how long something takes: waits are limited so that a failing test ends, and short settings
+//! stand in for long ones.
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps a failure has failed")]
 
@@ -29,7 +30,7 @@ mod upgrade;
 use std::future::Future;
 use std::time::Duration;
 
-/// Waits for what has to come; the bound is a failure, not an expectation.
+/// Waits for something that must happen. The limit only ends a failing test.
 #[track_caller]
 fn within<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();

@@ -1,5 +1,5 @@
-//! What clients of other languages and of earlier years do, and is served although newer clients do
-//! otherwise.
+//! Old clients, and clients in other languages: what they do differently from today's JavaScript client, and
+//! what the server still has to support.
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::engine::PacketType;
@@ -9,7 +9,7 @@ use crate::client::{ALL, Client, Got, Reply, Ws, packets, request, request_with}
 use crate::within;
 
 const OCTETS: Option<&str> = Some("application/octet-stream");
-/// `t` of a client before 1.4, of later ones, and of those that send none.
+/// `t` of a client before 1.4, of a later one, and of one that sends none.
 const TIMESTAMPS: [(&str, bool); 3] = [("t=1448884800000-0", true), ("t=LZywzeV", false), ("", false)];
 
 fn is_octets(reply: &Reply) -> bool {
@@ -31,7 +31,7 @@ async fn browsers_before_1_4_get_every_poll_as_octets() {
             assert_eq!(packets(Protocol::V3, &open)[0].kind, PacketType::Open);
             let socket = running.socket().await;
             socket.emit("n", &[raw("\"\u{4f60}\u{1f600}\"")]);
-            // The session remembers it: later requests need not say so.
+            // The session remembers it: later requests do not repeat it.
             let target = format!("/socket.io/?EIO=3&transport=polling&sid={}", socket.id());
             let reply = request(running.address, "GET", &target).await;
             assert_eq!(is_octets(&reply), octets, "{query}");
@@ -69,8 +69,8 @@ async fn eio_2_is_3_where_that_is_configured() {
         assert!(matches!(ws.next().await, Got::Text(open) if open.starts_with("0{")));
         running.socket().await;
     }
-    // What socket.io-client 1.0 sends by WebSocket it encodes twice, and it decodes what comes as often. Others
-    // that say 2, such as cocos2d-x, do neither.
+    // Over a WebSocket, socket.io-client 1.0 encodes text twice, and decodes twice what it receives. Other
+    // clients that say 2, such as cocos2d-x, do neither.
     for (sent, seen) in [
         ("42[\"echo\",\"\u{e5}\u{b0}\u{8f}\"]", r#"42["echo","\u5c0f"]"#),
         ("42[\"echo\",\"\u{5c0f}\"]", r#"42["echo","\u5c0f"]"#),
@@ -135,7 +135,7 @@ async fn jsonp_with_eio_4() {
     let sid = open.text().split(r#"\""#).nth(3).unwrap().to_owned();
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}&j=1");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    // 40 and 42["note","é\n"], in which \n is an escape of JSON, with a separator between them.
+    // The packets 40 and 42["note","é\n"], in which \n is a JSON escape, with a separator between them.
     let body = b"d=40%1E42%5B%22note%22%2C%22%C3%A9%5C%5Cn%22%5D";
     let reply = request_with(running.address, "POST", &target, &form, body).await;
     assert_eq!((reply.status, reply.text()), (200, "ok"));
@@ -161,7 +161,7 @@ async fn base64_may_have_line_breaks() {
     assert_eq!((reply.status, reply.text()), (200, "ok"));
     client.receive().await;
     assert_eq!(client.attachment().await, [1, 2, 3, 4]);
-    // The session is still there.
+    // The session is still open.
     client.send("2[\"note\",1]").await;
     running.expect("note 1").await;
 }
@@ -170,7 +170,7 @@ async fn base64_may_have_line_breaks() {
 async fn half_of_a_surrogate_pair_spoils_nothing() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V3, Transport::Polling).await;
-    // A client 1.x encodes as UTF-8 by itself, a character that was cut in two as well; then the bytes are
+    // A client 1.x itself encodes as UTF-8, even a character that was cut in two. The resulting bytes are
     // sent as text.
     let twice = |event: &[u8]| {
         let chars: String = event.iter().copied().map(char::from).collect();

@@ -1,11 +1,12 @@
-//! Events are handled in the order in which they came, one after the other, and arrive in the order in which they were emitted.
+//! Events are handled one after the other in the order in which they arrived, and arrive at the client in the
+//! order in which they were emitted.
 
 use mynah_socketio::{Config, Protocol, Socket, Transport};
 
 use crate::app::{Running, raw};
 use crate::client::{ALL, Client};
 
-/// Checks that handler after handler began and ended, for events `0..count`.
+/// Checks that the handlers of the events `0..count` ran one after the other.
 async fn in_order(running: &mut Running, count: u32) {
     for n in 0..count {
         running.expect(&format!("begin {n}")).await;
@@ -53,7 +54,7 @@ async fn frames_of_one_write_wait_for_one_another() {
     in_order(&mut running, 5_000).await;
 }
 
-/// Emits `n` for each of `range`, letting others run in between.
+/// Emits `n` for each number of `range`, and lets other tasks run in between.
 async fn emit(socket: &Socket, range: std::ops::Range<u32>) {
     for n in range {
         assert!(socket.emit("n", &[raw(&n.to_string())]));

@@ -1,4 +1,4 @@
-//! Web pages of other origins are refused where the server says so.
+//! Web pages of other origins are refused if that is configured.
 
 use mynah_socketio::{Config, Cors, Origins, Protocol, Refusal};
 use tokio::net::TcpStream;
@@ -73,7 +73,7 @@ async fn pages_of_other_origins_are_refused_on_both_transports() {
     }
 }
 
-/// A session's sid does not help: each request is asked for its origin.
+/// The origin is checked for each request, even if it has a valid sid.
 #[tokio::test]
 async fn every_request_of_a_session_is_asked() {
     let running = start(&["https://a.example"]).await;
@@ -86,7 +86,7 @@ async fn every_request_of_a_session_is_asked() {
     }
     let upgrade = websocket(&running, &polling.target("websocket"), "https://evil.example").await;
     assert!(upgrade.is_err_and(|reply| reply.status == 403));
-    // Its own requests go on.
+    // The session's own requests still work.
     assert_eq!(polling.post("40").await.status, 200);
     assert_eq!(polling.get().await.status, 200);
 }
@@ -106,7 +106,7 @@ async fn preflights_are_answered_as_ever() {
     }
 }
 
-/// As Socket.IO does it, where nobody asks for more.
+/// By default nobody is refused, as in Socket.IO.
 #[tokio::test]
 async fn without_the_setting_nobody_is_refused() {
     let running = Running::start(Config::default()).await;

@@ -92,14 +92,14 @@ async fn jsonp() {
     assert_eq!(reply.text(), r#"___eio[0]("16:42[\"n\",\"\\u2028\"]");"#);
 
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
-    // What a form makes of 42["note","a\nb"], in which \n is an escape of JSON.
+    // The form of 42["note","a\nb"], in which \n is a JSON escape.
     let body = br#"d=17%3A42%5B%22note%22%2C%22a%5C%5Cnb%22%5D"#;
     let reply = request_with(running.address, "POST", &target, &form, body).await;
     assert_eq!((reply.status, reply.text()), (200, "ok"));
     running.expect(r#"note "a\nb""#).await;
 }
 
-/// An answer of `len` bytes to a GET that accepts `accept`.
+/// A response of `len` bytes to a GET that accepts `accept`.
 async fn compressed(running: &mut Running, accept: &str, len: usize) -> Reply {
     let mut client = Client::connect(running, Protocol::V4, Transport::Polling).await;
     let socket = running.socket().await;
@@ -153,7 +153,7 @@ async fn cors(cors: Cors, method: &str, origin: Option<&str>) -> (Option<String>
     let mut headers = vec![("Access-Control-Request-Headers", "x-one, x-two")];
     headers.extend(origin.map(|origin| ("Origin", origin)));
     let mut answers = Vec::new();
-    // On errors as well.
+    // On errors too.
     for target in [TARGET, "/socket.io/?transport=x"] {
         let reply = request_with(running.address, method, target, &headers, b"").await;
         if method == "OPTIONS" {

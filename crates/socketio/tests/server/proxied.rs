@@ -1,4 +1,4 @@
-//! Behind proxies that are trusted, and behind others.
+//! Connections through trusted proxies and others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::within;
 
 const TARGET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// A server whose only trusted proxy is 127.0.0.1; `sessions_per_address` 0 is no bound.
+/// A server whose only trusted proxy is 127.0.0.1. If `sessions_per_address` is 0, there is no limit.
 async fn start(proxy_protocol: bool, sessions_per_address: usize) -> Running {
     let admission = Arc::new(Admission::new(Bounds {
         sessions: 0,
@@ -34,7 +34,7 @@ async fn start(proxy_protocol: bool, sessions_per_address: usize) -> Running {
     Running::start_with(config, options).await
 }
 
-/// A connection from `from` that has sent `header`.
+/// A connection from `from` on which `header` has been sent.
 async fn dial(running: &Running, from: &str, header: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(from.parse().unwrap(), 0)).unwrap();
@@ -44,7 +44,7 @@ async fn dial(running: &Running, from: &str, header: &[u8]) -> TcpStream {
     stream
 }
 
-/// The header for a client, and whether it is of version 2.
+/// The PROXY header for a client, in version 1 or 2.
 fn header(client: &str, version_2: bool) -> Vec<u8> {
     if !version_2 {
         return format!("PROXY TCP4 {client} 127.0.0.1 4711 80\r\n").into_bytes();
@@ -63,11 +63,11 @@ async fn enter(running: &mut Running, stream: TcpStream) -> (Ws, String) {
     (ws, socket.address().to_string())
 }
 
-/// Nothing is answered, and the connection ends.
+/// Checks that the connection ends without a response.
 async fn closed(mut stream: TcpStream) {
     let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     let mut answer = Vec::new();
-    // A reset is an end as well.
+    // A reset is an end too.
     let _ = within(stream.read_to_end(&mut answer)).await;
     assert_eq!(String::from_utf8_lossy(&answer), "");
 }
@@ -79,7 +79,7 @@ async fn a_trusted_proxys_header_says_who_comes() {
         let stream = dial(&running, "127.0.0.1", &header("198.51.100.7", version_2)).await;
         assert_eq!(enter(&mut running, stream).await.1, "198.51.100.7:4711");
     }
-    // The proxy's own health check.
+    // A health check of the proxy itself.
     let mut running = start(true, 0).await;
     let stream = dial(&running, "127.0.0.1", LOCAL).await;
     assert!(enter(&mut running, stream).await.1.starts_with("127.0.0.1:"));
@@ -91,14 +91,14 @@ async fn nobody_else_may_send_one_or_connect_without() {
     closed(dial(&running, "127.0.0.2", &header("198.51.100.7", true)).await).await;
     closed(dial(&running, "127.0.0.2", b"").await).await;
     assert_eq!(running.admission.refused(Refusal::Untrusted), 2);
-    // The proxy has to.
+    // The trusted proxy must send one.
     closed(dial(&running, "127.0.0.1", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await).await;
     closed(dial(&running, "127.0.0.1", b"PROXY TCP4 nobody nobody 1 2\r\n").await).await;
     assert_eq!(running.admission.refused(Refusal::ProxyHeader), 2);
     assert_eq!(running.server.sessions(), 0);
 }
 
-/// Where the server does not ask for it, it is no request.
+/// If the server does not expect the header, it is an invalid request.
 #[tokio::test]
 async fn an_unexpected_header_is_no_request() {
     let running = start(false, 0).await;
@@ -138,7 +138,7 @@ async fn bounds_are_those_of_the_address_in_the_header() {
     enter(&mut running, stream).await;
 }
 
-/// A proxy's connections are those of many, and not bounded as one address's.
+/// The connections of a proxy belong to many clients, and are not limited as those of one address.
 #[tokio::test]
 async fn a_proxy_may_have_many_http_connections() {
     for proxy_protocol in [false, true] {

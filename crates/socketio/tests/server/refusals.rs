@@ -1,4 +1,4 @@
-//! HTTP requests that are refused, exactly as clients expect it.
+//! HTTP requests that are refused, in exactly the form that clients expect.
 
 use mynah_socketio::{Config, Protocol, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,7 +132,7 @@ async fn handshakes_of_websocket_that_are_none() {
     assert_eq!(running.server.sessions(), 0);
 }
 
-/// HTTP/1.0 has no upgrades: its client is told so at once, with a session and without.
+/// HTTP/1.0 has no upgrades: the client is told so at once, with a session and without.
 #[tokio::test]
 async fn upgrades_of_http_1_0_are_refused() {
     let running = Running::start(Config::default()).await;

@@ -1,4 +1,4 @@
-//! A reader that falls behind is closed, and costs nobody else anything.
+//! A client that reads too slowly is closed, without any effect on others.
 
 use mynah_socketio::{CloseReason, Config, Encoded, Protocol, Transport};
 use mynah_wire::ws::{Opcode, masked_frame};
@@ -36,7 +36,7 @@ async fn a_reader_that_falls_behind_is_closed_with_its_reason() {
         while socket.send(&event) {
             assert!(socket.session().queued_bytes() <= BOUND);
             sent += 1;
-            // The kernel takes a few megabytes before the queue grows.
+            // The kernel buffers a few megabytes before the queue grows.
             assert!(sent < 100_000, "the queue is not bounded");
             if sent % 50 == 0 {
                 tokio::task::yield_now().await;
@@ -110,7 +110,7 @@ async fn nobody_waits_for_room_after_the_end() {
         let _client = Client::connect(&running, protocol, transport).await;
         let socket = running.socket().await;
         let event = event();
-        // As long as the reader does not read, the second wait lasts.
+        // The second wait lasts as long as the client does not read.
         let waiting = socket.clone();
         let waits = tokio::spawn(async move {
             loop {
@@ -129,7 +129,8 @@ async fn nobody_waits_for_room_after_the_end() {
     }
 }
 
-/// Whoever writes everything before it reads learns of the end all the same: what it writes is read meanwhile.
+/// A client that writes everything before it reads is told of the end too, because the server reads
+/// meanwhile.
 #[tokio::test]
 async fn who_writes_first_and_reads_then_sees_the_close() {
     let mut running = Running::start(Config {
@@ -140,7 +141,7 @@ async fn who_writes_first_and_reads_then_sees_the_close() {
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     let echo = format!("42[\"echo\",\"{}\"]", "x".repeat(50_000));
     let frame = masked_frame(Opcode::Text, echo.as_bytes(), [1, 2, 3, 4]);
-    // The kernels of both take some megabytes in each direction.
+    // The kernels of both sides buffer some megabytes in each direction.
     for _ in 0..600 {
         client.ws().raw(&frame).await;
     }
@@ -153,7 +154,8 @@ async fn who_writes_first_and_reads_then_sees_the_close() {
     }
 }
 
-/// Many requests at once are no fault as long as their answers are read, however much these are together.
+/// Many requests at once are allowed as long as the client reads the responses, however large they are
+/// together.
 #[tokio::test]
 async fn who_sends_many_at_once_and_reads_is_not_slow() {
     for protocol in [Protocol::V3, Protocol::V4] {

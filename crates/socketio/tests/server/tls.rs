@@ -1,4 +1,4 @@
-//! The same over TLS.
+//! The server over TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::within;
 
 const TARGET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-/// A server with a certificate of its own, and what a client needs to trust it.
+/// A server with its own certificate, and the roots that a client needs to trust it.
 struct Secured {
     running: Running,
     roots: RootCertStore,
@@ -104,7 +104,8 @@ async fn websockets_of_both_versions_carry_messages_of_all_sizes() {
         }
         ws.frame(Opcode::Close, &1_000_u16.to_be_bytes()).await;
         assert_eq!(ws.next().await, Got::Close(None));
-        // With its end said, or the client's rustls would complain.
+        // The server has announced the end of the stream; otherwise the client's rustls would return an
+        // error.
         assert_eq!(within(ws.stream.read(&mut [0; 10])).await.unwrap(), 0);
     }
     server.running.until_empty().await;
@@ -140,13 +141,13 @@ async fn polling_works_on_a_kept_connection() {
     let query = format!("&sid={}", open["sid"].as_str().unwrap());
     assert_eq!(ask("POST", &query, "40").await, "ok");
     assert!(ask("GET", &query, "").await.starts_with("40{"));
-    // Larger than what hyper reads at once, and than a record.
+    // Larger than a TLS record, and than hyper reads at once.
     let large = format!("42[\"echo\",\"{}\"]", "y".repeat(100_000));
     assert_eq!(ask("POST", &query, &large).await, "ok");
     assert_eq!(ask("GET", &query, "").await, large);
 }
 
-/// Many frames that wait together go out together: in fewer records, and so in fewer bytes, than they are.
+/// Many queued frames are written together: in fewer records, and so in fewer bytes.
 #[tokio::test]
 async fn frames_share_records() {
     let mut server = Secured::start(Config::default()).await;
@@ -161,12 +162,13 @@ async fn frames_share_records() {
     for _ in 0..1_000 {
         assert_eq!(ws.next().await, Got::Text("42[\"n\",1]".into()));
     }
-    // 11 bytes each; a record of its own would make 33 of it.
+    // Each frame has 11 bytes; a record of its own would make that 33.
     let came = ws.stream.get_ref().0.1 - before;
     assert!(came < 12_000, "{came}");
 }
 
-/// What waits for a reader goes out as it reads, to the last byte, although it says nothing.
+/// Data that waits for a client is written as the client reads, to the last byte, although the client sends
+/// nothing.
 #[tokio::test]
 async fn what_waited_goes_out_to_its_end() {
     let config = Config {
@@ -198,7 +200,7 @@ async fn a_client_that_sends_byte_by_byte_is_understood() {
     }
 }
 
-/// Many messages in one piece, and keys that change between them.
+/// Many messages at once, with key updates between them.
 #[tokio::test]
 async fn new_keys_change_nothing() {
     let server = Secured::start(Config::default()).await;
@@ -279,7 +281,7 @@ async fn a_handshake_that_stays_out_ends_the_connection() {
         let _ = within(stream.read_to_end(&mut Vec::new())).await;
     }
     assert_eq!(server.running.admission.refused(Refusal::HandshakeTimeout), 2);
-    // An end in between is not waited for.
+    // A stream that ends during the handshake is closed at once.
     let mut stream = server.tcp().await;
     stream.write_all(&[0x16, 3, 1]).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -313,7 +315,7 @@ impl AsyncWrite for Dripping {
     }
 }
 
-/// Counts the bytes that come.
+/// Counts the bytes that arrive.
 struct Counted(TcpStream, usize);
 
 impl AsyncRead for Counted {

@@ -1,4 +1,4 @@
-//! Changing from polling to WebSocket, and everything that can get in its way.
+//! The upgrade from polling to WebSocket, and everything that can interrupt it.
 
 use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::ws::Opcode;
@@ -31,7 +31,7 @@ async fn the_waiting_get_is_ended_with_a_noop() {
         ws.text("2probe").await;
         assert_eq!(ws.next().await, Got::Text("3probe".into()));
         assert_eq!(within(waiting).await.unwrap().text(), noop);
-        // And so is every later one, until the client is ready.
+        // Every later GET is ended too, until the client has upgraded.
         assert_eq!(within(polling.get()).await.text(), noop);
         ws.text("5").await;
         ws.text("42[\"echo\",1]").await;
@@ -74,7 +74,7 @@ async fn a_get_that_is_given_up_after_the_change_is_no_loss() {
         waiting.abort();
         assert_eq!(ws.next().await, Got::Text("3probe".into()));
         ws.text("42[\"echo\",1]").await;
-        // Given up before the change, it is the end of the session; after it, nothing.
+        // If the GET is given up before the switch, the session ends; after it, nothing happens.
         let next = ws.next().await;
         assert!(
             matches!(&next, Got::Text(text) if text == "42[\"echo\",1]") || matches!(next, Got::Close(_)),

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::within;
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -76,7 +76,7 @@ pub(crate) async fn request_with(
     let reading = async {
         read.read_to_end(&mut answer).await.unwrap();
     };
-    // A server that has seen enough of a body may close before it has all.
+    // A server that refuses a body may close before it has received all of it.
     let (_, ()) = within(async { tokio::join!(write.write_all(body), reading) }).await;
     Reply::parse(&answer)
 }

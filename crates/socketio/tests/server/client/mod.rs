@@ -1,4 +1,4 @@
-//! A client that does what it is told, also what no real one would.
+//! A client that follows orders, even to do what no real client would.
 
 mod http;
 mod polling;
@@ -29,7 +29,7 @@ enum Wire {
     Polling(Polling),
 }
 
-/// A client of either protocol on either transport, which behaves.
+/// A well-behaved client of either protocol on either transport.
 pub(crate) struct Client {
     wire: Wire,
     inbox: VecDeque<Packet<'static>>,
@@ -41,7 +41,7 @@ impl Client {
         Self::connect_with(running, protocol, transport, "").await
     }
 
-    /// As [`Client::connect`], with more in the query.
+    /// Like [`Client::connect`], with more parameters in the query.
     pub(crate) async fn connect_with(
         running: &Running,
         protocol: Protocol,
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// The next packet; `None` when the connection was closed, by a close packet on polling.
+    /// The next packet; `None` if the connection was closed (on polling, by a close packet).
     pub(crate) async fn packet(&mut self) -> Option<Packet<'static>> {
         while self.inbox.is_empty() {
             match &mut self.wire {
@@ -93,7 +93,7 @@ impl Client {
             .filter(|packet| packet.kind != PacketType::Close)
     }
 
-    /// The next Socket.IO packet, or `None` when the connection was closed.
+    /// The next Socket.IO packet; `None` if the connection was closed.
     pub(crate) async fn try_receive(&mut self) -> Option<String> {
         within(async {
             loop {
@@ -126,12 +126,12 @@ impl Client {
         }
     }
 
-    /// Whether the connection ends without another message.
+    /// Checks that the connection ends without another message.
     pub(crate) async fn is_closed(&mut self) {
         assert_eq!(self.try_receive().await, None);
     }
 
-    /// The polling client below.
+    /// The polling transport of the client.
     pub(crate) fn polling(&mut self) -> &mut Polling {
         match &mut self.wire {
             Wire::Polling(polling) => polling,
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    /// The WebSocket below.
+    /// The WebSocket of the client.
     pub(crate) fn ws(&mut self) -> &mut Ws {
         match &mut self.wire {
             Wire::Ws(ws) => ws,
@@ -147,7 +147,8 @@ impl Client {
         }
     }
 
-    /// Changes from polling to WebSocket as real clients do. `between` runs once the server has answered the probe.
+    /// Upgrades from polling to WebSocket as real clients do. `between` runs once the server has answered the
+    /// probe.
     pub(crate) async fn upgrade(&mut self, between: impl AsyncFnOnce(&mut Polling)) {
         let polling = self.polling();
         let waiting = tokio::spawn(polling.get());

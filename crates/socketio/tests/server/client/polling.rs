@@ -47,7 +47,7 @@ impl Polling {
         }
     }
 
-    /// Where this session's requests go.
+    /// The target of this session's requests.
     pub(crate) fn target(&self, transport: &str) -> String {
         format!(
             "/socket.io/?EIO={}&transport={transport}&sid={}",
@@ -69,7 +69,7 @@ impl Polling {
         }
     }
 
-    /// A body of these packets.
+    /// A body with these packets.
     pub(crate) fn body(&self, packets: &[&str]) -> String {
         let packets: Vec<_> = packets
             .iter()
@@ -79,7 +79,7 @@ impl Polling {
         String::from_utf8(body).unwrap()
     }
 
-    /// Sends packets, which the server has to take.
+    /// Sends packets that the server must accept.
     pub(crate) async fn send(&mut self, packets: &[&str]) {
         let reply = within(self.post(&self.body(packets))).await;
         assert_eq!((reply.status, reply.text()), (200, "ok"));
@@ -91,7 +91,7 @@ impl Polling {
         assert_eq!((reply.status, reply.text()), (200, "ok"));
     }
 
-    /// What the next GET brings; `None` when the session is over.
+    /// The packets of the next GET; `None` if the session has ended.
     pub(crate) async fn poll(&mut self) -> Option<Vec<Packet<'static>>> {
         let reply = within(self.get()).await;
         (reply.status == 200).then(|| packets(self.protocol, &reply))

@@ -13,13 +13,13 @@ use crate::within;
 
 const MASK: [u8; 4] = [7, 1, 0xa5, 99];
 
-/// What came.
+/// What the client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Got {
     Text(String),
     Binary(Vec<u8>),
     Pong(Vec<u8>),
-    /// With its code.
+    /// A close frame, with its code.
     Close(Option<u16>),
     /// The connection ended.
     End,
@@ -51,14 +51,14 @@ impl Ws {
         ws
     }
 
-    /// Brings a WebSocket to a session on polling.
+    /// Opens a WebSocket for a session on polling.
     pub(crate) async fn join(polling: &Polling) -> Self {
         Self::upgrade(polling.address, &polling.target("websocket"), polling.protocol)
             .await
             .unwrap()
     }
 
-    /// Performs the handshake; an answer that is no upgrade is given back.
+    /// Performs the handshake. Returns the response if it is not an upgrade.
     pub(crate) async fn upgrade(
         address: SocketAddr,
         target: &str,
@@ -71,7 +71,7 @@ impl Ws {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
-    /// Performs the handshake on a stream, with further headers.
+    /// Performs the handshake on a stream, with additional headers.
     pub(crate) async fn over(
         mut stream: S,
         target: &str,
@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         self.frame(ws::Opcode::Binary, &payload).await;
     }
 
-    /// What comes next.
+    /// The next message.
     pub(crate) async fn next(&mut self) -> Got {
         within(async {
             loop {
@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         .await
     }
 
-    /// The next packet, or `None` when the connection is closed.
+    /// The next packet; `None` if the connection was closed.
     pub(crate) async fn packet(&mut self) -> Option<Packet<'static>> {
         loop {
             return match self.next().await {
