@@ -1,4 +1,4 @@
-//! An entry of `auth.api_keys`: a key as it is, or its digest.
+//! The entries of `auth.api_keys`: each is a key in plain text or the digest of one.
 
 use std::fmt;
 
@@ -7,29 +7,31 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{Scopes, Secret};
 
-/// Longest key, in bytes; ours have 70.
+/// Longest key, in bytes. The keys that Mynah generates have 70 bytes.
 pub const MAX_KEY_BYTES: usize = 1_024;
 /// Longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 64;
-/// What an entry begins with that holds a digest instead of a key.
+/// Prefix of an entry that holds a digest instead of a key.
 const HASHED: &str = "sha256:";
 
-/// All that is kept of a key.
+/// The SHA-256 digest of a key. The key itself is not kept.
 ///
-/// SHA-256 is enough: a key that we make is 256 random bits, which nobody finds by trying, however fast the hash. A slow one
-/// (bcrypt, argon2) protects secrets that people can remember; here it would only let whoever offers wrong keys burn the processor.
+/// A fast hash is enough: the keys that Mynah generates are 256 random bits, which cannot be guessed. A slow
+/// hash (bcrypt, argon2) protects secrets that people can remember; here it would only let anybody who sends
+/// wrong keys use up the processor.
 ///
-/// There is no `==`: who compares does it in constant time.
+/// The type does not implement `PartialEq`, because digests must be compared in constant time: see
+/// [`Self::same`].
 #[derive(Clone, Copy)]
 pub struct KeyDigest([u8; 32]);
 
 impl KeyDigest {
-    /// The digest of `key`.
+    /// Returns the digest of `key`.
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key).into())
     }
 
-    /// From 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         let mut bytes = [0; 32];
@@ -43,17 +45,17 @@ impl KeyDigest {
         Some(Self(bytes))
     }
 
-    /// As 64 hexadecimal digits.
+    /// Returns the digest as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Its beginning: enough to tell keys apart, too little to find one.
+    /// Returns the first eight digits: enough to tell keys apart, too little to guess a digest.
     pub fn fingerprint(&self) -> String {
         format!("{HASHED}{}", &self.hex()[..8])
     }
 
-    /// Whether both are of the same key.
+    /// Compares two digests in constant time.
     pub fn same(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
     }
@@ -65,22 +67,22 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-/// An entry of `auth.api_keys`.
+/// An entry of `auth.api_keys`, parsed.
 #[derive(Debug, Clone)]
 pub struct ConfiguredKey {
-    /// Its name, where it has one of its own.
+    /// The name that the entry gives the key, if any.
     pub name: Option<String>,
-    /// What it may do.
+    /// What the key may be used for.
     pub scopes: Scopes,
-    /// Its digest.
+    /// The digest of the key.
     pub digest: KeyDigest,
-    /// It stands there as a digest, not as it is.
+    /// Whether the entry holds a digest instead of the key.
     pub hashed: bool,
 }
 
 impl ConfiguredKey {
-    /// A key as it is, or `sha256:<64 digits>`, which `;name=<name>` and `;scopes=send+read` may follow. What is wrong is said
-    /// without repeating any of it.
+    /// Parses a key in plain text, or `sha256:<64 digits>` with optional `;name=<name>` and
+    /// `;scopes=send+read`. The error text does not contain any part of the entry, which may be a secret.
     pub fn parse(entry: &Secret) -> Result<Self, &'static str> {
         let text = entry.expose();
         if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -119,10 +121,10 @@ impl ConfiguredKey {
     }
 }
 
-/// What a name must be.
+/// The error text for an invalid name of a key.
 pub const KEY_NAME: &str = "must have a name of 1 to 64 letters, digits and -._";
 
-/// Whether a key may have this name.
+/// Whether `name` is a valid name for a key.
 pub fn is_key_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
         && name

@@ -9,33 +9,36 @@ use super::secret::Secret;
 use super::section::section;
 
 section! {
-    /// Who may connect, and who may call the API.
+    /// Which clients may connect, and which programs may call the API.
     pub struct Auth {
-        /// How a client shows who it is. "open": it is believed (for development, and where something in front checks). "jwt": by a signed
-        /// token. "webhook": the backend is asked at every register.
+        /// How a client proves who it is. "open": it does not have to; use this for development only, or
+        /// behind a program that authenticates clients. "jwt": by a signed token. "webhook": the backend is
+        /// asked at every register.
         pub mode: Mode = Mode::Open;
-        /// Keys for the HTTP API (/v1), besides those of `mynah api-key`: as they are, for every call, or as digests such as
-        /// "sha256:<64 digits>;name=billing;scopes=send+read" (name and scopes may be left out; of random keys only, others are found by
-        /// trying). No key at all: one is made at the first start and kept in the data directory, file "api-key".
+        /// Keys for the HTTP API (/v1), besides those of `mynah api-key`. An entry is a key in plain text,
+        /// which may be used for every call, or a digest such as "sha256:<64
+        /// digits>;name=billing;scopes=send+read", whose name and scopes are optional. Use digests of random
+        /// keys only, because a weak key can be guessed from its digest. If there is no key at all, the first
+        /// start creates one and writes it to the file "api-key" in the data directory.
         pub api_keys: Vec<Secret> = Vec::new();
-        /// Whether GET /metrics needs an API key too, one with the scope "metrics".
+        /// Whether GET /metrics requires an API key, which must have the scope "metrics".
         pub metrics_key: bool = false;
         /// Tokens of clients, for mode "jwt".
         pub jwt: Jwt = Jwt::default();
-        /// Who decides about registers in mode "webhook".
+        /// The backend's webhook that decides about registers, for mode "webhook".
         pub webhook: AuthWebhook = AuthWebhook::default();
     }
 }
 
-/// How a client shows who it is.
+/// How a client proves who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It is believed.
+    /// It does not have to: the `uid` that it names is accepted.
     Open,
     /// By a signed token.
     Jwt,
-    /// The backend says so.
+    /// The backend is asked at every register.
     Webhook,
 }
 

@@ -5,18 +5,21 @@ use super::section::section;
 use super::url;
 
 section! {
-    /// Who decides about registers in mode "webhook": a POST for each, answered 200, 401 or 403.
+    /// The backend's webhook that decides about registers, for mode "webhook". Each register is a POST, which
+    /// is answered 200, 401 or 403.
     pub struct AuthWebhook {
-        /// Where registers are posted to (http or https).
+        /// The URL to which registers are posted (http or https).
         pub url: Option<String> = None;
-        /// Signs them (HMAC-SHA256, header X-Mynah-Signature), as notifications are signed. Set it whenever url is set.
+        /// The secret that signs the requests, in the same way as notifications (HMAC-SHA256, header
+        /// X-Mynah-Signature). Set it whenever url is set.
         pub secret: Option<Secret> = None;
-        /// A register that is not decided within this time, waiting for its turn included, is answered 503.
+        /// A register is answered 503 if the backend has not decided within this time, which includes the
+        /// wait for a free call.
         pub timeout_ms: u64 = 5_000, in 1..=60_000;
-        /// Registers that are asked about at once.
+        /// Most calls of the webhook that are in flight at once.
         pub concurrency: usize = 256, in 1..=10_000;
-        /// Most registers from one address (for IPv6: from one network of 64 bits) that wait for a free call; one
-        /// more is answered 503. 0 is unlimited.
+        /// Most registers from one address (for IPv6: from one /64 network) that wait for a free call; any
+        /// further one is answered 503. 0 is unlimited.
         pub waiting_per_address: usize = 1_024, in 0..=100_000;
     }
 }

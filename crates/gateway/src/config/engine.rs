@@ -5,15 +5,15 @@ use super::section::section;
 section! {
     /// The Socket.IO connections.
     pub struct Engine {
-        /// The path clients connect to.
+        /// The path to which clients connect.
         pub path: String = "/socket.io/".into();
-        /// A heartbeat every so often: from the server (Socket.IO 3 and 4), from the client (1 and 2).
+        /// Interval between heartbeats. The server sends them in Socket.IO 3 and 4, the client in 1 and 2.
         pub ping_interval_ms: u32 = 25_000, in 10..=3_600_000;
         /// A connection is closed when a heartbeat is not answered within this time.
         pub ping_timeout_ms: u32 = 20_000, in 10..=3_600_000;
-        /// Largest body of a polling request and largest WebSocket message.
+        /// Largest body of a polling request, and largest WebSocket message.
         pub max_payload_bytes: usize = 1_000_000, in 128..=1_073_741_824;
-        /// A client that upgrades from polling to WebSocket has this long for it.
+        /// An upgrade from polling to WebSocket must be complete within this time.
         pub upgrade_timeout_ms: u32 = 10_000, in 10..=600_000;
         /// A connection that has not joined the namespace within this time is closed.
         pub connect_timeout_ms: u32 = 45_000, in 10..=600_000;

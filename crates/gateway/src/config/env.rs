@@ -1,6 +1,7 @@
-//! Overriding keys by environment: `MYNAH_<SECTION>__<KEY>=value`.
+//! Setting keys by environment: `MYNAH_<SECTION>__<KEY>=value`.
 //!
-//! Invariant: a variable that begins with `MYNAH_` sets a key or is an error, so that a misspelt one is never ignored.
+//! Invariant: a variable that begins with `MYNAH_` sets a key or is an error, so that a misspelt name is
+//! never ignored.
 
 use std::ffi::OsString;
 
@@ -11,10 +12,11 @@ use super::{Config, SECTIONS};
 use crate::text::plain;
 
 const PREFIX: &str = "MYNAH_";
-/// Kubernetes sets these for a service that is called "mynah"; no section has such a name.
+/// Kubernetes sets variables with these prefixes for a service named "mynah". No key of the configuration
+/// begins like this.
 const KUBERNETES: [&str; 2] = ["MYNAH_SERVICE_", "MYNAH_PORT_"];
 
-/// `config` with the variables of `env` that are meant for it. Each complaint names its variable.
+/// Returns `config` with the keys set that `env` names. Each error text begins with the name of its variable.
 pub(super) fn overlay(
     mut config: Config,
     env: impl IntoIterator<Item = (OsString, OsString)>,
@@ -44,12 +46,12 @@ fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX) && !is_kubernetes
 }
 
-/// How the environment names a key.
+/// The name of the variable that sets `key`.
 fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// What is said of a variable that names no key; `path` is what it would be in the file.
+/// The error text for a variable that names no key. `path` is the key that it would set.
 fn unknown(path: &str) -> String {
     let one_underscore = |key: &String| key.replace('.', "_") == path.replace('.', "_");
     let meant = all_keys().find(one_underscore).or_else(|| nearest(path));
@@ -99,7 +101,8 @@ fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
         .map_err(|e: toml::de::Error| plain(e.message(), "a table"))
 }
 
-/// `text` as a value of the type that `old` has; a key without a value holds text, and empty text takes it away.
+/// Parses `text` as a value of the same type as `old`. A key without a value takes a string; an empty string
+/// unsets it.
 fn value_like(old: Option<&Value>, text: &str) -> Result<Option<Value>, String> {
     Ok(Some(match old {
         None if text.is_empty() => return Ok(None),

@@ -1,4 +1,4 @@
-//! The example file, written from the code.
+//! The example file, generated from the code.
 
 use std::fmt::Write;
 
@@ -28,7 +28,8 @@ const KINDS: &str = "
 # clients = true
 ";
 
-/// A file that holds every key with its default and what it is for; reading it gives [`Config::default`].
+/// Returns a file that holds every key with its default and its description. Reading it gives
+/// [`Config::default`].
 pub fn example() -> String {
     let defaults = Table::try_from(Config::default()).unwrap_or_default();
     let mut text = HEAD.to_owned();

@@ -1,4 +1,4 @@
-//! Reading the file: what is wrong with it is said with its line, its key, and what was probably meant.
+//! Reading the configuration file. An error names its line, its key, and the key that was probably meant.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, SECTIONS};
 use crate::text::{plain, without_mark};
 
-/// Reads `text`; `name` stands in front of each complaint.
+/// Reads the configuration in `text`. Each error text begins with `name`.
 pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
     let text = without_mark(text);
     let at = |span: Option<Range<usize>>| match span {
@@ -36,7 +36,7 @@ pub(super) fn read(text: &str, name: &str) -> Result<Config, Vec<String>> {
     })
 }
 
-/// What serde says of a field that is missing or unknown in [[kinds]], in the words of a configuration.
+/// Rewords serde's errors about missing or unknown fields of `[[kinds]]` in the terms of a configuration.
 fn of_keys(complaint: &str) -> String {
     complaint
         .replacen("missing field", "missing key", 1)
@@ -44,7 +44,7 @@ fn of_keys(complaint: &str) -> String {
         .replacen("`, expected one of ", "`; the keys are ", 1)
 }
 
-/// `; did you mean x?` for the known key that looks most like `path`, or what there is instead.
+/// Returns `; did you mean x?` for the known key that looks most like `path`, or else lists the sections.
 fn suggestion(path: &str) -> String {
     let near = |known: &&str| strsim::jaro_winkler(path, known);
     let sections = SECTIONS.iter().map(|section| section.path).chain(["kinds"]);
@@ -58,7 +58,7 @@ fn suggestion(path: &str) -> String {
     }
 }
 
-/// The known key that looks most like `path`, if one looks like it at all.
+/// Returns the known key that looks most like `path`, if there is a similar one.
 pub(super) fn nearest(path: &str) -> Option<String> {
     let near = |known: &String| strsim::jaro_winkler(path, known);
     let best = all_keys().max_by(|a, b| near(a).total_cmp(&near(b)));
@@ -73,7 +73,7 @@ pub(super) fn is_section(path: &str) -> bool {
     SECTIONS.iter().any(|section| section.path == path)
 }
 
-/// Every key's whole path.
+/// Returns the whole path of every key.
 pub(super) fn all_keys() -> impl Iterator<Item = String> {
     SECTIONS.iter().flat_map(|section| {
         section
@@ -91,8 +91,9 @@ fn line_of(text: &str, offset: usize) -> usize {
         + 1
 }
 
-/// Calls `found` with the place of every key that is not known, and of every section that is an array: serde would take its items for the
-/// keys, in their order. Other wrong types, and `[[kinds]]`, are left to serde.
+/// Calls `found` for every unknown key, and for every section that is an array, because serde would take the
+/// items of the array for the keys in their order. serde reports other wrong types, and what is wrong inside
+/// `[[kinds]]`.
 fn find_problems(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range<usize>, String)) {
     for (key, value) in table {
         let path = join(inside, key.get_ref());
@@ -107,17 +108,17 @@ fn find_problems(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range
             DeValue::Array(_) if is_section(&path) => {
                 found(key.span(), format!("{path}: must be a table, not an array"));
             }
-            // A section that is no table is a wrong type, not an unknown key.
+            // A section whose value is not a table is a wrong type, not an unknown key.
             _ if is_section(&path) || all_keys().any(|known| known == path) => {}
             _ => found(key.span(), format!("unknown key {path}{}", suggestion(&path))),
         }
     }
 }
 
-/// The path of the innermost key whose value is at `offset`.
+/// Returns the path of the innermost key whose value is at `offset`.
 fn key_at(table: &DeTable<'_>, offset: usize) -> String {
     for (key, value) in table {
-        // The span of a [section] or of a [[kinds]] is its header only; its keys stand below it.
+        // The span of a [section] or of a [[kinds]] is its header only; its keys are below it.
         let inner = match value.get_ref() {
             DeValue::Table(inner) => key_at(inner, offset),
             DeValue::Array(rows) => {

@@ -8,40 +8,45 @@ use super::secret::Secret;
 use super::section::section;
 use super::url;
 
-/// Fewest bytes of a secret for HS256: as many as the hash has (RFC 7518, section 3.2).
+/// Fewest bytes of a secret for HS256: the size of the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
 section! {
-    /// Tokens of clients, for mode "jwt". Which algorithms are accepted follows from the keys that are set: each key has its own, and a
-    /// token of any other is refused. At least one key is needed; several may be set, old and new ones side by side.
+    /// Tokens of clients, for mode "jwt". The keys that are set decide which algorithms are accepted: each
+    /// key has its own algorithm, and a token with any other one is refused. At least one key is needed.
+    /// Several may be set, for example an old and a new one.
     pub struct Jwt {
         /// HS256: the secret, at least 32 bytes.
         pub secret: Option<Secret> = None;
-        /// The same from a file; a line break at its end does not belong to it.
+        /// A file that holds the secret. A line break at its end is ignored.
         pub secret_file: Option<PathBuf> = None;
-        /// RS256, ES256, EdDSA: public keys in PEM ("-----BEGIN PUBLIC KEY-----"), one after another. The algorithm is that of the key: RSA (2,048
-        /// bits or more), P-256, Ed25519.
+        /// RS256, ES256, EdDSA: public keys in PEM ("-----BEGIN PUBLIC KEY-----"), one after another. The
+        /// type of a key decides its algorithm: RSA (2,048 bits or more), P-256, Ed25519.
         pub public_key: Option<String> = None;
-        /// The same from a file.
+        /// A file that holds the public keys.
         pub public_key_file: Option<PathBuf> = None;
-        /// RS256, ES256, EdDSA: the issuer's key set (JWKS), from which a token chooses by its `kid`. A file, read again when it is refreshed.
+        /// RS256, ES256, EdDSA: a file that holds the issuer's key set (JWKS). A token names its key in the
+        /// set by `kid`. The file is read again at every refresh.
         pub jwks_file: Option<PathBuf> = None;
-        /// The same from an http or https URL.
+        /// The http or https URL of the key set.
         pub jwks_url: Option<String> = None;
-        /// How often the key set is fetched anew. The last good one stays when that fails.
+        /// Interval at which the key set is refreshed. If a refresh fails, the last good key set is kept.
         pub jwks_refresh_ms: u64 = 600_000, in 1_000..=86_400_000;
-        /// A token with an unknown `kid` has the key set fetched at once, but not sooner than this after the last time.
+        /// A token with an unknown `kid` causes a refresh at once, but not sooner than this time after the
+        /// last one.
         pub jwks_cooldown_ms: u64 = 10_000, in 100..=3_600_000;
-        /// Whom tokens must be meant for: one of these stands in `aud`. None: tokens without `aud` are accepted, those with one are refused.
+        /// Accepted audiences: `aud` of a token must contain one of them. If this is empty, tokens without
+        /// `aud` are accepted, and tokens with one are refused.
         pub audience: Names = Names::default();
-        /// Who must have issued them: `iss` is one of these. None: `iss` is not looked at.
+        /// Accepted issuers: `iss` of a token must be one of them. If this is empty, `iss` is not checked.
         pub issuer: Names = Names::default();
-        /// How far the issuer's clock may be off: added to `exp`, allowed to `nbf`.
+        /// How much the clock of the issuer may differ from that of the server when `exp`, `nbf` and `iat`
+        /// are checked.
         pub leeway_ms: u64 = 1_000, in 0..=300_000;
     }
 }
 
-/// A list of names; in the file a single one may stand without brackets.
+/// A list of names. In the file a single name needs no brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Names(pub Vec<String>);

@@ -2,45 +2,45 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One application kind.
+/// An application kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KindRow {
-    /// 1000 to 9999.
+    /// From 1000 to 9999.
     pub number: u16,
-    /// Shown in logs and metrics; capitals, digits and underscores by custom.
+    /// The name in logs and metrics, by convention in capitals, digits and underscores.
     pub name: String,
-    /// Where its messages belong.
+    /// The sort of conversation to which messages of this kind belong.
     pub conversation: Conversation,
-    /// Kept in history and delivered at least once; false by default.
+    /// Whether messages are kept in the history and delivered at least once; false by default.
     #[serde(default)]
     pub stored: bool,
-    /// Counts as unread; false by default.
+    /// Whether messages count as unread; false by default.
     #[serde(default)]
     pub unread: bool,
-    /// Wakes those who are away; false by default.
+    /// Whether users who do not receive a message are notified; false by default.
     #[serde(default)]
     pub push: bool,
-    /// Clients may send it (frame 101); false by default.
+    /// Whether clients may send messages of this kind (frame 101); false by default.
     #[serde(default)]
     pub clients: bool,
 }
 
-/// Where the messages of a kind belong.
+/// The sort of conversation to which messages of a kind belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Conversation {
-    /// Two users, as kind 3.
+    /// A conversation of two users, as for kind 3.
     Pair,
-    /// The recipient's notices.
+    /// The notices of the recipient.
     Notices,
     /// A team.
     Team,
-    /// None: not stored; to users, a team, or everyone.
+    /// No conversation: messages are not stored, and go to users, a team, or everyone.
     None,
 }
 
-/// The numbers that belong to the application.
+/// The numbers of kinds that an application may define.
 pub const APPLICATION_KINDS: std::ops::RangeInclusive<u16> = 1_000..=9_999;
 
 const MAX_NAME_BYTES: usize = 64;

@@ -1,4 +1,4 @@
-//! From where the configuration comes: the defaults, then the file, then the environment, then the flags.
+//! The sources of the configuration, each overriding the one before: defaults, file, environment, flags.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 
 use super::{Config, env, file};
 
-/// The file that is read when none is named and it is there.
+/// The file that is read if none is named and this one exists.
 const DEFAULT_FILE: &str = "mynah.toml";
 
-/// What many programs read their trusted certificates from.
+/// The variable that many programs use to name a file of trusted certificates.
 const CA_VARIABLE: &str = "SSL_CERT_FILE";
 
-/// Where to read from.
+/// The sources to read, besides the defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// `--config`; without it ./mynah.toml is read if it is there.
+    /// `--config`. Without it ./mynah.toml is read if it exists.
     pub file: Option<PathBuf>,
     /// The environment.
     pub env: Vec<(OsString, OsString)>,
@@ -26,7 +26,7 @@ pub struct Sources {
     pub data: Option<PathBuf>,
 }
 
-/// Everything that is wrong with a configuration, one sentence each.
+/// Everything that is wrong with a configuration: one sentence for each problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<String>);
 
@@ -77,7 +77,7 @@ impl Config {
         config.checked()
     }
 
-    /// Reads and checks the text of a configuration file; `name` stands in front of each complaint.
+    /// Reads and checks the text of a configuration file. Each error text begins with `name`.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigErrors> {
         file::read(text, name).map_err(ConfigErrors)?.checked()
     }

@@ -5,22 +5,23 @@ use serde::{Deserialize, Serialize};
 use super::section::section;
 
 section! {
-    /// What the program says about itself, on standard error.
+    /// The log of the program, which is written to standard error.
     pub struct Log {
-        /// "text" for people, "json" for machines (one object a line).
+        /// "text" for people, or "json" for programs (one object per line).
         pub format: Format = Format::Text;
-        /// What is logged: "error", "warn", "info", "debug", "trace", or by module ("info,mynah::store=debug").
+        /// A minimum level ("error", "warn", "info", "debug" or "trace"), also for each module
+        /// ("info,mynah::store=debug").
         pub filter: String = "info".into();
     }
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -3,9 +3,9 @@
 use super::section::section;
 
 section! {
-    /// Messages sent by the API.
+    /// Messages that are sent by the API.
     pub struct Send {
-        /// The sender of pair messages (kinds 3, 7, 8, 9 ...) that name none.
+        /// The sender of pair messages (kinds 3, 7, 8, 9 ...) of the API that do not name a sender.
         pub system_uid: String = "system".into();
     }
 }
@@ -21,7 +21,7 @@ impl Send {
 section! {
     /// Teams.
     pub struct Teams {
-        /// Whether a new member sees what was written before it joined.
+        /// Whether new members see messages that were sent before they joined.
         pub history_for_new_members: bool = false;
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration: one file, one struct per section, every default in one place.
+//! The configuration: one file, one struct for each section, and each default in one place.
 
 mod api_keys;
 mod auth;
@@ -47,7 +47,7 @@ pub use section::{Key, Section};
 pub use server::{Server, Tls};
 pub use store::{Durability, StoreConfig};
 
-/// All of it. [`Default`] is what the program does without a file.
+/// The whole configuration. [`Default`] is what applies without a file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -77,7 +77,7 @@ pub struct Config {
     pub kinds: Vec<KindRow>,
 }
 
-/// A section: its path in the file, what it is for, its keys.
+/// A section of the configuration file.
 struct Described {
     path: &'static str,
     about: &'static [&'static str],
@@ -92,7 +92,7 @@ const fn described<S: Section>(path: &'static str) -> Described {
     }
 }
 
-/// Every section but `[[kinds]]`, in the order of the example file.
+/// Every section except `[[kinds]]`, in the order of the example file.
 const SECTIONS: [Described; 15] = [
     described::<Server>("server"),
     described::<Tls>("server.tls"),
@@ -112,7 +112,7 @@ const SECTIONS: [Described; 15] = [
 ];
 
 impl Config {
-    /// What works and is dangerous, one sentence each.
+    /// Returns a warning for each setting that works but is dangerous.
     pub fn warnings(&self) -> Vec<String> {
         let auth = &self.auth;
         let called = [
@@ -130,7 +130,7 @@ impl Config {
         called.filter_map(|(key, url)| url::warning(key, url)).collect()
     }
 
-    /// Everything that is wrong with the values, one sentence each.
+    /// Returns one sentence for each thing that is wrong with the values.
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         self.server.check_ranges("server", &mut found);

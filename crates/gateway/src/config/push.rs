@@ -5,43 +5,45 @@ use super::section::section;
 use super::url;
 
 section! {
-    /// Push notifications for users who do not receive a message.
+    /// Notifications for users who do not receive a message.
     pub struct Push {
-        /// How long a connected device may take to acknowledge a message (103, 106) before its user is notified. 0: a message counts
-        /// as received as soon as its recipient is connected.
+        /// Time within which a connected device should acknowledge a message (103, 106); otherwise its user
+        /// is notified. 0: a message counts as received as soon as its recipient is connected.
         pub ack_wait_ms: u64 = 15_000, in 0..=3_600_000;
-        /// Wait before the first attempt, so that a user who is just reconnecting is not notified. Urgent kinds do
-        /// not wait.
+        /// Time before the first attempt, so that a user who is just reconnecting is not notified. Urgent
+        /// kinds do not wait.
         pub delay_ms: u64 = 3_000, in 0..=600_000;
-        /// Wait before the first retry; it doubles with each further one, with jitter.
+        /// Time before the first retry. It doubles with each further retry, with jitter.
         pub retry_initial_ms: u64 = 1_000, in 1..=86_400_000;
-        /// Longest wait between retries.
+        /// Longest time between retries.
         pub retry_max_ms: u64 = 60_000, in 1..=86_400_000;
-        /// A notification that could not be handed over within this time is given up, kept as dead and counted.
+        /// A notification that could not be delivered within this time is given up: it is kept as dead, and
+        /// counted.
         pub job_ttl_ms: u64 = 86_400_000, in 1..=31_536_000_000;
-        /// Most notifications that are in flight at once, and at most one of each user (besides an urgent one). One
-        /// eighth is reserved for urgent kinds.
+        /// Most notifications that are in flight at once. Each user has at most one, and an urgent one in
+        /// addition. One eighth is reserved for urgent kinds.
         pub concurrency: usize = 64, in 1..=10_000;
-        /// The provider: a POST for each notification.
+        /// The webhook for notifications.
         pub webhook: Webhook = Webhook::default();
     }
 }
 
 section! {
-    /// The provider: a POST for each notification.
+    /// The webhook for notifications. Each notification is a POST.
     pub struct Webhook {
-        /// Where notifications are posted to (http or https). Unset: nobody is notified.
+        /// The URL to which notifications are posted (http or https). If it is not set, nobody is notified.
         pub url: Option<String> = None;
-        /// Signs the notifications (HMAC-SHA256, header X-Mynah-Signature). Set it whenever url is set.
+        /// The secret that signs the notifications (HMAC-SHA256, header X-Mynah-Signature). Set it whenever
+        /// url is set.
         pub secret: Option<Secret> = None;
-        /// A notification that is not answered within this time has failed and is tried again.
+        /// A notification that is not answered within this time has failed and is retried.
         pub timeout_ms: u64 = 5_000, in 1..=600_000;
     }
 }
 
 impl Push {
-    /// The longest time until a waiting job is due again, in milliseconds: until the next attempt (with
-    /// jitter), or while an acknowledgement or a reconnect is waited for.
+    /// Returns the longest time until a waiting job is due again, in milliseconds. It waits for the next
+    /// attempt (with jitter), or for an acknowledgement or a reconnect.
     pub fn longest_wait_ms(&self) -> u64 {
         let between_attempts = self.retry_max_ms + self.retry_max_ms / 4;
         between_attempts.max(self.ack_wait_ms).max(2 * self.delay_ms)

@@ -1,4 +1,4 @@
-//! What a key of the API may do.
+//! The scopes of an API key: the calls for which it may be used.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,16 @@ use std::str::FromStr;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Calls that are allowed together; which they are says `http/scopes.rs`.
+/// A group of API calls. `http/scopes.rs` says which calls belong to which scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Sending messages.
     Send,
-    /// Asking: who is connected, teams, the chat record.
+    /// Reading: who is connected, teams, and the history.
     Read,
-    /// Changing: sign-out, teams and their members.
+    /// Changing: revocations, teams and their members.
     Manage,
-    /// `/metrics`, where it asks for a key (`auth.metrics_key`).
+    /// `/metrics`, if it requires a key (`auth.metrics_key`).
     Metrics,
 }
 
@@ -23,16 +23,17 @@ pub enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scopes(u8);
 
-/// A text that names no scopes. It does not repeat the text, which may be a key that was put in the wrong place.
+/// The error for a text that does not name scopes. It does not contain the text, which may be a key in the
+/// wrong place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("scopes must be some of send, read, manage and metrics, or all")]
 pub struct NoScopes;
 
 impl Scope {
-    /// All of them.
+    /// Every scope.
     pub const ALL: [Self; 4] = [Self::Send, Self::Read, Self::Manage, Self::Metrics];
 
-    /// As it is written.
+    /// Returns the name of the scope in the configuration and in the API.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Send => "send",
@@ -48,12 +49,12 @@ impl Scope {
 }
 
 impl Scopes {
-    /// None at all: nothing is allowed.
+    /// The empty set, which allows nothing.
     pub const NONE: Self = Self(0);
-    /// Every scope.
+    /// The set of all scopes.
     pub const ALL: Self = Self::of(&Scope::ALL);
 
-    /// These.
+    /// Returns the set of these scopes.
     pub const fn of(scopes: &[Scope]) -> Self {
         let (mut bits, mut at) = (0, 0);
         while at < scopes.len() {
@@ -63,23 +64,23 @@ impl Scopes {
         Self(bits)
     }
 
-    /// Whether `scope` is one of them.
+    /// Returns whether the set contains `scope`.
     pub const fn has(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// Those of both.
+    /// Returns the union of both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Each of them, in the order of [`Scope::ALL`].
+    /// Returns the scopes of the set, in the order of [`Scope::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
     }
 
-    /// Those with these names; at least one.
+    /// Returns the set of the scopes with these names; an error if it is empty.
     pub(super) fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, NoScopes> {
         let mut found = Self::NONE;
         for name in names {

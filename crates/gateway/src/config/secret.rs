@@ -1,4 +1,4 @@
-//! Values that must not be seen in logs.
+//! Values that must not appear in logs.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides `text`.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// Returns the secret. Call it only where the secret is used.
     pub fn expose(&self) -> &str {
         &self.0
     }

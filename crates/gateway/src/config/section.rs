@@ -1,32 +1,32 @@
-//! What a section of the configuration is made of: the [`section!`] macro writes, from one table, the struct, its defaults,
-//! its range checks, and what the example file says about each key.
+//! The [`section!`] macro, which defines a section of the configuration. One table gives the struct, its
+//! defaults, its range checks, and the descriptions of its keys in the example file.
 
 use std::fmt::Display;
 use std::ops::RangeBounds;
 
-/// What is known about one key.
+/// The description of a key.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Its name inside the section.
+    /// The name of the key inside its section.
     pub name: &'static str,
-    /// What it does, one line each, as written above the field.
+    /// What the key does, in the lines of the doc comment of its field.
     pub about: &'static [&'static str],
-    /// Its range in words, if it is a number with one.
+    /// The range of a number in words, if it has one.
     pub range: Option<fn() -> String>,
 }
 
 /// A table of the configuration file.
 pub trait Section {
-    /// What the section is for.
+    /// What the section is for, in the lines of the doc comment of its struct.
     const ABOUT: &'static [&'static str];
-    /// Its keys, in the order of the struct.
+    /// The keys, in the order of the struct.
     const KEYS: &'static [Key];
 
-    /// Adds a sentence to `problems` for every number outside its range. `path` is the section's name.
+    /// Adds a sentence to `problems` for every number outside its range. `path` is the path of the section.
     fn check_ranges(&self, path: &str, problems: &mut Vec<String>);
 }
 
-/// Adds a sentence unless `value` is in `range`.
+/// Adds a sentence to `problems` unless `value` is in `range`.
 pub(super) fn check<T: PartialOrd + Display>(
     path: &str,
     key: &str,
@@ -39,7 +39,7 @@ pub(super) fn check<T: PartialOrd + Display>(
     }
 }
 
-/// A range in words.
+/// A range that can describe itself in words.
 pub(super) trait RangeText {
     fn text(&self) -> String;
 }
@@ -50,7 +50,8 @@ impl<T: Display> RangeText for std::ops::RangeInclusive<T> {
     }
 }
 
-/// Defines a section: `key: type = default;` or `key: type = default, in low..=high;`, each with its description.
+/// Defines a section. Each key is `key: type = default;` or `key: type = default, in low..=high;` with a doc
+/// comment.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+

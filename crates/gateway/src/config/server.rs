@@ -7,57 +7,64 @@ use mynah_socketio::{Network, Origins};
 use super::section::section;
 
 section! {
-    /// Where it listens, and how it stops.
+    /// Listening and stopping.
     pub struct Server {
-        /// Address and port for clients, the API and the page.
+        /// Address and port for clients, the API and the web page.
         pub listen: String = "127.0.0.1:3001".into();
-        /// With auth.mode "open" anybody who reaches the port is whoever they say: listening beyond this machine is refused
-        /// unless this is true.
+        /// With auth.mode "open", anybody who can reach the port can act as any user. Listening on an address
+        /// other than loopback is therefore refused, unless this is true.
         pub allow_open_beyond_loopback: bool = false;
-        /// After SIGTERM or SIGINT everything is closed within this time; then the program ends whatever is left.
+        /// After SIGTERM or SIGINT, connections and requests have this time to end. Then the program ends
+        /// anyway.
         pub grace_ms: u64 = 10_000, in 0..=3_600_000;
-        /// Web pages of these origins may connect ("https://chat.example.com", or all below a domain: "https://*.example.com"), besides those
-        /// of this server's own address; others are refused with 403. Programs and apps, which send no Origin, are not asked. "*" is any
-        /// origin, as in Socket.IO 1 and 2. No cookies are used, so that a page gains nothing that a program would not have; name your
-        /// own origins all the same. Empty: none but this server's own.
+        /// Origins of web pages that may connect, such as "https://chat.example.com", or
+        /// "https://*.example.com" for all subdomains. Pages of the server's own address may always connect.
+        /// Requests of other pages are refused with 403. Requests without the header Origin, for example
+        /// those of apps, are not checked. "*" allows every origin, as in Socket.IO 1 and 2. The server uses
+        /// no cookies, so that a page can do nothing that another program could not do as well; list your own
+        /// origins nevertheless. An empty list allows only the server's own address.
         pub cors_origins: Vec<String> = vec!["*".into()];
-        /// Only in open mode: host names that clients may use for this server (header Host), besides "localhost",
-        /// addresses, names without a dot, and the name in listen. Requests with another name are refused with
-        /// 403, so that a page of another site cannot reach this server under a name of its own (DNS
-        /// rebinding). Behind a proxy that passes the Host header on, add its names. "*" allows any name.
+        /// Only in open mode: host names that clients may use for this server (header Host), besides
+        /// "localhost", IP addresses, names without a dot, and the name in listen. Requests with another name
+        /// are refused with 403, so that a page of another site cannot reach this server under a name of its
+        /// own (DNS rebinding). Add the public names if a proxy in front passes the header Host on. "*"
+        /// allows any name.
         pub hosts: Vec<String> = Vec::new();
-        /// Another address for what is not for clients: with it /v1 and /metrics are there alone, and no longer on the public one;
-        /// /health is on both.
+        /// A separate address for the API and the metrics. If it is set, /v1 and /metrics are served on this
+        /// address only; /health is served on both.
         pub admin_listen: Option<String> = None;
-        /// Proxies in front, as addresses and networks ("10.0.0.0/8"): they are believed in X-Forwarded-For, and nobody else is.
+        /// Addresses and networks ("10.0.0.0/8") of the proxies in front. Only their X-Forwarded-For is
+        /// trusted.
         pub trusted_proxies: Vec<String> = Vec::new();
-        /// The proxies send the header of the PROXY protocol (version 1 or 2): every connection must come from one of trusted_proxies and
-        /// begin with it; others are closed. Not on admin_listen.
+        /// Whether the proxies send the header of the PROXY protocol (version 1 or 2). If this is true, a
+        /// connection is closed unless it comes from one of trusted_proxies and begins with that header. This
+        /// does not apply to admin_listen.
         pub proxy_protocol: bool = false;
-        /// A request's header must be complete within this time.
+        /// The header of an HTTP request must be complete within this time.
         pub header_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// The header of the PROXY protocol must be complete within this time, and so must the TLS handshake.
         pub handshake_timeout_ms: u32 = 10_000, in 100..=600_000;
-        /// A connection without a further request is closed after this time. It should be longer than the idle
-        /// timeout of proxies in front, so that they do not send a request on a connection that is being
-        /// closed. 0 is three times header_timeout_ms.
+        /// An HTTP connection is closed if no further request arrives within this time. It should be longer
+        /// than the idle timeout of proxies in front, so that they do not send a request on a connection that
+        /// is being closed. 0 is three times header_timeout_ms.
         pub idle_timeout_ms: u32 = 0, in 0..=3_600_000;
-        /// A connection is closed when its client has read nothing of an HTTP response for this time. Each 4 KiB
-        /// that it reads gain it one second, up to this time again.
+        /// An HTTP connection is closed when its client has read nothing of a response for this time. It gains
+        /// one second for each 4 KiB that it reads, up to this time again.
         pub write_timeout_ms: u32 = 30_000, in 100..=600_000;
-        /// TLS, on both addresses.
+        /// TLS.
         pub tls: Tls = Tls::default();
     }
 }
 
 section! {
-    /// TLS 1.2 and 1.3. Both files set: https and wss alone are spoken. They are read again when they change.
+    /// TLS 1.2 and 1.3. If both files are set, the server accepts only https and wss. The files are read
+    /// again when they change.
     pub struct Tls {
-        /// The certificate, and behind it those up to the root, as PEM.
+        /// A PEM file with the certificate, followed by the intermediate certificates.
         pub cert_file: Option<PathBuf> = None;
-        /// Its private key, as PEM.
+        /// A PEM file with the private key of the certificate.
         pub key_file: Option<PathBuf> = None;
-        /// On admin_listen too.
+        /// Whether admin_listen uses TLS too.
         pub admin: bool = true;
     }
 }

@@ -7,15 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::section::section;
 
 section! {
-    /// The chat record.
+    /// The store, which keeps the history.
     pub struct StoreConfig {
         /// The data directory.
         pub path: PathBuf = "./mynah-data".into();
-        /// "power": what was answered survives a power failure (fsync before the answer). "process": it survives a crash of the program only.
+        /// "power": what was answered survives a power failure (fsync before the answer). "process": it
+        /// survives only a crash of the program.
         pub durability: Durability = Durability::Power;
-        /// Messages older than this number of days are deleted; 0 keeps them for ever. `seq` goes on. The age is
-        /// measured, not read from the clock: a clock that jumps, or is wrong when the server starts, does not
-        /// delete messages early.
+        /// Messages older than this number of days are deleted; 0 keeps them for ever. The numbers (`seq`) of
+        /// later messages do not change. The age is measured, not read from the clock: messages are not
+        /// deleted early if the clock jumps, or is wrong when the server starts.
         pub retention_days: u32 = 0, in 0..=36_500;
     }
 }
@@ -26,7 +27,7 @@ section! {
 pub enum Durability {
     /// A power failure.
     Power,
-    /// A crash of the process.
+    /// A crash of the process, but not of the machine.
     Process,
 }
 

@@ -1,16 +1,16 @@
-//! URLs that are called.
+//! The checks of URLs to which the server sends requests.
 
 use std::net::IpAddr;
 
 use axum::http::Uri;
 
-/// Adds a sentence unless `url` is one that can be called; `key` is where it stands.
+/// Adds a sentence to `problems` unless `url` is a valid http or https URL. `key` is the key that holds it.
 pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     let fits = url.parse::<Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty())
     });
     if url.contains('@') {
-        // It would be seen in logs; the sentence does not repeat it either.
+        // The password would appear in logs, so the sentence does not contain the URL either.
         problems.push(format!(
             "{key} must not have a user or a password, which would not be sent; an @ elsewhere is written %40"
         ));
@@ -19,7 +19,8 @@ pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     }
 }
 
-/// A warning if `url` is plain http to another machine, so that the network can read and change the calls.
+/// Returns a warning if `url` is an http URL of another machine: the network can read and change such
+/// requests.
 pub(super) fn warning(key: &str, url: &str) -> Option<String> {
     let uri = url.parse::<Uri>().ok()?;
     let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
