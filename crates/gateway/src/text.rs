@@ -121,8 +121,8 @@ mod tests {
                 "must be an array, not null",
             ),
             (
-                "invalid type: map, expected a text or a list of texts",
-                "must be a text or a list of texts, not an object",
+                "invalid type: map, expected a string or a list of strings",
+                "must be a string or a list of strings, not an object",
             ),
             (
                 "unknown variant `one`, expected one of `a`, `b`",

@@ -61,7 +61,7 @@ test('in open mode it refuses to listen beyond loopback, and names the settings 
 test('in mode jwt it may listen on any address, and refuses to start without a key', async (t) => {
   for (const [env, way] of [
     [{ MYNAH_AUTH__MODE: 'jwt' }, /auth\.jwt\.secret.*auth\.jwt\.public_key_file.*auth\.jwt\.jwks_url/s],
-    [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET: 'short' }, /at least 32 bytes, it has 5/],
+    [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET: 'short' }, /at least 32 bytes, not 5/],
     [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__SECRET_FILE: 'missing' }, /secret_file.*missing/],
     [{ MYNAH_AUTH__MODE: 'jwt', MYNAH_AUTH__JWT__PUBLIC_KEY: 'x' }, /BEGIN PUBLIC KEY/],
     [{ MYNAH_AUTH__MODE: 'webhook' }, /auth\.webhook\.url/],

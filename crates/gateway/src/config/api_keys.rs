@@ -86,7 +86,7 @@ impl ConfiguredKey {
     pub fn parse(entry: &Secret) -> Result<Self, &'static str> {
         let text = entry.expose();
         if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("must be printable ASCII characters without spaces, at most 1,024");
+            return Err("must have 1 to 1,024 printable ASCII characters and no spaces");
         }
         let Some(rest) = text.strip_prefix(HASHED) else {
             return Ok(Self {
@@ -122,7 +122,7 @@ impl ConfiguredKey {
 }
 
 /// The error text for an invalid name of a key.
-pub const KEY_NAME: &str = "must have a name of 1 to 64 letters, digits and -._";
+pub const KEY_NAME: &str = "must have a name of 1 to 64 letters, digits, and the characters -._";
 
 /// Whether `name` is a valid name for a key.
 pub fn is_key_name(name: &str) -> bool {

@@ -28,7 +28,8 @@ impl Engine {
         let own = ["/v1/", "/health/", "/metrics/", "/signout/", "/assets/", "/open/"];
         if !long_enough || own.iter().any(|taken| self.path.starts_with(taken)) {
             problems.push(format!(
-                "engine.path must begin and end with a slash and be none of the gateway's own paths, it is {:?}",
+                "engine.path must begin and end with a slash and not begin like {}; it is {:?}",
+                own.join(", "),
                 self.path
             ));
         }

@@ -28,7 +28,7 @@ pub(super) fn overlay(
     ours.sort();
     let mut problems = Vec::new();
     for (name, text) in ours {
-        let text = text.into_string().map_err(|_| "must be text in UTF-8".to_owned());
+        let text = text.into_string().map_err(|_| "must be valid UTF-8".to_owned());
         match text.and_then(|text| set(&config, &name, &text)) {
             Ok(changed) => config = changed,
             Err(why) => problems.push(format!("{name}: {why}")),
@@ -71,9 +71,7 @@ fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
         let keys = section.keys.iter().map(|key| format!("{path}.{}", key.name));
         let keys = keys.filter(|key| !is_section(key)).map(|key| variable(&key));
         let keys = keys.collect::<Vec<_>>().join(", ");
-        return Err(format!(
-            "unknown key {path}; it is a section, whose keys are {keys}"
-        ));
+        return Err(format!("{path} is a section, not a key; its keys are {keys}"));
     }
     if path == "kinds" && !text.trim_start().starts_with('[') {
         return Err(
@@ -86,11 +84,11 @@ fn set(config: &Config, name: &str, text: &str) -> Result<Config, String> {
     }
     let mut whole = Table::try_from(config).map_err(|e| e.to_string())?;
     let parts: Vec<&str> = path.split('.').collect();
-    let (last, outer) = parts.split_last().ok_or("it names no key")?;
+    let (last, outer) = parts.split_last().ok_or("must name a key")?;
     let mut table = &mut whole;
     for part in outer {
         let inner = table.entry(*part).or_insert_with(|| Value::Table(Table::new()));
-        table = inner.as_table_mut().ok_or("it names no key")?;
+        table = inner.as_table_mut().ok_or("must name a key")?;
     }
     match value_like(table.get(*last), text)? {
         Some(value) => table.insert((*last).to_owned(), value),
@@ -109,12 +107,12 @@ fn value_like(old: Option<&Value>, text: &str) -> Result<Option<Value>, String> 
         None | Some(Value::String(_)) => Value::String(text.to_owned()),
         Some(Value::Integer(_)) => match text.replace('_', "").parse() {
             Ok(number) => Value::Integer(number),
-            Err(_) => return Err(format!("must be a whole number, it is {text:?}")),
+            Err(_) => return Err(format!("must be a whole number, not {text:?}")),
         },
         Some(Value::Boolean(_)) => match text {
             "true" => Value::Boolean(true),
             "false" => Value::Boolean(false),
-            _ => return Err(format!("must be true or false, it is {text:?}")),
+            _ => return Err(format!("must be true or false, not {text:?}")),
         },
         Some(Value::Array(_)) if text.trim_start().starts_with('[') => array(text)?,
         Some(Value::Array(_)) => {
@@ -142,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_of_others_and_of_kubernetes_are_not_ours() {
+    fn variables_of_other_programs_and_of_kubernetes_are_ignored() {
         let others = ["MYNAH", "MYNAHX", "XMYNAH_LOGIN__POLICY"];
         let kubernetes = [
             "MYNAH_PORT",
@@ -160,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_text_is_an_error() {
+    fn a_variable_that_is_not_utf_8_is_an_error() {
         use std::os::unix::ffi::OsStringExt;
         let broken = || OsString::from_vec(vec![b'a', 0xff]);
         let of = |name: OsString, value: OsString| {
@@ -168,7 +166,7 @@ mod tests {
         };
         assert_eq!(
             of("MYNAH_LOGIN__POLICY".into(), broken()),
-            "MYNAH_LOGIN__POLICY: must be text in UTF-8"
+            "MYNAH_LOGIN__POLICY: must be valid UTF-8"
         );
         let mut name = OsString::from("MYNAH_");
         name.push(broken());

@@ -7,17 +7,19 @@ use toml::{Table, Value};
 use super::{Config, SECTIONS};
 
 const HEAD: &str = "\
-# Mynah's configuration: every key, with its default. Written by `mynah example-config`.
-# Keep what you change; everything may be left out. Each key can also be set by environment:
-# server.grace_ms is MYNAH_SERVER__GRACE_MS, push.webhook.url is MYNAH_PUSH__WEBHOOK__URL; lists are
-# TOML arrays or separated by commas. Flags (--listen, --data) come last.
-# Durations (_ms) are milliseconds, sizes (_bytes) bytes. `mynah check-config` checks it.
+# The configuration of Mynah: every key with its default. `mynah example-config` generates this file.
+# Every key is optional: keep only what you change. `mynah check-config` checks the result.
+# An environment variable overrides the file: server.grace_ms is MYNAH_SERVER__GRACE_MS, push.webhook.url is
+# MYNAH_PUSH__WEBHOOK__URL; lists are TOML arrays, or items separated by commas. The flags --listen and --data
+# override both. Durations (_ms) are in milliseconds, sizes (_bytes) in bytes.
 ";
 
 const KINDS: &str = "
-# The application's own kinds (1000 to 9999): one [[kinds]] each.
-# conversation: \"pair\" (two users, as kind 3), \"notices\", \"team\", or \"none\" (never stored; to users, a team, or everyone).
-# stored: kept and delivered at least once; unread: counts; push: wakes those who are away; clients: clients may send it.
+# The application's own kinds (1000 to 9999): one [[kinds]] table for each.
+# conversation: \"pair\" (two users, as for kind 3), \"notices\", \"team\", or \"none\" (never stored; sent to users,
+# a team, or everyone).
+# stored: whether messages are kept and delivered at least once. unread: whether they count as unread.
+# push: whether users who do not receive them are notified. clients: whether clients may send them.
 # [[kinds]]
 # number = 1000
 # name = \"APP_TYPING\"

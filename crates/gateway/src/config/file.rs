@@ -100,7 +100,7 @@ fn find_problems(table: &DeTable<'_>, inside: &str, found: &mut impl FnMut(Range
         match value.get_ref() {
             DeValue::Array(rows) if path == "kinds" => {
                 for row in rows.iter().filter(|row| row.get_ref().is_array()) {
-                    found(row.span(), "kinds: must hold tables, not arrays".to_owned());
+                    found(row.span(), "kinds: must contain tables, not arrays".to_owned());
                 }
             }
             _ if path == "kinds" => {}
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_array_is_no_section_and_no_kind() {
+    fn an_array_instead_of_a_section_or_a_kind_is_refused() {
         for (text, sentence) in [
             ("server = []\n", "server: must be a table, not an array"),
             (
@@ -160,7 +160,7 @@ mod tests {
             ),
             (
                 "kinds = [[1000, \"A\", \"none\"]]\n",
-                "kinds: must hold tables, not arrays",
+                "kinds: must contain tables, not arrays",
             ),
         ] {
             assert_eq!(

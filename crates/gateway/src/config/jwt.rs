@@ -54,7 +54,7 @@ pub struct Names(pub Vec<String>);
 impl<'de> Deserialize<'de> for Names {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a text or a list of texts")]
+        #[serde(untagged, expecting = "a string or a list of strings")]
         enum Written {
             One(String),
             Many(Vec<String>),
@@ -82,7 +82,7 @@ impl Jwt {
             && secret.expose().len() < MIN_SECRET_BYTES
         {
             problems.push(format!(
-                "auth.jwt.secret must have at least {MIN_SECRET_BYTES} bytes, it has {}; make one with: openssl rand -hex 32",
+                "auth.jwt.secret must have at least {MIN_SECRET_BYTES} bytes, not {}; make one with: openssl rand -hex 32",
                 secret.expose().len()
             ));
         }
@@ -105,7 +105,7 @@ impl Jwt {
         ] {
             if is_twice {
                 problems.push(format!(
-                    "auth.jwt.{one} and auth.jwt.{other} say the same: leave one of them out"
+                    "auth.jwt.{one} and auth.jwt.{other} must not both be set: leave one of them out"
                 ));
             }
         }
@@ -114,7 +114,7 @@ impl Jwt {
         }
         for (key, names) in [("audience", &self.audience), ("issuer", &self.issuer)] {
             if names.0.iter().any(String::is_empty) {
-                problems.push(format!("auth.jwt.{key} must not hold an empty text"));
+                problems.push(format!("auth.jwt.{key} must not contain an empty string"));
             }
         }
     }

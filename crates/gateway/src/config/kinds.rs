@@ -56,7 +56,7 @@ pub(super) fn check(rows: &[KindRow], problems: &mut Vec<String>) {
             || !row.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         {
             problems.push(format!(
-                "{at}: the name must be 1 to {MAX_NAME_BYTES} letters, digits and underscores, it is {:?}",
+                "{at}: the name must be 1 to {MAX_NAME_BYTES} letters, digits and underscores, not {:?}",
                 row.name
             ));
         }
@@ -76,10 +76,10 @@ pub(super) fn check(rows: &[KindRow], problems: &mut Vec<String>) {
             ));
         }
         if rows[..index].iter().any(|other| other.number == row.number) {
-            problems.push(format!("{at} is there twice"));
+            problems.push(format!("{at} is defined twice"));
         }
         if rows[..index].iter().any(|other| other.name == row.name) {
-            problems.push(format!("{at}: the name {:?} is there twice", row.name));
+            problems.push(format!("{at}: the name {:?} is used twice", row.name));
         }
     }
 }

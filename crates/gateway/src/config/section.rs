@@ -35,7 +35,7 @@ pub(super) fn check<T: PartialOrd + Display>(
     problems: &mut Vec<String>,
 ) {
     if !range.contains(value) {
-        problems.push(format!("{path}.{key} must be {}, it is {value}", range.text()));
+        problems.push(format!("{path}.{key} must be {}, not {value}", range.text()));
     }
 }
 

@@ -77,14 +77,16 @@ impl Server {
             let port = port.map(|parts| parts.map(|(host, port)| (host.is_empty(), port.parse::<u16>())));
             if !matches!(port, None | Some(Some((false, Ok(_))))) {
                 problems.push(format!(
-                    "{key} must be an address and a port such as \"127.0.0.1:3001\", it is {:?}",
+                    "{key} must be an address and a port such as \"127.0.0.1:3001\", not {:?}",
                     address.map_or("", String::as_str)
                 ));
             }
         }
         for origin in self.cors_origins.iter().filter(|origin| *origin != "*") {
             if let Err(why) = Origins::parse(&[origin]) {
-                problems.push(format!("server.cors_origins must hold \"*\" or origins: {why}"));
+                problems.push(format!(
+                    "server.cors_origins must contain \"*\" or origins: {why}"
+                ));
             }
         }
         for name in self.hosts.iter().filter(|name| *name != "*") {
@@ -95,7 +97,7 @@ impl Server {
                 && !name.ends_with('.');
             if !is_name {
                 problems.push(format!(
-                    "server.hosts must hold host names such as \"chat.example.com\", without scheme and port, or \"*\"; {name:?} is not one"
+                    "server.hosts must contain \"*\" or host names such as \"chat.example.com\", without scheme and port, not {name:?}"
                 ));
             }
         }

@@ -18,7 +18,7 @@ fn only(result: Result<Config, Vec<String>>) -> String {
 }
 
 #[test]
-fn nothing_at_all_is_the_default() {
+fn an_empty_file_gives_the_defaults() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.server.listen, "127.0.0.1:3001");
@@ -27,12 +27,12 @@ fn nothing_at_all_is_the_default() {
 }
 
 #[test]
-fn the_example_file_is_written_from_the_code_and_holds_the_defaults() {
+fn the_example_file_equals_the_code_and_contains_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mynah.toml");
     let there = std::fs::read_to_string(file).unwrap_or_default();
     assert!(
         there == example(),
-        "write it anew: cargo run -- example-config > examples/mynah.toml"
+        "examples/mynah.toml differs from the code: cargo run -- example-config > examples/mynah.toml"
     );
     assert_eq!(parse(&example()).unwrap(), Config::default());
     for key in super::file::all_keys() {
@@ -46,7 +46,7 @@ fn the_example_file_is_written_from_the_code_and_holds_the_defaults() {
 }
 
 #[test]
-fn the_example_of_a_kind_can_be_used() {
+fn the_example_of_a_kind_is_valid() {
     let text = example();
     let from = text.find("# [[kinds]]").unwrap();
     let kinds = text[from..].replace("# ", "");
@@ -54,7 +54,7 @@ fn the_example_of_a_kind_can_be_used() {
 }
 
 #[test]
-fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
+fn an_unknown_key_is_reported_with_its_line_and_a_suggestion() {
     let problem = only(parse("[server]\nlistn = \"127.0.0.1:1\"\n"));
     assert_eq!(
         problem,
@@ -82,12 +82,12 @@ fn an_unknown_key_is_named_with_its_line_and_what_was_meant() {
 }
 
 #[test]
-fn several_unknown_keys_are_all_named() {
+fn all_unknown_keys_are_reported() {
     assert_eq!(parse("[limits]\na = 1\nb = 2\n").unwrap_err().len(), 2);
 }
 
 #[test]
-fn a_wrong_type_is_named_with_its_line_and_key() {
+fn a_wrong_type_is_reported_with_its_line_and_key() {
     let problem = only(parse("[limits]\nmembers = 1\nqueue_bytes = \"big\"\n"));
     assert!(
         problem
@@ -139,13 +139,13 @@ fn a_wrong_type_is_named_with_its_line_and_key() {
 }
 
 #[test]
-fn what_is_no_toml_is_named_with_its_line() {
+fn invalid_toml_is_reported_with_its_line() {
     let problem = only(parse("[server]\nlisten = \n"));
     assert!(problem.starts_with("mynah.toml:2: "), "{problem}");
 }
 
 #[test]
-fn absurd_values_are_refused_with_a_sentence() {
+fn invalid_values_are_refused_with_a_sentence() {
     for (text, sentence) in [
         (
             "[server]\nlisten = \"here\"",
@@ -157,11 +157,11 @@ fn absurd_values_are_refused_with_a_sentence() {
         ),
         (
             "[server]\ncors_origins = [\"example.com\"]",
-            "server.cors_origins must hold",
+            "server.cors_origins must contain",
         ),
         (
             "[server]\ncors_origins = [\"https://a.example/path\"]",
-            "server.cors_origins must hold",
+            "server.cors_origins must contain",
         ),
         (
             "[server]\nadmin_listen = \"3002\"",
@@ -173,7 +173,7 @@ fn absurd_values_are_refused_with_a_sentence() {
         ),
         (
             "[engine]\nping_interval_ms = 0",
-            "engine.ping_interval_ms must be 10 to 3600000, it is 0",
+            "engine.ping_interval_ms must be 10 to 3600000, not 0",
         ),
         ("[engine]\npath = \"/v1/x/\"", "engine.path must begin and end"),
         ("[limits]\nmessage_bytes = 0", "limits.message_bytes must be 1 to"),
@@ -202,7 +202,7 @@ fn absurd_values_are_refused_with_a_sentence() {
         ("[store]\npath = \"\"", "store.path must not be empty"),
         (
             "[auth]\napi_keys = [\"has a space\"]",
-            "auth.api_keys: key number 1 must be printable",
+            "auth.api_keys: key number 1 must have 1 to 1,024 printable",
         ),
         (
             "[auth]\napi_keys = [\"fine\", \"sha256:mynah_1234\"]",
@@ -210,11 +210,11 @@ fn absurd_values_are_refused_with_a_sentence() {
         ),
         (
             "[auth.jwt]\nsecret = \"short\"",
-            "auth.jwt.secret must have at least 32 bytes, it has 5",
+            "auth.jwt.secret must have at least 32 bytes, not 5",
         ),
         (
             "[auth.jwt]\njwks_file = \"a\"\njwks_url = \"https://a/\"",
-            "auth.jwt.jwks_file and auth.jwt.jwks_url say the same",
+            "auth.jwt.jwks_file and auth.jwt.jwks_url must not both be set",
         ),
         (
             "[auth.jwt]\njwks_url = \"a\"",
@@ -222,7 +222,7 @@ fn absurd_values_are_refused_with_a_sentence() {
         ),
         (
             "[auth.jwt]\naudience = \"\"",
-            "auth.jwt.audience must not hold an empty text",
+            "auth.jwt.audience must not contain an empty string",
         ),
         (
             "[auth.webhook]\nurl = \"a\"",
@@ -253,7 +253,7 @@ fn absurd_values_are_refused_with_a_sentence() {
     assert_eq!(parse(&twice).unwrap_err().len(), 2, "number and name");
 }
 
-/// Another valid value than the default's, as environment text.
+/// Returns a valid value that differs from the default, as the text of a variable.
 fn another(key: &str, default: Option<&toml::Value>) -> String {
     use toml::Value;
     match (key, default) {
@@ -292,7 +292,7 @@ fn every_key_can_be_set_by_environment() {
 }
 
 #[test]
-fn environment_comes_after_the_file_and_flags_after_both() {
+fn the_environment_overrides_the_file_and_flags_override_both() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("m.toml");
     std::fs::write(
@@ -318,7 +318,7 @@ fn environment_comes_after_the_file_and_flags_after_both() {
 }
 
 #[test]
-fn a_named_file_that_is_not_there_is_an_error() {
+fn a_named_file_that_does_not_exist_is_an_error() {
     let sources = Sources {
         file: Some("/nowhere/mynah.toml".into()),
         ..Sources::default()
@@ -348,16 +348,16 @@ fn lists_by_environment_are_arrays_or_separated_by_commas() {
 }
 
 #[test]
-fn one_name_needs_no_brackets() {
+fn a_single_name_needs_no_brackets() {
     let config = parse("[auth.jwt]\naudience = \"chat\"\nissuer = [\"a\", \"b\"]\n").unwrap();
     assert_eq!(config.auth.jwt.audience.0, ["chat"]);
     assert_eq!(config.auth.jwt.issuer.0, ["a", "b"]);
     let problem = only(parse("[auth.jwt]\naudience = 7\n"));
-    assert!(problem.contains("a text or a list of texts"), "{problem}");
+    assert!(problem.contains("a string or a list of strings"), "{problem}");
 }
 
 #[test]
-fn a_bad_variable_is_named() {
+fn an_invalid_variable_is_reported_with_its_name() {
     for (name, value, sentence) in [
         (
             "MYNAH_SERVER__LISTN",
@@ -367,7 +367,7 @@ fn a_bad_variable_is_named() {
         (
             "MYNAH_PUSH__WEBHOOK",
             "x",
-            "unknown key push.webhook; it is a section, whose keys are MYNAH_PUSH__WEBHOOK__URL, ",
+            "push.webhook is a section, not a key; its keys are MYNAH_PUSH__WEBHOOK__URL, ",
         ),
         (
             "MYNAH_NO__SUCH",
@@ -395,7 +395,7 @@ fn a_bad_variable_is_named() {
         (
             "MYNAH_LIMITS__MEMBERS",
             "many",
-            "must be a whole number, it is \"many\"",
+            "must be a whole number, not \"many\"",
         ),
         (
             "MYNAH_LIMITS__MEMBERS",
@@ -405,7 +405,7 @@ fn a_bad_variable_is_named() {
         (
             "MYNAH_SERVER__ALLOW_OPEN_BEYOND_LOOPBACK",
             "yes",
-            "must be true or false, it is \"yes\"",
+            "must be true or false, not \"yes\"",
         ),
         ("MYNAH_LOGIN__POLICY", "one", "must be one of `single`, "),
         ("MYNAH_AUTH__API_KEYS", "[\"a", "must be a TOML array"),
@@ -416,7 +416,7 @@ fn a_bad_variable_is_named() {
 }
 
 #[test]
-fn a_byte_order_mark_in_front_is_not_in_the_way() {
+fn a_byte_order_mark_is_ignored() {
     let config = parse("\u{feff}[login]\nmax_devices = 3\n").unwrap();
     assert_eq!(config.login.max_devices, 3);
     let problem = only(parse("\u{feff}[login]\nmax_device = 3\n"));
@@ -424,7 +424,7 @@ fn a_byte_order_mark_in_front_is_not_in_the_way() {
 }
 
 #[test]
-fn an_empty_variable_takes_an_optional_key_away() {
+fn an_empty_variable_unsets_an_optional_key() {
     assert_eq!(
         env(&[("MYNAH_PUSH__WEBHOOK__URL", "")]).unwrap().push.webhook.url,
         None
@@ -432,7 +432,7 @@ fn an_empty_variable_takes_an_optional_key_away() {
 }
 
 #[test]
-fn secrets_are_not_shown() {
+fn debug_output_does_not_show_secrets() {
     let mut config = Config::default();
     config.auth.api_keys = vec![Secret::new("hush-hush-hush-hush")];
     config.auth.jwt.secret = Some(Secret::new("hush"));
@@ -442,7 +442,7 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
-fn a_key_may_stand_there_as_its_digest_with_a_name_and_scopes() {
+fn an_entry_can_be_a_digest_with_a_name_and_scopes() {
     let digest = KeyDigest::of("secret");
     let parse = |more: &str| ConfiguredKey::parse(&Secret::new(format!("sha256:{}{more}", digest.hex())));
     let whole = parse(";name=billing;scopes=send+read").unwrap();
@@ -465,7 +465,7 @@ fn a_key_may_stand_there_as_its_digest_with_a_name_and_scopes() {
     let plain = ConfiguredKey::parse(&Secret::new("plain;scopes=read")).unwrap();
     assert!(
         !plain.hashed && plain.scopes == Scopes::ALL,
-        "that is all of the key"
+        "only a digest can have scopes"
     );
     for wrong in ["", "a b", "ü", &"k".repeat(1_025)] {
         assert!(ConfiguredKey::parse(&Secret::new(wrong)).is_err());
@@ -476,7 +476,7 @@ fn a_key_may_stand_there_as_its_digest_with_a_name_and_scopes() {
 }
 
 #[test]
-fn scopes_are_read_as_they_are_written() {
+fn scopes_are_parsed_as_they_are_displayed() {
     for text in ["send", "send,read", "manage,metrics", "send,read,manage,metrics"] {
         assert_eq!(text.parse::<Scopes>().unwrap().to_string(), text);
     }

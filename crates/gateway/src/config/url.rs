@@ -12,10 +12,10 @@ pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     if url.contains('@') {
         // The password would appear in logs, so the sentence does not contain the URL either.
         problems.push(format!(
-            "{key} must not have a user or a password, which would not be sent; an @ elsewhere is written %40"
+            "{key} must not contain a user or a password, because they are not sent; write any other @ as %40"
         ));
     } else if !fits {
-        problems.push(format!("{key} must be an http or https URL, it is {url:?}"));
+        problems.push(format!("{key} must be an http or https URL, not {url:?}"));
     }
 }
 
@@ -29,7 +29,7 @@ pub(super) fn warning(key: &str, url: &str) -> Option<String> {
             .parse::<IpAddr>()
             .is_ok_and(|address| address.to_canonical().is_loopback());
     (uri.scheme_str() == Some("http") && !is_here).then(|| {
-        format!("{key} is an http URL of another machine: others on the network can read and change its requests and answers; use https")
+        format!("{key} is an http URL of another machine: anybody on the network can read and change requests and responses; use https")
     })
 }
 
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unprotected_calls_of_other_machines_are_warned_of() {
+    fn http_urls_of_other_machines_cause_a_warning() {
         for (url, warned) in [
             ("http://push.example/a", true),
             ("http://10.0.0.7:8080", true),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_called_is_said_and_passwords_are_not() {
+    fn invalid_urls_are_refused_without_repeating_a_password() {
         let said = |url: &str| {
             let mut problems = Vec::new();
             check("push.webhook.url", url, &mut problems);
@@ -78,7 +78,7 @@ mod tests {
         }
         let why = said("https://user:hunter2@example.com/").unwrap();
         assert!(
-            why.contains("must not have a user") && !why.contains("hunter2"),
+            why.contains("must not contain a user") && !why.contains("hunter2"),
             "{why}"
         );
     }
