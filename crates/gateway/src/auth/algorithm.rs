@@ -1,6 +1,6 @@
-//! The algorithms by which tokens may be signed.
+//! The algorithms with which tokens can be signed.
 
-/// How a token is signed.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     Hs256,
@@ -12,7 +12,7 @@ pub(crate) enum Algorithm {
 impl Algorithm {
     pub(super) const ALL: [Self; 4] = [Self::Hs256, Self::Rs256, Self::Es256, Self::EdDsa];
 
-    /// As `alg` names it (RFC 7518, section 3.1; RFC 8037).
+    /// Returns the name that the header's `alg` has for it (RFC 7518, section 3.1; RFC 8037).
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hs256 => "HS256",
@@ -22,8 +22,8 @@ impl Algorithm {
         }
     }
 
-    /// Names are matched exactly, and "none" is refused in any spelling. EdDSA is accepted with Ed25519 keys only, which RFC 9864 calls
-    /// "Ed25519".
+    /// Names are compared exactly, so that "none" is refused in any spelling. RFC 9864 calls EdDSA with
+    /// Ed25519 keys "Ed25519"; EdDSA is accepted with these keys only.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         if name == "Ed25519" {
             return Some(Self::EdDsa);

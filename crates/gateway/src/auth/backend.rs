@@ -26,12 +26,12 @@ use crate::reject::{Code, Reject};
 use crate::target::Target;
 use crate::text::without_mark;
 
-/// What is read of an answer.
+/// Longest response body that is read.
 const MAX_ANSWER_BYTES: usize = 65_536;
-/// What is repeated of a reason.
+/// Longest reason that is passed on to the client.
 const MAX_REASON_BYTES: usize = 300;
 
-/// What is posted.
+/// The request body.
 #[derive(Serialize)]
 pub(crate) struct Question<'a> {
     pub(crate) uid: Option<&'a Uid>,
@@ -44,7 +44,7 @@ pub(crate) struct Question<'a> {
     pub(crate) sid: &'a str,
 }
 
-/// The answer of a backend that agrees. All of it may be absent.
+/// The body of a 200 response. All fields are optional.
 #[derive(Default, Deserialize)]
 struct Agreed<'a> {
     #[serde(borrow)]
@@ -56,7 +56,7 @@ struct Agreed<'a> {
     ttl_ms: Option<u64>,
 }
 
-/// The answer of a backend that does not, in one of two usual forms.
+/// The body of a 401 or 403 response, in one of two usual forms.
 #[derive(Deserialize)]
 struct Refused<'a> {
     #[serde(borrow)]
@@ -65,7 +65,7 @@ struct Refused<'a> {
     detail: Option<Cow<'a, str>>,
 }
 
-/// Who decides.
+/// The backend that decides about registers.
 pub(crate) struct Backend {
     outbound: Outbound,
     slots: Arc<Slots<IpAddr>>,
@@ -98,7 +98,7 @@ impl Backend {
         })
     }
 
-    /// Asks about a register.
+    /// Asks the backend about a register.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Box<Claims>, Reject> {
         let body = serde_json::to_string(question).unwrap_or_default(); // string keys: it cannot fail
         let begun = clock::now();
@@ -145,7 +145,7 @@ impl Backend {
     }
 }
 
-/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits, because one machine can use
+/// Returns what counts as one address: an IPv4 address, or an IPv6 /64 network, because one machine can use
 /// all addresses of such a network.
 fn place(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -154,7 +154,7 @@ fn place(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What the backend agreed to; a failure when that cannot be read.
+/// Reads the body of a 200 response. The error means that it is invalid.
 pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Claims>, Reject>, Failure> {
     let unreadable = |_| Failure::Unreadable;
     let text = std::str::from_utf8(body).map_err(|_| Failure::Unreadable)?;
@@ -195,7 +195,7 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
     Ok(Ok(Box::new(claims)))
 }
 
-/// The backend's own sentence if it gave one.
+/// Makes a reject from the body of a 401 or 403 response, with the backend's own sentence if there is one.
 pub(super) fn refused(code: Code, body: Option<Bytes>) -> Reject {
     let reason = body.as_ref().and_then(|body| {
         let refused: Refused<'_> = object(body)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use super::keys::{self, Key};
 use crate::config::{Jwt, MIN_SECRET_BYTES};
 
-/// The keys that tokens are checked with besides those of an issuer.
+/// Returns the configured keys for verifying tokens, without those of an issuer.
 pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
     let mut own: Vec<Key> = secret(jwt)?.iter().map(|secret| Key::secret(secret)).collect();
     if let Some(pem) = &jwt.public_key {
@@ -29,7 +29,7 @@ pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
     Ok(own)
 }
 
-/// The secret for HS256, wherever it stands.
+/// Returns the secret for HS256, from the configuration or from its file.
 pub(super) fn secret(jwt: &Jwt) -> anyhow::Result<Option<Vec<u8>>> {
     let Some(path) = &jwt.secret_file else {
         return Ok(jwt
@@ -53,7 +53,7 @@ pub(super) fn secret(jwt: &Jwt) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(Some(secret))
 }
 
-/// The bytes of the file that `key` of the configuration names.
+/// Reads the file that the configuration names by `key`.
 pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("{key} ({}) cannot be read", path.display()))
 }

@@ -1,4 +1,4 @@
-//! A token's parts, as text: header and claims. Nothing here says whether they are to be believed.
+//! Parsing a token's header and claims. Nothing here verifies the signature.
 
 use std::borrow::Cow;
 
@@ -10,21 +10,21 @@ use super::algorithm::Algorithm;
 use crate::claims::Claims;
 use crate::ids::{self, DeviceId, Uid};
 
-/// Longest `jti`.
+/// Longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 256;
-/// The last second of the year 9999: a later time was meant in milliseconds.
+/// The last second of the year 9999. A later time was probably meant in milliseconds.
 const LATEST_SECONDS: f64 = 253_402_300_799.0;
-/// How far the issuer's clock may be ahead when a token was issued, besides the leeway.
+/// How far `iat` may be ahead of the server's clock, besides the leeway.
 const IAT_AHEAD_MS: u64 = 30_000;
 
-/// Why a token is refused; the sentence says what to change.
+/// Why a token is refused, in a sentence that says what to change.
 pub(super) type Wrong = &'static str;
 
 const NO_TOKEN: Wrong = "Not a valid JWT: expected three base64url parts separated by dots.";
 
-/// A token's three parts.
+/// The parts of a token. They are still encoded as base64url.
 pub(super) struct Parts<'t> {
-    /// What is signed.
+    /// The part that is signed: the header, a dot, and the payload.
     pub(super) message: &'t str,
     pub(super) header: &'t str,
     pub(super) payload: &'t str,
@@ -47,7 +47,7 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// Base64url without padding, which has one form only.
+/// Decodes base64url without padding. Other encodings of the same bytes are refused.
 pub(super) fn decoded(part: &str) -> Result<Vec<u8>, Wrong> {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD
@@ -55,7 +55,7 @@ pub(super) fn decoded(part: &str) -> Result<Vec<u8>, Wrong> {
         .map_err(|_| NO_TOKEN)
 }
 
-/// Notes that a field is there, whatever it is.
+/// Records whether a field is present, whatever its value is.
 #[derive(Default)]
 struct IsThere(bool);
 
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for IsThere {
     }
 }
 
-/// What the header says. Keys that it brings along (`jwk`, `jku`, `x5c`, `x5u`) are not looked at.
+/// The fields of the header. Keys in the header (`jwk`, `jku`, `x5c`, `x5u`) are ignored.
 #[derive(Deserialize)]
 struct HeaderFields<'a> {
     #[serde(borrow)]
@@ -76,7 +76,7 @@ struct HeaderFields<'a> {
     crit: IsThere,
 }
 
-/// Which key a token names.
+/// The checked header of a token.
 pub(super) struct Header {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<Box<str>>,
@@ -98,14 +98,14 @@ impl Header {
     }
 }
 
-/// What the configuration asks of claims.
+/// What the configuration requires of the claims.
 pub(super) struct Rules {
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) leeway_ms: u64,
 }
 
-/// The claims that matter, each still as it came. A claim that stands there twice makes the token unreadable.
+/// The claims that are used, not yet parsed. A token with a duplicate claim is refused.
 #[derive(Deserialize)]
 struct Fields<'a> {
     #[serde(borrow)]
@@ -130,7 +130,7 @@ struct Fields<'a> {
     kinds: Option<&'a RawValue>,
 }
 
-/// Reads the claims of a token whose signature is right, and holds them against the rules.
+/// Reads the claims of a token whose signature was verified, and checks them against the rules.
 pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wrong> {
     let fields: Fields<'_> = object(json).ok_or("The token's claims cannot be read.")?;
     let exp = time(
@@ -194,7 +194,7 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
     })
 }
 
-/// An object; a JSON array is none.
+/// Parses a JSON object. serde would also accept an array, which is refused here.
 pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     let json = std::str::from_utf8(json).ok()?;
     json.trim_start()
@@ -216,7 +216,7 @@ fn limit<T, E>(
     text.map(|text| new(&text).map_err(|_| wrong)).transpose()
 }
 
-/// A number of seconds, perhaps with a fraction, in milliseconds.
+/// Parses seconds, perhaps with a fraction, and returns milliseconds.
 fn time(raw: Option<&RawValue>, wrong: Wrong) -> Result<Option<u64>, Wrong> {
     let seconds: Option<f64> = parsed(raw, wrong)?;
     match seconds {
@@ -226,7 +226,7 @@ fn time(raw: Option<&RawValue>, wrong: Wrong) -> Result<Option<u64>, Wrong> {
     }
 }
 
-/// Who is named by none of our names must refuse a token that names an audience (RFC 7519, section 4.1.3).
+/// A token that names an audience must be refused unless it names one of `ours` (RFC 7519, section 4.1.3).
 fn audience_fits(aud: Option<&RawValue>, ours: &[String]) -> bool {
     match aud {
         None => ours.is_empty(),

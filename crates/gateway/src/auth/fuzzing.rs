@@ -1,4 +1,4 @@
-//! What must hold of tokens and keys whatever somebody writes.
+//! What must be true of tokens and keys for any input.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,11 +19,11 @@ use crate::config::Secret;
 use crate::ids::{MAX_ID_BYTES, Uid};
 use crate::testing::value;
 
-/// Somebody who signs, and by which names its key is in the issuer's set.
+/// The owner of a key, who signs tokens.
 struct Party {
     signer: Box<dyn Signer + Send + Sync>,
     believed: bool,
-    /// Of the issuer's set; the others are configured, and nameless.
+    /// The name of the key in the issuer's key set. Configured keys have none.
     kid: Option<&'static str>,
 }
 
@@ -32,7 +32,7 @@ struct House {
     parties: Vec<Party>,
 }
 
-/// Three keys that are configured, two of a set, and others that are not to be believed.
+/// Three configured keys, two keys of the issuer's set, and four keys that must not be accepted.
 static HOUSE: LazyLock<House> = LazyLock::new(|| {
     let (own_ed, own_es, set_ed, set_es) = (Ed::new(), Es256::new(), Ed::new(), Es256::new());
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -40,7 +40,7 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
     let set = json!({"keys": [set_ed.jwk("ed"), set_es.jwk("es"), Es256::new().jwk("es2")]});
     std::fs::write(&path, set.to_string()).expect("a file");
     let pem = own_ed.pem() + &own_es.pem();
-    // Who knows the public key signs with it as if it were a secret.
+    // An attacker signs with the public key as if it were a secret.
     let confused = Hs256(own_ed.pem().into_bytes());
     let config = jwt(|jwt| {
         jwt.secret = Some(Secret::new(SECRET));
@@ -70,13 +70,15 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
     }
 });
 
-/// A token that somebody signs and somebody changes. The first line's first letter says who signs it (the first of them is `a`), or is `-` for a line that is a
-/// token already; then come the header, the claims, and changes: `12:text` in the place of that byte, `0=text` in that of a part.
+/// Checks a token that one party signs and that is then changed. In the first line of `data`, the first
+/// letter is the party that signs (`a` is the first one); a `-` means that the rest is a token already. The
+/// header, the claims, and the changes follow, one in each line: `12:text` replaces that byte, `0=text` that
+/// part.
 pub(crate) fn token(data: &[u8]) {
     verdict(data);
 }
 
-/// Whether it was believed.
+/// Returns whether the token was accepted.
 fn verdict(data: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(data).ok()?;
     let house = &*HOUSE;
@@ -101,7 +103,7 @@ fn verdict(data: &[u8]) -> Option<bool> {
         part(&signed).expect("three parts"),
     );
     assert_eq!(message, as_signed, "what is believed is what was signed");
-    // Of an ECDSA signature everybody can make another one for the same message.
+    // Anybody can compute a second valid ECDSA signature from the first one.
     assert!(
         signature == original || party.signer.algorithm() == "ES256",
         "{signature}"
@@ -137,7 +139,7 @@ fn is_believed(house: &House, token: &str) -> bool {
     let payload = Parts::of(token).expect("three parts").payload;
     let payload = URL_SAFE_NO_PAD.decode(payload).expect("it was read before");
     let payload = std::str::from_utf8(&payload).expect("it was read before");
-    // An integer may have more digits than any number has.
+    // JSON integers can have more digits than any number type, so the fields are not parsed.
     let fields: BTreeMap<String, &RawValue> = serde_json::from_str(payload).expect("an object");
     let sub = fields["sub"].get();
     let sub = serde_json::from_str(sub).unwrap_or_else(|_| sub.to_owned());
@@ -173,7 +175,7 @@ fn changed(token: String, change: &str) -> String {
     token
 }
 
-/// The key set of an issuer.
+/// Checks the parser of key sets.
 pub(crate) fn jwks(data: &[u8]) {
     let Ok(keys) = keys::from_jwks(data) else { return };
     let set = value(std::str::from_utf8(data).expect("JSON is UTF-8"));
@@ -189,7 +191,7 @@ pub(crate) fn jwks(data: &[u8]) {
     }
 }
 
-/// Public keys as PEM.
+/// Checks the parser of public keys in PEM.
 pub(crate) fn public_key(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -206,7 +208,7 @@ pub(crate) fn public_key(data: &[u8]) {
     }
 }
 
-/// A key can be asked, whatever it is made of.
+/// Verifying must not panic, whatever the key consists of.
 fn verify(key: &keys::Key, data: &[u8]) {
     for signature in [
         &[0; 64][..],
@@ -218,7 +220,8 @@ fn verify(key: &keys::Key, data: &[u8]) {
     }
 }
 
-/// The backend's answer about a register; the first byte says what it is.
+/// Checks the parser of the backend's responses. The bits of the first byte choose the sort of response and
+/// whether a uid was asked for.
 pub(crate) fn backend(data: &[u8]) {
     let Some((what, body)) = data.split_first() else {
         return;
@@ -245,7 +248,7 @@ pub(crate) fn backend(data: &[u8]) {
     let uid = match &said["uid"] {
         Value::Null => "asked".to_owned(),
         Value::String(text) => text.clone(),
-        // An integer may have more digits than any number has.
+        // JSON integers can have more digits than any number type.
         _ => claims.sub.to_string(),
     };
     assert_eq!(claims.sub.as_str(), uid);
@@ -253,13 +256,13 @@ pub(crate) fn backend(data: &[u8]) {
     assert_eq!(json!(kinds), said["kinds"], "nothing is allowed that was not");
 }
 
-/// A gateway's configuration with a secret of the tests', and what signs tokens for it.
+/// Configures a gateway for the tokens of [`signed`].
 pub(crate) fn with_tokens(config: &mut crate::config::Config) {
     config.auth.mode = crate::config::Mode::Jwt;
     config.auth.jwt.secret = Some(Secret::new(SECRET));
 }
 
-/// A token for such a gateway, good until `exp` in Unix milliseconds.
+/// Returns a token that is valid until `exp`, in Unix milliseconds.
 pub(crate) fn signed(uid: &str, exp: u64) -> String {
     let payload = json!({"sub": uid, "exp": exp as f64 / 1_000.0, "iat": exp as f64 / 1_000.0 - 100.0, "jti": format!("{uid}{exp}")});
     raw_token(r#"{"alg":"HS256"}"#, &payload.to_string(), &secret())
@@ -269,7 +272,7 @@ pub(crate) fn signed(uid: &str, exp: u64) -> String {
 mod tests {
     use super::*;
 
-    /// Otherwise nothing would be seen of what is not believed.
+    /// Guards the fuzz target: it would find nothing if every token were refused.
     #[test]
     fn what_is_signed_as_it_should_be_is_believed() {
         let claims = json!({"sub": "alice", "exp": NOW / 1_000 + 60, "aud": ["x", "mynah"], "iss": "issuer"});

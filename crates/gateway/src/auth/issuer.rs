@@ -1,4 +1,5 @@
-//! The issuer's key set, from a file or a URL: fetched now and then, and when a token names a key that is not in it.
+//! The issuer's key set, from a file or a URL. It is fetched at intervals, and when a token names an unknown
+//! key.
 //!
 //! Invariants: one fetch at a time, and not sooner than the cooldown after the last, however many tokens name
 //! keys that do not exist; a fetch that fails, or returns a set without any usable key, leaves the last good
@@ -20,9 +21,9 @@ use crate::config::Jwt;
 use crate::metrics::Metrics;
 use crate::outbound::{Failure, Outbound};
 
-/// A key set that takes longer has failed.
+/// Time within which a key set must be fetched.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest key set.
+/// Largest key set, in bytes.
 const MAX_BYTES: usize = 262_144;
 
 enum Source {
@@ -31,20 +32,20 @@ enum Source {
 }
 
 enum Fetch {
-    /// Somebody wants one, or it is under way.
+    /// A fetch was requested or is running.
     Due,
-    /// The last one ended at this time.
+    /// No fetch is running. The last one ended at this time.
     Ended(Instant),
 }
 
-/// See the module.
+/// The issuer's key set.
 pub(crate) struct Issuer {
     source: Source,
-    /// `None` until it was fetched for the first time.
+    /// `None` until the first fetch has succeeded.
     set: RwLock<Option<Arc<[Key]>>>,
     fetch: Mutex<Fetch>,
     wanted: Notify,
-    /// Counts fetches that have ended.
+    /// Counts the fetches that have ended.
     ended: watch::Sender<u64>,
     refresh: Duration,
     cooldown: Duration,
@@ -52,7 +53,8 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// As configured; `None` when nothing is. A file is read at once, a URL by [`Issuer::run`].
+    /// Opens the configured key set; `None` if there is none. A file is read at once, a URL by
+    /// [`Issuer::run`].
     pub(super) fn open(
         jwt: &Jwt,
         ca_file: Option<&Path>,
@@ -89,12 +91,12 @@ impl Issuer {
         }))
     }
 
-    /// The keys as last fetched; `None` before.
+    /// Returns the keys of the last good key set; `None` if there was none yet.
     pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
         self.set.read().clone()
     }
 
-    /// Has the keys fetched and waits for them, unless that was done within the cooldown.
+    /// Requests a fetch and waits until it has ended. Does nothing if the last one ended within the cooldown.
     pub(super) async fn ask(&self) {
         let mut ended = self.ended.subscribe();
         {
@@ -108,17 +110,17 @@ impl Issuer {
                 }
             }
         }
-        // The sender is a field of this; a fetch has its own timeout.
+        // This cannot fail, because `self` owns the sender, and cannot hang, because a fetch has a timeout.
         let _ = ended.changed().await;
     }
 
-    /// Has the keys fetched now, whenever that was done last.
+    /// Requests a fetch without regard to the cooldown.
     pub(crate) fn fetch(&self) {
         *self.fetch.lock() = Fetch::Due;
         self.wanted.notify_one();
     }
 
-    /// Fetches as long as the gateway runs.
+    /// Fetches the key set for as long as the gateway runs.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut failing = false;
         let mut wait = if let Fetch::Due = &*self.fetch.lock() {
@@ -134,7 +136,7 @@ impl Issuer {
             };
             {
                 let mut fetch = self.fetch.lock();
-                // What was wanted came with the regular one.
+                // The regular fetch has also served this request.
                 if !regular && matches!(*fetch, Fetch::Ended(_)) {
                     continue;
                 }
@@ -186,7 +188,7 @@ impl Issuer {
     }
 }
 
-/// The keys of a set; an error if none is usable.
+/// Returns the keys of a key set. It is an error if none is usable.
 fn usable(text: &[u8]) -> Result<Vec<Key>, String> {
     let keys = keys::from_jwks(text)?;
     if keys.is_empty() {

@@ -1,6 +1,6 @@
-//! Keys that tokens are verified with.
+//! The keys with which tokens are verified.
 //!
-//! Invariant: a key is made with its algorithm, and that is the only one that it ever verifies.
+//! Invariant: a key is created for one algorithm, and verifies only signatures of this algorithm.
 
 use std::fmt;
 
@@ -27,9 +27,9 @@ const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const ED25519_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
-/// Bits of an RSA key: fewer are forged (RFC 7518, section 3.3), more take long to check.
+/// Sizes of RSA keys in bits: shorter keys are insecure (RFC 7518, section 3.3), longer ones are slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
-/// Keys of one set; a token without `kid` may have to be tried on them.
+/// Most keys of one key set. A token without `kid` could otherwise be slow to check.
 const MOST_KEYS: usize = 64;
 
 enum Material {
@@ -38,10 +38,10 @@ enum Material {
     Public(UnparsedPublicKey<Vec<u8>>),
 }
 
-/// A key with its algorithm.
+/// A key together with its algorithm.
 pub(crate) struct Key {
     pub(super) algorithm: Algorithm,
-    /// Its name in the issuer's set.
+    /// The name of the key in the issuer's key set.
     pub(super) kid: Option<Box<str>>,
     material: Material,
 }
@@ -61,7 +61,7 @@ impl Key {
         }
     }
 
-    /// HS256.
+    /// Creates a key for HS256.
     pub(super) fn secret(secret: &[u8]) -> Self {
         Self::new(
             Algorithm::Hs256,
@@ -69,7 +69,7 @@ impl Key {
         )
     }
 
-    /// RS256: modulus and exponent, big-endian.
+    /// Creates a key for RS256 from a modulus and an exponent, both big-endian.
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, String> {
         let without_zeros = |bytes: &[u8]| {
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -90,7 +90,7 @@ impl Key {
         ))
     }
 
-    /// ES256: an uncompressed point.
+    /// Creates a key for ES256 from an uncompressed point.
     fn p256(point: Vec<u8>) -> Result<Self, String> {
         if point.len() != 65 || point[0] != 4 {
             return Err("the point of a P-256 key must be uncompressed, 65 bytes".into());
@@ -102,7 +102,7 @@ impl Key {
         Ok(Self::new(Algorithm::Es256, Material::Public(key)))
     }
 
-    /// EdDSA.
+    /// Creates a key for EdDSA.
     fn ed25519(bytes: Vec<u8>) -> Result<Self, String> {
         if bytes.len() != 32 {
             return Err("an Ed25519 key has 32 bytes".into());
@@ -111,7 +111,8 @@ impl Key {
         Ok(Self::new(Algorithm::EdDsa, Material::Public(key)))
     }
 
-    /// Whether `signature` is this key's over `message`. A secret is compared in constant time.
+    /// Returns whether `signature` is a signature of `message` with this key. HMACs are compared in constant
+    /// time.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {
             Material::Secret(key) => hmac::verify(key, message, signature).is_ok(),
@@ -123,12 +124,12 @@ impl Key {
     }
 }
 
-/// The public keys in a PEM text.
+/// Parses the public keys in a PEM text.
 pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
     if text.contains("PRIVATE KEY-----") {
         return Err("it holds a private key, which is the issuer's alone; give the public one: openssl pkey -in FILE -pubout".into());
     }
-    // In an environment variable line breaks are often written as two characters.
+    // Environment variables often contain a backslash and an `n` instead of a line break.
     let text = without_mark(text).replace("\\n", "\n");
     let keys: Vec<Key> = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
         .map(|found| {
@@ -161,7 +162,7 @@ fn from_spki(der: &[u8]) -> Result<Key, String> {
     }
 }
 
-/// `RSAPublicKey` (RFC 8017, appendix A.1.1).
+/// Parses an `RSAPublicKey` (RFC 8017, appendix A.1.1).
 fn rsa_components(der: &[u8]) -> spki::der::Result<(&[u8], &[u8])> {
     let mut reader = SliceReader::new(der)?;
     let (n, e) = reader
@@ -176,7 +177,7 @@ struct Set<'a> {
     keys: Vec<&'a RawValue>,
 }
 
-/// A key of a set (RFC 7517), as far as it matters.
+/// The fields of a key in a key set (RFC 7517) that are used.
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -192,7 +193,8 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// The keys of a JWKS. What cannot be used for verifying is passed over: secrets, keys for encryption, other algorithms.
+/// Parses a JWKS. Keys that cannot be used for verifying are ignored: secrets, encryption keys, other
+/// algorithms.
 pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
     let set: Set<'_> =
         object(bytes_without_mark(text)).ok_or("it is not a key set such as {\"keys\":[...]}")?;

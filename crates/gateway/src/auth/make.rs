@@ -1,4 +1,4 @@
-//! Making tokens, for development and for backends without a library.
+//! Creating tokens, for development and for backends that have no library for it.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::config::Jwt;
 use crate::ids::{DeviceId, Uid};
 use crate::random;
 
-/// What a new token is to say.
+/// The content of a new token.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// Whose it is.
+    /// The user to whom the token belongs.
     pub uid: Uid,
-    /// The only device that may use it.
+    /// The only device that may use the token.
     pub device: Option<DeviceId>,
-    /// The only platform that may use it.
+    /// The only platform that may use the token.
     pub platform: Option<Box<str>>,
-    /// The only kinds that may be sent with it.
+    /// The only kinds that may be sent with the token.
     pub kinds: Option<Vec<u16>>,
-    /// How long it is good for.
+    /// How long the token is valid.
     pub ttl: Duration,
 }
 
@@ -48,7 +48,7 @@ struct Payload<'a> {
 }
 
 impl NewToken {
-    /// Signs it with the configured secret (HS256), for the audience and by the issuer that the configuration asks for.
+    /// Signs the token with the configured secret (HS256), for the first configured audience and issuer.
     pub fn sign(&self, jwt: &Jwt) -> anyhow::Result<String> {
         let Some(secret) = configured::secret(jwt)? else {
             bail!(

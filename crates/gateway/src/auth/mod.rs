@@ -1,7 +1,9 @@
-//! Who clients are: believed, proved by a token, or decided by the backend. Knows neither connections nor what registering does.
+//! Authentication of clients: none, by a signed token, or by the backend. This module knows neither
+//! connections nor registrations.
 //!
-//! Invariants: a key verifies signatures of its own algorithm and of no other, whatever a token says of itself; nothing of a token is
-//! believed before its signature; whatever is waited for (key sets, the backend) is bounded in time and in number.
+//! Invariants: a key verifies signatures of its own algorithm only, whatever the header of a token says;
+//! claims are not used before the signature is verified; everything that is waited for (key sets, the
+//! backend) is limited in time and in number.
 
 mod algorithm;
 mod backend;
@@ -31,18 +33,19 @@ pub(crate) use tokens::{TOO_LONG, Tokens, Verified};
 use crate::config::{Config, Mode};
 use crate::metrics::Metrics;
 
-/// What the configured mode needs.
+/// The configured mode, with what it needs.
 pub(crate) enum Auth {
-    /// A client is who it says.
+    /// The `uid` that a client names is accepted.
     Open,
-    /// A client shows a token.
+    /// Clients authenticate by a signed token.
     Jwt(Arc<Tokens>),
-    /// The backend is asked.
+    /// The backend is asked about every register.
     Webhook(Arc<Backend>),
 }
 
 impl Auth {
-    /// As configured. Reads the keys; the sentence of an error says what to set.
+    /// Opens the configured mode and reads its keys. The text of an error says which key of the configuration
+    /// to set.
     pub(crate) fn open(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         Ok(match config.auth.mode {
             Mode::Open => Self::Open,
@@ -55,7 +58,7 @@ impl Auth {
         })
     }
 
-    /// The issuer whose key set is to be fetched while the gateway runs.
+    /// Returns the issuer whose key set must be fetched while the gateway runs.
     pub(crate) fn issuer(&self) -> Option<&Arc<Issuer>> {
         match self {
             Self::Jwt(tokens) => tokens.issuer(),
@@ -64,7 +67,7 @@ impl Auth {
     }
 }
 
-/// Why a gateway with this configuration could not tell clients apart.
+/// Returns an error if the gateway could not authenticate clients with this configuration.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     Auth::open(config, &Arc::default()).map(drop)
 }

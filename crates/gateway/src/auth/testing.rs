@@ -1,4 +1,4 @@
-//! Keys and tokens of the tests' own.
+//! Keys and tokens for the tests.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::claims::Claims;
 use crate::config::{Config, Jwt, Secret};
 
 pub(super) const SECRET: &str = "a secret of at least thirty-two bytes";
-/// What the time is, in milliseconds.
+/// The present time in the tests, in Unix milliseconds.
 pub(super) const NOW: u64 = 1_790_000_000_500;
 
-/// Signs what stands before the signature.
+/// A key that signs tokens.
 pub(super) trait Signer {
     fn algorithm(&self) -> &'static str;
     fn sign(&self, message: &[u8]) -> Vec<u8>;
@@ -120,7 +120,7 @@ fn pem(prefix: &str, key: &[u8]) -> String {
     format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
 }
 
-/// A token with any header and payload, both as text.
+/// Returns a token with the given header and payload.
 pub(super) fn raw_token(header: &str, payload: &str, signer: &dyn Signer) -> String {
     let message = format!(
         "{}.{}",
@@ -131,12 +131,12 @@ pub(super) fn raw_token(header: &str, payload: &str, signer: &dyn Signer) -> Str
     format!("{message}.{signature}")
 }
 
-/// A token with these claims, `sub` and a good `exp` unless they say so themselves.
+/// Returns a token with these claims, and with a valid `sub` and `exp` unless the claims have their own.
 pub(super) fn token(signer: &dyn Signer, claims: Value) -> String {
     token_of(signer, json!({}), claims)
 }
 
-/// The same with further fields of the header.
+/// The same with further fields in the header.
 pub(super) fn token_of(signer: &dyn Signer, header: Value, claims: Value) -> String {
     let header = merged(json!({"alg": signer.algorithm(), "typ": "JWT"}), header);
     let claims = merged(json!({"sub": "alice", "exp": NOW / 1_000 + 60}), claims);
@@ -157,7 +157,7 @@ pub(super) fn jwt(change: impl FnOnce(&mut Jwt)) -> Config {
     config
 }
 
-/// What checks tokens with the tests' secret.
+/// Returns a verifier with [`SECRET`].
 pub(super) fn with_secret(change: impl FnOnce(&mut Jwt)) -> Tokens {
     tokens(&jwt(|jwt| {
         jwt.secret = Some(Secret::new(SECRET));
@@ -169,14 +169,14 @@ pub(super) fn tokens(config: &Config) -> Tokens {
     Tokens::open(config, &Arc::default()).expect("the tests' own")
 }
 
-/// What a token says at [`NOW`]; its key must be known.
+/// Returns the claims of a token at [`NOW`]. Panics if its key is unknown.
 pub(super) fn check(tokens: &Tokens, token: &str) -> Result<Claims, Wrong> {
     tokens
         .check(token, NOW)
         .map(|claims| claims.expect("its key is known"))
 }
 
-/// Why it is refused.
+/// Returns why a token is refused.
 #[track_caller]
 pub(super) fn refusal(tokens: &Tokens, token: &str) -> Wrong {
     check(tokens, token).expect_err(token)

@@ -1,4 +1,4 @@
-//! Tokens of clients: JSON Web Tokens (RFC 7519) in their compact form, checked as RFC 8725 has it.
+//! Tokens of clients: JSON Web Tokens (RFC 7519) in compact form, checked according to RFC 8725.
 
 use std::sync::Arc;
 
@@ -13,26 +13,27 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reject::{Code, Reject};
 
-/// Why a token of more than `limits.token_bytes` is refused.
+/// The error for a token that is longer than `limits.token_bytes`.
 pub(crate) const TOO_LONG: &str = "The token is longer than limits.token_bytes allows.";
 
-/// What checks tokens.
+/// The verifier of tokens.
 pub(crate) struct Tokens {
-    /// Configured; they have no names, and are tried on every token of their algorithm.
+    /// The configured keys. They have no names: each is tried on every token of its algorithm.
     own: Vec<Key>,
-    /// Has the rest, by name.
+    /// The issuer, whose keys are found by name.
     issuer: Option<Arc<Issuer>>,
     rules: Rules,
     most_bytes: usize,
 }
 
-/// What became of a token.
+/// The result of verifying a token.
 pub(crate) enum Verified {
-    /// It is genuine and says this.
+    /// The token is valid and has these claims.
     Yes(Box<Claims>),
-    /// It is worth nothing.
+    /// The token is invalid.
     No(Reject),
-    /// It names a key that the issuer may have by now: ask again by [`Tokens::verify_patiently`].
+    /// The token names an unknown key, which the issuer may have published since: call
+    /// [`Tokens::verify_patiently`].
     KeyUnknown,
 }
 
@@ -60,7 +61,7 @@ impl Tokens {
         self.issuer.as_ref()
     }
 
-    /// Checks a token at once.
+    /// Verifies a token without waiting.
     pub(crate) fn verify(&self, token: &str) -> Verified {
         match self.check(token, clock::unix_millis()) {
             Ok(Some(claims)) => Verified::Yes(Box::new(claims)),
@@ -69,7 +70,8 @@ impl Tokens {
         }
     }
 
-    /// Checks a token; for one with a key unknown so far the issuer is asked, unless that was done a moment ago.
+    /// Verifies a token. If its key is unknown, the key set is fetched first, unless that was done within the
+    /// cooldown.
     pub(crate) async fn verify_patiently(&self, token: &str) -> Result<Box<Claims>, Reject> {
         let mut verified = self.verify(token);
         if let (Verified::KeyUnknown, Some(issuer)) = (&verified, &self.issuer) {
@@ -88,7 +90,7 @@ impl Tokens {
         }
     }
 
-    /// What the token says; `None` when its key may be one that the issuer has published since.
+    /// Verifies a token at the time `now`, in Unix milliseconds. `None` means that its key is unknown.
     pub(super) fn check(&self, token: &str, now: u64) -> Result<Option<Claims>, Wrong> {
         if token.len() > self.most_bytes {
             return Err(TOO_LONG);
@@ -112,7 +114,7 @@ impl Tokens {
                 return Ok(Checked::Genuine);
             }
         }
-        // A key set has no secrets.
+        // A key set contains no secrets.
         if let Some(issuer) = self
             .issuer
             .as_ref()
@@ -126,7 +128,7 @@ impl Tokens {
             let key = match &header.kid {
                 Some(_) if keys.iter().any(|key| named(&key)) => found.find(named),
                 Some(_) => return Ok(Checked::KeyUnknown),
-                // Without a name there must be no choice.
+                // A token without `kid` is verified only if the key set has exactly one key of its algorithm.
                 None => found.next().filter(|_| found.next().is_none()),
             };
             tried |= key.is_some();
@@ -141,7 +143,7 @@ impl Tokens {
         })
     }
 
-    /// What tokens may be signed with, for whoever starts the program.
+    /// Returns the names of the accepted algorithms, for the message at the start of the program.
     pub(crate) fn accepted(&self) -> String {
         let own = |algorithm: &Algorithm| self.own.iter().any(|key| key.algorithm == *algorithm);
         let mut names: Vec<&str> = Algorithm::ALL

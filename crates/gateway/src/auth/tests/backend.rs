@@ -1,4 +1,4 @@
-//! What the backend may answer, and who is asked about first.
+//! The backend's responses, and the order in which registers are asked about.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn the_backend_decides() {
     assert_eq!(claims.platform.as_deref(), Some("ios"));
     assert!(claims.allow(3) && !claims.allow(7));
     assert_eq!(claims.left(NOW, NOW), 30_000, "what ends first counts");
-    // Sixty seconds until a moment, thirty by a clock that nobody sets.
+    // The response ends 60 s from now by the calendar, and 30 s from now by the steady clock.
     assert_eq!(
         (claims.left(NOW - 3_600_000, NOW), claims.left(NOW + 60_000, NOW)),
         (30_000, 0)
@@ -102,7 +102,7 @@ fn a_reason_is_repeated_as_far_as_it_is_one() {
     );
 }
 
-/// Answers the registers that are posted to it one by one, each when a permit is given; tells whose came.
+/// A backend that answers one register after another, one for each permit, and reports whose register it was.
 async fn slow_backend(gate: Arc<Semaphore>) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -158,7 +158,7 @@ async fn registers_from_one_address_do_not_hold_up_those_from_others() {
     };
     let mut asked = vec![register("flood 0", "2001:db8::1")];
     assert_eq!(order.recv().await.unwrap(), "flood 0");
-    // Each one waits before the next comes.
+    // Each register must be waiting before the next one is made.
     for (sid, address) in [
         ("flood 1", "2001:db8::2"),
         ("flood 2", "2001:db8::3"),

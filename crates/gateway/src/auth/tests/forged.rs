@@ -1,4 +1,4 @@
-//! Tokens that must not be believed, and those that must.
+//! Tokens that must be refused, and tokens that must be accepted.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -59,7 +59,7 @@ fn each_key_verifies_its_own_algorithm() {
 fn the_algorithm_is_that_of_the_key_and_not_what_the_token_says() {
     let (ed, es) = (Ed::new(), Es256::new());
     let tokens = tokens(&jwt(|jwt| jwt.public_key = Some(ed.pem() + &es.pem())));
-    // The public key, which everybody has, as a secret.
+    // The public key, which everybody knows, is used as a secret.
     for public in [ed.pem(), es.pem(), ed.pem().trim().to_owned()] {
         let forged = token(&Hs256(public.into_bytes()), json!({}));
         assert!(refusal(&tokens, &forged).contains("\"alg\""), "{forged}");

@@ -1,4 +1,4 @@
-//! The issuer's key set while it changes.
+//! Changes of the issuer's key set.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::config::Jwt;
 use crate::metrics::Metrics;
 use crate::reject::{Code, Reject};
 
-/// Tokens of an issuer whose key set is a file.
+/// The verifier of an issuer whose key set is a file.
 struct Kit {
     tokens: Arc<Tokens>,
     metrics: Arc<Metrics>,
@@ -96,7 +96,7 @@ async fn a_token_chooses_its_key_by_name() {
     past_the_cooldown().await;
     kit.refused(&one, "new").await;
     assert!(kit.tokens.verify_patiently(&nameless(&one)).await.is_ok());
-    // What is no secret is no secret: the set has none.
+    // A key set contains no secrets, so that its keys are not tried for HS256.
     assert!(
         kit.refused(&Hs256(b"1".to_vec()), "1")
             .await
@@ -139,7 +139,7 @@ async fn a_fetch_that_fails_leaves_the_last_good_set() {
     past_the_cooldown().await;
     kit.refused(&key, "2").await;
     assert!(kit.ask(&key, "1").await.is_ok());
-    // Nobody publishes a set without keys on purpose; whoever takes a key back publishes another one.
+    // An empty key set is a mistake: an issuer that revokes a key publishes another one.
     for useless in [
         json!([]),
         json!([{"kty": "oct", "k": "c2VjcmV0", "kid": "1"}]),
@@ -175,7 +175,7 @@ fn a_key_set_without_usable_keys_is_an_error_at_the_start() {
     );
 }
 
-/// RFC 9864 has a name of its own for EdDSA with Ed25519; current libraries write it into tokens and key sets.
+/// RFC 9864 calls EdDSA with Ed25519 keys "Ed25519". Newer libraries use this name in tokens and key sets.
 #[tokio::test(start_paused = true)]
 async fn ed25519_goes_by_two_names() {
     let key = Ed::new();

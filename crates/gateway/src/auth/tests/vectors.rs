@@ -1,4 +1,4 @@
-//! The examples of the standards.
+//! The examples of the RFCs.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,11 +8,11 @@ use crate::auth::testing::jwt;
 use crate::auth::testing::tokens;
 use crate::config::Secret;
 
-/// RFC 7515, appendix A: its payload, good until 2011, names no user.
+/// RFC 7515, appendix A. The payload expired in 2011 and names no user.
 const PAYLOAD: &str =
     "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 const THEN: u64 = 1_300_000_000_000;
-/// Said of a signature that is right.
+/// The error for a token whose signature is valid.
 const NO_SUB: &str = "\"sub\"";
 
 fn verified(config: &crate::config::Config, token: &str) -> String {
@@ -27,7 +27,7 @@ fn key_set(jwk: &str) -> (tempfile::TempDir, crate::config::Config) {
     (dir, jwt(|jwt| jwt.jwks_file = Some(path)))
 }
 
-/// Turns the signature's first bit.
+/// Flips the first bit of the signature.
 fn spoilt(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -69,7 +69,7 @@ fn es256() {
     assert!(verified(&config, &spoilt(&token)).contains("signature"));
 }
 
-/// RFC 8037, appendix A.4: what is signed there is no JSON.
+/// RFC 8037, appendix A.4. The signed text is not JSON.
 #[test]
 fn eddsa() {
     let jwk = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
