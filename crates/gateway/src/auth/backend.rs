@@ -100,7 +100,7 @@ impl Backend {
 
     /// Asks the backend about a register.
     pub(crate) async fn ask(&self, question: &Question<'_>) -> Result<Box<Claims>, Reject> {
-        let body = serde_json::to_string(question).unwrap_or_default(); // string keys: it cannot fail
+        let body = serde_json::to_string(question).unwrap_or_default(); // cannot fail: all keys are strings
         let begun = clock::now();
         let asked = async {
             let _slot = self.slots.take(place(question.address), Turn::Further, 1).await?;
