@@ -78,8 +78,8 @@ impl Backend {
         let settings = &config.auth.webhook;
         let Some(url) = &settings.url else {
             bail!(
-                "auth.mode is \"webhook\" and there is nobody to ask: set auth.webhook.url (MYNAH_AUTH__WEBHOOK__URL in the environment), \
-                 and auth.webhook.secret with it"
+                "auth.mode is \"webhook\", but the webhook has no URL: set auth.webhook.url \
+                 (MYNAH_AUTH__WEBHOOK__URL in the environment), and also auth.webhook.secret"
             );
         };
         let timeout = Duration::from_millis(settings.timeout_ms);
@@ -129,7 +129,7 @@ impl Backend {
         self.note(decided.as_ref().err());
         decided.unwrap_or_else(|_| {
             Err(Reject::unavailable(
-                "The backend that decides who may register does not answer as it should; try again later.",
+                "The backend that decides about registers did not give a valid response; try again later.",
             ))
         })
     }
@@ -170,7 +170,7 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
     });
     let Some(sub) = named.transpose()?.or_else(|| asked.cloned()) else {
         return Ok(Err(Reject::malformed(
-            "\"uid\" is missing, and the backend did not say who this is.",
+            "\"uid\" is missing, and the backend did not name a user.",
         )));
     };
     let device = agreed.deviceid.map(|text| DeviceId::new(&text)).transpose();
@@ -189,7 +189,7 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
         jti: None,
     };
     if claims.left(day, steady) == 0 {
-        let over = "What the backend agreed to has expired already.";
+        let over = "The backend accepted this register only until a time in the past.";
         return Ok(Err(Reject::new(Code::Unauthenticated, over)));
     }
     Ok(Ok(Box::new(claims)))
@@ -209,6 +209,6 @@ pub(super) fn refused(code: Code, body: Option<Bytes>) -> Reject {
     });
     match reason.filter(|reason| !reason.is_empty()) {
         Some(reason) => Reject::new(code, reason),
-        None => Reject::new(code, "The backend does not let you register."),
+        None => Reject::new(code, "The backend refused the register."),
     }
 }

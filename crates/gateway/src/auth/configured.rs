@@ -17,7 +17,7 @@ pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
     if let Some(path) = &jwt.public_key_file {
         let pem = read("auth.jwt.public_key_file", path)?;
         let keys = String::from_utf8(pem)
-            .map_err(|_| "it is no text".to_owned())
+            .map_err(|_| "it is not UTF-8 text".to_owned())
             .and_then(|pem| keys::from_pem(&pem));
         own.extend(keys.map_err(|why| {
             anyhow!(
@@ -46,7 +46,7 @@ pub(super) fn secret(jwt: &Jwt) -> anyhow::Result<Option<Vec<u8>>> {
     }
     anyhow::ensure!(
         secret.len() >= MIN_SECRET_BYTES,
-        "auth.jwt.secret_file ({}) must hold at least {MIN_SECRET_BYTES} bytes, it holds {}; make one with: openssl rand -hex 32",
+        "auth.jwt.secret_file ({}) must contain at least {MIN_SECRET_BYTES} bytes, not {}; make one with: openssl rand -hex 32",
         path.display(),
         secret.len()
     );

@@ -84,9 +84,10 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn read(json: &[u8]) -> Result<Self, Wrong> {
-        let fields: HeaderFields<'_> = object(json).ok_or("The token's header cannot be read.")?;
+        let fields: HeaderFields<'_> =
+            object(json).ok_or("The token's header must be a JSON object with \"alg\".")?;
         if fields.crit.0 {
-            return Err("The token's header has \"crit\", and what it asks for is not understood here.");
+            return Err("The token's header has \"crit\", but critical extensions are not supported.");
         }
         let algorithm = Algorithm::from_name(&fields.alg).ok_or(
             "The token's \"alg\" is not accepted; sign it with HS256, RS256, ES256 or EdDSA (Ed25519).",
@@ -132,7 +133,8 @@ struct Fields<'a> {
 
 /// Reads the claims of a token whose signature was verified, and checks them against the rules.
 pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wrong> {
-    let fields: Fields<'_> = object(json).ok_or("The token's claims cannot be read.")?;
+    let fields: Fields<'_> =
+        object(json).ok_or("The token's claims must be a JSON object without duplicate keys.")?;
     let exp = time(
         fields.exp,
         "The token's \"exp\" must be a time in seconds since 1970.",
@@ -154,13 +156,15 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
         "The token's \"iat\" must be a time in seconds since 1970.",
     )?;
     if iat.is_some_and(|iat| iat > now.saturating_add(rules.leeway_ms + IAT_AHEAD_MS)) {
-        return Err("The token was issued in the future (\"iat\"); the issuer's clock or ours is wrong.");
+        return Err(
+            "The token was issued in the future (\"iat\"); the clock of the issuer or of this server is wrong.",
+        );
     }
     if !audience_fits(fields.aud, &rules.audience) {
-        return Err("The token is for another audience (\"aud\").");
+        return Err("The token's audience (\"aud\") is not accepted.");
     }
     if !rules.issuer.is_empty() && !fields.iss.is_some_and(|iss| is_one_of(iss, &rules.issuer)) {
-        return Err("The token was issued by somebody else (\"iss\").");
+        return Err("The token's issuer (\"iss\") is not accepted.");
     }
     Ok(Claims {
         sub: fields
@@ -174,7 +178,7 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
         )?,
         platform: limit(
             fields.platform,
-            "The token's \"platform\" must be a platform's name.",
+            "The token's \"platform\" must be the name of a platform.",
             ids::label,
         )?,
         kinds: parsed(fields.kinds, "The token's \"kinds\" must be a list of numbers.")?,
@@ -183,12 +187,12 @@ pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wro
         iat,
         jti: parsed(
             fields.jti,
-            "The token's \"jti\" must be a text of at most 256 bytes.",
+            "The token's \"jti\" must be a string of at most 256 bytes.",
         )?
         .map(|jti: Box<str>| {
             (jti.len() <= MAX_JTI_BYTES)
                 .then_some(jti)
-                .ok_or("The token's \"jti\" must be a text of at most 256 bytes.")
+                .ok_or("The token's \"jti\" must be a string of at most 256 bytes.")
         })
         .transpose()?,
     })

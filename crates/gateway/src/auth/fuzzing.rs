@@ -22,18 +22,18 @@ use crate::testing::value;
 /// The owner of a key, who signs tokens.
 struct Party {
     signer: Box<dyn Signer + Send + Sync>,
-    believed: bool,
+    accepted: bool,
     /// The name of the key in the issuer's key set. Configured keys have none.
     kid: Option<&'static str>,
 }
 
-struct House {
+struct Fixture {
     tokens: Tokens,
     parties: Vec<Party>,
 }
 
 /// Three configured keys, two keys of the issuer's set, and four keys that must not be accepted.
-static HOUSE: LazyLock<House> = LazyLock::new(|| {
+static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let (own_ed, own_es, set_ed, set_es) = (Ed::new(), Es256::new(), Ed::new(), Es256::new());
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("jwks.json");
@@ -49,12 +49,12 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
         jwt.issuer.0 = vec!["issuer".into(), "other".into()];
         jwt.audience.0 = vec!["mynah".into()];
     });
-    let party = |signer: Box<dyn Signer + Send + Sync>, believed, kid| Party {
+    let party = |signer: Box<dyn Signer + Send + Sync>, accepted, kid| Party {
         signer,
-        believed,
+        accepted,
         kid,
     };
-    House {
+    Fixture {
         tokens: tokens(&config),
         parties: vec![
             party(Box::new(secret()), true, None),
@@ -81,28 +81,31 @@ pub(crate) fn token(data: &[u8]) {
 /// Returns whether the token was accepted.
 fn verdict(data: &[u8]) -> Option<bool> {
     let text = std::str::from_utf8(data).ok()?;
-    let house = &*HOUSE;
+    let fixture = &*FIXTURE;
     if let Some(token) = text.strip_prefix('-') {
-        assert!(!is_believed(house, token), "nobody signed this");
+        assert!(
+            !is_accepted(fixture, token),
+            "a token that the harness did not sign was accepted"
+        );
         return Some(false);
     }
     let mut lines = text.split('\n');
-    let party = &house.parties
-        [usize::from(lines.next()?.as_bytes().first()?.wrapping_sub(b'a')) % house.parties.len()];
+    let party = &fixture.parties
+        [usize::from(lines.next()?.as_bytes().first()?.wrapping_sub(b'a')) % fixture.parties.len()];
     let (header, payload) = (lines.next()?, lines.next()?);
     let signed = raw_token(header, payload, &*party.signer);
-    let token = lines.fold(signed.clone(), changed);
-    if !is_believed(house, &token) {
+    let token = lines.fold(signed.clone(), apply_change);
+    if !is_accepted(fixture, &token) {
         return Some(false);
     }
-    assert!(party.believed, "somebody else's signature was believed");
+    assert!(party.accepted, "a signature of an unknown key was accepted");
     let part =
         |token: &str| Parts::of(token).map(|parts| (parts.message.to_owned(), parts.signature.to_owned()));
     let ((message, signature), (as_signed, original)) = (
         part(&token).expect("three parts"),
         part(&signed).expect("three parts"),
     );
-    assert_eq!(message, as_signed, "what is believed is what was signed");
+    assert_eq!(message, as_signed, "an accepted message is the signed one");
     // Anybody can compute a second valid ECDSA signature from the first one.
     assert!(
         signature == original || party.signer.algorithm() == "ES256",
@@ -130,8 +133,8 @@ fn verdict(data: &[u8]) -> Option<bool> {
     Some(true)
 }
 
-fn is_believed(house: &House, token: &str) -> bool {
-    let Ok(Some(claims)) = house.tokens.check(token, NOW) else {
+fn is_accepted(fixture: &Fixture, token: &str) -> bool {
+    let Ok(Some(claims)) = fixture.tokens.check(token, NOW) else {
         return false;
     };
     assert!(claims.left(NOW, 0) > 0);
@@ -156,7 +159,7 @@ fn is_believed(house: &House, token: &str) -> bool {
     true
 }
 
-fn changed(token: String, change: &str) -> String {
+fn apply_change(token: String, change: &str) -> String {
     if let Some((at, text)) = change.split_once(':')
         && let Ok(at) = at.parse::<usize>()
         && let (Some(before), Some(after)) = (token.get(..at), token.get(at + 1..))
@@ -183,7 +186,7 @@ pub(crate) fn jwks(data: &[u8]) {
     let objects = there.iter().filter(|jwk| jwk.is_object()).count();
     assert!(keys.len() <= objects && keys.len() <= 64);
     for key in keys {
-        assert_ne!(key.algorithm, Algorithm::Hs256, "what is published is no secret");
+        assert_ne!(key.algorithm, Algorithm::Hs256, "a key set contains no secrets");
         if let Some(kid) = &key.kid {
             assert!(there.iter().any(|jwk| jwk["kid"] == **kid), "{kid}");
         }
@@ -232,7 +235,7 @@ pub(crate) fn backend(data: &[u8]) {
         let reject = backend::refused(crate::reject::Code::Forbidden, Some(body.clone()));
         assert!((1..=300).contains(&reject.error.len()));
         assert!(!reject.error.contains(char::is_control));
-        let is_default = reject.error == "The backend does not let you register.";
+        let is_default = reject.error == "The backend refused the register.";
         assert!(
             is_default || body.trim_ascii_start().starts_with(b"{"),
             "{reject}"
@@ -253,7 +256,11 @@ pub(crate) fn backend(data: &[u8]) {
     };
     assert_eq!(claims.sub.as_str(), uid);
     let kinds = claims.kinds.as_ref().map(|kinds| kinds.to_vec());
-    assert_eq!(json!(kinds), said["kinds"], "nothing is allowed that was not");
+    assert_eq!(
+        json!(kinds),
+        said["kinds"],
+        "the claims allow exactly the kinds of the response"
+    );
 }
 
 /// Configures a gateway for the tokens of [`signed`].
@@ -274,12 +281,12 @@ mod tests {
 
     /// Guards the fuzz target: it would find nothing if every token were refused.
     #[test]
-    fn what_is_signed_as_it_should_be_is_believed() {
+    fn valid_tokens_are_accepted_and_changed_ones_are_not() {
         let claims = json!({"sub": "alice", "exp": NOW / 1_000 + 60, "aud": ["x", "mynah"], "iss": "issuer"});
-        for (who, party) in HOUSE.parties.iter().enumerate() {
+        for (who, party) in FIXTURE.parties.iter().enumerate() {
             let header = json!({"alg": party.signer.algorithm(), "kid": party.kid});
             let text = format!("{}\n{header}\n{claims}", char::from(b'a' + who as u8));
-            assert_eq!(verdict(text.as_bytes()), Some(party.believed), "{text}");
+            assert_eq!(verdict(text.as_bytes()), Some(party.accepted), "{text}");
             assert_eq!(verdict(format!("{text}\n40:x").as_bytes()), Some(false), "{text}");
         }
     }

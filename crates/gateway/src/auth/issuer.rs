@@ -146,7 +146,7 @@ impl Issuer {
                 Ok(keys) => {
                     self.metrics.jwks_fetched.inc();
                     if std::mem::take(&mut failing) {
-                        tracing::info!("the issuer's key set is there again");
+                        tracing::info!("the issuer's key set is available again");
                     }
                     *self.set.write() = Some(keys.into());
                     self.refresh
@@ -156,7 +156,7 @@ impl Issuer {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(
                             why,
-                            "the issuer's key set could not be fetched or used, so the last good one stays in force: {why}"
+                            "the issuer's key set could not be fetched or used, so the last good one remains in use: {why}"
                         );
                     }
                     self.refresh.min(self.cooldown)
@@ -192,7 +192,7 @@ impl Issuer {
 fn usable(text: &[u8]) -> Result<Vec<Key>, String> {
     let keys = keys::from_jwks(text)?;
     if keys.is_empty() {
-        return Err("it has no key that tokens can be verified with".into());
+        return Err("it has no key with which tokens can be verified".into());
     }
     Ok(keys)
 }

@@ -79,7 +79,7 @@ impl Key {
         let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
         if !RSA_BITS.contains(&bits) {
             return Err(format!(
-                "an RSA key must have {} to {} bits, this one has {bits}",
+                "an RSA key must have {} to {} bits, not {bits}",
                 RSA_BITS.start(),
                 RSA_BITS.end()
             ));
@@ -127,7 +127,7 @@ impl Key {
 /// Parses the public keys in a PEM text.
 pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
     if text.contains("PRIVATE KEY-----") {
-        return Err("it holds a private key, which is the issuer's alone; give the public one: openssl pkey -in FILE -pubout".into());
+        return Err("it contains a private key, which only the issuer may have; use its public key: openssl pkey -in FILE -pubout".into());
     }
     // Environment variables often contain a backslash and an `n` instead of a line break.
     let text = without_mark(text).replace("\\n", "\n");
@@ -139,22 +139,22 @@ pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
         })
         .collect::<Result<_, _>>()?;
     if keys.is_empty() {
-        return Err("it holds no \"-----BEGIN PUBLIC KEY-----\"".into());
+        return Err("it does not contain \"-----BEGIN PUBLIC KEY-----\"".into());
     }
     Ok(keys)
 }
 
 fn from_spki(der: &[u8]) -> Result<Key, String> {
     let info =
-        SubjectPublicKeyInfoRef::try_from(der).map_err(|error| format!("it is no public key: {error}"))?;
+        SubjectPublicKeyInfoRef::try_from(der).map_err(|error| format!("it is not a public key: {error}"))?;
     let bits = info.subject_public_key.raw_bytes();
     match info.algorithm.oid {
         RSA => {
-            let (n, e) = rsa_components(bits).map_err(|error| format!("it is no RSA key: {error}"))?;
+            let (n, e) = rsa_components(bits).map_err(|error| format!("it is not an RSA key: {error}"))?;
             Key::rsa(n, e)
         }
         EC if info.algorithm.parameters_oid() == Ok(P256) => Key::p256(bits.to_vec()),
-        EC => Err("of the elliptic curves only P-256 (ES256) can be used".into()),
+        EC => Err("the only supported elliptic curve is P-256 (ES256)".into()),
         ED25519_KEY => Key::ed25519(bits.to_vec()),
         other => Err(format!(
             "it is neither RSA nor P-256 nor Ed25519 (its algorithm is {other})"
@@ -200,18 +200,18 @@ pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
         object(bytes_without_mark(text)).ok_or("it is not a key set such as {\"keys\":[...]}")?;
     if set.keys.len() > MOST_KEYS {
         return Err(format!(
-            "it has {} keys, {MOST_KEYS} are the most",
+            "it has {} keys, but at most {MOST_KEYS} are allowed",
             set.keys.len()
         ));
     }
     let mut keys = Vec::new();
     for raw in set.keys {
         let key = object::<Jwk>(raw.get().as_bytes())
-            .ok_or_else(|| "it cannot be read".to_owned())
+            .ok_or_else(|| "it is not a valid JWK".to_owned())
             .and_then(Jwk::key);
         match key {
             Ok(key) => keys.push(key),
-            Err(why) => tracing::debug!(why, "a key of the key set is passed over"),
+            Err(why) => tracing::debug!(why, "a key of the key set is ignored"),
         }
     }
     Ok(keys)
@@ -232,7 +232,7 @@ impl Jwk {
             let text = field.as_deref().ok_or("a component is missing")?;
             URL_SAFE_NO_PAD
                 .decode(text)
-                .map_err(|_| "a component is no base64url")
+                .map_err(|_| "a component is not valid base64url")
         };
         let mut key = match (self.kty.as_str(), self.crv.as_deref()) {
             ("RSA", _) => Key::rsa(&bytes(&self.n)?, &bytes(&self.e)?)?,
@@ -244,7 +244,7 @@ impl Jwk {
                 Key::p256([&[4], x.as_slice(), y.as_slice()].concat())?
             }
             ("OKP", Some("Ed25519")) => Key::ed25519(bytes(&self.x)?)?,
-            (kty, _) => return Err(format!("keys of type {kty} and this curve are not used")),
+            (kty, _) => return Err(format!("keys of type {kty} with this curve are not supported")),
         };
         if self
             .alg

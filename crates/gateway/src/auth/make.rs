@@ -52,12 +52,12 @@ impl NewToken {
     pub fn sign(&self, jwt: &Jwt) -> anyhow::Result<String> {
         let Some(secret) = configured::secret(jwt)? else {
             bail!(
-                "there is no secret to sign with: set auth.jwt.secret or auth.jwt.secret_file (MYNAH_AUTH__JWT__SECRET in the environment)"
+                "there is no secret for signing: set auth.jwt.secret or auth.jwt.secret_file (MYNAH_AUTH__JWT__SECRET in the environment)"
             );
         };
         let now = clock::unix_millis() / 1_000;
         let mut id = [0; 16];
-        random::fill(&mut id).context("no random numbers")?;
+        random::fill(&mut id).context("the operating system does not provide random numbers")?;
         let payload = Payload {
             sub: &self.uid,
             aud: jwt.audience.0.first().map(String::as_str),

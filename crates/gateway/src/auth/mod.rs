@@ -50,7 +50,7 @@ impl Auth {
         Ok(match config.auth.mode {
             Mode::Open => Self::Open,
             Mode::Jwt if !config.auth.jwt.has_key() => bail!(
-                "auth.mode is \"jwt\" and there is no key to check tokens with: set auth.jwt.secret (HS256; MYNAH_AUTH__JWT__SECRET in the \
+                "auth.mode is \"jwt\", but there is no key for verifying tokens: set auth.jwt.secret (HS256; MYNAH_AUTH__JWT__SECRET in the \
                  environment), auth.jwt.public_key_file (RS256, ES256, EdDSA), or auth.jwt.jwks_url"
             ),
             Mode::Jwt => Self::Jwt(Arc::new(Tokens::open(config, metrics)?)),

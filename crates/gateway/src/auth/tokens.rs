@@ -83,10 +83,10 @@ impl Tokens {
             Verified::No(reject) => Err(reject),
             Verified::KeyUnknown if self.issuer.as_ref().is_some_and(|issuer| issuer.keys().is_none()) => {
                 Err(Reject::unavailable(
-                    "The issuer's keys could not be had yet, so no token can be checked; try again later.",
+                    "The issuer's keys are not available yet, so tokens cannot be verified; try again later.",
                 ))
             }
-            Verified::KeyUnknown => Err(refused("The token's \"kid\" names no key of the issuer.")),
+            Verified::KeyUnknown => Err(refused("The token's \"kid\" is not in the issuer's key set.")),
         }
     }
 
@@ -137,9 +137,9 @@ impl Tokens {
             }
         }
         Err(if tried {
-            "The token's signature is wrong."
+            "The token's signature is invalid."
         } else {
-            "The token's \"alg\" and \"kid\" fit none of the keys that tokens are checked with here."
+            "The token's \"alg\" and \"kid\" do not match any key of this server."
         })
     }
 

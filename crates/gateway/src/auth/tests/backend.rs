@@ -23,7 +23,7 @@ fn answered(body: &'static str, asked: Option<&str>) -> Option<Result<Claims, Re
 }
 
 #[test]
-fn what_is_not_said_stays_as_it_was_asked() {
+fn missing_fields_are_taken_from_the_register() {
     for body in ["", " \n", "{}", r#"{"uid":null,"kinds":null,"x":1}"#] {
         let claims = answered(body, Some("alice")).unwrap().unwrap();
         assert_eq!(
@@ -41,7 +41,7 @@ fn what_is_not_said_stays_as_it_was_asked() {
 }
 
 #[test]
-fn the_backend_decides() {
+fn the_fields_of_the_response_are_used() {
     let body =
         r#"{"uid":7,"deviceid":"d","platform":"ios","kinds":[3],"expires_at":1790000060000,"ttl_ms":30000}"#;
     let claims = answered(body, Some("alice")).unwrap().unwrap();
@@ -49,7 +49,7 @@ fn the_backend_decides() {
     assert_eq!(claims.device.as_ref().unwrap().as_str(), "d");
     assert_eq!(claims.platform.as_deref(), Some("ios"));
     assert!(claims.allow(3) && !claims.allow(7));
-    assert_eq!(claims.left(NOW, NOW), 30_000, "what ends first counts");
+    assert_eq!(claims.left(NOW, NOW), 30_000, "the earlier end counts");
     // The response ends 60 s from now by the calendar, and 30 s from now by the steady clock.
     assert_eq!(
         (claims.left(NOW - 3_600_000, NOW), claims.left(NOW + 60_000, NOW)),
@@ -60,7 +60,7 @@ fn the_backend_decides() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_lets_nobody_in() {
+fn an_invalid_response_is_a_failure() {
     for body in [
         "ok",
         "null",
@@ -83,7 +83,7 @@ fn an_answer_that_cannot_be_read_lets_nobody_in() {
 }
 
 #[test]
-fn a_reason_is_repeated_as_far_as_it_is_one() {
+fn a_reason_is_passed_on_without_control_characters_and_shortened() {
     let said = |body: &str| refused(Code::Forbidden, Some(Bytes::from(body.to_owned()))).error;
     assert_eq!(
         said(r#"{"error":"Your account is closed."}"#),
@@ -91,14 +91,14 @@ fn a_reason_is_repeated_as_far_as_it_is_one() {
     );
     assert_eq!(said(r#"{"detail":"Pay first.\n"}"#), "Pay first.");
     for silent in ["", "no", "{}", r#"{"error":7}"#, r#"{"error":""}"#, "[]"] {
-        assert!(said(silent).contains("does not let you"), "{silent}");
+        assert!(said(silent).contains("refused the register"), "{silent}");
     }
     let long = said(&format!(r#"{{"error":"{}"}}"#, "ж".repeat(1_000)));
     assert!(long.len() <= 300 && long.starts_with('ж'));
     assert!(
         refused(Code::Unauthenticated, None)
             .error
-            .contains("does not let you")
+            .contains("refused the register")
     );
 }
 
@@ -128,7 +128,7 @@ async fn slow_backend(gate: Arc<Semaphore>) -> (String, mpsc::Receiver<String>) 
 }
 
 #[tokio::test]
-async fn registers_from_one_address_do_not_hold_up_those_from_others() {
+async fn registers_from_one_address_do_not_delay_those_from_others() {
     let gate = Arc::new(Semaphore::new(0));
     let (url, mut order) = slow_backend(gate.clone()).await;
     let mut config = Config::default();

@@ -8,7 +8,7 @@ use crate::auth::keys;
 use crate::auth::testing::*;
 
 #[test]
-fn a_token_says_who_one_is_and_what_one_may() {
+fn a_valid_token_gives_its_claims() {
     let tokens = with_secret(|_| {});
     let claims = check(
         &tokens,
@@ -23,7 +23,7 @@ fn a_token_says_who_one_is_and_what_one_may() {
         "42",
         "an integer is its decimal string, as a uid is"
     );
-    assert_eq!(claims.exp, 1_790_000_061_250, "the leeway is in it");
+    assert_eq!(claims.exp, 1_790_000_061_250, "includes the leeway");
     assert_eq!(claims.iat, Some(1_790_000_000_000));
     assert_eq!(claims.jti.as_deref(), Some("id"));
     assert_eq!(claims.device.as_ref().unwrap().as_str(), "d");
@@ -50,13 +50,13 @@ fn each_key_verifies_its_own_algorithm() {
     for stranger in [&Hs256(vec![1; 32]) as &dyn Signer, &Ed::new(), &Es256::new()] {
         assert_eq!(
             refusal(&tokens, &token(stranger, json!({}))),
-            "The token's signature is wrong."
+            "The token's signature is invalid."
         );
     }
 }
 
 #[test]
-fn the_algorithm_is_that_of_the_key_and_not_what_the_token_says() {
+fn a_key_does_not_verify_other_algorithms_that_a_token_names() {
     let (ed, es) = (Ed::new(), Es256::new());
     let tokens = tokens(&jwt(|jwt| jwt.public_key = Some(ed.pem() + &es.pem())));
     // The public key, which everybody knows, is used as a secret.
@@ -65,13 +65,13 @@ fn the_algorithm_is_that_of_the_key_and_not_what_the_token_says() {
         assert!(refusal(&tokens, &forged).contains("\"alg\""), "{forged}");
     }
     let crossed = token_of(&ed, json!({"alg": "ES256"}), json!({}));
-    assert_eq!(refusal(&tokens, &crossed), "The token's signature is wrong.");
+    assert_eq!(refusal(&tokens, &crossed), "The token's signature is invalid.");
     let with_secret = with_secret(|_| {});
     assert!(refusal(&with_secret, &token(&ed, json!({}))).contains("\"alg\""));
 }
 
 #[test]
-fn other_algorithms_and_none_are_refused() {
+fn other_algorithms_and_alg_none_are_refused() {
     let tokens = with_secret(|_| {});
     for alg in [
         "none", "None", "NONE", "nOnE", "", "hs256", "HS384", "HS512", "PS256", "RS384", "ES384", "dir",
@@ -84,19 +84,19 @@ fn other_algorithms_and_none_are_refused() {
     for alg in [json!(null), json!(1), json!(["HS256"])] {
         assert_eq!(
             refusal(&tokens, &token_of(&secret(), json!({"alg": alg}), json!({}))),
-            "The token's header cannot be read."
+            "The token's header must be a JSON object with \"alg\"."
         );
     }
 }
 
 #[test]
-fn a_key_that_the_token_brings_along_counts_for_nothing() {
+fn keys_in_the_header_of_a_token_are_ignored() {
     let (own, theirs) = (Ed::new(), Ed::new());
     let tokens = tokens(&jwt(|jwt| jwt.public_key = Some(own.pem())));
     let brought = json!({"jwk": theirs.jwk("k"), "jku": "http://127.0.0.1:1/", "x5u": "http://127.0.0.1:1/", "x5c": ["AAAA"], "kid": "k"});
     assert_eq!(
         refusal(&tokens, &token_of(&theirs, brought.clone(), json!({}))),
-        "The token's signature is wrong."
+        "The token's signature is invalid."
     );
     assert!(
         check(&tokens, &token_of(&own, brought, json!({}))).is_ok(),
@@ -105,7 +105,7 @@ fn a_key_that_the_token_brings_along_counts_for_nothing() {
 }
 
 #[test]
-fn what_must_be_understood_and_is_not_is_refused() {
+fn critical_extensions_are_refused() {
     let tokens = with_secret(|_| {});
     for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!(null), json!("x")] {
         let header = json!({"crit": crit, "b64": false});
@@ -114,7 +114,7 @@ fn what_must_be_understood_and_is_not_is_refused() {
 }
 
 #[test]
-fn what_is_broken_is_refused() {
+fn malformed_tokens_are_refused() {
     let tokens = with_secret(|_| {});
     let good = token(&secret(), json!({}));
     let parts: Vec<&str> = good.split('.').collect();
@@ -166,7 +166,7 @@ fn what_is_broken_is_refused() {
 }
 
 #[test]
-fn every_claim_has_its_type_and_its_time() {
+fn the_types_and_times_of_claims_are_checked() {
     let tokens = with_secret(|_| {});
     let now = NOW / 1_000;
     for (claims, part) in [
@@ -215,7 +215,7 @@ fn every_claim_has_its_type_and_its_time() {
 }
 
 #[test]
-fn an_audience_must_be_ours_and_an_issuer_the_one_configured() {
+fn the_audience_and_the_issuer_must_be_configured() {
     let (none, ours) = (
         with_secret(|_| {}),
         with_secret(|jwt| {
@@ -256,7 +256,7 @@ fn an_audience_must_be_ours_and_an_issuer_the_one_configured() {
 }
 
 #[test]
-fn the_leeway_is_as_configured() {
+fn the_leeway_is_configurable() {
     let tokens = with_secret(|jwt| jwt.leeway_ms = 0);
     let now = NOW / 1_000;
     assert!(check(&tokens, &token(&secret(), json!({"exp": now}))).is_err());
@@ -272,12 +272,12 @@ fn the_leeway_is_as_configured() {
 }
 
 #[test]
-fn keys_that_cannot_be_used_say_why() {
+fn unusable_public_keys_are_refused_with_a_reason() {
     for (pem, why) in [
-        ("", "holds no"),
+        ("", "does not contain"),
         (
             "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "holds no",
+            "does not contain",
         ),
         (
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
@@ -289,11 +289,11 @@ fn keys_that_cannot_be_used_say_why() {
         ),
         (
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
-            "no public key",
+            "not a public key",
         ),
         ("-----BEGIN PUBLIC KEY-----\n!!!!\n-----END PUBLIC KEY-----\n", ""),
-        (WEAK_RSA, "2048 to 8192 bits, this one has 1024"),
-        (P384, "only P-256"),
+        (WEAK_RSA, "2048 to 8192 bits, not 1024"),
+        (P384, "P-256 (ES256)"),
     ] {
         let complaint = keys::from_pem(pem).unwrap_err();
         assert!(complaint.contains(why), "{pem}: {complaint}");

@@ -74,7 +74,7 @@ async fn past_the_cooldown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_chooses_its_key_by_name() {
+async fn the_kid_of_a_token_selects_its_key() {
     let (one, other, es) = (Ed::new(), Ed::new(), Es256::new());
     let kit = kit(json!([one.jwk("1"), other.jwk("2"), es.jwk("2"), es.jwk("3")]));
     for (signer, kid) in [(&one as &dyn Signer, "1"), (&other, "2"), (&es, "2"), (&es, "3")] {
@@ -106,12 +106,12 @@ async fn a_token_chooses_its_key_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_name_has_the_set_fetched_and_no_more_often_than_allowed() {
+async fn an_unknown_kid_causes_a_fetch_but_not_within_the_cooldown() {
     let (old, new) = (Ed::new(), Ed::new());
     let kit = kit(json!([old.jwk("old")]));
     kit.publish(json!([new.jwk("new")]));
     assert!(kit.refused(&new, "new").await.error.contains("\"kid\""));
-    assert_eq!(kit.fetched(), (0, 0), "it was read a moment ago");
+    assert_eq!(kit.fetched(), (0, 0), "the cooldown has not ended");
     past_the_cooldown().await;
     let forged = (0..100).map(|n| {
         let token = token_of(&new, json!({"kid": format!("forged {n}")}), json!({}));
@@ -127,7 +127,7 @@ async fn an_unknown_name_has_the_set_fetched_and_no_more_often_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_fails_leaves_the_last_good_set() {
+async fn a_failed_fetch_keeps_the_last_good_set() {
     let key = Ed::new();
     let kit = kit(json!([key.jwk("1")]));
     std::fs::write(&kit.path, "<html>").unwrap();
@@ -177,7 +177,7 @@ fn a_key_set_without_usable_keys_is_an_error_at_the_start() {
 
 /// RFC 9864 calls EdDSA with Ed25519 keys "Ed25519". Newer libraries use this name in tokens and key sets.
 #[tokio::test(start_paused = true)]
-async fn ed25519_goes_by_two_names() {
+async fn ed25519_has_two_names() {
     let key = Ed::new();
     let with = |kid: &str, alg: &str| {
         let mut jwk = key.jwk(kid);
@@ -203,7 +203,7 @@ async fn ed25519_goes_by_two_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_fetched_now_and_then_without_being_asked() {
+async fn the_key_set_is_fetched_at_intervals() {
     let (old, new) = (Ed::new(), Ed::new());
     let kit = kit(json!([old.jwk("1")]));
     kit.publish(json!([new.jwk("1")]));
@@ -217,7 +217,7 @@ async fn it_is_fetched_now_and_then_without_being_asked() {
 }
 
 #[tokio::test]
-async fn as_long_as_there_were_never_any_keys_clients_are_to_come_back() {
+async fn before_the_first_fetch_clients_are_told_to_try_again() {
     let mut kit = kit(json!([Ed::new().jwk("0")]));
     kit.open(|jwt| jwt.jwks_url = Some("http://127.0.0.1:1/jwks".into()));
     let key = Ed::new();

@@ -28,7 +28,7 @@ fn key_set(jwk: &str) -> (tempfile::TempDir, crate::config::Config) {
 }
 
 /// Flips the first bit of the signature.
-fn spoilt(token: &str) -> String {
+fn corrupted(token: &str) -> String {
     let (message, signature) = token.rsplit_once('.').unwrap();
     let mut bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
     bytes[0] ^= 128;
@@ -46,7 +46,7 @@ fn hs256() {
     std::fs::write(&path, URL_SAFE_NO_PAD.decode(key).unwrap()).unwrap();
     let config = jwt(|jwt| jwt.secret_file = Some(path));
     assert!(verified(&config, &token).contains(NO_SUB));
-    assert!(verified(&config, &spoilt(&token)).contains("signature"));
+    assert!(verified(&config, &corrupted(&token)).contains("signature"));
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn rs256() {
     let (_dir, config) = key_set(&format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"}}"#));
     let token = format!("eyJhbGciOiJSUzI1NiJ9.{PAYLOAD}.{signature}");
     assert!(verified(&config, &token).contains(NO_SUB));
-    assert!(verified(&config, &spoilt(&token)).contains("signature"));
+    assert!(verified(&config, &corrupted(&token)).contains("signature"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn es256() {
     let signature = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
     let token = format!("eyJhbGciOiJFUzI1NiJ9.{PAYLOAD}.{signature}");
     assert!(verified(&config, &token).contains(NO_SUB));
-    assert!(verified(&config, &spoilt(&token)).contains("signature"));
+    assert!(verified(&config, &corrupted(&token)).contains("signature"));
 }
 
 /// RFC 8037, appendix A.4. The signed text is not JSON.
@@ -76,11 +76,11 @@ fn eddsa() {
     let (_dir, config) = key_set(jwk);
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     assert!(verified(&config, token).contains("claims"));
-    assert!(verified(&config, &spoilt(token)).contains("signature"));
+    assert!(verified(&config, &corrupted(token)).contains("signature"));
 }
 
 #[test]
-fn of_a_key_set_only_what_verifies_signatures_is_taken() {
+fn only_keys_for_verifying_signatures_are_taken_from_a_key_set() {
     let fine = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     for other in [
         r#"{"kty":"oct","kid":"b","k":"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0i"}"#,
