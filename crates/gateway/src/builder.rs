@@ -15,7 +15,7 @@ use crate::gateway::Gateway;
 use crate::ids::Uid;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::push::{self, Reached, Settle, Wake, Webhook};
+use crate::push::{self, Provider, Reached, Settle, Wake, Webhook};
 use crate::rate::Rates;
 use crate::registry::{self, Registry};
 use crate::store::Store;
@@ -95,14 +95,17 @@ impl Builder {
     /// Starts what the handle is for.
     pub(crate) fn core(self, store: Arc<dyn Store>) -> anyhow::Result<Arc<Core>> {
         let webhook = Webhook::new(&self.config, &self.metrics)?;
-        self.core_with(store, webhook)
+        self.core_with(
+            store,
+            webhook.map(|webhook| Box::new(webhook) as Box<dyn Provider>),
+        )
     }
 
-    /// [`Builder::core`]; notifications go to this webhook.
+    /// [`Builder::core`]; notifications go to this provider.
     pub(crate) fn core_with(
         self,
         store: Arc<dyn Store>,
-        webhook: Option<Webhook>,
+        provider: Option<Box<dyn Provider>>,
     ) -> anyhow::Result<Arc<Core>> {
         let config = self.config;
         let system = Uid::new(&config.send.system_uid).context("send.system_uid")?;
@@ -116,12 +119,12 @@ impl Builder {
         let limits = &config.limits;
         self.metrics.set_limits(limits);
         let wake = Arc::new(Wake::default());
-        let reached = webhook
+        let reached = provider
             .is_some()
             .then(|| Arc::new(Reached::new(registry.clone(), wake.clone(), &config)));
-        let push = webhook.zip(reached.clone()).map(|(webhook, reached)| {
+        let push = provider.zip(reached.clone()).map(|(provider, reached)| {
             let (store, metrics) = (store.clone(), self.metrics.clone());
-            let worker = push::Worker::new(store, reached, wake.clone(), webhook, metrics, &config.push);
+            let worker = push::Worker::new(store, reached, wake.clone(), provider, metrics, &config.push);
             let settle = Arc::new(Settle::default());
             let task = AbortOnDrop(tokio::spawn(worker.run(settle.clone())).abort_handle());
             Push { settle, _task: task }

@@ -4,7 +4,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -54,21 +53,6 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<HeaderValue>,
     /// `None` when it is too long, broke off or came too late.
     pub(crate) body: Option<Bytes>,
-}
-
-/// The answer to a call, once it comes.
-pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send + 'a>>;
-
-/// Something that JSON is posted to: an [`Outbound`], or what a simulation has instead of the network.
-pub(crate) trait Post: Send + Sync {
-    /// Posts JSON. `now` is the time of signing.
-    fn post(&self, body: String, now: UnixMillis) -> Answering<'_>;
-}
-
-impl Post for Outbound {
-    fn post(&self, body: String, now: UnixMillis) -> Answering<'_> {
-        Box::pin(self.post(body, now))
-    }
 }
 
 /// One URL that is called.

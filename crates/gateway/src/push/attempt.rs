@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::backoff::{Backoff, dice};
+use super::now;
+use super::provider::{Notification, Notified, Provider};
 use super::queue::Ready;
 use super::reached::{About, Reached, Verdict};
-use super::{Webhook, now};
 use crate::clock;
+use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::store::{JobId, JobOutcome, PushJob, Store, ToTell};
 use crate::time::UnixMillis;
@@ -18,7 +20,7 @@ pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
 pub(super) struct Attempts {
     pub(super) store: Arc<dyn Store>,
     pub(super) reached: Arc<Reached>,
-    pub(super) webhook: Webhook,
+    pub(super) provider: Box<dyn Provider>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) backoff: Backoff,
 }
@@ -31,14 +33,7 @@ impl Attempts {
         // The store is asked before the verdict is made, so that an acknowledgement that arrives in between
         // is known to one of them.
         let told = self.store.to_tell(uid.clone(), job.conv, job.seq).await;
-        let about = About {
-            uid,
-            conv: job.conv,
-            seq: job.seq,
-            made: job.made,
-            urgent,
-        };
-        if let Some(outcome) = self.without_attempt(job, &about) {
+        if let Some(outcome) = self.without_attempt(job, uid, urgent) {
             return outcome;
         }
         let (message, unread) = match told {
@@ -54,29 +49,35 @@ impl Attempts {
             }
         };
         let begun = clock::now();
-        let result = self
-            .webhook
-            .notify(uid, &message, unread, clock::unix_millis())
-            .await;
+        let notification = Notification {
+            uid,
+            message: &message,
+            unread,
+        };
+        let notified = self.provider.notify(notification).await;
         let seconds = clock::now().duration_since(begun).as_secs_f64();
         self.metrics.push_attempt_seconds.observe(seconds);
-        let Err(refused) = result else {
-            self.metrics.push_sent.inc();
-            return JobOutcome::Finished;
-        };
-        self.metrics.push_failed.inc();
-        tracing::debug!(error = %refused.failure, mid = %job.mid, "a notification was not accepted");
-        if refused.is_final() {
-            self.metrics.push_dead.inc();
-            return JobOutcome::Dead;
+        match notified {
+            Notified::Taken => {
+                self.metrics.push_sent.inc();
+                JobOutcome::Finished
+            }
+            Notified::Retry(wait_ms) => {
+                self.metrics.push_failed.inc();
+                self.again(job, wait_ms)
+            }
+            Notified::Gone => {
+                self.metrics.push_failed.inc();
+                self.metrics.push_dead.inc();
+                JobOutcome::Dead
+            }
         }
-        self.again(job, refused.retry_after_ms.unwrap_or(0))
     }
 
     /// The outcome of a job for one user that needs no attempt, if it is known already.
-    pub(super) fn without_attempt(&self, job: &PushJob, about: &About<'_>) -> Option<JobOutcome> {
+    pub(super) fn without_attempt(&self, job: &PushJob, uid: &Uid, urgent: bool) -> Option<JobOutcome> {
         let now = now();
-        match self.reached.verdict(about, now) {
+        match self.reached.verdict(&About::of(job, uid, urgent), now) {
             Verdict::Has => {
                 self.metrics.push_skipped.inc();
                 Some(JobOutcome::Finished)

@@ -8,6 +8,7 @@
 mod attempt;
 mod backoff;
 mod plan;
+mod provider;
 mod queue;
 mod reached;
 mod recent;
@@ -19,6 +20,9 @@ mod wake;
 mod webhook;
 mod worker;
 
+pub(crate) use provider::Provider;
+#[cfg(test)]
+pub(crate) use provider::{Notification, Notified, Notifying};
 pub(crate) use reached::Reached;
 pub(crate) use stop::Settle;
 pub(crate) use wake::Wake;

@@ -172,14 +172,7 @@ impl Plan {
                 return;
             }
         };
-        let about = About {
-            uid: &uid,
-            conv: job.conv,
-            seq: job.seq,
-            made: job.made,
-            urgent: self.is_urgent(),
-        };
-        if let Some(outcome) = attempts.without_attempt(&job, &about) {
+        if let Some(outcome) = attempts.without_attempt(&job, &uid, self.is_urgent()) {
             busy.insert(job.id);
             outcomes.push((job.id, outcome));
         } else if self.ready.of(&uid) >= MOST_OF_USER {
@@ -248,13 +241,7 @@ impl Plan {
             if Some(&uid) == job.from.as_ref() {
                 continue;
             }
-            let about = About {
-                uid: &uid,
-                conv: job.conv,
-                seq: job.seq,
-                made: job.made,
-                urgent: self.is_urgent(),
-            };
+            let about = About::of(job, &uid, self.is_urgent());
             match attempts.reached.verdict(&about, now) {
                 Verdict::Has | Verdict::Delivered(_) => {
                     attempts.metrics.push_skipped.inc();

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::registry::Registry;
 use crate::session::Link;
+use crate::store::PushJob;
 use crate::time::UnixMillis;
 
 /// How long acknowledgements are remembered: longer than the store takes to write them down.
@@ -57,6 +58,18 @@ pub(super) struct About<'a> {
     pub(super) seq: Seq,
     pub(super) made: UnixMillis,
     pub(super) urgent: bool,
+}
+
+impl<'a> About<'a> {
+    pub(super) fn of(job: &PushJob, uid: &'a Uid, urgent: bool) -> Self {
+        Self {
+            uid,
+            conv: job.conv,
+            seq: job.seq,
+            made: job.made,
+            urgent,
+        }
+    }
 }
 
 /// What is known.

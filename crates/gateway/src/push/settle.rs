@@ -4,7 +4,6 @@
 //! waited for, so that they are not repeated after the restart.
 
 use super::now;
-use super::reached::About;
 use super::worker::Worker;
 use crate::ids::Uid;
 use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError};
@@ -60,14 +59,7 @@ impl Worker {
     }
 
     fn settle_user(&self, job: &PushJob, uid: &Uid) {
-        let about = About {
-            uid,
-            conv: job.conv,
-            seq: job.seq,
-            made: job.made,
-            urgent: false,
-        };
-        if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, &about) {
+        if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, uid, false) {
             self.note(vec![(job.id, outcome)]);
         }
     }

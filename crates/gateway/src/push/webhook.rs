@@ -7,20 +7,21 @@ use axum::http::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::provider::{Notification, Notified, Notifying, Provider};
+use crate::clock;
 use crate::config::Config;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::metrics::Metrics;
-use crate::outbound::{Failure, Outbound, Post};
-use crate::store::Message;
+use crate::outbound::{Failure, Outbound};
 use crate::target::Target;
 use crate::time::UnixMillis;
 
-/// What is read of an answer, of which only the status counts.
+/// The most that is read of an answer. Only its status and `Retry-After` count.
 const MAX_ANSWER_BYTES: usize = 16_384;
 
-/// What is posted.
+/// The body of a call.
 #[derive(Serialize)]
-struct Notification<'a> {
+struct Body<'a> {
     uid: &'a Uid,
     kind: u16,
     mid: Mid,
@@ -32,35 +33,17 @@ struct Notification<'a> {
     ts: UnixMillis,
 }
 
-/// Why a notification was not accepted.
-pub(super) struct Refused {
-    pub(super) failure: Failure,
-    /// How long the receiver asks us to wait before the next attempt, in milliseconds.
-    pub(super) retry_after_ms: Option<u64>,
+/// Whether another attempt would be answered in the same way: the receiver says that it cannot accept this
+/// notification. Answers that depend on how the receiver is configured (401, 403, 404) are not final.
+fn is_final(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Status(400 | 405 | 410 | 411 | 413..=415 | 422 | 431 | 501)
+    )
 }
 
-impl Refused {
-    /// Whether another attempt would be answered in the same way: the receiver says that it cannot accept
-    /// this notification. Answers that depend on how the receiver is configured (401, 403, 404) are not
-    /// final.
-    pub(super) fn is_final(&self) -> bool {
-        matches!(
-            self.failure,
-            Failure::Status(400 | 405 | 410 | 411 | 413..=415 | 422 | 431 | 501)
-        )
-    }
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            retry_after_ms: None,
-        }
-    }
-}
-
-/// The wait that a `Retry-After` asks for: so many seconds, or until a date (RFC 9110, section 10.2.3).
+/// The wait that a `Retry-After` asks for, in milliseconds. It is a number of seconds or a date (RFC 9110,
+/// section 10.2.3).
 fn wait_ms(value: &HeaderValue, now: UnixMillis) -> Option<u64> {
     let text = value.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -71,9 +54,9 @@ fn wait_ms(value: &HeaderValue, now: UnixMillis) -> Option<u64> {
     Some(u64::try_from(at).ok()?.saturating_sub(now))
 }
 
-/// Where notifications go.
+/// See the module.
 pub(crate) struct Webhook {
-    receiver: Box<dyn Post>,
+    outbound: Outbound,
     target: Target,
 }
 
@@ -93,26 +76,14 @@ impl Webhook {
             config.outbound.ca_file.as_deref(),
         )
         .context("push.webhook cannot be used")?;
-        Ok(Some(Self::posting_to(Box::new(outbound), url, metrics)))
-    }
-
-    /// Posts to `receiver`, whose URL is `url`.
-    pub(crate) fn posting_to(receiver: Box<dyn Post>, url: &str, metrics: &Metrics) -> Self {
-        Self {
-            receiver,
+        Ok(Some(Self {
+            outbound,
             target: Target::new("push.webhook", url, metrics),
-        }
+        }))
     }
 
-    /// Posts one notification. `now` is the time of signing.
-    pub(super) async fn notify(
-        &self,
-        uid: &Uid,
-        message: &Message,
-        unread: u64,
-        now: UnixMillis,
-    ) -> Result<(), Refused> {
-        let body = serde_json::to_string(&Notification {
+    async fn post(&self, Notification { uid, message, unread }: Notification<'_>) -> Notified {
+        let body = serde_json::to_string(&Body {
             uid,
             kind: message.kind,
             mid: message.mid,
@@ -124,23 +95,31 @@ impl Webhook {
             ts: message.ts,
         })
         .unwrap_or_default(); // string keys, raw JSON: it cannot fail
-        let result = self.post(body, now).await;
-        match &result {
-            Ok(()) => self.target.worked(),
-            Err(refused) => self.target.failed(&refused.failure),
+        let now = clock::unix_millis();
+        let (failure, wait_ms) = match self.outbound.post(body, now).await {
+            Ok(answer) if answer.status.is_success() => {
+                self.target.worked();
+                return Notified::Taken;
+            }
+            Ok(answer) => {
+                let wait_ms = answer.retry_after.and_then(|value| wait_ms(&value, now));
+                (Failure::Status(answer.status.as_u16()), wait_ms)
+            }
+            Err(failure) => (failure, None),
+        };
+        self.target.failed(&failure);
+        tracing::debug!(error = %failure, mid = %message.mid, "a notification was not accepted");
+        if is_final(&failure) {
+            Notified::Gone
+        } else {
+            Notified::Retry(wait_ms.unwrap_or(0))
         }
-        result
     }
+}
 
-    async fn post(&self, body: String, now: UnixMillis) -> Result<(), Refused> {
-        let answer = self.receiver.post(body, now).await?;
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        Err(Refused {
-            failure: Failure::Status(answer.status.as_u16()),
-            retry_after_ms: answer.retry_after.and_then(|value| wait_ms(&value, now)),
-        })
+impl Provider for Webhook {
+    fn notify<'a>(&'a self, notification: Notification<'a>) -> Notifying<'a> {
+        Box::pin(self.post(notification))
     }
 }
 
@@ -163,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_receiver_that_is_set_up_wrongly_is_not_final() {
-        let is_final = |status| Refused::from(Failure::Status(status)).is_final();
+        let is_final = |status| is_final(&Failure::Status(status));
         assert!([400, 410, 413, 422].into_iter().all(is_final));
         assert!(
             ![302, 401, 403, 404, 408, 409, 425, 429, 500, 502, 503]

@@ -12,7 +12,7 @@ use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
 use super::plan::Plan;
 use super::queue::Ready;
-use super::{Reached, Settle, Wake, Webhook, now};
+use super::{Provider, Reached, Settle, Wake, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
@@ -104,7 +104,7 @@ impl Worker {
         store: Arc<dyn Store>,
         reached: Arc<Reached>,
         wake: Arc<Wake>,
-        webhook: Webhook,
+        provider: Box<dyn Provider>,
         metrics: Arc<Metrics>,
         settings: &config::Push,
     ) -> Self {
@@ -115,7 +115,7 @@ impl Worker {
             attempts: Arc::new(Attempts {
                 store,
                 reached,
-                webhook,
+                provider,
                 metrics,
                 backoff: Backoff {
                     initial_ms: settings.retry_initial_ms,

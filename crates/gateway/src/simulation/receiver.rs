@@ -1,14 +1,9 @@
-//! Who receives the notifications of those who are away: slow, refusing, or silent, as the dice say.
+//! The provider of notifications in a simulation: slow, refusing, or silent, as the dice say.
 
 use std::time::Duration;
 
-use hyper::StatusCode;
-use serde_json::Value;
-
 use super::hub::Hub;
-use crate::ids::{Mid, Uid};
-use crate::outbound::{Answer, Answering, Failure, Post};
-use crate::time::UnixMillis;
+use crate::push::{Notification, Notified, Notifying, Provider};
 
 /// See the module.
 pub(super) struct Receiver {
@@ -17,55 +12,42 @@ pub(super) struct Receiver {
     pub(super) timeout: Duration,
 }
 
-impl Post for Receiver {
-    fn post(&self, body: String, _: UnixMillis) -> Answering<'_> {
-        let status = tokio::time::timeout(self.timeout, receive(self.hub.clone(), body));
-        Box::pin(async move {
-            let status = status.await.map_err(|_| Failure::Timeout)?;
-            Ok(Answer {
-                status,
-                retry_after: None,
-                body: None,
-            })
-        })
+impl Provider for Receiver {
+    fn notify<'a>(&'a self, notification: Notification<'a>) -> Notifying<'a> {
+        let notified = tokio::time::timeout(self.timeout, receive(&self.hub, notification));
+        Box::pin(async move { notified.await.unwrap_or(Notified::Retry(0)) })
     }
 }
 
 /// Checks a notification and answers it, if it ever does.
-async fn receive(hub: Hub, body: String) -> StatusCode {
-    let body: Value = serde_json::from_str(&body).expect("notifications are JSON");
+async fn receive(hub: &Hub, Notification { uid, message, .. }: Notification<'_>) -> Notified {
     let (delay, bad) = {
         let mut state = hub.lock();
         let refusing = state.refusing;
         (state.dice.range((0, 50)), state.dice.percent(refusing))
     };
     tokio::time::sleep(Duration::from_millis(delay)).await;
-    let mid = body["mid"].as_str().and_then(Mid::parse);
-    let uid = body["uid"].as_str().and_then(|uid| Uid::new(uid).ok());
-    let (Some(mid), Some(uid)) = (mid, uid) else {
-        hub.wrong(format!("a notification says {body}"));
-        return StatusCode::BAD_REQUEST;
-    };
     let may = {
         let state = hub.lock();
-        let place = state.truth.place(mid);
+        let place = state.truth.place(message.mid);
         let entry = place.and_then(|(conv, seq)| state.truth.entry(conv, seq));
-        entry.is_some_and(|entry| {
-            entry.to.contains(&uid) && entry.from.as_ref() != Some(&uid) && entry.notify.is_some()
-        })
+        place == Some((message.conv, message.seq.0))
+            && entry.is_some_and(|entry| {
+                entry.to.contains(uid) && entry.from.as_ref() != Some(uid) && entry.notify.is_some()
+            })
     };
-    hub.check(may, || format!("{uid} is notified of {body}"));
+    hub.check(may, || format!("{uid} is notified of {message:?}"));
     if bad {
         if hub.percent(30) {
             std::future::pending::<()>().await;
         }
-        return StatusCode::INTERNAL_SERVER_ERROR;
+        return Notified::Retry(0);
     }
     hub.note(format!(
         "{uid} is notified of {} {}",
-        &body["conv"].as_str().unwrap_or("")[..6],
-        body["seq"]
+        &message.conv.to_string()[..6],
+        message.seq
     ));
-    hub.lock().notified.insert((uid, mid));
-    StatusCode::OK
+    hub.lock().notified.insert((uid.clone(), message.mid));
+    Notified::Taken
 }

@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::gateway::Gateway;
 use crate::ids::ConvId;
 use crate::metrics::Metrics;
-use crate::push::Webhook;
+use crate::push::Provider;
 use crate::store::embedded::{Clock, Options, stepped};
 
 /// See the module.
@@ -50,16 +50,15 @@ impl Server {
             dead: dead.clone(),
         };
         let (settings, metrics) = (&config.push.webhook, Arc::<Metrics>::default());
-        let webhook = settings.url.as_ref().map(|url| {
-            let receiver = Receiver {
+        let provider = settings.url.as_ref().map(|_| {
+            Box::new(Receiver {
                 hub: hub.clone(),
                 timeout: Duration::from_millis(settings.timeout_ms),
-            };
-            Webhook::posting_to(Box::new(receiver), url, &metrics)
+            }) as Box<dyn Provider>
         });
         let core = Builder::new(config.clone())
             .metrics(metrics.clone())
-            .core_with(Arc::new(store), webhook)
+            .core_with(Arc::new(store), provider)
             .expect("the gateway starts");
         let server = Self {
             gateway: Gateway::new(core.clone()),
