@@ -1,103 +1,18 @@
 //! Fair sharing of a scarce resource: a key (a user, an address) with many requests waits behind its own
 //! requests, and does not delay others.
 //!
-//! A [`Queue`] has a lane for each key (a user, an address) and takes from the lanes in turn. [`Slots`] are a
-//! semaphore whose waiters stand in such a queue, and which may keep some slots for keys that have none.
-//! Invariants: within a lane the order is first in, first out; a lane is bounded; a key without anything
-//! waiting takes no memory.
+//! [`Slots`] are a semaphore whose waiters stand in a fair [`Queue`], and which may keep some slots for keys
+//! that have none.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use mynah_store::fair::{Key, Queue};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, oneshot};
-
-/// What the requests are grouped by.
-pub(crate) trait Key: Hash + Eq + Clone {}
-impl<K: Hash + Eq + Clone> Key for K {}
-
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct Queue<K, T> {
-    lanes: HashMap<K, VecDeque<T>>,
-    /// The keys of `lanes`, each once, in the order of their turns.
-    turns: VecDeque<K>,
-    length: usize,
-}
-
-impl<K, T> Default for Queue<K, T> {
-    fn default() -> Self {
-        Self {
-            lanes: HashMap::new(),
-            turns: VecDeque::new(),
-            length: 0,
-        }
-    }
-}
-
-impl<K: Key, T> Queue<K, T> {
-    /// Puts `item` at the end of the key's lane. If `most` items wait there already (0 is no limit), items
-    /// that nobody waits for any more (`is_over`) are dropped; if there are none, `item` is returned as an
-    /// error.
-    pub(crate) fn push(
-        &mut self,
-        key: K,
-        item: T,
-        most: usize,
-        is_over: impl Fn(&T) -> bool,
-    ) -> Result<(), T> {
-        let lane = self.lanes.entry(key).or_insert_with_key(|key| {
-            self.turns.push_back(key.clone());
-            VecDeque::new()
-        });
-        if most > 0 && lane.len() >= most {
-            let before = lane.len();
-            lane.retain(|item| !is_over(item));
-            self.length -= before - lane.len();
-            if lane.len() >= most {
-                return Err(item);
-            }
-        }
-        lane.push_back(item);
-        self.length += 1;
-        Ok(())
-    }
-
-    /// The item that [`Queue::pop`] would take.
-    pub(crate) fn first(&self) -> Option<&T> {
-        self.lanes.get(self.turns.front()?)?.front()
-    }
-
-    /// Takes the first item of the lane whose turn it is.
-    pub(crate) fn pop(&mut self) -> Option<T> {
-        let key = self.turns.pop_front()?;
-        // Invariant: a key in `turns` has a lane, which is not empty.
-        let lane = self.lanes.get_mut(&key)?;
-        let item = lane.pop_front()?;
-        if lane.is_empty() {
-            self.lanes.remove(&key);
-            // What many keys took is freed.
-            if self.lanes.len() * 8 < self.lanes.capacity() && self.lanes.capacity() > 1_024 {
-                let twice = self.lanes.len() * 2;
-                self.lanes.shrink_to(twice);
-                self.turns.shrink_to(twice);
-            }
-        } else {
-            self.turns.push_back(key);
-        }
-        self.length -= 1;
-        Some(item)
-    }
-
-    /// Items that wait, in all lanes.
-    pub(crate) fn len(&self) -> usize {
-        self.length
-    }
-}
 
 /// Of the slots that several keys share, one in this many is kept for keys that have none.
 const KEPT: usize = 4;
@@ -251,8 +166,8 @@ impl<K: Key> State<K> {
     /// Takes slots for a new request; false if it must wait.
     fn take(&mut self, turn: Turn, count: usize, kept: usize) -> bool {
         let (is_next, kept) = match turn {
-            Turn::First => (self.first.len() == 0, 0),
-            Turn::Further => (self.first.len() == 0 && self.further.len() == 0, kept),
+            Turn::First => (self.first.is_empty(), 0),
+            Turn::Further => (self.first.is_empty() && self.further.is_empty(), kept),
         };
         let takes = is_next && self.free >= count + kept;
         if takes {

@@ -32,7 +32,6 @@ mod frame;
 pub mod fuzzing;
 mod gateway;
 pub mod http;
-pub mod ids;
 pub mod keys;
 pub mod kinds;
 mod listen;
@@ -40,7 +39,6 @@ pub mod log;
 pub mod metrics;
 mod order;
 mod outbound;
-mod private;
 mod push;
 mod random;
 mod rate;
@@ -53,16 +51,17 @@ pub mod server;
 mod session;
 #[cfg(test)]
 mod simulation;
-pub mod store;
 mod sync;
 mod target;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod text;
-mod time;
 mod tls;
 mod trust;
+
+pub use mynah_store::ids;
+use mynah_store::time;
 
 pub use builder::Builder;
 pub use embed::{Call, NotYours, Peer, Reply, Seen};
@@ -70,3 +69,9 @@ pub use frame::Envelope;
 pub use gateway::{ConnectionView, Gateway, NotReady, UserView};
 pub use order::{By, Origin, SendOrder, Sent, Stored, To, UserResult};
 pub use reject::{Code, Reject};
+
+/// The chat record: the interface of stores, and the store that the program uses.
+pub mod store {
+    pub use mynah_store::*;
+    pub use mynah_store_sqlite as embedded;
+}

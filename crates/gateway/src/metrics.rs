@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use mynah_store::Observer;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -269,6 +271,19 @@ fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some(pages * 4096)
+}
+
+impl Observer for Metrics {
+    fn committed(&self, commands: usize, took: Duration) {
+        if commands > 0 {
+            self.store_batch.observe(commands as f64);
+        }
+        self.store_commit_seconds.observe(took.as_secs_f64());
+    }
+
+    fn failed(&self) {
+        self.store_failures.inc();
+    }
 }
 
 #[cfg(test)]

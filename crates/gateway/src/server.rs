@@ -340,7 +340,7 @@ fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded
         longest_push_wait_ms: config.push.longest_wait_ms(),
         longest_push_life_ms: config.push.job_ttl_ms,
         clock: Clock::new(clock::unix_millis, clock::steady_millis),
-        metrics,
+        observer: metrics,
         ..Options::new(&config.store.path)
     };
     Embedded::open(options)

@@ -27,6 +27,7 @@ use crate::gateway::Gateway;
 use crate::ids::{TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::order::{By, SendOrder, To};
+use crate::random;
 use crate::session::Outlet;
 use crate::store::Store;
 use crate::store::embedded::stepped::{self, Stepper};
@@ -386,6 +387,9 @@ fn options(dir: &TempDir, config: &Config) -> Options {
         durability: Durability::Process,
         new_members_see_all: config.teams.history_for_new_members,
         max_devices: config.limits.devices_per_user,
+        // Few, so that tests see how they are moved.
+        fresh_cids: 5,
+        random: random::fill,
         clock: Clock::new(clock::unix_millis, clock::steady_millis),
         ..Options::new(dir.path())
     }

@@ -5,8 +5,6 @@
 
 #[path = "../src/claims.rs"]
 mod claims;
-#[path = "../src/ids.rs"]
-mod ids;
 #[path = "../src/registry.rs"]
 mod registry;
 
@@ -36,7 +34,7 @@ mod sync {
 
 use std::sync::Arc;
 
-use ids::{DeviceId, Uid};
+use mynah::ids::{self, DeviceId, Uid};
 use registry::{Connection, Over, Policy, Registration, Registry};
 
 type Link = &'static str;

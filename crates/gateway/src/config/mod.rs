@@ -25,6 +25,7 @@ mod store;
 mod tests;
 mod url;
 
+pub use mynah_store::Durability;
 use serde::{Deserialize, Serialize};
 
 pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, MAX_KEY_BYTES, is_key_name};
@@ -45,7 +46,7 @@ pub use scopes::{NoScopes, Scope, Scopes};
 pub use secret::Secret;
 pub use section::{Key, Section};
 pub use server::{Server, Tls};
-pub use store::{Durability, StoreConfig};
+pub use store::StoreConfig;
 
 /// The whole configuration. [`Default`] is what applies without a file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use mynah_store::Durability;
 
 use super::section::section;
 
@@ -19,16 +19,6 @@ section! {
         /// deleted early if the clock jumps, or is wrong when the server starts.
         pub retention_days: u32 = 0, in 0..=36_500;
     }
-}
-
-/// What an answered message survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// A power failure.
-    Power,
-    /// A crash of the process, but not of the machine.
-    Process,
 }
 
 impl StoreConfig {

@@ -2,48 +2,6 @@
 
 use super::*;
 
-fn push(queue: &mut Queue<&'static str, u32>, key: &'static str, item: u32) -> bool {
-    queue.push(key, item, 3, |_| false).is_ok()
-}
-
-#[test]
-fn lanes_take_turns_and_keep_their_order() {
-    let mut queue = Queue::default();
-    for item in [1, 2, 3] {
-        assert!(push(&mut queue, "greedy", item));
-    }
-    assert!(push(&mut queue, "other", 10) && push(&mut queue, "third", 20));
-    assert_eq!((queue.len(), queue.first()), (5, Some(&1)));
-    let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-    assert_eq!(order, [1, 10, 20, 2, 3]);
-    assert!(queue.lanes.is_empty() && queue.turns.is_empty());
-}
-
-#[test]
-fn what_many_keys_took_is_freed() {
-    let mut queue = Queue::default();
-    for key in 0..100_000 {
-        assert!(queue.push(key, (), 1, |()| false).is_ok());
-    }
-    while queue.pop().is_some() {}
-    let room = (queue.lanes.capacity(), queue.turns.capacity());
-    assert!(room.0 < 4_096 && room.1 < 4_096, "{room:?}");
-}
-
-#[test]
-fn a_lane_is_bounded_and_makes_room_for_what_is_still_wanted() {
-    let mut queue = Queue::default();
-    for item in [1, 2, 3] {
-        assert!(push(&mut queue, "greedy", item));
-    }
-    assert!(!push(&mut queue, "greedy", 4), "full");
-    assert!(push(&mut queue, "other", 5), "others are not concerned");
-    assert!(queue.push("greedy", 6, 3, |item| *item < 3).is_ok());
-    assert_eq!(queue.len(), 3);
-    let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-    assert_eq!(order, [3, 5, 6]);
-}
-
 #[tokio::test]
 async fn slots_go_round_the_keys_and_past_those_who_gave_up() {
     let slots = Slots::new(1, 10);

@@ -30,8 +30,8 @@ use refusals::Refusals;
 use stamp::Stamp;
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
-use crate::private;
 use crate::time::UnixMillis;
+use mynah_store::private;
 
 /// Configured keys that are shorter than this can be guessed.
 const SHORT_BYTES: usize = 20;

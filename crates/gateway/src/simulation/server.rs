@@ -18,6 +18,7 @@ use crate::gateway::Gateway;
 use crate::ids::ConvId;
 use crate::metrics::Metrics;
 use crate::push::Provider;
+use crate::random;
 use crate::store::embedded::{Clock, Options, stepped};
 
 /// See the module.
@@ -39,6 +40,9 @@ impl Server {
             max_members: config.limits.members,
             max_devices: config.limits.devices_per_user,
             new_members_see_all: config.teams.history_for_new_members,
+            // Few, so that tests see how they are moved.
+            fresh_cids: 5,
+            random: random::fill,
             clock: Clock::new(clock::unix_millis, clock::steady_millis),
             ..Options::new(directory)
         };

@@ -9,7 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{File, files, tidy};
 
 /// Where the checked crates have their source.
-const CRATES: &[&str] = &["crates/wire/src/", "crates/socketio/src/", "crates/gateway/src/"];
+const CRATES: &[&str] = &[
+    "crates/wire/src/",
+    "crates/socketio/src/",
+    "crates/store/src/",
+    "crates/store-sqlite/src/",
+    "crates/gateway/src/",
+];
 
 /// A module's path from the crate's root, which is empty.
 type Module = Vec<String>;

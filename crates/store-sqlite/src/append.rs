@@ -1,0 +1,223 @@
+//! One message into its conversation's log, inside the writer's transaction.
+
+use mynah_store::ids::{ConvId, DeviceId, Uid};
+use mynah_store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::cids;
+use super::devices::{At, Known};
+use super::failure::Failure;
+use super::heads::Head;
+use super::jobs;
+use super::log::{self, Draft};
+use super::state::State;
+use super::unread;
+
+/// The answer to an order that may only be answered as a repetition.
+const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
+
+/// Appends `order`, or finds that it was appended before.
+pub(super) fn append(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    order: &Append,
+) -> Result<Appended, Failure> {
+    let from = order.from.as_ref();
+    let (conv, members) = find_place(db, state, order)?;
+    let is_new =
+        (order.only_repeat || order.new_pairs_per_hour > 0) && state.heads.known(db, conv)?.is_none();
+    if is_new {
+        if order.only_repeat {
+            return Err(NOT_BEFORE.into());
+        }
+        if let (Place::Pair { .. }, Some(from)) = (&order.place, from) {
+            state.begun.count(from, order.new_pairs_per_hour)?;
+        }
+    }
+    let head = state.heads.find(db, conv, || new_kind(order))?;
+    if head.closed {
+        return Err(StoreError::NotFound("conversation").into());
+    }
+
+    let key = order
+        .cid
+        .as_ref()
+        .map(|cid| (cids::key(head.id, from, cid), from, cid));
+    if let Some(key) = key {
+        let window = state.rules.dedupe_window_ms;
+        let is_recent = |row, ts| state.age.of(row, ts) < window;
+        if let Some(first) = state.cids.find(db, conv, key, is_recent)? {
+            return Ok(first);
+        }
+    }
+    if order.only_repeat {
+        return Err(NOT_BEFORE.into());
+    }
+    let is_member = || from.is_some_and(|uid| is_in(members.as_ref(), uid));
+    if order.members_only && !is_member() {
+        return Err(StoreError::Forbidden("only members may write to this team; ask to be added").into());
+    }
+
+    let had_all = match &order.device {
+        Some(device) if sees(order, is_member) => {
+            let at = head.at();
+            had_all(db, state, at, (from, device))?
+        }
+        _ => None,
+    };
+    let head = state.heads.edit(conv);
+    let (own, member_sent) = match &order.place {
+        Place::Pair { to, .. } => (
+            Some(count_own(head, usize::from(from > Some(to)), order.counts)),
+            None,
+        ),
+        Place::Notices(owner) => (
+            Some(count_own(head, 0, order.counts && from == Some(owner))),
+            None,
+        ),
+        Place::Team(_) if order.counts && is_member() => (None, count_member(db, head.id, from)?),
+        Place::Team(_) => (None, None),
+    };
+    if order.counts
+        && let Some(reader) = reader(order)
+    {
+        unread::change(state, conv, reader, 1);
+    }
+    let draft = Draft {
+        kind: order.kind,
+        counts: order.counts,
+        from,
+        cid: order.cid.as_ref(),
+        own,
+        member_sent,
+        data: order.data.get(),
+    };
+    let written = log::write(db, state, conv, now, &draft)?;
+    if let Some((key, ..)) = key {
+        state.cids.remember(key, written.row);
+    }
+    if let Some((device, conv_id)) = had_all {
+        state
+            .devices
+            .advance(state.age.measured(), device, conv_id, written.seq.0);
+    }
+    let push = match order.push {
+        Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
+        None => None,
+    };
+    Ok(Appended {
+        conv,
+        seq: written.seq,
+        mid: written.mid,
+        ts: written.ts,
+        duplicate: false,
+        members,
+        push,
+    })
+}
+
+/// Whether the sender sees what it sends.
+fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
+    match &order.place {
+        Place::Pair { .. } => true,
+        Place::Notices(owner) => order.from.as_ref() == Some(owner),
+        Place::Team(_) => is_member(),
+    }
+}
+
+/// The user for whom a message to a pair or to notices becomes unread, and the side. For teams the number is
+/// computed when it is asked for.
+fn reader(order: &Append) -> Option<(usize, &Uid)> {
+    let from = order.from.as_ref();
+    match &order.place {
+        Place::Pair { to, .. } => Some((usize::from(Some(to) > from), to)),
+        Place::Notices(owner) => Some((0, owner)),
+        Place::Team(_) => None,
+    }
+    .filter(|(_, reader)| from != Some(*reader))
+}
+
+/// The sender's device and the conversation, if the device is known and has everything before the message.
+fn had_all(
+    db: &Connection,
+    state: &mut State,
+    at: At,
+    (from, device): (Option<&Uid>, &DeviceId),
+) -> rusqlite::Result<Option<(Known, i64)>> {
+    let Some(uid) = from.cloned() else {
+        return Ok(None);
+    };
+    let device = device.clone();
+    let floor = |uid: &Uid| -> rusqlite::Result<u64> {
+        db.prepare_cached(
+            "SELECT max(p.floor, c.gone)
+             FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
+        )?
+        .query_row(params![uid.as_str(), at.conv_id], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+    };
+    let device = Device { uid, device };
+    let Some(known) = state.devices.use_of(db, state.age.measured(), &device)? else {
+        return Ok(None);
+    };
+    let cursor = state.devices.cursor(db, known, at, || floor(&device.uid))?;
+    Ok((cursor == at.head).then_some((known, at.conv_id)))
+}
+
+/// The conversation, and the members if it is a team's.
+fn find_place(
+    db: &Connection,
+    state: &mut State,
+    order: &Append,
+) -> Result<(ConvId, Option<Members>), Failure> {
+    match &order.place {
+        Place::Pair { class, to } => {
+            let from = order.from.as_ref();
+            let from = from.ok_or(StoreError::Forbidden(
+                "a message between two users needs its sender",
+            ))?;
+            Ok((ConvId::pair(*class, from, to), None))
+        }
+        Place::Notices(owner) => Ok((ConvId::notices(owner), None)),
+        Place::Team(team) => {
+            let team = state.teams.find(db, team)?.ok_or(StoreError::NotFound("team"))?;
+            Ok((team.conv, Some(team.members)))
+        }
+    }
+}
+
+fn new_kind(order: &Append) -> ConvKind {
+    match (&order.place, &order.from) {
+        (Place::Pair { class, to }, Some(from)) if from <= to => {
+            ConvKind::Pair(*class, from.clone(), to.clone())
+        }
+        (Place::Pair { class, to }, Some(from)) => ConvKind::Pair(*class, to.clone(), from.clone()),
+        (Place::Pair { to, .. }, None) => ConvKind::Notices(to.clone()),
+        (Place::Notices(owner), _) => ConvKind::Notices(owner.clone()),
+        (Place::Team(team), _) => ConvKind::Team(team.clone()),
+    }
+}
+
+/// Whether `uid` is one of the members.
+pub(super) fn is_in(members: Option<&Members>, uid: &Uid) -> bool {
+    members.is_some_and(|members| members.binary_search(uid).is_ok())
+}
+
+/// The running number of messages by one side of a pair, or by the owner of the notices.
+fn count_own(head: &mut Head, side: usize, counts: bool) -> u64 {
+    head.sent[side] += u64::from(counts);
+    head.sent[side]
+}
+
+/// The same for a team's member; `None` if there is no such member.
+fn count_member(db: &Connection, conv_id: i64, from: Option<&Uid>) -> rusqlite::Result<Option<u64>> {
+    db.prepare_cached(
+        "UPDATE participants SET sent = sent + 1 WHERE uid = ?1 AND conv_id = ?2 RETURNING sent",
+    )?
+    .query_row(params![from.map(Uid::as_str), conv_id], |row| {
+        row.get::<_, i64>(0)
+    })
+    .optional()
+    .map(|sent| sent.map(i64::unsigned_abs))
+}

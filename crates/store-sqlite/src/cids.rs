@@ -1,0 +1,194 @@
+//! Which message a sender's `cid` belongs to, for deduplication.
+//!
+//! The table `cids` is ordered by conversation, so a row written at once would cost a page of its own for nearly every message. The
+//! newest are therefore kept in memory, and moved to the table sorted, many per conversation, a few with each transaction. After a
+//! restart they are read again from the messages behind [`THROUGH`]. Invariants: every message with a cid is in `fresh`, in `moving`,
+//! or in the table; the table names no message that retention has deleted; the messages behind [`THROUGH`] are never many,
+//! whether they have cids or not.
+
+use std::collections::HashMap;
+
+use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
+use mynah_store::{Appended, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+
+/// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
+const THROUGH: &str = "cids_through";
+/// Moved by each transaction for each message that it adds: more than one, so that moving ends before `fresh` is full again.
+const PACE: usize = 2;
+/// Messages behind [`THROUGH`] that begin a move, for each cid of `fresh` when it is full.
+const SPARSE: usize = 4;
+
+/// A conversation's row and the hash of sender and cid.
+pub(super) type Key = (i64, i64);
+
+/// See the module.
+pub(super) struct Cids {
+    /// Newest, by their message's row.
+    fresh: HashMap<Key, i64>,
+    /// On their way into the table; `order` holds those that are not there yet, last first.
+    moving: HashMap<Key, i64>,
+    order: Vec<Key>,
+    /// The newest row that `moving` covers.
+    moving_through: i64,
+    /// The newest row up to which all are in the table; less than `moving_through` while they are moved.
+    through: i64,
+    /// The newest row after the last transaction.
+    newest: i64,
+    /// How many of `fresh` begin a move.
+    capacity: usize,
+}
+
+impl Cids {
+    pub(super) fn new(capacity: usize) -> Self {
+        let (fresh, moving) = (HashMap::new(), HashMap::new());
+        Self {
+            fresh,
+            moving,
+            order: Vec::new(),
+            moving_through: 0,
+            through: 0,
+            newest: 0,
+            capacity,
+        }
+    }
+
+    /// Begins with what the file says, whatever was here before.
+    pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        *self = Self::new(self.capacity);
+        let through = db
+            .query_row(
+                "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
+                [THROUGH],
+                |row| row.get(0),
+            )
+            .optional()?
+            .unwrap_or(0i64);
+        (self.moving_through, self.through) = (through, through);
+        self.newest = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
+        let mut select = db.prepare(
+            "SELECT id, conv_id, sender, cid FROM messages WHERE id > ?1 AND cid IS NOT NULL ORDER BY id",
+        )?;
+        let mut rows = select.query([through])?;
+        while let Some(row) = rows.next()? {
+            let sender = row.get_ref(2)?.as_str_or_null()?;
+            let hash = hash(sender, row.get_ref(3)?.as_str()?);
+            self.fresh.insert((row.get(1)?, hash), row.get(0)?);
+        }
+        Ok(())
+    }
+
+    /// The message that `from` sent with this cid to conversation `conv`, if its row and time are
+    /// recent, as the outcome of sending it again.
+    pub(super) fn find(
+        &self,
+        db: &Connection,
+        conv: ConvId,
+        (key, from, cid): (Key, Option<&Uid>, &Cid),
+        is_recent: impl FnOnce(i64, UnixMillis) -> bool,
+    ) -> rusqlite::Result<Option<Appended>> {
+        let known = self.fresh.get(&key).or_else(|| self.moving.get(&key)).copied();
+        let row = match known {
+            Some(row) => Some(row),
+            None => db
+                .prepare_cached("SELECT message FROM cids WHERE conv_id = ?1 AND hash = ?2")?
+                .query_row(params![key.0, key.1], |row| row.get(0))
+                .optional()?,
+        };
+        let Some(found) = row else { return Ok(None) };
+        let mut select = db.prepare_cached("SELECT seq, mid, ts, sender, cid FROM messages WHERE id = ?1")?;
+        let mut rows = select.query([found])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let ts = row.get::<_, i64>(2)?.unsigned_abs();
+        let same = row.get_ref(3)?.as_str_or_null()? == from.map(Uid::as_str)
+            && row.get_ref(4)?.as_str_or_null()? == Some(cid.as_str());
+        if !same || !is_recent(found, ts) {
+            return Ok(None);
+        }
+        Ok(Some(Appended {
+            conv,
+            seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
+            mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
+            ts,
+            duplicate: true,
+            members: None,
+            push: None,
+        }))
+    }
+
+    /// A message with a cid was written; an older one of the same cid is forgotten.
+    pub(super) fn remember(&mut self, key: Key, row: i64) {
+        self.fresh.insert(key, row);
+    }
+
+    /// Moves a part into the table; `newest` is the newest message's row.
+    pub(super) fn move_some(&mut self, db: &Connection, newest: i64) -> rusqlite::Result<()> {
+        let added = usize::try_from(newest - self.newest).unwrap_or(0);
+        self.newest = newest;
+        if added == 0 {
+            return Ok(());
+        }
+        let mut share = added * PACE;
+        if self.moving_through == self.through {
+            let behind = usize::try_from(newest - self.through).unwrap_or(0);
+            if self.fresh.len() < self.capacity && behind < self.capacity * SPARSE {
+                return Ok(());
+            }
+            if self.fresh.len() >= self.capacity * 2 || behind >= self.capacity * SPARSE * 2 {
+                // The process was started anew before a move had ended, perhaps often.
+                share = usize::MAX;
+            }
+            self.moving = std::mem::take(&mut self.fresh);
+            self.moving_through = newest;
+            self.order.extend(self.moving.keys().copied());
+            self.order.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        // Retention may have deleted some messages meanwhile.
+        let oldest: i64 = db
+            .prepare_cached("SELECT coalesce(min(id), 0) FROM messages")?
+            .query_row([], |row| row.get(0))?;
+        let mut insert =
+            db.prepare_cached("INSERT OR REPLACE INTO cids (conv_id, hash, message) VALUES (?1, ?2, ?3)")?;
+        let stay = self.order.len().saturating_sub(share);
+        for key in self.order.drain(stay..).rev() {
+            if let Some(row) = self.moving.get(&key).filter(|row| **row >= oldest) {
+                insert.execute(params![key.0, key.1, row])?;
+            }
+        }
+        if self.order.is_empty() {
+            self.moving = HashMap::new();
+            self.through = self.moving_through;
+            db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+                .execute(params![THROUGH, self.through.to_string()])?;
+        }
+        Ok(())
+    }
+}
+
+/// Forgets a message that is deleted; one that is not in the table yet will not come there.
+pub(super) fn forget(
+    db: &Connection,
+    (conv_id, sender, cid): (i64, Option<&str>, &str),
+    row: i64,
+) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM cids WHERE conv_id = ?1 AND hash = ?2 AND message = ?3")?
+        .execute(params![conv_id, hash(sender, cid), row])?;
+    Ok(())
+}
+
+/// Where a cid of `from` stands.
+pub(super) fn key(conv_id: i64, from: Option<&Uid>, cid: &Cid) -> Key {
+    (conv_id, hash(from.map(Uid::as_str), cid.as_str()))
+}
+
+/// SHA-256, so that nobody can make many cids of one hash.
+fn hash(from: Option<&str>, cid: &str) -> i64 {
+    let from = from.unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update([from.len() as u8]);
+    hash.update(from);
+    hash.update(cid);
+    let hash = hash.finalize();
+    hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}

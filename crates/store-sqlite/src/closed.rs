@@ -1,0 +1,144 @@
+//! Deletes the messages of deleted teams: nobody can read them any more, and nobody expects them to stay in
+//! the file. The messages of kind 17 that tell former members of the end stay, for devices that were offline
+//! (departures.rs).
+//!
+//! It deletes a few at a time, between two batches of the writer, so that a large team does not delay other
+//! writes. Invariant: the newest row of all stays, as row numbers and mids go on from it; only its text goes.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Most messages of one transaction: a few milliseconds.
+const BATCH: i64 = 500;
+/// Most rows of the other tables in one transaction, which are far smaller than messages. Few in our own tests.
+const SMALL_ROWS: i64 = if cfg!(test) { 3 } else { 5_000 };
+/// Pause between two transactions, in which other data can be written.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a failure.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// When the next messages are to be deleted.
+#[derive(Debug)]
+pub(super) struct Closed {
+    due: Option<Instant>,
+}
+
+impl Closed {
+    /// There may be messages left from the last run.
+    pub(super) fn new() -> Self {
+        Self {
+            due: Some(Instant::now()),
+        }
+    }
+
+    /// A conversation was closed.
+    pub(super) fn another(&mut self) {
+        self.due.get_or_insert_with(Instant::now);
+    }
+
+    /// How long until there is something to do.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
+    /// It cannot be done now.
+    pub(super) fn postpone(&mut self) {
+        self.due = self.due.map(|_| Instant::now() + AGAIN);
+    }
+
+    /// Deletes some messages, if it is time. Returns how many rows of push jobs that had been given up went with them; `None` if there was
+    /// nothing to delete.
+    pub(super) fn delete_some(&mut self, db: &Connection) -> rusqlite::Result<Option<u64>> {
+        if self.wait().is_none_or(|wait| !wait.is_zero()) {
+            return Ok(None);
+        }
+        self.postpone();
+        let tx = db.unchecked_transaction()?;
+        let deleted = delete(&tx)?;
+        tx.commit()?;
+        self.due = deleted.map(|_| Instant::now() + PAUSE);
+        Ok(deleted)
+    }
+}
+
+/// Notes that the messages of a conversation are to be deleted.
+pub(super) fn note(db: &Connection, conv_id: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('closed:' || ?1, ?1)")?
+        .execute([conv_id.to_string()])?;
+    Ok(())
+}
+
+fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
+    let noted: Option<i64> = db
+        .prepare_cached(
+            "SELECT CAST(value AS INTEGER) FROM meta WHERE key > 'closed:' AND key < 'closed;' LIMIT 1",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(conv_id) = noted else { return Ok(None) };
+    let newest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
+    let rows = db
+        .prepare_cached(
+            "SELECT id FROM messages WHERE conv_id = ?1 AND NOT EXISTS (SELECT 1 FROM departures d WHERE d.message = messages.id)
+             ORDER BY seq LIMIT ?2",
+        )?
+        .query_map(params![conv_id, BATCH], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut dead_jobs = 0;
+    for row in &rows {
+        dead_jobs += db
+            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message = ?1")?
+            .execute([row])?;
+        let sql = match *row == newest {
+            true => "UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1",
+            false => "DELETE FROM messages WHERE id = ?1",
+        };
+        db.prepare_cached(sql)?.execute([row])?;
+    }
+    if (rows.len() as i64) < BATCH {
+        let mut left = 0;
+        for sql in [
+            "DELETE FROM cids WHERE conv_id = ?1
+                 AND hash IN (SELECT hash FROM cids WHERE conv_id = ?1 LIMIT ?2)",
+            "DELETE FROM recalls WHERE conv_id = ?1
+                 AND seq IN (SELECT seq FROM recalls WHERE conv_id = ?1 LIMIT ?2)",
+        ] {
+            let deleted = db.prepare_cached(sql)?.execute([conv_id, SMALL_ROWS])?;
+            left += usize::from(deleted as i64 == SMALL_ROWS);
+        }
+        if left == 0 {
+            db.prepare_cached("DELETE FROM meta WHERE key = 'closed:' || ?1")?
+                .execute([conv_id])?;
+        }
+    }
+    Ok(Some(dead_jobs as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+
+    #[test]
+    fn the_rows_that_recognise_repeated_messages_go_a_few_at_a_time() {
+        let db = Connection::open_in_memory().unwrap();
+        schema::migrate(&db, 0).unwrap();
+        note(&db, 7).unwrap();
+        for number in 0..10 {
+            let sql = "INSERT INTO cids (conv_id, hash, message) VALUES (7, ?1, 1), (8, ?1, 1)";
+            db.execute(sql, [number]).unwrap();
+        }
+        db.execute("INSERT INTO recalls (conv_id, seq) VALUES (7, 1)", [])
+            .unwrap();
+        let count = || -> i64 {
+            let count = "SELECT (SELECT count(*) FROM cids) + (SELECT count(*) FROM recalls)";
+            db.query_row(count, [], |row| row.get(0)).unwrap()
+        };
+        let mut left = Vec::new();
+        while Closed::new().delete_some(&db).unwrap().is_some() {
+            left.push(count());
+        }
+        assert_eq!(left, [17, 14, 11, 10], "those of another conversation stay");
+    }
+}

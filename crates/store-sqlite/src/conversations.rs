@@ -1,0 +1,324 @@
+//! A user's conversations and what is unread in them.
+//!
+//! The cost grows with the size of the answer and with the number of the user's teams, which the backend
+//! makes. It does not grow with the store, or with the number of the user's pairs and notices, of which any
+//! client may make many.
+
+use mynah_store::ids::{ConvId, DeviceId, Seq, Uid};
+use mynah_store::{Conversation, Conversations, Page, Position, StoreError};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+
+use super::devices::{self, At, Known, head_then};
+use super::failure::Failure;
+use super::heads;
+use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
+use super::totals;
+
+/// Where unread messages begin for participant `p` of conversation `c`: running values at `read`, or at what retention has deleted
+/// if that is later. A member's own are then counted from its first message that is left.
+const FROM_COUNTED: &str = "CASE WHEN p.read >= c.gone THEN p.read_counted ELSE c.gone_counted END";
+const FROM_SENT: &str = "CASE
+    WHEN p.read >= c.gone THEN p.read_sent
+    WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
+        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(c.gone, p.joined) AND s.member_sent IS NOT NULL
+        ORDER BY s.seq LIMIT 1), p.sent)
+    WHEN c.a = p.uid THEN c.gone_a ELSE c.gone_b END";
+
+/// Counts what is unread in conversation `c` for participant `p`: what was counted since then, without the user's own and the
+/// recalled. Recalled ones that the user sent are in neither count.
+pub(super) fn count_sql() -> String {
+    format!(
+        "max(0, c.counted - {FROM_COUNTED}
+            - (CASE WHEN p.member THEN p.sent WHEN c.a = p.uid THEN c.sent_a ELSE c.sent_b END - {FROM_SENT})
+            - CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
+                WHERE r.conv_id = c.id AND r.seq > p.read AND r.sender IS NOT p.uid) END)"
+    )
+}
+
+/// The same, but for pairs and notices the number is read from the row.
+fn unread_sql() -> String {
+    format!(
+        "CASE WHEN p.member THEN {} WHEN c.a = p.uid THEN c.unread_a ELSE c.unread_b END",
+        count_sql()
+    )
+}
+
+/// Whose cursors are shown.
+pub(super) enum Cursors {
+    /// No device asks: all are 0.
+    Nobodys,
+    /// One that is not known misses nothing: all are at the head.
+    OfStranger,
+    /// A device's.
+    Of(Known),
+}
+
+impl Cursors {
+    pub(super) fn of(db: &Connection, uid: &Uid, device: Option<&DeviceId>) -> rusqlite::Result<Self> {
+        Ok(match device {
+            None => Self::Nobodys,
+            Some(device) => devices::load(db, uid, device)?.map_or(Self::OfStranger, Self::Of),
+        })
+    }
+
+    /// The device's row; none has the row 0.
+    pub(super) fn row(&self) -> i64 {
+        match self {
+            Self::Of(known) => known.id,
+            Self::Nobodys | Self::OfStranger => 0,
+        }
+    }
+
+    /// Of the conversation in a row with [`POSITION_COLUMNS`] from column `at` on.
+    fn cursor(&self, db: &Connection, row: &Row<'_>, at: usize) -> rusqlite::Result<Seq> {
+        let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
+        let conversation = At {
+            conv_id: row.get(at)?,
+            last_row: row.get(at + 1)?,
+            head: number(3)?,
+        };
+        let stored: Option<i64> = row.get(at + 7)?;
+        let cursor = match (self, stored) {
+            (Self::Nobodys, _) => return Ok(Seq(0)),
+            (Self::OfStranger, _) => conversation.head,
+            (Self::Of(_), Some(seq)) => seq.unsigned_abs(),
+            (Self::Of(known), None) => head_then(db, conversation, known.since_row)?,
+        };
+        Ok(Seq(cursor.max(number(6)?).min(conversation.head)))
+    }
+}
+
+/// What [`position`] reads, of conversation `c`, participant `p` and cursor `k`.
+fn position_columns() -> String {
+    format!(
+        "c.id, c.last_row, c.conv, c.head, max(p.read, c.gone), {}, max(p.floor, c.gone), k.seq",
+        unread_sql()
+    )
+}
+
+/// A conversation, from these columns, which begin at `at`.
+pub(super) fn position(
+    db: &Connection,
+    cursors: &Cursors,
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<Position> {
+    let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
+    Ok(Position {
+        conv: ConvId(row.get(at + 2)?),
+        head: Seq(number(3)?),
+        cursor: cursors.cursor(db, row, at)?,
+        read: Seq(number(4)?),
+        unread: number(5)?,
+    })
+}
+
+/// A place in a user's list, which is ordered by it downwards: the newest `messages.id`, then `conversations.id`.
+pub(super) type Rank = (i64, i64);
+
+/// Before all of a list.
+pub(super) const TOP: Rank = (i64::MAX, i64::MAX);
+
+/// Which of a user's conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Pairs and notices.
+    Pairs,
+    /// Pairs and notices with unread messages.
+    UnreadPairs,
+}
+
+/// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have
+/// messages after row `?4`. Each part is read from its index in order, so that the cost of a page grows with
+/// its length only.
+pub(super) fn ranks_sql(which: Which) -> String {
+    let pairs = |side: &str, unread: u8| {
+        let same = if side == "b" { " AND b <> a" } else { "" };
+        format!(
+            "SELECT last_row, id FROM conversations INDEXED BY conversations_by_{side}
+             WHERE {side} = ?1{same} AND (unread_{side} > 0) = {unread} AND last_row > ?4 AND (last_row, id) < (?2, ?3)"
+        )
+    };
+    let teams = "SELECT c.last_row, c.id FROM participants p INDEXED BY participants_of_teams
+             CROSS JOIN conversations c ON c.id = p.conv_id
+             WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0 AND c.last_row > ?4
+                 AND (c.last_row, c.id) < (?2, ?3)";
+    let mut parts = vec![pairs("a", 1), pairs("b", 1)];
+    if which != Which::UnreadPairs {
+        parts.extend([pairs("a", 0), pairs("b", 0)]);
+    }
+    if which == Which::All {
+        parts.push(teams.to_owned());
+    }
+    format!("{} ORDER BY 1 DESC, 2 DESC", parts.join(" UNION ALL "))
+}
+
+/// Calls `each` for a user's conversations after rank `after` that have messages after row `since`, newest first, until it
+/// returns false.
+pub(super) fn newest(
+    db: &Connection,
+    uid: &Uid,
+    which: Which,
+    (after, since): (Rank, i64),
+    mut each: impl FnMut(Rank) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached(&ranks_sql(which))?;
+    let mut rows = select.query(params![uid.as_str(), after.0, after.1, since])?;
+    while let Some(row) = rows.next()? {
+        if !each((row.get(0)?, row.get(1)?))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Where a user and a device stand in the conversation of this row.
+pub(super) fn position_of(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    conv_id: i64,
+) -> rusqlite::Result<Position> {
+    db.prepare_cached(&format!(
+        "SELECT {} FROM conversations c JOIN participants p ON p.conv_id = c.id
+         LEFT JOIN cursors k ON k.device_id = ?3 AND k.conv_id = c.id
+         WHERE c.id = ?1 AND p.uid = ?2",
+        position_columns()
+    ))?
+    .query_row(params![conv_id, uid.as_str(), cursors.row()], |row| {
+        position(db, cursors, row, 0)
+    })
+}
+
+/// Calls `each` with where a user and a device stand in each of the user's teams in which something was written,
+/// in no order. One statement for all of them, because a user may be in thousands of teams.
+pub(super) fn of_teams(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    mut each: impl FnMut(Rank, Position),
+) -> rusqlite::Result<()> {
+    let mut select = db.prepare_cached(&of_teams_sql())?;
+    let mut rows = select.query(params![uid.as_str(), cursors.row()])?;
+    while let Some(row) = rows.next()? {
+        each((row.get(1)?, row.get(0)?), position(db, cursors, row, 0)?);
+    }
+    Ok(())
+}
+
+pub(super) fn of_teams_sql() -> String {
+    format!(
+        "SELECT {} FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN conversations c ON c.id = p.conv_id
+         LEFT JOIN cursors k ON k.device_id = ?2 AND k.conv_id = c.id
+         WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0 AND c.last_row > 0",
+        position_columns()
+    )
+}
+
+/// A page of `uid`'s conversations, newest first, after the position that `after` names.
+pub(super) fn page(
+    db: &Connection,
+    uid: &Uid,
+    device: Option<&DeviceId>,
+    after: Option<&str>,
+    page: Page,
+) -> Result<Conversations, Failure> {
+    let after = match after {
+        None => TOP,
+        Some(text) => parse_position(text).ok_or(StoreError::NotFound("position in the list"))?,
+    };
+    let cursors = Cursors::of(db, uid, device)?;
+    let mut ids = Vec::new();
+    newest(db, uid, Which::All, (after, -1), |rank| {
+        ids.push(rank);
+        Ok(ids.len() <= page.most as usize)
+    })?;
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {MESSAGE_COLUMNS}, c.kind, c.a, c.b, c.team, {}
+         FROM conversations c JOIN participants p ON p.conv_id = c.id
+         LEFT JOIN cursors k ON k.device_id = ?3 AND k.conv_id = c.id
+         LEFT JOIN messages m ON m.id = c.last_row AND m.seq > p.floor
+         WHERE c.id = ?1 AND p.uid = ?2",
+        position_columns()
+    ))?;
+    let mut found = Conversations {
+        conversations: Vec::new(),
+        next: None,
+    };
+    let mut bytes = 0;
+    for (index, (_, id)) in ids.iter().enumerate() {
+        if page.is_full(index, bytes) {
+            found.next = ids[..index].last().map(|(row, id)| format!("{row:x}.{id:x}"));
+            break;
+        }
+        let line = select.query_row(params![id, uid.as_str(), cursors.row()], |row| {
+            line(db, &cursors, row)
+        })?;
+        bytes += line
+            .iter()
+            .flat_map(|line| &line.last)
+            .map(|last| last.data.get().len())
+            .sum::<usize>();
+        found.conversations.extend(line);
+    }
+    Ok(found)
+}
+
+/// One conversation; `None` for a row that no version of this program writes.
+fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
+    const KIND: usize = MESSAGE_COLUMN_COUNT;
+    let is_empty = row.get_ref(0)?.data_type() == Type::Null;
+    let last = if is_empty { None } else { Some(message(row)?) };
+    let Some(kind) = heads::kind(row, KIND)? else {
+        return Ok(None);
+    };
+    let position = position(db, cursors, row, KIND + 4)?;
+    Ok(Some(Conversation {
+        conv: position.conv,
+        kind,
+        head: position.head,
+        cursor: position.cursor,
+        read: position.read,
+        unread: position.unread,
+        last,
+    }))
+}
+
+/// The sum over the user's conversations: teams are counted, and the sum of the others is stored.
+pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
+    let in_teams = db
+        .prepare_cached(&unread_in_teams_sql())?
+        .query_row([uid.as_str()], |row| row.get::<_, i64>(0))?;
+    Ok(totals::total(db, uid)? + in_teams.unsigned_abs())
+}
+
+pub(super) fn unread_in_teams_sql() -> String {
+    format!(
+        "SELECT coalesce(sum({}), 0) FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN conversations c ON c.id = p.conv_id
+         WHERE p.uid = ?1 AND p.member = 1 AND c.closed = 0",
+        count_sql()
+    )
+}
+
+/// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the sender of `m` has not
+/// sent is the other's; notices keep their owner's number; a member's is that before its next message, as retention may have
+/// deleted the one before.
+pub(super) const OWN_AT: &str = "CASE
+    WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
+        WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(m.seq, p.joined) AND s.member_sent IS NOT NULL
+        ORDER BY s.seq LIMIT 1), p.sent)
+    WHEN c.b IS NULL OR m.sender = p.uid THEN coalesce(m.own, 0)
+    ELSE m.counted - m.own END";
+
+fn parse_position(text: &str) -> Option<(i64, i64)> {
+    let (row, id) = text.split_once('.')?;
+    Some((
+        i64::from_str_radix(row, 16).ok()?,
+        i64::from_str_radix(id, 16).ok()?,
+    ))
+}

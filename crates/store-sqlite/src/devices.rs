@@ -1,0 +1,319 @@
+//! Devices, and what they have, as the writer knows them.
+//!
+//! A device's cursor in a conversation is the highest of: what it has acknowledged (`cursors`), the head of the moment when it became
+//! known if it has acknowledged nothing, the floor of its user, and what retention has deleted. Acknowledgements gather in memory
+//! and are written many at a time: an acknowledgement that a crash forgets costs a replay. Invariants: a cursor never goes back
+//! in the file, and is never beyond a head that is in the file.
+
+use std::collections::BTreeMap;
+
+use mynah_store::ids::{DeviceId, Uid};
+use mynah_store::{Device, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::cache::Generations;
+
+/// Devices, and cursors, remembered beyond the transaction that used them.
+const REMEMBERED: usize = 131_072;
+/// Cursors that wait at most.
+const MOST_WAITING: usize = 4_096;
+/// How long a cursor waits, in milliseconds.
+pub(super) const WAIT_MS: u64 = 1_000;
+/// How exactly it is known when a device was last seen, in milliseconds.
+const SEEN_MS: u64 = 3_600_000;
+
+/// A device that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) id: i64,
+    /// The newest `messages.id` of the moment when it became known.
+    pub(super) since_row: i64,
+    /// In pairs and notices it has everything up to this `messages.id`; never decreases.
+    pub(super) had_row: i64,
+    /// About when it last did anything.
+    seen: UnixMillis,
+}
+
+/// A conversation at one moment, as far as cursors depend on it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    pub(super) conv_id: i64,
+    pub(super) head: u64,
+    /// `messages.id` of the head.
+    pub(super) last_row: i64,
+}
+
+/// See the module.
+pub(super) struct Devices {
+    known: Generations<Device, Known>,
+    /// By device and conversation.
+    cursors: Generations<(i64, i64), u64>,
+    /// Of these, those that are not in the file, by device; in the order of the table.
+    waiting: BTreeMap<i64, BTreeMap<i64, u64>>,
+    count: usize,
+    /// When the oldest of them came.
+    since: UnixMillis,
+}
+
+impl Devices {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Generations::new(REMEMBERED),
+            cursors: Generations::new(REMEMBERED),
+            waiting: BTreeMap::new(),
+            count: 0,
+            since: 0,
+        }
+    }
+
+    /// The device, if it is known.
+    pub(super) fn find(&mut self, db: &Connection, device: &Device) -> rusqlite::Result<Option<Known>> {
+        if let Some(known) = self.known.get_mut(device, |_| 1) {
+            return Ok(Some(*known));
+        }
+        let found = load(db, &device.uid, &device.device)?;
+        if let Some(known) = found {
+            self.known.insert(device.clone(), known, 1);
+        }
+        Ok(found)
+    }
+
+    /// Makes the device known from the message after `newest_row` on, or writes what it has acknowledged.
+    pub(super) fn enter(
+        &mut self,
+        db: &Connection,
+        now: UnixMillis,
+        newest_row: i64,
+        most: usize,
+        (device, named): (&Device, bool),
+    ) -> rusqlite::Result<()> {
+        if let Some(known) = self.use_of(db, now, device)? {
+            db.prepare_cached("UPDATE devices SET named = 1 WHERE id = ?1 AND named < ?2")?
+                .execute(params![known.id, named])?;
+            return self.settle(db, known.id);
+        }
+        db.prepare_cached(
+            "INSERT INTO devices (uid, device, since_row, seen, named, had_row) VALUES (?1, ?2, ?3, ?4, ?5, ?3)",
+        )?
+        .execute(params![
+            device.uid.as_str(),
+            device.device.as_str(),
+            newest_row,
+            now as i64,
+            named,
+        ])?;
+        let id = db.last_insert_rowid();
+        let known = Known {
+            id,
+            since_row: newest_row,
+            had_row: newest_row,
+            seen: now,
+        };
+        self.known.insert(device.clone(), known, 1);
+        self.forget_oldest(db, &device.uid, id, most)
+    }
+
+    /// The device, if it is known, which is doing something now.
+    pub(super) fn use_of(
+        &mut self,
+        db: &Connection,
+        now: UnixMillis,
+        device: &Device,
+    ) -> rusqlite::Result<Option<Known>> {
+        let found = self.find(db, device)?;
+        if let Some(known) = found
+            && now.abs_diff(known.seen) > SEEN_MS
+        {
+            db.prepare_cached("UPDATE devices SET seen = ?2 WHERE id = ?1")?
+                .execute(params![known.id, now as i64])?;
+            let known = Known { seen: now, ..known };
+            self.known.insert(device.clone(), known, 1);
+        }
+        Ok(found)
+    }
+
+    /// The device, if it is known, has everything in pairs and notices up to `row`.
+    pub(super) fn had(&mut self, db: &Connection, device: &Device, row: i64) -> rusqlite::Result<()> {
+        let Some(known) = self.find(db, device)?.filter(|known| known.had_row < row) else {
+            return Ok(());
+        };
+        db.prepare_cached("UPDATE devices SET had_row = ?2 WHERE id = ?1")?
+            .execute([known.id, row])?;
+        let known = Known {
+            had_row: row,
+            ..known
+        };
+        self.known.insert(device.clone(), known, 1);
+        Ok(())
+    }
+
+    /// Forgets those of a user's devices that did nothing for longest, down to `most`, `newest` not among them; first those that no client
+    /// has named itself.
+    fn forget_oldest(
+        &mut self,
+        db: &Connection,
+        uid: &Uid,
+        newest: i64,
+        most: usize,
+    ) -> rusqlite::Result<()> {
+        let count: i64 = db
+            .prepare_cached("SELECT count(*) FROM devices WHERE uid = ?1")?
+            .query_row([uid.as_str()], |row| row.get(0))?;
+        let surplus = count - i64::try_from(most.max(1)).unwrap_or(i64::MAX);
+        if surplus <= 0 {
+            return Ok(());
+        }
+        let mut select = db.prepare_cached(
+            "SELECT id, device FROM devices WHERE uid = ?1 AND id <> ?2 ORDER BY named, seen, id LIMIT ?3",
+        )?;
+        let oldest = select
+            .query_map(params![uid.as_str(), newest, surplus], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
+        for (id, name) in oldest {
+            db.prepare_cached("DELETE FROM cursors WHERE device_id = ?1")?
+                .execute([id])?;
+            db.prepare_cached("DELETE FROM devices WHERE id = ?1")?
+                .execute([id])?;
+            self.count -= self.waiting.remove(&id).map_or(0, |waiting| waiting.len());
+            if let Ok(device) = DeviceId::new(&name) {
+                let uid = uid.clone();
+                self.known.remove(&Device { uid, device });
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to where a device has a conversation, whose user sees what comes after `floor`. That goes up when the user leaves and comes
+    /// back, and with what retention deletes: it is asked for unless the device has everything anyway.
+    pub(super) fn cursor(
+        &mut self,
+        db: &Connection,
+        device: Known,
+        at: At,
+        floor: impl FnOnce() -> rusqlite::Result<u64>,
+    ) -> rusqlite::Result<u64> {
+        let key = (device.id, at.conv_id);
+        let waiting = self
+            .waiting
+            .get(&device.id)
+            .and_then(|convs| convs.get(&at.conv_id));
+        if let Some(cursor) = waiting
+            .copied()
+            .or_else(|| self.cursors.get_mut(&key, |_| 1).copied())
+        {
+            return if cursor < at.head {
+                Ok(cursor.max(floor()?))
+            } else {
+                Ok(cursor)
+            };
+        }
+        let stored = db
+            .prepare_cached("SELECT seq FROM cursors WHERE device_id = ?1 AND conv_id = ?2")?
+            .query_row([device.id, at.conv_id], |row| row.get::<_, i64>(0))
+            .optional()?;
+        let cursor = match stored {
+            Some(seq) => seq.unsigned_abs(),
+            None => head_then(db, at, device.since_row)?,
+        };
+        let cursor = cursor.max(floor()?);
+        self.cursors.insert(key, cursor, 1);
+        Ok(cursor)
+    }
+
+    /// Moves a cursor up, in memory.
+    pub(super) fn advance(&mut self, now: UnixMillis, device: Known, conv_id: i64, seq: u64) {
+        if self.count == 0 {
+            self.since = now;
+        }
+        self.cursors.insert((device.id, conv_id), seq, 1);
+        let before = self.waiting.entry(device.id).or_default().insert(conv_id, seq);
+        self.count += usize::from(before.is_none());
+    }
+
+    /// Writes what waits of one device.
+    pub(super) fn settle(&mut self, db: &Connection, device: i64) -> rusqlite::Result<()> {
+        let Some(convs) = self.waiting.remove(&device) else {
+            return Ok(());
+        };
+        self.count -= convs.len();
+        write(db, device, &convs)
+    }
+
+    /// Whether anything waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.count > 0
+    }
+
+    /// Writes all that waits, if it is much or has waited long enough, or `all` of it is to be written.
+    pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis, all: bool) -> rusqlite::Result<()> {
+        if self.count == 0 || !(all || self.count >= MOST_WAITING || now.abs_diff(self.since) >= WAIT_MS) {
+            return Ok(());
+        }
+        for (device, convs) in std::mem::take(&mut self.waiting) {
+            write(db, device, &convs)?;
+        }
+        self.count = 0;
+        Ok(())
+    }
+
+    /// After a commit: drops what was not used lately.
+    pub(super) fn trim(&mut self) {
+        self.known.trim();
+        self.cursors.trim();
+    }
+
+    /// After a failed transaction: what came with it must not be believed, and what came before it is replayed once more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new();
+    }
+}
+
+fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::Result<()> {
+    let mut upsert = db.prepare_cached(
+        "INSERT INTO cursors (device_id, conv_id, seq) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
+    )?;
+    for (conv, seq) in convs {
+        upsert.execute(params![device, conv, *seq as i64])?;
+    }
+    Ok(())
+}
+
+/// Reads a device from the file.
+pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
+    db.prepare_cached("SELECT id, since_row, seen, had_row FROM devices WHERE uid = ?1 AND device = ?2")?
+        .query_row([uid.as_str(), device.as_str()], |row| {
+            Ok(Known {
+                id: row.get(0)?,
+                since_row: row.get(1)?,
+                seen: row.get::<_, i64>(2)?.unsigned_abs(),
+                had_row: row.get(3)?,
+            })
+        })
+        .optional()
+}
+
+/// What a conversation's head was when `row` was the newest message of all. Rows ascend with `seq`, so that a few looks find it.
+pub(super) fn head_then(db: &Connection, at: At, row: i64) -> rusqlite::Result<u64> {
+    if at.last_row <= row {
+        return Ok(at.head);
+    }
+    let mut select = db.prepare_cached("SELECT id FROM messages WHERE conv_id = ?1 AND seq = ?2")?;
+    // The head then is at least `low` and less than `high`.
+    let (mut low, mut high) = (0, at.head);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let id: Option<i64> = select
+            .query_row(params![at.conv_id, middle as i64], |row| row.get(0))
+            .optional()?;
+        // What retention has deleted is old.
+        if id.is_none_or(|id| id <= row) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,350 @@
+//! Push jobs: one row per message, made with it, until everybody whom it is for was dealt with.
+
+use mynah_store::ids::{ConvId, Mid, Seq, Uid};
+use mynah_store::{
+    Append, DueJobs, JobId, JobOutcome, JobRecipients, Lane, Members, Place, PushJob, PushOrder, ToTell,
+    UnixMillis,
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::conversations;
+use super::history::{MESSAGE_COLUMNS, message, number};
+use super::log::Written;
+use super::state::{Rules, State};
+
+/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
+const CALL: u16 = 18;
+const CALL_END: u16 = 19;
+
+/// Makes the job of a message that was just written; `None` if it has no recipients besides its sender.
+pub(super) fn make(
+    db: &Connection,
+    state: &mut State,
+    message: &Written,
+    order: &Append,
+    members: Option<&Members>,
+    push: PushOrder,
+) -> rusqlite::Result<Option<JobId>> {
+    let from = order.from.as_ref();
+    let only = match &order.place {
+        Place::Pair { to: uid, .. } | Place::Notices(uid) => Some(uid),
+        Place::Team(_) => None,
+    };
+    let nobody = match (only, members) {
+        (None, Some(members)) => members.iter().all(|uid| Some(uid) == from),
+        (only, _) => only == from,
+    };
+    if nobody {
+        return Ok(None);
+    }
+    let now = state.age.steady();
+    let team = match only {
+        Some(_) => None,
+        None => Some(state.heads.edit(message.conv).id),
+    };
+    let row = NewJob {
+        message: message.row,
+        uid: only,
+        team,
+        lane: if push.urgent { Lane::Urgent } else { Lane::Normal } as i64,
+        made: now,
+        due: now.saturating_add(push.delay_ms),
+        expires: push.expires,
+    };
+    insert(db, state, &row).map(Some)
+}
+
+/// A row of `push_jobs` as it begins.
+struct NewJob<'a> {
+    /// `messages.id`.
+    message: i64,
+    uid: Option<&'a Uid>,
+    /// `conversations.id` of a team's message.
+    team: Option<i64>,
+    lane: i64,
+    made: UnixMillis,
+    due: UnixMillis,
+    expires: UnixMillis,
+}
+
+fn insert(db: &Connection, state: &mut State, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
+    let id = state.next_job;
+    state.next_job += 1;
+    db.prepare_cached(
+        "INSERT INTO push_jobs (id, message, uid, conv_id, lane, made, due, expires)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute(params![
+        id,
+        job.message,
+        job.uid.map(Uid::as_str),
+        job.team,
+        job.lane,
+        clamp(job.made),
+        clamp(job.due),
+        clamp(job.expires)
+    ])?;
+    Ok(JobId(id))
+}
+
+/// Limits the deadlines that an earlier run of the program has stored to the longest possible ones: its clock
+/// may have been wrong.
+pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite::Result<()> {
+    let due = clamp(now.saturating_add(rules.longest_push_wait_ms));
+    let expires = clamp(now.saturating_add(rules.longest_push_life_ms));
+    db.execute(
+        "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2), made = min(made, ?3)
+         WHERE dead = 0 AND (due > ?1 OR expires > ?2 OR made > ?3)",
+        [due, expires, clamp(now)],
+    )?;
+    Ok(())
+}
+
+/// Writes down what became of a job; one that is gone is left alone.
+pub(super) fn finish(
+    db: &Connection,
+    state: &mut State,
+    id: JobId,
+    outcome: &JobOutcome,
+) -> rusqlite::Result<()> {
+    match outcome {
+        JobOutcome::Finished => {
+            db.prepare_cached("DELETE FROM push_jobs WHERE id = ?1")?
+                .execute([id.0])?;
+        }
+        JobOutcome::Retry { at } => {
+            db.prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
+                .execute(params![id.0, clamp(*at)])?;
+        }
+        JobOutcome::Later { at } => {
+            db.prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
+                .execute(params![id.0, clamp(*at)])?;
+        }
+        JobOutcome::Delivered { until } => {
+            db.prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
+                .execute(params![id.0, clamp(*until), Lane::Delivered as i64])?;
+        }
+        JobOutcome::Dead => {
+            let changed = db
+                .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1 AND dead = 0")?
+                .execute([id.0])?;
+            state.newly_dead += changed as u64;
+        }
+        JobOutcome::Advanced { after, jobs } => {
+            let row = db
+                .prepare_cached(
+                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires, conv_id",
+                )?
+                .query_row(params![id.0, after.as_str()], |row| {
+                    Ok(NewJob {
+                        message: row.get(0)?,
+                        uid: None,
+                        team: row.get(4)?,
+                        lane: row.get(1)?,
+                        made: row.get::<_, i64>(2)?.unsigned_abs(),
+                        due: 0,
+                        expires: row.get::<_, i64>(3)?.unsigned_abs(),
+                    })
+                })
+                .optional()?;
+            let Some(row) = row else { return Ok(()) };
+            for (uid, due) in jobs {
+                let uid = Some(uid);
+                insert(
+                    db,
+                    state,
+                    &NewJob {
+                        uid,
+                        due: *due,
+                        ..row
+                    },
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this concerns the members
+/// that were handled already.
+pub(super) fn revive(
+    db: &Connection,
+    state: &mut State,
+    uid: &Uid,
+    since: UnixMillis,
+) -> rusqlite::Result<()> {
+    let now = state.age.steady();
+    let (normal, delivered) = (Lane::Normal as i64, Lane::Delivered as i64);
+    db.prepare_cached(
+        "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3",
+    )?
+    .execute(params![uid.as_str(), delivered, clamp(since), normal, clamp(now)])?;
+    let mut select = db.prepare_cached(
+        "SELECT j.message, j.made, j.expires, j.conv_id
+         FROM participants p INDEXED BY participants_of_teams
+         CROSS JOIN push_jobs j INDEXED BY push_jobs_of_team ON j.conv_id = p.conv_id
+         CROSS JOIN messages m ON m.id = j.message
+         WHERE p.uid = ?1 AND p.member = 1 AND j.dead = 0 AND j.uid IS NULL AND j.made > ?2
+             AND (j.lane = ?3 OR j.after >= ?1) AND m.seq > p.joined AND m.sender IS NOT ?1
+             AND NOT EXISTS (SELECT 1 FROM push_jobs o INDEXED BY push_jobs_of_user
+                 WHERE o.dead = 0 AND o.uid = ?1 AND o.message = j.message)",
+    )?;
+    let number = |row: &Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    let found = select
+        .query_map(params![uid.as_str(), clamp(since), delivered], |row| {
+            Ok(NewJob {
+                message: row.get(0)?,
+                uid: Some(uid),
+                team: row.get(3)?,
+                lane: normal,
+                made: number(row, 1)?,
+                due: now,
+                expires: number(row, 2)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for job in found {
+        insert(db, state, &job)?;
+    }
+    Ok(())
+}
+
+/// What [`job`] reads: of job `j`, its message `m` and conversation `c`. Not the payload, which may be on many pages.
+const JOB_COLUMNS: &str = "j.id, m.mid, c.conv, m.seq, m.sender, j.uid, j.after, j.attempts, j.made, j.due, j.expires
+     FROM push_jobs j CROSS JOIN messages m ON m.id = j.message CROSS JOIN conversations c ON c.id = m.conv_id";
+
+fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
+    let uid = |column| -> rusqlite::Result<Option<Uid>> {
+        Ok(row
+            .get_ref(column)?
+            .as_str_or_null()?
+            .and_then(|text| Uid::new(text).ok()))
+    };
+    let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    Ok(PushJob {
+        id: JobId(row.get(0)?),
+        mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
+        conv: ConvId(row.get(2)?),
+        seq: Seq(number(3)?),
+        from: uid(4)?,
+        to: match uid(5)? {
+            Some(uid) => JobRecipients::User(uid),
+            None => JobRecipients::Team(uid(6)?),
+        },
+        attempts: row.get(7)?,
+        made: number(8)?,
+        due: number(9)?,
+        expires: number(10)?,
+    })
+}
+
+/// Jobs of a lane that are due at `now`, behind `after`, and when the next one is.
+pub(super) fn due(
+    db: &Connection,
+    lane: Lane,
+    after: (UnixMillis, JobId),
+    now: UnixMillis,
+    limit: u32,
+) -> rusqlite::Result<DueJobs> {
+    let lane = lane as i64;
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.lane = ?1 AND (j.due, j.id) > (?2, ?3) AND j.due <= ?4
+         ORDER BY j.due, j.id LIMIT ?5",
+    ))?;
+    let jobs = select
+        .query_map(params![lane, clamp(after.0), after.1.0, clamp(now), limit], job)?
+        .collect::<rusqlite::Result<_>>()?;
+    let next = db
+        .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND lane = ?1 AND due > ?2")?
+        .query_row(params![lane, clamp(now)], |row| row.get::<_, Option<i64>>(0))?
+        .map(i64::unsigned_abs);
+    Ok(DueJobs { jobs, next })
+}
+
+/// The first of a user's jobs that are due at `now`.
+pub(super) fn due_of(
+    db: &Connection,
+    uid: &Uid,
+    lane: Lane,
+    now: UnixMillis,
+    limit: u32,
+) -> rusqlite::Result<Vec<PushJob>> {
+    let mut select = db.prepare_cached(&format!(
+        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.uid = ?1 AND j.lane = ?2 AND j.due <= ?3
+         ORDER BY j.due, j.id LIMIT ?4",
+    ))?;
+    select
+        .query_map(params![uid.as_str(), lane as i64, clamp(now), limit], job)?
+        .collect()
+}
+
+/// Whether `uid` is to be notified of a message, and the content of the notification.
+pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<ToTell> {
+    let found = db
+        .prepare_cached(
+            "SELECT c.id, m.kind, max(p.read, c.gone), p.member = 1 AND p.joined >= ?3
+             FROM conversations c CROSS JOIN messages m ON m.conv_id = c.id AND m.seq = ?3
+             CROSS JOIN participants p ON p.uid = ?1 AND p.conv_id = c.id
+             WHERE c.conv = ?2 AND c.closed = 0 AND m.recalled = 0",
+        )?
+        .query_row(params![uid.as_str(), conv.0, number(seq)], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, u16>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, bool>(3)?,
+            ))
+        })
+        .optional()?;
+    let Some((conv_id, kind, read, joined_later)) = found else {
+        return Ok(ToTell::Moot);
+    };
+    if joined_later || (kind == CALL && is_over(db, conv_id, seq)?) {
+        return Ok(ToTell::Moot);
+    }
+    if read >= number(seq) || is_acknowledged(db, uid, conv_id, seq)? {
+        return Ok(ToTell::Acknowledged);
+    }
+    let message = db
+        .prepare_cached(&format!(
+            "SELECT {MESSAGE_COLUMNS} FROM messages m JOIN conversations c ON c.id = m.conv_id
+             WHERE m.conv_id = ?1 AND m.seq = ?2"
+        ))?
+        .query_row(params![conv_id, number(seq)], message)?;
+    Ok(ToTell::Yes(Box::new(message), conversations::unread(db, uid)?))
+}
+
+/// Whether the call that message `seq` began has ended: a later message says so.
+fn is_over(db: &Connection, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM messages WHERE conv_id = ?1 AND seq > ?2 AND kind = ?3 LIMIT 1")?
+        .exists(params![conv_id, number(seq), CALL_END])
+}
+
+/// Whether one of the user's devices has acknowledged message `seq`, or a later one. A device that was first seen after the message
+/// has acknowledged nothing by that.
+fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT 1 FROM devices d CROSS JOIN cursors k ON k.device_id = d.id AND k.conv_id = ?2
+         WHERE d.uid = ?1 AND k.seq >= ?3 LIMIT 1",
+    )?
+    .exists(params![uid.as_str(), conv_id, number(seq)])
+}
+
+/// Jobs that wait.
+pub(super) fn count_waiting(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1")?
+        .query_row([Lane::Delivered as i64], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+}
+
+/// Jobs that were given up.
+pub(super) fn count_dead(db: &Connection) -> rusqlite::Result<u64> {
+    db.query_row("SELECT count(*) FROM push_jobs WHERE dead = 1", [], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(i64::unsigned_abs)
+}
+
+fn clamp(time: UnixMillis) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,419 @@
+//! The default store: one SQLite file in a directory of its own.
+//!
+//! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); a few read
+//! ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
+
+mod age;
+mod append;
+mod backup;
+mod begun;
+mod cache;
+mod checkpoint;
+mod cids;
+mod clock;
+mod closed;
+mod conversations;
+mod departures;
+mod devices;
+mod epoch;
+mod failure;
+mod heads;
+mod health;
+mod history;
+mod jobs;
+mod log;
+mod marks;
+mod membership;
+mod mids;
+mod missed;
+mod open;
+mod open_error;
+mod positions;
+mod queue;
+mod reads;
+mod recall;
+mod recount;
+mod restore;
+mod retention;
+mod revocations;
+mod schema;
+mod state;
+#[cfg(any(test, feature = "stepped"))]
+pub mod stepped;
+mod teams;
+mod threads;
+mod totals;
+mod trim;
+mod unread;
+mod witness;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use mynah_store::Durability;
+use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use mynah_store::{
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
+    Lane, Message, Missed, Observer, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span,
+    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use self::backup::{Backup, backup};
+pub use self::clock::Clock;
+use self::failure::stopped;
+pub use self::open::OpenError;
+use self::queue::Command;
+use self::reads::For;
+pub use self::restore::{Restored, restore};
+use self::state::{Rules, State};
+use self::threads::{Threads, Work};
+
+/// What [`Embedded::open`] needs to know.
+pub struct Options {
+    /// The directory; made if it is not there.
+    pub path: PathBuf,
+    /// What an answered append survives.
+    pub durability: Durability,
+    /// How long a sender's `cid` is remembered.
+    pub dedupe_window_ms: u64,
+    /// Cids that are kept in memory before they are moved to their table.
+    pub fresh_cids: usize,
+    /// Most members of a team.
+    pub max_members: usize,
+    /// Most devices of a user that are remembered.
+    pub max_devices: usize,
+    /// A new member of a team sees what came before it joined.
+    pub new_members_see_all: bool,
+    /// How long messages are kept, in milliseconds; 0 is for ever.
+    pub retention_ms: u64,
+    /// The longest wait of a push job between two attempts, in milliseconds: a stored deadline that is further away is cut to it.
+    pub longest_push_wait_ms: u64,
+    /// The longest life of a push job, in milliseconds; stored ones are cut likewise.
+    pub longest_push_life_ms: u64,
+    /// The clocks.
+    pub clock: Clock,
+    /// Where ids come from: fills the slice with random bytes.
+    pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
+    /// Where batches, commits and failures are counted.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Options {
+    /// The defaults (docs/PROTOCOL.md#10-limits), in `path`, with the system's clock.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            durability: Durability::Power,
+            dedupe_window_ms: 7 * 24 * 3_600_000,
+            fresh_cids: 32_768,
+            max_members: 100_000,
+            max_devices: 100,
+            new_members_see_all: false,
+            retention_ms: 0,
+            longest_push_wait_ms: 75_000,
+            longest_push_life_ms: 24 * 3_600_000,
+            clock: Clock::system(),
+            observer: Arc::new(()),
+            random: getrandom::fill,
+        }
+    }
+}
+
+/// See the module.
+pub struct Embedded {
+    queue: Arc<queue::Queue>,
+    readers: Arc<reads::Readers>,
+    health: Arc<health::Health>,
+    threads: Arc<Threads>,
+    place: Arc<open::Place>,
+    /// See [`age::Age::certain`].
+    certain: Arc<AtomicU64>,
+    /// Those that were there.
+    revocations: Mutex<Vec<Revocation>>,
+}
+
+impl Embedded {
+    /// Opens the store in a directory, which no other process may have open, and starts its threads.
+    pub fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, None, Threads::start)
+    }
+
+    /// [`Embedded::open`]: reads run in threads or `here`, and `start` begins the work.
+    fn open_with(
+        options: Options,
+        here: Option<reads::Here>,
+        start: impl FnOnce(Work) -> std::io::Result<Threads>,
+    ) -> Result<Self, OpenError> {
+        let place = Arc::new(open::Place::open(&options.path, options.durability)?);
+        let rules = Rules {
+            dedupe_window_ms: options.dedupe_window_ms,
+            max_members: options.max_members,
+            max_devices: options.max_devices,
+            new_members_see_all: options.new_members_see_all,
+            fresh_cids: options.fresh_cids,
+            random: options.random,
+            keep_ms: options.retention_ms,
+            longest_push_wait_ms: options.longest_push_wait_ms,
+            longest_push_life_ms: options.longest_push_life_ms,
+        };
+        let begin = || -> rusqlite::Result<_> {
+            let db = place.writer()?;
+            let state = State::load(&db, rules, options.clock.clone())?;
+            let revocations = revocations::all(&db, state.age.certain())?;
+            if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
+                // If this fails, perhaps because of a full disk, it is done at the next start.
+                tracing::warn!(%error, "deadlines of push jobs could not be checked");
+            }
+            Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
+        };
+        let (dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
+        place.know_log();
+        place.expect_log(true);
+        let certain = state.age.shared();
+        let queue = Arc::new(queue::Queue::default());
+        let health = Arc::new(health::Health::new(dead));
+        if place.was_full() {
+            health.failed(&failure::full());
+        }
+        let readers = Arc::new(reads::Readers::new(place.clone(), here));
+        let checkpoints = Arc::new(checkpoint::Checkpoints::new());
+        let writer = writer::Writer {
+            place: place.clone(),
+            queue: queue.clone(),
+            health: health.clone(),
+            checkpoints: checkpoints.clone(),
+            retention: options.retention_ms.into(),
+            closed: closed::Closed::new(),
+            observer: options.observer,
+            db: Some(db),
+            trim: trim::Trim::default(),
+            state,
+        };
+        let work = Work {
+            place: place.clone(),
+            queue: queue.clone(),
+            readers: readers.clone(),
+            checkpoints,
+            writer,
+        };
+        let threads = start(work).map_err(OpenError::Threads)?;
+        Ok(Self {
+            queue,
+            readers,
+            health,
+            threads: Arc::new(threads),
+            place,
+            certain,
+            revocations,
+        })
+    }
+
+    /// Commands that wait to be written.
+    pub fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.threads.stop();
+    }
+}
+
+impl Store for Embedded {
+    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+        self.queue.push(
+            batch
+                .into_iter()
+                .map(|(order, done)| Command::Append(order, done)),
+        );
+    }
+
+    fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
+        self.queue
+            .push([Command::ChangeTeam(team, change, done)].into_iter());
+    }
+
+    fn enter(&self, entry: Entry, done: Done<()>) {
+        self.queue.push([Command::Enter(entry, done)].into_iter());
+    }
+
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
+        self.queue
+            .push([Command::Ack(device, conv, seq, done)].into_iter());
+    }
+
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        self.queue.push([Command::Read(read, done)].into_iter());
+    }
+
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        self.queue.push([Command::Recall(recall, done)].into_iter());
+    }
+
+    fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        let (conversations, behind) = (conversations as usize, behind as usize);
+        let asker = device.clone();
+        let account = For::User(device.uid.clone());
+        let read = self.readers.run(account, move |db| {
+            Ok(missed::missed(db, &device, conversations, behind)?)
+        });
+        Box::pin(async move {
+            let (missed, had) = read.await?;
+            if let Some(row) = had {
+                self.queue
+                    .push([Command::Had(asker, row, Box::new(drop))].into_iter());
+            }
+            Ok(missed)
+        })
+    }
+
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        self.readers.run(For::User(uid.clone()), move |db| {
+            Ok(missed::replay(db, &uid, &stretches, page)?)
+        })
+    }
+
+    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
+        self.readers.run(For::Team(team.clone()), move |db| {
+            let found = teams::load(db, &team)?;
+            Ok(found.map(|found| membership::shown(&team, found)))
+        })
+    }
+
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
+        let account = viewer.clone().map_or(For::Backend, For::User);
+        self.readers.run(account, move |db| {
+            history::read(db, conv, viewer.as_ref(), span, page)
+        })
+    }
+
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        page: Page,
+    ) -> StoreFuture<'_, Conversations> {
+        let asker = device.clone().map(|device| Device {
+            uid: uid.clone(),
+            device,
+        });
+        let read = self.readers.run(For::User(uid.clone()), move |db| {
+            conversations::page(db, &uid, device.as_ref(), after.as_deref(), page)
+        });
+        Box::pin(async move {
+            if let Some(asker) = asker {
+                let (sender, receiver) = oneshot::channel();
+                let settled = Box::new(move |settled| drop(sender.send(settled)));
+                self.queue.push([Command::Settle(asker, settled)].into_iter());
+                if let Err(error) = receiver.await.unwrap_or_else(|_| Err(stopped())) {
+                    // The list is worth more than its newest cursors.
+                    tracing::debug!(%error, "acknowledgements could not be written before a list of conversations");
+                }
+            }
+            read.await
+        })
+    }
+
+    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
+        self.readers.run(For::User(uid.clone()), move |db| {
+            Ok(conversations::unread(db, &uid)?)
+        })
+    }
+
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::due(db, lane, after, now, limit)?))
+    }
+
+    fn due_jobs_of(
+        &self,
+        uid: Uid,
+        lane: Lane,
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<PushJob>> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::due_of(db, &uid, lane, now, limit)?))
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        let health = self.health.clone();
+        self.readers.run(For::Jobs, move |db| {
+            Ok(JobCounts {
+                waiting: jobs::count_waiting(db)?,
+                dead: health.dead_jobs(),
+            })
+        })
+    }
+
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
+        self.readers
+            .run(For::Jobs, move |db| Ok(jobs::to_tell(db, &uid, conv, seq)?))
+    }
+
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+        self.queue
+            .push([Command::ReviveJobs(uid, since, done)].into_iter());
+    }
+
+    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        self.queue.push([Command::FinishJobs(outcomes, done)].into_iter());
+    }
+
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>> {
+        self.readers.run(For::Jobs, move |db| {
+            Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?)
+        })
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        self.queue.push([Command::Revoke(revocation, done)].into_iter());
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        std::mem::take(&mut self.revocations.lock())
+    }
+
+    fn certain_time(&self) -> UnixMillis {
+        self.certain.load(Ordering::Relaxed)
+    }
+
+    fn epoch(&self) -> &str {
+        self.place.epoch()
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.place.lost().map_or_else(|| self.health.state(), Err)
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let threads = self.threads.clone();
+        Box::pin(async move {
+            if let Err(error) = tokio::task::spawn_blocking(move || threads.stop()).await {
+                tracing::error!(%error, "the store did not stop in order");
+            }
+        })
+    }
+}

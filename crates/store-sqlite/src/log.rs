@@ -1,0 +1,81 @@
+//! The log of conversations: a row for each message, in the writer's transaction.
+
+use mynah_store::UnixMillis;
+use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
+use rusqlite::{Connection, params};
+
+use super::state::State;
+
+/// A message as it goes into the log, whoever wrote it.
+pub(super) struct Draft<'a> {
+    pub(super) kind: u16,
+    pub(super) counts: bool,
+    pub(super) from: Option<&'a Uid>,
+    pub(super) cid: Option<&'a Cid>,
+    pub(super) own: Option<u64>,
+    pub(super) member_sent: Option<u64>,
+    pub(super) data: &'a str,
+}
+
+/// Where a message was written.
+pub(super) struct Written {
+    pub(super) conv: ConvId,
+    pub(super) row: i64,
+    pub(super) seq: Seq,
+    pub(super) mid: Mid,
+    pub(super) ts: UnixMillis,
+}
+
+/// The `ts` of a message may be ahead of the clock by this much, so that times do not go back when the clock
+/// is adjusted a little. After a larger step back they do go back: `seq` gives the order, and the time should
+/// be right.
+const LATE_MS: u64 = 10_000;
+
+/// Writes the next message of a conversation that `state` has at hand.
+pub(super) fn write(
+    db: &Connection,
+    state: &mut State,
+    conv: ConvId,
+    now: UnixMillis,
+    draft: &Draft<'_>,
+) -> rusqlite::Result<Written> {
+    let row = state.next_row;
+    let mid = state.mids.next(now);
+    let head = state.heads.edit(conv);
+    head.seq += 1;
+    head.counted += u64::from(draft.counts);
+    head.ts = if head.ts <= now + LATE_MS {
+        head.ts.max(now)
+    } else {
+        now
+    };
+    head.last_row = row;
+    let written = Written {
+        conv,
+        row,
+        seq: Seq(head.seq),
+        mid,
+        ts: head.ts,
+    };
+    db.prepare_cached(
+        "INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, sender, cid, counted, own, member_sent, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        row,
+        head.id,
+        head.seq as i64,
+        mid.0.as_bytes(),
+        draft.kind,
+        head.ts as i64,
+        draft.counts,
+        draft.from.map(Uid::as_str),
+        draft.cid.map(Cid::as_str),
+        head.counted as i64,
+        draft.own.map(|own| own as i64),
+        draft.member_sent.map(|sent| sent as i64),
+        draft.data,
+    ])?;
+    state.next_row += 1;
+    Ok(written)
+}

@@ -1,0 +1,127 @@
+//! Marks: which row was the newest at which measured time (see `retention.rs`).
+
+use mynah_store::UnixMillis;
+use rusqlite::{Connection, OptionalExtension};
+
+/// Longest time between two marks while messages are stored: a message may be deleted this much later than
+/// necessary.
+const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
+/// Marks within the time that messages are kept, at least.
+const LEAST_MARKS: u64 = 64;
+
+/// A row, and the running time at which it was the newest: rows up to it were committed then or earlier.
+type Mark = (i64, UnixMillis);
+
+/// The marks as the writer knows them; nothing is kept without retention.
+pub(super) struct Marks {
+    /// Between two marks.
+    interval_ms: u64,
+    is_on: bool,
+    /// Deletes the marks of an earlier time with retention: rows that were added since have none.
+    is_cleared: bool,
+    /// The rows that were there at the start have a mark.
+    has_begun: bool,
+    /// The newest row when the store was opened.
+    start: i64,
+    /// The newest in the file.
+    last: Mark,
+    /// The newest row, with the time of the last transaction that added any.
+    newest: Mark,
+}
+
+impl Marks {
+    pub(super) fn new(keep_ms: u64) -> Self {
+        Self {
+            interval_ms: (keep_ms / LEAST_MARKS).min(MOST_BETWEEN_MARKS_MS),
+            is_on: keep_ms > 0,
+            is_cleared: false,
+            has_begun: false,
+            start: 0,
+            last: (0, 0),
+            newest: (0, 0),
+        }
+    }
+
+    /// The store was opened; its newest row was written at `then` at the latest.
+    pub(super) fn begin(&mut self, newest: i64, then: UnixMillis) {
+        self.start = newest;
+        self.newest = (newest, then);
+    }
+
+    /// Continues with what the file says.
+    pub(super) fn reload(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
+        let last = "SELECT row, at FROM ages ORDER BY row DESC LIMIT 1";
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+        self.last = db.query_row(last, [], read).optional()?.unwrap_or_default();
+        self.newest = (newest, now);
+        self.has_begun = false;
+        Ok(())
+    }
+
+    /// Makes a mark at the end of a transaction after which `newest` is the newest row, if it is time for one.
+    pub(super) fn flush(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
+        if !self.is_on {
+            if !self.is_cleared {
+                db.execute("DELETE FROM ages", [])?;
+                self.is_cleared = true;
+            }
+            return Ok(());
+        }
+        if !self.has_begun {
+            // Also in an empty store: the first mark means that later rows have marks.
+            if self.newest.0 > self.last.0 || self.last == (0, 0) {
+                self.make(db, self.newest)?;
+            }
+            self.has_begun = true;
+        }
+        if newest == self.newest.0 {
+            return Ok(());
+        }
+        if self.newest.1.abs_diff(self.last.1) >= self.interval_ms {
+            self.save(db)?;
+        }
+        self.newest = (newest, now);
+        Ok(())
+    }
+
+    /// Makes a mark of the newest row, so that a start does not take it for younger than it is.
+    pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        if self.is_on && self.newest.0 > self.last.0 {
+            self.make(db, self.newest)?;
+        }
+        Ok(())
+    }
+
+    /// What was written in earlier runs is older by `by` than its marks say.
+    pub(super) fn age(&mut self, db: &Connection, by: u64) -> rusqlite::Result<()> {
+        if by > 0 {
+            db.prepare_cached("UPDATE ages SET at = max(at - ?1, 0) WHERE row <= ?2")?
+                .execute([by as i64, self.start])?;
+        }
+        if self.newest.0 <= self.start {
+            self.newest.1 = self.newest.1.saturating_sub(by);
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, db: &Connection, mark: Mark) -> rusqlite::Result<()> {
+        db.prepare_cached("INSERT OR REPLACE INTO ages (row, at) VALUES (?1, ?2)")?
+            .execute([mark.0, mark.1 as i64])?;
+        self.last = mark;
+        Ok(())
+    }
+
+    /// The newest row that is certainly older than `cutoff`.
+    pub(super) fn older_than(
+        &mut self,
+        db: &Connection,
+        cutoff: UnixMillis,
+    ) -> rusqlite::Result<Option<i64>> {
+        if self.newest.1 < cutoff {
+            return Ok(Some(self.newest.0));
+        }
+        db.prepare_cached("SELECT row FROM ages WHERE at < ?1 ORDER BY row DESC LIMIT 1")?
+            .query_row([cutoff as i64], |row| row.get(0))
+            .optional()
+    }
+}

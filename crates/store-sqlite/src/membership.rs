@@ -1,0 +1,286 @@
+//! Changes to teams, inside the writer's transaction: the members' rows, and the messages 16 and 17 that tell of them.
+
+use std::sync::Arc;
+
+use mynah_store::ids::{ConvId, TeamId, Uid};
+use mynah_store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::append::is_in;
+use super::closed;
+use super::departures;
+use super::failure::Failure;
+use super::log::{self, Draft};
+use super::state::State;
+use super::teams::TeamState;
+
+/// S2C_TEAMMEMBER_ENTER.
+const ENTER: u16 = 16;
+/// S2C_TEAMMEMBER_LEAVE.
+const LEAVE: u16 = 17;
+
+/// Does what `order` says.
+pub(super) fn change(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    team: &TeamId,
+    order: &TeamChange,
+) -> Result<TeamChanged, Failure> {
+    let Some(before) = state.teams.find(db, team)? else {
+        return match order {
+            TeamChange::Put { name, members } => create(db, state, team, name, sorted(members)),
+            TeamChange::Add(_) | TeamChange::Remove(_) | TeamChange::Delete => {
+                Err(StoreError::NotFound("team").into())
+            }
+        };
+    };
+    let is_member = |uid: &Uid| is_in(Some(&before.members), uid);
+    let (name, left, entered) = match order {
+        TeamChange::Put { name, members } => {
+            let members = sorted(members);
+            let stays = |uid: &&Uid| members.binary_search(uid).is_ok();
+            let left = before.members.iter().filter(|uid| !stays(uid)).cloned().collect();
+            (Some(name), left, without(members, is_member))
+        }
+        TeamChange::Add(uids) => (None, Vec::new(), without(sorted(uids), is_member)),
+        TeamChange::Remove(uids) => (None, without(sorted(uids), |uid| !is_member(uid)), Vec::new()),
+        TeamChange::Delete => return delete(db, state, now, team, before),
+    };
+    replace(
+        db,
+        state,
+        now,
+        team,
+        before,
+        name.map(String::as_str),
+        &left,
+        &entered,
+    )
+}
+
+fn create(
+    db: &Connection,
+    state: &mut State,
+    team: &TeamId,
+    name: &str,
+    members: Vec<Uid>,
+) -> Result<TeamChanged, Failure> {
+    check_size(state, members.len())?;
+    let mut id = [0; 16];
+    (state.rules.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let conv = ConvId(id);
+    let conv_id = state.heads.find(db, conv, || ConvKind::Team(team.clone()))?.id;
+    db.prepare_cached("INSERT INTO teams (team, name, conv_id) VALUES (?1, ?2, ?3)")?
+        .execute(params![team.as_str(), name, conv_id])?;
+    join(db, state, conv, &members)?;
+    let after = TeamState {
+        conv,
+        conv_id,
+        name: name.into(),
+        members: Arc::new(members),
+    };
+    state.teams.remember(team, after.clone());
+    Ok(TeamChanged {
+        team: shown(team, after),
+        created: true,
+        notices: Vec::new(),
+    })
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one change")]
+fn replace(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    team: &TeamId,
+    before: TeamState,
+    name: Option<&str>,
+    left: &[Uid],
+    entered: &[Uid],
+) -> Result<TeamChanged, Failure> {
+    if !entered.is_empty() {
+        check_size(state, before.members.len() - left.len() + entered.len())?;
+    }
+    let mut after = before.clone();
+    if let Some(name) = name.filter(|name| **name != *before.name) {
+        db.prepare_cached("UPDATE teams SET name = ?2 WHERE team = ?1")?
+            .execute([team.as_str(), name])?;
+        after.name = name.into();
+    }
+    let mut notices = Vec::new();
+    if !left.is_empty() || !entered.is_empty() {
+        let mut leaving = left.iter().peekable();
+        // Both are sorted, and those who leave are members.
+        let stays = |uid: &&Uid| leaving.next_if_eq(uid).is_none();
+        let mut members: Vec<_> = before.members.iter().filter(stays).cloned().collect();
+        members.extend_from_slice(entered);
+        // Two sorted runs, which this sort merges.
+        members.sort();
+        after.members = Arc::new(members);
+        let head = state
+            .heads
+            .find(db, before.conv, || ConvKind::Team(team.clone()))?
+            .seq;
+        join(db, state, before.conv, entered)?;
+        let told = left
+            .iter()
+            .map(|uid| (LEAVE, uid))
+            .chain(entered.iter().map(|uid| (ENTER, uid)));
+        for (kind, uid) in told {
+            notices.push(tell(db, state, now, before.conv, team, kind, uid)?);
+        }
+        leave(db, before.conv_id, head, &notices)?;
+    }
+    state.teams.remember(team, after.clone());
+    Ok(TeamChanged {
+        team: shown(team, after),
+        created: false,
+        notices,
+    })
+}
+
+fn delete(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    team: &TeamId,
+    before: TeamState,
+) -> Result<TeamChanged, Failure> {
+    let head = state
+        .heads
+        .find(db, before.conv, || ConvKind::Team(team.clone()))?
+        .seq;
+    // Each member gets the same message as a member who was removed.
+    let mut notices = Vec::with_capacity(before.members.len());
+    for uid in before.members.iter() {
+        notices.push(tell(db, state, now, before.conv, team, LEAVE, uid)?);
+    }
+    state.heads.edit(before.conv).closed = true;
+    closed::note(db, before.conv_id)?;
+    state.closed = true;
+    db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
+        .execute([team.as_str()])?;
+    leave(db, before.conv_id, head, &notices)?;
+    // Nobody is notified any more of what nobody may read.
+    for jobs in [
+        "push_jobs_of_team WHERE uid IS NULL",
+        "push_jobs_of_members WHERE uid IS NOT NULL",
+    ] {
+        let sql = format!("DELETE FROM push_jobs INDEXED BY {jobs} AND dead = 0 AND conv_id = ?1");
+        db.prepare_cached(&sql)?.execute([before.conv_id])?;
+    }
+    state.teams.remove(team);
+    let after = TeamState {
+        members: Arc::default(),
+        ..before
+    };
+    Ok(TeamChanged {
+        team: shown(team, after),
+        created: false,
+        notices,
+    })
+}
+
+/// Gives new members their rows: they see what comes after the conversation's present head, or everything; what is there counts as read.
+fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
+    let sees_all = state.rules.new_members_see_all;
+    let head = state.heads.edit(conv);
+    for uid in uids {
+        departures::forget(db, uid, head.id)?;
+    }
+    let mut insert = db.prepare_cached(
+        "INSERT INTO participants (uid, conv_id, member, floor, joined, read, read_counted)
+         VALUES (?1, ?2, 1, ?3, ?4, ?4, ?5)",
+    )?;
+    for uid in uids {
+        insert.execute(params![
+            uid.as_str(),
+            head.id,
+            if sees_all { 0 } else { head.seq as i64 },
+            head.seq as i64,
+            head.counted as i64
+        ])?;
+    }
+    Ok(())
+}
+
+/// Those members leave of whom it was told; `head` was the head before that.
+fn leave(db: &Connection, conv_id: i64, head: u64, notices: &[TeamNotice]) -> rusqlite::Result<()> {
+    let mut delete = db.prepare_cached("DELETE FROM participants WHERE uid = ?1 AND conv_id = ?2")?;
+    for notice in notices.iter().filter(|notice| notice.kind == LEAVE) {
+        departures::note(db, &notice.uid, conv_id, (head, notice.seq))?;
+        delete.execute(params![notice.uid.as_str(), conv_id])?;
+    }
+    Ok(())
+}
+
+/// Writes a 16 or 17.
+fn tell(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    conv: ConvId,
+    team: &TeamId,
+    kind: u16,
+    uid: &Uid,
+) -> Result<TeamNotice, Failure> {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        team: &'a TeamId,
+        uid: &'a Uid,
+    }
+    let data = serde_json::value::to_raw_value(&Data { team, uid })
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let draft = Draft {
+        kind,
+        counts: false,
+        from: None,
+        cid: None,
+        own: None,
+        member_sent: None,
+        data: data.get(),
+    };
+    let written = log::write(db, state, conv, now, &draft)?;
+    let data: Arc<RawValue> = data.into();
+    Ok(TeamNotice {
+        kind,
+        uid: uid.clone(),
+        data,
+        seq: written.seq,
+        mid: written.mid,
+        ts: written.ts,
+    })
+}
+
+fn check_size(state: &State, members: usize) -> Result<(), StoreError> {
+    let max = state.rules.max_members;
+    if members > max {
+        return Err(StoreError::too_many_members(max));
+    }
+    Ok(())
+}
+
+/// How a team is told to callers.
+pub(super) fn shown(team: &TeamId, state: TeamState) -> Team {
+    Team {
+        team: team.clone(),
+        name: state.name.to_string(),
+        conv: state.conv,
+        members: state.members,
+    }
+}
+
+fn sorted(uids: &[Uid]) -> Vec<Uid> {
+    let mut uids = uids.to_vec();
+    uids.sort_unstable();
+    uids.dedup();
+    uids
+}
+
+fn without(mut uids: Vec<Uid>, these: impl Fn(&Uid) -> bool) -> Vec<Uid> {
+    uids.retain(|uid| !these(uid));
+    uids
+}

@@ -1,0 +1,211 @@
+//! Finds what a device has missed. The cost grows with what it has missed or its user has not read, with the
+//! number of the user's teams, and with what has happened since the device last had everything; not with the
+//! number of the user's conversations.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use mynah_store::ids::{ConvId, Uid};
+use mynah_store::{Device, Message, Missed, Page, Position, Stretch};
+use rusqlite::{Connection, Statement, params};
+
+use super::conversations::{self, Cursors, Rank, TOP, Which};
+use super::departures;
+use super::history::{MESSAGE_COLUMNS, message, number};
+use super::totals;
+
+/// If more conversations than this had to be looked at, the position up to which the device has everything is
+/// stored. The number is small in our own tests.
+const LONG_WALK: usize = if cfg!(any(test, fuzzing)) { 2 } else { 256 };
+
+/// The device has everything in its user's pairs and notices, and in the teams that its user has left, up to
+/// this `messages.id`, which is worth remembering.
+pub(super) type Had = Option<i64>;
+
+/// What a known device has missed; of one that is not known nothing is.
+pub(super) fn missed(
+    db: &Connection,
+    device: &Device,
+    most_conversations: usize,
+    most_behind: usize,
+) -> rusqlite::Result<(Missed, Had)> {
+    let uid = &device.uid;
+    let cursors = Cursors::of(db, uid, Some(&device.device))?;
+    let mut concerned: BTreeMap<Reverse<Rank>, Position> = BTreeMap::new();
+    let is_concerned = |position: &Position| position.unread > 0 || is_behind(position);
+    let mut total = totals::total(db, uid)?;
+    conversations::of_teams(db, uid, &cursors, |rank, position| {
+        total += position.unread;
+        if is_concerned(&position) {
+            concerned.insert(Reverse(rank), position);
+        }
+    })?;
+    let mut looked = 0;
+    conversations::newest(db, uid, Which::UnreadPairs, (TOP, 0), |rank| {
+        let position = conversations::position_of(db, uid, &cursors, rank.1)?;
+        concerned.insert(Reverse(rank), position);
+        looked += 1;
+        Ok(looked <= most_conversations)
+    })?;
+    let mut walked = Walk::default();
+    let mut departed = Vec::new();
+    if let Cursors::Of(known) = &cursors {
+        let since = known.had_row;
+        // One more than are asked for says that there are more.
+        let most = most_conversations.max(most_behind) + 1;
+        walked = walk(db, uid, &cursors, since, most, &mut concerned)?;
+        departed = departures::after(db, uid, &cursors, since)?;
+    }
+    let behind = concerned.values().filter(|position| is_behind(position));
+    let pending = behind.clone().map(|it| it.head.0 - it.cursor.0).sum();
+    let behind = behind.take(most_behind).map(stretch).collect();
+    let mut left = Vec::new();
+    for (rank, position) in departed {
+        let is_behind = is_behind(&position);
+        walked.looked(rank.0, is_behind);
+        if is_behind {
+            left.push(stretch(&position));
+            concerned.insert(Reverse(rank), position);
+        }
+    }
+    let missed = Missed {
+        unread: total,
+        pending,
+        behind,
+        left,
+        more: concerned.len() > most_conversations,
+        conversations: concerned.into_values().take(most_conversations).collect(),
+    };
+    Ok((missed, walked.had(db)?))
+}
+
+fn is_behind(position: &Position) -> bool {
+    position.cursor < position.head
+}
+
+fn stretch(position: &Position) -> Stretch {
+    Stretch {
+        conv: position.conv,
+        after: position.cursor,
+        through: position.head,
+    }
+}
+
+/// What was looked at to find where a device is behind, in pairs, notices, and teams that its user has left.
+#[derive(Default)]
+struct Walk {
+    conversations: usize,
+    /// The newest row of the oldest conversation in which the device is behind.
+    oldest: Option<i64>,
+    /// The walk ended early, since enough had been found.
+    is_cut: bool,
+}
+
+impl Walk {
+    /// Takes note of a conversation whose newest row is `row`.
+    fn looked(&mut self, row: i64, is_behind: bool) {
+        self.conversations += 1;
+        if is_behind {
+            self.oldest = Some(self.oldest.map_or(row, |oldest| oldest.min(row)));
+        }
+    }
+
+    /// Returns up to where the device has everything, if the walk was so long that the next one should begin
+    /// there.
+    fn had(&self, db: &Connection) -> rusqlite::Result<Had> {
+        if self.conversations <= LONG_WALK || self.is_cut {
+            return Ok(None);
+        }
+        match self.oldest {
+            Some(row) => Ok(Some(row - 1)),
+            None => db
+                .prepare_cached("SELECT max(id) FROM messages")?
+                .query_row([], |row| row.get(0)),
+        }
+    }
+}
+
+/// Adds the newest `most` pairs and notices that the device is behind in.
+fn walk(
+    db: &Connection,
+    uid: &Uid,
+    cursors: &Cursors,
+    since: i64,
+    most: usize,
+    concerned: &mut BTreeMap<Reverse<Rank>, Position>,
+) -> rusqlite::Result<Walk> {
+    let mut walked = Walk::default();
+    let mut behind = 0;
+    conversations::newest(db, uid, Which::Pairs, (TOP, since), |rank| {
+        let position = conversations::position_of(db, uid, cursors, rank.1)?;
+        let is_behind = is_behind(&position);
+        walked.looked(rank.0, is_behind);
+        if is_behind {
+            concerned.insert(Reverse(rank), position);
+            behind += 1;
+        }
+        Ok(behind < most)
+    })?;
+    walked.is_cut = behind == most;
+    Ok(walked)
+}
+
+/// The messages of these stretches that `uid` may see, in order, until the page is full.
+pub(super) fn replay(
+    db: &Connection,
+    uid: &Uid,
+    stretches: &[Stretch],
+    page: Page,
+) -> rusqlite::Result<Vec<Message>> {
+    let mut of_member = db.prepare_cached(&format!(
+        "SELECT {MESSAGE_COLUMNS} FROM conversations c CROSS JOIN participants p CROSS JOIN messages m
+         WHERE c.conv = ?1 AND c.closed = 0 AND p.uid = ?2 AND p.conv_id = c.id
+             AND m.conv_id = c.id AND m.seq > max(?3, p.floor) AND m.seq <= ?4
+         ORDER BY m.seq",
+    ))?;
+    let mut of_departed = None;
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    for stretch in stretches {
+        let before = found.len();
+        let mut is_full = read(&mut of_member, uid, stretch, page, (&mut found, &mut bytes))?;
+        // The user is in the conversation or has left it, so that only one of them finds anything.
+        if !is_full && found.len() == before {
+            let select = match &mut of_departed {
+                Some(select) => select,
+                none => none.insert(db.prepare_cached(&departures::replay_sql())?),
+            };
+            is_full = read(select, uid, stretch, page, (&mut found, &mut bytes))?;
+        }
+        if is_full {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what `select` finds of a stretch, with its bytes; true if the page is full and there is more.
+fn read(
+    select: &mut Statement<'_>,
+    uid: &Uid,
+    stretch: &Stretch,
+    page: Page,
+    (found, bytes): (&mut Vec<Message>, &mut usize),
+) -> rusqlite::Result<bool> {
+    let ConvId(conv) = stretch.conv;
+    let mut rows = select.query(params![
+        conv,
+        uid.as_str(),
+        number(stretch.after),
+        number(stretch.through)
+    ])?;
+    while let Some(row) = rows.next()? {
+        if page.is_full(found.len(), *bytes) {
+            return Ok(true);
+        }
+        let message = message(row)?;
+        *bytes += message.data.get().len();
+        found.push(message);
+    }
+    Ok(false)
+}

@@ -1,0 +1,428 @@
+//! Opening a store's directory: its lock, its file, and what may be wrong with either.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mynah_store::{Durability, StoreError, private};
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::epoch::{self, Here};
+use super::failure::is_full;
+pub use super::open_error::OpenError;
+use super::schema;
+use super::witness::{self, Identity, Mark, Record, Stamp, Witness};
+
+/// The database inside the store's directory.
+pub(super) const FILE: &str = "mynah.db";
+/// SQLite's log beside it, and the index of that.
+pub(super) const LOG: &str = "mynah.db-wal";
+pub(super) const INDEX: &str = "mynah.db-shm";
+/// Held for life by the process that has the store open.
+pub(super) const LOCK: &str = "mynah.lock";
+/// Files up to this size are checked page by page when they are opened; of larger ones only the outline.
+const CHECKED_BYTES: u64 = 64 << 20;
+/// How long a connection waits for another program that holds the file.
+pub(super) const BUSY: Duration = Duration::from_secs(2);
+/// Bytes of a log that holds nothing.
+const LOG_HEADER: u64 = 32;
+/// The offset of the version bytes in SQLite's file format, and their values for a database without a
+/// write-ahead log.
+const VERSIONS: u64 = 18;
+const NO_LOG: [u8; 2] = [1, 1];
+
+/// A locked directory, and how to connect to its file.
+#[derive(Debug)]
+pub(super) struct Place {
+    file: PathBuf,
+    log: PathBuf,
+    durability: Durability,
+    lock: File,
+    witness: Witness,
+    /// Which file the database was when it was opened.
+    identity: Identity,
+    epoch: String,
+    /// A connection is open, so that SQLite keeps a log.
+    expects_log: AtomicBool,
+    /// Identifies the log that the writer writes to.
+    log_identity: Mutex<Option<Identity>>,
+    /// The disk was too full to complete the start.
+    full: bool,
+    /// Held while the log is moved into the file.
+    moving: Mutex<()>,
+}
+
+impl Place {
+    /// Makes and locks the directory, brings the file to the current version, checks it, and decides which history it holds.
+    pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let unusable = |why| OpenError::of(path, why);
+        let lock = lock(path)?;
+        private::tighten(path, &[FILE, LOG, INDEX, LOCK, witness::FILE]);
+        let file = path.join(FILE);
+        // SQLite gives its other files the mode of this one.
+        let identity = private::open(&file).and_then(|file| file.metadata());
+        let identity = identity.map_err(|why| OpenError::of(&file, why))?;
+        let beside = path.join(witness::FILE);
+        let (witness, record) = Witness::open(&beside).map_err(|why| OpenError::of(&beside, why))?;
+        let mut place = Self {
+            log: path.join(LOG),
+            file,
+            durability,
+            lock,
+            witness,
+            identity: Identity::of(&identity),
+            epoch: String::new(),
+            expects_log: AtomicBool::new(false),
+            log_identity: Mutex::new(None),
+            full: false,
+            moving: Mutex::new(()),
+        };
+        place.check_log(record.as_ref())?;
+        // From here on we move the log into the file ourselves, perhaps not completely.
+        if record.is_some() {
+            place.witness.stamp(None);
+        }
+        place
+            .prepare(record.as_ref())
+            .map_err(|unfit| place.unfit(unfit))?;
+        place.stamp().map_err(unusable)?;
+        if durability == Durability::Power {
+            sync_entries(path).map_err(unusable)?;
+        }
+        Ok(place)
+    }
+
+    /// The history that the file holds.
+    pub(super) fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// Whether the disk was full when the store was opened.
+    pub(super) fn was_full(&self) -> bool {
+        self.full
+    }
+
+    /// Records the newest state of the directory.
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// Describes what is wrong if the files are not where they were when they were opened: writes would then
+    /// be lost.
+    pub(super) fn lost(&self) -> Option<StoreError> {
+        let is_file = |path, known: Identity| {
+            std::fs::metadata(path).is_ok_and(|now: std::fs::Metadata| Identity::of(&now).is(known))
+        };
+        let log = self
+            .log_identity
+            .lock()
+            .filter(|_| self.expects_log.load(Ordering::Relaxed));
+        let is_there =
+            is_file(&self.file, self.identity) && log.is_none_or(|known| is_file(&self.log, known));
+        (!is_there).then(|| {
+            StoreError::Unavailable(
+                "its files were deleted, moved or replaced while the server ran; see the log of the server"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// Whether the writer has a connection: SQLite deletes the log with the last one.
+    pub(super) fn expect_log(&self, expected: bool) {
+        self.expects_log.store(expected, Ordering::Relaxed);
+    }
+
+    /// The writer has opened the log. A connection that is opened later makes another file of that name if this one is deleted.
+    pub(super) fn know_log(&self) {
+        let log = std::fs::metadata(&self.log);
+        *self.log_identity.lock() = log.ok().map(|log| Identity::of(&log));
+    }
+
+    /// Moves the log into the file by `checkpoint`; `None` if that is being done already, and still after `patience`.
+    pub(super) fn moving<T>(&self, patience: Duration, checkpoint: impl FnOnce() -> T) -> Option<T> {
+        let _alone = self.moving.try_lock_for(patience)?;
+        self.witness.stamp(None);
+        let moved = checkpoint();
+        if let Err(error) = self.stamp() {
+            tracing::debug!(%error, "{FILE} cannot be looked at");
+        }
+        Some(moved)
+    }
+
+    /// Records the present state of the file.
+    fn stamp(&self) -> io::Result<()> {
+        let now = std::fs::metadata(&self.file)?;
+        self.witness.stamp(Some(Stamp::of(&now)));
+        Ok(())
+    }
+
+    /// Refuses a log that was left by a crash, if the database beside it was replaced since then: SQLite would mix the two.
+    fn check_log(&self, record: Option<&Record>) -> Result<(), OpenError> {
+        let has_log = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_HEADER);
+        if has_log && self.is_backup() {
+            return Err(OpenError::Backup {
+                file: self.file.clone(),
+                log: self.log.clone(),
+            });
+        }
+        let Some(record) = record.filter(|record| !record.closed) else {
+            return Ok(());
+        };
+        // In a copy of the whole directory the log belongs to the database.
+        let is_at_home = self.witness.identity().is_ok_and(|own| own.is(record.itself));
+        if !has_log || !is_at_home {
+            return Ok(());
+        }
+        // A power failure may lose the time of a write, but not the file.
+        let touched = record.boot == witness::boot()
+            && record
+                .stamp
+                .is_some_and(|stamp| std::fs::metadata(&self.file).is_ok_and(|now| Stamp::of(&now) != stamp));
+        if touched || !record.database.is(self.identity) {
+            return Err(OpenError::Leftover {
+                file: self.file.clone(),
+                log: self.log.clone(),
+                witness: self.file.with_file_name(witness::FILE),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the database says of itself that it has no log, as a backup does. One that a server has used says the opposite, and did so on
+    /// the disk before it got a log.
+    fn is_backup(&self) -> bool {
+        let mut versions = [0; 2];
+        let read = File::open(&self.file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));
+        read.is_ok() && versions == NO_LOG
+    }
+
+    /// A connection that writes.
+    pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        db.pragma_update(None, "cache_size", -(16 << 10))?;
+        // Deleted and recalled data is overwritten with zeros.
+        db.pragma_update(None, "secure_delete", true)?;
+        // What the log is cut to when it starts anew; checkpoint.rs says when that is.
+        db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        Ok(db)
+    }
+
+    /// A connection that reads.
+    pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "query_only", true)?;
+        db.pragma_update(None, "cache_size", -(2 << 10))?;
+        Ok(db)
+    }
+
+    /// A connection that moves the log into the file.
+    pub(super) fn checkpointer(&self) -> rusqlite::Result<Connection> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.pragma_update(None, "wal_autocheckpoint", 0)?;
+        db.pragma_update(None, "cache_size", -256)?;
+        Ok(db)
+    }
+
+    /// Lets another process have the directory.
+    pub(super) fn unlock(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's lock could not be released");
+        }
+    }
+
+    /// An error that names the file and says what to do.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> OpenError {
+        let file = self.file.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => OpenError::Foreign { file },
+            Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt {
+                file,
+                detail: error.to_string(),
+            },
+            _ if is_full(&error) => OpenError::Full { path: file },
+            _ => OpenError::Database { file, why: error },
+        }
+    }
+
+    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        // Every connection is used by one thread at a time.
+        let db = Connection::open_with_flags(&self.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.busy_timeout(BUSY)?;
+        db.set_prepared_statement_cache_capacity(64);
+        let synchronous = match self.durability {
+            Durability::Power => "full",
+            Durability::Process => "normal",
+        };
+        db.pragma_update(None, "synchronous", synchronous)?;
+        Ok(db)
+    }
+
+    fn prepare(&mut self, record: Option<&Record>) -> Result<(), Unfit> {
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if tables > 0 && id != schema::APPLICATION_ID || found < 0 {
+            return Err(Unfit::Foreign);
+        }
+        if found > schema::VERSION {
+            return Err(Unfit::Newer(found));
+        }
+        db.pragma_update(None, "journal_mode", "wal")?;
+        if tables > 0 {
+            self.check(&db)?;
+        }
+        schema::migrate(&db, found)?;
+        self.begin(&db, record)
+    }
+
+    /// Decides which history this is, and stores its epoch, first in the witness and then in the database. If
+    /// the process ends in between, the next start finds two epochs and makes a third, which no client has
+    /// seen either.
+    fn begin(&mut self, db: &Connection, record: Option<&Record>) -> Result<(), Unfit> {
+        let found = epoch::find(db)?;
+        let here = Here {
+            database: self.identity,
+            boot: witness::boot(),
+        };
+        let change = epoch::change(record, &found, &here);
+        let same = found.epoch.clone().filter(|_| change.is_none());
+        self.epoch = same.unwrap_or_else(epoch::fresh);
+        self.witness.begin(Record {
+            epoch: self.epoch.clone(),
+            mark: found.mark,
+            database: here.database,
+            itself: self.witness.identity()?,
+            boot: here.boot,
+            may_lose: self.durability == Durability::Process,
+            ..Record::default()
+        })?;
+        epoch::write(db, &found, &self.epoch, change)?;
+        if found.epoch.is_none() && record.is_some_and(|record| record.mark != Mark::default()) {
+            tracing::warn!(
+                "this data directory has held a store, and {} is gone or empty: an empty one was begun. \
+                 If that is not what you want, stop the server and use `mynah restore`",
+                self.file.display()
+            );
+        }
+        if let Some(change) = change {
+            tracing::warn!(
+                epoch = self.epoch,
+                "{}. The store gets a new epoch: clients drop their positions and receive all its messages",
+                change.sentence()
+            );
+        }
+        Ok(())
+    }
+
+    /// Looks for damage: a file that is shorter than it says, and, unless that would take long, pages that contradict each other.
+    fn check(&mut self, db: &Connection) -> Result<(), Unfit> {
+        // What is still in the log goes into the file, so that its length can be compared.
+        let moved = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+            Ok(row.get::<_, i64>(0)? == 0)
+        });
+        let complete = match moved {
+            Ok(complete) => complete,
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, "the disk is full: the store can be read, but nothing can be written until there is room");
+                self.full = true;
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let pages: u64 = db
+            .pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?
+            .unsigned_abs();
+        let page_bytes: u64 = db
+            .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?
+            .unsigned_abs();
+        let bytes = std::fs::metadata(&self.file).map_or(0, |meta| meta.len());
+        if complete && bytes < pages * page_bytes {
+            let detail = format!("{bytes} bytes are left of {}", pages * page_bytes);
+            return Err(Unfit::Corrupt(detail));
+        }
+        if bytes <= CHECKED_BYTES {
+            let detail: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            if detail != "ok" {
+                return Err(Unfit::Corrupt(detail));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What [`Place::prepare`] found.
+enum Unfit {
+    Foreign,
+    Newer(i32),
+    Corrupt(String),
+    Database(rusqlite::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<rusqlite::Error> for Unfit {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Place {
+    fn unfit(&self, unfit: Unfit) -> OpenError {
+        let file = self.file.clone();
+        match unfit {
+            Unfit::Foreign => OpenError::Foreign { file },
+            Unfit::Newer(found) => OpenError::Newer {
+                file,
+                found,
+                known: schema::VERSION,
+            },
+            Unfit::Corrupt(detail) => OpenError::Corrupt { file, detail },
+            Unfit::Database(error) => self.explain(error),
+            Unfit::Io(why) => OpenError::of(file.parent().unwrap_or(Path::new(".")), why),
+        }
+    }
+}
+
+/// Makes sure that a directory and a file that were just made are found again after a power cut.
+fn sync_entries(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        File::open(path)?.sync_all()?;
+        // Which may be one that we cannot read; then it is not one that we have made anything in.
+        if let Ok(parent) = File::open(path.join("..")) {
+            parent.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directory, if it is not there, and takes its lock.
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let unusable = |why| OpenError::of(path, why);
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(unusable)?;
+    let lock = path.join(LOCK);
+    let file = private::open(&lock).map_err(|why| OpenError::of(&lock, why))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(why)) => Err(unusable(why)),
+    }
+}

@@ -1,0 +1,289 @@
+//! What waits for the writer: a bounded queue that it empties in one go.
+//!
+//! Finished push jobs, acknowledgements and devices that nobody waits for are no reason for a transaction of their own: they wait a
+//! moment for a message to go with, so that under a light load the next message does not have to wait for theirs.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mynah_store::ids::{ConvId, Seq, TeamId, Uid};
+use mynah_store::{
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
+    StoreError, TeamChange, TeamChanged, UnixMillis,
+};
+use parking_lot::{Condvar, Mutex};
+
+use super::failure::stopped;
+
+/// Most commands that may wait; beyond it the caller is told to come later.
+const MAX_WAITING: usize = 65_536;
+
+/// How long commands that are in no hurry wait for one that is.
+const LINGER: Duration = Duration::from_millis(10);
+
+/// One thing for the writer to do.
+pub(super) enum Command {
+    Append(Append, Done<Appended>),
+    ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
+    FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
+    ReviveJobs(Uid, UnixMillis, Done<()>),
+    Enter(Entry, Done<()>),
+    /// A device has everything in pairs and notices up to this `messages.id`.
+    Had(Device, i64, Done<()>),
+    /// Writes what a device has acknowledged.
+    Settle(Device, Done<()>),
+    Ack(Device, ConvId, Seq, Done<Seq>),
+    Read(Read, Done<ReadMark>),
+    Recall(Recall, Done<Recalled>),
+    Revoke(Revocation, Done<()>),
+    /// Whatever a test wants to do to the writer's connection.
+    #[cfg(test)]
+    Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
+}
+
+impl Command {
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::FinishJobs(..) | Self::ReviveJobs(..) | Self::Ack(..) | Self::Had(..) => false,
+            Self::Enter(entry, _) => entry.urgent,
+            _ => true,
+        }
+    }
+
+    /// Tells the caller that nothing was done.
+    pub(super) fn fail(self, error: StoreError) {
+        match self {
+            Self::Append(_, done) => done(Err(error)),
+            Self::ChangeTeam(_, _, done) => done(Err(error)),
+            Self::FinishJobs(_, done)
+            | Self::ReviveJobs(_, _, done)
+            | Self::Enter(_, done)
+            | Self::Settle(_, done)
+            | Self::Had(_, _, done)
+            | Self::Revoke(_, done) => done(Err(error)),
+            Self::Ack(_, _, _, done) => done(Err(error)),
+            Self::Read(_, done) => done(Err(error)),
+            Self::Recall(_, done) => done(Err(error)),
+            #[cfg(test)]
+            Self::Run(_) => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// Any command.
+    Empty,
+    /// An urgent command, or the end of its patience.
+    Linger,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    depth: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Command>,
+    /// How many of them are urgent.
+    urgent: usize,
+    /// What the writer sleeps for.
+    sleeps: Option<Sleep>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Puts commands at the end, in their order, all or none of them.
+    pub(super) fn push(&self, commands: impl ExactSizeIterator<Item = Command>) {
+        let mut state = self.state.lock();
+        let refusal = if state.closed {
+            stopped()
+        } else if !state.waiting.is_empty() && state.waiting.len() + commands.len() > MAX_WAITING {
+            StoreError::Unavailable("too much is waiting to be written; try again later".to_owned())
+        } else {
+            let before = state.urgent;
+            for command in commands {
+                state.urgent += usize::from(command.is_urgent());
+                state.waiting.push_back(command);
+            }
+            self.depth.store(state.waiting.len(), Ordering::Relaxed);
+            let wake = match state.sleeps {
+                Some(Sleep::Empty) => true,
+                Some(Sleep::Linger) => state.urgent > before,
+                None => false,
+            };
+            if wake {
+                state.sleeps = None;
+            }
+            drop(state);
+            if wake {
+                self.filled.notify_one();
+            }
+            return;
+        };
+        drop(state);
+        commands.for_each(|command| command.fail(refusal.clone()));
+    }
+
+    /// Waits for commands, at most for `idle` if that is said, and moves up to `max` of them to `batch`. `false` when the queue is closed
+    /// and empty.
+    pub(super) fn take(&self, batch: &mut Vec<Command>, max: usize, idle: Option<Duration>) -> bool {
+        let mut state = self.state.lock();
+        let mut patience = None;
+        while state.urgent == 0 && !state.closed {
+            if state.waiting.is_empty() {
+                state.sleeps = Some(Sleep::Empty);
+                match idle {
+                    None => self.filled.wait(&mut state),
+                    Some(idle) if self.filled.wait_for(&mut state, idle).timed_out() => {
+                        state.sleeps = None;
+                        if state.waiting.is_empty() {
+                            return true;
+                        }
+                    }
+                    Some(_) => {}
+                }
+                continue;
+            }
+            let until = *patience.get_or_insert_with(|| Instant::now() + LINGER);
+            state.sleeps = Some(Sleep::Linger);
+            if self.filled.wait_until(&mut state, until).timed_out() {
+                break;
+            }
+        }
+        state.sleeps = None;
+        let take = state.waiting.len().min(max);
+        let taken = batch.len();
+        batch.extend(state.waiting.drain(..take));
+        state.urgent -= batch[taken..]
+            .iter()
+            .filter(|command| command.is_urgent())
+            .count();
+        self.depth.store(state.waiting.len(), Ordering::Relaxed);
+        take > 0
+    }
+
+    /// Moves up to `max` of what waits to `batch`, without waiting for more.
+    #[cfg(any(test, feature = "stepped"))]
+    pub(super) fn take_now(&self, batch: &mut Vec<Command>, max: usize) {
+        let mut state = self.state.lock();
+        let take = state.waiting.len().min(max);
+        batch.extend(state.waiting.drain(..take));
+        state.urgent = state.waiting.iter().filter(|command| command.is_urgent()).count();
+        self.depth.store(state.waiting.len(), Ordering::Relaxed);
+    }
+
+    /// Lets nothing more in; what waits is still taken.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        drop(state);
+        self.filled.notify_all();
+    }
+
+    /// Frees the room that a burst needed.
+    pub(super) fn shrink(&self) {
+        self.state.lock().waiting.shrink_to_fit();
+    }
+
+    /// How many commands wait.
+    pub(super) fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Something that is in no hurry; counts its refusal.
+    fn lazy(refused: &Arc<AtomicUsize>) -> Command {
+        let refused = refused.clone();
+        let done = move |told: Result<(), StoreError>| {
+            assert!(matches!(told, Err(StoreError::Unavailable(_))));
+            refused.fetch_add(1, Ordering::Relaxed);
+        };
+        Command::FinishJobs(Vec::new(), Box::new(done))
+    }
+
+    fn urgent() -> Command {
+        Command::Run(Box::new(|_| {}))
+    }
+
+    #[test]
+    fn gives_what_waits_in_order_and_in_parts() {
+        let queue = Queue::default();
+        let refused = Arc::new(AtomicUsize::new(0));
+        queue.push([urgent(), lazy(&refused), urgent()].into_iter());
+        assert_eq!(queue.depth(), 3);
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, 2, None));
+        assert_eq!(
+            batch.iter().map(Command::is_urgent).collect::<Vec<_>>(),
+            [true, false]
+        );
+        assert!(queue.take(&mut batch, 2, None));
+        assert_eq!((batch.len(), queue.depth()), (3, 0));
+    }
+
+    #[test]
+    fn what_is_lazy_goes_by_itself_in_the_end() {
+        let queue = Queue::default();
+        queue.push([lazy(&Arc::default())].into_iter());
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, 10, None));
+        assert_eq!(batch.len(), 1);
+    }
+
+    #[test]
+    fn wakes_the_writer_whatever_it_sleeps_for() {
+        let queue = Arc::new(Queue::default());
+        let taker = queue.clone();
+        let thread = std::thread::spawn(move || {
+            let (mut seen, mut batch) = (0, Vec::new());
+            while taker.take(&mut batch, 4, None) {
+                seen += batch.drain(..).len();
+            }
+            seen
+        });
+        for round in 0..1_000 {
+            let command = if round % 3 == 0 {
+                urgent()
+            } else {
+                lazy(&Arc::default())
+            };
+            queue.push([command].into_iter());
+        }
+        queue.close();
+        assert_eq!(thread.join().unwrap(), 1_000, "what waited at the end, too");
+    }
+
+    #[test]
+    fn is_bounded_and_can_be_closed() {
+        let queue = Queue::default();
+        let refused = Arc::new(AtomicUsize::new(0));
+        let too_many = MAX_WAITING + 1;
+        queue.push((0..too_many).map(|_| urgent()).collect::<Vec<_>>().into_iter());
+        assert_eq!(
+            queue.depth(),
+            too_many,
+            "one call is always taken when nothing waits"
+        );
+        queue.push([lazy(&refused), lazy(&refused)].into_iter());
+        assert_eq!((queue.depth(), refused.load(Ordering::Relaxed)), (too_many, 2));
+        queue.close();
+        queue.push([lazy(&refused)].into_iter());
+        assert_eq!(refused.load(Ordering::Relaxed), 3);
+        let mut batch = Vec::new();
+        assert!(queue.take(&mut batch, usize::MAX, None) && batch.len() == too_many);
+        assert!(!queue.take(&mut batch, usize::MAX, None));
+    }
+}

@@ -1,0 +1,263 @@
+//! Reads the store: a few threads, each with a connection of its own, shared fairly by all callers.
+//!
+//! Invariants: a read sees one moment, which is not before it was asked for. What waits when a transaction
+//! begins may share it; nothing that comes later does, so that no transaction holds the log for long. A user
+//! with many reads waits behind its own reads only, and a read that nobody waits for any more is skipped.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mynah_store::ids::{TeamId, Uid};
+use mynah_store::{StoreError, StoreFuture, fair};
+use parking_lot::{Condvar, Mutex};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::failure::{Failure, stopped, unavailable};
+use super::open::Place;
+use super::trim::Trim;
+
+/// Reads that run at the same time; more wait.
+pub(super) const READERS: usize = 4;
+/// Most reads that may wait for one account; more are refused.
+const MOST_WAITING: usize = 1_024;
+
+/// The account for which a read is done.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum For {
+    /// A user's, whoever asks.
+    User(Uid),
+    /// A team's members, whoever asks.
+    Team(TeamId),
+    /// A conversation that the backend reads.
+    Backend,
+    /// Push jobs.
+    Jobs,
+}
+
+/// A read with somewhere to put what it finds.
+trait Job: Send {
+    /// Nobody waits for it any more.
+    fn is_over(&self) -> bool;
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept;
+    fn refuse(self: Box<Self>, error: StoreError);
+}
+
+/// Whether the connection goes on being used.
+type Kept = bool;
+
+struct Asked<T, F> {
+    tell: oneshot::Sender<Result<T, StoreError>>,
+    read: F,
+}
+
+impl<T, F> Job for Asked<T, F>
+where
+    T: Send,
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send,
+{
+    fn is_over(&self) -> bool {
+        self.tell.is_closed()
+    }
+
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept {
+        if self.is_over() {
+            return true;
+        }
+        let outcome = db.map_err(Failure::Broken).and_then(self.read);
+        let kept = !matches!(outcome, Err(Failure::Broken(_)));
+        // Nobody listens when the connection that asked has closed.
+        let _ = self.tell.send(outcome.map_err(told));
+        kept
+    }
+
+    fn refuse(self: Box<Self>, error: StoreError) {
+        let _ = self.tell.send(Err(error));
+    }
+}
+
+/// A job and its number, which ascends as they come.
+type Numbered = (u64, Box<dyn Job>);
+
+#[derive(Default)]
+struct Waiting {
+    jobs: fair::Queue<For, Numbered>,
+    /// The number of the next job to come.
+    next: u64,
+    /// Threads that do not sleep.
+    awake: usize,
+    closed: bool,
+}
+
+/// See the module.
+pub(super) struct Readers {
+    place: Arc<Place>,
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+    /// If set, this runs each read where it is asked for, and no thread does.
+    here: Option<Here>,
+}
+
+/// Runs the reads that wait, by [`Readers::serve`].
+pub(super) type Here = Box<dyn Fn(&Readers) + Send + Sync>;
+
+impl Readers {
+    /// Reads are run by threads, or by `here` where they are asked for.
+    pub(super) fn new(place: Arc<Place>, here: Option<Here>) -> Self {
+        Self {
+            place,
+            waiting: Mutex::default(),
+            filled: Condvar::new(),
+            here,
+        }
+    }
+
+    /// Runs `read` on a thread that reads. Dropping the future cancels it unless it has begun.
+    pub(super) fn run<T, F>(self: &Arc<Self>, account: For, read: F) -> StoreFuture<'static, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    {
+        let (tell, told) = oneshot::channel();
+        let job = Box::new(Asked { tell, read });
+        let readers = self.clone();
+        Box::pin(async move {
+            readers.push(account, job);
+            told.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+
+    fn push(&self, account: For, job: Box<dyn Job>) {
+        let mut waiting = self.waiting.lock();
+        if waiting.closed {
+            return;
+        }
+        let numbered = (waiting.next, job);
+        waiting.next += 1;
+        let is_over = |(_, job): &Numbered| job.is_over();
+        if let Err((_, job)) = waiting.jobs.push(account, numbered, MOST_WAITING, is_over) {
+            drop(waiting);
+            let why = format!("{MOST_WAITING} reads for the same user are already waiting; try again later");
+            job.refuse(StoreError::Unavailable(why));
+            return;
+        }
+        if let Some(here) = &self.here {
+            drop(waiting);
+            here(self);
+            return;
+        }
+        // A thread that is awake takes it sooner than one that is woken, unless it is not alone in waiting.
+        if waiting.awake == 0 || waiting.jobs.len() > waiting.awake {
+            drop(waiting);
+            self.filled.notify_one();
+        }
+    }
+
+    /// Works until the readers are closed. Run by each thread.
+    pub(super) fn work(&self) {
+        let (mut db, mut trim) = (None, Trim::default());
+        while let Some(woken) = self.wait(trim.wait()) {
+            if woken {
+                if catch_unwind(AssertUnwindSafe(|| self.serve(&mut db))).is_err() {
+                    tracing::error!("a read panicked");
+                    db = None;
+                }
+                self.waiting.lock().awake -= 1;
+                trim.used(1);
+            }
+            if trim.is_due()
+                && let Some(Err(error)) = db.as_ref().map(Connection::release_memory)
+            {
+                tracing::debug!(%error, "a reader's cached pages could not be freed");
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do; false when that takes longer than `most`. `None` when the readers
+    /// are closed.
+    fn wait(&self, most: Option<Duration>) -> Option<bool> {
+        let mut waiting = self.waiting.lock();
+        while waiting.jobs.is_empty() && !waiting.closed {
+            match most {
+                None => self.filled.wait(&mut waiting),
+                Some(most) if self.filled.wait_for(&mut waiting, most).timed_out() => {
+                    if waiting.jobs.is_empty() && !waiting.closed {
+                        return Some(false);
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if waiting.closed {
+            return None;
+        }
+        waiting.awake += 1;
+        Some(true)
+    }
+
+    /// Does what waits, in one transaction if all goes well. A connection that does not look sound is dropped.
+    pub(super) fn serve(&self, slot: &mut Option<Connection>) {
+        let Some((first, horizon)) = ({
+            let mut waiting = self.waiting.lock();
+            let horizon = waiting.next;
+            waiting.jobs.pop().map(|(_, job)| (job, horizon))
+        }) else {
+            return;
+        };
+        let begun = slot
+            .take()
+            .map_or_else(|| self.place.reader(), Ok)
+            .and_then(|db| {
+                db.prepare_cached("BEGIN")?.execute([])?;
+                Ok(db)
+            });
+        let db = match begun {
+            Ok(db) => db,
+            Err(error) => {
+                first.run(Err(error));
+                return;
+            }
+        };
+        let mut next = Some(first);
+        while let Some(job) = next {
+            if !job.run(Ok(&db)) {
+                return;
+            }
+            let mut waiting = self.waiting.lock();
+            let shares = waiting.jobs.first().is_some_and(|(number, _)| *number < horizon);
+            next = shares.then(|| waiting.jobs.pop()).flatten().map(|(_, job)| job);
+        }
+        let ended = db
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
+        *slot = ended.is_ok().then_some(db);
+    }
+
+    /// Reads that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().jobs.len()
+    }
+
+    /// Lets nothing more run, and ends the threads.
+    pub(super) fn close(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.closed = true;
+        let dropped = std::mem::take(&mut waiting.jobs);
+        drop(waiting);
+        drop(dropped);
+        self.filled.notify_all();
+    }
+}
+
+/// What the caller is told.
+fn told(failure: Failure) -> StoreError {
+    match failure {
+        Failure::Refused(error) => error,
+        Failure::Broken(error) => {
+            tracing::error!(%error, "a read failed");
+            unavailable(&error)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Taking a message back.
+
+use mynah_store::ids::{ConvId, Uid};
+use mynah_store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::append::is_in;
+use super::failure::Failure;
+use super::heads;
+use super::log::{self, Draft};
+use super::state::State;
+use super::unread;
+
+/// The message to take back.
+struct Found {
+    row: i64,
+    conv_id: i64,
+    seq: i64,
+    kind: u16,
+    ts: UnixMillis,
+    counts: bool,
+    recalled: bool,
+    is_own: bool,
+}
+
+/// Does what `order` says.
+pub(super) fn recall(
+    db: &Connection,
+    state: &mut State,
+    now: UnixMillis,
+    order: &Recall,
+) -> Result<Recalled, Failure> {
+    let found = find(db, order)?.ok_or(StoreError::NotFound("message"))?;
+    let (conv, kind) = place(db, found.conv_id)?.ok_or(StoreError::NotFound("message"))?;
+    let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
+    let sent = head.ok_or(StoreError::NotFound("message"))?.sent;
+    let members = match &kind {
+        ConvKind::Team(team) => state.teams.find(db, team)?.map(|team| team.members),
+        ConvKind::Pair(..) | ConvKind::Notices(_) => None,
+    };
+    if !found.is_own {
+        return Err(StoreError::Forbidden("only its sender may take a message back").into());
+    }
+    if found.kind == order.kind {
+        return Err(StoreError::Forbidden("that a message was taken back cannot be taken back").into());
+    }
+    if matches!(kind, ConvKind::Team(_)) && !is_in(members.as_ref(), &order.by) {
+        return Err(StoreError::Forbidden("who has left a team may not change it").into());
+    }
+    if found.recalled {
+        return Err(StoreError::Conflict("this message was taken back before").into());
+    }
+    if state.age.of(found.row, found.ts) > order.window_ms {
+        return Err(StoreError::Forbidden("this message is too old to be taken back").into());
+    }
+    // The text goes now, and from the log soon (`Checkpoints::erase`).
+    db.prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?
+        .execute([found.row])?;
+    state.erased = true;
+    if found.counts {
+        db.prepare_cached("INSERT INTO recalls (conv_id, seq, sender) VALUES (?1, ?2, ?3)")?
+            .execute(params![found.conv_id, found.seq, order.by.as_str()])?;
+        db.prepare_cached("UPDATE conversations SET recalls = recalls + 1 WHERE id = ?1")?
+            .execute([found.conv_id])?;
+        if let Some(reader) = reader(&kind, &order.by)
+            && has_not_read(db, reader, &found)?
+            && let Some(side) = unread::side(&kind, reader)
+        {
+            unread::change(state, conv, (side, reader), -1);
+        }
+    }
+    let draft = Draft {
+        kind: order.kind,
+        counts: false,
+        from: Some(&order.by),
+        cid: None,
+        own: match &kind {
+            ConvKind::Pair(_, a, b) => Some(sent[usize::from(a != b && order.by == *b)]),
+            ConvKind::Notices(_) => Some(sent[0]),
+            ConvKind::Team(_) => None,
+        },
+        member_sent: None,
+        data: order.data.get(),
+    };
+    let written = log::write(db, state, conv, now, &draft)?;
+    Ok(Recalled {
+        appended: Appended {
+            conv,
+            seq: written.seq,
+            mid: written.mid,
+            ts: written.ts,
+            duplicate: false,
+            members,
+            push: None,
+        },
+        kind,
+    })
+}
+
+/// For whom a message by `sender` may be unread, if that is one user.
+fn reader<'a>(kind: &'a ConvKind, sender: &Uid) -> Option<&'a Uid> {
+    match kind {
+        ConvKind::Pair(_, a, b) if sender == a => Some(b),
+        ConvKind::Pair(_, a, _) => Some(a),
+        ConvKind::Notices(owner) => Some(owner),
+        ConvKind::Team(_) => None,
+    }
+    .filter(|reader| *reader != sender)
+}
+
+fn has_not_read(db: &Connection, reader: &Uid, message: &Found) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT read < ?3 FROM participants WHERE uid = ?1 AND conv_id = ?2")?
+        .query_row(params![reader.as_str(), message.conv_id, message.seq], |row| {
+            row.get(0)
+        })
+}
+
+fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {
+    db.prepare_cached(
+        "SELECT id, conv_id, seq, kind, ts, counts, recalled, sender FROM messages WHERE mid = ?1",
+    )?
+    .query_row([order.mid.0.as_bytes()], |row| {
+        Ok(Found {
+            row: row.get(0)?,
+            conv_id: row.get(1)?,
+            seq: row.get(2)?,
+            kind: row.get(3)?,
+            ts: row.get::<_, i64>(4)?.unsigned_abs(),
+            counts: row.get(5)?,
+            recalled: row.get(6)?,
+            is_own: row.get_ref(7)?.as_str_or_null()? == Some(Uid::as_str(&order.by)),
+        })
+    })
+    .optional()
+}
+
+fn place(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<(ConvId, ConvKind)>> {
+    db.prepare_cached("SELECT conv, kind, a, b, team FROM conversations WHERE id = ?1")?
+        .query_row([conv_id], |row| Ok((ConvId(row.get(0)?), heads::kind(row, 1)?)))
+        .optional()
+        .map(|found| found.and_then(|(conv, kind)| Some((conv, kind?))))
+}

@@ -1,0 +1,378 @@
+//! `mynah restore`: replaces a data directory by a backup.
+//!
+//! A new directory is made beside the old one, filled, checked and synced, and then exchanged with it in one
+//! step. If the old one cannot be renamed, for example because it is a mount point, only the database is
+//! exchanged. Invariants: whenever the process is killed, either the old store or the complete new one is in
+//! place; the old one is kept; the new one has an epoch that was never used before, so that clients drop
+//! positions of messages that it does not have; what was revoked stays revoked, if the old store can be read.
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use mynah_store::{Revocation, private};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::backup::{beside, is_same, is_unknown};
+use super::epoch::{self, Change};
+use super::failure::is_full;
+use super::witness::{self, Identity, Record, Stamp, Witness};
+use super::{open, revocations, schema};
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The directory that it replaced, as it is called now; `None` if there was none.
+    pub kept: Option<PathBuf>,
+    /// Messages in the store.
+    pub messages: u64,
+    /// Its epoch.
+    pub epoch: String,
+    /// How many revocations of the old store were taken over; or why they could not be read.
+    pub revocations: Result<usize, String>,
+}
+
+/// Replaces the store in `directory` by `file`. `time` becomes part of the name of the old one; `carried` are
+/// names of files that the new directory takes over from the old one.
+pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> anyhow::Result<Restored> {
+    let directory = resolve(directory)?;
+    let old = directory.symlink_metadata().ok();
+    // Held until the end, so that no server begins to use what is being replaced.
+    let _lock = old.as_ref().map(|_| open::lock(&directory)).transpose()?;
+    is_idle(file, &directory)?;
+    let new = New {
+        file,
+        time,
+        old: old.as_ref(),
+    };
+    match new.replace_directory(&directory, carried)? {
+        Some(restored) => Ok(restored),
+        None => new.replace_database(&directory),
+    }
+}
+
+/// What is put in the place of a store.
+struct New<'a> {
+    file: &'a Path,
+    time: &'a str,
+    /// The present directory, if there is one.
+    old: Option<&'a Metadata>,
+}
+
+impl New<'_> {
+    /// Replaces the old directory by a new one. `None` if the old one cannot be renamed: it is a mount point,
+    /// or its parent directory is not writable.
+    fn replace_directory(&self, directory: &Path, carried: &[&str]) -> anyhow::Result<Option<Restored>> {
+        let parent = directory.parent().unwrap_or(Path::new("/"));
+        let device = std::fs::metadata(parent)?.dev();
+        if self.old.is_some_and(|old| old.dev() != device) {
+            return Ok(None);
+        }
+        let staging = unused(directory, &format!(".restoring-{}", self.time));
+        match private_directory(&staging) {
+            Err(error) if self.old.is_some() && is_forbidden(&error) => return Ok(None),
+            made => made.with_context(|| format!("{} cannot be made", staging.display()))?,
+        }
+        let replaced =
+            self.fill(&staging, directory, carried)
+                .and_then(|filled| match self.put(&staging, directory) {
+                    Err(error) if self.old.is_some() && is_fixed(&error) => Ok(None),
+                    exchanged => {
+                        exchanged
+                            .with_context(|| format!("{} cannot be put in its place", directory.display()))?;
+                        Ok(Some(filled))
+                    }
+                });
+        let Ok(Some(restored)) = replaced else {
+            // This directory was made above, and the old one is still in place.
+            let _ = std::fs::remove_dir_all(&staging);
+            return replaced.map(|_| None);
+        };
+        // The backup is in place now. The old directory is kept in any case, if need be under the name of the new one.
+        let kept = self.old.map(|_| {
+            let kept = unused(directory, &format!(".before-restore-{}", self.time));
+            std::fs::rename(&staging, &kept).map_or(staging, |()| kept)
+        });
+        File::open(parent)?.sync_all()?;
+        Ok(Some(Restored { kept, ..restored }))
+    }
+
+    /// Puts the new directory in place. If there was none before, a directory that was created meanwhile is
+    /// not replaced.
+    fn put(&self, staging: &Path, directory: &Path) -> io::Result<()> {
+        if self.old.is_some() {
+            return exchange(staging, directory);
+        }
+        match renameat_with(CWD, staging, CWD, directory, RenameFlags::NOREPLACE) {
+            Err(error) if is_unknown(error) => std::fs::rename(staging, directory),
+            renamed => Ok(renamed?),
+        }
+    }
+
+    /// Replaces the old database by a new one. The old one is kept in a directory inside the data directory.
+    fn replace_database(&self, directory: &Path) -> anyhow::Result<Restored> {
+        let database = directory.join(open::FILE);
+        let kept = unused(&directory.join("before-restore"), &format!("-{}", self.time));
+        private_directory(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        let replaced = self.fill(&kept, directory, &[]).and_then(|filled| {
+            exchange(&kept.join(open::FILE), &database)
+                .with_context(|| format!("{} cannot be put in its place", database.display()))?;
+            Ok(filled)
+        });
+        match replaced {
+            Ok(restored) => {
+                // If the process ends here, the next start finds a witness and perhaps a log of another database. Then it takes another new
+                // epoch, or says that the log is to be moved away.
+                for name in [open::LOG, open::INDEX] {
+                    let path = directory.join(name);
+                    if path.exists() {
+                        std::fs::rename(&path, kept.join(name)).with_context(|| {
+                            format!(
+                                "the backup is in place; before the server starts, move {} away",
+                                path.display()
+                            )
+                        })?;
+                    }
+                }
+                exchange(&kept.join(witness::FILE), &directory.join(witness::FILE))?;
+                File::open(&kept)?.sync_all()?;
+                File::open(directory)?.sync_all()?;
+                Ok(Restored {
+                    kept: Some(kept),
+                    ..restored
+                })
+            }
+            Err(error) => {
+                let _ = std::fs::remove_dir_all(&kept);
+                Err(error)
+            }
+        }
+    }
+
+    /// Fills a new directory.
+    fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<Restored> {
+        if self.file.is_dir() {
+            bail!(
+                "{} is a directory; name the backup, or the {} in it",
+                self.file.display(),
+                open::FILE
+            );
+        }
+        let database = staging.join(open::FILE);
+        copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
+        // A database that was copied by hand may have its newest changes beside it.
+        let log = beside(self.file, "-wal");
+        if log.is_file() {
+            copy(&log, &staging.join(open::LOG))
+                .with_context(|| format!("{} cannot be copied", log.display()))?;
+        }
+        let revoked = revoked(directory);
+        let known = revoked.as_deref().unwrap_or_default();
+        let (messages, found, epoch) = renew(&database, self.file, known)?;
+        // The server's own, whoever runs this.
+        private::create(&staging.join(open::LOCK))?;
+        File::open(&database)?.sync_all()?;
+        let now = std::fs::metadata(&database)?;
+        let witness = Witness::open(&staging.join(witness::FILE))?.0;
+        witness.begin(Record {
+            epoch: epoch.clone(),
+            mark: found.mark,
+            database: Identity::of(&now),
+            itself: witness.identity()?,
+            boot: witness::boot(),
+            closed: true,
+            stamp: Some(Stamp::of(&now)),
+            ..Record::default()
+        })?;
+        if let Some(owner) = self.old {
+            for name in carried {
+                let path = directory.join(name);
+                if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                    copy(&path, &staging.join(name))
+                        .with_context(|| format!("{} cannot be copied", path.display()))?;
+                }
+            }
+            give(staging, owner)?;
+        }
+        File::open(staging)?.sync_all()?;
+        Ok(Restored {
+            kept: None,
+            messages,
+            epoch,
+            revocations: revoked
+                .map(|revoked| revoked.len())
+                .map_err(|why| format!("{why:#}")),
+        })
+    }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// This user cannot create anything there.
+fn is_forbidden(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// The directory cannot be renamed, as something is mounted on it.
+fn is_fixed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices
+    )
+}
+
+/// Exchanges two files or directories, in one step if the file system supports it. If the destination does
+/// not exist, this is a rename.
+fn exchange(new: &Path, place: &Path) -> io::Result<()> {
+    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::NOENT) => std::fs::rename(new, place),
+        Err(error) if is_unknown(error) => {
+            // If the process is killed in between, both exist, but neither is in place.
+            let aside = unused(place, ".old");
+            std::fs::rename(place, &aside)?;
+            if let Err(error) = std::fs::rename(new, place) {
+                std::fs::rename(&aside, place)?;
+                return Err(error);
+            }
+            std::fs::rename(&aside, new)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The directory itself, where the path leads to it by links. Its parent is made if it is not there.
+fn resolve(directory: &Path) -> anyhow::Result<PathBuf> {
+    if directory.exists() {
+        let found = std::fs::canonicalize(directory)?;
+        if !found.is_dir() {
+            bail!(
+                "{} is not a directory; name another one with --data",
+                directory.display()
+            );
+        }
+        return Ok(found);
+    }
+    let directory = std::path::absolute(directory)?;
+    if let Some(parent) = directory.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    Ok(directory)
+}
+
+/// Refuses the database of a server that is running: a part of it would be copied.
+fn is_idle(file: &Path, directory: &Path) -> anyhow::Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let is_ours = file.file_name().is_some_and(|name| name == open::FILE);
+    if !is_ours || is_same(parent, directory) || !parent.join(open::LOCK).exists() {
+        return Ok(());
+    }
+    open::lock(parent).map(drop).with_context(|| {
+        format!(
+            "{} belongs to a server that is running; copy it with `mynah backup`",
+            file.display()
+        )
+    })
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut copy = private::create(to)?;
+    io::copy(&mut File::open(from)?, &mut copy)?;
+    copy.sync_all()
+}
+
+/// The revocations of the store that is replaced. Its database and log stay as they are.
+fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
+    let database = directory.join(open::FILE);
+    if !database.exists() {
+        return Ok(Vec::new());
+    }
+    let has_log = directory.join(open::LOG).exists();
+    let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // As the last connection it would otherwise move the log into the database.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
+    Ok(revocations::all(&db, 0)?)
+}
+
+/// Checks the whole database, gives it a new epoch, and adds what was `revoked` in the old one.
+fn renew(
+    database: &Path,
+    file: &Path,
+    revoked: &[Revocation],
+) -> anyhow::Result<(u64, epoch::Found, String)> {
+    let damaged = || format!("{} is not a backup of Mynah, or is damaged", file.display());
+    let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let id = pragma("application_id").with_context(damaged)?;
+    let version = pragma("user_version").with_context(damaged)?;
+    if id != schema::APPLICATION_ID {
+        bail!("{} is not a backup of Mynah", file.display());
+    }
+    if version > schema::VERSION {
+        bail!(
+            "{} has format {version}, this program knows formats up to {}; use the newer program that wrote it",
+            file.display(),
+            schema::VERSION
+        );
+    }
+    let detail: String = db
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .with_context(damaged)?;
+    if detail != "ok" {
+        bail!("{} is damaged ({detail}); use another backup", file.display());
+    }
+    let epoch = epoch::fresh();
+    let begin = || -> rusqlite::Result<_> {
+        schema::migrate(&db, version)?;
+        let found = epoch::find(&db)?;
+        epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
+        for revocation in revoked {
+            revocations::revoke(&db, 0, revocation)?;
+        }
+        let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
+        Ok((messages.unsigned_abs(), found))
+    };
+    let (messages, found) = begin().map_err(|error| match error {
+        error if is_full(&error) => anyhow!("there is no room on the disk; make room and restore again"),
+        // Its own text repeats the statement.
+        rusqlite::Error::SqlInputError { msg, .. } => anyhow!(msg).context(damaged()),
+        error => anyhow!(error).context(damaged()),
+    })?;
+    db.close().map_err(|(_, error)| error)?;
+    Ok((messages, found, epoch))
+}
+
+/// Gives the new directory and its files to the owner of the old one: the server, which runs as that user, must be able to write them.
+fn give(staging: &Path, owner: &Metadata) -> anyhow::Result<()> {
+    let made = std::fs::metadata(staging)?;
+    if (made.uid(), made.gid()) == (owner.uid(), owner.gid()) {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(staging)?.map(|entry| entry.map(|entry| entry.path()));
+    for path in entries.chain([Ok(staging.to_owned())]) {
+        chown(path?, Some(owner.uid()), Some(owner.gid()))
+            .context("the data directory belongs to another user; run this as that user")?;
+    }
+    Ok(())
+}
+
+/// An unused path beside another: with this ending, followed by a number if necessary.
+fn unused(path: &Path, ending: &str) -> PathBuf {
+    let mut free = beside(path, ending);
+    let mut number = 1;
+    while free.symlink_metadata().is_ok() {
+        number += 1;
+        free = beside(path, &format!("{ending}-{number}"));
+    }
+    free
+}

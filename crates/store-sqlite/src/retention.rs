@@ -1,0 +1,196 @@
+//! Deleting what is older than it is to be kept: the oldest rows of all, a few at a time between two batches of the writer.
+//!
+//! The age of a message does not depend on its `ts`, because the machine's clock may have been wrong when it
+//! was written, or be wrong now. Row numbers ascend with time. From time to time a **mark** records which row
+//! was the newest at which running time (age.rs). All rows up to a mark are at least as old as the mark. When
+//! it is believed that the store was closed for some time, the marks of earlier runs are moved back by that.
+//!
+//! Invariants: in the run of the store in which a message was written it is not deleted before the steady clock
+//! has gone on by `keep_ms`, whatever the machine's clock does. In later runs it ages at most twice as fast as
+//! the steady clock, and no faster than that once the time is made up for which the clock says that the store
+//! was closed.
+//! The oldest messages of a conversation are deleted first and `seq` goes on. The running values at the last
+//! deleted message are kept with the conversation, so that deleted messages do not count as unread. The
+//! newest row of the store is kept, because row numbers and mids continue from it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mynah_store::UnixMillis;
+use mynah_store::ids::ConvId;
+use rusqlite::{Connection, params};
+
+use super::state::State;
+use super::{cids, recount};
+
+/// Most messages of one transaction: a few milliseconds.
+const BATCH: i64 = 500;
+/// Pause between two transactions, in which other data can be written.
+const PAUSE_MS: u64 = 20;
+/// Between two looks when there is nothing to delete.
+const LOOK_MS: u64 = 60_000;
+/// When to look, and for what. Times are the steady clock's.
+#[derive(Debug)]
+pub(super) struct Retention {
+    /// How long messages are kept; 0 is for ever.
+    keep_ms: u64,
+    /// The next look is not before this.
+    next: UnixMillis,
+    /// Deleted messages that have not been logged yet.
+    untold: u64,
+}
+
+impl From<u64> for Retention {
+    fn from(keep_ms: u64) -> Self {
+        Self {
+            keep_ms,
+            next: 0,
+            untold: 0,
+        }
+    }
+}
+
+impl Retention {
+    /// Returns how long messages are kept, if it is time to look for older ones.
+    pub(super) fn is_due(&self, now: UnixMillis) -> Option<u64> {
+        (self.keep_ms > 0 && now >= self.next).then_some(self.keep_ms)
+    }
+
+    /// How long until the next look.
+    pub(super) fn wait(&self, now: UnixMillis) -> Option<u64> {
+        (self.keep_ms > 0).then(|| self.next.saturating_sub(now).clamp(1, LOOK_MS))
+    }
+
+    /// It was looked at `now`; if there is more to delete, this is how long deleting some took.
+    pub(super) fn looked(&mut self, more: Option<Duration>, now: UnixMillis) {
+        let wait = more.map_or(LOOK_MS, |took| took.as_millis() as u64 + PAUSE_MS);
+        self.next = now + wait;
+    }
+
+    /// Counts deleted messages. They are logged once there are no more to delete.
+    pub(super) fn deleted(&mut self, messages: u64, more: bool) {
+        self.untold += messages;
+        if !more && self.untold > 0 {
+            let messages = std::mem::take(&mut self.untold);
+            tracing::info!(
+                messages,
+                "Deleted messages that are older than store.retention_days."
+            );
+        }
+    }
+}
+
+/// What was deleted.
+pub(super) struct Deleted {
+    /// There may be more to delete.
+    pub(super) more: bool,
+    /// How many were deleted.
+    pub(super) messages: u64,
+    /// Push jobs that had been given up.
+    pub(super) dead_jobs: u64,
+    /// Conversations whose unread messages are fewer now.
+    pub(super) recounted: Vec<ConvId>,
+}
+
+/// Deletes some of the messages that are older than `keep_ms`.
+pub(super) fn delete_some(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
+    let tx = db.unchecked_transaction()?;
+    let deleted = delete(&tx, state, keep_ms)?;
+    tx.commit()?;
+    Ok(deleted)
+}
+
+fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<Deleted> {
+    let now = state.age.ran();
+    let newest = state.next_row - 1;
+    state.marks.save(db)?;
+    state.marks.age(db, state.age.take_closed())?;
+    let through = match state.marks.older_than(db, now.saturating_sub(keep_ms))? {
+        Some(row) => Some(row),
+        None => unmarked(db, state.age.certain().saturating_sub(keep_ms))?,
+    };
+    let through = through.map(|row| row.min(newest - 1));
+    let mut select = db.prepare_cached(
+        "SELECT id, conv_id, seq, sender, cid FROM messages WHERE id <= ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![through, BATCH])?;
+    let (mut last, mut count) = (0, 0);
+    // The last to go of each conversation.
+    let mut gone: BTreeMap<i64, i64> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        last = row.get(0)?;
+        let conv_id = row.get(1)?;
+        gone.insert(conv_id, row.get(2)?);
+        if let Some(cid) = row.get_ref(4)?.as_str_or_null()? {
+            cids::forget(db, (conv_id, row.get_ref(3)?.as_str_or_null()?, cid), last)?;
+        }
+        count += 1;
+    }
+    drop(rows);
+    let mut recounted = Vec::new();
+    for (conv_id, seq) in gone {
+        forget(db, conv_id, seq)?;
+        recounted.extend(recount::recount(db, conv_id)?);
+    }
+    let mut dead_jobs = 0;
+    if count > 0 {
+        // Those that wait are as few as the push service lets them be; of those that were given up there may be any number.
+        db.prepare_cached(
+            "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND lane >= 0 AND message <= ?1",
+        )?
+        .execute([last])?;
+        dead_jobs = db
+            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message <= ?1")?
+            .execute([last])? as u64;
+        db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
+            .execute([last])?;
+        db.prepare_cached("DELETE FROM departures WHERE message <= ?1")?
+            .execute([last])?;
+        // The newest mark without rows is kept: it means that later rows have marks.
+        db.prepare_cached("DELETE FROM ages WHERE row < (SELECT max(row) FROM ages WHERE row <= ?1)")?
+            .execute([last])?;
+    }
+    Ok(Deleted {
+        more: count == BATCH,
+        messages: count.unsigned_abs(),
+        dead_jobs,
+        recounted,
+    })
+}
+
+/// The last of the oldest rows without marks that were written before `cutoff`. They were written when there
+/// was no retention, so only their `ts` shows their age.
+fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
+    let mut select = db.prepare_cached(
+        "SELECT id, ts FROM messages WHERE id <= (SELECT min(row) FROM ages) ORDER BY id LIMIT ?1",
+    )?;
+    let mut rows = select.query([BATCH])?;
+    let mut through = None;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)?.unsigned_abs() >= cutoff {
+            break;
+        }
+        through = Some(row.get(0)?);
+    }
+    Ok(through)
+}
+
+/// Prepares a conversation for losing its messages up to `seq`.
+fn forget(db: &Connection, conv_id: i64, seq: i64) -> rusqlite::Result<()> {
+    // In a pair, what the sender has not sent of the counted is the other's; notices keep their owner's number.
+    db.prepare_cached(
+        "UPDATE conversations SET gone = m.seq, gone_counted = m.counted,
+             gone_a = CASE WHEN b IS NULL OR m.sender = a THEN coalesce(m.own, 0) ELSE m.counted - m.own END,
+             gone_b = CASE WHEN b IS NULL THEN 0 WHEN m.sender = a AND a <> b THEN m.counted - m.own ELSE m.own END
+         FROM messages m WHERE m.conv_id = ?1 AND m.seq = ?2 AND conversations.id = ?1",
+    )?
+    .execute([conv_id, seq])?;
+    let recalls = db
+        .prepare_cached("DELETE FROM recalls WHERE conv_id = ?1 AND seq <= ?2")?
+        .execute([conv_id, seq])?;
+    if recalls > 0 {
+        db.prepare_cached("UPDATE conversations SET recalls = recalls - ?2 WHERE id = ?1")?
+            .execute(params![conv_id, recalls as i64])?;
+    }
+    Ok(())
+}

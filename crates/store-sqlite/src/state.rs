@@ -1,0 +1,159 @@
+//! What the writer keeps in memory between transactions.
+
+use std::time::Instant;
+
+use mynah_store::ids::Mid;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::age::Age;
+use super::begun::Begun;
+use super::cids::Cids;
+use super::clock::Clock;
+use super::devices::Devices;
+use super::epoch;
+use super::heads::Heads;
+use super::marks::Marks;
+use super::mids::{Mids, RandomBytes};
+use super::teams::Teams;
+use super::totals::Totals;
+use super::witness::Mark;
+
+/// Limits that the store itself enforces.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) dedupe_window_ms: u64,
+    pub(super) max_members: usize,
+    /// Of a user.
+    pub(super) max_devices: usize,
+    /// A new member sees what came before it joined.
+    pub(super) new_members_see_all: bool,
+    /// Cids that are kept in memory before they are moved to their table.
+    pub(super) fresh_cids: usize,
+    /// See [`super::Options::random`].
+    pub(super) random: RandomBytes,
+    /// How long messages are kept; 0 is for ever.
+    pub(super) keep_ms: u64,
+    /// See [`super::Options::longest_push_wait_ms`].
+    pub(super) longest_push_wait_ms: u64,
+    /// See [`super::Options::longest_push_life_ms`].
+    pub(super) longest_push_life_ms: u64,
+}
+
+/// Invariant: equal to what the file says, plus the open transaction; [`State::reload`] makes it so after a failed one.
+pub(super) struct State {
+    pub(super) rules: Rules,
+    pub(super) age: Age,
+    pub(super) marks: Marks,
+    pub(super) heads: Heads,
+    pub(super) teams: Teams,
+    pub(super) cids: Cids,
+    pub(super) mids: Mids,
+    pub(super) devices: Devices,
+    pub(super) totals: Totals,
+    pub(super) begun: Begun,
+    /// The next `messages.id`.
+    pub(super) next_row: i64,
+    /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
+    pub(super) next_job: i64,
+    /// Jobs that the open transaction has given up.
+    pub(super) newly_dead: u64,
+    /// The state of the history at the last commit.
+    pub(super) mark: Mark,
+    /// Something was deleted or recalled, and its text is still in the log.
+    pub(super) erased: bool,
+    /// A conversation was closed whose messages are to be deleted.
+    pub(super) closed: bool,
+}
+
+impl State {
+    pub(super) fn load(db: &Connection, rules: Rules, clock: Clock) -> rusqlite::Result<Self> {
+        let mut state = Self {
+            rules,
+            age: Age::load(db, clock)?,
+            marks: Marks::new(rules.keep_ms),
+            heads: Heads::new(),
+            teams: Teams::new(),
+            cids: Cids::new(rules.fresh_cids),
+            mids: Mids::after(None, rules.random),
+            devices: Devices::new(),
+            totals: Totals::default(),
+            begun: Begun::new(Instant::now()),
+            next_row: 1,
+            next_job: 1,
+            newly_dead: 0,
+            mark: Mark::default(),
+            erased: false,
+            closed: false,
+        };
+        state.reload(db)?;
+        state.marks.begin(state.next_row - 1, state.age.before_start());
+        let last = db
+            .query_row("SELECT mid FROM messages ORDER BY id DESC LIMIT 1", [], |row| {
+                row.get::<_, [u8; 16]>(0)
+            })
+            .optional()?;
+        state.mids = Mids::after(last.map(|bytes| Mid(uuid::Uuid::from_bytes(bytes))), rules.random);
+        Ok(state)
+    }
+
+    /// After a failed transaction: forgets everything that it may have changed.
+    pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.heads.forget();
+        self.teams.forget();
+        self.devices.forget();
+        self.totals.forget();
+        self.begun.failed();
+        self.cids.reload(db)?;
+        self.newly_dead = 0;
+        self.mark = epoch::find(db)?.mark;
+        self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
+            row.get(0)
+        })?;
+        let job = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM push_jobs", [], |row| {
+            row.get(0)
+        })?;
+        self.next_job = self.next_job.max(job);
+        self.marks.reload(db, self.next_row - 1, self.age.ran())?;
+        Ok(())
+    }
+
+    /// The last thing in a transaction: writes what was kept back until then.
+    pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.heads.flush(db)?;
+        self.totals.flush(db)?;
+        self.devices.flush(db, self.age.measured(), false)?;
+        self.age.save(db, false)?;
+        self.marks.flush(db, self.next_row - 1, self.age.ran())?;
+        self.cids.move_some(db, self.next_row - 1)
+    }
+
+    /// Called at the end of a transaction: stores in the database that it has changed. A transaction with
+    /// messages needs no such mark.
+    pub(super) fn advance(&mut self, db: &Connection, changed: bool) -> rusqlite::Result<()> {
+        let row = self.next_row - 1;
+        let changes = self.mark.changes + i64::from(changed && row == self.mark.row);
+        if changes != self.mark.changes {
+            epoch::count(db, changes)?;
+        }
+        self.mark = Mark { row, changes };
+        Ok(())
+    }
+
+    /// Between two transactions: forgets what can be read from the file again, to free its memory.
+    pub(super) fn forget_unused(&mut self) {
+        self.heads.forget();
+        self.teams.forget();
+        if !self.devices.has_waiting() {
+            self.devices.forget();
+        }
+    }
+
+    /// After a commit.
+    pub(super) fn trim(&mut self) {
+        self.heads.trim();
+        self.teams.trim();
+        self.devices.trim();
+        self.begun.committed();
+        self.newly_dead = 0;
+    }
+}

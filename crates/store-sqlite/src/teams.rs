@@ -1,0 +1,119 @@
+//! Teams as the writer knows them.
+
+use std::sync::Arc;
+
+use mynah_store::Members;
+use mynah_store::ids::{ConvId, Seq, TeamId, Uid};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::cache::Generations;
+
+/// Members remembered in all teams together, beyond the transaction that used them.
+const REMEMBERED_MEMBERS: usize = 1_000_000;
+
+/// A team at one moment; cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct TeamState {
+    pub(super) conv: ConvId,
+    pub(super) conv_id: i64,
+    pub(super) name: Arc<str>,
+    pub(super) members: Members,
+}
+
+/// The writer's teams.
+pub(super) struct Teams {
+    known: Generations<TeamId, TeamState>,
+}
+
+impl Teams {
+    pub(super) fn new() -> Self {
+        Self {
+            known: Generations::new(REMEMBERED_MEMBERS),
+        }
+    }
+
+    /// The team as the open transaction sees it.
+    pub(super) fn find(&mut self, db: &Connection, team: &TeamId) -> rusqlite::Result<Option<TeamState>> {
+        if let Some(known) = self.known.get_mut(team, weight) {
+            return Ok(Some(known.clone()));
+        }
+        let loaded = load(db, team)?;
+        if let Some(state) = &loaded {
+            self.remember(team, state.clone());
+        }
+        Ok(loaded)
+    }
+
+    /// The team is now like this.
+    pub(super) fn remember(&mut self, team: &TeamId, state: TeamState) {
+        let weight = weight(&state);
+        self.known.insert(team.clone(), state, weight);
+    }
+
+    /// The team was deleted.
+    pub(super) fn remove(&mut self, team: &TeamId) {
+        self.known.remove(team);
+    }
+
+    /// After a commit: drops what was not used lately.
+    pub(super) fn trim(&mut self) {
+        self.known.trim();
+    }
+
+    /// After a failed transaction.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+fn weight(team: &TeamState) -> usize {
+    team.members.len() + 1
+}
+
+/// Reads a team and its members from the file.
+pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<TeamState>> {
+    let found = db
+        .prepare_cached(
+            "SELECT c.conv, c.id, t.name FROM teams t JOIN conversations c ON c.id = t.conv_id WHERE t.team = ?1",
+        )?
+        .query_row([team.as_str()], |row| Ok((ConvId(row.get(0)?), row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((conv, conv_id, name)) = found else {
+        return Ok(None);
+    };
+    let mut select = db.prepare_cached(
+        "SELECT uid FROM participants INDEXED BY participants_by_team WHERE conv_id = ?1 AND member = 1 ORDER BY uid",
+    )?;
+    let mut rows = select.query(params![conv_id])?;
+    let mut members = Vec::new();
+    while let Some(row) = rows.next()? {
+        members.extend(Uid::new(row.get_ref(0)?.as_str()?));
+    }
+    Ok(Some(TeamState {
+        conv,
+        conv_id,
+        name,
+        members: Arc::new(members),
+    }))
+}
+
+/// Members of conversation `conv`, if it is a team's, after `after`, who were there when message `seq` was written.
+pub(super) fn page(
+    db: &Connection,
+    conv: ConvId,
+    seq: Seq,
+    after: Option<&Uid>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Uid>> {
+    let mut select = db.prepare_cached(
+        "SELECT p.uid FROM conversations c CROSS JOIN participants p INDEXED BY participants_by_team
+         WHERE c.conv = ?1 AND p.conv_id = c.id AND p.member = 1 AND p.uid > ?2 AND p.joined < ?3 ORDER BY p.uid LIMIT ?4",
+    )?;
+    let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![conv.0, after.map_or("", Uid::as_str), seq, limit as i64])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.extend(Uid::new(row.get_ref(0)?.as_str()?));
+    }
+    Ok(page)
+}

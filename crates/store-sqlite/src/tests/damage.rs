@@ -1,0 +1,111 @@
+//! Directories that cannot be opened say why.
+
+use std::fs;
+use std::path::Path;
+
+use mynah_store::Store;
+use rusqlite::Connection;
+
+use super::kit::{Kit, pair};
+use crate::{Embedded, OpenError, Options};
+
+fn refusal(path: &Path) -> OpenError {
+    match Embedded::open(Options::new(path)) {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+/// A directory with a closed store of a few messages.
+async fn closed() -> Kit {
+    let kit = Kit::new();
+    kit.append_all(vec![pair("a", "b"); 500]).await;
+    kit.store.close().await;
+    kit
+}
+
+#[tokio::test]
+async fn a_second_one_is_told_who_is_first() {
+    let kit = Kit::new();
+    let error = refusal(kit.dir.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(
+        error.to_string().contains(kit.dir.path().to_str().unwrap()),
+        "{error}"
+    );
+    kit.store.close().await;
+    assert!(Embedded::open(Options::new(kit.dir.path())).is_ok());
+}
+
+#[tokio::test]
+async fn other_files_are_left_alone() {
+    for content in [&b"not a database at all"[..], &[0x5a; 10_000]] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("mynah.db"), content).unwrap();
+        let error = refusal(dir.path());
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+        assert_eq!(fs::read(dir.path().join("mynah.db")).unwrap(), content);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    Connection::open(dir.path().join("mynah.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE mine (x)")
+        .unwrap();
+    let error = refusal(dir.path());
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_newer_format_asks_for_the_newer_program() {
+    let kit = closed().await;
+    let db = Connection::open(kit.dir.path().join("mynah.db")).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let error = refusal(kit.dir.path());
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn damage_is_found_when_opening() {
+    let kit = closed().await;
+    let file = kit.dir.path().join("mynah.db");
+    let whole = fs::read(&file).unwrap();
+    let page = 4096;
+
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let error = refusal(kit.dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+
+    let mut torn = whole.clone();
+    torn[page * 3..page * 9].fill(0x5a);
+    fs::write(&file, torn).unwrap();
+    let error = refusal(kit.dir.path());
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+
+    fs::write(&file, whole).unwrap();
+    assert!(Embedded::open(Options::new(kit.dir.path())).is_ok());
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = refusal(&path);
+        assert!(matches!(error, OpenError::File { .. }), "{error}");
+        assert!(error.to_string().contains("is not a directory"), "{error}");
+        assert!(error.to_string().contains("store.path"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_epoch_stays() {
+    let mut kit = Kit::new();
+    let epoch = kit.store.epoch().to_owned();
+    assert!(!epoch.is_empty());
+    kit.reopen().await;
+    assert_eq!(kit.store.epoch(), epoch);
+    assert_ne!(Kit::new().store.epoch(), epoch);
+}

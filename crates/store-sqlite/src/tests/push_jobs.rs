@@ -1,0 +1,377 @@
+//! Push jobs: made with their message, kept until they are done with.
+
+use mynah_store::ids::{ConvId, Seq};
+use mynah_store::{
+    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushOrder, Store,
+    TeamChange, ToTell,
+};
+
+use super::kit::{Kit, NOON, device, notice, pair, recall, to_team, uid, uids, with_cid};
+
+async fn due(kit: &Kit, now: u64) -> DueJobs {
+    lane(kit, Lane::Normal, now).await
+}
+
+async fn lane(kit: &Kit, lane: Lane, now: u64) -> DueJobs {
+    kit.store.due_jobs(lane, (0, JobId(0)), now, 100).await.unwrap()
+}
+
+fn ids(found: &DueJobs) -> Vec<JobId> {
+    found.jobs.iter().map(|job| job.id).collect()
+}
+
+async fn counts(kit: &Kit) -> JobCounts {
+    kit.store.job_counts().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_made_with_its_message_and_survives() {
+    let mut kit = Kit::new();
+    let order = with_cid(pair("alice", "bob"), "c");
+    let [wrote, again] = kit
+        .append_all(vec![order.clone(), order])
+        .await
+        .try_into()
+        .unwrap();
+    let wrote = wrote.unwrap();
+    assert_eq!(again.unwrap().push, None, "a duplicate makes no job");
+    kit.reopen().await;
+    let found = due(&kit, NOON).await;
+    let [job] = &found.jobs[..] else {
+        panic!("one job, not {found:?}")
+    };
+    assert_eq!(Some(job.id), wrote.push);
+    assert_eq!((job.mid, job.conv, job.seq), (wrote.mid, wrote.conv, wrote.seq));
+    assert!(matches!(&job.to, JobRecipients::User(to) if *to == uid("bob")));
+    assert_eq!(job.from, Some(uid("alice")));
+    assert_eq!(
+        (job.attempts, job.made, job.expires),
+        (0, NOON, NOON + 86_400_000)
+    );
+    kit.finish(vec![
+        (job.id, JobOutcome::Finished),
+        (job.id, JobOutcome::Finished),
+    ])
+    .await
+    .unwrap();
+    let next = kit.append(notice("carol")).await.unwrap().push.unwrap();
+    assert_ne!(next, job.id, "an id is not given twice");
+    kit.finish(vec![(job.id, JobOutcome::Finished)]).await.unwrap();
+    assert_eq!(ids(&due(&kit, NOON).await), [next]);
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_what_he_sent_himself() {
+    let kit = Kit::new();
+    kit.team("t", &["a"]).await;
+    let own = Append {
+        from: Some(uid("a")),
+        ..notice("a")
+    };
+    let quiet = Append {
+        push: None,
+        ..pair("a", "b")
+    };
+    for told in kit
+        .append_all(vec![pair("a", "a"), to_team("a", "t"), own, quiet])
+        .await
+    {
+        assert_eq!(told.unwrap().push, None);
+    }
+    assert!(kit.all_jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn jobs_wait_in_their_lane_until_they_are_due() {
+    let kit = Kit::new();
+    let with = |delay_ms, urgent| Append {
+        push: Some(PushOrder {
+            expires: NOON + 60_000,
+            delay_ms,
+            urgent,
+        }),
+        ..notice("u")
+    };
+    let orders = vec![with(500, false), with(0, true), with(0, false)];
+    let told = kit.append_all(orders).await;
+    let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
+    assert_eq!(ids(&lane(&kit, Lane::Urgent, NOON).await), [jobs[1]]);
+    let found = due(&kit, NOON).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[2]], Some(NOON + 500)));
+    let found = due(&kit, NOON + 500).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[2], jobs[0]], None));
+    let behind = kit
+        .store
+        .due_jobs(Lane::Normal, (NOON, jobs[2]), NOON + 500, 9)
+        .await
+        .unwrap();
+    assert_eq!(ids(&behind), [jobs[0]], "behind what was found before");
+    let first = kit
+        .store
+        .due_jobs_of(uid("u"), Lane::Normal, NOON + 500, 1)
+        .await
+        .unwrap();
+    assert_eq!(first[0].id, jobs[2]);
+    let others = kit.store.due_jobs_of(uid("v"), Lane::Normal, u64::MAX, 9).await;
+    assert!(others.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_failed_is_due_later_and_what_is_dead_never() {
+    let mut kit = Kit::new();
+    let orders = (0..4).map(|number| notice(&format!("u{number}"))).collect();
+    let told = kit.append_all(orders).await;
+    let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
+    assert_eq!(ids(&due(&kit, NOON).await), jobs, "oldest first");
+    assert!(due(&kit, NOON - 1).await.jobs.is_empty());
+    assert_eq!(due(&kit, NOON - 1).await.next, Some(NOON));
+
+    let outcomes = vec![
+        (jobs[0], JobOutcome::Retry { at: NOON + 50 }),
+        (jobs[1], JobOutcome::Dead),
+        (jobs[1], JobOutcome::Dead),
+        (jobs[2], JobOutcome::Finished),
+        (jobs[3], JobOutcome::Later { at: NOON + 20 }),
+        (JobId(999), JobOutcome::Dead),
+    ];
+    kit.finish(outcomes).await.unwrap();
+    kit.reopen().await;
+    let found = due(&kit, NOON + 49).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[3]], Some(NOON + 50)));
+    assert_eq!(counts(&kit).await, JobCounts { waiting: 2, dead: 1 });
+    let found = due(&kit, NOON + 50).await;
+    assert_eq!((ids(&found), found.next), (vec![jobs[3], jobs[0]], None));
+    let attempts: Vec<_> = found.jobs.iter().map(|job| job.attempts).collect();
+    assert_eq!(attempts, [0, 1], "looking again is no attempt");
+}
+
+#[tokio::test]
+async fn a_teams_job_is_worked_off_in_pages() {
+    let kit = Kit::new();
+    let members = uids(&["a", "b", "c", "d"]);
+    kit.change(
+        "t",
+        TeamChange::Put {
+            name: "T".into(),
+            members,
+        },
+    )
+    .await
+    .unwrap();
+    let wrote = kit.append(to_team("b", "t")).await.unwrap();
+    kit.change("t", TeamChange::Add(uids(&["bb"]))).await.unwrap();
+    let page = async |after: Option<&str>, limit| {
+        kit.store
+            .members_page(wrote.conv, wrote.seq, after.map(uid), limit)
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        page(None, 3).await,
+        uids(&["a", "b", "c"]),
+        "not who joined after the message"
+    );
+    assert_eq!(page(Some("c"), 3).await, uids(&["d"]));
+    assert!(
+        kit.store
+            .members_page(ConvId([1; 16]), Seq(1), None, 3)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+
+    let job = wrote.push.unwrap();
+    let advanced = JobOutcome::Advanced {
+        after: uid("c"),
+        jobs: vec![(uid("a"), NOON + 10)],
+    };
+    kit.finish(vec![(job, advanced)]).await.unwrap();
+    let found = due(&kit, NOON + 10).await;
+    let [rest, one] = &found.jobs[..] else {
+        panic!("two jobs, not {found:?}")
+    };
+    assert!(matches!(&rest.to, JobRecipients::Team(Some(after)) if *after == uid("c")));
+    assert!(matches!(&one.to, JobRecipients::User(to) if *to == uid("a")));
+    assert_eq!((rest.id, rest.attempts), (job, 0));
+    assert_eq!((one.made, one.expires), (rest.made, rest.expires));
+    assert_eq!(one.mid, wrote.mid);
+
+    kit.change("t", TeamChange::Delete).await.unwrap();
+    // The team's messages are deleted after the change, between two batches of the writer.
+    kit.catch_up().await;
+    assert!(kit.all_jobs().await.is_empty(), "nobody may read it any more");
+    let counts = kit.store.job_counts().await.unwrap();
+    assert_eq!(counts.waiting, 0, "no row stays, not even without its message");
+    let late = JobOutcome::Advanced {
+        after: uid("d"),
+        jobs: vec![(uid("c"), NOON)],
+    };
+    kit.finish(vec![(job, late)]).await.unwrap();
+    assert!(kit.all_jobs().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_written_to_a_vanished_connection_is_due_again() {
+    let kit = Kit::new();
+    kit.team("t", &["a", "b", "c"]).await;
+    let [pair_old, team_old, pair_new, team_new, team_begun] = kit
+        .append_all(vec![
+            pair("a", "b"),
+            to_team("a", "t"),
+            pair("a", "b"),
+            to_team("a", "t"),
+            to_team("a", "t"),
+        ])
+        .await
+        .try_into()
+        .unwrap();
+    let id = |told: &Result<Appended, _>| told.as_ref().unwrap().push.unwrap();
+    let delivered = JobOutcome::Delivered { until: NOON + 50_000 };
+    let mut outcomes: Vec<_> = [&pair_old, &team_old, &pair_new, &team_new]
+        .map(|told| (id(told), delivered.clone()))
+        .into();
+    // This one has gone past b, and not past c.
+    outcomes.push((
+        id(&team_begun),
+        JobOutcome::Advanced {
+            after: uid("b"),
+            jobs: Vec::new(),
+        },
+    ));
+    kit.finish(outcomes).await.unwrap();
+    assert_eq!(ids(&due(&kit, u64::MAX).await), [id(&team_begun)]);
+    assert_eq!(counts(&kit).await.waiting, 1, "what was delivered does not wait");
+    kit.writer(|db| {
+        let old = "UPDATE push_jobs SET made = made - 9 WHERE message <= 2";
+        db.execute(old, []).unwrap();
+    })
+    .await;
+
+    for _ in 0..2 {
+        kit.revive("b", NOON - 1).await;
+        let found = due(&kit, NOON).await;
+        let to_b = found.jobs.iter().filter_map(|job| match &job.to {
+            JobRecipients::User(to) if *to == uid("b") => Some(job.mid),
+            _ => None,
+        });
+        let mut to_b: Vec<_> = to_b.collect();
+        to_b.sort_unstable();
+        let new = [&pair_new, &team_new, &team_begun].map(|told| told.as_ref().unwrap().mid);
+        assert_eq!(to_b, new, "each once, and not what was heard before");
+    }
+    kit.revive("c", NOON - 1).await;
+    kit.revive("a", NOON - 1).await;
+    let found = due(&kit, NOON).await;
+    let of = |user: &str| {
+        let to = |job: &&mynah_store::PushJob| matches!(&job.to, JobRecipients::User(to) if *to == uid(user));
+        found.jobs.iter().filter(to).count()
+    };
+    assert_eq!((of("c"), of("a")), (1, 0), "the sender is not told");
+    assert_eq!(lane(&kit, Lane::Delivered, u64::MAX).await.jobs.len(), 3);
+}
+
+async fn told(kit: &Kit, user: &str, wrote: &Appended) -> &'static str {
+    match kit.store.to_tell(uid(user), wrote.conv, wrote.seq).await.unwrap() {
+        ToTell::Yes(message, _) => {
+            assert_eq!(message.mid, wrote.mid);
+            "yes"
+        }
+        ToTell::Acknowledged => "acknowledged",
+        ToTell::Moot => "moot",
+    }
+}
+
+#[tokio::test]
+async fn who_has_acknowledged_or_read_is_not_told() {
+    let mut kit = Kit::new();
+    let (phone, tablet) = (device("b", "phone"), device("b", "tablet"));
+    kit.enter(&phone).await;
+    let first = kit.append(pair("a", "b")).await.unwrap();
+    let second = kit.append(pair("a", "b")).await.unwrap();
+    let third = kit.append(pair("a", "b")).await.unwrap();
+    // A device that is new has nothing to catch up with, and has acknowledged nothing.
+    kit.enter(&tablet).await;
+    assert_eq!(told(&kit, "b", &first).await, "yes");
+    kit.ack(&phone, first.conv, 1).await.unwrap();
+    kit.reopen().await;
+    assert_eq!(told(&kit, "b", &first).await, "acknowledged");
+    assert_eq!(told(&kit, "b", &second).await, "yes");
+    kit.read(&tablet, first.conv, 2).await.unwrap();
+    assert_eq!(told(&kit, "b", &second).await, "acknowledged");
+    let unread = match kit.store.to_tell(uid("b"), third.conv, third.seq).await {
+        Ok(ToTell::Yes(_, unread)) => unread,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unread, 1, "as it is now");
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_what_is_no_more() {
+    let kit = Kit::new();
+    let recalled = kit.append(pair("a", "b")).await.unwrap();
+    let stays = kit.append(pair("a", "b")).await.unwrap();
+    kit.recall(recall(recalled.mid, "a")).await.unwrap();
+    assert_eq!(told(&kit, "b", &recalled).await, "moot");
+    assert_eq!(told(&kit, "b", &stays).await, "yes");
+
+    let of_kind = |kind| Append {
+        kind,
+        ..pair("a", "b")
+    };
+    let over = kit.append(of_kind(18)).await.unwrap();
+    assert_eq!(told(&kit, "b", &over).await, "yes");
+    kit.append(of_kind(19)).await.unwrap();
+    let rings = kit.append(of_kind(18)).await.unwrap();
+    assert_eq!(told(&kit, "b", &over).await, "moot", "hung up");
+    assert_eq!(told(&kit, "b", &rings).await, "yes", "another call");
+
+    kit.team("t", &["a", "b", "c"]).await;
+    let wrote = kit.append(to_team("a", "t")).await.unwrap();
+    kit.change("t", TeamChange::Remove(uids(&["b"]))).await.unwrap();
+    assert_eq!(told(&kit, "b", &wrote).await, "moot", "removed");
+    kit.change("t", TeamChange::Add(uids(&["b"]))).await.unwrap();
+    assert_eq!(told(&kit, "b", &wrote).await, "moot", "came back later");
+    assert_eq!(told(&kit, "c", &wrote).await, "yes");
+    kit.change("t", TeamChange::Delete).await.unwrap();
+    assert_eq!(told(&kit, "c", &wrote).await, "moot", "deleted");
+}
+
+/// The clock was ahead when a job was made or put off, and the program was started again with a right one.
+#[tokio::test]
+async fn deadlines_of_a_former_run_are_bounded() {
+    let mut kit = Kit::new();
+    let ahead = NOON + 365 * 86_400_000;
+    kit.jump(ahead);
+    kit.reopen().await;
+    let order = |to| Append {
+        push: Some(PushOrder {
+            expires: ahead + 86_400_000,
+            delay_ms: 0,
+            urgent: false,
+        }),
+        ..pair("alice", to)
+    };
+    let new = kit.append(order("bob")).await.unwrap().push.unwrap();
+    let retried = kit.append(order("carol")).await.unwrap().push.unwrap();
+    let retry = JobOutcome::Retry { at: ahead + 60_000 };
+    kit.finish(vec![(retried, retry)]).await.unwrap();
+    let stopped = kit.stop().await;
+    kit.jump(NOON);
+    kit.open(stopped);
+    kit.catch_up().await;
+    // As long as a job waits at most, and as long as it lives.
+    let found = due(&kit, NOON + 75_000).await;
+    assert_eq!(ids(&found), [new, retried]);
+    assert!(found.jobs.iter().all(|job| job.expires == NOON + 86_400_000));
+}
+
+/// A job is due by the steady clock, in a conversation too whose newest message is from a clock that was ahead.
+#[tokio::test]
+async fn a_job_is_due_at_once_wherever_the_clock_was() {
+    let kit = Kit::new();
+    kit.jump(NOON + 3_600_000);
+    kit.append(pair("alice", "bob")).await.unwrap();
+    kit.jump(NOON);
+    kit.append(pair("alice", "bob")).await.unwrap();
+    assert_eq!(due(&kit, NOON).await.jobs.len(), 2);
+}

@@ -1,0 +1,119 @@
+//! Revocations: that they stay, grow, and are forgotten.
+
+use std::collections::HashSet;
+
+use mynah_store::{MOST_DISPLACED, Revocation, Revoked, Store};
+
+use super::kit::{Kit, NOON, device, uid};
+
+fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
+    Revocation {
+        what,
+        issued_until,
+        forget_at,
+        displaced: None,
+    }
+}
+
+/// What a store knows that is opened now.
+async fn all(kit: &mut Kit) -> HashSet<Revocation> {
+    kit.reopen().await;
+    let all = kit.store.revocations().into_iter().collect();
+    assert_eq!(kit.store.revocations(), [], "they are given once");
+    all
+}
+
+#[tokio::test]
+async fn they_stay() {
+    let mut kit = Kit::new();
+    let revocations = HashSet::from([
+        of(Revoked::User(uid("alice")), NOON, u64::MAX >> 1),
+        of(Revoked::Device(device("alice", "phone")), NOON - 1, NOON + 1),
+        of(Revoked::Token("alice".into()), 0, NOON + 5),
+    ]);
+    for revocation in &revocations {
+        kit.revoke(revocation.clone()).await.unwrap();
+    }
+    assert_eq!(all(&mut kit).await, revocations);
+}
+
+#[tokio::test]
+async fn they_only_grow() {
+    let mut kit = Kit::new();
+    let alice = || Revoked::User(uid("alice"));
+    kit.revoke(of(alice(), NOON, NOON + 10)).await.unwrap();
+    kit.revoke(of(alice(), NOON - 5, NOON + 20)).await.unwrap();
+    assert_eq!(all(&mut kit).await, HashSet::from([of(alice(), NOON, NOON + 20)]));
+    kit.revoke(of(alice(), NOON + 1, NOON + 2)).await.unwrap();
+    assert_eq!(
+        all(&mut kit).await,
+        HashSet::from([of(alice(), NOON + 1, NOON + 20)])
+    );
+}
+
+#[tokio::test]
+async fn they_are_forgotten_when_no_token_is_left() {
+    let mut kit = Kit::new();
+    kit.revoke(of(Revoked::Token("a".into()), NOON, NOON + 1))
+        .await
+        .unwrap();
+    kit.revoke(of(Revoked::Token("b".into()), NOON, NOON + 2))
+        .await
+        .unwrap();
+    kit.set_clock(NOON + 1);
+    assert_eq!(all(&mut kit).await.len(), 1);
+    kit.revoke(of(Revoked::Token("c".into()), NOON, NOON + 3))
+        .await
+        .unwrap();
+    let left = all(&mut kit).await.into_iter().map(|revocation| revocation.what);
+    let expected = ["b", "c"].map(|token| Revoked::Token(token.into()));
+    assert_eq!(left.collect::<HashSet<_>>(), HashSet::from(expected));
+}
+
+/// A token that is valid for a day is not valid again because the clock was two days ahead for a moment.
+#[tokio::test]
+async fn a_jump_of_the_clock_forgets_nothing() {
+    let day = 86_400_000;
+    let mut kit = Kit::new();
+    let stolen = of(Revoked::Token("stolen".into()), NOON, NOON + day);
+    let other = |name: &str| of(Revoked::Token(name.into()), NOON, NOON + 9 * day);
+    kit.revoke(stolen.clone()).await.unwrap();
+    kit.jump(NOON + 2 * day);
+    kit.revoke(other("while it is wrong")).await.unwrap();
+    assert!(all(&mut kit).await.contains(&stolen), "not at a start either");
+    kit.revoke(other("after the start")).await.unwrap();
+    kit.jump(NOON);
+    assert!(all(&mut kit).await.contains(&stolen));
+    kit.set_clock(NOON + day);
+    kit.revoke(other("when it is over")).await.unwrap();
+    assert!(!all(&mut kit).await.contains(&stolen));
+}
+
+#[tokio::test]
+async fn of_displaced_devices_a_user_has_only_so_many_and_an_operators_stay() {
+    let mut kit = Kit::new();
+    let displaced = |n: u64| Revocation {
+        displaced: Some(uid("alice")),
+        ..of(
+            Revoked::Token(format!("token {n}").into()),
+            NOON,
+            NOON + 1_000 + n,
+        )
+    };
+    let asked = of(Revoked::Token("token 0".into()), NOON, NOON + 1);
+    kit.revoke(displaced(0)).await.unwrap();
+    kit.revoke(asked).await.unwrap();
+    kit.revoke(displaced(0)).await.unwrap();
+    let most = MOST_DISPLACED as u64;
+    for n in 1..=most + 2 {
+        kit.revoke(displaced(n)).await.unwrap();
+    }
+    let left = all(&mut kit).await;
+    let asked = of(Revoked::Token("token 0".into()), NOON, NOON + 1_000);
+    assert!(
+        left.contains(&asked),
+        "it is the operator's since it was asked for"
+    );
+    let kept: HashSet<_> = (3..=most + 2).map(displaced).chain([asked]).collect();
+    assert_eq!(left, kept);
+}

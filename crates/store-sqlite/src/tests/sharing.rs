@@ -1,0 +1,103 @@
+//! Reads are shared fairly by those who ask, and are not done for those who have left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use mynah_store::StoreError;
+use parking_lot::Mutex;
+
+use super::kit::{Kit, uid};
+use crate::reads::{For, READERS};
+
+type Done = Arc<Mutex<Vec<String>>>;
+
+fn read(kit: &Kit, done: &Done, user: &str, name: String) -> tokio::task::JoinHandle<Result<(), StoreError>> {
+    let done = done.clone();
+    let read = kit.store.readers.run(For::User(uid(user)), move |_| {
+        done.lock().push(name);
+        Ok(())
+    });
+    tokio::spawn(read)
+}
+
+/// Keeps all readers busy until the sender is dropped; how many reads wait for them now.
+async fn busy(kit: &Kit) -> (mpsc::Sender<()>, usize) {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let begun = Arc::new(AtomicUsize::new(0));
+    // A reader that is busy is given one read more before another one is woken.
+    while begun.load(Ordering::Acquire) < READERS {
+        let (gate, begun) = (gate.clone(), begun.clone());
+        let held = kit.store.readers.run(For::Backend, move |_| {
+            begun.fetch_add(1, Ordering::Release);
+            // An error: whoever held the other end has let go.
+            let _ = gate.lock().recv();
+            Ok(())
+        });
+        tokio::spawn(held);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    (release, kit.store.readers.waiting())
+}
+
+async fn waiting(kit: &Kit, count: usize) {
+    while kit.store.readers.waiting() < count {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn another_user_is_served_before_a_greedy_one_and_nobody_is_served_who_has_left() {
+    let kit = Kit::new();
+    let done = Done::default();
+    let (gate, before) = busy(&kit).await;
+    let greedy: Vec<_> = (0..200)
+        .map(|n| read(&kit, &done, "greedy", format!("greedy {n}")))
+        .collect();
+    waiting(&kit, before + 200).await;
+    let other = read(&kit, &done, "other", "other".to_owned());
+    waiting(&kit, before + 201).await;
+    for (n, left) in greedy.into_iter().enumerate() {
+        if n % 2 == 1 {
+            left.abort();
+            assert!(left.await.unwrap_err().is_cancelled());
+        }
+    }
+    drop(gate);
+    other.await.unwrap().unwrap();
+    while done.lock().len() < 101 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let done = done.lock();
+    let place = done.iter().position(|name| name == "other").unwrap();
+    assert!(place <= READERS, "number {place} of {done:?}");
+    assert!(
+        !done.iter().any(|name| name == "greedy 1" || name == "greedy 199"),
+        "{done:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_waits_for_one_user_is_bounded() {
+    let kit = Kit::new();
+    let done = Done::default();
+    let (gate, before) = busy(&kit).await;
+    let most = 1_024;
+    let mut greedy: Vec<_> = (0..most)
+        .map(|n| read(&kit, &done, "greedy", n.to_string()))
+        .collect();
+    waiting(&kit, before + most).await;
+    let refused = read(&kit, &done, "greedy", "one more".to_owned()).await.unwrap();
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let other = read(&kit, &done, "other", "other".to_owned());
+    // Who leaves makes room.
+    greedy.pop().unwrap().abort();
+    tokio::task::yield_now().await;
+    let late = read(&kit, &done, "greedy", "late".to_owned());
+    waiting(&kit, before + most + 1).await;
+    drop(gate);
+    late.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+}

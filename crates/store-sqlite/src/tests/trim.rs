@@ -1,0 +1,95 @@
+//! Memory that a burst of work has needed is freed a while later.
+//!
+//! How much a connection has cached shows in how much it reads from the files to look at all messages: what the
+//! system counts for the thread.
+
+#![cfg(target_os = "linux")]
+
+use mynah_store::Append;
+use rusqlite::Connection;
+
+use super::kit::{Kit, json, notice};
+use crate::reads::{For, READERS};
+use crate::trim::PERIOD;
+
+/// Messages, and the bytes of each: one to a page, as SQLite may pass its cache by for what takes several. All of
+/// them fit the cache of one reader.
+const MESSAGES: usize = 200;
+const BYTES: usize = 3_000;
+/// How often it is tried before the test fails: each time the store is left alone for longer than it takes.
+const TRIES: usize = 50;
+
+async fn filled() -> Kit {
+    let kit = Kit::new();
+    let data = format!("\"{}\"", "x".repeat(BYTES));
+    let order = || Append {
+        data: json(&data),
+        ..notice("u")
+    };
+    let orders = (0..MESSAGES).map(|_| order()).collect();
+    assert!(kit.append_all(orders).await.iter().all(Result::is_ok));
+    kit
+}
+
+/// Bytes that this thread has read from files.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let count = counts
+        .lines()
+        .find_map(|line| line.strip_prefix("rchar: "))
+        .unwrap();
+    count.parse().unwrap()
+}
+
+/// Whether looking at all messages takes bytes that the connection has not cached.
+fn reads_files(db: &Connection) -> bool {
+    let before = bytes_read();
+    let found: i64 = db
+        .query_row("SELECT count(*) FROM messages WHERE data LIKE '%y%'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(found, 0);
+    bytes_read() - before > (MESSAGES * BYTES / 2) as u64
+}
+
+#[tokio::test]
+async fn the_writer_frees_its_pages_again_and_again() {
+    let kit = filled().await;
+    let (mut cached, mut freed) = (0, 0);
+    for _ in 0..TRIES {
+        kit.writer(reads_files).await;
+        cached += usize::from(!kit.writer(reads_files).await);
+        tokio::time::sleep(PERIOD * 2).await;
+        freed += usize::from(kit.writer(reads_files).await);
+        if cached >= 2 && freed >= 2 {
+            return;
+        }
+    }
+    panic!("cached {cached} times, freed {freed} times");
+}
+
+#[tokio::test]
+async fn readers_free_their_pages_although_the_writer_does_nothing() {
+    let kit = filled().await;
+    let read = || kit.store.readers.run(For::Backend, |db| Ok(reads_files(db)));
+    // The writer may free the pages of readers too, once.
+    let (mut seen, mut freed) = (0, 0);
+    for _ in 0..TRIES {
+        // Each thread has its own, and they take turns.
+        let mut cached = 0;
+        for _ in 0..READERS * TRIES {
+            cached = if read().await.unwrap() { 0 } else { cached + 1 };
+            if cached == READERS * 2 {
+                break;
+            }
+        }
+        tokio::time::sleep(PERIOD * 2).await;
+        freed += usize::from(read().await.unwrap());
+        seen += usize::from(cached == READERS * 2);
+        if seen >= 3 && freed >= 3 {
+            return;
+        }
+    }
+    panic!("all had cached {seen} times, freed {freed} times");
+}

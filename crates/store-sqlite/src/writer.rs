@@ -1,0 +1,392 @@
+//! The one thread that writes. It takes what waits, writes it in one transaction, and tells the callers once that is durable.
+//!
+//! It never waits for more to come: while one transaction is synced, the next one's messages gather. Invariants: outcomes are told in
+//! commit order; a transaction that fails leaves nothing behind, neither in the file nor in memory; nothing that a caller does in its
+//! callback stops the thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mynah_store::ids::Seq;
+use mynah_store::{Appended, Observer, ReadMark, Recalled, StoreError, TeamChanged};
+use rusqlite::Connection;
+
+use super::checkpoint::{self, Checkpoints};
+use super::closed::Closed;
+use super::failure::{Failure, leaves_connection_usable, unavailable};
+use super::health::Health;
+use super::open::Place;
+use super::queue::{Command, Queue};
+use super::retention::{self, Retention};
+use super::state::State;
+use super::trim::Trim;
+use super::{append, devices, jobs, membership, positions, recall, revocations};
+
+/// Most commands in one transaction.
+const BATCH: usize = 4_096;
+/// The time until writing is tried again after a failure, if nobody wants to write.
+const PROBE_MS: u64 = 1_000;
+
+/// See the module.
+pub(super) struct Writer {
+    pub(super) place: Arc<Place>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) health: Arc<Health>,
+    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) retention: Retention,
+    pub(super) closed: Closed,
+    pub(super) observer: Arc<dyn Observer>,
+    /// `None` after an error that it may not survive, until the next transaction.
+    pub(super) db: Option<Connection>,
+    /// When memory that was needed for earlier work is freed.
+    pub(super) trim: Trim,
+    pub(super) state: State,
+}
+
+/// What a command led to, kept until the commit.
+enum Outcome {
+    Appended(Result<Appended, StoreError>),
+    Changed(Result<TeamChanged, StoreError>),
+    Acked(Result<Seq, StoreError>),
+    Read(Result<ReadMark, StoreError>),
+    Recalled(Result<Recalled, StoreError>),
+    Done,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        // Opening the store has read much.
+        self.trim.used(1);
+        while self.queue.take(&mut batch, BATCH, self.rest()) {
+            if !batch.is_empty() {
+                self.trim.used(batch.len());
+            }
+            self.commit(&mut batch);
+            self.delete_old();
+            self.delete_closed();
+            self.checkpoints.erase(self.db.as_ref(), &self.place);
+            if self.trim.is_due() {
+                batch = Vec::new();
+                self.free_memory();
+            }
+        }
+        self.close();
+    }
+
+    /// Frees what earlier work has left in memory: cached pages, caches of rows, and the room of the queue.
+    fn free_memory(&mut self) {
+        self.queue.shrink();
+        self.state.forget_unused();
+        if let Some(Err(error)) = self.db.as_ref().map(Connection::release_memory) {
+            tracing::debug!(%error, "the writer's cached pages could not be freed");
+        }
+    }
+
+    /// How long nothing may happen until there is something to do.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
+        let probe = self.health.state().is_err().then_some(PROBE_MS);
+        let waits = waiting
+            .into_iter()
+            .chain(probe)
+            .chain(self.retention.wait(self.state.age.steady()));
+        waits.min().map(Duration::from_millis)
+    }
+
+    /// The same, with what is to be done for the log and for memory.
+    fn rest(&self) -> Option<Duration> {
+        let others = [
+            self.checkpoints.erase_wait(),
+            self.closed.wait(),
+            self.trim.wait(),
+        ];
+        self.idle().into_iter().chain(others.into_iter().flatten()).min()
+    }
+
+    /// Deletes some of the messages of teams that were deleted.
+    fn delete_closed(&mut self) {
+        let Some(db) = self.db.as_ref().filter(|_| self.place.lost().is_none()) else {
+            self.closed.postpone();
+            return;
+        };
+        match self.closed.delete_some(db) {
+            Ok(None) => {}
+            Ok(Some(dead_jobs)) => {
+                self.trim.used(1);
+                self.health.buried(dead_jobs);
+                self.checkpoints.committed();
+                self.checkpoints.erase_soon();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "messages of deleted teams could not be deleted; tried again later");
+            }
+        }
+    }
+
+    /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
+    pub(super) fn delete_old(&mut self) {
+        self.state.age.advance(self.state.next_row);
+        // The clock is read once, so that the search and the time of the next one use the same value.
+        let (now, begun) = (self.state.age.steady(), Instant::now());
+        let Some(keep_ms) = self.retention.is_due(now) else {
+            return;
+        };
+        let Some(db) = self.take() else {
+            self.retention.looked(None, now);
+            return;
+        };
+        let deleted = retention::delete_some(&db, &mut self.state, keep_ms);
+        match deleted {
+            Ok(deleted) => {
+                self.retention.deleted(deleted.messages, deleted.more);
+                self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
+                self.health.buried(deleted.dead_jobs);
+                for conv in deleted.recounted {
+                    self.state.heads.reread(conv);
+                }
+                self.checkpoints.committed();
+                if deleted.messages > 0 {
+                    self.trim.used(1);
+                    self.checkpoints.erase_soon();
+                }
+                self.keep(db);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "old messages could not be deleted; tried again later");
+                self.retention.looked(None, now);
+                if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
+                    self.keep(db);
+                }
+            }
+        }
+    }
+
+    /// Writes what was kept back, and leaves one file without a log.
+    fn close(mut self) {
+        let Some(db) = self.take() else { return };
+        self.state.age.advance(self.state.next_row);
+        let flushed = db
+            .execute_batch("BEGIN IMMEDIATE")
+            .and_then(|()| self.state.devices.flush(&db, self.state.age.measured(), true))
+            .and_then(|()| self.state.age.save(&db, true))
+            .and_then(|()| self.state.marks.save(&db))
+            .and_then(|()| db.execute_batch("COMMIT"));
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "the newest acknowledgements were not written; their messages are replayed once more");
+        }
+        if checkpoint::finish(&db, &self.place)
+            && let Err(error) = self.place.witness().closed()
+        {
+            tracing::warn!(%error, "the orderly close of the store could not be recorded");
+        }
+    }
+
+    /// Writes a batch and tells its callers.
+    pub(super) fn commit(&mut self, batch: &mut Vec<Command>) {
+        let begun = Instant::now();
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
+            .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));
+        match outcomes {
+            Ok(outcomes) => {
+                self.observer.committed(batch.len(), begun.elapsed());
+                self.health.gave_up(self.state.newly_dead);
+                self.state.trim();
+                self.place.witness().mark(self.state.mark);
+                self.checkpoints.committed();
+                if std::mem::take(&mut self.state.erased) {
+                    self.checkpoints.erase_soon();
+                }
+                if std::mem::take(&mut self.state.closed) {
+                    self.closed.another();
+                }
+                for (command, outcome) in batch.drain(..).zip(outcomes) {
+                    guarded(|| tell(command, outcome));
+                }
+            }
+            Err(error) => {
+                self.state.erased = false;
+                self.observer.failed();
+                self.health.failed(&error);
+                for command in batch.drain(..) {
+                    guarded(|| command.fail(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Leaves `db` empty when the connection is not to be trusted any more.
+    fn transact(&mut self, batch: &mut [Command]) -> Result<Vec<Outcome>, StoreError> {
+        if let Some(lost) = self.place.lost() {
+            return Err(lost);
+        }
+        let db = match self.take() {
+            Some(db) => db,
+            None => self.reconnect().map_err(|error| unavailable(&error))?,
+        };
+        self.checkpoints.bound_log(&db, &self.place);
+        let before = db.total_changes();
+        self.state.begun.begin(Instant::now());
+        // Nobody wants to write, but health checks need to know whether it is possible again.
+        let probe = batch.is_empty() && self.health.state().is_err();
+        self.state.age.advance(self.state.next_row);
+        match write(&db, &mut self.state, batch, probe) {
+            Ok(outcomes) => {
+                // A transaction that had nothing to write says nothing about the disk.
+                if db.total_changes() != before {
+                    self.health.recovered();
+                }
+                self.keep(db);
+                Ok(outcomes)
+            }
+            Err(error) => {
+                if !probe {
+                    tracing::error!(%error, "a transaction of the store failed");
+                }
+                if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
+                    self.keep(db);
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+
+    /// The connection, until it is kept again.
+    fn take(&mut self) -> Option<Connection> {
+        self.place.expect_log(false);
+        self.db.take()
+    }
+
+    fn keep(&mut self, db: Connection) {
+        self.db = Some(db);
+        self.place.expect_log(true);
+    }
+
+    fn reconnect(&mut self) -> rusqlite::Result<Connection> {
+        let db = self.place.writer()?;
+        self.state.reload(&db)?;
+        self.place.know_log();
+        Ok(db)
+    }
+}
+
+/// One transaction.
+fn write(
+    db: &Connection,
+    state: &mut State,
+    batch: &mut [Command],
+    probe: bool,
+) -> rusqlite::Result<Vec<Outcome>> {
+    let before = db.total_changes();
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    let now = state.age.day();
+    for command in batch {
+        outcomes.push(match command {
+            Command::Append(order, _) => Outcome::Appended(refusal(append::append(db, state, now, order))?),
+            Command::ChangeTeam(team, change, _) => {
+                Outcome::Changed(refusal(membership::change(db, state, now, team, change))?)
+            }
+            Command::Enter(entry, _) => {
+                let (newest, most) = (state.next_row - 1, state.rules.max_devices);
+                state.devices.enter(
+                    db,
+                    state.age.measured(),
+                    newest,
+                    most,
+                    (&entry.device, entry.named),
+                )?;
+                Outcome::Done
+            }
+            Command::Had(device, row, _) => {
+                state.devices.had(db, device, *row)?;
+                Outcome::Done
+            }
+            Command::Settle(device, _) => {
+                if let Some(known) = state.devices.find(db, device)? {
+                    state.devices.settle(db, known.id)?;
+                }
+                Outcome::Done
+            }
+            Command::Ack(device, conv, seq, _) => {
+                Outcome::Acked(refusal(positions::ack(db, state, (device, *conv, *seq)))?)
+            }
+            Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, read))?),
+            Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(db, state, now, order))?),
+            Command::Revoke(revocation, _) => {
+                revocations::revoke(db, state.age.certain(), revocation)?;
+                Outcome::Done
+            }
+            Command::FinishJobs(finished, _) => {
+                for (id, outcome) in finished {
+                    jobs::finish(db, state, *id, outcome)?;
+                }
+                Outcome::Done
+            }
+            Command::ReviveJobs(uid, since, _) => {
+                jobs::revive(db, state, uid, *since)?;
+                Outcome::Done
+            }
+            #[cfg(test)]
+            Command::Run(run) => {
+                std::mem::replace(run, Box::new(|_| {}))(db);
+                Outcome::Done
+            }
+        });
+    }
+    state.flush(db)?;
+    state.advance(db, probe || db.total_changes() != before)?;
+    db.prepare_cached("COMMIT")?.execute([])?;
+    Ok(outcomes)
+}
+
+fn roll_back(db: &Connection, state: &mut State) -> rusqlite::Result<()> {
+    // SQLite has rolled back by itself after some errors.
+    if !db.is_autocommit() {
+        db.execute_batch("ROLLBACK")?;
+    }
+    state.reload(db)
+}
+
+/// Parts what concerns one command from what concerns the transaction.
+fn refusal<T>(outcome: Result<T, Failure>) -> rusqlite::Result<Result<T, StoreError>> {
+    match outcome {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Refused(error)) => Ok(Err(error)),
+        Err(Failure::Broken(error)) => Err(error),
+    }
+}
+
+fn tell(command: Command, outcome: Outcome) {
+    match (command, outcome) {
+        (Command::Append(_, done), Outcome::Appended(outcome)) => done(outcome),
+        (Command::ChangeTeam(_, _, done), Outcome::Changed(outcome)) => done(outcome),
+        (Command::Ack(_, _, _, done), Outcome::Acked(outcome)) => done(outcome),
+        (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
+        (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
+        (
+            Command::FinishJobs(_, done)
+            | Command::ReviveJobs(_, _, done)
+            | Command::Enter(_, done)
+            | Command::Settle(_, done)
+            | Command::Had(_, _, done)
+            | Command::Revoke(_, done),
+            Outcome::Done,
+        ) => {
+            done(Ok(()));
+        }
+        #[cfg(test)]
+        (Command::Run(_), _) => {}
+        // Invariant: `write` answers each command with its own sort of outcome.
+        (command, _) => command.fail(StoreError::Unavailable("it has a defect".to_owned())),
+    }
+}
+
+/// Runs a caller's callback; its panic is its own affair.
+fn guarded(call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        tracing::error!("a caller of the store panicked in its callback");
+    }
+}

@@ -1,0 +1,137 @@
+//! Fair queues: a key (a user, an address) with many requests waits behind its own requests, and does not delay
+//! others.
+//!
+//! Invariants: a [`Queue`] has a lane for each key and takes from the lanes in turn; within a lane the order is
+//! first in, first out; a lane is bounded; a key without anything waiting takes no memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// What the requests are grouped by.
+pub trait Key: Hash + Eq + Clone {}
+impl<K: Hash + Eq + Clone> Key for K {}
+
+/// Items that wait, grouped by key; see the module.
+#[derive(Debug)]
+pub struct Queue<K, T> {
+    lanes: HashMap<K, VecDeque<T>>,
+    /// The keys of `lanes`, each once, in the order of their turns.
+    turns: VecDeque<K>,
+    length: usize,
+}
+
+impl<K, T> Default for Queue<K, T> {
+    fn default() -> Self {
+        Self {
+            lanes: HashMap::new(),
+            turns: VecDeque::new(),
+            length: 0,
+        }
+    }
+}
+
+impl<K: Key, T> Queue<K, T> {
+    /// Puts `item` at the end of the key's lane. If `most` items wait there already (0 is no limit), items
+    /// that nobody waits for any more (`is_over`) are dropped; if there are none, `item` is returned as an
+    /// error.
+    pub fn push(&mut self, key: K, item: T, most: usize, is_over: impl Fn(&T) -> bool) -> Result<(), T> {
+        let lane = self.lanes.entry(key).or_insert_with_key(|key| {
+            self.turns.push_back(key.clone());
+            VecDeque::new()
+        });
+        if most > 0 && lane.len() >= most {
+            let before = lane.len();
+            lane.retain(|item| !is_over(item));
+            self.length -= before - lane.len();
+            if lane.len() >= most {
+                return Err(item);
+            }
+        }
+        lane.push_back(item);
+        self.length += 1;
+        Ok(())
+    }
+
+    /// The item that [`Queue::pop`] would take.
+    pub fn first(&self) -> Option<&T> {
+        self.lanes.get(self.turns.front()?)?.front()
+    }
+
+    /// Takes the first item of the lane whose turn it is.
+    pub fn pop(&mut self) -> Option<T> {
+        let key = self.turns.pop_front()?;
+        // Invariant: a key in `turns` has a lane, which is not empty.
+        let lane = self.lanes.get_mut(&key)?;
+        let item = lane.pop_front()?;
+        if lane.is_empty() {
+            self.lanes.remove(&key);
+            // What many keys took is freed.
+            if self.lanes.len() * 8 < self.lanes.capacity() && self.lanes.capacity() > 1_024 {
+                let twice = self.lanes.len() * 2;
+                self.lanes.shrink_to(twice);
+                self.turns.shrink_to(twice);
+            }
+        } else {
+            self.turns.push_back(key);
+        }
+        self.length -= 1;
+        Some(item)
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Items that wait, in all lanes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(queue: &mut Queue<&'static str, u32>, key: &'static str, item: u32) -> bool {
+        queue.push(key, item, 3, |_| false).is_ok()
+    }
+
+    #[test]
+    fn lanes_take_turns_and_keep_their_order() {
+        let mut queue = Queue::default();
+        for item in [1, 2, 3] {
+            assert!(push(&mut queue, "greedy", item));
+        }
+        assert!(push(&mut queue, "other", 10) && push(&mut queue, "third", 20));
+        assert_eq!((queue.len(), queue.first()), (5, Some(&1)));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [1, 10, 20, 2, 3]);
+        assert!(queue.lanes.is_empty() && queue.turns.is_empty());
+    }
+
+    #[test]
+    fn what_many_keys_took_is_freed() {
+        let mut queue = Queue::default();
+        for key in 0..100_000 {
+            assert!(queue.push(key, (), 1, |()| false).is_ok());
+        }
+        while queue.pop().is_some() {}
+        let room = (queue.lanes.capacity(), queue.turns.capacity());
+        assert!(room.0 < 4_096 && room.1 < 4_096, "{room:?}");
+    }
+
+    #[test]
+    fn a_lane_is_bounded_and_makes_room_for_what_is_still_wanted() {
+        let mut queue = Queue::default();
+        for item in [1, 2, 3] {
+            assert!(push(&mut queue, "greedy", item));
+        }
+        assert!(!push(&mut queue, "greedy", 4), "full");
+        assert!(push(&mut queue, "other", 5), "others are not concerned");
+        assert!(queue.push("greedy", 6, 3, |item| *item < 3).is_ok());
+        assert_eq!(queue.len(), 3);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [3, 5, 6]);
+    }
+}

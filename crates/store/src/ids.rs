@@ -1,0 +1,300 @@
+//! Identifiers as types of their own, so that a uid is never taken for a device or a conversation.
+//!
+//! Invariant: a value that exists is valid; every constructor that takes a peer's text checks it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+/// Longest uid, device id or team key, in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
+pub const MAX_ID_BYTES: usize = 128;
+/// Longest client message id (`cid`), in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
+pub const MAX_CID_BYTES: usize = 64;
+
+/// Why a text is no identifier; the sentence says what to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing in it.
+    #[error("must not be empty")]
+    Empty,
+    /// More bytes than allowed.
+    #[error("must be at most {0} bytes")]
+    TooLong(usize),
+    /// A character below U+0020, or U+007F to U+009F.
+    #[error("must not contain control characters")]
+    Control,
+    /// "." and "..": URL clients remove them from a path, so the API could not address them.
+    #[error("must not be \".\" or \"..\"")]
+    Dots,
+    /// JSON can write half of a surrogate pair (`"\ud83d"`), which is no character and cannot be kept in UTF-8.
+    #[error("must not contain half of a surrogate pair")]
+    HalfPair,
+}
+
+fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
+    match text {
+        "" => Err(IdError::Empty),
+        t if t.len() > max => Err(IdError::TooLong(max)),
+        t if t.chars().any(char::is_control) => Err(IdError::Control),
+        t => Ok(t.into()),
+    }
+}
+
+/// A short text that is kept and shown: as an identifier, but none.
+pub fn label(text: &str) -> Result<Box<str>, IdError> {
+    checked(text, MAX_ID_BYTES).map(|text| (*text).into())
+}
+
+/// [`checked`] for what stands in the paths of the API.
+fn in_path(text: &str, max: usize) -> Result<Arc<str>, IdError> {
+    match text {
+        "." | ".." => Err(IdError::Dots),
+        text => checked(text, max),
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $max:expr, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and takes `text`: 1 to the type's limit in bytes, no control characters; of what stands in paths neither "." nor "..".
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                $check(text, $max).map(Self)
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A user, as the application names it.
+    Uid, MAX_ID_BYTES, in_path
+);
+text_id!(
+    /// One of a user's devices.
+    DeviceId, MAX_ID_BYTES, checked
+);
+text_id!(
+    /// A team, as the application names it.
+    TeamId, MAX_ID_BYTES, in_path
+);
+text_id!(
+    /// The id a sender gave its message, for deduplication.
+    Cid, MAX_CID_BYTES, checked
+);
+
+impl Uid {
+    /// Takes a JSON value: a string, or an integer, which means its decimal string (docs/PROTOCOL.md#4-registering). `None` for any other value.
+    pub fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
+        string_or_integer(raw).map(|text| Self::new(&text?))
+    }
+}
+
+impl TeamId {
+    /// Takes a JSON value, as [`Uid::from_json`] does.
+    pub fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
+        string_or_integer(raw).map(|text| Self::new(&text?))
+    }
+}
+
+/// The text of a JSON string, or the digits of a JSON integer.
+fn string_or_integer(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
+    if let Some(text) = json_string(raw) {
+        return Some(text);
+    }
+    is_integer(raw).then_some(Ok(Cow::Borrowed(if raw == "-0" { "0" } else { raw })))
+}
+
+/// The text of a JSON string; `None` for any other JSON value. `raw` is valid JSON, so that only half of a surrogate pair can keep a
+/// string from being read.
+pub fn json_string(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
+    let text = raw.strip_prefix('"')?.strip_suffix('"')?;
+    Some(if text.contains('\\') {
+        serde_json::from_str(raw)
+            .map(Cow::Owned)
+            .map_err(|_| IdError::HalfPair)
+    } else {
+        Ok(Cow::Borrowed(text))
+    })
+}
+
+/// Whether a JSON value, as text, is an integer without fraction or exponent.
+pub fn is_integer(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The number of a kind, from a JSON value: `Some(None)` when it is a whole number that no kind can have, `None` when it is anything else.
+/// JSON has no integers: 6.0 is 6.
+pub fn kind_number(raw: &str) -> Option<Option<u16>> {
+    if is_integer(raw) {
+        return Some(raw.parse().ok());
+    }
+    let number: f64 = serde_json::from_str(raw).ok()?;
+    let is_small = (0.0..=f64::from(u16::MAX)).contains(&number);
+    (number.fract() == 0.0).then(|| is_small.then_some(number as u16))
+}
+
+/// A message's number inside its conversation: 1, 2, 3 ... without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The server's message id: a UUIDv7 (RFC 9562), unique without coordination and sortable by time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mid(pub uuid::Uuid);
+
+impl Mid {
+    /// Reads the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
+        // Braces, capitals and the like are read as well, and are not what was written.
+        (mid.text(&mut [0; _]) == text).then_some(mid)
+    }
+
+    /// The text of the id, written into `space`.
+    pub fn text<'a>(&self, space: &'a mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &'a str {
+        self.0.hyphenated().encode_lower(space)
+    }
+}
+
+impl fmt::Display for Mid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut [0; _]))
+    }
+}
+
+impl Serialize for Mid {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.text(&mut [0; _]))
+    }
+}
+
+/// Which of the four conversations two users can have (docs/PROTOCOL.md#5-kinds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum PairClass {
+    /// Kinds 3, 18 and 19, and the application's pair kinds.
+    Plain = 0,
+    /// Kind 7.
+    Doctor = 1,
+    /// Kind 8.
+    Teammate = 2,
+    /// Kind 9.
+    DoctorFriend = 3,
+}
+
+/// A conversation, opaque to clients. Of pairs and notices it is derived from the users, so that no directory has to be
+/// asked; a team's is drawn when the team is made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConvId(pub [u8; 16]);
+
+impl ConvId {
+    /// The conversation of class `class` between two users, in either order; both may be the same.
+    pub fn pair(class: PairClass, one: &Uid, other: &Uid) -> Self {
+        let (a, b) = if one <= other { (one, other) } else { (other, one) };
+        Self::derived(
+            b'p',
+            &[&[class as u8], a.as_str().as_bytes(), b.as_str().as_bytes()],
+        )
+    }
+
+    /// The conversation that holds a user's notices.
+    pub fn notices(uid: &Uid) -> Self {
+        Self::derived(b'n', &[uid.as_str().as_bytes()])
+    }
+
+    fn derived(tag: u8, parts: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update([tag]);
+        for part in parts {
+            hash.update((part.len() as u32).to_be_bytes());
+            hash.update(part);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
+        Self(id)
+    }
+
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.as_bytes();
+        if hex.len() != 32 {
+            return None;
+        }
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
+        let mut id = [0; 16];
+        for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(id))
+    }
+
+    /// The text of the id, written into `space`.
+    pub fn text<'a>(&self, space: &'a mut [u8; 32]) -> &'a str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let (pairs, _) = space.as_chunks_mut();
+        for ([high, low], byte) in pairs.iter_mut().zip(self.0) {
+            *high = DIGITS[usize::from(byte >> 4)];
+            *low = DIGITS[usize::from(byte & 15)];
+        }
+        // Digits are ASCII.
+        std::str::from_utf8(space).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ConvId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text(&mut [0; _]))
+    }
+}
+
+impl fmt::Debug for ConvId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ConvId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.text(&mut [0; _]))
+    }
+}
