@@ -425,7 +425,7 @@ impl Driver {
         if told.is_err() {
             // The panic hook has reported the panic. If this code runs because the handler panicked before, a
             // second panic would abort the process.
-            tracing::error!("a receiver panicked when it was told of the end of its session");
+            tracing::error!("a receiver panicked while handling the end of its session");
         }
     }
 
@@ -487,7 +487,7 @@ mod tests {
     /// tokio adds some 104 bytes to the future of a task, and rounds up to a multiple of 128: one more word
     /// costs each connection 128 bytes.
     #[test]
-    fn fits_its_task() {
+    fn a_session_task_fits_in_three_times_128_bytes() {
         assert!(size_of::<Run>() + 104 <= 3 * 128, "{}", size_of::<Run>());
     }
 }

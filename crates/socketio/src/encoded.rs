@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn controls_are_the_frames_of_their_packets() {
+    fn control_packets_are_complete_frames() {
         for kind in [
             PacketType::Close,
             PacketType::Ping,
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_place_is_the_frame_of_its_packet() {
+    fn events_written_in_place_are_complete_frames() {
         for length in [0, 1, 90, 125, 126, 65_000, 70_000] {
             let argument = serde_json::value::to_raw_value(&"x".repeat(length)).unwrap();
             let written = Encoded::event_with_json("message", argument.get());
@@ -313,16 +313,12 @@ mod tests {
             let mut fit = text.clone();
             fit.fit_websocket(engine::Protocol::V3, dialect(false, eio2), json);
             assert_eq!(fit.frame, ws::frame(ws::Opcode::Text, expected.as_bytes()));
-            assert_eq!(
-                fit.len(),
-                text.len(),
-                "what it counts does not change with its form"
-            );
+            assert_eq!(fit.len(), text.len(), "its weight does not change with its form");
         }
     }
 
     #[test]
-    fn binary_takes_the_form_of_its_protocol() {
+    fn binary_messages_have_the_form_of_their_protocol() {
         let binary = Outgoing::binary(&[1, 2, 3]);
         let form = |protocol, b64| {
             let mut fit = binary.clone();
@@ -330,7 +326,7 @@ mod tests {
             assert_eq!(
                 fit.len(),
                 binary.len(),
-                "what it counts does not change with its form"
+                "its weight does not change with its form"
             );
             fit.frame
         };

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_pair_is_retained_as_it_came() {
+    fn one_pair_is_kept_unchanged() {
         for (query, retained) in [
             ("EIO=4&token=a%20b&token=c", "token=a%20b"),
             ("tok%65n=x&EIO=4", "tok%65n=x"),

@@ -155,7 +155,10 @@ pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
 
 /// The server shuts down.
 pub(crate) fn unavailable() -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "the server is going down\n");
+    let mut response = text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The server is shutting down; reconnect.\n",
+    );
     response
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -167,7 +170,7 @@ pub(crate) fn refuse_origin() -> Response<Body> {
     let mut response = with_body(
         StatusCode::FORBIDDEN,
         "application/json",
-        r#"{"code":4,"message":"Pages of this origin may not connect; the server's list of allowed origins does not have it."}"#,
+        r#"{"code":4,"message":"Pages of this origin may not connect: it is not in the server's list of allowed origins."}"#,
     );
     response
         .headers_mut()
@@ -180,11 +183,11 @@ pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
     let mut response = match refusal {
         Refusal::Address => text(
             StatusCode::TOO_MANY_REQUESTS,
-            "There are too many connections from your address; close some of them.\n",
+            "Your address has too many connections; close some of them.\n",
         ),
         _ => text(
             StatusCode::SERVICE_UNAVAILABLE,
-            "The server has as many connections as it takes; try again later.\n",
+            "The server has reached its limit of connections; try again later.\n",
         ),
     };
     let headers = response.headers_mut();
@@ -197,7 +200,7 @@ pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
 pub(crate) fn too_much_held() -> Response<Body> {
     let mut response = text(
         StatusCode::SERVICE_UNAVAILABLE,
-        "The limit of memory for your address, or for all connections, is reached; try again later.\n",
+        "The memory limit for your address, or for all connections, is reached; try again later.\n",
     );
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_negotiated() {
+    fn content_codings_are_negotiated() {
         assert_eq!(accepted("gzip, deflate"), Some(Encoding::Gzip));
         assert_eq!(accepted("deflate;q=0.5, br"), Some(Encoding::Deflate));
         assert_eq!(accepted("gzip;q=0"), None);

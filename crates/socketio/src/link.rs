@@ -158,8 +158,8 @@ impl Link {
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             let waiting = self.unread.as_ref().map_or(0, |unread| unread.len());
-            if self.says_goodbye() || waiting >= AHEAD_BYTES {
-                return self.says_goodbye();
+            if self.starts_with_close_frame() || waiting >= AHEAD_BYTES {
+                return self.starts_with_close_frame();
             }
             let read = READ.with_borrow_mut(|space| {
                 let mut buf = ReadBuf::new(&mut space[..AHEAD_BYTES - waiting]);
@@ -185,7 +185,7 @@ impl Link {
 
     /// Whether the next frame is a close frame. A handler runs between two messages, so the unread input
     /// always starts with a frame.
-    fn says_goodbye(&self) -> bool {
+    fn starts_with_close_frame(&self) -> bool {
         const CLOSE: u8 = 0x88;
         self.unread
             .as_ref()
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_weigh_what_they_were_queued_with() {
+    async fn written_frames_release_the_weight_that_they_were_queued_with() {
         let (mut link, mut peer) = link(100);
         let mut cx = Context::from_waker(Waker::noop());
         peer.write_all(&ping(1)).await.unwrap();
@@ -423,7 +423,7 @@ mod tests {
         assert_eq!(
             written,
             2 * packet_weight,
-            "two frames and a pong are through, and the third in part"
+            "two frames and a pong are written, and the third in part"
         );
         peer.read_exact(&mut [0; 100]).await.unwrap();
         assert!(link.poll_write(&mut cx, &mut written).is_ready());
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_latest_of_waiting_pongs_is_kept() {
+    async fn only_the_latest_pong_is_queued() {
         let (mut link, mut peer) = link(1_000);
         let mut cx = Context::from_waker(Waker::noop());
         link.push(Outgoing::message("frame"));
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_stands_behind_a_stop_is_kept() {
+    async fn bytes_after_the_last_handled_message_are_kept() {
         let (mut link, mut peer) = link(1_000);
         let mut cx = Context::from_waker(Waker::noop());
         for n in 0..5 {
@@ -465,7 +465,7 @@ mod tests {
             assert!(stopped.is_ready());
         }
         assert!(
-            link.poll_messages(&mut cx, |_| unreachable!("the rest has not come"))
+            link.poll_messages(&mut cx, |_| unreachable!("the rest has not arrived"))
                 .is_pending()
         );
         assert!(link.unread.is_none());

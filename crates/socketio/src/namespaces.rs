@@ -206,7 +206,7 @@ impl Joined {
         let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.handler.disconnected(reason)));
         if told.is_err() {
             // The panic hook has reported the panic. The connection's other handlers have to be told too.
-            tracing::error!("a handler panicked when it was told that its socket had left");
+            tracing::error!("a handler panicked while handling the end of its socket");
         }
     }
 }

@@ -335,7 +335,7 @@ pub(crate) async fn post(session: &Session, request: Request<RequestBody>) -> Re
         Ok(Err(NoBody::TooLarge)) => {
             return http::text(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is larger than maxPayload\n",
+                "The body is larger than maxPayload.\n",
             );
         }
         Ok(Err(NoBody::Memory)) => {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_what_it_was_given_in_order() {
+    fn elements_leave_in_the_order_in_which_they_came() {
         let mut queue = Queue::default();
         let (mut next, mut expected) = (0, VecDeque::new());
         for step in 0..200 {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn is_cut_to_what_is_kept() {
+    fn truncate_keeps_the_first_elements() {
         for (length, keep) in [(0, 0), (0, 1), (1, 0), (1, 1), (5, 0), (5, 1), (5, 9)] {
             let mut queue = Queue::default();
             (0..length).for_each(|n| queue.push(n));
@@ -146,7 +146,7 @@ mod tests {
 
     /// Each connection has two queues.
     #[test]
-    fn takes_no_more_room_than_an_element() {
+    fn a_queue_is_as_small_as_an_element() {
         assert_eq!(
             size_of::<Queue<crate::encoded::Outgoing>>(),
             size_of::<crate::encoded::Outgoing>()

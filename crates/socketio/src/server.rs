@@ -134,7 +134,7 @@ impl EngineServer {
         let mut response = if request.method() == Method::OPTIONS {
             Cors::preflight(request.headers())
         } else if config.refuse_origins && !config.cors.admits(request.headers()) {
-            tracing::debug!(?origin, "refused a page of this origin");
+            tracing::debug!(?origin, "refused a request: its origin is not allowed");
             config.admission.refuse(Refusal::Origin, peer.ip());
             http::refuse_origin()
         } else {

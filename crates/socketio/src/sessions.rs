@@ -47,7 +47,7 @@ impl Sessions {
         entered: Entered,
     ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
         let sid = Sid::random().map_err(|error| {
-            tracing::error!(%error, "no random numbers for a session id");
+            tracing::error!(%error, "the system returned no random bytes for a session id");
             HttpError::BadRequest
         })?;
         let (protocol, transport) = (handshake.protocol, handshake.transport);

@@ -49,7 +49,7 @@ impl fmt::Display for AckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Disconnected => "the client has disconnected",
-            Self::TooMany => "the client owes too many acknowledgements",
+            Self::TooMany => "too many acknowledgements are pending",
         })
     }
 }

@@ -270,7 +270,7 @@ fn held(answers: bool, bytes_per_address: usize, eio: u8, polling: bool, kind: F
 }
 
 #[test]
-fn no_sort_of_packet_makes_a_connection_or_an_address_hold_more_than_its_bound() {
+fn no_packets_make_a_connection_or_an_address_exceed_its_memory_limit() {
     let measured = |kind: Flood| {
         let mut most = (0, 0);
         for (answers, eio, polling) in [

@@ -60,14 +60,16 @@ impl AsyncRead for Pieces<'_> {
     }
 }
 
-fn parted(data: &[u8]) -> Option<(usize, &[u8])> {
+fn size_and_bytes(data: &[u8]) -> Option<(usize, &[u8])> {
     let (size, bytes) = data.split_first()?;
     Some((usize::from(*size).max(1), bytes))
 }
 
 /// The header of the PROXY protocol.
 pub(super) fn proxy_header(data: &[u8]) {
-    let Some((size, bytes)) = parted(data) else { return };
+    let Some((size, bytes)) = size_and_bytes(data) else {
+        return;
+    };
     let read = |size| {
         let mut pieces = Pieces::new(bytes, size);
         let said = at_once(proxy_header::read(&mut pieces)).map_err(|wrong| wrong.to_string());
@@ -86,10 +88,10 @@ pub(super) fn proxy_header(data: &[u8]) {
         assert_eq!(
             taken,
             16 + usize::from(length),
-            "the header, and not a byte behind it"
+            "the header, and no byte after it"
         );
         if let Some(client) = client {
-            assert_eq!(bytes[12], 0x21, "only PROXY speaks for somebody");
+            assert_eq!(bytes[12], 0x21, "only the command PROXY names a client");
             let (address, port) = match client.ip() {
                 IpAddr::V4(address) if bytes[13] == 0x11 => (address.octets().to_vec(), 24),
                 IpAddr::V4(address) => (address.to_ipv6_mapped().octets().to_vec(), 48),
@@ -119,7 +121,9 @@ pub(super) fn proxy_header(data: &[u8]) {
 /// and an invalid one is left to hyper.
 pub(super) fn head(data: &[u8]) {
     const MOST: usize = 300;
-    let Some((size, bytes)) = parted(data) else { return };
+    let Some((size, bytes)) = size_and_bytes(data) else {
+        return;
+    };
     let mut pieces = Pieces::new(bytes, size);
     let head = at_once(first::head(&mut pieces, MOST)).expect("no piece fails");
     assert_eq!(head, bytes[..pieces.at]);
@@ -132,9 +136,12 @@ pub(super) fn head(data: &[u8]) {
     let last = head.len().saturating_sub(1) / size * size;
     assert!(
         last == 0 || !enough(&head[..last]),
-        "it was enough one piece before"
+        "the previous piece was enough"
     );
-    assert!(enough(&head) || pieces.at == bytes.len(), "more was there");
+    assert!(
+        enough(&head) || pieces.at == bytes.len(),
+        "more bytes were available"
+    );
     let line = HeadEnd::default().request_line(&head);
     if let Some(escaped) = target::escaped(&head, line.clone()) {
         let again = HeadEnd::default().request_line(&escaped);
@@ -150,11 +157,11 @@ pub(super) fn head(data: &[u8]) {
         assert_eq!(escaped.len(), head.len() + 2 * raw);
         assert!(
             escaped.starts_with(&head[..line.start]),
-            "what stands before is the same"
+            "the bytes before the request line stay the same"
         );
         assert!(
             escaped.ends_with(&head[line.end..]),
-            "what stands behind is the same"
+            "the bytes after the request line stay the same"
         );
     }
 }

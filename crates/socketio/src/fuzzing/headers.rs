@@ -49,7 +49,7 @@ pub(super) fn forwarded(data: &[u8]) {
     let found = client(&values);
     assert_eq!(found.ip(), found.ip().to_canonical());
     if !proxies.trust(peer.ip()) {
-        assert_eq!(found, peer, "who is not trusted is not believed");
+        assert_eq!(found, peer, "an untrusted peer cannot name another client");
         return;
     }
     if found != peer {
@@ -64,14 +64,14 @@ pub(super) fn forwarded(data: &[u8]) {
             });
         assert!(
             named.any(|ip: IpAddr| ip.to_canonical() == found.ip()),
-            "{found} stands nowhere"
+            "no header contains {found}"
         );
     }
     // The values that a client writes precede those that the first trusted proxy adds.
     if !proxies.trust(found.ip()) {
         for lie in ["192.0.2.1", "10.0.0.1, 127.0.0.1", "unknown", ",", "::1,"] {
             let lied = [&[HeaderValue::from_static(lie)], &values[..]].concat();
-            assert_eq!(client(&lied), found, "{lie} changes who somebody is");
+            assert_eq!(client(&lied), found, "{lie} changes the client's address");
         }
     }
 }
@@ -85,7 +85,7 @@ pub(super) fn origin(data: &[u8]) {
         .into_iter()
         .filter(|pattern| Origins::parse(&[pattern]).is_ok())
         .collect();
-    let list = Origins::parse(&patterns).expect("each of them is one");
+    let list = Origins::parse(&patterns).expect("each pattern is valid by itself");
     let mut headers = HeaderMap::new();
     if let Some(host) = lines.next().and_then(|text| HeaderValue::from_str(text).ok()) {
         headers.insert(header::HOST, host);

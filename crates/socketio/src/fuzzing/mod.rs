@@ -32,7 +32,7 @@ pub fn run(name: &str, data: &[u8]) {
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(given) => given,
-        Poll::Pending => panic!("there was nothing to wait for"),
+        Poll::Pending => panic!("the future had nothing to wait for"),
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_corpus_disturbs_nothing() {
+    fn the_corpus_violates_no_property() {
         for (name, body) in TARGETS {
             let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
             let folder = corpus.join(name);

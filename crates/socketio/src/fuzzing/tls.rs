@@ -17,7 +17,7 @@ const MOST_READ: usize = 32 * 1024;
 const MOST_SAID: usize = 2 * MOST_READ;
 
 /// The number of key updates that rustls always accepts.
-const PATIENCE: usize = 16;
+const MOST_UPDATES: usize = 16;
 
 /// Bytes that depend on their position in the stream.
 fn pattern(from: usize, count: usize) -> Vec<u8> {
@@ -26,36 +26,39 @@ fn pattern(from: usize, count: usize) -> Vec<u8> {
 
 /// One direction: what was written, what was received, and what is in flight.
 #[derive(Default)]
-struct Way {
+struct Direction {
     written: usize,
-    come: usize,
+    received: usize,
     wire: Vec<u8>,
 }
 
-impl Way {
+impl Direction {
     /// Checks that received bytes are those that were written.
-    fn comes(&mut self, bytes: &[u8]) {
-        assert!(self.come + bytes.len() <= self.written, "more than was written");
-        assert_eq!(bytes, pattern(self.come, bytes.len()), "at {}", self.come);
-        self.come += bytes.len();
+    fn check_received(&mut self, bytes: &[u8]) {
+        assert!(
+            self.received + bytes.len() <= self.written,
+            "more was received than written"
+        );
+        assert_eq!(bytes, pattern(self.received, bytes.len()), "at {}", self.received);
+        self.received += bytes.len();
     }
 }
 
-struct Talk {
+struct Connection {
     client: ClientConnection,
     server: Bare,
-    up: Way,
-    down: Way,
+    up: Direction,
+    down: Direction,
     /// Whether the handshake is complete on the server's side.
     open: bool,
     /// Whether bytes were changed in transit, or keys were updated too often.
-    spoiled: bool,
+    disturbed: bool,
     /// The number of key updates that the client requested.
     updates: usize,
     /// Whether one side has said that it sends nothing more.
     closing: bool,
     /// Whether the client has said so. Nothing is delivered to it after that: rustls does not expect it.
-    left: bool,
+    client_closed: bool,
     failed: bool,
 }
 
@@ -66,34 +69,37 @@ pub(super) fn tls(data: &[u8]) {
         return;
     };
     let kit = &KITS[usize::from(version & 1)];
-    let mut talk = Talk {
+    let mut connection = Connection {
         client: kit.client(),
         server: Bare::new(kit.server.clone()),
-        up: Way::default(),
-        down: Way::default(),
+        up: Direction::default(),
+        down: Direction::default(),
         open: false,
-        spoiled: false,
+        disturbed: false,
         updates: 0,
         closing: false,
-        left: false,
+        client_closed: false,
         failed: false,
     };
     if version & 2 != 0 {
-        talk.shake_hands();
+        connection.shake_hands();
     }
     for event in events.chunks_exact(2).take(MOST_EVENTS) {
-        talk.event(event[0], usize::from(event[1]));
+        connection.event(event[0], usize::from(event[1]));
     }
-    talk.end();
+    connection.end();
 }
 
-impl Talk {
+impl Connection {
     fn shake_hands(&mut self) {
         for _ in 0..4 {
             self.deliver_up(usize::MAX);
             self.deliver_down();
         }
-        assert!(self.open && !self.client.is_handshaking(), "they agree");
+        assert!(
+            self.open && !self.client.is_handshaking(),
+            "the handshake is complete on both sides"
+        );
     }
 
     fn event(&mut self, what: u8, amount: usize) {
@@ -109,38 +115,38 @@ impl Talk {
                 self.client_speaks();
                 if let Some(byte) = self.up.wire.get_mut(amount) {
                     *byte ^= 1 << (what >> 5);
-                    self.spoiled = true;
+                    self.disturbed = true;
                 }
             }
             10 => {
                 let at = amount.min(self.up.wire.len());
                 self.up.wire.insert(at, what >> 4 | 16);
-                self.spoiled = true;
+                self.disturbed = true;
             }
             11 => {
                 let lost = amount.min(self.up.wire.len());
                 self.up.wire.drain(..lost);
-                self.spoiled |= lost > 0;
+                self.disturbed |= lost > 0;
             }
             12 => {
                 // Repeats bytes that are in flight.
                 self.client_speaks();
                 let again: Vec<u8> = self.up.wire.iter().take(amount).copied().collect();
-                self.spoiled |= !again.is_empty();
+                self.disturbed |= !again.is_empty();
                 self.up.wire.splice(..0, again);
             }
             13 => {
                 // Updates keys, which the server answers with its own update. rustls accepts some updates,
                 // and then closes.
                 self.updates += amount;
-                self.spoiled |= self.updates > PATIENCE;
+                self.disturbed |= self.updates > MOST_UPDATES;
                 for _ in 0..amount {
                     let _ = self.client.refresh_traffic_keys();
                 }
             }
             14 => {
                 self.client.send_close_notify();
-                (self.closing, self.left) = (true, true);
+                (self.closing, self.client_closed) = (true, true);
             }
             _ => {
                 if self.open {
@@ -154,14 +160,14 @@ impl Talk {
 
     /// A client that leaves during the handshake aborts it.
     fn may_fail(&self) -> bool {
-        self.spoiled || self.closing && !self.open
+        self.disturbed || self.closing && !self.open
     }
 
     fn client_writes(&mut self, count: usize) {
         // rustls buffers this until it is written.
         match self.client.writer().write(&pattern(self.up.written, count)) {
             Ok(taken) => self.up.written += taken,
-            Err(error) => assert!(self.spoiled || self.closing, "{error}"),
+            Err(error) => assert!(self.disturbed || self.closing, "{error}"),
         }
     }
 
@@ -169,7 +175,7 @@ impl Talk {
         while self.client.wants_write() && self.up.wire.len() < MOST_READ {
             self.client
                 .write_tls(&mut self.up.wire)
-                .expect("a vector takes it");
+                .expect("writing to a vector cannot fail");
         }
     }
 
@@ -179,7 +185,7 @@ impl Talk {
             // The server's stream does not read any more.
             self.up.wire.clear();
             let fed = self.server.feed(&[]);
-            assert_eq!(fed.is_err(), self.failed, "what failed stays so");
+            assert_eq!(fed.is_err(), self.failed, "a failed stream stays failed");
             return;
         }
         let room = MOST_READ - self.server.incoming.len();
@@ -195,11 +201,11 @@ impl Talk {
         }
         assert!(
             self.failed || self.server.ended() || self.server.incoming.len() < MOST_READ,
-            "a record is shorter"
+            "a record is shorter than the buffer"
         );
         // Whatever happened in transit, received bytes are those that were written.
         let plain = self.server.plain.split();
-        self.up.comes(&plain);
+        self.up.check_received(&plain);
         self.take_outgoing();
     }
 
@@ -231,12 +237,12 @@ impl Talk {
     fn deliver_down(&mut self) {
         let wire = std::mem::take(&mut self.down.wire);
         let mut rest = &wire[..];
-        while !rest.is_empty() && !self.left {
+        while !rest.is_empty() && !self.client_closed {
             match self.client.read_tls(&mut rest) {
                 Ok(1..) => {}
                 // The client accepts nothing after the end.
                 Ok(0) | Err(_) => {
-                    assert!(self.spoiled || self.closing);
+                    assert!(self.disturbed || self.closing);
                     return;
                 }
             }
@@ -252,7 +258,7 @@ impl Talk {
     fn client_reads(&mut self) {
         let mut buf = [0; 4_096];
         while let Ok(n @ 1..) = self.client.reader().read(&mut buf) {
-            self.down.comes(&buf[..n]);
+            self.down.check_received(&buf[..n]);
         }
     }
 
@@ -266,11 +272,11 @@ impl Talk {
                 break;
             }
         }
-        if self.spoiled || self.closing {
+        if self.disturbed || self.closing {
             return;
         }
         assert!(self.open && !self.server.ended());
-        assert_eq!(self.up.come, self.up.written);
-        assert_eq!(self.down.come, self.down.written);
+        assert_eq!(self.up.received, self.up.written);
+        assert_eq!(self.down.received, self.down.written);
     }
 }

@@ -216,29 +216,29 @@ mod tests {
     }
 
     #[test]
-    fn a_task_at_work_is_not_woken_and_rests_only_when_nothing_is_left_to_do() {
+    fn a_running_task_is_not_woken_and_rests_only_when_it_has_nothing_to_do() {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let count = || woken.0.load(Ordering::Relaxed);
         let mut state = State::new(Transport::WebSocket);
         state.begin_work();
         assert!(state.rest(&waker, || true));
-        state.enqueue(Outgoing::message("from another"));
+        state.enqueue(Outgoing::message("from another task"));
         assert_eq!(count(), 1);
 
         state.begin_work();
         state.clear_queue();
         state.enqueue(Outgoing::message("from its own handler"));
-        assert_eq!(count(), 1, "it is at work");
-        assert!(!state.rest(&waker, || true), "it can write this first");
-        assert!(state.rest(&waker, || false), "its stream takes nothing now");
+        assert_eq!(count(), 1, "the task runs");
+        assert!(!state.rest(&waker, || true), "the task can write this first");
+        assert!(state.rest(&waker, || false), "its stream accepts nothing now");
 
         state.begin_work();
         state.clear_queue();
         state.wake_driver();
-        assert!(!state.rest(&waker, || true), "it was called");
+        assert!(!state.rest(&waker, || true), "the task has to check the requests");
         state.begin_work();
-        assert!(state.rest(&waker, || true), "it has looked");
+        assert!(state.rest(&waker, || true), "the task has checked the requests");
         assert_eq!(count(), 1);
         state.wake_driver();
         assert_eq!(count(), 2);

@@ -52,7 +52,7 @@ async fn the_client_acknowledges() {
 }
 
 #[tokio::test]
-async fn who_waits_learns_of_the_end() {
+async fn a_pending_acknowledgement_fails_at_the_end() {
     for (end, reason) in [
         ("2[\"cut\"]", "server close"),
         ("2[\"leave\"]", "server namespace disconnect"),
@@ -82,7 +82,7 @@ async fn who_waits_learns_of_the_end() {
 }
 
 #[tokio::test]
-async fn a_client_owes_so_many_and_no_more() {
+async fn the_number_of_pending_acknowledgements_is_limited() {
     let config = Config {
         max_pending_acks: 3,
         ..Config::default()

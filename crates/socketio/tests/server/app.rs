@@ -134,7 +134,7 @@ impl Namespaces for App {
             self.log.send(format!("auth {auth}")).unwrap();
         }
         if let Some(panics) = handshake.query("panics") {
-            assert_ne!(panics, "in connect", "as the test wants");
+            assert_ne!(panics, "in connect", "the test asked for this panic");
         }
         self.handlers.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(Client {
@@ -191,7 +191,11 @@ impl Client {
 impl Handler for Client {
     fn connected(&mut self) {
         let _ = self.sockets.send(self.socket.clone());
-        assert_ne!(self.panics.as_deref(), Some("in connected"), "as the test wants");
+        assert_ne!(
+            self.panics.as_deref(),
+            Some("in connected"),
+            "the test asked for this panic"
+        );
     }
 
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
@@ -232,11 +236,11 @@ impl Handler for Client {
                 }
             }
             "ask" => self.ask(&event),
-            "panic" => panic!("as the test wants"),
+            "panic" => panic!("the test asked for this panic"),
             "panic later" => {
                 return Some(Box::pin(async {
                     tokio::task::yield_now().await;
-                    panic!("as the test wants");
+                    panic!("the test asked for this panic");
                 }));
             }
             "leave" => self.socket.disconnect(),
@@ -270,7 +274,7 @@ impl Handler for Client {
         assert_ne!(
             self.panics.as_deref(),
             Some("in disconnected"),
-            "as the test wants"
+            "the test asked for this panic"
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::app::Running;
 use crate::client::{ALL, Client, request_with};
 
 /// Sends packets and checks that the session is closed because of them, while another session continues.
-async fn breaks(packets: &[&str]) {
+async fn closes_the_session(packets: &[&str]) {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut other = Client::connect(&running, protocol, transport).await;
@@ -34,27 +34,27 @@ async fn breaks(packets: &[&str]) {
 }
 
 #[tokio::test]
-async fn eleven_attachments() {
+async fn eleven_attachments_close_the_session() {
     let placeholders: Vec<String> = (0..11)
         .map(|n| format!(r#"{{"_placeholder":true,"num":{n}}}"#))
         .collect();
-    breaks(&[&format!("511-[\"echo\",{}]", placeholders.join(","))]).await;
+    closes_the_session(&[&format!("511-[\"echo\",{}]", placeholders.join(","))]).await;
 }
 
 #[tokio::test]
-async fn placeholders_without_attachments() {
+async fn placeholders_without_attachments_close_the_session() {
     for num in ["1", "-1", "0.5", "\"0\"", "null", "1e9"] {
-        breaks(&[&format!(r#"51-["echo",{{"_placeholder":true,"num":{num}}}]"#)]).await;
+        closes_the_session(&[&format!(r#"51-["echo",{{"_placeholder":true,"num":{num}}}]"#)]).await;
     }
 }
 
 #[tokio::test]
-async fn a_text_where_an_attachment_is_due() {
-    breaks(&[r#"51-["echo",{"_placeholder":true,"num":0}]"#, "2[\"echo\"]"]).await;
+async fn text_instead_of_an_attachment_closes_the_session() {
+    closes_the_session(&[r#"51-["echo",{"_placeholder":true,"num":0}]"#, "2[\"echo\"]"]).await;
 }
 
 #[tokio::test]
-async fn an_attachment_that_nobody_announced() {
+async fn an_unannounced_attachment_closes_the_session() {
     for (protocol, transport) in [
         (Protocol::V3, Transport::WebSocket),
         (Protocol::V4, Transport::WebSocket),
@@ -68,10 +68,10 @@ async fn an_attachment_that_nobody_announced() {
 }
 
 #[tokio::test]
-async fn namespaces_that_were_not_joined() {
-    breaks(&["2/a,[\"echo\"]"]).await;
-    breaks(&["1/a,"]).await;
-    breaks(&["3/a,0[]"]).await;
+async fn packets_for_unconnected_namespaces_close_the_session() {
+    closes_the_session(&["2/a,[\"echo\"]"]).await;
+    closes_the_session(&["1/a,"]).await;
+    closes_the_session(&["3/a,0[]"]).await;
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ async fn refusals_leave_the_session_open() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_of_itself_reaches_the_application() {
+async fn the_auth_of_a_client_reaches_the_application() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.send("0/a,{\"token\":[1]}").await;
@@ -123,7 +123,7 @@ async fn what_a_client_says_of_itself_reaches_the_application() {
 }
 
 #[tokio::test]
-async fn ten_thousand_levels_of_nesting() {
+async fn ten_thousand_levels_of_nesting_are_handled() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -136,7 +136,7 @@ async fn ten_thousand_levels_of_nesting() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_bound() {
+async fn a_body_over_the_limit_is_refused() {
     for protocol in [Protocol::V3, Protocol::V4] {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -151,7 +151,7 @@ async fn a_body_beyond_the_bound() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_none() {
+async fn invalid_bodies_close_the_session() {
     for (protocol, body) in [
         (Protocol::V4, &b""[..]),
         (Protocol::V4, b"9"),
@@ -174,7 +174,7 @@ async fn bodies_that_are_none() {
 }
 
 #[tokio::test]
-async fn octets_are_for_eio3_only() {
+async fn octets_close_an_eio4_session() {
     let mut running = Running::start(Config::default()).await;
     let octets = [("Content-Type", "application/octet-stream")];
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
@@ -193,7 +193,7 @@ async fn octets_are_for_eio3_only() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_in_the_wrong_direction() {
+async fn a_heartbeat_in_the_wrong_direction_closes_the_session() {
     for transport in [Transport::Polling, Transport::WebSocket] {
         for (protocol, packet) in [(Protocol::V4, "2"), (Protocol::V3, "3")] {
             let mut running = Running::start(Config::default()).await;

@@ -25,12 +25,12 @@ fn bounded(sessions: usize, sessions_per_address: usize) -> Config {
 }
 
 /// The response that a further client gets.
-async fn told(running: &Running, transport: Transport) -> Reply {
+async fn response_to_another_client(running: &Running, transport: Transport) -> Reply {
     let target = format!("/socket.io/?EIO=4&transport={}", transport.as_str());
     match transport {
         Transport::Polling => request(running.address, "GET", &target).await,
         Transport::WebSocket => match Ws::upgrade(running.address, &target, Protocol::V4).await {
-            Ok(_) => panic!("it was let in"),
+            Ok(_) => panic!("the connection was accepted"),
             Err(reply) => reply,
         },
     }
@@ -47,14 +47,14 @@ async fn one_session_too_many_is_refused_until_one_leaves() {
             let stays = Client::connect(&running, protocol, transport).await;
             let leaves = Client::connect(&running, protocol, Transport::WebSocket).await;
             for transport in [Transport::Polling, Transport::WebSocket] {
-                let reply = told(&running, transport).await;
+                let reply = response_to_another_client(&running, transport).await;
                 assert_eq!(reply.status, status);
                 assert_eq!(reply.header("retry-after").as_deref(), Some("10"));
                 assert_eq!(reply.header("connection").as_deref(), Some("close"));
                 assert!(reply.text().ends_with(".\n"), "{}", reply.text());
             }
             assert_eq!(running.admission.refused(refusal), 2);
-            assert_eq!(running.server.sessions(), 2, "nothing was made for them");
+            assert_eq!(running.server.sessions(), 2, "refused clients have no session");
             drop(leaves);
             running.until(|it| it.server.sessions() == 1).await;
             Client::connect(&running, protocol, transport).await;
@@ -65,7 +65,7 @@ async fn one_session_too_many_is_refused_until_one_leaves() {
 
 /// A session that fails while it is opened does not count any more.
 #[tokio::test]
-async fn places_of_sessions_that_never_were_are_free_again() {
+async fn sessions_that_fail_while_they_are_opened_are_not_counted() {
     let running = Running::start(bounded(3, 3)).await;
     for n in 0..10 {
         // Clients of EIO3 are connected while their session is opened, and the handler panics.
@@ -92,7 +92,7 @@ async fn dial(from: &str, to: SocketAddr) -> TcpStream {
 
 /// Silent connections use up the limit of their own address, and of no other.
 #[tokio::test]
-async fn an_address_with_too_many_http_connections_is_turned_away() {
+async fn an_address_with_too_many_http_connections_is_refused() {
     let running = Running::start(bounded(0, 1)).await;
     let mut silent = Vec::new();
     for _ in 0..66 {
@@ -116,7 +116,7 @@ async fn an_address_with_too_many_http_connections_is_turned_away() {
 
 /// A client that reads only after it has written its whole request gets the response, and no reset.
 #[tokio::test]
-async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
+async fn a_refused_client_that_continues_to_write_gets_the_response() {
     let running = Running::start(bounded(0, 1)).await;
     let mut silent = Vec::new();
     for _ in 0..66 {
@@ -143,13 +143,17 @@ async fn who_is_turned_away_and_goes_on_writing_gets_the_answer() {
     for mut refused in refused {
         let mut answer = Vec::new();
         within(refused.read_to_end(&mut answer)).await.unwrap();
-        assert_eq!(Reply::parse(&answer).status, 429, "however many there are");
+        assert_eq!(
+            Reply::parse(&answer).status,
+            429,
+            "every refused connection gets the response"
+        );
     }
 }
 
 /// A connection that became a WebSocket belongs to its session, and is not counted as an HTTP connection.
 #[tokio::test]
-async fn websockets_are_no_http_connections() {
+async fn websockets_do_not_count_as_http_connections() {
     let running = Running::start(bounded(0, 100)).await;
     let mut clients = Vec::new();
     for _ in 0..100 {
@@ -160,14 +164,19 @@ async fn websockets_are_no_http_connections() {
     for _ in 0..200 {
         silent.push(TcpStream::connect(running.address).await.unwrap());
     }
-    assert_eq!(told(&running, Transport::Polling).await.status, 429);
+    assert_eq!(
+        response_to_another_client(&running, Transport::Polling)
+            .await
+            .status,
+        429
+    );
     assert_eq!(running.admission.refused(Refusal::Address), 1);
 }
 
 /// WebSockets that their session refuses are closed. The number of them that wait for their end is limited
 /// like that of an address's HTTP connections.
 #[tokio::test]
-async fn websockets_for_one_session_are_bounded() {
+async fn the_websockets_offered_to_one_session_are_limited() {
     let running = Running::start(bounded(0, 1)).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let target = client.polling().target("websocket");
@@ -184,7 +193,7 @@ async fn websockets_for_one_session_are_bounded() {
     for ws in &mut open[1..] {
         closed += usize::from(ws.next().await == Got::Close(None));
     }
-    assert!(closed <= 2 + 64, "{closed} are waited for");
+    assert!(closed <= 2 + 64, "{closed} WebSockets wait for their end");
     drop(open);
     while request(running.address, "GET", "/socket.io/").await.status == 429 {}
     client.send("2[\"echo\",1]").await;
@@ -194,7 +203,7 @@ async fn websockets_for_one_session_are_bounded() {
 /// The memory for unfinished messages, bodies and unread responses is limited per address, whatever the kind
 /// of connection.
 #[tokio::test]
-async fn what_an_address_holds_is_bounded() {
+async fn the_memory_held_for_an_address_is_limited() {
     const MOST: usize = 300_000;
     let bounds = Bounds {
         bytes_per_address: MOST,

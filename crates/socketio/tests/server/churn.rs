@@ -9,7 +9,7 @@ use crate::client::{ALL, Client};
 use crate::within;
 
 /// Connects, and disconnects in one of several ways.
-async fn come_and_go(running: &Running, n: usize) {
+async fn connect_and_leave(running: &Running, n: usize) {
     let (protocol, transport) = ALL[n % 4];
     let mut client = Client::connect(running, protocol, transport).await;
     match n / 4 % 6 {
@@ -44,7 +44,7 @@ async fn come_and_go(running: &Running, n: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_connections_leave_nothing() {
+async fn nothing_is_left_of_two_thousand_connections() {
     const COUNT: usize = 2_000;
     let config = Config {
         goodbye_timeout_ms: 200,
@@ -68,7 +68,7 @@ async fn two_thousand_connections_leave_nothing() {
             within(clients.join_next()).await.unwrap().unwrap();
         }
         let running = running.clone();
-        clients.spawn(async move { come_and_go(&running, n).await });
+        clients.spawn(async move { connect_and_leave(&running, n).await });
     }
     while let Some(done) = within(clients.join_next()).await {
         done.unwrap();
@@ -83,7 +83,7 @@ async fn two_thousand_connections_leave_nothing() {
         .iter()
         .filter(|entry| entry.starts_with("/ disconnected"))
         .count();
-    assert_eq!(ends, COUNT, "each once");
+    assert_eq!(ends, COUNT, "each end is reported once");
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.send("2[\"echo\"]").await;
     assert_eq!(client.receive().await, "2[\"echo\"]");

@@ -9,7 +9,7 @@ use crate::client::{ALL, Client};
 const FAR: u32 = 3_600_000;
 
 #[tokio::test]
-async fn what_is_said_at_the_deadline_is_written_before_the_end() {
+async fn events_sent_at_the_deadline_are_written_before_the_end() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -23,14 +23,14 @@ async fn what_is_said_at_the_deadline_is_written_before_the_end() {
         assert_eq!(
             client.try_receive().await,
             None,
-            "no 41: the client is to come back"
+            "no 41: the client is expected to reconnect"
         );
         running.expect("/ disconnected: server close").await;
     }
 }
 
 #[tokio::test]
-async fn each_namespace_has_its_own() {
+async fn each_namespace_has_its_own_deadline() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.send("0/a,").await;
@@ -44,7 +44,7 @@ async fn each_namespace_has_its_own() {
 }
 
 #[tokio::test]
-async fn a_deadline_goes_with_its_namespace() {
+async fn a_deadline_is_removed_with_its_namespace() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.send(r#"2["deadline",1000]"#).await;
@@ -59,6 +59,6 @@ async fn a_deadline_goes_with_its_namespace() {
     client.send("0/a,").await;
     assert!(
         client.receive().await.starts_with("0/a,"),
-        "the session is still there"
+        "the session is still open"
     );
 }

@@ -22,11 +22,11 @@ fn quick() -> Config {
 async fn ended(running: &mut Running, reason: &str) {
     running.expect(&format!("/ disconnected: {reason}")).await;
     running.until_empty().await;
-    assert_eq!(running.told_so_far(), [""; 0], "nothing after the end");
+    assert_eq!(running.told_so_far(), [""; 0], "the end is the last entry");
 }
 
 #[tokio::test]
-async fn the_client_leaves_the_namespace() {
+async fn a_client_disconnects_from_the_namespace() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -35,13 +35,13 @@ async fn the_client_leaves_the_namespace() {
             .expect("/ disconnected: client namespace disconnect")
             .await;
         running.until(|it| it.handlers.load(Ordering::SeqCst) == 0).await;
-        assert_eq!(running.server.sessions(), 1, "the session stays");
+        assert_eq!(running.server.sessions(), 1, "the session stays open");
         drop(client);
     }
 }
 
 #[tokio::test]
-async fn the_client_closes() {
+async fn a_client_sends_a_close_packet() {
     for protocol in [Protocol::V3, Protocol::V4] {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -63,7 +63,7 @@ async fn the_client_closes() {
 }
 
 #[tokio::test]
-async fn the_websocket_is_closed_or_vanishes() {
+async fn a_websocket_is_closed_or_disappears() {
     let mut running = Running::start(quick()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.ws().frame(Opcode::Close, &[3, 0xe8]).await;
@@ -85,7 +85,7 @@ async fn the_websocket_is_closed_or_vanishes() {
 }
 
 #[tokio::test]
-async fn a_get_is_given_up() {
+async fn giving_up_a_get_ends_the_session() {
     for protocol in [Protocol::V3, Protocol::V4] {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -104,7 +104,7 @@ async fn a_get_is_given_up() {
 }
 
 #[tokio::test]
-async fn gets_overlap() {
+async fn overlapping_gets_end_the_session() {
     for (protocol, close) in [(Protocol::V3, "1:1"), (Protocol::V4, "1")] {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -118,7 +118,7 @@ async fn gets_overlap() {
 }
 
 #[tokio::test]
-async fn posts_overlap() {
+async fn overlapping_posts_end_the_session() {
     let mut running = Running::start(quick()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let polling = client.polling();
@@ -133,7 +133,7 @@ async fn posts_overlap() {
 }
 
 #[tokio::test]
-async fn what_is_no_packet_comes() {
+async fn an_invalid_packet_ends_the_session() {
     for (protocol, transport) in ALL {
         for wrong in [
             "9",
@@ -161,7 +161,7 @@ async fn what_is_no_packet_comes() {
 }
 
 #[tokio::test]
-async fn a_client_falls_silent() {
+async fn a_silent_client_times_out() {
     let config = Config {
         ping_interval_ms: 20,
         ping_timeout_ms: 20,
@@ -176,7 +176,7 @@ async fn a_client_falls_silent() {
 }
 
 #[tokio::test]
-async fn a_client_is_not_silent_while_its_handler_waits() {
+async fn a_client_does_not_time_out_while_its_handler_waits() {
     let config = Config {
         ping_interval_ms: 40,
         ping_timeout_ms: 200,
@@ -200,7 +200,7 @@ async fn a_client_is_not_silent_while_its_handler_waits() {
 /// A handler may wait for its client to read. If the client has disappeared, it does not read, and the
 /// session must not be kept open for that.
 #[tokio::test]
-async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits() {
+async fn a_client_that_neither_reads_nor_sends_times_out_while_its_handler_waits() {
     let config = Config {
         ping_interval_ms: 1_000,
         ping_timeout_ms: 300,
@@ -235,7 +235,7 @@ async fn a_client_that_neither_reads_nor_sends_is_silent_while_its_handler_waits
 }
 
 #[tokio::test]
-async fn a_client_never_connects() {
+async fn a_client_that_connects_to_no_namespace_is_closed() {
     let config = Config {
         connect_timeout_ms: 20,
         ..quick()
@@ -258,7 +258,7 @@ async fn a_client_never_connects() {
 }
 
 #[tokio::test]
-async fn a_handler_panics() {
+async fn a_panic_of_a_handler_ends_its_session() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(quick()).await;
         let mut other = Client::connect(&running, protocol, transport).await;
@@ -279,13 +279,13 @@ async fn a_handler_panics() {
         }
         running.until(|it| it.server.sessions() == 1).await;
         other.send("2[\"echo\",1]").await;
-        assert_eq!(other.receive().await, "2[\"echo\",1]", "others are undisturbed");
+        assert_eq!(other.receive().await, "2[\"echo\",1]", "other sessions continue");
         assert_eq!(running.told_so_far(), [""; 0]);
     }
 }
 
 #[tokio::test]
-async fn a_handler_panics_when_told() {
+async fn a_handler_may_panic_when_it_is_told_of_the_end() {
     let mut running = Running::start(quick()).await;
     let query = "panics=in disconnected".replace(' ', "%20");
     // In two namespaces: the second panic happens while the first one unwinds.
@@ -301,7 +301,7 @@ async fn a_handler_panics_when_told() {
 }
 
 #[tokio::test]
-async fn a_handler_panics_while_the_session_opens() {
+async fn a_handler_may_panic_while_the_session_is_opened() {
     let mut running = Running::start(quick()).await;
     for transport in ["polling", "websocket"] {
         for place in ["connect", "connected"] {
@@ -323,7 +323,7 @@ async fn a_handler_panics_while_the_session_opens() {
 }
 
 #[tokio::test]
-async fn the_end_comes_while_a_handler_waits() {
+async fn the_end_waits_for_the_handler() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -351,7 +351,7 @@ async fn the_end_comes_while_a_handler_waits() {
 }
 
 #[tokio::test]
-async fn what_a_post_brought_is_handled_before_a_given_up_get_closes() {
+async fn the_packets_of_a_post_are_handled_before_a_given_up_get_ends_the_session() {
     let mut running = Running::start(quick()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let polling = client.polling();
@@ -368,7 +368,7 @@ async fn what_a_post_brought_is_handled_before_a_given_up_get_closes() {
 
 /// The handler may stop its work, because nobody waits for the response any more.
 #[tokio::test]
-async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
+async fn a_disconnect_is_noticed_while_the_handler_waits() {
     for says_goodbye in [true, false] {
         let mut running = Running::start(quick()).await;
         let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
@@ -393,7 +393,7 @@ async fn a_client_that_goes_while_its_handler_waits_is_noticed() {
 
 /// The same on polling, where a client that disconnects gives up its pending GET.
 #[tokio::test]
-async fn a_client_on_polling_that_goes_while_its_handler_waits_is_noticed() {
+async fn a_disconnect_on_polling_is_noticed_while_the_handler_waits() {
     for protocol in [Protocol::V3, Protocol::V4] {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -418,7 +418,7 @@ async fn a_client_on_polling_that_goes_while_its_handler_waits_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_it_went_is_handled_first() {
+async fn packets_sent_before_the_disconnect_are_handled_first() {
     let mut running = Running::start(quick()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     client.send("2[\"gate\",1]").await;

@@ -23,7 +23,7 @@ async fn refused(mut running: Running, mut client: Client, code: u16) {
 }
 
 #[tokio::test]
-async fn fragments_are_joined_and_control_frames_stand_between() {
+async fn fragments_with_control_frames_between_them_are_joined() {
     let (_running, mut client) = connected().await;
     let ws = client.ws();
     ws.fragment(Opcode::Text, b"42[\"echo\",\"h\xc3").await;
@@ -37,7 +37,7 @@ async fn fragments_are_joined_and_control_frames_stand_between() {
 }
 
 #[tokio::test]
-async fn bytes_may_come_one_by_one() {
+async fn bytes_may_arrive_one_by_one() {
     let (_running, mut client) = connected().await;
     let frame = ws::masked_frame(
         Opcode::Text,
@@ -52,7 +52,7 @@ async fn bytes_may_come_one_by_one() {
 }
 
 #[tokio::test]
-async fn pings_are_answered_and_a_flood_of_them_is_not_kept() {
+async fn pings_are_answered_and_a_flood_of_pings_is_not_queued() {
     let (running, mut client) = connected().await;
     let ws = client.ws();
     let mut pings = Vec::new();
@@ -103,7 +103,7 @@ async fn text_must_be_utf8() {
 }
 
 #[tokio::test]
-async fn a_message_beyond_the_bound_is_refused_at_its_header() {
+async fn a_message_over_the_limit_is_refused_because_of_its_header() {
     let (running, mut client) = connected().await;
     // The length in the header is enough: the close frame is sent while 50 MB are still arriving.
     let whole = ws::masked_frame(Opcode::Binary, &vec![b'x'; 50_000_000], [1, 2, 3, 4]);
@@ -127,7 +127,7 @@ async fn a_message_beyond_the_bound_is_refused_at_its_header() {
 }
 
 #[tokio::test]
-async fn fragments_beyond_the_bound_are_refused_together() {
+async fn fragments_that_together_exceed_the_limit_are_refused() {
     let config = Config {
         max_payload_bytes: 1_000,
         ..Config::default()
@@ -140,7 +140,7 @@ async fn fragments_beyond_the_bound_are_refused_together() {
 }
 
 #[tokio::test]
-async fn the_largest_message_passes() {
+async fn the_largest_allowed_message_is_accepted() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;
     let filler = "x".repeat(1_000_000 - "42[\"size\",\"\"]".len());
@@ -151,7 +151,7 @@ async fn the_largest_message_passes() {
 /// Frames that are sent together with the upgrade request, and are more than hyper reads at once, are all
 /// handled.
 #[tokio::test]
-async fn nothing_behind_the_request_is_lost() {
+async fn frames_sent_with_the_upgrade_request_are_handled() {
     let running = Running::start(Config::default()).await;
     let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";

@@ -35,7 +35,7 @@ async fn end(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_too_little_is_closed() {
+async fn a_connection_without_a_complete_head_is_closed() {
     let running = hasty().await;
     for begun in ["", "GET / HTTP/1.1\r\nHost: x\r\n"] {
         let mut stream = TcpStream::connect(running.address).await.unwrap();
@@ -49,7 +49,7 @@ async fn who_says_nothing_or_too_little_is_closed() {
 
 /// The timeout is for the whole head, however often bytes arrive.
 #[tokio::test]
-async fn dripping_does_not_put_the_end_off() {
+async fn slow_bytes_do_not_extend_the_timeout() {
     let running = hasty().await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let dripping = async {
@@ -78,7 +78,7 @@ async fn a_kept_connection_is_closed_after_a_while() {
 }
 
 #[tokio::test]
-async fn heads_are_bounded_in_size_and_number() {
+async fn heads_are_limited_in_size_and_number() {
     let running = hasty().await;
     let many: String = (0..101).map(|n| format!("X-{n}: y\r\n")).collect();
     for headers in [format!("X: {}\r\n", "y".repeat(20_000)), many] {
@@ -94,7 +94,7 @@ async fn heads_are_bounded_in_size_and_number() {
 
 /// A connection whose client does not read its response is closed.
 #[tokio::test]
-async fn who_does_not_take_an_answer_is_closed() {
+async fn a_client_that_does_not_read_its_response_is_closed() {
     let mut running = hasty().await;
     let polling = Polling::open(running.address, Protocol::V4, "").await;
     assert_eq!(polling.post("40").await.status, 200);
@@ -128,7 +128,7 @@ async fn who_does_not_take_an_answer_is_closed() {
 
 /// A thousand silent connections do not delay others.
 #[tokio::test]
-async fn others_come_in_meanwhile() {
+async fn silent_connections_do_not_block_others() {
     let running = Running::start(Config::default()).await;
     let mut silent = Vec::new();
     for n in 0..1_000 {

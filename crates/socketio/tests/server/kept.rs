@@ -67,7 +67,7 @@ const UNKNOWN: &str = "/socket.io/?EIO=4&transport=polling&sid=aaaaaaaaaaaaaaaaa
 /// The head decides the response. It is sent when the body has been read, and then the connection can be used
 /// for the next request.
 #[tokio::test]
-async fn an_answer_that_is_known_before_the_body_came_is_not_lost_and_the_connection_is_kept() {
+async fn an_early_response_waits_for_the_body_and_the_connection_is_kept() {
     let running = Running::start(Config::default()).await;
     let mut kept = Kept::connect(&running).await;
     for bytes in [0, 1_000, 100_000, 900_000] {
@@ -81,7 +81,7 @@ async fn an_answer_that_is_known_before_the_body_came_is_not_lost_and_the_connec
 /// A body that is too large to be read in vain ends the connection, but the client that has written all of it
 /// gets the response.
 #[tokio::test]
-async fn an_answer_to_a_body_that_is_far_too_large_is_not_lost() {
+async fn the_response_to_a_far_too_large_body_is_not_lost() {
     let running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let session = client.polling().target("polling");
@@ -96,7 +96,7 @@ async fn an_answer_to_a_body_that_is_far_too_large_is_not_lost() {
 
 /// The response does not wait for a body that does not arrive.
 #[tokio::test]
-async fn an_answer_comes_though_the_body_does_not() {
+async fn the_response_does_not_wait_for_a_missing_body() {
     let running = Running::start(Config::default()).await;
     for expect in ["", "Expect: 100-continue\r\n"] {
         let mut kept = Kept::connect(&running).await;
@@ -110,7 +110,7 @@ async fn an_answer_comes_though_the_body_does_not() {
 
 /// A POST on the connection whose GET is pending: the GET is answered, so that the POST can be handled.
 #[tokio::test]
-async fn a_request_behind_a_waiting_poll_is_handled() {
+async fn a_request_after_a_pending_poll_is_handled() {
     for together in [false, true] {
         for protocol in [Protocol::V3, Protocol::V4] {
             let running = Running::start(Config::default()).await;
@@ -209,7 +209,7 @@ async fn every_query_on_a_connection_may_hold_quotes_and_angle_brackets() {
 
 /// Some programs end their direction of the connection after their last request.
 #[tokio::test]
-async fn who_ends_its_direction_behind_a_request_gets_the_answer() {
+async fn a_client_that_ends_its_direction_after_a_request_gets_the_response() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let target = client.polling().target("polling");
@@ -254,7 +254,7 @@ async fn who_ends_its_direction_behind_a_request_gets_the_answer() {
 /// A client that was closed looks like one that ends its direction. If it does so while its GET is pending,
 /// it counts as disconnected.
 #[tokio::test]
-async fn who_ends_its_direction_while_its_get_waits_has_gone() {
+async fn a_client_that_ends_its_direction_while_its_get_is_pending_is_disconnected() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let mut kept = Kept::connect(&running).await;
@@ -269,7 +269,7 @@ async fn who_ends_its_direction_while_its_get_waits_has_gone() {
 /// A head that has started must be complete within its timeout. A kept connection without a head has a
 /// timeout of its own.
 #[tokio::test]
-async fn a_kept_connection_has_a_time_of_its_own() {
+async fn a_kept_connection_has_its_own_timeout() {
     let options = ListenerOptions {
         header_timeout_ms: 100,
         ..ListenerOptions::default()
@@ -280,7 +280,7 @@ async fn a_kept_connection_has_a_time_of_its_own() {
     assert_eq!(kept.answer().await.status, 400);
     // Longer than a head may take.
     let nothing = tokio::time::timeout(Duration::from_millis(400), kept.stream.read_u8()).await;
-    assert!(nothing.is_err(), "it is kept");
+    assert!(nothing.is_err(), "the connection is kept");
     kept.ask("GET", "/socket.io/", b"").await;
     assert_eq!(kept.answer().await.status, 400);
     kept.write(b"GET /socket.io/ HT").await;

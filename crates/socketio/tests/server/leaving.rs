@@ -11,7 +11,7 @@ use crate::client::{ALL, Client, Got, Ws, packets, request};
 use crate::within;
 
 #[tokio::test]
-async fn sent_away_sees_the_last_event_then_the_farewell_then_the_close() {
+async fn a_client_disconnected_for_good_gets_the_last_event_the_disconnect_and_the_close() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -27,7 +27,7 @@ async fn sent_away_sees_the_last_event_then_the_farewell_then_the_close() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_comes_behind_the_farewell_whatever_crosses_it() {
+async fn nothing_follows_the_disconnect_whatever_crosses_it() {
     for round in 0..100 {
         let (protocol, transport) = ALL[round % 4];
         let mut running = Running::start(Config::default()).await;
@@ -68,7 +68,7 @@ async fn nothing_comes_behind_the_farewell_whatever_crosses_it() {
                 let reply = client.polling().post(&body).await;
                 assert_eq!(
                     reply.status, 200,
-                    "a POST that crosses the farewell does not fail"
+                    "a POST that crosses the disconnect does not fail"
                 );
             }
         }
@@ -87,13 +87,16 @@ async fn nothing_comes_behind_the_farewell_whatever_crosses_it() {
         assert_eq!(
             within(emitting).await.unwrap(),
             next,
-            "what was taken has arrived"
+            "every accepted event has arrived"
         );
         if soft {
             client.send("2[\"echo\",\"late\"]").await;
             client.send("0/a").await;
             let connected = client.receive().await;
-            assert!(connected.starts_with("0/a"), "the session stays: {connected}");
+            assert!(
+                connected.starts_with("0/a"),
+                "the session stays open: {connected}"
+            );
         } else {
             client.is_closed().await;
         }
@@ -104,7 +107,7 @@ async fn nothing_comes_behind_the_farewell_whatever_crosses_it() {
 }
 
 #[tokio::test]
-async fn a_soft_disconnect_concerns_its_namespace_only() {
+async fn a_soft_disconnect_affects_only_its_namespace() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -119,14 +122,17 @@ async fn a_soft_disconnect_concerns_its_namespace_only() {
         client.send("2[\"echo\",1]").await;
         assert_eq!(client.receive().await, "2[\"echo\",1]");
         client.send("0/a").await;
-        assert!(client.receive().await.starts_with("0/a,"), "it may come back");
+        assert!(
+            client.receive().await.starts_with("0/a,"),
+            "the client may connect to it again"
+        );
         client.send("2/a,[\"note\",2]").await;
         running.expect("note 2").await;
     }
 }
 
 #[tokio::test]
-async fn a_hard_disconnect_concerns_all_namespaces() {
+async fn a_hard_disconnect_affects_all_namespaces() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -156,7 +162,7 @@ async fn a_hard_disconnect_concerns_all_namespaces() {
 }
 
 #[tokio::test]
-async fn who_is_to_come_back_sees_no_farewell() {
+async fn a_client_that_should_reconnect_gets_no_disconnect() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
@@ -197,11 +203,11 @@ async fn draining_closes_all_and_waits_for_handlers() {
         client.is_closed().await;
     }
     waiting.is_closed().await;
-    assert!(!draining.is_finished(), "a handler is still at work");
+    assert!(!draining.is_finished(), "a handler is still running");
     for transport in ["polling", "websocket"] {
         let target = format!("/socket.io/?EIO=4&transport={transport}");
         let reply = request(running.address, "GET", &target).await;
-        assert_eq!(reply.status, 503, "nobody comes in any more");
+        assert_eq!(reply.status, 503, "no session is opened any more");
     }
     running.gate.add_permits(1);
     for _ in &clients {
@@ -217,7 +223,7 @@ async fn draining_closes_all_and_waits_for_handlers() {
 /// The end of a session shows whether the client is expected to reconnect. Clients in Python, Rust, C++ and
 /// Java depend on it.
 #[tokio::test]
-async fn the_end_says_whether_to_reconnect() {
+async fn the_end_shows_whether_to_reconnect() {
     for protocol in [Protocol::V3, Protocol::V4] {
         for (event, reconnects) in [("come back", true), ("cut", true), ("away", false)] {
             let running = Running::start(Config::default()).await;

@@ -37,6 +37,6 @@ fn within<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
     async move {
         tokio::time::timeout(Duration::from_secs(30), what)
             .await
-            .unwrap_or_else(|_| panic!("nothing came, at {caller}"))
+            .unwrap_or_else(|_| panic!("nothing happened within 30 seconds, at {caller}"))
     }
 }

@@ -45,7 +45,7 @@ async fn browsers_before_1_4_get_every_poll_as_octets() {
 }
 
 #[tokio::test]
-async fn eio_2_is_3_where_that_is_configured() {
+async fn eio_2_is_served_as_3_if_configured() {
     let config = Config {
         eio2_as_eio3: true,
         ..Config::default()
@@ -104,7 +104,7 @@ async fn an_upgrade_packet_needs_no_probe() {
 }
 
 #[tokio::test]
-async fn paths_that_proxies_and_clients_make() {
+async fn paths_of_proxies_and_old_clients_are_served() {
     let running = Running::start(Config::default()).await;
     for (path, ours) in [
         ("/socket.io/", true),
@@ -128,7 +128,7 @@ async fn paths_that_proxies_and_clients_make() {
 }
 
 #[tokio::test]
-async fn jsonp_with_eio_4() {
+async fn jsonp_works_with_eio_4() {
     let mut running = Running::start(Config::default()).await;
     let open = request(running.address, "GET", "/socket.io/?EIO=4&transport=polling&j=0").await;
     assert!(open.text().starts_with(r#"___eio[0]("0{\"sid\":\""#), "{open:?}");
@@ -167,7 +167,7 @@ async fn base64_may_have_line_breaks() {
 }
 
 #[tokio::test]
-async fn half_of_a_surrogate_pair_spoils_nothing() {
+async fn half_of_a_surrogate_pair_is_replaced() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V3, Transport::Polling).await;
     // A client 1.x itself encodes as UTF-8, even a character that was cut in two. The resulting bytes are
@@ -211,7 +211,7 @@ async fn an_empty_sid_asks_for_a_session() {
 }
 
 #[tokio::test]
-async fn packets_without_a_payload() {
+async fn packets_without_a_payload_are_accepted() {
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;

@@ -106,7 +106,11 @@ async fn across_the_upgrade(protocol: Protocol, round: u32) {
         }
     }
     client.send("2[\"echo\",\"end\"]").await;
-    assert_eq!(client.receive().await, "2[\"echo\",\"end\"]", "and nothing twice");
+    assert_eq!(
+        client.receive().await,
+        "2[\"echo\",\"end\"]",
+        "no event arrives twice"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +122,7 @@ async fn everything_crosses_the_upgrade_once_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_many_threads_emit_arrives_whole() {
+async fn events_of_many_threads_arrive_intact() {
     const EACH: u32 = 500;
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::WebSocket).await;

@@ -75,7 +75,7 @@ async fn pages_of_other_origins_are_refused_on_both_transports() {
 
 /// The origin is checked for each request, even if it has a valid sid.
 #[tokio::test]
-async fn every_request_of_a_session_is_asked() {
+async fn the_origin_of_every_request_is_checked() {
     let running = start(&["https://a.example"]).await;
     let polling = Polling::open(running.address, Protocol::V4, "").await;
     let evil = [("Origin", "https://evil.example"), ("Content-Type", "text/plain")];
@@ -92,7 +92,7 @@ async fn every_request_of_a_session_is_asked() {
 }
 
 #[tokio::test]
-async fn preflights_are_answered_as_ever() {
+async fn preflights_are_still_answered() {
     let running = start(&["https://a.example"]).await;
     for (origin, allowed) in [("https://a.example", true), ("https://evil.example", false)] {
         let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
@@ -108,7 +108,7 @@ async fn preflights_are_answered_as_ever() {
 
 /// By default nobody is refused, as in Socket.IO.
 #[tokio::test]
-async fn without_the_setting_nobody_is_refused() {
+async fn no_origin_is_refused_by_default() {
     let running = Running::start(Config::default()).await;
     assert!(
         websocket(&running, WEBSOCKET, "https://evil.example")

@@ -10,7 +10,7 @@ use crate::client::{Client, Reply, request, request_with};
 const TARGET: &str = "/socket.io/?EIO=4&transport=polling";
 
 #[tokio::test]
-async fn answers_are_never_stored() {
+async fn responses_must_not_be_cached() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     running.socket().await.emit("x", &[]);
@@ -29,7 +29,7 @@ async fn answers_are_never_stored() {
 }
 
 #[tokio::test]
-async fn what_is_emitted_while_no_get_waits_comes_with_the_next() {
+async fn events_emitted_without_a_pending_get_are_sent_with_the_next() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let socket = running.socket().await;
@@ -41,7 +41,7 @@ async fn what_is_emitted_while_no_get_waits_comes_with_the_next() {
 }
 
 #[tokio::test]
-async fn eio3_gets_ascii_and_binary_where_it_can_read_it() {
+async fn eio3_clients_get_ascii_and_binary_if_they_can_read_it() {
     let mut running = Running::start(Config::default()).await;
     for query in ["", "b64=1"] {
         let mut client = Client::connect_with(&running, Protocol::V3, Transport::Polling, query).await;
@@ -70,7 +70,7 @@ async fn eio3_gets_ascii_and_binary_where_it_can_read_it() {
 }
 
 #[tokio::test]
-async fn jsonp() {
+async fn jsonp_works_in_both_directions() {
     let mut running = Running::start(Config::default()).await;
     let target = "/socket.io/?EIO=3&transport=polling&j=3);alert(1";
     let reply = request(running.address, "GET", target).await;
@@ -111,7 +111,7 @@ async fn compressed(running: &mut Running, accept: &str, len: usize) -> Reply {
 }
 
 #[tokio::test]
-async fn long_answers_are_compressed() {
+async fn long_responses_are_compressed() {
     let mut running = Running::start(Config::default()).await;
     for (accept, len, encoding) in [
         ("gzip, deflate", 1_024, Some("gzip")),
@@ -173,7 +173,7 @@ async fn cors(cors: Cors, method: &str, origin: Option<&str>) -> (Option<String>
 }
 
 #[tokio::test]
-async fn pages_of_other_origins() {
+async fn pages_of_other_origins_get_cors_headers() {
     let (page, other) = (Some("https://a.example"), Some("https://b.example"));
     let reflected = (page.map(str::to_owned), Some("true".to_owned()));
     let listed = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
@@ -188,7 +188,7 @@ async fn pages_of_other_origins() {
 }
 
 #[tokio::test]
-async fn a_cookie_when_asked_for() {
+async fn a_cookie_is_set_if_configured() {
     let running = Running::start(Config::default()).await;
     let reply = request(running.address, "GET", TARGET).await;
     assert_eq!(reply.header("set-cookie"), None);

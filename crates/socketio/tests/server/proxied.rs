@@ -73,7 +73,7 @@ async fn closed(mut stream: TcpStream) {
 }
 
 #[tokio::test]
-async fn a_trusted_proxys_header_says_who_comes() {
+async fn the_header_of_a_trusted_proxy_names_the_client() {
     for version_2 in [false, true] {
         let mut running = start(true, 0).await;
         let stream = dial(&running, "127.0.0.1", &header("198.51.100.7", version_2)).await;
@@ -86,7 +86,7 @@ async fn a_trusted_proxys_header_says_who_comes() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_send_one_or_connect_without() {
+async fn the_header_is_required_from_trusted_proxies_and_refused_from_others() {
     let running = start(true, 0).await;
     closed(dial(&running, "127.0.0.2", &header("198.51.100.7", true)).await).await;
     closed(dial(&running, "127.0.0.2", b"").await).await;
@@ -100,7 +100,7 @@ async fn nobody_else_may_send_one_or_connect_without() {
 
 /// If the server does not expect the header, it is an invalid request.
 #[tokio::test]
-async fn an_unexpected_header_is_no_request() {
+async fn an_unexpected_header_is_an_invalid_request() {
     let running = start(false, 0).await;
     let mut stream = dial(&running, "127.0.0.1", &header("198.51.100.7", true)).await;
     let mut answer = Vec::new();
@@ -112,7 +112,7 @@ async fn an_unexpected_header_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_header_that_stays_out_ends_the_connection() {
+async fn a_missing_header_ends_the_connection() {
     let running = start(true, 0).await;
     for header in [
         &b""[..],
@@ -127,7 +127,7 @@ async fn a_header_that_stays_out_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn bounds_are_those_of_the_address_in_the_header() {
+async fn the_limits_apply_to_the_address_in_the_header() {
     let mut running = start(true, 1).await;
     let stream = dial(&running, "127.0.0.1", &header("198.51.100.7", true)).await;
     let (_first, _) = enter(&mut running, stream).await;

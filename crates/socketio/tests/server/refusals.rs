@@ -26,7 +26,7 @@ async fn refused(running: &Running, method: &str, target: &str, code: usize) {
 }
 
 #[tokio::test]
-async fn handshakes() {
+async fn invalid_handshakes_are_refused() {
     let running = Running::start(Config::default()).await;
     for (method, query, code) in [
         ("GET", "", 0),
@@ -54,7 +54,7 @@ async fn handshakes() {
 }
 
 #[tokio::test]
-async fn requests_of_a_session() {
+async fn invalid_requests_of_a_session_are_refused() {
     for (protocol, other) in [(Protocol::V4, 3), (Protocol::V3, 4)] {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, Transport::Polling).await;
@@ -87,7 +87,7 @@ async fn requests_of_a_session() {
 }
 
 #[tokio::test]
-async fn upgrades_are_refused_in_plain_http() {
+async fn refused_upgrades_get_an_http_response() {
     let mut running = Running::start(Config::default()).await;
     let mut client = Client::connect(&running, Protocol::V4, Transport::Polling).await;
     let sid = client.polling().sid.clone();
@@ -114,7 +114,7 @@ async fn upgrades_are_refused_in_plain_http() {
 }
 
 #[tokio::test]
-async fn handshakes_of_websocket_that_are_none() {
+async fn invalid_websocket_handshakes_are_refused() {
     let running = Running::start(Config::default()).await;
     let target = "/socket.io/?EIO=4&transport=websocket";
     let upgrade = ("Upgrade", "websocket");

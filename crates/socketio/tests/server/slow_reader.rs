@@ -7,11 +7,11 @@ use crate::app::{Running, raw};
 use crate::client::{ALL, Client, Got};
 use crate::within;
 
-const BOUND: usize = 200_000;
+const MAX_QUEUE_BYTES: usize = 200_000;
 
-fn bounded() -> Config {
+fn with_small_queue() -> Config {
     Config {
-        max_queue_bytes: BOUND,
+        max_queue_bytes: MAX_QUEUE_BYTES,
         close_timeout_ms: 100,
         goodbye_timeout_ms: 100,
         ..Config::default()
@@ -25,19 +25,19 @@ fn event() -> Encoded {
 }
 
 #[tokio::test]
-async fn a_reader_that_falls_behind_is_closed_with_its_reason() {
+async fn a_slow_reader_is_closed_with_its_reason() {
     for (protocol, transport) in ALL {
-        let mut running = Running::start(bounded()).await;
+        let mut running = Running::start(with_small_queue()).await;
         let mut other = Client::connect(&running, protocol, transport).await;
         let slow = Client::connect(&running, protocol, transport).await;
         let (_, socket) = (running.socket().await, running.socket().await);
         let event = event();
         let mut sent = 0;
         while socket.send(&event) {
-            assert!(socket.session().queued_bytes() <= BOUND);
+            assert!(socket.session().queued_bytes() <= MAX_QUEUE_BYTES);
             sent += 1;
             // The kernel buffers a few megabytes before the queue grows.
-            assert!(sent < 100_000, "the queue is not bounded");
+            assert!(sent < 100_000, "the queue has no limit");
             if sent % 50 == 0 {
                 tokio::task::yield_now().await;
             }
@@ -54,10 +54,10 @@ async fn a_reader_that_falls_behind_is_closed_with_its_reason() {
 }
 
 #[tokio::test]
-async fn what_a_reader_has_read_no_longer_counts() {
+async fn bytes_that_were_read_do_not_count_any_more() {
     for query in ["", "b64=1"] {
         for (protocol, transport) in ALL {
-            let mut running = Running::start(bounded()).await;
+            let mut running = Running::start(with_small_queue()).await;
             let mut client = Client::connect_with(&running, protocol, transport, query).await;
             let socket = running.socket().await;
             let event = event();
@@ -82,16 +82,16 @@ async fn what_a_reader_has_read_no_longer_counts() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_may_send_any_amount() {
+async fn a_sender_that_waits_for_room_may_send_any_amount() {
     for (protocol, transport) in ALL {
-        let mut running = Running::start(bounded()).await;
+        let mut running = Running::start(with_small_queue()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
         let socket = running.socket().await;
         let sender = socket.clone();
         let sending = tokio::spawn(async move {
             let event = event();
             for _ in 0..20_000 {
-                assert!(sender.session().room(BOUND / 2).await);
+                assert!(sender.session().room(MAX_QUEUE_BYTES / 2).await);
                 assert!(sender.send(&event));
             }
         });
@@ -104,9 +104,9 @@ async fn who_waits_for_room_may_send_any_amount() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_room_after_the_end() {
+async fn waiting_for_room_ends_with_the_session() {
     for (protocol, transport) in ALL {
-        let mut running = Running::start(bounded()).await;
+        let mut running = Running::start(with_small_queue()).await;
         let _client = Client::connect(&running, protocol, transport).await;
         let socket = running.socket().await;
         let event = event();
@@ -132,9 +132,9 @@ async fn nobody_waits_for_room_after_the_end() {
 /// A client that writes everything before it reads is told of the end too, because the server reads
 /// meanwhile.
 #[tokio::test]
-async fn who_writes_first_and_reads_then_sees_the_close() {
+async fn a_client_that_writes_first_and_then_reads_gets_the_close() {
     let mut running = Running::start(Config {
-        max_queue_bytes: BOUND,
+        max_queue_bytes: MAX_QUEUE_BYTES,
         ..Config::default()
     })
     .await;
@@ -157,9 +157,9 @@ async fn who_writes_first_and_reads_then_sees_the_close() {
 /// Many requests at once are allowed as long as the client reads the responses, however large they are
 /// together.
 #[tokio::test]
-async fn who_sends_many_at_once_and_reads_is_not_slow() {
+async fn a_client_that_sends_many_messages_at_once_and_reads_is_not_slow() {
     for protocol in [Protocol::V3, Protocol::V4] {
-        let running = Running::start(bounded()).await;
+        let running = Running::start(with_small_queue()).await;
         let mut client = Client::connect(&running, protocol, Transport::WebSocket).await;
         let frame = masked_frame(Opcode::Text, b"420[\"ack\",\"xxxxxxxxxxxx\"]", [1, 2, 3, 4]);
         client.ws().raw(&frame.repeat(5_000)).await;

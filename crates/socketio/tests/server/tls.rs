@@ -170,7 +170,7 @@ async fn frames_share_records() {
 /// Data that waits for a client is written as the client reads, to the last byte, although the client sends
 /// nothing.
 #[tokio::test]
-async fn what_waited_goes_out_to_its_end() {
+async fn queued_data_is_written_to_its_end() {
     let config = Config {
         max_queue_bytes: 100_000_000,
         ..Config::default()
@@ -202,7 +202,7 @@ async fn a_client_that_sends_byte_by_byte_is_understood() {
 
 /// Many messages at once, with key updates between them.
 #[tokio::test]
-async fn new_keys_change_nothing() {
+async fn key_updates_are_handled() {
     let server = Secured::start(Config::default()).await;
     let mut ws = server.websocket(server.tcp().await, &TLS13).await;
     for n in 0..20 {
@@ -219,7 +219,7 @@ async fn new_keys_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_that_falls_behind_is_closed_here_too() {
+async fn a_slow_reader_is_closed_over_tls_too() {
     let config = Config {
         max_queue_bytes: 200_000,
         close_timeout_ms: 100,
@@ -233,7 +233,7 @@ async fn a_reader_that_falls_behind_is_closed_here_too() {
     let mut sent = 0;
     while socket.send(&event) {
         sent += 1;
-        assert!(sent < 10_000, "the queue is not bounded");
+        assert!(sent < 10_000, "the queue has no limit");
         tokio::task::yield_now().await;
     }
     server.running.expect("/ disconnected: slow reader").await;
@@ -241,7 +241,7 @@ async fn a_reader_that_falls_behind_is_closed_here_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_gets_a_clear_end() {
+async fn invalid_tls_ends_the_connection_with_an_alert() {
     let server = Secured::start(Config::default()).await;
     let mut plain = server.tcp().await;
     plain
@@ -273,7 +273,7 @@ async fn what_is_no_tls_gets_a_clear_end() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_stays_out_ends_the_connection() {
+async fn a_missing_handshake_ends_the_connection() {
     let server = Secured::start(Config::default()).await;
     for begun in [&b""[..], &[0x16, 3, 1, 2, 0, 1]] {
         let mut stream = server.tcp().await;

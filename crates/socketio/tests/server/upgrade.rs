@@ -22,7 +22,7 @@ async fn still_polls(client: &mut Client) {
 }
 
 #[tokio::test]
-async fn the_waiting_get_is_ended_with_a_noop() {
+async fn the_pending_get_is_ended_with_a_noop() {
     for (protocol, noop) in [(Protocol::V3, "1:6"), (Protocol::V4, "6")] {
         let (_running, mut client) = on_polling(protocol, Config::default()).await;
         let polling = client.polling();
@@ -40,7 +40,7 @@ async fn the_waiting_get_is_ended_with_a_noop() {
 }
 
 #[tokio::test]
-async fn probe_and_upgrade_may_come_back_to_back() {
+async fn probe_and_upgrade_packet_may_be_sent_together() {
     for protocol in BOTH {
         let (mut running, mut client) = on_polling(protocol, Config::default()).await;
         let socket = running.socket().await;
@@ -60,7 +60,7 @@ async fn probe_and_upgrade_may_come_back_to_back() {
 }
 
 #[tokio::test]
-async fn a_get_that_is_given_up_after_the_change_is_no_loss() {
+async fn giving_up_a_get_after_the_switch_does_not_end_the_session() {
     for protocol in BOTH {
         let (mut running, mut client) = on_polling(protocol, Config::default()).await;
         client.upgrade(async |_| {}).await;
@@ -84,7 +84,7 @@ async fn a_get_that_is_given_up_after_the_change_is_no_loss() {
 }
 
 #[tokio::test]
-async fn what_is_queued_meanwhile_comes_by_one_of_them_once() {
+async fn events_queued_during_the_upgrade_arrive_once() {
     for protocol in BOTH {
         let (mut running, mut client) = on_polling(protocol, Config::default()).await;
         let socket = running.socket().await;
@@ -104,7 +104,7 @@ async fn what_is_queued_meanwhile_comes_by_one_of_them_once() {
 }
 
 #[tokio::test]
-async fn a_first_packet_that_is_no_probe() {
+async fn a_candidate_without_a_probe_is_dropped() {
     for protocol in BOTH {
         for wrong in ["2", "2Probe", "42[\"note\",1]", "9", ""] {
             let (mut running, mut client) = on_polling(protocol, Config::default()).await;
@@ -122,7 +122,7 @@ async fn a_first_packet_that_is_no_probe() {
 }
 
 #[tokio::test]
-async fn a_candidate_that_vanishes_or_breaks_the_framing() {
+async fn a_candidate_that_disappears_or_breaks_the_framing_is_dropped() {
     for probed in [false, true] {
         for vanish in [false, true] {
             let (_running, mut client) = on_polling(Protocol::V4, Config::default()).await;
@@ -143,7 +143,7 @@ async fn a_candidate_that_vanishes_or_breaks_the_framing() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_never_finished() {
+async fn an_unfinished_upgrade_times_out() {
     let config = Config {
         upgrade_timeout_ms: 30,
         ..Config::default()
@@ -187,7 +187,7 @@ async fn a_second_websocket_is_accepted_and_closed() {
 }
 
 #[tokio::test]
-async fn the_session_is_cut_during_the_upgrade() {
+async fn a_session_may_be_closed_during_the_upgrade() {
     let config = Config {
         goodbye_timeout_ms: 100,
         ..Config::default()
@@ -203,7 +203,7 @@ async fn the_session_is_cut_during_the_upgrade() {
 }
 
 #[tokio::test]
-async fn a_farewell_waits_for_the_upgrade() {
+async fn a_disconnect_waits_for_the_upgrade() {
     for protocol in BOTH {
         for handler_waits in [false, true] {
             let (mut running, mut client) = on_polling(protocol, Config::default()).await;
@@ -235,7 +235,7 @@ async fn a_farewell_waits_for_the_upgrade() {
 }
 
 #[tokio::test]
-async fn a_farewell_is_said_on_polling_when_the_upgrade_fails() {
+async fn a_disconnect_is_sent_on_polling_if_the_upgrade_fails() {
     let (mut running, mut client) = on_polling(Protocol::V4, Config::default()).await;
     let socket = running.socket().await;
     let mut ws = Ws::join(client.polling()).await;

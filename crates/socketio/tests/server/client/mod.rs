@@ -122,7 +122,7 @@ impl Client {
         let packet = within(self.packet()).await.unwrap();
         match packet.body {
             Body::Binary(bytes) => bytes.into_owned(),
-            Body::Text(text) => panic!("text where an attachment is due: {text}"),
+            Body::Text(text) => panic!("text where an attachment is expected: {text}"),
         }
     }
 

@@ -35,7 +35,7 @@ impl Polling {
         let reply = request(address, "GET", &target).await;
         assert_eq!(reply.status, 200);
         let open = packets(protocol, &reply);
-        assert_eq!(open.len(), 1, "the open packet alone: {open:?}");
+        assert_eq!(open.len(), 1, "only the open packet: {open:?}");
         assert_eq!(open[0].kind, PacketType::Open);
         let text = reply.text();
         let json: serde_json::Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();

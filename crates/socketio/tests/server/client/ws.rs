@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
             if let Some(end) = end {
                 break end + 4;
             }
-            assert_ne!(n, 0, "no answer");
+            assert_ne!(n, 0, "no response");
         };
         let mut reply = Reply::parse(&answer);
         if reply.status != 101 {
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
         reply
             .headers
             .retain(|(name, _)| name == "sec-websocket-extensions");
-        assert!(reply.headers.is_empty(), "no extension is offered");
+        assert!(reply.headers.is_empty(), "the server accepts no extension");
         Ok(Self {
             protocol,
             stream,
@@ -149,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Ws<S> {
                     Some(ws::Message::Binary(bytes)) => return Got::Binary(bytes.to_vec()),
                     Some(ws::Message::Pong(bytes)) => return Got::Pong(bytes.to_vec()),
                     Some(ws::Message::Close(close)) => return Got::Close(close.map(|close| close.code)),
-                    Some(ws::Message::Ping(_)) => panic!("our server sends no pings of WebSocket"),
+                    Some(ws::Message::Ping(_)) => panic!("the server sends no WebSocket pings"),
                     None => {}
                 }
                 self.unread.clear();
