@@ -400,7 +400,7 @@ impl Driver {
             } else {
                 load(&self.session, &mut link);
             }
-            if reason == CloseReason::SentAway {
+            if reason == CloseReason::DisconnectedForGood {
                 // Without a close packet, python-socketio and rust_socketio reconnect after a WebSocket has closed.
                 link.push(Outgoing::control(PacketType::Close));
             }

@@ -387,16 +387,17 @@ impl Receiver for Client {
     }
 
     fn attention(&mut self, waiting: bool) {
-        if self.joined.iter().any(|joined| joined.socket.is_away()) {
+        if self.joined.iter().any(|joined| joined.socket.is_for_good()) {
             // The whole connection is closed. Each namespace is told so if it was not before, and that is its
             // last packet.
             for Joined { socket, .. } in &self.joined {
-                if socket.set_left() || socket.is_away() {
+                if socket.set_left() || socket.is_for_good() {
                     let farewell = socket::encode_disconnect(socket.namespace());
                     self.session.send_text(&farewell);
                 }
             }
-            self.session.close(Closing::AfterFlush(CloseReason::SentAway));
+            self.session
+                .close(Closing::AfterFlush(CloseReason::DisconnectedForGood));
         }
         // A disconnected handler is told when its future is done.
         while let Some(at) = self.joined.iter().position(|joined| joined.socket.has_left())

@@ -39,7 +39,7 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
             poll.answer(Answer::Noop);
             false
         }
-        CloseReason::SentAway => {
+        CloseReason::DisconnectedForGood => {
             poll.goodbye = Some(Goodbye::ClosePacket);
             // A pending GET fetches the queued packets, and the next one is told of the end.
             poll.answer(if queued { Answer::Fetch } else { Answer::Close });

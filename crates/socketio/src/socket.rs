@@ -72,7 +72,7 @@ struct Inner {
     /// Whether the socket is disconnected. This is read under the session's lock, so nothing is queued after
     /// the last packets.
     left: AtomicBool,
-    away: AtomicBool,
+    for_good: AtomicBool,
 }
 
 /// A client's connection to one namespace. Clones are cheap and share it.
@@ -88,7 +88,7 @@ impl Socket {
             owed: Mutex::new(None),
             // The socket counts as disconnected until the client has been told that it is connected.
             left: AtomicBool::new(true),
-            away: AtomicBool::new(false),
+            for_good: AtomicBool::new(false),
         }))
     }
 
@@ -198,18 +198,18 @@ impl Socket {
 
     /// Disconnects the client from all its namespaces, and closes the connection once everything queued has
     /// been written. The client does not reconnect by itself.
-    pub fn send_away(&self) {
+    pub fn disconnect_for_good(&self) {
         self.leave([], true);
     }
 
-    /// Queues `last` as the last event, and then does the same as [`Socket::send_away`].
-    pub fn send_away_with(&self, last: &Encoded) {
+    /// Queues `last` as the last event, and then does the same as [`Socket::disconnect_for_good`].
+    pub fn disconnect_for_good_after(&self, last: &Encoded) {
         self.leave([last.outgoing()], true);
     }
 
     /// Closes the connection once everything queued has been written. The client is expected to reconnect by
     /// itself.
-    pub fn close_to_come_back(&self) {
+    pub fn close_to_reconnect(&self) {
         self.0
             .session
             .close(Closing::AfterFlush(CloseReason::ServerClose));
@@ -217,7 +217,7 @@ impl Socket {
 
     /// Closes the connection at once. The reason says whether the client is expected to reconnect by itself
     /// ([`CloseReason::wants_reconnect`]).
-    pub fn cut(&self, reason: CloseReason) {
+    pub fn close_now(&self, reason: CloseReason) {
         self.0.session.close(Closing::Now(reason));
     }
 
@@ -225,11 +225,11 @@ impl Socket {
         self.0.session.enqueue_unless(&self.0.left, packets)
     }
 
-    fn leave(&self, last: impl IntoIterator<Item = Outgoing>, away: bool) {
-        if away && !self.has_left() {
+    fn leave(&self, last: impl IntoIterator<Item = Outgoing>, for_good: bool) {
+        if for_good && !self.has_left() {
             // This is set before `left`. If the session's task saw only `left`, it would only disconnect the
             // namespace.
-            self.0.away.store(true, Ordering::Release);
+            self.0.for_good.store(true, Ordering::Release);
         }
         self.0.session.enqueue_last(&self.0.left, last);
         self.0.session.call_attention();
@@ -253,8 +253,8 @@ impl Socket {
     }
 
     /// Whether the whole connection is to be closed.
-    pub(crate) fn is_away(&self) -> bool {
-        self.0.away.load(Ordering::Acquire)
+    pub(crate) fn is_for_good(&self) -> bool {
+        self.0.for_good.load(Ordering::Acquire)
     }
 
     /// An acknowledgement arrived. If nobody waits for it, it is ignored.

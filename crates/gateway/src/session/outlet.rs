@@ -56,17 +56,17 @@ impl Outlet for Socket {
 
     fn send_away(&self, last: Option<&Frame>, format: Format) {
         match last {
-            Some(last) => self.send_away_with(last.encoded(format)),
-            None => self.send_away(),
+            Some(last) => self.disconnect_for_good_after(last.encoded(format)),
+            None => self.disconnect_for_good(),
         }
     }
 
     fn cut(&self, reason: CloseReason) {
-        self.cut(reason);
+        self.close_now(reason);
     }
 
     fn close_to_come_back(&self) {
-        self.close_to_come_back();
+        self.close_to_reconnect();
     }
 
     fn is_open(&self) -> bool {

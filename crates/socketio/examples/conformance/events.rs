@@ -137,7 +137,7 @@ impl Handler for Client {
             "emit-with-ack" => self.ask("emit-with-ack", "emit-with-ack", args, attachments),
             "server-ack" => self.ask("server-ack-q", "server-ack-r", args, attachments),
             "whoami" => answer(&[&raw(&self.whoami())], &[]),
-            "kick" if first.is_some_and(|hard| hard.get() == "true") => self.socket.send_away(),
+            "kick" if first.is_some_and(|hard| hard.get() == "true") => self.socket.disconnect_for_good(),
             "kick" => self.socket.disconnect(),
             "unicode-in" => {
                 let saw = first.and_then(|arg| serde_json::from_str::<Value>(arg.get()).ok());

@@ -73,7 +73,7 @@ impl Driver {
         }
         while self.engine.poll_timeout().is_some_and(|at| now >= at) {
             if self.waiting.is_some() && self.takes_what_is_written() {
-                self.engine.excuse(&self.session.server().times, now);
+                self.engine.postpone_deadlines(&self.session.server().times, now);
             }
             match self.engine.handle_timeout(&self.session.server().times, now) {
                 TimeoutStep::Nothing => break,

@@ -244,9 +244,11 @@ impl Handler for Client {
                 }));
             }
             "leave" => self.socket.disconnect(),
-            "away" => self.socket.send_away_with(&Encoded::event("last", &[])),
-            "come back" => self.socket.close_to_come_back(),
-            "cut" => self.socket.cut(CloseReason::ServerClose),
+            "away" => self
+                .socket
+                .disconnect_for_good_after(&Encoded::event("last", &[])),
+            "come back" => self.socket.close_to_reconnect(),
+            "cut" => self.socket.close_now(CloseReason::ServerClose),
             name => self.tell(format!("unexpected {name}")),
         }
         None
@@ -261,7 +263,7 @@ impl Handler for Client {
         self.tell(format!("{} is over", self.socket.namespace()));
         self.socket.emit("over", &[]);
         if self.socket.namespace() == "/" {
-            self.socket.close_to_come_back();
+            self.socket.close_to_reconnect();
         }
     }
 

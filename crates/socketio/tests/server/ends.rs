@@ -337,7 +337,7 @@ async fn the_end_waits_for_the_handler() {
             }
         }
         running.expect("at the gate 1").await;
-        socket.cut(CloseReason::ServerClose);
+        socket.close_now(CloseReason::ServerClose);
         running
             .until(|it| it.server.sessions() == 0 || transport == Transport::Polling)
             .await;

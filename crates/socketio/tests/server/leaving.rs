@@ -50,7 +50,7 @@ async fn nothing_follows_the_disconnect_whatever_crosses_it() {
             if soft {
                 socket.disconnect();
             } else {
-                socket.send_away();
+                socket.disconnect_for_good();
             }
         });
         // Packets of the client cross the disconnect.
@@ -168,7 +168,7 @@ async fn a_client_that_should_reconnect_gets_no_disconnect() {
         let mut client = Client::connect(&running, protocol, transport).await;
         let socket = running.socket().await;
         assert!(socket.emit("before", &[]));
-        socket.close_to_come_back();
+        socket.close_to_reconnect();
         assert!(!socket.emit("after", &[]));
         assert_eq!(client.receive().await, "2[\"before\"]");
         client.is_closed().await;

@@ -123,7 +123,7 @@ async fn waiting_for_room_ends_with_the_session() {
             }
         });
         running.until(|_| socket.session().queued_bytes() > 0).await;
-        socket.cut(CloseReason::ServerClose);
+        socket.close_now(CloseReason::ServerClose);
         within(waits).await.unwrap();
         assert!(!socket.session().room(usize::MAX).await);
     }

@@ -216,7 +216,7 @@ async fn a_disconnect_waits_for_the_upgrade() {
                         post = Some(tokio::spawn(polling.post(&body)));
                         running.expect("at the gate 1").await;
                     }
-                    socket.send_away();
+                    socket.disconnect_for_good();
                 })
                 .await;
             assert_eq!(client.receive().await, "1");
@@ -241,7 +241,7 @@ async fn a_disconnect_is_sent_on_polling_if_the_upgrade_fails() {
     let mut ws = Ws::join(client.polling()).await;
     ws.text("2probe").await;
     assert_eq!(ws.next().await, Got::Text("3probe".into()));
-    socket.send_away();
+    socket.disconnect_for_good();
     drop(ws);
     assert_eq!(client.receive().await, "1");
     client.is_closed().await;

@@ -34,7 +34,7 @@ pub enum CloseReason {
     /// The server shuts down. The client is expected to reconnect.
     ServerShutdown,
     /// The application disconnected the client for good.
-    SentAway,
+    DisconnectedForGood,
     /// The client kept sending more than its rate limit allows.
     TooFast,
 }
@@ -51,7 +51,7 @@ impl CloseReason {
             Self::ServerClose => "server close",
             Self::SlowReader => "slow reader",
             Self::ServerShutdown => "server shutting down",
-            Self::SentAway => "sent away",
+            Self::DisconnectedForGood => "disconnected for good",
             Self::TooFast => "too many frames",
         }
     }
@@ -72,7 +72,7 @@ impl CloseReason {
             | Self::TransportError
             | Self::ClientClose
             | Self::ParseError
-            | Self::SentAway => false,
+            | Self::DisconnectedForGood => false,
         }
     }
 
@@ -336,7 +336,7 @@ impl Session {
 
     /// Postpones passed deadlines of the client, for a caller that is not reading at present: the packet that
     /// is due may have arrived and wait unread.
-    pub fn excuse(&mut self, times: &Times, now: Time) {
+    pub fn postpone_deadlines(&mut self, times: &Times, now: Time) {
         if let Some(candidate) = self.candidate.as_mut().filter(|it| it.deadline <= now) {
             candidate.deadline = now.after(times.upgrade_timeout);
         }

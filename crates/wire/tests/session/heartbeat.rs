@@ -133,13 +133,13 @@ fn a_passed_deadline_can_be_postponed() {
     for (protocol, due) in [(Protocol::V4, 500), (Protocol::V3, 500)] {
         let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
         while session.handle_timeout(&TIMES, Time(300)) != TimeoutStep::Nothing {}
-        session.excuse(&TIMES, Time(due - 1));
+        session.postpone_deadlines(&TIMES, Time(due - 1));
         assert_eq!(
             session.poll_timeout(),
             Some(Time(due)),
             "the deadline has not passed yet"
         );
-        session.excuse(&TIMES, Time(due));
+        session.postpone_deadlines(&TIMES, Time(due));
         assert_eq!(session.handle_timeout(&TIMES, Time(due)), TimeoutStep::Nothing);
         let put_off = Time(due).after(TIMES.ping_timeout);
         assert_eq!(
