@@ -1,4 +1,4 @@
-//! Calls of the HTTP API: as bytes for the event loop, and blocking for what is set up before a run.
+//! Calls of the HTTP API: as bytes for the event loop, and blocking calls for the setup before a run.
 
 use std::io::{Read, Write};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::http;
 use crate::net::Target;
 
-/// The bytes of one call on a connection that is kept open.
+/// The bytes of one call, on a connection that is kept open.
 pub(crate) fn request(target: &Target, key: &str, method: &str, path: &str, body: &str) -> Vec<u8> {
     let host = &target.host;
     let len = body.len();
@@ -19,7 +19,7 @@ pub(crate) fn request(target: &Target, key: &str, method: &str, path: &str, body
     .into_bytes()
 }
 
-/// Makes one call and waits for its answer, which must be a success.
+/// Makes one call and waits for its response, which must be a success.
 pub(crate) fn call(
     target: &Target,
     key: &str,

@@ -1,19 +1,19 @@
-//! The chat frames that the clients write and read. See docs/PROTOCOL.md#2-frames and what follows it.
+//! The chat frames that the clients write and read: docs/PROTOCOL.md#2-frames and the sections after it.
 
 use memchr::memmem;
 use serde_json::{Value, json};
 
-/// What stands in front of a frame in an Engine.IO text packet.
+/// The bytes before a frame in an Engine.IO text packet.
 const EVENT: &[u8] = br#"42["message","#;
 
-/// Kind 2, the answer to a registration.
+/// Kind 2, the response to a register.
 pub(crate) const REGISTERED: u16 = 2;
-/// Kind 102, the answer to a send.
+/// Kind 102, the response to a message.
 pub(crate) const SENT: u16 = 102;
 /// Kind 112, the end of a replay.
 pub(crate) const RESUMED: u16 = 112;
 
-/// The packet that registers a user, who gets what its device has missed if it wants to `resume`.
+/// The packet that registers a user. With `resume`, the device receives the messages that it has missed.
 pub(crate) fn register(uid: &str, resume: bool) -> String {
     let mut data = json!({"uid": uid, "deviceid": "bench", "platform": "bench"});
     if resume {
@@ -22,7 +22,7 @@ pub(crate) fn register(uid: &str, resume: bool) -> String {
     event(&json!({"type": 1, "data": data}))
 }
 
-/// The packet that asks to send a message of this kind: `to` is `{"user":...}` or `{"team":...}`.
+/// The packet that sends a message of this kind. `to` is `{"user":...}` or `{"team":...}`.
 pub(crate) fn send(kind: u16, to: &Value, cid: &str, text: &str) -> String {
     event(&json!({"type": 101, "data": {"type": kind, "to": to, "cid": cid, "data": {"text": text}}}))
 }
@@ -32,7 +32,7 @@ fn event(frame: &Value) -> String {
     format!("42{}", json!(["message", frame.to_string()]))
 }
 
-/// The kind of the chat frame in a packet; `None` when it is no chat frame.
+/// The kind of the chat frame in a packet; `None` if the packet has no chat frame.
 pub(crate) fn kind(packet: &[u8]) -> Option<u16> {
     let argument = packet.strip_prefix(EVENT)?;
     quick_kind(argument).or_else(|| {
@@ -44,7 +44,8 @@ pub(crate) fn kind(packet: &[u8]) -> Option<u16> {
     })
 }
 
-/// The kind, when `type` is the frame's first key and no white space stands before its value, as in what every known server writes.
+/// The kind, if `type` is the frame's first key and directly followed by its value, as in the output of all
+/// known servers.
 fn quick_kind(argument: &[u8]) -> Option<u16> {
     let rest = argument
         .strip_prefix(br#""{\"type\":"#)
@@ -52,22 +53,22 @@ fn quick_kind(argument: &[u8]) -> Option<u16> {
     u16::try_from(digits(rest)?).ok()
 }
 
-/// Whether the answer in a packet has code 0.
+/// Whether the response in a packet has code 0.
 pub(crate) fn succeeded(packet: &[u8]) -> bool {
     number(packet, "code") == Some(0)
 }
 
-/// Whether a replay, whose end a packet tells, has left nothing out.
+/// Whether the packet, which ends a replay, says that the replay is complete.
 pub(crate) fn complete(packet: &[u8]) -> bool {
     value(packet, "complete").is_some_and(|value| value.starts_with(b"true"))
 }
 
-/// The value of the first key of this name, if it is a whole number.
+/// The value of the first key with this name, if it is a whole number.
 pub(crate) fn number(packet: &[u8], key: &str) -> Option<u32> {
     digits(value(packet, key)?)
 }
 
-/// What stands behind the first key of this name, in a frame that is a string or an object.
+/// The text after the first key with this name, in a frame that is a string or an object.
 fn value<'a>(packet: &'a [u8], key: &str) -> Option<&'a [u8]> {
     memmem::find_iter(packet, key).find_map(|at| {
         let rest = &packet[at + key.len()..];

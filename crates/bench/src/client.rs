@@ -1,4 +1,4 @@
-//! One client: the steps from the connect to the registration.
+//! One client: the steps from connecting to being registered.
 
 use mio::net::TcpStream;
 
@@ -8,45 +8,45 @@ use crate::line::Line;
 use crate::net::Target;
 use crate::polling::{self, Polling};
 
-/// How far a client has come.
+/// The progress of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The TCP connection is being made.
+    /// The TCP connection is being opened.
     Dialling,
-    /// The upgrade to WebSocket was asked for.
+    /// The upgrade to a WebSocket was requested.
     Upgrading,
-    /// Waiting for the Engine.IO open packet.
+    /// The client waits for the Engine.IO open packet.
     Opening,
-    /// Waiting to be connected to the namespace `/`.
+    /// The client waits to be connected to the namespace `/`.
     Joining,
-    /// Waiting for the answer to the registration.
+    /// The client waits for the response to its register.
     Registering,
-    /// Registered, and getting what it has missed.
+    /// The client is registered, and receives its replay.
     Resuming,
-    /// Registered.
+    /// The client is registered.
     Ready,
-    /// No Socket.IO client but a connection for HTTP calls.
+    /// A connection for HTTP calls, and not a Socket.IO client.
     Api,
-    /// Gone.
+    /// The connection is closed.
     Closed,
 }
 
-/// A client, its connection and its state.
+/// A client with its connection and its state.
 pub(crate) struct Client {
-    /// The connection; when polling, that of the GETs.
+    /// The client's connection; on polling, the one for its GETs.
     pub(crate) line: Line,
-    /// How far it has come.
+    /// The client's progress.
     pub(crate) phase: Phase,
-    /// Whether it once stopped reading, so that the server may close it.
+    /// Whether the client has stopped reading at some time, so that the server may close it.
     pub(crate) slow: bool,
-    /// When its connect began, in nanoseconds of its crowd's clock.
+    /// When the client started to connect, in nanoseconds of its crowd's clock.
     pub(crate) dialled: u64,
-    /// What it has besides when it polls.
+    /// The state of the polling transport.
     pub(crate) polling: Option<Box<Polling>>,
 }
 
 impl Client {
-    /// A client whose connect has begun.
+    /// A client that has started to connect.
     pub(crate) fn new(stream: TcpStream, dialled: u64, transport: Transport) -> Self {
         Self {
             line: Line::new(stream),
@@ -65,7 +65,7 @@ impl Client {
         }
     }
 
-    /// The TCP connection is made, or failed: asks for a session.
+    /// The TCP connection is open, or failed. Requests a session.
     pub(crate) fn connected(&mut self, target: &Target) -> std::io::Result<()> {
         if let Some(error) = self.line.stream.take_error()? {
             return Err(error);
@@ -84,7 +84,7 @@ impl Client {
         self.line.send(request.as_bytes())
     }
 
-    /// Reads the answer to the upgrade and returns where it ends, when it is whole.
+    /// Reads the response to the upgrade request, and returns its length once it is complete.
     pub(crate) fn upgraded(&mut self, bytes: &[u8]) -> Result<Option<usize>, String> {
         let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
             return Ok(None);
@@ -99,8 +99,8 @@ impl Client {
         Ok(Some(end + 4))
     }
 
-    /// Takes the next step to being registered, which leads to `registered`, and returns what is to be said; `register` makes the packet
-    /// that asks for it.
+    /// Handles a packet while the client connects. Returns the packet to send next, which `register` makes if
+    /// it is the register. The phase after the register is `registered`.
     pub(crate) fn advance(
         &mut self,
         target: &Target,

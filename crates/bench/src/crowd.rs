@@ -1,4 +1,4 @@
-//! Many clients in one thread: one epoll, one read buffer, next to nothing per client.
+//! Many clients in one thread, with one epoll, one read buffer, and little memory per client.
 
 use std::io::{self, ErrorKind, Read};
 use std::mem;
@@ -21,24 +21,25 @@ use crate::run::Plan;
 use crate::tally::Tally;
 use crate::{chat, frame, http};
 
-/// How long connecting may go without any client getting ready.
+/// How long connecting may continue without any client becoming ready.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The token of the waker, which no client has.
+/// The token of the waker. No client has it.
 const WAKE: Token = Token(usize::MAX);
-/// In the token of a client's second connection, that of its POSTs, beside the client's index.
+/// The mark in the token of a client's second connection, for its POSTs. The rest of the token is the
+/// client's index.
 const POSTS: usize = 1 << (usize::BITS - 2);
-/// In the token of a connection for API calls.
+/// The mark in the token of a connection for API calls.
 const API: usize = 1 << (usize::BITS - 3);
 
 /// What a scenario does once its clients are registered.
 pub(crate) trait Load {
-    /// A chat event has come for the client `to`.
+    /// A chat event has arrived for the client `to`.
     fn event(&mut self, crowd: &mut Crowd<'_>, to: usize, packet: &[u8]);
-    /// A call of the HTTP API was answered on the API connection `on`.
+    /// A call of the HTTP API on the connection `on` was answered.
     fn answer(&mut self, _crowd: &mut Crowd<'_>, _on: usize, _status: u16) {}
     /// Everything that had arrived was handled.
     fn turn(&mut self, _crowd: &mut Crowd<'_>) {}
-    /// The longest that the next turn may wait.
+    /// The maximum time that the next wait may take.
     fn patience(&self, _crowd: &Crowd<'_>) -> Duration {
         Duration::from_millis(20)
     }
@@ -51,7 +52,7 @@ impl Load for Quiet {
     fn event(&mut self, _crowd: &mut Crowd<'_>, _to: usize, _packet: &[u8]) {}
 }
 
-/// Clients number `first` to `first + count` of a run, and the connections for API calls after them.
+/// The clients `first` to `first + count` of a run, followed by the connections for API calls.
 pub(crate) struct Crowd<'a> {
     target: &'a Target,
     transport: Transport,
@@ -64,7 +65,7 @@ pub(crate) struct Crowd<'a> {
     poll: Poll,
     clients: Vec<Client>,
     ready: usize,
-    /// How long connecting and registering took each client.
+    /// The time that each client needed to connect and register.
     pub(crate) arrivals: Latency,
     buffer: Box<[u8]>,
     began: Instant,
@@ -92,7 +93,8 @@ impl<'a> Crowd<'a> {
         })
     }
 
-    /// A client's id for its message number `count`, which no earlier run has used: the server would take it for a repetition.
+    /// The cid for a client's message number `count`. No earlier run has used it, because the server would
+    /// take the message for a repetition.
     pub(crate) fn cid(&self, count: u64) -> String {
         format!("{:x}-{count}", self.born)
     }
@@ -102,17 +104,18 @@ impl<'a> Crowd<'a> {
         format!("{}-{}", self.prefix, self.first + client)
     }
 
-    /// Nanoseconds since the crowd was made.
+    /// Nanoseconds since the crowd was created.
     pub(crate) fn now(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64
     }
 
-    /// Where a waker is registered that ends a wait.
+    /// A waker that ends a wait of this thread.
     pub(crate) fn waker(&self) -> io::Result<mio::Waker> {
         mio::Waker::new(self.poll.registry(), WAKE)
     }
 
-    /// Connects and registers `count` clients, at most `at_once` in hand at a time, and returns when all are registered.
+    /// Connects and registers `count` clients, with at most `at_once` in progress, and returns when all are
+    /// registered.
     pub(crate) fn gather(
         &mut self,
         count: usize,
@@ -156,7 +159,7 @@ impl<'a> Crowd<'a> {
         Ok(index)
     }
 
-    /// Lets the load run until `stop` says so.
+    /// Runs the load until `stop` returns true.
     pub(crate) fn run(&mut self, load: &mut impl Load, stop: impl Fn() -> bool) -> anyhow::Result<()> {
         let mut events = Events::with_capacity(1_024);
         load.turn(self);
@@ -168,7 +171,7 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// Says a packet for a client: in a frame of its WebSocket, or with its next POST.
+    /// Sends a packet of a client: in a frame on its WebSocket, or with its next POST.
     pub(crate) fn say(&mut self, client: usize, packet: &str) {
         let Client { line, polling, .. } = &mut self.clients[client];
         let done = match polling {
@@ -190,7 +193,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// A client reads nothing any more, nor does it notice that its connection is closed.
+    /// The client stops reading, and does not notice that its connection is closed.
     pub(crate) fn stop_reading(&mut self, client: usize) {
         self.clients[client].slow = true;
         for mark in [0, POSTS] {
@@ -201,7 +204,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// The client reads on where it stopped.
+    /// The client continues to read where it stopped.
     pub(crate) fn read_again(&mut self, client: usize) {
         let both = Interest::READABLE | Interest::WRITABLE;
         for mark in [0, POSTS] {
@@ -214,7 +217,7 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Begins to connect a client; `mark` stands in the token beside its index.
+    /// Starts to connect a client. `mark` is added to its index in the token.
     fn dial(&self, index: usize, mark: usize) -> io::Result<TcpStream> {
         let slow = mark != API && self.first + index >= self.slow_from;
         let mut stream = self.target.dial(self.first + index, slow)?;
@@ -226,7 +229,7 @@ impl<'a> Crowd<'a> {
         Ok(stream)
     }
 
-    /// Sends the next POST of a polling client, if there is one to send now.
+    /// Sends the next POST of a polling client, if there is something to send and no POST in flight.
     fn post(&mut self, index: usize) -> io::Result<()> {
         let polling = self.clients[index].polling.as_mut();
         let Some(request) = polling.and_then(|polling| polling.next_post()) else {
@@ -290,7 +293,7 @@ impl<'a> Crowd<'a> {
         self.buffer = buffer;
     }
 
-    /// The server has closed one of a client's connections.
+    /// The server has closed one of the client's connections.
     fn hung_up(&mut self, index: usize, mark: usize, reason: &str) {
         match &mut self.clients[index].polling {
             Some(polling) if mark == POSTS => {
@@ -302,7 +305,8 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Handles what is whole and keeps the rest. Only a connection that has such a rest owns a buffer.
+    /// Handles complete frames and responses, and keeps the rest. A connection has a buffer only while there
+    /// is a rest.
     fn received(&mut self, index: usize, mark: usize, bytes: &[u8], load: &mut impl Load) {
         let Some(line) = connection(&mut self.clients[index], mark) else {
             return;
@@ -368,7 +372,7 @@ impl<'a> Crowd<'a> {
         Ok(at)
     }
 
-    /// A GET was answered: handles its packets and sends the next.
+    /// A GET was answered: handles its packets and sends the next GET.
     fn fetched(
         &mut self,
         index: usize,
@@ -433,7 +437,7 @@ impl<'a> Crowd<'a> {
         Ok(())
     }
 
-    /// A client has got where connecting leads to.
+    /// The client has connected, registered, and received its replay if it wanted one.
     fn arrived(&mut self, index: usize) {
         self.ready += 1;
         self.arrivals.record(self.now() - self.clients[index].dialled);
@@ -444,7 +448,7 @@ impl<'a> Crowd<'a> {
         if client.phase != Phase::Closed {
             client.phase = Phase::Closed;
             client.line.stream.shutdown(Shutdown::Both).ok();
-            // Dropped, the second connection is closed.
+            // Dropping this closes the second connection.
             client.polling = None;
             if client.slow {
                 self.tally.dropped.fetch_add(1, Ordering::Relaxed);
@@ -455,7 +459,7 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// One of a client's connections, as its token is marked.
+/// The connection of a client that belongs to a token's mark.
 fn connection(client: &mut Client, mark: usize) -> Option<&mut Line> {
     match mark {
         POSTS => client.polling.as_mut()?.posts.as_mut(),

@@ -1,13 +1,14 @@
-//! The little of RFC 6455 that a load generator needs: masked frames out, whole unmasked frames in.
+//! The part of RFC 6455 that a load generator needs: it writes masked frames, and reads complete unmasked
+//! frames.
 //!
-//! The codec of `mynah-wire` is not used on purpose: what is measured should not judge itself.
+//! It intentionally does not use the codec of `mynah-wire`, because the measured code must not judge itself.
 
 use std::ops::Range;
 
-/// The mask of every frame that is sent. It is fixed, so that a frame can be encoded once and sent by many clients.
+/// The mask of all frames. It is fixed, so that a frame can be encoded once and sent by many clients.
 const MASK: [u8; 4] = [0x6d, 0x79, 0x6e, 0x61];
 
-/// What a frame carries.
+/// The type of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opcode {
     /// UTF-8 text: one Engine.IO packet.
@@ -20,18 +21,18 @@ pub(crate) enum Opcode {
     Control,
 }
 
-/// One whole frame inside a buffer.
+/// A complete frame in a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// What it carries.
+    /// The frame's type.
     pub(crate) opcode: Opcode,
-    /// Where its payload lies.
+    /// The position of its payload.
     pub(crate) payload: Range<usize>,
-    /// Where the next frame begins.
+    /// The start of the next frame.
     pub(crate) end: usize,
 }
 
-/// Finds the frame that begins at `at`. `Ok(None)` when it isn't whole yet.
+/// Finds the frame that starts at `at`; `Ok(None)` if it is incomplete.
 pub(crate) fn next(buf: &[u8], at: usize) -> Result<Option<Frame>, &'static str> {
     let Some(&[first, second]) = buf.get(at..at + 2) else {
         return Ok(None);

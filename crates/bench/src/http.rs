@@ -1,24 +1,24 @@
-//! Whole HTTP/1.1 responses inside a buffer: of the API, and of polling.
+//! Complete HTTP/1.1 responses in a buffer: those of the API, and those of polling.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// One whole response inside a buffer.
+/// A complete response in a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     /// The status code.
     pub(crate) status: u16,
-    /// Where the next response begins.
+    /// The start of the next response.
     pub(crate) end: usize,
-    /// Where its body begins.
+    /// The start of the body.
     start: usize,
-    /// Whether the body is in chunks.
+    /// Whether the body has the chunked transfer coding.
     chunked: bool,
 }
 
 impl Response {
-    /// Its body, out of the buffer in which it was found. Only chunks are copied.
+    /// The body, from the buffer in which the response was found. Only chunks are copied.
     pub(crate) fn body<'a>(&self, buf: &'a [u8]) -> Cow<'a, [u8]> {
         let raw = &buf[self.start..self.end];
         if !self.chunked {
@@ -35,7 +35,7 @@ impl Response {
     }
 }
 
-/// Finds the response at the start of `buf`. `Ok(None)` when it isn't whole yet.
+/// Finds the response at the start of `buf`; `Ok(None)` if it is incomplete.
 pub(crate) fn response(buf: &[u8]) -> Result<Option<Response>, &'static str> {
     let Some(head) = memmem::find(buf, b"\r\n\r\n") else {
         return Ok(None);
@@ -75,7 +75,7 @@ pub(crate) fn response(buf: &[u8]) -> Result<Option<Response>, &'static str> {
     }))
 }
 
-/// Where the chunks that begin at `at` end, when the last one is there.
+/// The end of the chunks that start at `at`, if the last one has arrived.
 fn chunks_end(buf: &[u8], mut at: usize) -> Result<Option<usize>, &'static str> {
     while let Some((data, next)) = chunk(buf, at)? {
         if data.is_empty() {
@@ -86,7 +86,8 @@ fn chunks_end(buf: &[u8], mut at: usize) -> Result<Option<usize>, &'static str> 
     Ok(None)
 }
 
-/// The chunk that begins at `at`, and where the next one does. No known server sends trailers: they are not read.
+/// The chunk that starts at `at`, and the start of the next one. Trailers are not supported, because no known
+/// server sends them.
 fn chunk(buf: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, &'static str> {
     let Some(line) = memmem::find(&buf[at..], b"\r\n") else {
         return Ok(None);

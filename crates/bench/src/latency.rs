@@ -1,9 +1,9 @@
-//! A histogram of durations: fixed size, relative error below 3%.
+//! A histogram of durations with a fixed size and a relative error below 3%.
 
-/// Sub-buckets per power of two.
+/// The number of buckets per power of two.
 const STEPS: usize = 32;
 
-/// Counts of durations in nanoseconds, by logarithm.
+/// The numbers of durations, in nanoseconds, per logarithmic bucket.
 #[derive(Clone)]
 pub(crate) struct Latency {
     counts: Box<[u64]>,
@@ -22,14 +22,14 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Counts one duration.
+    /// Adds one duration.
     pub(crate) fn record(&mut self, nanos: u64) {
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
         self.max = self.max.max(nanos);
     }
 
-    /// Adds what another histogram has counted.
+    /// Adds the durations of another histogram.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
@@ -38,7 +38,8 @@ impl Latency {
         self.max = self.max.max(other.max);
     }
 
-    /// The duration in milliseconds below which `share` (0 to 1) of all lie; `None` when nothing was counted.
+    /// The duration in milliseconds below which a `share` (0 to 1) of all durations lies; `None` if there are
+    /// none.
     pub(crate) fn millis(&self, share: f64) -> Option<f64> {
         if self.total == 0 {
             return None;
@@ -66,7 +67,7 @@ fn bucket(nanos: u64) -> usize {
     ((power - 4) * STEPS + step).min(STEPS * 60 - 1)
 }
 
-/// The largest duration that falls into a bucket.
+/// The largest duration of a bucket.
 fn upper(index: usize) -> u64 {
     if index < STEPS {
         return index as u64;

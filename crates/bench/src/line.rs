@@ -1,20 +1,20 @@
-//! One connection: the beginning of what isn't whole yet, and what still has to be written.
+//! One connection, with incomplete input and unwritten output.
 
 use std::io::{self, ErrorKind, Write};
 
 use mio::net::TcpStream;
 
-/// A socket with what is left over on both ways.
+/// A socket with the data that is incomplete or unwritten.
 pub(crate) struct Line {
     /// The socket.
     pub(crate) stream: TcpStream,
-    /// The beginning of what isn't whole yet.
+    /// The start of an incomplete frame or response.
     pub(crate) rest: Vec<u8>,
     unwritten: Vec<u8>,
 }
 
 impl Line {
-    /// A line whose connect has begun.
+    /// A connection that has started to connect.
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
@@ -23,7 +23,7 @@ impl Line {
         }
     }
 
-    /// Writes what the socket takes and keeps the rest until it is writable.
+    /// Writes what the socket accepts, and keeps the rest until it is writable.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = if self.unwritten.is_empty() {
             self.write(bytes)?
@@ -34,7 +34,7 @@ impl Line {
         Ok(())
     }
 
-    /// Writes what was kept.
+    /// Writes the data that was kept.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if !self.unwritten.is_empty() {
             let kept = std::mem::take(&mut self.unwritten);
@@ -49,7 +49,7 @@ impl Line {
         while written < bytes.len() {
             match self.stream.write(&bytes[written..]) {
                 Ok(count) => written += count,
-                // Until a connection for calls is made its first call waits as well.
+                // The first call on a new connection for API calls waits until it is connected.
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
                     break;
                 }

@@ -1,7 +1,8 @@
-//! `mynah-bench`: thousands of Socket.IO chat clients with little cost of their own, to measure a gateway with.
+//! `mynah-bench`: thousands of Socket.IO chat clients that cost little, to measure a gateway.
 //!
-//! A thread per core has its clients in one epoll ([`crowd`]), each client is a socket and a step ([`client`]). A run
-//! ([`run`]) gathers them and then carries a scenario's load ([`scenario`]) while the main thread reads counters and `/proc`.
+//! There is one thread per core. Each has its clients in one epoll ([`crowd`]), and a client is a socket with
+//! a progress ([`client`]). A run ([`run`]) connects the clients and then runs the load of a scenario
+//! ([`scenario`]), while the main thread reads counters and `/proc`.
 
 mod api;
 mod args;

@@ -1,4 +1,4 @@
-//! Dialling: source addresses and non-blocking connects.
+//! Connecting: source addresses and non-blocking connects.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,17 +8,18 @@ use anyhow::{Context, bail};
 use mio::net::TcpStream as MioStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that share one source address. The kernel has 28,000 ports per pair of addresses by default.
+/// The number of connections that share a source address. By default the kernel has 28,000 ports per pair of
+/// addresses.
 const PER_SOURCE: usize = 2_000;
 
-/// Where the server is.
+/// The server's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// As it stands in the `Host` header.
+    /// The value of the `Host` header.
     pub(crate) host: String,
     /// The first address that the host resolves to.
     pub(crate) address: SocketAddr,
-    /// The path of Engine.IO, with both slashes.
+    /// The path of Engine.IO, with a slash at both ends.
     pub(crate) path: String,
 }
 
@@ -47,10 +48,12 @@ impl Target {
         Ok(Self { host, address, path })
     }
 
-    /// Begins to connect the client with this number. On loopback every [`PER_SOURCE`] clients come from an address of their own
-    /// in 127.0.0.0/8, so that there are ports for all of them, and those of other runs from others: a closed connection keeps its port
-    /// for a minute. With `segments` of a network's size the server's kernel takes less for a client who does not read than it does
-    /// on loopback.
+    /// Starts to connect the client with this number.
+    ///
+    /// On loopback, every [`PER_SOURCE`] clients have a source address of their own in 127.0.0.0/8, so that
+    /// there are enough ports. Other runs use other addresses, because a closed connection keeps its port for
+    /// a minute. With `segments` of the size of a network's, the server's kernel buffers less for a client
+    /// that does not read than it does on loopback.
     pub(crate) fn dial(&self, client: usize, segments: bool) -> io::Result<MioStream> {
         let socket = Socket::new(
             Domain::for_address(self.address),
@@ -76,7 +79,7 @@ impl Target {
         Ok(MioStream::from_std(socket.into()))
     }
 
-    /// A plain blocking connection, for the few calls before and after a run.
+    /// A blocking connection, for the few calls before and after a run.
     pub(crate) fn connect(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
@@ -85,13 +88,14 @@ impl Target {
     }
 }
 
-/// Bytes of a TCP segment in an Ethernet frame.
+/// The size of a TCP segment in an Ethernet frame, in bytes.
 const SEGMENT: u32 = 1_448;
 
-/// `EINPROGRESS` on Linux: the connect goes on in the background.
+/// `EINPROGRESS` on Linux: connecting continues in the background.
 const EINPROGRESS: i32 = 115;
 
-/// The source address of a client on loopback: 127.x.0.1, 127.x.0.2 and so on, where x is of the run's process.
+/// The source address of a client on loopback: 127.x.0.1, 127.x.0.2 and so on, where x depends on the run's
+/// process.
 fn source(client: usize, process: u32) -> Ipv4Addr {
     let group = client / PER_SOURCE;
     let byte = |number: usize| (number % 250 + 1) as u8;

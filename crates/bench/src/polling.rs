@@ -1,15 +1,17 @@
-//! Engine.IO 4 by long-polling, as clients in browsers and Node do it over HTTP/1.1: a GET is always on its way, on the connection that
-//! the client began with, and at most one POST, on a second connection that is opened when it is first needed.
+//! Engine.IO 4 by long-polling over HTTP/1.1, like clients in browsers and in Node: one GET is always in
+//! flight on the client's first connection, and at most one POST on a second connection, which is opened when
+//! it is first needed.
 //!
-//! What is said while a POST is on its way goes with the next one, all of it in one body. A server may close the second connection
-//! while nothing is on its way (Node's does after five seconds); it is opened again when it is next needed.
+//! Packets that are sent while a POST is in flight are sent with the next one, in one body. A server may
+//! close the second connection while it is unused (Node's does after five seconds); it is then opened again
+//! when it is needed.
 
 use serde_json::Value;
 
 use crate::line::Line;
 use crate::net::Target;
 
-/// Between the packets of one body.
+/// The separator between the packets of one body.
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// The request that opens a session.
@@ -17,23 +19,23 @@ pub(crate) fn handshake(Target { host, path, .. }: &Target) -> String {
     format!("GET {path}?EIO=4&transport=polling HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 
-/// What a polling client has beside the connection of its GETs.
+/// The state of a polling client, except the connection for its GETs.
 #[derive(Default)]
 pub(crate) struct Polling {
-    /// Every GET, once the session is open.
+    /// The bytes of a GET, once the session is open.
     pub(crate) get: Vec<u8>,
-    /// A POST up to the value of its content-length.
+    /// The start of a POST, up to the value of its content-length.
     post: String,
-    /// The connection of the POSTs.
+    /// The connection for the POSTs.
     pub(crate) posts: Option<Line>,
     /// Packets for the next POST.
     waiting: String,
-    /// Whether a POST is on its way.
+    /// Whether a POST is in flight.
     posting: bool,
 }
 
 impl Polling {
-    /// The session is open: `packet` says what it is called.
+    /// The session is open. `packet` contains its id.
     pub(crate) fn opened(&mut self, Target { host, path, .. }: &Target, packet: &[u8]) -> Result<(), String> {
         let open: Value = packet
             .strip_prefix(b"0")
@@ -48,7 +50,7 @@ impl Polling {
         Ok(())
     }
 
-    /// Takes a packet for the next POST.
+    /// Adds a packet to the next POST.
     pub(crate) fn queue(&mut self, packet: &str) {
         if !self.waiting.is_empty() {
             self.waiting.push(char::from(SEPARATOR));
@@ -56,7 +58,7 @@ impl Polling {
         self.waiting.push_str(packet);
     }
 
-    /// The bytes of the next POST, if there is something to say and none is on its way.
+    /// The bytes of the next POST, if there is something to send and no POST in flight.
     pub(crate) fn next_post(&mut self) -> Option<String> {
         if self.posting || self.waiting.is_empty() {
             return None;
@@ -67,7 +69,7 @@ impl Polling {
         Some(request)
     }
 
-    /// The POST that was on its way was answered.
+    /// The POST in flight was answered.
     pub(crate) fn posted(&mut self, status: u16) -> Result<(), String> {
         if !self.posting || status != 200 {
             return Err(format!("a POST was answered with status {status}"));
@@ -76,7 +78,7 @@ impl Polling {
         Ok(())
     }
 
-    /// The server has closed the connection of the POSTs.
+    /// The server has closed the connection for the POSTs.
     pub(crate) fn hung_up(&mut self) -> Result<(), &'static str> {
         self.posts = None;
         if self.posting {

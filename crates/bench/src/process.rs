@@ -1,27 +1,28 @@
-//! CPU and memory of processes, as `/proc` has them.
+//! CPU time and memory of processes, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// Clock ticks per second in `/proc/<pid>/stat`: a constant of the kernel's interface on every Linux platform that matters here.
+/// Clock ticks per second in `/proc/<pid>/stat`: a constant of the kernel's interface on every relevant Linux
+/// platform.
 const TICKS: u64 = 100;
 
-/// CPU time used so far and memory held now, summed over processes.
+/// The CPU time so far and the present memory, summed over processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     /// User and system time.
     pub(crate) cpu: Duration,
-    /// The share of `cpu` that was spent in the kernel.
+    /// The part of `cpu` that was spent in the kernel.
     pub(crate) system: Duration,
     /// Resident memory.
     pub(crate) rss_bytes: u64,
-    /// The highest resident memory so far.
+    /// The maximum resident memory so far.
     pub(crate) peak_bytes: u64,
 }
 
-/// Reads the processes `pids`; `None` when there are none to read.
+/// Reads the processes `pids`; `None` if there are none.
 pub(crate) fn usage(pids: &[u32]) -> anyhow::Result<Option<Usage>> {
     let mut sum = Usage::default();
     for pid in pids {
@@ -51,7 +52,7 @@ fn read(pid: &str) -> anyhow::Result<Usage> {
     })
 }
 
-/// User and system ticks. The command's name, in brackets, may itself hold blanks and brackets.
+/// User and system ticks. The command's name, in brackets, may itself contain blanks and brackets.
 fn ticks(stat: &str) -> Option<(u64, u64)> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().skip(11);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))

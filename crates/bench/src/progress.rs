@@ -1,9 +1,9 @@
-//! The line that shows how far a run is, on a terminal only.
+//! The line that shows the progress of a run. It only appears on a terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
-/// How often the line is renewed.
+/// How often the line is updated.
 const EVERY: Duration = Duration::from_millis(500);
 
 /// The progress line.
@@ -21,7 +21,7 @@ impl Progress {
         }
     }
 
-    /// Shows the text, if it is time.
+    /// Shows the text, if it is time for an update.
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= EVERY) {
             self.shown = Some(Instant::now());
@@ -29,7 +29,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(crate) fn clear(&mut self) {
         if self.shown.take().is_some() {
             write!(stderr(), "\r\x1b[K").ok();

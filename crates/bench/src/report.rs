@@ -1,4 +1,4 @@
-//! What a run prints.
+//! The report that a run prints.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::latency::Latency;
 use crate::run::{Outcome, Span};
 
-/// Figures of a run, in the order in which they are printed.
+/// The figures of a run, in the order in which they are printed.
 pub(crate) struct Report {
     scenario: &'static str,
     figures: Vec<(&'static str, f64, &'static str)>,
@@ -33,14 +33,14 @@ impl Report {
         report
     }
 
-    /// Adds a figure; its name ends with what it counts, and its unit is shown in the table.
+    /// Adds a figure. Its name ends with what it counts; the table also shows its unit.
     pub(crate) fn add(&mut self, name: &'static str, value: f64, unit: &'static str) {
         if value.is_finite() {
             self.figures.push((name, value, unit));
         }
     }
 
-    /// Adds a rate of the measured time: per second, and per second of the server's CPU.
+    /// Adds a rate during the measured time: per second, and per second of the server's CPU.
     pub(crate) fn rate(&mut self, names: [&'static str; 2], count: u64, span: &Span) {
         self.add(names[0], count as f64 / span.time.as_secs_f64(), "/s");
         if let Some(cpu) = server_cpu(span) {
@@ -48,7 +48,7 @@ impl Report {
         }
     }
 
-    /// Adds the quantiles of the durations.
+    /// Adds the quantiles of durations.
     pub(crate) fn latency(&mut self, latency: &Latency) {
         for (name, share) in [("p50_ms", 0.5), ("p99_ms", 0.99), ("max_ms", 1.0)] {
             if let Some(millis) = latency.millis(share) {
@@ -57,7 +57,7 @@ impl Report {
         }
     }
 
-    /// Adds what the measured time cost on both sides.
+    /// Adds the cost of the measured time on both sides.
     pub(crate) fn costs(&mut self, outcome: &Outcome) {
         let span = &outcome.measured;
         let seconds = span.time.as_secs_f64();
@@ -87,12 +87,12 @@ impl Report {
         );
     }
 
-    /// Notes why the figures cannot be trusted.
+    /// Adds a reason why the figures cannot be trusted.
     pub(crate) fn complain(&mut self, reason: String) {
         self.complaints.push(reason);
     }
 
-    /// Why the figures cannot be trusted.
+    /// The reasons why the figures cannot be trusted.
     pub(crate) fn complaints(&self) -> &[String] {
         &self.complaints
     }
@@ -123,7 +123,8 @@ impl Report {
     }
 }
 
-/// The server's CPU seconds in a span; `None` without a process to read or when too little was used to be counted.
+/// The server's CPU seconds in a span; `None` if no process is read, or if it used too little CPU to be
+/// counted.
 pub(crate) fn server_cpu(span: &Span) -> Option<f64> {
     let (before, after) = span.server?;
     let cpu = (after.cpu - before.cpu).as_secs_f64();

@@ -1,4 +1,4 @@
-//! Restarting the server by a command of the user's.
+//! Restarts the server by a command of the user.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,11 +10,11 @@ use anyhow::{Context, ensure};
 
 use crate::net::Target;
 
-/// How long the server may take until it listens again.
+/// How long the server may take to listen again.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs the command, waits until the server accepts connections, and returns its new process id: the last line that the command has
-/// written. The server that it starts may keep the command's output open.
+/// Runs the command, waits until the server accepts connections, and returns its new process id, which is the
+/// last line of the command's output. The started server may keep that output open.
 pub(crate) fn restart(command: &str, target: &Target) -> anyhow::Result<u32> {
     let mut shell = Command::new("sh")
         .args(["-c", command])

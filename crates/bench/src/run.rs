@@ -1,4 +1,4 @@
-//! A run: threads that gather their clients, then carry the scenario's load, while this thread measures.
+//! A run: threads connect their clients and then run the scenario's load, while this thread measures.
 
 use std::io::stdin;
 use std::sync::Arc;
@@ -17,49 +17,49 @@ use crate::progress::Progress;
 use crate::tally::{Counts, Tally};
 use crate::watch::Watch;
 
-/// What is run.
+/// The parameters of a run.
 #[derive(Clone)]
 pub(crate) struct Plan {
     /// The server.
     pub(crate) target: Target,
     /// How the clients connect.
     pub(crate) transport: Transport,
-    /// Whether clients register with `resume` and are there once their replay has ended.
+    /// Whether clients register with `resume`, and are ready once their replay has ended.
     pub(crate) resume: bool,
-    /// What the uids begin with.
+    /// The start of the clients' uids.
     pub(crate) prefix: String,
-    /// Clients.
+    /// The number of clients.
     pub(crate) connections: usize,
-    /// The number of the first client that will stop reading; those after it will as well.
+    /// The number of the first client that will stop reading. All clients after it will stop too.
     pub(crate) slow_from: usize,
-    /// Clients that connect at the same time.
+    /// The number of clients that connect at the same time.
     pub(crate) at_once: usize,
-    /// Threads.
+    /// The number of threads.
     pub(crate) threads: usize,
-    /// So many clients, from the first on, are always in one thread: pairs, or groups.
+    /// This many consecutive clients are always in the same thread: pairs, or groups.
     pub(crate) together: usize,
-    /// Time before the measured time, under the same load.
+    /// The time of load before the measured time.
     pub(crate) warmup: Duration,
     /// The measured time.
     pub(crate) measured: Duration,
-    /// The server's processes.
+    /// The ids of the server's processes.
     pub(crate) pids: Vec<u32>,
-    /// Whether the meters are read only once somebody else has read theirs.
+    /// Whether to wait before each reading of the meters, so that other meters can be read.
     pub(crate) stepwise: bool,
 }
 
-/// Which clients of a run a thread has.
+/// The clients of one thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share {
-    /// The number of the first.
+    /// The number of the first client.
     pub(crate) first: usize,
-    /// How many.
+    /// The number of clients.
     pub(crate) count: usize,
 }
 
-/// The load of one thread, made once its clients are registered.
+/// The load of one thread. It is created once the clients are registered.
 pub(crate) trait Scenario: Load {
-    /// The durations that it recorded.
+    /// The durations that were recorded.
     fn latency(&self) -> Option<&Latency> {
         None
     }
@@ -67,30 +67,30 @@ pub(crate) trait Scenario: Load {
 
 impl Scenario for Quiet {}
 
-/// A stretch of the run.
+/// A part of the run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
-    /// How long it took.
+    /// Its duration.
     pub(crate) time: Duration,
-    /// The server's processes before and after.
+    /// The server's processes at its start and end.
     pub(crate) server: Option<(Usage, Usage)>,
-    /// This process before and after.
+    /// This process at its start and end.
     pub(crate) own: (Usage, Usage),
 }
 
-/// What came out.
+/// The results of a run.
 pub(crate) struct Outcome {
-    /// From the first connect to the last registration.
+    /// The time from the first connect to the last registration.
     pub(crate) connect: Span,
     /// The measured time.
     pub(crate) measured: Span,
-    /// What was counted in it.
+    /// The counts of the measured time.
     pub(crate) counts: Counts,
-    /// From the connect of each client to its registration.
+    /// The time from each client's connect to its registration.
     pub(crate) arrivals: Latency,
-    /// Durations, where the scenario has some.
+    /// The durations that the scenario recorded.
     pub(crate) latency: Latency,
-    /// Connections lost during the run, and why the first.
+    /// The number of connections that were lost during the run, and the reason of the first.
     pub(crate) lost: Option<(usize, String)>,
 }
 
@@ -103,7 +103,7 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// Now, or after the step that somebody wants to take before.
+    /// The present moment. In a stepwise run, waits for a line on standard input first.
     pub(crate) fn now(plan: &Plan) -> anyhow::Result<Self> {
         if plan.stepwise {
             eprintln!("step");
@@ -119,7 +119,7 @@ impl Moment {
         })
     }
 
-    /// The stretch from this moment to a later one.
+    /// The span from this moment to a later one.
     pub(crate) fn to(&self, later: &Self) -> Span {
         Span {
             time: later.at - self.at,
@@ -129,18 +129,18 @@ impl Moment {
     }
 }
 
-/// What is measured while the threads work.
+/// The measurements that are taken while the threads work.
 pub(crate) struct Measured {
-    /// From the first connect to the last registration.
+    /// The time from the first connect to the last registration.
     pub(crate) connect: Span,
     /// The measured time.
     pub(crate) measured: Span,
-    /// What was counted in it.
+    /// The counts of the measured time.
     pub(crate) counts: Counts,
 }
 
 impl Plan {
-    /// Runs the load that `make` makes for each thread's share: a warm-up, then the measured time.
+    /// Runs the load that `make` creates for each thread's share: first a warm-up, then the measured time.
     pub(crate) fn run<S: Scenario>(
         &self,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S> + Sync,
@@ -161,7 +161,8 @@ impl Plan {
         })
     }
 
-    /// The same, with a course of its own: `measure` gets the moment at which all began.
+    /// Like [`Plan::run`], but `measure` decides what is measured when. It gets the moment at which the run
+    /// started.
     pub(crate) fn run_as<S: Scenario>(
         &self,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S> + Sync,
@@ -189,7 +190,8 @@ impl Plan {
         })
     }
 
-    /// Lets every thread work on its share while `watch` goes on here. When that is over the threads are told to stop.
+    /// Runs `work` in every thread, and `watch` in this one. When `watch` returns, the threads are told to
+    /// stop.
     pub(crate) fn threads<T: Send, M>(
         &self,
         tally: &Tally,
@@ -224,7 +226,7 @@ impl Plan {
         })
     }
 
-    /// Splits the clients among the threads.
+    /// Divides the clients among the threads.
     fn shares(&self) -> impl Iterator<Item = Share> {
         let each = self
             .connections
@@ -236,7 +238,7 @@ impl Plan {
         })
     }
 
-    /// Connects and registers a thread's clients.
+    /// Connects and registers the clients of one thread.
     pub(crate) fn gather(
         &self,
         crowd: &mut Crowd<'_>,
@@ -259,7 +261,8 @@ impl Plan {
             stopped() || tally.ready.load(Ordering::Relaxed) == self.connections
         })?;
         let mut load = make(&mut crowd, share, tally)?;
-        // What is sent before all listen would be waited for in vain.
+        // Wait until all threads listen: a message that is sent before that would never be counted as
+        // delivered.
         tally.listening.fetch_add(share.count, Ordering::Relaxed);
         while tally.listening.load(Ordering::Relaxed) < self.connections && !stopped() {
             thread::sleep(Duration::from_millis(1));

@@ -1,32 +1,32 @@
-//! What all threads of a run count together.
+//! The counters that all threads of a run share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Counters of a run, read by the thread that measures while the clients' threads add.
+/// The counters of a run. The clients' threads add to them, and the measuring thread reads them.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Clients that are registered.
+    /// The number of registered clients.
     pub(crate) ready: AtomicUsize,
-    /// Clients whose thread counts what they get.
+    /// The number of clients whose thread counts what they receive.
     pub(crate) listening: AtomicUsize,
     /// Messages sent.
     pub(crate) sent: AtomicU64,
     /// Messages that reached a client.
     pub(crate) delivered: AtomicU64,
-    /// Requests answered with success.
+    /// The number of requests that were answered with success.
     pub(crate) answered: AtomicU64,
-    /// Requests refused.
+    /// The number of requests that were refused.
     pub(crate) refused: AtomicU64,
-    /// Whether durations are recorded: only inside the measured time.
+    /// Whether durations are recorded, which is only the case during the measured time.
     pub(crate) measuring: AtomicBool,
-    /// Clients who had stopped reading and were closed by the server.
+    /// The number of clients that had stopped reading and were closed by the server.
     pub(crate) dropped: AtomicUsize,
-    /// Whether connections may end: they are not lost then.
+    /// Whether connections may end without being counted as lost.
     pub(crate) leaving: AtomicBool,
     /// Ends the run.
     pub(crate) stop: AtomicBool,
-    /// Wakes the thread that sends, where one thread sends for all.
+    /// Wakes the sending thread, if one thread sends for all.
     pub(crate) sender: OnceLock<mio::Waker>,
     losses: AtomicUsize,
     first_loss: Mutex<Option<String>>,
@@ -61,24 +61,24 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether durations count now.
+    /// Whether durations are recorded now.
     pub(crate) fn measuring(&self) -> bool {
         self.measuring.load(Ordering::Relaxed)
     }
 
-    /// Notes that a connection was lost.
+    /// Records that a connection was lost.
     pub(crate) fn lose(&self, reason: &str) {
         self.losses.fetch_add(1, Ordering::Relaxed);
         let mut first = self.first_loss.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| reason.to_owned());
     }
 
-    /// How many connections were lost.
+    /// The number of lost connections.
     pub(crate) fn losses(&self) -> usize {
         self.losses.load(Ordering::Relaxed)
     }
 
-    /// Why the first connection was lost, if any was.
+    /// The reason why the first connection was lost, if any was.
     pub(crate) fn lost(&self) -> Option<String> {
         if self.losses() == 0 {
             return None;
@@ -91,7 +91,7 @@ impl Tally {
 }
 
 impl Counts {
-    /// What was counted since `earlier`.
+    /// The counts since `earlier`.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             sent: self.sent - earlier.sent,

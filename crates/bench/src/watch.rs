@@ -1,4 +1,5 @@
-//! The main thread of a run, while the others have the clients: it waits, shows how far the run is, and reads the meters.
+//! The main thread of a run, while other threads run the clients: it waits, shows the progress, and reads the
+//! meters.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,20 +11,20 @@ use crate::progress::Progress;
 use crate::run::{Moment, Plan};
 use crate::tally::Tally;
 
-/// What the main thread sees.
+/// The state of the main thread.
 pub(crate) struct Watch<'a> {
-    /// What is run.
+    /// The parameters of the run.
     pub(crate) plan: &'a Plan,
-    /// What the threads count.
+    /// The counters of all threads.
     pub(crate) tally: &'a Tally,
-    /// Threads that have ended.
+    /// The number of threads that have ended.
     pub(crate) gone: &'a AtomicUsize,
-    /// The line that shows how far the run is.
+    /// The line that shows the progress.
     pub(crate) progress: Progress,
 }
 
 impl Watch<'_> {
-    /// The meters now.
+    /// Reads the meters.
     pub(crate) fn now(&mut self) -> anyhow::Result<Moment> {
         self.progress.clear();
         Moment::now(self.plan)
@@ -41,7 +42,7 @@ impl Watch<'_> {
         .context("not all clients were registered")
     }
 
-    /// Lets the load go on for a time, or until there is `enough`.
+    /// Lets the load run for `time`, or until `enough` returns true.
     pub(crate) fn wait(
         &mut self,
         time: Duration,
@@ -69,7 +70,7 @@ impl Watch<'_> {
         )
     }
 
-    /// Waits until something is `over`, which is looked at again and again.
+    /// Checks `over` again and again, until it returns true.
     pub(crate) fn until(
         &mut self,
         every: Duration,

@@ -1,4 +1,4 @@
-//! Clients that send a stored message, wait for its answer, and send the next.
+//! Clients that send a stored message, wait for the response, and send the next.
 use std::sync::Arc;
 
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Messages to everyone, or to teams of the clients, a fixed number of them on their way to each.
+//! Messages to everyone, or to teams of the clients, with a fixed number in flight to each.
 
 use anyhow::ensure;
 
@@ -9,17 +9,17 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::run::Plan;
 
-/// What is sent to whom.
+/// The options of the scenario.
 pub(crate) struct Wanted {
-    /// Whom the messages are for; when absent everyone, or teams if there is more to say about them.
+    /// The recipients. By default everyone, or teams if there are other options about teams.
     pub(crate) to: Option<Audience>,
-    /// Clients of a team; all when absent.
+    /// The number of clients of a team; by default all.
     pub(crate) group: Option<usize>,
-    /// Members of each team besides, who never connect.
+    /// The number of further members of each team, who never connect.
     pub(crate) offline: usize,
-    /// Messages on their way in each team.
+    /// The number of messages in flight in each team.
     pub(crate) in_flight: usize,
-    /// Their kind.
+    /// The kind of the messages.
     pub(crate) kind: Option<u16>,
 }
 
@@ -82,7 +82,8 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     Ok(report)
 }
 
-/// What the keys of the teams begin with: teams of other sizes have others, so that no run changes the members of another's.
+/// The start of the teams' keys. Teams of other sizes have other keys, so that a run does not change the
+/// members of another run's teams.
 fn team(plan: &Plan, size: usize, wanted: &Wanted) -> String {
     let mut key = format!("{}-team", plan.prefix);
     if wanted.group.is_some() {
@@ -94,7 +95,7 @@ fn team(plan: &Plan, size: usize, wanted: &Wanted) -> String {
     key
 }
 
-/// Makes the team of each group, with the same members who are away.
+/// Creates the team of each group. All teams share the same offline members.
 fn gather(plan: &Plan, setting: &Setting, groups: &Groups, offline: usize) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     for group in 0..groups.count() {

@@ -1,7 +1,9 @@
-//! Clients in groups, each with a fixed number of messages on their way to all of it: the load of `fanout` and `slow`.
+//! Clients in groups, each with a fixed number of messages in flight to all of the group: the load of
+//! `fanout` and `slow`.
 //!
-//! What has arrived is counted per group; a message is complete when every listener of its group has one more. A group lies in one
-//! thread, unless it is the only one: then all threads count for it, and the first sends.
+//! Deliveries are counted per group. A message is complete when every listener of the group has received one
+//! more. A group belongs to one thread, unless it is the only group: then all threads count for it, and the
+//! first thread sends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,28 +19,28 @@ use crate::run::{Plan, Scenario, Share};
 use crate::tally::Tally;
 use crate::{api, chat};
 
-/// The groups of a run, for all threads.
+/// The groups of a run, shared by all threads.
 pub(crate) struct Groups {
-    /// Whom the messages are for.
+    /// The recipients of the messages.
     to: Audience,
-    /// Their kind.
+    /// The kind of the messages.
     kind: u16,
-    /// Messages on their way in each group.
+    /// The number of messages in flight in each group.
     in_flight: usize,
-    /// Clients of a group.
+    /// The number of clients of a group.
     size: usize,
-    /// The first so many clients of each group listen and may send.
+    /// The first clients of each group listen and may send; this is their number.
     listeners: usize,
-    /// What the key of each team begins with.
+    /// The start of the teams' keys.
     teams: String,
-    /// Deliveries to each group.
+    /// The number of deliveries to each group.
     arrived: Box<[AtomicU64]>,
-    /// While set, no message is sent.
+    /// While this is set, no message is sent.
     pub(crate) paused: AtomicBool,
 }
 
 impl Groups {
-    /// All clients in groups of `size`, of which the first `listeners` listen.
+    /// Groups of `size` clients, of which the first `listeners` listen.
     pub(crate) fn new(
         plan: &Plan,
         (to, kind): (Audience, Option<u16>),
@@ -62,7 +64,7 @@ impl Groups {
         }
     }
 
-    /// How many groups there are.
+    /// The number of groups.
     pub(crate) fn count(&self) -> usize {
         self.arrived.len()
     }
@@ -80,7 +82,7 @@ impl Groups {
         }
     }
 
-    /// Deliveries that a message makes: its sender gets none.
+    /// The number of deliveries of one message. Its sender gets none.
     fn deliveries(&self) -> u64 {
         self.listeners as u64 - u64::from(self.to == Audience::Team)
     }
@@ -92,36 +94,36 @@ pub(crate) struct Listeners<'a> {
     groups: &'a Groups,
     /// The number of the thread's first client.
     first: usize,
-    /// The thread's groups.
+    /// The groups of the thread.
     parts: Vec<Part<'a>>,
-    /// Those of them in which something has happened in this batch of events.
+    /// The indexes of the parts that have changed in this batch of events.
     touched: Vec<usize>,
     latency: Latency,
 }
 
-/// What a thread has of a group.
+/// A thread's part of a group.
 struct Part<'a> {
-    /// Deliveries of this batch of events, not yet added to the group's.
+    /// Deliveries of this batch of events that have not been added to the group's.
     fresh: u64,
     touched: bool,
     sender: Option<Sender<'a>>,
 }
 
-/// Where a group's messages come from.
+/// The source of a group's messages.
 struct Sender<'a> {
     way: Way<'a>,
-    /// When those on their way were sent, oldest first.
+    /// When the messages in flight were sent, oldest first.
     sent_at: VecDeque<u64>,
-    /// Messages that reached all.
+    /// The number of messages that have reached all listeners.
     complete: u64,
     count: u64,
 }
 
 /// How messages are sent.
 enum Way<'a> {
-    /// By call, on connections that are free.
+    /// By calls of the HTTP API, on connections that are not in use.
     Call { request: Vec<u8>, free: Vec<usize> },
-    /// By the team's members in turn: so many, from this client of the thread on.
+    /// By the team's members in turn: `members` clients, starting with the thread's client `from`.
     Member {
         team: String,
         from: usize,
@@ -131,7 +133,7 @@ enum Way<'a> {
 }
 
 impl<'a> Listeners<'a> {
-    /// The load of the thread that has this share.
+    /// The load of the thread with this share.
     pub(crate) fn new(
         crowd: &mut Crowd<'_>,
         (plan, setting): (&Plan, &'a Setting),
@@ -169,7 +171,7 @@ impl<'a> Listeners<'a> {
             });
         }
         if groups.count() == 1 && share.first == 0 {
-            // Only the first thread comes here: nobody else has set the waker.
+            // Only the first thread reaches this, so the waker is not set yet.
             tally.sender.set(crowd.waker()?).ok();
         }
         Ok(Self {
@@ -182,7 +184,7 @@ impl<'a> Listeners<'a> {
         })
     }
 
-    /// The part that a client of this thread belongs to, which is gone through at the end of the batch.
+    /// The part of a client of this thread. It is handled at the end of the batch.
     fn touch(&mut self, client: usize) -> &mut Part<'a> {
         let at = (self.first + client) / self.groups.size - self.first / self.groups.size;
         let part = &mut self.parts[at];
@@ -193,7 +195,7 @@ impl<'a> Listeners<'a> {
         part
     }
 
-    /// Counts what has arrived for a group and sends what may be sent.
+    /// Counts the deliveries of a group, and sends messages if there is room for more in flight.
     fn settle(&mut self, crowd: &mut Crowd<'_>, at: usize) {
         let groups = self.groups;
         let group = self.first / groups.size + at;
@@ -246,7 +248,7 @@ impl Way<'_> {
 }
 
 impl Sender<'_> {
-    /// Sends as many messages as may be on their way.
+    /// Sends messages until the allowed number is in flight.
     fn send(&mut self, crowd: &mut Crowd<'_>, groups: &Groups, tally: &Tally) {
         while self.sent_at.len() < groups.in_flight {
             self.count += 1;
@@ -279,7 +281,7 @@ impl Load for Listeners<'_> {
             Some(chat::SENT) if chat::succeeded(packet) => Tally::count(&self.tally.answered),
             Some(chat::SENT) => {
                 Tally::count(&self.tally.refused);
-                // It will not arrive: another may go in its place.
+                // This message will not be delivered: another one may be sent instead.
                 if let Some(sender) = &mut self.touch(to).sender {
                     sender.sent_at.pop_back();
                 }
@@ -307,7 +309,7 @@ impl Load for Listeners<'_> {
 
     fn turn(&mut self, crowd: &mut Crowd<'_>) {
         if self.groups.count() == 1 {
-            // Another thread may have counted what was missing.
+            // Another thread may have counted the missing deliveries.
             self.touched.clear();
             return self.settle(crowd, 0);
         }

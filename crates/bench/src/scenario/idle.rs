@@ -1,10 +1,10 @@
-//! Connections that are registered and then only answer heartbeats.
+//! Registered connections that only answer heartbeats.
 
 use crate::crowd::Quiet;
 use crate::report::{Report, server_cpu};
 use crate::run::Plan;
 
-/// Memory per connection after the warm-up, and the CPU that the heartbeats cost.
+/// Measures the memory per connection after the warm-up, and the CPU of the heartbeats.
 pub(crate) fn idle(plan: &Plan) -> anyhow::Result<Report> {
     let outcome = plan.run(|_, _, _| Ok(Quiet))?;
     let connections = plan.connections as f64;
@@ -25,7 +25,7 @@ pub(crate) fn idle(plan: &Plan) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// Connecting and registering only.
+/// Only connects and registers clients.
 pub(crate) fn connect(plan: &Plan) -> anyhow::Result<Report> {
     let plan = Plan {
         warmup: std::time::Duration::ZERO,

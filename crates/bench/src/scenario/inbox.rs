@@ -1,7 +1,7 @@
-//! What clients get by their replays, held against what they should get.
+//! Compares the messages that clients receive in their replays with those that they should receive.
 //!
-//! Each message carries its number among those of its client. A bit per message says whether it has come; at the end of a client's
-//! replay, all must have.
+//! Each message carries its number among the messages of its client. A bit per message records whether it has
+//! arrived; at the end of a client's replay, all bits must be set.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::tally::Tally;
 
-/// What came of the replays of a thread.
+/// The results of a thread's replays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
-    /// Messages that came.
+    /// Messages that arrived.
     pub(crate) replayed: u64,
-    /// Messages that had not come when their client's replay ended.
+    /// Messages that had not arrived when their client's replay ended.
     pub(crate) missing: u64,
-    /// Messages that came again, or that nobody has written.
+    /// Messages that arrived again, or that nobody has sent.
     pub(crate) repeated: u64,
-    /// Replays that ended although there was more.
+    /// Replays that ended although there were more messages.
     pub(crate) incomplete: u64,
 }
 
 impl Sum {
-    /// Adds what another thread has.
+    /// Adds the results of another thread.
     pub(crate) fn add(&mut self, other: &Self) {
         self.replayed += other.replayed;
         self.missing += other.missing;
@@ -35,12 +35,12 @@ impl Sum {
 /// The inboxes of a thread's clients.
 pub(crate) struct Inbox {
     tally: Arc<Tally>,
-    /// Messages that each client should get; none are noted when it is 0.
+    /// The number of messages that each client should receive. If it is 0, none are recorded.
     wanted: usize,
-    /// Words of bits for each client.
+    /// The number of words with bits for each client.
     words: usize,
     come: Vec<u64>,
-    /// What came of it.
+    /// The results.
     pub(crate) sum: Sum,
 }
 
@@ -48,7 +48,7 @@ impl Inbox {
     /// The kind of the messages.
     pub(crate) const KIND: u16 = 3;
 
-    /// Inboxes for so many messages each.
+    /// Inboxes for `wanted` messages of each client.
     pub(crate) fn new(tally: &Arc<Tally>, clients: usize, wanted: usize) -> Self {
         let words = wanted.div_ceil(64);
         Self {

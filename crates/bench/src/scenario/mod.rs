@@ -1,4 +1,4 @@
-//! The scenarios: each makes the load of a run and the figures of its report.
+//! The scenarios. Each makes the load of a run, and the figures of its report.
 
 mod durable;
 mod fanout;
@@ -16,7 +16,7 @@ use crate::args::Scenario;
 use crate::report::Report;
 use crate::run::Plan;
 
-/// What the scenarios need beside the plan.
+/// What the scenarios need in addition to the plan.
 pub(crate) struct Setting {
     /// The key of the HTTP API.
     pub(crate) api_key: String,

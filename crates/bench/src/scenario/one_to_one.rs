@@ -1,5 +1,5 @@
-//! Pairs of clients that write to each other: in a closed loop, where each sends its next message once the other has the last one
-//! and the server answered, or at a rate.
+//! Pairs of clients that send to each other: in a closed loop, where a client sends its next message once the
+//! other has received the last one and the server has responded, or at a fixed rate.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use crate::report::Report;
 use crate::run::{Plan, Scenario, Share};
 use crate::tally::Tally;
 
-/// What is sent, and by whom.
+/// The options of the scenario.
 pub(crate) struct Wanted {
     /// The kind of the messages.
     pub(crate) kind: u16,
-    /// Messages per second of all together; a closed loop when absent.
+    /// Messages per second, of all clients together; by default a closed loop.
     pub(crate) rate: Option<u32>,
-    /// Clients who write; all when absent.
+    /// The number of clients that send; by default all.
     pub(crate) active: Option<usize>,
 }
 
-/// The load of one thread: clients 2k and 2k + 1 are a pair.
+/// The load of one thread. Clients 2k and 2k + 1 are a pair.
 struct Pairs<'a> {
     tally: Arc<Tally>,
     kind: u16,
     text: &'a str,
     clients: Vec<Sender>,
-    /// Those of them who write.
+    /// The clients that send.
     active: Vec<usize>,
     schedule: Option<Schedule>,
     latency: Latency,
 }
 
-/// What a client waits for.
+/// The messages and the response that a client waits for.
 #[derive(Clone, Default)]
 struct Sender {
-    /// From when on each message that has not arrived is late.
+    /// The time of each message in flight, from which its latency counts.
     underway: VecDeque<u64>,
     count: u64,
     answered: bool,
 }
 
-/// When the next message is due, and which of the active is to send it.
+/// When the next message is due. `turn` is the index of its sender in [`Pairs::active`].
 struct Schedule {
     due: u64,
     interval: u64,
@@ -66,7 +66,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     ensure!(active <= all, "--active {active} of only {all} connections");
     let outcome = plan.run(|crowd, share, tally| {
         let active_here = active_of(share, active, all);
-        // Every thread carries the part of the rate that its part of the active clients is.
+        // Each thread carries a share of the rate, according to its share of the active clients.
         let interval = rate
             .filter(|_| !active_here.is_empty())
             .map(|rate| 1_000_000_000 * active as u64 / u64::from(rate) / active_here.len() as u64);
@@ -109,7 +109,8 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     Ok(report)
 }
 
-/// Which clients of a thread write when `active` of `all` do: pairs, evenly among all, so that those who only are there lie between them.
+/// The clients of a thread that send if `active` of `all` do: pairs, evenly spread, with inactive clients
+/// between them.
 fn active_of(share: Share, active: usize, all: usize) -> Vec<usize> {
     (0..active / 2)
         .map(|pair| pair * all / active * 2)
@@ -177,7 +178,7 @@ impl Load for Pairs<'_> {
         }
     }
 
-    /// A wait is counted in whole milliseconds: for less than that the thread goes round without one.
+    /// A wait has whole milliseconds. If less remains, the thread polls without waiting.
     fn patience(&self, crowd: &Crowd<'_>) -> Duration {
         let left = self
             .schedule

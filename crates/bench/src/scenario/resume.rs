@@ -1,8 +1,9 @@
-//! A storm of resumes: clients who have not acknowledged their messages all come back at once.
+//! A storm of resumes: clients that have not acknowledged their messages all reconnect at once.
 //!
-//! First they register, so that the server knows their devices, and get their messages. Then all are gone. What is measured is how they
-//! come back: each registers with `resume` and is there again once its replay has ended; every message must be in it, once. Each run has
-//! uids of its own, for whom nothing is left over from another.
+//! First they register, so that the server knows their devices, and receive their messages. Then all
+//! disconnect. Their return is measured: each registers with `resume`, and is ready once its replay has
+//! ended. The replay must contain every message exactly once. Each run uses uids of its own, for whom no
+//! earlier run has left anything.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,30 +23,30 @@ use crate::run::{Moment, Outcome, Plan, Span};
 use crate::tally::{Counts, Tally};
 use crate::watch::Watch;
 
-/// How long nothing of what was written may arrive.
+/// How long the clients may receive nothing while messages are still missing.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Messages of one call, and bytes of their text.
+/// The maximum number of messages of one call, and of bytes of their text.
 const PER_CALL: (usize, usize) = (1_000, 4 << 20);
 
-/// What is missed.
+/// The options of the scenario.
 pub(crate) struct Wanted {
-    /// Messages of each client.
+    /// The number of missed messages of each client.
     pub(crate) missed: usize,
-    /// Conversations that they are spread over.
+    /// The number of conversations over which they are spread.
     pub(crate) conversations: usize,
-    /// How to restart the server while all are away.
+    /// The command that restarts the server while all clients are disconnected.
     pub(crate) restart: Option<String>,
 }
 
-/// How it was before all were gone.
+/// The measurements before all clients disconnected.
 struct Before {
     connect: Span,
     rss_bytes: Option<u64>,
-    /// The server's processes, and how long it was down, after a restart.
+    /// After a restart: the server's new process, and how long the server was down.
     restarted: Option<(u32, Duration)>,
 }
 
-/// How all came back.
+/// The measurements of the return.
 struct After {
     span: Span,
     arrivals: Latency,
@@ -116,7 +117,8 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     Ok(report)
 }
 
-/// Registers all, has them written to, and lets them go: by their own, or because the server is restarted.
+/// Registers all clients, sends the messages to them, and disconnects them: by closing their connections, or
+/// by restarting the server.
 fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Before> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
@@ -156,7 +158,7 @@ fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Befo
     Ok(before)
 }
 
-/// Writes to all by the HTTP API and waits until everybody has everything.
+/// Sends the messages by the HTTP API, and waits until all have arrived.
 fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::Result<()> {
     let (plan, tally) = (watch.plan, watch.tally);
     let all = plan.connections * wanted.missed;
@@ -213,7 +215,7 @@ fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::R
     )
 }
 
-/// The storm.
+/// Reconnects all clients at once.
 fn come_back(plan: &Plan, wanted: &Wanted) -> anyhow::Result<After> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;

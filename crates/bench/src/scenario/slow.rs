@@ -1,8 +1,10 @@
-//! Slow readers: some clients stop reading while everyone is written to. What it costs the server, and whether it gives it back.
+//! Slow readers: some clients stop reading while everyone receives messages. Measures what they cost the
+//! server, and whether it frees that memory again.
 //!
-//! The last clients of the run stop. Messages on their way are counted by the others alone, from the beginning, so that the load is the same
-//! before and after. The stopped ones have a connection as over a network: on loopback the kernel would take megabytes for each before
-//! the server's own bound is reached. Once all is measured they read again, and it shows whose connection the server has closed.
+//! The last clients of the run stop. Messages in flight are counted only by the other clients, from the
+//! start, so that the load is the same before and after. The clients that stop have connections like those
+//! over a network: on loopback the kernel would buffer megabytes for each before the server's own limit is
+//! reached. After the measurement they read again, which shows whose connection the server has closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,33 +22,33 @@ use crate::run::{Measured, Moment, Plan, Scenario, Share};
 use crate::tally::Tally;
 use crate::watch::Watch;
 
-/// How long all may take to get what is on its way when no more is sent.
+/// How long the clients may take to receive the messages in flight when no more are sent.
 const SETTLING: Duration = Duration::from_secs(1);
-/// How long those who read again may take to find that they were closed.
+/// How long the clients that read again may take to notice that they were closed.
 const FINDING: Duration = Duration::from_secs(5);
 
-/// Who is slow, and what is sent.
+/// The options of the scenario.
 pub(crate) struct Wanted {
-    /// Whom the messages are for.
+    /// The recipients of the messages.
     pub(crate) to: Audience,
-    /// How many of a hundred stop.
+    /// The percentage of the clients that stop.
     pub(crate) percent: usize,
-    /// Messages on their way.
+    /// The number of messages in flight.
     pub(crate) in_flight: usize,
-    /// The time without load, after which memory is read again.
+    /// The time without load before memory is read again.
     pub(crate) quiet: Duration,
 }
 
-/// What the main thread tells the others.
+/// Signals of the main thread to the others.
 #[derive(Default)]
 struct Signals {
-    /// The slow ones read no more.
+    /// The slow clients stop reading.
     stop: AtomicBool,
-    /// They read again.
+    /// The slow clients read again.
     go_on: AtomicBool,
 }
 
-/// The server's resident memory in the course of the run; all 0 when no process is read.
+/// The server's resident memory at stages of the run; all 0 if no process is read.
 #[derive(Default)]
 struct Memory {
     idle: u64,
@@ -55,7 +57,7 @@ struct Memory {
     after: u64,
 }
 
-/// The load of one thread: the clients from `slow` on stop.
+/// The load of one thread, whose clients `slow` stop reading.
 struct Readers<'a> {
     listeners: Listeners<'a>,
     signals: &'a Signals,
@@ -120,7 +122,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     Ok(report)
 }
 
-/// The course: the load while all read, the load while some do not, no load.
+/// Measures the load while all clients read, then while some do not, and then the time without load.
 fn measure(
     watch: &mut Watch<'_>,
     begin: &Moment,

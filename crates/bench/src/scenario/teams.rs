@@ -1,4 +1,4 @@
-//! Teams that a scenario writes to, made by the HTTP API before anybody connects.
+//! The teams of a scenario. They are created by the HTTP API before any client connects.
 
 use serde_json::{Value, json};
 
@@ -6,11 +6,12 @@ use super::Setting;
 use crate::api;
 use crate::run::Plan;
 
-/// Members that one call may name.
+/// The maximum number of members in one call.
 const PER_CALL: usize = 10_000;
 
-/// Makes a team of exactly these members. One call suffices for most; who is added to a team by a further call is announced in it, which
-/// is stored, so that a large team that is as it should be is left alone.
+/// Creates a team with exactly these members. One call is enough for most teams. Members that are added by a
+/// further call are announced in the team, and the announcement is stored. A large team that already has
+/// exactly these members is therefore not changed.
 pub(crate) fn make(plan: &Plan, setting: &Setting, team: &str, members: &[String]) -> anyhow::Result<()> {
     let path = format!("/v1/teams/{team}");
     let call = |method, path: &str, body| api::call(&plan.target, &setting.api_key, method, path, &body);
@@ -25,7 +26,7 @@ pub(crate) fn make(plan: &Plan, setting: &Setting, team: &str, members: &[String
     Ok(())
 }
 
-/// Whether the API's answer shows exactly these members.
+/// Whether the API's response shows exactly these members.
 fn has(team: &Value, members: &[String]) -> bool {
     let mut wanted: Vec<_> = members.iter().map(String::as_str).collect();
     wanted.sort_unstable();
