@@ -1,4 +1,4 @@
-//! Every scenario against a gateway of the test's own: it ends well, says what it promises, and loses nobody.
+//! Runs every scenario against a gateway of the test: it succeeds, reports its figures, and loses no client.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 /// The key of the HTTP API.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// Runs a gateway as long as `then` takes, which gets its port.
+/// Runs a gateway while `then` runs, which gets its port.
 fn with_gateway(then: impl FnOnce(u16) + Send + 'static) {
     with_gateway_of(|_| {}, then);
 }
 
-/// The same with a configuration that `change` has changed.
+/// Like [`with_gateway`], with a configuration that `change` changes.
 fn with_gateway_of(change: impl FnOnce(&mut Config), then: impl FnOnce(u16) + Send + 'static) {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config::default();
@@ -83,7 +83,7 @@ fn bench(port: u16, arguments: &str) -> Value {
     figures
 }
 
-/// What the HTTP API answers to a GET.
+/// The HTTP API's response to a GET.
 fn api(port: u16, path: &str) -> Value {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let request = format!("GET {path} HTTP/1.0\r\nHost: test\r\nAuthorization: Bearer {KEY}\r\n\r\n");
@@ -182,7 +182,8 @@ fn who_stops_reading_is_closed_and_not_lost() {
     let small = |config: &mut Config| config.limits.queue_bytes = 131_072;
     with_gateway_of(small, |port| {
         for arguments in [
-            // Those who read may be behind by 16 messages for each on its way, since all are counted together; that fits the queue.
+            // All deliveries are counted together, so a reading client may be behind by 16 messages for each
+            // one in flight. That fits in the queue.
             "slow -n 20 --stopped 20 --quiet 0 --bytes 4096 -w 1",
             "slow -n 20 --stopped 20 --quiet 0 --bytes 4096 -w 1 --threads 2 --to team",
             "slow -n 20 --stopped 20 --quiet 0 --bytes 4096 -w 1 --transport polling",

@@ -401,7 +401,8 @@ impl Driver {
                 load(&self.session, &mut link);
             }
             if reason == CloseReason::DisconnectedForGood {
-                // Without a close packet, python-socketio and rust_socketio reconnect after a WebSocket has closed.
+                // Without a close packet, python-socketio and rust_socketio reconnect after a WebSocket was
+                // closed.
                 link.push(Outgoing::control(PacketType::Close));
             }
             Box::new(link).finish(&server, self.session.address().ip(), told);

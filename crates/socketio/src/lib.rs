@@ -11,8 +11,8 @@
 //! use std::sync::Arc;
 //!
 //! use mynah_socketio::{
-//!     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Listener, ListenerOptions,
-//!     Namespaces, Server, Socket,
+//!     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Listener,
+//!     ListenerOptions, Namespaces, Server, Socket,
 //! };
 //! use serde_json::value::RawValue;
 //!
@@ -20,7 +20,12 @@
 //! struct Echo;
 //!
 //! impl Namespaces for Echo {
-//!     fn connect(&self, socket: &Socket, _: &Handshake, _: Option<&RawValue>) -> Result<Box<dyn Handler>, ConnectRefused> {
+//!     fn connect(
+//!         &self,
+//!         socket: &Socket,
+//!         _: &Handshake,
+//!         _: Option<&RawValue>,
+//!     ) -> Result<Box<dyn Handler>, ConnectRefused> {
 //!         match socket.namespace() {
 //!             "/" => Ok(Box::new(Client(socket.clone()))),
 //!             _ => Err(ConnectRefused::invalid_namespace()),

@@ -1,4 +1,4 @@
-//! A client that costs next to nothing: bytes made beforehand go out, frames that come in are counted.
+//! A client that costs little: it sends bytes that were prepared, and counts the frames that arrive.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,17 +6,17 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context, bail};
 use mynah_wire::ws::{Opcode, masked_frame};
 
-/// A connection that nobody waits for.
+/// A non-blocking connection.
 pub(crate) struct Client {
     stream: TcpStream,
-    /// Bytes of the last frame that have not come yet.
+    /// The number of missing bytes of the last frame.
     rest: usize,
-    /// Frames that have come.
+    /// The number of frames that have arrived.
     pub(crate) frames: usize,
 }
 
 impl Client {
-    /// Connects, and asks for a WebSocket of Engine.IO 4.
+    /// Connects, and requests a WebSocket of Engine.IO 4.
     pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         write!(
@@ -33,7 +33,7 @@ impl Client {
         })
     }
 
-    /// Reads the answer to the request, once it is there; whether it was.
+    /// Reads the response to the request. Returns false if it has not arrived.
     pub(crate) fn is_upgraded(&mut self, buffer: &mut [u8]) -> anyhow::Result<bool> {
         let came = match self.stream.read(buffer) {
             Ok(length) => &buffer[..length],
@@ -49,12 +49,12 @@ impl Client {
         Ok(true)
     }
 
-    /// Sends what [`packet`] made.
+    /// Sends bytes that [`packet`] has made.
     pub(crate) fn send(&mut self, frames: &[u8]) {
         self.stream.write_all(frames).expect("the server reads");
     }
 
-    /// Takes what has come.
+    /// Reads the bytes that have arrived.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) {
         match self.stream.read(buffer) {
             Ok(0) => panic!("the server has closed a connection"),
@@ -80,7 +80,7 @@ impl Client {
     }
 }
 
-/// An Engine.IO packet as a client sends it.
+/// An Engine.IO packet in the form in which a client sends it.
 pub(crate) fn packet(text: &str) -> Vec<u8> {
     masked_frame(Opcode::Text, text.as_bytes(), [0x37, 0xfa, 0x21, 0x3d])
 }

@@ -1,10 +1,11 @@
-//! The paths that every message takes, each walked a fixed number of times on fixed input: `scripts/instructions` counts the
-//! instructions and the allocations of it under callgrind.
+//! The paths that every message takes. Each is run a fixed number of times on fixed input, and
+//! `scripts/instructions` counts its instructions and allocations under callgrind.
 //!
-//! The whole gateway stands on one thread behind a socket, so that a path is what it costs in use: bytes come in, bytes go out,
-//! and nothing inside is called by name. The store is a stand-in that agrees at once; SQLite is measured elsewhere.
+//! The whole gateway runs on one thread behind a socket, so the counts are those of real use: bytes arrive,
+//! bytes leave, and no inner function is called directly. The store is a stand-in that agrees at once; SQLite
+//! is measured elsewhere.
 //!
-//! `hot-paths` names the paths, `hot-paths one-to-one` walks one and says how many operations it counts.
+//! `hot-paths` lists the paths. `hot-paths one-to-one` runs one, and prints how many operations it counts as.
 
 mod client;
 mod paths;
@@ -14,7 +15,7 @@ mod world;
 use paths::{PATHS, Walk};
 use world::World;
 
-/// Walks before anything is counted: buffers and tables have their size then.
+/// Runs before the counting starts, after which buffers and tables have their final size.
 const WARM_UP: usize = 16;
 
 fn main() -> anyhow::Result<()> {
@@ -31,11 +32,11 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{}", path.walks * path.operations);
     counted_section(&mut world, &mut walk, path.walks);
-    // Without tidying up, which would be counted.
+    // Skips the cleanup, which would be counted.
     std::process::exit(0);
 }
 
-/// From here on callgrind counts: it knows the function by its name.
+/// Callgrind counts from here on. It finds this function by its name.
 #[inline(never)]
 fn counted_section(world: &mut World, walk: &mut Walk, walks: usize) {
     for _ in 0..walks {

@@ -1,4 +1,4 @@
-//! The paths: what is sent, and what has to come of it.
+//! The paths: what is sent, and what must arrive.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,27 +10,27 @@ use serde_json::{Value, json};
 use crate::client::packet;
 use crate::world::{HANDLED, PASSED, World, uid};
 
-/// Walks a path once, from the first byte to the last.
+/// Runs a path once, from the first byte to the last.
 pub(crate) type Walk = Box<dyn FnMut(&mut World)>;
 
-/// A path; a change here or in the texts below needs new figures.
+/// A path. If it changes, or the texts below, new figures must be recorded.
 pub(crate) struct Path {
     pub(crate) name: &'static str,
-    /// Clients that are there.
+    /// The number of connected clients.
     pub(crate) users: usize,
-    /// The form in which they want their frames.
+    /// The format in which the clients want their frames.
     pub(crate) format: &'static str,
-    /// How often it is walked while we count.
+    /// How often the path is run while it is counted.
     pub(crate) walks: usize,
-    /// What one walk counts for.
+    /// The number of operations of one run.
     pub(crate) operations: usize,
     pub(crate) walk: fn(&World) -> anyhow::Result<Walk>,
 }
 
-/// So many frames at once where the way through the sockets is not what is asked about.
+/// The number of frames at once, where the way through the sockets is not measured.
 const BURST: usize = 16;
 
-/// All of them.
+/// All paths.
 pub(crate) const PATHS: &[Path] = &[
     Path {
         name: "decode-object",
@@ -106,11 +106,11 @@ pub(crate) const PATHS: &[Path] = &[
     },
 ];
 
-/// What people write: 200 bytes or so, some of it not ASCII, some of it escaped.
+/// A typical message: about 200 bytes, some of them not ASCII, some of them escaped.
 const TEXT: &str = "Who has the salt? \"Nobody\", said the cook.\nIt was on the table yesterday, next to the green bowl; \
                     perhaps the neighbours took it. 盐在哪里 🐦 Please look in the cupboard, too, before you go out.";
 
-/// A message that makes its encoding the larger part of the way.
+/// A message whose encoding is most of the work.
 fn long_text() -> String {
     TEXT.repeat(8)
 }
@@ -128,7 +128,7 @@ fn event(frame: &Value) -> Vec<u8> {
     packet(&format!(r#"42["message",{frame}]"#))
 }
 
-/// A client's bytes, up to the handler of its kind.
+/// From a client's bytes to the handler of its kind.
 fn decode(form: fn(Value) -> Value) -> anyhow::Result<Walk> {
     let mut frame = message(PASSED, &json!({"user": uid(0)}));
     frame["type"] = HANDLED.into();
@@ -156,7 +156,7 @@ fn order(to: To, text: &str) -> anyhow::Result<SendOrder> {
     })
 }
 
-/// The backend's messages of 1.6 KiB, up to a client's socket.
+/// From the backend's messages of 1.6 KiB to a client's socket.
 fn encode() -> anyhow::Result<Walk> {
     let order = order(To::User(uid(0)), &long_text())?;
     Ok(Box::new(move |world| {
@@ -170,7 +170,7 @@ fn encode() -> anyhow::Result<Walk> {
     }))
 }
 
-/// From a client's socket to another's, and the answer.
+/// From a client's socket to another's, and the response.
 fn one_to_one(kind: u16) -> anyhow::Result<Walk> {
     let frame = event(&in_a_string(message(kind, &json!({"user": uid(1)}))));
     Ok(Box::new(move |world| {

@@ -1,4 +1,4 @@
-//! A store that keeps nothing and agrees at once: what a message costs apart from the record.
+//! A store that keeps nothing and agrees at once, to measure what a message costs without the store.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use mynah::store::{
     Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
 };
 
-/// Every team has these members.
+/// The stand-in, in which every team has the same members.
 pub(crate) struct StandIn {
     members: Members,
     mid: Mid,
-    /// Begins where numbers have as many digits as at the end.
+    /// Starts at a number with as many digits as at the end.
     seq: AtomicU64,
 }
 

@@ -1,4 +1,4 @@
-//! A gateway with everything but a disk, and its clients, all on this thread.
+//! A gateway without a disk, and its clients, all on this thread.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use tokio::runtime::Runtime;
 use crate::client::{Client, packet};
 use crate::stand_in::StandIn;
 
-/// A kind that is not stored; clients send it with 101, the backend to whom it likes.
+/// A kind that is not stored. Clients send it with 101, and the backend may send it to anyone.
 pub(crate) const PASSED: u16 = 1000;
-/// A kind that ends in a handler, which counts it.
+/// A kind with a handler, which counts the frames.
 pub(crate) const HANDLED: u16 = 1001;
 
-/// Rounds of the runtime in which what is waited for must come; a handful is the rule.
+/// The maximum number of rounds of the runtime until something expected happens; usually a handful is enough.
 const PATIENCE: usize = 1_000_000;
 
-/// See the module.
+/// A gateway with its clients.
 pub(crate) struct World {
     runtime: Rc<Runtime>,
     pub(crate) gateway: Gateway,
-    /// Registered as [`uid`] of their place.
+    /// The clients. The index of each is its number in [`uid`].
     pub(crate) clients: Vec<Client>,
-    /// Frames of the kind [`HANDLED`] that have come.
+    /// The number of handled frames of kind [`HANDLED`].
     pub(crate) handled: Arc<AtomicUsize>,
     pub(crate) buffer: Box<[u8]>,
 }
 
-/// The client at this place; all uids have the same length.
+/// The uid of the client with this index. All uids have the same length.
 pub(crate) fn uid(place: usize) -> Uid {
     Uid::new(&format!("user-{place:03}")).expect("a uid")
 }
@@ -43,7 +43,7 @@ fn config() -> Config {
     let mut config = Config::default();
     config.limits.frames_per_second = 0;
     config.limits.frames_burst = 0;
-    // So high that it is counted and never met.
+    // The limits are so high that they are counted but never reached.
     config.limits.user_messages_per_second = 10_000_000;
     config.limits.user_messages_burst = 10_000_000;
     config.limits.user_bytes_per_minute = 4_000_000_000;
@@ -61,7 +61,7 @@ fn config() -> Config {
 }
 
 impl World {
-    /// With so many clients, who want their frames in this form.
+    /// A gateway with this number of clients, which want their frames in this format.
     pub(crate) fn new(users: usize, format: &str) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -75,7 +75,7 @@ impl World {
                 counted.fetch_add(1, Ordering::Relaxed);
                 Reply::Nothing
             })?;
-            // No heartbeat while we count.
+            // Avoids heartbeats while instructions are counted.
             let config = mynah_socketio::Config {
                 ping_interval_ms: 3_600_000,
                 ping_timeout_ms: 3_600_000,
@@ -109,7 +109,8 @@ impl World {
                 "type": 1,
                 "data": {"uid": uid(place), "deviceid": "phone", "format": format},
             });
-            // What the server says: the open packet, the namespace's, the answer to the register.
+            // The frames from the server: the open packet, the connection to the namespace, and the response
+            // to the register.
             for (said, packet) in [
                 (2, packet("40")),
                 (3, packet(&format!(r#"42["message",{register}]"#))),
@@ -125,12 +126,12 @@ impl World {
         Ok(world)
     }
 
-    /// Runs the future, and nothing else unless it waits.
+    /// Runs the future, and the gateway only while the future waits.
     pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// Lets the gateway work until it is so.
+    /// Runs the gateway until the condition is true.
     pub(crate) fn run_until(&mut self, mut so: impl FnMut(&mut Self) -> bool) {
         self.runtime.clone().block_on(async {
             for _ in 0..PATIENCE {
@@ -143,7 +144,7 @@ impl World {
         });
     }
 
-    /// Lets the gateway work until each of these clients has had so many frames in all.
+    /// Runs the gateway until each of these clients has received `frames` frames in total.
     pub(crate) fn frames_come(&mut self, to: std::ops::Range<usize>, frames: usize) {
         self.run_until(|world| {
             let clients = &mut world.clients[to.clone()];

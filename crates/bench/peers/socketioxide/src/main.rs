@@ -1,7 +1,8 @@
-//! socketioxide doing what mynah-bench asks of a gateway, in the same wire format: register (1 -> 2), send to a user or a team
-//! (101 -> 102), and `POST /v1/messages` to everyone. Nothing is stored; settings are socketioxide's own defaults.
+//! socketioxide doing the job that mynah-bench expects of a gateway, with the same frames: register (1,
+//! answered by 2), send to a user or a team (101, answered by 102), and `POST /v1/messages` to everyone. It
+//! stores nothing; the settings are the defaults of socketioxide.
 //!
-//! `peer-socketioxide [port]` listens on 127.0.0.1, one thread.
+//! `peer-socketioxide [port]` listens on 127.0.0.1, with one thread.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use socketioxide::SocketIo;
 use socketioxide::extract::{Data, SocketRef};
 
-/// Who is connected, and who is in which team.
+/// The connected users, and the members of the teams.
 #[derive(Default)]
 struct House {
     users: HashMap<String, SocketRef>,
@@ -23,7 +24,7 @@ struct House {
 
 type Shared = Arc<Mutex<House>>;
 
-/// A uid, kept with its socket.
+/// A uid, stored with its socket.
 #[derive(Clone)]
 struct Uid(String);
 
