@@ -1,4 +1,4 @@
-//! What a client's user does.
+//! The actions of a client's user.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::scenario::TYPING;
 use crate::ids::{TeamId, Uid};
 
 impl App {
-    /// A new message.
+    /// Writes a new message.
     pub(super) fn write(&mut self, hub: &Hub, users: &[Uid], teams: &[TeamId]) {
         let number = self.next_number;
         self.next_number += 1;
@@ -23,7 +23,7 @@ impl App {
             (json!({"user": user.as_str()}), kind)
         };
         let text = format!("{}-{number}", self.device);
-        // Data is any JSON value.
+        // `data` can be any JSON value.
         let data = match number % 8 {
             5 => Value::Null,
             6 => json!([text, size]),
@@ -31,7 +31,7 @@ impl App {
             _ => json!({"text": text, "filling": "x".repeat(size)}),
         };
         self.mem.outbox.insert(number, Out { kind, to, data });
-        // Who does not keep it first may lose it.
+        // A client that does not store the message first may lose it.
         if hub.percent(85) {
             self.save();
         }
@@ -40,7 +40,7 @@ impl App {
         }
     }
 
-    /// Something that it asks from time to time, to see whether it is answered well.
+    /// Makes one of the requests whose responses are checked.
     pub(super) fn probe(&mut self, hub: &Hub, users: &[Uid]) {
         let places: Vec<_> = self
             .mem
@@ -69,13 +69,13 @@ impl App {
                 self.ask(hub, 101, data, Ask::Pass);
             }
             0..=3 => {
-                // Reading says that it has it, so that it must have kept it.
+                // Reading also acknowledges, so the client must have stored the messages.
                 self.save();
                 let seq = have.saturating_sub(hub.roll((0, 3)));
                 self.ask(hub, 106, json!({"conv": conv, "seq": seq}), Ask::Read);
             }
             4..=5 if !own.is_empty() => {
-                // Mostly one of the newest.
+                // Usually one of the newest messages.
                 let back = hub.roll((0, 3)) as usize;
                 let mid = &own[own.len().saturating_sub(1 + back)];
                 self.ask(hub, 108, json!({"mid": mid}), Ask::Recall);

@@ -1,4 +1,4 @@
-//! What a client is answered, and what it makes of it.
+//! Handling of the responses that a client receives.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ impl App {
                 self.mem.outbox.remove(&number);
                 self.mem.done.insert(number);
             }
-            // It is sent again with the next connection.
+            // The client sends it again on its next connection.
             (Ask::Send(_), Some(503)) => self.hang_up(hub),
             (Ask::Sync { conv, after }, Some(0)) => self.synced(hub, conv, after, data),
             (Ask::Sync { conv, .. }, Some(403 | 404)) => {
@@ -44,7 +44,7 @@ impl App {
             | (Ask::Ack | Ask::Read | Ask::Back { .. }, Some(403 | 404))
             | (Ask::Recall, Some(403 | 404 | 409))
             | (Ask::Sync { .. } | Ask::Back { .. }, Some(503)) => {}
-            // Its registration ended while the request was on its way.
+            // The registration ended while the request was in flight.
             (_, Some(401)) => {}
             (ask, _) => hub.wrong(format!("{name} asked {ask:?} and hears {data}")),
         }
@@ -62,7 +62,7 @@ impl App {
             format!("{name} hears of epoch {epoch:?}")
         });
         self.mem.epoch = epoch;
-        // Displaced while its register was on the way, it is in again.
+        // If the connection was displaced while its register was in flight, it is registered again.
         line.over = false;
         line.replayed = 0;
         line.pushed.clear();
@@ -102,7 +102,7 @@ impl App {
         }
     }
 
-    /// Its message was accepted, and so is in the record.
+    /// The client's message was accepted, so it must be in the history.
     fn sent(&mut self, hub: &Hub, number: u64, data: &Value) {
         let name = self.name();
         let (Some(conv), Some(seq)) = (conv_of(&data["conv"]), data["seq"].as_u64()) else {
@@ -127,7 +127,7 @@ impl App {
         }
     }
 
-    /// A page of what was missing: what it leaves out is not for this user.
+    /// A page of messages that were missing. Messages that the page leaves out must not be for this user.
     fn synced(&mut self, hub: &Hub, conv: ConvId, after: u64, data: &Value) {
         let name = self.name();
         let messages = data["messages"].as_array().cloned().unwrap_or_default();
@@ -160,14 +160,14 @@ impl App {
         if !more {
             place.wanted = false;
             if messages.is_empty() {
-                // Nothing that it may see is in the gap.
+                // The gap contains no messages that the user may see.
                 place.have = place.ahead.first().map(|seq| seq - 1).or(place.have);
             }
         }
         place.close_gap();
     }
 
-    /// A page backwards, which changes nothing.
+    /// A page backwards, which must be in order and changes nothing.
     fn looked_back(&mut self, hub: &Hub, conv: ConvId, before: u64, data: &Value) {
         let name = self.name();
         let mut last = before;

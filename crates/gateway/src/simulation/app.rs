@@ -1,5 +1,6 @@
-//! A client as the protocol wants it: it keeps what it gets, acknowledges what it has kept, repeats what was not answered, and fetches what
-//! it sees to be missing. Its program may end at any moment, and then goes on with what it had kept.
+//! A simulated client that follows the protocol: it stores what it receives, acknowledges what it has stored,
+//! resends what was not answered, and fetches what it knows to be missing. Its program may end at any moment;
+//! it then continues with what it had stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,31 +11,32 @@ use super::pipe::Up;
 use crate::ids::{ConvId, DeviceId, Uid};
 use crate::store::Device;
 
-/// What sort of client it is.
+/// The sort of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manners {
-    /// As above.
+    /// It follows the protocol.
     Good,
-    /// As the replaced system's clients: it registers without resuming, and takes what comes.
+    /// It behaves like clients of the replaced system: it registers without `resume`, and relies on pushes
+    /// only.
     Old,
-    /// It sends what it should not.
+    /// It sends invalid and malicious requests.
     Bad,
 }
 
-/// Where it stands in a conversation.
+/// What the client has of a conversation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
-    /// It has everything up to here; nothing is known yet when `None`.
+    /// The client has everything up to this `seq`. `None` means that it knows nothing yet.
     pub(super) have: Option<u64>,
-    /// What it has beyond a gap.
+    /// Messages that it has after a gap.
     pub(super) ahead: BTreeSet<u64>,
-    /// Everything that it ever got.
+    /// All messages that it ever received.
     pub(super) got: BTreeSet<u64>,
-    /// There is something to fetch.
+    /// Whether it has something to fetch.
     pub(super) wanted: bool,
 }
 
-/// A message on its way.
+/// A message in the outbox.
 #[derive(Debug, Clone)]
 pub(super) struct Out {
     pub(super) kind: u16,
@@ -42,18 +44,18 @@ pub(super) struct Out {
     pub(super) data: Value,
 }
 
-/// What a client keeps.
+/// What a client stores.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
     pub(super) places: BTreeMap<ConvId, Place>,
-    /// By the number in the cid.
+    /// Messages to send, by the number in their `cid`.
     pub(super) outbox: BTreeMap<u64, Out>,
-    /// Numbers of messages that were answered.
+    /// The numbers of messages whose send was answered.
     pub(super) done: BTreeSet<u64>,
     pub(super) epoch: Option<String>,
 }
 
-/// A request that is not answered yet.
+/// A request that was not answered yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Ask {
     Register {
@@ -74,9 +76,9 @@ pub(super) enum Ask {
     List,
     /// A message that is not stored.
     Pass,
-    /// A part of a conversation that may not be its own.
+    /// Messages of a conversation to which the user may not belong.
     Foreign(ConvId),
-    /// Whatever the answer is.
+    /// A request to which every response is acceptable.
     Nonsense,
 }
 
@@ -94,24 +96,24 @@ pub(super) struct Line {
     pub(super) id: usize,
     pub(super) stage: Stage,
     pub(super) resumed: bool,
-    /// Told by the response: head and cursor.
+    /// Head and cursor of each conversation in the response to the register.
     pub(super) listed: BTreeMap<ConvId, (u64, u64)>,
-    /// Messages since the response.
+    /// Number of messages since the response to the register.
     pub(super) replayed: u64,
-    /// The newest push of each conversation.
+    /// The newest pushed message of each conversation.
     pub(super) pushed: BTreeMap<ConvId, u64>,
-    /// An incomplete replay leaves out what is up to here.
+    /// Messages up to this one may be missing from an incomplete replay.
     pub(super) left_out: BTreeMap<ConvId, u64>,
-    /// Kind 12 came.
+    /// Kind 12 was received: the connection is displaced.
     pub(super) over: bool,
     pub(super) asks: BTreeMap<u64, (Ask, u64)>,
     next_ask: u64,
     acked: BTreeMap<ConvId, u64>,
-    /// Numbers of messages sent here.
+    /// Numbers of the messages that were sent on this connection.
     pub(super) sent: BTreeSet<u64>,
 }
 
-/// See the module.
+/// A client, its state in memory, and its state on disk.
 pub(super) struct App {
     pub(super) index: usize,
     pub(super) uid: Uid,
@@ -123,14 +125,14 @@ pub(super) struct App {
     pub(super) disk: Kept,
     pub(super) line: Option<Line>,
     pub(super) connecting: bool,
-    /// Told to stay away until the user comes back to it.
+    /// It was disconnected for good, and reconnects only when its user wants to.
     pub(super) sent_away: bool,
-    /// Its user has put it aside.
+    /// Its user does not use it at present.
     pub(super) resting: bool,
     pub(super) next_number: u64,
-    /// Messages that it does not know of any more.
+    /// Messages that it has forgotten, because its program ended before it stored them.
     pub(super) lost: BTreeSet<u64>,
-    /// A displaced connection stays open.
+    /// A displaced connection stays open (`login.displaced = "notify"`).
     pub(super) notified: bool,
 }
 
@@ -146,7 +148,7 @@ impl App {
         }
     }
 
-    /// The number in a cid of its own.
+    /// Returns the number in a `cid`, if this client has created it.
     pub(super) fn number(&self, cid: &str) -> Option<u64> {
         cid.strip_prefix(&format!("{}-", self.device))?.parse().ok()
     }
@@ -155,7 +157,7 @@ impl App {
         self.disk = self.mem.clone();
     }
 
-    /// The program ends and begins again.
+    /// Ends and restarts the client's program.
     pub(super) fn restart(&mut self, hub: &Hub) {
         hub.note(format!("{} restarts", self.name()));
         if let Some(line) = self.line.take() {
@@ -175,7 +177,7 @@ impl App {
         }
     }
 
-    /// Its connection is there.
+    /// The client is connected.
     pub(super) fn connected(&mut self, hub: &Hub, id: usize) {
         hub.note(format!("{} has line {id}", self.name()));
         self.line = Some(Line {
@@ -217,7 +219,7 @@ impl App {
         self.ask(hub, 1, data, Ask::Register { resume });
     }
 
-    /// Sends a request that wants an answer, by a callback or by `req`.
+    /// Sends a request, and asks for the response by a callback or by `req`.
     pub(super) fn ask(&mut self, hub: &Hub, kind: u16, data: Value, ask: Ask) {
         let Some(line) = &mut self.line else { return };
         let number = line.next_ask;
@@ -263,7 +265,7 @@ impl App {
         line.is_some_and(|line| line.asks.values().any(|(ask, _)| wanted(ask)))
     }
 
-    /// Registered, or done with a replay: what was not answered before is sent again.
+    /// After a register or a replay, sends again what was not answered on an earlier connection.
     pub(super) fn goes_live(&mut self, hub: &Hub) {
         let numbers: Vec<u64> = self.mem.outbox.keys().copied().collect();
         for number in numbers {
@@ -273,7 +275,7 @@ impl App {
         }
     }
 
-    /// What it does by itself whenever it has the time.
+    /// The regular work of a client: storing, fetching what is missing, acknowledging.
     pub(super) fn tend(&mut self, hub: &Hub) {
         if hub.lock().quiet || hub.percent(50) {
             self.save();
@@ -313,7 +315,7 @@ impl App {
         }
     }
 
-    /// Its connection is over.
+    /// The client notices that its connection is closed.
     pub(super) fn lost_line(&mut self, hub: &Hub, id: usize) {
         if self.line.as_ref().is_some_and(|line| line.id == id) {
             hub.note(format!("{} has lost line {id}", self.name()));
@@ -321,7 +323,7 @@ impl App {
         }
     }
 
-    /// A message that it has.
+    /// The client receives a message.
     pub(super) fn take(&mut self, conv: ConvId, seq: u64, own: bool) {
         let place = self.mem.places.entry(conv).or_default();
         place.got.insert(seq);
@@ -345,7 +347,7 @@ impl App {
 }
 
 impl Place {
-    /// Takes in what was ahead.
+    /// Moves the end of what it has over messages that follow it without a gap.
     pub(super) fn close_gap(&mut self) {
         let Some(mut have) = self.have else { return };
         while self.ahead.remove(&(have + 1)) {

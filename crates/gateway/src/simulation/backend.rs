@@ -1,4 +1,5 @@
-//! The application's backend: it sends by the API, with cids that it repeats until it has an answer, and changes teams.
+//! The application's backend. It sends messages by the API, repeats a call with the same `cid` until it is
+//! answered, and changes teams.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::reject::Code;
 use crate::reject::Reject;
 use crate::store::TeamChange;
 
-/// A call, until it is answered for good.
+/// A call that must be repeated until it is answered.
 #[derive(Debug, Clone)]
 enum Call {
     Send(Box<SendOrder>),
@@ -21,7 +22,7 @@ enum Call {
     SignOut(Uid),
 }
 
-/// See the module.
+/// The backend with its unanswered calls.
 #[derive(Default)]
 pub(super) struct Backend {
     calls: BTreeMap<usize, Call>,
@@ -29,7 +30,7 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    /// How many calls are not answered.
+    /// Returns the number of unanswered calls.
     pub(super) fn waiting(&self) -> usize {
         self.calls.len()
     }
@@ -41,7 +42,7 @@ impl Backend {
         hub.after(0, Event::Call(id));
     }
 
-    /// A new call.
+    /// Starts a new call.
     pub(super) fn step(&mut self, hub: &Hub, users: &[Uid], teams: &[TeamId]) {
         let call = {
             let mut state = hub.lock();
@@ -74,7 +75,7 @@ impl Backend {
         self.begin(hub, call);
     }
 
-    /// Something to everybody, by which everybody can be seen to be reached.
+    /// Sends messages to all users, to see whether they can be reached.
     pub(super) fn greet(&mut self, hub: &Hub, users: &[Uid]) {
         let order = self.order(5, To::Users(users.to_vec()), None);
         self.begin(hub, Call::Send(Box::new(order)));
@@ -97,7 +98,7 @@ impl Backend {
         }
     }
 
-    /// Calls, or calls again.
+    /// Makes a call, for the first time or again.
     pub(super) fn call(&mut self, hub: &Hub, server: Option<&mut Server>, id: usize) {
         let Some(call) = self.calls.get(&id).cloned() else {
             return;
@@ -134,7 +135,7 @@ impl Backend {
         server.tasks.push(task.abort_handle());
     }
 
-    /// The answer to a call.
+    /// Handles the response to a call.
     pub(super) fn called(&mut self, hub: &Hub, id: usize, told: Result<(), Reject>) {
         match told {
             Ok(()) => {
@@ -144,7 +145,7 @@ impl Backend {
             Err(reject) if reject.code == Code::Unavailable => hub.after(300, Event::Call(id)),
             Err(reject) => {
                 hub.note(format!("call {id}: {reject}"));
-                // A team that is not there.
+                // The team may not exist.
                 hub.check(reject.code == Code::NotFound, || {
                     format!("call {id} is refused: {reject}")
                 });
@@ -153,7 +154,7 @@ impl Backend {
         }
     }
 
-    /// The server has crashed: whatever was under way is called again.
+    /// Repeats all unanswered calls, because the server has crashed.
     pub(super) fn server_died(&self, hub: &Hub) {
         for id in self.calls.keys() {
             hub.after(500, Event::Call(*id));
@@ -162,7 +163,7 @@ impl Backend {
 }
 
 impl Hub {
-    /// What a call was answered with 200 is in the record.
+    /// Checks that what was answered with 200 is in the history.
     fn sent_by_api(&self, order: &SendOrder, sent: &Sent) {
         let stored: Vec<Option<Stored>> = match sent {
             Sent::Users { results, .. } => results.iter().map(|result| result.stored).collect(),

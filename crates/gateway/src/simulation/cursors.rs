@@ -1,5 +1,6 @@
-//! Where devices stand, as far as the store has answered: a cursor is never beyond what was acknowledged, never before where the device
-//! began, and exact as long as the server has not crashed, which may cost the newest acknowledgements.
+//! The possible cursors of devices, according to the store's responses. A cursor is never beyond what was
+//! acknowledged, and never before the position at which the device began. It is exact until a server crashes,
+//! because a crash may lose the newest acknowledgements.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +9,23 @@ use crate::store::Device;
 
 type Cursors = BTreeMap<ConvId, u64>;
 
-/// A known device.
+/// A device that the store knows.
 #[derive(Debug, Default)]
 struct Known {
-    /// The heads when it became known.
+    /// The heads when the device became known.
     base: Cursors,
-    /// Acknowledged since the last crash; ever.
+    /// What was acknowledged since the last crash, and ever.
     sure: Cursors,
     most: Cursors,
-    /// Acknowledged before it last entered, and since the last crash.
+    /// What was acknowledged since the last crash and before the device last registered.
     settled: Cursors,
 }
 
-/// See the module.
+/// All known devices.
 #[derive(Default)]
 pub(super) struct Devices {
     known: BTreeMap<(Uid, DeviceId), Known>,
-    /// How often acknowledgements were lost.
+    /// Number of times that acknowledgements were lost.
     pub(super) losses: u64,
 }
 
@@ -42,7 +43,7 @@ fn raise(cursors: &mut Cursors, conv: ConvId, seq: u64) {
 }
 
 impl Devices {
-    /// A device begins at the heads, unless it is known.
+    /// A device registers. Unless it is known, its cursors begin at the heads.
     pub(super) fn entered(&mut self, device: &Device, heads: impl FnOnce() -> Cursors) {
         let known = self.known.entry(key(device)).or_insert_with(|| Known {
             base: heads(),
@@ -51,7 +52,7 @@ impl Devices {
         known.settled = known.sure.clone();
     }
 
-    /// It has everything up to `seq`.
+    /// The device acknowledges everything up to `seq`.
     pub(super) fn acked(&mut self, device: &Device, conv: ConvId, seq: u64) {
         if let Some(known) = self.known.get_mut(&key(device)) {
             raise(&mut known.sure, conv, seq);
@@ -59,7 +60,8 @@ impl Devices {
         }
     }
 
-    /// It has sent message `seq`, which it has too if it had everything before.
+    /// The device has sent message `seq`. This acknowledges the message if the device has everything before
+    /// it.
     pub(super) fn sent(&mut self, device: &Device, conv: ConvId, seq: u64, floor: u64) {
         let (low, high) = self.range(device, conv, floor);
         if let Some(known) = self.known.get_mut(&key(device)) {
@@ -84,21 +86,21 @@ impl Devices {
         self.known.contains_key(&key(device))
     }
 
-    /// Where the device began.
+    /// Returns where the device's cursor began.
     pub(super) fn base(&self, device: &Device, conv: ConvId) -> u64 {
         self.known
             .get(&key(device))
             .map_or(0, |known| at(&known.base, conv))
     }
 
-    /// What a reader of the file sees at least.
+    /// Returns the lowest cursor that a reader of the file can see.
     pub(super) fn settled(&self, device: &Device, conv: ConvId, floor: u64) -> u64 {
         let known = self.known.get(&key(device));
         let settled = known.map_or(0, |known| at(&known.base, conv).max(at(&known.settled, conv)));
         settled.max(floor)
     }
 
-    /// Its cursor is one of these; `floor` is that of its user.
+    /// Returns the lowest and the highest possible cursor; `floor` is the floor of the user.
     pub(super) fn range(&self, device: &Device, conv: ConvId, floor: u64) -> (u64, u64) {
         self.known.get(&key(device)).map_or((0, 0), |known| {
             let least = at(&known.base, conv).max(floor);

@@ -1,6 +1,6 @@
-//! The one source of chance of a run: SplitMix64, so that a seed means the same on every machine.
+//! The only source of randomness of a run: SplitMix64, so that a seed gives the same run on every machine.
 
-/// See the module.
+/// A seeded random number generator.
 #[derive(Debug, Clone)]
 pub(super) struct Dice(u64);
 
@@ -17,27 +17,27 @@ impl Dice {
         word ^ word >> 31
     }
 
-    /// From `low` up to and with `high`.
+    /// Returns a number between `low` and `high`, both included.
     pub(super) fn range(&mut self, (low, high): (u64, u64)) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// So many times out of a hundred.
+    /// Returns true with a probability of `times` percent.
     pub(super) fn percent(&mut self, times: u64) -> bool {
         self.next() % 100 < times
     }
 
-    /// One of them; there is one.
+    /// Returns one of the items, of which there must be at least one.
     pub(super) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }
 
-    /// Below `length`.
+    /// Returns a number less than `length`.
     pub(super) fn index(&mut self, length: usize) -> usize {
         (self.next() % length as u64) as usize
     }
 
-    /// One of these, as often as its weight says; the weights come first.
+    /// Returns one of the items. Each has a weight, which comes first.
     pub(super) fn weighted<T: Copy>(&mut self, from: &[(u64, T)]) -> T {
         let mut rest = self.next() % from.iter().map(|(weight, _)| weight).sum::<u64>();
         for (weight, which) in from {

@@ -1,12 +1,14 @@
-//! What goes wrong.
+//! The faults that happen in a run.
 
 use super::hub::Event;
 use super::world::World;
 use crate::store::embedded::stepped::Trouble;
 
-/// Most that the time of day is off while the server runs, in milliseconds: longer than any job lives.
+/// Largest error of the time of day while the server runs, in milliseconds. It is longer than any push job
+/// lives.
 const MOST_SKEW: i64 = 48 * 3_600_000;
-/// Most that it is off when the server starts: deadlines of its former life are then measured with it.
+/// Largest error when the server starts, in milliseconds: the deadlines of its previous process are measured
+/// with it.
 pub(super) const MOST_AT_START: i64 = 3_600_000;
 
 #[derive(Clone, Copy)]
@@ -80,7 +82,7 @@ impl World {
                 self.mend_later();
             }
             Fault::Clock => {
-                // Often a little, sometimes by days, and back again after a moment.
+                // The error is small most of the time, sometimes days, and ends after a moment.
                 let most = *hub.lock().dice.pick(&[2_000, MOST_AT_START, MOST_SKEW, 0]);
                 let skew = hub.roll((0, 2 * most as u64)) as i64 - most;
                 hub.set_clock(skew);
@@ -93,7 +95,7 @@ impl World {
         self.hub.after(delay, Event::Mend);
     }
 
-    /// The end of all trouble with disk and receiver.
+    /// Ends all faults of the disk and of the receiver of notifications.
     pub(super) fn mend(&mut self) {
         if let Some(server) = &self.server {
             server.stepper.trouble(None);

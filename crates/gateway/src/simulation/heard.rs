@@ -1,5 +1,6 @@
-//! What a client hears, and whether it may: the response before any push, nothing after kind 12, each conversation's messages in order
-//! and without gaps, nobody else's, and as they are in the record.
+//! Checks of what a client receives: the response comes before any push, nothing comes after kind 12, the
+//! messages of a conversation come in order and without gaps, and each message is for this user and equals
+//! the one in the history.
 
 use serde_json::Value;
 
@@ -90,7 +91,7 @@ impl App {
         let may = {
             let state = hub.lock();
             let known = state.truth.convs.get(&conv);
-            // Members may have left since.
+            // Members may have left the team since.
             known.is_some_and(|known| {
                 seq <= known.head()
                     && (known.floors.contains_key(&self.uid)
@@ -100,7 +101,7 @@ impl App {
         hub.check(may, || format!("{} hears {frame}", self.name()));
     }
 
-    /// A message that was pushed, or is not stored.
+    /// Handles a pushed message, which may be of a kind that is not stored.
     fn pushed(&mut self, hub: &Hub, frame: &Value) {
         if frame["mid"].is_null() {
             let parties = [&frame["data"]["to"], &frame["from"]];
@@ -125,7 +126,7 @@ impl App {
         if before.is_some_and(|before| before >= seq) && self.manners != Manners::Bad {
             hub.wrong(format!("{name} hears {} {seq} after {before:?}", short(conv)));
         }
-        // One that is replayed is of a time before it came back.
+        // A replayed kind 17 may be about an earlier departure of a member who has joined again.
         let live = line.stage == Stage::Live;
         self.nothing_between(hub, conv, seq, before);
         if live && frame["type"] == 17 && frame["data"]["uid"] == self.uid.as_str() {
@@ -138,7 +139,8 @@ impl App {
         }
     }
 
-    /// What is between two pushes of a conversation, or between what the device has and the first push, is not for it.
+    /// Checks that the messages between two pushes of a conversation, or between what the device has and the
+    /// first push, are not for it.
     fn nothing_between(&self, hub: &Hub, conv: ConvId, seq: u64, before: Option<u64>) {
         let Some(line) = &self.line else { return };
         if self.manners == Manners::Bad || (before.is_none() && !line.resumed) {
@@ -166,7 +168,7 @@ impl App {
                     .filter(|_| entry.from.as_ref() == Some(&self.uid))?;
                 self.number(cid.as_str())
             });
-            // Its own are answered instead.
+            // Its own messages are answered instead of pushed.
             let own = own.is_some_and(|number| line.sent.contains(&number) || before.is_none());
             *seq > left_out && !own && known.sends(&self.uid, *seq)
         });
@@ -180,7 +182,8 @@ impl App {
         }
     }
 
-    /// A message as it is in the record, and for this user.
+    /// Checks that a message equals the one in the history and is for this user. Returns its conversation and
+    /// `seq`.
     pub(super) fn checked(&self, hub: &Hub, frame: &Value) -> Option<(ConvId, u64)> {
         let (Some(conv), Some(seq)) = (conv_of(&frame["conv"]), frame["seq"].as_u64()) else {
             hub.wrong(format!("{} hears {frame}", self.name()));
@@ -225,7 +228,7 @@ impl App {
             if last >= *head {
                 continue;
             }
-            // Who left the team meanwhile is sent nothing of it any more.
+            // A user who has left the team in the meantime is not sent its messages any more.
             let owed = {
                 let state = hub.lock();
                 let known = state.truth.convs.get(conv);

@@ -1,6 +1,7 @@
-//! What all parts of a run share: the dice, what is to happen when, the record as it was committed, and what went wrong.
+//! What all parts of a run share: the dice, the scheduled events, the history as it was committed, and the
+//! violated invariants.
 //!
-//! Invariant: the lock is a leaf. Nothing of the gateway is called while it is held, as the gateway calls back.
+//! Invariant: no code of the gateway is called while the lock is held, because the gateway calls back.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,42 +18,42 @@ use super::truth::Truth;
 use crate::ids::{Mid, Uid};
 use crate::reject::Reject;
 
-/// When a run begins, in Unix milliseconds.
+/// The time of day when a run begins, in Unix milliseconds.
 const NOON: u64 = 1_790_000_000_000;
 
-/// Something that is to happen.
+/// A scheduled event.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// The writer's turn.
+    /// The store's writer commits.
     Commit,
-    /// It tells its callers.
+    /// The store's writer calls back.
     Tell,
-    /// An app's next step.
+    /// A client takes its next step.
     App(usize),
-    /// An app's connection is made.
+    /// A client's connection is established.
     Connect(usize),
-    /// The server's socket takes the next frame of a queue.
+    /// The server's socket takes the next frame of a connection's queue.
     Write(usize),
-    /// A frame is there.
+    /// A frame arrives.
     ToClient(usize, Down),
     ToServer(usize, Up),
-    /// The connection's end is noticed.
+    /// One side notices that the connection has ended.
     ServerHears(usize),
     ClientHears(usize),
-    /// The backend's next step.
+    /// The backend starts a new call.
     Backend,
-    /// One of its calls is made; what became of it.
+    /// A call of the backend is made, or has ended.
     Call(usize),
     Called(usize, Result<(), Reject>),
-    /// The next fault.
+    /// The next fault happens.
     Fault,
-    /// An end of trouble with the disk or the receiver of notifications.
+    /// Faults of the disk and of the receiver of notifications end.
     Mend,
     /// The server starts after a crash.
     Start,
 }
 
-/// See the module.
+/// The shared state.
 pub(super) struct State {
     pub(super) dice: Dice,
     pub(super) pipes: Pipes,
@@ -61,29 +62,29 @@ pub(super) struct State {
     pub(super) trace: Trace,
     events: BTreeMap<(u64, u64), Event>,
     order: u64,
-    /// How far the time of day is off.
+    /// Difference between the time of day and the true time, in milliseconds.
     pub(super) skew: i64,
-    /// The writer has a turn coming.
+    /// An [`Event::Commit`] is scheduled.
     commit_due: bool,
-    /// What the writer is to tell, in this order.
+    /// Callbacks of the writer that are still to be called, in order.
     told: VecDeque<Box<dyn FnOnce() + Send>>,
-    /// How long a commit and a read take.
+    /// Shortest and longest duration of a commit and of a read, in milliseconds.
     pub(super) disk: (u64, u64),
-    /// Faults are over.
+    /// The second part of the run has begun: faults no longer happen.
     pub(super) quiet: bool,
     pub(super) wrong: Vec<String>,
-    /// Who was notified of what.
+    /// The notifications that were accepted.
     pub(super) notified: BTreeSet<(Uid, Mid)>,
-    /// How many notifications of a hundred are not taken.
+    /// Percentage of notifications that are refused.
     pub(super) refusing: u64,
 }
 
-/// Cheap to clone.
+/// A handle to the shared state. Cloning it is cheap.
 #[derive(Clone)]
 pub(super) struct Hub {
     state: Arc<Mutex<State>>,
     begun: Instant,
-    /// Something earlier is to happen than what was waited for.
+    /// Notified when an event was scheduled, which may be earlier than the one that the event loop waits for.
     pub(super) changed: Arc<Notify>,
 }
 
@@ -116,17 +117,17 @@ impl Hub {
         self.state.lock()
     }
 
-    /// Milliseconds since the run began.
+    /// Returns the milliseconds since the run began.
     pub(super) fn now(&self) -> u64 {
         self.begun.elapsed().as_millis() as u64
     }
 
-    /// The time of day.
+    /// Returns the time of day in Unix milliseconds, with its error.
     pub(super) fn day(&self) -> u64 {
         (NOON + self.now()).saturating_add_signed(self.lock().skew)
     }
 
-    /// Somebody sets the clock, to be off by `skew` milliseconds.
+    /// Sets the clock, to differ from the true time by `skew` milliseconds.
     pub(super) fn set_clock(&self, skew: i64) {
         self.note(format!("the clock is off by {skew} ms"));
         let mut state = self.lock();
@@ -138,7 +139,7 @@ impl Hub {
         self.begun + Duration::from_millis(at)
     }
 
-    /// Has something happen after so long.
+    /// Schedules an event in `delay` milliseconds.
     pub(super) fn after(&self, delay: u64, event: Event) {
         let at = self.now() + delay;
         self.lock().at(at, event);
@@ -150,7 +151,7 @@ impl Hub {
         self.lock().trace.line(now, what.as_ref());
     }
 
-    /// An invariant does not hold.
+    /// Reports the violation of an invariant.
     pub(super) fn wrong(&self, what: impl Into<String>) {
         let (now, what) = (self.now(), what.into());
         let mut state = self.lock();
@@ -172,7 +173,7 @@ impl Hub {
         self.lock().dice.percent(times)
     }
 
-    /// The store was told something: its writer gets a turn.
+    /// Schedules a commit, because the store was given something to write.
     pub(super) fn commit_soon(&self) {
         let delay = {
             let mut state = self.lock();
@@ -185,7 +186,7 @@ impl Hub {
         self.after(delay, Event::Commit);
     }
 
-    /// The writer calls back, mostly at once.
+    /// Queues a callback of the writer, which is usually called at once.
     pub(super) fn tell(&self, call: Box<dyn FnOnce() + Send>) {
         let first = {
             let mut state = self.lock();
@@ -202,7 +203,7 @@ impl Hub {
         self.after(delay, Event::Tell);
     }
 
-    /// The writer has come to call back some.
+    /// Calls some of the queued callbacks.
     pub(super) fn tells(&self) {
         let waiting = self.lock().told.len() as u64;
         for _ in 0..self.roll((0, waiting)) {
@@ -216,18 +217,18 @@ impl Hub {
         }
     }
 
-    /// Nobody is told any more.
+    /// Drops the queued callbacks, because the server has crashed.
     pub(super) fn tells_nobody(&self) {
         let told = std::mem::take(&mut self.lock().told);
         drop(told);
     }
 
-    /// The writer's turn has come.
+    /// The scheduled commit begins.
     pub(super) fn commit_begins(&self) {
         self.lock().commit_due = false;
     }
 
-    /// A read takes its time.
+    /// Waits for as long as a read takes.
     pub(super) async fn read_takes(&self) {
         let delay = {
             let mut state = self.lock();
@@ -239,7 +240,7 @@ impl Hub {
         }
     }
 
-    /// A connection's shared half.
+    /// Calls `with` with the shared part of a connection.
     pub(super) fn pipe<T>(&self, id: usize, with: impl FnOnce(&mut Pipe) -> T) -> T {
         with(self.lock().pipes.get(id))
     }
@@ -251,12 +252,12 @@ impl State {
         self.events.insert((at, self.order), event);
     }
 
-    /// When the next thing happens.
+    /// Returns when the next event happens.
     pub(super) fn next(&self) -> Option<u64> {
         self.events.keys().next().map(|(at, _)| *at)
     }
 
-    /// What is due.
+    /// Removes and returns an event that is due.
     pub(super) fn pop(&mut self, now: u64) -> Option<Event> {
         let due = self.next().is_some_and(|at| at <= now);
         due.then(|| self.events.pop_first())?.map(|(_, event)| event)

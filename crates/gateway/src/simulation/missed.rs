@@ -1,4 +1,4 @@
-//! What the store says that a device has missed, and where its user stands, against the truth of the same moment.
+//! Checks of what the store says about the cursors of a device and the conversations of its user.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,17 @@ use super::hub::State;
 use crate::ids::{ConvId, Uid};
 use crate::store::{Conversations, Device, Missed};
 
-/// What a device's cursors were at least when a question was asked.
+/// The lowest possible cursors of a device when a request was made.
 #[derive(Default)]
 pub(super) struct Least {
-    /// As of then.
+    /// The number of losses at that time.
     losses: u64,
     cursors: BTreeMap<ConvId, u64>,
 }
 
 impl State {
-    /// The least that a cursor can be in an answer: what was lost meanwhile need not be in it.
+    /// Returns the lowest possible cursor in a response. What was lost in the meantime may be missing from
+    /// it.
     fn low(&self, least: &Least, device: &Device, conv: ConvId) -> u64 {
         if least.losses == self.devices.losses {
             return least.cursors.get(&conv).copied().unwrap_or(0);
@@ -23,7 +24,7 @@ impl State {
         self.devices.base(device, conv)
     }
 
-    /// The message after which a user sees a conversation.
+    /// Returns the floor of a user in a conversation.
     pub(super) fn floor(&self, conv: ConvId, uid: &Uid) -> u64 {
         let Some(conv) = self.truth.convs.get(&conv) else {
             return 0;
@@ -32,7 +33,7 @@ impl State {
         departure.or(conv.floors.get(uid).copied()).unwrap_or(0)
     }
 
-    /// The least that a device's cursors can be.
+    /// Returns the lowest possible cursors of a device.
     pub(super) fn cursors(&self, device: &Device) -> Least {
         let uid = &device.uid;
         let convs = self.truth.of(uid).map(|(id, _)| id);
@@ -45,7 +46,7 @@ impl State {
         }
     }
 
-    /// The same, of those that are in the file since the device entered.
+    /// Returns the lowest possible cursors of a device, from what was in the file when it registered.
     pub(super) fn settled(&self, device: &Device) -> Least {
         let uid = &device.uid;
         let convs = self.truth.of(uid).map(|(id, _)| id);
@@ -60,8 +61,8 @@ impl State {
         }
     }
 
-    /// Checks that every conversation with something unread or not acknowledged is named, with its numbers, and that what is behind begins
-    /// at the cursor and ends at the head.
+    /// Checks that every conversation with unread or unacknowledged messages is listed with its numbers, and
+    /// that what must be replayed begins at the cursor and ends at the head.
     pub(super) fn check_missed(&self, device: &Device, least: &Least, missed: &Missed) -> Result<(), String> {
         let uid = &device.uid;
         let about = |what: String| format!("missed of {uid} {}: {what}", device.device);
@@ -133,7 +134,8 @@ impl State {
         Ok(())
     }
 
-    /// Checks a page of a device's conversations; a first one that is the last has all of them.
+    /// Checks a page of a device's conversations. If the first page is also the last one, it must list them
+    /// all.
     pub(super) fn check_listed(
         &self,
         device: &Device,

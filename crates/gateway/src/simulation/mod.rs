@@ -1,10 +1,13 @@
-//! The gateway in a small world of its own: clients, network, disk, clock and chance on one thread in virtual time, so that a seed is a run.
+//! A deterministic simulation of the gateway. Clients, network, disk, clock and random numbers run on one
+//! thread in virtual time, so that a seed determines a run.
 //!
-//! The gateway's code is the real one, from a connection's handler to SQL. Around it everything fails: the server crashes and keeps
-//! only what was committed, connections break and either side hears of it late, readers are slow, devices displace one another, the disk is
-//! full, the time of day jumps. What must hold is checked at every step ([`truth`], [`heard`]) and at the end ([`quiet`]).
+//! The gateway's code is the real one, from the handler of a connection to SQL. Faults happen around it: the
+//! server crashes and keeps only what was committed, connections break and either side notices late, clients
+//! read slowly, devices displace one another, the disk is full, the time of day jumps. The invariants are
+//! checked at every step ([`truth`], [`heard`]) and at the end ([`quiet`]).
 //!
-//! `MYNAH_SIM_SEED=<n>` runs one seed, `MYNAH_SIM_SEEDS=<n>` so many instead of a few; CONTRIBUTING.md says how to go on from there.
+//! `MYNAH_SIM_SEED=<n>` runs one seed, `MYNAH_SIM_SEEDS=<n>` sets the number of seeds. CONTRIBUTING.md says
+//! how to investigate a failure.
 
 mod acts;
 mod answers;
@@ -39,10 +42,10 @@ use self::hub::Hub;
 use self::world::World;
 use crate::{clock, random};
 
-/// Seeds of a run that nobody asked more of.
+/// Number of seeds if MYNAH_SIM_SEEDS does not set another one.
 const FEW: u64 = 24;
 
-/// What became of a run.
+/// The result of a run.
 struct Ran {
     fingerprint: (u64, u64),
     wrong: Vec<String>,
@@ -86,7 +89,7 @@ fn run(seed: u64) -> Ran {
     ran
 }
 
-/// Runs a seed, which must go well.
+/// Runs a seed and panics if an invariant was violated.
 fn must_go_well(seed: u64) {
     let ran = run(seed);
     if ran.wrong.is_empty() {

@@ -1,5 +1,5 @@
-//! The network: frames in flight arrive in order or, once the connection is broken, not at all. Either side may learn of a break much later
-//! than the other.
+//! The network. Frames in flight arrive in order, or not at all once the connection is broken. Either side
+//! may notice a break much later than the other.
 
 use mynah_socketio::{CloseReason, DisconnectReason};
 
@@ -7,11 +7,11 @@ use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Up};
 use crate::ids::Uid;
 
-/// The server's heartbeat finds a silent client after so long.
+/// Time after which the heartbeat notices that the other side is silent, in milliseconds.
 const HEARTBEAT: (u64, u64) = (5_000, 45_000);
 
 impl Hub {
-    /// The client sends.
+    /// The client sends a frame.
     pub(super) fn send(&self, id: usize, up: Up) {
         let now = self.now();
         let mut state = self.lock();
@@ -23,24 +23,24 @@ impl Hub {
         state.at(at, Event::ToServer(id, up));
     }
 
-    /// A frame is at the server.
+    /// A frame arrives at the server.
     pub(super) fn arrived(&self, id: usize, up: Up) {
         let now = self.now();
         self.pipe(id, |pipe| {
             if pipe.up && !pipe.gone {
                 pipe.heard = now;
-                // A task that never reads again has a full inbox in the end.
+                // The inbox of a task that never reads again becomes full.
                 let _ = pipe.inbox.try_send(Arrival::Frame(up));
             }
         });
     }
 
-    /// A frame is at the client, unless it was lost.
+    /// Returns whether a frame arrives at the client.
     pub(super) fn reaches_client(&self, id: usize) -> bool {
         self.pipe(id, |pipe| pipe.down)
     }
 
-    /// The server's socket takes the next frame.
+    /// The server's socket takes the next frame of the queue.
     pub(super) fn write(&self, id: usize) {
         let now = self.now();
         let mut state = self.lock();
@@ -67,7 +67,7 @@ impl Hub {
         }
     }
 
-    /// Nobody at the server knows of the connection any more.
+    /// The server has forgotten the connection.
     pub(super) fn gone(&self, id: usize) {
         let now = self.now();
         let mut state = self.lock();
@@ -78,19 +78,19 @@ impl Hub {
         }
     }
 
-    /// Whether the server may have taken the user for connected at some time from `since` on.
+    /// Returns whether the server may have regarded the user as online at any time since `since`.
     pub(super) fn may_be_online(&self, uid: &Uid, since: u64) -> bool {
         let state = self.lock();
         let left = state.pipes.left.get(uid).is_some_and(|left| *left >= since);
         left || state.pipes.all.iter().any(|pipe| pipe.uids.contains(uid))
     }
 
-    /// The server learns that the connection is over.
+    /// The server notices that the connection has ended.
     pub(super) fn server_hears(&self, id: usize) {
         self.pipe(id, |pipe| {
             if !pipe.closed {
                 pipe.shut();
-                // Without a close, if the network has lost it.
+                // If the network has broken the connection, the server receives no close.
                 pipe.tell(match pipe.up {
                     true => DisconnectReason::Client,
                     false => DisconnectReason::Session(CloseReason::PingTimeout),
@@ -99,14 +99,15 @@ impl Hub {
         });
     }
 
-    /// The client closes, or its program ends. What it has sent still arrives; the server learns of it soon, or by its heartbeat only.
+    /// The client closes the connection, or its program ends. What it has sent still arrives. The server
+    /// notices soon, or only by its heartbeat.
     pub(super) fn hang_up(&self, id: usize, noticed: bool) {
         let (passes, latency, last_up) = self.pipe(id, |pipe| {
             pipe.down = false;
             (pipe.up, pipe.quality.latency, pipe.last_up)
         });
         if !passes {
-            // The server learns of it by its heartbeat, which is on its way.
+            // The connection is broken, and the heartbeat that notices it is scheduled already.
             return;
         }
         let delay = self.roll(if noticed { latency } else { HEARTBEAT });
@@ -114,7 +115,7 @@ impl Hub {
         self.after(delay, Event::ServerHears(id));
     }
 
-    /// The network loses the connection: nothing passes any more. Each side learns of it in its own time.
+    /// The network breaks the connection: nothing passes any more. Each side notices in its own time.
     pub(super) fn break_line(&self, id: usize, client_notices: bool, server_notices: bool) {
         let now = self.now();
         self.pipe(id, |pipe| {
@@ -131,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// The server is no more: neither are its queues. The clients see the connection reset, or notice nothing but silence.
+    /// The server dies with its queues. Its clients see a connection reset, or notice only silence.
     pub(super) fn server_dies(&self, silently: bool) {
         let open = self.lock().pipes.open();
         for id in &open {

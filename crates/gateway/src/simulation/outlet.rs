@@ -1,4 +1,4 @@
-//! A connection as the gateway has it: events are handled one after the other, and the close last.
+//! A connection's handler, as the server runs it: events are handled one after the other, and the end last.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::entrance::Client;
 use crate::frame::{Format, Frame};
 use crate::session::Outlet;
 
-/// Frames that a connection's task may have before it.
+/// Most frames that wait for a connection's handler.
 const INBOX: usize = 4_096;
 
-/// A connection as the server's handler has it.
+/// A connection, as the handler sees it.
 #[derive(Clone)]
 struct Line {
     hub: Hub,
@@ -27,7 +27,7 @@ struct Line {
     sid: Arc<str>,
 }
 
-/// Opens a connection for `app`: its number, and the task that handles what comes.
+/// Opens a connection for a client. Returns its number and the task of its handler.
 pub(super) fn open(
     hub: &Hub,
     app: usize,
@@ -70,7 +70,7 @@ pub(super) fn open(
     (id, tokio::spawn(serve(hub.clone(), id, handler, arrivals)))
 }
 
-/// The connection's task.
+/// The task of a connection's handler.
 async fn serve(hub: Hub, id: usize, mut handler: Client, mut arrivals: mpsc::Receiver<Arrival>) {
     handler.connected();
     while let Some(arrival) = arrivals.recv().await {
@@ -137,7 +137,7 @@ impl Outlet for Line {
         self.enqueue(Down::Frame(frame.json().to_owned(), format))
     }
 
-    /// Handlers of simulated connections are run to their end.
+    /// Never resolves: handlers of simulated connections are not cancelled.
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::pending())
     }
@@ -194,7 +194,7 @@ impl Outlet for Line {
     }
 
     fn close_to_come_back(&self) {
-        // Nobody's token expires here.
+        // Tokens do not expire in the simulation.
         self.cut(CloseReason::ServerClose);
     }
 

@@ -1,4 +1,5 @@
-//! Panics are wrong wherever they are caught: tokio keeps those of its tasks to itself, the store those of its callers.
+//! Detection of panics. tokio and the store catch panics of tasks and callers, so a panic does not end a run
+//! by itself.
 
 use std::cell::Cell;
 use std::panic;
@@ -8,7 +9,7 @@ thread_local! {
     static SEEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on this thread's panics are seen.
+/// Watches this thread for panics from now on.
 pub(super) fn watch() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -21,12 +22,12 @@ pub(super) fn watch() {
     SEEN.set(false);
 }
 
-/// Whether this thread has panicked.
+/// Returns whether this thread has panicked.
 pub(super) fn seen() -> bool {
     SEEN.get()
 }
 
-/// Says which seed it was when the run itself panics.
+/// Prints the seed if the run itself panics.
 pub(super) struct Blame(pub(super) u64);
 
 impl Drop for Blame {

@@ -1,6 +1,6 @@
-//! A connection's queue at the server, and what the network does with it.
+//! A connection's queue at the server, and the network between server and client.
 //!
-//! As in `mynah-socketio`: nothing is queued after the end, and a queue beyond its bound ends the connection.
+//! As in `mynah-socketio`, nothing is queued after the end, and a queue beyond its limit ends the connection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use tokio::sync::{Notify, mpsc};
 use crate::frame::Format;
 use crate::ids::Uid;
 
-/// Between two heartbeats.
+/// Interval between two heartbeats, in milliseconds.
 const HEARTBEAT: u64 = 25_000;
 
-/// To the client.
+/// What the server sends.
 #[derive(Debug, Clone)]
 pub(super) enum Down {
     Frame(String, Format),
     /// The argument of a callback.
     Ack(u64, String),
-    /// A DISCONNECT packet: do not come back by yourself.
+    /// A DISCONNECT packet: the client is disconnected for good.
     Away,
 }
 
@@ -33,7 +33,7 @@ impl Down {
     }
 }
 
-/// To the server: the argument of a `message` event, and its callback.
+/// What a client sends: the argument of a `message` event, and the id of its callback.
 #[derive(Debug, Clone)]
 pub(super) struct Up {
     pub(super) json: String,
@@ -45,49 +45,49 @@ pub(super) enum Arrival {
     Closed(DisconnectReason),
 }
 
-/// How a connection behaves, in milliseconds.
+/// The quality of a connection, in milliseconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quality {
     pub(super) latency: (u64, u64),
-    /// Between two frames that the client's socket takes.
+    /// Time between two frames that the client's socket takes.
     pub(super) pace: (u64, u64),
 }
 
-/// A connection, server's half and network.
+/// A connection: the server's half and the network.
 pub(super) struct Pipe {
-    /// Whose it is.
+    /// The index of the client.
     pub(super) app: usize,
     pub(super) quality: Quality,
     pub(super) inbox: mpsc::Sender<Arrival>,
-    /// Bytes still pass to the server; to the client.
+    /// Whether bytes still pass to the server, and to the client.
     pub(super) up: bool,
     pub(super) down: bool,
     pub(super) queue: VecDeque<Down>,
     pub(super) queued: usize,
     pub(super) bound: usize,
-    /// Sent away: nothing is queued any more.
+    /// The client was disconnected for good: nothing more is queued.
     pub(super) left: bool,
-    /// Over, as the server sees it.
+    /// The connection has ended for the server.
     pub(super) closed: bool,
-    /// Closed by the server: what has come is not handled any more.
+    /// The server has ended the connection: frames that arrive are ignored.
     pub(super) deaf: bool,
-    /// Its handler has heard of the close, or died with the server.
+    /// The handler was told of the end, or died with the server.
     pub(super) gone: bool,
     pub(super) writing: bool,
     pub(super) last_up: u64,
     pub(super) last_down: u64,
-    /// When the server last heard of the client, heartbeats aside.
+    /// When the server last received anything except heartbeats.
     pub(super) heard: u64,
     pub(super) room: Arc<Notify>,
-    /// Whom the client has asked to be registered as.
+    /// The users as which the client has asked to register.
     pub(super) uids: Vec<Uid>,
 }
 
-/// All connections there ever were.
+/// All connections of the run, also those that have ended.
 #[derive(Default)]
 pub(super) struct Pipes {
     pub(super) all: Vec<Pipe>,
-    /// When a user's newest connection that has ended did so.
+    /// When the newest connection of each user ended, among those that have ended.
     pub(super) left: BTreeMap<Uid, u64>,
 }
 
@@ -96,7 +96,7 @@ impl Pipes {
         &mut self.all[id]
     }
 
-    /// Those that the server knows of.
+    /// Returns the connections that the server has not forgotten.
     pub(super) fn open(&self) -> Vec<usize> {
         let open = self.all.iter().enumerate().filter(|(_, pipe)| !pipe.gone);
         open.map(|(id, _)| id).collect()
@@ -104,12 +104,12 @@ impl Pipes {
 }
 
 impl Pipe {
-    /// Whether both sides hear each other.
+    /// Returns whether both sides receive what the other one sends.
     pub(super) fn works(&self) -> bool {
         self.up && self.down && !self.closed && !self.gone
     }
 
-    /// When the server last heard of the client: by a frame, or by a heartbeat as long as the line works.
+    /// Returns when the server last received a frame, or a heartbeat if the connection works.
     pub(super) fn heard(&self, now: u64) -> u64 {
         if self.works() {
             self.heard.max(now - now % HEARTBEAT)
@@ -118,7 +118,7 @@ impl Pipe {
         }
     }
 
-    /// Queues; false when it cannot, or may not any more.
+    /// Queues a frame, unless the connection has ended.
     pub(super) fn enqueue(&mut self, down: Down) -> Queued {
         if self.closed || self.left {
             return Queued::No;
@@ -136,7 +136,7 @@ impl Pipe {
         }
     }
 
-    /// The end at the server's side: what is queued is dropped.
+    /// Ends the connection for the server, and drops what is queued.
     pub(super) fn shut(&mut self) {
         self.closed = true;
         self.queue.clear();

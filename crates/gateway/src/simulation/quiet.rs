@@ -1,7 +1,7 @@
-//! After the chaos: faults stop, and everything has to come right.
+//! The part of a run after the faults, in which everything must recover.
 //!
-//! First with the connections as they are, while some users stay away; then each device comes back once more; at last the record is read
-//! from one end to the other.
+//! First the connections stay as they are, while some users are offline. Then each device reconnects once
+//! more. At last the whole history is read.
 
 use serde_json::Value;
 
@@ -9,13 +9,13 @@ use super::app::{App, Manners};
 use super::world::{QUICK, WHOLE, World};
 use crate::store::ConvKind;
 
-/// Longer than the longest heartbeat.
+/// A time longer than any heartbeat, in milliseconds.
 const DRAIN: u64 = 50_000;
-/// Longer than anything takes when nothing goes wrong, retries of notifications included.
+/// A time longer than anything takes without faults, including retries of notifications, in milliseconds.
 const PATIENCE: u64 = 200_000;
 
 impl App {
-    /// Everything that it asked was answered, and it misses nothing that it knows of.
+    /// Returns whether all requests were answered and nothing that the client knows of is missing.
     fn is_settled(&self) -> bool {
         let gaps = self
             .mem
@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    /// Those who were connected, and stay so, have everything; those who are away are notified.
+    /// Checks that devices that stay connected receive everything, and that offline users are notified.
     async fn with_lines_as_they_are(&mut self) {
         self.backend.greet(&self.hub, &self.scenario.users);
         let settled = self
@@ -88,7 +88,7 @@ impl World {
         self.whoever_is_away_is_notified();
     }
 
-    /// Each device comes back and is brought up to date.
+    /// Lets each device reconnect and checks that it receives what it missed.
     async fn one_device_after_the_other(&mut self) {
         for index in 0..self.apps.len() {
             if self.failed() {
@@ -148,7 +148,7 @@ impl World {
         });
     }
 
-    /// Push jobs that are not done.
+    /// Returns the number of push jobs that are not done.
     fn jobs(&self) -> u64 {
         let db = self.server.as_ref().and_then(|server| server.stepper.db());
         let count = |db: &rusqlite::Connection| {
@@ -159,7 +159,7 @@ impl World {
         db.map_or(0, |db| count(db).expect("jobs can be counted").unsigned_abs())
     }
 
-    /// Its conversations are asked for; the store's answer is looked at on its way.
+    /// Lists the conversations of a device. The checks are in [`Watched`](super::watched::Watched).
     async fn lists(&mut self, index: usize) {
         let Some(server) = &self.server else { return };
         let device = self.apps[index].as_device();
@@ -175,7 +175,7 @@ impl World {
         });
     }
 
-    /// Nothing holds anything that it should have given back.
+    /// Checks that all permits were returned, and that no registrations or commands are left.
     fn nothing_is_left_over(&self) {
         let Some(server) = &self.server else { return };
         let limits = &self.scenario.config.limits;

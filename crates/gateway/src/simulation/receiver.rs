@@ -1,14 +1,14 @@
-//! The provider of notifications in a simulation: slow, refusing, or silent, as the dice say.
+//! The provider of notifications in a simulation: slow, refusing, or silent, as the dice decide.
 
 use std::time::Duration;
 
 use super::hub::Hub;
 use crate::push::{Notification, Notified, Notifying, Provider};
 
-/// See the module.
+/// A provider that the simulation controls.
 pub(super) struct Receiver {
     pub(super) hub: Hub,
-    /// How long a call may take.
+    /// Timeout of a call.
     pub(super) timeout: Duration,
 }
 
@@ -19,7 +19,7 @@ impl Provider for Receiver {
     }
 }
 
-/// Checks a notification and answers it, if it ever does.
+/// Checks a notification and answers it, unless it stays silent.
 async fn receive(hub: &Hub, Notification { uid, message, .. }: Notification<'_>) -> Notified {
     let (delay, bad) = {
         let mut state = hub.lock();

@@ -1,5 +1,5 @@
-//! A client that sends what it should not. It may be refused, and harm itself; nobody else notices, and it gets nothing that is not its
-//! user's.
+//! A client that sends invalid and malicious requests. It may be refused, and may harm its own user, but no
+//! other client may notice, and it must receive nothing that is not for its user.
 
 use serde_json::{Value, json};
 
@@ -48,7 +48,7 @@ impl App {
             }
             7 => {
                 let kind = hub.roll((0, 130)) as u16;
-                // A register is for its own user only.
+                // A register names only its own user.
                 let data = json!({"uid": self.uid.as_str(), "resume": hub.percent(50), "limit": far});
                 let uid = self.uid.clone();
                 if let Some(line) = &self.line {
@@ -59,7 +59,7 @@ impl App {
             8 => self.ask(hub, 110, json!({"after": "x", "limit": far}), Ask::Nonsense),
             9 => self.register(hub),
             10 => {
-                // A cid of its own again, with another body.
+                // It repeats one of its own cids with another body.
                 let data =
                     json!({"type": 3, "to": {"user": user.as_str()}, "cid": "again", "data": {"n": far}});
                 self.ask(hub, 101, data, Ask::Nonsense);
@@ -82,7 +82,7 @@ impl App {
         }
     }
 
-    /// What it was shown of a conversation that may not be its own.
+    /// Checks what it was sent of a conversation that may not be its own.
     pub(super) fn spied(&mut self, hub: &Hub, conv: ConvId, data: &Value) {
         for message in data["messages"].as_array().into_iter().flatten() {
             let found = self.checked(hub, message);

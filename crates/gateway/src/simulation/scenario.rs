@@ -1,4 +1,5 @@
-//! What a seed decides before a run begins: the configuration, who is there, and how much goes wrong.
+//! What a seed decides before a run begins: the configuration, the users and clients, and the frequency of
+//! faults.
 
 use super::app::{App, Kept, Manners};
 use super::dice::Dice;
@@ -8,7 +9,7 @@ use crate::ids::{TeamId, Uid};
 /// A kind that is not stored.
 pub(super) const TYPING: u16 = 1_000;
 
-/// See the module.
+/// The parameters of a run.
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) config: Config,
@@ -16,12 +17,12 @@ pub(super) struct Scenario {
     pub(super) teams: Vec<TeamId>,
     /// How long faults happen, in milliseconds.
     pub(super) chaos: u64,
-    /// Between two faults.
+    /// Time between two faults, in milliseconds.
     pub(super) fault_gap: (u64, u64),
-    /// Between two steps of an app, of the backend.
+    /// Time between two steps of a client, and between two calls of the backend, in milliseconds.
     pub(super) app_gap: (u64, u64),
     pub(super) backend_gap: (u64, u64),
-    /// How long a commit and a read take.
+    /// Shortest and longest duration of a commit and of a read, in milliseconds.
     pub(super) disk: (u64, u64),
 }
 

@@ -1,7 +1,7 @@
-//! Seeds that found something once, each with what it was: they stay in every run.
+//! Seeds that once found a fault. They are part of every run.
 //!
-//! A seed is a run of one version of the simulation: after a change to what the dice decide it is another run. It is kept all the same, as one
-//! more.
+//! A seed is a particular run only for one version of the simulation: after a change of what the dice decide
+//! it is another run. It is kept nevertheless.
 
 use super::must_go_well;
 

@@ -1,4 +1,4 @@
-//! One life of the server, from its start on what is on the disk to a crash that leaves only that.
+//! One process of the server, from its start with what is on the disk to a crash that leaves only that.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use crate::push::Provider;
 use crate::random;
 use crate::store::embedded::{Clock, Options, stepped};
 
-/// See the module.
+/// A running server.
 pub(super) struct Server {
     pub(super) core: Arc<Core>,
     pub(super) gateway: Gateway,
     pub(super) stepper: stepped::Stepper,
     dead: Arc<AtomicBool>,
-    /// Tasks that are not the gateway's own: connections, calls of the backend.
+    /// Tasks that the gateway did not start: those of connections and of the backend's calls.
     pub(super) tasks: Vec<AbortHandle>,
 }
 
 impl Server {
-    /// Starts, and checks that everything that was ever committed is there.
+    /// Starts the server, and checks that everything that was ever committed is there.
     pub(super) fn start(hub: &Hub, config: &Config, directory: &Path) -> Self {
         let options = Options {
             durability: Durability::Process,
@@ -75,7 +75,7 @@ impl Server {
         server
     }
 
-    /// What is on the disk is what was committed, no more and no less.
+    /// Checks that the conversations on the disk are exactly those that were committed.
     pub(super) fn survived(&self, hub: &Hub) {
         let Some(db) = self.stepper.db() else { return };
         let mut select = db
@@ -99,7 +99,7 @@ impl Server {
         hub.check(due.is_empty(), || format!("{due:?} are not on the disk"));
     }
 
-    /// `kill -9`: nothing that was not committed is left, and nothing of it does anything any more.
+    /// Kills the process: what was not committed is lost, and its tasks do nothing any more.
     pub(super) fn crash(self, hub: &Hub, silently: bool) {
         self.dead.store(true, Ordering::Relaxed);
         hub.tells_nobody();

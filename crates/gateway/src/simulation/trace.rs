@@ -1,12 +1,12 @@
-//! What happened: a hash of all of it, to tell whether two runs are the same, and the last lines, to read after a failure.
+//! A log of a run: a hash of all lines, to compare runs, and the last lines, to investigate a failure.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 
-/// Lines kept for reading.
+/// Number of lines that are kept.
 const KEPT: usize = 400;
 
-/// See the module.
+/// The log of a run.
 pub(super) struct Trace {
     hash: u64,
     lines: u64,
@@ -24,7 +24,7 @@ impl Trace {
 
     pub(super) fn line(&mut self, now: u64, what: &str) {
         let line = format!("{:>7} {what}", now);
-        // FNV-1a.
+        // The hash is FNV-1a.
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
@@ -35,12 +35,12 @@ impl Trace {
         self.kept.push_back(line);
     }
 
-    /// Two runs with the same fingerprint did the same.
+    /// Returns a value that is equal for two identical runs.
     pub(super) fn fingerprint(&self) -> (u64, u64) {
         (self.hash, self.lines)
     }
 
-    /// The last lines.
+    /// Returns the last lines.
     pub(super) fn tail(&self) -> String {
         let mut tail = String::new();
         for line in &self.kept {

@@ -1,7 +1,9 @@
-//! The record as the store's callbacks told it, in commit order, kept in the plainest way: what everything else is held against.
+//! A model of the history: what the store's callbacks reported, in commit order, in simple data structures.
+//! Everything else is compared with it.
 //!
-//! Every callback is checked when it comes: `seq` without gaps, `mid` never going back, `ts` only after the clock was set, one message
-//! for each `cid`, members as they were changed, read positions and recalls as asked for.
+//! Every callback is checked when it is called: `seq` has no gaps, `mid` never decreases, `ts` decreases only
+//! after the clock was set, a `cid` belongs to one message, and members, read positions and recalls are as
+//! requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,16 +26,17 @@ pub(super) struct Entry {
     pub(super) cid: Option<Cid>,
     pub(super) data: Arc<RawValue>,
     pub(super) recalled: bool,
-    /// Who is to have it: the audience of the moment, and who came later and sees what was before.
+    /// The users who must receive the message: the audience at the commit, and users who joined later and see
+    /// earlier messages.
     pub(super) to: Arc<Vec<Uid>>,
     pub(super) audience: Arc<Vec<Uid>>,
-    /// Who else may get it: a sender who is no member, one who was removed.
+    /// Another user who may receive the message: a sender who is not a member, or a member who was removed.
     also: Option<Uid>,
-    /// Who is to be notified when away, until when, and when it was committed.
+    /// When users who are offline must be notified; `None` if they need not be.
     pub(super) notify: Option<Notify>,
 }
 
-/// See [`Entry::notify`].
+/// The end of the time in which a notification is useful, and the time of the commit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notify {
     pub(super) expires: u64,
@@ -45,17 +48,17 @@ pub(super) struct Notify {
 pub(super) struct Conv {
     pub(super) kind: ConvKind,
     pub(super) log: Vec<Entry>,
-    /// Who sees it, after which message.
+    /// The users who see the conversation, with their floors.
     pub(super) floors: BTreeMap<Uid, u64>,
-    /// The heads when they joined.
+    /// The head when each user joined.
     joined: BTreeMap<Uid, u64>,
     read: BTreeMap<Uid, u64>,
-    /// Who has left it: the message after which they saw it, and their own kind 17.
+    /// Users who have left: their floor, and the `seq` of the kind 17 about them.
     departures: BTreeMap<Uid, (u64, u64)>,
     pub(super) closed: bool,
 }
 
-/// See the module.
+/// The model of the whole history.
 #[derive(Default)]
 pub(super) struct Truth {
     pub(super) convs: BTreeMap<ConvId, Conv>,
@@ -63,13 +66,13 @@ pub(super) struct Truth {
     cids: BTreeMap<(ConvId, Option<Uid>, Cid), u64>,
     places: BTreeMap<Mid, (ConvId, u64)>,
     last_mid: Option<Mid>,
-    /// New members see what was before.
+    /// New members see earlier messages.
     pub(super) see_all: bool,
-    /// The clock did not always go on evenly.
+    /// The clock was set, so that times may decrease.
     pub(super) clock_was_set: bool,
 }
 
-/// What does not hold.
+/// Whether an invariant holds, or what is wrong.
 pub(super) type Verdict = Result<(), String>;
 
 fn holds(holds: bool, what: impl FnOnce() -> String) -> Verdict {
@@ -106,19 +109,21 @@ impl Conv {
         self.read.get(uid).copied().unwrap_or(0)
     }
 
-    /// Whether the user is to have message `seq`, as things are.
+    /// Returns whether the user must be able to read message `seq` now.
     pub(super) fn owes(&self, uid: &Uid, seq: u64) -> bool {
         let sees = self.floors.get(uid).is_some_and(|floor| seq > *floor);
         sees && !self.closed && self.entry(seq).is_some_and(|entry| entry.to.contains(uid))
     }
 
-    /// The same, but for what was there before the user was.
+    /// Returns whether the user must be sent message `seq`: as [`Self::owes`], without messages from before
+    /// the user joined.
     pub(super) fn sends(&self, uid: &Uid, seq: u64) -> bool {
         let since = self.joined.get(uid).copied().unwrap_or(0);
         seq > since && self.owes(uid, seq)
     }
 
-    /// What is left for who has left: after which message, and up to their own kind 17, which is all once the conversation is closed.
+    /// For a user who has left, returns the floor and the `seq` of the kind 17 about the user. In a deleted
+    /// team only this last message is left.
     pub(super) fn departure(&self, uid: &Uid) -> Option<(u64, u64)> {
         let (floor, seq) = *self.departures.get(uid)?;
         Some((if self.closed { seq - 1 } else { floor }, seq))
@@ -132,7 +137,7 @@ impl Conv {
 }
 
 impl Entry {
-    /// Whether the user may be shown it.
+    /// Returns whether the user may be shown the message.
     pub(super) fn may_see(&self, uid: &Uid) -> bool {
         self.to.contains(uid) || self.also.as_ref() == Some(uid)
     }
@@ -147,13 +152,13 @@ impl Truth {
         self.convs.get(&conv)?.entry(seq)
     }
 
-    /// The conversations that a user sees.
+    /// Returns the conversations that a user sees.
     pub(super) fn of<'a>(&'a self, uid: &'a Uid) -> impl Iterator<Item = (ConvId, &'a Conv)> {
         let convs = self.convs.iter().map(|(id, conv)| (*id, conv));
         convs.filter(move |(_, conv)| !conv.closed && conv.floors.contains_key(uid))
     }
 
-    /// The conversations that a user has left.
+    /// Returns the conversations that a user has left.
     pub(super) fn left_by<'a>(
         &'a self,
         uid: &'a Uid,
@@ -166,7 +171,7 @@ impl Truth {
         self.of(uid).map(|(_, conv)| conv.unread(uid)).sum()
     }
 
-    /// The last message of a conversation that is for a user who is in it or has left it.
+    /// Returns the last message of a conversation that is for a user who is a member or has left.
     pub(super) fn seen(&self, conv: ConvId, uid: &Uid) -> u64 {
         let Some(conv) = self.convs.get(&conv) else {
             return 0;

@@ -1,4 +1,4 @@
-//! At the end: who has what, and what is in the record.
+//! The checks at the end: what each device has received, and what the history contains.
 
 use super::app::{App, Manners};
 use super::watched::short;
@@ -7,7 +7,8 @@ use crate::ids::Seq;
 use crate::store::Span;
 
 impl World {
-    /// A device has all that is its user's since it is known, but for own messages that it does not know of any more.
+    /// Checks that a device has received everything for its user since it became known, except own messages
+    /// that it has forgotten.
     pub(super) fn has_everything(&self, app: &App) {
         let device = app.as_device();
         let state = self.hub.lock();
@@ -71,7 +72,8 @@ impl World {
         }
     }
 
-    /// Every message is in the record as it was committed, and each user is shown its own part.
+    /// Checks that every message is in the history as it was committed, and that each user sees the right
+    /// part of it.
     pub(super) async fn the_record(&mut self) {
         let convs: Vec<_> = self.hub.lock().truth.convs.keys().copied().collect();
         for id in convs {

@@ -1,4 +1,5 @@
-//! The store as the gateway has it: the real one, stepped, at a disk's pace, and watched. Whatever it tells is held against the truth.
+//! The store in a simulated server: the real one, stepped by the event loop, with the delays of a disk.
+//! Everything that it returns is compared with the truth.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use crate::store::{
 };
 use crate::time::UnixMillis;
 
-/// See the module.
+/// A store that is checked.
 pub(super) struct Watched {
     pub(super) inner: Embedded,
     pub(super) hub: Hub,
-    /// The server is dead: what its last tasks still ask for is never answered.
+    /// The server has crashed: requests of its last tasks are never answered.
     pub(super) dead: Arc<AtomicBool>,
 }
 
@@ -30,7 +31,7 @@ impl Watched {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Hands over to the writer.
+    /// Gives the store something to write.
     fn write(&self, hand_over: impl FnOnce(&Embedded)) {
         if !self.is_dead() {
             hand_over(&self.inner);
@@ -38,7 +39,7 @@ impl Watched {
         }
     }
 
-    /// A read, at some moment between the question and the answer.
+    /// Reads at some moment between the request and the response, and checks the result.
     fn read<'a, T: Send + 'a>(
         &'a self,
         read: impl FnOnce(&'a Embedded) -> StoreFuture<'a, T> + Send + 'a,
@@ -49,7 +50,7 @@ impl Watched {
             if self.is_dead() {
                 return std::future::pending().await;
             }
-            // What the store has to write down first gets its turn.
+            // The store may have to write something before it can read.
             self.hub.commit_soon();
             let found = read(&self.inner).await;
             if let Ok(found) = &found {
@@ -61,7 +62,8 @@ impl Watched {
     }
 }
 
-/// A callback that is watched, and that comes when the writer gets round to it: readers may see before what it tells.
+/// Wraps a callback so that its result is checked. The writer calls it back later, so that a read may see the
+/// result first.
 fn watch<T: Send + 'static>(
     hub: &Hub,
     done: Done<T>,
@@ -113,7 +115,7 @@ impl Hub {
     }
 }
 
-/// The first digits of a conversation's id, to read.
+/// Returns the first digits of a conversation's id, for messages.
 pub(super) fn short(conv: ConvId) -> String {
     conv.to_string()[..6].to_owned()
 }
@@ -193,7 +195,8 @@ impl Store for Watched {
         let known = least.clone();
         self.read(
             move |store| {
-                // What was acknowledged before the device entered is in it; what it acknowledged since may be.
+                // The result contains what was acknowledged before the device registered, and perhaps what it
+                // acknowledged since.
                 *known.lock() = hub.lock().settled(&device);
                 store.missed(device, conversations, behind)
             },

@@ -1,4 +1,5 @@
-//! A run: everything that happens, one event after the other on one thread, with the gateway's own tasks in between.
+//! The event loop of a run. It handles one event after the other on one thread; the gateway's own tasks run
+//! in between.
 
 use std::path::Path;
 
@@ -16,10 +17,10 @@ use super::server::Server;
 use crate::clock;
 use crate::store::Page;
 
-/// How long a request may be without an answer on a connection that works.
+/// Time within which a request must be answered on a connection that works, in milliseconds.
 const PATIENCE: u64 = 60_000;
 
-/// See the module.
+/// Everything that takes part in a run.
 pub(super) struct World {
     pub(super) hub: Hub,
     pub(super) scenario: Scenario,
@@ -27,7 +28,7 @@ pub(super) struct World {
     pub(super) server: Option<Server>,
     pub(super) apps: Vec<App>,
     pub(super) backend: Backend,
-    /// When the writer wakes up by itself.
+    /// When the store's writer wakes up by itself, in milliseconds since the run began.
     wakes: u64,
 }
 
@@ -41,7 +42,8 @@ impl World {
             state.truth.see_all = scenario.config.teams.history_for_new_members;
             (scenario, apps)
         };
-        // Memory is as good as a disk: what counts is what was committed.
+        // A directory in memory is faster, and no worse than a disk: the simulation itself decides what a
+        // crash loses.
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() {
             tempfile::tempdir_in(memory)
@@ -63,7 +65,7 @@ impl World {
         !self.hub.lock().wrong.is_empty()
     }
 
-    /// Everything that goes wrong goes wrong now.
+    /// The first part of a run, with faults.
     pub(super) async fn chaos(&mut self) {
         self.handle(Event::Start);
         for app in &self.apps {
@@ -74,7 +76,7 @@ impl World {
         self.until(self.scenario.chaos).await;
     }
 
-    /// Goes on until then, or until something is wrong.
+    /// Handles events until the time `end`, or until an invariant is violated.
     pub(super) async fn until(&mut self, end: u64) {
         while !self.failed() {
             let now = self.hub.now();
@@ -84,7 +86,8 @@ impl World {
             }
             if let Some(event) = event {
                 self.handle(event);
-                // The gateway's tasks get on a little, or not at all, before the next thing happens in the same millisecond.
+                // The gateway's tasks make some progress, or none, before the next event of the same
+                // millisecond.
                 for _ in 0..self.hub.roll((0, 4)) {
                     tokio::task::yield_now().await;
                 }
@@ -102,7 +105,8 @@ impl World {
         }
     }
 
-    /// Goes on until it is so; false when it is not within `patience`.
+    /// Handles events until `is_so` returns true. Returns false if it does not within `patience`
+    /// milliseconds.
     pub(super) async fn until_so(&mut self, patience: u64, is_so: impl Fn(&Self) -> bool) -> bool {
         let end = self.hub.now() + patience;
         while !is_so(self) {
@@ -115,7 +119,7 @@ impl World {
         true
     }
 
-    /// Goes on until somebody outside has an answer; `None` when something went wrong first.
+    /// Handles events until `future` is complete. Returns `None` if an invariant is violated first.
     pub(super) async fn until_done<T: Send + 'static>(
         &mut self,
         future: impl Future<Output = T> + Send + 'static,
@@ -165,7 +169,7 @@ impl World {
             Event::Mend => self.mend(),
             Event::Start => {
                 hub.note("the server starts");
-                // A new process takes the time of day for its steady clock.
+                // A new process derives its steady clock from the time of day.
                 let skew = hub.lock().skew;
                 if skew.abs() > MOST_AT_START {
                     hub.set_clock(skew.clamp(-MOST_AT_START, MOST_AT_START));
@@ -184,13 +188,13 @@ impl World {
         server.stepper.step(most);
         if server.core.store.healthy().is_err() {
             self.hub.note("a transaction has failed");
-            // With a transaction that fails goes what was acknowledged and not written.
+            // A failed transaction also loses the acknowledgements that were not written yet.
             self.hub.lock().devices.crashed();
         }
         if server.stepper.depth() > 0 {
             self.hub.commit_soon();
         }
-        // The writer wakes up by itself to write what was acknowledged.
+        // The writer wakes up by itself to write acknowledgements.
         if let Some(idle) = server.stepper.idle() {
             let now = self.hub.now();
             if self.wakes <= now {
@@ -239,7 +243,7 @@ impl World {
         let app = &mut self.apps[index];
         app.again(&hub, gap);
         let Some(line) = &app.line else {
-            // Whoever was sent away comes back when its user wants to.
+            // A client that was disconnected for good reconnects only when its user wants to.
             let comes = !app.sent_away || (!quiet && hub.percent(10));
             if comes && !app.connecting && !app.resting {
                 app.connecting = true;
@@ -295,13 +299,13 @@ impl World {
     }
 }
 
-/// A connection on a good day.
+/// The quality of a good connection.
 pub(super) const QUICK: Quality = Quality {
     latency: (0, 5),
     pace: (0, 0),
 };
 
-/// As much of the record as goes into one answer.
+/// A page that is large enough for the whole history of a conversation.
 pub(super) const WHOLE: Page = Page {
     most: 500,
     bytes: 8 << 20,
