@@ -1,4 +1,4 @@
-//! What must hold of every answer of the API.
+//! The check of every response of the API.
 
 use axum::Router;
 use axum::body::Body;
@@ -9,10 +9,10 @@ use tower::ServiceExt;
 
 use crate::testing::value;
 
-/// The key that calls are made with.
+/// The API key with which calls are made.
 pub(super) const KEY: &str = "a-key";
 
-/// A call written as `METHOD path body`; `None` where that is no request.
+/// Parses a call written as `METHOD path body`. Returns `None` if it is not a valid request.
 pub(super) fn call(text: &str) -> Option<Request<Body>> {
     let (method, rest) = text.split_once(' ')?;
     let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -27,7 +27,7 @@ pub(super) fn call(text: &str) -> Option<Request<Body>> {
     request.body(Body::from(body.to_owned())).ok()
 }
 
-/// Makes the call; its answer as JSON, where it is.
+/// Makes a call and checks the response. Returns the status and the body, which is `null` unless it is JSON.
 pub(super) async fn make(router: Router, request: Request<Body>) -> (StatusCode, Value) {
     let about = format!("{} {}", request.method(), request.uri());
     let is_head = request.method() == Method::HEAD;
@@ -43,7 +43,7 @@ pub(super) async fn make(router: Router, request: Request<Body>) -> (StatusCode,
     assert!(status.is_success() || is_error, "{about}: {status}");
     assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR, "{about}");
     if is_head {
-        // What a HEAD is answered is cut where it is written.
+        // The body of the response to HEAD is dropped when it is written, not here.
         return (status, Value::Null);
     }
     assert_eq!(is_error, kind == "application/problem+json", "{about}: {kind}");

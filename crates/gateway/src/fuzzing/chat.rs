@@ -1,5 +1,5 @@
-//! Whole sessions: what several devices and the backend do with a running core, in virtual time and on one thread, so that a script
-//! always does the same.
+//! Whole sessions of several devices and the backend with a gateway, in virtual time and on one thread, so
+//! that a script always has the same effects.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -29,9 +29,9 @@ use crate::random::seeded;
 use crate::store::embedded::stepped::{Stepper, Trouble};
 use crate::testing::{Device, Ear, World};
 
-/// When every session begins, in Unix milliseconds.
+/// The time at which every session begins, in Unix milliseconds.
 const NOON: u64 = 1_790_000_000_000;
-/// Most that a session is: what is longer teaches the fuzzer nothing.
+/// Largest script. The fuzzer learns nothing more from a longer one.
 const MOST_BYTES: usize = 16 << 10;
 
 const KINDS: &str = r#"
@@ -42,10 +42,10 @@ const KINDS: &str = r#"
     ]
 "#;
 
-/// Time until a connection has to register, where that is bounded.
+/// Time within which a connection must register, in the configurations that limit it.
 const REGISTER_MS: u32 = 50_000;
 
-/// A session. The first character is the configuration's.
+/// Runs a session. The first character chooses the configuration.
 pub(super) fn chat(data: &[u8]) {
     let data = &data[..data.len().min(MOST_BYTES)];
     let text = String::from_utf8_lossy(data);
@@ -57,7 +57,7 @@ pub(super) fn chat(data: &[u8]) {
     });
 }
 
-/// Calls of the backend alone, one a line.
+/// Runs calls of the backend only, one per line.
 pub(super) fn api(data: &[u8]) {
     let data = &data[..data.len().min(MOST_BYTES)];
     let text = String::from_utf8_lossy(data);
@@ -68,7 +68,7 @@ pub(super) fn api(data: &[u8]) {
     });
 }
 
-/// On this thread, whose time goes on when nothing else does.
+/// Runs a future on this thread. Virtual time advances when all tasks wait.
 fn alone(run: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -91,7 +91,7 @@ fn alone(run: impl Future<Output = ()>) {
     seeded::set(None);
 }
 
-/// What a connection's task is given.
+/// An event that arrives at a connection's handler.
 struct Arrival {
     name: &'static str,
     argument: Option<Box<RawValue>>,
@@ -110,12 +110,12 @@ struct Run {
     stepper: Stepper,
     router: Router,
     connections: [Option<Connection>; DEVICES],
-    /// How many there were.
+    /// The number of connections so far.
     count: usize,
     tasks: Vec<JoinHandle<()>>,
     calls: Vec<JoinHandle<(StatusCode, Value)>>,
     names: Names,
-    /// The disk was full at some time.
+    /// Whether the disk was full at any time.
     was_full: bool,
 }
 
@@ -199,7 +199,7 @@ impl Run {
         self.end().await;
     }
 
-    /// A new connection of this device, which was handed this token.
+    /// Opens a new connection of a device, with a token in its handshake.
     fn open(&mut self, device: usize, handed: Option<&str>) {
         let mut hearing = Hearing::new(matches!(self.world.core.config.auth.mode, Mode::Jwt));
         hearing.shows(handed.unwrap_or_default());
@@ -251,10 +251,10 @@ impl Run {
         assert!(taken.is_ok(), "a script has fewer lines");
     }
 
-    /// Waits until nothing happens any more, but for what only time brings.
+    /// Waits until nothing happens any more, except what needs time to pass.
     async fn rest(&mut self) {
         loop {
-            // Time that is paused goes on when every task waits.
+            // Paused time advances when all tasks wait.
             tokio::time::sleep(Duration::from_millis(1)).await;
             if self.stepper.depth() == 0 {
                 break;
@@ -266,7 +266,7 @@ impl Run {
             connection.hearing.rests();
         }
         for call in std::mem::take(&mut self.calls) {
-            // A call that finds too much under way waits a while before it is refused.
+            // A call that exceeds a limit waits for a while before it is refused.
             let (status, answer) = call.await.expect("no call panics");
             let is_full = self.world.core.config.limits.appends_in_flight < 10;
             assert!(
@@ -277,7 +277,7 @@ impl Run {
         }
     }
 
-    /// Everybody leaves: nothing is left.
+    /// Closes all connections and checks that nothing is left.
     async fn end(&mut self) {
         self.rest().await;
         self.connections = [const { None }; DEVICES];
@@ -292,7 +292,7 @@ impl Run {
     }
 }
 
-/// A connection's task: event after event, deadlines between them, and the close last.
+/// The task of a connection: it handles events and deadlines, and the end last.
 async fn serve(mut device: Device, mut arrivals: mpsc::Receiver<Arrival>) {
     let begun = tokio::time::Instant::now();
     let now = || Time(1 + begun.elapsed().as_millis() as u64);
@@ -326,7 +326,7 @@ async fn serve(mut device: Device, mut arrivals: mpsc::Receiver<Arrival>) {
     device.close();
 }
 
-/// A deadline that has passed comes again a little later.
+/// Waits for the deadline. One that has passed already fires again a little later.
 async fn until(deadline: Option<Time>, now: Time) {
     match deadline {
         Some(at) => tokio::time::sleep(Duration::from_millis(at.0.saturating_sub(now.0).max(10))).await,

@@ -1,4 +1,4 @@
-//! Decoders that take bytes and give a value.
+//! Decoders that turn bytes into a value.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::frame::{self, Frame, too_deep};
 use crate::ids::{Cid, ConvId, DeviceId, MAX_CID_BYTES, MAX_ID_BYTES, Mid, TeamId, Uid};
 use crate::testing::value;
 
-/// The argument of a `message` event, as it is and as the content of a string.
+/// The argument of a `message` event, itself and as the content of a string.
 pub(super) fn frame(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -42,7 +42,7 @@ fn frame_text(text: &str) {
             (wrong.req, None)
         }
     };
-    // What is repeated is JSON, and reads as it was written.
+    // A repeated `req` and `data` must be JSON, and decode to what was written.
     let frame = Frame::response(100, req, data.unwrap_or(RawValue::NULL));
     let again = frame::decode(frame.json()).expect("what we write can be read");
     assert_eq!(again.kind, 100);
@@ -55,7 +55,7 @@ fn frame_text(text: &str) {
     );
 }
 
-/// How deep JSON is nested, as serde sees it.
+/// The nesting depth of JSON, according to serde.
 struct Depth(usize);
 
 impl<'de> Deserialize<'de> for Depth {
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Depth {
     }
 }
 
-/// Every identifier that a peer writes, as text and as JSON.
+/// All identifiers that a peer can send, as text and as JSON.
 pub(super) fn ids(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -131,7 +131,7 @@ pub(super) fn ids(data: &[u8]) {
     if let Some(mid) = Mid::parse(text) {
         assert_eq!(mid.to_string(), text, "one form only");
     }
-    // A value of JSON has no blanks around it.
+    // A `RawValue` has no whitespace around it.
     let Ok(raw) = serde_json::from_str::<&RawValue>(text) else {
         return;
     };
@@ -142,7 +142,7 @@ pub(super) fn ids(data: &[u8]) {
     }
 }
 
-/// The query of a Socket.IO request, as the transport reads it and as the application does.
+/// The query of a Socket.IO request, as the transport parses it and as the application does.
 pub(super) fn query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -163,7 +163,7 @@ pub(super) fn query(data: &[u8]) {
         query.dialect(),
     );
     assert!(query.session().is_none_or(|sid| !sid.is_empty()));
-    // A pair is the same to both.
+    // Both must find the same values.
     for (name, value) in [
         ("EIO", &query.eio),
         ("transport", &query.transport),
@@ -179,7 +179,7 @@ pub(super) fn query(data: &[u8]) {
     );
 }
 
-/// The configuration file: read, or every complaint names it.
+/// The configuration file: it is either valid, or every problem has a text.
 pub(super) fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,4 +1,5 @@
-//! What one connection hears, and what must hold of it: whoever asks is answered once, with a code; pushes come in order, without holes.
+//! The checks of what one connection receives: each request is answered once, with a code, and pushes come in
+//! order and without gaps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +11,10 @@ use crate::frame;
 use crate::reject::Code;
 use crate::testing::{Said, value};
 
-/// How long a token is good.
+/// How long a token is valid, in milliseconds.
 const TOKEN_MS: u64 = 100_000;
 
-/// Positions that the script's later lines may name.
+/// Ids and positions that later lines of the script can refer to.
 #[derive(Default)]
 pub(super) struct Names {
     pub(super) mids: Vec<String>,
@@ -21,32 +22,32 @@ pub(super) struct Names {
     pub(super) next: String,
 }
 
-/// What is known of a conversation since the connection's last register.
+/// What the connection has received of a conversation since its last register.
 #[derive(Default)]
 struct Heard {
     last: u64,
     ts: u64,
     seqs: BTreeSet<u64>,
-    /// The user came or went meanwhile, so that it need not have everything.
+    /// The user joined or left the conversation in between, so that messages may be missing.
     moved: bool,
 }
 
-/// One connection.
+/// What a connection has asked for and received.
 #[derive(Default)]
 pub(super) struct Hearing {
     asked: BTreeMap<u64, usize>,
     requested: BTreeMap<String, isize>,
     uid: String,
-    /// Nobody registers without a token.
+    /// Whether a register requires a token.
     by_token: bool,
-    /// Whose tokens the client has shown here.
+    /// The users whose tokens the client has sent.
     shown: BTreeSet<String>,
     heard: BTreeMap<String, Heard>,
     over: bool,
 }
 
 impl Hearing {
-    /// `by_token` where nobody registers without one.
+    /// `by_token` says whether a register requires a token.
     pub(super) fn new(by_token: bool) -> Self {
         Self {
             by_token,
@@ -54,21 +55,21 @@ impl Hearing {
         }
     }
 
-    /// It shows the tokens that this line of a script names.
+    /// Records the tokens in a line of the script.
     pub(super) fn shows(&mut self, line: &str) {
         let named = line.split("$t").skip(1);
         self.shown
             .extend(named.filter_map(|rest| Some(rest.get(..1)?.to_owned())));
     }
 
-    /// The client calls: the number of its callback.
+    /// Records a request with a callback, and returns the number of the callback.
     pub(super) fn asks(&mut self) -> u64 {
         let id = self.asked.len() as u64;
         self.asked.insert(id, 0);
         id
     }
 
-    /// It sends this text without a callback.
+    /// Records a request without a callback.
     pub(super) fn sends(&mut self, text: &str) {
         let req = match frame::decode(text) {
             Ok(frame) => frame.req,
@@ -79,7 +80,7 @@ impl Hearing {
         }
     }
 
-    /// It hears.
+    /// Checks what the connection has received.
     pub(super) fn hears(&mut self, said: Vec<Said>, names: &mut Names) {
         for said in said {
             assert!(!self.over, "nothing comes after the end: {said:?}");
@@ -177,7 +178,7 @@ impl Hearing {
         heard.moved |= membership && frame["data"]["uid"] == *self.uid;
     }
 
-    /// Everything has come to rest.
+    /// Checks that nothing is missing, after everything has come to rest.
     pub(super) fn rests(&self) {
         for (conv, heard) in &self.heard {
             if let (Some(first), Some(last), false) = (heard.seqs.first(), heard.seqs.last(), heard.moved) {
@@ -214,7 +215,7 @@ impl Names {
         }
     }
 
-    /// What a call was answered: a message to a team, or to users.
+    /// Records the ids in the response to a call: one message to a team, or one for each user.
     pub(super) fn hear_call(&mut self, answer: &Value) {
         self.hear(answer);
         for result in answer["results"].as_array().into_iter().flatten() {
@@ -222,7 +223,7 @@ impl Names {
         }
     }
 
-    /// `text` with the names in the places of `$m0`, `$c0` and `$n`, and a token for `a` in that of `$ta`.
+    /// Replaces `$m0`, `$c0` and `$n` in `text` by ids, and `$ta` by a token of the user `a`.
     pub(super) fn fill(&self, text: &str) -> String {
         let mut parts = text.split('$');
         let mut filled = parts.next().unwrap_or_default().to_owned();

@@ -1,5 +1,5 @@
-//! What must hold whatever a peer sends: one function for each target in `fuzz/`. The fuzzer calls them with what it makes up, the
-//! test below with its corpus. Not there in normal builds.
+//! The fuzz targets of `fuzz/`: each checks properties that must be true for any input. The fuzzer calls them
+//! with generated input, the test below with the corpus. Normal builds do not contain this module.
 
 mod api;
 mod chat;
@@ -7,10 +7,10 @@ mod decoders;
 mod hearing;
 mod script;
 
-/// A target's name, which is also the folder of its corpus, and what must hold.
+/// The name of a target, which is also the folder of its corpus, and its check.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target.
+/// All fuzz targets.
 pub const TARGETS: [Target; 13] = [
     ("frame", decoders::frame),
     ("ids", decoders::ids),
@@ -27,7 +27,7 @@ pub const TARGETS: [Target; 13] = [
     ("chat", chat::chat),
 ];
 
-/// Runs a target by its name.
+/// Runs the target `name`.
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|(known, _)| *known == name);
     let (_, body) = target.unwrap_or_else(|| panic!("there is no target {name}"));

@@ -1,37 +1,40 @@
-//! What happens in a session, line by line. It is text, so that the fuzzer can cut it, splice it and use a dictionary:
+//! The script of a session, one step per line. It is text, so that the fuzzer can cut and splice it, and use
+//! a dictionary:
 //!
 //! ```text
 //! 0O{"type":1,"data":{"uid":"a"}}     device 0 sends an object, with a callback
-//! 1s{"type":101,...}&                 device 1 sends a string, without; the next line happens at the same time
-//! *PUT /v1/teams/t {"members":["a"]}  the backend calls
+//! 1s{"type":101,...}&                 device 1 sends a string; the next step happens at the same time
+//! *PUT /v1/teams/t {"members":["a"]}  the backend makes a call
 //! ```
 //!
-//! `0t$ta` connects device 0 anew with a token of the user `a` in the handshake, `0x` closes it.
+//! `0t$ta` connects device 0 again, with a token of the user `a` in the handshake. `0x` closes its
+//! connection.
 //!
-//! In a line `$ta` is a token that is good for a while, `$m0` the `mid` of the first message that was answered, `$c0` its `conv`, and so on; `$n` is the last `next`.
+//! `$ta` in a line is a valid token of the user `a`, `$m0` is the `mid` of the first message that was
+//! answered, `$c0` is its `conv`, and so on. `$n` is the last `next`.
 
-/// Devices that there are.
+/// Number of devices.
 pub(super) const DEVICES: usize = 4;
 
-/// Something that happens.
+/// A step of the script.
 pub(super) enum Step<'a> {
     /// A device sends an event.
     Event(usize, Event<'a>),
-    /// Its connection closes.
+    /// A device closes its connection.
     Close(usize),
-    /// It connects anew, and hands over this token.
+    /// A device connects again, with this token in the handshake.
     Open(usize, &'a str),
-    /// The backend calls.
+    /// The backend makes a call.
     Call(&'a str),
-    /// The store writes one of what waits.
+    /// The store executes one of the commands that wait.
     Write,
-    /// So many seconds go by.
+    /// This number of seconds passes.
     Wait(u64),
-    /// The disk is full, or has room again.
+    /// The disk becomes full, or has space again.
     Disk(bool),
 }
 
-/// An event of a device.
+/// An event that a device sends.
 pub(super) struct Event<'a> {
     pub(super) name: &'static str,
     pub(super) argument: Argument<'a>,
@@ -39,16 +42,16 @@ pub(super) struct Event<'a> {
     pub(super) calls_back: bool,
 }
 
-/// Its one argument.
+/// The argument of an event.
 pub(super) enum Argument<'a> {
     None,
     /// A string with this content.
     Text(&'a str),
-    /// This JSON; the string if it is none.
+    /// This text as JSON, or as a string if it is not JSON.
     Json(&'a str),
 }
 
-/// The steps of `text`, and after which of them everything comes to rest.
+/// Parses the steps of `text`. The flag says whether everything must come to rest after the step.
 pub(super) fn steps(text: &str) -> impl Iterator<Item = (Step<'_>, bool)> {
     text.split('\n').filter_map(|line| match line.strip_suffix('&') {
         Some(line) => Some((step(line)?, false)),
