@@ -1,4 +1,5 @@
-//! Logs: lines on standard error, for people or as JSON. No message bodies, tokens or peers' addresses at info and above.
+//! Logging to standard error, as text or as JSON. At level info and above the log contains no message bodies,
+//! tokens, or addresses of clients.
 
 use std::io::IsTerminal;
 
@@ -6,10 +7,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Format, Log};
 
-/// Begins logging; once in a program.
+/// Starts logging. A program can do this only once.
 pub fn init(config: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter)?;
-    // Whoever read the log may be gone; that must not stop anything.
+    // If nobody reads standard error any more, that must not cause panics or further errors.
     let lines = tracing_subscriber::fmt()
         .log_internal_errors(false)
         .with_env_filter(filter)
@@ -22,7 +23,7 @@ pub fn init(config: &Log) -> anyhow::Result<()> {
     begun.map_err(|e| anyhow::anyhow!("logging cannot begin: {e}"))
 }
 
-/// Whether lines have colours: at a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+/// Whether lines are coloured: at a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 fn colours() -> bool {
     let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stderr().is_terminal() && !unwanted

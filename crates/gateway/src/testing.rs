@@ -1,4 +1,5 @@
-//! For tests: a gateway on a store in a temporary directory, with connections that keep what they are sent.
+//! Test tools: a gateway with a store in a temporary directory, and connections that record what they are
+//! sent.
 
 mod troubled;
 
@@ -36,21 +37,21 @@ use crate::store::embedded::{Clock, Durability, Embedded, Options};
 #[cfg(test)]
 pub(crate) use troubled::Troubled;
 
-/// How long a test waits for what must come; far longer than it takes.
+/// How long a test waits for something that must happen. It is far longer than it takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a connection was told.
+/// What a connection was sent, or how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Said {
-    /// A frame, in one of its two forms.
+    /// A frame, in one of its two formats.
     Frame(Value, Format),
     /// The argument of a callback.
     Ack(u64, Value),
-    /// It is sent away.
+    /// The connection was disconnected for good.
     Away,
-    /// It is cut off.
+    /// The connection was cut off.
     Cut,
-    /// It is closed to come back.
+    /// The connection was closed to reconnect.
     Back,
 }
 
@@ -60,16 +61,16 @@ struct Told {
     over: bool,
 }
 
-/// A connection's outlet that keeps what it is told.
+/// An outlet that records what it is given.
 #[derive(Clone)]
 pub(crate) struct Ear {
     sid: Arc<str>,
     told: Arc<Mutex<Told>>,
     changed: Arc<Notify>,
     ended: Arc<Notify>,
-    /// Waiting for room takes a permit.
+    /// A wait for room takes a permit.
     pub(crate) room: Arc<Semaphore>,
-    /// Since when the client gives no sign of life.
+    /// How long the client has been silent.
     pub(crate) silent_ms: Arc<AtomicU64>,
 }
 
@@ -99,7 +100,7 @@ impl Ear {
         true
     }
 
-    /// What it was told next; waits for it.
+    /// Waits for the next item and returns it.
     pub(crate) async fn next(&self) -> Said {
         loop {
             if let Some(said) = self.told.lock().said.pop_front() {
@@ -110,7 +111,7 @@ impl Ear {
         }
     }
 
-    /// The next frame, whatever its form.
+    /// Waits for the next frame, of either format.
     pub(crate) async fn frame(&self) -> Value {
         match self.next().await {
             Said::Frame(frame, _) => frame,
@@ -118,18 +119,19 @@ impl Ear {
         }
     }
 
-    /// Whether nothing more is told, or heard.
+    /// Returns whether the connection has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.told.lock().over
     }
 
-    /// What it was told and nobody asked for yet.
+    /// Returns the items that were not taken yet.
     pub(crate) fn rest(&self) -> Vec<Said> {
         self.told.lock().said.drain(..).collect()
     }
 }
 
-/// JSON as values. Depths, numbers and surrogates that are JSON's but not serde's stay text.
+/// Parses JSON. Values that are valid JSON but that serde cannot represent (depth, numbers, surrogates)
+/// become strings.
 pub(crate) fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|_| {
         let raw: &RawValue = serde_json::from_str(json).expect("what is sent is JSON");
@@ -209,14 +211,14 @@ impl Outlet for Ear {
     }
 }
 
-/// A client's connection, as its handler sees it.
+/// A connection of a client, on the side of its handler.
 pub(crate) struct Device {
     handler: Client,
     pub(crate) ear: Ear,
 }
 
 impl Device {
-    /// A new connection to `core` that was handed this token in its handshake.
+    /// Opens a connection to `core`, with a token in its handshake.
     pub(crate) fn new(core: Arc<Core>, sid: &str, handed: Option<&str>) -> Self {
         let ear = Ear::new(sid);
         let mut handler = Client::new(core, ear.clone(), handed.map(Into::into));
@@ -224,14 +226,14 @@ impl Device {
         Self { handler, ear }
     }
 
-    /// An event with these arguments; returns when the next may come.
+    /// Handles an event, and returns when the next one may be handled.
     pub(crate) async fn event(&mut self, name: &str, args: &[&str], ack: Option<u64>) {
         if let Some(waits) = self.begin(name, args, ack) {
             waits.await;
         }
     }
 
-    /// An event, and what the next has to wait for.
+    /// Begins to handle an event. Returns the future for which the next event must wait.
     pub(crate) fn begin(&mut self, name: &str, args: &[&str], ack: Option<u64>) -> Option<BoxFuture> {
         let args: Vec<Box<RawValue>> = args
             .iter()
@@ -246,18 +248,18 @@ impl Device {
         })
     }
 
-    /// Any event, and what the next has to wait for.
+    /// Begins to handle any event. Returns the future for which the next event must wait.
     pub(crate) fn hear(&mut self, event: Event<'_>) -> Option<BoxFuture> {
         self.handler.event(event)
     }
 
-    /// A frame as a JSON string, as the replaced system's clients send it.
+    /// Sends a frame as a JSON string, as the clients of the replaced system do.
     pub(crate) async fn send(&mut self, frame: &Value) {
         let string = Value::String(frame.to_string()).to_string();
         self.event("message", &[&string], None).await;
     }
 
-    /// A frame as an object, with a callback; returns the callback's argument.
+    /// Sends a frame as an object with a callback. Returns the callback's argument.
     pub(crate) async fn ask(&mut self, frame: &Value) -> Value {
         self.event("message", &[&frame.to_string()], Some(1)).await;
         loop {
@@ -269,45 +271,45 @@ impl Device {
         }
     }
 
-    /// Registers and drops the answer, which must be good.
+    /// Registers and returns the response, which must have code 0.
     pub(crate) async fn register(&mut self, data: Value) -> Value {
         let answer = self.ask(&json!({"type": 1, "data": data})).await;
         assert_eq!(answer["code"], 0, "{answer}");
         answer
     }
 
-    /// Kind 101 with a callback.
+    /// Sends a message (kind 101) with a callback.
     pub(crate) async fn message(&mut self, data: Value) -> Value {
         self.ask(&json!({"type": 101, "data": data})).await
     }
 
-    /// Its deadline, on the clock that says `now`.
+    /// Returns the deadline of the handler, on a clock that says `now`.
     pub(crate) fn deadline(&self, now: Time) -> Option<Time> {
         self.handler.deadline(now)
     }
 
-    /// How long it is until its deadline, if it has one.
+    /// Returns the time until the deadline of the handler, in milliseconds.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.deadline(Time(0)).map(|deadline| deadline.0)
     }
 
-    /// Its deadline has passed.
+    /// Tells the handler that its deadline has passed.
     pub(crate) fn deadline_passes(&mut self) {
         self.handler.deadline_passed();
     }
 
-    /// The connection is gone.
+    /// Ends the connection from the client's side.
     pub(crate) fn close(self) {
         self.end(DisconnectReason::Client);
     }
 
-    /// The connection ends in this way.
+    /// Ends the connection for this reason.
     pub(crate) fn end(mut self, reason: DisconnectReason) {
         self.handler.disconnected(reason);
     }
 }
 
-/// See the module.
+/// A gateway with its store.
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
     pub(crate) core: Arc<Core>,
@@ -315,12 +317,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// With these changes to the default configuration.
+    /// Creates a gateway. `change` changes the default configuration.
     pub(crate) fn new(change: impl FnOnce(&mut Config)) -> Self {
         Self::built(change, |builder| builder, |store| store)
     }
 
-    /// With changes to the builder, and to the store.
+    /// The same, with changes to the builder and to the store.
     pub(crate) fn built(
         change: impl FnOnce(&mut Config),
         build: impl FnOnce(Builder) -> Builder,
@@ -335,11 +337,11 @@ impl World {
         Self::on(store, build(Builder::new(config)), dir)
     }
 
-    /// On a store that writes when it is told to, and uses no other thread.
+    /// The same, with a store that writes when the test tells it to, and has no thread of its own.
     pub(crate) fn stepped(change: impl FnOnce(&mut Config)) -> (Self, Stepper) {
         let mut config = Config::default();
         change(&mut config);
-        // Memory is as good as a disk.
+        // A directory in memory is faster.
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() {
             tempfile::tempdir_in(memory)
@@ -364,17 +366,17 @@ impl World {
         &self.core.metrics
     }
 
-    /// A new connection.
+    /// Opens a connection.
     pub(crate) fn connect(&self, sid: &str) -> Device {
         self.connect_with(sid, None)
     }
 
-    /// A new connection that was handed this token in its handshake.
+    /// Opens a connection with a token in its handshake.
     pub(crate) fn connect_with(&self, sid: &str, handed: Option<&str>) -> Device {
         Device::new(self.core.clone(), sid, handed)
     }
 
-    /// A new connection that is registered as `uid` with the device `sid`.
+    /// Opens a connection that is registered as `uid`; `sid` is also its `deviceid`.
     pub(crate) async fn enter(&self, uid: &str, sid: &str) -> Device {
         let mut device = self.connect(sid);
         device.register(json!({"uid": uid, "deviceid": sid})).await;
@@ -395,17 +397,17 @@ fn options(dir: &TempDir, config: &Config) -> Options {
     }
 }
 
-/// A uid.
+/// Parses a uid.
 pub(crate) fn uid(text: &str) -> Uid {
     Uid::new(text).expect("a uid")
 }
 
-/// A team's id.
+/// Parses the id of a team.
 pub(crate) fn team(text: &str) -> TeamId {
     TeamId::new(text).expect("a team id")
 }
 
-/// An order of the API.
+/// Returns a send order of the API.
 pub(crate) fn order(kind: u16, to: To) -> SendOrder {
     SendOrder {
         kind,

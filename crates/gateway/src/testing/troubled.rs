@@ -19,11 +19,11 @@ pub(crate) struct Troubled {
     store: Arc<dyn Store>,
     /// Counting unread messages takes a permit.
     pub(crate) unread: Arc<Semaphore>,
-    /// Asking what was missed takes a permit.
+    /// A query for missed messages takes a permit.
     pub(crate) missed: Arc<Semaphore>,
-    /// Told when somebody asks what was missed.
+    /// Notified at each query for missed messages.
     pub(crate) missed_asked: Arc<Notify>,
-    /// Appends and outcomes of push jobs fail.
+    /// While this is true, writes, replays and the health check fail.
     pub(crate) full: Arc<AtomicBool>,
 }
 
