@@ -1,4 +1,4 @@
-//! The program from outside: its flags, what it refuses to do, and how it starts and stops.
+//! Tests of the program from outside: its flags, the configurations that it refuses, its start and its end.
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const MYNAH: &str = env!("CARGO_BIN_EXE_mynah");
 
-/// In a directory of its own, without this environment's settings.
+/// Returns a command that runs in a directory of its own, without `MYNAH_` variables of the environment.
 fn command(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -34,7 +34,7 @@ fn run(directory: &Path, args: &[&str], env: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-/// A running program; ended when dropped.
+/// A running program, which is killed when this is dropped.
 struct Running {
     child: Child,
     address: String,
@@ -69,7 +69,7 @@ impl Running {
         }
     }
 
-    /// Sends a request and returns the whole answer.
+    /// Sends a request and returns the whole response.
     fn ask(&self, method: &str, path: &str, more: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
@@ -87,7 +87,7 @@ impl Running {
         assert!(killed.success());
     }
 
-    /// Waits for the end; the code, and what was logged.
+    /// Waits for the end of the program, and returns its exit code and its log.
     fn ended(mut self) -> (Option<i32>, String) {
         let mut log = String::new();
         self.child
@@ -263,7 +263,8 @@ fn makes_keys_whose_only_line_on_standard_output_is_the_key() {
             .ask("GET", "/v1/users/u", &long, "")
             .starts_with("HTTP/1.1 401")
     );
-    // More than a head may have: the connection may end before all of it is written.
+    // The header is larger than the limit, so the server may close the connection before all of it is
+    // written.
     let mut stream = TcpStream::connect(&mynah.address).unwrap();
     let huge = "k".repeat(100_000);
     let _ = write!(
@@ -319,8 +320,8 @@ fn what_was_answered_is_there_after_a_stop_and_a_start() {
     assert!(page.contains(r#""data":{"n":1}"#), "{page}");
 }
 
-/// Without file descriptors for all who come, those who are there go on being served, the store goes on working, and accepting goes on
-/// once some have left.
+/// If there are not enough file descriptors for further connections, existing ones are still served and the
+/// store still works. The server accepts connections again once some have ended.
 #[test]
 fn running_out_of_file_descriptors_only_stops_accepting() {
     let dir = tempfile::tempdir().unwrap();

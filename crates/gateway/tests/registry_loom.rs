@@ -1,4 +1,4 @@
-//! Explores the interleavings of the registry with loom: every order in which the locks can be taken, not one example.
+//! Explores the interleavings of the registry's locks with loom, all of them and not one example.
 
 #![allow(dead_code, missing_docs, unreachable_pub)] // parts of the crate, included for this file alone
 #![allow(clippy::unwrap_used)]
@@ -8,7 +8,7 @@ mod claims;
 #[path = "../src/registry.rs"]
 mod registry;
 
-/// Loom's lock in the place of the crate's, and hashes that are the same in each round.
+/// Replaces the crate's lock by loom's, and its hashing by one that is the same in each iteration.
 mod sync {
     pub(crate) type Hashing = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
@@ -65,12 +65,12 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
         .map(drop)
 }
 
-/// Registers where it may be too late for it.
+/// Registers, which may fail because the connection has ended.
 fn try_enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) {
     let _ = enter(registry, connection, user, device);
 }
 
-/// The connections that a push to the user reaches.
+/// Returns the connections that a push to the user reaches.
 fn reached(registry: &Registry<Link>, user: &str) -> Vec<Link> {
     let mut links = Vec::new();
     registry.reach(&uid(user), None, |link| {
@@ -80,7 +80,8 @@ fn reached(registry: &Registry<Link>, user: &str) -> Vec<Link> {
     links
 }
 
-/// What must hold whenever nobody is in the middle of something: what a connection says of itself and what the map says agree.
+/// Checks the invariant that a connection's registration and the registry's map agree, whenever no operation
+/// is in progress.
 fn check(registry: &Registry<Link>, connections: &[&Shared], users: &[&str]) {
     for user in users {
         let mapped = reached(registry, user);
@@ -112,7 +113,8 @@ fn thread(
     loom::thread::spawn(move || run(&registry, &connection))
 }
 
-/// The old module's mistake: the connection that was replaced closes, and takes the mapping of its replacement with it.
+/// The replaced connection closes, which must not remove the registration of its replacement. The replaced
+/// system made this mistake.
 #[test]
 fn a_close_never_takes_another_mapping_away() {
     for device in ["d1", "d2"] {
@@ -166,7 +168,7 @@ fn a_close_that_overtakes_the_register_leaves_nothing() {
     });
 }
 
-/// Registering as another user moves between two shards.
+/// A register as another user affects two shards.
 #[test]
 fn changing_the_user_meets_displacement_close_and_sign_out() {
     let others: [fn(&Registry<Link>, &Shared); 3] = [
@@ -229,7 +231,7 @@ fn with_many_devices_the_bound_holds() {
     });
 }
 
-/// After a sign-out none of the user's connections registers again, whatever it was just doing.
+/// After a sign-out no connection of the user registers again, whatever it was doing at the time.
 #[test]
 fn signed_out_is_signed_out() {
     model(Policy::Single, false, |registry| {

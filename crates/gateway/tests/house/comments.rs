@@ -1,8 +1,8 @@
-//! Comments that should not be there.
+//! Comments that should not exist.
 
 use crate::{files, tidy};
 
-/// The text of a comment that is code, as far as one line can show it.
+/// Returns whether a line is a comment that consists of code, as far as one line can tell.
 fn commented_out(line: &str) -> bool {
     let Some(text) = line.trim_start().strip_prefix("//") else {
         return false;

@@ -1,14 +1,14 @@
-//! The files of a crate have an order: no file uses, directly or through others, one that uses it.
+//! The files of a crate have an order: no file uses, directly or indirectly, a file that uses it.
 //!
-//! What counts as use: `use` declarations and paths that begin with `crate`, `super`, `self`, a child module or
-//! an imported module. A re-export counts for the file in which the name is defined, so a module that only
-//! re-exports what its children define does not use them. Tests and what they are built on are not looked at.
+//! What counts as use: `use` declarations and paths that begin with `crate`, `super`, `self`, a child module
+//! or an imported module. A re-export counts as a use of the file in which the name is defined, so a module
+//! that only re-exports what its children define does not use them. Tests and test tools are not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{File, files, tidy};
 
-/// Where the checked crates have their source.
+/// The source directories of the checked crates.
 const CRATES: &[&str] = &[
     "crates/wire/src/",
     "crates/socketio/src/",
@@ -17,28 +17,28 @@ const CRATES: &[&str] = &[
     "crates/gateway/src/",
 ];
 
-/// A module's path from the crate's root, which is empty.
+/// The path of a module from the crate's root. The root itself is empty.
 type Module = Vec<String>;
 
-/// What one file says about others.
+/// The imports and paths in a file.
 #[derive(Default)]
 struct Source {
     imports: Vec<Import>,
-    /// Paths in the code apart from imports.
+    /// Paths in the code, without imports.
     paths: Vec<Vec<String>>,
-    /// All identifiers in the code apart from imports.
+    /// All identifiers in the code, without imports.
     names: BTreeSet<String>,
 }
 
-/// One name of a `use` declaration.
+/// A name of a `use` declaration.
 struct Import {
     path: Vec<String>,
     name: String,
     public: bool,
 }
 
-/// The cycles among these files of one crate, each given as path and text. A cycle is the sorted list of its
-/// modules.
+/// Returns the cycles among files of one crate, which are given by path and text. A cycle is the sorted list
+/// of its modules.
 fn cycles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
     let uses = graph(files);
     let reach: BTreeMap<_, _> = uses.keys().map(|from| (from, reachable(from, &uses))).collect();
@@ -61,7 +61,7 @@ fn display(module: &Module) -> String {
     }
 }
 
-/// All modules that `from` uses, directly or not.
+/// Returns all modules that `from` uses, directly or indirectly.
 fn reachable(from: &Module, uses: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeSet<Module> {
     let (mut reached, mut left) = (BTreeSet::new(), vec![from]);
     while let Some(module) = left.pop() {
@@ -74,7 +74,7 @@ fn reachable(from: &Module, uses: &BTreeMap<Module, BTreeSet<Module>>) -> BTreeS
     reached
 }
 
-/// Which module uses which.
+/// Returns the modules that each module uses.
 fn graph(files: &[(&str, &str)]) -> BTreeMap<Module, BTreeSet<Module>> {
     let sources: BTreeMap<Module, Source> = files
         .iter()
@@ -86,7 +86,7 @@ fn graph(files: &[(&str, &str)]) -> BTreeMap<Module, BTreeSet<Module>> {
         .collect()
 }
 
-/// The module of a file, by its path from the crate's root.
+/// Returns the module of a file, given by its path from the crate's root.
 fn module(path: &str) -> Module {
     let path = path.trim_end_matches(".rs");
     let mut module: Module = path.split('/').map(str::to_owned).collect();
@@ -96,7 +96,7 @@ fn module(path: &str) -> Module {
     module
 }
 
-/// The modules that `from` uses.
+/// Returns the modules that `from` uses.
 fn used(from: &Module, source: &Source, sources: &BTreeMap<Module, Source>) -> BTreeSet<Module> {
     let mut used = BTreeSet::new();
     let mut aliases = BTreeMap::new();
@@ -105,12 +105,12 @@ fn used(from: &Module, source: &Source, sources: &BTreeMap<Module, Source>) -> B
             continue;
         };
         if sources.contains_key(&target) {
-            // The module itself: what is used of it, its paths say.
+            // The import names a module. The paths in the code say what of it is used.
             aliases.insert(import.name.clone(), target);
             continue;
         }
         let defined = definition(target, sources);
-        // A module that offers the names of its children does not use them by that.
+        // A module that only re-exports names of its children does not use them.
         let offers = import.public && defined.starts_with(from) && !source.names.contains(&import.name);
         if !offers {
             used.insert(defined);
@@ -127,7 +127,7 @@ fn used(from: &Module, source: &Source, sources: &BTreeMap<Module, Source>) -> B
     used
 }
 
-/// A path from the crate's root; none if it leads out of the crate.
+/// Returns a path from the crate's root; `None` if it leads out of the crate.
 fn absolute(from: &Module, path: &[String], sources: &BTreeMap<Module, Source>) -> Option<Vec<String>> {
     let (first, rest) = path.split_first()?;
     match first.as_str() {
@@ -145,7 +145,7 @@ fn absolute(from: &Module, path: &[String], sources: &BTreeMap<Module, Source>) 
     }
 }
 
-/// The module in which the item at this path is defined.
+/// Returns the module that defines the item at this path.
 fn definition(mut path: Vec<String>, sources: &BTreeMap<Module, Source>) -> Module {
     loop {
         let length = (0..=path.len())
@@ -166,17 +166,17 @@ fn definition(mut path: Vec<String>, sources: &BTreeMap<Module, Source>) -> Modu
     }
 }
 
-/// Reads imports, paths and names of a file.
+/// Reads the imports, paths and names of a file.
 fn read(text: &str) -> Source {
     let tokens = tokens(text);
     let mut source = Source::default();
-    // How many braces are open, and at which of them modules inside of the file begin.
+    // The number of open braces, and the numbers at which inline modules begin.
     let (mut depth, mut inside) = (0, Vec::new());
     let mut at = 0;
     while at < tokens.len() {
         let next = tokens.get(at + 1).map_or("", String::as_str);
         match tokens[at].as_str() {
-            // `use<..>` stands in types.
+            // `use<..>` is a part of types.
             "use" if next != "<" => {
                 let end = tokens[at..].iter().position(|token| token == ";");
                 let end = at + end.unwrap_or(tokens.len() - at);
@@ -192,7 +192,7 @@ fn read(text: &str) -> Source {
                 if tokens.get(at + 2).is_some_and(|token| token == "{") {
                     inside.push(depth);
                 }
-                // The name is left out: often it is also that of what the module defines.
+                // The name is skipped, because it is often also the name of an item that the module defines.
                 at += 1;
             }
             "{" => depth += 1,
@@ -221,8 +221,7 @@ fn read(text: &str) -> Source {
     source
 }
 
-/// Changes a path that stands inside of `modules` nested modules of a file into the path that means the same at
-/// the top of the file.
+/// Rewrites a path inside `modules` nested inline modules into the equivalent path at the top of the file.
 fn step_out(path: &mut Vec<String>, modules: usize) {
     let ups = path.iter().take_while(|part| *part == "super").count();
     if modules > 0 && ups > 0 {
@@ -233,7 +232,7 @@ fn step_out(path: &mut Vec<String>, modules: usize) {
     }
 }
 
-/// Reads a tree of imports, of which `before` is the beginning of every path.
+/// Reads a tree of imports. `before` is the beginning of each path.
 fn import(tree: &[String], before: &[String], public: bool, imports: &mut Vec<Import>) {
     let mut path = before.to_vec();
     let mut at = 0;
@@ -280,7 +279,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// Names, `::` and single characters of the code; comments and texts are left out.
+/// Splits code into names, `::` and single characters, without comments and string literals.
 fn tokens(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
     let mut tokens: Vec<String> = Vec::new();
@@ -311,7 +310,8 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The length of the text in quotes that `rest` begins with; of one that goes on in the next line, all.
+/// Returns the length of the string literal at the beginning of `rest`, or all of `rest` if it continues in
+/// the next line.
 fn closing_quote(rest: &str) -> usize {
     let mut escaped = false;
     for (at, c) in rest.char_indices().skip(1) {
@@ -340,7 +340,7 @@ fn files_have_an_order() {
     tidy(complaints);
 }
 
-/// The path below `source` and the code of a file that is checked.
+/// Returns the path below `source` and the code of a file, if it must be checked.
 fn inside<'a>(file: &'a File, source: &str) -> Option<(&'a str, &'a str)> {
     let path = file.path.strip_prefix(source)?;
     (!file.is_test() && path != "main.rs").then(|| (path, file.code()))
@@ -376,9 +376,9 @@ fn cycles_are_found() {
     let found = cycles(&[
         ("lib.rs", "mod a; mod b; mod c; pub use b::{self, B};"),
         ("a/mod.rs", "mod child; pub use child::Child; pub struct Parent;"),
-        // Of its parent it uses what the parent defines.
+        // The child uses what its parent defines.
         ("a/child.rs", "use super::Parent; pub struct Child;"),
-        // Round through a name that lib.rs exports, an alias, and a path without an import.
+        // A cycle through a name that lib.rs exports, an alias, and a path without an import.
         (
             "b.rs",
             "use crate::c as other; fn f() { other::c() } pub struct B;",

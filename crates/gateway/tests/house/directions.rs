@@ -1,10 +1,10 @@
-//! Who may use whom, and what belongs to one place.
+//! The modules that each module may use, and code that may appear in certain files only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{document, files, tidy};
 
-/// The modules of the gateway in their order, and which of those before it each of them may use.
+/// The modules of the gateway in their order, and the earlier modules that each of them may use.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("text", &[]),
@@ -35,9 +35,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["frame", "ids", "kinds", "rate", "registry", "reject"],
     ),
     ("order", &["ids", "registry", "session", "store", "time"]),
-    // What an embedding program gives; others decide when it is called.
+    // What an embedding program provides. Other modules decide when it is called.
     ("embed", &["ids", "kinds", "registry", "reject", "session"]),
-    // Who is there is asked of the registry; nothing is sent to anybody there (see `SEEN_ONLY_IN`).
+    // The registry says who is connected. Only delivery may send through it (see `SEEN_ONLY_IN`).
     (
         "push",
         &[
@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "target", "time",
         ],
     ),
-    // Who a client is says nothing of its connection.
+    // Authentication is independent of connections.
     (
         "auth",
         &[
@@ -106,7 +106,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    // What a client sends goes to dispatch and nowhere else: neither to the store nor to delivery.
+    // What a client sends goes to dispatch only, and neither to the store nor to delivery.
     (
         "entrance",
         &[
@@ -127,7 +127,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics", "push", "rate", "registry", "store",
         ],
     ),
-    // A call goes to the gateway's handle; of the store it knows the values that are shown.
+    // A call goes to the gateway's handle. Of the store it uses only the values that it shows.
     (
         "http",
         &[
@@ -139,7 +139,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listen", &["config", "metrics", "tls"]),
     ("refusals", &["metrics", "reject"]),
     ("reload", &["clock", "gateway", "http"]),
-    // Of the program, not of the library.
+    // Modules of the program, not of the library.
     ("signals", &[]),
     (
         "server",
@@ -150,7 +150,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Texts that stand in these files alone.
+/// Texts, the reason why they are restricted, and the files that may contain them.
 const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
     (
         "store::embedded",
@@ -195,7 +195,7 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
     ("unbounded_channel", "every queue has a bound", &[]),
 ];
 
-/// `crate::x`, also in groups, of code that is no comment; a name that lib.rs exports stands for its module.
+/// Returns the modules in `crate::x` paths of the code. A name that lib.rs exports stands for its module.
 fn uses(code: &str, exported: &BTreeMap<String, String>) -> Vec<String> {
     let code: String = code
         .lines()
@@ -204,14 +204,14 @@ fn uses(code: &str, exported: &BTreeMap<String, String>) -> Vec<String> {
         .join("\n");
     let mut found = Vec::new();
     for (at, text) in code.match_indices("crate::") {
-        // Not the end of a longer word, as in mycrate::x.
+        // `crate` must not be the end of a longer word, as in mycrate::x.
         let inside = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
         let rest = &code[at + text.len()..];
         let names = match rest.strip_prefix('{') {
             Some(group) => heads(&group[..closing_brace(group)]),
             None => heads(rest),
         };
-        // Without braces only the first name is meant.
+        // Without braces, only the first name is a module.
         let names = if rest.starts_with('{') {
             &names[..]
         } else {
@@ -228,7 +228,7 @@ fn uses(code: &str, exported: &BTreeMap<String, String>) -> Vec<String> {
     found
 }
 
-/// The names at the top of a list: of `a, b::{c, d}` a and b.
+/// Returns the names at the top level of a list: `a` and `b` for `a, b::{c, d}`.
 fn heads(list: &str) -> Vec<String> {
     let mut heads = Vec::new();
     let (mut depth, mut name, mut taken) = (0, String::new(), false);
@@ -264,7 +264,7 @@ fn closing_brace(group: &str) -> usize {
     group.len()
 }
 
-/// Name -> module, of lib.rs's `pub use module::{...}`.
+/// Returns the module of each name that lib.rs exports by `pub use module::{...}`.
 fn exported() -> BTreeMap<String, String> {
     let lib = document("crates/gateway/src/lib.rs");
     let exports = lib.lines().filter_map(|line| line.strip_prefix("pub use "));
@@ -336,7 +336,7 @@ fn what_belongs_to_one_place_stays_there() {
             }
         }
     }
-    // The wire crate has neither clock nor IO.
+    // The wire crate uses neither a clock nor IO.
     for file in files
         .iter()
         .filter(|file| file.path.starts_with("crates/wire/src/"))

@@ -1,4 +1,4 @@
-//! Documents that say what the code does.
+//! Documents that must match the code.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use mynah::kinds::{Conversation, Kind, Push, Row, Senders, Way};
 
 use crate::{File, document, files, root, tidy};
 
-/// The line of a kind in the protocol document.
+/// Returns the row of a kind in the protocol document.
 fn kind_line(row: Row) -> String {
     let yes = |is| if is { "yes" } else { "no" };
     let (rule, way) = (row.rule, row.way);
@@ -43,7 +43,7 @@ fn kind_line(row: Row) -> String {
     format!("| {number} | {name} | {way} | {conversation} | {stored} | {unread} | {push} | {senders} |")
 }
 
-/// The rows of a table between two marks, without its head.
+/// Returns the rows of a table between two marks, without its head.
 fn table<'a>(document: &'a str, name: &str) -> Vec<&'a str> {
     let (begin, end) = (format!("<!-- {name}: begin -->"), format!("<!-- {name}: end -->"));
     let inside = document
@@ -96,13 +96,13 @@ fn every_code_and_every_limit_is_in_the_protocol() {
     tidy(complaints);
 }
 
-/// Of a row such as "| `limits.members` | 100 | 413 |".
+/// Returns the key and the default of a row such as "| `limits.members` | 100 | 413 |".
 fn key_and_default(row: &str) -> Option<(&str, &str)> {
     let (key, rest) = row.strip_prefix("| `")?.split_once("` | ")?;
     Some((key, rest.split_once(" | ")?.0))
 }
 
-/// Method and path of what `#[utoipa::path(...)]` describes, and path of what the router adds besides.
+/// Returns method and path of each `#[utoipa::path(...)]`, and the paths that the router adds without one.
 fn routes(file: &File) -> Vec<String> {
     let after = |mark: &str| {
         file.code()

@@ -1,10 +1,10 @@
-//! How long files are.
+//! The lengths of files.
 
 use std::collections::BTreeMap;
 
 use crate::{files, tidy};
 
-/// Lines of a file beyond which it needs a reason.
+/// Most lines of a file without a reason in [`LONG`].
 const MOST_LINES: usize = 500;
 
 /// Longer files, each with its reason.

@@ -1,17 +1,19 @@
-//! Every reference leads somewhere: links between documents, headings that comments refer to, names of files.
+//! Every reference has a target: links between documents, headings to which comments refer, and names of
+//! files.
 //!
-//! Comments refer to a part of a document as a link does, by its file and heading: `docs/PROTOCOL.md#5-kinds`.
-//! Numbers of sections alone become wrong without anybody noticing.
+//! Comments refer to a part of a document as a link does, by its file and heading:
+//! `docs/PROTOCOL.md#5-kinds`. Section numbers alone become wrong without anybody noticing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{files, root, tidy};
 
-/// Endings of names in comments and in the code spans of documents.
+/// The endings of file names that are checked in comments, and in the code spans of documents.
 const IN_COMMENTS: &[&str] = &[".rs", ".md", ".js", ".mjs", ".sql"];
 const IN_DOCUMENTS: &[&str] = &[".rs", ".md", ".sql"];
 
-/// What a heading is called in a link, as GitHub makes it: lower case, hyphens for spaces, no punctuation.
+/// Returns the name of a heading in a link, as GitHub derives it: lower case, hyphens instead of spaces, no
+/// punctuation.
 fn anchor(heading: &str) -> String {
     heading
         .trim()
@@ -22,7 +24,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// The anchors of a document: its headings, and what has an `id`.
+/// Returns the anchors of a document: its headings, and elements with an `id`.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let headings = headings.map(|line| anchor(line.trim_start_matches('#')));
@@ -31,7 +33,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.chain(ids).collect()
 }
 
-/// Where the links of a document lead, with the numbers of their lines.
+/// Returns the targets of a document's links, with their line numbers.
 fn links(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate();
     lines
@@ -40,7 +42,7 @@ fn links(text: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
-/// The path of a link in a document of the directory `base`.
+/// Resolves the path of a link in a document of the directory `base`.
 fn path(base: &str, link: &str) -> String {
     let mut parts: Vec<_> = base.split('/').filter(|part| !part.is_empty()).collect();
     for part in link.split('/').filter(|part| !part.is_empty()) {
@@ -53,7 +55,7 @@ fn path(base: &str, link: &str) -> String {
     parts.join("/")
 }
 
-/// Names of files in a text, each with the anchor behind it, if there is one.
+/// Returns the file names in a text, each with its anchor, if there is one.
 fn names<'t>(text: &'t str, endings: &[&str]) -> Vec<(&'t str, Option<&'t str>)> {
     let is_part = |c: char| c.is_alphanumeric() || "_-./#".contains(c);
     let words = text
@@ -73,7 +75,7 @@ fn names<'t>(text: &'t str, endings: &[&str]) -> Vec<(&'t str, Option<&'t str>)>
         .collect()
 }
 
-/// The comment in a line of code.
+/// Returns the comment in a line of code.
 fn comment(line: &str) -> Option<&str> {
     let text = line.trim_start();
     match text.strip_prefix("//").or_else(|| text.strip_prefix("* ")) {
@@ -82,12 +84,12 @@ fn comment(line: &str) -> Option<&str> {
     }
 }
 
-/// The code spans in a line of a document.
+/// Returns the code spans in a line of a document.
 fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Whether a file's path ends in `name`, and the file has this anchor.
+/// Returns whether there is a file whose path ends in `name` and which has this anchor.
 fn exists(name: &str, anchor: Option<&str>, targets: &BTreeMap<&str, BTreeSet<String>>) -> bool {
     targets.iter().any(|(path, anchors)| {
         let before = path.strip_suffix(name);
@@ -106,7 +108,7 @@ fn links_of_documents_lead_somewhere() {
     let mut complaints = Vec::new();
     for file in &documents {
         let (base, _) = file.path.rsplit_once('/').unwrap_or_default();
-        // What has a colon is not of the repository.
+        // A link with a colon leads out of the repository.
         let links = links(&file.text)
             .into_iter()
             .filter(|(_, link)| !link.contains(':'));
@@ -142,7 +144,7 @@ fn files_named_in_comments_and_documents_exist() {
         .map(|file| (&*file.path, anchors(&file.text)))
         .collect();
     let mut complaints = Vec::new();
-    // The changelog names files of the time of a change.
+    // The changelog may name files that existed at the time of a change.
     for file in files.iter().filter(|file| file.path != "CHANGELOG.md") {
         for (at, line) in file.text.lines().enumerate() {
             let found: Vec<_> = if file.path.ends_with(".md") {
@@ -172,7 +174,7 @@ fn no_section_is_referred_to_by_its_number() {
     for file in files(&[".rs", ".js", ".mjs", ".md"]) {
         let lines: Vec<_> = file.text.lines().collect();
         for (at, line) in lines.iter().enumerate() {
-            // The number and the name may stand in two lines of a comment.
+            // The number and the name can be in two adjacent lines of a comment.
             let next = lines.get(at + 1).copied().unwrap_or_default();
             if numbered(&format!(
                 "{line} {}",
@@ -189,7 +191,7 @@ fn no_section_is_referred_to_by_its_number() {
     tidy(complaints);
 }
 
-/// Whether a line speaks of a numbered section of the protocol, or has the protocol's name and then a number.
+/// Returns whether a line names a section of the protocol by its number.
 fn numbered(line: &str) -> bool {
     let name = concat!("PROTO", "COL");
     let begins_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());

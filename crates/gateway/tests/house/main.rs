@@ -1,7 +1,8 @@
-//! Keeps the house tidy: lengths of files, directions of dependencies, and documents that say what the code does.
+//! Checks of the repository: lengths of files, directions of dependencies, and documents that must match the
+//! code.
 //!
-//! Every check names what is wrong and where. `config/tests.rs` holds the example configuration to the code, and
-//! `http/tests/description.rs` the description of the API; neither is repeated here.
+//! Each check says what is wrong and where. Two checks are elsewhere: `config/tests.rs` compares the example
+//! configuration with the code, and `http/tests/description.rs` the description of the API.
 
 mod comments;
 mod cycles;
@@ -15,19 +16,19 @@ use std::path::{Path, PathBuf};
 
 /// A text file of the repository.
 pub(crate) struct File {
-    /// From the root, with slashes.
+    /// The path from the root of the repository, with slashes.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl File {
-    /// The text without the module of tests at its end.
+    /// Returns the text without the module of tests at its end.
     pub(crate) fn code(&self) -> &str {
         let tests = self.text.find("#[cfg(test)]\nmod tests {");
         &self.text[..tests.unwrap_or(self.text.len())]
     }
 
-    /// Tests and what they stand on are freer.
+    /// Returns whether the file is a test or belongs to test tools, to which some rules do not apply.
     pub(crate) fn is_test(&self) -> bool {
         ["/tests", "/simulation/", "/testing", "/fuzzing"]
             .iter()
@@ -39,7 +40,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// All files with one of these endings, in order; what is built or fetched is left out.
+/// Returns all files with one of these endings, in order, except built and downloaded ones.
 pub(crate) fn files(endings: &[&str]) -> Vec<File> {
     let mut found = Vec::new();
     walk(&root(), "", endings, &mut found);

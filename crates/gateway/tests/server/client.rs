@@ -1,4 +1,4 @@
-//! A small Socket.IO client on one WebSocket, of either generation.
+//! A small Socket.IO client on one WebSocket, of either generation (Engine.IO 3 or 4).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a test waits for what must come; far longer than it takes.
+/// How long a test waits for something that must happen. It is far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a server sent.
+/// What the server sent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Got {
-    /// A frame, and whether it came as a string.
+    /// A frame, and whether it was a JSON string.
     Frame(Value, bool),
-    /// An acknowledgement's one argument.
+    /// The argument of an acknowledgement.
     Ack(u64, Value),
-    /// `41`
+    /// The packet `41`.
     Disconnect,
     /// The WebSocket was closed.
     Closed,
 }
 
-/// See the module.
+/// A client on a stream, with what it has received and not returned yet.
 pub(crate) struct Client<S = TcpStream> {
     stream: S,
     decoder: ws::Decoder,
@@ -44,7 +44,7 @@ impl Client {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    /// Connects on a stream, with further headers; who is refused gets the answer's head.
+    /// Connects on a stream, with further headers. The error is the head of a response that refuses it.
     pub(crate) async fn over(mut stream: S, revision: u8, headers: &str) -> Result<Self, String> {
         let request = format!(
             "GET /socket.io/?EIO={revision}&transport=websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let frames = packets
             .iter()
             .flat_map(|packet| ws::masked_frame(Opcode::Text, packet.as_bytes(), [1, 2, 3, 4]));
-        // The server may have closed; what it said before is still to be read.
+        // The server may have closed the connection; what it sent before must still be read.
         let _ = self.stream.write_all(&frames.collect::<Vec<u8>>()).await;
     }
 
@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         answer
     }
 
-    /// The next frame.
+    /// Waits for the next frame and returns it.
     pub(crate) async fn frame(&mut self) -> Value {
         match self.next().await {
             Got::Frame(frame, _) => frame,
@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// What came next; waits for it.
+    /// Waits for what comes next and returns it.
     pub(crate) async fn next(&mut self) -> Got {
         loop {
             if let Some(got) = self.got.pop_front() {
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The next text from the socket, as it is.
+    /// Waits for bytes and returns them as text, without decoding WebSocket frames.
     pub(crate) async fn raw_message(&mut self) -> String {
         let mut buffer = vec![0; 65_536];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await;
@@ -161,12 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 }
 
-/// A frame in a `message` event, as a JSON string.
+/// Encodes a frame as a JSON string in a `message` event.
 pub(crate) fn packet(frame: &Value) -> String {
     format!("42[\"message\",{}]", Value::String(frame.to_string()))
 }
 
-/// What an Engine.IO packet means to a test.
+/// Translates an Engine.IO packet; `None` if it is not of interest.
 fn got(text: &str) -> Option<Got> {
     let text = text.strip_prefix('4')?;
     let packet = socket::decode(text, &Limits::default()).unwrap();

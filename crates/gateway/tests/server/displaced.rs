@@ -1,4 +1,4 @@
-//! The ways in which the server closes a connection, as seen on the wire.
+//! The ways in which the server ends a connection, as a client sees them.
 
 use mynah::To;
 use mynah::config::Displaced;
@@ -69,7 +69,7 @@ async fn notify_leaves_the_displaced_connection_open() {
     assert_eq!(second.frame().await["type"], 12);
 }
 
-/// A stop makes clients come back: closed without 41.
+/// When the server stops, clients are expected to reconnect: connections are closed without `41`.
 #[tokio::test]
 async fn a_stop_is_no_farewell() {
     let server = Running::new(|_| {}).await;

@@ -1,4 +1,4 @@
-//! What stands at the door: two addresses, proxies, origins, bounds.
+//! Addresses, proxies, origins, and limits of connections.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::running::{Running, uid};
 
 const KEY: &str = "a-key-of-the-test";
 
-/// The answer to a request on a connection of its own.
+/// Sends a request on a new connection and returns the whole response.
 async fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!(
@@ -33,7 +33,7 @@ async fn dial(from: &str, to: SocketAddr) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// A counter of refusals, as `/metrics` shows it.
+/// Returns a counter of refused connections in `/metrics`.
 async fn refused(address: SocketAddr, reason: &str) -> u64 {
     let metrics = ask(address, "GET", "/metrics", "").await;
     let name = format!("mynah_connections_refused_total{{reason=\"{reason}\"}} ");
@@ -87,7 +87,7 @@ async fn what_is_taken_already_is_refused() {
     assert!(why.to_string().contains("cannot listen on"), "{why}");
 }
 
-/// The address that the API shows of alice's only connection.
+/// Returns the address that the API shows for alice's only connection.
 async fn address_of(server: &Running, stream: TcpStream, headers: &str) -> String {
     let mut client = Client::over(stream, 4, headers).await.unwrap();
     client.register("alice", "d").await;
@@ -132,7 +132,7 @@ async fn only_trusted_proxies_are_believed() {
     }
 }
 
-/// An IPv4 client of a socket that takes both is shown, and trusted, as the IPv4 client that it is.
+/// A client with an IPv4 address is shown and trusted as such, even if the listener is an IPv6 socket.
 #[tokio::test]
 async fn ipv4_is_ipv4_over_ipv6() {
     let server = Running::new(|config| {
@@ -164,7 +164,7 @@ async fn the_proxys_header_is_asked_for_and_believed() {
         .write_all(b"PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\n")
         .await
         .unwrap();
-    // The proxy speaks for somebody who is no proxy: what that one says of itself is not believed.
+    // The client behind the PROXY header is not a trusted proxy, so its X-Forwarded-For is ignored.
     let spoofed = "X-Forwarded-For: 203.0.113.1\r\n";
     assert_eq!(address_of(&server, stream, spoofed).await, "198.51.100.7");
 
@@ -175,7 +175,7 @@ async fn the_proxys_header_is_asked_for_and_believed() {
     let mut answer = Vec::new();
     let _ = spoofing.read_to_end(&mut answer).await;
     assert_eq!(answer, b"");
-    // The backend's address is not behind the proxy.
+    // The backend's address does not expect a PROXY header.
     assert_eq!(refused(server.admin.unwrap(), "untrusted").await, 1);
 }
 
@@ -244,7 +244,7 @@ async fn who_never_registers_is_closed_to_come_back() {
         registers.register("alice", "d").await;
         let mut silent = Client::connect(server.address, revision).await;
         assert_eq!(silent.next().await, Got::Closed);
-        // The time of the one who registered is over as well.
+        // The client that has registered is still connected after the timeout.
         registers.ask(&json!({"type": 103, "data": {}})).await;
     }
     assert_eq!(refused(server.address, "register_timeout").await, 2);

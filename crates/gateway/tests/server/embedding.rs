@@ -1,4 +1,4 @@
-//! The example of an embedding program.
+//! The example of a program that embeds the gateway.
 
 use serde_json::json;
 

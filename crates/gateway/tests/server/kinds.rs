@@ -1,4 +1,4 @@
-//! A journey for every kind.
+//! Every kind is sent from end to end.
 
 use mynah::To;
 use mynah::ids::TeamId;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::client::{Client, Got, packet};
 use crate::running::{Running, order, uid};
 
-/// What the backend sends arrives, for every kind that it may send, at clients of both generations.
+/// What the backend sends arrives at clients of both generations, for every kind that it may send.
 #[tokio::test]
 async fn the_backend_reaches_clients_with_every_kind() {
     let server = Running::new(|_| {}).await;
@@ -51,7 +51,7 @@ async fn the_backend_reaches_clients_with_every_kind() {
     }
 }
 
-/// What clients may send arrives, for every kind that they may send.
+/// What clients send to one another arrives, for every kind that they may send.
 #[tokio::test]
 async fn clients_reach_one_another_with_every_kind() {
     let server = Running::new(|_| {}).await;
@@ -89,7 +89,8 @@ async fn clients_reach_one_another_with_every_kind() {
     );
 }
 
-/// Frames that come in one piece are handled in their order: what follows the register is registered.
+/// Frames that arrive together are handled in order: those after the register are sent by a registered
+/// client.
 #[tokio::test]
 async fn what_comes_at_once_is_handled_in_order() {
     let server = Running::new(|_| {}).await;
@@ -115,7 +116,7 @@ async fn what_comes_at_once_is_handled_in_order() {
     }
 }
 
-/// Integers beyond 2^53 and long decimals arrive digit by digit.
+/// Integers beyond 2^53 and long decimals arrive with all their digits.
 #[tokio::test]
 async fn values_never_change() {
     let server = Running::new(|_| {}).await;

@@ -1,4 +1,4 @@
-//! Bounds, and clients that do what they should not.
+//! Limits, and clients that send invalid input.
 
 use mynah::To;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::client::{Client, Got};
 use crate::running::{Running, order, uid};
 
-/// Who does not read is closed; everybody else gets everything.
+/// A client that does not read is disconnected, and the others receive everything.
 #[tokio::test]
 async fn a_slow_reader_is_closed_and_holds_nobody_up() {
     let server = Running::new(|config| config.limits.queue_bytes = 65_536).await;
@@ -22,7 +22,7 @@ async fn a_slow_reader_is_closed_and_holds_nobody_up() {
         assert!(sent < 10_000, "never closed");
     }
     while let Got::Frame(..) = slow.next().await {}
-    // It comes back, and the record has what it missed.
+    // The client reconnects, and finds what it missed in the history.
     let mut back = Client::connect(server.address, 4).await;
     assert_eq!(back.register("slow", "slow-1").await["unread"], sent);
 }
@@ -37,7 +37,7 @@ async fn a_hundred_connections_of_one_user_leave_one() {
             let mut client = Client::connect(address, 4).await;
             let data = json!({"uid": "alice", "deviceid": format!("d{index}")});
             client.send(&json!({"type": 1, "data": data})).await;
-            // Kind 2, or kind 12 where another was quicker.
+            // Kind 2, or kind 12 if another register was faster.
             client.frame().await;
             client
         });
@@ -63,7 +63,7 @@ async fn a_hundred_connections_of_one_user_leave_one() {
     assert_eq!(reached, 1);
 }
 
-/// A close right behind the register leaves no mapping, however they meet.
+/// A close directly after a register leaves no registration, whichever is handled first.
 #[tokio::test]
 async fn a_close_that_overtakes_the_register_leaves_nothing() {
     let server = Running::new(|_| {}).await;
@@ -72,7 +72,7 @@ async fn a_close_that_overtakes_the_register_leaves_nothing() {
         client.send(&json!({"type": 1, "data": {"uid": "ghost"}})).await;
         drop(client);
     }
-    // A user that came later is seen as soon as the ghosts are gone.
+    // `other` sees the number of users drop as soon as the other connections are closed.
     let mut other = server.enter("other").await;
     while server.gateway.users_online() > 1 {
         other.ask(&json!({"type": 103, "data": {}})).await;
@@ -84,7 +84,7 @@ async fn bad_input_disturbs_nobody_else() {
     let server = Running::new(|_| {}).await;
     let mut good = server.enter("good").await;
     for packets in [
-        // Eleven attachments, an unknown packet, an event without a name: the connection is closed.
+        // Eleven attachments, an unknown packet, and malformed events: the connection is closed.
         vec![r#"4511-["message",{"_placeholder":true,"num":0}]"#.to_owned()],
         vec!["49".to_owned()],
         vec!["42{}".to_owned()],

@@ -1,4 +1,4 @@
-//! The whole server in process, with clients on real sockets.
+//! Tests of the whole server in this process, with clients on real sockets.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! A server of the test's own, on a free port, with its data in a temporary directory.
+//! A server for one test, on a free port, with its data in a temporary directory.
 
 use std::net::SocketAddr;
 
@@ -13,18 +13,18 @@ use tokio::task::JoinHandle;
 
 use crate::client::Client;
 
-/// Runs until [`Running::stop`], or the end of its test's runtime.
+/// A server that runs until [`Running::stop`], or until the test's runtime ends.
 pub(crate) struct Running {
     pub(crate) gateway: Gateway,
     pub(crate) address: SocketAddr,
-    /// The backend's address, where it has one of its own.
+    /// The address for the backend, if it is separate.
     pub(crate) admin: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<anyhow::Result<()>>,
     _data: TempDir,
 }
 
-/// A configuration for tests, and its data directory.
+/// Returns a configuration for tests, and its data directory.
 pub(crate) fn config(change: impl FnOnce(&mut Config)) -> (Config, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config::default();
@@ -58,19 +58,19 @@ impl Running {
         }
     }
 
-    /// A client of a current generation.
+    /// Connects a client of the current generation.
     pub(crate) async fn connect(&self) -> Client {
         Client::connect(self.address, 4).await
     }
 
-    /// A client that is registered, on the device `<uid>-1`.
+    /// Connects a client and registers it, with the device `<uid>-1`.
     pub(crate) async fn enter(&self, uid: &str) -> Client {
         let mut client = self.connect().await;
         client.register(uid, &format!("{uid}-1")).await;
         client
     }
 
-    /// Stops in good order.
+    /// Stops the server in order.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.ended.await.unwrap().unwrap();
@@ -81,7 +81,7 @@ pub(crate) fn uid(text: &str) -> Uid {
     Uid::new(text).unwrap()
 }
 
-/// An order of the backend.
+/// Returns a send order of the backend.
 pub(crate) fn order(kind: u16, to: To, data: &Value) -> SendOrder {
     SendOrder {
         kind,

@@ -1,4 +1,4 @@
-//! The whole server over TLS.
+//! Tests of the whole server over TLS.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ async fn start(change: impl FnOnce(&mut Config)) -> (Running, TempDir) {
     (server, files)
 }
 
-/// Connects, trusting the certificate that is in the file now.
+/// Connects, and trusts the certificate that is in the file now.
 async fn connect(address: SocketAddr, files: &TempDir) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     let pem = fs::read(files.path().join("cert.pem")).unwrap();
@@ -64,7 +64,7 @@ async fn chat_works_over_tls_beside_a_renewal() {
         .unwrap();
     alice.register("alice", "a").await;
     certify(files.path());
-    // Until the files are looked at again the new certificate is unknown.
+    // The server uses the new certificate only after it has read the files again.
     let stream = loop {
         if let Ok(stream) = connect(server.address, &files).await {
             break stream;
