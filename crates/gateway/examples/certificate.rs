@@ -1,5 +1,5 @@
-//! Writes a self-signed certificate for 127.0.0.1 and localhost, `cert.pem`, and its key, `key.pem`, to a directory: for the tests from
-//! outside. For anything else take what an authority signed.
+//! Writes a self-signed certificate for 127.0.0.1 and localhost (`cert.pem`) and its key (`key.pem`) into a
+//! directory, for tests from outside. Use a certificate of an authority for anything else.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
     for (name, pem) in [("cert.pem", cert.pem()), ("key.pem", signing_key.serialize_pem())] {
-        // One after the other, each whole or not at all, as those do it that renew certificates.
+        // Each file is replaced atomically, as programs that renew certificates do.
         let (new, file) = (
             PathBuf::from(&directory).join("new.pem"),
             PathBuf::from(&directory).join(name),

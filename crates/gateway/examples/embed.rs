@@ -9,9 +9,10 @@ use mynah::server::Server;
 use mynah::{Builder, Call, Gateway, Reject, Reply, Seen};
 use serde::{Deserialize, Serialize};
 
-/// Who of these is connected?
+/// Asks which of some users are connected.
 const WHO_IS_HERE: u16 = 1000;
-/// Tells a user who asked for it; nobody has to register a kind that only goes down, but it must be known.
+/// Tells a user that somebody asked for it. A kind that only the server sends needs no listener, but must be
+/// configured.
 const WAS_ASKED_FOR: u16 = 1001;
 
 #[derive(Deserialize)]
@@ -30,7 +31,7 @@ struct AskedFor {
     by: Uid,
 }
 
-/// Answers at once, and tells those who are here that they were asked for.
+/// Answers at once, and tells the connected users that somebody asked for them.
 fn who_is_here(gateway: &Gateway, call: Call) -> Reply {
     let question: Question = match serde_json::from_str(call.data.get()) {
         Ok(question) => question,
@@ -56,7 +57,7 @@ fn who_is_here(gateway: &Gateway, call: Call) -> Reply {
     })
 }
 
-/// The gateway with this program's kinds and listeners.
+/// Opens the gateway with the kinds and listeners of this program.
 pub(crate) async fn server(config: Config) -> anyhow::Result<Server> {
     let builder = Builder::new(config)
         .on_connect(|peer| println!("{} came from {}", peer.sid, peer.address))

@@ -1,4 +1,4 @@
-//! The smallest program with the gateway inside of it, as the README shows it; `embed.rs` has more.
+//! The smallest program that embeds the gateway, as in the README. `embed.rs` shows more.
 
 use mynah::{Reply, config::Config, server::Server};
 

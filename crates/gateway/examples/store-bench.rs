@@ -1,4 +1,5 @@
-//! Measures the embedded store: clients that each wait for their message to be durable before they send the next one.
+//! Measures the embedded store with clients that each wait until their message is durable before they send
+//! the next one.
 //!
 //! `cargo run --release --example store-bench -- --clients 1024 --seconds 10`
 
@@ -15,16 +16,16 @@ use mynah::store::{Append, Device, Entry, JobOutcome, Place, PushOrder, Store, T
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-/// What to measure.
+/// The options of a measurement.
 #[derive(Debug, Clone, Parser)]
 struct Args {
-    /// Clients at the same time; client n writes to client n + 1.
+    /// Number of concurrent clients; client n writes to client n + 1.
     #[arg(long, default_value_t = 1024)]
     clients: usize,
-    /// How long.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Bytes of payload.
+    /// Bytes of `data` in each message.
     #[arg(long, default_value_t = 120)]
     bytes: usize,
     /// Give every message a cid.
@@ -33,16 +34,16 @@ struct Args {
     /// Send from devices that the store knows.
     #[arg(long)]
     device: bool,
-    /// Make a push job of every message, and finish it as delivery does.
+    /// Create a push job for every message, and finish it as delivery does.
     #[arg(long)]
     push: bool,
-    /// Write to one team of this many members instead.
+    /// Write to one team with this number of members instead.
     #[arg(long, default_value_t = 0)]
     team: usize,
-    /// Do not sync.
+    /// Do not sync at commits.
     #[arg(long)]
     process: bool,
-    /// The store's directory; a temporary one when absent.
+    /// The directory of the store. The default is a temporary one.
     #[arg(long)]
     path: Option<PathBuf>,
 }
@@ -127,7 +128,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Changes the team and prints how long that took.
+/// Changes the team and prints how long the change took.
 async fn change(store: &Embedded, what: &str, change: TeamChange) -> anyhow::Result<()> {
     let began = Instant::now();
     let (done, told) = oneshot::channel();
@@ -218,7 +219,7 @@ fn uid(number: usize) -> anyhow::Result<Uid> {
     Ok(Uid::new(&format!("user-{number}"))?)
 }
 
-/// User and system time of this process so far.
+/// Returns the user and system time of this process so far, in seconds.
 fn cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<_> = stat

@@ -1,4 +1,4 @@
-//! Short ways to ask a store for things.
+//! Short functions for calls to a store.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use mynah::store::{
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-/// As much as a client asks for at once.
+/// A page as large as a client requests it.
 pub(crate) const PAGE: Page = Page {
     most: 100,
     bytes: 1 << 20,
 };
-/// What the gateway lists and replays to a device that resumes.
+/// Most conversations and messages that the gateway lists and replays to a device that resumes.
 const RESUMED: u32 = 500;
 
-/// What the store told about one call.
+/// Makes a call to the store and waits for its callback.
 pub(crate) async fn told<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> anyhow::Result<T> {
     let (done, told) = oneshot::channel();
     ask(Box::new(move |outcome| drop(done.send(outcome))));
     Ok(told.await.context("the store answers")??)
 }
 
-/// A user.
+/// Parses a uid.
 pub(crate) fn uid(name: &str) -> anyhow::Result<Uid> {
     Ok(Uid::new(name)?)
 }
 
-/// A user's only device.
+/// Returns the only device of a user.
 pub(crate) fn device(name: &str) -> anyhow::Result<Device> {
     Ok(Device {
         uid: uid(name)?,
@@ -40,12 +40,12 @@ pub(crate) fn device(name: &str) -> anyhow::Result<Device> {
     })
 }
 
-/// The conversation of two users.
+/// Returns the conversation of two users.
 pub(crate) fn pair(one: &str, other: &str) -> anyhow::Result<ConvId> {
     Ok(ConvId::pair(PairClass::Plain, &uid(one)?, &uid(other)?))
 }
 
-/// A message of 120 bytes.
+/// Returns a message with 120 bytes of `data`.
 pub(crate) fn order(from: &str, to: &str, cid: Option<usize>) -> anyhow::Result<Append> {
     let data = RawValue::from_string(format!(r#"{{"text":"{}"}}"#, "x".repeat(109)))?;
     let cid = cid.map(|number| {
@@ -72,7 +72,7 @@ pub(crate) fn order(from: &str, to: &str, cid: Option<usize>) -> anyhow::Result<
     })
 }
 
-/// The same to a team, with a push job or without.
+/// Returns the same message to a team, with or without a push job.
 pub(crate) fn team_order(from: &str, team: &str, push: bool) -> anyhow::Result<Append> {
     Ok(Append {
         place: Place::Team(TeamId::new(team)?),
@@ -91,7 +91,7 @@ pub(crate) async fn send(store: &Embedded, order: Append) -> anyhow::Result<Appe
     told(|done| store.append(vec![(order, done)])).await
 }
 
-/// All in one call; waits for the last.
+/// Sends all messages in one call, and waits for the last one.
 pub(crate) async fn send_all(store: &Embedded, orders: Vec<Append>) -> anyhow::Result<()> {
     let last = orders.len().saturating_sub(1);
     let (done, told) = oneshot::channel();
@@ -122,7 +122,7 @@ pub(crate) async fn enter(store: &Embedded, device: &Device) -> anyhow::Result<(
     told(|done| store.enter(entry(device), done)).await
 }
 
-/// Acknowledges, and has that written.
+/// Acknowledges, and waits until the acknowledgement was written.
 pub(crate) async fn ack(store: &Embedded, device: &Device, conv: ConvId, seq: Seq) -> anyhow::Result<()> {
     let acked = told(|done| store.ack(device.clone(), conv, seq, done));
     let entered = told(|done| store.enter(entry(device), done));
@@ -159,7 +159,7 @@ pub(crate) async fn conversations(store: &Embedded, device: &Device) -> anyhow::
     Ok(store.conversations(uid, Some(device), None, PAGE).await?)
 }
 
-/// The newest page of a conversation.
+/// Reads the newest page of a conversation.
 pub(crate) async fn history(store: &Embedded, conv: ConvId, viewer: &Uid) -> anyhow::Result<History> {
     let span = Span::Before(Seq(u64::MAX));
     Ok(store.history(conv, Some(viewer.clone()), span, PAGE).await?)

@@ -1,4 +1,4 @@
-//! Makes the stores: many conversations that nobody asks for later, and spread among them those that the measurements use.
+//! Fills the stores: many conversations that are not read later, and among them those that are measured.
 
 use std::path::Path;
 use std::time::Instant;
@@ -10,33 +10,33 @@ use mynah::store::{Append, Store, TeamChange};
 use crate::Args;
 use crate::ask::{device, enter, order, send_all, told, uid};
 
-/// Conversations of the user of interest, the same in both stores.
+/// Conversations of the first measured user, the same number in both stores.
 pub(crate) const FEW: usize = 50;
-/// Messages in each of these, and in each of the user's who has many.
+/// Messages in each conversation of the two measured users.
 const EACH: usize = 20;
-/// Two in five of these have a message that the user's device has not had: 20 of 50.
+/// The share of these conversations in which the user's device has missed a message: 20 of 50.
 const BEHIND: (usize, usize) = (2, 5);
-/// Messages of one call: what the store takes into one transaction.
+/// Messages in one call, which the store writes in one transaction.
 const BATCH: usize = 4_096;
 
 /// The user with 50 conversations.
 pub(crate) const OF_FEW: &str = "few";
-/// The user with many.
+/// The user with many conversations.
 pub(crate) const OF_MANY: &str = "many";
 
-/// Number `number` of `all` conversations that nobody asks for; each user is in ten.
+/// Returns the two users of one of `all` conversations that are not measured. Each user has ten of them.
 pub(crate) fn crowd(number: usize, all: usize) -> (String, String) {
     let users = all.div_ceil(10).max(32);
     let name = |user: usize| format!("user-{:07}", user % users);
     (name(number), name(number + 1 + number / users))
 }
 
-/// The other one in a conversation of the user's.
+/// Returns the other user in a conversation of a measured user.
 pub(crate) fn peer(user: &str, number: usize) -> String {
     format!("peer-{number:05}-of-{user}")
 }
 
-/// Fills both stores, prints how long that took and what they weigh.
+/// Fills both stores, and prints how long this took and how large they are.
 pub(crate) async fn both(args: &Args, path: &Path) -> anyhow::Result<()> {
     for (name, conversations) in [("small", args.small), ("large", args.large)] {
         let began = Instant::now();
@@ -79,13 +79,14 @@ struct Filler<'a> {
 }
 
 impl Filler<'_> {
-    /// So many of the crowd's, among them those of the two users, from whom their devices then miss some.
+    /// Writes all conversations, with those of the measured users among them, and leaves some messages of
+    /// these unacknowledged.
     async fn conversations(&mut self, all: usize, many: usize) -> anyhow::Result<()> {
         for number in 0..all {
             let (from, to) = crowd(number, all);
             self.message(&from, &to).await?;
             for (user, count) in [(OF_FEW, FEW), (OF_MANY, many)] {
-                // Evenly among the others, the first at the very beginning.
+                // They are spread evenly, the first one at the very beginning.
                 for conversation in (number * count).div_ceil(all)..((number + 1) * count).div_ceil(all) {
                     let peer = peer(user, conversation);
                     for message in 0..EACH {
@@ -109,7 +110,8 @@ impl Filler<'_> {
         self.flush().await
     }
 
-    /// Teams of 3 and of many; a short and a long conversation, whose devices have missed all of it.
+    /// Writes a team of 3 and a large one, a short and a long conversation. Their devices have acknowledged
+    /// nothing.
     async fn extremes(&mut self, args: &Args) -> anyhow::Result<()> {
         for (team, members) in [("team-0", 3), ("team-1", args.members)] {
             let members = (0..members)

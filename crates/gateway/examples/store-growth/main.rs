@@ -1,5 +1,6 @@
-//! Measures whether the embedded store's costs grow with what is in it: the same calls to a small store and to a large one in turn, and
-//! to a small and a large team, conversation and list of conversations in the same store.
+//! Measures whether the costs of the embedded store grow with its contents. The same calls are made to a
+//! small and to a large store in turn, and to a small and a large team, conversation and list of
+//! conversations in the same store.
 //!
 //! `cargo run --release --example store-growth`; needs about 2 GB in the temporary directory.
 
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-/// What to measure.
+/// The options of a measurement.
 #[derive(Debug, Clone, Parser)]
 struct Args {
     /// Conversations of the small store.
@@ -22,25 +23,25 @@ struct Args {
     /// Conversations of the large store.
     #[arg(long, default_value_t = 1_000_000)]
     large: usize,
-    /// Members of the large team; the small one has 3.
+    /// Members of the large team; the small team has 3.
     #[arg(long, default_value_t = 100_000)]
     members: usize,
-    /// Messages in the long conversation; the short one has 10.
+    /// Messages of the long conversation; the short one has 10.
     #[arg(long, default_value_t = 1_000_000)]
     messages: usize,
-    /// Conversations of the user who has many; the other one has 50.
+    /// Conversations of the user with many; the other user has 50.
     #[arg(long, default_value_t = 10_000)]
     many: usize,
-    /// Rounds; the medians of these are printed.
+    /// Number of rounds, whose medians are printed.
     #[arg(long, default_value_t = 301)]
     rounds: usize,
-    /// Fill the stores with messages without cids.
+    /// Fill the stores with messages that have no cid.
     #[arg(long)]
     no_cids: bool,
     /// Sync at each commit of the measured calls.
     #[arg(long)]
     power: bool,
-    /// Where the stores are made, and left; a temporary directory when absent.
+    /// The directory in which the stores are created and kept. The default is a temporary one.
     #[arg(long)]
     path: Option<PathBuf>,
 }

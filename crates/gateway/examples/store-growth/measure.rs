@@ -1,4 +1,4 @@
-//! Taking times and counting bytes, in two places in turn.
+//! Measuring times and written bytes, in two places in turn.
 
 use std::fs;
 use std::path::Path;
@@ -10,16 +10,16 @@ use mynah::store::embedded::{Durability, Embedded, Options};
 
 use crate::Args;
 
-/// What one call has cost.
+/// The cost of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cost {
     time: Duration,
-    /// Given to the system by threads that write to stores.
+    /// Bytes that the writing threads of stores have written.
     bytes: u64,
 }
 
 impl Cost {
-    /// Of one of so many equal parts.
+    /// Divides the cost by the number of equal parts.
     pub(crate) fn split(self, parts: usize) -> Self {
         Self {
             time: self.time / parts as u32,
@@ -38,7 +38,8 @@ pub(crate) async fn cost<T>(call: impl Future<Output = anyhow::Result<T>>) -> an
     Ok((got, Cost { time, bytes }))
 }
 
-/// What the stores' writing threads have given to the system so far: the logs, but not what another thread moves into the files.
+/// Returns the bytes that the writing threads of stores have written so far: the logs, but not what another
+/// thread moves from them into the database files.
 fn written() -> anyhow::Result<u64> {
     let mut bytes = 0;
     for task in fs::read_dir("/proc/self/task")? {
@@ -81,7 +82,7 @@ pub(crate) async fn compare(
     Ok(())
 }
 
-/// Microseconds, bytes.
+/// Returns the medians in microseconds and bytes.
 fn median(costs: &[Cost]) -> (f64, u64) {
     let mut times: Vec<_> = costs.iter().map(|cost| cost.time).collect();
     let mut bytes: Vec<_> = costs.iter().map(|cost| cost.bytes).collect();
@@ -94,7 +95,7 @@ fn median(costs: &[Cost]) -> (f64, u64) {
 /// A store that was opened again.
 pub(crate) struct Opened {
     pub store: Embedded,
-    /// Conversations besides those of interest.
+    /// The number of conversations that are not measured.
     pub conversations: usize,
 }
 

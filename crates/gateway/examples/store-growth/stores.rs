@@ -1,4 +1,4 @@
-//! The same calls to a small store and to a large one: nothing but the rest of the store differs.
+//! Makes the same calls to a small and a large store, which differ only in the rest of their contents.
 
 use anyhow::ensure;
 use mynah::ids::Seq;
@@ -11,10 +11,10 @@ use crate::ask::{
 use crate::fill::{FEW, OF_FEW, crowd, peer};
 use crate::measure::{Opened, compare, cost, heading};
 
-/// Messages of a batch.
+/// Messages in a batch.
 const BATCH: usize = 256;
 
-/// Measures and prints.
+/// Makes the measurements and prints them.
 pub(crate) async fn compare_stores(args: &Args, small: &Opened, large: &Opened) -> anyhow::Result<()> {
     let both = [small, large];
     let store = |place: usize| &both[place].store;
@@ -102,7 +102,7 @@ pub(crate) async fn compare_stores(args: &Args, small: &Opened, large: &Opened) 
     .await
 }
 
-/// Numbers without a pattern.
+/// A generator of pseudorandom numbers.
 struct Random(u64);
 
 impl Random {

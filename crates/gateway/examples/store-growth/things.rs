@@ -1,4 +1,4 @@
-//! A small and a large team, conversation and list of conversations, in the large store.
+//! Compares a small and a large team, conversation and list of conversations in the large store.
 
 use anyhow::{Context, ensure};
 use mynah::store::{Device, JobOutcome, Store};
@@ -8,7 +8,7 @@ use crate::ask::{conversations, device, history, missed, order, pair, read, send
 use crate::fill::{FEW, OF_FEW, OF_MANY};
 use crate::measure::{Opened, compare, cost, heading};
 
-/// Measures and prints.
+/// Makes the measurements and prints them.
 pub(crate) async fn compare_things(args: &Args, large: &Opened) -> anyhow::Result<()> {
     teams(args, large).await?;
     lengths(args, large).await?;
