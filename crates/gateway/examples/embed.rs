@@ -1,7 +1,7 @@
-//! The whole gateway inside of another program, with a kind of its own.
+//! A program that embeds the gateway and adds a kind of its own.
 //!
-//! `cargo run --example embed`, then register with any Socket.IO client and ask
-//! `socket.emit('message', {type: 1000, data: {uids: ['alice', 'bob']}}, answer => ...)`: who of them is here?
+//! `cargo run --example embed`, then register with any Socket.IO client and ask which users are connected:
+//! `socket.emit('message', {type: 1000, data: {uids: ['alice', 'bob']}}, answer => ...)`
 
 use mynah::config::Config;
 use mynah::ids::Uid;
