@@ -19,7 +19,7 @@ impl App {
         hub.note(format!("{name} asked {ask:?}: {}", code.unwrap_or(999)));
         match (ask, code) {
             (Ask::Nonsense, Some(_)) => {}
-            (Ask::Foreign(conv), Some(_)) => self.spied(hub, conv, data),
+            (Ask::Foreign(conv), Some(_)) => self.check_foreign(hub, conv, data),
             (Ask::Register { resume }, Some(0)) => self.registered(hub, resume, data),
             (Ask::Register { .. }, Some(503)) => self.hang_up(hub),
             (Ask::Send(number), Some(0)) => self.sent(hub, number, data),
@@ -35,7 +35,7 @@ impl App {
                 (place.have, place.wanted) = (None, false);
                 place.ahead.clear();
             }
-            (Ask::Back { conv, before }, Some(0)) => self.looked_back(hub, conv, before, data),
+            (Ask::Back { conv, before }, Some(0)) => self.paged_back(hub, conv, before, data),
             (Ask::Pass, Some(0)) => hub
                 .check(data["delivered"].is_boolean() && data["mid"].is_null(), || {
                     format!("{name} hears {data}")
@@ -168,7 +168,7 @@ impl App {
     }
 
     /// A page backwards, which must be in order and changes nothing.
-    fn looked_back(&mut self, hub: &Hub, conv: ConvId, before: u64, data: &Value) {
+    fn paged_back(&mut self, hub: &Hub, conv: ConvId, before: u64, data: &Value) {
         let name = self.name();
         let mut last = before;
         for message in data["messages"].as_array().into_iter().flatten() {

@@ -13,19 +13,19 @@ use crate::store::Device;
 
 /// The sort of client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manners {
+pub(super) enum Behaviour {
     /// It follows the protocol.
-    Good,
+    Correct,
     /// It behaves like clients of the replaced system: it registers without `resume`, and relies on pushes
     /// only.
-    Old,
+    Legacy,
     /// It sends invalid and malicious requests.
-    Bad,
+    Malicious,
 }
 
 /// What the client has of a conversation.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Place {
+pub(super) struct Progress {
     /// The client has everything up to this `seq`. `None` means that it knows nothing yet.
     pub(super) have: Option<u64>,
     /// Messages that it has after a gap.
@@ -47,7 +47,7 @@ pub(super) struct Out {
 /// What a client stores.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Kept {
-    pub(super) places: BTreeMap<ConvId, Place>,
+    pub(super) places: BTreeMap<ConvId, Progress>,
     /// Messages to send, by the number in their `cid`.
     pub(super) outbox: BTreeMap<u64, Out>,
     /// The numbers of messages whose send was answered.
@@ -119,14 +119,14 @@ pub(super) struct App {
     pub(super) uid: Uid,
     pub(super) device: String,
     pub(super) platform: Option<&'static str>,
-    pub(super) manners: Manners,
+    pub(super) behaviour: Behaviour,
     pub(super) objects: bool,
     pub(super) mem: Kept,
     pub(super) disk: Kept,
     pub(super) line: Option<Line>,
     pub(super) connecting: bool,
     /// It was disconnected for good, and reconnects only when its user wants to.
-    pub(super) sent_away: bool,
+    pub(super) disconnected_for_good: bool,
     /// Its user does not use it at present.
     pub(super) resting: bool,
     pub(super) next_number: u64,
@@ -198,9 +198,9 @@ impl App {
     }
 
     pub(super) fn register(&mut self, hub: &Hub) {
-        let resume = self.manners == Manners::Good;
+        let resume = self.behaviour == Behaviour::Correct;
         let mut data = json!({"uid": self.uid.as_str(), "resume": resume});
-        if self.manners != Manners::Old || hub.percent(50) {
+        if self.behaviour != Behaviour::Legacy || hub.percent(50) {
             data["deviceid"] = self.device.clone().into();
         }
         if let Some(platform) = self.platform {
@@ -280,7 +280,7 @@ impl App {
         if hub.lock().quiet || hub.percent(50) {
             self.save();
         }
-        if self.manners != Manners::Good {
+        if self.behaviour != Behaviour::Correct {
             return;
         }
         let gaps = self
@@ -346,7 +346,7 @@ impl App {
     }
 }
 
-impl Place {
+impl Progress {
     /// Moves the end of what it has over messages that follow it without a gap.
     pub(super) fn close_gap(&mut self) {
         let Some(mut have) = self.have else { return };

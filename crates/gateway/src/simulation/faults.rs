@@ -66,20 +66,20 @@ impl World {
             Fault::SlowDisk => {
                 hub.note("the disk is slow");
                 hub.lock().disk = (50, 1_000);
-                self.mend_later();
+                self.recover_later();
             }
             Fault::Disk(trouble) => {
                 hub.note(format!("the disk: {trouble:?}"));
                 if let Some(server) = &self.server {
                     server.stepper.trouble(Some(trouble));
                 }
-                self.mend_later();
+                self.recover_later();
             }
             Fault::Refused => {
-                hub.note("notifications are not taken");
+                hub.note("notifications are refused");
                 let refusing = hub.roll((20, 100));
                 hub.lock().refusing = refusing;
-                self.mend_later();
+                self.recover_later();
             }
             Fault::Clock => {
                 // The error is small most of the time, sometimes days, and ends after a moment.
@@ -90,13 +90,13 @@ impl World {
         }
     }
 
-    fn mend_later(&self) {
+    fn recover_later(&self) {
         let delay = self.hub.roll((200, 8_000));
-        self.hub.after(delay, Event::Mend);
+        self.hub.after(delay, Event::Recover);
     }
 
     /// Ends all faults of the disk and of the receiver of notifications.
-    pub(super) fn mend(&mut self) {
+    pub(super) fn recover(&mut self) {
         if let Some(server) = &self.server {
             server.stepper.trouble(None);
         }

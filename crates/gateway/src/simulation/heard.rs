@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::app::{App, Manners, Stage};
+use super::app::{App, Behaviour, Stage};
 use super::hub::Hub;
 use super::pipe::Down;
 use super::scenario::TYPING;
@@ -23,9 +23,9 @@ impl App {
         };
         let (over, stage) = (line.over, line.stage);
         match down {
-            Down::Away => {
-                hub.note(format!("{} is sent away", self.name()));
-                self.sent_away = true;
+            Down::Disconnect => {
+                hub.note(format!("{} is disconnected for good", self.name()));
+                self.disconnected_for_good = true;
             }
             Down::Ack(number, data) => {
                 hub.check(!over || self.notified, || {
@@ -58,12 +58,12 @@ impl App {
                 match kind {
                     2 | 100 | 102 | 105 | 111 => match frame["req"].as_u64() {
                         Some(number) => self.answered(hub, number, &frame["data"]),
-                        None if self.manners == Manners::Bad => {}
+                        None if self.behaviour == Behaviour::Malicious => {}
                         None => hub.wrong(format!("{} did not ask for {json}", self.name())),
                     },
                     12 => self.displaced(hub),
-                    107 => self.told_of_read(hub, &frame),
-                    112 if self.manners == Manners::Bad => {}
+                    107 => self.hears_read(hub, &frame),
+                    112 if self.behaviour == Behaviour::Malicious => {}
                     112 => self.resumed(hub, &frame["data"]),
                     _ => self.pushed(hub, &frame),
                 }
@@ -76,13 +76,13 @@ impl App {
         let Some(line) = &mut self.line else { return };
         line.over = true;
         if self.notified {
-            self.sent_away = true;
+            self.disconnected_for_good = true;
         }
     }
 
-    fn told_of_read(&mut self, hub: &Hub, frame: &Value) {
+    fn hears_read(&mut self, hub: &Hub, frame: &Value) {
         let live = self.is_live();
-        hub.check(live || self.manners == Manners::Bad, || {
+        hub.check(live || self.behaviour == Behaviour::Malicious, || {
             format!("{} hears {frame} too early", self.name())
         });
         let (Some(conv), Some(seq)) = (conv_of(&frame["data"]["conv"]), frame["data"]["seq"].as_u64()) else {
@@ -106,7 +106,7 @@ impl App {
         if frame["mid"].is_null() {
             let parties = [&frame["data"]["to"], &frame["from"]];
             let own = parties.iter().any(|party| *party == self.uid.as_str());
-            let live = self.is_live() || self.manners == Manners::Bad;
+            let live = self.is_live() || self.behaviour == Behaviour::Malicious;
             return hub.check(frame["type"] == TYPING && own && live, || {
                 format!("{} hears {frame}", self.name())
             });
@@ -116,19 +116,19 @@ impl App {
             return;
         };
         let Some(line) = &mut self.line else { return };
-        if matches!(line.stage, Stage::New | Stage::Asked) && self.manners != Manners::Bad {
+        if matches!(line.stage, Stage::New | Stage::Asked) && self.behaviour != Behaviour::Malicious {
             hub.wrong(format!("{name} hears {frame} before it is registered"));
         }
         if line.stage == Stage::Replaying {
             line.replayed += 1;
         }
         let before = line.pushed.insert(conv, seq);
-        if before.is_some_and(|before| before >= seq) && self.manners != Manners::Bad {
+        if before.is_some_and(|before| before >= seq) && self.behaviour != Behaviour::Malicious {
             hub.wrong(format!("{name} hears {} {seq} after {before:?}", short(conv)));
         }
         // A replayed kind 17 may be about an earlier departure of a member who has joined again.
         let live = line.stage == Stage::Live;
-        self.nothing_between(hub, conv, seq, before);
+        self.check_no_gap(hub, conv, seq, before);
         if live && frame["type"] == 17 && frame["data"]["uid"] == self.uid.as_str() {
             let place = self.mem.places.entry(conv).or_default();
             (place.have, place.wanted) = (None, false);
@@ -141,9 +141,9 @@ impl App {
 
     /// Checks that the messages between two pushes of a conversation, or between what the device has and the
     /// first push, are not for it.
-    fn nothing_between(&self, hub: &Hub, conv: ConvId, seq: u64, before: Option<u64>) {
+    fn check_no_gap(&self, hub: &Hub, conv: ConvId, seq: u64, before: Option<u64>) {
         let Some(line) = &self.line else { return };
-        if self.manners == Manners::Bad || (before.is_none() && !line.resumed) {
+        if self.behaviour == Behaviour::Malicious || (before.is_none() && !line.resumed) {
             return;
         }
         let device = self.as_device();

@@ -27,7 +27,7 @@ pub(super) enum Event {
     /// The store's writer commits.
     Commit,
     /// The store's writer calls back.
-    Tell,
+    CallBack,
     /// A client takes its next step.
     App(usize),
     /// A client's connection is established.
@@ -48,7 +48,7 @@ pub(super) enum Event {
     /// The next fault happens.
     Fault,
     /// Faults of the disk and of the receiver of notifications end.
-    Mend,
+    Recover,
     /// The server starts after a crash.
     Start,
 }
@@ -187,24 +187,24 @@ impl Hub {
     }
 
     /// Queues a callback of the writer, which is usually called at once.
-    pub(super) fn tell(&self, call: Box<dyn FnOnce() + Send>) {
+    pub(super) fn queue_callback(&self, call: Box<dyn FnOnce() + Send>) {
         let first = {
             let mut state = self.lock();
             state.told.push_back(call);
             state.told.len() == 1
         };
         if first {
-            self.tell_soon();
+            self.schedule_callbacks();
         }
     }
 
-    fn tell_soon(&self) {
+    fn schedule_callbacks(&self) {
         let delay = if self.percent(80) { 0 } else { self.roll((0, 20)) };
-        self.after(delay, Event::Tell);
+        self.after(delay, Event::CallBack);
     }
 
     /// Calls some of the queued callbacks.
-    pub(super) fn tells(&self) {
+    pub(super) fn call_back(&self) {
         let waiting = self.lock().told.len() as u64;
         for _ in 0..self.roll((0, waiting)) {
             let call = self.lock().told.pop_front();
@@ -213,12 +213,12 @@ impl Hub {
             }
         }
         if !self.lock().told.is_empty() {
-            self.tell_soon();
+            self.schedule_callbacks();
         }
     }
 
     /// Drops the queued callbacks, because the server has crashed.
-    pub(super) fn tells_nobody(&self) {
+    pub(super) fn drop_callbacks(&self) {
         let told = std::mem::take(&mut self.lock().told);
         drop(told);
     }

@@ -91,7 +91,7 @@ impl State {
             let stretches = if has_left { &missed.left } else { &missed.behind };
             let behind = stretches.iter().find(|stretch| stretch.conv == id);
             if has_left && high < head && behind.is_none() {
-                return Err(about(format!("what is left of {id} is not replayed")));
+                return Err(about(format!("the rest of {id} is not replayed")));
             }
             if !has_left {
                 pending = (
@@ -126,7 +126,7 @@ impl State {
             !self.truth.of(uid).any(|(own, _)| own == **id) && !left.any(|(own, ..)| own == **id)
         });
         if let Some(foreign) = foreign {
-            return Err(about(format!("{foreign} is not theirs")));
+            return Err(about(format!("{foreign} is a conversation of others")));
         }
         if !(pending.0..=pending.1).contains(&missed.pending) {
             return Err(about(format!("{} pending, not {pending:?}", missed.pending)));

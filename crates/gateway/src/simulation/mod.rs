@@ -43,17 +43,17 @@ use self::world::World;
 use crate::{clock, random};
 
 /// Number of seeds if MYNAH_SIM_SEEDS does not set another one.
-const FEW: u64 = 24;
+const DEFAULT_SEEDS: u64 = 24;
 
 /// The result of a run.
-struct Ran {
+struct Outcome {
     fingerprint: (u64, u64),
     wrong: Vec<String>,
     tail: String,
 }
 
 /// Runs a seed to its end.
-fn run(seed: u64) -> Ran {
+fn run(seed: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -61,7 +61,7 @@ fn run(seed: u64) -> Ran {
         .expect("a runtime");
     panics::watch();
     let _blame = panics::Blame(seed);
-    let ran = runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let hub = Hub::new(seed);
         let day = hub.clone();
         clock::pretended::set(Some(Box::new(move || day.day())));
@@ -77,7 +77,7 @@ fn run(seed: u64) -> Ran {
         }
         drop(world);
         let state = hub.lock();
-        Ran {
+        Outcome {
             fingerprint: state.trace.fingerprint(),
             wrong: state.wrong.clone(),
             tail: state.trace.tail(),
@@ -86,19 +86,19 @@ fn run(seed: u64) -> Ran {
     drop(runtime);
     clock::pretended::set(None);
     random::seeded::set(None);
-    ran
+    outcome
 }
 
 /// Runs a seed and panics if an invariant was violated.
-fn must_go_well(seed: u64) {
-    let ran = run(seed);
-    if ran.wrong.is_empty() {
+fn run_and_check(seed: u64) {
+    let outcome = run(seed);
+    if outcome.wrong.is_empty() {
         return;
     }
-    println!("{}", ran.tail);
+    println!("{}", outcome.tail);
     panic!(
         "seed {seed}: {}\nagain: MYNAH_SIM_SEED={seed} cargo test -p mynah --lib simulation",
-        ran.wrong.join("\n")
+        outcome.wrong.join("\n")
     );
 }
 
@@ -108,21 +108,21 @@ fn asked(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn everything_comes_right() {
+fn invariants_hold_under_faults() {
     if let Some(seed) = asked("MYNAH_SIM_SEED") {
-        return must_go_well(seed);
+        return run_and_check(seed);
     }
     let first = asked("MYNAH_SIM_FIRST").unwrap_or(0);
-    let seeds = asked("MYNAH_SIM_SEEDS").unwrap_or(FEW);
+    let seeds = asked("MYNAH_SIM_SEEDS").unwrap_or(DEFAULT_SEEDS);
     let begun = Instant::now();
     for seed in first..first + seeds {
-        must_go_well(seed);
+        run_and_check(seed);
     }
     println!("seeds {first} to {} in {:?}", first + seeds - 1, begun.elapsed());
 }
 
 #[test]
-fn a_seed_is_a_run() {
+fn a_seed_determines_a_run() {
     for seed in [1, 2, 3] {
         let (one, other) = (run(seed), run(seed));
         assert_eq!(

@@ -55,7 +55,7 @@ impl Hub {
         pipe.room.notify_waiters();
         pipe.last_down = pipe.last_down.max(now + delay);
         let at = pipe.last_down;
-        let last = matches!(down, Down::Away);
+        let last = matches!(down, Down::Disconnect);
         if last {
             pipe.shut();
         }

@@ -169,7 +169,7 @@ impl Outlet for Line {
         if let Some(last) = last {
             self.send(last, format);
         }
-        self.enqueue(Down::Away);
+        self.enqueue(Down::Disconnect);
         self.hub.pipe(self.id, |pipe| {
             if !pipe.closed && !std::mem::replace(&mut pipe.left, true) {
                 pipe.deaf = true;

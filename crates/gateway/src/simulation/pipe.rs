@@ -21,14 +21,14 @@ pub(super) enum Down {
     /// The argument of a callback.
     Ack(u64, String),
     /// A DISCONNECT packet: the client is disconnected for good.
-    Away,
+    Disconnect,
 }
 
 impl Down {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Frame(json, _) | Self::Ack(_, json) => json.len() + 16,
-            Self::Away => 2,
+            Self::Disconnect => 2,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::app::{App, Manners};
+use super::app::{App, Behaviour};
 use super::world::{QUICK, WHOLE, World};
 use crate::store::ConvKind;
 
@@ -23,33 +23,33 @@ impl App {
             .values()
             .any(|place| place.wanted || !place.ahead.is_empty());
         let asks = self.line.as_ref().is_some_and(|line| !line.asks.is_empty());
-        match self.manners {
-            Manners::Good => self.is_live() && !gaps && !asks && self.mem.outbox.is_empty(),
-            Manners::Old => self.is_live() && !asks && self.mem.outbox.is_empty(),
-            Manners::Bad => true,
+        match self.behaviour {
+            Behaviour::Correct => self.is_live() && !gaps && !asks && self.mem.outbox.is_empty(),
+            Behaviour::Legacy => self.is_live() && !asks && self.mem.outbox.is_empty(),
+            Behaviour::Malicious => true,
         }
     }
 }
 
 impl World {
     pub(super) async fn quiet(&mut self) {
-        self.calm_down();
+        self.end_faults();
         let now = self.hub.now();
         self.until(now + DRAIN).await;
-        self.with_lines_as_they_are().await;
-        self.one_device_after_the_other().await;
-        self.the_record().await;
+        self.check_open_connections().await;
+        self.reconnect_each_device().await;
+        self.check_history().await;
         if !self.failed() {
-            self.nothing_is_left_over();
+            self.check_nothing_leaked();
             self.crash(false);
             let now = self.hub.now();
             self.until(now + 5_000).await;
         }
     }
 
-    fn calm_down(&mut self) {
+    fn end_faults(&mut self) {
         self.hub.note("faults are over");
-        self.mend();
+        self.recover();
         self.hub.set_clock(0);
         let mut state = self.hub.lock();
         state.quiet = true;
@@ -70,26 +70,26 @@ impl World {
     }
 
     /// Checks that devices that stay connected receive everything, and that offline users are notified.
-    async fn with_lines_as_they_are(&mut self) {
+    async fn check_open_connections(&mut self) {
         self.backend.greet(&self.hub, &self.scenario.users);
         let settled = self
-            .until_so(PATIENCE, |world| {
-                let connected = |app: &&App| !app.resting && !app.sent_away;
+            .until_holds(PATIENCE, |world| {
+                let connected = |app: &&App| !app.resting && !app.disconnected_for_good;
                 world.backend.waiting() == 0 && world.apps.iter().filter(connected).all(App::is_settled)
             })
             .await;
-        self.came_right(settled, "calls and clients that are connected");
-        self.what_is_on_its_way_arrives().await;
+        self.check_recovered(settled, "calls and clients that are connected");
+        self.drain_in_flight().await;
         for app in self.apps.iter().filter(|app| app.is_live()) {
-            self.has_everything(app);
+            self.check_received_everything(app);
         }
-        let worked_off = self.until_so(PATIENCE, |world| world.jobs() == 0).await;
-        self.came_right(worked_off, "notifications");
-        self.whoever_is_away_is_notified();
+        let worked_off = self.until_holds(PATIENCE, |world| world.jobs() == 0).await;
+        self.check_recovered(worked_off, "notifications");
+        self.check_notifications();
     }
 
     /// Lets each device reconnect and checks that it receives what it missed.
-    async fn one_device_after_the_other(&mut self) {
+    async fn reconnect_each_device(&mut self) {
         for index in 0..self.apps.len() {
             if self.failed() {
                 return;
@@ -101,25 +101,25 @@ impl World {
             }
             let now = self.hub.now();
             self.until(now + 100).await;
-            self.hub.note(format!("{} comes back", self.apps[index].name()));
+            self.hub.note(format!("{} reconnects", self.apps[index].name()));
             self.apps[index].resting = false;
-            self.apps[index].sent_away = false;
+            self.apps[index].disconnected_for_good = false;
             let settled = self
-                .until_so(PATIENCE, |world| world.apps[index].is_settled())
+                .until_holds(PATIENCE, |world| world.apps[index].is_settled())
                 .await;
-            self.came_right(settled, "a device that came back");
-            self.what_is_on_its_way_arrives().await;
-            self.has_everything(&self.apps[index]);
+            self.check_recovered(settled, "a device that reconnected");
+            self.drain_in_flight().await;
+            self.check_received_everything(&self.apps[index]);
             self.lists(index).await;
         }
     }
 
-    async fn what_is_on_its_way_arrives(&mut self) {
+    async fn drain_in_flight(&mut self) {
         let now = self.hub.now();
         self.until(now + 1_000).await;
     }
 
-    fn came_right(&self, came: bool, what: &str) {
+    fn check_recovered(&self, came: bool, what: &str) {
         self.hub.check(came || self.failed(), || {
             let open: Vec<_> = self
                 .apps
@@ -141,7 +141,7 @@ impl World {
                 })
                 .collect();
             format!(
-                "{what} do not come right: {} calls, {} jobs, {open:#?}",
+                "{what} did not recover: {} calls, {} jobs, {open:#?}",
                 self.backend.waiting(),
                 self.jobs()
             )
@@ -176,7 +176,7 @@ impl World {
     }
 
     /// Checks that all permits were returned, and that no registrations or commands are left.
-    fn nothing_is_left_over(&self) {
+    fn check_nothing_leaked(&self) {
         let Some(server) = &self.server else { return };
         let limits = &self.scenario.config.limits;
         let permits = server.core.appends.free();

@@ -83,7 +83,7 @@ impl App {
     }
 
     /// Checks what it was sent of a conversation that may not be its own.
-    pub(super) fn spied(&mut self, hub: &Hub, conv: ConvId, data: &Value) {
+    pub(super) fn check_foreign(&mut self, hub: &Hub, conv: ConvId, data: &Value) {
         for message in data["messages"].as_array().into_iter().flatten() {
             let found = self.checked(hub, message);
             hub.check(found.is_some_and(|(found, _)| found == conv), || {

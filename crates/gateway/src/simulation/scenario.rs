@@ -1,7 +1,7 @@
 //! What a seed decides before a run begins: the configuration, the users and clients, and the frequency of
 //! faults.
 
-use super::app::{App, Kept, Manners};
+use super::app::{App, Behaviour, Kept};
 use super::dice::Dice;
 use crate::config::{Config, Conversation, Displaced, KindRow, Policy};
 use crate::ids::{TeamId, Uid};
@@ -72,20 +72,24 @@ impl Scenario {
         let mut apps = Vec::new();
         for user in &self.users {
             for number in 0..dice.range((1, 3)) {
-                let manners = dice.weighted(&[(82, Manners::Good), (9, Manners::Old), (9, Manners::Bad)]);
+                let behaviour = dice.weighted(&[
+                    (82, Behaviour::Correct),
+                    (9, Behaviour::Legacy),
+                    (9, Behaviour::Malicious),
+                ]);
                 let platform = *dice.pick(&[None, Some("ios"), Some("web")]);
                 apps.push(App {
                     index: apps.len(),
                     uid: user.clone(),
                     device: format!("{user}d{number}"),
                     platform,
-                    manners,
+                    behaviour,
                     objects: dice.percent(30),
                     mem: Kept::default(),
                     disk: Kept::default(),
                     line: None,
                     connecting: false,
-                    sent_away: false,
+                    disconnected_for_good: false,
                     resting: false,
                     next_number: 0,
                     lost: Default::default(),

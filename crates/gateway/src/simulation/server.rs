@@ -46,7 +46,7 @@ impl Server {
             clock: Clock::new(clock::unix_millis, clock::steady_millis),
             ..Options::new(directory)
         };
-        let (inner, stepper) = stepped::open(options).expect("the store opens after whatever happened");
+        let (inner, stepper) = stepped::open(options).expect("the store opens after any crash");
         let dead = Arc::new(AtomicBool::new(false));
         let store = Watched {
             inner,
@@ -102,7 +102,7 @@ impl Server {
     /// Kills the process: what was not committed is lost, and its tasks do nothing any more.
     pub(super) fn crash(self, hub: &Hub, silently: bool) {
         self.dead.store(true, Ordering::Relaxed);
-        hub.tells_nobody();
+        hub.drop_callbacks();
         for task in &self.tasks {
             task.abort();
         }

@@ -184,7 +184,10 @@ impl Truth {
     }
 
     fn log(&mut self, id: ConvId, seq: Seq, entry: Entry) -> Verdict {
-        let conv = self.convs.get_mut(&id).ok_or("a conversation of nobody")?;
+        let conv = self
+            .convs
+            .get_mut(&id)
+            .ok_or("a message of an unknown conversation")?;
         holds(seq.0 == conv.head() + 1, || {
             format!("seq {seq} of {id} follows {}", conv.head())
         })?;
@@ -215,7 +218,7 @@ impl Truth {
         }
         if let Place::Team(team) = &order.place {
             holds(self.teams.get(team) == Some(&id), || {
-                format!("{team} is at {id} all at once")
+                format!("{team} now has conversation {id}")
             })?;
         } else {
             let new = || Conv::new(kind_of(order));
@@ -259,13 +262,15 @@ impl Truth {
     pub(super) fn changed(&mut self, team: &TeamId, change: &TeamChange, told: &TeamChanged) -> Verdict {
         let id = told.team.conv;
         if told.created {
-            holds(!self.teams.contains_key(team), || format!("{team} is made twice"))?;
-            holds(!self.convs.contains_key(&id), || format!("{id} is made twice"))?;
+            holds(!self.teams.contains_key(team), || {
+                format!("{team} is created twice")
+            })?;
+            holds(!self.convs.contains_key(&id), || format!("{id} is created twice"))?;
             self.teams.insert(team.clone(), id);
             self.convs.insert(id, Conv::new(ConvKind::Team(team.clone())));
         }
         holds(self.teams.get(team) == Some(&id), || {
-            format!("{team} is at {id} all at once")
+            format!("{team} now has conversation {id}")
         })?;
         let conv = self.convs.get_mut(&id).ok_or("a team without a conversation")?;
         let before: BTreeSet<Uid> = conv.floors.keys().cloned().collect();
@@ -303,7 +308,7 @@ impl Truth {
         let due: Vec<_> = gone.chain(came).filter(|_| !told.created).collect();
         let notices = told.notices.iter().map(|notice| (notice.kind, &notice.uid));
         holds(notices.eq(due.iter().copied()), || {
-            format!("{team} is told {:?}, not {due:?}", told.notices)
+            format!("{team} has notices {:?}, not {due:?}", told.notices)
         })?;
         for notice in told.notices.iter().filter(|notice| notice.kind == 17) {
             let floor = floors.get(&notice.uid).copied().unwrap_or(0);
@@ -334,11 +339,11 @@ impl Truth {
         let conv = self
             .convs
             .get_mut(&read.conv)
-            .ok_or("a read of no conversation")?;
+            .ok_or("a read in an unknown conversation")?;
         if conv.closed || !conv.floors.contains_key(uid) {
             // A device of who has left has received what was left for it.
             let may = conv.departures.contains_key(uid) && !told.moved;
-            return holds(may, || format!("{uid} reads what is not theirs"));
+            return holds(may, || format!("{uid} reads a conversation of others"));
         }
         let before = conv.read(uid);
         let after = before.max(read.seq.0.min(conv.head()));
@@ -350,26 +355,29 @@ impl Truth {
     }
 
     pub(super) fn recalled(&mut self, recall: &Recall, told: &Recalled) -> Verdict {
-        let (id, at) = self.place(recall.mid).ok_or("a recall of no message")?;
-        let conv = self.convs.get_mut(&id).ok_or("a message of no conversation")?;
+        let (id, at) = self.place(recall.mid).ok_or("a recall of an unknown message")?;
+        let conv = self
+            .convs
+            .get_mut(&id)
+            .ok_or("a message of an unknown conversation")?;
         let (kind, closed) = (conv.kind.clone(), conv.closed);
         let to: Arc<Vec<Uid>> = Arc::new(conv.floors.keys().cloned().collect());
         let entry = &mut conv.log[at as usize - 1];
         let may = !entry.recalled && entry.from.as_ref() == Some(&recall.by) && entry.kind != recall.kind;
         entry.recalled = true;
         holds(may && !closed, || {
-            format!("{} took back what it may not", recall.by)
+            format!("{} recalled a message that it must not recall", recall.by)
         })?;
         if let ConvKind::Team(team) = &kind {
             holds(to.contains(&recall.by), || {
-                format!("{} took back from outside", recall.by)
+                format!("{} recalled a message without being a member", recall.by)
             })?;
             holds(told.appended.members.as_ref() == Some(&to), || {
                 format!("members of {team} are {to:?}, not {:?}", told.appended.members)
             })?;
         }
         holds(told.appended.conv == id && told.kind == kind, || {
-            format!("a recall went elsewhere: {told:?}")
+            format!("a recall was stored in another conversation: {told:?}")
         })?;
         let notices = matches!(kind, ConvKind::Notices(_));
         let entry = Entry {

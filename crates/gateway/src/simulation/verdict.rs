@@ -1,6 +1,6 @@
 //! The checks at the end: what each device has received, and what the history contains.
 
-use super::app::{App, Manners};
+use super::app::{App, Behaviour};
 use super::watched::short;
 use super::world::{WHOLE, World};
 use crate::ids::Seq;
@@ -9,10 +9,10 @@ use crate::store::Span;
 impl World {
     /// Checks that a device has received everything for its user since it became known, except own messages
     /// that it has forgotten.
-    pub(super) fn has_everything(&self, app: &App) {
+    pub(super) fn check_received_everything(&self, app: &App) {
         let device = app.as_device();
         let state = self.hub.lock();
-        if app.manners != Manners::Good || !state.devices.knows(&device) {
+        if app.behaviour != Behaviour::Correct || !state.devices.knows(&device) {
             return;
         }
         let mut missing = Vec::new();
@@ -40,7 +40,7 @@ impl World {
         });
     }
 
-    pub(super) fn whoever_is_away_is_notified(&self) {
+    pub(super) fn check_notifications(&self) {
         let day = self.hub.day();
         let mut due = Vec::new();
         {
@@ -67,14 +67,14 @@ impl World {
             let online = self.hub.may_be_online(&uid, since);
             let known = self.scenario.users.contains(&uid);
             self.hub.check(online || !known, || {
-                format!("{uid} is away and not notified of {what}")
+                format!("{uid} is offline and was not notified of {what}")
             });
         }
     }
 
     /// Checks that every message is in the history as it was committed, and that each user sees the right
     /// part of it.
-    pub(super) async fn the_record(&mut self) {
+    pub(super) async fn check_history(&mut self) {
         let convs: Vec<_> = self.hub.lock().truth.convs.keys().copied().collect();
         for id in convs {
             let viewers = self

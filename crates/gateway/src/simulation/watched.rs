@@ -74,11 +74,11 @@ fn watch<T: Send + 'static>(
         if let Ok(told) = &told {
             look(&hub, told);
         }
-        hub.tell(Box::new(move || done(told)));
+        hub.queue_callback(Box::new(move || done(told)));
     })
 }
 
-fn unwatched<T>(_: &Hub, _: &T) {}
+fn unchecked<T>(_: &Hub, _: &T) {}
 
 impl Hub {
     fn judge(&self, verdict: Result<(), String>) {
@@ -208,15 +208,15 @@ impl Store for Watched {
     }
 
     fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
-        self.read(move |store| store.replay(uid, stretches, page), unwatched)
+        self.read(move |store| store.replay(uid, stretches, page), unchecked)
     }
 
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.read(move |store| store.team(team), unwatched)
+        self.read(move |store| store.team(team), unchecked)
     }
 
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
-        self.read(move |store| store.history(conv, viewer, span, page), unwatched)
+        self.read(move |store| store.history(conv, viewer, span, page), unchecked)
     }
 
     fn conversations(
@@ -262,7 +262,7 @@ impl Store for Watched {
         now: UnixMillis,
         limit: u32,
     ) -> StoreFuture<'_, DueJobs> {
-        self.read(move |store| store.due_jobs(lane, after, now, limit), unwatched)
+        self.read(move |store| store.due_jobs(lane, after, now, limit), unchecked)
     }
 
     fn due_jobs_of(
@@ -272,15 +272,15 @@ impl Store for Watched {
         now: UnixMillis,
         limit: u32,
     ) -> StoreFuture<'_, Vec<PushJob>> {
-        self.read(move |store| store.due_jobs_of(uid, lane, now, limit), unwatched)
+        self.read(move |store| store.due_jobs_of(uid, lane, now, limit), unchecked)
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
-        self.read(Store::job_counts, unwatched)
+        self.read(Store::job_counts, unchecked)
     }
 
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
-        self.read(move |store| store.to_tell(uid, conv, seq), unwatched)
+        self.read(move |store| store.to_tell(uid, conv, seq), unchecked)
     }
 
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
@@ -300,7 +300,7 @@ impl Store for Watched {
     ) -> StoreFuture<'_, Vec<Uid>> {
         self.read(
             move |store| store.members_page(conv, seq, after, limit),
-            unwatched,
+            unchecked,
         )
     }
 

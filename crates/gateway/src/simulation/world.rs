@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::app::{App, Manners, Stage};
+use super::app::{App, Behaviour, Stage};
 use super::backend::Backend;
 use super::faults::MOST_AT_START;
 use super::hub::{Event, Hub};
@@ -82,7 +82,7 @@ impl World {
             let now = self.hub.now();
             let event = self.hub.lock().pop(now);
             if panics::seen() {
-                self.hub.wrong("something panicked");
+                self.hub.wrong("a task panicked");
             }
             if let Some(event) = event {
                 self.handle(event);
@@ -105,11 +105,11 @@ impl World {
         }
     }
 
-    /// Handles events until `is_so` returns true. Returns false if it does not within `patience`
+    /// Handles events until `holds` returns true. Returns false if it does not within `patience`
     /// milliseconds.
-    pub(super) async fn until_so(&mut self, patience: u64, is_so: impl Fn(&Self) -> bool) -> bool {
+    pub(super) async fn until_holds(&mut self, patience: u64, holds: impl Fn(&Self) -> bool) -> bool {
         let end = self.hub.now() + patience;
-        while !is_so(self) {
+        while !holds(self) {
             let now = self.hub.now();
             if now >= end || self.failed() {
                 return false;
@@ -139,7 +139,7 @@ impl World {
         let hub = self.hub.clone();
         match event {
             Event::Commit => self.commit(),
-            Event::Tell => hub.tells(),
+            Event::CallBack => hub.call_back(),
             Event::App(index) => self.app_steps(index),
             Event::Connect(index) => self.connect(index),
             Event::Write(id) => hub.write(id),
@@ -166,7 +166,7 @@ impl World {
             Event::Call(id) => self.backend.call(&hub, self.server.as_mut(), id),
             Event::Called(id, told) => self.backend.called(&hub, id, told),
             Event::Fault => self.fault(),
-            Event::Mend => self.mend(),
+            Event::Recover => self.recover(),
             Event::Start => {
                 hub.note("the server starts");
                 // A new process derives its steady clock from the time of day.
@@ -244,10 +244,10 @@ impl World {
         app.again(&hub, gap);
         let Some(line) = &app.line else {
             // A client that was disconnected for good reconnects only when its user wants to.
-            let comes = !app.sent_away || (!quiet && hub.percent(10));
+            let comes = !app.disconnected_for_good || (!quiet && hub.percent(10));
             if comes && !app.connecting && !app.resting {
                 app.connecting = true;
-                app.sent_away = false;
+                app.disconnected_for_good = false;
                 let delay = hub.roll((1, 300));
                 hub.after(delay, Event::Connect(index));
             }
@@ -259,7 +259,7 @@ impl World {
         let now = hub.now();
         let overdue = line.asks.values().find(|(_, since)| since + PATIENCE < now);
         if let Some((ask, _)) = overdue
-            && app.manners != Manners::Bad
+            && app.behaviour != Behaviour::Malicious
         {
             let broken = hub.pipe(line.id, |pipe| !pipe.works());
             hub.check(broken, || format!("{} has no answer to {ask:?}", app.name()));
@@ -279,7 +279,7 @@ impl World {
         let (users, teams) = (&self.scenario.users, &self.scenario.teams);
         let app = &mut self.apps[index];
         match hub.roll((0, 99)) {
-            _ if app.manners == Manners::Bad && hub.percent(80) => app.misbehave(&hub, users),
+            _ if app.behaviour == Behaviour::Malicious && hub.percent(80) => app.misbehave(&hub, users),
             0..=49 => app.write(&hub, users, teams),
             50..=54 => {
                 for _ in 0..hub.roll((5, 20)) {
@@ -292,7 +292,7 @@ impl World {
             82..=83 => app.register(&hub),
             84..=85 => {
                 app.hang_up(&hub);
-                app.sent_away = true;
+                app.disconnected_for_good = true;
             }
             _ => {}
         }
