@@ -20,7 +20,7 @@ pub fn init(config: &Log) -> anyhow::Result<()> {
         Format::Text => lines.try_init(),
         Format::Json => lines.json().flatten_event(true).try_init(),
     };
-    begun.map_err(|e| anyhow::anyhow!("logging cannot begin: {e}"))
+    begun.map_err(|e| anyhow::anyhow!("logging cannot be started: {e}"))
 }
 
 /// Whether lines are coloured: at a terminal, unless `NO_COLOR` is set (<https://no-color.org>).

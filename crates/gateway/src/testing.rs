@@ -107,7 +107,7 @@ impl Ear {
                 return said;
             }
             let changed = tokio::time::timeout(PATIENCE, self.changed.notified()).await;
-            changed.expect("something was due to be told");
+            changed.expect("the gateway sent nothing");
         }
     }
 
@@ -115,7 +115,7 @@ impl Ear {
     pub(crate) async fn frame(&self) -> Value {
         match self.next().await {
             Said::Frame(frame, _) => frame,
-            other => panic!("a frame was due, {other:?} came"),
+            other => panic!("expected a frame, not {other:?}"),
         }
     }
 
@@ -134,7 +134,7 @@ impl Ear {
 /// become strings.
 pub(crate) fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|_| {
-        let raw: &RawValue = serde_json::from_str(json).expect("what is sent is JSON");
+        let raw: &RawValue = serde_json::from_str(json).expect("frames are JSON");
         if let Ok(object) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) {
             object
                 .into_iter()
@@ -266,7 +266,7 @@ impl Device {
             match self.ear.next().await {
                 Said::Ack(1, answer) => return answer,
                 Said::Frame(frame, _) => assert_ne!(frame["type"], json!(2), "{frame}"),
-                other => panic!("an answer was due, {other:?} came"),
+                other => panic!("expected a response, not {other:?}"),
             }
         }
     }

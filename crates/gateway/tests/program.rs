@@ -135,7 +135,7 @@ fn prints_an_example_of_the_configuration_and_checks_one() {
 }
 
 #[test]
-fn refuses_to_let_anybody_in_unchecked() {
+fn refuses_unsafe_or_incomplete_authentication() {
     let dir = tempfile::tempdir().unwrap();
     for (args, env, sentence) in [
         (
@@ -165,12 +165,12 @@ fn refuses_to_let_anybody_in_unchecked() {
     assert_eq!(
         std::fs::read_dir(dir.path()).unwrap().count(),
         0,
-        "nothing was made"
+        "the program created files"
     );
 }
 
 #[test]
-fn says_where_everything_is_but_never_the_key() {
+fn prints_its_addresses_but_never_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let mynah = Running::start(dir.path(), &[("MYNAH_LOG__FILTER", "trace")]);
     let key = std::fs::read_to_string(dir.path().join("mynah-data/api-key")).unwrap();
@@ -209,7 +209,7 @@ fn says_where_everything_is_but_never_the_key() {
 }
 
 #[test]
-fn makes_keys_whose_only_line_on_standard_output_is_the_key() {
+fn creates_keys_and_prints_nothing_else_on_standard_output() {
     let dir = tempfile::tempdir().unwrap();
     let api_key = |line: &str| {
         let args: Vec<_> = std::iter::once("api-key").chain(line.split(' ')).collect();
@@ -286,7 +286,7 @@ fn makes_keys_whose_only_line_on_standard_output_is_the_key() {
 }
 
 #[test]
-fn what_was_answered_is_there_after_a_stop_and_a_start() {
+fn answered_messages_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let env = [("MYNAH_AUTH__API_KEYS", "k"), ("MYNAH_LOG__FORMAT", "json")];
     let mynah = Running::start(dir.path(), &env);

@@ -116,7 +116,7 @@ fn thread(
 /// The replaced connection closes, which must not remove the registration of its replacement. The replaced
 /// system made this mistake.
 #[test]
-fn a_close_never_takes_another_mapping_away() {
+fn a_close_never_removes_another_registration() {
     for device in ["d1", "d2"] {
         model(Policy::Single, false, move |registry| {
             let (a, b) = (connection("a"), connection("b"));
@@ -136,7 +136,7 @@ fn a_close_never_takes_another_mapping_away() {
 }
 
 #[test]
-fn one_of_two_that_register_at_once_wins_and_the_other_knows() {
+fn of_two_concurrent_registers_one_wins_and_the_other_knows() {
     for stay in [false, true] {
         model(Policy::Single, stay, |registry| {
             let (a, b) = (connection("a"), connection("b"));
@@ -155,7 +155,7 @@ fn one_of_two_that_register_at_once_wins_and_the_other_knows() {
 }
 
 #[test]
-fn a_close_that_overtakes_the_register_leaves_nothing() {
+fn a_close_during_a_register_leaves_no_registration() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
         let entering = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
@@ -200,7 +200,7 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
 }
 
 #[test]
-fn moving_and_closing_leaves_nothing() {
+fn changing_the_user_during_a_close_leaves_no_registration() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
         enter(registry, &a, "alice", "d1").unwrap();
@@ -214,7 +214,7 @@ fn moving_and_closing_leaves_nothing() {
 }
 
 #[test]
-fn with_many_devices_the_bound_holds() {
+fn the_limit_of_devices_holds() {
     model(Policy::Multi(1), false, |registry| {
         let (a, b, c) = (connection("a"), connection("b"), connection("c"));
         enter(registry, &a, "alice", "d1").unwrap();
@@ -233,7 +233,7 @@ fn with_many_devices_the_bound_holds() {
 
 /// After a sign-out no connection of the user registers again, whatever it was doing at the time.
 #[test]
-fn signed_out_is_signed_out() {
+fn after_a_sign_out_no_connection_registers_again() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
         enter(registry, &a, "alice", "d1").unwrap();

@@ -45,8 +45,8 @@ pub(super) struct Ed(Ed25519KeyPair);
 
 impl Ed {
     pub(super) fn new() -> Self {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("the tests' own");
-        Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("the tests' own"))
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("test data is valid");
+        Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).expect("test data is valid"))
     }
 
     pub(super) fn pem(&self) -> String {
@@ -74,8 +74,8 @@ pub(super) struct Es256(EcdsaKeyPair);
 impl Es256 {
     pub(super) fn new() -> Self {
         let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
-        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("the tests' own");
-        Self(EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("the tests' own"))
+        let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("test data is valid");
+        Self(EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).expect("test data is valid"))
     }
 
     pub(super) fn pem(&self) -> String {
@@ -101,7 +101,7 @@ impl Signer for Es256 {
     fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.0
             .sign(&SystemRandom::new(), message)
-            .expect("the tests' own")
+            .expect("test data is valid")
             .as_ref()
             .to_vec()
     }
@@ -111,8 +111,8 @@ fn pem(prefix: &str, key: &[u8]) -> String {
     let digits = prefix.as_bytes().chunks(2);
     let mut der: Vec<u8> = digits
         .map(|pair| {
-            u8::from_str_radix(std::str::from_utf8(pair).expect("the tests' own"), 16)
-                .expect("the tests' own")
+            u8::from_str_radix(std::str::from_utf8(pair).expect("test data is valid"), 16)
+                .expect("test data is valid")
         })
         .collect();
     der.extend_from_slice(key);
@@ -144,7 +144,7 @@ pub(super) fn token_of(signer: &dyn Signer, header: Value, claims: Value) -> Str
 }
 
 fn merged(mut base: Value, more: Value) -> Value {
-    for (name, value) in more.as_object().expect("the tests' own") {
+    for (name, value) in more.as_object().expect("test data is valid") {
         base[name] = value.clone();
     }
     base
@@ -166,7 +166,7 @@ pub(super) fn with_secret(change: impl FnOnce(&mut Jwt)) -> Tokens {
 }
 
 pub(super) fn tokens(config: &Config) -> Tokens {
-    Tokens::open(config, &Arc::default()).expect("the tests' own")
+    Tokens::open(config, &Arc::default()).expect("test data is valid")
 }
 
 /// Returns the claims of a token at [`NOW`]. Panics if its key is unknown.

@@ -122,7 +122,7 @@ struct Run {
 impl Run {
     fn new(setup: usize) -> Self {
         let (world, stepper) = World::stepped(|config| {
-            *config = Config::parse(KINDS, "the kinds").expect("the kinds are right");
+            *config = Config::parse(KINDS, "the kinds").expect("the kinds are valid");
             config.login.policy = [Policy::Single, Policy::PerPlatform, Policy::Multi][setup % 3];
             config.login.max_devices = 2;
             if setup / 3 % 2 == 1 {
@@ -222,7 +222,7 @@ impl Run {
         if there.is_none_or(|connection| connection.ear.is_over()) {
             self.open(device, None);
         }
-        let connection = self.connections[device].as_mut().expect("it is open");
+        let connection = self.connections[device].as_mut().expect("the connection is open");
         if let Argument::Text(text) | Argument::Json(text) = event.argument {
             connection.hearing.shows(text);
         }
@@ -248,7 +248,7 @@ impl Run {
             ack,
         };
         let taken = connection.arrivals.try_send(arrival);
-        assert!(taken.is_ok(), "a script has fewer lines");
+        assert!(taken.is_ok(), "the inbox is larger than any script");
     }
 
     /// Waits until nothing happens any more, except what needs time to pass.
@@ -283,7 +283,7 @@ impl Run {
         self.connections = [const { None }; DEVICES];
         self.rest().await;
         for task in std::mem::take(&mut self.tasks) {
-            task.await.expect("no connection's task panics");
+            task.await.expect("the task of a connection does not panic");
         }
         let core = &self.world.core;
         assert_eq!(self.world.gateway.users_online(), 0);

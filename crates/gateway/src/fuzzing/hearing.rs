@@ -83,10 +83,10 @@ impl Hearing {
     /// Checks what the connection has received.
     pub(super) fn hears(&mut self, said: Vec<Said>, names: &mut Names) {
         for said in said {
-            assert!(!self.over, "nothing comes after the end: {said:?}");
+            assert!(!self.over, "received after the end: {said:?}");
             match said {
                 Said::Ack(id, answer) => {
-                    let count = self.asked.get_mut(&id).expect("only what was asked is answered");
+                    let count = self.asked.get_mut(&id).expect("only known callbacks are called");
                     *count += 1;
                     assert_eq!(*count, 1, "answered twice: {answer}");
                     self.answer(&answer, names);
@@ -101,7 +101,7 @@ impl Hearing {
         if let Some(req) = frame.get("req") {
             let due = self.requested.entry(req.to_string()).or_default();
             *due -= 1;
-            assert!(*due >= 0, "answered and not asked, or twice: {frame}");
+            assert!(*due >= 0, "unexpected or repeated response: {frame}");
         }
         match frame["type"].as_u64() {
             Some(2 | 100 | 102 | 105 | 111) => self.answer(&frame["data"], names),
@@ -114,13 +114,13 @@ impl Hearing {
     fn answer(&mut self, answer: &Value, names: &mut Names) {
         let code = answer["code"].as_u64();
         let known = code == Some(0) || Code::ALL.iter().any(|known| code == Some(known.number().into()));
-        assert!(known, "an answer has a code: {answer}");
+        assert!(known, "the response has no known code: {answer}");
         assert_ne!(code, Some(500), "{answer}");
         if code != Some(0) {
             let sentence = answer["error"].as_str();
             assert!(
                 sentence.is_some_and(|text| text.ends_with(['.', '…'])),
-                "a refusal says why: {answer}"
+                "the refusal has no sentence: {answer}"
             );
             return;
         }
@@ -129,7 +129,7 @@ impl Hearing {
             self.uid = answer["uid"].as_str().expect("a uid").to_owned();
             assert!(
                 !self.by_token || self.shown.contains(&self.uid),
-                "there is no token for {answer}"
+                "no token allows {answer}"
             );
         }
         names.hear(answer);
@@ -171,7 +171,7 @@ impl Hearing {
             "{seq} comes after {} in {conv}: {frame}",
             heard.last
         );
-        assert!(ts >= heard.ts, "time goes backwards: {frame}");
+        assert!(ts >= heard.ts, "ts decreases: {frame}");
         (heard.last, heard.ts) = (seq, ts);
         heard.seqs.insert(seq);
         let membership = matches!(frame["type"].as_u64(), Some(16 | 17));
@@ -185,7 +185,7 @@ impl Hearing {
                 assert_eq!(
                     last - first + 1,
                     heard.seqs.len() as u64,
-                    "a hole in {conv}: {:?}",
+                    "a gap in {conv}: {:?}",
                     heard.seqs
                 );
             }

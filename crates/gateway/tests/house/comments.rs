@@ -52,7 +52,7 @@ fn nothing_is_commented_out_or_left_to_do() {
 }
 
 #[test]
-fn what_is_commented_out_is_told_from_prose() {
+fn commented_out_code_is_distinguished_from_prose() {
     for code in [
         "// let x = 1;",
         "    //foo();",
@@ -64,7 +64,7 @@ fn what_is_commented_out_is_told_from_prose() {
         assert!(commented_out(code), "{code}");
     }
     for prose in [
-        "// Closed it never is.",
+        "// It is never closed.",
         "/// let x = 1;",
         "//! }",
         "let x = 1; // one;",

@@ -332,9 +332,7 @@ fn files_have_an_order() {
         let own: Vec<_> = files.iter().filter_map(|file| inside(file, source)).collect();
         assert!(!own.is_empty(), "there is no {source}");
         for cycle in cycles(&own) {
-            complaints.push(format!(
-                "these files of {source} use each other in a circle: {cycle:?}"
-            ));
+            complaints.push(format!("these files of {source} are an import cycle: {cycle:?}"));
         }
     }
     tidy(complaints);
@@ -347,7 +345,7 @@ fn inside<'a>(file: &'a File, source: &str) -> Option<(&'a str, &'a str)> {
 }
 
 #[test]
-fn the_front_end_knows_nothing_of_sessions_and_packets() {
+fn the_front_end_does_not_use_sessions_or_packets() {
     let files = files(&[".rs"]);
     let own: Vec<_> = files
         .iter()

@@ -154,12 +154,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
     (
         "store::embedded",
-        "only the server names the backend",
+        "only the server chooses the store",
         &["crates/gateway/src/server.rs"],
     ),
     (
         "mynah_store_sqlite",
-        "the store's backend is composed in one place",
+        "only lib.rs may depend on a particular store",
         &["crates/gateway/src/lib.rs"],
     ),
     (
@@ -184,7 +184,7 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
     ),
     (
         "SystemTime::now",
-        "ask clock.rs; the store has a clock that tests can replace, the Socket.IO layer notes when a handshake came",
+        "use clock.rs; the store has a clock that tests can replace, the Socket.IO layer records the time of a handshake",
         &[
             "crates/gateway/src/clock.rs",
             "crates/store-sqlite/src/clock.rs",
@@ -280,7 +280,7 @@ fn exported() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn modules_use_what_they_may_and_nothing_else() {
+fn modules_use_only_what_they_may() {
     let (exported, mut complaints) = (exported(), Vec::new());
     let mut used_by: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for file in files(&[".rs"]) {
@@ -292,12 +292,12 @@ fn modules_use_what_they_may_and_nothing_else() {
             continue;
         }
         let Some((module, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
-            complaints.push(format!("{module} is new: say in MAY_USE what it may use"));
+            complaints.push(format!("{module} is missing in MAY_USE"));
             continue;
         };
         for used in uses(file.code(), &exported) {
             if used != *module && !allowed.contains(&used.as_str()) {
-                complaints.push(format!("{} uses {used}, which {module} must not know", file.path));
+                complaints.push(format!("{} uses {used}, which {module} must not use", file.path));
             }
             used_by.entry(module).or_default().insert(used);
         }
@@ -305,26 +305,26 @@ fn modules_use_what_they_may_and_nothing_else() {
     for (module, allowed) in MAY_USE {
         let used = used_by.entry(module).or_default();
         for unused in allowed.iter().filter(|allowed| !used.contains(**allowed)) {
-            complaints.push(format!("{module} does not use {unused}: take it out of MAY_USE"));
+            complaints.push(format!("{module} does not use {unused}: remove it from MAY_USE"));
         }
     }
     tidy(complaints);
 }
 
 #[test]
-fn modules_stand_behind_those_that_they_may_use() {
+fn modules_are_listed_after_those_that_they_may_use() {
     let mut complaints = Vec::new();
     for (at, (module, allowed)) in MAY_USE.iter().enumerate() {
         let stands_before = |used: &str| MAY_USE[..at].iter().any(|(name, _)| *name == used);
         for used in allowed.iter().filter(|used| !stands_before(used)) {
-            complaints.push(format!("{used} does not stand before {module} in MAY_USE"));
+            complaints.push(format!("{used} must be before {module} in MAY_USE"));
         }
     }
     tidy(complaints);
 }
 
 #[test]
-fn what_belongs_to_one_place_stays_there() {
+fn restricted_code_stays_in_its_files() {
     let mut complaints = Vec::new();
     let files = files(&[".rs"]);
     for (text, why, places) in SEEN_ONLY_IN {
@@ -350,7 +350,10 @@ fn what_belongs_to_one_place_stays_there() {
             "tokio",
         ] {
             if file.code().contains(forbidden) {
-                complaints.push(format!("{} has `{forbidden}`: it must stay pure", file.path));
+                complaints.push(format!(
+                    "{} has `{forbidden}`: mynah-wire must not use it",
+                    file.path
+                ));
             }
         }
     }
@@ -358,7 +361,7 @@ fn what_belongs_to_one_place_stays_there() {
 }
 
 #[test]
-fn tests_of_several_files_stand_in_one_directory() {
+fn tests_in_several_files_are_in_one_directory() {
     let files = files(&[".rs"]);
     let mut complaints = Vec::new();
     for file in &files {
@@ -367,7 +370,7 @@ fn tests_of_several_files_stand_in_one_directory() {
         };
         let below = format!("{directory}/tests/");
         if files.iter().any(|other| other.path.starts_with(&below)) {
-            complaints.push(format!("{} belongs into {below}mod.rs", file.path));
+            complaints.push(format!("{} must be {below}mod.rs", file.path));
         }
     }
     tidy(complaints);

@@ -143,13 +143,13 @@ fn every_route_is_in_the_protocol() {
 }
 
 #[test]
-fn paths_that_documents_name_are_there() {
+fn paths_in_documents_exist() {
     let mut complaints = Vec::new();
     for file in files(&[".md"]) {
         for path in file.text.split('`').filter(|text| text.starts_with("crates/")) {
             let path = path.split([' ', '*', ',', '{']).next().unwrap_or_default();
             if !root().join(path).exists() {
-                complaints.push(format!("{} names {path}, which is not there", file.path));
+                complaints.push(format!("{} names {path}, which does not exist", file.path));
             }
         }
     }

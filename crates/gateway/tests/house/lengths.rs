@@ -20,7 +20,7 @@ fn files_are_short_or_have_a_reason() {
     for (path, lines) in &lengths {
         if *lines > MOST_LINES && !LONG.iter().any(|(long, _)| long == path) {
             complaints.push(format!(
-                "{path} has {lines} lines: part it, or give the reason in LONG"
+                "{path} has {lines} lines: split it, or give a reason in LONG"
             ));
         }
     }
@@ -29,7 +29,7 @@ fn files_are_short_or_have_a_reason() {
             .get(*path)
             .is_some_and(|lines| *lines <= MOST_LINES * 4 / 5)
         {
-            complaints.push(format!("{path} needs no reason any more: take it out of LONG"));
+            complaints.push(format!("{path} is short enough: remove it from LONG"));
         }
     }
     tidy(complaints);

@@ -99,7 +99,7 @@ fn exists(name: &str, anchor: Option<&str>, targets: &BTreeMap<&str, BTreeSet<St
 }
 
 #[test]
-fn links_of_documents_lead_somewhere() {
+fn links_in_documents_have_targets() {
     let documents = files(&[".md"]);
     let anchors: BTreeMap<_, _> = documents
         .iter()

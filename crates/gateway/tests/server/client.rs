@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn frame(&mut self) -> Value {
         match self.next().await {
             Got::Frame(frame, _) => frame,
-            other => panic!("a frame was due, {other:?} came"),
+            other => panic!("expected a frame, not {other:?}"),
         }
     }
 
@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             }
             let mut buffer = vec![0; 65_536];
             let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await;
-            match read.expect("something was due from the server") {
+            match read.expect("the server sent nothing") {
                 Ok(0) | Err(_) => self.got.push_back(Got::Closed),
                 Ok(length) => self.read(&mut buffer[..length]),
             }
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) async fn raw_message(&mut self) -> String {
         let mut buffer = vec![0; 65_536];
         let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut buffer)).await;
-        let length = read.expect("something was due from the server").unwrap();
+        let length = read.expect("the server sent nothing").unwrap();
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 

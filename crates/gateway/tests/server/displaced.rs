@@ -43,7 +43,7 @@ async fn signed_out_means_41_then_closed() {
 }
 
 #[tokio::test]
-async fn the_same_device_coming_back_closes_the_stale_connection_without_41() {
+async fn the_same_device_reconnecting_closes_the_stale_connection_without_41() {
     let server = Running::new(|_| {}).await;
     let mut stale = server.enter("alice").await;
     let mut back = server.enter("alice").await;
@@ -71,7 +71,7 @@ async fn notify_leaves_the_displaced_connection_open() {
 
 /// When the server stops, clients are expected to reconnect: connections are closed without `41`.
 #[tokio::test]
-async fn a_stop_is_no_farewell() {
+async fn clients_are_expected_to_reconnect_after_a_stop() {
     let server = Running::new(|_| {}).await;
     let mut alice = server.enter("alice").await;
     let last = async move { alice.next().await };

@@ -44,7 +44,7 @@ async fn refused(address: SocketAddr, reason: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn the_backends_address_has_the_api_alone_and_alone_has_it() {
+async fn only_the_admin_address_serves_the_api() {
     let server = Running::new(|config| {
         config.server.admin_listen = Some("127.0.0.1:0".into());
         config.auth.api_keys = vec![mynah::config::Secret::new(KEY)];
@@ -78,7 +78,7 @@ async fn the_backends_address_has_the_api_alone_and_alone_has_it() {
 }
 
 #[tokio::test]
-async fn what_is_taken_already_is_refused() {
+async fn an_address_in_use_is_an_error_at_the_start() {
     let server = Running::new(|config| config.server.admin_listen = Some("127.0.0.1:0".into())).await;
     let (config, _data) = crate::running::config(|config| {
         config.server.admin_listen = server.admin.map(|address| address.to_string());
@@ -96,7 +96,7 @@ async fn address_of(server: &Running, stream: TcpStream, headers: &str) -> Strin
 }
 
 #[tokio::test]
-async fn only_trusted_proxies_are_believed() {
+async fn only_trusted_proxies_may_name_the_client() {
     let server = Running::new(|config| {
         config.server.trusted_proxies = vec!["127.0.0.2".into(), "10.0.0.0/8".into()];
     })
@@ -134,7 +134,7 @@ async fn only_trusted_proxies_are_believed() {
 
 /// A client with an IPv4 address is shown and trusted as such, even if the listener is an IPv6 socket.
 #[tokio::test]
-async fn ipv4_is_ipv4_over_ipv6() {
+async fn ipv4_clients_of_an_ipv6_socket_have_ipv4_addresses() {
     let server = Running::new(|config| {
         config.server.listen = "[::]:0".into();
         config.server.allow_open_beyond_loopback = true;
@@ -152,7 +152,7 @@ async fn ipv4_is_ipv4_over_ipv6() {
 }
 
 #[tokio::test]
-async fn the_proxys_header_is_asked_for_and_believed() {
+async fn the_proxy_protocol_header_is_required_and_used() {
     let server = Running::new(|config| {
         config.server.trusted_proxies = vec!["127.0.0.2".into()];
         config.server.proxy_protocol = true;
@@ -180,7 +180,7 @@ async fn the_proxys_header_is_asked_for_and_believed() {
 }
 
 #[tokio::test]
-async fn bounds_are_counted_by_the_clients_address() {
+async fn limits_count_the_clients_address_behind_a_proxy() {
     let server = Running::new(|config| {
         config.server.trusted_proxies = vec!["127.0.0.2".into()];
         config.limits.connections_per_address = 2;
@@ -211,7 +211,7 @@ async fn bounds_are_counted_by_the_clients_address() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused_where_origins_are_named() {
+async fn pages_of_unlisted_origins_are_refused() {
     let server =
         Running::new(|config| config.server.cors_origins = vec!["https://*.example.com".into()]).await;
     let enter = async |headers: &str| {
@@ -237,7 +237,7 @@ async fn pages_of_other_origins_are_refused_where_origins_are_named() {
 }
 
 #[tokio::test]
-async fn who_never_registers_is_closed_to_come_back() {
+async fn a_client_that_never_registers_is_closed_to_reconnect() {
     let server = Running::new(|config| config.limits.register_timeout_ms = 300).await;
     for revision in [3, 4] {
         let mut registers = Client::connect(server.address, revision).await;

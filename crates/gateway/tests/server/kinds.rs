@@ -92,7 +92,7 @@ async fn clients_reach_one_another_with_every_kind() {
 /// Frames that arrive together are handled in order: those after the register are sent by a registered
 /// client.
 #[tokio::test]
-async fn what_comes_at_once_is_handled_in_order() {
+async fn frames_that_arrive_together_are_handled_in_order() {
     let server = Running::new(|_| {}).await;
     let mut bob = server.enter("bob").await;
     let mut alice = server.connect().await;
@@ -118,7 +118,7 @@ async fn what_comes_at_once_is_handled_in_order() {
 
 /// Integers beyond 2^53 and long decimals arrive with all their digits.
 #[tokio::test]
-async fn values_never_change() {
+async fn numbers_keep_all_their_digits() {
     let server = Running::new(|_| {}).await;
     let mut alice = server.enter("alice").await;
     let mut bob = server.connect().await;

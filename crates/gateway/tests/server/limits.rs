@@ -8,7 +8,7 @@ use crate::running::{Running, order, uid};
 
 /// A client that does not read is disconnected, and the others receive everything.
 #[tokio::test]
-async fn a_slow_reader_is_closed_and_holds_nobody_up() {
+async fn a_slow_reader_is_disconnected_and_delays_nobody() {
     let server = Running::new(|config| config.limits.queue_bytes = 65_536).await;
     let mut slow = server.enter("slow").await;
     let mut quick = server.enter("quick").await;
@@ -28,7 +28,7 @@ async fn a_slow_reader_is_closed_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_hundred_connections_of_one_user_leave_one() {
+async fn a_hundred_registers_of_one_user_leave_one_connection() {
     let server = Running::new(|_| {}).await;
     let mut tasks = tokio::task::JoinSet::new();
     for index in 0..100 {
@@ -65,7 +65,7 @@ async fn a_hundred_connections_of_one_user_leave_one() {
 
 /// A close directly after a register leaves no registration, whichever is handled first.
 #[tokio::test]
-async fn a_close_that_overtakes_the_register_leaves_nothing() {
+async fn a_close_during_a_register_leaves_no_registration() {
     let server = Running::new(|_| {}).await;
     for _ in 0..50 {
         let mut client = server.connect().await;
@@ -80,7 +80,7 @@ async fn a_close_that_overtakes_the_register_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn bad_input_disturbs_nobody_else() {
+async fn invalid_input_does_not_affect_others() {
     let server = Running::new(|_| {}).await;
     let mut good = server.enter("good").await;
     for packets in [

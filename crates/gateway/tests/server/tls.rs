@@ -57,7 +57,7 @@ async fn connect(address: SocketAddr, files: &TempDir) -> std::io::Result<TlsStr
 }
 
 #[tokio::test]
-async fn chat_works_over_tls_beside_a_renewal() {
+async fn chat_works_over_tls_while_the_certificate_is_renewed() {
     let (server, files) = start(|_| {}).await;
     let mut alice = Client::over(connect(server.address, &files).await.unwrap(), 4, "")
         .await
@@ -82,7 +82,7 @@ async fn chat_works_over_tls_beside_a_renewal() {
 }
 
 #[tokio::test]
-async fn the_backends_address_speaks_tls_too_unless_told_otherwise() {
+async fn the_admin_address_uses_tls_unless_disabled() {
     for admin in [true, false] {
         let (server, files) = start(|config| {
             config.server.admin_listen = Some("127.0.0.1:0".into());
@@ -95,7 +95,7 @@ async fn the_backends_address_speaks_tls_too_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_an_error_at_the_start() {
+async fn unusable_certificate_files_are_an_error_at_the_start() {
     let (mut config, _data) = crate::running::config(|_| {});
     config.server.tls.cert_file = Some("/nowhere/cert.pem".into());
     config.server.tls.key_file = Some("/nowhere/key.pem".into());
