@@ -29,7 +29,7 @@ pub(crate) fn call(
 ) -> anyhow::Result<Value> {
     let mut stream = target
         .connect()
-        .with_context(|| format!("no connection to {}", target.host))?;
+        .with_context(|| format!("cannot connect to {}", target.host))?;
     stream.write_all(&request(target, key, method, path, &body.to_string()))?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16_384];

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_found_in_strings_and_objects_whatever_the_key_order() {
+    fn kinds_are_found_in_strings_and_objects_with_any_order_of_keys() {
         for packet in [
             r#"42["message","{\"type\":102,\"data\":{\"code\":0}}"]"#,
             r#"42["message",{"type":102,"data":{"code":0}}]"#,

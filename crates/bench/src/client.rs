@@ -91,7 +91,7 @@ impl Client {
         };
         if !bytes.starts_with(b"HTTP/1.1 101") {
             return Err(format!(
-                "no upgrade: {}",
+                "the server refused the upgrade: {}",
                 String::from_utf8_lossy(&bytes[..end.min(200)])
             ));
         }
@@ -119,7 +119,7 @@ impl Client {
             (Phase::Registering, _) if chat::kind(packet) == Some(chat::REGISTERED) => {
                 if !chat::succeeded(packet) {
                     return Err(format!(
-                        "registration refused: {}",
+                        "the server refused the register: {}",
                         String::from_utf8_lossy(packet)
                     ));
                 }
@@ -128,7 +128,7 @@ impl Client {
             (Phase::Registering, [b'4', b'2', ..]) => return Ok(None),
             _ => {
                 return Err(format!(
-                    "{:?}, but got {}",
+                    "unexpected packet in phase {:?}: {}",
                     self.phase,
                     String::from_utf8_lossy(packet)
                 ));

@@ -69,7 +69,7 @@ pub(crate) struct Crowd<'a> {
     pub(crate) arrivals: Latency,
     buffer: Box<[u8]>,
     began: Instant,
-    born: u128,
+    created_ms: u128,
 }
 
 impl<'a> Crowd<'a> {
@@ -83,20 +83,20 @@ impl<'a> Crowd<'a> {
             tally,
             prefix: &plan.prefix,
             first,
-            poll: Poll::new().context("no epoll")?,
+            poll: Poll::new().context("cannot create an epoll instance")?,
             clients: Vec::new(),
             ready: 0,
             arrivals: Latency::default(),
             buffer: vec![0; 65_536].into_boxed_slice(),
             began: Instant::now(),
-            born: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
+            created_ms: SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
         })
     }
 
     /// The cid for a client's message number `count`. No earlier run has used it, because the server would
     /// take the message for a repetition.
     pub(crate) fn cid(&self, count: u64) -> String {
-        format!("{:x}-{count}", self.born)
+        format!("{:x}-{count}", self.created_ms)
     }
 
     /// The uid of a client of this crowd.
@@ -143,7 +143,7 @@ impl<'a> Crowd<'a> {
             if since.elapsed() > PATIENCE {
                 let client = self.clients.iter().find(|client| client.phase != Phase::Ready);
                 bail!(
-                    "{ready} of {count} clients registered, then none for 15 s; one is {:?}",
+                    "{ready} of {count} clients registered, then none for 15 s; one is in phase {:?}",
                     client.map(|c| c.phase)
                 );
             }
@@ -154,7 +154,7 @@ impl<'a> Crowd<'a> {
     /// Opens a connection for API calls and returns its index.
     pub(crate) fn dial_api(&mut self) -> anyhow::Result<usize> {
         let index = self.clients.len();
-        let stream = self.dial(index, API).context("no connection for API calls")?;
+        let stream = self.dial(index, API).context("cannot connect for API calls")?;
         self.clients.push(Client::api(stream));
         Ok(index)
     }
@@ -278,7 +278,7 @@ impl<'a> Crowd<'a> {
             && let Some(line) = connection(&mut self.clients[index], mark)
         {
             match line.stream.read(&mut buffer) {
-                Ok(0) => self.hung_up(index, mark, "closed by the server"),
+                Ok(0) => self.connection_closed(index, mark, "closed by the server"),
                 Ok(count) => {
                     self.received(index, mark, &buffer[..count], load);
                     if count < buffer.len() && !closed {
@@ -287,17 +287,17 @@ impl<'a> Crowd<'a> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.hung_up(index, mark, &error.to_string()),
+                Err(error) => self.connection_closed(index, mark, &error.to_string()),
             }
         }
         self.buffer = buffer;
     }
 
     /// The server has closed one of the client's connections.
-    fn hung_up(&mut self, index: usize, mark: usize, reason: &str) {
+    fn connection_closed(&mut self, index: usize, mark: usize, reason: &str) {
         match &mut self.clients[index].polling {
             Some(polling) if mark == POSTS => {
-                if let Err(reason) = polling.hung_up() {
+                if let Err(reason) = polling.connection_closed() {
                     self.lose(index, reason);
                 }
             }

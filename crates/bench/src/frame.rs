@@ -38,7 +38,7 @@ pub(crate) fn next(buf: &[u8], at: usize) -> Result<Option<Frame>, &'static str>
         return Ok(None);
     };
     if first & 0x80 == 0 {
-        return Err("the server sent a fragmented message, which this client does not read");
+        return Err("the server sent a fragmented message, which this client does not support");
     }
     if second & 0x80 != 0 {
         return Err("the server sent a masked frame");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_form_is_found_whole_and_only_then() {
+    fn frames_of_every_length_are_found_once_they_are_complete() {
         for len in [0, 1, 125, 126, 65_535, 65_536] {
             let payload = vec![b'x'; len];
             let mut bytes = unmasked(&payload);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_refused() {
+    fn invalid_server_frames_are_refused() {
         assert!(next(&[0x01, 0x00], 0).is_err(), "fragment");
         assert!(next(&[0x81, 0x80], 0).is_err(), "masked");
         assert!(next(&[0x83, 0x00], 0).is_err(), "opcode");

@@ -54,7 +54,7 @@ pub(crate) fn response(buf: &[u8]) -> Result<Option<Response>, &'static str> {
                 value
                     .trim()
                     .parse()
-                    .map_err(|_| "an HTTP response has an odd content-length")?,
+                    .map_err(|_| "an HTTP response has an invalid content-length")?,
             );
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
             chunked = value.trim().eq_ignore_ascii_case("chunked");
@@ -95,7 +95,7 @@ fn chunk(buf: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, &'static str> 
     let size = std::str::from_utf8(&buf[at..at + line])
         .ok()
         .and_then(|size| usize::from_str_radix(size.split(';').next()?.trim(), 16).ok())
-        .ok_or("an HTTP response has an odd chunk")?;
+        .ok_or("an HTTP response has an invalid chunk size")?;
     let data = at + line + 2;
     let end = data.saturating_add(size);
     Ok((buf.len() >= end.saturating_add(2)).then(|| (&buf[data..end], end + 2)))
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_response_is_found_whole_and_only_then() {
+    fn a_response_is_found_once_it_is_complete() {
         let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1";
         let found = response(bytes).expect("valid").expect("whole");
         assert_eq!((found.status, found.end), (200, 41));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_put_together() {
+    fn chunks_are_joined() {
         let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n0\r\n\r\nHTTP";
         let end = bytes.len() - 4;
         let found = response(bytes).expect("valid").expect("whole");

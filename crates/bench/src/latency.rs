@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_falls_into_it() {
+    fn the_limit_of_a_bucket_is_at_most_four_percent_too_high() {
         for nanos in (0..2_000).chain([65_535, 65_536, 1 << 40, (1 << 40) + 12_345]) {
             let upper = upper(bucket(nanos));
             assert!(upper >= nanos, "{nanos}");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_of_a_known_set() {
+    fn quantiles_of_known_durations_are_correct() {
         let mut low = Latency::default();
         let mut high = Latency::default();
         for millis in 1..=50 {

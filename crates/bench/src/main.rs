@@ -88,8 +88,8 @@ fn plan(common: &Common) -> anyhow::Result<Plan> {
 fn api_key(common: &Common) -> anyhow::Result<String> {
     Ok(match &common.api_key_file {
         Some(file) => {
-            let key = std::fs::read_to_string(file)
-                .with_context(|| format!("{} cannot be read", file.display()))?;
+            let key =
+                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             key.trim().to_owned()
         }
         None => common.api_key.clone(),

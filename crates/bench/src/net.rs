@@ -27,7 +27,7 @@ impl Target {
     /// Reads `http://host:port`.
     pub(crate) fn parse(url: &str, path: &str) -> anyhow::Result<Self> {
         let Some(host) = url.strip_prefix("http://") else {
-            bail!("the url must begin with http:// (TLS is not spoken; measure it behind its proxy)");
+            bail!("the url must start with http:// (TLS is not supported: measure it through a proxy)");
         };
         let host = host.trim_end_matches('/').to_owned();
         let with_port = if host
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_spread() {
+    fn source_addresses_are_spread() {
         assert_eq!(source(0, 250), Ipv4Addr::new(127, 1, 0, 1));
         assert_eq!(source(PER_SOURCE - 1, 250), source(0, 250));
         assert_eq!(source(PER_SOURCE, 251), Ipv4Addr::new(127, 2, 0, 2));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_read() {
+    fn urls_are_parsed() {
         let target = Target::parse("http://127.0.0.1:3001/", "socket.io").expect("valid");
         assert_eq!(target.host, "127.0.0.1:3001");
         assert_eq!(target.path, "/socket.io/");

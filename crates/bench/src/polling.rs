@@ -43,7 +43,7 @@ impl Polling {
             .unwrap_or_default();
         let sid = open["sid"]
             .as_str()
-            .ok_or_else(|| format!("no open packet: {}", String::from_utf8_lossy(packet)))?;
+            .ok_or_else(|| format!("not an open packet: {}", String::from_utf8_lossy(packet)))?;
         let line = format!("{path}?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: {host}\r\n");
         self.get = format!("GET {line}\r\n").into_bytes();
         self.post = format!("POST {line}Content-Type: text/plain;charset=UTF-8\r\nContent-Length: ");
@@ -79,7 +79,7 @@ impl Polling {
     }
 
     /// The server has closed the connection for the POSTs.
-    pub(crate) fn hung_up(&mut self) -> Result<(), &'static str> {
+    pub(crate) fn connection_closed(&mut self) -> Result<(), &'static str> {
         self.posts = None;
         if self.posting {
             return Err("the server closed a connection instead of answering a POST");
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_post_at_a_time_takes_all_that_waits() {
+    fn one_post_at_a_time_carries_all_waiting_packets() {
         let target = Target::parse("http://127.0.0.1:3001", "/socket.io/").expect("valid");
         let mut polling = Polling::default();
         assert!(polling.opened(&target, b"0{}").is_err());
@@ -118,9 +118,9 @@ mod tests {
             second.ends_with("Content-Length: 6\r\n\r\n3\u{1e}42[]"),
             "{second}"
         );
-        assert!(polling.hung_up().is_err());
+        assert!(polling.connection_closed().is_err());
         assert!(polling.posted(400).is_err());
         polling.posted(200).expect("a POST is on its way");
-        assert!(polling.hung_up().is_ok());
+        assert!(polling.connection_closed().is_ok());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Usage {
 pub(crate) fn usage(pids: &[u32]) -> anyhow::Result<Option<Usage>> {
     let mut sum = Usage::default();
     for pid in pids {
-        let one = read(&pid.to_string()).with_context(|| format!("process {pid} cannot be read"))?;
+        let one = read(&pid.to_string()).with_context(|| format!("cannot read process {pid}"))?;
         sum.cpu += one.cpu;
         sum.system += one.system;
         sum.rss_bytes += one.rss_bytes;
@@ -37,7 +37,7 @@ pub(crate) fn usage(pids: &[u32]) -> anyhow::Result<Option<Usage>> {
 
 /// Reads this process.
 pub(crate) fn own() -> anyhow::Result<Usage> {
-    read("self").context("/proc/self cannot be read")
+    read("self").context("cannot read /proc/self")
 }
 
 fn read(pid: &str) -> anyhow::Result<Usage> {
@@ -68,13 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_names_do_not_shift_the_fields() {
+    fn brackets_in_a_name_do_not_shift_the_fields() {
         let stat = "12 (a b) c) S 1 2 3 4 5 6 7 8 9 10 250 75 0 0 20 0";
         assert_eq!(ticks(stat), Some((250, 75)));
     }
 
     #[test]
-    fn reads_itself() {
+    fn the_own_process_can_be_read() {
         let usage = own().expect("own process");
         assert!(usage.rss_bytes > 0 && usage.peak_bytes >= usage.rss_bytes);
     }

@@ -21,21 +21,23 @@ pub(crate) fn restart(command: &str, target: &Target) -> anyhow::Result<u32> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("no shell")?;
-    let output = shell.stdout.take().context("no output of the shell")?;
+        .context("cannot start a shell")?;
+    let output = shell.stdout.take().context("the shell has no output")?;
     let (line, lines) = mpsc::channel();
     thread::spawn(move || {
         let all = BufReader::new(output).lines().map_while(Result::ok);
         all.take_while(|text| line.send(text.clone()).is_ok()).count();
     });
     let status = shell.wait()?;
-    ensure!(status.success(), "the restart failed: {status}");
+    ensure!(status.success(), "the restart command failed: {status}");
     let mut last = String::new();
     while let Ok(text) = lines.recv_timeout(Duration::from_millis(200)) {
         last = text;
     }
     let pid = last.trim().parse().with_context(|| {
-        format!("the last line of the restart's output must be the server's process id, not \"{last}\"")
+        format!(
+            "the last line of the restart command's output must be the server's process id, not \"{last}\""
+        )
     })?;
     let since = Instant::now();
     while target.connect().is_err() {
@@ -53,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_is_the_process_id_though_the_output_stays_open() {
+    fn the_last_line_is_the_process_id_even_if_the_output_stays_open() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let target = Target::parse(&url, "/").expect("valid");

@@ -109,7 +109,7 @@ impl Moment {
             eprintln!("step");
             ensure!(
                 stdin().read_line(&mut String::new())? > 0,
-                "nobody says when to go on: standard input has ended"
+                "standard input has ended: nothing says when to continue"
             );
         }
         Ok(Self {

@@ -80,7 +80,7 @@ impl Watch<'_> {
         while !over()? {
             ensure!(
                 self.gone.load(Ordering::Relaxed) == 0,
-                "run broken off: a thread ended early"
+                "the run is aborted: a thread ended early"
             );
             thread::sleep(every);
             self.progress.show(&text);

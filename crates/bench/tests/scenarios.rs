@@ -145,7 +145,7 @@ fn every_scenario_moves_messages() {
 }
 
 #[test]
-fn groups_are_teams_of_their_own() {
+fn each_group_is_a_team() {
     with_gateway(|port| {
         let figures = bench(port, "fanout -n 24 --group 4 --offline 3 --threads 2");
         assert_eq!(figures["groups"], 6.0, "{figures}");
@@ -161,7 +161,7 @@ fn groups_are_teams_of_their_own() {
 }
 
 #[test]
-fn a_replay_that_leaves_something_out_is_no_result() {
+fn an_incomplete_replay_fails_the_run() {
     with_gateway(|port| {
         let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
             .args(["resume", "-n", "3", "--missed", "501", "--api-key", KEY])
@@ -178,7 +178,7 @@ fn a_replay_that_leaves_something_out_is_no_result() {
 }
 
 #[test]
-fn who_stops_reading_is_closed_and_not_lost() {
+fn clients_that_stop_reading_are_closed_but_not_lost() {
     let small = |config: &mut Config| config.limits.queue_bytes = 131_072;
     with_gateway_of(small, |port| {
         for arguments in [
@@ -204,7 +204,7 @@ fn who_stops_reading_is_closed_and_not_lost() {
 }
 
 #[test]
-fn groups_that_do_not_come_out_even_are_refused() {
+fn uneven_groups_are_refused() {
     for arguments in [
         "-n 20 --group 3",
         "-n 20 --group 4 --to everyone",
@@ -220,7 +220,7 @@ fn groups_that_do_not_come_out_even_are_refused() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_said() {
+fn a_refused_connection_fails_the_run() {
     let output = Command::new(env!("CARGO_BIN_EXE_mynah-bench"))
         .args(["idle", "-n", "1", "--url", "http://127.0.0.1:1"])
         .output()
@@ -230,7 +230,7 @@ fn what_cannot_be_measured_is_said() {
 }
 
 #[test]
-fn a_server_that_goes_away_is_no_result() {
+fn a_server_that_disconnects_fails_the_run() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let closing = thread::spawn(move || drop(listener.accept().unwrap()));

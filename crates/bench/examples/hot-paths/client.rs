@@ -41,9 +41,12 @@ impl Client {
             Err(error) => return Err(error.into()),
         };
         let end = came.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-        let end = end.context("the answer came in pieces")?;
+        let end = end.context("the response arrived in pieces")?;
         if !came.starts_with(b"HTTP/1.1 101 ") {
-            bail!("no WebSocket: {}", String::from_utf8_lossy(came));
+            bail!(
+                "the server refused the WebSocket: {}",
+                String::from_utf8_lossy(came)
+            );
         }
         self.count(&came[end + 4..]);
         Ok(true)
@@ -73,7 +76,7 @@ impl Client {
                 [] => return,
                 [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
                 [_, length @ ..126, ..] => 2 + usize::from(length),
-                _ => panic!("a frame's header came in pieces, or the frame is longer than any here"),
+                _ => panic!("a frame's header arrived in pieces, or the frame is longer than expected"),
             };
             self.frames += 1;
         }

@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     };
     let path = PATHS.iter().find(|path| path.name == wanted);
-    let path = path.ok_or_else(|| anyhow::anyhow!("there is no path {wanted}"))?;
+    let path = path.ok_or_else(|| anyhow::anyhow!("unknown path {wanted}"))?;
     let mut world = World::new(path.users, path.format)?;
     let mut walk = (path.walk)(&world)?;
     for _ in 0..WARM_UP {

@@ -42,7 +42,7 @@ impl StandIn {
 }
 
 fn absent() -> StoreError {
-    StoreError::Unavailable("nothing is kept here".into())
+    StoreError::Unavailable("the stand-in stores nothing".into())
 }
 
 fn later<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {

@@ -121,7 +121,7 @@ impl World {
         }
         anyhow::ensure!(
             world.gateway.users_online() == users,
-            "somebody was not registered"
+            "not all clients are registered"
         );
         Ok(world)
     }
@@ -140,7 +140,7 @@ impl World {
                 }
                 tokio::task::yield_now().await;
             }
-            panic!("what was due did not come");
+            panic!("the expected event did not happen");
         });
     }
 

@@ -33,12 +33,12 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     };
     ensure!(
         to == Audience::Team || !teams_only,
-        "--group and --offline are about teams: they do not go with --to everyone"
+        "--group and --offline concern teams: they cannot be used with --to everyone"
     );
     let size = wanted.group.unwrap_or(plan.connections);
     ensure!(
         plan.connections.is_multiple_of(size),
-        "{} clients cannot be split into groups of {size}: let -n be a multiple of --group",
+        "{} clients cannot be split into groups of {size}: -n must be a multiple of --group",
         plan.connections
     );
     ensure!(
@@ -105,7 +105,7 @@ fn gather(plan: &Plan, setting: &Setting, groups: &Groups, offline: usize) -> an
             .collect();
         members.extend((0..offline).map(|member| format!("{}-away-{member}", plan.prefix)));
         teams::make(plan, setting, &groups.team(group), &members)?;
-        progress.show(|| format!("{group} of {} teams made", groups.count()));
+        progress.show(|| format!("{group} of {} teams created", groups.count()));
     }
     progress.clear();
     Ok(())

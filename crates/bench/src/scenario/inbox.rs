@@ -39,7 +39,7 @@ pub(crate) struct Inbox {
     wanted: usize,
     /// The number of words with bits for each client.
     words: usize,
-    come: Vec<u64>,
+    arrived: Vec<u64>,
     /// The results.
     pub(crate) sum: Sum,
 }
@@ -55,7 +55,7 @@ impl Inbox {
             tally: tally.clone(),
             wanted,
             words,
-            come: vec![0; clients * words],
+            arrived: vec![0; clients * words],
             sum: Sum::default(),
         }
     }
@@ -64,7 +64,7 @@ impl Inbox {
         self.sum.replayed += 1;
         match number.filter(|number| *number < self.wanted) {
             Some(number) => {
-                let word = &mut self.come[client * self.words + number / 64];
+                let word = &mut self.arrived[client * self.words + number / 64];
                 let bit = 1 << (number % 64);
                 self.sum.repeated += u64::from(*word & bit != 0);
                 *word |= bit;
@@ -74,8 +74,8 @@ impl Inbox {
     }
 
     fn ended(&mut self, client: usize, complete: bool) {
-        let come = &self.come[client * self.words..][..self.words];
-        let count: u32 = come.iter().map(|word| word.count_ones()).sum();
+        let arrived = &self.arrived[client * self.words..][..self.words];
+        let count: u32 = arrived.iter().map(|word| word.count_ones()).sum();
         self.sum.missing += self.wanted as u64 - u64::from(count);
         self.sum.incomplete += u64::from(!complete);
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_and_what_came_twice_is_seen() {
+    fn missing_and_repeated_messages_are_counted() {
         let mut inbox = Inbox::new(&Arc::default(), 2, 70);
         (0..70).for_each(|number| inbox.note(0, Some(number)));
         inbox.ended(0, true);

@@ -61,9 +61,12 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     let active = active.unwrap_or(all);
     ensure!(
         all.is_multiple_of(2) && active.is_multiple_of(2),
-        "the number of connections, and of those who write, must be even: clients write in pairs"
+        "-n and --active must be even: clients send in pairs"
     );
-    ensure!(active <= all, "--active {active} of only {all} connections");
+    ensure!(
+        active <= all,
+        "--active {active} is more than the {all} connections"
+    );
     let outcome = plan.run(|crowd, share, tally| {
         let active_here = active_of(share, active, all);
         // Each thread carries a share of the rate, according to its share of the active clients.
@@ -199,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_active_are_pairs_all_over() {
+    fn active_clients_are_evenly_spread_pairs() {
         let of = |first, count, active, all| active_of(Share { first, count }, active, all);
         assert_eq!(of(0, 6, 6, 6), [0, 1, 2, 3, 4, 5]);
         assert_eq!(of(0, 20, 4, 20), [0, 1, 10, 11]);

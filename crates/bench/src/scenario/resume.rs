@@ -56,17 +56,17 @@ struct After {
 
 /// Runs the scenario.
 pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
-    let born = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let mut plan = Plan {
-        prefix: format!("{}-{born:x}", plan.prefix),
+        prefix: format!("{}-{now_ms:x}", plan.prefix),
         resume: true,
         ..plan.clone()
     };
-    let before = leave(&plan, setting, wanted)?;
+    let before = disconnect_all(&plan, setting, wanted)?;
     if let Some((pid, _)) = before.restarted {
         plan.pids = vec![pid];
     }
-    let after = come_back(&plan, wanted)?;
+    let after = reconnect_all(&plan, wanted)?;
     let outcome = Outcome {
         connect: before.connect,
         measured: after.span,
@@ -107,19 +107,19 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     } = after.sum;
     if missing > 0 {
         report.complain(format!(
-            "{missing} messages were not in their replay; the server said of {incomplete} replays that there was more \
+            "{missing} messages were not in their replay; the server said that {incomplete} replays were incomplete \
              (limits.resume_messages)"
         ));
     }
     if repeated > 0 {
-        report.complain(format!("{repeated} messages came more than once"));
+        report.complain(format!("{repeated} messages arrived more than once"));
     }
     Ok(report)
 }
 
 /// Registers all clients, sends the messages to them, and disconnects them: by closing their connections, or
 /// by restarting the server.
-fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Before> {
+fn disconnect_all(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Before> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (crowds, before) = plan.threads(
@@ -134,10 +134,10 @@ fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Befo
         |watch| {
             watch.registered()?;
             let connect = begin.to(&watch.now()?);
-            write(watch, setting, wanted)?;
+            send_all(watch, setting, wanted)?;
             let full = watch.now()?;
             if let Some(reason) = tally.lost() {
-                bail!("a client was lost before it was to go: {reason}");
+                bail!("a client was lost before the clients were disconnected: {reason}");
             }
             let restarted = match &wanted.restart {
                 Some(command) => {
@@ -159,7 +159,7 @@ fn leave(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Befo
 }
 
 /// Sends the messages by the HTTP API, and waits until all have arrived.
-fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::Result<()> {
+fn send_all(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::Result<()> {
     let (plan, tally) = (watch.plan, watch.tally);
     let all = plan.connections * wanted.missed;
     let arrived = || tally.delivered.load(Ordering::Relaxed) as usize;
@@ -193,9 +193,7 @@ fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::R
             "messages were refused: {}",
             refused.unwrap_or(&Value::Null)
         );
-        watch
-            .progress
-            .show(|| format!("{from} of {all} messages written"));
+        watch.progress.show(|| format!("{from} of {all} messages sent"));
     }
     let mut last = (arrived(), Instant::now());
     watch.until(
@@ -216,7 +214,7 @@ fn write(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::R
 }
 
 /// Reconnects all clients at once.
-fn come_back(plan: &Plan, wanted: &Wanted) -> anyhow::Result<After> {
+fn reconnect_all(plan: &Plan, wanted: &Wanted) -> anyhow::Result<After> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (parts, span) = plan.threads(

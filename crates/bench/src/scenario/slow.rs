@@ -25,7 +25,7 @@ use crate::watch::Watch;
 /// How long the clients may take to receive the messages in flight when no more are sent.
 const SETTLING: Duration = Duration::from_secs(1);
 /// How long the clients that read again may take to notice that they were closed.
-const FINDING: Duration = Duration::from_secs(5);
+const NOTICING: Duration = Duration::from_secs(5);
 
 /// The options of the scenario.
 pub(crate) struct Wanted {
@@ -45,7 +45,7 @@ struct Signals {
     /// The slow clients stop reading.
     stop: AtomicBool,
     /// The slow clients read again.
-    go_on: AtomicBool,
+    read_again: AtomicBool,
 }
 
 /// The server's resident memory at stages of the run; all 0 if no process is read.
@@ -63,7 +63,7 @@ struct Readers<'a> {
     signals: &'a Signals,
     slow: std::ops::Range<usize>,
     stopped: bool,
-    going_on: bool,
+    reads_again: bool,
 }
 
 /// Runs the scenario.
@@ -73,7 +73,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     let healthy = n - stopped;
     ensure!(
         healthy > usize::from(wanted.to == Audience::Team),
-        "there must be clients who read"
+        "some clients must read: lower --stopped"
     );
     let plan = Plan {
         slow_from: healthy,
@@ -92,9 +92,9 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         |watch, begin| {
             let done = measure(watch, begin, wanted, (&groups, &signals), &mut memory)?;
             let dropped = || watch.tally.dropped.load(Ordering::Relaxed);
-            signals.go_on.store(true, Ordering::Relaxed);
+            signals.read_again.store(true, Ordering::Relaxed);
             watch.progress.clear();
-            watch.wait(FINDING, "reading again", || Ok(dropped() == stopped))?;
+            watch.wait(NOTICING, "reading again", || Ok(dropped() == stopped))?;
             closed = dropped();
             Ok(done)
         },
@@ -139,7 +139,7 @@ fn measure(
     memory.idle = rss()?;
     if !plan.warmup.is_zero() {
         flow(true);
-        watch.wait(plan.warmup, "all read", || Ok(false))?;
+        watch.wait(plan.warmup, "all clients read", || Ok(false))?;
         flow(false);
         watch.wait(SETTLING, "settling", || Ok(false))?;
     }
@@ -153,11 +153,11 @@ fn measure(
         memory.highest = memory.highest.max(rss()?);
         Ok(false)
     };
-    watch.wait(plan.measured, "some do not read", &mut sample)?;
+    watch.wait(plan.measured, "some clients do not read", &mut sample)?;
     tally.measuring.store(false, Ordering::Relaxed);
     let (after, counts) = (watch.now()?, tally.counts().since(counts));
     flow(false);
-    watch.wait(wanted.quiet, "quiet", sample)?;
+    watch.wait(wanted.quiet, "no load", sample)?;
     memory.after = rss()?;
     Ok(Measured {
         connect: begin.to(&connected),
@@ -179,7 +179,7 @@ impl<'a> Readers<'a> {
             signals,
             slow: plan.slow_from.saturating_sub(share.first).min(share.count)..share.count,
             stopped: false,
-            going_on: false,
+            reads_again: false,
         })
     }
 }
@@ -200,8 +200,8 @@ impl Load for Readers<'_> {
             self.stopped = true;
             self.slow.clone().for_each(|client| crowd.stop_reading(client));
         }
-        if !self.going_on && self.signals.go_on.load(Ordering::Relaxed) {
-            self.going_on = true;
+        if !self.reads_again && self.signals.read_again.load(Ordering::Relaxed) {
+            self.reads_again = true;
             self.slow.clone().for_each(|client| crowd.read_again(client));
         }
         self.listeners.turn(crowd);

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_members_are_recognized_in_any_order() {
+    fn the_same_members_are_recognised_in_any_order() {
         let members = ["b".to_owned(), "a".to_owned()];
         assert!(has(&json!({"members": ["a", "b"]}), &members));
         for other in [
