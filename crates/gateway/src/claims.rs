@@ -1,35 +1,36 @@
-//! What a client has proved about itself: the claims of its token, or what the backend decided in their place.
+//! What a client has proved about itself: the claims of its token, or the backend's decision instead of a
+//! token.
 
 use crate::ids::{DeviceId, Uid};
 
-/// Kept as long as the connection is registered with them.
+/// The claims of a connection, which are kept as long as it is registered with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Claims {
     /// The user.
     pub(crate) sub: Uid,
-    /// The only device that it is good for.
+    /// The only device that may register; `None` allows all.
     pub(crate) device: Option<DeviceId>,
-    /// The only platform that it is good for.
+    /// The only platform that may register; `None` allows all.
     pub(crate) platform: Option<Box<str>>,
-    /// The only kinds that may be sent with it.
+    /// The only kinds that the client may send; `None` allows all.
     pub(crate) kinds: Option<Box<[u16]>>,
-    /// From when on it is worth nothing, in Unix milliseconds, the leeway included.
+    /// When the claims expire, in Unix milliseconds, including the leeway.
     pub(crate) exp: u64,
-    /// The same on the monotonic clock, if the backend gave a duration (`ttl_ms`).
+    /// When the claims expire on the monotonic clock, if the backend gave a duration (`ttl_ms`).
     pub(crate) ends: u64,
-    /// When it was issued, in Unix milliseconds.
+    /// When the token was issued, in Unix milliseconds.
     pub(crate) iat: Option<u64>,
-    /// Its own id.
+    /// The token's id.
     pub(crate) jti: Option<Box<str>>,
 }
 
 impl Claims {
-    /// The end of what has none.
+    /// The expiry of claims that do not expire.
     pub(crate) const NEVER: u64 = u64::MAX;
 
-    /// For how many more milliseconds the claims are valid; 0 when they have expired. An expiry that was
-    /// given as a time of day is compared with the time of day, even if that was set meanwhile; one that was
-    /// given as a duration is measured with the steady clock.
+    /// For how many more milliseconds the claims are valid; 0 if they have expired. An expiry that was given
+    /// as a time of day is compared with the time of day, even if the clock was set meanwhile. An expiry that
+    /// was given as a duration is measured with the steady clock.
     pub(crate) fn left(&self, day: u64, steady: u64) -> u64 {
         self.exp.saturating_sub(day).min(self.ends.saturating_sub(steady))
     }

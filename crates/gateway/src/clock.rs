@@ -1,4 +1,4 @@
-//! The only place that reads a clock; everything else takes time as an argument or asks here.
+//! The only place that reads a clock. Other code takes the time as an argument, or calls this module.
 //!
 //! There are two clocks. The time of day ([`unix_millis`]) is used for times that people and other programs
 //! see, and for times of day that others have given, such as the expiry of a token. It can be wrong, and it
@@ -10,21 +10,21 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::UnixMillis;
 
-/// The time of day, for what people and other programs see. May step when the machine's clock is set.
+/// The time of day, for what people and other programs see. It jumps if the machine's clock is set.
 pub(crate) fn unix_millis() -> UnixMillis {
     #[cfg(any(test, fuzzing))]
     if let Some(now) = pretended::now() {
         return now;
     }
-    // Before 1970 only when the machine's clock is unset; everything then counts from 0.
+    // The time is before 1970 only if the machine's clock was never set. It is then 0.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as UnixMillis)
 }
 
-/// A clock that never steps, for durations and rates.
+/// The steady clock, for durations and rates. It never jumps.
 pub(crate) fn now() -> Instant {
-    // The system's, but in tests that pause tokio's.
+    // tokio's clock is the system's, except in tests that pause it.
     tokio::time::Instant::now().into_std()
 }
 
@@ -41,12 +41,12 @@ pub(crate) fn steady_millis() -> UnixMillis {
     since(*BEGAN)
 }
 
-/// The steady clock's time, which at `began` was equal to the time of day.
+/// The steady clock's time. At `began` it was equal to the time of day.
 fn since((began, then): (Instant, UnixMillis)) -> UnixMillis {
     then + now().saturating_duration_since(began).as_millis() as UnixMillis
 }
 
-/// A time of day that a test makes up for its thread.
+/// A time of day that a test sets for its thread.
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod pretended {
@@ -57,7 +57,7 @@ pub(crate) mod pretended {
 
     type Clock = Box<dyn Fn() -> UnixMillis>;
 
-    /// A clock, and when it was set to what.
+    /// A clock, and its time when it was set.
     struct Pretended {
         clock: Clock,
         began: (Instant, UnixMillis),
@@ -67,8 +67,8 @@ pub(crate) mod pretended {
         static CLOCK: RefCell<Option<Pretended>> = const { RefCell::new(None) };
     }
 
-    /// Sets the time of day on this thread to what `clock` says; the steady clock continues from there by
-    /// itself. With `None` both are the system's again.
+    /// Makes `clock` the time of day of this thread. The steady clock continues from its present time by
+    /// itself. With `None` both are the system's clocks again.
     pub(crate) fn set(clock: Option<Clock>) {
         let pretended = clock.map(|clock| Pretended {
             began: (super::now(), clock()),
@@ -77,7 +77,7 @@ pub(crate) mod pretended {
         CLOCK.with_borrow_mut(|current| *current = pretended);
     }
 
-    /// Has the thread's time of day pretended until it is dropped.
+    /// While this exists, the thread has the time of day of a test.
     pub(crate) struct Pretence;
 
     impl Drop for Pretence {
@@ -86,7 +86,7 @@ pub(crate) mod pretended {
         }
     }
 
-    /// [`set`] for as long as the answer lives.
+    /// Like [`set`], until the result is dropped.
     #[must_use]
     pub(crate) fn pretend(clock: impl Fn() -> UnixMillis + 'static) -> Pretence {
         set(Some(Box::new(clock)));

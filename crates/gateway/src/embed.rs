@@ -1,6 +1,7 @@
 //! What an embedding program adds: handlers for its own kinds, and listeners.
 //!
-//! Handlers and listeners run on the connection's task, in the order of its events: they must not block.
+//! Handlers and listeners run on the task of the connection, in the order of its events, so they must not
+//! block.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,29 +19,29 @@ use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::Link;
 
-/// A client's frame of a kind that the program registered.
+/// A client's frame, of a kind for which the program has registered a handler.
 #[derive(Debug)]
 pub struct Call {
     /// The kind's number.
     pub kind: u16,
-    /// The payload; `null` when there was none.
+    /// The payload; `null` if there was none.
     pub data: Box<RawValue>,
-    /// Who sent it.
+    /// The sender.
     pub uid: Uid,
-    /// The connection it came from.
+    /// The id of the connection.
     pub sid: Box<str>,
 }
 
-/// What a handler answers.
+/// The result of a handler.
 pub enum Reply {
-    /// Nothing. Whoever waits gets `{"code":0}`.
+    /// The handler has no answer. A client that waits for one gets `{"code":0}`.
     Nothing,
-    /// A JSON object: the argument of the client's callback, else the `data` of a frame: of kind 100 when the client gave `req`,
-    /// else of the handler's kind.
+    /// A JSON object. It is the argument of the client's callback. Without a callback it is the `data` of a
+    /// frame: of kind 100 if the client gave `req`, else of the handler's kind.
     Object(Box<RawValue>),
-    /// Whoever waits gets the code and the sentence.
+    /// A client that waits for an answer gets this code and sentence.
     Reject(Reject),
-    /// Later. The connection's next frame waits for it.
+    /// The answer comes later. The connection's next frame waits for it.
     Later(Pin<Box<dyn Future<Output = Reply> + Send>>),
 }
 
@@ -53,20 +54,20 @@ impl Reply {
         }
     }
 
-    /// Replies with what `future` gives.
+    /// Replies with the result of `future`.
     pub fn later(future: impl Future<Output = Reply> + Send + 'static) -> Self {
         Self::Later(Box::pin(future))
     }
 }
 
-/// The kind cannot be registered: the numbers 1000 to 9999 belong to the application.
+/// The kind cannot be registered: only the numbers 1000 to 9999 belong to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("kind {0} is not one of the application's own, 1000 to 9999")]
 pub struct NotYours(pub u16);
 
 type Handler = Arc<dyn Fn(Call) -> Reply + Send + Sync>;
 
-/// Handlers by kind.
+/// The handlers by their kinds.
 #[derive(Default)]
 pub(crate) struct Types(RwLock<HashMap<u16, Handler>>);
 
@@ -101,7 +102,7 @@ impl Types {
 pub struct Peer {
     /// Its Socket.IO id.
     pub sid: Box<str>,
-    /// Where it comes from.
+    /// The client's address.
     pub address: SocketAddr,
     /// The user, once registered.
     pub uid: Option<Uid>,
@@ -118,17 +119,17 @@ impl Peer {
     }
 }
 
-/// What a client sent, as data listeners see it.
+/// A client's message, as data listeners see it.
 #[derive(Clone, Copy)]
 pub enum Seen<'a> {
-    /// A frame of a kind that somebody handles.
+    /// A frame of a kind that has a handler.
     Frame {
         /// The kind's number.
         kind: u16,
         /// The payload.
         data: Option<&'a RawValue>,
     },
-    /// What is no frame, or a frame of a kind that nobody handles: its text.
+    /// The text of a message that is not a frame, or of a frame whose kind has no handler.
     Raw(&'a str),
 }
 
@@ -146,7 +147,7 @@ type OnData = dyn Fn(&Peer, Seen<'_>) + Send + Sync;
 type OnClose = dyn Fn(&Peer, &str) + Send + Sync;
 type OnError = dyn Fn(&str) + Send + Sync;
 
-/// The program's listeners.
+/// The listeners of the program.
 #[derive(Default)]
 pub(crate) struct Listeners {
     pub(crate) connect: Vec<Box<OnConnect>>,

@@ -1,90 +1,91 @@
-//! The table of kinds: what each kind is. What it does is in `dispatch`.
+//! The table of kinds: what each kind is. What the gateway does with a kind is in `dispatch`.
 //!
-//! One line per kind; adding a kind means a line here and, if it does something new, a handler there.
+//! There is one line per kind. A new kind needs a line here and, if it does something new, a handler there.
 
 use std::collections::HashMap;
 
 use crate::config::{self, KindRow};
 use crate::ids::PairClass;
 
-/// Which way frames of a kind go.
+/// The direction of a kind's frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// From the client.
+    /// From clients to the gateway.
     Up,
-    /// To the client.
+    /// From the gateway to clients.
     Down,
 }
 
-/// Where messages of a kind belong.
+/// The conversation to which messages of a kind belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conversation {
-    /// Nowhere.
+    /// They belong to no conversation.
     None,
-    /// Two users' conversation of this class.
+    /// The conversation of this class between two users.
     Pair(PairClass),
-    /// The recipient's notices.
+    /// The notices of the recipient.
     Notices,
-    /// A team's conversation.
+    /// The conversation of a team.
     Team,
-    /// That of the message it is about.
+    /// The conversation of the message to which it refers.
     OfMessage,
 }
 
-/// Whether those who are away are notified.
+/// Whether users who receive no such message on a connection are notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Push {
-    /// No.
+    /// They are not notified.
     No,
-    /// Yes.
+    /// They are notified.
     Yes,
-    /// Yes, and it is of no use after this many milliseconds.
+    /// They are notified, but not later than this many milliseconds after the message.
     Urgent(u64),
 }
 
-/// Who may make a message of a kind.
+/// Who may send messages of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Senders {
-    /// The gateway alone, as part of its own work.
+    /// Only the gateway, as part of its own work.
     Gateway,
     /// The backend.
     Backend,
-    /// The backend, and every registered client.
+    /// The backend, and all registered clients.
     Clients,
-    /// The backend, and the team's members.
+    /// The backend, and the members of the team.
     Members,
 }
 
-/// A line of the table.
+/// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// The number on the wire.
     pub number: u16,
-    /// The name of the contract.
+    /// The name in the protocol.
     pub name: &'static str,
-    /// Which way its frames go.
+    /// The direction of its frames.
     pub way: Way,
-    /// What its messages are.
+    /// The rules for its messages.
     pub rule: Rule,
 }
 
-/// What holds for the messages of a kind.
+/// The rules for the messages of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// Where they belong.
+    /// The conversation to which they belong.
     pub conversation: Conversation,
-    /// Kept, and delivered at least once to devices that resume.
+    /// Whether they are stored, and delivered at least once to devices that resume.
     pub stored: bool,
-    /// They count as unread.
+    /// Whether they count as unread.
     pub unread: bool,
-    /// Those who are away are notified.
+    /// Whether users who do not receive them on a connection are notified.
     pub push: Push,
     /// Who may send them.
     pub senders: Senders,
 }
 
 impl Rule {
-    /// Of a kind that only a program registered at run time: from the backend to whoever is connected.
+    /// The rule of a kind that is only registered by an embedding program: the backend may send it, to
+    /// connected users.
     pub const REGISTERED: Self = Self {
         conversation: Conversation::None,
         stored: false,
@@ -94,10 +95,11 @@ impl Rule {
     };
 }
 
-/// Writes the kinds down once: the enum, and the list of all.
+/// Generates the enum and the list of all kinds from one list.
 macro_rules! kinds {
     ($($kind:ident)*) => {
-        /// The kinds that the gateway itself knows. The numbers 1 to 19 come from the replaced system and never change.
+        /// The kinds that the gateway itself knows. The numbers 1 to 19 are those of the replaced system, and
+        /// never change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs)] // the table says what each is
         pub enum Kind {
@@ -105,7 +107,7 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// Every kind, in the order of the numbers.
+            /// All kinds, in the order of their numbers.
             pub const ALL: [Self; [$(stringify!($kind)),*].len()] = [$(Self::$kind),*];
         }
     };
@@ -123,7 +125,7 @@ const COUNTS: bool = true;
 const NO: bool = false;
 
 impl Kind {
-    /// The table (docs/PROTOCOL.md#5-kinds).
+    /// The kind's row of the table (docs/PROTOCOL.md#5-kinds).
     #[rustfmt::skip]
     pub const fn row(self) -> Row {
         use Conversation::{None, Notices, OfMessage, Pair, Team};
@@ -178,7 +180,7 @@ impl Kind {
     }
 }
 
-/// The table the other way round.
+/// The kinds by their numbers.
 static BY_NUMBER: [Option<Kind>; 128] = {
     let mut kinds = [None; 128];
     let mut index = 0;
@@ -219,20 +221,20 @@ const fn row(
 /// The numbers that belong to the application.
 pub const APPLICATION: std::ops::RangeInclusive<u16> = 1000..=9999;
 
-/// All kinds of this gateway: its own and the configured ones.
+/// All kinds of this gateway: its own, and the application's from the configuration.
 #[derive(Debug, Default)]
 pub struct Kinds {
     configured: HashMap<u16, Rule>,
 }
 
 impl Kinds {
-    /// With the application's own kinds, as checked by the configuration.
+    /// The kinds with these configured rows, which the configuration has checked.
     pub fn new(rows: &[KindRow]) -> Self {
         let configured = rows.iter().map(|row| (row.number, Rule::from(row))).collect();
         Self { configured }
     }
 
-    /// What holds for messages of the kind; `None` for a number that is no kind.
+    /// The rules for messages of the kind; `None` if the number is not a kind.
     pub fn rule(&self, number: u16) -> Option<Rule> {
         match Kind::from_number(number) {
             Some(kind) => Some(kind.row().rule),

@@ -1,6 +1,7 @@
-//! Mynah: a chat gateway between Socket.IO clients and an HTTP backend. See ARCHITECTURE.md for the house.
+//! Mynah: a chat gateway between Socket.IO clients and an HTTP backend. ARCHITECTURE.md describes its
+//! structure.
 //!
-//! The program is a thin shell around this library; other programs embed the same:
+//! The program `mynah` is a small main function around this library. Other programs can embed it:
 //!
 //! ```no_run
 //! use mynah::{Builder, Reply, config::Config, server::Server};
@@ -70,7 +71,7 @@ pub use gateway::{ConnectionView, Gateway, NotReady, UserView};
 pub use order::{By, Origin, SendOrder, Sent, Stored, To, UserResult};
 pub use reject::{Code, Reject};
 
-/// The chat record: the interface of stores, and the store that the program uses.
+/// The store's interface, and the store that the program uses.
 pub mod store {
     pub use mynah_store::*;
     pub use mynah_store_sqlite as embedded;

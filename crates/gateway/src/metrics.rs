@@ -1,4 +1,4 @@
-//! Every metric of the program, by name, in one place. Rendered at `/metrics`.
+//! All metrics of the program, which are served at `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,11 +14,11 @@ use prometheus_client::registry::Registry;
 
 use crate::config::{Limits, Section};
 
-/// Seconds, from 100 µs to 10 s.
+/// Buckets for durations in seconds, from 100 µs to 10 s.
 const SECONDS: [f64; 16] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-/// Appends and changes of one transaction.
+/// Buckets for the number of commands in one transaction.
 const BATCH: [f64; 13] = [
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0,
 ];
@@ -26,14 +26,14 @@ const BATCH: [f64; 13] = [
 /// The kind of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {
-    /// Its number.
+    /// The kind's number.
     pub kind: u16,
 }
 
-/// A key of `limits.*`.
+/// A key of the configuration in `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LimitLabel {
-    /// Without `limits.`.
+    /// The key without `limits.`.
     pub limit: &'static str,
 }
 
@@ -42,7 +42,8 @@ pub struct LimitLabel {
 pub struct HttpLabels {
     /// The method.
     pub method: &'static str,
-    /// The route's pattern, or `other` (never a path, which would be unbounded).
+    /// The route's pattern, or `other`. It is never the path, because there is no limit to the number of
+    /// paths.
     pub route: Arc<str>,
     /// The status code.
     pub status: u16,
@@ -51,21 +52,22 @@ pub struct HttpLabels {
 /// An API key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ApiKeyLabel {
-    /// Its name: as many as the operator gave since the start.
+    /// The key's name. There are at most as many names as the operator has configured since the start.
     pub key: Arc<str>,
 }
 
-/// Label for a server that we call.
+/// A server that the gateway calls.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TargetLabel {
-    /// Scheme, host, port and path of its URL: as many as are configured.
+    /// The scheme, host, port and path of its URL, without a query. There are at most as many as are
+    /// configured.
     pub target: Arc<str>,
 }
 
 /// Why something was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
-    /// One of a few words.
+    /// One of a few fixed words.
     pub reason: &'static str,
 }
 
@@ -74,7 +76,7 @@ struct BuildLabels {
     version: &'static str,
 }
 
-/// One line for each metric: its description, its field, which is also its name, its type, and what it begins with.
+/// Each metric has its description, its field, which is also its name, its type, and its initial value.
 macro_rules! metrics {
     (
         $(#[doc = $about:literal])+
@@ -91,7 +93,7 @@ macro_rules! metrics {
         }
 
         impl $name {
-            /// All at zero.
+            /// All metrics at zero.
             pub fn new() -> Self {
                 let mut registry = Registry::with_prefix("mynah");
                 $(
@@ -111,17 +113,17 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// The metrics; cheap to update from any thread. Counters get `_total` when they are rendered.
+    /// The metrics, which any thread can update at little cost. Rendered counters have the suffix `_total`.
     pub struct Metrics {
-        /// Connections that joined the namespace.
+        /// Connections that are connected to the namespace.
         pub connections: Gauge = Gauge::default();
-        /// Engine.IO sessions, joined or not.
+        /// Engine.IO sessions, whether they are connected to the namespace or not.
         pub sessions: Gauge = Gauge::default();
-        /// Connections and requests that were refused, or closed before they came to anything, by reason.
+        /// Connections and requests that were refused, or closed before they did anything useful, by reason.
         pub connections_refused: Family<ReasonLabel, Counter> = Family::default();
         /// When the TLS certificate in use expires, in seconds since 1970; 0 without TLS.
         pub tls_certificate_expiry_seconds: Gauge = Gauge::default();
-        /// Changed TLS files that could not be used.
+        /// Changed TLS files that could not be loaded.
         pub tls_reload_failures: Counter = Counter::default();
         /// Users with a registered connection.
         pub users_online: Gauge = Gauge::default();
@@ -131,13 +133,14 @@ metrics! {
         pub displaced: Counter = Counter::default();
         /// Frames received from clients.
         pub frames_in: Counter = Counter::default();
-        /// Frames handed to connections.
+        /// Frames queued for connections.
         pub frames_out: Counter = Counter::default();
-        /// The limits as they are configured, by key; those of 0 are off.
+        /// The configured limits, by key; 0 means that there is no limit.
         pub limit: Family<LimitLabel, Gauge> = Family::default();
-        /// What was refused because it was beyond a limit, by the limit's key.
+        /// Refusals because a limit was exceeded, by the limit's key.
         pub limited: Family<LimitLabel, Counter> = Family::default();
-        /// Registers refused because a token was missing, worth nothing, or somebody else's, or because the backend refused.
+        /// Registers refused because a token was missing, invalid or another user's, or because the backend
+        /// refused.
         pub auth_refused: Counter = Counter::default();
         /// Connections closed because their token had expired.
         pub auth_expired: Counter = Counter::default();
@@ -145,51 +148,51 @@ metrics! {
         pub jwks_fetched: Counter = Counter::default();
         /// Fetches of the issuer's key set that failed.
         pub jwks_failed: Counter = Counter::default();
-        /// One question to the backend about a register, its turn included.
+        /// Duration of one question to the backend about a register, including the wait for its turn.
         pub auth_webhook_seconds: Histogram = Histogram::new(SECONDS);
-        /// Questions that the backend did not answer as it should.
+        /// Questions to the backend about a register that got no valid answer.
         pub auth_webhook_failed: Counter = Counter::default();
         /// Calls of webhooks that failed, by scheme, host, port and path of the URL.
         pub target_failures: Family<TargetLabel, Counter> = Family::default();
-        /// Messages appended to the chat record.
+        /// Messages appended to the store.
         pub messages_appended: Family<KindLabel, Counter> = Family::default();
-        /// Messages handed to a connection (a message to five devices counts five).
+        /// Messages queued for a connection (a message to five devices counts five).
         pub deliveries: Counter = Counter::default();
-        /// Messages replayed to devices that came back.
+        /// Messages replayed to devices that resumed.
         pub replayed: Counter = Counter::default();
-        /// From the commit until every recipient's connection has it in its queue.
+        /// Time from the commit until all recipients' connections have the message in their queue.
         pub delivery_seconds: Histogram = Histogram::new(SECONDS);
         /// Bytes in all outbound queues.
         pub queue_bytes: Gauge = Gauge::default();
-        /// Connections closed because they did not read, since the start.
+        /// Connections closed because the client read too slowly, since the start.
         pub slow_readers: Counter = Counter::default();
         /// Commands that wait for the store.
         pub store_queue: Gauge = Gauge::default();
-        /// Appends and changes of one transaction.
+        /// Appends and changes in one transaction.
         pub store_batch: Histogram = Histogram::new(BATCH);
-        /// One transaction, with its fsync.
+        /// Duration of one transaction, including its fsync.
         pub store_commit_seconds: Histogram = Histogram::new(SECONDS);
-        /// Transactions that failed because the store was in trouble.
+        /// Transactions that failed because the store was unavailable.
         pub store_failures: Counter = Counter::default();
-        /// Notifications that the provider took.
+        /// Notifications that the provider accepted.
         pub push_sent: Counter = Counter::default();
-        /// Attempts that failed.
+        /// Attempts to send a notification that failed.
         pub push_failed: Counter = Counter::default();
-        /// Notifications given up.
+        /// Notifications that were given up.
         pub push_dead: Counter = Counter::default();
-        /// Recipients who received the message, so that none was needed.
+        /// Recipients who had received the message, so that they needed no notification.
         pub push_skipped: Counter = Counter::default();
         /// Pending push jobs, including those that wait for a retry; counted once a second.
         pub push_pending: Gauge = Gauge::default();
-        /// One attempt, with the provider's answer.
+        /// Duration of one attempt to send a notification, including the provider's response.
         pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);
         /// Answered HTTP requests, without those of Socket.IO.
         pub http_requests: Family<HttpLabels, Counter> = Family::default();
-        /// Calls that an API key let through.
+        /// Calls that an API key allowed.
         pub api_calls: Family<ApiKeyLabel, Counter> = Family::default();
-        /// Calls refused for want of an API key: missing, malformed, unknown, expired, or without the scope.
+        /// Calls refused because the API key was missing, malformed, unknown, expired, or without the scope.
         pub api_refused: Family<ReasonLabel, Counter> = Family::default();
-        /// 1 while the files of API keys cannot be read and older keys are in force.
+        /// 1 while the files of API keys cannot be read, and the last keys that could be read stay valid.
         pub api_keys_stale: Gauge = Gauge::default();
     }
 }
@@ -201,7 +204,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Shows these limits.
+    /// Publishes the configured limits.
     pub fn set_limits(&self, limits: &Limits) {
         let values = toml::Table::try_from(limits).unwrap_or_default();
         for key in Limits::KEYS {
@@ -213,12 +216,12 @@ impl Metrics {
         }
     }
 
-    /// Something was beyond this limit.
+    /// Counts that something was refused because of this limit.
     pub fn limited(&self, limit: &'static str) {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
     }
 
-    /// The counter of a reason to refuse somebody.
+    /// The counter of connections and requests refused for this reason.
     pub fn refused(&self, reason: &'static str) -> Counter {
         self.connections_refused
             .get_or_create(&ReasonLabel { reason })
@@ -231,14 +234,14 @@ impl Metrics {
             self.memory.set(bytes);
         }
         let mut text = String::new();
-        // Writing to a String cannot fail; an encoder that does leaves the text short.
+        // Writing to a String cannot fail. If the encoder fails, the text is incomplete.
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             tracing::error!("metrics could not be rendered");
         }
         text
     }
 
-    /// The metrics in the older Prometheus text form, which names a counter with its suffix.
+    /// The metrics in the older Prometheus text format, in which the name of a counter includes its suffix.
     pub fn prometheus_text(&self) -> String {
         let open = self.open_metrics();
         let mut text = String::with_capacity(open.len());
@@ -266,7 +269,7 @@ impl Metrics {
     }
 }
 
-/// Memory of this process, where the system tells (Linux).
+/// The resident memory of this process, if the system tells it (on Linux).
 fn resident_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;

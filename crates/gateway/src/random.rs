@@ -1,6 +1,6 @@
-//! Random numbers that are no secrets. In a simulation they come from its seed.
+//! Random numbers that need not be secret. In a simulation they come from its seed.
 
-/// Fills `bytes` from the kernel's source.
+/// Fills `bytes` with random numbers from the kernel.
 pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     #[cfg(any(test, fuzzing))]
     if seeded::fill(bytes) {
@@ -9,7 +9,7 @@ pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     getrandom::fill(bytes)
 }
 
-/// What takes the kernel's place on a thread.
+/// Replaces the kernel's random numbers on a thread.
 #[cfg(any(test, fuzzing))]
 pub(crate) mod seeded {
     use std::cell::RefCell;
@@ -20,7 +20,7 @@ pub(crate) mod seeded {
         static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
     }
 
-    /// Everything random on this thread comes from `source`; from the kernel again with `None`.
+    /// Makes `source` the source of all random numbers on this thread. With `None` it is the kernel again.
     pub(crate) fn set(source: Option<Source>) {
         SOURCE.with_borrow_mut(|current| *current = source);
     }

@@ -1,35 +1,35 @@
-//! What an asker is told when something is not done: the table of codes, and a code with its sentence.
+//! The errors that a client or the backend gets: the table of codes, and a code with its sentence.
 
 use std::borrow::Cow;
 
 use crate::store::StoreError;
 
-/// The codes of responses other than 0 (docs/PROTOCOL.md#2-frames); HTTP answers with the same numbers.
+/// The codes of responses other than 0 (docs/PROTOCOL.md#2-frames). HTTP responses use the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Code {
-    /// A field is missing or of the wrong type: change the request.
+    /// A field is missing or has the wrong type. Change the request.
     Malformed = 400,
-    /// Not registered, or no valid key or token: register first.
+    /// The connection is not registered, or there is no valid key or token. Register first.
     Unauthenticated = 401,
-    /// Not allowed to this asker: do not repeat.
+    /// The request is not allowed for this user or key. Do not repeat it.
     Forbidden = 403,
-    /// No such kind, user, team or conversation.
+    /// There is no such kind, user, team or conversation.
     NotFound = 404,
-    /// Done already, or in the way of something else.
+    /// It has already been done, or contradicts the present state.
     Conflict = 409,
-    /// More than a limit allows: send less.
+    /// It is larger than a limit allows. Send less.
     TooLarge = 413,
-    /// More often than a limit allows: slow down, then repeat.
+    /// It is more frequent than a limit allows. Slow down, then repeat it.
     TooFast = 429,
-    /// A mistake of the gateway's own; it is in its log.
+    /// The gateway has made a mistake, which is in its log.
     Internal = 500,
-    /// The store or a queue is in trouble: repeat later.
+    /// The store or a queue is unavailable. Repeat it later.
     Unavailable = 503,
 }
 
 impl Code {
-    /// Every code.
+    /// All codes.
     pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Unauthenticated,
@@ -63,7 +63,8 @@ impl Code {
     }
 }
 
-/// Why something was not done: `code` for programs, `error` (one sentence that says what to change) for people.
+/// Why a request was refused: `code` is for programs, `error` is a sentence for people that says what to
+/// change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error} ({})", code.number())]
 pub struct Reject {
@@ -82,42 +83,42 @@ impl Reject {
         }
     }
 
-    /// 400
+    /// An error with code 400.
     pub fn malformed(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Malformed, error)
     }
 
-    /// 403
+    /// An error with code 403.
     pub fn forbidden(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Forbidden, error)
     }
 
-    /// 404
+    /// An error with code 404.
     pub fn not_found(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::NotFound, error)
     }
 
-    /// 404 for a number that no kind can have.
+    /// An error with code 404 for a number that is not a kind.
     pub fn no_such_kind() -> Self {
         Self::not_found("There is no such kind; see the table of kinds.")
     }
 
-    /// 413
+    /// An error with code 413.
     pub fn too_large(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::TooLarge, error)
     }
 
-    /// 429
+    /// An error with code 429.
     pub fn too_fast(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::TooFast, error)
     }
 
-    /// 500
+    /// An error with code 500.
     pub fn internal(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Internal, error)
     }
 
-    /// 503
+    /// An error with code 503.
     pub fn unavailable(error: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Unavailable, error)
     }
@@ -131,7 +132,7 @@ impl From<StoreError> for Reject {
             StoreError::Conflict(why) => Self::new(Code::Conflict, sentence(why)),
             StoreError::TooLarge(why) => Self::too_large(sentence(&why)),
             StoreError::TooFast(why) => Self::too_fast(sentence(&why)),
-            // What exactly is wrong with the store is for the operator's log, not for whoever asked.
+            // The details are for the operator's log, not for the client.
             StoreError::Unavailable(_) => {
                 Self::unavailable("The message store is in trouble; try again later.")
             }
@@ -139,7 +140,7 @@ impl From<StoreError> for Reject {
     }
 }
 
-/// With a capital and a full stop.
+/// The text with a capital letter at its start and a full stop at its end.
 fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);

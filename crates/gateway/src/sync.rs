@@ -1,8 +1,8 @@
-//! The locks of code whose interleavings are explored, and what else must be the same each time: the test build puts its own in their
-//! place.
+//! Locks and hash keys for code whose interleavings are explored by tests. The test build replaces them by
+//! its own, so that a run can be repeated exactly.
 
-/// A lock that is not poisoned by a panic.
+/// A lock that a panic does not poison.
 pub(crate) use parking_lot::Mutex;
 
-/// Hashes what clients choose, with keys of its own.
+/// A hasher with random keys, for keys that clients choose.
 pub(crate) use std::hash::RandomState as Hashing;

@@ -6,7 +6,7 @@
 /// The byte order mark (U+FEFF) that some editors and libraries put in front of UTF-8.
 const MARK: &str = "\u{feff}";
 
-/// `text` without a byte order mark in front (RFC 8259, section 8.1, lets a reader of JSON ignore it).
+/// `text` without a leading byte order mark (RFC 8259, section 8.1, allows readers of JSON to ignore it).
 pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix(MARK).unwrap_or(text)
 }
@@ -16,8 +16,9 @@ pub(crate) fn bytes_without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK.as_bytes()).unwrap_or(bytes)
 }
 
-/// A complaint of serde ("invalid type: string \"big\", expected usize") without Rust's names of types: "must be a whole number, 0 or
-/// more, not a string". `object` is what the format calls an object: "an object" in JSON, "a table" in TOML. Other complaints stay as they are.
+/// Replaces Rust's type names in an error of serde by plain words: "invalid type: string \"big\", expected
+/// usize" becomes "must be a whole number, 0 or more, not a string". `object` is what the format calls an
+/// object: "an object" in JSON, "a table" in TOML. Other errors stay unchanged.
 pub(crate) fn plain(complaint: &str, object: &str) -> String {
     let value = complaint
         .strip_prefix("invalid type: ")
@@ -59,7 +60,7 @@ fn given<'a>(found: &'a str, object: &'a str) -> &'a str {
     let number = |kind: &str| {
         found
             .strip_prefix(kind)
-            // What is too long for 64 bits has " as i128" behind it.
+            // A number that is too long for 64 bits is followed by " as i128".
             .and_then(|rest| Some(rest.strip_prefix('`')?.split_once('`')?.0))
     };
     if let Some(value) = ["integer ", "floating point ", "boolean "]

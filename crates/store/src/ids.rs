@@ -1,6 +1,6 @@
-//! Identifiers as types of their own, so that a uid is never taken for a device or a conversation.
+//! Each kind of id has a type of its own, so that a uid cannot be confused with a device or a conversation.
 //!
-//! Invariant: a value that exists is valid; every constructor that takes a peer's text checks it.
+//! Invariant: every value is valid. A constructor that takes text of a client or the backend checks it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,27 +9,28 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// Longest uid, device id or team key, in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
+/// The maximum length of a uid, a device id or a team key, in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
 pub const MAX_ID_BYTES: usize = 128;
-/// Longest client message id (`cid`), in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
+/// The maximum length of a client's message id (`cid`), in bytes of UTF-8 (docs/PROTOCOL.md#10-limits).
 pub const MAX_CID_BYTES: usize = 64;
 
-/// Why a text is no identifier; the sentence says what to change.
+/// Why a text is not a valid id. The sentence says what to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing in it.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// More bytes than allowed.
+    /// The text has too many bytes.
     #[error("must be at most {0} bytes")]
     TooLong(usize),
-    /// A character below U+0020, or U+007F to U+009F.
+    /// The text has a character below U+0020, or from U+007F to U+009F.
     #[error("must not contain control characters")]
     Control,
-    /// "." and "..": URL clients remove them from a path, so the API could not address them.
+    /// The text is "." or "..". URL clients remove these from a path, so the API could not address them.
     #[error("must not be \".\" or \"..\"")]
     Dots,
-    /// JSON can write half of a surrogate pair (`"\ud83d"`), which is no character and cannot be kept in UTF-8.
+    /// JSON can contain half of a surrogate pair (`"\ud83d"`). It is not a character, and UTF-8 cannot
+    /// represent it.
     #[error("must not contain half of a surrogate pair")]
     HalfPair,
 }
@@ -43,12 +44,12 @@ fn checked(text: &str, max: usize) -> Result<Arc<str>, IdError> {
     }
 }
 
-/// A short text that is kept and shown: as an identifier, but none.
+/// Checks a short text that is stored and shown. It has the limits of an id, but identifies nothing.
 pub fn label(text: &str) -> Result<Box<str>, IdError> {
     checked(text, MAX_ID_BYTES).map(|text| (*text).into())
 }
 
-/// [`checked`] for what stands in the paths of the API.
+/// Like [`checked`], for ids that occur in the paths of the API.
 fn in_path(text: &str, max: usize) -> Result<Arc<str>, IdError> {
     match text {
         "." | ".." => Err(IdError::Dots),
@@ -63,7 +64,8 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks and takes `text`: 1 to the type's limit in bytes, no control characters; of what stands in paths neither "." nor "..".
+            /// Checks `text`: it has at least 1 byte and at most the type's limit, and no control characters.
+            /// Ids that occur in paths must not be "." or "..".
             pub fn new(text: &str) -> Result<Self, IdError> {
                 $check(text, $max).map(Self)
             }
@@ -95,31 +97,32 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A user, as the application names it.
+    /// A user's id, which the application chooses.
     Uid, MAX_ID_BYTES, in_path
 );
 text_id!(
-    /// One of a user's devices.
+    /// The id of one of a user's devices.
     DeviceId, MAX_ID_BYTES, checked
 );
 text_id!(
-    /// A team, as the application names it.
+    /// A team's key, which the application chooses.
     TeamId, MAX_ID_BYTES, in_path
 );
 text_id!(
-    /// The id a sender gave its message, for deduplication.
+    /// The id that a sender gave its message, by which a repeated send is recognised.
     Cid, MAX_CID_BYTES, checked
 );
 
 impl Uid {
-    /// Takes a JSON value: a string, or an integer, which means its decimal string (docs/PROTOCOL.md#4-registering). `None` for any other value.
+    /// Reads a JSON value: a string, or an integer, which means its decimal digits
+    /// (docs/PROTOCOL.md#4-registering). `None` for any other value.
     pub fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
         string_or_integer(raw).map(|text| Self::new(&text?))
     }
 }
 
 impl TeamId {
-    /// Takes a JSON value, as [`Uid::from_json`] does.
+    /// Reads a JSON value like [`Uid::from_json`].
     pub fn from_json(raw: &str) -> Option<Result<Self, IdError>> {
         string_or_integer(raw).map(|text| Self::new(&text?))
     }
@@ -133,8 +136,8 @@ fn string_or_integer(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
     is_integer(raw).then_some(Ok(Cow::Borrowed(if raw == "-0" { "0" } else { raw })))
 }
 
-/// The text of a JSON string; `None` for any other JSON value. `raw` is valid JSON, so that only half of a surrogate pair can keep a
-/// string from being read.
+/// The text of a JSON string; `None` for any other JSON value. `raw` must be valid JSON, so the only possible
+/// error is half of a surrogate pair.
 pub fn json_string(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
     let text = raw.strip_prefix('"')?.strip_suffix('"')?;
     Some(if text.contains('\\') {
@@ -152,8 +155,8 @@ pub fn is_integer(raw: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The number of a kind, from a JSON value: `Some(None)` when it is a whole number that no kind can have, `None` when it is anything else.
-/// JSON has no integers: 6.0 is 6.
+/// The number of a kind in a JSON value: `Some(None)` if it is a whole number that cannot be a kind, `None`
+/// if it is not a whole number. JSON has no integers, so 6.0 is 6.
 pub fn kind_number(raw: &str) -> Option<Option<u16>> {
     if is_integer(raw) {
         return Some(raw.parse().ok());
@@ -182,7 +185,8 @@ impl Mid {
     /// Reads the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
-        // Braces, capitals and the like are read as well, and are not what was written.
+        // `try_parse` also accepts other forms, such as braces and capitals, in which the gateway never
+        // writes an id.
         (mid.text(&mut [0; _]) == text).then_some(mid)
     }
 
@@ -204,7 +208,8 @@ impl Serialize for Mid {
     }
 }
 
-/// Which of the four conversations two users can have (docs/PROTOCOL.md#5-kinds).
+/// The class of a pair conversation. Two users can have one conversation of each class
+/// (docs/PROTOCOL.md#5-kinds).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum PairClass {
@@ -218,8 +223,8 @@ pub enum PairClass {
     DoctorFriend = 3,
 }
 
-/// A conversation, opaque to clients. Of pairs and notices it is derived from the users, so that no directory has to be
-/// asked; a team's is drawn when the team is made.
+/// The id of a conversation, which is opaque to clients. For pairs and notices it is derived from the uids,
+/// so that it can be computed without a lookup. For a team it is random, and created with the team.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConvId(pub [u8; 16]);
 
@@ -233,7 +238,7 @@ impl ConvId {
         )
     }
 
-    /// The conversation that holds a user's notices.
+    /// The conversation with a user's notices.
     pub fn notices(uid: &Uid) -> Self {
         Self::derived(b'n', &[uid.as_str().as_bytes()])
     }

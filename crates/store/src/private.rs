@@ -1,11 +1,12 @@
-//! Files that only their owner may read: everything in a data directory, whatever the umask and the mode of the directory.
+//! Files that only their owner may read or write: all files of a data directory, whatever the umask and the
+//! mode of the directory.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// The mode of our files: read and written by their owner only.
+/// The mode of these files: only the owner may read and write them.
 const MODE: u32 = 0o600;
 
 /// Opens a file to read and write; it is created if it does not exist.
