@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mynah_socketio::fuzzing::run("forwarded", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mynah_front::fuzzing::run("forwarded", data));

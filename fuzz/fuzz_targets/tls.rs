@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| mynah_socketio::fuzzing::run("tls", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| mynah_tls::fuzzing::tls(data));

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use mynah_socketio::{Admission, Bounds, Cors, ListenerOptions, Network, Origins, Proxies};
+use mynah_front::{Admission, Bounds, Cors, ListenerOptions, Network, Origins, Proxies};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mynah_socketio::{Admission, Refusal};
+use mynah_front::{Admission, Refusal};
 
 use crate::metrics::{Metrics, ReasonLabel};
 use crate::reject::Code;

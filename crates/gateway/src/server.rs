@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use hyper::{Request, Response};
-use mynah_socketio::{Admission, Listener, Proxies, Refusal, RequestBody};
+use mynah_front::{Admission, Listener, Proxies, Refusal, RequestBody};
 use tokio::net::TcpListener;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::JoinSet;

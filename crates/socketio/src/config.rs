@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::front::admission::Admission;
-use crate::front::cors::Cors;
+use mynah_front::{Admission, Cors};
 
 /// Settings of a [`Server`](crate::Server). Durations are in milliseconds, sizes in bytes.
 #[derive(Debug, Clone)]

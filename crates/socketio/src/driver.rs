@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use mynah_front::Held;
 use mynah_wire::engine::payload::TextHabit;
 use mynah_wire::engine::{self, CloseReason, Packet, PacketType, Time, Transport};
 use mynah_wire::ws;
@@ -23,7 +24,6 @@ use tokio::time::Sleep;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::front::admission::Held;
 use crate::link::{Link, LinkError};
 use crate::polling;
 use crate::receiver::{BoxFuture, Receiver};

@@ -6,11 +6,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Request, Response, StatusCode};
+use mynah_front::{Body, Held, Refusal};
 use mynah_wire::engine::{self, HttpError};
-
-use crate::front::admission::Held;
-use crate::front::body::Body;
-use crate::front::refusals::Refusal;
 
 /// What a polling request says about the form of its response.
 #[derive(Debug, Clone, Copy)]
@@ -242,6 +239,16 @@ mod tests {
         assert_eq!(accepted("gzip, deflate"), Some(Encoding::Gzip));
         assert_eq!(accepted("deflate;q=0.5, br"), Some(Encoding::Deflate));
         assert_eq!(accepted("gzip;q=0"), None);
-        assert_eq!(accepted("identity"), None);
+        for none in [
+            "identity",
+            "",
+            ",",
+            ";",
+            "gzip ;q=0.0, deflate; q=0",
+            "gzipped",
+            "g zip",
+        ] {
+            assert_eq!(accepted(none), None, "{none}");
+        }
     }
 }

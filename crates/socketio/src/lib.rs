@@ -10,9 +10,10 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
+//! use mynah_front::{Listener, ListenerOptions};
 //! use mynah_socketio::{
-//!     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Listener,
-//!     ListenerOptions, Namespaces, Server, Socket,
+//!     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces,
+//!     Server, Socket,
 //! };
 //! use serde_json::value::RawValue;
 //!
@@ -77,9 +78,6 @@ mod closing;
 mod config;
 mod driver;
 mod encoded;
-mod front;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzing;
 mod handshake;
 mod http;
 mod link;
@@ -98,10 +96,6 @@ mod upgrade;
 pub use closing::{CloseReason, Closing};
 pub use config::Config;
 pub use encoded::Encoded;
-pub use front::{
-    Admission, Body, Bounds, Cors, Listener, ListenerOptions, Network, NoNetwork, NoOrigin, Origins, Proxies,
-    Refusal, RequestBody,
-};
 pub use handshake::Handshake;
 pub use mynah_wire::engine::{Body as MessageBody, Protocol, Time, Transport};
 pub use namespaces::{ConnectRefused, DisconnectReason, Event, Handler, Namespaces};

@@ -6,18 +6,16 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use mynah_front::{RawStream, linger, poll_discard};
 use mynah_wire::ws;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use crate::encoded::Outgoing;
-use crate::front::linger::{linger, poll_discard};
 use crate::queue::Queue;
 use crate::shared::Shared;
 
@@ -32,60 +30,9 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// Any other stream that hyper can upgrade, mainly TLS.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-/// The stream below a WebSocket.
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    Other(Box<dyn Duplex>),
-}
-
-impl Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
-
 /// A WebSocket.
 pub(crate) struct Link {
-    stream: Stream,
+    stream: RawStream,
     decoder: ws::Decoder,
     /// Bytes that were read but not decoded: those that arrived with the upgrade request, and those after a
     /// message whose handler is not done. Never empty.
@@ -105,7 +52,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// `early`: the bytes that the client sent directly after its upgrade request.
-    pub(crate) fn new(stream: Stream, early: &[u8], max_message: usize, ignores_close: bool) -> Self {
+    pub(crate) fn new(stream: RawStream, early: &[u8], max_message: usize, ignores_close: bool) -> Self {
         Self {
             stream,
             decoder: ws::Decoder::new(ws::Role::Server, max_message),
@@ -268,7 +215,7 @@ impl Link {
             }
             *written += self.advance(n);
             self.progress = true;
-            self.flush = matches!(self.stream, Stream::Other(_));
+            self.flush = matches!(self.stream, RawStream::Other(_));
         }
         if self.flush {
             ready!(self.stream.poll_flush(cx))?;
@@ -391,7 +338,7 @@ mod tests {
     fn link(buffer: usize) -> (Link, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(buffer);
         (
-            Link::new(Stream::Other(Box::new(ours)), &[], 1_000, false),
+            Link::new(RawStream::Other(Box::new(ours)), &[], 1_000, false),
             theirs,
         )
     }

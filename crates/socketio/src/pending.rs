@@ -1,10 +1,9 @@
 //! The polling requests of a session: its pending GET, and the body of its POST.
 
+use mynah_front::Held;
 use mynah_wire::engine::CloseReason;
 use mynah_wire::engine::payload::PostForm;
 use tokio::sync::oneshot;
-
-use crate::front::admission::Held;
 
 /// The polling side of a session's state.
 #[derive(Default)]

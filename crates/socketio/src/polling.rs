@@ -7,16 +7,13 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::{Request, Response, StatusCode, header};
+use mynah_front::{AwaitBehind, Behind, Body, Held, Refusal, RequestBody};
 use mynah_wire::engine::payload::{self, GetForm, PostForm, Reader, TextHabit};
 use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Reads, Transport};
 use tokio::sync::oneshot;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::front::admission::Held;
-use crate::front::body::Body;
-use crate::front::listener::{AwaitBehind, Behind, RequestBody};
-use crate::front::refusals::Refusal;
 use crate::http;
 use crate::pending::{Answer, Goodbye, Post};
 use crate::session::{Session, State};

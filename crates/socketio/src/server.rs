@@ -8,16 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use mynah_front::{Body, Cors, Entered, Refusal, RequestBody};
 use mynah_wire::engine::{self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Transport};
 
 use crate::closing::Closing;
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::front::admission::Entered;
-use crate::front::body::Body;
-use crate::front::cors::Cors;
-use crate::front::listener::RequestBody;
-use crate::front::refusals::Refusal;
 use crate::handshake::Handshake;
 use crate::http::{self, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};

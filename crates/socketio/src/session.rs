@@ -10,13 +10,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use mynah_front::{Held, Refusal};
 use mynah_wire::engine::{CloseReason, Dialect, PacketType, Protocol, Time, Transport};
 use parking_lot::Mutex;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::front::admission::Held;
-use crate::front::refusals::Refusal;
 use crate::shared::Shared;
 
 pub(crate) use state::State;

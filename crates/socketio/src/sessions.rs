@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use mynah_front::Entered;
 use mynah_wire::engine::{self, Dialect, HttpError, Transport};
 use parking_lot::Mutex;
 
 use crate::encoded::Outgoing;
-use crate::front::admission::Entered;
 use crate::handshake::Handshake;
 use crate::receiver::{Acceptor, Receiver};
 use crate::session::{Session, Sid};

@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
-use hyper_util::rt::TokioIo;
+use mynah_front::{Body, Entered, RawStream, RequestBody};
 use mynah_wire::engine::{Dialect, HttpError};
 use mynah_wire::ws;
-use tokio::net::TcpStream;
 
 use crate::driver::Driver;
-use crate::front::admission::Entered;
-use crate::front::body::Body;
-use crate::front::listener::{RequestBody, Timed};
-use crate::front::tls::TlsStream;
 use crate::handshake::Handshake;
 use crate::http;
-use crate::link::{Link, Stream};
+use crate::link::Link;
 use crate::session::Session;
 use crate::sessions::Sessions;
 
@@ -150,29 +144,7 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
 
 /// Creates a link on the raw stream. Its messages may have up to `limit` bytes.
 async fn link(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<Link>> {
-    let upgraded = upgraded.await.ok()?;
-    let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
-        Ok(parts) => {
-            let (stream, begun) = parts.io.into_inner().into_parts()?;
-            (Stream::Tcp(stream), parts.read_buf, begun)
-        }
-        Err(other) => match other.downcast::<TokioIo<Timed<Box<TlsStream>>>>() {
-            Ok(parts) => {
-                let (stream, begun) = parts.io.into_inner().into_parts()?;
-                (Stream::Other(stream), parts.read_buf, begun)
-            }
-            Err(other) => {
-                let stream: Box<TokioIo<Upgraded>> = Box::new(TokioIo::new(other));
-                (Stream::Other(stream), Bytes::new(), Bytes::new())
-            }
-        },
-    };
-    // The bytes that hyper has read precede those that it has not.
-    let early = if begun.is_empty() {
-        early
-    } else {
-        [early, begun].concat().into()
-    };
+    let (stream, early) = RawStream::take(upgraded).await?;
     Some(Box::new(Link::new(stream, &early, limit, ignores_close)))
 }
 

@@ -10,9 +10,10 @@ use std::thread;
 
 use allocation_counter::AllocationInfo;
 use hyper::HeaderMap;
+use mynah_front::{Admission, Bounds, Listener, ListenerOptions};
 use mynah_socketio::{
-    Admission, Bounds, BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake,
-    Listener, ListenerOptions, Namespaces, Server, Socket,
+    BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces, Server,
+    Socket,
 };
 use mynah_wire::ws::{Opcode, masked_frame};
 use rcgen::{CertifiedKey, generate_simple_self_signed};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mynah::config::{Config, Conversation, KindRow};
 use mynah::ids::Uid;
 use mynah::{Builder, Gateway, Reply};
-use mynah_socketio::{Listener, ListenerOptions};
+use mynah_front::{Listener, ListenerOptions};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mynah_socketio::{Network, Origins};
+use mynah_front::{Network, Origins};
 
 use super::section::section;
 

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::api;
 use super::hearing::{Hearing, Names};
 use super::script::{self, Argument, DEVICES, Event, Step};
-use mynah_socketio::Cors;
+use mynah_front::Cors;
 
 use crate::auth::fuzzing::with_tokens;
 use crate::clock::pretended;

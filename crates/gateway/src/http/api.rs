@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use mynah_socketio::{Admission, Cors};
+use mynah_front::{Admission, Cors};
 
 use super::calls::Calls;
 use super::hosts::Hosts;

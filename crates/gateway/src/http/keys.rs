@@ -199,6 +199,6 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     drop(place);
     Ok(Response::from_parts(
         head,
-        Body::new(mynah_socketio::Body::holding(body, held)),
+        Body::new(mynah_front::Body::holding(body, held)),
     ))
 }

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use mynah_socketio::{Cors, Refusal};
+use mynah_front::{Cors, Refusal};
 
 use super::api::Api;
 use super::problem::Problem;

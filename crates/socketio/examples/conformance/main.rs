@@ -9,9 +9,9 @@ mod events;
 use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
+use mynah_front::{Body, Cors, Listener, ListenerOptions};
 use mynah_socketio::{
-    Acceptor, Body, CloseReason, Config, Cors, EngineServer, Flow, Handshake, Listener, ListenerOptions,
-    MessageBody, Receiver, Server, Session,
+    Acceptor, CloseReason, Config, EngineServer, Flow, Handshake, MessageBody, Receiver, Server, Session,
 };
 
 /// Echoes each Engine.IO message.
@@ -75,7 +75,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let serve = move |request: hyper::Request<mynah_socketio::RequestBody>, peer| {
+    let serve = move |request: hyper::Request<mynah_front::RequestBody>, peer| {
         let (engine, socketio) = (engine.clone(), socketio.clone());
         async move {
             match request.uri().path() {

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::task::Waker;
 
+use mynah_front::Held;
 use mynah_wire::engine::Transport;
 use tokio::sync::Notify;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::front::admission::Held;
 use crate::link::Link;
 use crate::pending::{Answer, Pending, Post};
 use crate::queue::Queue;

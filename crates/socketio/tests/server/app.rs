@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mynah_front::{Admission, Listener, ListenerOptions};
 use mynah_socketio::{
-    AckError, Admission, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event,
-    Handler, Handshake, Listener, ListenerOptions, Namespaces, Server, Socket, Time,
+    AckError, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler,
+    Handshake, Namespaces, Server, Socket, Time,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mynah_socketio::{Admission, Bounds, Config, Protocol, Refusal, Transport};
+use mynah_front::{Admission, Bounds, Refusal};
+use mynah_socketio::{Config, Protocol, Transport};
 use mynah_wire::ws::{Opcode, masked_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};

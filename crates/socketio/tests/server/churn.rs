@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mynah_socketio::{Admission, Bounds, Config, Protocol, Transport};
+use mynah_front::{Admission, Bounds};
+use mynah_socketio::{Config, Protocol, Transport};
 
 use crate::app::Running;
 use crate::client::{ALL, Client};

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mynah_socketio::{Admission, Config, ListenerOptions, Protocol, Refusal, Transport};
+use mynah_front::{Admission, ListenerOptions, Refusal};
+use mynah_socketio::{Config, Protocol, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mynah_socketio::{Config, ListenerOptions, Protocol, Transport};
+use mynah_front::ListenerOptions;
+use mynah_socketio::{Config, Protocol, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

@@ -1,6 +1,7 @@
 //! Web pages of other origins are refused if that is configured.
 
-use mynah_socketio::{Config, Cors, Origins, Protocol, Refusal};
+use mynah_front::{Cors, Origins, Refusal};
+use mynah_socketio::{Config, Protocol};
 use tokio::net::TcpStream;
 
 use crate::app::Running;

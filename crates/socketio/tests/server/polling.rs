@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use mynah_socketio::{Config, Cors, Origins, Protocol, Transport};
+use mynah_front::{Cors, Origins};
+use mynah_socketio::{Config, Protocol, Transport};
 
 use crate::app::{Running, raw};
 use crate::client::{Client, Reply, request, request_with};

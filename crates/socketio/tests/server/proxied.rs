@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mynah_socketio::{Admission, Bounds, Config, ListenerOptions, Network, Protocol, Refusal};
+use mynah_front::{Admission, Bounds, ListenerOptions, Network, Refusal};
+use mynah_socketio::{Config, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use mynah_socketio::{Config, Encoded, ListenerOptions, Protocol, Refusal};
+use mynah_front::{ListenerOptions, Refusal};
+use mynah_socketio::{Config, Encoded, Protocol};
 use mynah_wire::ws::{Opcode, masked_frame};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::crypto::ring;

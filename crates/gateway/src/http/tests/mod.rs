@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
-use mynah_socketio::Cors;
+use mynah_front::Cors;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 

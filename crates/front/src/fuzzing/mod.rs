@@ -3,8 +3,8 @@
 //! its corpus. Normal builds do not contain this module.
 
 mod entry;
-mod headers;
-mod tls;
+mod forwarded;
+mod origin;
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -13,12 +13,11 @@ use std::task::{Context, Poll, Waker};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 4] = [
     ("proxy_header", entry::proxy_header),
     ("head", entry::head),
-    ("forwarded", headers::forwarded),
-    ("origin", headers::origin),
-    ("tls", tls::tls),
+    ("forwarded", forwarded::forwarded),
+    ("origin", origin::origin),
 ];
 
 /// Runs a target by its name.

@@ -22,12 +22,12 @@ use tokio::time::timeout;
 use super::exchange::{Exchange, RequestBody};
 use super::first;
 use super::timed::Timed;
-use crate::front::admission::Connected;
-use crate::front::linger;
-use crate::front::options::ListenerOptions;
-use crate::front::proxy_header;
-use crate::front::refusals::Refusal;
-use crate::front::tls::TlsStream;
+use crate::admission::Connected;
+use crate::linger;
+use crate::options::ListenerOptions;
+use crate::proxy_header;
+use crate::refusals::Refusal;
+use mynah_tls::TlsStream;
 
 /// What answers requests.
 pub(super) trait Service<F>:

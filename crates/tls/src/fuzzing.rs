@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rustls::ClientConnection;
 use rustls::version::{TLS12, TLS13};
 
-use crate::front::tls::kit::{Bare, Kit};
+use crate::kit::{Bare, Kit};
 
 /// The maximum number of events: longer inputs teach the fuzzer nothing.
 const MOST_EVENTS: usize = 400;
@@ -63,7 +63,7 @@ struct Connection {
 }
 
 /// The first byte selects the client's version. Then each pair of bytes is an event and its amount.
-pub(super) fn tls(data: &[u8]) {
+pub fn tls(data: &[u8]) {
     static KITS: LazyLock<[Kit; 2]> = LazyLock::new(|| [Kit::new(&TLS12), Kit::new(&TLS13)]);
     let Some((version, events)) = data.split_first() else {
         return;
@@ -279,4 +279,17 @@ impl Connection {
         assert_eq!(self.up.received, self.up.written);
         assert_eq!(self.down.received, self.down.written);
     }
+}
+
+#[test]
+fn the_corpus_disturbs_nothing() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/tls");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(corpus).expect("a corpus") {
+        let path = entry.expect("an entry").path();
+        println!("{}", path.display());
+        tls(&std::fs::read(path).expect("a file"));
+        seen += 1;
+    }
+    assert!(seen > 0, "the corpus is empty");
 }

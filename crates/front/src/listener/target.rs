@@ -27,7 +27,7 @@ pub(crate) fn escaped(part: &[u8], line: Range<usize>) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::listener::first::HeadEnd;
+    use crate::listener::first::HeadEnd;
 
     #[test]
     fn only_the_request_line_is_escaped() {

@@ -7,7 +7,9 @@
 //! so that a peer which does not read makes nothing grow.
 
 #[cfg(any(test, fuzzing))]
-pub(crate) mod kit;
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod kit;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -48,7 +50,7 @@ thread_local! {
 }
 
 /// A stream whose handshake is done.
-pub(crate) struct TlsStream {
+pub struct TlsStream {
     tcp: TcpStream,
     session: Session,
     /// Ciphertext that is no whole record yet.
@@ -59,7 +61,7 @@ pub(crate) struct TlsStream {
 
 impl TlsStream {
     /// Shakes hands. Bound the time that it may take.
-    pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
+    pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
         let mut stream = Box::new(Self {
             tcp,
             session: Session::new(config)?,

@@ -25,7 +25,7 @@ thread_local! {
 
 /// Runs `step` until it is ready. `step` sets its flag whenever it has made progress. It is given up after
 /// `silence` without progress, and after [`MOST_SILENCES`] times as long in any case.
-pub(crate) async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &mut bool) -> Poll<()>) {
+pub async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &mut bool) -> Poll<()>) {
     let all = async {
         loop {
             let moves = poll_fn(|cx| {
@@ -60,7 +60,7 @@ pub(crate) async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, silence
 }
 
 /// Reads and throws away what has come; ready once nothing more can come.
-pub(crate) fn poll_discard(
+pub fn poll_discard(
     mut stream: impl FnMut(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<std::io::Result<()>>,
     cx: &mut Context<'_>,
     moved: &mut bool,

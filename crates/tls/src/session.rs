@@ -12,20 +12,20 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
 /// rustls, and what it wants to be sent.
-pub(super) struct Session {
+pub(crate) struct Session {
     tls: UnbufferedServerConnection,
     /// Ciphertext that waits for the socket.
-    pub(super) outgoing: BytesMut,
+    pub(crate) outgoing: BytesMut,
     /// It went wrong: rustls is not to be asked again.
     failed: bool,
     /// The peer will send nothing more.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
     /// We said that we will send nothing more. What still comes is thrown away.
     closed: bool,
 }
 
 impl Session {
-    pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
             outgoing: BytesMut::new(),
@@ -36,7 +36,7 @@ impl Session {
     }
 
     /// Has rustls look at the records in `space[..*filled]`; what it still needs is left at the front. True once the handshake is done.
-    pub(super) fn turn(
+    pub(crate) fn turn(
         &mut self,
         space: &mut [u8],
         filled: &mut usize,
@@ -109,7 +109,7 @@ impl Session {
     }
 
     /// Encrypts `bytes` into `sealed`. `incoming` is what waits for the rest of its record: rustls has to see the same bytes each time.
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &mut self,
         incoming: &mut Vec<u8>,
         plain: &mut BytesMut,
@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Queues the message that we send nothing more.
-    pub(super) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
+    pub(crate) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
         let mut filled = incoming.len();
         let whole = !self.closed && self.turn(incoming, &mut filled, plain).is_ok();
         incoming.truncate(filled);

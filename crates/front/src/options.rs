@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::admission::Admission;
-use super::proxies::Proxies;
+use crate::admission::Admission;
+use crate::proxies::Proxies;
 
 /// Settings of a [`Listener`](crate::Listener).
 #[derive(Debug, Clone)]

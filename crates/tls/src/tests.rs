@@ -7,8 +7,8 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::kit::{Bare, Kit};
-use super::*;
+use crate::kit::{Bare, Kit};
+use crate::*;
 
 /// The next of a row of numbers that only looks like chance.
 fn next(seed: &mut u64) -> usize {

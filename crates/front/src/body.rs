@@ -29,7 +29,7 @@ impl Body {
     }
 
     /// Has `held` dropped when the bytes have been taken.
-    pub(crate) fn hold(&mut self, held: impl Send + Sync + 'static) {
+    pub fn hold(&mut self, held: impl Send + Sync + 'static) {
         self.held = Some(Box::new(held));
     }
 }

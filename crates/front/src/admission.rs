@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-pub(crate) use held::Held;
+pub use held::Held;
 
-use crate::front::refusals::{Refusal, Refusals};
+use crate::refusals::{Refusal, Refusals};
 
 const SHARDS: usize = 16;
 /// HTTP connections that an address may have besides those of its sessions.
@@ -102,7 +102,7 @@ impl Admission {
     }
 
     /// Counts a session in, or says which bound is in the way.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Entered, Refusal> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Entered, Refusal> {
         let most = self.bounds.sessions;
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= most && most > 0 {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -126,7 +126,7 @@ impl Admission {
     }
 
     /// Counts a session out.
-    pub(crate) fn leave(&self, address: IpAddr) {
+    pub fn leave(&self, address: IpAddr) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
         if self.bounds.sessions_per_address > 0 {
             self.take(address, |has| &mut has.sessions, 1);
@@ -143,7 +143,7 @@ impl Admission {
 
     /// Like [`Admission::connect`], for a connection that was accepted before and is being closed: if there
     /// is no room, that does not count as a refusal.
-    pub(crate) fn connect_if_room(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
+    pub fn connect_if_room(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
         let most = match self.bounds.sessions_per_address {
             0 => 0,
             sessions => sessions.saturating_mul(2).saturating_add(SPARE_HTTP),
@@ -218,14 +218,14 @@ fn place(address: IpAddr) -> u64 {
 
 /// Holds a session's count until the session is in the table.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub struct Entered {
     admission: Option<Arc<Admission>>,
     address: IpAddr,
 }
 
 impl Entered {
     /// The session counts itself out from here on, with [`Admission::leave`].
-    pub(crate) fn hand_over(mut self) {
+    pub fn hand_over(mut self) {
         self.admission = None;
     }
 }
@@ -240,7 +240,7 @@ impl Drop for Entered {
 
 /// Holds the count of an HTTP connection.
 #[derive(Debug)]
-pub(crate) struct Connected {
+pub struct Connected {
     admission: Arc<Admission>,
     address: IpAddr,
 }

@@ -19,9 +19,9 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::{Behind, Exchange, Part};
 use super::first::HeadEnd;
 use super::target;
-use crate::front::admission::Connected;
-use crate::front::linger;
-use crate::front::options::ListenerOptions;
+use crate::admission::Connected;
+use crate::linger;
+use crate::options::ListenerOptions;
 
 /// A peer must read this many bytes of a response per second on average, in addition to the time that it may
 /// stop reading.

@@ -16,7 +16,7 @@ const STEP_BYTES: usize = 16 * 1024;
 
 /// Bytes that are held for one connection.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     admission: Arc<Admission>,
     address: IpAddr,
     /// Counted so far: a multiple of [`STEP_BYTES`].
@@ -25,7 +25,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// Nothing is held yet.
-    pub(crate) fn new(admission: Arc<Admission>, address: IpAddr) -> Self {
+    pub fn new(admission: Arc<Admission>, address: IpAddr) -> Self {
         Self {
             admission,
             address,
@@ -34,13 +34,13 @@ impl Held {
     }
 
     /// Whether this number of bytes is not counted at all.
-    pub(crate) const fn is_free(bytes: usize) -> bool {
+    pub const fn is_free(bytes: usize) -> bool {
         bytes <= FREE_BYTES
     }
 
     /// Sets the number of bytes that the connection holds. Returns false if that would exceed a limit: the
     /// count does not change, and the caller must not keep the bytes.
-    pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+    pub fn resize(&mut self, bytes: usize) -> bool {
         let wanted = if Self::is_free(bytes) {
             0
         } else {
@@ -103,7 +103,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::admission::Bounds;
+    use crate::admission::Bounds;
 
     fn admission(bytes: usize, bytes_per_address: usize) -> Arc<Admission> {
         Arc::new(Admission::new(Bounds {

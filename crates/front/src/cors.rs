@@ -3,8 +3,8 @@
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::body::Body;
-use super::origin::Origins;
+use crate::body::Body;
+use crate::origin::Origins;
 
 /// Cross-origin requests (Fetch standard, "CORS protocol").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -56,7 +56,7 @@ struct Left {
 
 /// What can come behind a request while it is being answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Behind {
+pub enum Behind {
     /// Bytes: another request, or those of the protocol that the connection switches to.
     Bytes,
     /// The end of what the client sends. It may have gone, or wait for the answer.
@@ -188,7 +188,7 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// Ready once something came behind this request on its connection.
-    pub(crate) fn behind(self) -> AwaitBehind {
+    pub fn behind(self) -> AwaitBehind {
         AwaitBehind(self.exchange.clone())
     }
 }
@@ -238,7 +238,7 @@ impl std::fmt::Debug for RequestBody {
 }
 
 /// Ready once something came behind a request, see [`RequestBody::behind`].
-pub(crate) struct AwaitBehind(Arc<Exchange>);
+pub struct AwaitBehind(Arc<Exchange>);
 
 impl Future for AwaitBehind {
     type Output = Behind;

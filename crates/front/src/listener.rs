@@ -20,9 +20,8 @@ use hyper::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::front::options::ListenerOptions;
-pub use exchange::RequestBody;
-pub(crate) use exchange::{AwaitBehind, Behind};
+use crate::options::ListenerOptions;
+pub use exchange::{AwaitBehind, Behind, RequestBody};
 pub(crate) use timed::Timed;
 
 /// While there is no room it is looked for this often.

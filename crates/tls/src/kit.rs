@@ -9,7 +9,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use super::session::Session;
+use crate::session::Session;
 
 /// What both sides are made from.
 pub(crate) struct Kit {

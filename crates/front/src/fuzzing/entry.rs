@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::at_once;
-use crate::front::listener::first::{self, HeadEnd};
-use crate::front::listener::target;
-use crate::front::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
+use crate::listener::first::{self, HeadEnd};
+use crate::listener::target;
+use crate::proxy_header::{self, LONGEST_LINE, MOST_FIELDS, SIGNATURE, Source};
 
 /// Bytes that arrive in pieces of `size`, and then the end.
 struct Pieces<'a> {

@@ -1,0 +1,30 @@
+//! The front end of a server: it accepts connections, decides which of them are served and for whom they speak,
+//! and serves HTTP/1.1 on them.
+//!
+//! It knows nothing of Socket.IO: what answers the requests is a parameter of the [`Listener`]. A service that
+//! switches a connection to another protocol gets its stream with [`RawStream::take`].
+
+mod admission;
+mod body;
+mod cors;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+mod linger;
+mod listener;
+mod options;
+mod origin;
+mod proxies;
+mod proxy_header;
+mod raw;
+mod refusals;
+
+pub use admission::{Admission, Bounds, Connected, Entered, Held};
+pub use body::Body;
+pub use cors::Cors;
+pub use linger::{linger, poll_discard};
+pub use listener::{AwaitBehind, Behind, Listener, RequestBody};
+pub use options::ListenerOptions;
+pub use origin::{NoOrigin, Origins};
+pub use proxies::{Network, NoNetwork, Proxies};
+pub use raw::RawStream;
+pub use refusals::Refusal;

@@ -1,0 +1,101 @@
+//! The stream of a connection that has switched from HTTP to another protocol.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use mynah_tls::TlsStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::listener::Timed;
+
+/// Any stream that is not plain TCP, above all TLS.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection without HTTP, and without the time limits of the [`Listener`](crate::Listener).
+pub enum RawStream {
+    /// TCP, on which nothing has to be flushed.
+    Tcp(TcpStream),
+    /// Anything else.
+    Other(Box<dyn Duplex>),
+}
+
+impl RawStream {
+    /// Waits until the response that switches protocols has been written, and takes the stream back from hyper,
+    /// with the bytes that were already read from it. `None` if the connection failed first.
+    pub async fn take(upgraded: OnUpgrade) -> Option<(Self, Bytes)> {
+        let upgraded = upgraded.await.ok()?;
+        let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
+            Ok(parts) => {
+                let (stream, begun) = parts.io.into_inner().into_parts()?;
+                (Self::Tcp(stream), parts.read_buf, begun)
+            }
+            Err(other) => match other.downcast::<TokioIo<Timed<Box<TlsStream>>>>() {
+                Ok(parts) => {
+                    let (stream, begun) = parts.io.into_inner().into_parts()?;
+                    (Self::Other(stream), parts.read_buf, begun)
+                }
+                Err(other) => {
+                    let stream: Box<TokioIo<Upgraded>> = Box::new(TokioIo::new(other));
+                    (Self::Other(stream), Bytes::new(), Bytes::new())
+                }
+            },
+        };
+        // What hyper has read came before what it has not.
+        let early = if begun.is_empty() {
+            early
+        } else {
+            [early, begun].concat().into()
+        };
+        Some((stream, early))
+    }
+
+    /// Like [`AsyncRead::poll_read`].
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+
+    /// Like [`AsyncWrite::poll_write`].
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    /// Like [`AsyncWrite::poll_write_vectored`].
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Like [`AsyncWrite::poll_flush`].
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    /// Like [`AsyncWrite::poll_shutdown`].
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
