@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use crate::appends::Caller;
 use crate::auth::Auth;
-use crate::core::Core;
 use crate::dispatch;
+use crate::dispatch::Core;
 use crate::embed::{Call, NotYours, Reply};
 use crate::entrance::Entrance;
 use crate::ids::{ConvId, TeamId, Uid};

@@ -22,7 +22,6 @@ mod builder;
 mod claims;
 mod clock;
 pub mod config;
-mod core;
 mod delivery;
 mod dispatch;
 mod embed;

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::builder::Builder;
 use crate::clock;
 use crate::config::Config;
-use crate::core::Core;
+use crate::dispatch::Core;
 use crate::entrance::Client;
 use crate::frame::{Format, Frame};
 use crate::gateway::Gateway;

@@ -6,10 +6,10 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use super::fields;
 use super::flight::with_store;
 use super::refusal::refuse;
-use crate::core::Core;
 use crate::frame::Request;
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;

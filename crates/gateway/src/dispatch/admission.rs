@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::core::Core;
 use super::wanted::Wanted;
 use crate::auth::{Auth, Backend, Question, TOO_LONG, Tokens, Verified};
 use crate::claims::Claims;
 use crate::clock;
-use crate::core::Core;
 use crate::ids::Uid;
 use crate::registry::{Connection, Registration};
 use crate::reject::{Code, Reject};

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::core::Core;
 use super::plan::Item;
 use crate::appends::{Caller, Permit};
 use crate::clock;
-use crate::core::Core;
 use crate::delivery::{Answer, Committed, Outcome};
 use crate::fair::Turn;
 use crate::reject::Reject;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mynah_socketio::BoxFuture;
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use super::refusal::not_registered;
-use crate::core::Core;
 use crate::embed::{Call, Reply};
 use crate::frame::{Frame, Incoming};
 use crate::kinds::Kind;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::core::Core;
 use crate::appends::{Caller, Permit, UnderWay};
-use crate::core::Core;
 use crate::delivery::CommittedChange;
 use crate::fair::Full;
 use crate::ids::{TeamId, Uid};

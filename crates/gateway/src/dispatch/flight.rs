@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mynah_socketio::BoxFuture;
 
+use super::core::Core;
 use crate::appends::{Account, Permit};
-use crate::core::Core;
 use crate::fair::Turn;
 use crate::ids::Uid;
 use crate::registry::Connection;

@@ -8,6 +8,7 @@ mod append;
 mod application;
 mod change;
 mod conversations;
+mod core;
 mod fields;
 mod flight;
 mod orders;
@@ -29,12 +30,12 @@ use std::sync::Arc;
 use mynah_socketio::BoxFuture;
 use serde_json::value::RawValue;
 
-use crate::core::Core;
 use crate::embed::Seen;
 use crate::frame::Incoming;
 use crate::kinds::{APPLICATION, Kind};
 use crate::session::Asker;
 
+pub(crate) use self::core::{AbortOnDrop, Core, Push};
 pub(crate) use change::change_team;
 pub(crate) use orders::orders;
 pub(crate) use refusal::refuse;

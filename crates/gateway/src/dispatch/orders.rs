@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::append::append_all;
+use super::core::Core;
 use super::pass::{pass_to_team, users};
 use crate::appends::Caller;
 use crate::clock;
-use crate::core::Core;
 use crate::delivery::Outcome;
 use crate::order::{SendOrder, Sent, To, UserResult};
 use crate::reject::Reject;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::core::Core;
 use super::plan::Plan;
-use crate::core::Core;
 use crate::delivery::Turn;
 use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use crate::clock;
 use crate::config::Limits;
-use crate::core::Core;
 use crate::frame::too_deep;
 use crate::ids::{Cid, DeviceId, Uid};
 use crate::kinds::{Conversation, Push, Rule, Senders};

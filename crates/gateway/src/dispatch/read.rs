@@ -6,11 +6,11 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use super::flight::with_store;
 use super::refusal::refuse;
 use super::{ack, fields};
 use crate::clock;
-use crate::core::Core;
 use crate::delivery::Receipt;
 use crate::frame::{Frame, raw};
 use crate::ids::{ConvId, Seq, Uid};

@@ -6,11 +6,11 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use super::fields;
 use super::flight::with_store;
 use super::refusal::refuse;
 use crate::clock;
-use crate::core::Core;
 use crate::delivery::{Answer, Committed};
 use crate::frame::{Request, raw};
 use crate::ids::{ConvId, Mid, Seq, Uid};

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::admission::{Admission, Admitted, admit};
+use super::core::Core;
 use super::refusal::refuse;
 use super::resume::{self, Entered};
 use super::revoke::{refuse_revoked, revoke_displaced};
@@ -14,7 +15,6 @@ use super::unregister::oust;
 use super::wanted;
 use crate::auth::TOO_LONG;
 use crate::clock;
-use crate::core::Core;
 use crate::frame::{Format, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;

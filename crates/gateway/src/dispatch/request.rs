@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::append::entry;
+use super::core::Core;
 use super::flight::{Pending, with_store};
 use super::pass::{pass, pass_to_team};
 use super::plan::Plan;
 use super::refusal::{not_registered, refuse};
 use crate::appends::Permit;
 use crate::clock;
-use crate::core::Core;
 use crate::delivery::Answer;
 use crate::frame::{Request, any_value};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};

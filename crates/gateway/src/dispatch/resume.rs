@@ -10,9 +10,9 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::core::Core;
 use super::flight::with_store;
 use crate::clock;
-use crate::core::Core;
 use crate::frame::{Envelope, Frame, raw};
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;

@@ -2,11 +2,11 @@
 
 use tokio::sync::oneshot;
 
+use super::core::Core;
 use super::unregister::part;
 use crate::auth::Auth;
 use crate::claims::Claims;
 use crate::clock;
-use crate::core::Core;
 use crate::ids::DeviceId;
 use crate::registry::Registration;
 use crate::reject::{Code, Reject};

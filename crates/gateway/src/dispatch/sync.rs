@@ -6,9 +6,9 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::core::Core;
 use super::fields;
 use super::refusal::refuse;
-use crate::core::Core;
 use crate::frame::{Request, shown};
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::admission::expired;
+use super::core::Core;
 use crate::claims::Claims;
 use crate::clock;
-use crate::core::Core;
 use crate::frame::{Frame, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;

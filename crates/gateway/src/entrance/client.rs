@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::auth::Auth;
 use crate::clock;
-use crate::core::Core;
 use crate::dispatch;
+use crate::dispatch::Core;
 use crate::embed::Seen;
 use crate::frame::{self, EVENT};
 use crate::rate::Bucket;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::client::Client;
 use crate::auth::Auth;
-use crate::core::Core;
+use crate::dispatch::Core;
 use crate::frame::Request;
 
 /// The name of a token in the query of a handshake.

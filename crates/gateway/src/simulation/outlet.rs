@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Pipe, Quality, Queued};
-use crate::core::Core;
+use crate::dispatch::Core;
 use crate::entrance::Client;
 use crate::frame::{Format, Frame};
 use crate::session::Outlet;

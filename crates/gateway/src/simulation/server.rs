@@ -13,7 +13,7 @@ use super::watched::Watched;
 use crate::builder::Builder;
 use crate::clock;
 use crate::config::{Config, Durability};
-use crate::core::Core;
+use crate::dispatch::Core;
 use crate::gateway::Gateway;
 use crate::ids::ConvId;
 use crate::metrics::Metrics;

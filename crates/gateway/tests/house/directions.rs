@@ -61,27 +61,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "core",
-        &[
-            "appends",
-            "auth",
-            "config",
-            "delivery",
-            "embed",
-            "fair",
-            "ids",
-            "kinds",
-            "metrics",
-            "push",
-            "rate",
-            "registry",
-            "reject",
-            "revocations",
-            "session",
-            "store",
-        ],
-    ),
-    (
         "dispatch",
         &[
             "appends",
@@ -89,7 +68,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "claims",
             "clock",
             "config",
-            "core",
             "delivery",
             "embed",
             "fair",
@@ -98,6 +76,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "kinds",
             "metrics",
             "order",
+            "push",
+            "rate",
             "registry",
             "reject",
             "revocations",
@@ -110,20 +90,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "entrance",
         &[
-            "auth", "clock", "core", "dispatch", "embed", "frame", "rate", "registry", "reject", "session",
+            "auth", "clock", "dispatch", "embed", "frame", "rate", "registry", "reject", "session",
         ],
     ),
     (
         "gateway",
         &[
-            "appends", "auth", "core", "dispatch", "embed", "entrance", "ids", "order", "reject", "store",
-            "time",
+            "appends", "auth", "dispatch", "embed", "entrance", "ids", "order", "reject", "store", "time",
         ],
     ),
     (
         "builder",
         &[
-            "appends", "auth", "config", "core", "delivery", "embed", "fair", "gateway", "ids", "kinds",
+            "appends", "auth", "config", "delivery", "dispatch", "embed", "fair", "gateway", "ids", "kinds",
             "metrics", "push", "rate", "registry", "store",
         ],
     ),
@@ -167,7 +146,7 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
         "HTTP and connections reach the store through dispatch or the handle",
         &[
             "crates/gateway/src/builder.rs",
-            "crates/gateway/src/core.rs",
+            "crates/gateway/src/dispatch/core.rs",
             "crates/gateway/src/delivery.rs",
             "crates/gateway/src/push/",
         ],
