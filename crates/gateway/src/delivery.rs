@@ -106,22 +106,29 @@ impl Work {
     }
 }
 
-/// The queues of the delivering tasks.
+/// The delivering tasks.
 pub(crate) struct Delivery {
+    /// Their queues.
     shards: Vec<mpsc::Sender<Work>>,
+    fanout: Fanout,
 }
 
 impl Delivery {
     /// Starts the tasks. At most `in_flight` messages are handed over and not yet delivered.
-    pub(crate) fn start(worker: &Worker, in_flight: usize) -> Self {
+    pub(crate) fn start(fanout: Fanout, in_flight: usize) -> Self {
         let shards = (0..SHARDS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(in_flight);
-                tokio::spawn(worker.clone().run(receiver));
+                tokio::spawn(fanout.clone().run(receiver));
                 sender
             })
             .collect();
-        Self { shards }
+        Self { shards, fanout }
+    }
+
+    /// Sends what is not stored, which has no order.
+    pub(crate) fn fanout(&self) -> &Fanout {
+        &self.fanout
     }
 
     /// Takes over a message. Called in commit order; does not block.
@@ -203,14 +210,14 @@ impl Turn {
 
 /// Sends to users, and counts.
 #[derive(Clone)]
-pub(crate) struct Worker {
+pub(crate) struct Fanout {
     pub(crate) registry: Arc<Registry<Link>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Told of each push job.
     pub(crate) wake: Arc<Wake>,
 }
 
-impl Worker {
+impl Fanout {
     /// Sends to all connections of a user but `origin`; whether there was one.
     pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
         let connections = self.reach(uid, origin, frame);

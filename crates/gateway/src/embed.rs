@@ -69,9 +69,9 @@ type Handler = Arc<dyn Fn(Call) -> Reply + Send + Sync>;
 
 /// The handlers by their kinds.
 #[derive(Default)]
-pub(crate) struct Types(RwLock<HashMap<u16, Handler>>);
+pub(crate) struct Handlers(RwLock<HashMap<u16, Handler>>);
 
-impl Types {
+impl Handlers {
     pub(crate) fn has(&self, kind: u16) -> bool {
         self.0.read().contains_key(&kind)
     }
@@ -95,6 +95,13 @@ impl Types {
     pub(crate) fn get(&self, kind: u16) -> Option<Handler> {
         self.0.read().get(&kind).cloned()
     }
+}
+
+/// What the embedding program has added.
+#[derive(Default)]
+pub(crate) struct Program {
+    pub(crate) handlers: Handlers,
+    pub(crate) listeners: Listeners,
 }
 
 /// A connection, as listeners see it.

@@ -8,21 +8,35 @@ use serde_json::value::RawValue;
 
 use crate::appends::Caller;
 use crate::auth::Auth;
-use crate::dispatch;
-use crate::dispatch::Core;
-use crate::embed::{Call, NotYours, Reply};
-use crate::entrance::Entrance;
+use crate::dispatch::{self, Core};
+use crate::embed::{Call, NotYours, Program, Reply};
+use crate::entrance::{Entrance, Handshakes};
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
+use crate::push::Settle;
+use crate::registry::Registry;
 use crate::reject::Reject;
-use crate::store::{Conversations, History, Page, Revoked, Span, Team, TeamChange};
+use crate::session::Link;
+use crate::store::{Conversations, History, Page, Revoked, Span, Store, Team, TeamChange};
 use crate::time::UnixMillis;
 
 /// A running gateway; cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
-    core: Arc<Core>,
+    running: Arc<Running>,
     caller: Caller,
+}
+
+/// The parts of a running gateway that its handle uses.
+pub(crate) struct Running {
+    pub(crate) core: Arc<Core>,
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry<Link>>,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) program: Arc<Program>,
+    /// Stops the push worker; only if there is a push webhook.
+    pub(crate) settle: Option<Arc<Settle>>,
 }
 
 /// A user and its connections.
@@ -62,9 +76,9 @@ pub struct ConnectionView {
 pub struct NotReady(pub String);
 
 impl Gateway {
-    pub(crate) fn new(core: Arc<Core>) -> Self {
+    pub(crate) fn new(running: Arc<Running>) -> Self {
         Self {
-            core,
+            running,
             caller: Caller::new("the embedding program".into()),
         }
     }
@@ -72,26 +86,26 @@ impl Gateway {
     /// The same gateway for calls by `caller`, who has a share of its own in what is in flight.
     pub(crate) fn for_caller(&self, caller: Caller) -> Self {
         Self {
-            core: self.core.clone(),
+            running: self.running.clone(),
             caller,
         }
     }
 
     /// See [`push::Settle::settle`](crate::push::Settle::settle).
     pub(crate) async fn settle_push(&self) {
-        if let Some(push) = &self.core.push {
-            push.settle.settle().await;
+        if let Some(settle) = &self.running.settle {
+            settle.settle().await;
         }
     }
 
     /// Who decides about connections, for a Socket.IO server.
     pub fn namespaces(&self) -> Arc<dyn Namespaces> {
-        Arc::new(Entrance(self.core.clone()))
+        Arc::new(Handshakes(self.running.entrance.clone()))
     }
 
     /// Sends. Stored kinds are durable when this returns.
     pub async fn send(&self, order: SendOrder) -> Result<Sent, Reject> {
-        let sent = dispatch::orders(&self.core, &self.caller, vec![Ok(order)])
+        let sent = dispatch::orders(&self.running.core, &self.caller, vec![Ok(order)])
             .await
             .pop();
         sent.unwrap_or_else(|| Err(Reject::internal("The message was not sent.")))
@@ -99,7 +113,7 @@ impl Gateway {
 
     /// Sends many, in order, with a result for each. What is refused already stays refused.
     pub async fn send_batch(&self, orders: Vec<Result<SendOrder, Reject>>) -> Vec<Result<Sent, Reject>> {
-        dispatch::orders(&self.core, &self.caller, orders).await
+        dispatch::orders(&self.running.core, &self.caller, orders).await
     }
 
     /// Sends a frame to a user, from the backend; whether it reached a live connection. (The replaced `sendTo(uid, json, callback)`.)
@@ -126,10 +140,10 @@ impl Gateway {
 
     /// A user, its connections and what it has not read. One never seen is offline.
     pub async fn user(&self, uid: &Uid) -> Result<UserView, Reject> {
-        let unread = self.core.store.unread(uid.clone()).await;
-        let unread = unread.map_err(|error| self.core.trouble(error))?;
+        let unread = self.running.store.unread(uid.clone()).await;
+        let unread = unread.map_err(|error| self.running.core.trouble(error))?;
         let mut connections = Vec::new();
-        self.core.registry.connections(uid, |link, registration| {
+        self.running.registry.connections(uid, |link, registration| {
             let outlet = link.outlet();
             connections.push(ConnectionView {
                 sid: outlet.sid().into(),
@@ -150,7 +164,7 @@ impl Gateway {
 
     /// Those of `uids` who are connected, in the same order.
     pub fn online(&self, uids: &[Uid]) -> Vec<Uid> {
-        let registry = &self.core.registry;
+        let registry = &self.running.registry;
         uids.iter()
             .filter(|uid| registry.is_online(uid))
             .cloned()
@@ -159,25 +173,25 @@ impl Gateway {
 
     /// Up to `most` of the users who are connected, in no order.
     pub fn who_is_online(&self, most: usize) -> Vec<Uid> {
-        self.core.registry.names(most)
+        self.running.registry.names(most)
     }
 
     /// How many users are connected.
     pub fn users_online(&self) -> usize {
-        self.core.registry.users()
+        self.running.registry.users()
     }
 
     /// Sends all of a user's connections away and removes the mapping; how many there were.
     pub fn sign_out(&self, uid: &Uid) -> usize {
-        dispatch::sign_out(&self.core, uid)
+        dispatch::sign_out(&self.running.core, uid)
     }
 
     /// [`Gateway::sign_out`] of the user whose token this is.
     pub async fn sign_out_by_token(&self, token: &str) -> Result<usize, Reject> {
-        match &self.core.auth {
+        match &*self.running.auth {
             Auth::Jwt(tokens) => {
                 let claims = tokens.verify_patiently(token).await?;
-                dispatch::refuse_revoked(&self.core, &claims, claims.device.as_ref())?;
+                dispatch::refuse_revoked(&self.running.core, &claims, claims.device.as_ref())?;
                 Ok(self.sign_out(&claims.sub))
             }
             Auth::Open | Auth::Webhook(_) => Err(Reject::forbidden(
@@ -188,7 +202,7 @@ impl Gateway {
 
     /// What tokens may be signed with; `None` when clients need none.
     pub(crate) fn accepted_tokens(&self) -> Option<String> {
-        match &self.core.auth {
+        match &*self.running.auth {
             Auth::Jwt(tokens) => Some(tokens.accepted()),
             Auth::Open | Auth::Webhook(_) => None,
         }
@@ -196,7 +210,7 @@ impl Gateway {
 
     /// Fetches the issuer's key set again; false when no key set is configured.
     pub(crate) fn fetch_token_keys(&self) -> bool {
-        let issuer = self.core.auth.issuer();
+        let issuer = self.running.auth.issuer();
         issuer.inspect(|issuer| issuer.fetch()).is_some()
     }
 
@@ -208,7 +222,7 @@ impl Gateway {
         issued_until: Option<UnixMillis>,
         until: Option<UnixMillis>,
     ) -> Result<usize, Reject> {
-        dispatch::revoke(&self.core, what, issued_until, until).await
+        dispatch::revoke(&self.running.core, what, issued_until, until).await
     }
 
     /// Creates a team, or replaces its name and members.
@@ -218,9 +232,9 @@ impl Gateway {
 
     /// A team with its members.
     pub async fn team(&self, team: &TeamId) -> Result<Team, Reject> {
-        let found = self.core.store.team(team.clone()).await;
+        let found = self.running.store.team(team.clone()).await;
         found
-            .map_err(|error| self.core.trouble(error))?
+            .map_err(|error| self.running.core.trouble(error))?
             .ok_or_else(|| Reject::not_found("There is no such team."))
     }
 
@@ -240,13 +254,13 @@ impl Gateway {
     }
 
     async fn change_team(&self, team: TeamId, change: TeamChange) -> Result<Team, Reject> {
-        dispatch::change_team(&self.core, &self.caller, team, change).await
+        dispatch::change_team(&self.running.core, &self.caller, team, change).await
     }
 
     /// A part of a conversation; `limit` is 1 to 500.
     pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
-        let history = self.core.store.history(conv, None, span, page(limit)?).await;
-        history.map_err(|error| self.core.trouble(error))
+        let history = self.running.store.history(conv, None, span, page(limit)?).await;
+        history.map_err(|error| self.running.core.trouble(error))
     }
 
     /// A page of a user's conversations, newest first; `limit` is 1 to 500.
@@ -258,16 +272,16 @@ impl Gateway {
     ) -> Result<Conversations, Reject> {
         let page = page(limit)?;
         let page = self
-            .core
+            .running
             .store
             .conversations(uid.clone(), None, after, page)
             .await;
-        page.map_err(|error| self.core.trouble(error))
+        page.map_err(|error| self.running.core.trouble(error))
     }
 
     /// Whether the gateway can do its work.
     pub fn ready(&self) -> Result<(), NotReady> {
-        self.core
+        self.running
             .store
             .healthy()
             .map_err(|error| NotReady(error.to_string()))
@@ -280,12 +294,12 @@ impl Gateway {
         kind: u16,
         handler: impl Fn(Call) -> Reply + Send + Sync + 'static,
     ) -> Result<(), NotYours> {
-        self.core.types.register(kind, handler)
+        self.running.program.handlers.register(kind, handler)
     }
 
     /// Stops handling a kind; whether it was handled.
     pub fn unregister_type(&self, kind: u16) -> bool {
-        self.core.types.unregister(kind)
+        self.running.program.handlers.unregister(kind)
     }
 }
 

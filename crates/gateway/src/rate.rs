@@ -34,12 +34,8 @@ impl Rate {
     }
 }
 
-/// The rates that are limited, each by `limits.*` of its name.
+/// The rates of registers and messages that are limited, each by `limits.*` of its name.
 pub(crate) struct Rates {
-    /// Frames of a connection.
-    pub(crate) frames: Option<Rate>,
-    /// Frames of a connection that are refused because they come too fast.
-    pub(crate) refused: Option<Rate>,
     /// Registers of a connection.
     pub(crate) registers: Option<Rate>,
     /// Registers of a user.
@@ -54,8 +50,6 @@ impl Rates {
         let user_messages = (limits.user_messages_per_second, limits.user_messages_burst);
         let user_bytes = (limits.user_bytes_per_minute, limits.user_bytes_burst);
         Self {
-            frames: Rate::new(limits.frames_per_second, 1, limits.frames_burst),
-            refused: Rate::new(limits.frames_per_second, 1, limits.refused_burst),
             registers: Rate::new(limits.registers_per_minute, 60, limits.registers_burst),
             user_registers: UserBuckets::new([Rate::new(user_registers.0, 60, user_registers.1)]),
             user_sends: UserBuckets::new([

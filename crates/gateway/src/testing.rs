@@ -21,13 +21,13 @@ use tokio::sync::{Notify, Semaphore};
 use crate::builder::Builder;
 use crate::clock;
 use crate::config::Config;
-use crate::dispatch::Core;
-use crate::entrance::Client;
+use crate::entrance::{Client, Entrance};
 use crate::frame::{Format, Frame};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Running};
 use crate::ids::{TeamId, Uid};
 use crate::metrics::Metrics;
 use crate::order::{By, SendOrder, To};
+use crate::push::{Provider, Webhook};
 use crate::random;
 use crate::session::Outlet;
 use crate::store::Store;
@@ -218,10 +218,10 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// Opens a connection to `core`, with a token in its handshake.
-    pub(crate) fn new(core: Arc<Core>, sid: &str, handed: Option<&str>) -> Self {
+    /// Opens a connection to the gateway of `entrance`, with a token in its handshake.
+    pub(crate) fn new(entrance: Arc<Entrance>, sid: &str, handed: Option<&str>) -> Self {
         let ear = Ear::new(sid);
-        let mut handler = Client::new(core, ear.clone(), handed.map(Into::into));
+        let mut handler = Client::new(entrance, ear.clone(), handed.map(Into::into));
         handler.connected();
         Self { handler, ear }
     }
@@ -312,7 +312,9 @@ impl Device {
 /// A gateway with its store.
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
-    pub(crate) core: Arc<Core>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) config: Config,
+    pub(crate) metrics: Arc<Metrics>,
     _dir: TempDir,
 }
 
@@ -354,16 +356,22 @@ impl World {
     }
 
     fn on(store: Arc<dyn Store>, builder: Builder, dir: TempDir) -> Self {
-        let core = builder.core(store).expect("the gateway starts");
+        let (config, metrics) = (builder.config().clone(), Arc::<Metrics>::default());
+        let webhook = Webhook::new(&config, &metrics).expect("a webhook or none");
+        let provider = webhook.map(|webhook| Box::new(webhook) as Box<dyn Provider>);
+        let running = builder.metrics(metrics.clone()).running(store, provider);
+        let running = Arc::new(running.expect("the gateway starts"));
         Self {
-            gateway: Gateway::new(core.clone()),
-            core,
+            gateway: Gateway::new(running.clone()),
+            running,
+            config,
+            metrics,
             _dir: dir,
         }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.core.metrics
+        &self.metrics
     }
 
     /// Opens a connection.
@@ -373,7 +381,7 @@ impl World {
 
     /// Opens a connection with a token in its handshake.
     pub(crate) fn connect_with(&self, sid: &str, handed: Option<&str>) -> Device {
-        Device::new(self.core.clone(), sid, handed)
+        Device::new(self.running.entrance.clone(), sid, handed)
     }
 
     /// Opens a connection that is registered as `uid`; `sid` is also its `deviceid`.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Committed, CommittedChange, Fan, Outcome, Receipt, SLICE, Turn, Work, Worker};
+use super::{Committed, CommittedChange, Fan, Fanout, Outcome, Receipt, SLICE, Turn, Work};
 use crate::clock;
 use crate::frame::{Envelope, Frame};
 use crate::ids::ConvId;
@@ -49,7 +49,7 @@ struct Lanes {
     turns: VecDeque<ConvId>,
 }
 
-impl Worker {
+impl Fanout {
     pub(super) async fn run(self, mut work: mpsc::Receiver<Work>) {
         let mut turn = Turn::default();
         let mut lanes = Lanes::default();

@@ -6,13 +6,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::{Committed, SLICE};
+use super::{Committed, Delivery, Fanout, SLICE};
 use crate::appends::Appends;
 use crate::clock;
 use crate::fair::Turn;
 use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::registry::{Policy, Registry};
 use crate::store::{Appended, Members};
-use crate::testing::World;
 
 /// What was answered, in order.
 type Told = Arc<Mutex<Vec<String>>>;
@@ -24,6 +24,16 @@ fn conv(name: u8) -> ConvId {
     ConvId(conv)
 }
 
+/// Delivery without a connection.
+fn delivery() -> Delivery {
+    let fanout = Fanout {
+        registry: Arc::new(Registry::new(1, Policy::Single, false)),
+        metrics: Arc::default(),
+        wake: Arc::default(),
+    };
+    Delivery::start(fanout, 64)
+}
+
 fn members(count: usize) -> Members {
     Arc::new(
         (0..count)
@@ -32,10 +42,16 @@ fn members(count: usize) -> Members {
     )
 }
 
-async fn message(world: &World, told: &Told, name: &str, place: (ConvId, u64), members: Option<Members>) {
+async fn message(
+    delivery: &Delivery,
+    told: &Told,
+    name: &str,
+    place: (ConvId, u64),
+    members: Option<Members>,
+) {
     let permit = Appends::new(1, 0).try_take(Turn::First).unwrap();
     let (told, name) = (told.clone(), name.to_owned());
-    world.core.delivery.message(Committed {
+    delivery.message(Committed {
         appended: Appended {
             conv: place.0,
             seq: Seq(place.1),
@@ -72,12 +88,12 @@ async fn all(told: &Told, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn others_are_delivered_between_the_slices_of_a_large_team() {
-    let world = World::new(|_| {});
+    let delivery = delivery();
     let told = Told::default();
     let large = members(20 * SLICE);
     for seq in 1..=3 {
         message(
-            &world,
+            &delivery,
             &told,
             &format!("team {seq}"),
             (conv(1), seq),
@@ -86,10 +102,10 @@ async fn others_are_delivered_between_the_slices_of_a_large_team() {
         .await;
     }
     for seq in 1..=2 {
-        message(&world, &told, &format!("pair {seq}"), (conv(2), seq), None).await;
+        message(&delivery, &told, &format!("pair {seq}"), (conv(2), seq), None).await;
     }
     let small = Some(members(2 * SLICE));
-    message(&world, &told, "small team", (conv(3), 1), small).await;
+    message(&delivery, &told, "small team", (conv(3), 1), small).await;
     let order = all(&told, 6).await;
     let large = |seq: u64| format!("team {seq} {}", 20 * SLICE);
     let expected = [
@@ -105,13 +121,13 @@ async fn others_are_delivered_between_the_slices_of_a_large_team() {
 
 #[tokio::test]
 async fn a_conversation_keeps_its_order_however_large_its_messages_are() {
-    let world = World::new(|_| {});
+    let delivery = delivery();
     let told = Told::default();
     let mut expected = Vec::new();
     for seq in 1..=12 {
         let count = if seq % 3 == 0 { 3 * SLICE } else { 5 };
         message(
-            &world,
+            &delivery,
             &told,
             &format!("team {seq}"),
             (conv(1), seq),

@@ -29,7 +29,7 @@ pub(super) enum Admission {
 
 /// Decides about a register of this connection.
 pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Admission {
-    match &core.auth {
+    match &*core.auth {
         Auth::Open => Admission::Now(believed(wanted)),
         Auth::Jwt(tokens) => {
             let Some(token) = wanted.token.take().or_else(|| connection.link.handed()) else {

@@ -19,7 +19,7 @@ pub(super) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Opti
         asker.refuse_if_waiting(&not_registered());
         return None;
     };
-    let handler = core.types.get(kind)?;
+    let handler = core.program.handlers.get(kind)?;
     let reply = handler(Call {
         kind,
         data: frame.data.unwrap_or(RawValue::NULL).to_owned(),
@@ -50,7 +50,8 @@ fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
         }
         Reply::Nothing | Reply::Later(_) => asker.agree(),
         Reply::Reject(reject) => {
-            core.listeners
+            core.program
+                .listeners
                 .failed(&format!("the handler of kind {kind} refused: {reject}"));
             asker.refuse_if_waiting(&reject);
         }

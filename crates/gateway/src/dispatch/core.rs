@@ -1,17 +1,17 @@
-//! What all parts of a running gateway share.
+//! What the parts of dispatch share. Nobody else touches it: others call what dispatch exports.
 
 use std::sync::Arc;
 
 use crate::appends::Appends;
 use crate::auth::Auth;
 use crate::config::Config;
-use crate::delivery::{Delivery, Worker};
-use crate::embed::{Listeners, Types};
+use crate::delivery::{Delivery, Fanout};
+use crate::embed::Program;
 use crate::fair::OneAtATime;
 use crate::ids::{TeamId, Uid};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
-use crate::push::{Reached, Settle};
+use crate::push::{Reached, Wake};
 use crate::rate::Rates;
 use crate::registry::Registry;
 use crate::reject::{Code, Reject};
@@ -19,41 +19,46 @@ use crate::revocations::Revocations;
 use crate::session::Link;
 use crate::store::{Page, Store, StoreError};
 
+/// The state of dispatch; its fields are visible in `dispatch` only.
 pub(crate) struct Core {
-    pub(crate) config: Config,
-    pub(crate) kinds: Kinds,
-    /// Handlers of the embedding program.
-    pub(crate) types: Types,
-    /// Listeners of the embedding program.
-    pub(crate) listeners: Listeners,
-    /// Who clients are.
-    pub(crate) auth: Auth,
-    pub(crate) registry: Arc<Registry<Link>>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) delivery: Delivery,
-    /// Sends what is not stored.
-    pub(crate) sending: Worker,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(super) config: Arc<Config>,
+    pub(super) kinds: Kinds,
+    /// What the embedding program has added.
+    pub(super) program: Arc<Program>,
+    /// How users prove who they are.
+    pub(super) auth: Arc<Auth>,
+    pub(super) registry: Arc<Registry<Link>>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) delivery: Delivery,
+    pub(super) metrics: Arc<Metrics>,
     /// The sender of pair messages that name none.
-    pub(crate) system: Uid,
-    pub(crate) rates: Rates,
-    pub(crate) revocations: Revocations,
+    pub(super) system: Uid,
+    pub(super) rates: Rates,
+    pub(super) revocations: Revocations,
     /// Slots for what waits for the store or for delivery.
-    pub(crate) appends: Arc<Appends>,
+    pub(super) appends: Arc<Appends>,
     /// Teams that are being changed.
-    pub(crate) changing: OneAtATime<TeamId>,
+    pub(super) changing: OneAtATime<TeamId>,
     /// Who has received which message; only if there is a push webhook.
-    pub(crate) reached: Option<Arc<Reached>>,
-    /// The push worker, if there is a push webhook; ends with the gateway.
-    pub(crate) push: Option<Push>,
-    /// What fetches the issuer's keys, where there is one; ends with the gateway.
-    pub(crate) _issuer: Option<AbortOnDrop>,
+    pub(super) reached: Option<Arc<Reached>>,
+    _tasks: Vec<AbortOnDrop>,
 }
 
-/// The push worker.
-pub(crate) struct Push {
-    pub(crate) settle: Arc<Settle>,
-    pub(crate) _task: AbortOnDrop,
+/// What [`Core::new`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) auth: Arc<Auth>,
+    pub(crate) registry: Arc<Registry<Link>>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) system: Uid,
+    /// Told of each push job.
+    pub(crate) wake: Arc<Wake>,
+    /// Only if there is a push webhook.
+    pub(crate) reached: Option<Arc<Reached>>,
+    /// Tasks that end with the gateway.
+    pub(crate) tasks: Vec<AbortOnDrop>,
 }
 
 /// A task that ends when this is dropped.
@@ -66,28 +71,61 @@ impl Drop for AbortOnDrop {
 }
 
 impl Core {
-    /// So many entries of the record, as far as they fit a part of a connection's queue: neither a replay nor an answer makes a slow reader
-    /// of somebody who reads.
-    pub(crate) fn page(&self, most: u32) -> Page {
+    /// Starts the tasks of delivery. Call it inside of a tokio runtime.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let limits = &parts.config.limits;
+        let fanout = Fanout {
+            registry: parts.registry.clone(),
+            metrics: parts.metrics.clone(),
+            wake: parts.wake,
+        };
+        Self {
+            kinds: Kinds::new(&parts.config.kinds),
+            delivery: Delivery::start(fanout, limits.appends_in_flight),
+            rates: Rates::new(limits),
+            revocations: parts.store.revocations().into(),
+            appends: Appends::shared(limits.appends_in_flight),
+            changing: OneAtATime::default(),
+            program: parts.program,
+            auth: parts.auth,
+            registry: parts.registry,
+            store: parts.store,
+            metrics: parts.metrics,
+            system: parts.system,
+            reached: parts.reached,
+            config: parts.config,
+            _tasks: parts.tasks,
+        }
+    }
+
+    /// This many entries of the history, as far as they fit into a part of a connection's queue. Larger pages
+    /// would disconnect clients as slow readers although they read.
+    pub(super) fn page(&self, most: u32) -> Page {
         let bytes = self.config.limits.queue_bytes / 4;
         Page { most, bytes }
     }
 
-    /// What a failed call of the store means for whoever asked; trouble with the store itself is told to the operator.
+    /// How a failed call of the store is answered. Counts limits that were reached, and reports failures of
+    /// the store itself to the operator.
     pub(crate) fn trouble(&self, error: StoreError) -> Reject {
         let reject = Reject::from(error.clone());
-        if reject.code == Code::Unavailable {
-            tracing::warn!(%error, "the store did not do what was asked");
-            self.listeners.failed(&error.to_string());
-        }
-        // Nothing else is too large for the store.
-        if reject.code == Code::TooLarge {
-            self.metrics.limited("members");
-        }
-        // Nothing else is too fast for it.
-        if reject.code == Code::TooFast {
-            self.metrics.limited("new_conversations_per_hour");
+        match reject.code {
+            Code::Unavailable => {
+                tracing::warn!(%error, "a call of the store has failed");
+                self.program.listeners.failed(&error.to_string());
+            }
+            // Nothing else is too large for the store.
+            Code::TooLarge => self.metrics.limited("members"),
+            // Nothing else is too fast for it.
+            Code::TooFast => self.metrics.limited("new_conversations_per_hour"),
+            _ => {}
         }
         reject
+    }
+
+    /// Slots for appends that are free.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn free_slots(&self) -> usize {
+        self.appends.free()
     }
 }

@@ -35,12 +35,12 @@ use crate::frame::Incoming;
 use crate::kinds::{APPLICATION, Kind};
 use crate::session::Asker;
 
-pub(crate) use self::core::{AbortOnDrop, Core, Push};
+pub(crate) use self::core::{AbortOnDrop, Core, Parts};
 pub(crate) use change::change_team;
 pub(crate) use orders::orders;
 pub(crate) use refusal::refuse;
 pub(crate) use revoke::{refuse_revoked, revoke};
-pub(crate) use unregister::{expire, sign_out};
+pub(crate) use unregister::{closed, expire, sign_out};
 
 /// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
 /// frame is read.
@@ -50,7 +50,7 @@ pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker:
             kind: frame.kind,
             data: frame.data,
         };
-        core.listeners.seen(&asker.connection, seen);
+        core.program.listeners.seen(&asker.connection, seen);
     };
     let kind = Kind::from_number(frame.kind);
     let serve: Serve = match kind {
@@ -61,12 +61,12 @@ pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker:
         Some(Kind::ReadReq) => read::read,
         Some(Kind::RecallReq) => recall::recall,
         Some(Kind::ConversationsReq) => conversations::conversations,
-        None if APPLICATION.contains(&frame.kind) && core.types.has(frame.kind) => {
+        None if APPLICATION.contains(&frame.kind) && core.program.handlers.has(frame.kind) => {
             seen();
             return application::call(core, &frame, asker);
         }
         other => {
-            core.listeners.seen(&asker.connection, Seen::Raw(text));
+            core.program.listeners.seen(&asker.connection, Seen::Raw(text));
             refuse(asker, frame.kind, &refusal::unknown(frame.kind, other));
             return None;
         }

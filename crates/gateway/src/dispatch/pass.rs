@@ -24,7 +24,7 @@ pub(super) fn pass(core: &Core, plan: &Plan, ts: UnixMillis) -> Sent {
         To::User(uid) => std::slice::from_ref(uid),
         To::Users(uids) => uids,
         To::Everyone | To::Team(_) => {
-            let online = core.sending.everyone(origin, &frame);
+            let online = core.delivery.fanout().everyone(origin, &frame);
             return Sent::Everyone { online };
         }
     };
@@ -32,7 +32,7 @@ pub(super) fn pass(core: &Core, plan: &Plan, ts: UnixMillis) -> Sent {
         .iter()
         .map(|uid| UserResult {
             uid: uid.clone(),
-            delivered: core.sending.user(uid, origin, &frame),
+            delivered: core.delivery.fanout().user(uid, origin, &frame),
             stored: None,
         })
         .collect();
@@ -41,7 +41,7 @@ pub(super) fn pass(core: &Core, plan: &Plan, ts: UnixMillis) -> Sent {
         .as_ref()
         .filter(|from| plan.follow && !uids.contains(from))
     {
-        core.sending.user(from, origin, &frame);
+        core.delivery.fanout().user(from, origin, &frame);
     }
     users(results)
 }
@@ -76,7 +76,11 @@ pub(super) async fn pass_to_team(core: &Core, plan: &Plan, ts: UnixMillis) -> Re
     let frame = unstored(plan, ts);
     let origin = plan.origin.as_ref();
     let mut turn = Turn::default();
-    let (online, offline) = core.sending.members(&members, origin, &frame, &mut turn).await;
+    let (online, offline) = core
+        .delivery
+        .fanout()
+        .members(&members, origin, &frame, &mut turn)
+        .await;
     Ok(Sent::Team {
         stored: None,
         online,

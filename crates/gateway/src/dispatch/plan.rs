@@ -58,7 +58,7 @@ pub(crate) struct Plan {
 impl Core {
     /// The rule of a kind: of the table, of the configuration, or registered at run time.
     fn rule(&self, kind: u16) -> Option<Rule> {
-        let registered = || self.types.has(kind).then_some(Rule::REGISTERED);
+        let registered = || self.program.handlers.has(kind).then_some(Rule::REGISTERED);
         self.kinds.rule(kind).or_else(registered)
     }
 
@@ -69,7 +69,7 @@ impl Core {
             metrics: &self.metrics,
             system: &self.system,
             push_delay_ms: self.config.push.delay_ms,
-            job_ttl_ms: self.push.as_ref().map(|_| self.config.push.job_ttl_ms),
+            job_ttl_ms: self.reached.as_ref().map(|_| self.config.push.job_ttl_ms),
         };
         let rule = self.rule(order.kind);
         plan(order, rule, &rules)

@@ -34,7 +34,7 @@ pub(crate) async fn revoke(
         forget_at: until.unwrap_or(UnixMillis::MAX),
         displaced: None,
     };
-    match (&core.auth, &revocation.what) {
+    match (&*core.auth, &revocation.what) {
         (Auth::Jwt(_), _) => remember(core, revocation.clone()).await?,
         // The backend is asked at each register, and remembers by itself.
         (Auth::Webhook(_), Revoked::User(_) | Revoked::Device(_)) => {}

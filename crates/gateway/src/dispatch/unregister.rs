@@ -59,6 +59,20 @@ pub(super) fn part(link: &Link) {
     });
 }
 
+/// A connection has closed. Returns what it was registered as. If it has `vanished` without a close, the client
+/// may not have received what was sent last.
+pub(crate) fn closed(
+    core: &Core,
+    connection: &Arc<Connection<Link>>,
+    vanished: bool,
+) -> Option<Arc<Registration>> {
+    let registration = core.registry.close(connection)?;
+    if let Some(reached) = &core.reached {
+        reached.ended(&registration.uid, &connection.link, vanished);
+    }
+    Some(registration)
+}
+
 /// Ends the registration of a connection whose claims are over, and has it come back.
 pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
     let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;

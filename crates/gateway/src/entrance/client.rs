@@ -7,13 +7,13 @@ use std::sync::Arc;
 use mynah_socketio::{AckId, BoxFuture, CloseReason, DisconnectReason, Event, Handler, Time};
 use serde_json::value::RawValue;
 
-use crate::auth::Auth;
 use crate::clock;
-use crate::dispatch;
-use crate::dispatch::Core;
-use crate::embed::Seen;
+use crate::config::{Config, Mode};
+use crate::dispatch::{self, Core};
+use crate::embed::{Program, Seen};
 use crate::frame::{self, EVENT};
-use crate::rate::Bucket;
+use crate::metrics::Metrics;
+use crate::rate::{Bucket, Rate};
 use crate::registry::Connection;
 use crate::reject::Reject;
 use crate::session::{Asker, Link, Outlet};
@@ -24,9 +24,45 @@ const LONGEST_TRUST_MS: u64 = 60_000;
 /// A time that does not come.
 const NEVER: u64 = u64::MAX;
 
+/// What the handlers of all connections share.
+pub(crate) struct Entrance {
+    core: Arc<Core>,
+    pub(super) config: Arc<Config>,
+    metrics: Arc<Metrics>,
+    program: Arc<Program>,
+    /// Frames of a connection.
+    frames: Option<Rate>,
+    /// Frames of a connection that are refused because they come too fast.
+    refused: Option<Rate>,
+}
+
+impl Entrance {
+    pub(crate) fn new(
+        core: Arc<Core>,
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        program: Arc<Program>,
+    ) -> Self {
+        let limits = &config.limits;
+        Self {
+            frames: Rate::new(limits.frames_per_second, 1, limits.frames_burst),
+            refused: Rate::new(limits.frames_per_second, 1, limits.refused_burst),
+            core,
+            config,
+            metrics,
+            program,
+        }
+    }
+
+    /// Whether clients must prove who they are.
+    pub(super) fn needs_proof(&self) -> bool {
+        self.config.auth.mode != Mode::Open
+    }
+}
+
 /// The handler of one connection.
 pub(crate) struct Client {
-    core: Arc<Core>,
+    entrance: Arc<Entrance>,
     connection: Arc<Connection<Link>>,
     frames: Bucket,
     /// Frames that were refused because they came too fast.
@@ -36,11 +72,15 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(core: Arc<Core>, outlet: impl Outlet + 'static, handed: Option<Box<str>>) -> Self {
-        core.metrics.connections.inc();
+    pub(crate) fn new(
+        entrance: Arc<Entrance>,
+        outlet: impl Outlet + 'static,
+        handed: Option<Box<str>>,
+    ) -> Self {
+        entrance.metrics.connections.inc();
         let connection = Arc::new(Connection::new(Link::new(outlet, handed)));
         Self {
-            core,
+            entrance,
             connection,
             frames: Bucket::default(),
             refused: Bucket::default(),
@@ -78,12 +118,15 @@ impl Client {
             dispatch::refuse(asker, frame.kind, &self.too_fast());
             return None;
         }
-        dispatch::dispatch(&self.core, frame, &text, asker)
+        dispatch::dispatch(&self.entrance.core, frame, &text, asker)
     }
 
     fn not_a_frame(&self, text: &str, error: Cow<'static, str>, asker: Asker, within_rate: bool) {
         if within_rate {
-            self.core.listeners.seen(&self.connection, Seen::Raw(text));
+            self.entrance
+                .program
+                .listeners
+                .seen(&self.connection, Seen::Raw(text));
             asker.refuse_if_waiting(&Reject::malformed(error));
         } else {
             asker.refuse_if_waiting(&self.too_fast());
@@ -91,13 +134,13 @@ impl Client {
     }
 
     fn is_within_rate(&self) -> bool {
-        let rate = self.core.rates.frames;
+        let rate = self.entrance.frames;
         rate.is_none() || self.frames.take(rate, clock::now())
     }
 
     /// When it must have registered, unless it has.
     fn register_by(&self, now: Time) -> Option<Time> {
-        let limit = self.core.config.limits.register_timeout_ms;
+        let limit = self.entrance.config.limits.register_timeout_ms;
         if limit == 0 {
             return None;
         }
@@ -111,12 +154,12 @@ impl Client {
 
     /// Counts a frame that came too fast. Who does not slow down is closed.
     fn too_fast(&self) -> Reject {
-        self.core.metrics.limited("frames_per_second");
-        if !self.refused.take(self.core.rates.refused, clock::now()) {
-            self.core.metrics.limited("refused_burst");
+        self.entrance.metrics.limited("frames_per_second");
+        if !self.refused.take(self.entrance.refused, clock::now()) {
+            self.entrance.metrics.limited("refused_burst");
             self.connection.link.outlet().cut(CloseReason::TooFast);
         }
-        let rate = self.core.config.limits.frames_per_second;
+        let rate = self.entrance.config.limits.frames_per_second;
         Reject::too_fast(format!(
             "A connection may send {rate} frames per second; slow down."
         ))
@@ -125,11 +168,11 @@ impl Client {
 
 impl Handler for Client {
     fn connected(&mut self) {
-        self.core.listeners.connected(&self.connection);
+        self.entrance.program.listeners.connected(&self.connection);
     }
 
     fn event(&mut self, event: Event<'_>) -> Option<BoxFuture> {
-        self.core.metrics.frames_in.inc();
+        self.entrance.metrics.frames_in.inc();
         let refused = match (event.name, event.args) {
             (EVENT, [argument, ..]) if event.attachments.is_empty() => {
                 return self.frame(argument, event.ack);
@@ -151,7 +194,7 @@ impl Handler for Client {
 
     fn deadline(&self, now: Time) -> Option<Time> {
         let register_by = self.register_by(now);
-        if let Auth::Open = self.core.auth {
+        if !self.entrance.needs_proof() {
             return register_by;
         }
         let trusted_until = || {
@@ -168,20 +211,17 @@ impl Handler for Client {
     fn deadline_passed(&mut self) {
         let unregistered = self.connection.registration().is_none();
         if unregistered && !matches!(self.register_by.get(), 0 | NEVER) {
-            self.core.metrics.limited("register_timeout_ms");
-            self.core.metrics.refused("register_timeout").inc();
+            self.entrance.metrics.limited("register_timeout_ms");
+            self.entrance.metrics.refused("register_timeout").inc();
             self.connection.link.outlet().cut(CloseReason::ServerClose);
             return;
         }
-        dispatch::expire(&self.core, &self.connection);
+        dispatch::expire(&self.entrance.core, &self.connection);
     }
 
     fn disconnected(&mut self, reason: DisconnectReason) {
-        let registration = self.core.registry.close(&self.connection);
-        if let (Some(reached), Some(registration)) = (&self.core.reached, &registration) {
-            reached.ended(&registration.uid, &self.connection.link, has_vanished(reason));
-        }
-        self.core.metrics.connections.dec();
+        let registration = dispatch::closed(&self.entrance.core, &self.connection, has_vanished(reason));
+        self.entrance.metrics.connections.dec();
         tracing::debug!(
             sid = self.connection.link.outlet().sid(),
             uid = registration
@@ -190,7 +230,8 @@ impl Handler for Client {
             reason = reason.as_str(),
             "closed"
         );
-        self.core
+        self.entrance
+            .program
             .listeners
             .closed(&self.connection, registration.as_deref(), reason.as_str());
     }

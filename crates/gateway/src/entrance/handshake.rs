@@ -7,21 +7,19 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::Client;
-use crate::auth::Auth;
-use crate::dispatch::Core;
+use super::client::{Client, Entrance};
 use crate::frame::Request;
 
 /// The name of a token in the query of a handshake.
 const TOKEN: &str = "token";
 
-/// Lets clients into the namespace `/`.
-pub(crate) struct Entrance(pub(crate) Arc<Core>);
+/// Accepts clients in the namespace `/`.
+pub(crate) struct Handshakes(pub(crate) Arc<Entrance>);
 
-impl Namespaces for Entrance {
+impl Namespaces for Handshakes {
     fn trim(&self, handshake: &mut Handshake) {
         handshake.headers = HeaderMap::new();
-        if let Auth::Open = self.0.auth {
+        if !self.0.needs_proof() {
             handshake.query = String::new();
             return;
         }
@@ -42,7 +40,9 @@ impl Namespaces for Entrance {
             return Err(ConnectRefused::invalid_namespace());
         }
         // A bad one is told of when the client registers.
-        let handed = (!matches!(self.0.auth, Auth::Open))
+        let handed = self
+            .0
+            .needs_proof()
             .then(|| handed(auth, || handshake.query(TOKEN), self.0.config.limits.token_bytes))
             .flatten();
         Ok(Box::new(Client::new(self.0.clone(), socket.clone(), handed)))

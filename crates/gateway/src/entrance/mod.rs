@@ -11,4 +11,5 @@ mod tests;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use client::Client;
-pub(crate) use handshake::Entrance;
+pub(crate) use client::Entrance;
+pub(crate) use handshake::Handshakes;

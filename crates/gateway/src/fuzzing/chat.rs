@@ -146,9 +146,9 @@ impl Run {
             gateway: world.gateway.clone(),
             keys: ApiKeys::new(&[Secret::new(api::KEY)]),
             metrics_key: false,
-            calls: Calls::new(&world.core.config.limits),
-            limits: world.core.config.limits.clone(),
-            metrics: world.core.metrics.clone(),
+            calls: Calls::new(&world.config.limits),
+            limits: world.config.limits.clone(),
+            metrics: world.metrics.clone(),
             open: true,
             observe: Box::new(|_| {}),
             hosts: Hosts::default(),
@@ -201,12 +201,12 @@ impl Run {
 
     /// Opens a new connection of a device, with a token in its handshake.
     fn open(&mut self, device: usize, handed: Option<&str>) {
-        let mut hearing = Hearing::new(matches!(self.world.core.config.auth.mode, Mode::Jwt));
+        let mut hearing = Hearing::new(matches!(self.world.config.auth.mode, Mode::Jwt));
         hearing.shows(handed.unwrap_or_default());
         let handed = handed.map(|token| self.names.fill(token));
         self.count += 1;
         let sid = format!("sid{}", self.count);
-        let client = Device::new(self.world.core.clone(), &sid, handed.as_deref());
+        let client = Device::new(self.world.running.entrance.clone(), &sid, handed.as_deref());
         let (arrivals, receiver) = mpsc::channel(MOST_BYTES);
         let ear = client.ear.clone();
         self.tasks.push(tokio::spawn(serve(client, receiver)));
@@ -268,7 +268,7 @@ impl Run {
         for call in std::mem::take(&mut self.calls) {
             // A call that exceeds a limit waits for a while before it is refused.
             let (status, answer) = call.await.expect("no call panics");
-            let is_full = self.world.core.config.limits.appends_in_flight < 10;
+            let is_full = self.world.config.limits.appends_in_flight < 10;
             assert!(
                 status != StatusCode::SERVICE_UNAVAILABLE || self.was_full || is_full,
                 "{answer}"
@@ -285,10 +285,13 @@ impl Run {
         for task in std::mem::take(&mut self.tasks) {
             task.await.expect("the task of a connection does not panic");
         }
-        let core = &self.world.core;
+        let world = &self.world;
         assert_eq!(self.world.gateway.users_online(), 0);
-        assert_eq!(core.metrics.connections.get(), 0);
-        assert_eq!(core.appends.free(), core.config.limits.appends_in_flight);
+        assert_eq!(world.metrics.connections.get(), 0);
+        assert_eq!(
+            world.running.core.free_slots(),
+            world.config.limits.appends_in_flight
+        );
     }
 }
 

@@ -11,8 +11,7 @@ use tokio::sync::mpsc;
 
 use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Pipe, Quality, Queued};
-use crate::dispatch::Core;
-use crate::entrance::Client;
+use crate::entrance::{Client, Entrance};
 use crate::frame::{Format, Frame};
 use crate::session::Outlet;
 
@@ -33,7 +32,7 @@ pub(super) fn open(
     app: usize,
     bound: usize,
     quality: Quality,
-    core: Arc<Core>,
+    entrance: Arc<Entrance>,
 ) -> (usize, tokio::task::JoinHandle<()>) {
     let (inbox, arrivals) = mpsc::channel(INBOX);
     let now = hub.now();
@@ -66,7 +65,7 @@ pub(super) fn open(
         id,
         sid: format!("sid{id}").into(),
     };
-    let handler = Client::new(core, line, None);
+    let handler = Client::new(entrance, line, None);
     (id, tokio::spawn(serve(hub.clone(), id, handler, arrivals)))
 }
 

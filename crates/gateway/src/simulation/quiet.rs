@@ -163,7 +163,7 @@ impl World {
     async fn lists(&mut self, index: usize) {
         let Some(server) = &self.server else { return };
         let device = self.apps[index].as_device();
-        let store = server.core.store.clone();
+        let store = server.running.store.clone();
         let asked = async move {
             store
                 .conversations(device.uid, Some(device.device), None, WHOLE)
@@ -179,7 +179,7 @@ impl World {
     fn check_nothing_leaked(&self) {
         let Some(server) = &self.server else { return };
         let limits = &self.scenario.config.limits;
-        let permits = server.core.appends.free();
+        let permits = server.running.core.free_slots();
         self.hub.check(permits == limits.appends_in_flight, || {
             format!("{permits} of {} permits are back", limits.appends_in_flight)
         });
@@ -190,7 +190,7 @@ impl World {
             .map(|app| &app.uid)
             .collect();
         online.dedup();
-        let users = server.core.registry.users();
+        let users = server.running.registry.users();
         self.hub.check(users == online.len(), || {
             format!("{users} users are online, not {online:?}")
         });

@@ -13,8 +13,7 @@ use super::watched::Watched;
 use crate::builder::Builder;
 use crate::clock;
 use crate::config::{Config, Durability};
-use crate::dispatch::Core;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Running};
 use crate::ids::ConvId;
 use crate::metrics::Metrics;
 use crate::push::Provider;
@@ -23,7 +22,7 @@ use crate::store::embedded::{Clock, Options, stepped};
 
 /// A running server.
 pub(super) struct Server {
-    pub(super) core: Arc<Core>,
+    pub(super) running: Arc<Running>,
     pub(super) gateway: Gateway,
     pub(super) stepper: stepped::Stepper,
     dead: Arc<AtomicBool>,
@@ -60,13 +59,14 @@ impl Server {
                 timeout: Duration::from_millis(settings.timeout_ms),
             }) as Box<dyn Provider>
         });
-        let core = Builder::new(config.clone())
+        let running = Builder::new(config.clone())
             .metrics(metrics.clone())
-            .core_with(Arc::new(store), provider)
+            .running(Arc::new(store), provider)
             .expect("the gateway starts");
+        let running = Arc::new(running);
         let server = Self {
-            gateway: Gateway::new(core.clone()),
-            core,
+            gateway: Gateway::new(running.clone()),
+            running,
             stepper,
             dead,
             tasks: Vec::new(),

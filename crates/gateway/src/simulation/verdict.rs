@@ -87,7 +87,7 @@ impl World {
                 .collect::<Vec<_>>();
             for viewer in viewers {
                 let Some(server) = &self.server else { return };
-                let store = server.core.store.clone();
+                let store = server.running.store.clone();
                 let asked = {
                     let viewer = viewer.clone();
                     async move {

@@ -186,7 +186,7 @@ impl World {
         let Some(server) = &mut self.server else { return };
         let most = *self.hub.lock().dice.pick(&[1, 2, 4_096, 4_096]);
         server.stepper.step(most);
-        if server.core.store.healthy().is_err() {
+        if server.running.store.healthy().is_err() {
             self.hub.note("a transaction has failed");
             // A failed transaction also loses the acknowledgements that were not written yet.
             self.hub.lock().devices.crashed();
@@ -231,7 +231,7 @@ impl World {
             if quiet { QUICK } else { Quality { latency, pace } }
         };
         let bound = self.scenario.config.limits.queue_bytes;
-        let (id, task) = outlet::open(&hub, index, bound, quality, server.core.clone());
+        let (id, task) = outlet::open(&hub, index, bound, quality, server.running.entrance.clone());
         server.tasks.push(task.abort_handle());
         app.connected(&hub, id);
     }

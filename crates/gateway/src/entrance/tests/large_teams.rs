@@ -22,7 +22,7 @@ async fn record(world: &World) -> Vec<Message> {
         most: 500,
         bytes: 1 << 20,
     };
-    let history = world.core.store.history(conv, None, Span::After(Seq(0)), page);
+    let history = world.running.store.history(conv, None, Span::After(Seq(0)), page);
     history.await.unwrap().messages
 }
 

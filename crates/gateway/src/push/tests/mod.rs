@@ -125,8 +125,6 @@ fn kit_on(
     change: impl FnOnce(&mut Config),
     wrap: impl FnOnce(Arc<dyn crate::store::Store>) -> Arc<dyn crate::store::Store>,
 ) -> Kit {
-    let metrics = Arc::new(Metrics::new());
-    let counted = metrics.clone();
     let world = World::built(
         |config| {
             config.push.webhook.url = Some(url.into());
@@ -135,9 +133,10 @@ fn kit_on(
             config.push.delay_ms = 0;
             change(config);
         },
-        |builder| builder.metrics(counted),
+        |builder| builder,
         wrap,
     );
+    let metrics = world.metrics.clone();
     Kit { world, metrics }
 }
 

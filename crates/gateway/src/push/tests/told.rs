@@ -138,7 +138,7 @@ async fn what_was_received_before_an_orderly_stop_is_not_left_to_the_next_run() 
     gateway.send(to_team).await.unwrap();
     bob.close();
     gateway.settle_push().await;
-    let store = &kit.world.core.store;
+    let store = &kit.world.running.store;
     let left = loop {
         let waiting = store.due_jobs(Lane::Normal, (0, JobId(0)), u64::MAX, 10);
         let left = waiting.await.unwrap().jobs;
