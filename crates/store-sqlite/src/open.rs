@@ -274,6 +274,9 @@ impl Place {
         if found > schema::VERSION {
             return Err(Unfit::Newer(found));
         }
+        if !schema::is_known(found) {
+            return Err(Unfit::Unreleased(found));
+        }
         db.pragma_update(None, "journal_mode", "wal")?;
         if tables > 0 {
             self.check(&db)?;
@@ -361,6 +364,7 @@ impl Place {
 enum Unfit {
     Foreign,
     Newer(i32),
+    Unreleased(i32),
     Corrupt(String),
     Database(rusqlite::Error),
     Io(io::Error),
@@ -388,6 +392,7 @@ impl Place {
                 found,
                 known: schema::VERSION,
             },
+            Unfit::Unreleased(found) => OpenError::Unreleased { file, found },
             Unfit::Corrupt(detail) => OpenError::Corrupt { file, detail },
             Unfit::Database(error) => self.explain(error),
             Unfit::Io(why) => OpenError::of(file.parent().unwrap_or(Path::new(".")), why),

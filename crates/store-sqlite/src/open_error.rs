@@ -55,6 +55,18 @@ pub enum OpenError {
         /// The newest version that this program knows.
         known: i32,
     },
+    /// Its format was never released.
+    #[error(
+        "{} has format {found}, which was never released, and this program cannot read it; \
+         move it away or name another directory (store.path)",
+        file.display()
+    )]
+    Unreleased {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: i32,
+    },
     /// Its pages contradict each other.
     #[error("{} is damaged ({detail}); restore a backup of it, or move it away to begin anew", file.display())]
     Corrupt {

@@ -325,6 +325,12 @@ fn renew(
             schema::VERSION
         );
     }
+    if !schema::is_known(version) {
+        bail!(
+            "{} has format {version}, which was never released; use another backup",
+            file.display()
+        );
+    }
     let detail: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .with_context(damaged)?;

@@ -1,44 +1,43 @@
 //! The tables, and how an older file becomes a newer one.
 //!
-//! Invariant: a file's `user_version` is the number of steps of [`STEPS`] it has been through. A step that was released is never
-//! changed; what comes later is a step of its own.
+//! Invariant: a file's `user_version` is that of the newest step of [`STEPS`] that it has been through. A step that
+//! was released is never changed; later changes are steps of their own.
 
 use rusqlite::Connection;
 
 /// "Mynh": tells our files from other programs' SQLite files.
 pub(super) const APPLICATION_ID: i32 = 0x4d79_6e68;
 
+/// The version that the first step makes. Files with earlier versions were never released and are not read.
+const FIRST: i32 = 8;
+
 /// What this program writes.
-pub(super) const VERSION: i32 = STEPS.len() as i32;
+pub(super) const VERSION: i32 = FIRST + STEPS.len() as i32 - 1;
 
-/// Step `n` takes a file from version `n` to `n + 1`.
-const STEPS: &[&str] = &[
-    include_str!("schema/1.sql"),
-    include_str!("schema/2.sql"),
-    include_str!("schema/3.sql"),
-    include_str!("schema/4.sql"),
-    include_str!("schema/5.sql"),
-    include_str!("schema/6.sql"),
-    include_str!("schema/7.sql"),
-    include_str!("schema/8.sql"),
-];
+/// The first step makes the tables in an empty file. Each later step takes a file to the next version.
+const STEPS: &[&str] = &[include_str!("schema/8.sql")];
 
-/// Takes the file from version `found` to [`VERSION`], all or nothing.
+/// Whether a file of this version can be opened; 0 is an empty file.
+pub(super) fn is_known(version: i32) -> bool {
+    version == 0 || (FIRST..=VERSION).contains(&version)
+}
+
+/// Takes the file from version `found`, which [`is_known`], to [`VERSION`], all or nothing.
 pub(super) fn migrate(db: &Connection, found: i32) -> rusqlite::Result<()> {
     apply(db, STEPS, found)
 }
 
 fn apply(db: &Connection, steps: &[&str], found: i32) -> rusqlite::Result<()> {
-    let from = usize::try_from(found).unwrap_or(0);
-    if from >= steps.len() {
+    let done = usize::try_from(found - FIRST + 1).unwrap_or(0);
+    if done >= steps.len() {
         return Ok(());
     }
     let tx = db.unchecked_transaction()?;
-    for step in &steps[from..] {
+    for step in &steps[done..] {
         tx.execute_batch(step)?;
     }
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    tx.pragma_update(None, "user_version", steps.len() as i32)?;
+    tx.pragma_update(None, "user_version", FIRST + steps.len() as i32 - 1)?;
     tx.commit()
 }
 
@@ -61,7 +60,7 @@ mod tests {
             "ALTER TABLE b ADD COLUMN y",
         ];
         apply(&db, &steps, version(&db)).unwrap();
-        assert_eq!(version(&db), 3);
+        assert_eq!(version(&db), FIRST + 2);
         db.execute("INSERT INTO b (x, y) VALUES (1, 2)", []).unwrap();
         apply(&db, &steps, version(&db)).unwrap();
     }

@@ -3,7 +3,7 @@
 use mynah_store::{Append, Store, TeamChange};
 use rusqlite::{Connection, StatementStatus, params};
 
-use super::kit::{Kit, device, notice, page, pair, recall, to_team, uid};
+use super::kit::{Kit, device, pair, to_team, uid};
 use crate::conversations::{TOP, Which, of_teams_sql, ranks_sql, unread_in_teams_sql};
 
 /// Pairs that `user` began and pairs that others began with it, so many in all.
@@ -190,60 +190,4 @@ async fn teams_that_were_left_long_ago_are_not_asked_about_again() {
         select.get_status(StatementStatus::VmStep)
     });
     assert!(steps.await < 20);
-}
-
-/// What version 4 of the tables and later ones added.
-fn undo_steps_from_4(db: &Connection) {
-    db.execute_batch(
-        "DROP INDEX revocations_displaced; ALTER TABLE revocations DROP COLUMN displaced;
-         DROP INDEX push_jobs_due; DROP INDEX push_jobs_of_user; DROP INDEX push_jobs_of_team;
-         DROP INDEX push_jobs_of_members;
-         ALTER TABLE push_jobs DROP COLUMN lane; ALTER TABLE push_jobs DROP COLUMN made;
-         ALTER TABLE push_jobs DROP COLUMN conv_id; CREATE INDEX push_jobs_due ON push_jobs (due) WHERE dead = 0;
-         DROP INDEX conversations_by_a; DROP INDEX conversations_by_b; DROP INDEX participants_of_teams;
-         ALTER TABLE conversations DROP COLUMN unread_a; ALTER TABLE conversations DROP COLUMN unread_b;
-         ALTER TABLE devices DROP COLUMN had_row; DROP TABLE users; DROP TABLE ages; DROP TABLE departures; PRAGMA user_version = 3;",
-    )
-    .unwrap();
-}
-
-#[tokio::test]
-async fn an_older_file_gets_its_sums_when_it_is_opened() {
-    let mut kit = Kit::new();
-    kit.append_all(pairs_of("a", 9)).await;
-    kit.append_all(vec![
-        pair("b", "a"),
-        pair("b", "a"),
-        pair("b", "a"),
-        pair("a", "a"),
-    ])
-    .await;
-    let last = kit.append(pair("b", "a")).await.unwrap();
-    kit.append(notice("a")).await.unwrap();
-    kit.append(notice("a")).await.unwrap();
-    kit.read(&device("a", "x"), last.conv, 2).await.unwrap();
-    kit.recall(recall(last.mid, "b")).await.unwrap();
-    let numbers = |db: &Connection| {
-        let mut select = db
-            .prepare("SELECT a || ' ' || coalesce(b, ''), unread_a, unread_b FROM conversations ORDER BY id")
-            .unwrap();
-        let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        rows.unwrap()
-            .collect::<rusqlite::Result<Vec<(String, i64, i64)>>>()
-            .unwrap()
-    };
-    let before = kit.writer(numbers).await;
-    let unread = kit.store.unread(uid("a")).await.unwrap();
-    assert_eq!(unread, 4 + 1 + 2);
-    kit.store.close().await;
-    undo_steps_from_4(&Connection::open(kit.dir.path().join("mynah.db")).unwrap());
-    kit.reopen().await;
-    assert_eq!(kit.writer(numbers).await, before);
-    assert_eq!(kit.store.unread(uid("a")).await.unwrap(), unread);
-    let list = kit
-        .store
-        .conversations(uid("a"), None, None, page(500))
-        .await
-        .unwrap();
-    assert_eq!(list.conversations.len(), 9 + 2 + 1);
 }

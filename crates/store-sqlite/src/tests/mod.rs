@@ -2,6 +2,7 @@
 
 mod cids;
 mod damage;
+mod formats;
 mod growth;
 mod kill;
 mod kit;
