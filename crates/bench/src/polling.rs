@@ -107,20 +107,20 @@ mod tests {
         );
         assert_eq!(polling.next_post(), None);
         polling.queue("40");
-        let first = polling.next_post().expect("something waits");
+        let first = polling.next_post().expect("a packet waits");
         assert!(first.ends_with("\r\nContent-Length: 2\r\n\r\n40"), "{first}");
         polling.queue("3");
         polling.queue("42[]");
         assert_eq!(polling.next_post(), None);
-        polling.posted(200).expect("a POST is on its way");
-        let second = polling.next_post().expect("something waits");
+        polling.posted(200).expect("a POST is in flight");
+        let second = polling.next_post().expect("a packet waits");
         assert!(
             second.ends_with("Content-Length: 6\r\n\r\n3\u{1e}42[]"),
             "{second}"
         );
         assert!(polling.connection_closed().is_err());
         assert!(polling.posted(400).is_err());
-        polling.posted(200).expect("a POST is on its way");
+        polling.posted(200).expect("a POST is in flight");
         assert!(polling.connection_closed().is_ok());
     }
 }

@@ -10,7 +10,7 @@ use crate::report::Report;
 use crate::run::Plan;
 
 /// The options of the scenario.
-pub(crate) struct Wanted {
+pub(crate) struct Options {
     /// The recipients. By default everyone, or teams if there are other options about teams.
     pub(crate) to: Option<Audience>,
     /// The number of clients of a team; by default all.
@@ -24,9 +24,9 @@ pub(crate) struct Wanted {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
-    let teams_only = wanted.group.is_some() || wanted.offline > 0;
-    let to = match (wanted.to, teams_only) {
+pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+    let teams_only = options.group.is_some() || options.offline > 0;
+    let to = match (options.to, teams_only) {
         (Some(to), _) => to,
         (None, true) => Audience::Team,
         (None, false) => Audience::Everyone,
@@ -35,7 +35,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         to == Audience::Team || !teams_only,
         "--group and --offline concern teams: they cannot be used with --to everyone"
     );
-    let size = wanted.group.unwrap_or(plan.connections);
+    let size = options.group.unwrap_or(plan.connections);
     ensure!(
         plan.connections.is_multiple_of(size),
         "{} clients cannot be split into groups of {size}: -n must be a multiple of --group",
@@ -47,13 +47,13 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     );
     let groups = Groups::new(
         plan,
-        (to, wanted.kind),
-        wanted.in_flight,
+        (to, options.kind),
+        options.in_flight,
         (size, size),
-        team(plan, size, wanted),
+        team(plan, size, options),
     );
     if to == Audience::Team {
-        gather(plan, setting, &groups, wanted.offline)?;
+        gather(plan, setting, &groups, options.offline)?;
     }
     let plan = Plan {
         together: if groups.count() > 1 { size } else { plan.together },
@@ -64,9 +64,9 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
     let mut report = Report::new("fanout", plan.connections, &outcome);
     if to == Audience::Team {
         report.add("groups", groups.count() as f64, "");
-        report.add("members_offline", wanted.offline as f64, "of each team");
+        report.add("members_offline", options.offline as f64, "of each team");
     }
-    report.add("in_flight", wanted.in_flight as f64, "");
+    report.add("in_flight", options.in_flight as f64, "");
     report.rate(
         ["deliveries_per_second", "deliveries_per_cpu_second"],
         outcome.counts.delivered,
@@ -84,13 +84,13 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
 
 /// The start of the teams' keys. Teams of other sizes have other keys, so that a run does not change the
 /// members of another run's teams.
-fn team(plan: &Plan, size: usize, wanted: &Wanted) -> String {
+fn team(plan: &Plan, size: usize, options: &Options) -> String {
     let mut key = format!("{}-team", plan.prefix);
-    if wanted.group.is_some() {
+    if options.group.is_some() {
         key += &format!("-{size}");
     }
-    if wanted.offline > 0 {
-        key += &format!("-{}-away", wanted.offline);
+    if options.offline > 0 {
+        key += &format!("-{}-away", options.offline);
     }
     key
 }

@@ -111,7 +111,7 @@ struct Part<'a> {
 
 /// The source of a group's messages.
 struct Sender<'a> {
-    way: Way<'a>,
+    by: SendBy<'a>,
     /// When the messages in flight were sent, oldest first.
     sent_at: VecDeque<u64>,
     /// The number of messages that have reached all listeners.
@@ -120,7 +120,7 @@ struct Sender<'a> {
 }
 
 /// How messages are sent.
-enum Way<'a> {
+enum SendBy<'a> {
     /// By calls of the HTTP API, on connections that are not in use.
     Call { request: Vec<u8>, free: Vec<usize> },
     /// By the team's members in turn: `members` clients, starting with the thread's client `from`.
@@ -146,9 +146,9 @@ impl<'a> Listeners<'a> {
         for group in numbers {
             let from = group * groups.size;
             let sender = if from >= share.first {
-                let way = match groups.to {
-                    Audience::Everyone => Way::calls(crowd, plan, setting, groups)?,
-                    Audience::Team => Way::Member {
+                let by = match groups.to {
+                    Audience::Everyone => SendBy::calls(crowd, plan, setting, groups)?,
+                    Audience::Team => SendBy::Member {
                         team: groups.team(group),
                         from: from - share.first,
                         members: groups.listeners.min(share.count),
@@ -156,7 +156,7 @@ impl<'a> Listeners<'a> {
                     },
                 };
                 Some(Sender {
-                    way,
+                    by,
                     sent_at: VecDeque::new(),
                     complete: 0,
                     count: 0,
@@ -228,7 +228,7 @@ impl<'a> Listeners<'a> {
     }
 }
 
-impl Way<'_> {
+impl SendBy<'_> {
     fn calls(crowd: &mut Crowd<'_>, plan: &Plan, setting: &Setting, groups: &Groups) -> anyhow::Result<Self> {
         let free = (0..groups.in_flight)
             .map(|_| crowd.dial_api())
@@ -252,12 +252,12 @@ impl Sender<'_> {
     fn send(&mut self, crowd: &mut Crowd<'_>, groups: &Groups, tally: &Tally) {
         while self.sent_at.len() < groups.in_flight {
             self.count += 1;
-            match &mut self.way {
-                Way::Call { request, free } => {
+            match &mut self.by {
+                SendBy::Call { request, free } => {
                     let Some(on) = free.pop() else { return };
                     crowd.call(on, request);
                 }
-                Way::Member {
+                SendBy::Member {
                     team,
                     from,
                     members,
@@ -292,8 +292,8 @@ impl Load for Listeners<'_> {
 
     fn answer(&mut self, _crowd: &mut Crowd<'_>, on: usize, status: u16) {
         let part = &mut self.parts[0];
-        if let Some(Sender { way, sent_at, .. }) = &mut part.sender {
-            if let Way::Call { free, .. } = way {
+        if let Some(Sender { by, sent_at, .. }) = &mut part.sender {
+            if let SendBy::Call { free, .. } = by {
                 free.push(on);
             }
             if status != 200 {

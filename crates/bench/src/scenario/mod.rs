@@ -41,7 +41,7 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
             fanout::run(
                 plan,
                 setting,
-                &fanout::Wanted {
+                &fanout::Options {
                     to,
                     group,
                     offline,
@@ -52,7 +52,7 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
         }
         Scenario::OneToOne { kind, rate, active } => {
             let active = active.map(|active| active as usize);
-            one_to_one::run(plan, setting, &one_to_one::Wanted { kind, rate, active })
+            one_to_one::run(plan, setting, &one_to_one::Options { kind, rate, active })
         }
         Scenario::Resume {
             missed,
@@ -61,12 +61,12 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
         } => {
             let (missed, conversations) = (missed as usize, conversations as usize);
             let restart = restart.clone();
-            let wanted = resume::Wanted {
+            let options = resume::Options {
                 missed,
                 conversations,
                 restart,
             };
-            resume::run(plan, setting, &wanted)
+            resume::run(plan, setting, &options)
         }
         Scenario::Slow {
             to,
@@ -79,7 +79,7 @@ pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow
             slow::run(
                 plan,
                 setting,
-                &slow::Wanted {
+                &slow::Options {
                     to,
                     percent,
                     in_flight,

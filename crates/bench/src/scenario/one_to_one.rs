@@ -17,7 +17,7 @@ use crate::run::{Plan, Scenario, Share};
 use crate::tally::Tally;
 
 /// The options of the scenario.
-pub(crate) struct Wanted {
+pub(crate) struct Options {
     /// The kind of the messages.
     pub(crate) kind: u16,
     /// Messages per second, of all clients together; by default a closed loop.
@@ -55,8 +55,8 @@ struct Schedule {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
-    let &Wanted { kind, rate, active } = wanted;
+pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+    let &Options { kind, rate, active } = options;
     let all = plan.connections;
     let active = active.unwrap_or(all);
     ensure!(

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PER_CALL: (usize, usize) = (1_000, 4 << 20);
 
 /// The options of the scenario.
-pub(crate) struct Wanted {
+pub(crate) struct Options {
     /// The number of missed messages of each client.
     pub(crate) missed: usize,
     /// The number of conversations over which they are spread.
@@ -55,18 +55,18 @@ struct After {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let mut plan = Plan {
         prefix: format!("{}-{now_ms:x}", plan.prefix),
         resume: true,
         ..plan.clone()
     };
-    let before = disconnect_all(&plan, setting, wanted)?;
+    let before = disconnect_all(&plan, setting, options)?;
     if let Some((pid, _)) = before.restarted {
         plan.pids = vec![pid];
     }
-    let after = reconnect_all(&plan, wanted)?;
+    let after = reconnect_all(&plan, options)?;
     let outcome = Outcome {
         connect: before.connect,
         measured: after.span,
@@ -76,7 +76,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         lost: after.lost.clone(),
     };
     let mut report = Report::new("resume", plan.connections, &outcome);
-    report.add("missed", wanted.missed as f64, "of each client");
+    report.add("missed", options.missed as f64, "of each client");
     if let Some((_, down)) = before.restarted {
         report.add("down_seconds", down.as_secs_f64(), "s");
     }
@@ -119,7 +119,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
 
 /// Registers all clients, sends the messages to them, and disconnects them: by closing their connections, or
 /// by restarting the server.
-fn disconnect_all(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Before> {
+fn disconnect_all(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Before> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (crowds, before) = plan.threads(
@@ -134,12 +134,12 @@ fn disconnect_all(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         |watch| {
             watch.registered()?;
             let connect = begin.to(&watch.now()?);
-            send_all(watch, setting, wanted)?;
+            send_all(watch, setting, options)?;
             let full = watch.now()?;
             if let Some(reason) = tally.lost() {
                 bail!("a client was lost before the clients were disconnected: {reason}");
             }
-            let restarted = match &wanted.restart {
+            let restarted = match &options.restart {
                 Some(command) => {
                     tally.leaving.store(true, Ordering::Relaxed);
                     let since = Instant::now();
@@ -159,19 +159,19 @@ fn disconnect_all(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
 }
 
 /// Sends the messages by the HTTP API, and waits until all have arrived.
-fn send_all(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow::Result<()> {
+fn send_all(watch: &mut Watch<'_>, setting: &Setting, options: &Options) -> anyhow::Result<()> {
     let (plan, tally) = (watch.plan, watch.tally);
-    let all = plan.connections * wanted.missed;
+    let all = plan.connections * options.missed;
     let arrived = || tally.delivered.load(Ordering::Relaxed) as usize;
     let per_call = (PER_CALL.1 / (setting.text.len() + 300)).clamp(1, PER_CALL.0);
     for from in (0..all).step_by(per_call) {
         let messages: Vec<_> = (from..all.min(from + per_call))
             .map(|number| {
-                let (client, n) = (number / wanted.missed, number % wanted.missed);
+                let (client, n) = (number / options.missed, number % options.missed);
                 json!({
                     "type": Inbox::KIND,
                     "to": {"user": format!("{}-{client}", plan.prefix)},
-                    "from": format!("{}-writer-{}", plan.prefix, n % wanted.conversations),
+                    "from": format!("{}-writer-{}", plan.prefix, n % options.conversations),
                     "data": {"n": n, "text": setting.text},
                     "push": false,
                 })
@@ -214,14 +214,14 @@ fn send_all(watch: &mut Watch<'_>, setting: &Setting, wanted: &Wanted) -> anyhow
 }
 
 /// Reconnects all clients at once.
-fn reconnect_all(plan: &Plan, wanted: &Wanted) -> anyhow::Result<After> {
+fn reconnect_all(plan: &Plan, options: &Options) -> anyhow::Result<After> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (parts, span) = plan.threads(
         &tally,
         |share| {
             let mut crowd = Crowd::new(plan, &tally, share.first)?;
-            let mut inbox = Inbox::new(&tally, share.count, wanted.missed);
+            let mut inbox = Inbox::new(&tally, share.count, options.missed);
             plan.gather(&mut crowd, share, &mut inbox)?;
             crowd.run(&mut inbox, || tally.stop.load(Ordering::Relaxed))?;
             Ok((crowd.arrivals, inbox.sum))

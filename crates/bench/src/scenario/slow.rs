@@ -28,7 +28,7 @@ const SETTLING: Duration = Duration::from_secs(1);
 const NOTICING: Duration = Duration::from_secs(5);
 
 /// The options of the scenario.
-pub(crate) struct Wanted {
+pub(crate) struct Options {
     /// The recipients of the messages.
     pub(crate) to: Audience,
     /// The percentage of the clients that stop.
@@ -67,12 +67,12 @@ struct Readers<'a> {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let n = plan.connections;
-    let stopped = (n * wanted.percent).div_ceil(100);
+    let stopped = (n * options.percent).div_ceil(100);
     let healthy = n - stopped;
     ensure!(
-        healthy > usize::from(wanted.to == Audience::Team),
+        healthy > usize::from(options.to == Audience::Team),
         "some clients must read: lower --stopped"
     );
     let plan = Plan {
@@ -80,17 +80,17 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         ..plan.clone()
     };
     let team = format!("{}-team", plan.prefix);
-    if wanted.to == Audience::Team {
+    if options.to == Audience::Team {
         let members: Vec<_> = (0..n).map(|client| format!("{}-{client}", plan.prefix)).collect();
         teams::make(&plan, setting, &team, &members)?;
     }
-    let groups = Groups::new(&plan, (wanted.to, None), wanted.in_flight, (n, healthy), team);
+    let groups = Groups::new(&plan, (options.to, None), options.in_flight, (n, healthy), team);
     groups.paused.store(true, Ordering::Relaxed);
     let (signals, mut memory, mut closed) = (Signals::default(), Memory::default(), 0);
     let outcome = plan.run_as(
         |crowd, share, tally| Readers::new(crowd, (&plan, setting), share, tally, (&groups, &signals)),
         |watch, begin| {
-            let done = measure(watch, begin, wanted, (&groups, &signals), &mut memory)?;
+            let done = measure(watch, begin, options, (&groups, &signals), &mut memory)?;
             let dropped = || watch.tally.dropped.load(Ordering::Relaxed);
             signals.read_again.store(true, Ordering::Relaxed);
             watch.progress.clear();
@@ -100,7 +100,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
         },
     )?;
     let mut report = Report::new("slow", n, &outcome);
-    report.add("in_flight", wanted.in_flight as f64, "");
+    report.add("in_flight", options.in_flight as f64, "");
     report.add("stopped", stopped as f64, "");
     report.add("stopped_closed_by_server", closed as f64, "");
     report.rate(
@@ -126,7 +126,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, wanted: &Wanted) -> anyhow::Re
 fn measure(
     watch: &mut Watch<'_>,
     begin: &Moment,
-    wanted: &Wanted,
+    options: &Options,
     (groups, signals): (&Groups, &Signals),
     memory: &mut Memory,
 ) -> anyhow::Result<Measured> {
@@ -157,7 +157,7 @@ fn measure(
     tally.measuring.store(false, Ordering::Relaxed);
     let (after, counts) = (watch.now()?, tally.counts().since(counts));
     flow(false);
-    watch.wait(wanted.quiet, "no load", sample)?;
+    watch.wait(options.quiet, "no load", sample)?;
     memory.after = rss()?;
     Ok(Measured {
         connect: begin.to(&connected),

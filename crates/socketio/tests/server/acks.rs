@@ -54,7 +54,7 @@ async fn the_client_acknowledges() {
 #[tokio::test]
 async fn a_pending_acknowledgement_fails_at_the_end() {
     for (end, reason) in [
-        ("2[\"cut\"]", "server close"),
+        ("2[\"close now\"]", "server close"),
         ("2[\"leave\"]", "server namespace disconnect"),
         ("1", "client namespace disconnect"),
     ] {

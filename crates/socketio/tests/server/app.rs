@@ -245,11 +245,11 @@ impl Handler for Client {
                 }));
             }
             "leave" => self.socket.disconnect(),
-            "away" => self
+            "for good" => self
                 .socket
                 .disconnect_for_good_after(&Encoded::event("last", &[])),
-            "come back" => self.socket.close_to_reconnect(),
-            "cut" => self.socket.close_now(CloseReason::ServerClose),
+            "reconnect" => self.socket.close_to_reconnect(),
+            "close now" => self.socket.close_now(CloseReason::ServerClose),
             name => self.tell(format!("unexpected {name}")),
         }
         None

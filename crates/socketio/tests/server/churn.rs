@@ -16,11 +16,11 @@ async fn connect_and_leave(running: &Running, n: usize) {
     match n / 4 % 6 {
         0 => drop(client),
         1 => {
-            client.send("2[\"away\"]").await;
+            client.send("2[\"for good\"]").await;
             while client.try_receive().await.is_some() {}
         }
         2 => {
-            client.send("2[\"cut\"]").await;
+            client.send("2[\"close now\"]").await;
             client.is_closed().await;
         }
         3 => match transport {
@@ -30,7 +30,7 @@ async fn connect_and_leave(running: &Running, n: usize) {
         4 if transport == Transport::Polling => client.upgrade(async |_| {}).await,
         4 => {
             client.send("0/a").await;
-            client.send("2[\"come back\"]").await;
+            client.send("2[\"reconnect\"]").await;
         }
         _ => {
             // Two GETs at once, or an invalid frame.

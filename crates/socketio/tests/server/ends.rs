@@ -289,7 +289,7 @@ async fn a_handler_may_panic_when_it_is_told_of_the_end() {
     let mut running = Running::start(quick()).await;
     let query = "panics=in disconnected".replace(' ', "%20");
     // In two namespaces: the second panic happens while the first one unwinds.
-    for event in ["cut", "panic", "panic later"] {
+    for event in ["close now", "panic", "panic later"] {
         let mut client = Client::connect_with(&running, Protocol::V4, Transport::WebSocket, &query).await;
         client.send("0/a").await;
         client.receive().await;

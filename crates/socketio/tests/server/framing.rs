@@ -82,12 +82,12 @@ async fn an_unmasked_frame_breaks_the_protocol() {
 #[tokio::test]
 async fn frames_out_of_order_break_the_protocol() {
     for wrong in [
-        &[0x80, 0x80, 0, 0, 0, 0][..],     // a continuation of nothing
+        &[0x80, 0x80, 0, 0, 0, 0][..],     // a continuation without a message
         &[0x83, 0x80, 0, 0, 0, 0],         // a reserved opcode
-        &[0xc1, 0x80, 0, 0, 0, 0],         // compressed, which was not agreed
+        &[0xc1, 0x80, 0, 0, 0, 0],         // compressed, which was not negotiated
         &[0x09, 0x80, 0, 0, 0, 0],         // a ping in fragments
         &[0x88, 0x81, 0, 0, 0, 0, 1],      // half a close code
-        &[0x88, 0x82, 0, 0, 0, 0, 3, 236], // a close code that is none
+        &[0x88, 0x82, 0, 0, 0, 0, 3, 236], // an invalid close code
     ] {
         let (running, mut client) = connected().await;
         client.ws().raw(wrong).await;

@@ -15,7 +15,7 @@ async fn a_client_disconnected_for_good_gets_the_last_event_the_disconnect_and_t
     for (protocol, transport) in ALL {
         let mut running = Running::start(Config::default()).await;
         let mut client = Client::connect(&running, protocol, transport).await;
-        client.send("2[\"away\"]").await;
+        client.send("2[\"for good\"]").await;
         assert_eq!(client.receive().await, "2[\"last\"]");
         assert_eq!(client.receive().await, "1");
         client.is_closed().await;
@@ -146,7 +146,7 @@ async fn a_hard_disconnect_affects_all_namespaces() {
         running
             .expect("/b disconnected: server namespace disconnect")
             .await;
-        client.send("2/a,[\"away\"]").await;
+        client.send("2/a,[\"for good\"]").await;
         assert_eq!(client.receive().await, "2[\"last\"]");
         assert_eq!(client.receive().await, "1");
         assert_eq!(client.receive().await, "1/a,");
@@ -225,7 +225,7 @@ async fn draining_closes_all_and_waits_for_handlers() {
 #[tokio::test]
 async fn the_end_shows_whether_to_reconnect() {
     for protocol in [Protocol::V3, Protocol::V4] {
-        for (event, reconnects) in [("come back", true), ("cut", true), ("away", false)] {
+        for (event, reconnects) in [("reconnect", true), ("close now", true), ("for good", false)] {
             let running = Running::start(Config::default()).await;
             let mut client = Client::connect(&running, protocol, Transport::Polling).await;
             let waiting = tokio::spawn(client.polling().get());

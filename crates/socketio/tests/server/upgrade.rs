@@ -196,7 +196,7 @@ async fn a_session_may_be_closed_during_the_upgrade() {
     let mut ws = Ws::join(client.polling()).await;
     ws.text("2probe").await;
     assert_eq!(ws.next().await, Got::Text("3probe".into()));
-    client.send("2[\"cut\"]").await;
+    client.send("2[\"close now\"]").await;
     assert_eq!(ws.next().await, Got::Close(None));
     running.expect("/ disconnected: server close").await;
     running.until_empty().await;

@@ -13,12 +13,12 @@ use super::{DecodeError, Limits, Packet};
 /// [`Limits::max_attachments`] attachments, together at most [`Limits::max_bytes`].
 #[derive(Debug, Default)]
 pub struct Assembler {
-    pending: Option<Box<Pending>>,
+    pending: Option<Box<Incomplete>>,
 }
 
 /// A packet that still lacks attachments.
 #[derive(Debug)]
-struct Pending {
+struct Incomplete {
     whole: Whole<'static>,
     /// Bytes received so far, including those that are not kept.
     bytes: usize,
@@ -59,7 +59,7 @@ impl Assembler {
                 attachments: Vec::new(),
             }));
         }
-        self.pending = Some(Box::new(Pending {
+        self.pending = Some(Box::new(Incomplete {
             bytes: text.len(),
             whole: Whole {
                 text: Cow::Owned(text.to_owned()),

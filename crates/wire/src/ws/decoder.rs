@@ -14,12 +14,12 @@ use super::{Error, Message, Opcode, Role, close, mask};
 pub struct Decoder {
     max_message: usize,
     role: Role,
-    held: Option<Box<Held>>,
+    held: Option<Box<Incomplete>>,
 }
 
 /// Frames and messages that have been read in part.
 #[derive(Debug, Default)]
-struct Held {
+struct Incomplete {
     /// The first bytes of an incomplete header.
     header: [u8; header::MAX_LEN],
     header_len: usize,
@@ -192,7 +192,7 @@ enum EndOfFrame {
     Complete(Opcode),
 }
 
-impl Held {
+impl Incomplete {
     fn begin(&mut self, head: Head) {
         if matches!(head.opcode, Opcode::Text | Opcode::Binary) {
             self.message_opcode = Some(head.opcode);

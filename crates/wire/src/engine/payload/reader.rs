@@ -12,18 +12,18 @@ use crate::engine::Packet;
 pub struct Reader {
     protocol: Protocol,
     habit: TextHabit,
-    body: Whole,
+    body: StoredBody,
     /// The offset of the next packet.
     at: usize,
 }
 
 #[derive(Debug)]
-enum Whole {
+enum StoredBody {
     Text(String),
     Octets(Vec<u8>),
 }
 
-impl Whole {
+impl StoredBody {
     fn source(&self) -> Source<'_> {
         match self {
             Self::Text(text) => Source::Text(text),
@@ -41,9 +41,11 @@ impl Reader {
         habit: &mut TextHabit,
     ) -> Result<Self, PayloadError> {
         let body = match form {
-            PostForm::Text => Whole::Text(String::from_utf8(body).map_err(|_| PayloadError::Utf8)?),
-            PostForm::Binary => Whole::Octets(body),
-            PostForm::Jsonp => Whole::Text(jsonp::form_text(utf8(&body)?).ok_or(PayloadError::NoFormField)?),
+            PostForm::Text => StoredBody::Text(String::from_utf8(body).map_err(|_| PayloadError::Utf8)?),
+            PostForm::Binary => StoredBody::Octets(body),
+            PostForm::Jsonp => {
+                StoredBody::Text(jsonp::form_text(utf8(&body)?).ok_or(PayloadError::NoFormField)?)
+            }
         };
         body.source().begin(protocol, habit)?;
         let mut at = 0;
