@@ -1,9 +1,9 @@
-//! Slots for what is with the store or with delivery: messages, acknowledgements, read positions, recalls and
-//! changes of teams hold one each, `limits.appends_in_flight` in all.
+//! Slots for requests that the store or the delivery is working on. Each message, acknowledgement, read
+//! position, recall and change of a team holds one slot; there are `limits.appends_in_flight` in total.
 //!
-//! A quarter of the slots is kept for connections and callers that have nothing in flight, so that nobody
-//! delays the others by sending as much as it may. Who waits for a slot waits in the lane of its user, or of
-//! its caller.
+//! A quarter of the slots is reserved for connections and callers that have nothing in flight, so that nobody
+//! delays the others by sending as much as possible. A request that waits for a slot waits in the lane of its
+//! user or caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::fair::{Slot, Slots, Turn};
 use crate::ids::Uid;
 
-/// Whose requests wait in one lane.
+/// The account of a lane: its requests wait in this lane.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Account {
-    /// A user, on all its connections.
+    /// A user, with all connections.
     User(Uid),
     /// A caller, by its name.
     Caller(Arc<str>),
@@ -23,11 +23,11 @@ pub(crate) enum Account {
 /// All slots.
 pub(crate) type Appends = Slots<Account>;
 
-/// The slot of what is in flight, or several.
+/// The slot of one request, or several slots.
 pub(crate) type Permit = Slot<Account>;
 
-/// Somebody who calls the gateway's handle: the holder of an API key, or the embedding program. Clones are the
-/// same caller.
+/// A caller of the gateway's handle: the holder of an API key, or the embedding program. Clones are the same
+/// caller.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     name: Arc<str>,
@@ -35,7 +35,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// A caller of this name who has nothing in flight.
+    /// A caller with this name that has nothing in flight.
     pub(crate) fn new(name: Arc<str>) -> Self {
         Self {
             name,
@@ -54,7 +54,7 @@ impl Caller {
     }
 }
 
-/// One of a caller's requests; ends when dropped, whatever happened.
+/// A request of a caller. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct UnderWay(Arc<AtomicUsize>);
 

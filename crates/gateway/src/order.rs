@@ -1,4 +1,4 @@
-//! What is to be sent to whom, and what became of it: the same for sockets, HTTP and embedding programs.
+//! What to send to whom, and the result. Sockets, HTTP and embedding programs use the same types.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::session::Link;
 use crate::store::Appended;
 use crate::time::UnixMillis;
 
-/// Something to send.
+/// An order to send a message.
 #[derive(Clone)]
 pub struct SendOrder {
     /// The kind's number.
     pub kind: u16,
-    /// To whom.
+    /// The recipients.
     pub to: To,
-    /// The sender. Pair kinds get the system's uid when there is none.
+    /// The sender. Without one, messages of pair kinds are sent by the system's uid.
     pub from: Option<Uid>,
     /// The payload: any JSON value.
     pub data: Arc<RawValue>,
-    /// Deduplicates by (sender, conversation, `cid`).
+    /// Identifies a repeated message of the same sender in the same conversation.
     pub cid: Option<Cid>,
-    /// Overrides the kind's own rule whether those who are away are notified.
+    /// Whether users who do not receive the message are notified; by default the kind decides.
     pub push: Option<bool>,
-    /// After this many milliseconds a notification is of no use.
+    /// The number of milliseconds after which a notification expires.
     pub ttl_ms: Option<u64>,
     /// Who gives the order.
     pub by: By,
@@ -44,20 +44,20 @@ impl fmt::Debug for SendOrder {
     }
 }
 
-/// To whom something is sent.
+/// The recipients of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum To {
     /// One user.
     User(Uid),
-    /// Each of these users, in a conversation of its own; one named twice gets it once.
+    /// Each of these users, in a conversation of its own. A user who is named twice gets the message once.
     Users(Vec<Uid>),
     /// A team.
     Team(TeamId),
-    /// Everyone who is connected; never stored.
+    /// All connected users; the message is never stored.
     Everyone,
 }
 
-/// Who gives an order, and so what it may.
+/// Who gives an order. It decides what is allowed.
 #[derive(Debug, Clone)]
 pub enum By {
     /// The backend, by HTTP or in the same program.
@@ -66,7 +66,7 @@ pub enum By {
     Client(Origin),
 }
 
-/// The connection that an order came from: it does not get the push.
+/// The connection from which an order came. It does not get the push.
 #[derive(Clone)]
 pub struct Origin(pub(crate) Arc<Connection<Link>>);
 
@@ -76,18 +76,19 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// Where a message stands in the record.
+/// The place of a stored message in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
-    /// Its id.
+    /// The message's id.
     pub mid: Mid,
-    /// Its conversation.
+    /// The message's conversation.
     pub conv: ConvId,
-    /// Its number there.
+    /// The message's number in the conversation.
     pub seq: Seq,
     /// The server's time.
     pub ts: UnixMillis,
-    /// The same `cid` was there before: these are the first message's values, and nothing was delivered anew.
+    /// Whether the `cid` is a repetition. Then these are the values of the first message, and nothing was
+    /// delivered again.
     pub duplicate: bool,
 }
 
@@ -103,41 +104,41 @@ impl From<&Appended> for Stored {
     }
 }
 
-/// What became of an order.
+/// The result of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent {
     /// Sent to users.
     Users {
-        /// One for each user, in the order in which they were first named.
+        /// One result per user, in the order in which they were first named.
         results: Vec<UserResult>,
-        /// Users who got it on a live connection.
+        /// The number of users who received it on a live connection.
         online: usize,
-        /// Users who did not.
+        /// The number of users who did not.
         offline: usize,
     },
     /// Sent to a team.
     Team {
-        /// Where it stands; `None` for kinds that are not stored.
+        /// The place of the message; `None` for kinds that are not stored.
         stored: Option<Stored>,
-        /// Members who got it on a live connection.
+        /// The number of members who received it on a live connection.
         online: usize,
-        /// Members who did not.
+        /// The number of members who did not.
         offline: usize,
     },
     /// Sent to everyone.
     Everyone {
-        /// Users who got it.
+        /// The number of users who received it.
         online: usize,
     },
 }
 
-/// What became of it for one user.
+/// The result of an order for one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserResult {
     /// The user.
     pub uid: Uid,
-    /// Handed to at least one live connection.
+    /// Whether it was queued for at least one live connection.
     pub delivered: bool,
-    /// Where it stands; `None` for kinds that are not stored.
+    /// The place of the message; `None` for kinds that are not stored.
     pub stored: Option<Stored>,
 }

@@ -1,6 +1,7 @@
-//! HTTP calls that the gateway makes: to webhooks, and to whoever issues keys.
+//! HTTP calls of the gateway: to webhooks, and to the issuer of tokens.
 //!
-//! Invariant: each is bounded in time and in what is read of its answer; certificates are checked, redirects are not followed.
+//! Invariants: each call is limited in time and in the size of its response; certificates are checked, and
+//! redirects are not followed.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -23,51 +24,51 @@ use crate::config::Secret;
 use crate::time::UnixMillis;
 use crate::trust::{cause, client_config};
 
-/// Idle connections that are kept for the next call.
+/// The number of idle connections that are kept for later calls.
 const IDLE_CONNECTIONS: usize = 16;
 
-/// Why there is no answer. Says nothing of what was sent.
+/// Why a call got no usable response. The text does not contain what was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Another status than was wanted.
+    /// The response has another status than expected.
     #[error("it answered {0}")]
     Status(u16),
-    /// No connection, or it broke.
+    /// The connection failed.
     #[error("it could not be reached: {}", cause(.0))]
     Connection(#[from] hyper_util::client::legacy::Error),
-    /// No answer in time.
+    /// The response did not arrive in time.
     #[error("it did not answer in time")]
     Timeout,
-    /// Not even begun.
+    /// The request could not be created.
     #[error("the request could not be written: {0}")]
     Request(#[from] hyper::http::Error),
-    /// The answer is longer than it may be, broke off, or is not what it should be.
+    /// The response is too long, incomplete or invalid.
     #[error("its answer could not be read")]
     Unreadable,
 }
 
-/// What was answered.
+/// The response to a call.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// The header `Retry-After`.
     pub(crate) retry_after: Option<HeaderValue>,
-    /// `None` when it is too long, broke off or came too late.
+    /// `None` if the body is too long, incomplete or too late.
     pub(crate) body: Option<Bytes>,
 }
 
-/// One URL that is called.
+/// A URL to call, with all that is needed for it.
 pub(crate) struct Outbound {
     url: Uri,
-    /// Keyed with the secret.
+    /// The signer, with the secret as its key.
     signer: Option<Hmac<Sha256>>,
     timeout: Duration,
-    /// What is read of an answer.
+    /// The maximum size of a response in bytes.
     most: usize,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl Outbound {
-    /// Calls of `url`, signed with `secret`, that have `timeout` each and answers of at most `most` bytes.
+    /// Calls of `url`, signed with `secret`. Each may take `timeout`, and its response may have `most` bytes.
     /// The certificates in `ca_file` are trusted in addition to the usual ones.
     pub(crate) fn new(
         url: &str,
@@ -108,7 +109,7 @@ impl Outbound {
         self.timeout
     }
 
-    /// Posts JSON. `now` is the time of signing.
+    /// Posts JSON. `now` is the time of the signature.
     pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<Answer, Failure> {
         let mut request = self
             .request(Method::POST)
@@ -140,7 +141,7 @@ impl Outbound {
         let answer = answer.map_err(|_| Failure::Timeout)??;
         let status = answer.status();
         let retry_after = answer.headers().get(RETRY_AFTER).cloned();
-        // Read to its end, so that the connection can be used again; else it is closed.
+        // The body is read to its end, so that the connection can be used again. Otherwise it is closed.
         let rest = Limited::new(answer.into_body(), self.most).collect();
         let body = match tokio::time::timeout_at(deadline, rest).await {
             Ok(Ok(body)) => Some(body.to_bytes()),

@@ -1,10 +1,12 @@
-//! The one owner of connections: which connections each user has.
+//! The only owner of connections: it knows which connections each user has.
 //!
-//! Invariants, whatever the interleaving: a closing connection removes its own mapping and never another's; after all are
-//! closed nothing is mapped; a registered connection is reached. `tests/registry_loom.rs` explores them.
+//! Invariants, for every interleaving: a connection that closes removes its own mapping and never another's;
+//! once all connections are closed, nothing is mapped; a registered connection is reached.
+//! `tests/registry_loom.rs` explores them.
 //!
-//! Lock order: a shard, then one connection's state; a state is never held while a shard is waited for. What a caller does
-//! to a connection happens under the shard's lock, so that it is ordered with every push to that user: keep it short.
+//! Lock order: first a shard, then the state of one connection. No state is locked while a thread waits for a
+//! shard. A caller's action on a connection runs under the shard's lock, so that it is ordered with all
+//! pushes to that user: keep it short.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -20,49 +22,50 @@ use crate::sync::{Hashing, Mutex};
 /// How many connections a user may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// One.
+    /// One connection.
     Single,
-    /// One of each platform; those that name none count as one platform. So many in all; one more displaces the oldest.
+    /// One connection per platform; connections without a platform count as one platform. In total at most
+    /// this number; one more displaces the oldest.
     PerPlatform(usize),
-    /// So many; one more displaces the oldest.
+    /// At most this number; one more displaces the oldest.
     Multi(usize),
 }
 
-/// What a connection registered as.
+/// The registration of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Registration {
     /// The user.
     pub(crate) uid: Uid,
-    /// The device; made from the connection's id when the client named none.
+    /// The device. If the client named none, it is made from the connection's id.
     pub(crate) device: DeviceId,
-    /// The platform, if named.
+    /// The platform, if the client named one.
     pub(crate) platform: Option<Box<str>>,
-    /// The identity class, when it is not `user`.
+    /// The identity class, if it is not `user`.
     pub(crate) class: Option<Box<str>>,
-    /// When, in Unix milliseconds; only for display. The clock may be set, so use [`Registration::order`] to
-    /// find which registration is older.
+    /// When the connection registered, in Unix milliseconds; only for display. The clock may be set, so use
+    /// [`Registration::order`] to find which registration is older.
     pub(crate) since: u64,
-    /// Its place among all registrations, from [`Registry::next_order`].
+    /// Its position among all registrations, from [`Registry::next_order`].
     pub(crate) order: u64,
-    /// The device comes back under this name: the store keeps cursors for it.
+    /// Whether the store keeps cursors for the device, because the client will use this id again.
     pub(crate) has_cursors: bool,
-    /// The client has named the device itself.
+    /// Whether the client has named the device itself.
     pub(crate) named: bool,
-    /// What it has proved, where it must.
+    /// What the client has proved about itself, in the modes that require it.
     pub(crate) claims: Option<Box<Claims>>,
 }
 
-/// One connection: `link` is what its owner needs to reach it.
+/// A connection. `link` is what its owner needs to reach the client.
 #[derive(Debug)]
 pub(crate) struct Connection<L> {
-    /// The way to the client.
+    /// The link to the client.
     pub(crate) link: L,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Closed, or being sent away: never registered again.
+    /// Whether the connection is closed or being disconnected. It is never registered again.
     over: bool,
     registration: Option<Arc<Registration>>,
 }
@@ -76,12 +79,12 @@ impl<L> Connection<L> {
         }
     }
 
-    /// What it is registered as.
+    /// The connection's registration; `None` if it is not registered.
     pub(crate) fn registration(&self) -> Option<Arc<Registration>> {
         self.state.lock().registration.clone()
     }
 
-    /// Ends `registration` if it is still the one. Called with the lock of its user's shard.
+    /// Ends `registration` if the connection still has it. The caller holds the lock of the user's shard.
     fn end(&self, registration: &Arc<Registration>, over: bool) {
         let mut state = self.state.lock();
         state.over |= over;
@@ -94,9 +97,9 @@ impl<L> Connection<L> {
 /// Why a connection lost its registration to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ousted {
-    /// The same device came back: this connection is stale.
+    /// The same device has reconnected: this connection is stale.
     Stale,
-    /// Another device took its place.
+    /// Another device displaced it.
     Displaced,
 }
 
@@ -109,7 +112,7 @@ struct Line<L> {
     registration: Arc<Registration>,
 }
 
-/// A user's connections, oldest first; never empty. Most have one.
+/// A user's connections, oldest first; never empty. Most users have one.
 type Lines<L> = SmallVec<[Line<L>; 1]>;
 
 /// A user with a connection.
@@ -133,22 +136,22 @@ impl<L> User<L> {
     }
 }
 
-/// A part of the map, chosen by the uid's hash.
+/// A part of the map. The hash of the uid selects it.
 type Shard<L> = Mutex<HashTable<User<L>>>;
 
-/// uid -> connections, in shards.
+/// The connections of each uid, in shards.
 pub(crate) struct Registry<L> {
     shards: Box<[Shard<L>]>,
     hasher: Hashing,
     policy: Policy,
-    /// A displaced connection stays open and may register again.
+    /// Whether a displaced connection stays open and may register again.
     displaced_stay: bool,
-    /// The next registration's place.
+    /// The position of the next registration.
     order: AtomicU64,
 }
 
 impl<L> Registry<L> {
-    /// An empty one.
+    /// An empty registry.
     pub(crate) fn new(shards: usize, policy: Policy, displaced_stay: bool) -> Self {
         Self {
             shards: (0..shards.max(1)).map(|_| Mutex::new(HashTable::new())).collect(),
@@ -169,10 +172,10 @@ impl<L> Registry<L> {
         self.displaced_stay
     }
 
-    /// Where the user is if it is anywhere, and its hash there.
+    /// The shard of a user, and the hash of its uid.
     fn shard(&self, uid: &Uid) -> (&Shard<L>, u64) {
         let hash = self.hasher.hash_one(uid);
-        // The table goes by the lowest bits and the highest.
+        // The table uses the lowest and the highest bits of the hash; the shard must use others.
         let index = (hash >> 32) as usize % self.shards.len();
         (&self.shards[index], hash)
     }
@@ -185,8 +188,9 @@ impl<L> Registry<L> {
         f(user.map_or(&[], |user| &user.lines))
     }
 
-    /// Maps `connection` to a user, ending a registration of its own as another user first. `ousted` is called for every
-    /// connection that the login policy removes for it, with what it was registered as and what took its place.
+    /// Maps `connection` to a user. If it was registered as another user, that registration ends first.
+    /// `ousted` is called for every connection that the login policy removes, with its registration and the
+    /// new one.
     pub(crate) fn register(
         &self,
         connection: &Arc<Connection<L>>,
@@ -233,7 +237,7 @@ impl<L> Registry<L> {
         Ok(new)
     }
 
-    /// Whether `new` would take the place of another connection that has registered after `order` was given out.
+    /// Whether `new` would displace, or make stale, a connection that registered after `order` was given out.
     pub(crate) fn would_oust(&self, connection: &Arc<Connection<L>>, new: &Registration, order: u64) -> bool {
         self.with_lines(&new.uid, |lines| {
             lines.iter().any(|line| {
@@ -292,14 +296,15 @@ impl<L> Registry<L> {
         });
     }
 
-    /// Ends the connection's registration; it may register again. Returns what it was registered as.
+    /// Ends the connection's registration, and returns it. The connection may register again.
     pub(crate) fn unregister(&self, connection: &Arc<Connection<L>>) -> Option<Arc<Registration>> {
         let registration = connection.registration()?;
         self.remove(connection, &registration);
         Some(registration)
     }
 
-    /// The connection is closed: ends its registration, and it is never registered again.
+    /// The connection is closed: ends its registration, and returns it. The connection is never registered
+    /// again.
     pub(crate) fn close(&self, connection: &Arc<Connection<L>>) -> Option<Arc<Registration>> {
         let registration = {
             let mut state = connection.state.lock();
@@ -324,7 +329,7 @@ impl<L> Registry<L> {
         }
     }
 
-    /// Frees what a shard has needed for many more users than it has now.
+    /// Frees the memory that a shard needed for many more users than it has now.
     fn shrink(&self, shard: &mut HashTable<User<L>>) {
         if shard.len() * 8 < shard.capacity() && shard.capacity() > 256 {
             let twice = shard.len() * 2;
@@ -332,7 +337,8 @@ impl<L> Registry<L> {
         }
     }
 
-    /// Ends the registrations of a user that `which` names; none of these connections is registered again. Returns how many there were.
+    /// Ends those registrations of a user for which `which` is true, and returns their number. Their
+    /// connections are never registered again.
     pub(crate) fn end(
         &self,
         uid: &Uid,
@@ -370,7 +376,7 @@ impl<L> Registry<L> {
         ended
     }
 
-    /// Calls `each` for all connections of a user but `except`, and returns for how many it was true.
+    /// Calls `each` for all connections of a user except `except`, and returns for how many it was true.
     pub(crate) fn reach(
         &self,
         uid: &Uid,
@@ -380,7 +386,8 @@ impl<L> Registry<L> {
         self.with_lines(uid, |lines| reach(lines, except, &mut each))
     }
 
-    /// Calls `each` for all connections of all users but `except`, and returns for how many users and connections it was true.
+    /// Calls `each` for all connections of all users except `except`, and returns for how many users and
+    /// connections it was true.
     pub(crate) fn reach_everyone(
         &self,
         except: Option<&Arc<Connection<L>>>,
@@ -411,7 +418,7 @@ impl<L> Registry<L> {
         });
     }
 
-    /// Up to `most` of the users who have a connection, in no order.
+    /// Up to `most` users who have a connection, in any order.
     pub(crate) fn names(&self, most: usize) -> Vec<Uid> {
         let mut names = Vec::new();
         for shard in &self.shards {
@@ -421,7 +428,7 @@ impl<L> Registry<L> {
         names
     }
 
-    /// How many users have a connection.
+    /// The number of users who have a connection.
     pub(crate) fn users(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }

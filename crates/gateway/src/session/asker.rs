@@ -1,4 +1,4 @@
-//! Who waits for an answer to a frame, and in which of the three forms it comes.
+//! The sender of a request, and the three forms of the response.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::kinds::Kind;
 use crate::registry::Connection;
 use crate::reject::Reject;
 
-/// The sender of a request. The answer is its callback's one argument, else a frame (docs/PROTOCOL.md#2-frames).
+/// The sender of a request. The response is the argument of its callback, or else a frame
+/// (docs/PROTOCOL.md#2-frames).
 pub(crate) struct Asker {
     pub(crate) connection: Arc<Connection<Link>>,
     pub(crate) ack: Option<AckId>,
@@ -28,26 +29,27 @@ struct Refusal<'a> {
     cid: Option<&'a str>,
 }
 
-/// Success without anything to say.
+/// Success without further data.
 #[derive(Serialize)]
 struct Agreement {
     code: u16,
 }
 
 impl Asker {
-    /// Whether somebody waits even though the kind has no response of its own.
+    /// Whether the client waits for a response even if the kind has none of its own.
     pub(crate) fn waits(&self) -> bool {
         self.ack.is_some() || self.req.is_some()
     }
 
-    /// Waits until at most `bytes` wait to be written to it; false when it is gone. Before answers of many bytes: a client may ask for
-    /// any number of them at once, and is no slow reader for that.
+    /// Waits until at most `bytes` wait to be written to the client; false if it has disconnected. It is
+    /// called before large responses: a client may request many of them at once without being closed as a
+    /// slow reader.
     pub(crate) async fn room(&self, bytes: usize) -> bool {
         self.connection.link.outlet().room(bytes).await
     }
 
-    /// Does work that is useful only to this client. Returns `None`, and cancels the work, if the client
-    /// disconnects meanwhile.
+    /// Does work that only this client needs. Returns `None`, and cancels the work, if the client disconnects
+    /// meanwhile.
     pub(crate) async fn unless_gone<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
@@ -56,12 +58,12 @@ impl Asker {
         }
     }
 
-    /// Answers with `data`, as a frame of kind `response` where there is no callback.
+    /// Responds with `data`, as a frame of kind `response` if there is no callback.
     pub(crate) fn answer(self, response: Kind, data: &(impl Serialize + ?Sized)) {
         self.answer_as(response.number(), data);
     }
 
-    /// [`Asker::answer`] for kinds that are not in the table.
+    /// Like [`Asker::answer`], for kinds that are not in the table.
     pub(crate) fn answer_as(self, response: u16, data: &(impl Serialize + ?Sized)) {
         let link = &self.connection.link;
         match self.ack {
@@ -72,14 +74,14 @@ impl Asker {
         }
     }
 
-    /// Answers with `data` where the kind has no response of its own, if somebody waits.
+    /// Responds with `data` to a request whose kind has no response of its own, if the client waits for one.
     pub(crate) fn answer_if_waiting(self, data: &impl Serialize) {
         if self.waits() {
             self.answer(Kind::Response, data);
         }
     }
 
-    /// Tells whoever waits that it is done.
+    /// Reports success, if the client waits for a response.
     pub(crate) fn agree(self) {
         self.answer_if_waiting(&Agreement { code: 0 });
     }
@@ -100,13 +102,13 @@ impl Asker {
         self.answer(response, &refusal(reject, None));
     }
 
-    /// Refuses a message, with the id that its sender gave it.
+    /// Refuses a message, and repeats the id that its sender gave it.
     pub(crate) fn refuse_message(self, reject: &Reject, cid: Option<&str>) {
         self.note(Kind::SendReq.number(), reject);
         self.answer(Kind::SendRes, &refusal(reject, cid));
     }
 
-    /// Refuses where nobody but a waiting asker is told.
+    /// Refuses a request, if the client waits for a response.
     pub(crate) fn refuse_if_waiting(self, reject: &Reject) {
         if self.waits() {
             self.refuse(Kind::Response, reject);

@@ -1,4 +1,4 @@
-//! The way to one client: what the registry keeps of a connection.
+//! The link to one client, which the registry keeps for each connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,66 +13,68 @@ use crate::frame::{Format, Frame};
 use crate::ids::{ConvId, Seq};
 use crate::rate::Bucket;
 
-/// Whether pushes go straight to the client.
+/// Whether pushes are sent to the client at once.
 enum Flow {
-    /// Yes.
+    /// They are sent.
     Live,
-    /// Yes, but for what was replayed: its delivery may still be on the way.
+    /// They are sent, except messages that were replayed, whose delivery may still be in flight.
     Caught(Box<Caught>),
-    /// Registered, but not yet up to date: they wait behind the response, and behind what is replayed.
+    /// The client is registered but not up to date: pushes wait until the response and the replay are sent.
     Held(Box<Held>),
-    /// Its own device came back on another connection: nothing comes any more.
+    /// The client's device has reconnected on another connection: nothing more is sent.
     Ended,
 }
 
-/// What waits until the client is up to date.
+/// The pushes that wait until the client is up to date.
 struct Held {
     turn: Turn,
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
-    /// The response is out, and what was missed is being replayed.
+    /// Whether the response was sent, and the replay is in progress.
     answered: bool,
-    /// Displaced or signed out before the response: this follows it, and pushes do not.
+    /// Set if the client is displaced or signed out before the response: this follows the response, and no
+    /// pushes do.
     farewell: Option<Farewell>,
 }
 
-/// What was replayed: up to which message of each conversation.
+/// The `seq` up to which each conversation was replayed.
 struct Caught {
     turn: Turn,
     replayed: HashMap<ConvId, Seq>,
 }
 
-/// A register that pushes are held for; a later one of the same connection takes its place.
+/// A register for which pushes are held. A later register of the same connection replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Turn(u32);
 
-/// The last that a registered connection is sent.
+/// The last data that a registered connection gets.
 pub(crate) struct Farewell {
-    /// Kind 12, unless it was signed out.
+    /// Kind 12, unless the client was signed out.
     pub(crate) last: Option<Frame>,
-    /// The client is sent away; otherwise the connection stays, unregistered.
+    /// Whether the client is disconnected for good. Otherwise the connection stays open, unregistered.
     pub(crate) away: bool,
 }
 
-/// One connection, as pushes and responses see it.
+/// One connection, as pushes and responses use it.
 pub(crate) struct Link {
     outlet: Box<dyn Outlet>,
     /// The token of the handshake, until the connection is registered.
     handed: Mutex<Option<Box<str>>>,
     flow: Mutex<Flow>,
     wants_objects: AtomicBool,
-    /// The client has acknowledged something (103, 106) since it registered.
+    /// Whether the client has acknowledged something (103, 106) since it registered.
     acknowledges: AtomicBool,
-    /// Messages that were committed since then were written to it, on the clock of push jobs.
+    /// Messages that were committed after this time were written to the connection; on the clock of push
+    /// jobs.
     written_since: AtomicU64,
     turns: AtomicU32,
     appends: AtomicU32,
     room: Notify,
-    /// How often it has registered lately.
+    /// The recent registers of the connection.
     pub(crate) registers: Bucket,
 }
 
-/// Most bytes of pushes that wait while a connection is brought up to date; more means that its reader is too slow for what it is sent.
+/// The maximum number of bytes of held pushes. If there are more, the client reads too slowly.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 impl Link {
@@ -95,12 +97,12 @@ impl Link {
         &*self.outlet
     }
 
-    /// The token that the client gave in the handshake.
+    /// The token that the client sent in the handshake.
     pub(crate) fn handed(&self) -> Option<Box<str>> {
         self.handed.lock().clone()
     }
 
-    /// The token of the handshake has done its work.
+    /// The token of the handshake is not needed any more.
     pub(crate) fn forget_handed(&self) {
         *self.handed.lock() = None;
     }
@@ -129,13 +131,13 @@ impl Link {
         self.written_since.store(0, Ordering::Relaxed);
     }
 
-    /// Messages that were committed since this time were written to this connection. Never, before its
-    /// registration.
+    /// Messages that were committed after this time were written to this connection. Before its register it
+    /// is the largest time.
     pub(crate) fn written_since(&self) -> u64 {
         self.written_since.load(Ordering::Relaxed)
     }
 
-    /// The client sends acknowledgements.
+    /// The client has sent an acknowledgement.
     pub(crate) fn begins_to_acknowledge(&self) {
         self.acknowledges.store(true, Ordering::Relaxed);
     }
@@ -145,7 +147,8 @@ impl Link {
         self.acknowledges.load(Ordering::Relaxed)
     }
 
-    /// Sends a push, or keeps it until the client is up to date. Called with the lock of the user's shard.
+    /// Sends a push, or keeps it until the client is up to date. The caller holds the lock of the user's
+    /// shard.
     pub(crate) fn push(&self, frame: &Arc<Frame>) -> bool {
         let mut flow = self.flow.lock();
         match &mut *flow {
@@ -173,8 +176,8 @@ impl Link {
         }
     }
 
-    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this turn. What an earlier turn has kept stays kept; a
-    /// replay of it ends.
+    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this turn. Pushes that an
+    /// earlier turn has kept stay; its replay ends.
     pub(crate) fn hold(&self) -> Turn {
         let turn = Turn(self.turns.fetch_add(1, Ordering::Relaxed));
         let mut flow = self.flow.lock();
@@ -196,12 +199,12 @@ impl Link {
         turn
     }
 
-    /// Whether a replay is under way.
+    /// Whether a replay is in progress.
     pub(crate) fn is_replaying(&self) -> bool {
         matches!(&*self.flow.lock(), Flow::Held(held) if held.answered)
     }
 
-    /// Forgets what was kept for a user whom the connection is registered as no longer.
+    /// Drops the pushes that were kept for the user as whom the connection was registered before.
     pub(crate) fn drop_held(&self) {
         let mut flow = self.flow.lock();
         if let Flow::Held(_) | Flow::Caught(_) = &*flow {
@@ -209,7 +212,7 @@ impl Link {
         }
     }
 
-    /// Sends the response by `answer`, then what was kept.
+    /// Sends the response with `answer`, and then the pushes that were kept.
     pub(crate) fn release(&self, answer: impl FnOnce()) {
         let mut flow = self.flow.lock();
         let held = match std::mem::replace(&mut *flow, Flow::Live) {
@@ -230,7 +233,8 @@ impl Link {
         }
     }
 
-    /// Sends the response by `answer` and goes on keeping pushes; false when there is nobody any more to replay anything to.
+    /// Sends the response with `answer`, and continues to keep pushes; false if a replay is not needed any
+    /// more.
     pub(crate) fn begin_replay(&self, turn: Turn, answer: impl FnOnce()) -> bool {
         let mut flow = self.flow.lock();
         let Some(held) = of_turn(&mut flow, turn) else {
@@ -246,15 +250,16 @@ impl Link {
         true
     }
 
-    /// Sends a replayed frame, once at most `bytes` wait to be written; false when the turn is over.
+    /// Sends a replayed frame once at most `bytes` wait to be written; false if the turn has ended.
     pub(crate) async fn replay(&self, turn: Turn, frame: &Frame, bytes: usize) -> bool {
         self.outlet.room(bytes).await
             && of_turn(&mut self.flow.lock(), turn).is_some()
             && self.outlet.send(frame, self.format())
     }
 
-    /// Sends what was kept, at the reader's pace, but for what was replayed already: up to which message is said by conversation.
-    /// Then pushes go straight to the client, again without these.
+    /// Sends the pushes that were kept, as fast as the client reads, except those that were replayed:
+    /// `replayed` has the last `seq` of each conversation. Then pushes are sent to the client at once, also
+    /// except those.
     pub(crate) async fn go_live(&self, turn: Turn, replayed: HashMap<ConvId, Seq>, bytes: usize) {
         while self.outlet.room(bytes).await {
             let mut flow = self.flow.lock();
@@ -272,7 +277,7 @@ impl Link {
         }
     }
 
-    /// What was replayed need not be remembered any more.
+    /// The replayed messages need not be remembered any more.
     pub(crate) fn forget_replayed(&self, turn: Turn) {
         let mut flow = self.flow.lock();
         if let Flow::Caught(caught) = &*flow
@@ -282,13 +287,14 @@ impl Link {
         }
     }
 
-    /// The client's own device came back on another connection: this one is closed, and a response still due to it does not come.
+    /// The client's device has reconnected on another connection: closes this one. A pending response is not
+    /// sent.
     pub(crate) fn cut(&self) {
         *self.flow.lock() = Flow::Ended;
         self.outlet.cut(CloseReason::ServerClose);
     }
 
-    /// Says farewell, behind a response that is still due; a replay ends.
+    /// Sends the last data of a registration, after a pending response. A replay ends.
     pub(crate) fn part(&self, farewell: Farewell) {
         let mut flow = self.flow.lock();
         match &mut *flow {
@@ -314,20 +320,20 @@ impl Link {
         }
     }
 
-    /// Says that what the client had proved is worth nothing any more, and closes so that it comes back.
+    /// Tells the client that its token has expired, and closes the connection to reconnect.
     pub(crate) fn expire(&self, last: &Frame) {
-        // What was kept is for who it was.
+        // The pushes were kept for the user who has expired.
         self.drop_held();
         self.outlet.send(last, self.format());
         self.outlet.close_to_come_back();
     }
 
-    /// Sends a frame that no registration is needed for.
+    /// Sends a frame that does not need a registration.
     pub(crate) fn send(&self, frame: &Frame) -> bool {
         self.outlet.send(frame, self.format())
     }
 
-    /// One more append waits for the store; how many there are with it.
+    /// Counts one more append that waits for the store, and returns their number.
     pub(crate) fn append_begins(&self) -> usize {
         self.appends.fetch_add(1, Ordering::Relaxed) as usize + 1
     }
@@ -353,7 +359,7 @@ fn was_replayed(frame: &Frame, replayed: &HashMap<ConvId, Seq>) -> bool {
         .is_some_and(|(conv, seq)| through(conv).is_some_and(|through| seq <= through))
 }
 
-/// What is held for this turn, if it is still the one.
+/// The pushes held for this turn, if it is still the current one.
 fn of_turn(flow: &mut Flow, turn: Turn) -> Option<&mut Held> {
     match flow {
         Flow::Held(held) if held.turn == turn => Some(held),

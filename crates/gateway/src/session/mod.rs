@@ -1,4 +1,4 @@
-//! The way to one client: answers to its requests, and what is pushed to it.
+//! The side of a session that faces one client: responses to its requests, and pushes to it.
 
 mod asker;
 mod link;

@@ -8,32 +8,33 @@ use serde_json::value::RawValue;
 
 use crate::frame::{Format, Frame};
 
-/// A connection below the gateway; the tests' connections keep what they are sent.
+/// A connection below the gateway. In tests it records what is sent.
 pub(crate) trait Outlet: Send + Sync {
-    /// Queues a frame; false when the connection is closed or, by this very frame, too slow.
+    /// Queues a frame; false if the connection is closed, or if this frame closes it because the client reads
+    /// too slowly.
     fn send(&self, frame: &Frame, format: Format) -> bool;
-    /// Waits until at most `bytes` wait to be written; false when the connection is closed.
+    /// Waits until at most `bytes` wait to be written; false if the connection is closed.
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
     /// Waits until the connection is closed.
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Calls the client's callback.
     fn ack(&self, id: AckId, data: &RawValue);
-    /// Closes once everything queued and `last` is written, so that the client does not come back by itself. Nothing is queued
-    /// after it.
+    /// Disconnects the client for good, once everything queued and `last` has been written. Nothing is queued
+    /// after `last`.
     fn send_away(&self, last: Option<&Frame>, format: Format);
-    /// Closes at once for this reason; a client that is still there comes back.
+    /// Closes the connection at once, for this reason.
     fn cut(&self, reason: CloseReason);
-    /// Closes once everything queued is written; the client comes back by itself.
+    /// Closes the connection to reconnect, once everything queued has been written.
     fn close_to_come_back(&self);
-    /// Whether the client may still be there.
+    /// Whether the connection may still be alive.
     fn is_open(&self) -> bool;
-    /// How many milliseconds ago the client gave its last sign of life.
+    /// Milliseconds since the client was last heard from.
     fn silent_ms(&self) -> u64;
-    /// The Socket.IO id.
+    /// The connection's Socket.IO id.
     fn sid(&self) -> &str;
     /// `polling` or `websocket`.
     fn transport(&self) -> &'static str;
-    /// The peer.
+    /// The client's address.
     fn address(&self) -> SocketAddr;
 }
 
