@@ -1,8 +1,8 @@
-//! How deep JSON is nested, without recursion.
+//! The depth of nested JSON, without recursion.
 
-/// Whether `json` (valid JSON) nests arrays and objects more than `limit` deep.
+/// Whether the arrays and objects of `json`, which is valid JSON, are nested more than `limit` deep.
 pub(crate) fn too_deep(json: &str, limit: usize) -> bool {
-    // Most have fewer brackets in all than levels are allowed.
+    // Most messages have fewer brackets than the allowed number of levels.
     if memchr::memchr2_iter(b'{', b'[', json.as_bytes()).count() <= limit {
         return false;
     }

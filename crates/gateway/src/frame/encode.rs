@@ -1,4 +1,4 @@
-//! Outgoing frames: written once, encoded once per wire form, shared by all recipients.
+//! Outgoing frames: written once, encoded once per format, and shared by all recipients.
 
 use std::sync::OnceLock;
 
@@ -14,27 +14,28 @@ use crate::time::UnixMillis;
 /// The event that carries frames.
 pub(crate) const EVENT: &str = "message";
 
-/// How a connection wants its frames (docs/PROTOCOL.md#2-frames).
+/// The format in which a connection wants its frames (docs/PROTOCOL.md#2-frames).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
-    /// As a JSON string, as the replaced system sent them.
+    /// A JSON string, like the frames of the replaced system.
     #[default]
     String,
-    /// As an object.
+    /// A JSON object.
     Object,
 }
 
-/// A frame on its way to any number of connections.
+/// A frame for any number of connections.
 pub(crate) struct Frame {
-    /// Put together from valid JSON, and so not checked again; clients and the tests of this module would notice.
+    /// The frame as JSON. It is composed of valid JSON and not checked again; clients and this module's tests
+    /// would notice.
     json: String,
-    /// Where the message stands in the record.
+    /// The place of the message in the history.
     place: Option<(ConvId, Seq)>,
     as_string: OnceLock<Encoded>,
     as_object: OnceLock<Encoded>,
 }
 
-/// A response as it stands in its frame.
+/// A response in its frame.
 #[derive(Serialize)]
 struct Response<'a, T: ?Sized> {
     #[serde(rename = "type")]
@@ -62,22 +63,22 @@ impl Frame {
         }
     }
 
-    /// Where the message stands in the record; `None` for what is not stored.
+    /// The place of the message in the history; `None` if the message is not stored.
     pub(crate) fn place(&self) -> Option<(ConvId, Seq)> {
         self.place
     }
 
-    /// A frame of the gateway's own, outside of any conversation.
+    /// A frame that the gateway itself sends, outside of any conversation.
     pub(crate) fn notice(kind: Kind, data: &RawValue, ts: UnixMillis) -> Self {
         Self::push(&Envelope::unstored(kind.number(), data, None, ts))
     }
 
-    /// A response, or what a program's handler replies.
+    /// A response, or the reply of a program's handler.
     pub(crate) fn response(kind: u16, req: Option<&RawValue>, data: &(impl Serialize + ?Sized)) -> Self {
         Self::new(json(&Response { kind, req, data }))
     }
 
-    /// Its length as JSON.
+    /// The length of the frame as JSON.
     pub(crate) fn len(&self) -> usize {
         self.json.len()
     }
@@ -88,7 +89,7 @@ impl Frame {
         &self.json
     }
 
-    /// The event in this form; made at the first call.
+    /// The event in this format. The first call encodes it.
     pub(crate) fn encoded(&self, format: Format) -> &Encoded {
         match format {
             Format::String => self

@@ -11,22 +11,22 @@ use crate::time::UnixMillis;
 pub struct Envelope<'a> {
     /// The kind's number.
     pub kind: u16,
-    /// The sender's payload, any JSON value, untouched; `null` when recalled.
+    /// The sender's payload, any JSON value, unchanged; `null` if the message was recalled.
     pub data: &'a RawValue,
-    /// Where it stands in the record; `None` for kinds that are not stored.
+    /// The place of the message in the history; `None` for kinds that are not stored.
     pub place: Option<(Mid, ConvId, Seq)>,
-    /// The sender, where there is one.
+    /// The sender, if there is one.
     pub from: Option<&'a Uid>,
-    /// The sender's id for it.
+    /// The sender's own id for the message.
     pub cid: Option<&'a Cid>,
     /// The server's time.
     pub ts: UnixMillis,
-    /// Its sender took it back.
+    /// Whether the sender has recalled the message.
     pub recalled: bool,
 }
 
 impl<'a> Envelope<'a> {
-    /// Of a kind that is not stored: type, data, ts, and from where there is one.
+    /// A message of a kind that is not stored, with `type`, `data`, `ts`, and `from` if there is a sender.
     pub fn unstored(kind: u16, data: &'a RawValue, from: Option<&'a Uid>, ts: UnixMillis) -> Self {
         Self {
             kind,
@@ -90,9 +90,10 @@ impl<'a> From<&'a Message> for Envelope<'a> {
     }
 }
 
-/// Adds a number. Each message has several, and the standard library's formatting takes more than twice as long.
+/// Appends a number. Each message has several, and the formatting of the standard library takes more than
+/// twice as long.
 fn push_number(json: &mut String, number: u64) {
-    // The greatest has 20 digits.
+    // The largest number has 20 digits.
     let mut digits = [0; 20];
     let (mut length, mut rest) = (0, number);
     for digit in digits.iter_mut().rev() {
@@ -108,7 +109,7 @@ fn push_number(json: &mut String, number: u64) {
     json.push_str(digits.unwrap_or_default());
 }
 
-/// Adds a JSON string; identifiers have no control characters, so only two characters need care.
+/// Appends a JSON string. Ids have no control characters, so only two characters need an escape.
 fn push_text(json: &mut String, text: &str) {
     json.push('"');
     for part in text.split_inclusive(['"', '\\']) {

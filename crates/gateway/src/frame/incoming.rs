@@ -1,4 +1,4 @@
-//! Incoming frames: from the argument of a `message` event to kind, data and req.
+//! Incoming frames: reads kind, `data` and `req` from the argument of an event `message`.
 
 use std::borrow::Cow;
 
@@ -9,34 +9,34 @@ use serde_json::value::RawValue;
 use crate::ids::kind_number;
 use crate::text::without_mark;
 
-/// Longest `req`, as JSON; it is repeated as it came.
+/// The maximum length of `req` as JSON, in bytes. It is repeated unchanged.
 const MAX_REQ_BYTES: usize = 256;
 
-/// A decoded frame. All parts are the sender's own text.
+/// A decoded frame. All of its parts are the sender's own text.
 #[derive(Debug)]
 pub(crate) struct Incoming<'a> {
-    /// The kind; numbers beyond 65,535 are none of ours and become 0, which is no kind either.
+    /// The kind. Numbers above 65,535 cannot be kinds and become 0, which is not a kind either.
     pub(crate) kind: u16,
-    /// `data`; `None` also for `null`.
+    /// `data`; `null` also becomes `None`.
     pub(crate) data: Option<&'a RawValue>,
-    /// What the response is to repeat.
+    /// The value that the response must repeat.
     pub(crate) req: Option<&'a RawValue>,
 }
 
-/// Why there is no frame in it; with `req` where that could still be read.
+/// Why a frame cannot be decoded, with `req` if it could be read.
 #[derive(Debug)]
 pub(crate) struct Undecodable<'a> {
-    /// One sentence.
+    /// One sentence for the client.
     pub(crate) error: Cow<'static, str>,
-    /// What the response is to repeat.
+    /// The value that the response must repeat.
     pub(crate) req: Option<&'a RawValue>,
 }
 
-/// The fields of a frame or of a frame's `data`, each still raw: [`Request`] reads them one by one, so that a wrong type is
-/// answered with a sentence about that field.
+/// The fields of a frame or of a frame's `data`, each of them raw. [`Request`] reads them one by one, so that
+/// a wrong type is answered with a sentence about that field.
 pub(crate) trait Request<'a>: Deserialize<'a> {
-    /// Reads a JSON object and refuses an array. The error is a sentence for the peer: `otherwise`, or the name of
-    /// the field that is there twice.
+    /// Reads a JSON object; an array is refused. The error is a sentence for the client: `otherwise`, or one
+    /// that names a repeated field.
     fn read(json: &'a str, otherwise: &'static str) -> Result<Self, Cow<'static, str>> {
         if !json.trim_start().starts_with('{') {
             return Err(otherwise.into());
@@ -48,13 +48,14 @@ pub(crate) trait Request<'a>: Deserialize<'a> {
     }
 }
 
-/// The field that is there twice, if that is what serde complains about.
+/// The repeated field, if that is what serde's error is about.
 fn repeated(complaint: &str) -> Option<&str> {
     let (field, _) = complaint.strip_prefix("duplicate field `")?.split_once('`')?;
     Some(field)
 }
 
-/// For a field that may hold any JSON value: `null` is a value there, and only a missing field (with `default`) is `None`.
+/// For a field that may hold any JSON value: `null` is a value, and only a missing field (with `default`) is
+/// `None`.
 pub(crate) fn any_value<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<&'de RawValue>, D::Error> {
@@ -73,7 +74,7 @@ struct Fields<'a> {
 
 impl<'a> Request<'a> for Fields<'a> {}
 
-/// The frame's text: a JSON string's content, or the object itself.
+/// The text of a frame: the content of a JSON string, or the object itself.
 pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'static>> {
     let json = argument.get();
     if json.starts_with('"') {
@@ -85,7 +86,7 @@ pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'
     Ok(Cow::Borrowed(json))
 }
 
-/// Decodes what [`text_of`] returned.
+/// Decodes the result of [`text_of`].
 pub(crate) fn decode(text: &str) -> Result<Incoming<'_>, Undecodable<'_>> {
     const SHAPE: &str = "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.";
     let fields = Fields::read(without_mark(text), SHAPE).map_err(|error| Undecodable { error, req: None })?;

@@ -1,6 +1,7 @@
-//! Frames: what stands in the one argument of a `message` event, decoded and encoded here and nowhere else.
+//! Frames: the argument of an event `message`. They are decoded and encoded only here.
 //!
-//! Invariant: `data` is raw JSON from the sender to every recipient; it is never parsed into values and written again.
+//! Invariant: `data` is raw JSON from the sender to all recipients; it is never parsed into values and
+//! written again.
 
 mod depth;
 mod encode;
@@ -18,20 +19,21 @@ use serde_json::value::RawValue;
 
 /// `value` as JSON.
 fn json(value: &impl Serialize) -> String {
-    // As for `raw`.
+    // This cannot fail, for the reason given in `raw`.
     serde_json::to_string(value).unwrap_or_else(|_| RawValue::NULL.get().to_owned())
 }
 
 /// `value` as raw JSON.
 pub(crate) fn raw(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {
-    // Our own types have string keys and no failing serializers; `null` stands for one that breaks this.
+    // The gateway's own types have string keys and serializers that do not fail. If a type breaks this rule,
+    // it becomes `null`.
     serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// JSON that was put together from valid JSON, as raw JSON.
+/// JSON that is composed of valid JSON, as raw JSON.
 fn trusted(json: String) -> Box<RawValue> {
     RawValue::from_string(json).unwrap_or_else(|error| {
-        // The tests of the modules below hold us to it.
+        // The tests of this directory's modules check that this does not happen.
         tracing::error!(%error, "what was put together is not JSON");
         RawValue::NULL.to_owned()
     })

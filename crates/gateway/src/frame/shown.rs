@@ -1,4 +1,4 @@
-//! The record as clients and the API see it.
+//! The history in the form that clients and the API get.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -14,8 +14,8 @@ pub(crate) fn envelope(message: &Message) -> Box<RawValue> {
     trusted(Envelope::from(message).to_json())
 }
 
-/// A message of the record.
-// Describes what `envelope` writes.
+/// A message of the history.
+// This describes the output of `envelope`.
 #[derive(ToSchema)]
 #[schema(as = Envelope)]
 #[expect(dead_code, reason = "describes what Envelope writes")]
@@ -31,9 +31,9 @@ pub(crate) struct Described {
     conv: String,
     /// The message's number in it.
     seq: u64,
-    /// The sender; absent where there is none.
+    /// The sender; absent if there is none.
     from: Option<String>,
-    /// The sender's own id; absent where it gave none.
+    /// The sender's own id for the message; absent if it gave none.
     cid: Option<String>,
     /// True when its sender recalled the message; absent otherwise.
     recalled: Option<bool>,
@@ -60,21 +60,22 @@ pub(crate) struct Conversation {
     /// The newest message's number.
     #[schema(value_type = u64)]
     head: Seq,
-    /// The asking device has everything up to here; the API asks for no device, so there it is 0.
+    /// The `seq` up to which the device has acknowledged everything. It is 0 in the API, which names no
+    /// device.
     #[schema(value_type = u64)]
     cursor: Seq,
-    /// Read by the user up to here.
+    /// The `seq` up to which the user has read.
     #[schema(value_type = u64)]
     read: Seq,
     /// Unread messages.
     unread: u64,
-    /// The newest message; null where the user may see none.
+    /// The newest message; null if the user may see none.
     #[schema(value_type = Option<Described>, required)]
     last: Option<Box<RawValue>>,
 }
 
 impl Conversation {
-    /// `uid`'s view of it.
+    /// The conversation, as `uid` sees it.
     pub(crate) fn of(uid: &Uid, line: store::Conversation) -> Self {
         let kind = match &line.kind {
             ConvKind::Pair(PairClass::Plain, ..) => "pair",

@@ -13,10 +13,10 @@ use crate::metrics::Metrics;
 use crate::store::{JobId, JobOutcome, PushJob, Store, ToTell};
 use crate::time::UnixMillis;
 
-/// What became of jobs.
+/// The outcomes of jobs.
 pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
 
-/// What attempts need.
+/// What all attempts share.
 pub(super) struct Attempts {
     pub(super) store: Arc<dyn Store>,
     pub(super) reached: Arc<Reached>,

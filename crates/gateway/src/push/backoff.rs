@@ -1,19 +1,19 @@
-//! When a failed notification is tried again.
+//! The time between the attempts of a failed notification.
 
 use crate::time::UnixMillis;
 
 /// Doubling waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
-    /// Before the first retry.
+    /// The wait before the first retry.
     pub(super) initial_ms: u64,
-    /// At most.
+    /// The maximum wait.
     pub(super) max_ms: u64,
 }
 
 impl Backoff {
-    /// The wait after `failures` failed attempts (1 or more). `dice` is random and spreads it by a quarter either way, so that what
-    /// failed together does not come back together.
+    /// The wait after `failures` failed attempts (1 or more). `dice` is random and varies it by up to a
+    /// quarter in both directions, so that notifications that failed together are not retried together.
     pub(super) fn wait(self, failures: u32, dice: u8) -> UnixMillis {
         let doublings = failures.saturating_sub(1).min(32);
         let wait = self.initial_ms.saturating_mul(1 << doublings).min(self.max_ms);

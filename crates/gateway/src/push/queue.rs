@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use crate::ids::Uid;
 use crate::store::PushJob;
 
-/// Most jobs of one recipient.
+/// The maximum number of jobs of one recipient.
 pub(super) const MOST_OF_USER: u32 = 32;
-/// Most jobs.
+/// The maximum number of jobs.
 const MOST: usize = 4_096;
 
 /// A job for one user.
@@ -23,7 +23,7 @@ pub(super) struct Ready {
 /// The sender of a message; `None` is the backend.
 type Sender = Option<Uid>;
 
-/// See the module.
+/// The jobs that are ready for an attempt, in fair order.
 #[derive(Default)]
 pub(super) struct Queue {
     of_sender: HashMap<Sender, VecDeque<Ready>>,
@@ -42,7 +42,7 @@ impl Queue {
         self.len >= MOST
     }
 
-    /// How many jobs of this recipient are here.
+    /// The number of jobs of this recipient.
     pub(super) fn of(&self, uid: &Uid) -> u32 {
         self.of_recipient.get(uid).copied().unwrap_or(0)
     }

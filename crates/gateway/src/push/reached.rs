@@ -1,8 +1,8 @@
-//! Whether a user has received a message, as far as that is known from connections.
+//! Whether a user has received a message, as far as connections show it.
 //!
-//! A message counts as received when a device of the user acknowledged it (103, 106). A client that has sent neither since it
-//! registered does not acknowledge at all: what was written to its connection counts as received, unless that connection then turns
-//! out to have been dead, as its end without a close shows.
+//! A message counts as received when a device of the user has acknowledged it (103, 106). A client that has
+//! sent neither since it registered does not acknowledge at all: what was written to its connection counts as
+//! received, unless the connection ends without a close and thereby proves to have been dead.
 
 use std::sync::Arc;
 
@@ -17,23 +17,23 @@ use crate::session::Link;
 use crate::store::PushJob;
 use crate::time::UnixMillis;
 
-/// How long acknowledgements are remembered: longer than the store takes to write them down.
+/// How long acknowledgements are remembered: longer than the store takes to write them.
 const ACKS_MS: u64 = 10_000;
 /// The longest wait for an acknowledgement of something urgent.
 const URGENT_WAIT_MS: u64 = 3_000;
-/// What finding out about a vanished connection may take beyond its heartbeat.
+/// The time beyond the heartbeat that it may take to detect a dead connection.
 const SLACK_MS: u64 = 10_000;
 
-/// See the module.
+/// What connections show about received messages.
 pub(crate) struct Reached {
     registry: Arc<Registry<Link>>,
-    /// Wakes the worker when a connection has vanished.
+    /// Wakes the worker when a connection has ended without a close.
     wake: Arc<Wake>,
-    /// How long a connected device may take to acknowledge; 0: whoever is connected counts as reached.
+    /// How long a connected device may take to acknowledge. If it is 0, connected users count as reached.
     ack_wait_ms: u64,
     /// How long after the end of its connection a user counts as reconnecting.
     return_ms: u64,
-    /// How long it takes at most until a vanished connection is closed.
+    /// The longest time until a dead connection is closed.
     heartbeat_ms: u64,
     /// The highest acknowledged `seq`, and when it was acknowledged: it does not cover messages that were
     /// committed later, whatever their number.
@@ -47,7 +47,7 @@ struct Ended {
     written_since: UnixMillis,
     acknowledges: bool,
     at: UnixMillis,
-    /// When its peer gave its last sign of life, if it ended without a close.
+    /// When the client was last heard from, if the connection ended without a close.
     vanished: Option<UnixMillis>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> About<'a> {
     }
 }
 
-/// What is known.
+/// What connections show about a message and a user.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The user has the message.
@@ -142,12 +142,13 @@ impl Reached {
         }
     }
 
-    /// Users whose connection has vanished since this was last asked, and when each gave its last sign of life.
+    /// The users whose connections have ended without a close since the last call, and when each was last
+    /// heard from.
     pub(super) fn take_vanished(&self) -> Vec<(Uid, UnixMillis)> {
         std::mem::take(&mut self.vanished.lock())
     }
 
-    /// Frees what is not needed any more; to be called now and then.
+    /// Frees entries that are not needed any more. It must be called from time to time.
     pub(super) fn forget_old(&self) {
         let now = now();
         self.acks.lock().forget_old(now);

@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use crate::time::UnixMillis;
 
-/// Most entries of a generation. Beyond it the older one is forgotten early.
+/// The maximum number of entries in a generation. Beyond it the older generation is dropped early.
 const MOST: usize = 65_536;
 
 /// Remembers an entry for at least `keep_ms` and at most twice as long.
@@ -13,7 +13,7 @@ pub(super) struct Recent<K, V> {
     keep_ms: u64,
     new: HashMap<K, V>,
     old: HashMap<K, V>,
-    /// When `new` was begun.
+    /// When `new` was started.
     since: UnixMillis,
 }
 
@@ -35,8 +35,8 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.new.insert(key, value);
     }
 
-    /// Frees entries that are never returned again. [`Recent::put`] does it as well, but may not be called for
-    /// long.
+    /// Frees entries that are never returned again. [`Recent::put`] frees them too, but may not be called for
+    /// a long time.
     pub(super) fn forget_old(&mut self, now: UnixMillis) {
         let age = now.abs_diff(self.since);
         if age >= self.keep_ms {

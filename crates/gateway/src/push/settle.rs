@@ -1,7 +1,7 @@
-//! What is done when the server stops: who has received what is known from connections, and not to the next run
-//! of the server. So the jobs that are not needed are finished before the store is closed. Otherwise users of
-//! clients that never acknowledge would be notified of what they have just received. Attempts in flight are
-//! waited for, so that they are not repeated after the restart.
+//! What the worker does when the server stops. Connections show who has received what, and the next run of
+//! the server does not know these connections. So the jobs that are not needed are finished before the store
+//! is closed. Otherwise users of clients that never acknowledge would be notified of messages that they have
+//! just received. The worker waits for attempts in flight, so that they are not repeated after the restart.
 
 use super::now;
 use super::worker::Worker;
@@ -11,13 +11,13 @@ use crate::time::UnixMillis;
 
 /// Jobs read at once.
 const JOBS_PER_READ: u32 = 1_024;
-/// Most reads. The jobs that are due first come first.
+/// The maximum number of reads. The jobs that are due first are read first.
 const MOST_READS: usize = 64;
 /// A job that became due so recently may not have been read yet, in milliseconds.
 const RECENT_MS: u64 = 2_000;
 
 impl Worker {
-    /// Finishes what can be finished; no attempt begins any more.
+    /// Finishes the jobs that can be finished. No attempt starts any more.
     pub(super) async fn settle(&mut self) {
         if let Err(error) = self.settle_jobs().await {
             tracing::warn!(%error, "push jobs could not be read before the stop");
@@ -31,7 +31,7 @@ impl Worker {
 
     /// Finishes the jobs that wait for their first attempt although their message was received.
     async fn settle_jobs(&mut self) -> Result<(), StoreError> {
-        // About those that were due earlier it was decided already.
+        // Jobs that were due earlier have been decided already.
         let mut after = (now().saturating_sub(RECENT_MS), JobId(0));
         for _ in 0..MOST_READS {
             let due = self
@@ -64,7 +64,7 @@ impl Worker {
         }
     }
 
-    /// Makes jobs for the members who have not received the message.
+    /// Creates jobs for the members who have not received the message.
     async fn settle_team(&mut self, mut job: PushJob) -> Result<(), StoreError> {
         loop {
             let outcome = self.normal.members_of(&job, &self.attempts).await?;

@@ -1,8 +1,8 @@
-//! How the server's stop makes the worker settle its jobs, and waits for it.
+//! Makes the worker settle its jobs when the server stops, and waits for it.
 
 use tokio::sync::Notify;
 
-/// See the module.
+/// A request to settle, and its completion.
 #[derive(Default)]
 pub(crate) struct Settle {
     asked: Notify,
@@ -22,7 +22,7 @@ impl Settle {
         self.asked.notified().await;
     }
 
-    /// Whoever has called [`Settle::settle`] may go on.
+    /// Allows the caller of [`Settle::settle`] to continue.
     pub(super) fn settled(&self) {
         self.settled.notify_one();
     }

@@ -1,4 +1,4 @@
-//! How the worker sleeps, and is woken for a job that is due before the end of its sleep.
+//! The worker's sleep, and how it is woken for a job that is due earlier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,18 +11,19 @@ use crate::time::UnixMillis;
 /// The longest sleep while there are jobs that the worker has not seen.
 const UNSEEN: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// Wakes the worker.
 #[derive(Default)]
 pub(crate) struct Wake {
     notify: Notify,
     /// When the worker wakes up by itself.
     at: AtomicU64,
-    /// How many jobs were made.
+    /// The number of jobs that were created.
     made: AtomicU64,
 }
 
 impl Wake {
-    /// A job was made that is due after so many milliseconds. The worker is not woken if it wakes up early enough by itself.
+    /// A job was created that is due after this many milliseconds. The worker is not woken if it wakes up
+    /// early enough by itself.
     pub(crate) fn due_in(&self, delay_ms: u64) {
         self.made.fetch_add(1, Ordering::SeqCst);
         let at = now().saturating_add(delay_ms);
@@ -31,18 +32,19 @@ impl Wake {
         }
     }
 
-    /// How many jobs were made so far; those are in the store.
+    /// The number of jobs that were created so far. All of them are in the store.
     pub(super) fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
     }
 
-    /// Sleeps for so long, or until it is woken; but not long if there are jobs that were made after the first `seen`.
+    /// Sleeps for `wait`, or until it is woken. The sleep is short if jobs were created after the first
+    /// `seen`.
     pub(super) async fn sleep(&self, wait: Duration, seen: u64) {
         self.at.store(
             now().saturating_add(wait.as_millis() as UnixMillis),
             Ordering::SeqCst,
         );
-        // A job that was made just before may have relied on an earlier awakening.
+        // A job that was created a moment ago may have relied on an earlier wake-up.
         let wait = if self.made() == seen {
             wait
         } else {

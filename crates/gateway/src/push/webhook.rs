@@ -16,7 +16,7 @@ use crate::outbound::{Failure, Outbound};
 use crate::target::Target;
 use crate::time::UnixMillis;
 
-/// The most that is read of an answer. Only its status and `Retry-After` count.
+/// The maximum number of bytes that are read of a response. Only its status and `Retry-After` count.
 const MAX_ANSWER_BYTES: usize = 16_384;
 
 /// The body of a call.
@@ -54,14 +54,14 @@ fn wait_ms(value: &HeaderValue, now: UnixMillis) -> Option<u64> {
     Some(u64::try_from(at).ok()?.saturating_sub(now))
 }
 
-/// See the module.
+/// The provider that calls the webhook.
 pub(crate) struct Webhook {
     outbound: Outbound,
     target: Target,
 }
 
 impl Webhook {
-    /// As configured; `None` when no URL is.
+    /// The configured webhook; `None` if no URL is configured.
     pub(crate) fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Option<Self>> {
         let settings = &config.push.webhook;
         let Some(url) = &settings.url else {

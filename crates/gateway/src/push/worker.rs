@@ -30,35 +30,35 @@ const BETWEEN_READS_MS: u64 = 50;
 const BETWEEN_COUNTS_MS: u64 = 1_000;
 /// Time between two reads of all jobs.
 const BETWEEN_REWINDS_MS: u64 = 60_000;
-/// How long it sleeps when no job waits.
+/// How long the worker sleeps if no job waits.
 const IDLE_MS: u64 = 30_000;
-/// How long it waits for a store in trouble.
+/// How long the worker waits while the store is unavailable.
 const TROUBLE_WAIT_MS: u64 = 1_000;
-/// Jobs of [`Lane::Delivered`] that are finished at once.
+/// The number of jobs in [`Lane::Delivered`] that are finished at once.
 const SWEPT: u32 = 1_024;
 
-/// What the store said about outcomes.
+/// What the store has reported about outcomes.
 #[derive(Default)]
 struct Noted {
-    /// With the time at which they are due again.
+    /// Outcomes that are stored, with the time at which the job is due again.
     written: Vec<(JobId, Option<UnixMillis>)>,
-    /// To be written again: the notifications are not repeated for it.
+    /// Outcomes to be written again. The notifications are not repeated for that.
     failed: Outcomes,
 }
 
-/// What the loop shares with callbacks of the store.
+/// The state that the loop shares with callbacks of the store.
 #[derive(Default)]
 struct Notes {
     noted: Mutex<Noted>,
     some: Notify,
 }
 
-/// See the module.
+/// The worker that processes push jobs.
 pub(crate) struct Worker {
     pub(super) attempts: Arc<Attempts>,
     wake: Arc<Wake>,
     notes: Arc<Notes>,
-    /// Most attempts in flight at once, and how many of them may be for jobs that are not urgent.
+    /// The maximum number of attempts in flight, and how many of them may be for jobs that are not urgent.
     places: usize,
     normal_places: usize,
     urgent: Plan,
@@ -75,14 +75,14 @@ pub(crate) struct Worker {
     /// Jobs of teams that continue once their progress is stored.
     advanced: HashMap<JobId, (PushJob, Uid, bool)>,
     unwritten: Outcomes,
-    /// Jobs that were made before the last read.
+    /// The number of jobs that were created before the last read.
     seen: u64,
-    /// Jobs that waited when they were last counted.
+    /// The number of jobs that waited at the last count.
     waiting: u64,
     times: Times,
 }
 
-/// An attempt.
+/// An attempt in flight.
 struct InFlight {
     ready: Arc<Ready>,
     urgent: bool,
@@ -148,7 +148,7 @@ impl Worker {
         }
     }
 
-    /// Works until it is dropped, or the server stops.
+    /// Works until it is dropped, or until the server stops.
     pub(crate) async fn run(mut self, settle: Arc<Settle>) {
         let (wake, notes) = (self.wake.clone(), self.notes.clone());
         loop {
@@ -170,7 +170,7 @@ impl Worker {
                 }
                 () = notes.some.notified() => self.take_notes(),
                 () = wake.sleep(wait, self.seen) => {
-                    // The cause of the awakening is not known.
+                    // The cause of the wake-up is not known.
                     self.urgent.look = true;
                     self.normal.look = true;
                 }
@@ -215,7 +215,7 @@ impl Worker {
         }
     }
 
-    /// Messages that were written to connections which turned out to be dead are to be notified after all.
+    /// Users are notified after all of messages that were written to connections which proved to be dead.
     fn revive(&self) {
         for (uid, since) in self.attempts.reached.take_vanished() {
             let wake = self.wake.clone();
@@ -227,7 +227,7 @@ impl Worker {
         }
     }
 
-    /// Reads and decides.
+    /// Reads jobs and decides about them.
     async fn work(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         let attempts = self.attempts.clone();
         let made = self.wake.made();
@@ -314,7 +314,7 @@ impl Worker {
         self.in_flight.insert(task.id(), InFlight { ready, urgent });
     }
 
-    /// An attempt is over.
+    /// An attempt has ended.
     pub(super) fn landed(
         &mut self,
         ended: Result<(Id, JobOutcome), JoinError>,
@@ -332,13 +332,13 @@ impl Worker {
         }
         let outcome = match ended {
             Ok((_, outcome)) => outcome,
-            // It has panicked, as the panic hook has reported.
+            // The attempt has panicked, and the panic hook has reported it.
             Err(_) => self.attempts.again(&ready.job, 0),
         };
         Some((ready.job.id, outcome))
     }
 
-    /// Hands outcomes to the store; until it has them their jobs are busy.
+    /// Passes outcomes to the store. Their jobs stay busy until they are stored.
     pub(super) fn note(&self, outcomes: Outcomes) {
         if outcomes.is_empty() {
             return;
@@ -406,7 +406,7 @@ impl Worker {
         }
         for plan in [&self.urgent, &self.normal] {
             let rest = if plan.is_urgent() { 1 } else { BETWEEN_READS_MS };
-            // When it is full, the end of an attempt makes room.
+            // If there is no room, the end of an attempt makes some.
             let has_room = !plan.ready.is_full() && self.busy.len() < MAX_BUSY;
             if plan.has_unread() && has_room {
                 wait = wait.min(rest);
