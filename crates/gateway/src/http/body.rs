@@ -1,4 +1,4 @@
-//! Taking a call's body, bounded in bytes and time.
+//! Receives the body of a call, bounded in bytes and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use super::calls::{Held, Key};
 use super::fields;
 use super::problem::Problem;
 
-/// A body must have come within this time.
+/// A body must have arrived completely within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// A body that may come without a key: it is kept in memory for whoever sends it.
+/// The largest body of a call that needs no key: anybody can make the server keep such a body in memory.
 const UNKEYED_BYTES: usize = 64 << 10;
 
 /// A JSON object, read as `T`.
@@ -29,7 +29,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         check_type(request.headers())?;
         let bytes = if request.uri().path().starts_with("/v1/") {
-            // It was received before the call was let in.
+            // `keys::answer` has received the body already, with the bounds of the call's key.
             request
                 .into_body()
                 .collect()
@@ -47,7 +47,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     }
 }
 
-/// JSON is expected. curl and fetch call a JSON text other names when they are not told; a missing name is fine too.
+/// Checks that the body is declared as JSON. The types that curl and `fetch` send by default are accepted
+/// too, and so is a body without a type.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let refused = |detail: &'static str| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     if headers
@@ -81,7 +82,8 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Receives the body of a call with a key: the call with a body that takes no time, and the count of its bytes.
+/// Receives the body of a call with a key. Returns the call with the complete body, and the body's bytes as
+/// far as they are counted.
 pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(Request, Held), Problem> {
     if request.body().is_end_stream() {
         return Ok((request, Held::default()));
@@ -91,7 +93,8 @@ pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(R
     Ok((Request::from_parts(head, Body::from(bytes)), held))
 }
 
-/// Without a key the body must be small, see [`UNKEYED_BYTES`]: then its bytes are not counted.
+/// Receives a body in time. Without a key the bytes are not counted, because the body is small, see
+/// [`UNKEYED_BYTES`].
 async fn take(
     headers: &HeaderMap,
     body: Body,

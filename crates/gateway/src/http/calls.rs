@@ -1,10 +1,11 @@
-//! How many calls of the API are answered at a time, how many bytes they hold, and how many calls a key may make in a second.
+//! Bounds the calls of the API: how many are answered at a time, how many bytes they hold, and how many calls
+//! a key may make in a second.
 //!
-//! Invariants: only calls that were let in with a key count, so that nobody without one takes a place; a call
-//! gives its place back when it is answered, however it ends. A call takes its permit when its body has
-//! arrived, and returns it before its answer is written, so that slow senders and slow readers do not delay
-//! others; large bodies and answers are limited by their bytes. Of the permits and of the bytes a part is kept for
-//! keys that have none, and keys that wait take turns: the calls of one key do not lock out another.
+//! Invariants: only calls with a valid key are counted, so that nobody without one can take a slot. A call
+//! returns its slot when it has been answered, however it ends. It takes the slot when its body has arrived
+//! and returns it before its answer is written, so that slow senders and slow readers do not delay others;
+//! large bodies and answers are limited by their bytes instead. A part of the slots and of the bytes is kept
+//! for keys that hold none, and waiting keys take turns: the calls of one key do not lock out another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,36 +22,36 @@ use crate::fair::{Slot, Slots, Turn};
 use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
 
-/// How long a call waits for a permit, and for room for its bytes.
+/// How long a call waits for a slot, and for its bytes to be allowed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// This number of bytes of a body or an answer is not counted: nearly all calls are smaller, and so never
-/// wait for room.
+/// A body or an answer is not counted up to this number of bytes. Nearly all calls are smaller and never
+/// wait.
 const FREE_BYTES: usize = 64 * 1024;
-/// Bytes beyond that are counted in steps of this size.
+/// The bytes of a larger body or answer are counted in steps of this size.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// What is bounded of all calls together.
+/// The bounds that all calls share.
 #[derive(Debug)]
 pub struct Calls {
-    /// One for each call that may be under way; none when they are not bounded.
+    /// One slot for each call that may be in progress; `None` if their number is not bounded.
     places: Option<Arc<Slots<Arc<str>>>>,
-    /// One for each step of bytes that may be held; none when they are not bounded.
+    /// One slot for each step of bytes that may be held; `None` if the bytes are not bounded.
     room: Option<Arc<Slots<Arc<str>>>>,
     rate: Option<Rate>,
-    /// By name: those that have called.
+    /// The keys that have made a call, by name.
     keys: Mutex<HashMap<Arc<str>, Arc<Key>>>,
 }
 
-/// What is counted of one key.
+/// The counters of one key.
 #[derive(Debug)]
 pub(super) struct Key {
     name: Arc<str>,
     bucket: Bucket,
-    /// Its calls that have a place or wait for one.
+    /// Its calls that have a slot or wait for one.
     calls: Caller,
     /// Its large bodies and answers.
     large: Caller,
-    /// What its calls have with the store.
+    /// Its requests to the store.
     pub(super) appends: Caller,
 }
 
@@ -67,22 +68,22 @@ impl Key {
     }
 }
 
-/// A call's place; given back when it is dropped.
+/// The slot of a call. It is returned when this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _slot: Option<(Slot<Arc<str>>, UnderWay)>,
 }
 
-/// Bytes of a body or an answer that are held.
+/// The bytes that a body or an answer holds.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     slots: Option<Slot<Arc<str>>>,
-    /// Whether it is the only large one of its key; decided when it has become large.
+    /// Whether this is its key's only large body or answer. This is decided when it becomes large.
     turn: Option<(Turn, UnderWay)>,
 }
 
 impl Calls {
-    /// With the bounds of `limits`.
+    /// Creates the bounds that `limits` sets.
     pub fn new(limits: &Limits) -> Self {
         let most = limits.calls_in_flight;
         Self {
@@ -93,7 +94,7 @@ impl Calls {
         }
     }
 
-    /// What is counted of the key of this name.
+    /// The counters of the key with this name.
     pub(super) fn key(&self, name: &Arc<str>) -> Arc<Key> {
         let mut keys = self.keys.lock();
         if let Some(key) = keys.get(name) {
@@ -104,7 +105,7 @@ impl Calls {
         key
     }
 
-    /// Counts a call.
+    /// Counts a call against its key's rate.
     pub(super) fn count(&self, key: &Key, metrics: &Metrics) -> Result<(), Problem> {
         if key.bucket.take(self.rate, clock::now()) {
             return Ok(());
@@ -116,7 +117,7 @@ impl Calls {
         ))
     }
 
-    /// Takes a place for a call.
+    /// Takes a slot for a call.
     pub(super) async fn enter(&self, key: &Key, metrics: &Metrics) -> Result<Place, Problem> {
         let Some(places) = &self.places else {
             return Ok(Place { _slot: None });
@@ -136,7 +137,7 @@ impl Calls {
         }
     }
 
-    /// From now on `bytes` of a body or an answer are held, which were fewer before.
+    /// Counts the bytes of a growing body or answer, which holds `bytes` from now on.
     pub(super) async fn hold(
         &self,
         held: &mut Held,

@@ -1,4 +1,4 @@
-//! What is served at which address.
+//! Which paths are served at which of the server's addresses.
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -7,19 +7,19 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 
-/// An address at which requests come in.
+/// An address at which the server accepts requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// The only one: everything is there.
+    /// The only address: it serves all paths.
     Only,
-    /// The one for clients, where there is another for the backend.
+    /// The address for clients, if the backend has another one.
     Public,
-    /// The one for the backend (`server.admin_listen`).
+    /// The address for the backend (`server.admin_listen`).
     Admin,
 }
 
 impl Door {
-    /// Whether `path` is there.
+    /// Whether `path` is served at this address.
     pub fn has(self, path: &str) -> bool {
         let is_backends = path == "/v1" || path.starts_with("/v1/") || path == "/metrics";
         match self {
@@ -30,7 +30,8 @@ impl Door {
     }
 }
 
-/// Lets through what is served here; the rest is not found, with a key as without.
+/// Passes requests on whose path is served at this address. The others are answered 404, even if they have a
+/// valid key.
 pub(super) async fn only_here(State(door): State<Door>, request: Request, next: Next) -> Response {
     if door.has(request.uri().path()) {
         next.run(request).await

@@ -1,4 +1,4 @@
-//! Reading JSON that a peer wrote: every complaint names the field and says what belongs there.
+//! Reads JSON that a client has sent. Every error names the field and says what it must be.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,8 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, kind_number};
 use crate::text::{plain, without_mark};
 
-/// Reads a JSON object, which is the `what` of a call ("body"); the error is one sentence that names the field.
+/// Reads a JSON object. `what` names it in errors, for example "body". The error is one sentence that names
+/// the wrong field.
 pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
     let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
@@ -32,7 +33,8 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Str
                     path => format!("\"{path}\": {wrong}."),
                 }
             }
-            // Valid JSON, of which a string cannot be kept as text.
+            // The JSON is valid, but it has a string with half of a surrogate pair, which a `String` cannot
+            // hold.
             Category::Syntax if serde_json::from_str::<&RawValue>(without_mark(text)).is_ok() => {
                 match path.as_str() {
                     "." => format!("The {what} {}.", IdError::HalfPair),
@@ -61,7 +63,7 @@ fn sentence(text: &str) -> String {
     first.into_iter().chain(chars).chain(['.']).collect()
 }
 
-/// A `T` written as an object; serde alone would take an array of the fields too.
+/// A `T` that is written as an object. serde alone would also accept an array of the fields.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
 
@@ -85,7 +87,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A uid, written as a string or an integer (which means its decimal string).
+/// A uid, written as a string, or as an integer that means its decimal string.
 #[derive(Debug)]
 pub(super) struct UidField(pub(super) Uid);
 
@@ -111,7 +113,7 @@ impl<'de> Deserialize<'de> for TeamField {
     }
 }
 
-/// Describes an identifier as text: a uid or a team in a path.
+/// The schema of an identifier in a path: a uid or a team's key.
 #[derive(Debug)]
 pub(super) struct IdText;
 
@@ -121,7 +123,7 @@ impl PartialSchema for IdText {
             .schema_type(Type::String)
             .min_length(Some(1))
             .max_length(Some(MAX_ID_BYTES))
-            // Neither "." nor "..", and no control characters.
+            // The pattern excludes "." and ".." and control characters.
             .pattern(Some(concat!(
                 r"^(?:[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*",
                 r"|\.[^.\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*",
@@ -133,7 +135,8 @@ impl PartialSchema for IdText {
 
 impl ToSchema for IdText {}
 
-/// Describes a place in a conversation: any whole number; what is beyond the newest message means that one.
+/// The schema of a position in a conversation: any whole number. A number beyond the newest message means
+/// that message.
 #[derive(Debug)]
 pub(super) struct Position;
 
@@ -193,7 +196,7 @@ impl<'de> Deserialize<'de> for CidField {
     }
 }
 
-/// A kind's number; `None` when it is an integer that no kind can have.
+/// The number of a kind; `None` if it is an integer that no kind can have.
 #[derive(Debug)]
 pub(super) struct KindField(pub(super) Option<u16>);
 
@@ -205,7 +208,7 @@ impl<'de> Deserialize<'de> for KindField {
     }
 }
 
-/// What is wrong with an identifier, for a sentence about it.
+/// What is wrong with an identifier, as a part of a sentence about it.
 pub(super) fn id_sentence(why: IdError) -> String {
     why.to_string()
 }

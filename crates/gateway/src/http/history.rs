@@ -1,4 +1,4 @@
-//! The chat record.
+//! Reading the stored messages of conversations.
 
 use std::sync::Arc;
 
@@ -16,33 +16,33 @@ use crate::frame::shown;
 use crate::ids::{ConvId, Seq};
 use crate::store::Span;
 
-/// A part of a conversation.
+/// A page of a conversation's messages.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Messages {
     /// The conversation.
     #[schema(value_type = String)]
     conv: ConvId,
-    /// With `before` newest first, else oldest first.
+    /// Newest first if the query had `before`, otherwise oldest first.
     #[schema(value_type = Vec<shown::Described>)]
     messages: Vec<Box<RawValue>>,
-    /// The newest message's number.
+    /// The number of the newest message.
     #[schema(value_type = u64)]
     head: Seq,
-    /// There is more in this direction.
+    /// Whether there are more messages in this direction.
     more: bool,
 }
 
 /// A page of a user's conversations.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConversationPage {
-    /// Newest first.
+    /// The conversations, newest first.
     conversations: Vec<shown::Conversation>,
-    /// Give it as `after` to get the next page; null at the end.
+    /// Send this as `after` to get the next page; null on the last page.
     #[schema(required)]
     next: Option<String>,
 }
 
-/// A part of a conversation: after a number, oldest first (from the beginning when neither is given), or before one, newest first
+/// Read the messages after a number, oldest first (by default all), or those before a number, newest first
 #[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record",
     params(
         ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
@@ -75,7 +75,7 @@ pub(super) async fn messages(
     }))
 }
 
-/// A user's conversations, newest first
+/// List the conversations of a user, newest first
 #[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record",
     params(
         ("uid" = inline(IdText), Path, description = "The user"),

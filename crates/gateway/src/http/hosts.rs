@@ -10,12 +10,13 @@ use crate::config::{Config, Mode};
 /// The host names under which this server may be called.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    /// `None` is any name.
+    /// `None` allows every name.
     names: Option<Vec<Box<str>>>,
 }
 
 impl Hosts {
-    /// Those of `server.hosts`, and the name in `server.listen`. Outside of open mode any name will do: a page has no token of its user there.
+    /// The names in `server.hosts` and the name in `server.listen`. Outside of open mode every name is
+    /// allowed, because a stranger's page does not have the token of a user.
     pub fn new(config: &Config) -> Self {
         let server = &config.server;
         if config.auth.mode != Mode::Open || server.hosts.iter().any(|name| name == "*") {

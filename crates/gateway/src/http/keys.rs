@@ -1,7 +1,7 @@
-//! Letting calls through that have a key with the scope that they need.
+//! Checks that a call has an API key with the scope that it needs.
 //!
-//! Invariants: the key comes in one header `Authorization: Bearer <key>` and in no other way; nothing of what was offered is repeated,
-//! neither in the answer nor in the log.
+//! Invariants: the key comes in a single header `Authorization: Bearer <key>` and in no other way. Neither
+//! the answer nor the log repeats what the caller sent as its key.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::config::{MAX_KEY_BYTES, Scope};
 use crate::keys::{Denied, Granted};
 use crate::metrics::{ApiKeyLabel, ReasonLabel};
 
-/// The gateway, as the holder of a call's key calls it.
+/// The gateway, used in the name of the call's key.
 pub(super) struct Calling(pub(super) Gateway);
 
 impl FromRequestParts<Arc<Api>> for Calling {
@@ -42,20 +42,20 @@ impl FromRequestParts<Arc<Api>> for Calling {
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    /// There is no header.
+    /// The header Authorization is missing.
     Missing,
-    /// There is no one `Bearer <key>` in it.
+    /// There are several headers Authorization, or the header is not `Bearer <key>`.
     Malformed,
-    /// The key is none of ours.
+    /// The server has no such key.
     Unknown,
-    /// The key's time is over.
+    /// The key has expired.
     Expired,
-    /// The key may do other things.
+    /// The key lacks this scope.
     Scope(Scope),
 }
 
 impl Refusal {
-    /// For the metric and the log.
+    /// The name of the reason in the metric and the log.
     fn reason(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -67,7 +67,7 @@ impl Refusal {
     }
 }
 
-/// What a key that does not open gets (RFC 6750, section 3).
+/// The challenge for a key that is unknown or has expired (RFC 6750, section 3).
 const INVALID: &str = "Bearer realm=\"mynah\", error=\"invalid_token\"";
 
 impl From<Refusal> for Problem {
@@ -105,7 +105,8 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// The key that a call offers: of the one header Authorization, after the scheme's name and spaces (RFC 9110, section 11.4).
+/// The key that a call sends: what follows the scheme's name and spaces in its only header Authorization (RFC
+/// 9110, section 11.4).
 fn offered(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
@@ -126,7 +127,7 @@ fn offered(headers: &HeaderMap) -> Result<&str, Refusal> {
     }
 }
 
-/// The name of the key that lets the call in.
+/// The name of the call's key, if it is valid and has the scopes that the call needs.
 fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, Refusal> {
     let key = offered(headers)?;
     let Granted { name, scopes } =
@@ -146,7 +147,7 @@ fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, Refusal
     Ok(name)
 }
 
-/// Lets a call through if it has the key that it needs, and there is room for it.
+/// Answers a call if it has the key that it needs and the limits allow it.
 pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let need = scopes::need(request.method(), route, request.uri().path(), api.metrics_key);
@@ -166,7 +167,7 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
             return Problem::from(refusal).into_response();
         }
     };
-    // How full it is has to be seen when it is full.
+    // The metrics are not subject to the limits of calls, so that they can be read when a limit is reached.
     if !scopes::is_api(request.uri().path()) {
         return next.run(request).await;
     }
@@ -175,12 +176,12 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
         .unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Answers a call within the bounds of all calls.
+/// Answers a call within the limits of all calls.
 async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Result<Response, Problem> {
     let key = api.calls.key(key);
     api.calls.count(&key, &api.metrics)?;
     let has_route = request.extensions().get::<MatchedPath>().is_some();
-    // The body of a call to an unknown route is not read. The bytes are held until the answer is made.
+    // The body of a call to an unknown route is not read. Its bytes are held until the answer is complete.
     let (mut request, _body) = if has_route {
         body::receive(request, &key, api).await?
     } else {
@@ -190,7 +191,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     request.extensions_mut().insert(key.appends.clone());
     let response = next.run(request).await;
     let (head, body) = response.into_parts();
-    // It is whole already, so that this copies nothing.
+    // The handlers build the answer in one piece, so this copies nothing.
     let body = axum::body::to_bytes(body, usize::MAX)
         .await
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;

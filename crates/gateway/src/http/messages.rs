@@ -21,29 +21,30 @@ use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
 /// A message to send.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Message {
-    /// The kind's number.
+    /// The number of the kind.
     #[serde(rename = "type")]
     #[schema(value_type = u16, example = 6)]
     kind: KindField,
-    /// To whom: exactly one of the four.
+    /// The recipients: exactly one of the four fields.
     #[schema(value_type = Recipients)]
     to: Object<Recipients>,
-    /// The sender. Pair kinds without one are from `send.system_uid`.
+    /// The sender. Without it, pair kinds are sent from `send.system_uid`.
     from: Option<UidField>,
     /// The payload: any JSON value, passed on byte for byte.
     #[schema(value_type = serde_json::Value)]
     data: Box<RawValue>,
-    /// The sender's own id: the same again within the dedupe window is the same message.
+    /// The sender's own id for the message. A message with the same id within the dedupe window is the same
+    /// message.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     cid: Option<CidField>,
-    /// Whether those who are away are notified; the kind decides when absent.
+    /// Whether users who are offline are notified. Without it the kind decides.
     push: Option<bool>,
-    /// Until when a notification is worth sending, from now. The message stays in the record.
+    /// The time from now after which a notification expires. The message stays stored.
     #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     ttl_ms: Option<u64>,
 }
 
-/// To whom: exactly one of the four.
+/// The recipients of a message: exactly one of the four fields.
 #[derive(Debug, Deserialize)]
 pub(super) struct Recipients {
     user: Option<UidField>,
@@ -61,7 +62,7 @@ impl PartialSchema for Recipients {
         let everyone = ObjectBuilder::new()
             .schema_type(Type::Boolean)
             .enum_values(Some([true]));
-        // Generators name the alternatives by their titles.
+        // Code generators name the alternatives by their titles.
         let one = |title: &str, name: &str, about: &str, schema: RefOr<Schema>| {
             ObjectBuilder::new()
                 .title(Some(title))
@@ -109,46 +110,47 @@ impl ToSchema for Recipients {
 /// Messages to send, in order.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Batch {
-    /// Up to `limits.messages_per_call`.
+    /// The messages, up to `limits.messages_per_call`.
     #[schema(value_type = Vec<Message>, max_items = 1_000)]
     messages: Vec<Box<RawValue>>,
 }
 
-/// What became of a message.
+/// The result of sending a message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SendResult {
-    /// To users: one for each, in the order given.
+    /// For users: one result for each, in the order in which they were first named.
     #[serde(skip_serializing_if = "Option::is_none")]
     results: Option<Vec<UserOutcome>>,
-    /// To a team: the message's id, unless the kind is not stored.
+    /// For a team: the message's id, unless the kind is not stored.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     mid: Option<Mid>,
-    /// To a team: the conversation.
+    /// For a team: the conversation.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     conv: Option<ConvId>,
-    /// To a team: the message's number in the conversation.
+    /// For a team: the message's number in the conversation.
     #[schema(value_type = Option<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<Seq>,
-    /// To a team: `true` when the sender's `cid` was there before, and these are the first message's values.
+    /// For a team: `true` if a message with the sender's `cid` is stored already; `mid`, `conv` and `seq` are
+    /// those of that message.
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate: Option<bool>,
-    /// Users it was delivered to.
+    /// The number of users to whom the message was delivered.
     online: usize,
-    /// Users it was not delivered to; absent when it was for everyone.
+    /// The number of users to whom it was not delivered; absent if it was sent to everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     offline: Option<usize>,
 }
 
-/// What became of a message for one user.
+/// The result of sending a message to one user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UserOutcome {
     /// The user.
     #[schema(value_type = String)]
     uid: Uid,
-    /// It was handed to at least one live connection.
+    /// Whether the message was put into the queue of at least one live connection.
     delivered: bool,
     /// The message's id, unless the kind is not stored.
     #[schema(value_type = Option<String>)]
@@ -162,35 +164,36 @@ pub(super) struct UserOutcome {
     #[schema(value_type = Option<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<Seq>,
-    /// `true` when the sender's `cid` was there before, and these are the first message's values.
+    /// `true` if a message with the sender's `cid` is stored already; `mid`, `conv` and `seq` are those of
+    /// that message.
     #[serde(skip_serializing_if = "Option::is_none")]
     duplicate: Option<bool>,
 }
 
-/// The outcomes of a batch, in order.
+/// The results of a batch, in the order of its messages.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BatchResult {
-    /// One for each message.
+    /// One result for each message.
     results: Vec<BatchItem>,
 }
 
-/// What became of one message of a batch.
+/// The result of one message of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum BatchItem {
-    /// It was sent.
+    /// The message was sent.
     Sent(SendResult),
-    /// It was refused.
+    /// The message was refused.
     #[schema(title = "Refused")]
     Refused {
-        /// As the HTTP status of a single call.
+        /// The HTTP status that a call with this message alone would have.
         code: u16,
         /// One sentence that says what to change.
         error: String,
     },
 }
 
-/// Send to one user, many users, a team, or all who are connected
+/// Send to a user, several users, a team, or everyone who is connected
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", request_body = Message,
     responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Refusals))]
 pub(super) async fn send(
@@ -230,7 +233,7 @@ pub(super) async fn send_batch(
 }
 
 impl Message {
-    /// What the gateway is asked. `named` counts the users that the call has named so far.
+    /// The order for the gateway. `named` counts the users that the call has named so far.
     fn order(self, api: &Api, named: &mut usize) -> Result<SendOrder, Reject> {
         let kind = self.kind.0.ok_or_else(Reject::no_such_kind)?;
         if self.ttl_ms.is_some_and(|ttl_ms| i64::try_from(ttl_ms).is_err()) {
@@ -348,7 +351,7 @@ impl From<UserResult> for UserOutcome {
     }
 }
 
-/// Said only when it is so.
+/// `Some(true)` for a duplicate, otherwise `None`, so that the field is left out.
 fn duplicate(stored: Option<Stored>) -> Option<bool> {
     stored.filter(|at| at.duplicate).map(|_| true)
 }

@@ -1,8 +1,8 @@
-//! The HTTP API for the backend (docs/PROTOCOL.md#8-http-api), and what else is not Socket.IO. Handlers are thin: read the call, ask
-//! the gateway, write the answer.
+//! The HTTP API for the backend (docs/PROTOCOL.md#8-http-api), and all other requests that are not Socket.IO.
+//! A handler only reads the call, asks the gateway and writes the answer.
 //!
-//! Invariants: every path under `/v1` but its description needs a key, whatever it is, and every route a key with its scope
-//! (`scopes.rs`); every error is a problem document.
+//! Invariants: every path under `/v1` except the description needs a key, even if there is nothing at it, and
+//! every route needs a key with its scope (`scopes.rs`). Every error is a problem document.
 
 mod api;
 mod body;
@@ -58,7 +58,7 @@ pub(crate) use scopes::OPENAPI_PATH;
 )]
 struct Description;
 
-/// Every route that is described, and the description.
+/// The routes that the description has, and the description.
 fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
     let (router, mut description) = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(messages::send))
@@ -92,7 +92,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
     (router, description)
 }
 
-/// This description
+/// Describe this API
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3", body = std::collections::HashMap<String, serde_json::Value>), Refusals))]
 async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
@@ -100,7 +100,7 @@ async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
     Json(&DESCRIPTION)
 }
 
-/// Everything that is not Socket.IO, as far as it is served at `door`.
+/// All routes that are not Socket.IO and that `door` serves.
 pub fn router(api: Arc<Api>, door: Door) -> Router {
     let (mut router, _) = described();
     if api.open {
@@ -116,7 +116,7 @@ pub fn router(api: Arc<Api>, door: Door) -> Router {
         .with_state(api)
 }
 
-/// Gives errors that the framework wrote by itself (404, 405) the form of ours.
+/// Turns errors that the framework has written (404, 405) into problem documents.
 async fn only_problems(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

@@ -1,4 +1,4 @@
-//! The page at `/`, and the two questions that it asks without a key: in open mode only.
+//! The demo page at `/`, and the two calls that it makes without a key. They exist in open mode only.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use super::problem::Problem;
 use super::teams::{self, Team, TeamBody};
 use super::users::Online;
 
-/// Only what the server itself serves, and connections to it.
+/// The page may load only what this server serves, and may connect only to this server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self' ws: wss:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// Most users that the page shows as connected.
+/// How many connected users the page shows at most.
 const MOST_SHOWN: usize = 500;
 
 macro_rules! files {
@@ -28,7 +28,7 @@ macro_rules! files {
     };
 }
 
-/// Path, media type and text of each file of the page.
+/// The path, the media type and the text of each file of the page.
 const FILES: &[(&str, &str, &str)] = files! {
     "/": "text/html; charset=utf-8", "index.html";
     "/style.css": "text/css; charset=utf-8", "style.css";
@@ -43,7 +43,7 @@ const FILES: &[(&str, &str, &str)] = files! {
     "/view.js": "text/javascript; charset=utf-8", "view.js";
 };
 
-/// The page's routes.
+/// The routes of the page and of its calls.
 pub(super) fn router() -> Router<Arc<Api>> {
     let files = FILES.iter().fold(Router::new(), |router, (path, kind, text)| {
         router.route(path, get(move || async move { file(kind, text) }))
@@ -70,14 +70,14 @@ fn file(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
-/// Who is connected.
+/// The users who are connected.
 async fn online(State(api): State<Arc<Api>>) -> Answer<Online> {
     Answer(Online {
         online: api.gateway.who_is_online(MOST_SHOWN),
     })
 }
 
-/// Makes a team, but never changes one: that needs a key.
+/// Creates a team. Changing a team needs a key, so a team that exists is refused.
 async fn make_team(
     State(api): State<Arc<Api>>,
     calling: Calling,

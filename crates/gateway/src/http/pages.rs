@@ -18,12 +18,13 @@ use mynah_front::{Cors, Refusal};
 use super::api::Api;
 use super::problem::Problem;
 
-/// The path that signs a user out.
+/// The path of the call by which users sign themselves out.
 const SIGN_OUT: &str = "/signout";
 
 impl Api {
-    /// The refusal of a request whose host name is not one of this server, if it is not. Calls that need an
-    /// API key are not checked, because a page has no key, and neither are the health checks.
+    /// The answer to a request whose host name is not one of this server; `None` if the name is allowed.
+    /// Calls that need an API key are not checked, because a page has no key, and neither are the health
+    /// checks.
     pub(crate) fn refuse_host<B>(&self, request: &Request<B>, peer: SocketAddr) -> Option<Response> {
         let path = request.uri().path();
         if path.starts_with("/v1/") || path.starts_with("/health/") || self.hosts.admit(request) {

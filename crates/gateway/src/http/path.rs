@@ -1,4 +1,4 @@
-//! Reading a call's path and query.
+//! Reads the path and the query of a call.
 
 use std::fmt::Display;
 
@@ -9,9 +9,9 @@ use super::fields::id_sentence;
 use super::problem::Problem;
 use crate::ids::{ConvId, IdError, TeamId, Uid};
 
-/// Most messages or conversations of one page.
+/// The most messages or conversations that a page may have.
 const MOST: u32 = 500;
-/// How many when the caller does not say.
+/// How many it has if the query does not say.
 const USUAL: u32 = 100;
 
 /// The path's `{uid}`.
@@ -78,7 +78,7 @@ async fn segment<S: Send + Sync, T>(
     new(text).map_err(|why| Problem::malformed(format!("The path's {name} {}.", id_sentence(why))))
 }
 
-/// The query's pairs.
+/// The name and value pairs of the query.
 #[derive(Debug)]
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -94,7 +94,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 }
 
 impl Query {
-    /// The value of `name`.
+    /// The value of `name`, which may occur only once.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
         let mut values = self.0.iter().filter(|(key, _)| key == name);
         let first = values.next().map(|(_, value)| value.as_str());
@@ -106,12 +106,12 @@ impl Query {
         }
     }
 
-    /// The number `name`, from 0 to the largest that a conversation can count to.
+    /// The number `name`, from 0 to the largest number that a message can have.
     pub(super) fn seq(&self, name: &str) -> Result<Option<u64>, Problem> {
         self.text(name)?.map(|text| whole_number(name, text)).transpose()
     }
 
-    /// `limit`, 1 to 500.
+    /// The value of `limit`, 1 to 500.
     pub(super) fn limit(&self) -> Result<u32, Problem> {
         let Some(text) = self.text("limit")? else {
             return Ok(USUAL);
@@ -127,7 +127,7 @@ impl Query {
 
 fn whole_number(name: impl Display, text: &str) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    // More digits than fit mean "beyond any": the largest.
+    // A number with more digits than fit lies beyond every message, as the largest one does.
     let number = if digits {
         Some(text.parse().unwrap_or(u64::MAX).min(i64::MAX as u64))
     } else {

@@ -1,4 +1,4 @@
-//! Every error of the API: `application/problem+json` (RFC 9457) with one sentence that says what to change.
+//! The errors of the API: `application/problem+json` (RFC 9457), with one sentence that says what to change.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use crate::{NotReady, Reject};
 
 /// The media type of every error.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
-/// After what time to try again when the store is in trouble.
+/// The value of Retry-After in every answer with 429 or 503.
 const RETRY_AFTER_SECONDS: &str = "1";
-/// A sentence may repeat what a caller sent; not all of it.
+/// The detail may repeat what the caller sent, but is cut to this length.
 const MAX_DETAIL_BYTES: usize = 400;
 
 /// An error as it is written.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct ProblemBody {
-    /// Always `about:blank`: the status says what sort of error it is.
+    /// Always `about:blank`: the status says what kind of error it is.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The status in words.
@@ -37,7 +37,7 @@ pub(super) struct ProblemBody {
 pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
-    /// What to prove, where it is not the usual.
+    /// The value of `WWW-Authenticate`, if it is not the default.
     challenge: Option<Cow<'static, str>>,
 }
 
@@ -50,7 +50,7 @@ impl Problem {
         }
     }
 
-    /// With this as `WWW-Authenticate`.
+    /// Sets the value of `WWW-Authenticate`.
     pub(super) fn challenge(mut self, challenge: impl Into<Cow<'static, str>>) -> Self {
         self.challenge = Some(challenge.into());
         self
@@ -72,7 +72,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// What the framework answered by itself, in our form.
+    /// The problem document for a status that the framework has answered by itself.
     pub(super) fn of_status(status: StatusCode) -> Self {
         let detail = match status {
             StatusCode::NOT_FOUND => "There is nothing at this path; GET /v1/openapi.json describes the API.",
@@ -92,7 +92,7 @@ impl From<Reject> for Problem {
 
 impl From<NotReady> for Problem {
     fn from(_: NotReady) -> Self {
-        // What exactly is wrong with the store is in the log.
+        // The reason is in the log.
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "The message store is in trouble; try again later.",

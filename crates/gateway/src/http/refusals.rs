@@ -1,10 +1,10 @@
-//! The answers to calls that are refused, for the description of the API.
+//! The answers to refused calls, for the description of the API.
 
 use utoipa::IntoResponses;
 
 use super::problem::ProblemBody;
 
-/// How calls are refused.
+/// The ways in which a call can be refused.
 #[derive(IntoResponses)]
 #[expect(
     dead_code,
@@ -23,22 +23,23 @@ pub(super) enum Refusals {
     /// There is no such kind, team or conversation
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(ProblemBody),
-    /// Something else is in the way
+    /// The call conflicts with the state of the server or with its configuration
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(ProblemBody),
-    /// The body is too large, or the call names too many
+    /// The body is too large, or the call names too many users or messages
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(ProblemBody),
-    /// The body is not JSON
+    /// The body is compressed or is not JSON
     #[response(status = 415, content_type = "application/problem+json")]
     NotJson(ProblemBody),
-    /// Too many calls
+    /// There were too many calls; try again after Retry-After seconds
     #[response(status = 429, content_type = "application/problem+json")]
     TooFast(ProblemBody),
-    /// The server failed
+    /// The server has failed
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(ProblemBody),
-    /// The store is in trouble, or the server is stopping: try again after Retry-After seconds
+    /// The store fails, the server is stopping, or a limit of all calls is reached; try again after
+    /// Retry-After seconds
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(ProblemBody),
 }

@@ -16,26 +16,29 @@ use crate::ids::DeviceId;
 use crate::store::{Device, Revoked};
 use crate::time::UnixMillis;
 
-/// Which tokens are not accepted any more: all of `uid`, those that its device `deviceid` registers with, or the one with the id `jti`
+/// The tokens that are no longer accepted: all tokens of `uid`, those with which its device `deviceid`
+/// registers, or the one with the id `jti`
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Revoke {
     /// The user whose tokens are revoked.
     uid: Option<UidField>,
-    /// With `uid`: only the tokens that this device registers with.
+    /// With `uid`: only the tokens with which this device registers are revoked.
     #[schema(min_length = 1, max_length = 128)]
     deviceid: Option<String>,
-    /// The id of the one token that is revoked, its claim `jti`.
+    /// The id of the only token that is revoked, from its claim `jti`.
     #[schema(min_length = 1, max_length = 256)]
     jti: Option<String>,
-    /// With `uid`: tokens that were issued up to this moment, in milliseconds since 1970; now when absent. Later ones are accepted.
+    /// With `uid`: tokens are revoked that were issued up to this time, in milliseconds since 1970. Without
+    /// it: up to now.
     #[schema(value_type = Option<u64>)]
     issued_until: Option<UnixMillis>,
-    /// When the last of these tokens has expired, in milliseconds since 1970; from then on nothing is remembered. For ever when absent.
+    /// When the last of these tokens expires, in milliseconds since 1970. The revocation is forgotten then.
+    /// Without it the revocation is kept forever.
     #[schema(value_type = Option<u64>)]
     until: Option<UnixMillis>,
 }
 
-/// Longest `jti`, in bytes.
+/// The length of the longest `jti`, in bytes.
 const MAX_JTI_BYTES: usize = 256;
 
 impl Revoke {
@@ -56,7 +59,7 @@ impl Revoke {
     }
 }
 
-/// Revoke tokens: they are refused from now on, and connections that registered with them are sent away
+/// Revoke tokens, and disconnect for good the connections that registered with them
 #[utoipa::path(post, path = "/v1/revocations", tag = "users", security(("api_key" = [])), request_body = Revoke,
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn revoke(

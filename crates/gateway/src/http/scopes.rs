@@ -1,7 +1,8 @@
-//! Which scope a key must have for which call: the one table.
+//! The table of the scopes that the calls need.
 //!
-//! Invariants: a path under `/v1` that is not in the table, and not the description, needs a key whatever it is; a route that
-//! somebody forgot to enter needs a key that may do everything. The description of the API is completed from the table.
+//! Invariants: a path under `/v1` that is not in the table needs a key, even if there is nothing at it; only
+//! the description needs none. A route under `/v1` that is missing from the table needs a key with all
+//! scopes. The table is also the source of the scopes in the description of the API.
 
 use axum::http::Method;
 use utoipa::openapi::OpenApi;
@@ -9,20 +10,20 @@ use utoipa::openapi::security::SecurityRequirement;
 
 use crate::config::{Scope, Scopes};
 
-/// Where the description of the API is.
+/// The path of the description of the API.
 pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
 
-/// The security scheme of the description.
+/// The name of the security scheme in the description.
 pub(super) const SCHEME: &str = "api_key";
 const METRICS_PATH: &str = "/metrics";
 
-/// Method, route, scope.
+/// The method, the route and the scope of each call.
 pub(super) const CALLS: &[(&str, &str, Scope)] = &[
     ("POST", "/v1/messages", Scope::Send),
     ("POST", "/v1/messages/batch", Scope::Send),
     ("GET", "/v1/users/{uid}", Scope::Read),
     ("POST", "/v1/users/online", Scope::Read),
-    // The user of this name, see `users::user_named_online`.
+    // The user with the uid "online", see `users::user_named_online`.
     ("GET", "/v1/users/online", Scope::Read),
     ("GET", "/v1/users/{uid}/conversations", Scope::Read),
     ("GET", "/v1/conversations/{conv}/messages", Scope::Read),
@@ -33,22 +34,23 @@ pub(super) const CALLS: &[(&str, &str, Scope)] = &[
     ("DELETE", "/v1/teams/{team}/members/{uid}", Scope::Manage),
     ("POST", "/v1/users/{uid}/signout", Scope::Manage),
     ("POST", "/v1/revocations", Scope::Manage),
-    // Where auth.metrics_key asks for it.
+    // Only if `auth.metrics_key` is set.
     ("GET", METRICS_PATH, Scope::Metrics),
 ];
 
 /// What a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Nothing.
+    /// The call needs no key.
     Nothing,
-    /// A key, whatever it may do: there is nothing behind but an error.
+    /// The call needs any key. Its answer is an error in any case.
     Key,
-    /// A key with these scopes.
+    /// The call needs a key with these scopes.
     Scopes(Scopes),
 }
 
-/// What a call needs. `route` is the pattern that it matched, if any; `path` is as it was sent.
+/// What a call needs. `route` is the pattern that the path matches, if any; `path` is the path as it was
+/// sent.
 pub(super) fn need(method: &Method, route: Option<&str>, path: &str, metrics_key: bool) -> Need {
     let route = match route {
         Some(OPENAPI_PATH) => return Need::Nothing,
@@ -57,7 +59,7 @@ pub(super) fn need(method: &Method, route: Option<&str>, path: &str, metrics_key
         None if is_api(path) => return Need::Key,
         None => return Need::Nothing,
     };
-    // GET answers HEAD.
+    // HEAD is answered by the handler of GET.
     let method = if method == Method::HEAD {
         "GET"
     } else {
@@ -66,19 +68,19 @@ pub(super) fn need(method: &Method, route: Option<&str>, path: &str, metrics_key
     let mut rows = CALLS.iter().filter(|(_, at, _)| *at == route).peekable();
     match (rows.peek().is_some(), rows.find(|(name, ..)| *name == method)) {
         (_, Some((.., scope))) => Need::Scopes(Scopes::of(&[*scope])),
-        // Another method: 405.
+        // The route has no such method: the answer is 405.
         (true, None) => Need::Key,
         (false, None) if is_api(route) => Need::Scopes(Scopes::ALL),
         (false, None) => Need::Nothing,
     }
 }
 
-/// Whether a path is one of the API.
+/// Whether a path belongs to the API.
 pub(super) fn is_api(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")
 }
 
-/// Says at every call of the description which scope it needs.
+/// Writes the scope of each call into the description.
 pub(super) fn describe(description: &mut OpenApi) {
     for (method, route, scope) in CALLS {
         let Some(item) = description.paths.paths.get_mut(*route) else {

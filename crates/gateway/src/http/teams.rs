@@ -1,4 +1,4 @@
-//! Teams: make, show, delete, and change the members.
+//! Teams: creating, reading and deleting them, and changing their members.
 
 use std::sync::Arc;
 
@@ -18,16 +18,16 @@ use super::users::Uids;
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::store;
 
-/// Longest name of a team, in bytes.
+/// The length of the longest name of a team, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A team to make or replace.
+/// A team to create or replace.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct TeamBody {
-    /// Shown to people; the team's key when absent.
+    /// The name that people see. Without it the team is named like its key.
     #[schema(max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
-    /// The members; up to `limits.uids_per_call` in one call, more by further calls.
+    /// The members. One call may name up to `limits.uids_per_call`; further calls can add more.
     #[schema(max_items = 10_000)]
     members: Vec<UidField>,
 }
@@ -35,22 +35,22 @@ pub(super) struct TeamBody {
 /// A team.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Team {
-    /// Its key.
+    /// The team's key.
     #[schema(value_type = String)]
     team: TeamId,
-    /// Shown to people.
+    /// The name that people see.
     name: String,
-    /// Its members, sorted.
+    /// The members, sorted.
     #[schema(value_type = Vec<String>)]
     members: Vec<Uid>,
-    /// Its conversation.
+    /// The team's conversation.
     #[schema(value_type = String)]
     conv: ConvId,
 }
 
 type Answer = Result<axum::Json<Team>, Problem>;
 
-/// Make a team, or replace its name and members; kinds 16 and 17 tell the differences
+/// Create a team, or replace its name and members; messages of the kinds 16 and 17 announce the changes
 #[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = TeamBody,
     responses((status = 200, description = "The team", body = Team), Refusals))]
@@ -70,7 +70,7 @@ pub(super) async fn put(
     answer(gateway.put_team(team, name, members).await)
 }
 
-/// A team
+/// Read a team
 #[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
@@ -78,7 +78,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -
     answer(api.gateway.team(&team).await)
 }
 
-/// Delete a team; its conversation is closed to everyone
+/// Delete a team; nobody can read its conversation from then on
 #[utoipa::path(delete, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 204, description = "Deleted"), Refusals))]
@@ -90,7 +90,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Add members; kind 16 tells the members, once for each who was none
+/// Add members; a message of the kind 16 announces each new member to the members
 #[utoipa::path(post, path = "/v1/teams/{team}/members", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = Uids,
     responses((status = 200, description = "The team", body = Team), Refusals))]
@@ -104,7 +104,7 @@ pub(super) async fn add(
     answer(gateway.add_members(team, uids).await)
 }
 
-/// Remove a member; kind 17 tells the members and the one who left
+/// Remove a member; a message of the kind 17 announces it to the members and to the removed one
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]

@@ -1,4 +1,4 @@
-//! Users: who is connected, and sending them away.
+//! Users: who is connected, and signing users out.
 
 use std::sync::Arc;
 
@@ -24,40 +24,40 @@ pub(super) struct User {
     /// The user.
     #[schema(value_type = String)]
     uid: Uid,
-    /// Whether there is a live connection.
+    /// Whether the user has a live connection.
     online: bool,
     /// The live connections.
     connections: Vec<Connection>,
-    /// Unread messages, of all conversations.
+    /// The number of unread messages in all conversations.
     unread: u64,
 }
 
 /// A live connection.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Connection {
-    /// Its id.
+    /// The connection's id.
     sid: String,
-    /// The device, as it registered.
+    /// The device that it registered as.
     deviceid: String,
-    /// The platform, as it registered; null when it named none.
+    /// The platform that it registered with; null if it named none.
     #[schema(required)]
     platform: Option<String>,
-    /// The identity class, as it registered.
+    /// The identity class that it registered with.
     #[serde(rename = "type")]
     class: String,
-    /// Since when it is registered, in milliseconds since 1970.
+    /// The time of its register, in milliseconds since 1970.
     #[schema(value_type = u64)]
     since: UnixMillis,
     /// `websocket` or `polling`.
     transport: &'static str,
-    /// The peer's address.
+    /// The address of the peer.
     address: String,
 }
 
-/// Users to ask about.
+/// A list of users.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Uids {
-    /// Up to `limits.uids_per_call`.
+    /// The users, up to `limits.uids_per_call`.
     #[schema(max_items = 10_000)]
     uids: Vec<UidField>,
 }
@@ -69,7 +69,7 @@ impl From<Vec<UidField>> for Uids {
 }
 
 impl Uids {
-    /// Without repetitions, unless they are too many.
+    /// The users without repetitions; an error if the list is too long.
     pub(super) fn bounded(self, api: &Api) -> Result<Vec<Uid>, Problem> {
         let most = api.limits.uids_per_call;
         if self.uids.len() > most {
@@ -82,29 +82,29 @@ impl Uids {
     }
 }
 
-/// Those who are connected.
+/// The users who are connected.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Online {
-    /// In the order asked.
+    /// The users, in the order of the request.
     #[schema(value_type = Vec<String>)]
     pub(super) online: Vec<Uid>,
 }
 
-/// Connections that were sent away.
+/// The connections that were disconnected for good.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Closed {
-    /// How many.
+    /// The number of connections.
     pub(super) closed: usize,
 }
 
-/// Whom to sign out.
+/// The user to sign out.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct SignOut {
     /// The user.
     uid: UidField,
 }
 
-/// A user's connections; a user never seen is offline
+/// Read a user's connections; an unknown user is offline
 #[utoipa::path(get, path = "/v1/users/{uid}", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "The user", body = User), Refusals))]
@@ -115,13 +115,13 @@ pub(super) async fn user(
     Ok(axum::Json(api.gateway.user(&uid).await?.into()))
 }
 
-/// The user named "online", whose path the next call would hide.
+/// The user with the uid "online", whose path is also that of the next call.
 pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axum::Json<User>, Problem> {
     let uid = Uid::new("online").map_err(|why| Problem::malformed(why.to_string()))?;
     user(State(api), UidPath(uid)).await
 }
 
-/// Which of these users are connected
+/// Ask which of these users are connected
 #[utoipa::path(post, path = "/v1/users/online", tag = "users", request_body = Uids,
     responses((status = 200, description = "Those who are connected", body = Online), Refusals))]
 pub(super) async fn online(
@@ -134,7 +134,7 @@ pub(super) async fn online(
     }))
 }
 
-/// Send all connections of a user away; they do not come back by themselves
+/// Disconnect all connections of a user for good; the clients do not reconnect by themselves
 #[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
     responses((status = 200, description = "Done", body = Closed), Refusals))]
@@ -147,7 +147,7 @@ pub(super) async fn sign_out(
     }))
 }
 
-/// Sign oneself out, on all devices: the user whose token this is; in open mode whoever is named, without one
+/// Sign oneself out on all devices: the user of the token, or in open mode the user that the body names
 #[utoipa::path(post, path = "/signout", tag = "users", security((), ("user_token" = [])), request_body = Option<SignOut>,
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn sign_out_self(
@@ -164,7 +164,7 @@ pub(super) async fn sign_out_self(
     Ok(axum::Json(Closed { closed }))
 }
 
-/// The user's token.
+/// The user's token, from the header Authorization.
 fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     let value = headers
         .get(header::AUTHORIZATION)
@@ -178,7 +178,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     }
 }
 
-/// The uids without repetitions, in order.
+/// The uids without repetitions, in their order.
 fn distinct(uids: Vec<UidField>) -> Vec<Uid> {
     let mut seen = std::collections::HashSet::with_capacity(uids.len());
     uids.into_iter()
