@@ -133,9 +133,7 @@ impl From<StoreError> for Reject {
             StoreError::TooLarge(why) => Self::too_large(sentence(&why)),
             StoreError::TooFast(why) => Self::too_fast(sentence(&why)),
             // The details are for the operator's log, not for the client.
-            StoreError::Unavailable(_) => {
-                Self::unavailable("The message store is in trouble; try again later.")
-            }
+            StoreError::Unavailable(_) => Self::unavailable("The message store is failing; try again later."),
         }
     }
 }

@@ -143,7 +143,7 @@ test('refusals are logged at debug, and summarised at warn; no token is logged',
     assert.ok(!output.includes(forged) && !output.includes(forged.split('.')[2]));
     if (filter === 'debug') {
       assert.match(output, /refused a frame[^\n]*kind=1 code=401/);
-      assert.match(output, /refused a page of this origin[^\n]*evil\.example/);
+      assert.match(output, /refused a request: its origin is not allowed[^\n]*evil\.example/);
       assert.match(output, /refused a request[^\n]*Session ID unknown/);
     } else {
       assert.doesNotMatch(output, /refused a|evil\.example|peer/);

@@ -106,7 +106,7 @@ async fn take(
         Ok(taken) => taken,
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
-            "The body did not come in time; send the call again.",
+            "The body did not arrive in time; send the call again.",
         )),
     };
     taken.inspect_err(|problem| {

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
 
 /// How long a call waits for a slot, and for its bytes to be allowed.
-const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(2);
 /// A body or an answer is not counted up to this number of bytes. Nearly all calls are smaller and never
 /// wait.
 const FREE_BYTES: usize = 64 * 1024;
@@ -34,9 +34,9 @@ const STEP_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Calls {
     /// One slot for each call that may be in progress; `None` if their number is not bounded.
-    places: Option<Arc<Slots<Arc<str>>>>,
+    slots: Option<Arc<Slots<Arc<str>>>>,
     /// One slot for each step of bytes that may be held; `None` if the bytes are not bounded.
-    room: Option<Arc<Slots<Arc<str>>>>,
+    bytes: Option<Arc<Slots<Arc<str>>>>,
     rate: Option<Rate>,
     /// The keys that have made a call, by name.
     keys: Mutex<HashMap<Arc<str>, Arc<Key>>>,
@@ -70,7 +70,7 @@ impl Key {
 
 /// The slot of a call. It is returned when this is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct CallSlot {
     _slot: Option<(Slot<Arc<str>>, UnderWay)>,
 }
 
@@ -87,8 +87,8 @@ impl Calls {
     pub fn new(limits: &Limits) -> Self {
         let most = limits.calls_in_flight;
         Self {
-            places: (most > 0).then(|| Slots::shared(most)),
-            room: (limits.call_bytes > 0).then(|| Slots::shared(limits.call_bytes.div_ceil(STEP_BYTES))),
+            slots: (most > 0).then(|| Slots::shared(most)),
+            bytes: (limits.call_bytes > 0).then(|| Slots::shared(limits.call_bytes.div_ceil(STEP_BYTES))),
             rate: Rate::new(limits.calls_per_second, 1, limits.calls_burst),
             keys: Mutex::default(),
         }
@@ -118,20 +118,20 @@ impl Calls {
     }
 
     /// Takes a slot for a call.
-    pub(super) async fn enter(&self, key: &Key, metrics: &Metrics) -> Result<Place, Problem> {
-        let Some(places) = &self.places else {
-            return Ok(Place { _slot: None });
+    pub(super) async fn enter(&self, key: &Key, metrics: &Metrics) -> Result<CallSlot, Problem> {
+        let Some(slots) = &self.slots else {
+            return Ok(CallSlot { _slot: None });
         };
         let (turn, under_way) = key.calls.begin();
-        match tokio::time::timeout(PATIENCE, places.take(key.name.clone(), turn, 1)).await {
-            Ok(Ok(slot)) => Ok(Place {
+        match tokio::time::timeout(MAX_WAIT, slots.take(key.name.clone(), turn, 1)).await {
+            Ok(Ok(slot)) => Ok(CallSlot {
                 _slot: Some((slot, under_way)),
             }),
             _ => {
                 metrics.limited("calls_in_flight");
                 Err(Problem::new(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "As many calls are under way as limits.calls_in_flight allows; try again later.",
+                    "The limit of concurrent calls (limits.calls_in_flight) is reached; try again later.",
                 ))
             }
         }
@@ -145,18 +145,18 @@ impl Calls {
         bytes: usize,
         metrics: &Metrics,
     ) -> Result<(), Problem> {
-        let Some(room) = self.room.as_ref().filter(|_| bytes > FREE_BYTES) else {
+        let Some(all) = self.bytes.as_ref().filter(|_| bytes > FREE_BYTES) else {
             return Ok(());
         };
         // A body that is larger than the whole limit is allowed if it is the only one.
-        let wanted = bytes.div_ceil(STEP_BYTES).min(room.largest());
+        let wanted = bytes.div_ceil(STEP_BYTES).min(all.largest());
         let has = held.slots.as_ref().map_or(0, Slot::count);
         let Some(more) = wanted.checked_sub(has).filter(|more| *more > 0) else {
             return Ok(());
         };
         let (turn, _) = held.turn.get_or_insert_with(|| key.large.begin());
-        let slots = room.take(key.name.clone(), *turn, more);
-        let Ok(Ok(slots)) = tokio::time::timeout(PATIENCE, slots).await else {
+        let slots = all.take(key.name.clone(), *turn, more);
+        let Ok(Ok(slots)) = tokio::time::timeout(MAX_WAIT, slots).await else {
             metrics.limited("call_bytes");
             return Err(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_finds_no_place_waits_a_moment_and_is_told() {
+    async fn a_call_without_a_free_slot_waits_and_is_then_refused() {
         let (calls, metrics) = calls(|limits| limits.calls_in_flight = 1);
         let key = calls.key(&"backend".into());
         let first = calls.enter(&key, &metrics).await.unwrap();
@@ -199,9 +199,9 @@ mod tests {
             limits.call_bytes = 8 * STEP_BYTES;
         });
         let (slow, other) = (calls.key(&"slow".into()), calls.key(&"other".into()));
-        let (mut places, mut bodies) = (Vec::new(), Vec::new());
-        while let Ok(place) = calls.enter(&slow, &metrics).await {
-            places.push(place);
+        let (mut slots, mut bodies) = (Vec::new(), Vec::new());
+        while let Ok(slot) = calls.enter(&slow, &metrics).await {
+            slots.push(slot);
         }
         loop {
             let mut body = Held::default();
@@ -211,8 +211,8 @@ mod tests {
             }
             bodies.push(body);
         }
-        assert_eq!((places.len(), bodies.len()), (6, 3));
-        let place = calls.enter(&other, &metrics).await.unwrap();
+        assert_eq!((slots.len(), bodies.len()), (6, 3));
+        let slot = calls.enter(&other, &metrics).await.unwrap();
         let mut body = Held::default();
         for steps in [1, 2] {
             let held = calls.hold(&mut body, &other, steps * STEP_BYTES, &metrics);
@@ -222,13 +222,13 @@ mod tests {
         let (slow_again, again, ()) = tokio::join!(
             calls.enter(&slow, &metrics),
             calls.enter(&other, &metrics),
-            async { places.truncate(3) }
+            async { slots.truncate(3) }
         );
-        drop((slow_again.unwrap(), again.unwrap(), place));
+        drop((slow_again.unwrap(), again.unwrap(), slot));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_bodies_and_answers_wait_for_room_and_small_ones_need_none() {
+    async fn large_bodies_wait_for_the_limit_of_bytes_and_small_ones_do_not() {
         let (calls, metrics) = calls(|limits| limits.call_bytes = 4 * STEP_BYTES);
         let key = calls.key(&"backend".into());
         let mut first = Held::default();

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_path_is_where_it_should_be() {
+    fn each_address_serves_its_own_paths() {
         for (path, public, admin) in [
             ("/v1/messages", false, true),
             ("/v1/openapi.json", false, true),

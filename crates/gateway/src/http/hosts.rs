@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_may_have_no_name_but_none_of_others() {
+    fn a_request_without_a_host_is_allowed_and_one_with_a_foreign_host_is_not() {
         let hosts = hosts(|_| {});
         let request = |uri: &str, names: &[&str]| {
             let builder = names.iter().fold(Request::builder().uri(uri), |builder, name| {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn where_clients_prove_who_they_are_and_where_it_is_said_any_name_passes() {
+    fn outside_of_open_mode_and_with_a_star_every_name_passes() {
         assert!(hosts(|config| config.auth.mode = Mode::Jwt).has("evil.example"));
         assert!(hosts(|config| config.server.hosts = vec!["*".into()]).has("evil.example"));
     }

@@ -72,21 +72,21 @@ const INVALID: &str = "Bearer realm=\"mynah\", error=\"invalid_token\"";
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let not_let_in = |detail| Self::new(StatusCode::UNAUTHORIZED, detail);
+        let unauthenticated = |detail| Self::new(StatusCode::UNAUTHORIZED, detail);
         match refusal {
             Refusal::Missing => {
-                not_let_in("The API needs a key: send the header \"Authorization: Bearer <api key>\".")
+                unauthenticated("The API needs a key: send the header \"Authorization: Bearer <api key>\".")
             }
             Refusal::Malformed => {
-                not_let_in("A call must have one header Authorization, and that must be \"Bearer <api key>\".")
+                unauthenticated("A call must have one header Authorization, and that must be \"Bearer <api key>\".")
             }
-            Refusal::Unknown => not_let_in(
-                "This is no API key of this server: take one of auth.api_keys, the one in the data directory's file api-key, or make one with \
-                 `mynah api-key add`.",
+            Refusal::Unknown => unauthenticated(
+                "This is not an API key of this server: use one of auth.api_keys, the one in the file api-key of the data \
+                 directory, or one that `mynah api-key add` creates.",
             )
             .challenge(INVALID),
             Refusal::Expired => {
-                not_let_in("This API key has expired: make a new one with `mynah api-key rotate`.")
+                unauthenticated("This API key has expired: create a new one with `mynah api-key rotate`.")
                     .challenge(INVALID)
             }
             Refusal::Scope(scope) => {
@@ -158,7 +158,7 @@ pub(super) async fn require(State(api): State<Arc<Api>>, request: Request, next:
         Ok(key) => key,
         Err(refusal) => {
             let reason = refusal.reason();
-            tracing::debug!(reason, route, "refused a call of the API for its key");
+            tracing::debug!(reason, route, "refused a call of the API because of its key");
             api.metrics
                 .api_refused
                 .get_or_create(&ReasonLabel { reason })
@@ -187,7 +187,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     } else {
         (request, Held::default())
     };
-    let place = api.calls.enter(&key, &api.metrics).await?;
+    let slot = api.calls.enter(&key, &api.metrics).await?;
     request.extensions_mut().insert(key.appends.clone());
     let response = next.run(request).await;
     let (head, body) = response.into_parts();
@@ -197,7 +197,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     let mut held = Held::default();
     api.calls.hold(&mut held, &key, body.len(), &api.metrics).await?;
-    drop(place);
+    drop(slot);
     Ok(Response::from_parts(
         head,
         Body::new(mynah_front::Body::holding(body, held)),

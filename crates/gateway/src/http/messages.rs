@@ -238,13 +238,13 @@ impl Message {
         let kind = self.kind.0.ok_or_else(Reject::no_such_kind)?;
         if self.ttl_ms.is_some_and(|ttl_ms| i64::try_from(ttl_ms).is_err()) {
             return Err(Reject::malformed(format!(
-                "\"ttl_ms\" must be at most {}; leave it out to have no end.",
+                "\"ttl_ms\" must be at most {}; leave it out to use push.job_ttl_ms.",
                 i64::MAX
             )));
         }
         if self.ttl_ms == Some(0) {
             return Err(Reject::malformed(
-                "\"ttl_ms\" must be 1 or more; to send no notification set \"push\" to false.",
+                "\"ttl_ms\" must be 1 or more; set \"push\" to false to send no notification.",
             ));
         }
         Ok(SendOrder {

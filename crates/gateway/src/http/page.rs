@@ -87,7 +87,7 @@ async fn make_team(
     if api.gateway.team(&team).await.is_ok() {
         return Err(Problem::new(
             StatusCode::CONFLICT,
-            "There is a team of this name already; choose another.",
+            "A team of this name exists already; choose another name.",
         ));
     }
     teams::put(State(api), calling, TeamPath(team), body).await

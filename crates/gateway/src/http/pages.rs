@@ -56,7 +56,7 @@ pub(super) async fn sign_out(
         next.run(request).await
     } else {
         api.admission.count(Refusal::Origin);
-        tracing::debug!(?origin, "refused a sign-out by a page of this origin");
+        tracing::debug!(?origin, "refused a sign-out: its origin is not allowed");
         Problem::new(
             StatusCode::FORBIDDEN,
             "Pages of this origin may not sign users out: server.cors_origins does not name it.",

@@ -119,7 +119,7 @@ impl Query {
         match whole_number("limit", text)? {
             limit @ 1..=500 => Ok(limit as u32),
             other => Err(Problem::malformed(format!(
-                "The query's limit must be 1 to {MOST}, it is {other}."
+                "The query's limit must be 1 to {MOST}, but it is {other}."
             ))),
         }
     }
@@ -135,7 +135,7 @@ fn whole_number(name: impl Display, text: &str) -> Result<u64, Problem> {
     };
     number.ok_or_else(|| {
         Problem::malformed(format!(
-            "The query's {name} must be a whole number, it is {text:?}."
+            "The query's {name} must be a whole number, but it is {text:?}."
         ))
     })
 }

@@ -76,7 +76,7 @@ impl Problem {
     pub(super) fn of_status(status: StatusCode) -> Self {
         let detail = match status {
             StatusCode::NOT_FOUND => "There is nothing at this path; GET /v1/openapi.json describes the API.",
-            StatusCode::METHOD_NOT_ALLOWED => "This path has other methods; see the header Allow.",
+            StatusCode::METHOD_NOT_ALLOWED => "This path does not support the method; see the header Allow.",
             _ => status.canonical_reason().unwrap_or("The call was refused."),
         };
         Self::new(status, detail)
@@ -95,7 +95,7 @@ impl From<NotReady> for Problem {
         // The reason is in the log.
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "The message store is in trouble; try again later.",
+            "The message store is failing; try again later.",
         )
     }
 }

@@ -40,7 +40,7 @@ async fn every_call_of_v1_needs_a_key_whatever_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_a_problem_document() {
+async fn an_unknown_path_is_answered_with_a_problem_document() {
     for path in ["/v1/no/such", "/no", "/index.php", "/v1/users/"] {
         call("GET", path, "").await.problem(404);
     }
@@ -83,7 +83,7 @@ async fn answers_are_counted_by_route_and_never_by_path() {
 }
 
 #[tokio::test]
-async fn the_page_and_all_its_files_are_there_in_open_mode() {
+async fn open_mode_serves_the_page_and_all_its_files() {
     let page = call("GET", "/", "").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     assert!(
@@ -104,7 +104,7 @@ async fn the_page_and_all_its_files_are_there_in_open_mode() {
 }
 
 #[tokio::test]
-async fn the_page_is_not_there_otherwise() {
+async fn other_modes_do_not_serve_the_page() {
     for path in ["/", "/app.js", "/open/online"] {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
         let answer = house(false).send(request).await;

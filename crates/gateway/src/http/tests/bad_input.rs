@@ -159,7 +159,7 @@ async fn a_number_that_no_kind_can_have_is_no_such_kind() {
 }
 
 #[tokio::test]
-async fn more_than_a_call_may_name_is_too_large() {
+async fn a_call_that_names_too_many_users_is_too_large() {
     let uids: Vec<_> = (0..10_001).collect();
     let message = json!({"type": 6, "to": {"users": uids}, "data": {}});
     assert!(
@@ -187,7 +187,7 @@ async fn more_than_a_call_may_name_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused_announced_or_not() {
+async fn a_body_that_is_too_large_is_refused_with_and_without_a_content_length() {
     let big = " ".repeat(8 * 1024 * 1024 + 1);
     assert!(
         call("POST", "/v1/messages", big.clone())
@@ -220,7 +220,7 @@ fn in_chunks(text: String) -> Body {
 }
 
 #[tokio::test]
-async fn json_is_taken_without_a_content_type_but_not_under_another() {
+async fn json_is_accepted_without_a_content_type_but_not_with_another() {
     let post = async |kind: Option<&str>, coding: Option<&str>| {
         let mut request = Request::builder().method("POST").uri("/signout");
         if let Some(kind) = kind {
@@ -341,7 +341,7 @@ async fn paths_and_queries_are_checked() {
         ),
         (
             format!("/v1/conversations/{conv}/messages?limit=0"),
-            "The query's limit must be 1 to 500, it is 0.",
+            "The query's limit must be 1 to 500, but it is 0.",
         ),
         (
             format!("/v1/conversations/{conv}/messages?limit=501"),

@@ -4,7 +4,7 @@ use super::description::properties;
 use super::*;
 
 #[tokio::test]
-async fn what_is_sent_is_in_the_record() {
+async fn a_sent_message_is_in_the_history() {
     let house = house(true);
     let data = json!({"text": "日本 😀", "n": 9_007_199_254_740_993_u64});
     let sent = house
@@ -152,7 +152,7 @@ async fn a_batch_has_a_result_for_each_message_in_order() {
 }
 
 #[tokio::test]
-async fn a_team_is_made_changed_and_deleted() {
+async fn a_team_is_created_changed_and_deleted() {
     let house = house(true);
     let team = house
         .done(
@@ -217,7 +217,7 @@ async fn a_team_is_made_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn the_page_makes_teams_but_never_changes_one() {
+async fn the_page_creates_teams_but_never_changes_one() {
     let house = house(true);
     let body = || json!({"members": ["a"]}).to_string();
     assert_eq!(house.call("PUT", "/open/teams/t", body()).await.status, 200);
@@ -225,7 +225,7 @@ async fn the_page_makes_teams_but_never_changes_one() {
 }
 
 #[tokio::test]
-async fn nobody_is_online_and_nothing_is_closed_where_nobody_is_connected() {
+async fn without_connections_nobody_is_online_and_nothing_is_closed() {
     let house = house(true);
     assert_eq!(
         house

@@ -33,10 +33,10 @@ fn crowded(change: impl FnOnce(&mut Config)) -> House {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_beyond_those_under_way_is_told_to_come_again() {
+async fn a_call_beyond_the_limit_of_concurrent_calls_is_answered_503() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
     let key = house.api.calls.key(&"any".into());
-    let place = house.api.calls.enter(&key, &house.api.metrics).await.unwrap();
+    let slot = house.api.calls.enter(&key, &house.api.metrics).await.unwrap();
 
     let refused = house.call("GET", "/v1/users/alice", "").await;
     assert!(refused.problem(503).contains("limits.calls_in_flight"));
@@ -47,13 +47,13 @@ async fn a_call_beyond_those_under_way_is_told_to_come_again() {
     let without = Request::builder().uri("/v1/users/alice").body(Body::empty());
     house.send(without.unwrap()).await.problem(401);
 
-    drop(place);
+    drop(slot);
     assert_eq!(house.call("GET", "/v1/users/alice", "").await.status, 200);
 }
 
 /// Calls whose bodies do not come are in nobody's way, and are given up.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_come_takes_no_place() {
+async fn a_body_that_does_not_arrive_takes_no_slot() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
     let (_sender, body) = oneshot::channel();
     let hanging = Request::builder().method("POST").uri("/v1/users/online");
@@ -73,7 +73,7 @@ async fn a_body_that_does_not_come_takes_no_place() {
 
 /// Answers that nobody reads are bounded in bytes, and small ones are answered beside them.
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_not_read_are_bounded() {
+async fn the_bytes_of_unread_answers_are_bounded() {
     let house = crowded(|config| config.limits.call_bytes = 128 << 10);
     for _ in 0..2 {
         let data = json!({"text": "x".repeat(60_000)});
@@ -99,7 +99,7 @@ async fn answers_that_are_not_read_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_key_that_calls_too_often_is_told_to_slow_down() {
+async fn a_key_that_calls_too_often_is_answered_429() {
     let house = crowded(|config| {
         config.limits.calls_per_second = 1;
         config.limits.calls_burst = 2;

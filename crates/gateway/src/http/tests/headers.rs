@@ -68,7 +68,7 @@ async fn everything_else_is_refused_with_a_challenge() {
 }
 
 #[tokio::test]
-async fn two_headers_are_one_too_many() {
+async fn two_authorization_headers_are_refused() {
     let house = house(true);
     let (right, wrong) = (bearer(KEY), bearer("wrong"));
     for values in [[&right, &wrong], [&wrong, &right], [&right, &right]] {
@@ -77,7 +77,7 @@ async fn two_headers_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn a_key_anywhere_else_opens_nothing() {
+async fn a_key_outside_of_the_header_is_ignored() {
     let house = house(true);
     for query in ["key", "api_key", "access_token", "token", "authorization"] {
         let request = Request::builder().uri(format!("{PATH}?{query}={KEY}"));
@@ -100,7 +100,7 @@ async fn a_key_anywhere_else_opens_nothing() {
 }
 
 #[tokio::test]
-async fn with_no_key_at_all_nothing_opens() {
+async fn a_server_without_keys_refuses_every_key() {
     let house = house_with(ApiKeys::new(&[]), true, false);
     for key in ["", "x", KEY, "auth.api_keys[1]"] {
         house.call_as(key, "GET", PATH, "").await.problem(401);
@@ -108,7 +108,7 @@ async fn with_no_key_at_all_nothing_opens() {
 }
 
 #[tokio::test]
-async fn wrong_and_missing_keys_are_told_apart() {
+async fn wrong_and_missing_keys_are_distinguished() {
     let house = house(true);
     assert_eq!(
         offer(&house, &[]).await.header("www-authenticate"),

@@ -87,7 +87,7 @@ async fn every_described_call_has_a_scope_and_refuses_keys_without_it() {
 }
 
 #[tokio::test]
-async fn no_other_method_reaches_anything_with_less() {
+async fn other_methods_do_not_bypass_the_scopes() {
     let house = scoped(false);
     let mut paths: Vec<_> = calls(&house).await.into_iter().map(|(_, path, _)| path).collect();
     paths.dedup();
@@ -118,7 +118,7 @@ async fn no_other_method_reaches_anything_with_less() {
 }
 
 #[tokio::test]
-async fn a_path_written_otherwise_reaches_nothing() {
+async fn another_spelling_of_a_path_reaches_nothing() {
     let house = scoped(false);
     for path in [
         "/v1/../v1/users/u",
@@ -138,7 +138,7 @@ async fn a_path_written_otherwise_reaches_nothing() {
 }
 
 #[test]
-fn a_route_that_nobody_entered_needs_everything() {
+fn a_route_missing_from_the_table_needs_all_scopes() {
     use super::super::scopes::{Need, need};
     let get = axum::http::Method::GET;
     assert_eq!(
@@ -153,7 +153,7 @@ fn a_route_that_nobody_entered_needs_everything() {
 }
 
 #[tokio::test]
-async fn the_metrics_need_a_key_where_the_operator_says_so() {
+async fn the_metrics_need_a_key_if_it_is_configured() {
     let house = scoped(true);
     let request = || Request::builder().uri("/metrics").body(Body::empty()).unwrap();
     house.send(request()).await.problem(401);
