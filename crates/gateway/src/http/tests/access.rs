@@ -1,4 +1,4 @@
-//! Who gets in, what is there, and what is counted.
+//! Tests which calls are allowed, what is served, and what is counted.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Every wrong field, body, path and query is answered with a sentence that names it.
+//! Tests that every wrong field, body, path and query is answered with a sentence that names it.
 
 use super::*;
 
@@ -154,7 +154,7 @@ async fn a_number_that_no_kind_can_have_is_no_such_kind() {
     ] {
         call("POST", "/v1/messages", with(number)).await.problem(404);
     }
-    // To JSON this is the same number as 6.
+    // In JSON this is the same number as 6.
     assert_eq!(call("POST", "/v1/messages", with(json!(6.0))).await.status, 200);
 }
 
@@ -199,7 +199,7 @@ async fn a_body_that_is_too_large_is_refused_with_and_without_a_content_length()
     call("POST", "/v1/messages", chunks).await.problem(413);
 }
 
-/// A body whose length is not known beforehand.
+/// A body of unknown length.
 fn in_chunks(text: String) -> Body {
     struct Chunks(Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! What the calls do.
+//! Tests the results of the calls.
 
 use super::description::properties;
 use super::*;

@@ -1,4 +1,4 @@
-//! More calls than may be: who is refused, and who does not count.
+//! Tests the limits of calls: which calls are refused, and which are not counted.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 
-/// A body that does not come, until it ends with its sender.
+/// A body that does not arrive, and that ends when its sender is dropped.
 struct Hanging(oneshot::Receiver<Infallible>);
 
 impl HttpBody for Hanging {
@@ -51,7 +51,7 @@ async fn a_call_beyond_the_limit_of_concurrent_calls_is_answered_503() {
     assert_eq!(house.call("GET", "/v1/users/alice", "").await.status, 200);
 }
 
-/// Calls whose bodies do not come are in nobody's way, and are given up.
+/// Calls whose bodies do not arrive do not delay others, and end after a timeout.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_takes_no_slot() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
@@ -71,7 +71,7 @@ async fn a_body_that_does_not_arrive_takes_no_slot() {
     assert_eq!(hanging.await.unwrap().unwrap().status(), 408);
 }
 
-/// Answers that nobody reads are bounded in bytes, and small ones are answered beside them.
+/// Answers that nobody reads are bounded in bytes. Small answers are sent meanwhile.
 #[tokio::test(start_paused = true)]
 async fn the_bytes_of_unread_answers_are_bounded() {
     let house = crowded(|config| config.limits.call_bytes = 128 << 10);

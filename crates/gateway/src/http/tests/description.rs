@@ -1,4 +1,4 @@
-//! The description says what is there.
+//! Tests that the description matches what is served.
 
 use super::*;
 
@@ -38,7 +38,7 @@ async fn the_description_names_every_call_of_the_contract() {
             "{path}"
         );
         let open = !path.starts_with("/v1") || path == OPENAPI_PATH;
-        // Signing out takes the user's token, but in open mode.
+        // Signing oneself out needs the user's token, except in open mode.
         let tokens = path == "/signout";
         assert_eq!(call["security"].is_null(), open && !tokens, "{path}");
         assert_eq!(
@@ -79,7 +79,8 @@ async fn a_client_can_be_generated_from_the_description() {
             .unwrap_or_default()
     };
     assert_eq!(required("Revoke"), [] as [Value; 0], "both times may be left out");
-    // Any JSON value, which must be there. Generators take "type": "object" for an object without fields.
+    // This is any JSON value, and it is required. Code generators would read "type": "object" as an object
+    // without fields.
     for schema in ["Message", "Envelope"] {
         let data = schemas[schema]["properties"]["data"].as_object().unwrap();
         assert_eq!(data.keys().collect::<Vec<_>>(), ["description"], "{schema}");
@@ -88,7 +89,7 @@ async fn a_client_can_be_generated_from_the_description() {
     let last = &schemas["Conversation"]["properties"]["last"]["oneOf"];
     assert_eq!(last[0]["$ref"], "#/components/schemas/Envelope");
     assert_eq!(last[1]["type"], "null");
-    // What is always written, though it may be null.
+    // These fields are always written, although they may be null.
     for (schema, field) in [
         ("Conversation", "last"),
         ("ConversationPage", "next"),
@@ -117,7 +118,7 @@ async fn a_client_can_be_generated_from_the_description() {
     assert_eq!(found, [] as [String; 0], "objects of which nothing is said");
 }
 
-/// The names of the properties of a schema of the description.
+/// The names of the properties that a schema of the description has.
 pub(super) fn properties(description: &Value, schema: &str) -> Vec<String> {
     let properties = &description["components"]["schemas"][schema]["properties"];
     properties

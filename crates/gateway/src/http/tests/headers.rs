@@ -1,4 +1,4 @@
-//! How a key is offered: in one header of one form, and in no other way.
+//! Tests that a key is accepted in one header of one form only.
 
 use axum::http::HeaderValue;
 

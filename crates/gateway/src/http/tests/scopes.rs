@@ -1,10 +1,11 @@
-//! What a key may do, and that nothing is reached with less.
+//! Tests what a key may do, and that no call can be made without its scope.
 
 use super::*;
 use crate::config::{KeyDigest, Scope, Scopes};
 use crate::keys::ApiKeys;
 
-/// A house with a key for each scope, called by its name, one for all but each (`not-send`), and one for all.
+/// Creates a server with one key for each scope, which is named like it, one with all scopes but that one
+/// (`not-send`), and one with all scopes.
 fn scoped(metrics_key: bool) -> House {
     let entry = |key: &str, scopes: &[Scope]| {
         let names: Vec<_> = scopes.iter().map(|scope| scope.name()).collect();
@@ -20,7 +21,8 @@ fn scoped(metrics_key: bool) -> House {
     house_with(ApiKeys::new(&keys), true, metrics_key)
 }
 
-/// Method, path and scope of every described call under `/v1` but the description itself.
+/// The method, the path and the scope of each call that the description has under `/v1`, except the
+/// description itself.
 async fn calls(house: &House) -> Vec<(String, String, String)> {
     let description = house.call("GET", OPENAPI_PATH, "").await.body;
     let mut calls = Vec::new();
@@ -104,7 +106,7 @@ async fn other_methods_do_not_bypass_the_scopes() {
             "{path}"
         );
     }
-    // What is not described needs its scope as well.
+    // Calls that are not in the description need their scope as well.
     assert_eq!(
         house.call_as("send", "GET", "/v1/users/online", "").await.status,
         403
