@@ -1,8 +1,9 @@
-//! How many connections may be open: sessions in total and of one address, HTTP connections of one address,
-//! and the bytes that are buffered for them.
+//! Limits the sessions in total and of one address, the HTTP connections of one address, and the bytes that
+//! are buffered for them.
 //!
-//! An address of IPv6 is its network of 64 bits, as one machine has all of that. Invariant: whoever was counted in is counted out once,
-//! by the guard that the count is held by, or with the session that took over from it.
+//! All IPv6 addresses of a network of 64 bits count as one address, because one machine can use them all.
+//! Invariant: whatever was counted is subtracted again, either by the guard that holds the count or by the
+//! session that takes the count over.
 
 mod held;
 
@@ -19,28 +20,29 @@ pub use held::Held;
 use crate::refusals::{Refusal, Refusals};
 
 const SHARDS: usize = 16;
-/// HTTP connections that an address may have besides those of its sessions.
+/// The HTTP connections that an address may have in addition to those of its sessions.
 const SPARE_HTTP: usize = 64;
 
-/// Connections that were refused and are being closed so that their answers arrive; more are closed at once.
+/// The largest number of refused connections that are kept open until their answers have arrived. Further
+/// ones are closed at once.
 const MOST_TURNED_AWAY: usize = 256;
 
-/// Bounds of an [`Admission`]; 0 is none.
+/// The limits of an [`Admission`]; 0 means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Sessions in total.
+    /// The sessions in total.
     pub sessions: usize,
-    /// Sessions of one address. It may have twice as many HTTP connections that are no WebSocket's, as a session on polling has a GET and a
-    /// POST under way, and 64 more.
+    /// The sessions of one address. The address may have twice as many HTTP connections that are not
+    /// WebSockets, and 64 more: a session with the polling transport has a GET and a POST at the same time.
     pub sessions_per_address: usize,
-    /// Most bytes that may be buffered for all connections: messages and bodies that have not been handled,
-    /// and output that the peer has not read. The first 4 KiB of each connection do not count.
+    /// The bytes that may be buffered for all connections: messages and bodies that have not been handled,
+    /// and output that the peer has not read. The first 4 KiB of each connection are not counted.
     pub bytes: usize,
-    /// The same of one address.
+    /// The bytes that may be buffered for one address, counted likewise.
     pub bytes_per_address: usize,
 }
 
-/// What an address has.
+/// The counts of one address.
 #[derive(Debug, Clone, Copy, Default)]
 struct Has {
     sessions: usize,
@@ -54,7 +56,7 @@ impl Has {
     }
 }
 
-/// Counts who is in, and who was refused. Shared by the server and its listeners.
+/// Counts sessions, connections, bytes and refusals. The server and its listeners share it.
 #[derive(Debug, Default)]
 pub struct Admission {
     bounds: Bounds,
@@ -62,12 +64,12 @@ pub struct Admission {
     held: AtomicUsize,
     shards: [Mutex<HashMap<u64, Has>>; SHARDS],
     refusals: Refusals,
-    /// One for each connection that was refused and is not closed yet.
+    /// One reference for each refused connection that is not closed yet.
     turned_away: Arc<()>,
 }
 
 impl Admission {
-    /// With these bounds, and nobody in.
+    /// Creates it with these limits. All counts are 0.
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -75,33 +77,33 @@ impl Admission {
         }
     }
 
-    /// Sessions that are in.
+    /// The number of open sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// Addresses of which something is in; 0 where they are not bounded.
+    /// The number of addresses that have a count; 0 if addresses are not limited.
     pub fn addresses(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
-    /// How often somebody was refused for this reason.
+    /// The number of refusals for this reason.
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refusals.get(refusal)
     }
 
-    /// Counts that somebody was refused.
+    /// Counts a refusal.
     pub fn count(&self, refusal: Refusal) {
         self.refusals.count(refusal);
     }
 
-    /// Counts that this peer was refused, and logs it.
+    /// Counts a refusal of this peer and logs it.
     pub fn refuse(&self, refusal: Refusal, peer: IpAddr) {
         tracing::debug!(reason = refusal.as_str(), %peer, "refused a connection or a request");
         self.count(refusal);
     }
 
-    /// Counts a session in, or says which bound is in the way.
+    /// Counts a new session, or returns the limit that it would exceed.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Entered, Refusal> {
         let most = self.bounds.sessions;
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= most && most > 0 {
@@ -125,7 +127,7 @@ impl Admission {
         })
     }
 
-    /// Counts a session out.
+    /// Subtracts a session that has ended.
     pub fn leave(&self, address: IpAddr) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
         if self.bounds.sessions_per_address > 0 {
@@ -133,7 +135,7 @@ impl Admission {
         }
     }
 
-    /// Counts an HTTP connection in, or says that there are too many of this address.
+    /// Counts a new HTTP connection. The error says that the address has too many.
     pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Connected, Refusal> {
         self.connect_if_room(address).ok_or_else(|| {
             self.refuse(Refusal::Address, address);
@@ -155,14 +157,15 @@ impl Admission {
             })
     }
 
-    /// A place for a connection that was refused and is being closed, until it is dropped; `None` if there are
-    /// [`MOST_TURNED_AWAY`] of them, or a few more where several listeners ask at the same time.
+    /// A reference that a refused connection holds while it is being closed. `None` if there are
+    /// [`MOST_TURNED_AWAY`] of them; several listeners that ask at the same time may get a few more.
     pub(crate) fn turn_away(&self) -> Option<Arc<()>> {
         (Arc::strong_count(&self.turned_away) <= MOST_TURNED_AWAY).then(|| self.turned_away.clone())
     }
 
     fn shard(&self, place: u64) -> &Mutex<HashMap<u64, Has>> {
-        // Neighbours differ in the low bits of IPv4, in higher ones of IPv6.
+        // Neighbouring addresses differ in the low bits of IPv4 addresses, but in higher bits of IPv6
+        // networks.
         let folded = place ^ (place >> 16) ^ (place >> 32);
         &self.shards[(folded ^ (folded >> 8)) as usize % SHARDS]
     }
@@ -200,7 +203,7 @@ impl Admission {
                 there.remove();
             }
         }
-        // What a flood of addresses took is given back.
+        // The map shrinks when the addresses of a flood have gone.
         if shard.len() * 8 < shard.capacity() && shard.capacity() > 1_024 {
             let twice = shard.len() * 2;
             shard.shrink_to(twice);
@@ -208,7 +211,7 @@ impl Admission {
     }
 }
 
-/// What counts as one address: it itself of IPv4, the network of 64 bits of IPv6.
+/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
 fn place(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_bits().into(),
@@ -216,7 +219,7 @@ fn place(address: IpAddr) -> u64 {
     }
 }
 
-/// Holds a session's count until the session is in the table.
+/// Holds the count of a session until the session is in the table.
 #[derive(Debug)]
 pub struct Entered {
     admission: Option<Arc<Admission>>,
@@ -224,7 +227,7 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// The session counts itself out from here on, with [`Admission::leave`].
+    /// Leaves the count to the session, which must call [`Admission::leave`] when it ends.
     pub fn hand_over(mut self) {
         self.admission = None;
     }

@@ -1,4 +1,4 @@
-//! The body of a response, in parts as its peer takes them.
+//! The body of a response, which is given to hyper in parts.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// These bytes, and what is dropped when they have been taken.
+    /// A body of these bytes that drops `held` when they have been taken.
     pub fn holding(bytes: impl Into<Bytes>, held: impl Send + Sync + 'static) -> Self {
         Self {
             rest: bytes.into(),
@@ -28,7 +28,7 @@ impl Body {
         }
     }
 
-    /// Has `held` dropped when the bytes have been taken.
+    /// Makes the body drop `held` when its bytes have been taken.
     pub fn hold(&mut self, held: impl Send + Sync + 'static) {
         self.held = Some(Box::new(held));
     }

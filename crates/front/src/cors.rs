@@ -1,4 +1,4 @@
-//! Cross-origin requests: pages of which origins may connect, and read what they get.
+//! Cross-origin requests: from which origins web pages may connect and read the answers.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -6,22 +6,23 @@ use hyper::{Response, StatusCode};
 use crate::body::Body;
 use crate::origin::Origins;
 
-/// Cross-origin requests (Fetch standard, "CORS protocol").
+/// The policy for cross-origin requests (Fetch standard, "CORS protocol").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// No headers: pages of other origins cannot poll. As Socket.IO 3 and later.
+    /// No headers: pages of other origins cannot poll. This is what Socket.IO 3 and later do.
     #[default]
     None,
-    /// `*`, without credentials.
+    /// Every origin is allowed with `*`, without credentials.
     Any,
-    /// The asking origin is reflected, with credentials. As Socket.IO 1 and 2.
+    /// Every origin is reflected, with credentials. This is what Socket.IO 1 and 2 do.
     Reflect,
     /// These origins are reflected, with credentials.
     Origins(Origins),
 }
 
 impl Cors {
-    /// Whether the page that sent these headers may connect, if it was one: programs send no `Origin`. A page of ours always may.
+    /// Whether a request with these headers is allowed. Programs, which send no `Origin`, and pages of this
+    /// server always are.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let listed = match self {
             Self::Any | Self::Reflect => return true,
@@ -35,8 +36,8 @@ impl Cors {
         })
     }
 
-    /// Adds the headers that the Fetch standard ("CORS protocol") requires in the answer to a request from a page
-    /// of `origin`.
+    /// Adds the headers that the Fetch standard ("CORS protocol") requires in the answer to a request from a
+    /// page of `origin`.
     pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
         let reflected = match (self, origin) {
             (Self::None, _) | (_, None) => return,
@@ -63,7 +64,8 @@ impl Cors {
         );
     }
 
-    /// Answers a preflight request, by which a browser asks whether a page may send another one; [`Cors::allow`] completes the answer.
+    /// Answers a preflight request, with which a browser asks whether a page may send another request.
+    /// [`Cors::allow`] completes the answer.
     pub fn preflight(request: &HeaderMap) -> Response<Body> {
         const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
         let mut response = Response::new(Body::default());
@@ -84,7 +86,8 @@ impl Cors {
     }
 }
 
-/// Whether `origin` is what was asked, going by the `Host` header. What speaks TLS may be a proxy, so that the scheme says nothing.
+/// Whether `origin` is the origin of this server, going by the `Host` header. The schemes are not compared,
+/// because a proxy may have terminated TLS.
 fn is_own(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;

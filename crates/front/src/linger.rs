@@ -1,9 +1,9 @@
 //! Ends a connection in such a way that its peer receives what was sent last.
 //!
 //! If a connection is closed while received bytes have not been read, the system resets it. The peer's system
-//! then discards what its program has not read yet: a response, or the close frame that says why. So our
-//! direction is ended first, and what still arrives is read and discarded until the peer has ended its own.
-//! Invariant: this takes a bounded time, whatever the peer does.
+//! then discards what its program has not read yet: a response, or the close frame that gives the reason. So
+//! the server ends its own direction first, and reads and discards what still arrives until the peer has
+//! ended the other one. Invariant: this takes a bounded time, whatever the peer does.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
-/// Bytes read by one call.
+/// The bytes that one call reads.
 const READ_BYTES: usize = 64 * 1024;
 /// A peer that continues to send is read for at most this many times `silence`.
 const MOST_SILENCES: u32 = 6;
@@ -23,8 +23,8 @@ thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// Runs `step` until it is ready. `step` sets its flag whenever it has made progress. It is given up after
-/// `silence` without progress, and after [`MOST_SILENCES`] times as long in any case.
+/// Runs `step` until it is ready. `step` sets its flag whenever it has made progress. `step` is given up
+/// after `silence` without progress, and after [`MOST_SILENCES`] times as long in any case.
 pub async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &mut bool) -> Poll<()>) {
     let all = async {
         loop {
@@ -45,13 +45,13 @@ pub async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &m
     let _ = timeout(silence * MOST_SILENCES, all).await;
 }
 
-/// Ends our direction of a stream to which the last response was written, and reads on until the peer has ended
-/// its own.
+/// Ends the server's direction of a stream to which the last response was written, and reads on until the
+/// peer has ended the other one.
 pub(crate) async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, silence: Duration) {
     let mut shut = false;
     linger(silence, |cx, moved| {
         if !shut {
-            // When it fails, nothing comes either.
+            // If this fails, reading ends as well.
             shut = Pin::new(&mut stream).poll_shutdown(cx).is_ready();
         }
         poll_discard(|cx, buf| Pin::new(&mut stream).poll_read(cx, buf), cx, moved)
@@ -59,7 +59,7 @@ pub(crate) async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, silence
     .await;
 }
 
-/// Reads and throws away what has come; ready once nothing more can come.
+/// Reads and discards what has arrived. It is ready when nothing more can arrive.
 pub fn poll_discard(
     mut stream: impl FnMut(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<std::io::Result<()>>,
     cx: &mut Context<'_>,

@@ -1,6 +1,7 @@
-//! Accepting connections and serving HTTP/1.1 on them.
+//! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! Invariants: running out of file descriptors stops accepting for a moment, and nothing else; a connection that is not served ends.
+//! Invariants: if the process runs out of file descriptors, accepting pauses and everything else goes on. A
+//! connection that is not served is closed.
 
 mod body;
 mod connection;
@@ -24,9 +25,9 @@ use crate::options::ListenerOptions;
 pub use exchange::{AwaitBehind, Behind, RequestBody};
 pub(crate) use timed::Timed;
 
-/// While there is no room it is looked for this often.
+/// How often a listener without file descriptors checks whether one is free again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// It is logged no more often than this that there is none.
+/// The pause is logged at most once in this time.
 const BETWEEN_LOGS: Duration = Duration::from_secs(60);
 
 /// Serves HTTP on a TCP listener.
@@ -34,12 +35,12 @@ const BETWEEN_LOGS: Duration = Duration::from_secs(60);
 pub struct Listener {
     listener: TcpListener,
     options: Arc<ListenerOptions>,
-    /// When it was last logged that accepting pauses.
+    /// When a pause was logged last.
     logged: Option<Instant>,
 }
 
 impl Listener {
-    /// Serves what `listener` accepts.
+    /// Creates a listener that serves the connections which `listener` accepts.
     pub fn new(listener: TcpListener, options: ListenerOptions) -> Self {
         Self {
             listener,
@@ -48,7 +49,7 @@ impl Listener {
         }
     }
 
-    /// Accepts until `shutdown` is done; connections that were accepted go on in tasks of their own.
+    /// Accepts connections until `shutdown` is ready. Accepted connections are served in tasks of their own.
     pub async fn serve<S, F, B>(mut self, service: S, shutdown: impl Future<Output = ()>)
     where
         S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
@@ -82,14 +83,15 @@ impl Listener {
         }
     }
 
-    /// Whether there is no room for a further one. The system gives the lowest number that is free, so that numbers tell how many are in use.
+    /// Whether `stream` has used the last file descriptor that is allowed. The system assigns the lowest free
+    /// number, so the number tells how many are in use.
     fn is_last(&self, stream: &TcpStream) -> bool {
         self.options
             .max_descriptors
             .is_some_and(|most| stream.as_raw_fd() as u32 >= most)
     }
 
-    /// Waits until there is room.
+    /// Waits until a file descriptor is free.
     async fn room(&mut self, why: &str) {
         if self.logged.is_none_or(|at| at.elapsed() >= BETWEEN_LOGS) {
             self.logged = Some(Instant::now());
@@ -106,7 +108,7 @@ impl Listener {
     }
 }
 
-/// Whether the next connection will fail in the same way; otherwise only the one that was to be accepted did.
+/// Whether the next connection will fail with this error too, or only this one has failed.
 fn concerns_all(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     !matches!(

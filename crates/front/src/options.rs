@@ -11,29 +11,32 @@ use crate::proxies::Proxies;
 /// Settings of a [`Listener`](crate::Listener).
 #[derive(Debug, Clone)]
 pub struct ListenerOptions {
-    /// How long a peer may take to send a request's head, in milliseconds. Default 10,000.
+    /// How long a peer may take to send the head of a request, in milliseconds. Default 10,000.
     pub header_timeout_ms: u32,
-    /// How long a peer may take for the header of the PROXY protocol, and how long for the TLS handshake, in milliseconds. Default 10,000.
+    /// How long a peer may take for the header of the PROXY protocol, and how long for the TLS handshake, in
+    /// milliseconds. Default 10,000.
     pub handshake_timeout_ms: u32,
-    /// How long a connection without a further request is kept open, in milliseconds. Default 90,000: longer
-    /// than proxies keep one.
+    /// How long a connection without a further request is kept open, in milliseconds. Default 90,000, which
+    /// is longer than proxies keep one.
     pub idle_timeout_ms: u32,
-    /// How long a peer may take nothing of an answer, in milliseconds. Default 30,000.
+    /// How long a peer may stop reading an answer, in milliseconds. Default 30,000.
     pub write_timeout_ms: u32,
-    /// Largest head of a request, in bytes. Default 16 KiB.
+    /// The largest head of a request, in bytes. Default 16 KiB.
     pub max_header_bytes: usize,
-    /// Speaks TLS. Offer `http/1.1` alone by ALPN. Default none.
+    /// Serves TLS with this configuration, which should offer only `http/1.1` by ALPN. Default: no TLS.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Proxies in front: their connections are not counted as those of one address. Default none.
+    /// Proxies in front of the server. Their connections are not limited as those of one address. Default:
+    /// none.
     pub proxies: Proxies,
-    /// Every connection comes from one of `proxies` and begins with the header of the PROXY protocol. Default false.
+    /// Whether every connection comes from one of `proxies` and begins with the header of the PROXY protocol.
+    /// Default false.
     pub proxy_protocol: bool,
-    /// Connections count against the bounds of `admission`. Default true.
+    /// Whether connections count against the limits of `admission`. Default true.
     pub bounded: bool,
-    /// Who may connect how often, and who was refused. Default: no bounds.
+    /// The limits and counts of connections and refusals. Default: no limits.
     pub admission: Arc<Admission>,
-    /// Accepting pauses as long as the process has so many file descriptors, so that the rest of it can still open files. Default none:
-    /// it pauses when there are no more.
+    /// Accepting pauses while the process has this many file descriptors, so that the rest of it can still
+    /// open files. Default: none, so that accepting pauses only when no descriptor is left.
     pub max_descriptors: Option<u32>,
 }
 
@@ -60,7 +63,7 @@ impl ListenerOptions {
         Duration::from_millis(self.header_timeout_ms.into())
     }
 
-    /// hyper keeps one time for a head and for having none.
+    /// hyper has a single timeout for a head and for an idle connection.
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms.max(self.header_timeout_ms).into())
     }

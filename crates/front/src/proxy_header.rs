@@ -1,7 +1,7 @@
-//! The header of the PROXY protocol, with which a proxy says for whom it connects: version 2 (binary) and 1 (a line of text), as HAProxy
-//! describes them (proxy-protocol.txt).
+//! The header of the PROXY protocol, with which a proxy names the client that it connects for: version 2
+//! (binary) and version 1 (a line of text), as HAProxy describes them (proxy-protocol.txt).
 //!
-//! Invariant: not a byte behind the header is read.
+//! Invariant: no byte after the header is read.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,19 +9,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// What version 2 begins with.
+/// The first bytes of a header of version 2.
 pub(crate) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest line of version 1, with its end.
+/// The longest line of version 1, with its line break.
 pub(crate) const LONGEST_LINE: usize = 107;
-/// Addresses and further fields of version 2; proxies send some hundred bytes.
+/// The most bytes of the addresses and further fields of version 2. Proxies send a few hundred.
 pub(crate) const MOST_FIELDS: usize = 4_096;
 
-/// What is wrong with a header.
+/// Why a header cannot be read.
 #[derive(Debug)]
 pub(crate) enum Wrong {
-    /// It is none, or broken.
+    /// There is no header, or it is malformed.
     Malformed(&'static str),
-    /// The connection failed or ended.
+    /// The connection has failed or ended.
     Io(io::Error),
 }
 
@@ -40,11 +40,11 @@ impl std::fmt::Display for Wrong {
     }
 }
 
-/// Where it is read from.
+/// The stream that the header is read from.
 pub(crate) trait Source {
-    /// All of `buf`, or an error at the end.
+    /// Fills `buf`, or fails at the end of the stream.
     fn read_exact(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<()>> + Send;
-    /// What is there, without taking it; 0 at the end.
+    /// Copies the bytes that have arrived without consuming them. Returns 0 at the end of the stream.
     fn peek(&mut self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 }
 
@@ -58,10 +58,10 @@ impl Source for TcpStream {
     }
 }
 
-/// Reads the header off a connection: the address that the proxy speaks for, or none where it speaks for itself (a health check) or
-/// for somebody without an address.
+/// Reads the header of a connection and returns the client's address. `None` if the proxy connects on its own
+/// behalf (a health check) or for a client without an IP address.
 pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>, Wrong> {
-    // Either version has more than so many bytes.
+    // The header of either version is longer than this.
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;
     if start == *SIGNATURE {
@@ -100,9 +100,9 @@ pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>,
 fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
     const ADDRESSES_ARE_SHORT: Wrong = Wrong::Malformed("its addresses are too short");
     match command {
-        // LOCAL: the proxy itself.
+        // The command LOCAL: the proxy connects on its own behalf.
         0x20 => return Ok(None),
-        // PROXY
+        // The command PROXY.
         0x21 => {}
         _ => return Err(Wrong::Malformed("its version or command is unknown")),
     }
@@ -113,7 +113,7 @@ fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr
             let [a, b, c, d, .., high, low, _, _] = *fields;
             Ok(Some(source(Ipv4Addr::new(a, b, c, d).into(), [high, low])))
         }
-        // TCP over IPv6
+        // TCP over IPv6.
         0x21 => {
             let fields: &[u8; 36] = fields.first_chunk().ok_or(ADDRESSES_ARE_SHORT)?;
             let mut address = [0; 16];
@@ -123,7 +123,7 @@ fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr
                 [fields[32], fields[33]],
             )))
         }
-        // Not said, or a socket of the proxy's own system.
+        // The family is unspecified, or a Unix socket.
         0x00 | 0x31 => Ok(None),
         _ => Err(Wrong::Malformed("its kind of address is none of TCP")),
     }
@@ -167,13 +167,14 @@ mod tests {
 
     use super::*;
 
-    /// What `bytes` say, and what stands behind them; they come in two pieces parted at `split`.
+    /// Sends `bytes` in two parts, which are separated at `split`, and more bytes after them. Returns what
+    /// the header says, after checking that the other bytes can still be read.
     async fn said(bytes: &[u8], split: usize) -> Result<Option<String>, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let writing = async {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // The reader may have seen enough.
+            // The reader may have closed the connection.
             let _ = stream.write_all(&bytes[..split]).await;
             tokio::task::yield_now().await;
             let _ = stream.write_all(&bytes[split..]).await;
@@ -276,7 +277,7 @@ mod tests {
         }
     }
 
-    /// Cut off anywhere, it is an end and no hang.
+    /// Wherever the header is cut off, reading ends with an error and does not hang.
     #[tokio::test]
     async fn an_end_in_between_is_an_end() {
         for whole in [

@@ -13,21 +13,22 @@ use tokio::net::TcpStream;
 
 use crate::listener::Timed;
 
-/// Any stream that is not plain TCP, above all TLS.
+/// A stream that is not plain TCP, usually TLS.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// A connection without HTTP, and without the time limits of the [`Listener`](crate::Listener).
+/// A connection that does not speak HTTP any more and does not have the time limits of the
+/// [`Listener`](crate::Listener).
 pub enum RawStream {
-    /// TCP, on which nothing has to be flushed.
+    /// A TCP stream, which needs no flush.
     Tcp(TcpStream),
-    /// Anything else.
+    /// Any other stream.
     Other(Box<dyn Duplex>),
 }
 
 impl RawStream {
-    /// Waits until the response that switches protocols has been written, and takes the stream back from hyper,
-    /// with the bytes that were already read from it. `None` if the connection failed first.
+    /// Waits until the response that switches protocols has been written, and takes the stream back from
+    /// hyper, with the bytes that were already read from it. `None` if the connection failed first.
     pub async fn take(upgraded: OnUpgrade) -> Option<(Self, Bytes)> {
         let upgraded = upgraded.await.ok()?;
         let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
@@ -46,7 +47,7 @@ impl RawStream {
                 }
             },
         };
-        // What hyper has read came before what it has not.
+        // What hyper has read precedes what it has not.
         let early = if begun.is_empty() {
             early
         } else {

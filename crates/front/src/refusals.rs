@@ -1,41 +1,41 @@
-//! Why somebody was not let in, counted.
+//! Counts the reasons for which connections and requests are refused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why a connection or a request was refused, or closed before it came to anything.
+/// Why a connection or a request was refused, or closed before it was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// As many sessions as there may be are open.
+    /// The limit of sessions in total is reached.
     Connections,
-    /// The address has as many sessions or HTTP connections as it may have.
+    /// The limit of sessions or HTTP connections of the address is reached.
     Address,
-    /// A web page of an origin that is not allowed.
+    /// The request came from a web page of an origin that is not allowed.
     Origin,
-    /// A request whose `Host` names another server (DNS rebinding). Counted by the program: the library does
-    /// not check host names.
+    /// The `Host` header names another server (DNS rebinding). The program counts this, because the library
+    /// does not check host names.
     Host,
-    /// The TLS handshake failed, or something else than TLS came.
+    /// The TLS handshake failed, or the peer did not speak TLS.
     Tls,
     /// The TLS handshake or the header of the PROXY protocol took too long.
     HandshakeTimeout,
-    /// The header of the PROXY protocol was missing or broken.
+    /// The header of the PROXY protocol was missing or malformed.
     ProxyHeader,
-    /// Only trusted proxies may connect, and this was none.
+    /// Only trusted proxies may connect, and the peer is not one.
     Untrusted,
-    /// The first request's head took too long.
+    /// The head of the first request took too long.
     HeaderTimeout,
-    /// A request's head was too large or malformed.
+    /// The head of a request was too large or malformed.
     Header,
     /// The body of a polling request took too long.
     BodyTimeout,
-    /// An answer was not taken for too long.
+    /// The peer did not read an answer for too long.
     AnswerTimeout,
-    /// The limit of buffered bytes is reached for its address or in total.
+    /// The limit of buffered bytes is reached, of the address or in total.
     Memory,
 }
 
 impl Refusal {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::Address,
@@ -52,7 +52,7 @@ impl Refusal {
         Self::Memory,
     ];
 
-    /// As metrics name it.
+    /// The name of the reason in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
@@ -72,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// How often each has happened.
+/// The number of refusals for each reason.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals([AtomicU64; Refusal::ALL.len()]);
 

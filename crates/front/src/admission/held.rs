@@ -1,6 +1,7 @@
-//! Memory that one connection makes the server hold: counted against the bounds of its address and of the server.
+//! Memory that the server holds for one connection. It counts against the limits of the address and of the
+//! server.
 //!
-//! Invariant: what was counted is given back when the [`Held`] is dropped.
+//! Invariant: the bytes are subtracted again when the [`Held`] is dropped.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,23 +9,24 @@ use std::sync::atomic::Ordering;
 
 use super::Admission;
 
-/// This number of bytes of one connection is not counted: nearly every connection stays below it, and so
+/// The bytes of a connection are not counted up to this number. Nearly every connection stays below it and
 /// costs no counting.
 const FREE_BYTES: usize = 4 * 1024;
-/// Bytes beyond [`FREE_BYTES`] are counted in steps of this size, so that the shared count rarely changes.
+/// The bytes beyond [`FREE_BYTES`] are counted in steps of this size, so that the shared count rarely
+/// changes.
 const STEP_BYTES: usize = 16 * 1024;
 
-/// Bytes that are held for one connection.
+/// The bytes that are held for one connection.
 #[derive(Debug)]
 pub struct Held {
     admission: Arc<Admission>,
     address: IpAddr,
-    /// Counted so far: a multiple of [`STEP_BYTES`].
+    /// The counted bytes: a multiple of [`STEP_BYTES`].
     counted: usize,
 }
 
 impl Held {
-    /// Nothing is held yet.
+    /// Creates a count of 0 bytes.
     pub fn new(admission: Arc<Admission>, address: IpAddr) -> Self {
         Self {
             admission,
@@ -68,12 +70,12 @@ impl Drop for Held {
 }
 
 impl Admission {
-    /// Bytes that are held for connections, as far as they are counted.
+    /// The bytes that are held for all connections, as far as they are counted.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Counts this number of bytes more; returns false if that would exceed a limit.
+    /// Adds `bytes` to the count. Returns false, and adds nothing, if that would exceed a limit.
     fn hold(&self, address: IpAddr, bytes: usize) -> bool {
         let (all, most) = (&self.held, self.bounds.bytes);
         if all.fetch_add(bytes, Ordering::Relaxed) + bytes > most && most > 0 {

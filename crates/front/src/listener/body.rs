@@ -1,12 +1,12 @@
-//! Where the body of a request ends, found in its bytes as they come: another request may follow.
+//! Finds the end of a request's body in its bytes as they arrive, because another request may follow.
 //!
-//! Invariant: it never finds the end earlier than hyper does, which reads the same bytes. A chunked body with a
-//! fault has no end here, because hyper ends the connection at the fault.
+//! Invariant: it never finds the end earlier than hyper, which reads the same bytes, does. A malformed
+//! chunked body has no end here, because hyper closes the connection at the error.
 
-/// What of a body has not come yet.
+/// The part of a body that has not arrived yet.
 #[derive(Debug)]
 pub(super) enum Rest {
-    /// So many bytes.
+    /// This number of bytes.
     Length(u64),
     /// The rest of a chunked body (RFC 9112, section 7.1).
     Chunked(Chunked),
@@ -27,7 +27,7 @@ impl Rest {
         }
     }
 
-    /// Whether all of it has come.
+    /// Whether the whole body has arrived.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunked::End))
     }
@@ -38,7 +38,7 @@ impl Rest {
             Self::Length(left) => {
                 let taken = (*left).min(part.len() as u64);
                 *left -= taken;
-                // No more than `part.len()`.
+                // It is at most `part.len()`.
                 taken as usize
             }
             Self::Chunked(chunked) => chunked.take(part),
@@ -46,32 +46,32 @@ impl Rest {
     }
 }
 
-/// What comes next of a chunked body.
+/// What follows next in a chunked body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Chunked {
-    /// The size of a chunk; its digits so far.
+    /// The size of a chunk, with the digits so far.
     Size { size: Option<u64> },
-    /// What stands behind the size in its line: white space, then extensions.
+    /// What follows the size in its line: white space, then extensions.
     Extension { size: u64, begun: bool },
-    /// The line feed behind a size.
+    /// The line feed after a size.
     SizeEnd { size: u64 },
-    /// Bytes of a chunk, more than none.
+    /// The bytes of a chunk, at least one.
     Data { left: u64 },
-    /// The carriage return behind a chunk.
+    /// The carriage return after a chunk.
     DataCr,
-    /// The line feed behind a chunk.
+    /// The line feed after a chunk.
     DataLf,
     /// A trailer, or the empty line that ends the body.
     Line,
     /// The rest of a trailer.
     Trailer,
-    /// The line feed behind a trailer.
+    /// The line feed after a trailer.
     TrailerEnd,
     /// The line feed of the empty line.
     LastLf,
-    /// Nothing: all of it has come.
+    /// Nothing: the whole body has arrived.
     End,
-    /// No valid body any more.
+    /// Nothing: the body is malformed.
     Broken,
 }
 
@@ -84,7 +84,7 @@ impl Chunked {
                 Self::Broken => return part.len(),
                 Self::Data { left } => {
                     let taken = left.min((part.len() - at) as u64);
-                    // No more than `part.len()`.
+                    // It is at most `part.len()`.
                     at += taken as usize;
                     match left - taken {
                         0 => Self::DataCr,
@@ -140,7 +140,7 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    /// How many bytes belong to the body, given it in two parts that are cut at `cut`.
+    /// The number of bytes that belong to the body, which is given in two parts that are cut at `cut`.
     fn found(length: Option<u64>, bytes: &[u8], cut: usize) -> (usize, bool) {
         let mut rest = Rest::new(length);
         let mut taken = rest.take(&bytes[..cut]);

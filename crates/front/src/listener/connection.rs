@@ -1,6 +1,7 @@
-//! One accepted connection: for whom it speaks, TLS, then HTTP/1.1.
+//! One accepted connection: the header of the PROXY protocol, TLS, then HTTP/1.1.
 //!
-//! Invariant: each of them has its time, and nothing is kept for one that has not sent anything but its socket and its task.
+//! Invariants: each of these steps has a timeout. For a connection that has not sent anything, the server
+//! keeps only its socket and its task.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,7 +30,7 @@ use crate::proxy_header;
 use crate::refusals::Refusal;
 use mynah_tls::TlsStream;
 
-/// What answers requests.
+/// The function that answers requests.
 pub(super) trait Service<F>:
     Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static
 {
@@ -39,11 +40,11 @@ impl<S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static, F> S
 /// A connection that was refused waits this long for its peer, counted from the last bytes received.
 const TURNED_AWAY_SILENCE: Duration = Duration::from_secs(1);
 
-/// Told to those who are refused before they have asked anything.
+/// The answer to a connection that is refused before it has sent a request.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\nThere are too many connections from your address; close some of them\n";
 
-/// Takes a connection in, in tasks of its own.
+/// Starts to serve a connection in tasks of its own.
 pub(super) fn take_in<S, F, B>(
     stream: TcpStream,
     peer: SocketAddr,
@@ -113,7 +114,8 @@ fn count_in<S, F, B>(
     };
 }
 
-/// Says why. Not over TLS, whose handshake would cost more than the refusal saves.
+/// Refuses a connection with an answer. With TLS there is no answer, because its handshake would cost more
+/// than the refusal saves.
 fn turn_away(stream: TcpStream, options: &ListenerOptions) {
     use std::io::{Read, Write};
     if options.tls.is_some() {
@@ -122,7 +124,7 @@ fn turn_away(stream: TcpStream, options: &ListenerOptions) {
     if let Some(place) = options.admission.turn_away() {
         tokio::spawn(async move {
             let mut stream = stream;
-            // The buffer of a new connection takes all of it at once.
+            // The buffer of a new connection takes the whole answer at once.
             if stream.write_all(TOO_MANY).await.is_ok() {
                 linger::end(stream, TURNED_AWAY_SILENCE).await;
             }
@@ -131,8 +133,8 @@ fn turn_away(stream: TcpStream, options: &ListenerOptions) {
         return;
     }
     let Ok(mut stream) = stream.into_std() else { return };
-    // This does not block. The answer arrives if the whole request has come and is read here: otherwise the
-    // system resets the connection.
+    // This does not block. The answer arrives only if the whole request has arrived and is read here:
+    // otherwise the system resets the connection.
     let _ = stream.read(&mut [0; 2_048]);
     let _ = stream.write(TOO_MANY);
 }
@@ -161,7 +163,7 @@ async fn secured<S, F, B>(
     }
 }
 
-/// Speaks HTTP until the end, or until the connection has become a WebSocket.
+/// Serves HTTP until the connection ends or becomes a WebSocket.
 async fn serve<T, S, F, B>(
     mut stream: T,
     peer: SocketAddr,
@@ -183,7 +185,7 @@ async fn serve<T, S, F, B>(
     .await
     {
         Ok(Ok(head)) if !head.is_empty() => head,
-        // Nobody is left to be served.
+        // There is no peer any more.
         Ok(_) => return,
         Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
     };
@@ -191,7 +193,7 @@ async fn serve<T, S, F, B>(
     let answering = exchange.clone();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The time for a head that has begun is kept by the stream.
+        // The stream checks the timeout of a head that has begun.
         .header_read_timeout(options.idle_timeout())
         .max_buf_size(options.max_header_bytes.max(8 * 1024))
         .serve_connection(
@@ -218,7 +220,7 @@ async fn serve<T, S, F, B>(
     }
 }
 
-/// What of ours ended a connection, if the peer did not.
+/// The limit of this server that ended the connection, if the peer did not end it.
 fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
     use std::error::Error;
     let io = error
@@ -231,7 +233,7 @@ fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
             Refusal::AnswerTimeout
         })
     } else if error.is_timeout() {
-        // A connection that was kept for further requests may end so.
+        // For a connection that has had a request this is the normal end.
         (!exchange.was_asked()).then_some(Refusal::HeaderTimeout)
     } else if error.is_parse() {
         Some(Refusal::Header)

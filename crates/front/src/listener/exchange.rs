@@ -1,8 +1,8 @@
 //! The state that a connection's stream, the current request, and the code that answers it share.
 //!
 //! Invariants: if a request is answered before its whole body was read, the connection reads the rest of the
-//! body. Otherwise a reset could destroy the answer while the client still writes. A client that has ended its
-//! direction of the connection behind a complete request gets its answer.
+//! body. Otherwise a reset could destroy the answer while the client still writes. A client that has ended
+//! its direction of the connection after a complete request gets its answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,65 +17,65 @@ use parking_lot::Mutex;
 
 use super::body::Rest;
 
-/// Most bytes of an unwanted body that are read before the request is answered, so that the connection can be
-/// kept open.
+/// The most bytes of an unwanted body that are read before the request is answered, so that the connection
+/// can be kept open.
 const READ_ON_BYTES: u64 = 1 << 20;
-/// Longest time for reading such a body.
+/// The longest time for reading such a body.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
-/// Where a connection stands in its requests.
+/// The state of a connection's current request.
 #[derive(Default)]
 pub(crate) struct Exchange(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// There was a request.
+    /// Whether there has been a request.
     asked: bool,
-    /// A request is being answered; what comes meanwhile is its body, or stands behind it.
+    /// Whether a request is being answered. What arrives meanwhile is its body or follows it.
     under_way: bool,
     /// The rest of that request's body, which the stream has not read yet.
     body: Rest,
-    /// The head of a request was not complete in time.
+    /// Whether the head of a request was not complete in time.
     head_late: bool,
-    /// What came behind the request while it was under way.
+    /// What arrived after the request while it was being answered.
     behind: Option<Behind>,
-    /// Waits for something to come behind it.
+    /// Waits for something to arrive after the request.
     waiting: Option<Waker>,
-    /// Waits for its answer, to read on.
+    /// The stream, which waits for the answer before it reads on.
     reader: Option<Waker>,
-    /// The part of the request's body that was not read.
+    /// The part of the request's body that the service has not read.
     left: Option<Left>,
 }
 
-/// The rest of a body.
+/// The rest of a body that the service has dropped.
 struct Left {
     body: Incoming,
-    /// The client sends it only when it is asked for it.
+    /// Whether the client waits for a request to send it (`Expect`).
     waits: bool,
 }
 
-/// What can come behind a request while it is being answered.
+/// What can arrive after a request while the request is being answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
-    /// Bytes: another request, or those of the protocol that the connection switches to.
+    /// Bytes: those of another request, or of the protocol that the connection switches to.
     Bytes,
-    /// The end of what the client sends. It may have gone, or wait for the answer.
+    /// The end of what the client sends. The client may have gone, or may wait for the answer.
     End,
 }
 
-/// What was read belongs to this.
+/// What the bytes that were read belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// The head of a request.
     Head,
-    /// The body of the request under way, to this length; it is not 0.
+    /// The body of the current request, up to this length, which is not 0.
     Body(usize),
-    /// What stands behind the request under way.
+    /// What follows the current request.
     Behind,
 }
 
 impl Exchange {
-    /// A request came.
+    /// Begins a request.
     pub(super) fn begin(self: &Arc<Self>, request: Request<Incoming>) -> Request<RequestBody> {
         let mut state = self.0.lock();
         (state.asked, state.under_way) = (true, true);
@@ -90,8 +90,8 @@ impl Exchange {
         })
     }
 
-    /// The request has been answered with `status`. Reads the rest of its body; returns false if that is too
-    /// large or too slow, and the connection must end.
+    /// Ends the request, which was answered with `status`, and reads the rest of its body. Returns false if
+    /// the body is too large or too slow; the connection must end then.
     pub(super) async fn end(&self, status: StatusCode) -> bool {
         let left = self.0.lock().left.take();
         let read = match left {
@@ -101,7 +101,7 @@ impl Exchange {
                 !hopeless && matches!(tokio::time::timeout(READ_ON_TIME, read_on(body)).await, Ok(true))
             }
         };
-        // After a switch to another protocol no request head can follow.
+        // No request can follow after a switch to another protocol.
         self.0.lock().under_way = status == StatusCode::SWITCHING_PROTOCOLS;
         self.wake_reader();
         read
@@ -112,13 +112,14 @@ impl Exchange {
         self.0.lock().under_way
     }
 
-    /// Whether a request whose body has come is being answered. What comes then is not for hyper yet.
+    /// Whether a request whose whole body has arrived is being answered. hyper must not get yet what arrives
+    /// then.
     pub(super) fn is_answering(&self) -> bool {
         let state = self.0.lock();
         state.under_way && state.body.is_complete()
     }
 
-    /// Says what the first bytes of `part`, which was read, belong to.
+    /// Returns what the first bytes of `part`, which was read, belong to.
     pub(super) fn came(&self, part: &[u8]) -> Part {
         let mut state = self.0.lock();
         if !state.under_way {
@@ -130,8 +131,8 @@ impl Exchange {
         }
     }
 
-    /// Something came behind the request under way. The connection is not read until it is answered, or until
-    /// [`Self::wake_reader`].
+    /// Notes what arrived after the current request. The stream is not read again until the request has been
+    /// answered, or until [`Self::wake_reader`].
     pub(super) fn came_behind(&self, behind: Behind, cx: &Context<'_>) {
         let mut state = self.0.lock();
         state.behind.get_or_insert(behind);
@@ -141,7 +142,7 @@ impl Exchange {
         }
     }
 
-    /// The reading that [`Self::came_behind`] has put off goes on.
+    /// Continues the reading that [`Self::came_behind`] has postponed.
     pub(super) fn wake_reader(&self) {
         let reader = self.0.lock().reader.take();
         if let Some(reader) = reader {
@@ -158,13 +159,13 @@ impl Exchange {
         self.0.lock().head_late
     }
 
-    /// Whether there was a request.
+    /// Whether there has been a request.
     pub(super) fn was_asked(&self) -> bool {
         self.0.lock().asked
     }
 }
 
-/// Reads a body to its end, and keeps nothing of it; false when it has none within the bound.
+/// Reads a body to its end and discards it. Returns false if it fails or is larger than the limit.
 async fn read_on(mut body: Incoming) -> bool {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
@@ -177,17 +178,17 @@ async fn read_on(mut body: Incoming) -> bool {
     true
 }
 
-/// The body of a request that a [`Listener`](crate::Listener) took in. What is not read of it is read and thrown away, up to a bound, before
-/// the answer is sent.
+/// The body of a request to a [`Listener`](crate::Listener). If it is dropped before it was read completely,
+/// the rest is read and discarded, up to a limit, before the answer is sent.
 pub struct RequestBody {
-    /// Taken when it is dropped.
+    /// Taken when this is dropped.
     body: Option<Incoming>,
     waits: bool,
     exchange: Arc<Exchange>,
 }
 
 impl RequestBody {
-    /// Ready once something came behind this request on its connection.
+    /// Waits until something has arrived after this request on its connection.
     pub fn behind(self) -> AwaitBehind {
         AwaitBehind(self.exchange.clone())
     }
@@ -237,7 +238,7 @@ impl std::fmt::Debug for RequestBody {
     }
 }
 
-/// Ready once something came behind a request, see [`RequestBody::behind`].
+/// Ready when something has arrived after a request, see [`RequestBody::behind`].
 pub struct AwaitBehind(Arc<Exchange>);
 
 impl Future for AwaitBehind {

@@ -1,7 +1,7 @@
-//! The head of a connection's first request, read before hyper gets the connection.
+//! Reads the head of a connection's first request before hyper gets the connection.
 //!
-//! hyper takes some 20 KiB for a connection as soon as it is asked to read. Invariant: a connection that has not sent a whole head holds what
-//! it sent, and no more.
+//! hyper allocates some 20 KiB for a connection as soon as it is asked to read. Invariant: a connection that
+//! has not sent a complete head holds only the bytes that it has sent.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -13,15 +13,16 @@ use std::task::{Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes read by one call.
+/// The bytes that one call reads.
 const READ_BYTES: usize = 16 * 1024;
 
 thread_local! {
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// Reads until there is a whole head, or something that hyper can refuse at once: what is no request, or `most` bytes. Empty when nothing
-/// came before the end. What came behind the head is there too.
+/// Reads until there is a complete head, or something that hyper refuses at once: bytes that are not a
+/// request, or `most` bytes. Bytes that arrived after the head are returned too. The result is empty if the
+/// connection ended before it sent anything.
 pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> io::Result<Bytes> {
     let mut head = Vec::new();
     loop {
@@ -42,19 +43,20 @@ pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> 
     }
 }
 
-/// Whether it can become a request: those begin with a method.
+/// Whether this can become a request, which begins with a method.
 fn is_begun(head: &[u8]) -> bool {
     head.first().is_some_and(u8::is_ascii_alphabetic)
 }
 
-/// Looks for the empty line that ends a head, in parts as they come. hyper takes lines without CR as well, and empty lines before a head.
+/// Finds the empty line that ends a head, in parts as they arrive. Like hyper, it accepts lines without CR,
+/// and empty lines before a head.
 #[derive(Debug, Default)]
 pub(crate) struct HeadEnd {
     request_line: RequestLine,
     line: Line,
 }
 
-/// Whether the request line, which is the first of a head, has come.
+/// Whether the request line, the first line of a head, has arrived.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum RequestLine {
     #[default]
@@ -63,7 +65,7 @@ enum RequestLine {
     Ended,
 }
 
-/// What has come of the current line.
+/// What has arrived of the current line.
 #[derive(Debug, Default, Clone, Copy)]
 enum Line {
     #[default]
@@ -73,8 +75,8 @@ enum Line {
 }
 
 impl HeadEnd {
-    /// Returns where in `part` the head ends: behind the empty line. The bytes after it are not examined; the next
-    /// call begins with another head.
+    /// Returns where in `part` the head ends: after the empty line. The bytes after it are not examined; the
+    /// next call begins with another head.
     pub(crate) fn find(&mut self, part: &[u8]) -> Option<usize> {
         let first = self.request_line(part).start;
         let mut begin = first;
@@ -98,7 +100,7 @@ impl HeadEnd {
         None
     }
 
-    /// The range of `part`, which comes next, that belongs to the request line.
+    /// The range of `part`, the next bytes, that belongs to the request line.
     pub(crate) fn request_line(&self, part: &[u8]) -> Range<usize> {
         let begin = match self.request_line {
             RequestLine::NotBegun => part.iter().position(|byte| !matches!(byte, b'\r' | b'\n')),
@@ -115,7 +117,7 @@ impl HeadEnd {
     }
 }
 
-/// Whether an empty line ends it, of which `looked_at` bytes had none.
+/// Whether the head ends with an empty line. Its first `looked_at` bytes contain none.
 fn is_whole(head: &[u8], looked_at: usize) -> bool {
     let new = &head[looked_at.saturating_sub(3)..];
     new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n")
@@ -127,7 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// What is read of `parts`, which come one after the other, with what is left then.
+    /// Sends `parts` one after the other until the head has been read. Returns what was read, and how many
+    /// parts were not sent.
     async fn read(parts: &[&str]) -> (String, usize) {
         let (mut ours, mut theirs) = tokio::io::duplex(1 << 16);
         let reading = tokio::spawn(async move { head(&mut ours, 1_000).await });

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// `part` of a head with `"`, `<` and `>` percent-encoded in its request `line`; `None` when it has none there.
+/// Percent-encodes `"`, `<` and `>` in the part of a request line that `line` names in `part`. `None` if
+/// there are none.
 pub(crate) fn escaped(part: &[u8], line: Range<usize>) -> Option<Bytes> {
     part[line.clone()]
         .iter()

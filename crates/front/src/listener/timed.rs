@@ -1,10 +1,10 @@
-//! The stream of an HTTP connection, with time limits for reading and writing. Its first bytes were read
+//! The stream of an HTTP connection, with time limits for reading and writing. Its first bytes have been read
 //! already.
 //!
-//! Invariants: hyper gets request heads one at a time, with an escaped request line, and bodies apart from them;
-//! what comes behind a request, including the end of the stream, it gets once that request has been answered; a
-//! peer that makes no progress is given up; a connection that the server closes is closed in such a way that the
-//! last answer arrives.
+//! Invariants: hyper gets one request head at a time, with an escaped request line, and bodies separately
+//! from heads. It gets what follows a request, including the end of the stream, only when that request has
+//! been answered. A peer that makes no progress is given up. A connection that the server closes is closed in
+//! such a way that the last answer arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -29,41 +29,41 @@ const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
 /// A connection that the server closes waits this long for its peer, counted from the last bytes received.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// What a stream must be.
+/// What a stream must be able to do.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
-/// Fails with [`io::ErrorKind::TimedOut`] when the peer is too slow: hyper itself would wait, and keep the
-/// response, for ever. Used only for HTTP; WebSockets have heartbeats.
+/// A stream that fails with [`io::ErrorKind::TimedOut`] when the peer is too slow; hyper itself would wait,
+/// and keep the response, forever. It is used only for HTTP, because WebSockets have heartbeats.
 pub(crate) struct Timed<T: Stream> {
-    /// Taken when it is dropped or given back.
+    /// Taken when this is dropped or the stream is returned.
     stream: Option<T>,
-    /// Read already.
+    /// Bytes that have been read and not been passed on yet.
     begun: Bytes,
     exchange: Arc<Exchange>,
-    /// Counts the connection.
+    /// Holds the count of the connection.
     connected: Option<Connected>,
     patience_ms: u32,
     header_timeout_ms: u32,
     head: HeadEnd,
-    /// Runs while a head has begun and not ended.
+    /// The timer of a head that has begun and not ended.
     head_due: Option<Pin<Box<Sleep>>>,
     slow: Slow,
-    /// Something was written.
+    /// Whether something has been written.
     wrote: bool,
-    /// The peer has ended its direction, or the stream has failed.
+    /// Whether the peer has ended its direction, or the stream has failed.
     ended: bool,
 }
 
 /// How long the peer may still stop reading a response.
 struct Slow {
     left: Duration,
-    /// Since when it has read nothing, and the timer for the end of that.
+    /// Since when the peer has read nothing, and the timer that ends this.
     since: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl<T: Stream> Timed<T> {
-    /// `begun` is what was read of `stream` already.
+    /// `begun` are the bytes of `stream` that have been read already.
     pub(super) fn new(
         stream: T,
         begun: Bytes,
@@ -89,7 +89,7 @@ impl<T: Stream> Timed<T> {
         }
     }
 
-    /// The stream, and what was read of it and not taken.
+    /// The stream, and the bytes that have been read from it and not been passed on.
     pub(crate) fn into_parts(mut self) -> Option<(T, Bytes)> {
         let begun = std::mem::take(&mut self.begun);
         Some((self.stream.take()?, begun))
@@ -98,12 +98,12 @@ impl<T: Stream> Timed<T> {
     fn poll_stream<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         match &mut self.stream {
             Some(stream) => f(Pin::new(stream)),
-            // It is there until the end.
+            // The stream is taken only at the end.
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
-    /// Reads what comes next; nothing at the end.
+    /// Reads the next bytes; none at the end of the stream.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.begun.is_empty() {
             let n = self.begun.len().min(buf.remaining());
@@ -119,7 +119,7 @@ impl<T: Stream> Timed<T> {
         Poll::Ready(read)
     }
 
-    /// Takes back what stands behind the first `length` bytes of `buf`; it is read next.
+    /// Takes back what follows the first `length` bytes of `buf`, so that it is read next.
     fn put_back(&mut self, buf: &mut ReadBuf<'_>, length: usize) {
         if length < buf.filled().len() {
             self.begun = [&buf.filled()[length..], &self.begun].concat().into();
@@ -127,7 +127,7 @@ impl<T: Stream> Timed<T> {
         }
     }
 
-    /// Fails once the head that has begun should be complete.
+    /// Fails when the time for the head that has begun is over.
     fn poll_head_due(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.head.is_begun() {
             return Poll::Pending;
@@ -141,7 +141,7 @@ impl<T: Stream> Timed<T> {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Notes how far a write came: `taken` says how many bytes it took.
+    /// Updates the time limit after a write. `taken` returns the number of written bytes.
     fn watch<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -155,7 +155,7 @@ impl<T: Stream> Timed<T> {
                     let earned = Duration::from_millis(taken(&done) as u64 * 1_000 / LEAST_BYTES_PER_SECOND);
                     let left = self.slow.left.saturating_sub(since.elapsed()) + earned;
                     self.slow.left = left.min(Duration::from_millis(self.patience_ms.into()));
-                    // The end of the stream may have been put off until now.
+                    // The end of the stream may have been postponed until now.
                     self.exchange.wake_reader();
                 }
                 Poll::Ready(Ok(done))
@@ -171,7 +171,7 @@ impl<T: Stream> Timed<T> {
                     .since
                     .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 ready!(until.as_mut().poll(cx));
-                // Do not wait for this peer when the connection is closed either.
+                // The drop must not wait for this peer either.
                 self.ended = true;
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -188,7 +188,7 @@ impl<T: Stream> AsyncRead for Timed<T> {
         }
         let before = buf.filled().len();
         if timed.poll_bytes(cx, buf)?.is_pending() {
-            // The next head has its time when this request has been answered.
+            // The time for the next head begins when this request has been answered.
             return if timed.exchange.is_under_way() {
                 Poll::Pending
             } else {
@@ -196,7 +196,7 @@ impl<T: Stream> AsyncRead for Timed<T> {
             };
         }
         if buf.filled().len() == before {
-            // hyper would give up the answer that is being made or written.
+            // hyper would drop the answer that is being made or written.
             let answers = timed.slow.since.is_some() || timed.exchange.is_answering();
             if answers {
                 timed.exchange.came_behind(Behind::End, cx);
@@ -218,7 +218,7 @@ impl<T: Stream> AsyncRead for Timed<T> {
         }
         let part = &buf.filled()[before..];
         if let Some(escaped) = target::escaped(part, timed.head.request_line(part)) {
-            // It is longer now, and `buf` may not hold all of it.
+            // The part is longer now, and `buf` may be too small for it.
             timed.begun = [escaped, std::mem::take(&mut timed.begun)].concat().into();
             buf.set_filled(before);
             ready!(timed.poll_bytes(cx, buf))?;
@@ -267,7 +267,7 @@ impl<T: Stream> AsyncWrite for Timed<T> {
 }
 
 impl<T: Stream> Drop for Timed<T> {
-    /// hyper closes a connection whose request it could not read to the end; the answer to that request must
+    /// hyper closes a connection if it could not read a request to its end. The answer to that request must
     /// not be lost.
     fn drop(&mut self) {
         let (Some(stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
-    /// Takes `part` bytes every 100 ms.
+    /// Writes to a peer that reads `part` bytes every 100 ms.
     async fn written_to_a_slow_peer(part: usize) -> io::Result<()> {
         let (ours, mut theirs) = tokio::io::duplex(part);
         let mut timed = timed(ours, "");
@@ -372,7 +372,7 @@ mod tests {
         let mut timed = timed(ours, "");
         timed.write_all(b"answer").await.unwrap();
         drop(timed);
-        // It would fail if the other end were gone.
+        // This would fail if the connection had been closed.
         for _ in 0..10 {
             theirs.write_all(&[b'x'; 900]).await.unwrap();
         }
