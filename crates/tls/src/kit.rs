@@ -1,4 +1,4 @@
-//! For tests: a server and a client that trusts it, and a session without a socket.
+//! For tests: the configurations of a server and of a client that trusts it, and a session without a socket.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Suppor
 
 use crate::session::Session;
 
-/// What both sides are made from.
+/// The configurations of both sides.
 pub(crate) struct Kit {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
@@ -48,7 +48,7 @@ impl Kit {
     }
 }
 
-/// A session with what its stream holds, without a socket.
+/// A session with the buffers that its stream holds, without a socket.
 pub(crate) struct Bare {
     session: Session,
     pub(crate) incoming: Vec<u8>,
@@ -64,7 +64,7 @@ impl Bare {
         }
     }
 
-    /// Bytes of the peer; true once the handshake is done.
+    /// Processes bytes of the peer. Returns true when the handshake is complete.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.incoming.extend_from_slice(bytes);
         let mut filled = self.incoming.len();
@@ -84,12 +84,12 @@ impl Bare {
         self.session.close(&mut self.incoming, &mut self.plain);
     }
 
-    /// What waits for the socket.
+    /// The ciphertext that waits for the socket.
     pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
         &mut self.session.outgoing
     }
 
-    /// The peer will send nothing more.
+    /// Whether the peer sends nothing more.
     pub(crate) fn ended(&self) -> bool {
         self.session.ended
     }

@@ -1,10 +1,11 @@
-//! TLS on a TCP stream, which holds no buffer while nothing is under way.
+//! TLS on a TCP stream. An idle stream holds no buffers.
 //!
-//! rustls' own buffered connection keeps 4 KiB for reading as long as it lives, and a gateway consists of connections that wait. Here
-//! rustls works in buffers of ours (its unbuffered interface), one of each sort per thread, and only what is left over is kept by a connection.
+//! The buffered connection of rustls keeps 4 KiB for reading as long as it lives, and most connections of a
+//! gateway are idle. Here rustls works on buffers that are given to it (its unbuffered interface), one of
+//! each kind per thread; a connection keeps only the bytes that are left over.
 //!
-//! Invariants: what rustls encoded is sent once and in order; while something of that waits for the socket nothing further is encrypted,
-//! so that a peer which does not read makes nothing grow.
+//! Invariants: ciphertext is sent once and in order. While some of it waits for the socket, nothing further
+//! is encrypted, so that a peer that does not read cannot make a buffer grow.
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -29,16 +30,17 @@ use tokio::net::TcpStream;
 
 use session::Session;
 
-/// Ciphertext that is read at once; a record has at most 18 KiB.
+/// The ciphertext that one call reads. A record has at most 18 KiB.
 const READ_BYTES: usize = 32 * 1024;
-/// Plaintext that is encrypted at once: two records.
+/// The plaintext that is encrypted at once: two records.
 const MOST_PLAIN: usize = 32 * 1024;
-/// Room for it encrypted, and for what rustls sends by itself.
+/// The space for the ciphertext of that, and for what rustls sends by itself.
 const SEALED_BYTES: usize = MOST_PLAIN + 4 * 1024;
-/// Beyond so much unsent the peer's records are left unread: answers to them would be more of it.
+/// If more ciphertext than this waits for the socket, the peer's records are not read: rustls might answer
+/// them with more.
 const MOST_UNSENT: usize = 2 * SEALED_BYTES;
 
-/// What a browser or program is told that speaks plain HTTP here.
+/// The answer to a client that speaks plain HTTP on this port.
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 45\r\n\
     Connection: close\r\n\r\nThis port speaks TLS: use https:// or wss://\n";
@@ -49,18 +51,18 @@ thread_local! {
     static SEALED: RefCell<Box<[u8]>> = RefCell::new(vec![0; SEALED_BYTES].into_boxed_slice());
 }
 
-/// A stream whose handshake is done.
+/// A stream whose handshake is complete.
 pub struct TlsStream {
     tcp: TcpStream,
     session: Session,
-    /// Ciphertext that is no whole record yet.
+    /// The beginning of a record whose rest has not arrived yet.
     incoming: Vec<u8>,
-    /// Decrypted, and not taken yet.
+    /// Plaintext that has not been read yet.
     plain: BytesMut,
 }
 
 impl TlsStream {
-    /// Shakes hands. Bound the time that it may take.
+    /// Performs the handshake. The caller limits the time that it takes.
     pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
         let mut stream = Box::new(Self {
             tcp,
@@ -75,20 +77,20 @@ impl TlsStream {
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with_read_space(|stream, space, filled| {
             loop {
-                // Records of TLS begin with a number below 32, requests of HTTP with a letter.
+                // A TLS record begins with a number below 32, an HTTP request with a letter.
                 if space[..*filled].first().is_some_and(u8::is_ascii_uppercase) {
-                    // Best effort, as all of this.
+                    // This is an attempt, whose result does not matter.
                     let _ = Pin::new(&mut stream.tcp).poll_write(cx, PLAIN_HTTP);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP")));
                 }
                 let turned = stream.session.turn(space, filled, &mut stream.plain);
-                // The alert too, if there is one.
+                // If the handshake has failed, this sends the alert.
                 let sent = stream.poll_send(cx)?;
                 let done = turned?;
                 if done {
                     return sent.map(Ok);
                 }
-                // Who says goodbye during the handshake is not waited for.
+                // A peer that closes the connection during the handshake is not waited for.
                 if stream.session.ended || ready!(stream.poll_fill(cx, space, filled))? == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -96,7 +98,7 @@ impl TlsStream {
         })
     }
 
-    /// Brings decrypted bytes to `buf`, or the end.
+    /// Reads records until there is plaintext for `buf`, or the stream has ended.
     fn poll_records(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with_read_space(|stream, space, filled| {
             loop {
@@ -127,7 +129,8 @@ impl TlsStream {
         }
     }
 
-    /// Runs `f` on this thread's buffer for reading, with what came before at its front, and keeps what is left there.
+    /// Runs `f` on this thread's buffer for reading, which begins with the bytes that were left over before,
+    /// and keeps what `f` leaves over.
     fn with_read_space<T>(&mut self, f: impl FnOnce(&mut Self, &mut [u8], &mut usize) -> T) -> T {
         READ.with_borrow_mut(|space| {
             let before = mem::take(&mut self.incoming);
@@ -139,7 +142,7 @@ impl TlsStream {
         })
     }
 
-    /// Reads what comes behind `space[..*filled]`; 0 at the end.
+    /// Reads bytes into `space` after `space[..*filled]`. Returns 0 at the end of the stream.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -147,7 +150,7 @@ impl TlsStream {
         filled: &mut usize,
     ) -> Poll<io::Result<usize>> {
         if *filled == space.len() {
-            // More than any record that rustls takes, and still none.
+            // This is longer than any record that rustls accepts.
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let mut buf = ReadBuf::new(&mut space[*filled..]);
@@ -157,7 +160,7 @@ impl TlsStream {
         Poll::Ready(Ok(n))
     }
 
-    /// Sends what waits.
+    /// Sends the ciphertext that waits for the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outgoing = &mut self.session.outgoing;
         if outgoing.is_empty() {
@@ -174,14 +177,14 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Encrypts `plain` and sends it, as far as the socket takes it at once. Nothing may be waiting.
+    /// Encrypts `plain` and sends as much as the socket accepts at once. No ciphertext may be waiting.
     fn seal(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> io::Result<usize> {
         SEALED.with_borrow_mut(|sealed| {
             let n = self
                 .session
                 .encrypt(&mut self.incoming, &mut self.plain, plain, sealed)?;
             let mut sent = 0;
-            // What rustls had to say before goes first.
+            // What rustls wanted to send earlier is sent first.
             while self.session.outgoing.is_empty() && sent < n {
                 match Pin::new(&mut self.tcp).poll_write(cx, &sealed[sent..n])? {
                     Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -220,7 +223,7 @@ impl AsyncWrite for TlsStream {
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         ready!(stream.poll_send(cx))?;
-        // Several frames share a record.
+        // Several WebSocket frames share a record.
         PLAIN.with_borrow_mut(|plain| {
             plain.clear();
             for slice in slices {

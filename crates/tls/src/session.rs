@@ -1,7 +1,9 @@
-//! rustls in buffers that it is given, and what it wants to be sent. No socket: bytes go in, and bytes come out.
+//! Runs rustls on the buffers that it is given, and collects what rustls wants to send. There is no socket
+//! here: bytes go in, and bytes come out.
 //!
-//! Invariant: rustls sees what it did not need again, the same bytes, and is asked nothing more once it failed, or once we said that we
-//! send nothing more: it would answer a record that is broken, which it takes for a mistake of ours then.
+//! Invariants: bytes that rustls did not consume are given to it again unchanged. It is not called any more
+//! after it has failed, nor after the server has sent that it sends nothing more: it would answer a malformed
+//! record then, and takes that for an error of its caller.
 
 use std::io;
 use std::sync::Arc;
@@ -11,16 +13,16 @@ use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
-/// rustls, and what it wants to be sent.
+/// A rustls connection, and what it wants to send.
 pub(crate) struct Session {
     tls: UnbufferedServerConnection,
     /// Ciphertext that waits for the socket.
     pub(crate) outgoing: BytesMut,
-    /// It went wrong: rustls is not to be asked again.
+    /// Whether rustls has failed and must not be called any more.
     failed: bool,
-    /// The peer will send nothing more.
+    /// Whether the peer sends nothing more.
     pub(crate) ended: bool,
-    /// We said that we will send nothing more. What still comes is thrown away.
+    /// Whether the server has sent that it sends nothing more. What still arrives is discarded.
     closed: bool,
 }
 
@@ -35,7 +37,8 @@ impl Session {
         })
     }
 
-    /// Has rustls look at the records in `space[..*filled]`; what it still needs is left at the front. True once the handshake is done.
+    /// Lets rustls process the records in `space[..*filled]`, and moves the bytes that it still needs to the
+    /// front. Returns true when the handshake is complete.
     pub(crate) fn turn(
         &mut self,
         space: &mut [u8],
@@ -58,7 +61,8 @@ impl Session {
                     break Ok(done);
                 }
                 Err(error) => {
-                    // An alert. As long as there is something to encode rustls does not look at records, which have to be the same each time.
+                    // rustls has an alert to send. It does not look at records while it has something to
+                    // encode, so it needs none here.
                     self.failed = true;
                     while self.tls.wants_write() && self.step(&mut [], plain).is_ok() {}
                     return Err(error);
@@ -70,7 +74,8 @@ impl Session {
         turned
     }
 
-    /// One state of rustls: how many bytes at the front were used, and what is next.
+    /// Performs one step of rustls. Returns the number of bytes at the front that were consumed, and what to
+    /// do next.
     fn step(&mut self, records: &mut [u8], plain: &mut BytesMut) -> io::Result<(usize, Step)> {
         let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(records);
         let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -87,7 +92,7 @@ impl Session {
                 encode(&mut data, &mut self.outgoing)?;
                 Step::Again
             }
-            // It is sent in its order whenever the socket takes it.
+            // The bytes are in `outgoing`, and are sent in their order when the socket accepts them.
             ConnectionState::TransmitTlsData(transmit) => {
                 transmit.done();
                 Step::Again
@@ -108,7 +113,8 @@ impl Session {
         Ok((discard, step))
     }
 
-    /// Encrypts `bytes` into `sealed`. `incoming` is what waits for the rest of its record: rustls has to see the same bytes each time.
+    /// Encrypts `bytes` into `sealed`. `incoming` is the beginning of a record: rustls must see the same
+    /// bytes in each call.
     pub(crate) fn encrypt(
         &mut self,
         incoming: &mut Vec<u8>,
@@ -131,7 +137,7 @@ impl Session {
         }
     }
 
-    /// Queues the message that we send nothing more.
+    /// Queues the message that the server sends nothing more.
     pub(crate) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
         let mut filled = incoming.len();
         let whole = !self.closed && self.turn(incoming, &mut filled, plain).is_ok();
@@ -142,7 +148,7 @@ impl Session {
                 self.tls.process_tls_records(incoming).state
         {
             let mut sealed = [0; 256];
-            // Where there is no room or no key left the end of the stream has to do.
+            // If this fails, the end of the stream must do.
             if let Ok(n) = traffic.queue_close_notify(&mut sealed) {
                 self.outgoing.extend_from_slice(&sealed[..n]);
             }
@@ -150,11 +156,11 @@ impl Session {
     }
 }
 
-/// What is next.
+/// What to do after a step.
 enum Step {
-    /// Ask again.
+    /// Perform another step.
     Again,
-    /// More has to come; whether the handshake is done.
+    /// Wait for more bytes. `done` says whether the handshake is complete.
     Wait { done: bool },
 }
 

@@ -1,4 +1,4 @@
-//! TLS without sockets, against a client of rustls; and one stream, for what it holds.
+//! Tests sessions without sockets against a client of rustls, and the buffers that an idle stream holds.
 
 use std::io::{Read, Write};
 
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::kit::{Bare, Kit};
 use crate::*;
 
-/// The next of a row of numbers that only looks like chance.
+/// The next of a sequence of pseudorandom numbers.
 fn next(seed: &mut u64) -> usize {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -18,7 +18,8 @@ fn next(seed: &mut u64) -> usize {
     (*seed >> 33) as usize
 }
 
-/// A client and a server talk, what the client sends is cut into pieces anywhere, and perhaps one of its bits is turned.
+/// Lets a client and a server talk. What the client sends is cut into pieces at random, and with `spoil` one
+/// of its bits may be changed.
 fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
     let (mut client, mut server) = (kit.client(), Bare::new(kit.server.clone()));
     let spoiled = spoil.then(|| next(&mut seed) % 1_200);
@@ -39,7 +40,7 @@ fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
             let (piece, behind) = rest.split_at(1 + next(&mut seed) % rest.len());
             let fed = server.feed(piece);
             if fed.is_err() {
-                // Whatever is asked of it afterwards, it does not panic.
+                // Further calls do not panic.
                 let _ = server.feed(behind);
                 let _ = server.encrypt(b"x", &mut [0; 100]);
                 server.close();
@@ -98,7 +99,7 @@ fn what_is_no_tls_is_an_error_and_no_panic() {
         let mut bytes: Vec<u8> = (0..next(&mut seed) % 200)
             .map(|_| next(&mut seed) as u8)
             .collect();
-        // Half of them look like the beginning of a record.
+        // Half of the inputs look like the beginning of a record.
         if let [kind, major, minor, high, ..] = &mut bytes[..]
             && next(&mut seed).is_multiple_of(2)
         {
