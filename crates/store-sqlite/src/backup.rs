@@ -52,6 +52,7 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
             directory.display()
         ),
     }
+    open::refuse_log_of_backup(&database, &directory.join(open::LOG))?;
     let file = std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?;
     let is_there = file.symlink_metadata().is_ok();
     if is_there && std::fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
@@ -143,7 +144,11 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
             "there is no room for it on the disk of {}; make room, or name a file on another disk",
             unfinished.display()
         ),
-        false => anyhow!("{} cannot be copied: {error}", database.display()),
+        false => anyhow!(
+            "{} cannot be copied: {error}; if it was replaced by hand beside a {}, move that away",
+            database.display(),
+            open::LOG
+        ),
     })?;
     if id != schema::APPLICATION_ID {
         bail!("{} is not a Mynah store", database.display());

@@ -162,19 +162,13 @@ impl Place {
 
     /// Refuses a log that was left by a crash, if the database beside it was replaced since then: SQLite would mix the two.
     fn check_log(&self, record: Option<&Record>) -> Result<(), OpenError> {
-        let has_log = std::fs::metadata(&self.log).is_ok_and(|log| log.len() > LOG_HEADER);
-        if has_log && self.is_backup() {
-            return Err(OpenError::Backup {
-                file: self.file.clone(),
-                log: self.log.clone(),
-            });
-        }
+        refuse_log_of_backup(&self.file, &self.log)?;
         let Some(record) = record.filter(|record| !record.closed) else {
             return Ok(());
         };
         // In a copy of the whole directory the log belongs to the database.
         let is_at_home = self.witness.identity().is_ok_and(|own| own.is(record.itself));
-        if !has_log || !is_at_home {
+        if !has_log(&self.log) || !is_at_home {
             return Ok(());
         }
         // A power failure may lose the time of a write, but not the file.
@@ -190,14 +184,6 @@ impl Place {
             });
         }
         Ok(())
-    }
-
-    /// Whether the database says of itself that it has no log, as a backup does. One that a server has used says the opposite, and did so on
-    /// the disk before it got a log.
-    fn is_backup(&self) -> bool {
-        let mut versions = [0; 2];
-        let read = File::open(&self.file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));
-        read.is_ok() && versions == NO_LOG
     }
 
     /// A connection that writes.
@@ -430,4 +416,23 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
         }),
         Err(TryLockError::Error(why)) => Err(unusable(why)),
     }
+}
+
+/// Whether the log holds anything.
+fn has_log(log: &Path) -> bool {
+    std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_HEADER)
+}
+
+/// Refuses a log beside a backup: SQLite would mix the two. A backup says of itself that it has no log. A
+/// database that a server has used says the opposite, and did so on the disk before it got a log.
+pub(super) fn refuse_log_of_backup(file: &Path, log: &Path) -> Result<(), OpenError> {
+    let mut versions = [0; 2];
+    let read = File::open(file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));
+    if has_log(log) && read.is_ok() && versions == NO_LOG {
+        return Err(OpenError::Backup {
+            file: file.to_owned(),
+            log: log.to_owned(),
+        });
+    }
+    Ok(())
 }

@@ -98,8 +98,8 @@ pub enum OpenError {
     },
     /// A log lies beside a backup, which has none.
     #[error(
-        "{log} was left by an earlier run of the server, and {file} is a backup that was put in place since then: the two do \
-         not belong together. To use the backup, move {log} away and start again; next time use `mynah restore`",
+        "{log} was left by an earlier run of the server, and {file} is a backup that was put in place since then: the \
+         two do not belong together. To use the backup, move {log} away and try again; next time use `mynah restore`",
         log = log.display(), file = file.display()
     )]
     Backup {

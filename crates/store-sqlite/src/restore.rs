@@ -166,6 +166,7 @@ impl New<'_> {
         copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
         // A database that was copied by hand may have its newest changes beside it.
         let log = beside(self.file, "-wal");
+        open::refuse_log_of_backup(self.file, &log)?;
         if log.is_file() {
             copy(&log, &staging.join(open::LOG))
                 .with_context(|| format!("{} cannot be copied", log.display()))?;
@@ -310,7 +311,20 @@ fn renew(
     file: &Path,
     revoked: &[Revocation],
 ) -> anyhow::Result<(u64, epoch::Found, String)> {
-    let damaged = || format!("{} is not a backup of Mynah, or is damaged", file.display());
+    let log = beside(file, "-wal");
+    let advice = match log.is_file() {
+        true => format!(
+            "if the same server did not write {}, move that away",
+            log.display()
+        ),
+        false => "use another backup".to_owned(),
+    };
+    let damaged = || {
+        format!(
+            "{} is not a backup of Mynah, or is damaged; {advice}",
+            file.display()
+        )
+    };
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let id = pragma("application_id").with_context(damaged)?;
@@ -335,7 +349,7 @@ fn renew(
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .with_context(damaged)?;
     if detail != "ok" {
-        bail!("{} is damaged ({detail}); use another backup", file.display());
+        bail!("{} is damaged ({detail}); {advice}", file.display());
     }
     let epoch = epoch::fresh();
     let begin = || -> rusqlite::Result<_> {

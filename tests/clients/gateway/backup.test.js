@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { resume, written } from '../../lib/delivery.js';
@@ -154,6 +154,23 @@ test('a backup can be made without a running server, also after a crash, and cha
   assert.equal((await gateway.api.history(conv)).messages.length, 5);
 });
 
+test('backup and restore refuse a backup beside the log of another database, and name the log', async (t) => {
+  const gateway = await start(t);
+  const conv = await written(gateway, someone(), someone(), 5);
+  const file = join(gateway.directory, 'backup.db');
+  await good(gateway, 'backup', file);
+  await gateway.program.kill();
+  const log = join(gateway.data, 'mynah.db-wal');
+  copyFileSync(log, `${file}-wal`);
+  copyFileSync(file, join(gateway.data, 'mynah.db'));
+  await refused(gateway, /mynah\.db-wal was left by an earlier run.*move .*mynah\.db-wal away/s, 'backup', join(gateway.directory, 'other.db'));
+  await refused(gateway, /backup\.db-wal was left by an earlier run.*move .*backup\.db-wal away/s, 'restore', file);
+  rmSync(`${file}-wal`);
+  await good(gateway, 'restore', file);
+  await gateway.start();
+  assert.equal((await gateway.api.history(conv)).messages.length, 5);
+});
+
 test('invalid backup commands are refused', async (t) => {
   const gateway = await start(t);
   await written(gateway, someone(), someone(), 1);
@@ -252,7 +269,7 @@ test('a refused restore does not change the directory', async (t) => {
     [newer, /format 99/],
     ['no database', /not a backup of Mynah/],
     ['', /not a backup of Mynah/],
-    [negative, /bad\.db is not a backup of Mynah, or is damaged: table meta already exists\n$/],
+    [negative, /bad\.db is not a backup of Mynah, or is damaged; use another backup: table meta already exists\n$/],
   ]) {
     writeFileSync(bad, content);
     await refused(gateway, pattern, 'restore', bad);
