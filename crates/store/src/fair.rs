@@ -1,21 +1,21 @@
-//! Fair queues: a key (a user, an address) with many requests waits behind its own requests, and does not delay
-//! others.
+//! Fair queues: a key (a user, an address) with many requests waits behind its own requests, and does not
+//! delay others.
 //!
-//! Invariants: a [`Queue`] has a lane for each key and takes from the lanes in turn; within a lane the order is
-//! first in, first out; a lane is bounded; a key without anything waiting takes no memory.
+//! Invariants: a [`Queue`] has a lane for each key and takes from the lanes in turn; within a lane the order
+//! is first in, first out; a lane is bounded; a key without anything waiting takes no memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// What the requests are grouped by.
+/// A key by which requests are grouped.
 pub trait Key: Hash + Eq + Clone {}
 impl<K: Hash + Eq + Clone> Key for K {}
 
-/// Items that wait, grouped by key; see the module.
+/// The items that wait, grouped by key.
 #[derive(Debug)]
 pub struct Queue<K, T> {
     lanes: HashMap<K, VecDeque<T>>,
-    /// The keys of `lanes`, each once, in the order of their turns.
+    /// The keys of `lanes`, each once, in the order in which they are served.
     turns: VecDeque<K>,
     length: usize,
 }
@@ -31,9 +31,8 @@ impl<K, T> Default for Queue<K, T> {
 }
 
 impl<K: Key, T> Queue<K, T> {
-    /// Puts `item` at the end of the key's lane. If `most` items wait there already (0 is no limit), items
-    /// that nobody waits for any more (`is_over`) are dropped; if there are none, `item` is returned as an
-    /// error.
+    /// Appends `item` to the lane of `key`. If `most` items wait there already (0 is unlimited), items for
+    /// which nobody waits any more (`is_over`) are dropped. If there are none, the error returns `item`.
     pub fn push(&mut self, key: K, item: T, most: usize, is_over: impl Fn(&T) -> bool) -> Result<(), T> {
         let lane = self.lanes.entry(key).or_insert_with_key(|key| {
             self.turns.push_back(key.clone());
@@ -52,12 +51,12 @@ impl<K: Key, T> Queue<K, T> {
         Ok(())
     }
 
-    /// The item that [`Queue::pop`] would take.
+    /// Returns the item that [`Queue::pop`] would return.
     pub fn first(&self) -> Option<&T> {
         self.lanes.get(self.turns.front()?)?.front()
     }
 
-    /// Takes the first item of the lane whose turn it is.
+    /// Removes and returns the first item of the lane that is served next.
     pub fn pop(&mut self) -> Option<T> {
         let key = self.turns.pop_front()?;
         // Invariant: a key in `turns` has a lane, which is not empty.
@@ -65,7 +64,7 @@ impl<K: Key, T> Queue<K, T> {
         let item = lane.pop_front()?;
         if lane.is_empty() {
             self.lanes.remove(&key);
-            // What many keys took is freed.
+            // Memory that many keys have needed is freed.
             if self.lanes.len() * 8 < self.lanes.capacity() && self.lanes.capacity() > 1_024 {
                 let twice = self.lanes.len() * 2;
                 self.lanes.shrink_to(twice);
@@ -78,12 +77,12 @@ impl<K: Key, T> Queue<K, T> {
         Some(item)
     }
 
-    /// Whether nothing waits.
+    /// Returns whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Items that wait, in all lanes.
+    /// Returns the number of items in all lanes.
     pub fn len(&self) -> usize {
         self.length
     }

@@ -128,7 +128,7 @@ impl TeamId {
     }
 }
 
-/// The text of a JSON string, or the digits of a JSON integer.
+/// Returns the text of a JSON string, or the digits of a JSON integer.
 fn string_or_integer(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
     if let Some(text) = json_string(raw) {
         return Some(text);
@@ -149,7 +149,7 @@ pub fn json_string(raw: &str) -> Option<Result<Cow<'_, str>, IdError>> {
     })
 }
 
-/// Whether a JSON value, as text, is an integer without fraction or exponent.
+/// Returns whether a JSON value is an integer without fraction or exponent.
 pub fn is_integer(raw: &str) -> bool {
     let digits = raw.strip_prefix('-').unwrap_or(raw);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
@@ -182,7 +182,7 @@ impl fmt::Display for Seq {
 pub struct Mid(pub uuid::Uuid);
 
 impl Mid {
-    /// Reads the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
+    /// Parses the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
         // `try_parse` also accepts other forms, such as braces and capitals, in which the gateway never
@@ -190,7 +190,7 @@ impl Mid {
         (mid.text(&mut [0; _]) == text).then_some(mid)
     }
 
-    /// The text of the id, written into `space`.
+    /// Writes the text of the id into `space`.
     pub fn text<'a>(&self, space: &'a mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &'a str {
         self.0.hyphenated().encode_lower(space)
     }
@@ -229,7 +229,8 @@ pub enum PairClass {
 pub struct ConvId(pub [u8; 16]);
 
 impl ConvId {
-    /// The conversation of class `class` between two users, in either order; both may be the same.
+    /// Returns the conversation of class `class` between two users, in either order. Both may be the same
+    /// user.
     pub fn pair(class: PairClass, one: &Uid, other: &Uid) -> Self {
         let (a, b) = if one <= other { (one, other) } else { (other, one) };
         Self::derived(
@@ -255,7 +256,7 @@ impl ConvId {
         Self(id)
     }
 
-    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    /// Parses the text that [`fmt::Display`] writes; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.as_bytes();
         if hex.len() != 32 {
@@ -273,7 +274,7 @@ impl ConvId {
         Some(Self(id))
     }
 
-    /// The text of the id, written into `space`.
+    /// Writes the text of the id into `space`.
     pub fn text<'a>(&self, space: &'a mut [u8; 32]) -> &'a str {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let (pairs, _) = space.as_chunks_mut();
@@ -281,7 +282,7 @@ impl ConvId {
             *high = DIGITS[usize::from(byte >> 4)];
             *low = DIGITS[usize::from(byte & 15)];
         }
-        // Digits are ASCII.
+        // This cannot fail, because the digits are ASCII.
         std::str::from_utf8(space).unwrap_or_default()
     }
 }

@@ -4,26 +4,26 @@ use super::Message;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::time::UnixMillis;
 
-/// A push job's row number; local to the store.
+/// The row number of a push job. It is meaningful only in its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub i64);
 
-/// Where a push job waits.
+/// The queue in which a push job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// Jobs of urgent kinds, such as calls.
     Urgent = 0,
-    /// The others.
+    /// Jobs of all other kinds.
     Normal = 1,
-    /// Jobs whose message was written to a connection that counts as having received it, until it is certain that the connection
-    /// was alive: see [`Store::revive_jobs`](super::Store::revive_jobs).
+    /// Jobs whose message was written to a connection that counts as having received it. They wait until it
+    /// is certain that the connection was alive: see [`Store::revive_jobs`](super::Store::revive_jobs).
     Delivered = 2,
 }
 
-/// A push job. It names its message and does not hold it: the payload is read for an attempt only.
+/// A push job. It refers to its message and does not contain it: the payload is read only for an attempt.
 #[derive(Debug, Clone)]
 pub struct PushJob {
-    /// Its row.
+    /// The row of the job.
     pub id: JobId,
     /// The message's id.
     pub mid: Mid,
@@ -33,60 +33,61 @@ pub struct PushJob {
     pub seq: Seq,
     /// The message's sender.
     pub from: Option<Uid>,
-    /// To whom, from where it stopped.
+    /// The remaining recipients.
     pub to: JobRecipients,
     /// Failed attempts so far.
     pub attempts: u32,
     /// When the message was committed.
     pub made: UnixMillis,
-    /// The job is not due before this.
+    /// Time before which the job is not due.
     pub due: UnixMillis,
-    /// No attempt begins later than this.
+    /// Time after which no attempt begins.
     pub expires: UnixMillis,
 }
 
-/// Whom a push job is for.
+/// The recipients of a push job.
 #[derive(Debug, Clone)]
 pub enum JobRecipients {
     /// One user.
     User(Uid),
-    /// The members of the conversation's team after this uid in order (all when `None`), without the sender.
+    /// The members of the conversation's team after this uid in order (all members if `None`), without the
+    /// sender.
     Team(Option<Uid>),
 }
 
-/// What becomes of a push job.
+/// The outcome of handling a push job.
 #[derive(Debug, Clone)]
 pub enum JobOutcome {
-    /// Nothing left to do: the row goes.
+    /// Nothing is left to do, and the row is deleted.
     Finished,
-    /// Progress of a team's job: members up to this one were handled, and these get jobs of their own.
+    /// Progress of a team's job: members up to this one were handled, and some of them get jobs of their own.
     Advanced {
-        /// The last uid worked off.
+        /// The last member that was handled.
         after: Uid,
-        /// To whom, and when their jobs are due.
+        /// The members with jobs of their own, and when these are due.
         jobs: Vec<(Uid, UnixMillis)>,
     },
-    /// An attempt failed and is to be retried.
+    /// An attempt failed and must be retried.
     Retry {
-        /// Not before this.
+        /// Time of the retry.
         at: UnixMillis,
     },
-    /// There was no attempt; the job is to be checked again.
+    /// No attempt was made; the job must be checked again.
     Later {
-        /// Not before this.
+        /// Time of the check.
         at: UnixMillis,
     },
-    /// To [`Lane::Delivered`].
+    /// The job moves to [`Lane::Delivered`].
     Delivered {
-        /// It may be finished at this time.
+        /// Time at which the job may be finished.
         until: UnixMillis,
     },
-    /// Kept, and not tried again.
+    /// The job is kept, but not retried.
     Dead,
 }
 
 impl JobOutcome {
-    /// When the job is to be checked again.
+    /// Returns when the job must be checked again.
     pub fn due_again(&self) -> Option<UnixMillis> {
         match self {
             Self::Retry { at } | Self::Later { at } => Some(*at),
@@ -95,32 +96,31 @@ impl JobOutcome {
     }
 }
 
-/// What [`Store::due_jobs`](super::Store::due_jobs) found.
+/// The result of [`Store::due_jobs`](super::Store::due_jobs).
 #[derive(Debug, Clone, Default)]
 pub struct DueJobs {
-    /// Due now, in the order of `due` and `id`.
+    /// The jobs that are due, ordered by `due` and `id`.
     pub jobs: Vec<PushJob>,
-    /// When the earliest of those that are not due yet is due.
+    /// When the next job is due, of those that are not due yet.
     pub next: Option<UnixMillis>,
 }
 
-/// How many push jobs there are.
+/// The numbers of push jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JobCounts {
     /// Pending jobs, without those in [`Lane::Delivered`].
     pub waiting: u64,
-    /// Those kept as dead.
+    /// Jobs that are kept as dead.
     pub dead: u64,
 }
 
-/// Whether a user is still to be notified of a message.
+/// Whether a user must still be notified of a message.
 #[derive(Debug, Clone)]
 pub enum ToTell {
-    /// Yes: the message, and how many messages of all conversations the user has not read.
+    /// Yes: the message, and the user's number of unread messages in all conversations.
     Yes(Box<Message>, u64),
-    /// One of the user's devices has acknowledged it, or the user has read it.
+    /// No: one of the user's devices has acknowledged it, or the user has read it.
     Acknowledged,
-    /// There is nothing to notify any more: the message was recalled, the user has left the team, the team
-    /// was deleted, or the call has ended.
+    /// No: the message was recalled, the user has left the team, the team was deleted, or the call has ended.
     Moot,
 }

@@ -1,8 +1,9 @@
-//! The chat record: what a store promises, whatever keeps it.
+//! The contract of a store, which keeps the history, positions, teams and push jobs.
 //!
-//! Invariants: a message is one row in its conversation's log, whatever the number of recipients; `seq` counts 1, 2, 3 ...
-//! inside a conversation without gaps and comes from the append; completions run in commit order, after the commit is as
-//! durable as configured; a push job is made in the transaction of its message.
+//! Invariants: a message is one row in its conversation, whatever the number of recipients; `seq` counts 1,
+//! 2, 3 ... in a conversation without gaps and is assigned by the append; callbacks are called in commit
+//! order, after the commit is as durable as configured; a push job is created in the transaction of its
+//! message.
 
 pub mod fair;
 pub mod ids;
@@ -28,90 +29,101 @@ pub use self::setup::{Durability, Observer};
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 pub use crate::time::UnixMillis;
 
-/// What a store's reading calls return.
+/// The result of a reading call.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Why the store did not do what was asked, shaped by what the caller does next.
+/// Why the store did not do what was requested. The variants say what the caller must do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// No such team, conversation or message: answer 404.
+    /// The team, conversation or message does not exist: answer 404.
     #[error("no such {0}")]
     NotFound(&'static str),
-    /// The asker is not a participant, or may not do this: answer 403.
+    /// The user is not in the conversation, or may not do this: answer 403.
     #[error("{0}")]
     Forbidden(&'static str),
-    /// It was done already, or something else is in the way: answer 409.
+    /// It was done already, or something else prevents it: answer 409.
     #[error("{0}")]
     Conflict(&'static str),
-    /// More than a limit allows (members of a team): answer 413.
+    /// A limit of size is exceeded (members of a team): answer 413.
     #[error("{0}")]
     TooLarge(String),
-    /// More often than a limit allows (pairs begun): answer 429.
+    /// A limit of rate is exceeded (new conversations): answer 429.
     #[error("{0}")]
     TooFast(String),
-    /// The disk is full, or the store is broken or stopped: answer 503, nothing was written.
+    /// The disk is full, or the store is broken or stopped. Nothing was written: answer 503.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
 
 impl StoreError {
-    /// The answer to a user who asks about a conversation of others, one that it has left, or one that does
-    /// not exist. All of these get the same answer: the ids of pairs and notices can be computed from uids,
-    /// so a different answer would tell who has written to whom.
+    /// The error for a user who asks about a conversation of others, one that it has left, or one that does
+    /// not exist. The error is the same in all cases: the ids of pairs and notices can be computed from uids,
+    /// so different errors would reveal who has written to whom.
     pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
 
-    /// The answer to a change that makes a team larger than `max` members.
+    /// The error for a change that makes a team larger than `max` members.
     pub fn too_many_members(max: usize) -> Self {
         Self::TooLarge(format!("a team has at most {max} members; make several teams"))
     }
 }
 
-/// Called once with the outcome, on a thread of the store, in commit order; must not block.
+/// A callback. It is called once with the result, on a thread of the store, in commit order. It must not
+/// block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
-/// Keeps the chat record. All methods may be called from any thread; none blocks.
+/// A store. All methods may be called from any thread; none blocks.
 pub trait Store: Send + Sync + 'static {
-    /// Appends `batch` in order, in one transaction where possible; each message succeeds or fails by itself. Calls of one
-    /// thread are kept in their order.
+    /// Appends `batch` in order, in one transaction if possible. Each message succeeds or fails
+    /// independently. Calls of one thread are executed in order.
     fn append(&self, batch: Vec<(Append, Done<Appended>)>);
 
-    /// Changes a team, in order with the appends.
+    /// Changes a team. Executed in order with the appends.
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>);
 
-    /// Makes a device known: it starts at the heads of this moment, unless it is known already. A user's devices are bounded; the one that
-    /// did nothing for longest is forgotten, and before all others those that no client has named itself. In order with the appends.
+    /// Registers a device. Unless the store knows it already, its cursors begin at the present heads. A
+    /// user's devices are limited: the one that was inactive for the longest time is forgotten, but before
+    /// all others those whose `deviceid` was not chosen by the client. Executed in order with the appends.
     fn enter(&self, entry: Entry, done: Done<()>);
 
-    /// A known device has everything in `conv` up to `seq`: its cursor goes there, never backwards and not beyond the head. Of a
-    /// device that is not known nothing is kept. The outcome is `seq`, or the head if that is less. [`StoreError::NotFound`] when there is no such conversation,
-    /// [`StoreError::Forbidden`] when the user is not in it. A crash may lose it: the messages are then replayed once more.
-    /// A device of a user who has left a team may acknowledge what [`Store::missed`] names of it.
+    /// Acknowledges: a known device has everything in `conv` up to `seq`. Its cursor moves to `seq`, but
+    /// never backwards and not beyond the head. Nothing is stored for an unknown device. Returns `seq`, or
+    /// the head if that is less.
+    ///
+    /// A device of a user who has left a team may acknowledge what [`Store::missed`] lists of it. Fails with
+    /// [`StoreError::Forbidden`] if the user is not in the conversation, and with [`StoreError::NotFound`] if
+    /// it does not exist. A crash may lose the acknowledgement; the messages are then replayed once more.
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>);
 
-    /// Moves a read position, and the device's cursor with it; refused as [`Store::ack`]. In order with the appends.
+    /// Moves a read position, and the device's cursor with it. Fails like [`Store::ack`]. Executed in order
+    /// with the appends.
     fn read(&self, read: Read, done: Done<ReadMark>);
 
-    /// Takes a message back: its payload is shown as `null` from then on, nobody's unread counts it, and a message of its own tells of
-    /// it. [`StoreError::NotFound`] when there is no such message, [`StoreError::Forbidden`] when it is another's or too old or its
-    /// sender has left, [`StoreError::Conflict`] when it was taken back before.
+    /// Recalls a message: its payload is `null` from then on, it does not count as unread, and a message of
+    /// its own announces the recall. Fails with [`StoreError::NotFound`] if there is no such message, with
+    /// [`StoreError::Forbidden`] if somebody else has sent it, it is too old or its sender has left the team,
+    /// and with [`StoreError::Conflict`] if it was recalled before.
     fn recall(&self, recall: Recall, done: Done<Recalled>);
 
-    /// What a known device has missed; everything that it acknowledged before it last entered counts. Names at most `conversations` of these
-    /// and `behind` of those.
+    /// Returns what a known device has missed. Everything that the device acknowledged before it last
+    /// registered is taken into account. Returns at most `conversations` positions, and at most `behind`
+    /// stretches.
     fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed>;
 
-    /// The messages of these stretches in order, as far as `uid` may see them. Ask again for what comes after the last.
+    /// Returns the messages of these stretches in order, as far as `uid` may see them. Call it again for the
+    /// messages after the last one.
     fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>>;
 
-    /// A team, with its members.
+    /// Returns a team with its members.
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>>;
 
-    /// Reads a conversation. [`StoreError::NotFound`] when there is none (a deleted team's counts as none). With a `viewer`, only what that
-    /// user may see, and [`StoreError::Forbidden`] when the user is not in the conversation or it does not exist.
+    /// Reads a conversation. With a `viewer`, returns only what that user may see. Fails with
+    /// [`StoreError::NotFound`] if there is no such conversation (or it was that of a deleted team). With a
+    /// `viewer` it fails with [`StoreError::Forbidden`] instead, and also if the user is not in the
+    /// conversation.
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History>;
 
-    /// A user's conversations, newest first. A bad `after` is [`StoreError::NotFound`]. With a `device`, its cursors, with everything
-    /// that was acknowledged before the call.
+    /// Returns a user's conversations, newest first. Fails with [`StoreError::NotFound`] if `after` is
+    /// invalid. With a `device`, its cursors include everything that it acknowledged before the call.
     fn conversations(
         &self,
         uid: Uid,
@@ -120,10 +132,11 @@ pub trait Store: Send + Sync + 'static {
         page: Page,
     ) -> StoreFuture<'_, Conversations>;
 
-    /// The sum of `unread` over the user's conversations.
+    /// Returns the sum of `unread` over the user's conversations.
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64>;
 
-    /// Push jobs of a lane that are due at `now` (of the steady clock), in the order of `due` and then id, beginning behind `after`; at most `limit`.
+    /// Returns the push jobs of a lane that are due at `now` (by the steady clock), ordered by `due` and id,
+    /// beginning after `after`. Returns at most `limit` jobs.
     fn due_jobs(
         &self,
         lane: Lane,
@@ -132,27 +145,27 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> StoreFuture<'_, DueJobs>;
 
-    /// The first of one user's jobs that are due at `now` in this lane.
+    /// Returns the first jobs of one user that are due at `now` in this lane.
     fn due_jobs_of(&self, uid: Uid, lane: Lane, now: UnixMillis, limit: u32)
     -> StoreFuture<'_, Vec<PushJob>>;
 
     /// Counts the push jobs.
     fn job_counts(&self) -> StoreFuture<'_, JobCounts>;
 
-    /// Whether `uid` is to be notified of message `seq` of `conv` at present. An acknowledgement of the last
-    /// one or two seconds may not be included.
+    /// Returns whether `uid` must be notified of message `seq` of `conv` at present. An acknowledgement of
+    /// the last one or two seconds may be missing.
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell>;
 
-    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, those of messages that were committed after
-    /// `since`: the connection to which they were written was dead. Calls are executed in order.
+    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, if their messages were committed after `since`:
+    /// the connection to which the messages were written was dead. Calls are executed in order.
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
 
-    /// Writes down what became of jobs; later than the call, in order.
+    /// Stores the outcomes of jobs, in order. This may happen some time after the call.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);
 
-    /// For a team's push job: those members after `after`, in order, who were members when message `seq` was
-    /// written. By conversation, so that a
-    /// team of the same name made later is another one; empty when the team was deleted.
+    /// Returns the members after `after` for a team's push job, in order: those who were members when message
+    /// `seq` was committed. The team is given by its conversation, because a team that is created later may
+    /// have the same name. Returns nothing if the team was deleted.
     fn members_page(
         &self,
         conv: ConvId,
@@ -161,23 +174,24 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> StoreFuture<'_, Vec<Uid>>;
 
-    /// Remembers a revocation; one of the same tokens that is there grows with it. In order with the appends.
+    /// Stores a revocation, or extends an existing one of the same tokens. Executed in order with the
+    /// appends.
     fn revoke(&self, revocation: Revocation, done: Done<()>);
 
-    /// Every revocation that was still needed when the store was opened. Given to the first who asks: what comes later is known to whoever
-    /// revokes.
+    /// Returns every revocation that was still needed when the store was opened. Only the first call returns
+    /// them; the caller knows the revocations that it adds.
     fn revocations(&self) -> Vec<Revocation>;
 
-    /// A time of day that has certainly passed, however wrong the machine's clock is. It may be behind by the
-    /// time during which nothing was written.
+    /// Returns a time of day that has certainly passed, however wrong the machine's clock is. It may be
+    /// behind by the time during which nothing was written.
     fn certain_time(&self) -> UnixMillis;
 
-    /// Changes only when the history was replaced.
+    /// Returns the epoch, which changes only when the history was replaced.
     fn epoch(&self) -> &str;
 
-    /// `Err` while writes fail (disk full, broken file): readiness.
+    /// Returns an error while writes fail (disk full, broken file), so that the server is not ready.
     fn healthy(&self) -> Result<(), StoreError>;
 
-    /// Commits what is queued, then stops; later calls fail with [`StoreError::Unavailable`].
+    /// Commits what is queued, then stops the store. Later calls fail with [`StoreError::Unavailable`].
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

@@ -1,4 +1,4 @@
-//! What a store is told to write, and what it says became of it.
+//! What a store is asked to write, and the results.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use super::{ConvKind, JobId};
 use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use crate::time::UnixMillis;
 
-/// Where a message goes, before its conversation is looked up.
+/// The destination of a message, before its conversation is looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// Between two users; they may be the same.
+    /// A user. The sender and the user may be the same.
     Pair {
-        /// Which of their conversations.
+        /// Which of the conversations of the two users.
         class: PairClass,
-        /// The one it is sent to.
+        /// The recipient.
         to: Uid,
     },
     /// A user's notices.
@@ -24,64 +24,70 @@ pub enum Place {
     Team(TeamId),
 }
 
-/// A push notification to make of a message.
+/// The push job for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushOrder {
-    /// No attempt begins later than this.
+    /// Time after which no attempt begins.
     pub expires: UnixMillis,
-    /// The first attempt begins this long after the commit, in milliseconds.
+    /// Time from the commit to the first attempt, in milliseconds.
     pub delay_ms: u64,
-    /// The job is urgent: it is put into [`Lane::Urgent`](super::Lane::Urgent).
+    /// Whether the job is urgent, and belongs into [`Lane::Urgent`](super::Lane::Urgent).
     pub urgent: bool,
 }
 
 /// A message to append.
 #[derive(Debug, Clone)]
 pub struct Append {
-    /// Where to. A pair needs `from`.
+    /// The destination. A pair requires `from`.
     pub place: Place,
     /// The kind's number.
     pub kind: u16,
-    /// Whether it counts as unread.
+    /// Whether the message counts as unread.
     pub counts: bool,
     /// The sender.
     pub from: Option<Uid>,
-    /// The sender's device, where the store knows it: its cursor goes up with this message if it had everything before.
+    /// The sender's device, if the store knows it. Its cursor includes this message if it has everything
+    /// before.
     pub device: Option<DeviceId>,
-    /// Refuse with [`StoreError::Forbidden`] unless `from` is a member of the team.
+    /// Whether the append fails with `StoreError::Forbidden` unless `from` is a member of the team.
     pub members_only: bool,
-    /// Deduplicates by (sender, conversation, `cid`) within the store's window.
+    /// The sender's own id, by which a repeated send is recognised within the configured window.
     pub cid: Option<Cid>,
-    /// Append nothing: only answer if it was appended before, and otherwise with [`StoreError::NotFound`](super::StoreError::NotFound).
+    /// Append nothing: return the message if it was appended before, or fail with
+    /// [`StoreError::NotFound`](super::StoreError::NotFound).
     pub only_repeat: bool,
-    /// Pairs that the sender may begin within an hour; 0 is any number. Beyond it [`StoreError::TooFast`](super::StoreError::TooFast).
+    /// Most conversations that the sender may begin within an hour; 0 is unlimited. Beyond it the append
+    /// fails with [`StoreError::TooFast`](super::StoreError::TooFast).
     pub new_pairs_per_hour: u32,
-    /// The payload, as it came.
+    /// The payload, as it was sent.
     pub data: Arc<RawValue>,
-    /// A push job to make in the same transaction; its recipients are the pair's other user, the notices' uid, or the
-    /// team's members without the sender.
+    /// The push job to create in the same transaction. Its recipients are the other user of the pair, the
+    /// owner of the notices, or the team's members without the sender.
     pub push: Option<PushOrder>,
 }
 
-/// A team's members at one moment: sorted, without duplicates, shared by all messages committed meanwhile.
+/// A team's members at one moment: sorted, without duplicates, and shared by all messages until the team
+/// changes.
 pub type Members = Arc<Vec<Uid>>;
 
-/// What became of an [`Append`].
+/// The result of an [`Append`].
 #[derive(Debug, Clone)]
 pub struct Appended {
     /// The conversation.
     pub conv: ConvId,
-    /// The message's number in it.
+    /// The number of the message in the conversation.
     pub seq: Seq,
     /// The message's id.
     pub mid: Mid,
-    /// The server's time. Inside a conversation it decreases only if the clock was set back by more than 10 s.
+    /// The server's time of day. In a conversation it decreases only if the clock is set back by
+    /// more than 10 s.
     pub ts: UnixMillis,
-    /// The same `cid` was there before: these are the first message's values, and nothing was written.
+    /// The message is a repeated send: the values are those of the first one, and nothing was written.
     pub duplicate: bool,
-    /// A team's members at the commit; `None` for pairs, notices and duplicates.
+    /// The members of the team at the commit; `None` for pairs, notices and repeated sends.
     pub members: Option<Members>,
-    /// The push job that was made: who has reached its only recipient already may finish it without reading it.
+    /// The push job that was created. A caller that has already reached the only recipient may finish it
+    /// without reading it.
     pub push: Option<JobId>,
 }
 
@@ -94,147 +100,151 @@ pub struct Device {
     pub device: DeviceId,
 }
 
-/// Tokens that are not accepted any more.
+/// Tokens that are no longer accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Revoked {
-    /// All of a user.
+    /// All tokens of a user.
     User(Uid),
-    /// Those that one of a user's devices registers with.
+    /// The tokens with which a device registers.
     Device(Device),
-    /// One, by its id.
+    /// One token, by its id (`jti`).
     Token(Box<str>),
 }
 
 /// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Revocation {
-    /// Of what.
+    /// The tokens that are revoked.
     pub what: Revoked,
-    /// Tokens that were issued up to this moment; later ones are accepted.
+    /// Tokens issued up to this time are revoked; later ones are accepted.
     pub issued_until: UnixMillis,
-    /// From then on no such token is valid anyway, and nothing is remembered.
+    /// Time from which none of these tokens is valid anyway, so that the revocation can be forgotten.
     pub forget_at: UnixMillis,
-    /// The user whose device was displaced; `None` if an operator has requested the revocation.
+    /// The user whose device was displaced; `None` if the revocation was requested by the API.
     pub displaced: Option<Uid>,
 }
 
-/// Revocations of displaced devices that are kept of one user. One more takes the place of the one that would be forgotten first.
+/// Most revocations for displaced devices of one user. A further one replaces the one that would be forgotten
+/// first.
 pub const MOST_DISPLACED: usize = 100;
 
-/// A device that comes in.
+/// A register of a device.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// The device.
     pub device: Device,
-    /// A client has named it itself.
+    /// Whether the client has chosen the `deviceid` itself.
     pub named: bool,
-    /// Somebody waits for it. Otherwise it may wait a moment for something that is urgent, and share its transaction.
+    /// Whether somebody waits for it. Otherwise it may wait a moment to share the transaction of something
+    /// urgent.
     pub urgent: bool,
 }
 
-/// What a device's user has read.
+/// A request to move a read position.
 #[derive(Debug, Clone)]
 pub struct Read {
-    /// Who, and by which device: reading implies that it has everything up to there.
+    /// The user, and the device that has received everything up to `seq`.
     pub by: Device,
     /// The conversation.
     pub conv: ConvId,
-    /// Up to here; beyond the head means the head.
+    /// The new read position. A position beyond the head means the head.
     pub seq: Seq,
 }
 
-/// What became of a [`Read`].
+/// The result of a [`Read`].
 #[derive(Debug, Clone)]
 pub struct ReadMark {
     /// The read position, which never moves backwards.
     pub seq: Seq,
-    /// It has moved.
+    /// Whether the position has moved.
     pub moved: bool,
-    /// Whose conversation it is.
+    /// The sort of the conversation, and to whom it belongs.
     pub kind: ConvKind,
-    /// A team's members at the commit.
+    /// The members of the team at the commit.
     pub members: Option<Members>,
 }
 
-/// A message to take back.
+/// A request to recall a message.
 #[derive(Debug, Clone)]
 pub struct Recall {
-    /// Which.
+    /// The message to recall.
     pub mid: Mid,
-    /// Its sender; anybody else is refused with [`StoreError::Forbidden`].
+    /// The user who recalls it. Only the sender may; others fail with `StoreError::Forbidden`.
     pub by: Uid,
-    /// The kind of the message that tells of it; one of this kind cannot be taken back itself.
+    /// The kind of the message that announces the recall. Messages of this kind cannot be recalled.
     pub kind: u16,
-    /// The payload of the message that tells of it.
+    /// The payload of the message that announces the recall.
     pub data: Arc<RawValue>,
-    /// How old it may be, in milliseconds; older: [`StoreError::Forbidden`].
+    /// Largest age of the message in milliseconds. Older ones fail with `StoreError::Forbidden`.
     pub window_ms: u64,
 }
 
-/// What became of a [`Recall`].
+/// The result of a [`Recall`].
 #[derive(Debug, Clone)]
 pub struct Recalled {
-    /// The message that tells of it.
+    /// The message that announces the recall.
     pub appended: Appended,
-    /// Whose conversation it is.
+    /// The sort of the conversation, and to whom it belongs.
     pub kind: ConvKind,
 }
 
-/// A change to a team.
+/// A change of a team.
 #[derive(Debug, Clone)]
 pub enum TeamChange {
-    /// Creates the team (sends nothing), or replaces its name and members (one 16 / 17 for each difference).
+    /// Creates the team without any notice, or replaces its name and members with one 16 or 17 for each
+    /// difference.
     Put {
-        /// Shown to people.
+        /// The name that users see.
         name: String,
-        /// Any order, duplicates allowed.
+        /// The members, in any order; duplicates are allowed.
         members: Vec<Uid>,
     },
-    /// Adds members; one 16 for each that was none.
+    /// Adds members, with one 16 for each new one.
     Add(Vec<Uid>),
-    /// Removes members; one 17 for each that was one.
+    /// Removes members, with one 17 for each that was a member.
     Remove(Vec<Uid>),
-    /// Deletes the team; its conversation is closed to everyone.
+    /// Deletes the team. Nobody can read its conversation any more.
     Delete,
 }
 
 /// A team.
 #[derive(Debug, Clone)]
 pub struct Team {
-    /// Its key.
+    /// The key of the team.
     pub team: TeamId,
-    /// Shown to people.
+    /// The name that users see.
     pub name: String,
-    /// Its conversation.
+    /// The conversation of the team.
     pub conv: ConvId,
-    /// Its members.
+    /// The members of the team.
     pub members: Members,
 }
 
-/// A 16 or 17 that a [`TeamChange`] wrote.
+/// A message of kind 16 or 17 that a [`TeamChange`] has written.
 #[derive(Debug, Clone)]
 pub struct TeamNotice {
     /// 16 or 17.
     pub kind: u16,
-    /// Who entered or left.
+    /// The user who joined or left.
     pub uid: Uid,
-    /// `{"team","uid"}`.
+    /// The payload, `{"team","uid"}`.
     pub data: Arc<RawValue>,
-    /// The message's number.
+    /// The number of the message.
     pub seq: Seq,
-    /// The message's id.
+    /// The id of the message.
     pub mid: Mid,
     /// The server's time.
     pub ts: UnixMillis,
 }
 
-/// What a [`TeamChange`] did.
+/// The result of a [`TeamChange`].
 #[derive(Debug, Clone)]
 pub struct TeamChanged {
-    /// The team after the change (before it, when deleted).
+    /// The team after the change; for a deleted team, before it.
     pub team: Team,
-    /// The team was made by this change.
+    /// Whether the change has created the team.
     pub created: bool,
-    /// In `seq` order. All go to the members after the change; a 17 also to the one who left.
+    /// The notices in `seq` order. They go to the members after the change, and a 17 also to the user who
+    /// left.
     pub notices: Vec<TeamNotice>,
 }

@@ -35,7 +35,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 pub fn tighten(directory: &Path, names: &[&str]) {
     for name in names {
         let path = directory.join(name);
-        // A link may lead to a file that does not belong to Mynah.
+        // A symbolic link may lead to a file that does not belong to Mynah.
         let Some(mode) = std::fs::symlink_metadata(&path)
             .ok()
             .filter(|found| found.is_file())

@@ -1,4 +1,4 @@
-//! What a store has: messages, conversations, and where devices stand in them.
+//! What a store returns: messages, conversations, and positions of devices.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use serde_json::value::RawValue;
 use crate::ids::{Cid, ConvId, Mid, PairClass, Seq, TeamId, Uid};
 use crate::time::UnixMillis;
 
-/// What sort of conversation it is, and whose.
+/// The sort of a conversation, and to whom it belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConvKind {
-    /// Between two users.
+    /// A conversation of two users.
     Pair(PairClass, Uid, Uid),
-    /// A user's notices.
+    /// The notices of a user.
     Notices(Uid),
-    /// A team's, or a deleted team's.
+    /// The conversation of a team, which may be deleted.
     Team(TeamId),
 }
 
@@ -28,21 +28,21 @@ pub struct Message {
     pub data: Arc<RawValue>,
     /// The message's id.
     pub mid: Mid,
-    /// Its conversation.
+    /// The conversation of the message.
     pub conv: ConvId,
-    /// Its number there.
+    /// The number of the message in its conversation.
     pub seq: Seq,
     /// The sender.
     pub from: Option<Uid>,
-    /// The sender's id for it.
+    /// The sender's own id of the message.
     pub cid: Option<Cid>,
-    /// The server's time.
+    /// The server's time of day at the commit.
     pub ts: UnixMillis,
-    /// Its sender took it back.
+    /// Whether the sender has recalled the message.
     pub recalled: bool,
 }
 
-/// Which part of a conversation to read.
+/// The part of a conversation to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// After this number, ascending.
@@ -51,17 +51,18 @@ pub enum Span {
     Before(Seq),
 }
 
-/// How much to read at once: a page ends with whichever is reached first, and holds at least one entry if there is any.
+/// The size of a page. A page ends when either limit is reached, but contains at least one entry if there is
+/// any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Entries, 1 to 500.
+    /// Most entries, from 1 to 500.
     pub most: u32,
-    /// Bytes of payload.
+    /// Bytes of payload after which the page ends.
     pub bytes: usize,
 }
 
 impl Page {
-    /// Whether nothing more goes into it.
+    /// Returns whether a page with so much content is full.
     pub fn is_full(self, entries: usize, bytes: usize) -> bool {
         entries >= self.most as usize || entries > 0 && bytes >= self.bytes
     }
@@ -70,28 +71,28 @@ impl Page {
 /// A part of a conversation.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// In the order asked for.
+    /// The messages in the requested order.
     pub messages: Vec<Message>,
-    /// The newest message's number.
+    /// The number of the newest message.
     pub head: Seq,
-    /// There is more in this direction.
+    /// Whether there are more messages in this direction.
     pub more: bool,
 }
 
-/// A line of a user's list of conversations.
+/// An entry of a user's list of conversations.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     /// The conversation.
     pub conv: ConvId,
-    /// What sort, and whose.
+    /// The sort of the conversation, and to whom it belongs.
     pub kind: ConvKind,
-    /// The newest message's number.
+    /// The number of the newest message.
     pub head: Seq,
-    /// The asking device has everything up to here; 0 when no device asks.
+    /// The cursor of the device; 0 if no device is given.
     pub cursor: Seq,
-    /// Read by the user up to here.
+    /// The read position of the user.
     pub read: Seq,
-    /// Messages of kinds that count, after `read`, not from the user itself, not recalled.
+    /// Messages after the read position that count: of certain kinds, from others, and not recalled.
     pub unread: u64,
     /// The newest message, if the user may see it.
     pub last: Option<Message>,
@@ -102,50 +103,53 @@ pub struct Conversation {
 pub struct Conversations {
     /// Newest first.
     pub conversations: Vec<Conversation>,
-    /// Give it as `after` to get the next page; `None` at the end.
+    /// The value of `after` for the next page; `None` at the end.
     pub next: Option<String>,
 }
 
-/// What a device that comes back has missed, at one moment.
+/// What a device that registers with `resume` has missed at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Missed {
     /// The sum of `unread` over the user's conversations.
     pub unread: u64,
-    /// Conversations with something unread, or with something that the device has not acknowledged; newest first.
+    /// Conversations with unread messages, or with messages that the device has not acknowledged; newest
+    /// first.
     pub conversations: Vec<Position>,
-    /// There are more of these than were asked for.
+    /// Whether there are more such conversations than were requested.
     pub more: bool,
-    /// What the device has not acknowledged, newest conversation first; at most as many as were asked for.
+    /// What the device has not acknowledged, newest conversation first; at most as many stretches as were
+    /// requested.
     pub behind: Vec<Stretch>,
-    /// The same of teams that the user has left, up to the user's own kind 17; all of them.
+    /// What the device has not acknowledged of teams that the user has left, up to the kind 17 about the
+    /// user. All such stretches.
     pub left: Vec<Stretch>,
-    /// How many messages the device has not acknowledged, in all conversations that the user is in; when there are more conversations than were asked
-    /// for, it is more than `behind` has.
+    /// Number of messages that the device has not acknowledged in all conversations of its user, including
+    /// those that `behind` leaves out.
     pub pending: u64,
 }
 
-/// Where a device and its user stand in a conversation.
+/// The positions of a device and its user in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// The conversation.
     pub conv: ConvId,
-    /// The newest message's number.
+    /// The number of the newest message.
     pub head: Seq,
-    /// The device has everything up to here.
+    /// The cursor of the device.
     pub cursor: Seq,
-    /// The user has read up to here.
+    /// The read position of the user.
     pub read: Seq,
-    /// Messages of kinds that count, after `read`, not from the user itself, not recalled.
+    /// Messages after the read position that count: of certain kinds, from others, and not recalled.
     pub unread: u64,
 }
 
-/// Messages of a conversation that follow each other.
+/// Consecutive messages of a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     /// The conversation.
     pub conv: ConvId,
-    /// After this one.
+    /// The stretch begins after this message.
     pub after: Seq,
-    /// Up to and with this one.
+    /// The stretch ends with this message.
     pub through: Seq,
 }

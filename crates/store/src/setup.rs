@@ -14,16 +14,17 @@ pub enum Durability {
     Process,
 }
 
-/// Hears of every transaction, to count it. Must not block.
+/// Is told of every transaction, to count it. The methods must not block.
 pub trait Observer: Send + Sync + 'static {
-    /// A transaction of this many commands (0: it was an attempt to write) was committed after `took`.
+    /// A transaction of `commands` commands was committed in the time `took`. With 0 commands it was an
+    /// attempt to write after a failure.
     fn committed(&self, commands: usize, took: Duration);
 
-    /// A transaction failed because the store was in trouble.
+    /// A transaction failed because of the store, for example because the disk is full.
     fn failed(&self);
 }
 
-/// Counts nothing.
+/// An observer that counts nothing.
 impl Observer for () {
     fn committed(&self, _: usize, _: Duration) {}
 

@@ -1,4 +1,4 @@
-//! Times as numbers.
+//! Points in time as numbers.
 
 /// Milliseconds since 1970 (Unix time).
 pub type UnixMillis = u64;
