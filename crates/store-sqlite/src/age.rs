@@ -2,11 +2,11 @@
 //!
 //! Two times are kept, and both begin as the time of day. The **running time** advances with the steady clock
 //! while the store is open, and only then: the age of messages is computed from it (retention.rs). While the
-//! store was closed nothing was measured, and the time of day may be wrong at the next start (a machine without
-//! a battery, a snapshot). What the time of day says that the store was closed is therefore added to the age of
-//! earlier messages gradually: one more second for each second that is measured, and only in the run that
-//! follows. The **measured time** catches up with the time of day at the same rate, and is what devices and
-//! revocations are forgotten by.
+//! store was closed nothing was measured, and the time of day may be wrong at the next start (a machine
+//! without a battery, a snapshot). The length of the stop, according to the time of day, is therefore
+//! accepted gradually: the run that follows adds one more second to the age of earlier messages for each
+//! second that it measures. The **measured time** catches up with the time of day at the same rate. It
+//! decides when devices and revocations are forgotten.
 //!
 //! Invariants: neither time goes back. The running time advances exactly as fast as the steady clock, the
 //! measured time at most twice as fast.
@@ -25,19 +25,19 @@ use super::clock::Clock;
 const KEY: &str = "age";
 /// The measured time is stored with the first transaction after this interval, and when the store is closed.
 const SAVE_MS: u64 = 60_000;
-/// The time of day and the steady clock differ by less than this in the long run without anybody having set the clock.
+/// If the time of day and the steady clock differ by less than this, the clock was not set.
 const SET_MS: u64 = 1_000;
-/// A jump of the clock by this much is worth a line in the log.
+/// A jump of the clock by at least this much is logged.
 const LOGGED_MS: u64 = 60_000;
-/// A stop of at least this length, according to the time of day, is worth a line in the log.
+/// A stop of at least this length, according to the time of day, is logged.
 const LONG_STOP_MS: u64 = 24 * 3_600_000;
-/// Jumps that are remembered.
+/// Most jumps that are remembered.
 const MOST_JUMPS: usize = 64;
 
-/// See the module.
+/// The times, as the writer knows them.
 pub(super) struct Age {
     clock: Clock,
-    /// What the clocks said last.
+    /// The values of the clocks when they were last read.
     day: UnixMillis,
     steady: UnixMillis,
     /// The measured time.
@@ -51,7 +51,7 @@ pub(super) struct Age {
     saved: Option<UnixMillis>,
     /// A jump of the clock: by how many milliseconds, and the row number of the next message.
     jumps: VecDeque<(i64, i64)>,
-    /// What [`Age::certain`] says, for other threads.
+    /// The value of [`Age::certain`], for other threads.
     shared: Arc<AtomicU64>,
 }
 
@@ -62,14 +62,14 @@ struct Closed {
     since: UnixMillis,
     /// The running time since then.
     ran: u64,
-    /// What was believed so far.
+    /// The part of the stop that was accepted so far.
     believed: u64,
-    /// Of that, what [`Age::take_closed`] has told.
+    /// The part of it that [`Age::take_closed`] has returned.
     taken: u64,
 }
 
 impl Age {
-    /// Continues from the values in the file, or from the newest message's time if the file has none.
+    /// Continues from the values in the database, or from the time of the newest message if it has none.
     pub(super) fn load(db: &Connection, clock: Clock) -> rusqlite::Result<Self> {
         let (day, steady) = (clock.day(), clock.steady());
         let kept: Option<String> = db
@@ -87,7 +87,7 @@ impl Age {
                 (begin, begin, 0, begin)
             }
         };
-        // After a crash the stored value is older than what was written by it since then.
+        // After a crash the stored value is older than what was written since it was stored.
         let newest = "SELECT max(seen) FROM devices WHERE seen <= ?1";
         let limit = i64::try_from(measured.saturating_add(SAVE_MS)).unwrap_or(i64::MAX);
         let seen: Option<i64> = db.query_row(newest, [limit], |row| row.get(0))?;
@@ -120,7 +120,7 @@ impl Age {
         Ok(age)
     }
 
-    /// Asks the clocks; `next_row` is that of the next message.
+    /// Reads the clocks. `next_row` is the row number of the next message.
     pub(super) fn advance(&mut self, next_row: i64) {
         let (day, steady) = (self.clock.day(), self.clock.steady());
         let passed = steady.saturating_sub(self.steady);
@@ -158,45 +158,45 @@ impl Age {
         self.share();
     }
 
-    /// The time of day when the clocks were asked last.
+    /// Returns the time of day when the clocks were last read.
     pub(super) fn day(&self) -> UnixMillis {
         self.day
     }
 
-    /// The steady clock's time then.
+    /// Returns the time of the steady clock when the clocks were last read.
     pub(super) fn steady(&self) -> UnixMillis {
         self.steady
     }
 
-    /// The measured time then.
+    /// Returns the measured time when the clocks were last read.
     pub(super) fn measured(&self) -> UnixMillis {
         self.measured
     }
 
-    /// The running time then.
+    /// Returns the running time when the clocks were last read.
     pub(super) fn ran(&self) -> UnixMillis {
         self.ran
     }
 
-    /// The latest running time at which anything can have been written before the store was opened.
+    /// Returns the latest running time at which anything can have been written before the store was opened.
     pub(super) fn before_start(&self) -> UnixMillis {
         self.ran.saturating_add(SAVE_MS)
     }
 
-    /// What was believed since the last call of the time for which the store was closed: what was written in
-    /// earlier runs is older by this.
+    /// Returns the part of the last stop that was accepted since the last call. What was written in earlier
+    /// runs is older by this.
     pub(super) fn take_closed(&mut self) -> u64 {
         let believed = self.closed.believed;
         believed - std::mem::replace(&mut self.closed.taken, believed)
     }
 
-    /// A time of day that has certainly passed: a token that expired before it is expired, however wrong the
-    /// clock is.
+    /// Returns a time of day that has certainly passed. A token that expired before it is expired, however
+    /// wrong the clock is.
     pub(super) fn certain(&self) -> UnixMillis {
         self.measured.min(self.day)
     }
 
-    /// Where [`Age::certain`] is found by other threads.
+    /// Returns where other threads find the value of [`Age::certain`].
     pub(super) fn shared(&self) -> Arc<AtomicU64> {
         self.shared.clone()
     }
@@ -205,8 +205,8 @@ impl Age {
         self.shared.store(self.certain(), Ordering::Relaxed);
     }
 
-    /// The age of a message with this row number that was written at this time of day, without the jumps
-    /// since then.
+    /// Returns the age of the message with this row number that was written at the time of day `ts`, without
+    /// the jumps of the clock since then.
     pub(super) fn of(&self, row: i64, ts: UnixMillis) -> u64 {
         let jumped: i64 = self
             .jumps
@@ -234,7 +234,8 @@ impl Age {
     }
 }
 
-/// Files of earlier versions have no running time: their marks were made by the measured time.
+/// Parses the stored value. Databases of earlier versions have no running time: their marks contain measured
+/// times.
 fn parse(kept: &str) -> Option<(u64, u64, u64, u64)> {
     let mut parts = kept.splitn(4, ',').map(str::parse);
     let mut next = || parts.next()?.ok();

@@ -1,4 +1,4 @@
-//! One message into its conversation's log, inside the writer's transaction.
+//! Appends one message to its conversation, in the writer's transaction.
 
 use mynah_store::ids::{ConvId, DeviceId, Uid};
 use mynah_store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
@@ -13,10 +13,10 @@ use super::log::{self, Draft};
 use super::state::State;
 use super::unread;
 
-/// The answer to an order that may only be answered as a repetition.
+/// The error for an append that is not a repetition although only that was requested.
 const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
 
-/// Appends `order`, or finds that it was appended before.
+/// Appends `order`, or returns the message if it was appended before.
 pub(super) fn append(
     db: &Connection,
     state: &mut State,
@@ -117,7 +117,7 @@ pub(super) fn append(
     })
 }
 
-/// Whether the sender sees what it sends.
+/// Returns whether the sender sees the message.
 fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
     match &order.place {
         Place::Pair { .. } => true,
@@ -126,8 +126,8 @@ fn sees(order: &Append, is_member: impl FnOnce() -> bool) -> bool {
     }
 }
 
-/// The user for whom a message to a pair or to notices becomes unread, and the side. For teams the number is
-/// computed when it is asked for.
+/// Returns the user for whom a message to a pair or to notices becomes unread, and the user's side. For teams
+/// the number of unread messages is computed when it is read.
 fn reader(order: &Append) -> Option<(usize, &Uid)> {
     let from = order.from.as_ref();
     match &order.place {
@@ -138,7 +138,8 @@ fn reader(order: &Append) -> Option<(usize, &Uid)> {
     .filter(|(_, reader)| from != Some(*reader))
 }
 
-/// The sender's device and the conversation, if the device is known and has everything before the message.
+/// Returns the sender's device and the conversation, if the device is known and has everything before the
+/// message.
 fn had_all(
     db: &Connection,
     state: &mut State,
@@ -165,7 +166,7 @@ fn had_all(
     Ok((cursor == at.head).then_some((known, at.conv_id)))
 }
 
-/// The conversation, and the members if it is a team's.
+/// Returns the conversation, and the members if it is a team's.
 fn find_place(
     db: &Connection,
     state: &mut State,
@@ -199,18 +200,18 @@ fn new_kind(order: &Append) -> ConvKind {
     }
 }
 
-/// Whether `uid` is one of the members.
+/// Returns whether `uid` is one of the members.
 pub(super) fn is_in(members: Option<&Members>, uid: &Uid) -> bool {
     members.is_some_and(|members| members.binary_search(uid).is_ok())
 }
 
-/// The running number of messages by one side of a pair, or by the owner of the notices.
+/// Returns the running number of counting messages by one side of a pair, or by the owner of the notices.
 fn count_own(head: &mut Head, side: usize, counts: bool) -> u64 {
     head.sent[side] += u64::from(counts);
     head.sent[side]
 }
 
-/// The same for a team's member; `None` if there is no such member.
+/// Returns the same for a member of a team; `None` if the sender is not a member.
 fn count_member(db: &Connection, conv_id: i64, from: Option<&Uid>) -> rusqlite::Result<Option<u64>> {
     db.prepare_cached(
         "UPDATE participants SET sent = sent + 1 WHERE uid = ?1 AND conv_id = ?2 RETURNING sent",

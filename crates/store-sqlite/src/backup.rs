@@ -1,8 +1,8 @@
-//! `mynah backup`: copies the record to one file, whether the server runs or not.
+//! `mynah backup`: copies the store to one file, whether the server runs or not.
 //!
 //! Invariants: the file contains what was committed at one moment, and nothing else; it is complete or does
-//! not exist; only its owner may read it; the store is only read. The file is a store's database without its
-//! log: `mynah restore` accepts it, and SQLite's tools can read it.
+//! not exist; only its owner may read it; the store is only read. The file is a database without a WAL:
+//! `mynah restore` accepts it, and SQLite's tools can read it.
 
 use std::fs::File;
 use std::io;
@@ -25,16 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The suffix of an unfinished file: it follows the final name and precedes the number of the process.
 const UNFINISHED: &str = ".unfinished-";
 
-/// What was written.
+/// A backup that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backup {
-    /// Messages in it.
+    /// Number of messages in the file.
     pub messages: u64,
-    /// Its length.
+    /// Length of the file.
     pub bytes: u64,
 }
 
-/// Writes the store of `directory` to `file`, which must not exist unless it is to be replaced (`force`).
+/// Copies the store in `directory` to `file`, which must not exist unless `force` is given.
 pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Backup> {
     let database = directory.join(open::FILE);
     match std::fs::metadata(&database) {
@@ -88,7 +88,7 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
         Ok(backup)
     });
     if written.is_err() {
-        // An incomplete file is useless; the error says what happened.
+        // An incomplete file is useless. The error that is returned says what went wrong.
         for path in [beside(&unfinished, "-journal"), unfinished] {
             let _ = std::fs::remove_file(path);
         }
@@ -96,8 +96,8 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
     written
 }
 
-/// Removes what killed backups to the same file have left. The files of running processes stay: each process
-/// writes a file of its own.
+/// Removes what earlier backups to the same file have left when they were killed. The files of running
+/// processes are kept: each process writes a file of its own.
 fn tidy(file: &Path) {
     let Some(name) = file.file_name() else { return };
     let begins = [name.as_bytes(), UNFINISHED.as_bytes()].concat();
@@ -109,7 +109,7 @@ fn tidy(file: &Path) {
             .strip_prefix(begins.as_slice())
             .and_then(|rest| rest.split(|byte| *byte == b'-').next())
             .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok());
-        // In a container, a process often has the number of the one before it.
+        // In a container, a process often has the same number as the one before it.
         let is_over = |id: u32| id == std::process::id() || !Path::new(&format!("/proc/{id}")).exists();
         if process.is_some_and(is_over) {
             // If this fails, the file stays, which does no harm.
@@ -126,13 +126,13 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(database, flags)?;
         db.busy_timeout(PATIENCE)?;
-        // Without a server this is the last connection, which would otherwise move the log into the database.
+        // Without a server this is the last connection, which would otherwise move the WAL into the database.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let id = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
         if id != schema::APPLICATION_ID {
             return Ok((id, 0));
         }
-        // Byte for byte: a path need not be UTF-8.
+        // Passed as bytes, because a path need not be UTF-8.
         let path = ToSqlOutput::Borrowed(ValueRef::Text(unfinished.as_os_str().as_bytes()));
         db.execute("VACUUM INTO ?1", [path])?;
         let copy = Connection::open_with_flags(unfinished, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -161,12 +161,12 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
     })
 }
 
-/// Gives the finished file its name, and syncs that.
+/// Renames the finished file to its final name, and syncs the directory.
 fn publish(unfinished: &Path, file: &Path, force: bool) -> io::Result<()> {
     if force {
         std::fs::rename(unfinished, file)?;
     } else {
-        // A file that was created meanwhile is not replaced.
+        // A file that was created in the meantime is not replaced.
         match renameat_with(CWD, unfinished, CWD, file, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(error) if is_unknown(error) => std::fs::rename(unfinished, file)?,
@@ -176,13 +176,13 @@ fn publish(unfinished: &Path, file: &Path, force: bool) -> io::Result<()> {
     File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// The file system knows no such way of renaming.
+/// Returns whether the file system does not support this way of renaming.
 pub(super) fn is_unknown(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// A path with a suffix appended to its name.
+/// Returns the path with a suffix appended to its name.
 pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);

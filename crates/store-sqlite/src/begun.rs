@@ -1,7 +1,7 @@
 //! Counts the pair conversations that each user has begun within the last hour. The counts are kept in memory
 //! and start again after a restart.
 //!
-//! Invariant: what a failed transaction has counted is not counted.
+//! Invariant: what a transaction has counted is not counted if it fails.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use mynah_store::StoreError;
 use mynah_store::ids::Uid;
 
-/// What the limit is about.
+/// The period to which the limit applies.
 const WINDOW: Duration = Duration::from_secs(3_600);
 /// Number of users up to which none is forgotten.
 const FEW: usize = 1_024;
 
-/// See the module.
+/// When users have begun conversations.
 pub(super) struct Begun {
-    /// When each user has begun its latest, oldest first; no more than the limit.
+    /// When each user has begun its latest conversations, oldest first. No more than the limit are kept.
     users: HashMap<Uid, VecDeque<Instant>>,
     /// Users whose newest entry belongs to the open transaction.
     open: Vec<Uid>,
-    /// The moment of the open transaction.
+    /// The time of the open transaction.
     now: Instant,
     /// At this number of users, those are forgotten who have begun nothing within the window.
     sweep_at: usize,
@@ -41,7 +41,8 @@ impl Begun {
         self.now = now;
     }
 
-    /// Counts one more of the user's, of `most` within the window (0 is any number).
+    /// Counts one more conversation of the user, of which `most` are allowed within the period; 0 is
+    /// unlimited.
     pub(super) fn count(&mut self, uid: &Uid, most: u32) -> Result<(), StoreError> {
         if most == 0 {
             return Ok(());

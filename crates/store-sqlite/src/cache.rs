@@ -1,14 +1,14 @@
-//! A bounded cache that forgets what was not used lately.
+//! A bounded cache that forgets entries that were not used recently.
 //!
-//! Two generations: a hit moves its entry to the young one; when that is full, it becomes the old one and the old one is dropped.
-//! Invariant: nothing is forgotten between two calls of [`Generations::trim`], so that a transaction may count on what it has
-//! loaded.
+//! It has two generations. A hit moves an entry to the young one. When that is full, it becomes the old one,
+//! and the previous old one is dropped. Invariant: nothing is forgotten between two calls of
+//! [`Generations::trim`], so that a transaction can rely on what it has loaded.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// See the module.
+/// A cache with two generations.
 pub(super) struct Generations<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
@@ -17,7 +17,7 @@ pub(super) struct Generations<K, V> {
 }
 
 impl<K: Hash + Eq, V> Generations<K, V> {
-    /// A cache that keeps between `limit` and twice `limit` of its callers' weights.
+    /// Creates a cache that keeps entries of a total weight between `limit` and twice `limit`.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             young: HashMap::new(),
@@ -27,7 +27,7 @@ impl<K: Hash + Eq, V> Generations<K, V> {
         }
     }
 
-    /// The entry of `key`, which counts as used; `weight` as at its insertion.
+    /// Returns the entry of `key`, which counts as used. `weight` must be as at its insertion.
     pub(super) fn get_mut<Q>(&mut self, key: &Q, weight: impl FnOnce(&V) -> usize) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -43,7 +43,7 @@ impl<K: Hash + Eq, V> Generations<K, V> {
         self.young.get_mut(key)
     }
 
-    /// Puts an entry in, in place of one of the same key.
+    /// Inserts an entry, which replaces one with the same key.
     pub(super) fn insert(&mut self, key: K, value: V, weight: usize) -> &mut V {
         self.old.remove(&key);
         self.weight += weight;
@@ -65,7 +65,7 @@ impl<K: Hash + Eq, V> Generations<K, V> {
         *self = Self::new(self.limit);
     }
 
-    /// Forgets what was not used lately, if there is too much.
+    /// Forgets what was not used recently, if the cache is full.
     pub(super) fn trim(&mut self) {
         if self.weight >= self.limit {
             self.old = std::mem::take(&mut self.young);

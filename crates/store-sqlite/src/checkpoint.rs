@@ -1,11 +1,12 @@
-//! Moving the log into the file: on a thread and a connection of its own, so that no message waits for it.
+//! Moves the WAL into the database, on a thread and a connection of its own, so that no message waits for it.
 //!
-//! SQLite begins its log anew only when all of it has been moved and nobody reads an old part. While messages pour in, the thread alone
-//! never gets that far; so once the log is long, the writer moves the little rest between two transactions and waits a moment for
-//! readers. What a foreign program's open transaction holds up is tried again when the log has doubled.
+//! SQLite restarts its WAL only when all of it was moved and nobody reads an old part of it. While messages
+//! arrive without a pause, the thread alone never achieves that. When the WAL is long, the writer therefore
+//! moves the small rest between two transactions, and waits a moment for readers. If another program's open
+//! transaction prevents that, it is tried again when the WAL has doubled.
 //!
-//! SQLite's log keeps what was written earlier until it is restarted, including text that was deleted or
-//! recalled. So the writer empties the log soon after a deletion or recall.
+//! Until it is restarted, the WAL still contains deleted and recalled text. The writer therefore empties it
+//! soon after a deletion or recall.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -16,27 +17,27 @@ use rusqlite::Connection;
 
 use super::open::{BUSY, Place};
 
-/// Between two rounds of the thread.
+/// Time between two rounds of the thread.
 const EVERY: Duration = Duration::from_millis(300);
-/// Pages of log (64 MiB) beyond which the writer helps.
+/// Number of pages in the WAL (64 MiB) from which the writer helps.
 const LONG: i64 = if cfg!(test) { 256 } else { 16_384 };
-/// Rounds of the thread without a pause while the log is long: each leaves less for the writer.
+/// Rounds of the thread without a pause while the WAL is long. Each leaves less for the writer.
 const ROUNDS: u32 = 3;
-/// How long the writer waits for readers of old parts of the log.
+/// How long the writer waits for readers of old parts of the WAL.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How long deleted data may stay in the log, so that several deletions need only one emptying.
+/// How long deleted data may stay in the WAL, so that several deletions need only one emptying.
 const ERASE: Duration = Duration::from_millis(500);
-/// The longest time until emptying is retried, while a reader uses the log.
+/// The longest time until emptying is retried, while a reader uses the WAL.
 const ERASE_AGAIN: Duration = Duration::from_secs(30);
 
-/// What the writer and the thread tell each other.
+/// The state that the writer and the thread share.
 pub(super) struct Checkpoints {
     dirty: AtomicBool,
-    /// Pages in the log when the thread last looked; zero when the writer has dealt with it.
+    /// Pages in the WAL when the thread last looked; 0 after the writer has moved them.
     pages: AtomicI64,
-    /// Length from which the writer helps.
+    /// Number of pages from which the writer helps.
     long: AtomicI64,
-    /// When the log is to be emptied next, and the wait before a retry.
+    /// When the WAL must be emptied, and the time until a retry.
     erase: Mutex<Option<(Instant, Duration)>>,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -54,12 +55,12 @@ impl Checkpoints {
         }
     }
 
-    /// There is something new in the log.
+    /// Called after a commit: the WAL has new content.
     pub(super) fn committed(&self) {
         self.dirty.store(true, Ordering::Relaxed);
     }
 
-    /// Requests that deleted data is removed from the log.
+    /// Requests that deleted data is removed from the WAL.
     pub(super) fn erase_soon(&self) {
         let mut erase = self.erase.lock();
         if erase.is_none() {
@@ -67,13 +68,13 @@ impl Checkpoints {
         }
     }
 
-    /// How long until [`Checkpoints::erase`] has something to do.
+    /// Returns the time until [`Checkpoints::erase`] has something to do.
     pub(super) fn erase_wait(&self) -> Option<Duration> {
         let due = *self.erase.lock();
         due.map(|(at, _)| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Empties the log, if it is time and the writer has a connection. The writer's part too.
+    /// Empties the WAL, if it is time and the writer has a connection. Called by the writer.
     pub(super) fn erase(&self, db: Option<&Connection>, place: &Place) {
         if self.erase_wait().is_none_or(|wait| !wait.is_zero()) {
             return;
@@ -88,7 +89,7 @@ impl Checkpoints {
         *erase = (!is_empty).then(|| (Instant::now() + again, (again * 2).min(ERASE_AGAIN)));
     }
 
-    /// The writer's part, between two transactions.
+    /// Moves the rest of a long WAL. Called by the writer between two transactions.
     pub(super) fn bound_log(&self, db: &Connection, place: &Place) {
         let pages = self.pages.swap(0, Ordering::Relaxed);
         if pages < self.long.load(Ordering::Relaxed) {
@@ -105,7 +106,7 @@ impl Checkpoints {
         self.long.store(long, Ordering::Relaxed);
     }
 
-    /// The thread.
+    /// Runs the thread.
     pub(super) fn run(self: Arc<Self>, place: &Place) {
         let mut db = None;
         let mut lost = false;
@@ -118,7 +119,7 @@ impl Checkpoints {
             parking_lot::MutexGuard::unlocked(&mut stop, || match self.round(&mut db, place) {
                 Ok(moved) => self.pages.store(moved.pages, Ordering::Relaxed),
                 Err(error) => {
-                    // The log keeps everything; the next round tries again.
+                    // The WAL still has everything, and the next round tries again.
                     tracing::warn!(%error, "the store's log could not be moved into its file");
                     self.dirty.store(true, Ordering::Relaxed);
                     db = None;
@@ -151,7 +152,7 @@ impl Checkpoints {
     }
 }
 
-/// Checks whether the store's files are still there; logs it once when they are missing, and once when they
+/// Returns whether the files of the store are missing. Logs once when they are missing, and once when they
 /// are back.
 fn look(place: &Place, lost: &mut bool) -> bool {
     let is_lost = place.lost().is_some();
@@ -167,7 +168,8 @@ fn look(place: &Place, lost: &mut bool) -> bool {
     is_lost
 }
 
-/// When the store is closed: leaves one file without a log. Whether that was possible.
+/// Called when the store is closed: moves the WAL into the database and deletes it. Returns whether that was
+/// possible.
 pub(super) fn finish(db: &Connection, place: &Place) -> bool {
     match place.moving(BUSY, || checkpoint(db, "TRUNCATE")) {
         Some(Ok(moved)) => moved.complete,
@@ -179,13 +181,13 @@ pub(super) fn finish(db: &Connection, place: &Place) -> bool {
     }
 }
 
-/// Nothing was moved, because another thread is moving it.
+/// Nothing was moved, because another thread is doing so.
 const NOTHING: Moved = Moved {
     complete: false,
     pages: 0,
 };
 
-/// A checkpoint that keeps the writer for a moment at most.
+/// Makes a checkpoint that delays the writer only for a moment.
 fn patiently(db: &Connection, place: &Place, mode: &str) -> rusqlite::Result<Moved> {
     let moved = place.moving(PATIENCE, || {
         let moved = db.busy_timeout(PATIENCE).and_then(|()| checkpoint(db, mode));
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
     use crate::Durability;
 
-    /// A writer that never pauses, and the thread's rounds between its transactions.
+    /// A writer that never pauses, with rounds of the thread between its transactions.
     struct Busy {
         place: Place,
         writer: Connection,
@@ -235,8 +237,8 @@ mod tests {
             }
         }
 
-        /// Writes about 20 pages in a transaction during which the thread has its round, as happens while messages pour in. Returns the
-        /// pages in the log.
+        /// Writes about 20 pages in a transaction during which the thread has its round, as happens under
+        /// load. Returns the number of pages in the WAL.
         fn work(&mut self) -> i64 {
             self.writer
                 .execute_batch("BEGIN IMMEDIATE; INSERT INTO filler VALUES (zeroblob(80000))")

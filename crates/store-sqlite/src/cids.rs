@@ -1,9 +1,10 @@
-//! Which message a sender's `cid` belongs to, for deduplication.
+//! Finds the message to which a sender's `cid` belongs, to recognise repeated sends.
 //!
-//! The table `cids` is ordered by conversation, so a row written at once would cost a page of its own for nearly every message. The
-//! newest are therefore kept in memory, and moved to the table sorted, many per conversation, a few with each transaction. After a
-//! restart they are read again from the messages behind [`THROUGH`]. Invariants: every message with a cid is in `fresh`, in `moving`,
-//! or in the table; the table names no message that retention has deleted; the messages behind [`THROUGH`] are never many,
+//! The table `cids` is ordered by conversation, so that writing a row at once would touch a page for nearly
+//! every message. The newest cids are therefore kept in memory, and moved to the table sorted, many for each
+//! conversation, a few with each transaction. After a restart they are read again from the messages after
+//! [`THROUGH`]. Invariants: every message with a cid is in `fresh`, in `moving`, or in the table; the table
+//! refers to no message that retention has deleted; the number of messages after [`THROUGH`] is limited,
 //! whether they have cids or not.
 
 use std::collections::HashMap;
@@ -15,28 +16,30 @@ use sha2::{Digest, Sha256};
 
 /// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
 const THROUGH: &str = "cids_through";
-/// Moved by each transaction for each message that it adds: more than one, so that moving ends before `fresh` is full again.
+/// Number of cids that a transaction moves for each message that it adds. It is more than one, so that moving
+/// ends before `fresh` is full again.
 const PACE: usize = 2;
-/// Messages behind [`THROUGH`] that begin a move, for each cid of `fresh` when it is full.
+/// Number of messages after [`THROUGH`] that begin a move, as a multiple of the capacity of `fresh`.
 const SPARSE: usize = 4;
 
-/// A conversation's row and the hash of sender and cid.
+/// The row number of a conversation, and the hash of sender and cid.
 pub(super) type Key = (i64, i64);
 
-/// See the module.
+/// The cids in memory.
 pub(super) struct Cids {
-    /// Newest, by their message's row.
+    /// The newest cids, with the row numbers of their messages.
     fresh: HashMap<Key, i64>,
-    /// On their way into the table; `order` holds those that are not there yet, last first.
+    /// Cids that are being moved into the table. `order` has those that are not there yet, in reverse order.
     moving: HashMap<Key, i64>,
     order: Vec<Key>,
     /// The newest row that `moving` covers.
     moving_through: i64,
-    /// The newest row up to which all are in the table; less than `moving_through` while they are moved.
+    /// The newest row up to which all cids are in the table. While cids are moved it is less than
+    /// `moving_through`.
     through: i64,
     /// The newest row after the last transaction.
     newest: i64,
-    /// How many of `fresh` begin a move.
+    /// Size of `fresh` that begins a move.
     capacity: usize,
 }
 
@@ -54,7 +57,7 @@ impl Cids {
         }
     }
 
-    /// Begins with what the file says, whatever was here before.
+    /// Starts from the state of the database, whatever was in memory before.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         *self = Self::new(self.capacity);
         let through = db
@@ -79,8 +82,8 @@ impl Cids {
         Ok(())
     }
 
-    /// The message that `from` sent with this cid to conversation `conv`, if its row and time are
-    /// recent, as the outcome of sending it again.
+    /// Returns the message that `from` has sent with this cid to conversation `conv`, if its row and time are
+    /// recent, as the result of sending it again.
     pub(super) fn find(
         &self,
         db: &Connection,
@@ -117,12 +120,12 @@ impl Cids {
         }))
     }
 
-    /// A message with a cid was written; an older one of the same cid is forgotten.
+    /// A message with a cid was written. It replaces an older one with the same cid.
     pub(super) fn remember(&mut self, key: Key, row: i64) {
         self.fresh.insert(key, row);
     }
 
-    /// Moves a part into the table; `newest` is the newest message's row.
+    /// Moves a part into the table. `newest` is the row of the newest message.
     pub(super) fn move_some(&mut self, db: &Connection, newest: i64) -> rusqlite::Result<()> {
         let added = usize::try_from(newest - self.newest).unwrap_or(0);
         self.newest = newest;
@@ -136,7 +139,7 @@ impl Cids {
                 return Ok(());
             }
             if self.fresh.len() >= self.capacity * 2 || behind >= self.capacity * SPARSE * 2 {
-                // The process was started anew before a move had ended, perhaps often.
+                // The process was restarted before a move had ended, perhaps many times.
                 share = usize::MAX;
             }
             self.moving = std::mem::take(&mut self.fresh);
@@ -144,7 +147,7 @@ impl Cids {
             self.order.extend(self.moving.keys().copied());
             self.order.sort_unstable_by(|one, other| other.cmp(one));
         }
-        // Retention may have deleted some messages meanwhile.
+        // Retention may have deleted some messages in the meantime.
         let oldest: i64 = db
             .prepare_cached("SELECT coalesce(min(id), 0) FROM messages")?
             .query_row([], |row| row.get(0))?;
@@ -166,7 +169,7 @@ impl Cids {
     }
 }
 
-/// Forgets a message that is deleted; one that is not in the table yet will not come there.
+/// Forgets a message that is deleted. If it is not in the table yet, it will not be inserted.
 pub(super) fn forget(
     db: &Connection,
     (conv_id, sender, cid): (i64, Option<&str>, &str),
@@ -177,12 +180,12 @@ pub(super) fn forget(
     Ok(())
 }
 
-/// Where a cid of `from` stands.
+/// Returns the key of a cid of `from`.
 pub(super) fn key(conv_id: i64, from: Option<&Uid>, cid: &Cid) -> Key {
     (conv_id, hash(from.map(Uid::as_str), cid.as_str()))
 }
 
-/// SHA-256, so that nobody can make many cids of one hash.
+/// The hash is SHA-256, so that nobody can create many cids with the same hash.
 fn hash(from: Option<&str>, cid: &str) -> i64 {
     let from = from.unwrap_or_default();
     let mut hash = Sha256::new();

@@ -1,4 +1,4 @@
-//! The clocks that the store uses; replaceable, so that tests can make one of them jump.
+//! The clocks of the store. They can be replaced, so that tests can let one of them jump.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -6,10 +6,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mynah_store::UnixMillis;
 
-/// Asks a clock for its time.
+/// Returns the time of a clock.
 type Ask = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 
-/// A time of day, which may be wrong and jumps when it is set, and a steady clock, which only measures.
+/// The time of day, which may be wrong and jumps when it is set, and a steady clock, which only measures
+/// time.
 #[derive(Clone)]
 pub struct Clock {
     day: Ask,
@@ -17,7 +18,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// These two clocks. `steady` counts from the time of day at which the program began and never jumps.
+    /// Combines two clocks. `steady` must start at the time of day at which the program began, and never
+    /// jump.
     pub fn new(
         day: impl Fn() -> UnixMillis + Send + Sync + 'static,
         steady: impl Fn() -> UnixMillis + Send + Sync + 'static,
@@ -28,7 +30,7 @@ impl Clock {
         }
     }
 
-    /// The system's clocks.
+    /// Returns the clocks of the system.
     pub fn system() -> Self {
         static BEGAN: LazyLock<(Instant, UnixMillis)> = LazyLock::new(|| (Instant::now(), system_day()));
         Self::new(system_day, || {
@@ -36,12 +38,12 @@ impl Clock {
         })
     }
 
-    /// The time of day.
+    /// Returns the time of day.
     pub(super) fn day(&self) -> UnixMillis {
         (self.day)()
     }
 
-    /// The steady clock's time.
+    /// Returns the time of the steady clock.
     pub(super) fn steady(&self) -> UnixMillis {
         (self.steady)()
     }

@@ -1,31 +1,32 @@
-//! Deletes the messages of deleted teams: nobody can read them any more, and nobody expects them to stay in
-//! the file. The messages of kind 17 that tell former members of the end stay, for devices that were offline
-//! (departures.rs).
+//! Deletes the messages of deleted teams, which nobody can read any more and which users expect to be erased.
+//! The messages of kind 17 about the end of the team are kept for devices that were offline (departures.rs).
 //!
-//! It deletes a few at a time, between two batches of the writer, so that a large team does not delay other
-//! writes. Invariant: the newest row of all stays, as row numbers and mids go on from it; only its text goes.
+//! A few messages are deleted at a time, between two batches of the writer, so that a large team does not
+//! delay other writes. Invariant: the newest row of the store is kept, because row numbers and mids continue
+//! from it; only its text is deleted.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Most messages of one transaction: a few milliseconds.
+/// Most messages that one transaction deletes, which takes a few milliseconds.
 const BATCH: i64 = 500;
-/// Most rows of the other tables in one transaction, which are far smaller than messages. Few in our own tests.
+/// Most rows of the other tables in one transaction, which are far smaller than messages. In tests of this
+/// crate they are few.
 const SMALL_ROWS: i64 = if cfg!(test) { 3 } else { 5_000 };
 /// Pause between two transactions, in which other data can be written.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After a failure.
+/// Time until a retry after a failure.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// When the next messages are to be deleted.
+/// When the next messages must be deleted.
 #[derive(Debug)]
 pub(super) struct Closed {
     due: Option<Instant>,
 }
 
 impl Closed {
-    /// There may be messages left from the last run.
+    /// Starts with a look, because an earlier run may have left messages.
     pub(super) fn new() -> Self {
         Self {
             due: Some(Instant::now()),
@@ -37,18 +38,18 @@ impl Closed {
         self.due.get_or_insert_with(Instant::now);
     }
 
-    /// How long until there is something to do.
+    /// Returns the time until there is something to do.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.due.map(|due| due.saturating_duration_since(Instant::now()))
     }
 
-    /// It cannot be done now.
+    /// Tries again later, because it is not possible now.
     pub(super) fn postpone(&mut self) {
         self.due = self.due.map(|_| Instant::now() + AGAIN);
     }
 
-    /// Deletes some messages, if it is time. Returns how many rows of push jobs that had been given up went with them; `None` if there was
-    /// nothing to delete.
+    /// Deletes some messages, if it is time. Returns the number of dead push jobs that were deleted with
+    /// them; `None` if there was nothing to delete.
     pub(super) fn delete_some(&mut self, db: &Connection) -> rusqlite::Result<Option<u64>> {
         if self.wait().is_none_or(|wait| !wait.is_zero()) {
             return Ok(None);
@@ -62,7 +63,7 @@ impl Closed {
     }
 }
 
-/// Notes that the messages of a conversation are to be deleted.
+/// Records that the messages of a conversation must be deleted.
 pub(super) fn note(db: &Connection, conv_id: i64) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES ('closed:' || ?1, ?1)")?
         .execute([conv_id.to_string()])?;

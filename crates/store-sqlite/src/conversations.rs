@@ -1,8 +1,8 @@
-//! A user's conversations and what is unread in them.
+//! A user's conversations and their unread messages.
 //!
-//! The cost grows with the size of the answer and with the number of the user's teams, which the backend
-//! makes. It does not grow with the store, or with the number of the user's pairs and notices, of which any
-//! client may make many.
+//! The cost grows with the size of the result and with the number of the user's teams, which only the backend
+//! creates. It does not grow with the size of the store, or with the number of the user's pairs and notices,
+//! of which any client can create many.
 
 use mynah_store::ids::{ConvId, DeviceId, Seq, Uid};
 use mynah_store::{Conversation, Conversations, Page, Position, StoreError};
@@ -15,8 +15,9 @@ use super::heads;
 use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
 use super::totals;
 
-/// Where unread messages begin for participant `p` of conversation `c`: running values at `read`, or at what retention has deleted
-/// if that is later. A member's own are then counted from its first message that is left.
+/// The running numbers from which unread messages of participant `p` in conversation `c` are counted: at the
+/// read position, or at the last message that retention has deleted if that is later. The own messages of a
+/// member are then counted from its first message that is left.
 const FROM_COUNTED: &str = "CASE WHEN p.read >= c.gone THEN p.read_counted ELSE c.gone_counted END";
 const FROM_SENT: &str = "CASE
     WHEN p.read >= c.gone THEN p.read_sent
@@ -25,8 +26,8 @@ const FROM_SENT: &str = "CASE
         ORDER BY s.seq LIMIT 1), p.sent)
     WHEN c.a = p.uid THEN c.gone_a ELSE c.gone_b END";
 
-/// Counts what is unread in conversation `c` for participant `p`: what was counted since then, without the user's own and the
-/// recalled. Recalled ones that the user sent are in neither count.
+/// SQL that counts the unread messages of participant `p` in conversation `c`: messages that count since
+/// then, without the user's own and the recalled ones. The user's own recalled messages are in neither count.
 pub(super) fn count_sql() -> String {
     format!(
         "max(0, c.counted - {FROM_COUNTED}
@@ -44,13 +45,13 @@ fn unread_sql() -> String {
     )
 }
 
-/// Whose cursors are shown.
+/// The device whose cursors are shown.
 pub(super) enum Cursors {
-    /// No device asks: all are 0.
+    /// No device: all cursors are 0.
     Nobodys,
-    /// One that is not known misses nothing: all are at the head.
+    /// An unknown device, which misses nothing: all cursors are at the head.
     OfStranger,
-    /// A device's.
+    /// A known device.
     Of(Known),
 }
 
@@ -62,7 +63,7 @@ impl Cursors {
         })
     }
 
-    /// The device's row; none has the row 0.
+    /// Returns the row number of the device; 0 if there is none.
     pub(super) fn row(&self) -> i64 {
         match self {
             Self::Of(known) => known.id,
@@ -70,7 +71,7 @@ impl Cursors {
         }
     }
 
-    /// Of the conversation in a row with [`POSITION_COLUMNS`] from column `at` on.
+    /// Returns the cursor in the conversation of a row with [`position_columns`], which begin at column `at`.
     fn cursor(&self, db: &Connection, row: &Row<'_>, at: usize) -> rusqlite::Result<Seq> {
         let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
         let conversation = At {
@@ -89,7 +90,7 @@ impl Cursors {
     }
 }
 
-/// What [`position`] reads, of conversation `c`, participant `p` and cursor `k`.
+/// The columns that [`position`] reads, of conversation `c`, participant `p` and cursor `k`.
 fn position_columns() -> String {
     format!(
         "c.id, c.last_row, c.conv, c.head, max(p.read, c.gone), {}, max(p.floor, c.gone), k.seq",
@@ -97,7 +98,7 @@ fn position_columns() -> String {
     )
 }
 
-/// A conversation, from these columns, which begin at `at`.
+/// Reads a position from [`position_columns`], which begin at column `at`.
 pub(super) fn position(
     db: &Connection,
     cursors: &Cursors,
@@ -114,13 +115,14 @@ pub(super) fn position(
     })
 }
 
-/// A place in a user's list, which is ordered by it downwards: the newest `messages.id`, then `conversations.id`.
+/// The sort key of a user's list of conversations, in descending order: the newest `messages.id`, then
+/// `conversations.id`.
 pub(super) type Rank = (i64, i64);
 
-/// Before all of a list.
+/// The rank before the beginning of any list.
 pub(super) const TOP: Rank = (i64::MAX, i64::MAX);
 
-/// Which of a user's conversations.
+/// A selection of a user's conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Which {
     /// All.
@@ -131,9 +133,9 @@ pub(super) enum Which {
     UnreadPairs,
 }
 
-/// The ranks of a user's (`?1`) conversations, newest first, of those after rank (`?2`, `?3`) that have
-/// messages after row `?4`. Each part is read from its index in order, so that the cost of a page grows with
-/// its length only.
+/// SQL for the ranks of a user's (`?1`) conversations after rank (`?2`, `?3`) that have messages after row
+/// `?4`, newest first. Each part is read from its index in order, so that the cost of a page grows only with
+/// its length.
 pub(super) fn ranks_sql(which: Which) -> String {
     let pairs = |side: &str, unread: u8| {
         let same = if side == "b" { " AND b <> a" } else { "" };
@@ -156,8 +158,8 @@ pub(super) fn ranks_sql(which: Which) -> String {
     format!("{} ORDER BY 1 DESC, 2 DESC", parts.join(" UNION ALL "))
 }
 
-/// Calls `each` for a user's conversations after rank `after` that have messages after row `since`, newest first, until it
-/// returns false.
+/// Calls `each` for a user's conversations after rank `after` that have messages after row `since`, newest
+/// first, until it returns false.
 pub(super) fn newest(
     db: &Connection,
     uid: &Uid,
@@ -175,7 +177,7 @@ pub(super) fn newest(
     Ok(())
 }
 
-/// Where a user and a device stand in the conversation of this row.
+/// Returns the positions of a user and a device in the conversation of this row.
 pub(super) fn position_of(
     db: &Connection,
     uid: &Uid,
@@ -193,8 +195,8 @@ pub(super) fn position_of(
     })
 }
 
-/// Calls `each` with where a user and a device stand in each of the user's teams in which something was written,
-/// in no order. One statement for all of them, because a user may be in thousands of teams.
+/// Calls `each` with the positions of a user and a device in each of the user's teams that has messages, in
+/// no particular order. This is one statement for all teams, because a user may be in thousands of them.
 pub(super) fn of_teams(
     db: &Connection,
     uid: &Uid,
@@ -219,7 +221,7 @@ pub(super) fn of_teams_sql() -> String {
     )
 }
 
-/// A page of `uid`'s conversations, newest first, after the position that `after` names.
+/// Returns a page of the conversations of `uid`, newest first, after the position in `after`.
 pub(super) fn page(
     db: &Connection,
     uid: &Uid,
@@ -268,7 +270,7 @@ pub(super) fn page(
     Ok(found)
 }
 
-/// One conversation; `None` for a row that no version of this program writes.
+/// Reads one conversation. Returns `None` for a row that no version of this program writes.
 fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<Option<Conversation>> {
     const KIND: usize = MESSAGE_COLUMN_COUNT;
     let is_empty = row.get_ref(0)?.data_type() == Type::Null;
@@ -288,7 +290,8 @@ fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<O
     }))
 }
 
-/// The sum over the user's conversations: teams are counted, and the sum of the others is stored.
+/// Returns the user's unread messages in all conversations: teams are counted, and the sum of the others is
+/// stored.
 pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     let in_teams = db
         .prepare_cached(&unread_in_teams_sql())?
@@ -305,9 +308,10 @@ pub(super) fn unread_in_teams_sql() -> String {
     )
 }
 
-/// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the sender of `m` has not
-/// sent is the other's; notices keep their owner's number; a member's is that before its next message, as retention may have
-/// deleted the one before.
+/// SQL for the running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair,
+/// messages that the sender of `m` has not sent are the other user's; in notices the number is that of their
+/// owner; for a member it is the number before its next message, because retention may have deleted the one
+/// before.
 pub(super) const OWN_AT: &str = "CASE
     WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
         WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(m.seq, p.joined) AND s.member_sent IS NOT NULL

@@ -1,10 +1,12 @@
 //! Teams that a user has left, or that were deleted. Devices of the user that were offline have not received
-//! everything that was written while the user was a member, nor the kind 17 that tells of its leaving. A
-//! departure says what that is. Of a deleted team it is only the kind 17, as the text of the team is erased.
+//! everything that was written while the user was a member, nor the kind 17 about the departure. A departure
+//! says what they may still receive. In a deleted team it is only the kind 17, because the text of the team
+//! is erased.
 //!
-//! Invariants: a user has no departure from a conversation that it is in; the kind 17 of a departure is in the
-//! file. A departure is written only for a user who has a device, since devices that are made later begin after
-//! it. It is kept until the user is a member again or retention deletes the kind 17.
+//! Invariants: a user has no departure from a conversation that it is in; the kind 17 of a departure is in
+//! the database. A departure is written only for a user who has a device, because the cursors of devices that
+//! are registered later begin after it. It is kept until the user is a member again or retention deletes the
+//! kind 17.
 
 use mynah_store::Position;
 use mynah_store::ids::{Seq, Uid};
@@ -14,11 +16,11 @@ use super::conversations::{Cursors, Rank, position};
 use super::devices::At;
 use super::history::MESSAGE_COLUMNS;
 
-/// The message after which departure `d` shows conversation `c`.
+/// SQL for the floor of departure `d` in conversation `c`.
 const FLOOR: &str = "CASE WHEN c.closed THEN d.seq - 1 ELSE max(d.floor, c.gone) END";
 
-/// Notes that a member leaves, whose kind 17 is message `seq`. `head` was the head before the first message
-/// about this change. Called while the member still has its row in `participants`.
+/// Records that a member leaves; message `seq` is the kind 17 about it. `head` was the head before the first
+/// message about this change. Must be called while the member still has its row in `participants`.
 pub(super) fn note(
     db: &Connection,
     uid: &Uid,

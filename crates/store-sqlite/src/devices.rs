@@ -1,9 +1,10 @@
-//! Devices, and what they have, as the writer knows them.
+//! Devices and their cursors, as the writer knows them.
 //!
-//! A device's cursor in a conversation is the highest of: what it has acknowledged (`cursors`), the head of the moment when it became
-//! known if it has acknowledged nothing, the floor of its user, and what retention has deleted. Acknowledgements gather in memory
-//! and are written many at a time: an acknowledgement that a crash forgets costs a replay. Invariants: a cursor never goes back
-//! in the file, and is never beyond a head that is in the file.
+//! A device's cursor in a conversation is the highest of these: what it has acknowledged (`cursors`), or the
+//! head when the device became known if it has acknowledged nothing; the floor of its user; and the last
+//! message that retention has deleted. Acknowledgements are collected in memory and written in batches: if a
+//! crash loses one, the messages are only replayed. Invariants: a cursor in the database never moves
+//! backwards, and is never beyond a head in the database.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +14,28 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
 
-/// Devices, and cursors, remembered beyond the transaction that used them.
+/// Number of devices, and of cursors, that are remembered beyond the transaction that used them.
 const REMEMBERED: usize = 131_072;
-/// Cursors that wait at most.
+/// Most cursors that wait to be written.
 const MOST_WAITING: usize = 4_096;
-/// How long a cursor waits, in milliseconds.
+/// How long a cursor waits to be written, in milliseconds.
 pub(super) const WAIT_MS: u64 = 1_000;
-/// How exactly it is known when a device was last seen, in milliseconds.
+/// Precision of the time when a device was last active, in milliseconds.
 const SEEN_MS: u64 = 3_600_000;
 
-/// A device that is known.
+/// A device that the store knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) id: i64,
-    /// The newest `messages.id` of the moment when it became known.
+    /// The newest `messages.id` when the device became known.
     pub(super) since_row: i64,
-    /// In pairs and notices it has everything up to this `messages.id`; never decreases.
+    /// The device has everything in pairs and notices up to this `messages.id`, which never decreases.
     pub(super) had_row: i64,
-    /// About when it last did anything.
+    /// The approximate time when the device was last active.
     seen: UnixMillis,
 }
 
-/// A conversation at one moment, as far as cursors depend on it.
+/// The state of a conversation at one moment, as far as cursors depend on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
     pub(super) conv_id: i64,
@@ -43,15 +44,15 @@ pub(super) struct At {
     pub(super) last_row: i64,
 }
 
-/// See the module.
+/// The devices and cursors in memory.
 pub(super) struct Devices {
     known: Generations<Device, Known>,
-    /// By device and conversation.
+    /// The cursors, by device and conversation.
     cursors: Generations<(i64, i64), u64>,
-    /// Of these, those that are not in the file, by device; in the order of the table.
+    /// The cursors that are not in the database yet, by device, in the order of the table.
     waiting: BTreeMap<i64, BTreeMap<i64, u64>>,
     count: usize,
-    /// When the oldest of them came.
+    /// When the oldest of them was added.
     since: UnixMillis,
 }
 
@@ -66,7 +67,7 @@ impl Devices {
         }
     }
 
-    /// The device, if it is known.
+    /// Returns the device, if it is known.
     pub(super) fn find(&mut self, db: &Connection, device: &Device) -> rusqlite::Result<Option<Known>> {
         if let Some(known) = self.known.get_mut(device, |_| 1) {
             return Ok(Some(*known));
@@ -78,7 +79,8 @@ impl Devices {
         Ok(found)
     }
 
-    /// Makes the device known from the message after `newest_row` on, or writes what it has acknowledged.
+    /// Makes a device known, so that its cursors begin after `newest_row`. If it is known already, writes
+    /// what it has acknowledged.
     pub(super) fn enter(
         &mut self,
         db: &Connection,
@@ -113,7 +115,7 @@ impl Devices {
         self.forget_oldest(db, &device.uid, id, most)
     }
 
-    /// The device, if it is known, which is doing something now.
+    /// Returns the device, if it is known, and records that it is active.
     pub(super) fn use_of(
         &mut self,
         db: &Connection,
@@ -132,7 +134,7 @@ impl Devices {
         Ok(found)
     }
 
-    /// The device, if it is known, has everything in pairs and notices up to `row`.
+    /// Records that the device, if it is known, has everything in pairs and notices up to `row`.
     pub(super) fn had(&mut self, db: &Connection, device: &Device, row: i64) -> rusqlite::Result<()> {
         let Some(known) = self.find(db, device)?.filter(|known| known.had_row < row) else {
             return Ok(());
@@ -147,8 +149,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Forgets those of a user's devices that did nothing for longest, down to `most`, `newest` not among them; first those that no client
-    /// has named itself.
+    /// Forgets the devices of a user that were inactive for the longest time, down to `most` but not
+    /// `newest`. Those whose `deviceid` was not chosen by the client come first.
     fn forget_oldest(
         &mut self,
         db: &Connection,
@@ -185,8 +187,9 @@ impl Devices {
         Ok(())
     }
 
-    /// Up to where a device has a conversation, whose user sees what comes after `floor`. That goes up when the user leaves and comes
-    /// back, and with what retention deletes: it is asked for unless the device has everything anyway.
+    /// Returns the cursor of a device in a conversation. `floor` returns the floor of its user, which
+    /// increases when the user leaves and joins again and when retention deletes messages. It is called
+    /// unless the device has everything anyway.
     pub(super) fn cursor(
         &mut self,
         db: &Connection,
@@ -222,7 +225,7 @@ impl Devices {
         Ok(cursor)
     }
 
-    /// Moves a cursor up, in memory.
+    /// Moves a cursor forward, in memory.
     pub(super) fn advance(&mut self, now: UnixMillis, device: Known, conv_id: i64, seq: u64) {
         if self.count == 0 {
             self.since = now;
@@ -232,7 +235,7 @@ impl Devices {
         self.count += usize::from(before.is_none());
     }
 
-    /// Writes what waits of one device.
+    /// Writes the cursors of one device that wait.
     pub(super) fn settle(&mut self, db: &Connection, device: i64) -> rusqlite::Result<()> {
         let Some(convs) = self.waiting.remove(&device) else {
             return Ok(());
@@ -241,12 +244,12 @@ impl Devices {
         write(db, device, &convs)
     }
 
-    /// Whether anything waits.
+    /// Returns whether any cursor waits to be written.
     pub(super) fn has_waiting(&self) -> bool {
         self.count > 0
     }
 
-    /// Writes all that waits, if it is much or has waited long enough, or `all` of it is to be written.
+    /// Writes all cursors that wait, if there are many, they have waited long enough, or `all` is set.
     pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis, all: bool) -> rusqlite::Result<()> {
         if self.count == 0 || !(all || self.count >= MOST_WAITING || now.abs_diff(self.since) >= WAIT_MS) {
             return Ok(());
@@ -258,13 +261,14 @@ impl Devices {
         Ok(())
     }
 
-    /// After a commit: drops what was not used lately.
+    /// Called after a commit: drops what was not used recently.
     pub(super) fn trim(&mut self) {
         self.known.trim();
         self.cursors.trim();
     }
 
-    /// After a failed transaction: what came with it must not be believed, and what came before it is replayed once more.
+    /// Called after a failed transaction. It may have added cursors that are wrong; those from before it are
+    /// lost, so that messages are replayed once more.
     pub(super) fn forget(&mut self) {
         *self = Self::new();
     }
@@ -281,7 +285,7 @@ fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::
     Ok(())
 }
 
-/// Reads a device from the file.
+/// Reads a device from the database.
 pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::Result<Option<Known>> {
     db.prepare_cached("SELECT id, since_row, seen, had_row FROM devices WHERE uid = ?1 AND device = ?2")?
         .query_row([uid.as_str(), device.as_str()], |row| {
@@ -295,20 +299,21 @@ pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::R
         .optional()
 }
 
-/// What a conversation's head was when `row` was the newest message of all. Rows ascend with `seq`, so that a few looks find it.
+/// Returns the head that a conversation had when `row` was the newest row of the store. Row numbers ascend
+/// with `seq`, so a binary search finds it.
 pub(super) fn head_then(db: &Connection, at: At, row: i64) -> rusqlite::Result<u64> {
     if at.last_row <= row {
         return Ok(at.head);
     }
     let mut select = db.prepare_cached("SELECT id FROM messages WHERE conv_id = ?1 AND seq = ?2")?;
-    // The head then is at least `low` and less than `high`.
+    // The head at that time is at least `low` and less than `high`.
     let (mut low, mut high) = (0, at.head);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         let id: Option<i64> = select
             .query_row(params![at.conv_id, middle as i64], |row| row.get(0))
             .optional()?;
-        // What retention has deleted is old.
+        // A message that retention has deleted is older than `row`.
         if id.is_none_or(|id| id <= row) {
             low = middle;
         } else {

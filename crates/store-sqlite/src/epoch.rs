@@ -15,40 +15,40 @@ const EPOCH: &str = "epoch";
 /// The key in `meta` of [`Mark::changes`]. A store that has this key has had a witness.
 const CHANGES: &str = "changes";
 
-/// The history of a database, as stored in it.
+/// The history that a database says it contains.
 #[derive(Debug)]
 pub(super) struct Found {
     /// `None` in a new database.
     pub(super) epoch: Option<String>,
     pub(super) mark: Mark,
-    /// The database has had a witness.
+    /// Whether the database has had a witness.
     pub(super) had_witness: bool,
 }
 
-/// Where a database is now.
+/// The place where a database is now.
 #[derive(Debug)]
 pub(super) struct Here {
-    /// Which file it is.
+    /// Which file the database is.
     pub(super) database: Identity,
-    /// The run of the machine.
+    /// The kernel's id of this run of the machine.
     pub(super) boot: String,
 }
 
-/// Why a store goes on under a new epoch.
+/// Why a store gets a new epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// It came without its witness, or is another file than the witness knows: a copy.
+    /// The database came without its witness, or is another file than the witness knows: it is a copy.
     Copied,
-    /// It is older than the newest state of this directory, or has another history.
+    /// The database is older than the newest state of this directory, or contains another history.
     Older,
     /// The machine stopped while `durability = "process"`.
     PowerCut,
-    /// `mynah restore` has put it here.
+    /// The database was put in place by `mynah restore`.
     Restored,
 }
 
 impl Change {
-    /// Logs the reason.
+    /// The reason, for the log.
     pub(super) fn sentence(self) -> &'static str {
         match self {
             Self::Copied => "the store was copied here from another place",
@@ -62,13 +62,14 @@ impl Change {
         }
     }
 
-    /// Pending notifications may be old, and were probably sent already.
+    /// Returns whether pending notifications are dropped, because they may be old and were probably sent
+    /// already.
     fn drops_jobs(self) -> bool {
         matches!(self, Self::Older | Self::Restored)
     }
 }
 
-/// Reads what a database says.
+/// Reads which history a database contains.
 pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
     let read = |key: &str| {
         db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -88,7 +89,7 @@ pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
     })
 }
 
-/// Whether the history has to get a new epoch, and why.
+/// Returns why the history must get a new epoch; `None` if it keeps its epoch.
 pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Option<Change> {
     let epoch = found.epoch.as_deref()?;
     let Some(record) = record else {
@@ -106,7 +107,7 @@ pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Opt
     (!is_same_file).then_some(Change::Copied)
 }
 
-/// An epoch that was never used before.
+/// Creates a new epoch.
 pub(super) fn fresh() -> String {
     uuid::Uuid::now_v7().simple().to_string()
 }

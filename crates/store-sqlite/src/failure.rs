@@ -1,14 +1,14 @@
-//! SQLite's errors, sorted by what is to be done about them.
+//! The errors of SQLite, grouped by what must be done about them.
 
 use mynah_store::StoreError;
 use rusqlite::{Error, ErrorCode, ffi};
 
-/// Why an operation inside a transaction did not succeed.
+/// Why an operation in a transaction has failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The request is refused; the transaction goes on without it.
+    /// The request is refused. The transaction continues without it.
     Refused(StoreError),
-    /// The database failed; the whole transaction is given up.
+    /// The database failed. The whole transaction is rolled back.
     Broken(Error),
 }
 
@@ -24,7 +24,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// The error that callers of a failed read or write get.
+/// Returns the error for the callers of a failed read or write.
 pub(super) fn unavailable(error: &Error) -> StoreError {
     let what = match error.sqlite_error_code() {
         _ if is_full(error) => return full(),
@@ -39,18 +39,18 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
     StoreError::Unavailable(what)
 }
 
-/// The error of a disk that is full.
+/// Returns the error for a full disk.
 pub(super) fn full() -> StoreError {
     StoreError::Unavailable("the disk is full; make room".to_owned())
 }
 
-/// There is no room on the disk: for the file, or for what SQLite keeps beside it.
+/// Returns whether there is no space on the disk for the database or for a file that SQLite keeps beside it.
 pub(super) fn is_full(error: &Error) -> bool {
     let extended = error.sqlite_extended_error_code();
     error.sqlite_error_code() == Some(ErrorCode::DiskFull) || extended == Some(ffi::SQLITE_IOERR_SHMSIZE)
 }
 
-/// The connection is as good as before once the transaction is rolled back.
+/// Returns whether the connection can be used again after the transaction was rolled back.
 pub(super) fn leaves_connection_usable(error: &Error) -> bool {
     matches!(
         error.sqlite_error_code(),
@@ -58,7 +58,7 @@ pub(super) fn leaves_connection_usable(error: &Error) -> bool {
     )
 }
 
-/// The answer after [`Store::close`](mynah_store::Store::close).
+/// Returns the error for calls after [`Store::close`](mynah_store::Store::close).
 pub(super) fn stopped() -> StoreError {
     StoreError::Unavailable("it is stopped".to_owned())
 }

@@ -1,4 +1,5 @@
-//! Conversations as the writer knows them: their newest values, kept in memory and written once per transaction.
+//! Conversations as the writer knows them: their newest values are kept in memory and written once per
+//! transaction.
 
 use mynah_store::ids::{ConvId, PairClass, TeamId, Uid};
 use mynah_store::{ConvKind, UnixMillis};
@@ -7,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::cache::Generations;
 use super::devices::At;
 
-/// Conversations remembered beyond the transaction that used them.
+/// Number of conversations that are remembered beyond the transaction that used them.
 const REMEMBERED: usize = 65_536;
 
-/// A row of `conversations`, as far as appends change it.
+/// The part of a row of `conversations` that appends change.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     pub(super) id: i64,
@@ -18,16 +19,16 @@ pub(super) struct Head {
     pub(super) last_row: i64,
     pub(super) ts: UnixMillis,
     pub(super) counted: u64,
-    /// Of the counted, how many are by the pair's users, or `[owner's, 0]`.
+    /// How many of the counting messages are by the two users of a pair, or `[owner's, 0]`.
     pub(super) sent: [u64; 2],
-    /// Unread by the pair's users, or `[owner's, 0]`. See [`super::unread`].
+    /// Unread messages of the two users of a pair, or `[owner's, 0]`. See [`super::unread`].
     pub(super) unread: [u64; 2],
     pub(super) closed: bool,
     dirty: bool,
 }
 
 impl Head {
-    /// As far as cursors depend on it.
+    /// Returns the part on which cursors depend.
     pub(super) fn at(&self) -> At {
         At {
             conv_id: self.id,
@@ -37,7 +38,8 @@ impl Head {
     }
 }
 
-/// The writer's conversations. What a failed transaction has changed must be forgotten with [`Heads::forget`].
+/// The conversations in memory. What a failed transaction has changed must be forgotten with
+/// [`Heads::forget`].
 pub(super) struct Heads {
     known: Generations<ConvId, Head>,
     dirty: Vec<ConvId>,
@@ -51,7 +53,7 @@ impl Heads {
         }
     }
 
-    /// The conversation; made, with its participants, if there is none and `kind` says what it would be.
+    /// Returns the conversation. It is created, with its participants, if it does not exist.
     pub(super) fn find(
         &mut self,
         db: &Connection,
@@ -66,9 +68,9 @@ impl Heads {
         Ok(head.expect("it is there or was just inserted"))
     }
 
-    /// The conversation, if there is one.
+    /// Returns the conversation, if it exists.
     pub(super) fn known(&mut self, db: &Connection, conv: ConvId) -> rusqlite::Result<Option<&mut Head>> {
-        // Twice, as the borrow of a hit would last to the end.
+        // Two lookups, because the borrow of a hit would last to the end of the function.
         if self.known.get_mut(&conv, |_| 1).is_none() {
             let Some(head) = load(db, conv)? else {
                 return Ok(None);
@@ -78,7 +80,8 @@ impl Heads {
         Ok(self.known.get_mut(&conv, |_| 1))
     }
 
-    /// A conversation that this transaction has found already, to be changed and so written at its end.
+    /// Returns a conversation that this transaction has found before, to be changed. It is written at the
+    /// end.
     pub(super) fn edit(&mut self, conv: ConvId) -> &mut Head {
         let head = self
             .known
@@ -90,7 +93,7 @@ impl Heads {
         head
     }
 
-    /// Writes what was edited; the last thing in a transaction.
+    /// Writes what was edited. Must be called at the end of a transaction.
     pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         if self.dirty.is_empty() {
             return Ok(());
@@ -121,24 +124,25 @@ impl Heads {
         Ok(())
     }
 
-    /// The file has changed under a conversation, between two transactions.
+    /// Forgets a conversation that was changed in the database between two transactions.
     pub(super) fn reread(&mut self, conv: ConvId) {
         self.known.remove(&conv);
     }
 
-    /// After a commit: drops what was not used lately.
+    /// Called after a commit: drops what was not used recently.
     pub(super) fn trim(&mut self) {
         self.known.trim();
     }
 
-    /// After a failed transaction: nothing that is remembered can be trusted.
+    /// Called after a failed transaction: the values in memory may be wrong.
     pub(super) fn forget(&mut self) {
         self.known.clear();
         self.dirty.clear();
     }
 }
 
-/// A new conversation, with a row for each user who sees it; a team's members are not its business.
+/// Creates a conversation, with a row for each user who sees it. The rows of a team's members are created
+/// elsewhere.
 pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite::Result<Head> {
     let (code, a, b, team) = match kind {
         ConvKind::Pair(class, a, b) => (*class as i64, Some(a), Some(b), None),
@@ -174,8 +178,8 @@ pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite
 const NOTICES: i64 = 4;
 const TEAM: i64 = 5;
 
-/// What sort of conversation a row is, from its columns `kind`, `a`, `b`, `team`, which begin at `at`. `None` for a row that no
-/// version of this program writes.
+/// Reads the sort of a conversation from the columns `kind`, `a`, `b`, `team`, which begin at `at`. Returns
+/// `None` for a row that no version of this program writes.
 pub(super) fn kind(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ConvKind>> {
     let uid = |column| -> rusqlite::Result<Option<Uid>> {
         Ok(row

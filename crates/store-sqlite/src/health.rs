@@ -1,11 +1,11 @@
-//! Whether writes succeed at present, and what is counted.
+//! Whether writes succeed at present, and the number of dead push jobs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah_store::StoreError;
 use parking_lot::Mutex;
 
-/// See the module.
+/// The state of the store for health checks and metrics.
 pub(super) struct Health {
     trouble: Mutex<Option<StoreError>>,
     dead_jobs: AtomicU64,
@@ -19,34 +19,34 @@ impl Health {
         }
     }
 
-    /// So many jobs were given up.
+    /// Counts push jobs that were given up.
     pub(super) fn gave_up(&self, dead_jobs: u64) {
         self.dead_jobs.fetch_add(dead_jobs, Ordering::Relaxed);
     }
 
-    /// Something was written.
+    /// Called after something was written.
     pub(super) fn recovered(&self) {
         if self.trouble.lock().take().is_some() {
             tracing::info!("the store can be written again");
         }
     }
 
-    /// So many jobs that had been given up were deleted with their messages.
+    /// Counts dead push jobs that were deleted with their messages.
     pub(super) fn buried(&self, dead_jobs: u64) {
         self.dead_jobs.fetch_sub(dead_jobs, Ordering::Relaxed);
     }
 
-    /// A transaction failed.
+    /// Called after a failed transaction.
     pub(super) fn failed(&self, error: &StoreError) {
         *self.trouble.lock() = Some(error.clone());
     }
 
-    /// The last transaction's error, if it failed.
+    /// Returns the error of the last transaction, if it failed.
     pub(super) fn state(&self) -> Result<(), StoreError> {
         self.trouble.lock().clone().map_or(Ok(()), Err)
     }
 
-    /// Jobs that were given up.
+    /// Returns the number of dead push jobs.
     pub(super) fn dead_jobs(&self) -> u64 {
         self.dead_jobs.load(Ordering::Relaxed)
     }

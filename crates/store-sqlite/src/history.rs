@@ -1,4 +1,4 @@
-//! Reading messages back.
+//! Reads messages.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 
 use super::failure::Failure;
 
-/// What [`message`] reads; `m` is the message, `c` its conversation.
+/// The columns that [`message`] reads; `m` is the message, `c` its conversation.
 pub(super) const MESSAGE_COLUMNS: &str =
     "m.kind, m.data, m.mid, c.conv, m.seq, m.sender, m.cid, m.ts, m.recalled";
-/// How many they are.
+/// The number of these columns.
 pub(super) const MESSAGE_COLUMN_COUNT: usize = 9;
-/// A message from a row that begins with [`MESSAGE_COLUMNS`].
+/// Reads a message from a row that begins with [`MESSAGE_COLUMNS`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     let recalled = row.get(8)?;
     let data = if recalled { "null".to_owned() } else { row.get(1)? };
@@ -40,7 +40,7 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
-/// A part of a conversation that is not closed; with a `viewer`, what that user may see.
+/// Reads a part of a conversation that is not closed. With a `viewer`, only what that user may see.
 pub(super) fn read(
     db: &Connection,
     conv: ConvId,
@@ -92,7 +92,7 @@ pub(super) fn read(
     Ok(history)
 }
 
-/// As the file has it.
+/// Returns the value in the database.
 pub(super) fn number(seq: Seq) -> i64 {
     i64::try_from(seq.0).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Push jobs: one row per message, made with it, until everybody whom it is for was dealt with.
+//! Push jobs: one row for each message, created with it and kept until all its recipients were handled.
 
 use mynah_store::ids::{ConvId, Mid, Seq, Uid};
 use mynah_store::{
@@ -16,7 +16,8 @@ use super::state::{Rules, State};
 const CALL: u16 = 18;
 const CALL_END: u16 = 19;
 
-/// Makes the job of a message that was just written; `None` if it has no recipients besides its sender.
+/// Creates the job of a message that was just written. Returns `None` if it has no recipients except its
+/// sender.
 pub(super) fn make(
     db: &Connection,
     state: &mut State,
@@ -54,7 +55,7 @@ pub(super) fn make(
     insert(db, state, &row).map(Some)
 }
 
-/// A row of `push_jobs` as it begins.
+/// A new row of `push_jobs`.
 struct NewJob<'a> {
     /// `messages.id`.
     message: i64,
@@ -100,7 +101,7 @@ pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite
     Ok(())
 }
 
-/// Writes down what became of a job; one that is gone is left alone.
+/// Stores the outcome of a job. Does nothing if the job does not exist any more.
 pub(super) fn finish(
     db: &Connection,
     state: &mut State,
@@ -165,7 +166,7 @@ pub(super) fn finish(
     Ok(())
 }
 
-/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this concerns the members
+/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this is about the members
 /// that were handled already.
 pub(super) fn revive(
     db: &Connection,
@@ -209,7 +210,8 @@ pub(super) fn revive(
     Ok(())
 }
 
-/// What [`job`] reads: of job `j`, its message `m` and conversation `c`. Not the payload, which may be on many pages.
+/// The columns that [`job`] reads, of job `j`, its message `m` and conversation `c`. They do not include the
+/// payload, which may take many pages.
 const JOB_COLUMNS: &str = "j.id, m.mid, c.conv, m.seq, m.sender, j.uid, j.after, j.attempts, j.made, j.due, j.expires
      FROM push_jobs j CROSS JOIN messages m ON m.id = j.message CROSS JOIN conversations c ON c.id = m.conv_id";
 
@@ -238,7 +240,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
     })
 }
 
-/// Jobs of a lane that are due at `now`, behind `after`, and when the next one is.
+/// Returns the jobs of a lane that are due at `now`, after `after`, and the time when the next job is due.
 pub(super) fn due(
     db: &Connection,
     lane: Lane,
@@ -261,7 +263,7 @@ pub(super) fn due(
     Ok(DueJobs { jobs, next })
 }
 
-/// The first of a user's jobs that are due at `now`.
+/// Returns the first jobs of a user that are due at `now`.
 pub(super) fn due_of(
     db: &Connection,
     uid: &Uid,
@@ -278,7 +280,7 @@ pub(super) fn due_of(
         .collect()
 }
 
-/// Whether `uid` is to be notified of a message, and the content of the notification.
+/// Returns whether `uid` must be notified of a message, and the content of the notification.
 pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<ToTell> {
     let found = db
         .prepare_cached(
@@ -314,14 +316,14 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
     Ok(ToTell::Yes(Box::new(message), conversations::unread(db, uid)?))
 }
 
-/// Whether the call that message `seq` began has ended: a later message says so.
+/// Returns whether the call that message `seq` began has ended: a later message says so.
 fn is_over(db: &Connection, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM messages WHERE conv_id = ?1 AND seq > ?2 AND kind = ?3 LIMIT 1")?
         .exists(params![conv_id, number(seq), CALL_END])
 }
 
-/// Whether one of the user's devices has acknowledged message `seq`, or a later one. A device that was first seen after the message
-/// has acknowledged nothing by that.
+/// Returns whether one of the user's devices has acknowledged message `seq` or a later one. A device that was
+/// first seen after the message has not acknowledged it by that.
 fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
     db.prepare_cached(
         "SELECT 1 FROM devices d CROSS JOIN cursors k ON k.device_id = d.id AND k.conv_id = ?2
@@ -330,14 +332,14 @@ fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqli
     .exists(params![uid.as_str(), conv_id, number(seq)])
 }
 
-/// Jobs that wait.
+/// Returns the number of jobs that wait.
 pub(super) fn count_waiting(db: &Connection) -> rusqlite::Result<u64> {
     db.prepare_cached("SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1")?
         .query_row([Lane::Delivered as i64], |row| row.get::<_, i64>(0))
         .map(i64::unsigned_abs)
 }
 
-/// Jobs that were given up.
+/// Returns the number of dead jobs.
 pub(super) fn count_dead(db: &Connection) -> rusqlite::Result<u64> {
     db.query_row("SELECT count(*) FROM push_jobs WHERE dead = 1", [], |row| {
         row.get::<_, i64>(0)

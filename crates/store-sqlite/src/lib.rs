@@ -1,7 +1,8 @@
-//! The default store: one SQLite file in a directory of its own.
+//! A store in SQLite: one database in a directory of its own.
 //!
-//! One thread writes, in batches ([`writer`]); one moves the log into the file ([`checkpoint`]); a few read
-//! ([`reads`]). The file can be opened with any SQLite tool; `schema/` explains its tables.
+//! One thread writes, in batches (writer.rs); one moves the write-ahead log (WAL) into the database
+//! (checkpoint.rs); a few read (reads.rs). The database can be opened with any SQLite tool; `schema/`
+//! explains its tables.
 
 mod age;
 mod append;
@@ -76,38 +77,39 @@ pub use self::restore::{Restored, restore};
 use self::state::{Rules, State};
 use self::threads::{Threads, Work};
 
-/// What [`Embedded::open`] needs to know.
+/// The parameters of [`Embedded::open`].
 pub struct Options {
-    /// The directory; made if it is not there.
+    /// The data directory. It is created if it does not exist.
     pub path: PathBuf,
     /// What an answered append survives.
     pub durability: Durability,
-    /// How long a sender's `cid` is remembered.
+    /// How long a `cid` is remembered, in milliseconds.
     pub dedupe_window_ms: u64,
-    /// Cids that are kept in memory before they are moved to their table.
+    /// Most cids that are kept in memory before they are moved to their table.
     pub fresh_cids: usize,
     /// Most members of a team.
     pub max_members: usize,
-    /// Most devices of a user that are remembered.
+    /// Most devices of one user that are remembered.
     pub max_devices: usize,
-    /// A new member of a team sees what came before it joined.
+    /// Whether new members of a team see messages from before they joined.
     pub new_members_see_all: bool,
-    /// How long messages are kept, in milliseconds; 0 is for ever.
+    /// How long messages are kept, in milliseconds; 0 is unlimited.
     pub retention_ms: u64,
-    /// The longest wait of a push job between two attempts, in milliseconds: a stored deadline that is further away is cut to it.
+    /// The longest time between two attempts of a push job, in milliseconds. Stored deadlines that are
+    /// further away are reduced to it.
     pub longest_push_wait_ms: u64,
-    /// The longest life of a push job, in milliseconds; stored ones are cut likewise.
+    /// The longest life of a push job, in milliseconds. Stored ones are reduced to it likewise.
     pub longest_push_life_ms: u64,
     /// The clocks.
     pub clock: Clock,
-    /// Where ids come from: fills the slice with random bytes.
+    /// The source of randomness for ids: fills the slice with random bytes.
     pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
-    /// Where batches, commits and failures are counted.
+    /// Counts transactions and failures.
     pub observer: Arc<dyn Observer>,
 }
 
 impl Options {
-    /// The defaults (docs/PROTOCOL.md#10-limits), in `path`, with the system's clock.
+    /// Returns the defaults (docs/PROTOCOL.md#10-limits) for the directory `path`, with the system's clocks.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -127,16 +129,16 @@ impl Options {
     }
 }
 
-/// See the module.
+/// The store.
 pub struct Embedded {
     queue: Arc<queue::Queue>,
     readers: Arc<reads::Readers>,
     health: Arc<health::Health>,
     threads: Arc<Threads>,
     place: Arc<open::Place>,
-    /// See [`age::Age::certain`].
+    /// The value of [`age::Age::certain`].
     certain: Arc<AtomicU64>,
-    /// Those that were there.
+    /// The revocations that were there at the start, until they are fetched.
     revocations: Mutex<Vec<Revocation>>,
 }
 
@@ -146,7 +148,7 @@ impl Embedded {
         Self::open_with(options, None, Threads::start)
     }
 
-    /// [`Embedded::open`]: reads run in threads or `here`, and `start` begins the work.
+    /// Opens the store. Reads run in threads or in `here`; `start` starts the work.
     fn open_with(
         options: Options,
         here: Option<reads::Here>,
@@ -169,7 +171,7 @@ impl Embedded {
             let state = State::load(&db, rules, options.clock.clone())?;
             let revocations = revocations::all(&db, state.age.certain())?;
             if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
-                // If this fails, perhaps because of a full disk, it is done at the next start.
+                // If this fails, for example because the disk is full, it is done at the next start.
                 tracing::warn!(%error, "deadlines of push jobs could not be checked");
             }
             Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
@@ -216,7 +218,7 @@ impl Embedded {
         })
     }
 
-    /// Commands that wait to be written.
+    /// Returns the number of commands that wait for the writer.
     pub fn depth(&self) -> usize {
         self.queue.depth()
     }
@@ -316,7 +318,7 @@ impl Store for Embedded {
                 let settled = Box::new(move |settled| drop(sender.send(settled)));
                 self.queue.push([Command::Settle(asker, settled)].into_iter());
                 if let Err(error) = receiver.await.unwrap_or_else(|_| Err(stopped())) {
-                    // The list is worth more than its newest cursors.
+                    // A list whose newest cursors are missing is better than no list.
                     tracing::debug!(%error, "acknowledgements could not be written before a list of conversations");
                 }
             }

@@ -1,4 +1,4 @@
-//! The log of conversations: a row for each message, in the writer's transaction.
+//! Writes a message into its conversation, as one row in the writer's transaction.
 
 use mynah_store::UnixMillis;
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::state::State;
 
-/// A message as it goes into the log, whoever wrote it.
+/// A message to write.
 pub(super) struct Draft<'a> {
     pub(super) kind: u16,
     pub(super) counts: bool,
@@ -17,7 +17,7 @@ pub(super) struct Draft<'a> {
     pub(super) data: &'a str,
 }
 
-/// Where a message was written.
+/// A message that was written.
 pub(super) struct Written {
     pub(super) conv: ConvId,
     pub(super) row: i64,
@@ -26,12 +26,12 @@ pub(super) struct Written {
     pub(super) ts: UnixMillis,
 }
 
-/// The `ts` of a message may be ahead of the clock by this much, so that times do not go back when the clock
-/// is adjusted a little. After a larger step back they do go back: `seq` gives the order, and the time should
-/// be right.
+/// The `ts` of a message may be ahead of the clock by this much, so that times do not decrease when the clock
+/// is adjusted a little. After a larger step back they do decrease, because a correct time is better: `seq`
+/// gives the order anyway.
 const LATE_MS: u64 = 10_000;
 
-/// Writes the next message of a conversation that `state` has at hand.
+/// Writes the next message of a conversation, which this transaction must have found before.
 pub(super) fn write(
     db: &Connection,
     state: &mut State,

@@ -1,4 +1,4 @@
-//! Marks: which row was the newest at which measured time (see `retention.rs`).
+//! Marks record which row was the newest at which running time (see `retention.rs`).
 
 use mynah_store::UnixMillis;
 use rusqlite::{Connection, OptionalExtension};
@@ -6,26 +6,26 @@ use rusqlite::{Connection, OptionalExtension};
 /// Longest time between two marks while messages are stored: a message may be deleted this much later than
 /// necessary.
 const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
-/// Marks within the time that messages are kept, at least.
+/// Least number of marks within the time that messages are kept.
 const LEAST_MARKS: u64 = 64;
 
 /// A row, and the running time at which it was the newest: rows up to it were committed then or earlier.
 type Mark = (i64, UnixMillis);
 
-/// The marks as the writer knows them; nothing is kept without retention.
+/// The marks as the writer knows them. Without retention no marks are kept.
 pub(super) struct Marks {
-    /// Between two marks.
+    /// Time between two marks.
     interval_ms: u64,
     is_on: bool,
-    /// Deletes the marks of an earlier time with retention: rows that were added since have none.
+    /// Whether marks from an earlier time with retention were deleted: rows that were added since have none.
     is_cleared: bool,
-    /// The rows that were there at the start have a mark.
+    /// Whether the rows that existed at the start have a mark.
     has_begun: bool,
     /// The newest row when the store was opened.
     start: i64,
-    /// The newest in the file.
+    /// The newest mark in the database.
     last: Mark,
-    /// The newest row, with the time of the last transaction that added any.
+    /// The newest row, with the time of the last transaction that has added rows.
     newest: Mark,
 }
 
@@ -42,13 +42,13 @@ impl Marks {
         }
     }
 
-    /// The store was opened; its newest row was written at `then` at the latest.
+    /// Called when the store was opened; its newest row was written at `then` at the latest.
     pub(super) fn begin(&mut self, newest: i64, then: UnixMillis) {
         self.start = newest;
         self.newest = (newest, then);
     }
 
-    /// Continues with what the file says.
+    /// Continues from the state of the database.
     pub(super) fn reload(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
         let last = "SELECT row, at FROM ages ORDER BY row DESC LIMIT 1";
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
@@ -58,7 +58,8 @@ impl Marks {
         Ok(())
     }
 
-    /// Makes a mark at the end of a transaction after which `newest` is the newest row, if it is time for one.
+    /// Makes a mark at the end of a transaction after which `newest` is the newest row, if it is time for
+    /// one.
     pub(super) fn flush(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
         if !self.is_on {
             if !self.is_cleared {
@@ -84,7 +85,7 @@ impl Marks {
         Ok(())
     }
 
-    /// Makes a mark of the newest row, so that a start does not take it for younger than it is.
+    /// Makes a mark of the newest row, so that the next start does not regard it as younger than it is.
     pub(super) fn save(&mut self, db: &Connection) -> rusqlite::Result<()> {
         if self.is_on && self.newest.0 > self.last.0 {
             self.make(db, self.newest)?;
@@ -92,7 +93,7 @@ impl Marks {
         Ok(())
     }
 
-    /// What was written in earlier runs is older by `by` than its marks say.
+    /// Moves the marks of earlier runs back by `by`, because the rows are older than they say.
     pub(super) fn age(&mut self, db: &Connection, by: u64) -> rusqlite::Result<()> {
         if by > 0 {
             db.prepare_cached("UPDATE ages SET at = max(at - ?1, 0) WHERE row <= ?2")?
@@ -111,7 +112,7 @@ impl Marks {
         Ok(())
     }
 
-    /// The newest row that is certainly older than `cutoff`.
+    /// Returns the newest row that is certainly older than `cutoff`.
     pub(super) fn older_than(
         &mut self,
         db: &Connection,

@@ -1,4 +1,5 @@
-//! Changes to teams, inside the writer's transaction: the members' rows, and the messages 16 and 17 that tell of them.
+//! Changes of teams, in the writer's transaction: the rows of members, and the messages 16 and 17 about the
+//! changes.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ const ENTER: u16 = 16;
 /// S2C_TEAMMEMBER_LEAVE.
 const LEAVE: u16 = 17;
 
-/// Does what `order` says.
+/// Executes `order`.
 pub(super) fn change(
     db: &Connection,
     state: &mut State,
@@ -113,11 +114,11 @@ fn replace(
     let mut notices = Vec::new();
     if !left.is_empty() || !entered.is_empty() {
         let mut leaving = left.iter().peekable();
-        // Both are sorted, and those who leave are members.
+        // Both are sorted, and users who leave are members.
         let stays = |uid: &&Uid| leaving.next_if_eq(uid).is_none();
         let mut members: Vec<_> = before.members.iter().filter(stays).cloned().collect();
         members.extend_from_slice(entered);
-        // Two sorted runs, which this sort merges.
+        // The list consists of two sorted runs, which this sort merges quickly.
         members.sort();
         after.members = Arc::new(members);
         let head = state
@@ -164,7 +165,7 @@ fn delete(
     db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;
     leave(db, before.conv_id, head, &notices)?;
-    // Nobody is notified any more of what nobody may read.
+    // Nobody may be notified of messages that nobody may read.
     for jobs in [
         "push_jobs_of_team WHERE uid IS NULL",
         "push_jobs_of_members WHERE uid IS NOT NULL",
@@ -184,7 +185,8 @@ fn delete(
     })
 }
 
-/// Gives new members their rows: they see what comes after the conversation's present head, or everything; what is there counts as read.
+/// Creates the rows of new members. They see messages after the present head of the conversation, or all
+/// messages; earlier ones count as read.
 fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
     let sees_all = state.rules.new_members_see_all;
     let head = state.heads.edit(conv);
@@ -207,7 +209,7 @@ fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusql
     Ok(())
 }
 
-/// Those members leave of whom it was told; `head` was the head before that.
+/// Removes the members whose departure was announced by `notices`. `head` was the head before these messages.
 fn leave(db: &Connection, conv_id: i64, head: u64, notices: &[TeamNotice]) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM participants WHERE uid = ?1 AND conv_id = ?2")?;
     for notice in notices.iter().filter(|notice| notice.kind == LEAVE) {
@@ -217,7 +219,7 @@ fn leave(db: &Connection, conv_id: i64, head: u64, notices: &[TeamNotice]) -> ru
     Ok(())
 }
 
-/// Writes a 16 or 17.
+/// Writes a message of kind 16 or 17.
 fn tell(
     db: &Connection,
     state: &mut State,
@@ -263,7 +265,7 @@ fn check_size(state: &State, members: usize) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// How a team is told to callers.
+/// Returns the team for callers of the store.
 pub(super) fn shown(team: &TeamId, state: TeamState) -> Team {
     Team {
         team: team.clone(),

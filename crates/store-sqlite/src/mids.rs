@@ -5,13 +5,13 @@ use std::fmt;
 use mynah_store::UnixMillis;
 use mynah_store::ids::Mid;
 
-/// Bits after the time: 12 before the variant, 62 after it.
+/// Number of bits after the time: 12 before the variant, 62 after it.
 const TAIL_BITS: u32 = 74;
 const TAIL: u128 = (1 << TAIL_BITS) - 1;
 const TIME_MAX: u64 = (1 << 48) - 1;
 
-/// Makes ids. The time part is the clock's, or that of the last id if the clock is behind it; the tail is random in a new millisecond
-/// and grows by a random step inside one.
+/// A generator of message ids. The time part is that of the clock, or of the last id if the clock is behind
+/// it. The tail is random in each new millisecond, and grows by a random step within one.
 pub(super) struct Mids {
     time: u64,
     tail: u128,
@@ -19,7 +19,7 @@ pub(super) struct Mids {
 }
 
 impl Mids {
-    /// Goes on after `last`, the newest id in the store.
+    /// Continues after `last`, the newest id in the store.
     pub(super) fn after(last: Option<Mid>, random: RandomBytes) -> Self {
         let (time, tail) = last.map_or((0, 0), split);
         Self {
@@ -32,7 +32,7 @@ impl Mids {
         }
     }
 
-    /// An id greater than all before.
+    /// Returns an id that is greater than all earlier ones.
     pub(super) fn next(&mut self, now: UnixMillis) -> Mid {
         let now = now.min(TIME_MAX);
         let step = self.tail + 1 + u128::from(self.random.word() as u32);
@@ -46,7 +46,7 @@ impl Mids {
         join(self.time, self.tail)
     }
 
-    /// A tail with room above it.
+    /// Returns a random tail that leaves room for greater ones.
     fn fresh(&mut self) -> u128 {
         let wide = u128::from(self.random.word()) << 64 | u128::from(self.random.word());
         wide & (TAIL >> 1)
@@ -72,10 +72,10 @@ fn split(mid: Mid) -> (u64, u128) {
     ((bits >> 80) as u64, high << 62 | low)
 }
 
-/// Fills the slice with random bytes.
+/// A function that fills a slice with random bytes.
 pub(super) type RandomBytes = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
-/// Random words, fetched many at a time.
+/// Random numbers, of which many are fetched at a time.
 struct Random {
     fill: RandomBytes,
     words: Vec<u64>,
@@ -85,7 +85,8 @@ impl Random {
     fn word(&mut self) -> u64 {
         if self.words.is_empty() {
             let mut bytes = [0; 2048];
-            // Invariant: the kernel's source answered when the store was opened (the epoch is drawn from it), and does not end.
+            // Invariant: the kernel's source worked when the store was opened, for the epoch, and cannot fail
+            // later.
             (self.fill)(&mut bytes).expect("the kernel gives random bytes");
             self.words
                 .extend(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));

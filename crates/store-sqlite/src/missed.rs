@@ -1,6 +1,6 @@
-//! Finds what a device has missed. The cost grows with what it has missed or its user has not read, with the
-//! number of the user's teams, and with what has happened since the device last had everything; not with the
-//! number of the user's conversations.
+//! Finds what a device has missed. The cost grows with what the device has missed or its user has not read,
+//! with the number of the user's teams, and with what has happened since the device last had everything. It
+//! does not grow with the number of the user's conversations.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use super::departures;
 use super::history::{MESSAGE_COLUMNS, message, number};
 use super::totals;
 
-/// If more conversations than this had to be looked at, the position up to which the device has everything is
-/// stored. The number is small in our own tests.
+/// If more conversations than this had to be examined, the position up to which the device has everything is
+/// stored. In tests of this crate the number is small.
 const LONG_WALK: usize = if cfg!(any(test, fuzzing)) { 2 } else { 256 };
 
-/// The device has everything in its user's pairs and notices, and in the teams that its user has left, up to
-/// this `messages.id`, which is worth remembering.
+/// A `messages.id` up to which the device has everything in its user's pairs and notices, and in the teams
+/// that its user has left; `None` if it is not worth storing.
 pub(super) type Had = Option<i64>;
 
-/// What a known device has missed; of one that is not known nothing is.
+/// Returns what a known device has missed. An unknown device has missed nothing.
 pub(super) fn missed(
     db: &Connection,
     device: &Device,
@@ -51,7 +51,7 @@ pub(super) fn missed(
     let mut departed = Vec::new();
     if let Cursors::Of(known) = &cursors {
         let since = known.had_row;
-        // One more than are asked for says that there are more.
+        // One more than requested shows that there are more.
         let most = most_conversations.max(most_behind) + 1;
         walked = walk(db, uid, &cursors, since, most, &mut concerned)?;
         departed = departures::after(db, uid, &cursors, since)?;
@@ -91,18 +91,18 @@ fn stretch(position: &Position) -> Stretch {
     }
 }
 
-/// What was looked at to find where a device is behind, in pairs, notices, and teams that its user has left.
+/// What was examined to find where a device is behind, in pairs, notices, and teams that its user has left.
 #[derive(Default)]
 struct Walk {
     conversations: usize,
     /// The newest row of the oldest conversation in which the device is behind.
     oldest: Option<i64>,
-    /// The walk ended early, since enough had been found.
+    /// Whether the walk ended early, because enough was found.
     is_cut: bool,
 }
 
 impl Walk {
-    /// Takes note of a conversation whose newest row is `row`.
+    /// Records an examined conversation whose newest row is `row`.
     fn looked(&mut self, row: i64, is_behind: bool) {
         self.conversations += 1;
         if is_behind {
@@ -110,8 +110,8 @@ impl Walk {
         }
     }
 
-    /// Returns up to where the device has everything, if the walk was so long that the next one should begin
-    /// there.
+    /// Returns the position up to which the device has everything, if the walk was so long that the next one
+    /// should begin there.
     fn had(&self, db: &Connection) -> rusqlite::Result<Had> {
         if self.conversations <= LONG_WALK || self.is_cut {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Walk {
     }
 }
 
-/// Adds the newest `most` pairs and notices that the device is behind in.
+/// Adds the newest `most` pairs and notices in which the device is behind.
 fn walk(
     db: &Connection,
     uid: &Uid,
@@ -150,7 +150,7 @@ fn walk(
     Ok(walked)
 }
 
-/// The messages of these stretches that `uid` may see, in order, until the page is full.
+/// Returns the messages of these stretches that `uid` may see, in order, until the page is full.
 pub(super) fn replay(
     db: &Connection,
     uid: &Uid,
@@ -169,7 +169,7 @@ pub(super) fn replay(
     for stretch in stretches {
         let before = found.len();
         let mut is_full = read(&mut of_member, uid, stretch, page, (&mut found, &mut bytes))?;
-        // The user is in the conversation or has left it, so that only one of them finds anything.
+        // The user is in the conversation or has left it, so that only one of the two queries finds anything.
         if !is_full && found.len() == before {
             let select = match &mut of_departed {
                 Some(select) => select,
@@ -184,7 +184,8 @@ pub(super) fn replay(
     Ok(found)
 }
 
-/// Adds what `select` finds of a stretch, with its bytes; true if the page is full and there is more.
+/// Adds the messages of a stretch that `select` finds, and their bytes. Returns whether the page is full and
+/// there are more.
 fn read(
     select: &mut Statement<'_>,
     uid: &Uid,

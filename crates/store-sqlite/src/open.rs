@@ -1,4 +1,4 @@
-//! Opening a store's directory: its lock, its file, and what may be wrong with either.
+//! Opening the data directory: its lock, its database, and what can be wrong with either.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -17,25 +17,26 @@ pub use super::open_error::OpenError;
 use super::schema;
 use super::witness::{self, Identity, Mark, Record, Stamp, Witness};
 
-/// The database inside the store's directory.
+/// The name of the database in the data directory.
 pub(super) const FILE: &str = "mynah.db";
-/// SQLite's log beside it, and the index of that.
+/// The names of SQLite's write-ahead log (WAL), and of its index.
 pub(super) const LOG: &str = "mynah.db-wal";
 pub(super) const INDEX: &str = "mynah.db-shm";
-/// Held for life by the process that has the store open.
+/// The name of the lock file, which is locked by the process that has the store open.
 pub(super) const LOCK: &str = "mynah.lock";
-/// Files up to this size are checked page by page when they are opened; of larger ones only the outline.
+/// Databases up to this size are checked page by page when they are opened; of larger ones only the length is
+/// checked.
 const CHECKED_BYTES: u64 = 64 << 20;
-/// How long a connection waits for another program that holds the file.
+/// How long a connection waits for another program that locks the database.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
-/// Bytes of a log that holds nothing.
+/// Length of a WAL without content.
 const LOG_HEADER: u64 = 32;
 /// The offset of the version bytes in SQLite's file format, and their values for a database without a
-/// write-ahead log.
+/// WAL.
 const VERSIONS: u64 = 18;
 const NO_LOG: [u8; 2] = [1, 1];
 
-/// A locked directory, and how to connect to its file.
+/// A locked data directory, and the way to connect to its database.
 #[derive(Debug)]
 pub(super) struct Place {
     file: PathBuf,
@@ -46,24 +47,25 @@ pub(super) struct Place {
     /// Which file the database was when it was opened.
     identity: Identity,
     epoch: String,
-    /// A connection is open, so that SQLite keeps a log.
+    /// Whether the writer has a connection, so that SQLite keeps a WAL.
     expects_log: AtomicBool,
-    /// Identifies the log that the writer writes to.
+    /// Identifies the WAL to which the writer writes.
     log_identity: Mutex<Option<Identity>>,
-    /// The disk was too full to complete the start.
+    /// Whether the disk was too full to complete the start.
     full: bool,
-    /// Held while the log is moved into the file.
+    /// Held while the WAL is moved into the database.
     moving: Mutex<()>,
 }
 
 impl Place {
-    /// Makes and locks the directory, brings the file to the current version, checks it, and decides which history it holds.
+    /// Creates and locks the directory, migrates the database to the current version, checks it, and decides
+    /// which history it contains.
     pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
         let unusable = |why| OpenError::of(path, why);
         let lock = lock(path)?;
         private::tighten(path, &[FILE, LOG, INDEX, LOCK, witness::FILE]);
         let file = path.join(FILE);
-        // SQLite gives its other files the mode of this one.
+        // SQLite creates its other files with the mode of this one.
         let identity = private::open(&file).and_then(|file| file.metadata());
         let identity = identity.map_err(|why| OpenError::of(&file, why))?;
         let beside = path.join(witness::FILE);
@@ -82,7 +84,7 @@ impl Place {
             moving: Mutex::new(()),
         };
         place.check_log(record.as_ref())?;
-        // From here on we move the log into the file ourselves, perhaps not completely.
+        // From here on the WAL may be moved into the database, perhaps only a part of it.
         if record.is_some() {
             place.witness.stamp(None);
         }
@@ -96,23 +98,22 @@ impl Place {
         Ok(place)
     }
 
-    /// The history that the file holds.
+    /// Returns the epoch of the history in the database.
     pub(super) fn epoch(&self) -> &str {
         &self.epoch
     }
 
-    /// Whether the disk was full when the store was opened.
+    /// Returns whether the disk was full when the store was opened.
     pub(super) fn was_full(&self) -> bool {
         self.full
     }
 
-    /// Records the newest state of the directory.
+    /// Returns the witness, which records the newest state of the directory.
     pub(super) fn witness(&self) -> &Witness {
         &self.witness
     }
 
-    /// Describes what is wrong if the files are not where they were when they were opened: writes would then
-    /// be lost.
+    /// Returns an error if the files are no longer those that were opened: writes would then be lost.
     pub(super) fn lost(&self) -> Option<StoreError> {
         let is_file = |path, known: Identity| {
             std::fs::metadata(path).is_ok_and(|now: std::fs::Metadata| Identity::of(&now).is(known))
@@ -131,18 +132,20 @@ impl Place {
         })
     }
 
-    /// Whether the writer has a connection: SQLite deletes the log with the last one.
+    /// Sets whether the writer has a connection. SQLite deletes the WAL with the last connection.
     pub(super) fn expect_log(&self, expected: bool) {
         self.expects_log.store(expected, Ordering::Relaxed);
     }
 
-    /// The writer has opened the log. A connection that is opened later makes another file of that name if this one is deleted.
+    /// Records which file the WAL is, after the writer has opened it. If it is deleted, a connection that is
+    /// opened later creates another file of that name.
     pub(super) fn know_log(&self) {
         let log = std::fs::metadata(&self.log);
         *self.log_identity.lock() = log.ok().map(|log| Identity::of(&log));
     }
 
-    /// Moves the log into the file by `checkpoint`; `None` if that is being done already, and still after `patience`.
+    /// Moves the WAL into the database by `checkpoint`. Returns `None` if another thread is doing so and has
+    /// not finished after `patience`.
     pub(super) fn moving<T>(&self, patience: Duration, checkpoint: impl FnOnce() -> T) -> Option<T> {
         let _alone = self.moving.try_lock_for(patience)?;
         self.witness.stamp(None);
@@ -153,25 +156,25 @@ impl Place {
         Some(moved)
     }
 
-    /// Records the present state of the file.
+    /// Records the present state of the database in the witness.
     fn stamp(&self) -> io::Result<()> {
         let now = std::fs::metadata(&self.file)?;
         self.witness.stamp(Some(Stamp::of(&now)));
         Ok(())
     }
 
-    /// Refuses a log that was left by a crash, if the database beside it was replaced since then: SQLite would mix the two.
+    /// Refuses a WAL that a crash has left if the database was replaced since then: SQLite would mix the two.
     fn check_log(&self, record: Option<&Record>) -> Result<(), OpenError> {
         refuse_log_of_backup(&self.file, &self.log)?;
         let Some(record) = record.filter(|record| !record.closed) else {
             return Ok(());
         };
-        // In a copy of the whole directory the log belongs to the database.
+        // In a copy of the whole directory the WAL belongs to the database.
         let is_at_home = self.witness.identity().is_ok_and(|own| own.is(record.itself));
         if !has_log(&self.log) || !is_at_home {
             return Ok(());
         }
-        // A power failure may lose the time of a write, but not the file.
+        // After a power failure the time of the last write may be wrong, but not the identity of the file.
         let touched = record.boot == witness::boot()
             && record
                 .stamp
@@ -186,20 +189,20 @@ impl Place {
         Ok(())
     }
 
-    /// A connection that writes.
+    /// Opens a connection that writes.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "cache_size", -(16 << 10))?;
         // Deleted and recalled data is overwritten with zeros.
         db.pragma_update(None, "secure_delete", true)?;
-        // What the log is cut to when it starts anew; checkpoint.rs says when that is.
+        // The size to which the WAL is truncated when it is restarted; checkpoint.rs says when that happens.
         db.pragma_update(None, "journal_size_limit", 64 << 20)?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
         Ok(db)
     }
 
-    /// A connection that reads.
+    /// Opens a connection that reads.
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "query_only", true)?;
@@ -207,7 +210,7 @@ impl Place {
         Ok(db)
     }
 
-    /// A connection that moves the log into the file.
+    /// Opens a connection that moves the WAL into the database.
     pub(super) fn checkpointer(&self) -> rusqlite::Result<Connection> {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -215,14 +218,14 @@ impl Place {
         Ok(db)
     }
 
-    /// Lets another process have the directory.
+    /// Releases the lock of the directory.
     pub(super) fn unlock(&self) {
         if let Err(error) = self.lock.unlock() {
             tracing::warn!(%error, "the store's lock could not be released");
         }
     }
 
-    /// An error that names the file and says what to do.
+    /// Turns an error of SQLite into one that names the file and says what to do.
     pub(super) fn explain(&self, error: rusqlite::Error) -> OpenError {
         let file = self.file.clone();
         match error.sqlite_error_code() {
@@ -237,7 +240,7 @@ impl Place {
     }
 
     fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
-        // Every connection is used by one thread at a time.
+        // Each connection is used by one thread at a time.
         let db = Connection::open_with_flags(&self.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(BUSY)?;
         db.set_prepared_statement_cache_capacity(64);
@@ -272,8 +275,8 @@ impl Place {
     }
 
     /// Decides which history this is, and stores its epoch, first in the witness and then in the database. If
-    /// the process ends in between, the next start finds two epochs and makes a third, which no client has
-    /// seen either.
+    /// the process ends in between, the next start finds two epochs and creates a third one, which no client
+    /// has seen either.
     fn begin(&mut self, db: &Connection, record: Option<&Record>) -> Result<(), Unfit> {
         let found = epoch::find(db)?;
         let here = Here {
@@ -310,9 +313,10 @@ impl Place {
         Ok(())
     }
 
-    /// Looks for damage: a file that is shorter than it says, and, unless that would take long, pages that contradict each other.
+    /// Looks for damage: a file that is shorter than its header says, and, unless that takes too long,
+    /// inconsistent pages.
     fn check(&mut self, db: &Connection) -> Result<(), Unfit> {
-        // What is still in the log goes into the file, so that its length can be compared.
+        // The WAL is moved into the database, so that its length can be compared.
         let moved = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
             Ok(row.get::<_, i64>(0)? == 0)
         });
@@ -346,7 +350,7 @@ impl Place {
     }
 }
 
-/// What [`Place::prepare`] found.
+/// Why [`Place::prepare`] has failed.
 enum Unfit {
     Foreign,
     Newer(i32),
@@ -386,12 +390,12 @@ impl Place {
     }
 }
 
-/// Makes sure that a directory and a file that were just made are found again after a power cut.
+/// Makes sure that a new directory and its new files survive a power failure.
 fn sync_entries(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         File::open(path)?.sync_all()?;
-        // Which may be one that we cannot read; then it is not one that we have made anything in.
+        // If the parent directory cannot be read, the store has not created anything in it.
         if let Ok(parent) = File::open(path.join("..")) {
             parent.sync_all()?;
         }
@@ -399,7 +403,7 @@ fn sync_entries(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the directory, if it is not there, and takes its lock.
+/// Creates the directory if it does not exist, and locks it.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let unusable = |why| OpenError::of(path, why);
     let mut builder = DirBuilder::new();
@@ -418,13 +422,13 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Whether the log holds anything.
+/// Returns whether the WAL has content.
 fn has_log(log: &Path) -> bool {
     std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_HEADER)
 }
 
-/// Refuses a log beside a backup: SQLite would mix the two. A backup says of itself that it has no log. A
-/// database that a server has used says the opposite, and did so on the disk before it got a log.
+/// Refuses a WAL beside a backup: SQLite would mix the two. The header of a backup says that it has no WAL. The
+/// header of a database that a server has used says the opposite, since before its first WAL was created.
 pub(super) fn refuse_log_of_backup(file: &Path, log: &Path) -> Result<(), OpenError> {
     let mut versions = [0; 2];
     let read = File::open(file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));

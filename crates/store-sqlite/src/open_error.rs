@@ -1,12 +1,12 @@
-//! Why a store cannot be opened. Invariant: each sentence names the file, and says what to do.
+//! The errors of opening a store. Invariant: each message names the file, and says what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a store could not be opened; says what to do.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory cannot be made or written.
+    /// The directory cannot be created or written.
     #[error(
         "cannot use {} for the store: {why}; make it writable for the user that the server runs as, \
          or name another directory (store.path)",
@@ -15,16 +15,16 @@ pub enum OpenError {
     Directory {
         /// The directory, or a file in it.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         why: io::Error,
     },
-    /// Something has to be written before the store can be used, and there is no room for it.
+    /// Something must be written before the store can be used, and the disk is full.
     #[error("there is no room on the disk of {}; make room and start again", path.display())]
     Full {
         /// The file or the directory.
         path: PathBuf,
     },
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error(
         "the store directory {} is in use by another process; stop that one or name another directory (store.path)",
         path.display()
@@ -33,7 +33,7 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// It is not one of our files.
+    /// The file is not a store of Mynah.
     #[error(
         "{} is not a Mynah store; move it away or name another directory (store.path)",
         file.display()
@@ -42,7 +42,7 @@ pub enum OpenError {
         /// The file.
         file: PathBuf,
     },
-    /// A later program wrote it.
+    /// The store was written by a newer version of the program.
     #[error(
         "{} has format {found}, this program knows formats up to {known}; use the newer program that wrote it",
         file.display()
@@ -50,12 +50,12 @@ pub enum OpenError {
     Newer {
         /// The file.
         file: PathBuf,
-        /// Its version.
+        /// The version of its format.
         found: i32,
-        /// The newest version that this program knows.
+        /// The newest version of the format that this program supports.
         known: i32,
     },
-    /// Its format was never released.
+    /// The format of the database was never released.
     #[error(
         "{} has format {found}, which was never released, and this program cannot read it; \
          move it away or name another directory (store.path)",
@@ -64,10 +64,10 @@ pub enum OpenError {
     Unreleased {
         /// The file.
         file: PathBuf,
-        /// Its version.
+        /// The version of its format.
         found: i32,
     },
-    /// Its pages contradict each other.
+    /// The database is damaged.
     #[error("{} is damaged ({detail}); restore a backup of it, or move it away to begin anew", file.display())]
     Corrupt {
         /// The file.
@@ -75,13 +75,13 @@ pub enum OpenError {
         /// What was found.
         detail: String,
     },
-    /// The path of the directory leads to a file.
+    /// The path of the directory is that of a file.
     #[error("{} is not a directory; name another one (store.path or --data)", path.display())]
     File {
         /// The path.
         path: PathBuf,
     },
-    /// A log lies beside a database that it does not belong to.
+    /// There is a WAL that does not belong to the database beside it.
     #[error(
         "{log} was left by an earlier run of the server, and {file} was replaced since then: the two do not belong together. \
          To use the copy that was put in place, move {log} away and start again; next time use `mynah restore`. \
@@ -91,12 +91,12 @@ pub enum OpenError {
     Leftover {
         /// The database.
         file: PathBuf,
-        /// The log.
+        /// The WAL.
         log: PathBuf,
-        /// The file that records to which database the log belongs.
+        /// The witness, which records to which database the WAL belongs.
         witness: PathBuf,
     },
-    /// A log lies beside a backup, which has none.
+    /// There is a WAL beside a backup, which has none.
     #[error(
         "{log} was left by an earlier run of the server, and {file} is a backup that was put in place since then: the \
          two do not belong together. To use the backup, move {log} away and try again; next time use `mynah restore`",
@@ -105,24 +105,24 @@ pub enum OpenError {
     Backup {
         /// The database.
         file: PathBuf,
-        /// The log.
+        /// The WAL.
         log: PathBuf,
     },
-    /// The system gave no threads.
+    /// The system could not start the threads.
     #[error("cannot start the store's threads: {0}")]
     Threads(io::Error),
-    /// Anything else.
+    /// Another error of SQLite.
     #[error("cannot open {}: {why}", file.display())]
     Database {
         /// The file.
         file: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         why: rusqlite::Error,
     },
 }
 
 impl OpenError {
-    /// The system refuses to make, read or write something.
+    /// Returns the error for a system error with this path.
     pub(super) fn of(path: &Path, why: io::Error) -> Self {
         let path = path.to_owned();
         match why.kind() {

@@ -1,4 +1,4 @@
-//! Where devices and users stand in conversations: acknowledged, read.
+//! Moves the cursors of devices and the read positions of users.
 
 use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{ConvKind, Device, Read, ReadMark, StoreError};
@@ -12,14 +12,14 @@ use super::heads;
 use super::state::State;
 use super::unread;
 
-/// A user's place in a conversation; what retention has deleted counts as delivered and read.
+/// A user's position in a conversation. What retention has deleted counts as delivered and read.
 struct Seat {
     at: At,
     floor: u64,
     read: u64,
 }
 
-/// A device has everything in `conv` up to `seq`.
+/// A device acknowledges `conv` up to `seq`.
 pub(super) fn ack(
     db: &Connection,
     state: &mut State,
@@ -33,7 +33,7 @@ pub(super) fn ack(
     Ok(Seq(seq))
 }
 
-/// A user has read up to a message; its device has everything up to there.
+/// A user has read up to a message, and the device has everything up to there.
 pub(super) fn read(db: &Connection, state: &mut State, read: &Read) -> Result<ReadMark, Failure> {
     let uid = &read.by.uid;
     let Some(seat) = seat(db, state, uid, read.conv)? else {
@@ -73,16 +73,16 @@ pub(super) fn read(db: &Connection, state: &mut State, read: &Read) -> Result<Re
     })
 }
 
-/// What a conversation had counted at a message, and what was recalled of what came after it.
+/// The running numbers of a conversation at a message, and the number of recalled messages after it.
 struct Before {
     counted: u64,
-    /// Of these, by the reader.
+    /// The part of these that the reader has sent.
     own: u64,
-    /// Others' counting messages after it.
+    /// Recalled counting messages of others after it.
     recalled_after: u64,
 }
 
-/// To a message that is there, as everything after what was deleted is.
+/// Moves the read position to a message, which must exist: retention deletes the oldest messages first.
 fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<Before> {
     let (counted, own, recalled_after) = db
         .prepare_cached(&format!(
@@ -116,8 +116,8 @@ fn kind(db: &Connection, conv: ConvId) -> Result<ConvKind, Failure> {
     Ok(kind.ok_or(StoreError::NotFound("conversation"))?)
 }
 
-/// A device has received messages of a team that its user has left. It is refused if that is not news, as it is
-/// for a user who was never in the conversation.
+/// A device acknowledges messages of a team that its user has left. Fails if this is not news, with the same
+/// error as for a user who was never in the conversation.
 fn ack_of_departed(
     db: &Connection,
     state: &mut State,
@@ -156,7 +156,7 @@ fn has(
     Ok(())
 }
 
-/// `None`: the user is not in it.
+/// Returns `None` if the user is not in the conversation.
 fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> rusqlite::Result<Option<Seat>> {
     let Some(at) = state
         .heads

@@ -1,7 +1,8 @@
-//! What waits for the writer: a bounded queue that it empties in one go.
+//! The commands that wait for the writer: a bounded queue, from which the writer takes everything at once.
 //!
-//! Finished push jobs, acknowledgements and devices that nobody waits for are no reason for a transaction of their own: they wait a
-//! moment for a message to go with, so that under a light load the next message does not have to wait for theirs.
+//! Finished push jobs, acknowledgements, and devices for which nobody waits do not need a transaction of
+//! their own. They wait a moment for a message to share its transaction, so that under light load the next
+//! message does not wait for theirs.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +17,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::failure::stopped;
 
-/// Most commands that may wait; beyond it the caller is told to come later.
+/// Most commands that may wait. Further ones are refused.
 const MAX_WAITING: usize = 65_536;
 
-/// How long commands that are in no hurry wait for one that is.
+/// How long commands that are not urgent wait for one that is.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// One thing for the writer to do.
+/// A command for the writer.
 pub(super) enum Command {
     Append(Append, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
@@ -37,7 +38,7 @@ pub(super) enum Command {
     Read(Read, Done<ReadMark>),
     Recall(Recall, Done<Recalled>),
     Revoke(Revocation, Done<()>),
-    /// Whatever a test wants to do to the writer's connection.
+    /// Runs a test's code with the writer's connection.
     #[cfg(test)]
     Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
 }
@@ -51,7 +52,7 @@ impl Command {
         }
     }
 
-    /// Tells the caller that nothing was done.
+    /// Reports to the caller that nothing was done.
     pub(super) fn fail(self, error: StoreError) {
         match self {
             Self::Append(_, done) => done(Err(error)),
@@ -73,13 +74,13 @@ impl Command {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sleep {
-    /// Any command.
+    /// Waits for any command.
     Empty,
-    /// An urgent command, or the end of its patience.
+    /// Waits for an urgent command, or until the wait of the others is over.
     Linger,
 }
 
-/// See the module.
+/// The queue.
 #[derive(Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -90,15 +91,15 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Command>,
-    /// How many of them are urgent.
+    /// The number of urgent commands.
     urgent: usize,
-    /// What the writer sleeps for.
+    /// What the sleeping writer waits for.
     sleeps: Option<Sleep>,
     closed: bool,
 }
 
 impl Queue {
-    /// Puts commands at the end, in their order, all or none of them.
+    /// Appends commands in their order, either all or none of them.
     pub(super) fn push(&self, commands: impl ExactSizeIterator<Item = Command>) {
         let mut state = self.state.lock();
         let refusal = if state.closed {
@@ -130,8 +131,8 @@ impl Queue {
         commands.for_each(|command| command.fail(refusal.clone()));
     }
 
-    /// Waits for commands, at most for `idle` if that is said, and moves up to `max` of them to `batch`. `false` when the queue is closed
-    /// and empty.
+    /// Waits for commands, but no longer than `idle`, and moves up to `max` of them to `batch`. Returns false
+    /// if the queue is closed and empty.
     pub(super) fn take(&self, batch: &mut Vec<Command>, max: usize, idle: Option<Duration>) -> bool {
         let mut state = self.state.lock();
         let mut patience = None;
@@ -168,7 +169,7 @@ impl Queue {
         take > 0
     }
 
-    /// Moves up to `max` of what waits to `batch`, without waiting for more.
+    /// Moves up to `max` commands to `batch`, without waiting.
     #[cfg(any(test, feature = "stepped"))]
     pub(super) fn take_now(&self, batch: &mut Vec<Command>, max: usize) {
         let mut state = self.state.lock();
@@ -178,7 +179,7 @@ impl Queue {
         self.depth.store(state.waiting.len(), Ordering::Relaxed);
     }
 
-    /// Lets nothing more in; what waits is still taken.
+    /// Refuses further commands. Those that wait are still taken.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -186,12 +187,12 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Frees the room that a burst needed.
+    /// Frees memory that a burst has needed.
     pub(super) fn shrink(&self) {
         self.state.lock().waiting.shrink_to_fit();
     }
 
-    /// How many commands wait.
+    /// Returns the number of waiting commands.
     pub(super) fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
     }
@@ -204,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// Something that is in no hurry; counts its refusal.
+    /// A command that is not urgent, and that counts its refusal.
     fn lazy(refused: &Arc<AtomicUsize>) -> Command {
         let refused = refused.clone();
         let done = move |told: Result<(), StoreError>| {

@@ -1,8 +1,10 @@
-//! Reads the store: a few threads, each with a connection of its own, shared fairly by all callers.
+//! Reads the store, with a few threads that each have a connection of their own, shared fairly by all
+//! callers.
 //!
-//! Invariants: a read sees one moment, which is not before it was asked for. What waits when a transaction
-//! begins may share it; nothing that comes later does, so that no transaction holds the log for long. A user
-//! with many reads waits behind its own reads only, and a read that nobody waits for any more is skipped.
+//! Invariants: a read sees the state of one moment, which is not before the request. Reads that wait when a
+//! transaction begins may share it; later ones may not, so that no transaction blocks the WAL for long. A
+//! user with many reads waits behind its own reads only, and a read for which nobody waits any more is
+//! skipped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,33 +20,33 @@ use super::failure::{Failure, stopped, unavailable};
 use super::open::Place;
 use super::trim::Trim;
 
-/// Reads that run at the same time; more wait.
+/// Number of reads that run at the same time.
 pub(super) const READERS: usize = 4;
-/// Most reads that may wait for one account; more are refused.
+/// Most reads that may wait for one account. Further ones are refused.
 const MOST_WAITING: usize = 1_024;
 
-/// The account for which a read is done.
+/// The account of a read, by which reads are scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum For {
-    /// A user's, whoever asks.
+    /// A user, whoever requests the read.
     User(Uid),
-    /// A team's members, whoever asks.
+    /// A team, whoever requests the read.
     Team(TeamId),
-    /// A conversation that the backend reads.
+    /// The backend, which reads a conversation.
     Backend,
-    /// Push jobs.
+    /// The handling of push jobs.
     Jobs,
 }
 
-/// A read with somewhere to put what it finds.
+/// A read that waits for its turn.
 trait Job: Send {
-    /// Nobody waits for it any more.
+    /// Returns whether nobody waits for the result any more.
     fn is_over(&self) -> bool;
     fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept;
     fn refuse(self: Box<Self>, error: StoreError);
 }
 
-/// Whether the connection goes on being used.
+/// Whether the connection can be used again.
 type Kept = bool;
 
 struct Asked<T, F> {
@@ -67,7 +69,7 @@ where
         }
         let outcome = db.map_err(Failure::Broken).and_then(self.read);
         let kept = !matches!(outcome, Err(Failure::Broken(_)));
-        // Nobody listens when the connection that asked has closed.
+        // Nobody receives the result if the connection that asked for it has closed.
         let _ = self.tell.send(outcome.map_err(told));
         kept
     }
@@ -77,33 +79,33 @@ where
     }
 }
 
-/// A job and its number, which ascends as they come.
+/// A job and its number, which ascends in the order of arrival.
 type Numbered = (u64, Box<dyn Job>);
 
 #[derive(Default)]
 struct Waiting {
     jobs: fair::Queue<For, Numbered>,
-    /// The number of the next job to come.
+    /// The number of the next job.
     next: u64,
-    /// Threads that do not sleep.
+    /// The number of threads that are awake.
     awake: usize,
     closed: bool,
 }
 
-/// See the module.
+/// The reads that wait, and the threads that execute them.
 pub(super) struct Readers {
     place: Arc<Place>,
     waiting: Mutex<Waiting>,
     filled: Condvar,
-    /// If set, this runs each read where it is asked for, and no thread does.
+    /// If this is set, it runs each read in the thread that requests it.
     here: Option<Here>,
 }
 
-/// Runs the reads that wait, by [`Readers::serve`].
+/// Runs waiting reads with [`Readers::serve`].
 pub(super) type Here = Box<dyn Fn(&Readers) + Send + Sync>;
 
 impl Readers {
-    /// Reads are run by threads, or by `here` where they are asked for.
+    /// Reads are run by threads, or by `here` in the thread that requests them.
     pub(super) fn new(place: Arc<Place>, here: Option<Here>) -> Self {
         Self {
             place,
@@ -113,7 +115,7 @@ impl Readers {
         }
     }
 
-    /// Runs `read` on a thread that reads. Dropping the future cancels it unless it has begun.
+    /// Runs `read` on a reading thread. Dropping the future cancels the read unless it has begun.
     pub(super) fn run<T, F>(self: &Arc<Self>, account: For, read: F) -> StoreFuture<'static, T>
     where
         T: Send + 'static,
@@ -147,14 +149,14 @@ impl Readers {
             here(self);
             return;
         }
-        // A thread that is awake takes it sooner than one that is woken, unless it is not alone in waiting.
+        // A thread that is awake takes the job sooner than one that must be woken, unless many jobs wait.
         if waiting.awake == 0 || waiting.jobs.len() > waiting.awake {
             drop(waiting);
             self.filled.notify_one();
         }
     }
 
-    /// Works until the readers are closed. Run by each thread.
+    /// Works until the readers are closed. Each thread runs this.
     pub(super) fn work(&self) {
         let (mut db, mut trim) = (None, Trim::default());
         while let Some(woken) = self.wait(trim.wait()) {
@@ -174,7 +176,7 @@ impl Readers {
         }
     }
 
-    /// Sleeps until there is something to do; false when that takes longer than `most`. `None` when the readers
+    /// Sleeps until there is work, and returns true; returns false after `most`, and `None` when the readers
     /// are closed.
     fn wait(&self, most: Option<Duration>) -> Option<bool> {
         let mut waiting = self.waiting.lock();
@@ -196,7 +198,8 @@ impl Readers {
         Some(true)
     }
 
-    /// Does what waits, in one transaction if all goes well. A connection that does not look sound is dropped.
+    /// Runs waiting reads, in one transaction if they all succeed. A connection that may be broken is
+    /// dropped.
     pub(super) fn serve(&self, slot: &mut Option<Connection>) {
         let Some((first, horizon)) = ({
             let mut waiting = self.waiting.lock();
@@ -234,13 +237,13 @@ impl Readers {
         *slot = ended.is_ok().then_some(db);
     }
 
-    /// Reads that wait.
+    /// Returns the number of waiting reads.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.waiting.lock().jobs.len()
     }
 
-    /// Lets nothing more run, and ends the threads.
+    /// Ends the threads and drops all waiting reads.
     pub(super) fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
@@ -251,7 +254,7 @@ impl Readers {
     }
 }
 
-/// What the caller is told.
+/// Returns the error for the caller.
 fn told(failure: Failure) -> StoreError {
     match failure {
         Failure::Refused(error) => error,

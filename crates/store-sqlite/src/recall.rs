@@ -1,4 +1,4 @@
-//! Taking a message back.
+//! Recalls a message.
 
 use mynah_store::ids::{ConvId, Uid};
 use mynah_store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
@@ -11,7 +11,7 @@ use super::log::{self, Draft};
 use super::state::State;
 use super::unread;
 
-/// The message to take back.
+/// The message to recall.
 struct Found {
     row: i64,
     conv_id: i64,
@@ -23,7 +23,7 @@ struct Found {
     is_own: bool,
 }
 
-/// Does what `order` says.
+/// Executes `order`.
 pub(super) fn recall(
     db: &Connection,
     state: &mut State,
@@ -53,7 +53,7 @@ pub(super) fn recall(
     if state.age.of(found.row, found.ts) > order.window_ms {
         return Err(StoreError::Forbidden("this message is too old to be taken back").into());
     }
-    // The text goes now, and from the log soon (`Checkpoints::erase`).
+    // The text is deleted now, and from the WAL soon (`Checkpoints::erase`).
     db.prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?
         .execute([found.row])?;
     state.erased = true;
@@ -97,7 +97,7 @@ pub(super) fn recall(
     })
 }
 
-/// For whom a message by `sender` may be unread, if that is one user.
+/// Returns the user for whom a message by `sender` may be unread; `None` in a team.
 fn reader<'a>(kind: &'a ConvKind, sender: &Uid) -> Option<&'a Uid> {
     match kind {
         ConvKind::Pair(_, a, b) if sender == a => Some(b),

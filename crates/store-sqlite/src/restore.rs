@@ -1,10 +1,11 @@
 //! `mynah restore`: replaces a data directory by a backup.
 //!
-//! A new directory is made beside the old one, filled, checked and synced, and then exchanged with it in one
-//! step. If the old one cannot be renamed, for example because it is a mount point, only the database is
-//! exchanged. Invariants: whenever the process is killed, either the old store or the complete new one is in
-//! place; the old one is kept; the new one has an epoch that was never used before, so that clients drop
-//! positions of messages that it does not have; what was revoked stays revoked, if the old store can be read.
+//! A new directory is created beside the old one, filled, checked and synced, and then the two are exchanged
+//! in one step. If the old one cannot be renamed, for example because it is a mount point, only the database
+//! is exchanged. Invariants: if the process is killed at any time, either the old store or the complete new
+//! one is in place; the old one is kept; the new one has an epoch that was never used before, so that clients
+//! drop positions of messages that it does not have; what was revoked stays revoked, if the old store can be
+//! read.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -23,25 +24,25 @@ use super::failure::is_full;
 use super::witness::{self, Identity, Record, Stamp, Witness};
 use super::{open, revocations, schema};
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// The directory that it replaced, as it is called now; `None` if there was none.
+    /// The path to which the replaced directory was moved; `None` if there was none.
     pub kept: Option<PathBuf>,
-    /// Messages in the store.
+    /// Number of messages in the store.
     pub messages: u64,
-    /// Its epoch.
+    /// The new epoch of the store.
     pub epoch: String,
-    /// How many revocations of the old store were taken over; or why they could not be read.
+    /// The number of revocations that were copied from the old store, or why they could not be read.
     pub revocations: Result<usize, String>,
 }
 
-/// Replaces the store in `directory` by `file`. `time` becomes part of the name of the old one; `carried` are
-/// names of files that the new directory takes over from the old one.
+/// Replaces the store in `directory` by `file`. `time` becomes a part of the name of the old one. `carried`
+/// are names of files that are copied from the old directory to the new one.
 pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> anyhow::Result<Restored> {
     let directory = resolve(directory)?;
     let old = directory.symlink_metadata().ok();
-    // Held until the end, so that no server begins to use what is being replaced.
+    // The lock is held until the end, so that no server starts to use what is being replaced.
     let _lock = old.as_ref().map(|_| open::lock(&directory)).transpose()?;
     is_idle(file, &directory)?;
     let new = New {
@@ -55,7 +56,7 @@ pub fn restore(directory: &Path, file: &Path, time: &str, carried: &[&str]) -> a
     }
 }
 
-/// What is put in the place of a store.
+/// The store that replaces another one.
 struct New<'a> {
     file: &'a Path,
     time: &'a str,
@@ -64,8 +65,8 @@ struct New<'a> {
 }
 
 impl New<'_> {
-    /// Replaces the old directory by a new one. `None` if the old one cannot be renamed: it is a mount point,
-    /// or its parent directory is not writable.
+    /// Replaces the old directory by a new one. Returns `None` if the old one cannot be renamed, because it
+    /// is a mount point or its parent directory is not writable.
     fn replace_directory(&self, directory: &Path, carried: &[&str]) -> anyhow::Result<Option<Restored>> {
         let parent = directory.parent().unwrap_or(Path::new("/"));
         let device = std::fs::metadata(parent)?.dev();
@@ -88,11 +89,12 @@ impl New<'_> {
                     }
                 });
         let Ok(Some(restored)) = replaced else {
-            // This directory was made above, and the old one is still in place.
+            // This directory was created above, and the old one is still in place.
             let _ = std::fs::remove_dir_all(&staging);
             return replaced.map(|_| None);
         };
-        // The backup is in place now. The old directory is kept in any case, if need be under the name of the new one.
+        // The backup is in place now. The old directory is kept in any case, under the name of the staging
+        // directory if necessary.
         let kept = self.old.map(|_| {
             let kept = unused(directory, &format!(".before-restore-{}", self.time));
             std::fs::rename(&staging, &kept).map_or(staging, |()| kept)
@@ -101,8 +103,8 @@ impl New<'_> {
         Ok(Some(Restored { kept, ..restored }))
     }
 
-    /// Puts the new directory in place. If there was none before, a directory that was created meanwhile is
-    /// not replaced.
+    /// Puts the new directory in place. If there was none before, a directory that was created in the
+    /// meantime is not replaced.
     fn put(&self, staging: &Path, directory: &Path) -> io::Result<()> {
         if self.old.is_some() {
             return exchange(staging, directory);
@@ -113,7 +115,8 @@ impl New<'_> {
         }
     }
 
-    /// Replaces the old database by a new one. The old one is kept in a directory inside the data directory.
+    /// Replaces the old database by a new one, and keeps the old one in a directory inside the data
+    /// directory.
     fn replace_database(&self, directory: &Path) -> anyhow::Result<Restored> {
         let database = directory.join(open::FILE);
         let kept = unused(&directory.join("before-restore"), &format!("-{}", self.time));
@@ -125,8 +128,9 @@ impl New<'_> {
         });
         match replaced {
             Ok(restored) => {
-                // If the process ends here, the next start finds a witness and perhaps a log of another database. Then it takes another new
-                // epoch, or says that the log is to be moved away.
+                // If the process ends here, the next start finds a witness and perhaps a WAL of another
+                // database. It then either chooses another new epoch, or says that the WAL must be moved
+                // away.
                 for name in [open::LOG, open::INDEX] {
                     let path = directory.join(name);
                     if path.exists() {
@@ -164,7 +168,7 @@ impl New<'_> {
         }
         let database = staging.join(open::FILE);
         copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
-        // A database that was copied by hand may have its newest changes beside it.
+        // A database that was copied by hand may have its newest changes in a WAL beside it.
         let log = beside(self.file, "-wal");
         open::refuse_log_of_backup(self.file, &log)?;
         if log.is_file() {
@@ -174,7 +178,7 @@ impl New<'_> {
         let revoked = revoked(directory);
         let known = revoked.as_deref().unwrap_or_default();
         let (messages, found, epoch) = renew(&database, self.file, known)?;
-        // The server's own, whoever runs this.
+        // The lock file is created here, so that it gets the same owner as the other files.
         private::create(&staging.join(open::LOCK))?;
         File::open(&database)?.sync_all()?;
         let now = std::fs::metadata(&database)?;
@@ -215,7 +219,7 @@ fn private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// This user cannot create anything there.
+/// Returns whether this user cannot create anything there.
 fn is_forbidden(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -223,7 +227,7 @@ fn is_forbidden(error: &io::Error) -> bool {
     )
 }
 
-/// The directory cannot be renamed, as something is mounted on it.
+/// Returns whether the directory cannot be renamed, because something is mounted on it.
 fn is_fixed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -251,7 +255,7 @@ fn exchange(new: &Path, place: &Path) -> io::Result<()> {
     }
 }
 
-/// The directory itself, where the path leads to it by links. Its parent is made if it is not there.
+/// Resolves symbolic links in the path of the directory. Its parent is created if it does not exist.
 fn resolve(directory: &Path) -> anyhow::Result<PathBuf> {
     if directory.exists() {
         let found = std::fs::canonicalize(directory)?;
@@ -270,7 +274,7 @@ fn resolve(directory: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Refuses the database of a server that is running: a part of it would be copied.
+/// Refuses the database of a running server, of which only a part would be copied.
 fn is_idle(file: &Path, directory: &Path) -> anyhow::Result<()> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -292,7 +296,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// The revocations of the store that is replaced. Its database and log stay as they are.
+/// Reads the revocations of the store that is replaced, without changing its database and WAL.
 fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
     let database = directory.join(open::FILE);
     if !database.exists() {
@@ -300,12 +304,12 @@ fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
     }
     let has_log = directory.join(open::LOG).exists();
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    // As the last connection it would otherwise move the log into the database.
+    // As the last connection it would otherwise move the WAL into the database.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
     Ok(revocations::all(&db, 0)?)
 }
 
-/// Checks the whole database, gives it a new epoch, and adds what was `revoked` in the old one.
+/// Checks the whole database, gives it a new epoch, and adds the revocations of the old one.
 fn renew(
     database: &Path,
     file: &Path,
@@ -364,7 +368,7 @@ fn renew(
     };
     let (messages, found) = begin().map_err(|error| match error {
         error if is_full(&error) => anyhow!("there is no room on the disk; make room and restore again"),
-        // Its own text repeats the statement.
+        // The text of this error would contain the whole statement.
         rusqlite::Error::SqlInputError { msg, .. } => anyhow!(msg).context(damaged()),
         error => anyhow!(error).context(damaged()),
     })?;
@@ -372,7 +376,8 @@ fn renew(
     Ok((messages, found, epoch))
 }
 
-/// Gives the new directory and its files to the owner of the old one: the server, which runs as that user, must be able to write them.
+/// Gives the new directory and its files to the owner of the old one, because the server runs as that user
+/// and must be able to write them.
 fn give(staging: &Path, owner: &Metadata) -> anyhow::Result<()> {
     let made = std::fs::metadata(staging)?;
     if (made.uid(), made.gid()) == (owner.uid(), owner.gid()) {
@@ -386,7 +391,7 @@ fn give(staging: &Path, owner: &Metadata) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An unused path beside another: with this ending, followed by a number if necessary.
+/// Returns an unused path beside another one: with this suffix, followed by a number if necessary.
 fn unused(path: &Path, ending: &str) -> PathBuf {
     let mut free = beside(path, ending);
     let mut number = 1;

@@ -1,17 +1,17 @@
-//! Deleting what is older than it is to be kept: the oldest rows of all, a few at a time between two batches of the writer.
+//! Deletes messages that are older than the configured time: the oldest rows of the store, a few at a time
+//! between two batches of the writer.
 //!
 //! The age of a message does not depend on its `ts`, because the machine's clock may have been wrong when it
-//! was written, or be wrong now. Row numbers ascend with time. From time to time a **mark** records which row
-//! was the newest at which running time (age.rs). All rows up to a mark are at least as old as the mark. When
-//! it is believed that the store was closed for some time, the marks of earlier runs are moved back by that.
+//! was written, or may be wrong now. Row numbers ascend with time. From time to time a **mark** records which
+//! row was the newest at which running time (age.rs). All rows up to a mark are at least as old as the mark.
+//! When a part of a stop is accepted (age.rs), the marks of earlier runs are moved back by that time.
 //!
-//! Invariants: in the run of the store in which a message was written it is not deleted before the steady clock
-//! has gone on by `keep_ms`, whatever the machine's clock does. In later runs it ages at most twice as fast as
-//! the steady clock, and no faster than that once the time is made up for which the clock says that the store
-//! was closed.
-//! The oldest messages of a conversation are deleted first and `seq` goes on. The running values at the last
-//! deleted message are kept with the conversation, so that deleted messages do not count as unread. The
-//! newest row of the store is kept, because row numbers and mids continue from it.
+//! Invariants: in the run in which a message was written it is not deleted before the steady clock has
+//! advanced by `keep_ms`, whatever the machine's clock does. In later runs it ages at most twice as fast as
+//! the steady clock, and only at the same rate once the stop is made up for. The oldest messages of a
+//! conversation are deleted first, and `seq` continues. The running numbers at the last deleted message are
+//! kept with the conversation, so that deleted messages do not count as unread. The newest row of the store
+//! is kept, because row numbers and mids continue from it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use rusqlite::{Connection, params};
 use super::state::State;
 use super::{cids, recount};
 
-/// Most messages of one transaction: a few milliseconds.
+/// Most messages that one transaction deletes, which takes a few milliseconds.
 const BATCH: i64 = 500;
 /// Pause between two transactions, in which other data can be written.
 const PAUSE_MS: u64 = 20;
-/// Between two looks when there is nothing to delete.
+/// Time between two searches when there is nothing to delete.
 const LOOK_MS: u64 = 60_000;
-/// When to look, and for what. Times are the steady clock's.
+/// When to search, and for what. Times are those of the steady clock.
 #[derive(Debug)]
 pub(super) struct Retention {
     /// How long messages are kept; 0 is for ever.
     keep_ms: u64,
-    /// The next look is not before this.
+    /// Time before which there is no search.
     next: UnixMillis,
     /// Deleted messages that have not been logged yet.
     untold: u64,
@@ -51,17 +51,17 @@ impl From<u64> for Retention {
 }
 
 impl Retention {
-    /// Returns how long messages are kept, if it is time to look for older ones.
+    /// Returns how long messages are kept, if it is time to search for older ones.
     pub(super) fn is_due(&self, now: UnixMillis) -> Option<u64> {
         (self.keep_ms > 0 && now >= self.next).then_some(self.keep_ms)
     }
 
-    /// How long until the next look.
+    /// Returns the time until the next search.
     pub(super) fn wait(&self, now: UnixMillis) -> Option<u64> {
         (self.keep_ms > 0).then(|| self.next.saturating_sub(now).clamp(1, LOOK_MS))
     }
 
-    /// It was looked at `now`; if there is more to delete, this is how long deleting some took.
+    /// Records a search at the time `now`. If there is more to delete, `more` is how long the deletion took.
     pub(super) fn looked(&mut self, more: Option<Duration>, now: UnixMillis) {
         let wait = more.map_or(LOOK_MS, |took| took.as_millis() as u64 + PAUSE_MS);
         self.next = now + wait;
@@ -80,15 +80,15 @@ impl Retention {
     }
 }
 
-/// What was deleted.
+/// The result of a deletion.
 pub(super) struct Deleted {
-    /// There may be more to delete.
+    /// Whether there may be more to delete.
     pub(super) more: bool,
-    /// How many were deleted.
+    /// The number of deleted messages.
     pub(super) messages: u64,
-    /// Push jobs that had been given up.
+    /// The number of dead push jobs that were deleted.
     pub(super) dead_jobs: u64,
-    /// Conversations whose unread messages are fewer now.
+    /// Conversations whose number of unread messages has decreased.
     pub(super) recounted: Vec<ConvId>,
 }
 
@@ -115,7 +115,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     )?;
     let mut rows = select.query(params![through, BATCH])?;
     let (mut last, mut count) = (0, 0);
-    // The last to go of each conversation.
+    // The last deleted message of each conversation.
     let mut gone: BTreeMap<i64, i64> = BTreeMap::new();
     while let Some(row) = rows.next()? {
         last = row.get(0)?;
@@ -134,7 +134,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     }
     let mut dead_jobs = 0;
     if count > 0 {
-        // Those that wait are as few as the push service lets them be; of those that were given up there may be any number.
+        // The push service limits how many jobs wait; the number of dead jobs is unlimited.
         db.prepare_cached(
             "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND lane >= 0 AND message <= ?1",
         )?
@@ -158,8 +158,8 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     })
 }
 
-/// The last of the oldest rows without marks that were written before `cutoff`. They were written when there
-/// was no retention, so only their `ts` shows their age.
+/// Returns the last of the oldest rows without marks that were written before `cutoff`. They were written
+/// without retention, so only their `ts` shows their age.
 fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>> {
     let mut select = db.prepare_cached(
         "SELECT id, ts FROM messages WHERE id <= (SELECT min(row) FROM ages) ORDER BY id LIMIT ?1",
@@ -175,9 +175,10 @@ fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>
     Ok(through)
 }
 
-/// Prepares a conversation for losing its messages up to `seq`.
+/// Prepares a conversation for the deletion of its messages up to `seq`.
 fn forget(db: &Connection, conv_id: i64, seq: i64) -> rusqlite::Result<()> {
-    // In a pair, what the sender has not sent of the counted is the other's; notices keep their owner's number.
+    // In a pair, counting messages that the sender has not sent are the other user's; in notices the number
+    // is that of their owner.
     db.prepare_cached(
         "UPDATE conversations SET gone = m.seq, gone_counted = m.counted,
              gone_a = CASE WHEN b IS NULL OR m.sender = a THEN coalesce(m.own, 0) ELSE m.counted - m.own END,

@@ -1,14 +1,14 @@
-//! Tokens that are not accepted any more.
+//! Revocations of tokens.
 //!
-//! Invariants: a repeated revocation can only cover more tokens and be kept longer; one of a displaced device
-//! can only take the place of another one of the same user.
+//! Invariants: a repeated revocation can only cover more tokens and be kept longer; a revocation for a
+//! displaced device can only replace another one of the same user.
 
 use mynah_store::ids::{DeviceId, Uid};
 use mynah_store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
-/// Writes a revocation down, and forgets those that no valid token is left for at `now`, which has come for certain: a clock that is
-/// wrong for a moment must not make a revoked token valid.
+/// Stores a revocation, and forgets those for which no valid token exists at `now`. `now` must be a time that
+/// has certainly passed: a clock that is wrong for a moment must not make a revoked token valid.
 pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) -> rusqlite::Result<()> {
     let (uid, device, token) = match &revocation.what {
         Revoked::User(uid) => (uid.as_str(), "", ""),
@@ -41,7 +41,7 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
     Ok(())
 }
 
-/// All that are not forgotten at `now`.
+/// Returns all revocations that are not forgotten at `now`.
 pub(super) fn all(db: &Connection, now: UnixMillis) -> rusqlite::Result<Vec<Revocation>> {
     db.prepare_cached(
         "SELECT uid, device, token, issued, forget, displaced FROM revocations WHERE forget > ?1",
@@ -74,7 +74,7 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
     })
 }
 
-/// SQLite's integers have a sign.
+/// SQLite's integers are signed.
 fn stored(time: UnixMillis) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }

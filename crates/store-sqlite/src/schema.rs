@@ -1,28 +1,28 @@
-//! The tables, and how an older file becomes a newer one.
+//! The tables, and the migration of older databases.
 //!
-//! Invariant: a file's `user_version` is that of the newest step of [`STEPS`] that it has been through. A step that
-//! was released is never changed; later changes are steps of their own.
+//! Invariant: the `user_version` of a database is that of the newest of the [`STEPS`] that were applied to it.
+//! A released step is never changed; later changes are further steps.
 
 use rusqlite::Connection;
 
-/// "Mynh": tells our files from other programs' SQLite files.
+/// "Mynh", which distinguishes a store from other programs' SQLite databases.
 pub(super) const APPLICATION_ID: i32 = 0x4d79_6e68;
 
-/// The version that the first step makes. Files with earlier versions were never released and are not read.
+/// The version after the first step. Databases with earlier versions were never released and are refused.
 const FIRST: i32 = 8;
 
-/// What this program writes.
+/// The version that this program writes.
 pub(super) const VERSION: i32 = FIRST + STEPS.len() as i32 - 1;
 
-/// The first step makes the tables in an empty file. Each later step takes a file to the next version.
+/// The first step creates the tables in an empty database. Each later step migrates it to the next version.
 const STEPS: &[&str] = &[include_str!("schema/8.sql")];
 
-/// Whether a file of this version can be opened; 0 is an empty file.
+/// Returns whether a database of this version can be opened; 0 is an empty one.
 pub(super) fn is_known(version: i32) -> bool {
     version == 0 || (FIRST..=VERSION).contains(&version)
 }
 
-/// Takes the file from version `found`, which [`is_known`], to [`VERSION`], all or nothing.
+/// Migrates the database from version `found`, which [`is_known`], to [`VERSION`], completely or not at all.
 pub(super) fn migrate(db: &Connection, found: i32) -> rusqlite::Result<()> {
     apply(db, STEPS, found)
 }

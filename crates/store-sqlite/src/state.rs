@@ -18,16 +18,16 @@ use super::teams::Teams;
 use super::totals::Totals;
 use super::witness::Mark;
 
-/// Limits that the store itself enforces.
+/// The limits that the store itself enforces.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
     pub(super) dedupe_window_ms: u64,
     pub(super) max_members: usize,
-    /// Of a user.
+    /// Most devices of one user.
     pub(super) max_devices: usize,
-    /// A new member sees what came before it joined.
+    /// Whether new members see messages from before they joined.
     pub(super) new_members_see_all: bool,
-    /// Cids that are kept in memory before they are moved to their table.
+    /// Most cids that are kept in memory before they are moved to their table.
     pub(super) fresh_cids: usize,
     /// See [`super::Options::random`].
     pub(super) random: RandomBytes,
@@ -39,7 +39,8 @@ pub(super) struct Rules {
     pub(super) longest_push_life_ms: u64,
 }
 
-/// Invariant: equal to what the file says, plus the open transaction; [`State::reload`] makes it so after a failed one.
+/// The state of the writer. Invariant: it equals the database plus the open transaction. [`State::reload`]
+/// restores this after a failed transaction.
 pub(super) struct State {
     pub(super) rules: Rules,
     pub(super) age: Age,
@@ -53,15 +54,16 @@ pub(super) struct State {
     pub(super) begun: Begun,
     /// The next `messages.id`.
     pub(super) next_row: i64,
-    /// The next `push_jobs.id`. Never given twice while the process lives: somebody may still hold the id of a job that is gone.
+    /// The next `push_jobs.id`. An id is never used twice while the process lives, because somebody may still
+    /// hold the id of a deleted job.
     pub(super) next_job: i64,
-    /// Jobs that the open transaction has given up.
+    /// The number of jobs that the open transaction has given up.
     pub(super) newly_dead: u64,
     /// The state of the history at the last commit.
     pub(super) mark: Mark,
-    /// Something was deleted or recalled, and its text is still in the log.
+    /// Whether something was deleted or recalled whose text is still in the WAL.
     pub(super) erased: bool,
-    /// A conversation was closed whose messages are to be deleted.
+    /// Whether a conversation was closed whose messages must be deleted.
     pub(super) closed: bool,
 }
 
@@ -96,7 +98,7 @@ impl State {
         Ok(state)
     }
 
-    /// After a failed transaction: forgets everything that it may have changed.
+    /// Called after a failed transaction: forgets everything that it may have changed.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.forget();
         self.teams.forget();
@@ -117,7 +119,7 @@ impl State {
         Ok(())
     }
 
-    /// The last thing in a transaction: writes what was kept back until then.
+    /// Writes what was kept in memory. Must be called at the end of a transaction.
     pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.flush(db)?;
         self.totals.flush(db)?;
@@ -127,8 +129,8 @@ impl State {
         self.cids.move_some(db, self.next_row - 1)
     }
 
-    /// Called at the end of a transaction: stores in the database that it has changed. A transaction with
-    /// messages needs no such mark.
+    /// Called at the end of a transaction: records in the database that the transaction has changed it. A
+    /// transaction with messages needs no such record.
     pub(super) fn advance(&mut self, db: &Connection, changed: bool) -> rusqlite::Result<()> {
         let row = self.next_row - 1;
         let changes = self.mark.changes + i64::from(changed && row == self.mark.row);
@@ -139,7 +141,7 @@ impl State {
         Ok(())
     }
 
-    /// Between two transactions: forgets what can be read from the file again, to free its memory.
+    /// Called between two transactions: forgets what can be read again, to free memory.
     pub(super) fn forget_unused(&mut self) {
         self.heads.forget();
         self.teams.forget();
@@ -148,7 +150,7 @@ impl State {
         }
     }
 
-    /// After a commit.
+    /// Called after a commit.
     pub(super) fn trim(&mut self) {
         self.heads.trim();
         self.teams.trim();

@@ -1,6 +1,8 @@
-//! The store without threads of its own, for simulations: its writer works when it is told to, and reads run where they are asked for.
+//! The store without threads of its own, for simulations: the writer works when it is told to, and reads run
+//! in the thread that requests them.
 //!
-//! Invariant: everything else is the store's own code. What was not committed when a [`Stepper`] is dropped is gone, as in a crash.
+//! Invariant: everything else is the code of the normal store. What was not committed when a [`Stepper`] is
+//! dropped is lost, as in a crash.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,25 +16,25 @@ use super::threads::Threads;
 use super::writer::Writer;
 use super::{Embedded, Options};
 
-/// What may go wrong with the disk.
+/// A fault of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// There is no room for another page.
+    /// The disk has no space for another page.
     Full,
     /// The last write of a transaction fails, and the connection with it.
     Broken,
 }
 
-/// The writer of a store, to be stepped.
+/// The writer of a store, which works step by step.
 pub struct Stepper {
     place: Arc<Place>,
     readers: Arc<Readers>,
-    /// The connection of reads.
+    /// The connection that reads.
     reader: Arc<Mutex<Option<Connection>>>,
     writer: Writer,
 }
 
-/// Opens a store whose writer is stepped.
+/// Opens a store whose writer works step by step.
 pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
     let reader = Arc::new(Mutex::new(None));
     let reading = reader.clone();
@@ -58,12 +60,13 @@ pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
 }
 
 impl Stepper {
-    /// Commands that wait.
+    /// Returns the number of waiting commands.
     pub fn depth(&self) -> usize {
         self.writer.queue.depth()
     }
 
-    /// A round of the writer: one transaction of up to `most` commands, whose callers are told, and what it does in between.
+    /// Runs one round of the writer: a transaction of up to `most` commands with its callbacks, and the work
+    /// between transactions.
     pub fn step(&mut self, most: usize) {
         let mut batch = Vec::new();
         self.writer.queue.take_now(&mut batch, most);
@@ -71,16 +74,16 @@ impl Stepper {
         self.writer.delete_old();
     }
 
-    /// How long until the writer has something to do by itself.
+    /// Returns the time until the writer has something to do without a command.
     pub fn idle(&self) -> Option<Duration> {
         self.writer.idle()
     }
 
-    /// From now on transactions meet this; `None` is the end of all trouble.
+    /// Sets the fault that further transactions meet; `None` ends it.
     pub fn trouble(&self, trouble: Option<Trouble>) {
         let Some(db) = &self.writer.db else { return };
         let order = match trouble {
-            // Less than there are means as many as there are.
+            // A limit below the present number of pages means that no page can be added.
             Some(Trouble::Full) => "PRAGMA max_page_count = 1",
             Some(Trouble::Broken) => {
                 "CREATE TEMP TRIGGER IF NOT EXISTS broken BEFORE UPDATE ON main.conversations
@@ -91,7 +94,7 @@ impl Stepper {
         db.execute_batch(order).expect("trouble can be made");
     }
 
-    /// The writer's connection, to look at what is committed.
+    /// Returns the writer's connection, to examine what is committed.
     pub fn db(&self) -> Option<&Connection> {
         self.writer.db.as_ref()
     }

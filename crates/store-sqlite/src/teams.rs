@@ -8,10 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
 
-/// Members remembered in all teams together, beyond the transaction that used them.
+/// Total number of members in the teams that are remembered beyond the transaction that used them.
 const REMEMBERED_MEMBERS: usize = 1_000_000;
 
-/// A team at one moment; cheap to clone.
+/// A team at one moment. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(super) struct TeamState {
     pub(super) conv: ConvId,
@@ -20,7 +20,7 @@ pub(super) struct TeamState {
     pub(super) members: Members,
 }
 
-/// The writer's teams.
+/// The teams in memory.
 pub(super) struct Teams {
     known: Generations<TeamId, TeamState>,
 }
@@ -32,7 +32,7 @@ impl Teams {
         }
     }
 
-    /// The team as the open transaction sees it.
+    /// Returns the team as the open transaction sees it.
     pub(super) fn find(&mut self, db: &Connection, team: &TeamId) -> rusqlite::Result<Option<TeamState>> {
         if let Some(known) = self.known.get_mut(team, weight) {
             return Ok(Some(known.clone()));
@@ -44,23 +44,23 @@ impl Teams {
         Ok(loaded)
     }
 
-    /// The team is now like this.
+    /// Records the new state of a team.
     pub(super) fn remember(&mut self, team: &TeamId, state: TeamState) {
         let weight = weight(&state);
         self.known.insert(team.clone(), state, weight);
     }
 
-    /// The team was deleted.
+    /// Forgets a deleted team.
     pub(super) fn remove(&mut self, team: &TeamId) {
         self.known.remove(team);
     }
 
-    /// After a commit: drops what was not used lately.
+    /// Called after a commit: drops what was not used recently.
     pub(super) fn trim(&mut self) {
         self.known.trim();
     }
 
-    /// After a failed transaction.
+    /// Called after a failed transaction.
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }
@@ -70,7 +70,7 @@ fn weight(team: &TeamState) -> usize {
     team.members.len() + 1
 }
 
-/// Reads a team and its members from the file.
+/// Reads a team and its members from the database.
 pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<TeamState>> {
     let found = db
         .prepare_cached(
@@ -97,7 +97,8 @@ pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<Te
     }))
 }
 
-/// Members of conversation `conv`, if it is a team's, after `after`, who were there when message `seq` was written.
+/// Returns members after `after` in conversation `conv`, if it is a team's, who were members when message
+/// `seq` was written.
 pub(super) fn page(
     db: &Connection,
     conv: ConvId,

@@ -1,4 +1,4 @@
-//! The store's threads, and stopping them in order.
+//! The threads of the store, and their orderly end.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,13 +11,13 @@ use super::queue::Queue;
 use super::reads::{READERS, Readers};
 use super::writer::Writer;
 
-/// See the module.
+/// The running threads.
 pub(super) struct Threads {
     place: Arc<Place>,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     checkpoints: Arc<Checkpoints>,
-    /// Empty once stopped.
+    /// Empty once they are stopped.
     running: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -52,7 +52,7 @@ impl Threads {
         Ok(Self::new(place, queue, readers, checkpoints, running))
     }
 
-    /// The threads that are `running` do the work; if there are none, somebody else does it.
+    /// Creates the value for threads that are running already. If there are none, the work is done elsewhere.
     pub(super) fn new(
         place: Arc<Place>,
         queue: Arc<Queue>,
@@ -69,7 +69,7 @@ impl Threads {
         }
     }
 
-    /// Commits what is queued, ends the threads and gives up the directory; blocks until then.
+    /// Commits what is queued, ends the threads and unlocks the directory. Blocks until then.
     pub(super) fn stop(&self) {
         let mut running = self.running.lock();
         if running.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mynah_store::ids::Uid;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// By how much the users' sums have changed in the open transaction.
+/// The changes of the users' sums in the open transaction.
 #[derive(Default)]
 pub(super) struct Totals {
     changed: BTreeMap<Uid, i64>,
@@ -19,7 +19,7 @@ impl Totals {
         }
     }
 
-    /// Writes them; one row for each user, whatever the number of messages.
+    /// Writes the changes: one row for each user, whatever the number of messages.
     pub(super) fn flush(&mut self, db: &Connection) -> rusqlite::Result<()> {
         for (uid, change) in std::mem::take(&mut self.changed) {
             change_total(db, uid.as_str(), change)?;
@@ -27,7 +27,7 @@ impl Totals {
         Ok(())
     }
 
-    /// After a failed transaction.
+    /// Called after a failed transaction.
     pub(super) fn forget(&mut self) {
         self.changed.clear();
     }
@@ -46,7 +46,7 @@ pub(super) fn change_total(db: &Connection, uid: &str, change: i64) -> rusqlite:
     Ok(())
 }
 
-/// What a user has unread in all its pairs and notices.
+/// Returns a user's unread messages in all pairs and notices.
 pub(super) fn total(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     db.prepare_cached("SELECT unread FROM users WHERE uid = ?1")?
         .query_row([uid.as_str()], |row| row.get::<_, i64>(0))

@@ -1,32 +1,32 @@
-//! When a connection's cached pages are freed: a minute after it has done much.
+//! Decides when a connection's cached pages are freed: a minute after a burst of work.
 //!
 //! SQLite keeps the pages that a connection has read or written, up to its `cache_size`, for as long as the
-//! connection is open. After a burst of messages that is up to 24 MiB for all connections together. Invariant:
-//! what was freed is freed again only after another use, so that an idle store sleeps.
+//! connection is open. After a burst of messages these are up to 24 MiB for all connections together.
+//! Invariant: pages are freed only once after a use, so that an idle store sleeps.
 
 use std::time::{Duration, Instant};
 
-/// Time between two looks at how much was done.
+/// Time between two checks of how much was done.
 pub(super) const PERIOD: Duration = if cfg!(test) {
     Duration::from_millis(400)
 } else {
     Duration::from_secs(60)
 };
-/// Uses in a period, 50 a second, from which the pages are kept. To read them again after fewer costs less than
-/// to keep them.
+/// Number of uses in a period (50 per second) from which the pages are kept. After fewer uses, reading the
+/// pages again costs less than keeping them.
 const MUCH: usize = 3_000;
 
 /// The timer of one connection.
 #[derive(Default)]
 pub(super) struct Trim {
-    /// When the period ends; `None` when nothing was used since pages were last freed.
+    /// The end of the period; `None` if the connection was not used since its pages were last freed.
     end: Option<Instant>,
-    /// Uses in this period.
+    /// The number of uses in this period.
     uses: usize,
 }
 
 impl Trim {
-    /// The connection was used so many times, and may hold pages.
+    /// Records that the connection was used this many times, and may have cached pages.
     pub(super) fn used(&mut self, times: usize) {
         self.uses += times;
         if self.end.is_none() {
@@ -34,12 +34,13 @@ impl Trim {
         }
     }
 
-    /// How long until [`Trim::is_due`] is to be asked again; `None` before the next use.
+    /// Returns the time until [`Trim::is_due`] must be called again; `None` until the next use.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
-    /// Whether the pages are to be freed now: a period has ended in which the connection was not used much.
+    /// Returns whether the pages must be freed now: a period has ended in which the connection was not used
+    /// much.
     pub(super) fn is_due(&mut self) -> bool {
         let now = Instant::now();
         if self.end.is_none_or(|end| now < end) {

@@ -1,16 +1,17 @@
-//! Unread messages of pairs and notices: a number for each side in the conversation's row, and the sum for
+//! Unread messages of pairs and notices: a number for each user in the conversation's row, and the sum for
 //! each user.
 //!
-//! Invariant: after each commit, a side's number is what [`count_sql`](super::conversations::count_sql) counts, and
-//! `users.unread` is the sum of these numbers over a user's conversations. Unread messages of teams are
-//! counted when they are asked for, because a message to a team must not write a row for each member.
+//! Invariant: after each commit, such a number equals the result of
+//! [`count_sql`](super::conversations::count_sql), and `users.unread` is the sum of these numbers over a
+//! user's conversations. Unread messages of teams are counted when they are read, because a message to a team
+//! must not write a row for each member.
 
 use mynah_store::ConvKind;
 use mynah_store::ids::{ConvId, Uid};
 
 use super::state::State;
 
-/// Which side of the conversation `uid` is; `None` for teams, whose members have none.
+/// Returns the side of `uid` in the conversation; `None` for teams, whose members have no side.
 pub(super) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
     match kind {
         ConvKind::Pair(_, a, _) => Some(usize::from(uid != a)),
@@ -19,15 +20,14 @@ pub(super) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
     }
 }
 
-/// Sets the number of unread messages of `uid`, on this side of a conversation that the transaction has
-/// found.
+/// Sets the number of unread messages of `uid` in a conversation that this transaction has found before.
 pub(super) fn set(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid), unread: u64) {
     let head = state.heads.edit(conv);
     let before = std::mem::replace(&mut head.unread[side], unread);
     state.totals.add(uid, unread as i64 - before as i64);
 }
 
-/// One more, or one less.
+/// Adds `by` to the number.
 pub(super) fn change(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid), by: i64) {
     let now = state.heads.edit(conv).unread[side].saturating_add_signed(by);
     set(state, conv, (side, uid), now);

@@ -1,10 +1,9 @@
 //! The witness: a small file beside the database that records the newest state of the database in this
 //! directory.
 //!
-//! An older copy of the database that is put in its place is a valid database, but numbers that were given to
-//! messages since then would be given again, to other messages. The witness reveals such a copy: its
-//! [`Record`] contains the epoch of the database, its newest row, and which file it was. [`super::epoch`]
-//! compares the two.
+//! An older copy of the database that is put in place is a valid database, but it would use numbers again
+//! that other messages have had since then. The witness reveals such a copy: its [`Record`] contains the
+//! epoch of the database, its newest row, and which file it was. [`super::epoch`] compares the two.
 //!
 //! Invariants: the record is never ahead of what is committed, because it is written after the commit
 //! (`mark`), without waiting for the disk. After a crash it may be behind the database, which is not mistaken
@@ -21,15 +20,15 @@ use std::time::UNIX_EPOCH;
 use mynah_store::private;
 use parking_lot::Mutex;
 
-/// Its name in the data directory.
+/// The name of the file in the data directory.
 pub(super) const FILE: &str = "mynah.witness";
-/// Where the second slot begins: on a page of its own.
+/// The offset of the second slot, which is on a page of its own.
 const SECOND: u64 = 4_096;
-/// Bytes of a slot.
+/// The length of a slot.
 const SLOT: usize = 224;
-/// What a slot begins with; the last byte is the version of the format.
+/// The beginning of a slot; the last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"mynahwi\x01";
-/// Bytes kept of an epoch or a boot id, with their length in front.
+/// Bytes that are reserved for an epoch or a boot id, including their length.
 const TEXT: usize = 64;
 
 /// A state of the history. Both numbers only grow.
@@ -37,7 +36,7 @@ const TEXT: usize = 64;
 pub(super) struct Mark {
     /// The newest `messages.id`.
     pub(super) row: i64,
-    /// Transactions that changed something and wrote no message.
+    /// The number of transactions that changed something without writing a message.
     pub(super) changes: i64,
 }
 
@@ -52,7 +51,8 @@ impl Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Identity {
     inode: u64,
-    /// Nanoseconds since 1970, as inodes are used again; 0 where the file system does not know.
+    /// The time of creation in nanoseconds since 1970, because inode numbers are reused; 0 if the file system
+    /// does not store it.
     born: u64,
 }
 
@@ -91,24 +91,24 @@ fn nanoseconds(time: std::time::SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What the witness says.
+/// The content of the witness.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Record {
-    /// Of the slots the one with the higher number counts.
+    /// The slot with the higher number is valid.
     pub(super) serial: u64,
     pub(super) epoch: String,
     pub(super) mark: Mark,
-    /// The database.
+    /// Which file the database is.
     pub(super) database: Identity,
     /// The witness itself, to distinguish a copy of the whole directory from a copy of the database alone.
     pub(super) itself: Identity,
-    /// The kernel's id of the run of the machine; empty where it has none.
+    /// The kernel's id of this run of the machine; empty if it has none.
     pub(super) boot: String,
-    /// What was answered may be lost with the power (`store.durability = "process"`).
+    /// Whether answered messages may be lost in a power failure (`store.durability = "process"`).
     pub(super) may_lose: bool,
-    /// The store was closed in an orderly way: everything is in the database, and synced.
+    /// Whether the store was closed in order: everything is in the database, and synced.
     pub(super) closed: bool,
-    /// The database after the log was last moved into it; `None` while that is done.
+    /// The state of the database after the WAL was last moved into it; `None` while it is being moved.
     pub(super) stamp: Option<Stamp>,
 }
 
@@ -199,17 +199,18 @@ fn checksum(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The file, and what it says. See the module.
+/// The file, and its content.
 #[derive(Debug)]
 pub(super) struct Witness {
     file: File,
     record: Mutex<Record>,
-    /// It could not be written, which is logged once.
+    /// Whether writing has failed, which is logged only once.
     failed: AtomicBool,
 }
 
 impl Witness {
-    /// Opens the file, creates it if it does not exist, and reads it; `None` if no slot of it is valid.
+    /// Opens the file, creates it if it does not exist, and reads it. The record is `None` if no slot is
+    /// valid.
     pub(super) fn open(path: &Path) -> io::Result<(Self, Option<Record>)> {
         let file = private::open(path)?;
         let mut found: Option<Record> = None;
@@ -231,12 +232,12 @@ impl Witness {
         Ok((witness, found))
     }
 
-    /// Which file the witness itself is.
+    /// Returns which file the witness itself is.
     pub(super) fn identity(&self) -> io::Result<Identity> {
         Ok(Identity::of(&self.file.metadata()?))
     }
 
-    /// The store begins its work: before this returns, both slots are written and synced.
+    /// Called when the store starts to work: before this returns, both slots are written and synced.
     pub(super) fn begin(&self, record: Record) -> io::Result<()> {
         let mut present = self.record.lock();
         let serial = present.serial;
@@ -249,19 +250,19 @@ impl Witness {
         Ok(())
     }
 
-    /// A transaction was committed.
+    /// Called after a commit.
     pub(super) fn mark(&self, mark: Mark) {
         if self.record.lock().mark != mark {
             self.change(|record| record.mark = mark);
         }
     }
 
-    /// The log is about to be moved into the database, which was moved (`Some`).
+    /// Called before (`None`) and after (`Some`) the WAL is moved into the database.
     pub(super) fn stamp(&self, stamp: Option<Stamp>) {
         self.change(|record| record.stamp = stamp);
     }
 
-    /// The store was closed in an orderly way.
+    /// Called when the store was closed in order.
     pub(super) fn closed(&self) -> io::Result<()> {
         self.change(|record| record.closed = true);
         self.file.sync_all()
@@ -290,7 +291,7 @@ impl Witness {
     }
 }
 
-/// The kernel's id of this run of the machine; empty where it tells none.
+/// Returns the kernel's id of this run of the machine; empty if it has none.
 pub(super) fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
     id.map(|id| id.trim().to_owned()).unwrap_or_default()

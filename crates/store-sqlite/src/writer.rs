@@ -1,8 +1,9 @@
-//! The one thread that writes. It takes what waits, writes it in one transaction, and tells the callers once that is durable.
+//! The only thread that writes. It takes the commands that wait, writes them in one transaction, and calls
+//! the callers back once this is durable.
 //!
-//! It never waits for more to come: while one transaction is synced, the next one's messages gather. Invariants: outcomes are told in
-//! commit order; a transaction that fails leaves nothing behind, neither in the file nor in memory; nothing that a caller does in its
-//! callback stops the thread.
+//! It never waits for more commands: while one transaction is synced, the commands of the next one arrive.
+//! Invariants: callbacks are called in commit order; a transaction that fails leaves nothing behind, neither
+//! in the database nor in memory; a callback that panics does not stop the thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,10 +26,10 @@ use super::{append, devices, jobs, membership, positions, recall, revocations};
 
 /// Most commands in one transaction.
 const BATCH: usize = 4_096;
-/// The time until writing is tried again after a failure, if nobody wants to write.
+/// The time until a retry after a failure, if there are no commands.
 const PROBE_MS: u64 = 1_000;
 
-/// See the module.
+/// The writer.
 pub(super) struct Writer {
     pub(super) place: Arc<Place>,
     pub(super) queue: Arc<Queue>,
@@ -37,14 +38,14 @@ pub(super) struct Writer {
     pub(super) retention: Retention,
     pub(super) closed: Closed,
     pub(super) observer: Arc<dyn Observer>,
-    /// `None` after an error that it may not survive, until the next transaction.
+    /// `None` after an error that may have broken the connection, until the next transaction.
     pub(super) db: Option<Connection>,
-    /// When memory that was needed for earlier work is freed.
+    /// Decides when memory that was needed for earlier work is freed.
     pub(super) trim: Trim,
     pub(super) state: State,
 }
 
-/// What a command led to, kept until the commit.
+/// The result of a command, kept until the commit.
 enum Outcome {
     Appended(Result<Appended, StoreError>),
     Changed(Result<TeamChanged, StoreError>),
@@ -58,7 +59,7 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
         let mut batch = Vec::new();
-        // Opening the store has read much.
+        // Opening the store has read many pages.
         self.trim.used(1);
         while self.queue.take(&mut batch, BATCH, self.rest()) {
             if !batch.is_empty() {
@@ -76,7 +77,7 @@ impl Writer {
         self.close();
     }
 
-    /// Frees what earlier work has left in memory: cached pages, caches of rows, and the room of the queue.
+    /// Frees memory that earlier work has used: cached pages, caches of rows, and the capacity of the queue.
     fn free_memory(&mut self) {
         self.queue.shrink();
         self.state.forget_unused();
@@ -85,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// How long nothing may happen until there is something to do.
+    /// Returns how long the writer may sleep without a command.
     pub(super) fn idle(&self) -> Option<Duration> {
         let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
         let probe = self.health.state().is_err().then_some(PROBE_MS);
@@ -96,7 +97,7 @@ impl Writer {
         waits.min().map(Duration::from_millis)
     }
 
-    /// The same, with what is to be done for the log and for memory.
+    /// The same, including the work for the WAL and for memory.
     fn rest(&self) -> Option<Duration> {
         let others = [
             self.checkpoints.erase_wait(),
@@ -106,7 +107,7 @@ impl Writer {
         self.idle().into_iter().chain(others.into_iter().flatten()).min()
     }
 
-    /// Deletes some of the messages of teams that were deleted.
+    /// Deletes some messages of deleted teams.
     fn delete_closed(&mut self) {
         let Some(db) = self.db.as_ref().filter(|_| self.place.lost().is_none()) else {
             self.closed.postpone();
@@ -126,7 +127,7 @@ impl Writer {
         }
     }
 
-    /// Deletes some of what is too old, in a transaction of its own, if it is time to look.
+    /// Deletes some messages that are too old, in a transaction of its own, if it is time.
     pub(super) fn delete_old(&mut self) {
         self.state.age.advance(self.state.next_row);
         // The clock is read once, so that the search and the time of the next one use the same value.
@@ -164,7 +165,7 @@ impl Writer {
         }
     }
 
-    /// Writes what was kept back, and leaves one file without a log.
+    /// Writes what was kept in memory, and moves the WAL into the database.
     fn close(mut self) {
         let Some(db) = self.take() else { return };
         self.state.age.advance(self.state.next_row);
@@ -184,7 +185,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch and tells its callers.
+    /// Writes a batch and calls its callers back.
     pub(super) fn commit(&mut self, batch: &mut Vec<Command>) {
         let begun = Instant::now();
         let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
@@ -217,7 +218,7 @@ impl Writer {
         }
     }
 
-    /// Leaves `db` empty when the connection is not to be trusted any more.
+    /// Executes a transaction. Leaves `db` empty if the connection may be broken.
     fn transact(&mut self, batch: &mut [Command]) -> Result<Vec<Outcome>, StoreError> {
         if let Some(lost) = self.place.lost() {
             return Err(lost);
@@ -229,7 +230,7 @@ impl Writer {
         self.checkpoints.bound_log(&db, &self.place);
         let before = db.total_changes();
         self.state.begun.begin(Instant::now());
-        // Nobody wants to write, but health checks need to know whether it is possible again.
+        // There are no commands, but health checks need to know whether writing is possible again.
         let probe = batch.is_empty() && self.health.state().is_err();
         self.state.age.advance(self.state.next_row);
         match write(&db, &mut self.state, batch, probe) {
@@ -253,7 +254,7 @@ impl Writer {
         }
     }
 
-    /// The connection, until it is kept again.
+    /// Takes the connection, which must be given back with [`Self::keep`].
     fn take(&mut self) -> Option<Connection> {
         self.place.expect_log(false);
         self.db.take()
@@ -272,7 +273,7 @@ impl Writer {
     }
 }
 
-/// One transaction.
+/// Executes one transaction.
 fn write(
     db: &Connection,
     state: &mut State,
@@ -350,7 +351,7 @@ fn roll_back(db: &Connection, state: &mut State) -> rusqlite::Result<()> {
     state.reload(db)
 }
 
-/// Parts what concerns one command from what concerns the transaction.
+/// Separates the refusal of one command from a failure of the whole transaction.
 fn refusal<T>(outcome: Result<T, Failure>) -> rusqlite::Result<Result<T, StoreError>> {
     match outcome {
         Ok(done) => Ok(Ok(done)),
@@ -384,7 +385,7 @@ fn tell(command: Command, outcome: Outcome) {
     }
 }
 
-/// Runs a caller's callback; its panic is its own affair.
+/// Calls a callback. If it panics, only this caller is affected.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         tracing::error!("a caller of the store panicked in its callback");

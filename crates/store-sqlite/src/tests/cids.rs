@@ -1,16 +1,16 @@
-//! What is kept of cids, in memory and in their table.
+//! The cids in memory and in their table.
 
 use rusqlite::Connection;
 
 use super::kit::{Kit, NOON, Setup, pair, with_cid};
 
-/// Runs a query that yields one number.
+/// Runs a query that returns one number.
 async fn number(kit: &Kit, query: &'static str) -> i64 {
     let run = move |db: &Connection| db.query_row(query, [], |row| row.get(0));
     kit.writer(run).await.unwrap()
 }
 
-/// Messages whose cids a start would read again.
+/// SQL for the number of messages whose cids a start reads again.
 const BEHIND: &str = "SELECT max(id) - coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'cids_through'), 0) FROM messages";
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn nothing_is_kept_of_deleted_messages() {
     kit.catch_up().await;
     assert_eq!(number(&kit, "SELECT count(*) FROM messages").await, 1);
     assert_eq!(number(&kit, ORPHANS).await, 0);
-    // Those in memory, too, when they would have been moved.
+    // Those in memory are forgotten when they would have been moved.
     for _ in 0..60 {
         kit.append(pair("a", "b")).await.unwrap();
     }

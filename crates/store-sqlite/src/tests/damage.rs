@@ -1,4 +1,4 @@
-//! Directories that cannot be opened say why.
+//! Directories that cannot be opened, and the errors about them.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn refusal(path: &Path) -> OpenError {
     }
 }
 
-/// A directory with a closed store of a few messages.
+/// Returns a directory with a closed store of a few messages.
 async fn closed() -> Kit {
     let kit = Kit::new();
     kit.append_all(vec![pair("a", "b"); 500]).await;

@@ -1,4 +1,4 @@
-//! What is asked for often costs the same however many conversations a user has.
+//! Frequent requests cost the same however many conversations a user has.
 
 use mynah_store::{Append, Store, TeamChange};
 use rusqlite::{Connection, StatementStatus, params};
@@ -6,7 +6,7 @@ use rusqlite::{Connection, StatementStatus, params};
 use super::kit::{Kit, device, pair, to_team, uid};
 use crate::conversations::{TOP, Which, of_teams_sql, ranks_sql, unread_in_teams_sql};
 
-/// Pairs that `user` began and pairs that others began with it, so many in all.
+/// Returns messages of `count` new pairs, of which half were begun by `user` and half by others.
 fn pairs_of(user: &str, count: usize) -> Vec<Append> {
     let order = |number| {
         let peer = format!("{user}-{number}");
@@ -29,7 +29,7 @@ async fn filled() -> Kit {
     kit
 }
 
-/// Steps of SQLite's virtual machine for the first `rows` rows of a list.
+/// Returns the steps of SQLite's virtual machine for the first `rows` rows of a list.
 fn steps(db: &Connection, user: &str, which: Which, rows: usize) -> i32 {
     let mut select = db.prepare(&ranks_sql(which)).unwrap();
     let mut found = select.query(params![user, TOP.0, TOP.1, 0]).unwrap();
@@ -73,7 +73,7 @@ async fn the_unread_total_costs_the_same_however_many_conversations_it_sums() {
     assert!(plans.iter().all(|step| !step.contains("SCAN")), "{plans:?}");
 }
 
-/// All teams are looked at by one statement, whose steps for a team are few.
+/// All teams are read by one statement, which needs few steps for each team.
 #[tokio::test]
 async fn what_a_device_missed_in_its_teams_is_found_by_one_statement() {
     let kit = Kit::new();
@@ -134,13 +134,13 @@ async fn a_device_that_had_everything_is_not_asked_about_it_again() {
     let found = kit.store.missed(phone.clone(), 500, 500).await.unwrap();
     assert_eq!((found.pending, found.unread), (0, 25));
     assert_eq!(left().await, 0, "what it has is not looked at again");
-    // Both of a conversation that it had everything of, and of a new one.
+    // One message in a conversation of which it had everything, and one in a new conversation.
     let old = kit.append(pair("a-0", "a")).await.unwrap();
     let new = kit.append(pair("a-new", "a")).await.unwrap();
     let found = kit.store.missed(phone.clone(), 500, 500).await.unwrap();
     let behind: Vec<_> = found.behind.iter().map(|stretch| stretch.conv).collect();
     assert_eq!(behind, [new.conv, old.conv]);
-    // What is left open stays open, whatever comes after it.
+    // What the device has not acknowledged is still found after other messages.
     for told in kit.append_all(pairs_of("a", 10)).await {
         let told = told.unwrap();
         kit.ack(&phone, told.conv, told.seq.0).await.unwrap();

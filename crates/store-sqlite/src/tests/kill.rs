@@ -1,6 +1,7 @@
-//! kill -9 at any moment: what was answered is there.
+//! After kill -9 at any moment, everything that was answered is there.
 //!
-//! The test runs itself as a child process that appends and prints what was acknowledged, kills it, and looks at what it left.
+//! The test runs itself as a child process that appends messages and prints the answered ones, kills it, and
+//! checks the store that it left.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Write};
@@ -14,11 +15,11 @@ use mynah_store::{Span, Store, TeamChange};
 use super::kit::{page, pair, to_team, uid, uids};
 use crate::{Embedded, Options};
 
-/// Tells the child where the store is.
+/// The variable that tells the child where the store is.
 const DIRECTORY: &str = "MYNAH_TEST_KILL_DIRECTORY";
 const CONVERSATIONS: usize = 7;
 
-/// The child: never ends by itself.
+/// The child process, which never ends by itself.
 #[test]
 #[ignore = "is the child process of the test below"]
 fn child() {
@@ -35,7 +36,7 @@ fn child() {
         Box::new(|told| drop(told.unwrap())),
     );
     let out = Arc::new(parking_lot::Mutex::new(std::io::stdout()));
-    // As many messages under way as the channel holds.
+    // As many messages are in flight as the channel holds.
     let (begun, done) = std::sync::mpsc::sync_channel(64);
     let done = Arc::new(parking_lot::Mutex::new(done));
     for number in 0.. {
@@ -47,7 +48,7 @@ fn child() {
         begun.send(()).unwrap();
         let told = move |told: Result<mynah_store::Appended, _>| {
             let told = told.unwrap();
-            // One write per line, so that a kill cannot part a line from its newline unnoticed.
+            // One write for each line, so that a kill in the middle of a line is noticed.
             let line = format!(
                 "ack {} {} {} {}\n",
                 told.conv,
@@ -76,7 +77,7 @@ async fn what_was_answered_survives() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        // The moment is in the middle of whatever the child does when it has printed so many.
+        // When this number of lines was printed, the child may be doing anything.
         let enough = 100 + round * 777;
         let (mut line, mut seen) = (String::new(), 0);
         while lines.read_line(&mut line).unwrap() > 0 {
@@ -105,7 +106,8 @@ async fn what_was_answered_survives() {
     }
 }
 
-/// Every message that was acknowledged is there, with its job; nothing is missing in between. Returns the epoch.
+/// Checks that every answered message is there with its job, and that none before it is missing. Returns the
+/// epoch.
 async fn check(path: &std::path::Path, acked: &HashMap<(ConvId, Seq), Mid>) -> String {
     let store = Embedded::open(Options::new(path)).unwrap();
     let mut found = HashMap::new();

@@ -1,4 +1,4 @@
-//! A store in a temporary directory, with a clock that the test turns, and short ways to ask it for things.
+//! A store in a temporary directory, with clocks that the test controls, and short functions for its calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +17,16 @@ use tokio::sync::oneshot;
 use crate::queue::Command;
 use crate::{Clock, Durability, Embedded, Options};
 
-/// The clock's first value.
+/// The first value of the clocks.
 pub(super) const NOON: u64 = 1_790_000_000_000;
 
-/// What differs from test to test.
+/// Options that differ between tests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup {
     pub(super) max_devices: usize,
-    /// New members see what came before them.
+    /// New members see earlier messages.
     pub(super) see_all: bool,
-    /// 0: for ever.
+    /// 0 is unlimited.
     pub(super) keep_ms: u64,
 }
 
@@ -40,11 +40,11 @@ impl Default for Setup {
     }
 }
 
-/// A store that was closed and is to be opened again.
+/// A store that was closed and must be opened again.
 #[must_use]
 pub(super) struct Stopped;
 
-/// See the module. Syncing is left out, as nothing here cuts the power.
+/// A store for a test. Commits are not synced, because the tests do not cut the power.
 pub(super) struct Kit {
     pub(super) dir: TempDir,
     pub(super) store: Embedded,
@@ -82,14 +82,14 @@ impl Kit {
         self.open(stopped);
     }
 
-    /// The same, with another setup.
+    /// The same, with other options.
     pub(super) async fn change_setup(&mut self, setup: Setup) {
         let stopped = self.stop().await;
         self.setup = setup;
         self.open(stopped);
     }
 
-    /// Closes the store. Something may happen before it is opened again.
+    /// Closes the store, so that the test can do something before it is opened again.
     pub(super) async fn stop(&self) -> Stopped {
         self.store.close().await;
         Stopped
@@ -100,11 +100,12 @@ impl Kit {
         self.store = Embedded::open(options(&self.dir, &self.clock, self.setup)).unwrap();
     }
 
-    /// Goes on with what a killed process would have left.
+    /// Continues with what a killed process would have left.
     pub(super) async fn crash(&mut self) {
         self.catch_up().await;
         let dir = tempfile::tempdir().unwrap();
-        // The file before its log: whoever works now moves pages from the log into the file, and takes none out of the log.
+        // The database is copied before its WAL: a checkpoint in between moves pages into the database, but
+        // removes none from the WAL.
         for name in ["mynah.db", "mynah.db-wal"] {
             std::fs::copy(self.dir.path().join(name), dir.path().join(name)).unwrap();
         }
@@ -114,20 +115,20 @@ impl Kit {
         self.dir = dir;
     }
 
-    /// Time passes until `now`.
+    /// Lets time pass until `now`.
     pub(super) fn set_clock(&self, now: u64) {
         let before = self.clock.day.swap(now, Ordering::Relaxed);
         self.clock.steady.fetch_add(now - before, Ordering::Relaxed);
     }
 
-    /// Somebody sets the clock, while no time passes.
+    /// Sets the time of day, while no time passes.
     pub(super) fn jump(&self, to: u64) {
         self.clock.day.store(to, Ordering::Relaxed);
     }
 
-    /// Lets the writer do what is due at this time, such as deleting what is old.
+    /// Lets the writer do what is due at this time, such as deleting old messages.
     pub(super) async fn catch_up(&self) {
-        // It is done after a batch, and so before the next one.
+        // The writer does this after a batch, and so before the next one.
         self.writer(|_| ()).await;
         self.writer(|_| ()).await;
     }
@@ -141,7 +142,7 @@ impl Kit {
         }
     }
 
-    /// Does something with the writer's connection, inside a transaction.
+    /// Runs a function with the writer's connection, in a transaction.
     pub(super) async fn writer<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Connection) -> T + Send + 'static,
@@ -156,7 +157,7 @@ impl Kit {
         self.append_all(vec![order]).await.remove(0)
     }
 
-    /// In one call, which is one transaction.
+    /// Appends all messages in one call, which is one transaction.
     pub(super) async fn append_all(&self, orders: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
         let (batch, outcomes): (Vec<_>, Vec<_>) = orders
             .into_iter()
@@ -179,7 +180,7 @@ impl Kit {
         outcome.await.expect("the store answers")
     }
 
-    /// Makes a team, or replaces its members.
+    /// Creates a team, or replaces its members.
     pub(super) async fn team(&self, team: &str, members: &[&str]) {
         let put = TeamChange::Put {
             name: "T".into(),
@@ -194,7 +195,7 @@ impl Kit {
         outcome.await.expect("the store answers")
     }
 
-    /// All jobs that wait, by id.
+    /// Returns all jobs that wait, ordered by id.
     pub(super) async fn all_jobs(&self) -> Vec<PushJob> {
         let mut jobs = Vec::new();
         for lane in [Lane::Urgent, Lane::Normal] {
@@ -249,7 +250,7 @@ impl Kit {
     }
 }
 
-/// The time of day, and a clock that goes on whatever is done to that.
+/// The time of day, and a steady clock that is independent of it.
 #[derive(Clone)]
 struct Clocks {
     day: Arc<AtomicU64>,
@@ -267,7 +268,7 @@ impl Default for Clocks {
 }
 
 impl Clocks {
-    /// A program that starts takes the time of day for its steady clock.
+    /// A program that starts sets its steady clock to the time of day.
     fn start(&mut self) {
         self.steady = Arc::new(AtomicU64::new(self.day.load(Ordering::Relaxed)));
     }
@@ -278,7 +279,7 @@ fn options(dir: &TempDir, clock: &Clocks, setup: Setup) -> Options {
     Options {
         durability: Durability::Process,
         dedupe_window_ms: 1_000,
-        // Few, so that tests see how they are moved.
+        // So few that tests reach the limit and cids are moved.
         fresh_cids: 5,
         max_members: 10,
         max_devices: setup.max_devices,
@@ -292,11 +293,11 @@ fn options(dir: &TempDir, clock: &Clocks, setup: Setup) -> Options {
     }
 }
 
-/// A callback and what it will be told.
+/// Returns a callback, and the receiver of its result.
 pub(super) fn answer<T: Send + 'static>() -> (Done<T>, oneshot::Receiver<Result<T, StoreError>>) {
     let (tell, told) = oneshot::channel();
     let done = move |outcome| {
-        // A test that gave up does not listen any more.
+        // A test that has failed no longer receives it.
         let _ = tell.send(outcome);
     };
     (Box::new(done), told)
@@ -318,7 +319,7 @@ pub(super) fn device(user: &str, name: &str) -> Device {
     }
 }
 
-/// Takes a message of the last minute back.
+/// Returns a recall of a message of the last minute.
 pub(super) fn recall(mid: Mid, by: &str) -> Recall {
     Recall {
         mid,
@@ -337,7 +338,7 @@ pub(super) fn json(text: &str) -> Arc<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap().into()
 }
 
-/// A counting message of kind 3 with a push job.
+/// Returns a counting message of kind 3 with a push job.
 pub(super) fn pair(from: &str, to: &str) -> Append {
     Append {
         place: Place::Pair {
@@ -361,7 +362,7 @@ pub(super) fn pair(from: &str, to: &str) -> Append {
     }
 }
 
-/// A counting notice of kind 5 with a push job.
+/// Returns a counting notice of kind 5 with a push job.
 pub(super) fn notice(to: &str) -> Append {
     Append {
         place: Place::Notices(uid(to)),
@@ -371,7 +372,7 @@ pub(super) fn notice(to: &str) -> Append {
     }
 }
 
-/// A counting message of kind 15 with a push job, by a member.
+/// Returns a counting message of kind 15 with a push job, from a member.
 pub(super) fn to_team(from: &str, team: &str) -> Append {
     Append {
         place: Place::Team(team_id(team)),
@@ -388,7 +389,7 @@ pub(super) fn with_cid(order: Append, cid: &str) -> Append {
     }
 }
 
-/// A page of so many entries.
+/// Returns a page of this number of entries.
 pub(super) fn page(most: u32) -> Page {
     let bytes = 8 << 20;
     Page { most, bytes }

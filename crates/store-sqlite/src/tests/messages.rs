@@ -1,4 +1,4 @@
-//! Appending and reading back.
+//! Appending and reading messages.
 
 use mynah_store::ids::{ConvId, PairClass, Seq};
 use mynah_store::{ConvKind, Place, Span, Store, StoreError};
@@ -96,7 +96,7 @@ async fn history_is_paged_both_ways() {
 async fn a_cid_is_remembered_for_the_window() {
     let mut kit = Kit::new();
     let order = with_cid(pair("alice", "bob"), "c1");
-    // Twice in one transaction, then again, then after a restart.
+    // Twice in one transaction, then again, and again after a restart.
     let told = kit.append_all(vec![order.clone(), order.clone()]).await;
     let [first, second] = told.try_into().unwrap();
     let first = first.unwrap();
@@ -106,7 +106,7 @@ async fn a_cid_is_remembered_for_the_window() {
         assert!(again.duplicate && again.push.is_none() && again.members.is_none());
         assert_eq!((again.mid, again.seq, again.ts), (first.mid, first.seq, first.ts));
     }
-    // Another sender, another conversation: another message.
+    // With another sender or in another conversation it is another message.
     assert!(
         !kit.append(with_cid(pair("bob", "alice"), "c1"))
             .await
@@ -141,7 +141,8 @@ async fn times_follow_the_clock_and_do_not_go_back_when_it_is_adjusted() {
     assert_eq!(kit.append(notice("c")).await.unwrap().ts, NOON - 10_000);
 }
 
-/// A day ahead for a moment is not a day ahead until that day has come. The order is that of `seq` and `mid`.
+/// If the clock is a day ahead for a moment, later times are not ahead until that day has passed. The order
+/// is that of `seq` and `mid`.
 #[tokio::test]
 async fn times_are_right_again_when_the_clock_is() {
     let kit = Kit::new();
@@ -153,7 +154,7 @@ async fn times_are_right_again_when_the_clock_is() {
     assert!(ahead.seq < right.seq && ahead.mid < right.mid);
 }
 
-/// A retry is the same message, wherever the clock was set meanwhile; and no longer than for the window.
+/// A repeated send is recognised wherever the clock was set in the meantime, but only within the window.
 #[tokio::test]
 async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid() {
     let kit = Kit::new();

@@ -1,4 +1,4 @@
-//! The store as a whole.
+//! Tests of the whole store.
 
 mod cids;
 mod damage;

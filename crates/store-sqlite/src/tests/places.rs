@@ -1,4 +1,4 @@
-//! Devices, acknowledgements and read positions: the edges that random steps seldom reach.
+//! Devices, acknowledgements and read positions: cases that random steps seldom reach.
 
 use mynah_store::ids::{ConvId, Seq};
 use mynah_store::{Append, Device, Store, StoreError, TeamChange};
@@ -14,7 +14,7 @@ async fn cursors(kit: &Kit, by: &Device) -> Vec<u64> {
     lines.iter().map(|line| line.cursor.0).collect()
 }
 
-/// Cursors in the file.
+/// Returns the number of cursors in the database.
 async fn written(kit: &Kit) -> i64 {
     kit.writer(|db| {
         db.query_row("SELECT count(*) FROM cursors", [], |row| row.get(0))
@@ -169,7 +169,7 @@ async fn acknowledgements_are_written_in_time() {
     kit.reopen().await;
     assert_eq!(cursors(&kit, &by).await, [4], "on closing");
     kit.ack(&by, conv, 5).await.unwrap();
-    // The writer wakes by itself, and finds that the clock has gone on.
+    // The writer wakes up by itself, and notices that time has passed.
     kit.set_clock(NOON + 1_000);
     let db = rusqlite::Connection::open(kit.dir.path().join("mynah.db")).unwrap();
     let stored = || db.query_row("SELECT max(seq) FROM cursors", [], |row| row.get::<_, i64>(0));
@@ -243,7 +243,7 @@ async fn lists_of_what_was_missed_are_bounded() {
 #[tokio::test]
 async fn the_head_of_then_is_found_as_by_counting() {
     let kit = Kit::new();
-    // Rows of one conversation between those of another, in no regular pattern.
+    // Rows of one conversation among those of another one, in an irregular pattern.
     let orders = (0..60u32).map(|number| match number * number % 7 {
         0 | 2 => pair("c", "d"),
         _ => pair("a", "b"),
@@ -275,7 +275,7 @@ async fn the_head_of_then_is_found_as_by_counting() {
             for row in 0..=61 {
                 let counted = gone + rows.iter().filter(|id| **id <= row).count();
                 let found = devices::head_then(db, at, row).unwrap();
-                // Of what was deleted it does not matter where it was.
+                // The positions of deleted messages do not matter.
                 assert_eq!(
                     found.max(gone as u64),
                     counted as u64,

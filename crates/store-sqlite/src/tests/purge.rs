@@ -1,4 +1,4 @@
-//! What is left when retention has deleted the oldest messages.
+//! The state of a store after retention has deleted the oldest messages.
 
 use mynah_store::ids::{ConvId, Mid, Seq};
 use mynah_store::{Append, JobOutcome, Span, Store, TeamChange};
@@ -14,7 +14,7 @@ fn kit() -> Kit {
     })
 }
 
-/// Everything of before this moment becomes too old, and is deleted but for the newest of all.
+/// Lets everything become too old, so that all messages except the newest one are deleted.
 async fn purge(kit: &Kit, now: &mut u64) {
     *now += KEEP + 60_001;
     kit.set_clock(*now);
@@ -50,7 +50,7 @@ async fn numbers_go_on_and_the_newest_of_all_stays() {
         let rows = select.query_map([], |row| row.get::<_, i64>(0)).unwrap();
         rows.collect::<Result<Vec<_>, _>>().unwrap()
     };
-    // The look at the start may have been before it came.
+    // The search at the start may have been before this message.
     kit.set_clock(now + 60_001);
     kit.catch_up().await;
     assert_eq!(kit.writer(rows).await, [3], "it is the newest now");
@@ -99,7 +99,7 @@ async fn the_messages_of_a_deleted_team_go() {
 const TEN_DAYS: u64 = 864_000_000;
 const LOOK: u64 = 60_001;
 
-/// A message that retention may delete, and one behind it, as the newest of all stays.
+/// Appends a message that retention may delete, and a newer one, because the newest message is kept.
 async fn old_message(kit: &Kit) -> ConvId {
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
     kit.append(notice("c")).await.unwrap();
@@ -256,7 +256,7 @@ async fn members_with_and_without_own_messages_count_the_same() {
     purge(&kit, &mut now).await;
     let sent = kit.append_all(vec![to_team("b", "t"); 4]).await;
     let conv = sent[0].as_ref().unwrap().conv;
-    // All that a has said may be gone: its number is still known.
+    // All messages of `a` may be deleted: their number is still known.
     kit.read(&device("a", "x"), conv, 5).await.unwrap();
     assert_eq!(kit.store.unread(uid("a")).await.unwrap(), 2);
     kit.append(to_team("a", "t")).await.unwrap();
@@ -282,7 +282,7 @@ async fn devices_have_what_is_gone() {
     kit.ack(&by, conv, 1).await.unwrap();
     kit.append(notice("c")).await.unwrap();
     purge(&kit, &mut now).await;
-    // Nothing is left that it lacks: its next message moves its cursor.
+    // The device lacks nothing that is left, so its next message moves its cursor.
     let own = Append {
         device: Some(by.device.clone()),
         ..pair("a", "b")
@@ -317,7 +317,7 @@ async fn cids_of_what_is_gone_are_not_written_down_later() {
     kit.append_all((0..4).map(cid).collect()).await;
     kit.append(notice("c")).await.unwrap();
     purge(&kit, &mut now).await;
-    // So many that the first are moved from memory to the table.
+    // So many cids that the first ones are moved from memory to the table.
     for number in 10..30 {
         kit.append(cid(number)).await.unwrap();
     }
@@ -342,7 +342,7 @@ async fn nothing_is_deleted_before_its_time() {
     kit.set_clock(NOON + KEEP);
     kit.catch_up().await;
     assert_eq!(seqs(&kit, conv).await, [1, 2]);
-    // It looks once in a minute.
+    // The store searches once in a minute.
     kit.set_clock(NOON + KEEP + 59_999);
     kit.catch_up().await;
     assert_eq!(seqs(&kit, conv).await, [1, 2]);
@@ -353,7 +353,8 @@ async fn nothing_is_deleted_before_its_time() {
 
 const DAY: u64 = 24 * 3_600_000;
 
-/// A clock that is wrong while messages are written, or when old ones are looked for, ahead or back, for a moment or for long.
+/// The clock is wrong when messages are written, or when old ones are searched, ahead or behind, for a moment
+/// or for long.
 #[tokio::test]
 async fn a_clock_that_jumps_deletes_nothing() {
     for by in [40 * DAY as i64, -40 * DAY as i64] {
@@ -384,7 +385,8 @@ async fn a_clock_that_jumps_deletes_nothing() {
     }
 }
 
-/// A machine without a battery starts with a wrong clock; nobody knows how long it was off.
+/// A machine without a battery starts with a wrong clock, so that the store cannot know how long it was
+/// closed.
 #[tokio::test]
 async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
     let mut kit = kit();
@@ -400,7 +402,8 @@ async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
     kit.open(stopped);
     kit.catch_up().await;
     assert_eq!(seqs(&kit, conv).await, [1, 2, 3]);
-    // Whoever set it right in time has lost nothing, and waits no longer than if it had been right.
+    // If the clock is corrected in time, nothing is lost, and messages are not kept longer than with a
+    // correct clock.
     kit.set_clock(NOON + 40 * DAY + 60_001);
     kit.catch_up().await;
     kit.jump(NOON + 60_001);
@@ -412,7 +415,7 @@ async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
     assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
 }
 
-/// The machine was really off for so long: what became too old goes, a little later.
+/// The machine was really off for that time: what became too old is deleted a little later.
 #[tokio::test]
 async fn what_aged_while_the_store_was_closed_goes_bit_by_bit() {
     let mut kit = kit();
@@ -434,7 +437,8 @@ async fn what_aged_while_the_store_was_closed_goes_bit_by_bit() {
     assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
 }
 
-/// What was written before there was retention has its `ts` alone, which is believed as far as the newest message's.
+/// Messages from before retention was enabled have only their `ts`, which is accepted up to that of the
+/// newest message.
 #[tokio::test]
 async fn what_is_older_than_retention_goes_by_its_time() {
     let mut kit = Kit::new();
@@ -460,7 +464,7 @@ async fn what_is_older_than_retention_goes_by_its_time() {
     assert_eq!(seqs(&kit, conv).await, [0u64; 0]);
 }
 
-/// A store that is started often, and in which nothing is written, deletes what is old all the same.
+/// A store that is started often, and in which nothing is written, still deletes old messages.
 #[tokio::test]
 async fn starts_do_not_make_messages_younger() {
     let (mut kit, mut now) = (kit(), NOON);

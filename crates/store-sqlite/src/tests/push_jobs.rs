@@ -1,4 +1,4 @@
-//! Push jobs: made with their message, kept until they are done with.
+//! Push jobs are created with their message, and kept until they are finished.
 
 use mynah_store::ids::{ConvId, Seq};
 use mynah_store::{
@@ -197,7 +197,7 @@ async fn a_teams_job_is_worked_off_in_pages() {
     assert_eq!(one.mid, wrote.mid);
 
     kit.change("t", TeamChange::Delete).await.unwrap();
-    // The team's messages are deleted after the change, between two batches of the writer.
+    // The messages of the team are deleted after the change, between two batches of the writer.
     kit.catch_up().await;
     assert!(kit.all_jobs().await.is_empty(), "nobody may read it any more");
     let counts = kit.store.job_counts().await.unwrap();
@@ -230,7 +230,7 @@ async fn what_was_written_to_a_vanished_connection_is_due_again() {
     let mut outcomes: Vec<_> = [&pair_old, &team_old, &pair_new, &team_new]
         .map(|told| (id(told), delivered.clone()))
         .into();
-    // This one has gone past b, and not past c.
+    // This job has handled b, but not c.
     outcomes.push((
         id(&team_begun),
         JobOutcome::Advanced {
@@ -289,7 +289,7 @@ async fn who_has_acknowledged_or_read_is_not_told() {
     let first = kit.append(pair("a", "b")).await.unwrap();
     let second = kit.append(pair("a", "b")).await.unwrap();
     let third = kit.append(pair("a", "b")).await.unwrap();
-    // A device that is new has nothing to catch up with, and has acknowledged nothing.
+    // A new device has missed nothing, but it has not acknowledged anything.
     kit.enter(&tablet).await;
     assert_eq!(told(&kit, "b", &first).await, "yes");
     kit.ack(&phone, first.conv, 1).await.unwrap();
@@ -336,7 +336,7 @@ async fn nobody_is_told_of_what_is_no_more() {
     assert_eq!(told(&kit, "c", &wrote).await, "moot", "deleted");
 }
 
-/// The clock was ahead when a job was made or put off, and the program was started again with a right one.
+/// The clock was ahead when a job was created or postponed, and correct when the program was started again.
 #[tokio::test]
 async fn deadlines_of_a_former_run_are_bounded() {
     let mut kit = Kit::new();
@@ -359,13 +359,14 @@ async fn deadlines_of_a_former_run_are_bounded() {
     kit.jump(NOON);
     kit.open(stopped);
     kit.catch_up().await;
-    // As long as a job waits at most, and as long as it lives.
+    // The longest wait and the longest life of a job.
     let found = due(&kit, NOON + 75_000).await;
     assert_eq!(ids(&found), [new, retried]);
     assert!(found.jobs.iter().all(|job| job.expires == NOON + 86_400_000));
 }
 
-/// A job is due by the steady clock, in a conversation too whose newest message is from a clock that was ahead.
+/// A job is due by the steady clock, even if the newest message of its conversation has a time from a clock
+/// that was ahead.
 #[tokio::test]
 async fn a_job_is_due_at_once_wherever_the_clock_was() {
     let kit = Kit::new();

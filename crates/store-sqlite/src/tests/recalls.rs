@@ -1,4 +1,4 @@
-//! Taking messages back: who may, and what is unread afterwards.
+//! Recalling messages: who may, and what is unread afterwards.
 
 use mynah_store::ids::{Mid, PairClass, Seq};
 use mynah_store::{Append, ConvKind, Place, Recall, Store, StoreError, TeamChange};
@@ -66,7 +66,7 @@ async fn refusals_come_in_their_order() {
 
 #[tokio::test]
 async fn what_was_taken_back_is_unread_for_nobody() {
-    // From either side, as the two count in columns of their own.
+    // From either side, because the two users are counted in separate columns.
     for (from, to) in [("a", "b"), ("b", "a")] {
         let kit = Kit::new();
         let sent = kit.append_all(vec![pair(from, to); 4]).await;
@@ -163,7 +163,7 @@ async fn its_cid_stays_known() {
     );
 }
 
-/// How old a message is does not depend on where the clock was set.
+/// The age of a message does not depend on where the clock was set.
 #[tokio::test]
 async fn a_jump_of_the_clock_changes_nothing_about_the_window() {
     let kit = Kit::new();

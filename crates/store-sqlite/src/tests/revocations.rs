@@ -1,4 +1,4 @@
-//! Revocations: that they stay, grow, and are forgotten.
+//! Revocations are kept, extended, and forgotten.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
     }
 }
 
-/// What a store knows that is opened now.
+/// Returns the revocations of a store that is opened now.
 async fn all(kit: &mut Kit) -> HashSet<Revocation> {
     kit.reopen().await;
     let all = kit.store.revocations().into_iter().collect();
@@ -70,7 +70,8 @@ async fn they_are_forgotten_when_no_token_is_left() {
     assert_eq!(left.collect::<HashSet<_>>(), HashSet::from(expected));
 }
 
-/// A token that is valid for a day is not valid again because the clock was two days ahead for a moment.
+/// A token that is valid for one day does not become valid again because the clock was two days ahead for a
+/// moment.
 #[tokio::test]
 async fn a_jump_of_the_clock_forgets_nothing() {
     let day = 86_400_000;

@@ -1,4 +1,4 @@
-//! Reads are shared fairly by those who ask, and are not done for those who have left.
+//! Reads are scheduled fairly between accounts, and skipped if nobody waits for them any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,17 +22,17 @@ fn read(kit: &Kit, done: &Done, user: &str, name: String) -> tokio::task::JoinHa
     tokio::spawn(read)
 }
 
-/// Keeps all readers busy until the sender is dropped; how many reads wait for them now.
+/// Keeps all readers busy until the sender is dropped. Returns the number of reads that wait for them now.
 async fn busy(kit: &Kit) -> (mpsc::Sender<()>, usize) {
     let (release, gate) = mpsc::channel::<()>();
     let gate = Arc::new(Mutex::new(gate));
     let begun = Arc::new(AtomicUsize::new(0));
-    // A reader that is busy is given one read more before another one is woken.
+    // A busy reader is given one more read before another reader is woken.
     while begun.load(Ordering::Acquire) < READERS {
         let (gate, begun) = (gate.clone(), begun.clone());
         let held = kit.store.readers.run(For::Backend, move |_| {
             begun.fetch_add(1, Ordering::Release);
-            // An error: whoever held the other end has let go.
+            // An error means that the sender was dropped.
             let _ = gate.lock().recv();
             Ok(())
         });
@@ -92,7 +92,7 @@ async fn what_waits_for_one_user_is_bounded() {
     let refused = read(&kit, &done, "greedy", "one more".to_owned()).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     let other = read(&kit, &done, "other", "other".to_owned());
-    // Who leaves makes room.
+    // A read that is cancelled makes room for another one.
     greedy.pop().unwrap().abort();
     tokio::task::yield_now().await;
     let late = read(&kit, &done, "greedy", "late".to_owned());

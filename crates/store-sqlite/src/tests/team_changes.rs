@@ -1,4 +1,4 @@
-//! Teams: who is told of a change, and who may do what afterwards.
+//! Changes of teams: who is told, and what members may do afterwards.
 
 use mynah_store::ids::Seq;
 use mynah_store::{Append, Members, Span, Store, StoreError, TeamChange, TeamChanged};
@@ -172,7 +172,7 @@ async fn who_joins_sees_what_comes_after() {
         .conversations
         .remove(0);
     assert_eq!((line.read, line.unread, line.head), (Seq(1), 1, Seq(4)));
-    // Gone and back: begins anew.
+    // A member who was removed and added again starts anew.
     kit.change("t", TeamChange::Remove(uids(&["c"]))).await.unwrap();
     assert!(
         kit.store

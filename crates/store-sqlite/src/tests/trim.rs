@@ -1,7 +1,7 @@
 //! Memory that a burst of work has needed is freed a while later.
 //!
-//! How much a connection has cached shows in how much it reads from the files to look at all messages: what the
-//! system counts for the thread.
+//! How much a connection has cached shows in how many bytes it reads from files when it reads all messages.
+//! The system counts these bytes for each thread.
 
 #![cfg(target_os = "linux")]
 
@@ -12,11 +12,11 @@ use super::kit::{Kit, json, notice};
 use crate::reads::{For, READERS};
 use crate::trim::PERIOD;
 
-/// Messages, and the bytes of each: one to a page, as SQLite may pass its cache by for what takes several. All of
-/// them fit the cache of one reader.
+/// The number of messages, and the bytes of each. Each message takes one page, because SQLite may bypass its
+/// cache for larger ones. All of them fit into the cache of one reader.
 const MESSAGES: usize = 200;
 const BYTES: usize = 3_000;
-/// How often it is tried before the test fails: each time the store is left alone for longer than it takes.
+/// Number of attempts before the test fails. Before each one, the store is idle for longer than it needs.
 const TRIES: usize = 50;
 
 async fn filled() -> Kit {
@@ -31,7 +31,7 @@ async fn filled() -> Kit {
     kit
 }
 
-/// Bytes that this thread has read from files.
+/// Returns the number of bytes that this thread has read from files.
 fn bytes_read() -> u64 {
     let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
     let count = counts
@@ -41,7 +41,7 @@ fn bytes_read() -> u64 {
     count.parse().unwrap()
 }
 
-/// Whether looking at all messages takes bytes that the connection has not cached.
+/// Returns whether reading all messages needs bytes that the connection has not cached.
 fn reads_files(db: &Connection) -> bool {
     let before = bytes_read();
     let found: i64 = db
@@ -73,10 +73,10 @@ async fn the_writer_frees_its_pages_again_and_again() {
 async fn readers_free_their_pages_although_the_writer_does_nothing() {
     let kit = filled().await;
     let read = || kit.store.readers.run(For::Backend, |db| Ok(reads_files(db)));
-    // The writer may free the pages of readers too, once.
+    // The writer may free the pages of readers too, but only once.
     let (mut seen, mut freed) = (0, 0);
     for _ in 0..TRIES {
-        // Each thread has its own, and they take turns.
+        // Each thread has its own connection, and the threads take turns.
         let mut cached = 0;
         for _ in 0..READERS * TRIES {
             cached = if read().await.unwrap() { 0 } else { cached + 1 };

@@ -1,4 +1,4 @@
-//! A full disk, a foreign lock, a caller that panics, a store that is closed.
+//! A full disk, a lock of another program, a caller that panics, a store that is closed.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::kit::{Kit, answer, device, page, pair, to_team, uid};
 use crate::queue::Command;
 
-/// Lets the file grow no more.
+/// Stops the growth of the database.
 async fn fill(kit: &Kit) {
     kit.writer(|db| {
         let pages: i64 = db
@@ -22,7 +22,7 @@ async fn fill(kit: &Kit) {
     .await;
 }
 
-/// Lets it grow again.
+/// Lets the database grow again.
 async fn empty(kit: &Kit) {
     kit.writer(|db| limit(db, 1_000_000)).await;
 }
@@ -43,7 +43,7 @@ async fn a_full_disk_fails_sends_and_is_got_over() {
         data: wide.into(),
         ..pair("a", "b")
     };
-    // The first of the two would fit: it must not stay when the second does not.
+    // The first of the two fits, but must not be stored if the second one does not fit.
     let told = kit.append_all(vec![pair("a", "b"), wide]).await;
     for told in told {
         let Err(StoreError::Unavailable(why)) = told else {
@@ -102,7 +102,7 @@ async fn a_failed_transaction_leaves_positions_as_they_were() {
     assert_eq!(place().await, (1, 0, 4));
     kit.ack(&by, conv, 2).await.unwrap();
     fill(&kit).await;
-    // All in one transaction: the writer is held until they wait.
+    // All in one transaction: the writer is blocked until all commands wait.
     let (go, held) = std::sync::mpsc::channel::<()>();
     let hold = move |_: &Connection| held.recv().unwrap();
     kit.store.queue.push([Command::Run(Box::new(hold))].into_iter());
@@ -117,7 +117,7 @@ async fn a_failed_transaction_leaves_positions_as_they_were() {
     let (read, refused, ()) = tokio::join!(read, refused, async { go.send(()).unwrap() });
     assert!(matches!(read, Err(StoreError::Unavailable(_))));
     assert!(matches!(refused, Err(StoreError::Unavailable(_))));
-    // What was acknowledged before may be replayed once more; nothing else has moved.
+    // What was acknowledged before may be replayed once more. Nothing else has moved.
     let (cursor, read, unread) = place().await;
     assert!(
         (1..=2).contains(&cursor) && (read, unread) == (0, 4),
@@ -157,7 +157,7 @@ async fn a_panicking_caller_harms_nobody() {
 async fn a_connection_that_is_lost_is_made_again() {
     let kit = Kit::new();
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
-    // The statement that follows finds its transaction gone: the batch fails as after an I/O error.
+    // The next statement finds that its transaction has ended, so that the batch fails as after an I/O error.
     kit.store.queue.push(
         [Command::Run(Box::new(|db| {
             db.execute_batch("ROLLBACK; DROP TABLE push_jobs; BEGIN").unwrap()
@@ -227,7 +227,8 @@ async fn a_closed_store_says_so() {
     assert!(!kit.dir.path().join("mynah.db-wal").exists(), "one file is left");
 }
 
-/// `mount -t tmpfs -o size=24m tmpfs DIR; MYNAH_TEST_SMALL_DISK=DIR cargo test -p mynah --lib really_full -- --ignored`
+/// To run this test: `mount -t tmpfs -o size=24m tmpfs DIR`, then
+/// `MYNAH_TEST_SMALL_DISK=DIR cargo test -p mynah-store-sqlite really_full -- --ignored`.
 #[tokio::test]
 #[ignore = "needs MYNAH_TEST_SMALL_DISK: a directory on a file system of some MiB"]
 async fn a_really_full_disk_is_got_over() {
@@ -237,7 +238,7 @@ async fn a_really_full_disk_is_got_over() {
     let ballast = kit.dir.path().join("ballast");
     let mut seen = 1;
     for round in 0..5 {
-        // Down to the last byte.
+        // The disk is filled to the last byte.
         let mut file = std::fs::File::create(&ballast).unwrap();
         for chunk in [1 << 20, 1 << 10, 1] {
             while std::io::Write::write_all(&mut file, &vec![1; chunk]).is_ok() {}

@@ -1,4 +1,4 @@
-//! Everything that a store can be asked, against the plain model.
+//! Compares the results of all reading calls with the plain model.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::plain::{Job, Plain, Said};
 use super::steps::{DEVICES, UIDS};
 use crate::tests::kit::{Kit, device, page, uid};
 
-/// Asks for everything. What the devices have acknowledged is written by this.
+/// Compares everything. This also writes what the devices have acknowledged.
 pub(super) async fn compare(kit: &Kit, plain: &mut Plain) {
     for conv in plain.made.clone() {
         histories(kit, plain, conv).await;
@@ -184,7 +184,7 @@ async fn missed(kit: &Kit, plain: &Plain, device: &Device) {
     }
     replay(kit, plain, &device.uid, behind).await;
     replay(kit, plain, &device.uid, left).await;
-    // Of everything, for whoever asks.
+    // All messages of all conversations, whoever asks.
     let whole = plain.made.iter().map(|conv| Stretch {
         conv: *conv,
         after: Seq(0),
@@ -217,7 +217,7 @@ async fn unread(kit: &Kit, plain: &Plain, uid: &Uid) {
 }
 
 async fn jobs(kit: &Kit, plain: &Plain) {
-    // Jobs that were given up go with the messages of a deleted team, a little after the team.
+    // Dead jobs are deleted with the messages of a deleted team, a little after the team.
     kit.delete_closed().await;
     let due = kit.all_jobs().await;
     let counts = kit.store.job_counts().await.unwrap();

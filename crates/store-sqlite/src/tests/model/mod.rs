@@ -1,7 +1,7 @@
-//! The store against a plain model: the same random operations on both, the same answers to every question.
+//! The store is compared with a plain model: the same random operations on both must give the same results.
 //!
-//! `PROPTEST_CASES` sets the number of cases. A failure prints the seed, which `PROPTEST_RNG_SEED` repeats, and
-//! the shortest failing steps that were found.
+//! `PROPTEST_CASES` sets the number of cases. A failure prints the seed, which `PROPTEST_RNG_SEED` repeats,
+//! and the shortest failing sequence of steps that was found.
 
 mod compare;
 mod places;
@@ -28,7 +28,7 @@ proptest! {
     }
 }
 
-/// Few cases unless the environment asks for more. The output is shown when the test fails.
+/// Few cases, unless the environment sets another number. The output is shown if the test fails.
 fn config() -> ProptestConfig {
     let mut config = ProptestConfig {
         max_shrink_iters: 1_000,
@@ -56,7 +56,7 @@ fn fresh_seed() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Jobs that were given up are gone with the messages of a deleted team, while older messages stay.
+/// Dead jobs are deleted with the messages of a deleted team, while older messages are kept.
 #[tokio::test]
 async fn jobs_that_were_given_up_go_with_their_team() {
     let members = ["a", "b"].map(uid).to_vec();
@@ -75,7 +75,7 @@ async fn jobs_that_were_given_up_go_with_their_team() {
     run(Setup::default(), steps).await;
 }
 
-/// A device that comes after a crash does not count as older than one that came shortly before it.
+/// A device that is registered after a crash is not older than one that was registered shortly before.
 #[tokio::test]
 async fn devices_are_forgotten_in_their_order_after_a_crash() {
     let (x, y, z) = (device("b", "x"), device("b", "y"), device("b", "z"));
@@ -173,7 +173,7 @@ async fn catch_up(kit: &Kit, plain: &mut Plain) {
 }
 
 async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcome) {
-    // Only a team's job advances.
+    // Only a team's job can advance.
     let fits = |job: &plain::Job| job.to.is_none() || !matches!(outcome, JobOutcome::Advanced { .. });
     let jobs = plain.jobs.iter().filter(|(_, job)| fits(job));
     let jobs: Vec<_> = jobs.map(|(id, _)| *id).collect();
@@ -184,13 +184,13 @@ async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcom
     }
 }
 
-/// The n-th conversation, or one that there is not.
+/// Returns the n-th conversation, or one that does not exist.
 fn conv(plain: &Plain, choice: usize) -> ConvId {
     let some = plain.made.get(choice % (plain.made.len() + 1));
     some.copied().unwrap_or(ConvId([7; 16]))
 }
 
-/// All cursors in the file.
+/// Returns all cursors in the database.
 async fn cursors(kit: &Kit) -> Vec<(String, String, ConvId, usize)> {
     kit.writer(|db| {
         let mut select = db

@@ -1,4 +1,4 @@
-//! The plain model's devices, read positions and recalls, and what it deletes.
+//! Devices, read positions, recalls and retention in the plain model.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,24 +7,24 @@ use mynah_store::{ConvKind, Device, Members, ReadMark, Recall, Recalled, StoreEr
 
 use super::plain::{Conv, Plain, Said};
 
-/// How exactly a store knows when a device was seen.
+/// Precision with which the store knows when a device was active.
 const SEEN_MS: u64 = 3_600_000;
-/// How often it looks for what is old.
+/// Time between two searches for old messages.
 const LOOK_MS: u64 = 60_000;
 
 /// A device that the store knows.
 pub(super) struct Known {
     pub(super) device: Device,
-    /// How many messages there were when it became known.
+    /// The number of messages when it became known.
     since: usize,
     seen: u64,
     /// What it has acknowledged.
     pub(super) cursors: HashMap<ConvId, usize>,
-    /// Of that, what a crash must leave.
+    /// The part of it that must survive a crash.
     sure: HashMap<ConvId, usize>,
 }
 
-/// What a refusal is answered with.
+/// The code of a refusal.
 fn code(error: &StoreError) -> u16 {
     match error {
         StoreError::NotFound(_) => 404,
@@ -79,7 +79,7 @@ impl Plain {
         });
     }
 
-    /// A device does something.
+    /// A device is active.
     pub(super) fn seen(&mut self, place: usize) {
         let now = self.real;
         let known = &mut self.devices[place];
@@ -88,7 +88,7 @@ impl Plain {
         }
     }
 
-    /// Up to where the device has a conversation that its user is in.
+    /// Returns the cursor of the device in a conversation of its user.
     pub(super) fn cursor(&self, known: &Known, conv: ConvId) -> usize {
         let place = &self.convs[&conv];
         let then = place
@@ -103,7 +103,7 @@ impl Plain {
         acked.max(floor).max(place.gone)
     }
 
-    /// The same, of a device that need not be known.
+    /// The same for a device that may be unknown.
     pub(super) fn cursor_of(&self, device: &Device, conv: ConvId) -> usize {
         match self.place(&device.uid, &device.device) {
             Some(place) => self.cursor(&self.devices[place], conv),
@@ -127,7 +127,7 @@ impl Plain {
         self.started();
     }
 
-    /// After a crash these cursors are in the file.
+    /// After a crash the database contains these cursors.
     pub(super) fn crashed(&mut self, found: &[(String, String, ConvId, usize)]) {
         for known in &mut self.devices {
             let its = found.iter().filter(|(uid, device, ..)| {
@@ -145,7 +145,7 @@ impl Plain {
         self.closed();
     }
 
-    /// The conversation, for somebody who is in it.
+    /// Returns the conversation, if the user is in it.
     fn seat(&self, uid: &Uid, conv: ConvId) -> Result<&Conv, u16> {
         let known = self
             .convs
@@ -175,7 +175,8 @@ impl Plain {
         }
     }
 
-    /// Up to where a device may acknowledge a conversation that its user has left: it has not received everything before `seq`.
+    /// Returns the position up to which a device may acknowledge a conversation that its user has left, if it
+    /// has not received everything before `seq`.
     fn departed(&self, device: &Device, conv: ConvId, seq: u64) -> Option<u64> {
         let departure = self.convs.get(&conv)?.departure(&device.uid)?;
         let known = &self.devices[self.place(&device.uid, &device.device)?];
@@ -205,7 +206,7 @@ impl Plain {
         assert_eq!(told.kind, kind);
     }
 
-    /// `by` is the sender, if nobody else.
+    /// Recalls a message.
     pub(super) fn recall(&mut self, order: &Recall, told: Result<Recalled, StoreError>) {
         let expected = self.may_recall(order);
         let Some((told, (conv, seq))) = agree(told, expected) else {
@@ -260,22 +261,22 @@ impl Plain {
         assert_eq!(told.as_ref(), expected);
     }
 
-    /// The store has deleted its oldest messages, `through` in all. The newest stays.
+    /// The store has deleted its oldest messages, `through` in all. The newest one is kept.
     pub(super) fn delete_old(&mut self, through: usize) {
         let keep_ms = self.setup.keep_ms;
         let age = |(conv, seq): &(ConvId, usize)| self.real - self.convs[conv].messages[seq - 1].at;
         for (index, row) in self.rows.iter().enumerate().take(through).skip(self.deleted) {
-            // What was written in a deleted team goes at once.
+            // Messages of a deleted team are deleted at once.
             if self.convs[&row.0].closed {
                 continue;
             }
-            // What was written in earlier runs ages twice as fast while it is believed that the store was closed.
+            // Messages of earlier runs age twice as fast until the last stop is made up for.
             let is_earlier = self.jumped > 0 && index < self.at_start;
             let oldest = if is_earlier { 2 * age(row) } else { age(row) };
             assert!(keep_ms > 0 && oldest >= keep_ms, "not too early");
         }
         let newest = self.rows.len().saturating_sub(1);
-        // The next message says since when a message is not the newest.
+        // The time of the next message is the time since when a message is not the newest.
         for row in self.rows[through.min(newest)..].windows(2) {
             let in_time = age(&row[0]) <= keep_ms + LOOK_MS + self.doubt() || age(&row[1]) <= LOOK_MS;
             assert!(keep_ms == 0 || in_time, "not too late");

@@ -1,4 +1,5 @@
-//! What a store does, in the plainest way: everything is kept whole, and every answer is counted out.
+//! A model of the store in simple data structures: everything is kept whole, and every result is computed
+//! from it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,34 +12,34 @@ use mynah_store::{
 use super::super::kit::{NOON, Setup, team_id};
 use super::places::Known;
 
-/// The window of [`Kit`](super::Kit).
+/// The window of [`Kit`](super::Kit) for cids.
 const WINDOW: u64 = 1_000;
-/// A message's time is at most so far ahead of the clock.
+/// Most milliseconds by which the time of a message is ahead of the clock.
 const LATE_MS: u64 = 10_000;
 
 pub(super) struct Plain {
     pub(super) setup: Setup,
     pub(super) convs: HashMap<ConvId, Conv>,
     pub(super) jobs: BTreeMap<JobId, Job>,
-    /// The messages of the jobs that were given up.
+    /// The messages of dead jobs.
     pub(super) dead: Vec<Mid>,
     /// In the order in which they became known.
     pub(super) devices: Vec<Known>,
-    /// All messages that there ever were, in their order: the conversation, and the number in it.
+    /// All messages that were ever written, in order: the conversation, and the number in it.
     pub(super) rows: Vec<(ConvId, usize)>,
-    /// How many of them were deleted.
+    /// The number of deleted messages.
     pub(super) deleted: usize,
-    /// The time that has really passed, since 1970.
+    /// The real time, in Unix milliseconds.
     pub(super) real: u64,
-    /// How far the clock is off, in milliseconds.
+    /// Difference between the clock and the real time, in milliseconds.
     skew: i64,
-    /// By how much it jumped in all.
+    /// The sum of all jumps of the clock.
     pub(super) jumped: u64,
     /// How often the store was opened.
     starts: u64,
-    /// How many messages there were when it was opened last.
+    /// The number of messages when it was last opened.
     pub(super) at_start: usize,
-    /// Conversations in the order of their making.
+    /// Conversations in the order of their creation.
     pub(super) made: Vec<ConvId>,
     pub(super) teams: BTreeMap<TeamId, (ConvId, BTreeSet<Uid>)>,
     last_mid: Option<Mid>,
@@ -46,19 +47,19 @@ pub(super) struct Plain {
 
 pub(super) struct Conv {
     pub(super) kind: ConvKind,
-    /// All, also those that were deleted.
+    /// All messages, including deleted ones.
     pub(super) messages: Vec<Kept>,
-    /// How many of them were deleted.
+    /// The number of deleted messages.
     pub(super) gone: usize,
     pub(super) closed: bool,
     pub(super) seats: HashMap<Uid, Seat>,
-    /// Who has left, and had a device then.
+    /// Users who have left and had a device at that time.
     departures: HashMap<Uid, Departure>,
-    /// When its newest message came, and when it was made.
+    /// The row of its newest message, and the order of its creation.
     moved: (usize, usize),
 }
 
-/// Who is in a conversation sees what comes after `floor`; it came when `joined` was the head.
+/// A user in a conversation sees messages after `floor`, and has joined when `joined` was the head.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Seat {
     pub(super) floor: usize,
@@ -66,7 +67,8 @@ pub(super) struct Seat {
     pub(super) read: usize,
 }
 
-/// Who has left a team when `head` was the head saw what comes after `floor`; its own kind 17 is `seq`.
+/// A user who has left a team when `head` was the head. The user saw messages after `floor`; the kind 17
+/// about the user is `seq`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Departure {
     pub(super) floor: usize,
@@ -77,15 +79,16 @@ pub(super) struct Departure {
 pub(super) struct Kept {
     pub(super) said: Said,
     pub(super) counts: bool,
-    /// Which of all messages it is.
+    /// The number of the message among all messages.
     pub(super) row: usize,
     /// When it was really written.
     pub(super) at: u64,
-    /// How far the clock was off then, as far as the store knows: at the last start for what is older.
+    /// The error of the clock at that time, as far as the store knows it: for older messages, that at the
+    /// last start.
     pub(super) skew: i64,
 }
 
-/// What is seen of a message.
+/// The part of a message that readers see.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Said {
     pub(super) seq: usize,
@@ -142,12 +145,12 @@ impl Plain {
         }
     }
 
-    /// What the clock says.
+    /// Returns the time of day according to the clock.
     pub(super) fn day(&self) -> u64 {
         self.real.saturating_add_signed(self.skew)
     }
 
-    /// The clock is set, to be off by `skew`.
+    /// Sets the clock, to differ from the real time by `skew`.
     pub(super) fn jump(&mut self, skew: i64) {
         self.jumped += self.skew.abs_diff(skew);
         self.skew = skew;
@@ -161,18 +164,19 @@ impl Plain {
         kept.for_each(|kept| kept.skew = self.skew);
     }
 
-    /// How old the store takes a message for.
+    /// Returns the age of a message according to the store.
     pub(super) fn age(&self, kept: &Kept) -> u64 {
         let then = i128::from(self.real) + i128::from(kept.skew) - i128::from(kept.said.ts);
         then.max(0) as u64
     }
 
-    /// By how much the store may be wrong about how much time has passed, as the clock was set and the store was stopped.
+    /// Returns by how much the store may be wrong about the time that has passed, because the clock was set
+    /// and the store was closed.
     pub(super) fn doubt(&self) -> u64 {
         self.jumped + self.starts * (60_000 + self.setup.keep_ms / 64)
     }
 
-    /// Does the same, and checks what the store told.
+    /// Appends a message, and compares the result with that of the store.
     pub(super) fn append(&mut self, order: Append, told: Result<Appended, StoreError>) {
         let from = order.from.clone();
         let (conv, members) = match &order.place {
@@ -185,7 +189,7 @@ impl Plain {
         };
         let known = self.convs.get(&conv);
         let earlier = known.and_then(|known| {
-            // Of a sender's messages with the same cid the store knows the newest.
+            // The store knows the newest of a sender's messages with the same cid.
             let cid = order.cid.as_ref()?;
             let same = |said: &Said| said.cid.as_ref() == Some(cid) && said.from == from;
             known
@@ -326,7 +330,7 @@ impl Plain {
         self.teams.insert(key, (conv, after));
     }
 
-    /// What was written while those who left were members is kept for their devices.
+    /// What was written while users were members is kept for their devices.
     fn depart(&mut self, conv: ConvId, seats: &HashMap<Uid, Seat>, notices: &[TeamNotice]) {
         let has_device = |uid: &Uid| self.devices.iter().any(|known| known.device.uid == *uid);
         let left = notices
@@ -344,7 +348,7 @@ impl Plain {
         self.convs.get_mut(&conv).unwrap().departures.extend(left);
     }
 
-    /// The conversation tells who has left and who has entered.
+    /// Adds the notices about users who have left and joined.
     fn told(&mut self, conv: ConvId, before: &BTreeSet<Uid>, after: &BTreeSet<Uid>, notices: &[TeamNotice]) {
         let left = before.difference(after).map(|uid| (17, uid));
         let expected: Vec<_> = left
@@ -367,7 +371,8 @@ impl Plain {
         }
     }
 
-    /// `known` are all jobs that the store has now: those that the model lacks were made by a team's job.
+    /// `known` are all jobs that the store has now. Those that are missing in the model were created by a
+    /// team's job.
     pub(super) fn finish(&mut self, id: JobId, outcome: &JobOutcome, known: impl Iterator<Item = JobId>) {
         match outcome {
             JobOutcome::Finished => drop(self.jobs.remove(&id)),
@@ -397,7 +402,7 @@ impl Plain {
         }
     }
 
-    /// The user's conversations, newest first.
+    /// Returns the user's conversations, newest first.
     pub(super) fn conversations(&self, uid: &Uid) -> Vec<ConvId> {
         let sees = |known: &&Conv| !known.closed && known.seats.contains_key(uid);
         let mut list: Vec<_> = self.convs.iter().filter(|(_, known)| sees(known)).collect();
@@ -429,7 +434,7 @@ impl Plain {
         self.made.push(conv);
     }
 
-    /// The next message of a conversation.
+    /// Adds the next message of a conversation.
     pub(super) fn say(&mut self, conv: ConvId, said: Said, counts: bool) -> usize {
         assert!(self.last_mid < Some(said.mid), "mids increase");
         self.last_mid = Some(said.mid);
@@ -454,12 +459,12 @@ impl Plain {
 }
 
 impl Conv {
-    /// What was not deleted.
+    /// Returns the messages that were not deleted.
     pub(super) fn left(&self) -> impl DoubleEndedIterator<Item = &Kept> {
         self.messages[self.gone..].iter()
     }
 
-    /// What is left for who has left; of a closed conversation only the kind 17 is.
+    /// Returns what a user who has left may still receive. In a closed conversation it is only the kind 17.
     pub(super) fn departure(&self, uid: &Uid) -> Option<Departure> {
         let departure = self.departures.get(uid).filter(|it| it.seq > self.gone)?;
         Some(Departure {
@@ -472,7 +477,7 @@ impl Conv {
         })
     }
 
-    /// Of that, what comes after `after`.
+    /// Returns the messages after `after` that were not deleted.
     pub(super) fn shown(&self, after: usize) -> Vec<Said> {
         self.left()
             .filter(|kept| kept.said.seq > after)

@@ -8,35 +8,35 @@ use proptest::sample::select;
 
 use super::super::kit::{NOON, Setup, device, notice, pair, to_team, uid, with_cid};
 
-/// The users; few, so that they meet.
+/// The users. They are few, so that they meet.
 pub(super) const UIDS: [&str; 4] = ["a", "b", "c", "d"];
-/// The names of everybody's devices.
+/// The names of each user's devices.
 pub(super) const DEVICES: [&str; 3] = ["x", "y", "z"];
 
-/// One operation.
+/// A random operation.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// In one call.
+    /// Appends in one call.
     Append(Vec<Append>),
     Change(String, TeamChange),
-    /// Of the n-th job that there is.
+    /// Finishes the n-th job of those that exist.
     Finish(usize, JobOutcome),
     Enter(Device),
-    /// In the n-th conversation that there is, or in none.
+    /// Acknowledges in the n-th conversation of those that exist, or in one that does not.
     Ack(Device, usize, u64),
     Read(Device, usize, u64),
-    /// The n-th message that there was, by this user or by its sender, if it is not older than this.
+    /// Recalls the n-th message, by this user or by its sender, if it is not older than this.
     Recall(usize, Option<Uid>, u64),
-    /// The clock is set, to be off by so much.
+    /// Sets the error of the clock.
     Clock(i64),
-    /// The present goes on by so much.
+    /// Lets this time pass.
     Later(u64),
     Reopen,
     Crash,
     Compare,
 }
 
-/// Stores that differ in what the steps meet.
+/// Stores with different options.
 pub(super) fn setup() -> impl Strategy<Value = Setup> {
     let keep_ms = select([0, 100_000, 100_000].as_slice());
     (1..4usize, any::<bool>(), keep_ms).prop_map(|(max_devices, see_all, keep_ms)| Setup {
@@ -69,7 +69,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn name() -> impl Strategy<Value = &'static str> {
-    // Some say more than others, so that there are long conversations.
+    // Some users send more than others, so that there are long conversations.
     prop_oneof![2 => select(&UIDS[..2]), 1 => select(UIDS.as_slice())]
 }
 
