@@ -1,8 +1,8 @@
 //! Fair sharing of a scarce resource: a key (a user, an address) with many requests waits behind its own
 //! requests, and does not delay others.
 //!
-//! [`Slots`] are a semaphore whose waiters stand in a fair [`Queue`], and which may keep some slots for keys
-//! that have none.
+//! [`Slots`] are a semaphore whose waiters wait in a fair [`Queue`]. Some slots may be reserved for keys that
+//! have none.
 
 #[cfg(test)]
 mod tests;
@@ -14,34 +14,34 @@ use mynah_store::fair::{Key, Queue};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-/// Of the slots that several keys share, one in this many is kept for keys that have none.
+/// One in this many shared slots is reserved for keys that have none.
 const KEPT: usize = 4;
 
-/// Whether a request is its key's only one.
+/// Whether a request is the only one of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The key has no slot and waits for none: it may take the slots that are kept for such keys.
+    /// The key has no slot and no other request. It may use the reserved slots.
     First,
     /// The key has slots, or other requests that wait.
     Further,
 }
 
 impl Turn {
-    /// Of a key with this many requests, the new one included.
+    /// Returns the turn of a key with this number of requests, including the new one.
     pub(crate) fn of(requests: usize) -> Self {
         if requests <= 1 { Self::First } else { Self::Further }
     }
 }
 
-/// A number of slots. Requests that wait for one get it in fair order between their keys.
+/// A number of slots. Requests wait for them in fair order between their keys.
 #[derive(Debug)]
 pub(crate) struct Slots<K: Key> {
     state: Mutex<State<K>>,
-    /// Slots that only first requests may take.
+    /// Number of slots that only first requests may take.
     kept: usize,
-    /// All slots that a further request may take.
+    /// Number of slots that further requests may take.
     shared: usize,
-    /// Most requests of one key that may wait; 0 is no limit.
+    /// Most requests of one key that may wait; 0 is unlimited.
     most: usize,
 }
 
@@ -60,31 +60,32 @@ struct Waiter<K: Key> {
 }
 
 impl<K: Key> Waiter<K> {
-    /// Nobody waits any more.
+    /// Returns whether nobody waits any more.
     fn is_over(&self) -> bool {
         self.tell.is_closed()
     }
 }
 
-/// Slots that were taken, most often one; they are free again when this is dropped.
+/// One or more slots, which are freed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot<K: Key> {
     of: Arc<Slots<K>>,
     count: usize,
 }
 
-/// Too many requests of the same key are waiting.
+/// The error when too many requests of a key wait already.
 #[derive(Debug)]
 pub(crate) struct Full;
 
 impl<K: Key> Slots<K> {
-    /// All slots are given out in the order of the queue. `most` requests of a key may wait; 0 is no limit.
+    /// Creates slots that are all given out in the order of the queue. At most `most` requests of a key may
+    /// wait; 0 is unlimited.
     pub(crate) fn new(slots: usize, most: usize) -> Arc<Self> {
         Self::keeping(0, slots, most)
     }
 
-    /// A quarter of the slots is kept for keys that have none, so that keys that take all they can get do not
-    /// delay them. Any number of requests may wait.
+    /// Creates slots of which a quarter is reserved for keys that have none, so that greedy keys do not delay
+    /// them. Any number of requests may wait.
     pub(crate) fn shared(slots: usize) -> Arc<Self> {
         Self::keeping(slots / KEPT, slots, 0)
     }
@@ -103,24 +104,24 @@ impl<K: Key> Slots<K> {
         })
     }
 
-    /// The number of slots that a further request can get at once.
+    /// Returns the largest number of slots that a further request can get at once.
     pub(crate) fn largest(&self) -> usize {
         self.shared
     }
 
-    /// Slots that are free.
+    /// Returns the number of free slots.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn free(&self) -> usize {
         self.state.lock().free
     }
 
-    /// Takes a slot, if nothing stands before this request.
+    /// Takes a slot, if no other request comes first.
     pub(crate) fn try_take(self: &Arc<Self>, turn: Turn) -> Option<Slot<K>> {
         let took = self.state.lock().take(turn, 1, self.kept);
         took.then(|| self.slot(1))
     }
 
-    /// Waits for `count` slots, at most [`Slots::largest`]. Dropping the future gives up the place in the
+    /// Waits for `count` slots, at most [`Slots::largest`]. Dropping the future removes the request from the
     /// queue.
     pub(crate) async fn take(self: &Arc<Self>, key: K, turn: Turn, count: usize) -> Result<Slot<K>, Full> {
         let told = {
@@ -137,7 +138,7 @@ impl<K: Key> Slots<K> {
             pushed.map_err(|_| Full)?;
             told
         };
-        // The sender is dropped without a slot only together with `self`, which we hold.
+        // The sender is dropped without a slot only together with `self`, which is alive here.
         told.await.map_err(|_| Full)
     }
 
@@ -148,13 +149,13 @@ impl<K: Key> Slots<K> {
         }
     }
 
-    /// Gives slots to whoever is next.
+    /// Gives free slots to the next waiters.
     fn give(self: &Arc<Self>, count: usize) {
         let mut state = self.state.lock();
         state.free += count;
         while let Some(Waiter { count, tell }) = state.next(self.kept) {
-            // The slots are sent without the lock: if the receiver has stopped waiting meanwhile, they are
-            // dropped, which takes the lock and gives them to the next one.
+            // The slots are sent without the lock: if the receiver has stopped waiting in the meantime, they
+            // are dropped, which takes the lock and gives them to the next waiter.
             drop(state);
             drop(tell.send(self.slot(count)));
             state = self.state.lock();
@@ -163,7 +164,7 @@ impl<K: Key> Slots<K> {
 }
 
 impl<K: Key> State<K> {
-    /// Takes slots for a new request; false if it must wait.
+    /// Takes slots for a new request. Returns false if it must wait.
     fn take(&mut self, turn: Turn, count: usize, kept: usize) -> bool {
         let (is_next, kept) = match turn {
             Turn::First => (self.first.is_empty(), 0),
@@ -176,7 +177,7 @@ impl<K: Key> State<K> {
         takes
     }
 
-    /// Takes slots for the next request that waits, if there are enough.
+    /// Takes slots for the next waiter, if there are enough.
     fn next(&mut self, kept: usize) -> Option<Waiter<K>> {
         for (queue, kept) in [(&mut self.first, 0), (&mut self.further, kept)] {
             while let Some(waiter) = queue.first() {
@@ -195,18 +196,18 @@ impl<K: Key> State<K> {
 }
 
 impl<K: Key> Slot<K> {
-    /// Splits off one of these slots, which is freed by itself when it is dropped. Returns `None` if no slot is left.
+    /// Splits off one of these slots, which is freed separately. Returns `None` if there is none left.
     pub(crate) fn split_one(&mut self) -> Option<Self> {
         self.count = self.count.checked_sub(1)?;
         Some(self.of.slot(1))
     }
 
-    /// Adds the slots of another, of the same [`Slots`].
+    /// Adds the slots of another value, which must be of the same [`Slots`].
     pub(crate) fn merge(&mut self, mut other: Self) {
         self.count += std::mem::take(&mut other.count);
     }
 
-    /// How many they are.
+    /// Returns the number of slots.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
@@ -220,7 +221,7 @@ impl<K: Key> Drop for Slot<K> {
     }
 }
 
-/// One request of each key at a time; others of the key wait in their order.
+/// Allows one request of each key at a time. Other requests of the key wait in order.
 #[derive(Debug)]
 pub(crate) struct OneAtATime<K: Key>(Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>);
 
@@ -231,11 +232,12 @@ impl<K: Key> Default for OneAtATime<K> {
 }
 
 impl<K: Key> OneAtATime<K> {
-    /// Waits until no other request of this key is under way; the next may begin when the guard is dropped.
+    /// Waits until no other request of this key is in flight. The next one may begin when the guard is
+    /// dropped.
     pub(crate) async fn begin(&self, key: &K) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock();
-            // There are as many as there are keys with requests.
+            // Locks that nobody uses are removed, so that there are only as many as keys with requests.
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
             locks.entry(key.clone()).or_default().clone()
         };

@@ -1,4 +1,5 @@
-//! The `mynah` program: flags, configuration, logs; then the gateway runs until it is told to stop.
+//! The `mynah` program: parses flags, reads the configuration, starts the log, and runs the gateway until it
+//! is told to stop.
 
 mod signals;
 
@@ -15,25 +16,25 @@ use mynah::server::{self, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signals::Signals;
 
-/// Takes less memory for idle connections than the system's allocator (docs/decisions/0019).
+/// This allocator needs less memory for idle connections than that of the system (docs/decisions/0019).
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Threads for what blocks, the store's reads above all.
+/// Most threads for blocking work, in particular for reads of the store.
 const BLOCKING_THREADS: usize = 8;
 
 /// A chat gateway between Socket.IO clients and an HTTP backend.
 #[derive(Debug, Parser)]
 #[command(name = "mynah", version, about)]
 struct Args {
-    /// The configuration file [default: ./mynah.toml if it is there]
+    /// The configuration file [default: ./mynah.toml if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen here instead of server.listen, as in 127.0.0.1:3001
+    /// Listen on this address instead of server.listen, for example 127.0.0.1:3001
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     listen: Option<String>,
-    /// Keep the data here instead of store.path
+    /// Keep the data in this directory instead of store.path
     #[arg(long, global = true, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -44,12 +45,12 @@ struct Args {
 enum Command {
     /// Check the configuration and say what is wrong with it
     CheckConfig,
-    /// Print a configuration file with every key, its default and what it does
+    /// Print a configuration file with every key, its default and its description
     ExampleConfig,
-    /// Make, show and take away keys of the HTTP API
+    /// Create, list, replace and remove keys of the HTTP API
     #[command(subcommand)]
     ApiKey(KeyCommand),
-    /// Write the record to a file, while the server runs or not
+    /// Copy the store to a file, whether the server runs or not
     Backup {
         /// The file to write; it must not exist yet
         file: PathBuf,
@@ -63,13 +64,13 @@ enum Command {
         /// A file that `mynah backup` has written
         file: PathBuf,
     },
-    /// Make a token for a user, signed with the configured secret (HS256), and print it
+    /// Create a token for a user, signed with the configured secret (HS256), and print it
     Token(TokenArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct TokenArgs {
-    /// Whose token it is
+    /// The user to whom the token belongs
     #[arg(value_parser = Uid::new)]
     uid: Uid,
     /// The only deviceid that may use it
@@ -78,10 +79,10 @@ struct TokenArgs {
     /// The only platform that may use it
     #[arg(long, value_parser = ids::label)]
     platform: Option<Box<str>>,
-    /// The only kinds that may be sent with it, as in 3,15
+    /// The only kinds that may be sent with it, for example 3,15
     #[arg(long, value_delimiter = ',', value_parser = kind)]
     kinds: Option<Vec<u16>>,
-    /// How long it is good for, as in 30m, 12h or 90d
+    /// How long the token is valid, for example 30m, 12h or 90d
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: Lifetime,
 }
@@ -141,7 +142,7 @@ fn main() -> ExitCode {
 fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
     let outcome = command.run(config).and_then(|said| {
         let _ = std::io::stderr().write_all(said.notes.as_bytes());
-        // A key that nobody saw is of no use: then this must not look like success.
+        // A key that nobody has seen is useless, so a failure to print it must not look like success.
         let mut out = std::io::stdout().lock();
         out.write_all(said.out.as_bytes())?;
         Ok(out.flush()?)
@@ -232,7 +233,8 @@ fn start(config: Config) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // The store reads on a few at a time; tokio's default of 512 lets a burst of registers start dozens.
+        // The store reads with a few threads. With tokio's default of 512, a burst of registers would start
+        // dozens.
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let result = runtime.block_on(async {
@@ -242,12 +244,13 @@ fn start(config: Config) -> anyhow::Result<()> {
         let shutdown = signals.until_stop(server.reload());
         server.run(shutdown).await
     });
-    // Whatever hangs was given its time.
+    // Tasks that still run had their time to end.
     runtime.shutdown_background();
     result
 }
 
-/// Every connection needs a file descriptor; the usual soft limit is 1,024.
+/// Raises the limit of open files, because every connection needs a file descriptor and the usual soft limit
+/// is 1,024.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -259,13 +262,13 @@ fn raise_open_files() {
     }
 }
 
-/// To standard output, where nobody may be reading any more.
+/// Writes to standard output. Errors are ignored, because nobody may be reading it any more.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A kind's number.
+/// Parses the number of a kind.
 fn kind(text: &str) -> Result<u16, &'static str> {
     text.trim()
         .parse()

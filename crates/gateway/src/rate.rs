@@ -1,5 +1,5 @@
-//! How often something may happen: token buckets, as the generic cell rate algorithm (ITU-T I.371) has them. A bucket is one number, the
-//! moment at which it is full again.
+//! Rate limits: token buckets, implemented as the generic cell rate algorithm (ITU-T I.371). A bucket is one
+//! number, the time at which it is full again.
 
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -12,17 +12,18 @@ use crate::config::Limits;
 use crate::ids::Uid;
 use crate::sync::{Hashing, Mutex};
 
-/// What a bucket holds and how fast it fills.
+/// The size of a bucket, and how fast it fills.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
-    /// Nanoseconds until there is one more.
+    /// Nanoseconds until one more token is added.
     interval: u64,
     /// Nanoseconds until an empty bucket is full.
     room: u64,
 }
 
 impl Rate {
-    /// So many in `seconds`, and so many at once; `None`, which is no limit, when either is 0.
+    /// Creates a rate of `count` tokens in `seconds`, with at most `burst` tokens. Returns `None`, which is
+    /// unlimited, if either number is 0.
     pub(crate) fn new(count: u32, seconds: u32, burst: u32) -> Option<Self> {
         let interval = (u64::from(seconds) * 1_000_000_000)
             .checked_div(count.into())?
@@ -34,7 +35,7 @@ impl Rate {
     }
 }
 
-/// The rates of registers and messages that are limited, each by `limits.*` of its name.
+/// The configured rates of registers and messages. Each has the name of its keys in `limits`.
 pub(crate) struct Rates {
     /// Registers of a connection.
     pub(crate) registers: Option<Rate>,
@@ -60,19 +61,20 @@ impl Rates {
     }
 }
 
-/// One token bucket; full at first.
+/// A token bucket, which is full at first.
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     full_at: AtomicU64,
 }
 
 impl Bucket {
-    /// Takes a token; false when there is none.
+    /// Takes a token. Returns false if there is none.
     pub(crate) fn take(&self, rate: Option<Rate>, now: Instant) -> bool {
         rate.is_none_or(|rate| self.take_some(rate, nanoseconds(now), 1))
     }
 
-    /// Takes this number of tokens at the moment `now`, in [`nanoseconds`]; if there are fewer, takes none and returns false.
+    /// Takes `tokens` tokens at the time `now`, in [`nanoseconds`]. Takes none and returns false if there are
+    /// fewer.
     fn take_some(&self, rate: Rate, now: u64, tokens: u64) -> bool {
         let taken = self
             .full_at
@@ -90,30 +92,30 @@ impl Bucket {
     }
 }
 
-/// Since some moment of this process.
+/// Returns the nanoseconds since a fixed time of this process.
 fn nanoseconds(now: Instant) -> u64 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(crate::clock::now);
     now.saturating_duration_since(*ORIGIN).as_nanos() as u64
 }
 
-/// Buckets for each user. Users who have not used theirs lately are forgotten, so that memory depends on
-/// activity and not on the number of users.
+/// Buckets for each user. Users whose buckets are full are forgotten, so that memory depends on activity and
+/// not on the number of users.
 pub(crate) struct UserBuckets<const N: usize> {
     rates: [Option<Rate>; N],
     shards: Box<[Mutex<Shard<N>>]>,
     hasher: Hashing,
 }
 
-/// By a keyed hash of the uid: two users practically never share buckets.
+/// The buckets by a keyed hash of the uid, with which two users practically never share a bucket.
 struct Shard<const N: usize> {
     buckets: HashTable<(u64, [Bucket; N])>,
-    /// So many, and those that are full are forgotten.
+    /// Number of users at which those with full buckets are forgotten.
     sweep_at: usize,
 }
 
 impl<const N: usize> UserBuckets<N> {
     const SHARDS: usize = 64;
-    /// A shard is not swept for fewer.
+    /// Smallest number of users at which a shard is swept.
     const FEW: usize = 64;
 
     pub(crate) fn new(rates: [Option<Rate>; N]) -> Self {
@@ -137,7 +139,7 @@ impl<const N: usize> UserBuckets<N> {
             return Ok(());
         }
         let hash = self.hasher.hash_one(uid);
-        // hashbrown uses the low bits for the place and the top 7 for the tag; the shard must use others.
+        // hashbrown uses the low bits for the bucket and the top 7 for the tag; the shard must use others.
         let mut shard = self.shards[(hash >> 32) as usize % Self::SHARDS].lock();
         let Shard { buckets, sweep_at } = &mut *shard;
         if buckets.len() >= (*sweep_at).max(Self::FEW) {
@@ -189,7 +191,7 @@ mod tests {
         let buckets = UserBuckets::new([Rate::new(1, 1, 2)]);
         let start = crate::clock::now();
         for number in 0_u16..20_000 {
-            // Each is full again when the next but one begins.
+            // The buckets of a user are full again when the next user but one begins.
             let now = start + Duration::from_secs(number.into());
             let uid = Uid::new(&number.to_string()).unwrap();
             let take = || buckets.take(&uid, now, [1]).is_ok();

@@ -1,6 +1,6 @@
 //! Reads API keys, the TLS certificate and the issuer's key set again on request (SIGHUP).
 //!
-//! Invariant: if something cannot be read, the last good state stays in force. The configuration file is read
+//! Invariant: if something cannot be read, the last good state remains in use. The configuration file is read
 //! only at the start.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::clock;
 use crate::gateway::Gateway;
 use crate::http::Api;
 
-/// See the module. Clones are cheap.
+/// A handle that reads keys and certificates again. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Reload {
     pub(crate) api: Arc<Api>,
@@ -21,7 +21,8 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Reads everything again and logs what was done. The certificate and the key set follow within a moment and log their own failures.
+    /// Reads everything again and logs what was done. The certificate and the key set are read a moment
+    /// later, and log their own failures.
     pub fn now(&self) {
         let keys = &self.api.keys;
         keys.reload(clock::unix_millis());

@@ -1,7 +1,9 @@
-//! The program's server: one port for Socket.IO, the API and the page (or two of them), from opening the store to flushing it.
+//! The server of the program: one address for Socket.IO, the API and the web page (or two addresses), from
+//! opening the store to closing it.
 //!
-//! Invariants: in open mode nobody beyond this machine is let in unless the configuration says so; whatever was answered
-//! is in the store before the program ends; stopping takes no longer than the grace period.
+//! Invariants: in open mode only clients of this machine are accepted, unless the configuration says
+//! otherwise; everything that was answered is in the store before the program ends; stopping takes no longer
+//! than the grace period.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -39,10 +41,11 @@ use crate::{Builder, Gateway};
 
 pub use crate::listen::Addresses;
 
-/// How fast connections are closed when the server stops, so that they do not all come back elsewhere at the same moment.
+/// Number of connections that are closed per second when the server stops, so that the clients do not all
+/// reconnect at the same moment.
 const CLOSES_PER_SECOND: u64 = 1_000;
 
-/// A server that is about to run.
+/// A server that is ready to run.
 pub struct Server {
     config: Config,
     listener: TcpListener,
@@ -57,12 +60,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes the port, opens the store, and makes everything ready to run.
+    /// Opens the listeners and the store, and prepares everything.
     pub async fn open(config: Config) -> anyhow::Result<Self> {
         Self::with(Builder::new(config)).await
     }
 
-    /// [`Server::open`] for programs that embed the server: with their listeners.
+    /// [`Server::open`] for programs that embed the server, with their listeners.
     pub async fn with(builder: Builder) -> anyhow::Result<Self> {
         let config = builder.config().clone();
         let wanted = permitted(&config)?;
@@ -118,17 +121,17 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.addresses.public
     }
 
-    /// Where it listens for the backend, if that has an address of its own.
+    /// Returns the separate address for the backend, if there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.addresses.admin
     }
 
-    /// The gateway, for programs that embed the whole server.
+    /// Returns the gateway, for programs that embed the server.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
@@ -142,7 +145,7 @@ impl Server {
         }
     }
 
-    /// What whoever starts it wants to know: where everything is, what is open, and how to close it.
+    /// Returns the message at the start: the addresses, what is open, and how to close it.
     pub fn greeting(&self) -> String {
         let url = self.entry.url(self.addresses.public, false);
         let admin = self.addresses.admin;
@@ -181,8 +184,9 @@ impl Server {
         text
     }
 
-    /// Runs until `shutdown` is done, then stops: no new connections, those that are there are asked to come back
-    /// elsewhere, what is under way is finished, and the store is flushed, all within `server.grace_ms`.
+    /// Runs until `shutdown` resolves, then stops: new connections are refused, clients are expected to
+    /// reconnect elsewhere, requests in flight are finished, and the store is closed, all within
+    /// `server.grace_ms`.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let calls = Arc::default();
         let routes = |door| {
@@ -199,10 +203,10 @@ impl Server {
                 proxies,
             })
         };
-        // They end with this.
+        // These tasks end when this is dropped.
         let mut beside = JoinSet::new();
         let door = if let Some(admin) = self.admin {
-            // Until the end, so that it can be watched how the program stops.
+            // This listener serves until the end, so that the operator can observe the stop.
             let routes = routes(Door::Admin);
             beside.spawn(Listener::new(admin, self.entry.admin()).serve(
                 move |request, peer| routes.clone().answer(request, peer),
@@ -236,11 +240,11 @@ impl Server {
         let spread = Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2);
         let finished = async {
             self.socketio.drain(spread).await;
-            // Each call holds this for reading.
+            // Each API call holds the lock for reading.
             let _none = calls.write().await;
             self.gateway.settle_push().await;
         };
-        // A fifth of the time is the store's.
+        // A fifth of the time is reserved for the store.
         if timeout_at(end - grace / 5, finished).await.is_err() {
             tracing::warn!("not everything could be finished within server.grace_ms");
         }
@@ -254,20 +258,20 @@ impl Server {
     }
 }
 
-/// Who answers a request.
+/// Passes requests to the part that answers them.
 struct Routes {
     socketio: mynah_socketio::Server,
     router: axum::Router,
     api: Arc<Api>,
-    /// Held for reading by every call of the API that is under way.
+    /// Held for reading by every API call in flight.
     calls: Arc<RwLock<()>>,
     door: Door,
-    /// Believed when they say for whom they ask.
+    /// Proxies whose X-Forwarded-For is trusted.
     proxies: Proxies,
 }
 
 impl Routes {
-    /// Boxed, so that a connection's task holds no room for it while it is idle.
+    /// The future is boxed, so that the task of an idle connection needs no memory for it.
     fn answer(
         self: Arc<Self>,
         request: Request<RequestBody>,
@@ -293,7 +297,7 @@ impl Routes {
     }
 }
 
-/// Where it may listen with this configuration, or why it must not start.
+/// Returns the addresses of the listeners, or why the server must not start with this configuration.
 pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     auth::check(config)?;
     builder::check(config)?;
@@ -310,14 +314,14 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     Ok(addresses)
 }
 
-/// Writes the record to a file, whether the server runs or not. Fails if the file exists, unless `force` is
-/// set. If it fails, it leaves no new file.
+/// Copies the store to a file, whether the server runs or not. Fails if the file exists, unless `force` is
+/// set. A failure leaves no new file.
 pub fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<Backup> {
     embedded::backup(&config.store.path, file, force)
 }
 
-/// Replaces the data directory by a backup; the old directory is kept beside it under another name, and its
-/// API keys and revocations stay in force. Fails while a server uses the directory. If it fails, everything stays as it was.
+/// Replaces the data directory by a backup. The old directory is kept beside it under another name, and its
+/// API keys and revocations remain valid. Fails while a server uses the directory. A failure changes nothing.
 pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
     let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
     let time = humantime::format_rfc3339_seconds(now)
@@ -326,7 +330,7 @@ pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
     embedded::restore(&config.store.path, file, &time, &keys::FILES)
 }
 
-/// Milliseconds of a day.
+/// Milliseconds in a day.
 const DAY_MS: u64 = 24 * 3_600_000;
 
 fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded> {
@@ -347,7 +351,7 @@ fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded
         .with_context(|| format!("the data in {} cannot be used", config.store.path.display()))
 }
 
-/// Reads what is only known by asking.
+/// Returns a function that updates the metrics whose values must be queried.
 fn observer(
     gateway: Gateway,
     socketio: mynah_socketio::Server,
@@ -392,7 +396,7 @@ fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socke
         connect_timeout_ms: engine.connect_timeout_ms,
         max_payload_bytes: engine.max_payload_bytes,
         max_attachments: engine.max_attachments,
-        // Frames have no attachments: an event with attachments is refused.
+        // Events with attachments are refused, so they need not be kept.
         keep_attachments: false,
         max_queue_bytes: config.limits.queue_bytes,
         cors: listen::cors(&config.server)?,

@@ -21,7 +21,7 @@ impl Signals {
     /// Installs the handlers: from here on the signals have no default effect. Rust's runtime ignores SIGPIPE
     /// already.
     pub(crate) fn take() -> io::Result<Self> {
-        // A handler stays when what it returned is dropped: these are received and do nothing.
+        // A handler remains installed when the stream is dropped, so that these signals have no effect.
         for unused in [
             SignalKind::user_defined1(),
             SignalKind::user_defined2(),

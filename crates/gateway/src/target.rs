@@ -1,4 +1,5 @@
-//! The state of a server that we call, for the operator: whether it works, and since when it does not.
+//! The state of a server to which the gateway sends requests, for the operator: whether it works, or since
+//! when it fails.
 //!
 //! Invariants: a target logs at most one line a minute about failures, however often calls fail; a line never
 //! contains the query of the URL, which may hold a secret, or anything that was sent.
@@ -14,10 +15,10 @@ use prometheus_client::metrics::counter::Counter;
 use crate::clock;
 use crate::metrics::{Metrics, TargetLabel};
 
-/// Between two lines about failures.
+/// Shortest time between two lines about failures.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// See the module.
+/// A server to which requests are sent.
 pub(crate) struct Target {
     /// The purpose of the calls, as part of a sentence: "the push webhook".
     purpose: &'static str,
@@ -31,14 +32,14 @@ pub(crate) struct Target {
 struct State {
     /// When the first of the latest failures happened, in Unix milliseconds; `None` while it works.
     failing_since: Option<u64>,
-    /// A line about these failures was logged.
+    /// Whether these failures were logged.
     told: bool,
-    /// When the last line about a failure was written.
+    /// When a failure was last logged.
     line_at: Option<Instant>,
 }
 
 impl Target {
-    /// The target of calls of `url`, which are made for `purpose`.
+    /// Creates the target for requests to `url`, which are sent for `purpose`.
     pub(crate) fn new(purpose: &'static str, url: &str, metrics: &Metrics) -> Self {
         let url: Arc<str> = shown(url).into();
         let label = TargetLabel { target: url.clone() };
@@ -50,7 +51,7 @@ impl Target {
         }
     }
 
-    /// A call failed, for this reason.
+    /// A request failed, for this reason.
     pub(crate) fn failed(&self, why: &impl Display) {
         self.failures.inc();
         let now = clock::now();
@@ -71,7 +72,7 @@ impl Target {
         tracing::warn!("a call of {purpose} at {url} failed: {why}; it has been failing since {since}");
     }
 
-    /// A call succeeded.
+    /// A request succeeded.
     pub(crate) fn worked(&self) {
         let told = {
             let mut state = self.state.lock();
@@ -84,10 +85,10 @@ impl Target {
     }
 }
 
-/// Scheme, host, port and path of a URL.
+/// Returns scheme, host, port and path of a URL.
 fn shown(url: &str) -> String {
     let Ok(uri) = url.parse::<Uri>() else {
-        // The configuration was checked: every URL that is called can be read.
+        // This cannot happen, because the URLs in the configuration were checked.
         return "an unreadable URL".to_owned();
     };
     let scheme = uri.scheme_str().unwrap_or("http");
@@ -117,7 +118,7 @@ mod tests {
         }
     }
 
-    /// Whether the next failure writes a line.
+    /// Returns whether the next failure is logged.
     fn tells(target: &Target) -> bool {
         let before = target.state.lock().line_at;
         target.failed(&"it answered 500");

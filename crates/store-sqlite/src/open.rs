@@ -427,8 +427,8 @@ fn has_log(log: &Path) -> bool {
     std::fs::metadata(log).is_ok_and(|log| log.len() > LOG_HEADER)
 }
 
-/// Refuses a WAL beside a backup: SQLite would mix the two. The header of a backup says that it has no WAL. The
-/// header of a database that a server has used says the opposite, since before its first WAL was created.
+/// Refuses a WAL beside a backup: SQLite would mix the two. The header of a backup says that it has no WAL.
+/// The header of a database that a server has used says the opposite, since before its first WAL was created.
 pub(super) fn refuse_log_of_backup(file: &Path, log: &Path) -> Result<(), OpenError> {
     let mut versions = [0; 2];
     let read = File::open(file).and_then(|file| file.read_exact_at(&mut versions, VERSIONS));

@@ -1,6 +1,6 @@
 //! The tables, and the migration of older databases.
 //!
-//! Invariant: the `user_version` of a database is that of the newest of the [`STEPS`] that were applied to it.
+//! Invariant: the `user_version` of a database is that of the newest of its applied [`STEPS`].
 //! A released step is never changed; later changes are further steps.
 
 use rusqlite::Connection;

@@ -1,4 +1,4 @@
-//! Who gets a turn or a slot, and when.
+//! The order in which requests get slots.
 
 use super::*;
 
@@ -125,7 +125,7 @@ async fn one_request_of_a_key_is_under_way_at_a_time() {
     assert_eq!(keys.0.lock().len(), 1, "nothing is kept of the others");
 }
 
-/// Polls once.
+/// Polls a future once.
 async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
