@@ -13,9 +13,9 @@ enum Pattern {
 
 /// Why a text is no origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoOrigin(String);
+pub struct InvalidOrigin(String);
 
-impl std::fmt::Display for NoOrigin {
+impl std::fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = &self.0;
         write!(
@@ -25,11 +25,11 @@ impl std::fmt::Display for NoOrigin {
     }
 }
 
-impl std::error::Error for NoOrigin {}
+impl std::error::Error for InvalidOrigin {}
 
 impl Origins {
     /// Reads a list. `null` and `file://`, which browsers send for pages without an origin, are taken as they are.
-    pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, NoOrigin> {
+    pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, InvalidOrigin> {
         let patterns = list.iter().map(|text| Pattern::parse(text.as_ref()));
         patterns.collect::<Result<_, _>>().map(Self)
     }
@@ -41,8 +41,8 @@ impl Origins {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Result<Self, NoOrigin> {
-        let wrong = || NoOrigin(text.to_owned());
+    fn parse(text: &str) -> Result<Self, InvalidOrigin> {
+        let wrong = || InvalidOrigin(text.to_owned());
         if ["null", "file://"].contains(&text) {
             return Ok(Self::Exact(text.to_owned()));
         }

@@ -4,109 +4,68 @@
 //! IPv6 carries is the IPv4 address.
 
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
+use ipnet::IpNet;
 
 /// The header in which each proxy adds the address that it was asked from.
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// An address with the number of bits that count, as in `10.0.0.0/8`; without it all count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u32,
-}
-
-impl Network {
-    /// Whether `address` is in it.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.address.is_ipv4() == address.is_ipv4() && self.cut(address) == self.cut(self.address)
-    }
-
-    /// The bits that count.
-    fn cut(&self, address: IpAddr) -> u128 {
-        let (bits, width) = match address {
-            IpAddr::V4(address) => (address.to_bits().into(), 32),
-            IpAddr::V6(address) => (address.to_bits(), 128),
-        };
-        // Nothing is left where no bit counts, which is more than a shift takes.
-        u128::checked_shr(bits, width - self.bits).unwrap_or(0)
-    }
-}
-
-/// Why a text is no [`Network`].
+/// Why a text is not a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoNetwork(String);
+pub struct InvalidNetwork(String);
 
-impl std::fmt::Display for NoNetwork {
+impl std::fmt::Display for InvalidNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NoNetwork {}
+impl std::error::Error for InvalidNetwork {}
 
-impl FromStr for Network {
-    type Err = NoNetwork;
-
-    fn from_str(text: &str) -> Result<Self, NoNetwork> {
-        let wrong = || {
-            NoNetwork(format!(
-                "{text:?} is neither an address nor a network such as \"10.0.0.0/8\" or \"2001:db8::/32\""
-            ))
-        };
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u32>().map_err(|_| wrong())?)),
-            None => (text, None),
-        };
-        let written: IpAddr = address.parse().map_err(|_| wrong())?;
-        let address = written.to_canonical();
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        // An IPv4 address that was written as one of IPv6 stands behind 96 bits.
-        let before = if written.is_ipv6() && address.is_ipv4() {
-            96
-        } else {
-            0
-        };
-        let bits = match bits {
-            Some(bits) => bits
-                .checked_sub(before)
-                .filter(|bits| *bits <= width)
-                .ok_or_else(wrong)?,
-            None => width,
-        };
-        let network = Self { address, bits };
-        let within = width - bits;
-        let first = match address {
-            IpAddr::V4(_) => {
-                IpAddr::V4(((network.cut(address) as u32).checked_shl(within).unwrap_or(0)).into())
-            }
-            IpAddr::V6(_) => IpAddr::V6(network.cut(address).checked_shl(within).unwrap_or(0).into()),
-        };
-        if first != address {
-            return Err(NoNetwork(format!(
-                "{text:?} has bits beyond its first {bits}: write {first}/{bits} for the network, or {address} for this address alone"
-            )));
+/// Parses a network such as `10.0.0.0/8`, or an address. A network of IPv4 addresses that is written as one of
+/// IPv6 (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
+pub(crate) fn network(text: &str) -> Result<IpNet, InvalidNetwork> {
+    let network = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| Some(text.parse::<IpAddr>().ok()?.into()));
+    let canonical = network.and_then(|network| match network.addr().to_canonical() {
+        // The IPv4 address is in the last 32 of 128 bits.
+        address @ IpAddr::V4(_) if network.addr().is_ipv6() => {
+            IpNet::new(address, network.prefix_len().checked_sub(96)?).ok()
         }
-        Ok(network)
+        _ => Some(network),
+    });
+    let network = canonical.ok_or_else(|| {
+        InvalidNetwork(format!(
+            "{text:?} is neither an address nor a network such as \"10.0.0.0/8\" or \"2001:db8::/32\""
+        ))
+    })?;
+    if network.trunc() != network {
+        return Err(InvalidNetwork(format!(
+            "{text:?} has bits beyond its first {}: write {} for the network, or {} for this address alone",
+            network.prefix_len(),
+            network.trunc(),
+            network.addr()
+        )));
     }
+    Ok(network)
 }
 
-/// The proxies that are trusted. Clones are cheap.
+/// The trusted proxies. Clones are cheap.
 #[derive(Debug, Clone, Default)]
-pub struct Proxies(Arc<[Network]>);
-
-impl FromIterator<Network> for Proxies {
-    fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
-        Self(networks.into_iter().collect())
-    }
-}
+pub struct Proxies(Arc<[IpNet]>);
 
 impl Proxies {
+    /// Parses a list of addresses and networks such as `10.0.0.0/8`.
+    pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, InvalidNetwork> {
+        let networks = list.iter().map(|text| network(text.as_ref()));
+        networks.collect::<Result<_, _>>().map(Self)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -114,7 +73,8 @@ impl Proxies {
 
     /// Whether this address is one of them.
     pub fn trust(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
     }
 
     /// From where a request comes: `peer`, or, if that is trusted, the last address in `X-Forwarded-For` that is not. Its port is not known, and 0.
@@ -154,8 +114,8 @@ mod tests {
 
     use super::*;
 
-    fn network(text: &str) -> Result<Network, String> {
-        text.parse().map_err(|error: NoNetwork| error.to_string())
+    fn why(text: &str) -> String {
+        network(text).unwrap_err().to_string()
     }
 
     #[test]
@@ -170,9 +130,9 @@ mod tests {
             ("2001:db8::/33", "2001:db8:7fff::1", "2001:db8:8000::1"),
             ("::1/128", "::1", "::2"),
         ] {
-            let network = network(text).unwrap();
-            assert!(network.contains(inside.parse().unwrap()), "{text} {inside}");
-            assert!(!network.contains(outside.parse().unwrap()), "{text} {outside}");
+            let proxies = Proxies::parse(&[text]).unwrap();
+            assert!(proxies.trust(inside.parse().unwrap()), "{text} {inside}");
+            assert!(!proxies.trust(outside.parse().unwrap()), "{text} {outside}");
         }
     }
 
@@ -189,25 +149,20 @@ mod tests {
             "::ffff:10.0.0.0/8",
         ] {
             assert!(
-                network(text)
-                    .unwrap_err()
-                    .contains("is neither an address nor a network"),
+                why(text).contains("is neither an address nor a network"),
                 "{text}"
             );
         }
-        let why = network("10.1.0.0/8").unwrap_err();
+        let two = why("10.1.0.0/8");
         assert!(
-            why.contains("write 10.0.0.0/8 for the network, or 10.1.0.0 for"),
-            "{why}"
+            two.contains("write 10.0.0.0/8 for the network, or 10.1.0.0 for"),
+            "{two}"
         );
-        assert!(network("2001:db8::1/32").unwrap_err().contains("2001:db8::/32"));
+        assert!(why("2001:db8::1/32").contains("2001:db8::/32"));
     }
 
     fn client(peer: &str, values: &[&'static str]) -> String {
-        let proxies: Proxies = ["10.0.0.0/8", "192.168.1.1", "fd00::/8"]
-            .map(|text| text.parse::<Network>().unwrap())
-            .into_iter()
-            .collect();
+        let proxies = Proxies::parse(&["10.0.0.0/8", "192.168.1.1", "fd00::/8"]).unwrap();
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(value));

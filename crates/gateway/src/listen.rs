@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use mynah_front::{Admission, Bounds, Cors, ListenerOptions, Network, Origins, Proxies};
+use mynah_front::{Admission, Bounds, Cors, ListenerOptions, Origins, Proxies};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -115,11 +115,7 @@ impl Entry {
             bytes: limits.held_bytes,
             bytes_per_address: limits.held_bytes_per_address,
         }));
-        let proxies: Proxies = server
-            .trusted_proxies
-            .iter()
-            .map(|proxy| proxy.parse::<Network>().context("server.trusted_proxies"))
-            .collect::<anyhow::Result<_>>()?;
+        let proxies = Proxies::parse(&server.trusted_proxies).context("server.trusted_proxies")?;
         let certificate = Certificate::open(&server.tls, metrics)?;
         let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
         let room = descriptors();

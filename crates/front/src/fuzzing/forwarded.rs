@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{HeaderMap, HeaderValue};
 
-use crate::proxies::{FORWARDED_FOR, Network, Proxies};
+use crate::proxies::{FORWARDED_FOR, Proxies, network};
 
 /// Trusted networks, the address that connects, and values of `X-Forwarded-For`.
 pub(super) fn forwarded(data: &[u8]) {
@@ -13,19 +13,18 @@ pub(super) fn forwarded(data: &[u8]) {
         return;
     };
     let mut lines = text.split('\n');
-    let networks: Vec<Network> = lines
+    let networks: Vec<&str> = lines
         .next()
         .unwrap_or_default()
         .split(',')
-        .filter_map(|text| {
-            let network: Network = text.parse().ok()?;
-            let address = text.split_once('/').map_or(text, |(address, _)| address);
-            let address: IpAddr = address.parse().expect("a network begins with an address");
-            assert!(network.contains(address), "{text}");
-            Some(network)
-        })
+        .filter(|text| network(text).is_ok())
         .collect();
-    let proxies: Proxies = networks.into_iter().collect();
+    let proxies = Proxies::parse(&networks).expect("each network is valid by itself");
+    for text in networks {
+        let address = text.split_once('/').map_or(text, |(address, _)| address);
+        let address: IpAddr = address.parse().expect("a network begins with an address");
+        assert!(proxies.trust(address), "{text}");
+    }
     let Some(peer) = lines.next().and_then(|text| text.parse::<IpAddr>().ok()) else {
         return;
     };

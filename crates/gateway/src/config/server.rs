@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mynah_front::{Network, Origins};
+use mynah_front::{Origins, Proxies};
 
 use super::section::section;
 
@@ -102,7 +102,7 @@ impl Server {
             }
         }
         for proxy in &self.trusted_proxies {
-            if let Err(why) = proxy.parse::<Network>() {
+            if let Err(why) = Proxies::parse(&[proxy]) {
                 problems.push(format!("server.trusted_proxies: {why}"));
             }
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mynah_front::{Admission, Bounds, ListenerOptions, Network, Refusal};
+use mynah_front::{Admission, Bounds, ListenerOptions, Proxies, Refusal};
 use mynah_socketio::{Config, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -23,7 +23,7 @@ async fn start(proxy_protocol: bool, sessions_per_address: usize) -> Running {
     }));
     let options = ListenerOptions {
         handshake_timeout_ms: 300,
-        proxies: ["127.0.0.1".parse::<Network>().unwrap()].into_iter().collect(),
+        proxies: Proxies::parse(&["127.0.0.1"]).unwrap(),
         proxy_protocol,
         admission: admission.clone(),
         ..ListenerOptions::default()
