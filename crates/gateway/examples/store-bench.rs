@@ -12,9 +12,8 @@ use anyhow::Context;
 use clap::Parser;
 use mynah::ids::{Cid, DeviceId, PairClass, TeamId, Uid};
 use mynah::store::embedded::{Durability, Embedded, Options};
-use mynah::store::{Append, Device, Entry, JobOutcome, Place, PushOrder, Store, TeamChange};
+use mynah::store::{Append, Device, Entry, JobOutcome, Place, PushOrder, Store, TeamChange, outcome};
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 
 /// The options of a measurement.
 #[derive(Debug, Clone, Parser)]
@@ -131,13 +130,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
 /// Changes the team and prints how long the change took.
 async fn change(store: &Embedded, what: &str, change: TeamChange) -> anyhow::Result<()> {
     let began = Instant::now();
-    let (done, told) = oneshot::channel();
-    store.change_team(
-        TeamId::new("bench")?,
-        change,
-        Box::new(move |outcome| drop(done.send(outcome))),
-    );
-    told.await??;
+    let team = TeamId::new("bench")?;
+    outcome(|done| store.change_team(team, change, done)).await?;
     println!("team: {what} in {:.1} ms", began.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }
@@ -161,17 +155,13 @@ async fn client(
         None
     };
     if let Some(device) = device.clone() {
-        let (done, told) = oneshot::channel();
         let uid = from.clone();
-        store.enter(
-            Entry {
-                device: Device { uid, device },
-                named: true,
-                urgent: true,
-            },
-            Box::new(move |outcome| drop(done.send(outcome))),
-        );
-        told.await.context("the store answers")??;
+        let entry = Entry {
+            device: Device { uid, device },
+            named: true,
+            urgent: true,
+        };
+        outcome(|done| store.enter(entry, done)).await?;
     }
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -204,9 +194,7 @@ async fn client(
             }),
         };
         let began = Instant::now();
-        let (done, told) = oneshot::channel();
-        store.append(vec![(order, Box::new(move |outcome| drop(done.send(outcome))))]);
-        let appended = told.await.context("the store answers")??;
+        let appended = outcome(|done| store.append(vec![(order, done)])).await?;
         times.push(began.elapsed());
         if let Some(job) = appended.push {
             store.finish_jobs(vec![(job, JobOutcome::Finished)], Box::new(drop));

@@ -57,8 +57,3 @@ pub(super) fn leaves_connection_usable(error: &Error) -> bool {
         Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     )
 }
-
-/// Returns the error for calls after [`Store::close`](mynah_store::Store::close).
-pub(super) fn stopped() -> StoreError {
-    StoreError::Unavailable("it is stopped".to_owned())
-}

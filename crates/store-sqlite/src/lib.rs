@@ -62,14 +62,12 @@ use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
     Lane, Message, Missed, Observer, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span,
-    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis, outcome,
 };
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 pub use self::backup::{Backup, backup};
 pub use self::clock::Clock;
-use self::failure::stopped;
 pub use self::open::OpenError;
 use self::queue::Command;
 use self::reads::For;
@@ -314,10 +312,8 @@ impl Store for Embedded {
         });
         Box::pin(async move {
             if let Some(asker) = asker {
-                let (sender, receiver) = oneshot::channel();
-                let settled = Box::new(move |settled| drop(sender.send(settled)));
-                self.queue.push([Command::Settle(asker, settled)].into_iter());
-                if let Err(error) = receiver.await.unwrap_or_else(|_| Err(stopped())) {
+                let settle = |done| self.queue.push([Command::Settle(asker, done)].into_iter());
+                if let Err(error) = outcome(settle).await {
                     // A list whose newest cursors are missing is better than no list.
                     tracing::debug!(%error, "acknowledgements could not be written before a list of conversations");
                 }

@@ -15,8 +15,6 @@ use mynah_store::{
 };
 use parking_lot::{Condvar, Mutex};
 
-use super::failure::stopped;
-
 /// Most commands that may wait. Further ones are refused.
 const MAX_WAITING: usize = 65_536;
 
@@ -103,7 +101,7 @@ impl Queue {
     pub(super) fn push(&self, commands: impl ExactSizeIterator<Item = Command>) {
         let mut state = self.state.lock();
         let refusal = if state.closed {
-            stopped()
+            StoreError::stopped()
         } else if !state.waiting.is_empty() && state.waiting.len() + commands.len() > MAX_WAITING {
             StoreError::Unavailable("too much is waiting to be written; try again later".to_owned())
         } else {

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::failure::{Failure, stopped, unavailable};
+use super::failure::{Failure, unavailable};
 use super::open::Place;
 use super::trim::Trim;
 
@@ -126,7 +126,7 @@ impl Readers {
         let readers = self.clone();
         Box::pin(async move {
             readers.push(account, job);
-            told.await.unwrap_or_else(|_| Err(stopped()))
+            told.await.unwrap_or_else(|_| Err(StoreError::stopped()))
         })
     }
 

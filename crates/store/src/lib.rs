@@ -17,6 +17,8 @@ pub mod time;
 use std::future::Future;
 use std::pin::Pin;
 
+use tokio::sync::oneshot;
+
 pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushJob, ToTell};
 pub use self::orders::{
     Append, Appended, Device, Entry, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark, Recall,
@@ -61,6 +63,11 @@ impl StoreError {
     /// so different errors would reveal who has written to whom.
     pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
 
+    /// The error for calls after [`Store::close`].
+    pub fn stopped() -> Self {
+        Self::Unavailable("it is stopped".to_owned())
+    }
+
     /// The error for a change that makes a team larger than `max` members.
     pub fn too_many_members(max: usize) -> Self {
         Self::TooLarge(format!("a team has at most {max} members; make several teams"))
@@ -70,6 +77,21 @@ impl StoreError {
 /// A callback. It is called once with the result, on a thread of the store, in commit order. It must not
 /// block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
+
+/// Passes a callback to `call`, and waits for the value that it is called with. Returns `None` if the callback is
+/// dropped instead.
+pub async fn called_back<T: Send + 'static>(call: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    // Nobody receives the value if this future was dropped.
+    call(Box::new(move |value| drop(sender.send(value))));
+    receiver.await.ok()
+}
+
+/// Calls a store, and waits for the result.
+pub async fn outcome<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, StoreError> {
+    let result = called_back(call).await;
+    result.unwrap_or_else(|| Err(StoreError::stopped()))
+}
 
 /// A store. All methods may be called from any thread; none blocks.
 pub trait Store: Send + Sync + 'static {

@@ -7,7 +7,7 @@ use mynah::ids::{Cid, ConvId, DeviceId, PairClass, Seq, TeamId, Uid};
 use mynah::store::embedded::Embedded;
 use mynah::store::{
     Append, Appended, Conversations, Device, Done, Entry, History, Message, Missed, Page, Place, PushOrder,
-    Read, ReadMark, Recall, Recalled, Span, Store,
+    Read, ReadMark, Recall, Recalled, Span, Store, outcome,
 };
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -22,9 +22,7 @@ const RESUMED: u32 = 500;
 
 /// Makes a call to the store and waits for its callback.
 pub(crate) async fn told<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> anyhow::Result<T> {
-    let (done, told) = oneshot::channel();
-    ask(Box::new(move |outcome| drop(done.send(outcome))));
-    Ok(told.await.context("the store answers")??)
+    Ok(outcome(ask).await?)
 }
 
 /// Parses a uid.

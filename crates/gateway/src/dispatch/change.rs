@@ -8,15 +8,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::core::Core;
 use crate::appends::{Caller, Permit, UnderWay};
 use crate::delivery::CommittedChange;
 use crate::fair::Full;
 use crate::ids::{TeamId, Uid};
 use crate::reject::Reject;
-use crate::store::{Members, StoreError, Team, TeamChange};
+use crate::store::{Done, Members, StoreError, Team, TeamChange, TeamChanged, called_back};
 
 /// Members that enter or leave in one transaction: some ten milliseconds. Few in our own tests.
 const PART: usize = if cfg!(any(test, fuzzing)) { 8 } else { 500 };
@@ -167,12 +165,9 @@ async fn make(
     part: Part,
     (permit, under_way): (Permit, UnderWay),
 ) -> Result<Team, Reject> {
-    let (sender, receiver) = oneshot::channel();
     let shared = core.clone();
-    core.store.change_team(
-        team.clone(),
-        part.change,
-        Box::new(move |result| match result {
+    let made = called_back(|done| {
+        let committed: Done<TeamChanged> = Box::new(move |result| match result {
             Ok(mut changed) => {
                 if part.is_end {
                     changed.team.members = Members::default();
@@ -181,13 +176,14 @@ async fn make(
                     changed,
                     answer: Box::new(move |changed| {
                         drop(under_way);
-                        drop(sender.send(Ok(changed.team)));
+                        done(Ok(changed.team));
                     }),
                     permit,
                 });
             }
-            Err(error) => drop(sender.send(Err(shared.trouble(error)))),
-        }),
-    );
-    receiver.await.unwrap_or_else(|_| Err(stopped()))
+            Err(error) => done(Err(shared.trouble(error))),
+        });
+        core.store.change_team(team.clone(), part.change, committed);
+    });
+    made.await.unwrap_or_else(|| Err(stopped()))
 }

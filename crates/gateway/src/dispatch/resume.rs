@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::core::Core;
 use super::flight::with_store;
@@ -19,7 +18,7 @@ use crate::kinds::Kind;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::{Link, Turn};
-use crate::store::{Device, Done, Entry, Missed, Page, StoreError, Stretch};
+use crate::store::{Device, Entry, Missed, Page, StoreError, Stretch, outcome};
 
 /// Conversations that the response lists; kind 110 has the rest.
 const LISTED: u32 = 200;
@@ -104,19 +103,9 @@ async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, Stor
         named,
         urgent: true,
     };
-    asked(|done| core.store.enter(entry, done)).await?;
+    outcome(|done| core.store.enter(entry, done)).await?;
     let behind = core.config.limits.resume_messages;
     core.store.missed(device, LISTED, behind).await
-}
-
-/// Waits for a call of the store that is told by a callback.
-async fn asked<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, StoreError> {
-    let (sender, receiver) = oneshot::channel();
-    // Nobody listens when the connection's task has ended.
-    call(Box::new(move |result| drop(sender.send(result))));
-    receiver
-        .await
-        .unwrap_or_else(|_| Err(StoreError::Unavailable("it has stopped".to_owned())))
 }
 
 /// Kind 112.

@@ -1,7 +1,5 @@
 //! Revoking tokens: what is signed and not expired, and is not to be accepted any more.
 
-use tokio::sync::oneshot;
-
 use super::core::Core;
 use super::unregister::part;
 use crate::auth::Auth;
@@ -11,7 +9,7 @@ use crate::ids::DeviceId;
 use crate::registry::Registration;
 use crate::reject::{Code, Reject};
 use crate::revocations::concerns;
-use crate::store::{Device, Revocation, Revoked, StoreError};
+use crate::store::{Device, Revocation, Revoked, StoreError, outcome};
 use crate::time::UnixMillis;
 
 /// See [`crate::Gateway::revoke`].
@@ -73,12 +71,8 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
             "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
         )));
     }
-    let (sender, receiver) = oneshot::channel();
-    let done = Box::new(move |done| drop(sender.send(done)));
-    core.store.revoke(revocation.clone(), done);
-    let stopped = || Err(StoreError::Unavailable("it has stopped".to_owned()));
-    let done = receiver.await.unwrap_or_else(|_| stopped());
-    done.map_err(|error| core.trouble(error))?;
+    let stored = outcome(|done| core.store.revoke(revocation.clone(), done)).await;
+    stored.map_err(|error| core.trouble(error))?;
     core.revocations.add(revocation);
     Ok(())
 }
