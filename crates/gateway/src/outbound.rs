@@ -3,13 +3,11 @@
 //! Invariants: each call is limited in time and in the size of its response; certificates are checked, and
 //! redirects are not followed.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::request;
@@ -18,9 +16,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use sha2::Sha256;
+use ring::hmac;
 
 use crate::config::Secret;
+use crate::text::hex;
 use crate::time::UnixMillis;
 use crate::trust::{cause, client_config};
 
@@ -59,8 +58,8 @@ pub(crate) struct Answer {
 /// A URL to call, with all that is needed for it.
 pub(crate) struct Outbound {
     url: Uri,
-    /// The signer, with the secret as its key.
-    signer: Option<Hmac<Sha256>>,
+    /// The key that signs requests.
+    signer: Option<hmac::Key>,
     timeout: Duration,
     /// The maximum size of a response in bytes.
     most: usize,
@@ -89,10 +88,7 @@ impl Outbound {
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
-        let signer = secret
-            .map(|secret| Hmac::new_from_slice(secret.expose().as_bytes()))
-            .transpose()
-            .context("the secret")?;
+        let signer = secret.map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
         Ok(Self {
             url,
             signer,
@@ -115,7 +111,7 @@ impl Outbound {
             .request(Method::POST)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(signer) = &self.signer {
-            request = request.header("X-Mynah-Signature", signature(signer.clone(), now / 1_000, &body));
+            request = request.header("X-Mynah-Signature", signature(signer, now / 1_000, &body));
         }
         self.call(request.body(Full::new(Bytes::from(body)))?).await
     }
@@ -156,16 +152,9 @@ impl Outbound {
 }
 
 /// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`.
-fn signature(mut signer: Hmac<Sha256>, seconds: u64, body: &str) -> String {
-    signer.update(seconds.to_string().as_bytes());
-    signer.update(b".");
-    signer.update(body.as_bytes());
-    let mut text = format!("t={seconds},v1=");
-    for byte in signer.finalize().into_bytes() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+fn signature(signer: &hmac::Key, seconds: u64, body: &str) -> String {
+    let signature = hmac::sign(signer, format!("{seconds}.{body}").as_bytes());
+    format!("t={seconds},v1={}", hex(signature.as_ref()))
 }
 
 #[cfg(test)]
@@ -175,10 +164,10 @@ mod tests {
     #[test]
     fn signs_time_and_body() {
         // printf '1790000000.{"a":1}' | openssl dgst -sha256 -hmac secret
-        let signer = Hmac::new_from_slice(b"secret").unwrap();
+        let signer = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
         let expected = "da8fe498621aaab99d5b11c51346b13d1a2bf2914b865b8d3edd3531cab25a3e";
         assert_eq!(
-            signature(signer, 1_790_000_000, r#"{"a":1}"#),
+            signature(&signer, 1_790_000_000, r#"{"a":1}"#),
             format!("t=1790000000,v1={expected}")
         );
     }

@@ -1,4 +1,4 @@
-//! Texts from users and peers: skips a byte order mark, and turns serde's error messages into plain words.
+//! Texts: skips a byte order mark, writes hexadecimal digits, and turns serde's error messages into plain words.
 //!
 //! Invariant: a message repeats at most a number or the name of a field, never a string, which may be a
 //! secret.
@@ -14,6 +14,15 @@ pub(crate) fn without_mark(text: &str) -> &str {
 /// Like [`without_mark`], for bytes that may not be UTF-8.
 pub(crate) fn bytes_without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK.as_bytes()).unwrap_or(bytes)
+}
+
+/// `bytes` as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// Replaces Rust's type names in an error of serde by plain words: "invalid type: string \"big\", expected
@@ -134,6 +143,11 @@ mod tests {
         ] {
             assert_eq!(plain(complaint, "an object"), said);
         }
+    }
+
+    #[test]
+    fn every_byte_has_two_digits() {
+        assert_eq!(hex(&[0, 9, 0x1a, 0xff]), "00091aff");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Scopes, Secret};
+use crate::text::hex;
 
 /// Longest key, in bytes. The keys that Mynah generates have 70 bytes.
 pub const MAX_KEY_BYTES: usize = 1_024;
@@ -28,7 +29,9 @@ pub struct KeyDigest([u8; 32]);
 impl KeyDigest {
     /// Returns the digest of `key`.
     pub fn of(key: &str) -> Self {
-        Self(Sha256::digest(key).into())
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest(&SHA256, key.as_bytes()).as_ref());
+        Self(bytes)
     }
 
     /// Parses 64 hexadecimal digits.
@@ -47,7 +50,7 @@ impl KeyDigest {
 
     /// Returns the digest as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 
     /// Returns the first eight digits: enough to tell keys apart, too little to guess a digest.

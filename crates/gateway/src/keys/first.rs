@@ -8,6 +8,7 @@ use std::path::Path;
 use super::disk;
 use super::error::FileError;
 use crate::config::{KeyDigest, MAX_KEY_BYTES};
+use crate::text::hex;
 
 /// Its file in the data directory.
 pub(super) const FILE: &str = "api-key";
@@ -35,8 +36,7 @@ pub(super) fn read(path: &Path) -> Result<Option<KeyDigest>, FileError> {
 pub(super) fn draw() -> io::Result<String> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{PREFIX}{digits}"))
+    Ok(format!("{PREFIX}{}", hex(&random)))
 }
 
 /// Draws a key and keeps it.

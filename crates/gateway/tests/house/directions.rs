@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("claims", &["ids"]),
     ("kinds", &["config", "ids"]),
     ("clock", &["time"]),
-    ("outbound", &["config", "time", "trust"]),
+    ("outbound", &["config", "text", "time", "trust"]),
     ("target", &["clock", "metrics"]),
     ("rate", &["clock", "config", "ids", "sync"]),
     ("keys", &["clock", "config", "text", "time"]),

@@ -10,7 +10,7 @@ mod time;
 
 pub use handshake::{HttpError, open_packet};
 pub use packet::{Body, Packet, PacketError, PacketType, WsPayload};
-pub use query::{Dialect, EngineQuery, Reads, parse_query};
+pub use query::{Dialect, EngineQuery, Reads, decoded, parse_query};
 pub use session::{CandidateStep, CloseReason, Refused, Session, Step, TimeoutStep};
 pub use time::{Time, Times};
 
