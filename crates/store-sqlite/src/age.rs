@@ -97,7 +97,7 @@ impl Age {
             tracing::warn!(
                 days,
                 "The machine's clock says that the store was not in use for {days} days. If that is wrong, set the clock now: \
-                 earlier messages age by it (store.retention_days), but only bit by bit, a second for each second that the server runs."
+                 earlier messages age by it (store.retention_days), but only gradually, one second for each second that the server runs."
             );
         }
         let age = Self {

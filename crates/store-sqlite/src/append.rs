@@ -14,7 +14,7 @@ use super::state::State;
 use super::unread;
 
 /// The error for an append that is not a repetition although only that was requested.
-const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
+const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender with this cid");
 
 /// Appends `order`, or returns the message if it was appended before.
 pub(super) fn append(

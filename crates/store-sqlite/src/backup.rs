@@ -53,7 +53,8 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
         ),
     }
     open::refuse_log_of_backup(&database, &directory.join(open::LOG))?;
-    let file = std::path::absolute(file).with_context(|| format!("{} is no path", file.display()))?;
+    let file =
+        std::path::absolute(file).with_context(|| format!("{} is not a valid path", file.display()))?;
     let is_there = file.symlink_metadata().is_ok();
     if is_there && std::fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
         bail!(
@@ -121,7 +122,7 @@ fn tidy(file: &Path) {
 fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
     // The file is created first, so that it has its mode before it has content: SQLite then fills the empty
     // file.
-    private::create(unfinished).with_context(|| format!("{} cannot be made", unfinished.display()))?;
+    private::create(unfinished).with_context(|| format!("{} cannot be created", unfinished.display()))?;
     let copy = || -> rusqlite::Result<(i32, u64)> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(database, flags)?;
@@ -141,7 +142,7 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
     };
     let (id, messages) = copy().map_err(|error| match is_full(&error) {
         true => anyhow!(
-            "there is no room for it on the disk of {}; make room, or name a file on another disk",
+            "the disk of {} is full; free some space, or name a file on another disk",
             unfinished.display()
         ),
         false => anyhow!(

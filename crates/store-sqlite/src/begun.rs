@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_slides_and_a_failed_transaction_counts_nothing() {
+    fn the_window_slides_and_failed_transactions_do_not_count() {
         let start = Instant::now();
         let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         let mut begun = Begun::new(start);
@@ -110,7 +110,7 @@ mod tests {
         begun.committed();
         begun.begin(at(30));
         assert!(begun.count(&uid(1), 2).is_ok() && begun.count(&uid(1), 2).is_err());
-        assert!(begun.count(&uid(2), 2).is_ok(), "each user has its own");
+        assert!(begun.count(&uid(2), 2).is_ok(), "each user is counted separately");
         begun.failed();
         assert!(begun.count(&uid(1), 2).is_ok());
         begun.committed();
@@ -118,14 +118,17 @@ mod tests {
         assert!(begun.count(&uid(1), 2).is_ok() && begun.count(&uid(1), 2).is_err());
         begun.committed();
         begun.begin(at(90));
-        assert!(begun.count(&uid(1), 2).is_ok(), "the one of half past has gone");
+        assert!(
+            begun.count(&uid(1), 2).is_ok(),
+            "the one of minute 30 is no longer counted"
+        );
         for _ in 0..100 {
             assert!(begun.count(&uid(3), 0).is_ok());
         }
     }
 
     #[test]
-    fn users_are_forgotten() {
+    fn inactive_users_are_forgotten() {
         let start = Instant::now();
         let mut begun = Begun::new(start);
         for number in 0..10 * FEW {

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_what_is_used_and_forgets_the_rest() {
+    fn keeps_used_entries_and_forgets_the_others() {
         let mut cache = Generations::new(4);
         for round in 0..100u32 {
             cache.insert(round, round, 1);

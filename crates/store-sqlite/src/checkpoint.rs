@@ -81,7 +81,7 @@ impl Checkpoints {
         }
         let emptied = db.map_or(Ok(NOTHING), |db| patiently(db, place, "TRUNCATE"));
         let is_empty = emptied.map(|moved| moved.complete).unwrap_or_else(|error| {
-            tracing::warn!(%error, "deleted data is still in the store's log; emptying the log is retried");
+            tracing::warn!(%error, "deleted data is still in the store's write-ahead log; emptying it is retried");
             false
         });
         let mut erase = self.erase.lock();
@@ -99,7 +99,7 @@ impl Checkpoints {
             Ok(Moved { complete: true, .. }) => LONG,
             Ok(_) => pages * 2,
             Err(error) => {
-                tracing::warn!(%error, pages, "the store's log cannot be shortened at present");
+                tracing::warn!(%error, pages, "the store's write-ahead log cannot be shortened at present");
                 pages * 2
             }
         };
@@ -120,7 +120,7 @@ impl Checkpoints {
                 Ok(moved) => self.pages.store(moved.pages, Ordering::Relaxed),
                 Err(error) => {
                     // The WAL still has everything, and the next round tries again.
-                    tracing::warn!(%error, "the store's log could not be moved into its file");
+                    tracing::warn!(%error, "the store's write-ahead log could not be moved into the database");
                     self.dirty.store(true, Ordering::Relaxed);
                     db = None;
                 }
@@ -158,7 +158,7 @@ fn look(place: &Place, lost: &mut bool) -> bool {
     let is_lost = place.lost().is_some();
     if is_lost && !*lost {
         tracing::error!(
-            "the files of the store were deleted, moved or replaced while the server runs: what is sent is refused with 503. \
+            "the files of the store were deleted, moved or replaced while the server runs: messages are refused with 503. \
              Put them back where they were, or stop the server and restore a backup (`mynah restore`)"
         );
     } else if !is_lost && *lost {
@@ -175,7 +175,7 @@ pub(super) fn finish(db: &Connection, place: &Place) -> bool {
         Some(Ok(moved)) => moved.complete,
         None => false,
         Some(Err(error)) => {
-            tracing::warn!(%error, "the store's log could not be moved into the database; the next start uses it");
+            tracing::warn!(%error, "the store's write-ahead log could not be moved into the database; the next start uses it");
             false
         }
     }
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_begins_anew_however_busy_the_writer_is() {
+    fn the_wal_is_restarted_however_busy_the_writer_is() {
         let dir = tempfile::tempdir().unwrap();
         let mut busy = Busy::new(&dir);
         let longest = (0..100).map(|_| busy.work()).max();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stays_delays_it_until_it_ends() {
+    fn a_long_read_delays_the_restart_until_it_ends() {
         let dir = tempfile::tempdir().unwrap();
         let mut busy = Busy::new(&dir);
         busy.work();

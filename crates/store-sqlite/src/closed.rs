@@ -122,7 +122,7 @@ mod tests {
     use crate::schema;
 
     #[test]
-    fn the_rows_that_recognise_repeated_messages_go_a_few_at_a_time() {
+    fn cids_of_a_deleted_team_are_deleted_a_few_at_a_time() {
         let db = Connection::open_in_memory().unwrap();
         schema::migrate(&db, 0).unwrap();
         note(&db, 7).unwrap();

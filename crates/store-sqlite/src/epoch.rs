@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_not_the_newest_state_changes_the_epoch() {
+    fn only_an_older_state_changes_the_epoch() {
         let [file, other] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
         let here = |file, boot: &str| Here {
             database: identity(file),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_position_stays_beyond_the_head() {
+    fn positions_beyond_the_head_are_removed() {
         let db = Connection::open_in_memory().unwrap();
         super::super::schema::migrate(&db, 0).unwrap();
         db.execute_batch(
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reboot_counts_where_messages_may_be_lost_with_the_power() {
+    fn a_reboot_changes_the_epoch_if_messages_may_be_lost() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let found = Found {
             epoch: Some("e".into()),

@@ -32,7 +32,7 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
             format!("its file is damaged; restore a backup ({error})")
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program holds its file; close that program".to_owned()
+            "another program has locked its database; close that program".to_owned()
         }
         _ => error.to_string(),
     };
@@ -41,7 +41,7 @@ pub(super) fn unavailable(error: &Error) -> StoreError {
 
 /// Returns the error for a full disk.
 pub(super) fn full() -> StoreError {
-    StoreError::Unavailable("the disk is full; make room".to_owned())
+    StoreError::Unavailable("the disk is full; free some space".to_owned())
 }
 
 /// Returns whether there is no space on the disk for the database or for a file that SQLite keeps beside it.

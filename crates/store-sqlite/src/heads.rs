@@ -65,7 +65,7 @@ impl Heads {
             self.known.insert(conv, head, 1);
         }
         let head = self.known.get_mut(&conv, |_| 1);
-        Ok(head.expect("it is there or was just inserted"))
+        Ok(head.expect("it was found or inserted above"))
     }
 
     /// Returns the conversation, if it exists.

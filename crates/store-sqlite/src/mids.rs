@@ -87,7 +87,7 @@ impl Random {
             let mut bytes = [0; 2048];
             // Invariant: the kernel's source worked when the store was opened, for the epoch, and cannot fail
             // later.
-            (self.fill)(&mut bytes).expect("the kernel gives random bytes");
+            (self.fill)(&mut bytes).expect("the kernel provides random bytes");
             self.words
                 .extend(bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)));
         }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn increases_strictly_whatever_the_clock_does() {
+    fn ids_increase_strictly_whatever_the_clock_does() {
         let mut mids = Mids::after(None, getrandom::fill);
         let mut last = mids.next(1_000_000);
         for now in [1_000_000, 1_000_000, 5, 0, u64::MAX, 3, 1_000_001, u64::MAX].repeat(200) {

@@ -151,7 +151,7 @@ impl Place {
         self.witness.stamp(None);
         let moved = checkpoint();
         if let Err(error) = self.stamp() {
-            tracing::debug!(%error, "{FILE} cannot be looked at");
+            tracing::debug!(%error, "the state of {FILE} cannot be read");
         }
         Some(moved)
     }
@@ -298,8 +298,8 @@ impl Place {
         epoch::write(db, &found, &self.epoch, change)?;
         if found.epoch.is_none() && record.is_some_and(|record| record.mark != Mark::default()) {
             tracing::warn!(
-                "this data directory has held a store, and {} is gone or empty: an empty one was begun. \
-                 If that is not what you want, stop the server and use `mynah restore`",
+                "this data directory has contained a store, but {} is missing or empty: an empty store was created. \
+                 If you do not want that, stop the server and use `mynah restore`",
                 self.file.display()
             );
         }
@@ -323,7 +323,7 @@ impl Place {
         let complete = match moved {
             Ok(complete) => complete,
             Err(error) if is_full(&error) => {
-                tracing::error!(%error, "the disk is full: the store can be read, but nothing can be written until there is room");
+                tracing::error!(%error, "the disk is full: the store can be read, but nothing can be written until there is space");
                 self.full = true;
                 false
             }

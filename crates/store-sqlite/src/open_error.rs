@@ -19,7 +19,7 @@ pub enum OpenError {
         why: io::Error,
     },
     /// Something must be written before the store can be used, and the disk is full.
-    #[error("there is no room on the disk of {}; make room and start again", path.display())]
+    #[error("the disk of {} is full; free some space and start again", path.display())]
     Full {
         /// The file or the directory.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum OpenError {
     },
     /// The store was written by a newer version of the program.
     #[error(
-        "{} has format {found}, this program knows formats up to {known}; use the newer program that wrote it",
+        "{} has format {found}, but this program supports formats up to {known}; use the newer program that has written it",
         file.display()
     )]
     Newer {
@@ -68,7 +68,7 @@ pub enum OpenError {
         found: i32,
     },
     /// The database is damaged.
-    #[error("{} is damaged ({detail}); restore a backup of it, or move it away to begin anew", file.display())]
+    #[error("{} is damaged ({detail}); restore a backup, or move the file away to start with an empty store", file.display())]
     Corrupt {
         /// The file.
         file: PathBuf,

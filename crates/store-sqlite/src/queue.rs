@@ -103,7 +103,7 @@ impl Queue {
         let refusal = if state.closed {
             StoreError::stopped()
         } else if !state.waiting.is_empty() && state.waiting.len() + commands.len() > MAX_WAITING {
-            StoreError::Unavailable("too much is waiting to be written; try again later".to_owned())
+            StoreError::Unavailable("too many commands wait to be written; try again later".to_owned())
         } else {
             let before = state.urgent;
             for command in commands {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_what_waits_in_order_and_in_parts() {
+    fn returns_commands_in_order_and_in_batches() {
         let queue = Queue::default();
         let refused = Arc::new(AtomicUsize::new(0));
         queue.push([urgent(), lazy(&refused), urgent()].into_iter());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lazy_goes_by_itself_in_the_end() {
+    fn commands_that_are_not_urgent_are_returned_after_a_while() {
         let queue = Queue::default();
         queue.push([lazy(&Arc::default())].into_iter());
         let mut batch = Vec::new();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_the_writer_whatever_it_sleeps_for() {
+    fn wakes_the_sleeping_writer() {
         let queue = Arc::new(Queue::default());
         let taker = queue.clone();
         let thread = std::thread::spawn(move || {

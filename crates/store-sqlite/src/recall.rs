@@ -39,19 +39,19 @@ pub(super) fn recall(
         ConvKind::Pair(..) | ConvKind::Notices(_) => None,
     };
     if !found.is_own {
-        return Err(StoreError::Forbidden("only its sender may take a message back").into());
+        return Err(StoreError::Forbidden("only its sender may recall a message").into());
     }
     if found.kind == order.kind {
-        return Err(StoreError::Forbidden("that a message was taken back cannot be taken back").into());
+        return Err(StoreError::Forbidden("the announcement of a recall cannot be recalled").into());
     }
     if matches!(kind, ConvKind::Team(_)) && !is_in(members.as_ref(), &order.by) {
-        return Err(StoreError::Forbidden("who has left a team may not change it").into());
+        return Err(StoreError::Forbidden("a user who has left a team may not recall its messages").into());
     }
     if found.recalled {
-        return Err(StoreError::Conflict("this message was taken back before").into());
+        return Err(StoreError::Conflict("this message was recalled before").into());
     }
     if state.age.of(found.row, found.ts) > order.window_ms {
-        return Err(StoreError::Forbidden("this message is too old to be taken back").into());
+        return Err(StoreError::Forbidden("this message is too old to be recalled").into());
     }
     // The text is deleted now, and from the WAL soon (`Checkpoints::erase`).
     db.prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?

@@ -76,15 +76,14 @@ impl New<'_> {
         let staging = unused(directory, &format!(".restoring-{}", self.time));
         match private_directory(&staging) {
             Err(error) if self.old.is_some() && is_forbidden(&error) => return Ok(None),
-            made => made.with_context(|| format!("{} cannot be made", staging.display()))?,
+            made => made.with_context(|| format!("{} cannot be created", staging.display()))?,
         }
         let replaced =
             self.fill(&staging, directory, carried)
                 .and_then(|filled| match self.put(&staging, directory) {
                     Err(error) if self.old.is_some() && is_fixed(&error) => Ok(None),
                     exchanged => {
-                        exchanged
-                            .with_context(|| format!("{} cannot be put in its place", directory.display()))?;
+                        exchanged.with_context(|| format!("{} cannot be replaced", directory.display()))?;
                         Ok(Some(filled))
                     }
                 });
@@ -120,10 +119,10 @@ impl New<'_> {
     fn replace_database(&self, directory: &Path) -> anyhow::Result<Restored> {
         let database = directory.join(open::FILE);
         let kept = unused(&directory.join("before-restore"), &format!("-{}", self.time));
-        private_directory(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        private_directory(&kept).with_context(|| format!("{} cannot be created", kept.display()))?;
         let replaced = self.fill(&kept, directory, &[]).and_then(|filled| {
             exchange(&kept.join(open::FILE), &database)
-                .with_context(|| format!("{} cannot be put in its place", database.display()))?;
+                .with_context(|| format!("{} cannot be replaced", database.display()))?;
             Ok(filled)
         });
         match replaced {
@@ -338,7 +337,7 @@ fn renew(
     }
     if version > schema::VERSION {
         bail!(
-            "{} has format {version}, this program knows formats up to {}; use the newer program that wrote it",
+            "{} has format {version}, but this program supports formats up to {}; use the newer program that has written it",
             file.display(),
             schema::VERSION
         );
@@ -367,7 +366,7 @@ fn renew(
         Ok((messages.unsigned_abs(), found))
     };
     let (messages, found) = begin().map_err(|error| match error {
-        error if is_full(&error) => anyhow!("there is no room on the disk; make room and restore again"),
+        error if is_full(&error) => anyhow!("the disk is full; free some space, and restore again"),
         // The text of this error would contain the whole statement.
         rusqlite::Error::SqlInputError { msg, .. } => anyhow!(msg).context(damaged()),
         error => anyhow!(error).context(damaged()),

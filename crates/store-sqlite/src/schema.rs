@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_from_where_the_file_is() {
+    fn applies_only_the_missing_steps() {
         let db = Connection::open_in_memory().unwrap();
         apply(&db, &["CREATE TABLE a (x)"], 0).unwrap();
         let steps = [
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_step_leaves_the_file_as_it_was() {
+    fn a_failed_step_leaves_the_database_unchanged() {
         let db = Connection::open_in_memory().unwrap();
         assert!(apply(&db, &["CREATE TABLE a (x)", "no SQL"], 0).is_err());
         assert_eq!(version(&db), 0);

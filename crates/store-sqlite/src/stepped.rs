@@ -56,7 +56,7 @@ pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
             nobody,
         ))
     })?;
-    Ok((store, stepper.expect("the store's work was begun")))
+    Ok((store, stepper.expect("the store was started")))
 }
 
 impl Stepper {
@@ -91,7 +91,7 @@ impl Stepper {
             }
             None => "DROP TRIGGER IF EXISTS temp.broken; PRAGMA max_page_count = 1073741823",
         };
-        db.execute_batch(order).expect("trouble can be made");
+        db.execute_batch(order).expect("the pragmas are valid");
     }
 
     /// Returns the writer's connection, to examine what is committed.

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn is_not_due_while_much_is_done() {
+    fn is_not_due_during_heavy_use() {
         let mut trim = Trim::default();
         for _ in 0..2 {
             trim.used(MUCH / 2);

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn is_read_as_it_was_written() {
+    fn a_record_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let (witness, found) = Witness::open(&path).unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_was_written_in_part_leaves_the_other() {
+    fn an_incomplete_slot_leaves_the_other_one_valid() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let witness = Witness::open(&path).unwrap().0;

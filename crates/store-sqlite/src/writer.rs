@@ -122,7 +122,7 @@ impl Writer {
                 self.checkpoints.erase_soon();
             }
             Err(error) => {
-                tracing::warn!(%error, "messages of deleted teams could not be deleted; tried again later");
+                tracing::warn!(%error, "messages of deleted teams could not be deleted; this is retried later");
             }
         }
     }
@@ -156,7 +156,7 @@ impl Writer {
                 self.keep(db);
             }
             Err(error) => {
-                tracing::warn!(%error, "old messages could not be deleted; tried again later");
+                tracing::warn!(%error, "old messages could not be deleted; this is retried later");
                 self.retention.looked(None, now);
                 if leaves_connection_usable(&error) && roll_back(&db, &mut self.state).is_ok() {
                     self.keep(db);
@@ -188,8 +188,11 @@ impl Writer {
     /// Writes a batch and calls its callers back.
     pub(super) fn commit(&mut self, batch: &mut Vec<Command>) {
         let begun = Instant::now();
-        let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch)))
-            .unwrap_or_else(|_| Err(StoreError::Unavailable("it has a defect; see the log".to_owned())));
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch))).unwrap_or_else(|_| {
+            Err(StoreError::Unavailable(
+                "an internal error occurred; see the log of the server".to_owned(),
+            ))
+        });
         match outcomes {
             Ok(outcomes) => {
                 self.observer.committed(batch.len(), begun.elapsed());
@@ -381,7 +384,7 @@ fn tell(command: Command, outcome: Outcome) {
         #[cfg(test)]
         (Command::Run(_), _) => {}
         // Invariant: `write` answers each command with its own sort of outcome.
-        (command, _) => command.fail(StoreError::Unavailable("it has a defect".to_owned())),
+        (command, _) => command.fail(StoreError::Unavailable("an internal error occurred".to_owned())),
     }
 }
 

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_keys_took_is_freed() {
+    fn memory_of_many_keys_is_freed() {
         let mut queue = Queue::default();
         for key in 0..100_000 {
             assert!(queue.push(key, (), 1, |()| false).is_ok());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_is_bounded_and_makes_room_for_what_is_still_wanted() {
+    fn a_full_lane_drops_items_for_which_nobody_waits() {
         let mut queue = Queue::default();
         for item in [1, 2, 3] {
             assert!(push(&mut queue, "greedy", item));

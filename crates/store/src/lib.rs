@@ -61,16 +61,16 @@ impl StoreError {
     /// The error for a user who asks about a conversation of others, one that it has left, or one that does
     /// not exist. The error is the same in all cases: the ids of pairs and notices can be computed from uids,
     /// so different errors would reveal who has written to whom.
-    pub const NOT_IN_IT: Self = Self::Forbidden("only those who are in this conversation may do that");
+    pub const NOT_IN_IT: Self = Self::Forbidden("only users in this conversation may do that");
 
     /// The error for calls after [`Store::close`].
     pub fn stopped() -> Self {
-        Self::Unavailable("it is stopped".to_owned())
+        Self::Unavailable("it was stopped".to_owned())
     }
 
     /// The error for a change that makes a team larger than `max` members.
     pub fn too_many_members(max: usize) -> Self {
-        Self::TooLarge(format!("a team has at most {max} members; make several teams"))
+        Self::TooLarge(format!("a team has at most {max} members; use several teams"))
     }
 }
 

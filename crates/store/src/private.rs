@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_their_owners_alone() {
+    fn only_the_owner_may_access_files() {
         let dir = tempfile::tempdir().unwrap();
         let [made, lax, linked, link] = ["made", "lax", "linked", "link"].map(|name| dir.path().join(name));
         open(&made).unwrap();

@@ -181,7 +181,7 @@ test('invalid backup commands are refused', async (t) => {
   await good(gateway, 'backup', file, '--force');
   assert.match(readFileSync(file, 'latin1'), /^SQLite format 3/);
   assert.equal(mode(file), 0o600);
-  await refused(gateway, /cannot be made/, 'backup', join(gateway.directory, 'none', 'x.db'));
+  await refused(gateway, /cannot be created/, 'backup', join(gateway.directory, 'none', 'x.db'));
   await refused(gateway, /must not be in the data directory/, 'backup', join(gateway.data, 'mynah.db'), '--force');
   await refused(gateway, /there is no store in/, 'backup', join(gateway.directory, 'y.db'), '--data', join(gateway.directory, 'empty'));
   const elsewhere = join(gateway.directory, 'elsewhere');
@@ -405,7 +405,7 @@ test('a disk that becomes full during a backup or restore leaves no partial resu
   t.after(() => rmSync(small, { recursive: true, force: true }));
   const gateway = await start(t, { directory: freshDirectory() });
   for (let n = 0; n < 10; n++) await gateway.api.send({ type: 5, to: { users: Array.from({ length: 60 }, (_, i) => `u${i}`) }, data: { text: 'x'.repeat(60_000) } });
-  await refused(gateway, /no room for it on the disk of .*backup\.db/, 'backup', join(small, 'backup.db'));
+  await refused(gateway, /the disk of .*backup\.db is full/, 'backup', join(small, 'backup.db'));
   assert.deepEqual(readdirSync(small), []);
   const file = join(gateway.directory, 'backup.db');
   await good(gateway, 'backup', file);

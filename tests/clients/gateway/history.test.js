@@ -222,7 +222,7 @@ test('the log of the server reports a missing database', async (t) => {
   await gateway.program.stop();
   rmSync(db(gateway));
   await gateway.start();
-  await gateway.program.printed(/WARN.*has held a store.*mynah\.db is gone or empty.*mynah restore/);
+  await gateway.program.printed(/WARN.*has contained a store.*mynah\.db is missing or empty.*mynah restore/);
 });
 
 describe('files that are removed while the server runs', { concurrency: 2 }, () => {

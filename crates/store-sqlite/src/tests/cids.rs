@@ -29,7 +29,7 @@ async fn a_start_reads_few_messages_however_rare_cids_are() {
 }
 
 #[tokio::test]
-async fn a_start_reads_few_messages_however_often_it_comes() {
+async fn a_start_reads_few_messages_however_many_starts_there_were() {
     let mut kit = Kit::new();
     for round in 0..30 {
         let order = with_cid(pair("a", "b"), &format!("c{round}"));
@@ -43,7 +43,7 @@ async fn a_start_reads_few_messages_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_deleted_messages() {
+async fn cids_of_deleted_messages_are_forgotten() {
     const KEEP: u64 = 500_000;
     const ORPHANS: &str = "SELECT count(*) FROM cids WHERE message NOT IN (SELECT id FROM messages)";
     let kit = Kit::with(Setup {

@@ -25,7 +25,7 @@ async fn closed() -> Kit {
 }
 
 #[tokio::test]
-async fn a_second_one_is_told_who_is_first() {
+async fn a_second_process_is_refused() {
     let kit = Kit::new();
     let error = refusal(kit.dir.path());
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
@@ -38,7 +38,7 @@ async fn a_second_one_is_told_who_is_first() {
 }
 
 #[tokio::test]
-async fn other_files_are_left_alone() {
+async fn files_of_other_programs_are_refused() {
     for content in [&b"not a database at all"[..], &[0x5a; 10_000]] {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("mynah.db"), content).unwrap();
@@ -56,7 +56,7 @@ async fn other_files_are_left_alone() {
 }
 
 #[tokio::test]
-async fn a_newer_format_asks_for_the_newer_program() {
+async fn a_newer_format_is_refused() {
     let kit = closed().await;
     let db = Connection::open(kit.dir.path().join("mynah.db")).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
@@ -66,7 +66,7 @@ async fn a_newer_format_asks_for_the_newer_program() {
 }
 
 #[tokio::test]
-async fn damage_is_found_when_opening() {
+async fn damage_is_found_at_the_start() {
     let kit = closed().await;
     let file = kit.dir.path().join("mynah.db");
     let whole = fs::read(&file).unwrap();
@@ -88,7 +88,7 @@ async fn damage_is_found_when_opening() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_one_is_named() {
+async fn an_unusable_directory_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();

@@ -75,7 +75,7 @@ async fn the_unread_total_costs_the_same_however_many_conversations_it_sums() {
 
 /// All teams are read by one statement, which needs few steps for each team.
 #[tokio::test]
-async fn what_a_device_missed_in_its_teams_is_found_by_one_statement() {
+async fn missed_team_messages_are_found_by_one_statement() {
     let kit = Kit::new();
     for number in 0..200 {
         kit.team(&format!("t-{number}"), &["a", "b"]).await;
@@ -110,7 +110,7 @@ async fn what_a_device_missed_in_its_teams_is_found_by_one_statement() {
 }
 
 #[tokio::test]
-async fn a_device_that_had_everything_is_not_asked_about_it_again() {
+async fn conversations_that_a_device_had_completely_are_not_examined_again() {
     let kit = Kit::new();
     let phone = device("a", "phone");
     kit.enter(&phone).await;
@@ -158,7 +158,7 @@ async fn a_device_that_had_everything_is_not_asked_about_it_again() {
 }
 
 #[tokio::test]
-async fn teams_that_were_left_long_ago_are_not_asked_about_again() {
+async fn teams_that_were_left_long_ago_are_not_examined_again() {
     let kit = Kit::new();
     let phone = device("a", "phone");
     kit.enter(&phone).await;

@@ -64,7 +64,7 @@ fn child() {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives() {
+async fn answered_messages_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let mut acked: HashMap<(ConvId, Seq), Mid> = HashMap::new();
     let mut epochs = HashSet::new();

@@ -6,7 +6,7 @@ use mynah_store::{ConvKind, Place, Span, Store, StoreError};
 use super::kit::{Kit, NOON, notice, page, pair, team_id, to_team, uid, with_cid};
 
 #[tokio::test]
-async fn a_conversation_is_one_whoever_begins_it() {
+async fn a_conversation_is_the_same_whoever_begins_it() {
     let kit = Kit::new();
     let first = kit.append(pair("bob", "alice")).await.unwrap();
     let second = kit.append(pair("alice", "bob")).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_conversation_is_one_whoever_begins_it() {
 }
 
 #[tokio::test]
-async fn what_was_written_is_read_back_as_it_was() {
+async fn messages_are_read_as_they_were_written() {
     let mut kit = Kit::new();
     let order = with_cid(pair("alice", "bob"), "c1");
     let wrote = kit.append(order.clone()).await.unwrap();
@@ -70,7 +70,7 @@ async fn what_was_written_is_read_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn history_is_paged_both_ways() {
+async fn history_is_paged_in_both_directions() {
     let kit = Kit::new();
     let orders = vec![pair("a", "b"); 7];
     let conv = kit.append_all(orders).await.remove(6).unwrap().conv;
@@ -129,7 +129,7 @@ async fn a_cid_is_remembered_for_the_window() {
 }
 
 #[tokio::test]
-async fn times_follow_the_clock_and_do_not_go_back_when_it_is_adjusted() {
+async fn times_follow_the_clock_but_do_not_decrease_when_it_is_adjusted() {
     let mut kit = Kit::new();
     let first = kit.append(pair("a", "b")).await.unwrap();
     kit.jump(NOON - 10_000);
@@ -144,7 +144,7 @@ async fn times_follow_the_clock_and_do_not_go_back_when_it_is_adjusted() {
 /// If the clock is a day ahead for a moment, later times are not ahead until that day has passed. The order
 /// is that of `seq` and `mid`.
 #[tokio::test]
-async fn times_are_right_again_when_the_clock_is() {
+async fn times_are_correct_again_when_the_clock_is() {
     let kit = Kit::new();
     kit.jump(NOON + 86_400_000);
     let ahead = kit.append(pair("a", "b")).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid() {
 }
 
 #[tokio::test]
-async fn one_refused_message_does_not_hinder_the_others() {
+async fn one_refused_message_does_not_affect_the_others() {
     let kit = Kit::new();
     kit.team("t", &["a"]).await;
     let nobody = mynah_store::Append {

@@ -24,7 +24,7 @@ async fn written(kit: &Kit) -> i64 {
 }
 
 #[tokio::test]
-async fn a_cursor_goes_up_and_no_further_than_the_head() {
+async fn a_cursor_only_moves_forward_and_not_beyond_the_head() {
     let kit = Kit::new();
     let (phone, other) = (device("b", "phone"), device("a", "phone"));
     kit.enter(&phone).await;
@@ -88,7 +88,7 @@ async fn strangers_and_closed_conversations_are_refused() {
 }
 
 #[tokio::test]
-async fn a_read_position_goes_up_and_no_further_than_the_head() {
+async fn a_read_position_only_moves_forward_and_not_beyond_the_head() {
     let kit = Kit::new();
     let by = device("b", "x");
     kit.enter(&by).await;
@@ -179,7 +179,7 @@ async fn acknowledgements_are_written_in_time() {
 }
 
 #[tokio::test]
-async fn the_device_not_seen_for_longest_is_forgotten() {
+async fn the_longest_inactive_device_is_forgotten() {
     let setup = Setup {
         max_devices: 2,
         ..Setup::default()
@@ -208,7 +208,7 @@ async fn the_device_not_seen_for_longest_is_forgotten() {
 }
 
 #[tokio::test]
-async fn lists_of_what_was_missed_are_bounded() {
+async fn lists_of_missed_messages_are_limited() {
     let kit = Kit::new();
     let by = device("b", "x");
     kit.enter(&by).await;
@@ -241,7 +241,7 @@ async fn lists_of_what_was_missed_are_bounded() {
 }
 
 #[tokio::test]
-async fn the_head_of_then_is_found_as_by_counting() {
+async fn the_head_at_an_earlier_time_equals_a_count() {
     let kit = Kit::new();
     // Rows of one conversation among those of another one, in an irregular pattern.
     let orders = (0..60u32).map(|number| match number * number % 7 {

@@ -34,7 +34,7 @@ async fn seqs(kit: &Kit, conv: ConvId) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn numbers_go_on_and_the_newest_of_all_stays() {
+async fn seq_continues_and_the_newest_row_is_kept() {
     let (mut kit, mut now) = (kit(), NOON);
     let order = with_cid(pair("a", "b"), "c1");
     let conv = kit.append(order.clone()).await.unwrap().conv;
@@ -57,7 +57,7 @@ async fn numbers_go_on_and_the_newest_of_all_stays() {
 }
 
 #[tokio::test]
-async fn the_messages_of_a_deleted_team_go() {
+async fn the_messages_of_a_deleted_team_are_deleted() {
     let mut kit = Kit::new();
     kit.team("t", &["a", "b"]).await;
     let conv = kit.append(with_cid(to_team("a", "t"), "c")).await.unwrap().conv;
@@ -107,7 +107,7 @@ async fn old_message(kit: &Kit) -> ConvId {
 }
 
 #[tokio::test]
-async fn messages_of_this_run_age_by_the_steady_clock_whatever_the_other_says() {
+async fn messages_of_this_run_age_by_the_steady_clock_only() {
     for jumps in [vec![TEN_DAYS], vec![TEN_DAYS, 0, 2 * TEN_DAYS]] {
         let kit = kit();
         let conv = old_message(&kit).await;
@@ -126,7 +126,7 @@ async fn messages_of_this_run_age_by_the_steady_clock_whatever_the_other_says() 
 }
 
 #[tokio::test]
-async fn the_time_of_a_stop_is_believed_bit_by_bit_and_for_earlier_messages_only() {
+async fn a_stop_ages_earlier_messages_gradually_and_later_ones_not() {
     let mut kit = kit();
     let earlier = old_message(&kit).await;
     let stopped = kit.stop().await;
@@ -149,7 +149,7 @@ async fn the_time_of_a_stop_is_believed_bit_by_bit_and_for_earlier_messages_only
 }
 
 #[tokio::test]
-async fn a_clock_that_was_decades_behind_at_the_first_start_delays_no_deletion_later() {
+async fn a_clock_decades_behind_at_the_first_start_does_not_delay_deletions() {
     let mut kit = kit();
     let mut now = NOON + 50 * 365 * 86_400_000;
     kit.jump(now);
@@ -160,7 +160,7 @@ async fn a_clock_that_was_decades_behind_at_the_first_start_delays_no_deletion_l
 }
 
 #[tokio::test]
-async fn of_a_deleted_team_the_news_stays_for_devices_until_it_is_old() {
+async fn the_notice_of_a_deleted_team_is_kept_until_it_is_old() {
     let (kit, mut now) = (kit(), NOON);
     kit.team("t", &["a", "b"]).await;
     let by = device("b", "phone");
@@ -200,7 +200,7 @@ async fn of_a_deleted_team_the_news_stays_for_devices_until_it_is_old() {
 }
 
 #[tokio::test]
-async fn more_than_a_batch_goes_bit_by_bit() {
+async fn more_messages_than_a_batch_are_deleted_gradually() {
     let (kit, mut now) = (kit(), NOON);
     let conv = kit
         .append_all(vec![pair("a", "b"); 1_300])
@@ -221,7 +221,7 @@ async fn more_than_a_batch_goes_bit_by_bit() {
 }
 
 #[tokio::test]
-async fn what_is_gone_is_unread_for_nobody_on_either_side() {
+async fn deleted_messages_are_unread_for_nobody() {
     for (from, to) in [("a", "b"), ("b", "a")] {
         let (kit, mut now) = (kit(), NOON);
         let old = [pair(from, to), pair(from, to), pair(to, from), pair(from, to)];
@@ -269,7 +269,7 @@ async fn members_with_and_without_own_messages_count_the_same() {
 }
 
 #[tokio::test]
-async fn devices_have_what_is_gone() {
+async fn deleted_messages_count_as_acknowledged() {
     let (kit, mut now) = (kit(), NOON);
     let by = device("a", "x");
     kit.enter(&by).await;
@@ -294,7 +294,7 @@ async fn devices_have_what_is_gone() {
 }
 
 #[tokio::test]
-async fn push_jobs_go_with_their_messages() {
+async fn push_jobs_are_deleted_with_their_messages() {
     let (kit, mut now) = (kit(), NOON);
     let [dead, due, _] = kit.append_all(vec![pair("a", "b"); 3]).await.try_into().unwrap();
     kit.finish(vec![(dead.unwrap().push.unwrap(), JobOutcome::Dead)])
@@ -311,7 +311,7 @@ async fn push_jobs_go_with_their_messages() {
 }
 
 #[tokio::test]
-async fn cids_of_what_is_gone_are_not_written_down_later() {
+async fn cids_of_deleted_messages_are_not_written_later() {
     let (kit, mut now) = (kit(), NOON);
     let cid = |number: usize| with_cid(pair("a", &format!("b{number}")), "c");
     kit.append_all((0..4).map(cid).collect()).await;
@@ -356,7 +356,7 @@ const DAY: u64 = 24 * 3_600_000;
 /// The clock is wrong when messages are written, or when old ones are searched, ahead or behind, for a moment
 /// or for long.
 #[tokio::test]
-async fn a_clock_that_jumps_deletes_nothing() {
+async fn a_jump_of_the_clock_deletes_nothing() {
     for by in [40 * DAY as i64, -40 * DAY as i64] {
         let kit = kit();
         let wrong = NOON.saturating_add_signed(by);
@@ -388,7 +388,7 @@ async fn a_clock_that_jumps_deletes_nothing() {
 /// A machine without a battery starts with a wrong clock, so that the store cannot know how long it was
 /// closed.
 #[tokio::test]
-async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
+async fn a_wrong_clock_at_the_start_deletes_nothing_at_once() {
     let mut kit = kit();
     let conv = kit
         .append_all(vec![pair("a", "b"); 3])
@@ -417,7 +417,7 @@ async fn a_clock_that_is_wrong_at_the_start_deletes_nothing_at_once() {
 
 /// The machine was really off for that time: what became too old is deleted a little later.
 #[tokio::test]
-async fn what_aged_while_the_store_was_closed_goes_bit_by_bit() {
+async fn messages_that_aged_while_the_store_was_closed_are_deleted_gradually() {
     let mut kit = kit();
     let conv = kit
         .append_all(vec![pair("a", "b"); 3])
@@ -440,7 +440,7 @@ async fn what_aged_while_the_store_was_closed_goes_bit_by_bit() {
 /// Messages from before retention was enabled have only their `ts`, which is accepted up to that of the
 /// newest message.
 #[tokio::test]
-async fn what_is_older_than_retention_goes_by_its_time() {
+async fn messages_from_before_retention_are_deleted_by_their_ts() {
     let mut kit = Kit::new();
     let conv = kit
         .append_all(vec![pair("a", "b"); 3])

@@ -25,7 +25,7 @@ async fn counts(kit: &Kit) -> JobCounts {
 }
 
 #[tokio::test]
-async fn a_job_is_made_with_its_message_and_survives() {
+async fn a_job_is_created_with_its_message_and_survives_a_restart() {
     let mut kit = Kit::new();
     let order = with_cid(pair("alice", "bob"), "c");
     let [wrote, again] = kit
@@ -61,7 +61,7 @@ async fn a_job_is_made_with_its_message_and_survives() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_what_he_sent_himself() {
+async fn senders_are_not_notified_of_their_own_messages() {
     let kit = Kit::new();
     kit.team("t", &["a"]).await;
     let own = Append {
@@ -117,7 +117,7 @@ async fn jobs_wait_in_their_lane_until_they_are_due() {
 }
 
 #[tokio::test]
-async fn what_failed_is_due_later_and_what_is_dead_never() {
+async fn failed_jobs_are_due_later_and_dead_jobs_never() {
     let mut kit = Kit::new();
     let orders = (0..4).map(|number| notice(&format!("u{number}"))).collect();
     let told = kit.append_all(orders).await;
@@ -146,7 +146,7 @@ async fn what_failed_is_due_later_and_what_is_dead_never() {
 }
 
 #[tokio::test]
-async fn a_teams_job_is_worked_off_in_pages() {
+async fn the_job_of_a_team_is_handled_in_pages() {
     let kit = Kit::new();
     let members = uids(&["a", "b", "c", "d"]);
     kit.change(
@@ -211,7 +211,7 @@ async fn a_teams_job_is_worked_off_in_pages() {
 }
 
 #[tokio::test]
-async fn what_was_written_to_a_vanished_connection_is_due_again() {
+async fn jobs_delivered_to_a_dead_connection_are_due_again() {
     let kit = Kit::new();
     kit.team("t", &["a", "b", "c"]).await;
     let [pair_old, team_old, pair_new, team_new, team_begun] = kit
@@ -282,7 +282,7 @@ async fn told(kit: &Kit, user: &str, wrote: &Appended) -> &'static str {
 }
 
 #[tokio::test]
-async fn who_has_acknowledged_or_read_is_not_told() {
+async fn users_who_have_acknowledged_or_read_are_not_notified() {
     let mut kit = Kit::new();
     let (phone, tablet) = (device("b", "phone"), device("b", "tablet"));
     kit.enter(&phone).await;
@@ -306,7 +306,7 @@ async fn who_has_acknowledged_or_read_is_not_told() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_what_is_no_more() {
+async fn nobody_is_notified_of_recalled_or_deleted_messages() {
     let kit = Kit::new();
     let recalled = kit.append(pair("a", "b")).await.unwrap();
     let stays = kit.append(pair("a", "b")).await.unwrap();
@@ -338,7 +338,7 @@ async fn nobody_is_told_of_what_is_no_more() {
 
 /// The clock was ahead when a job was created or postponed, and correct when the program was started again.
 #[tokio::test]
-async fn deadlines_of_a_former_run_are_bounded() {
+async fn deadlines_of_an_earlier_run_are_limited() {
     let mut kit = Kit::new();
     let ahead = NOON + 365 * 86_400_000;
     kit.jump(ahead);

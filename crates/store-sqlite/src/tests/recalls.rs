@@ -19,7 +19,7 @@ fn code(told: Result<mynah_store::Recalled, StoreError>) -> u16 {
 }
 
 #[tokio::test]
-async fn refusals_come_in_their_order() {
+async fn recalls_are_checked_in_a_fixed_order() {
     let kit = Kit::new();
     kit.team("t", &["a", "b"]).await;
     let mid = kit.append(to_team("a", "t")).await.unwrap().mid;
@@ -65,7 +65,7 @@ async fn refusals_come_in_their_order() {
 }
 
 #[tokio::test]
-async fn what_was_taken_back_is_unread_for_nobody() {
+async fn recalled_messages_are_unread_for_nobody() {
     // From either side, because the two users are counted in separate columns.
     for (from, to) in [("a", "b"), ("b", "a")] {
         let kit = Kit::new();
@@ -95,7 +95,7 @@ async fn what_was_taken_back_is_unread_for_nobody() {
 }
 
 #[tokio::test]
-async fn calls_count_for_nobody_taken_back_or_not() {
+async fn calls_never_count_as_unread() {
     let kit = Kit::new();
     let call = Append {
         counts: false,
@@ -111,7 +111,7 @@ async fn calls_count_for_nobody_taken_back_or_not() {
 }
 
 #[tokio::test]
-async fn messages_to_oneself_and_notices_can_be_taken_back() {
+async fn messages_to_oneself_and_notices_can_be_recalled() {
     let kit = Kit::new();
     let own = kit.append(pair("a", "a")).await.unwrap();
     let told = kit.recall(recall(own.mid, "a")).await.unwrap();
@@ -132,7 +132,7 @@ async fn messages_to_oneself_and_notices_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn who_has_come_back_may_take_back_what_it_said_before() {
+async fn a_member_who_rejoined_may_recall_earlier_messages() {
     let kit = Kit::new();
     kit.team("t", &["a", "b"]).await;
     let sent = kit.append_all(vec![to_team("a", "t"), to_team("b", "t")]).await;
@@ -147,7 +147,7 @@ async fn who_has_come_back_may_take_back_what_it_said_before() {
 }
 
 #[tokio::test]
-async fn its_cid_stays_known() {
+async fn a_recalled_message_keeps_its_cid() {
     let kit = Kit::new();
     let order = with_cid(pair("a", "b"), "c1");
     let sent = kit.append(order.clone()).await.unwrap();
@@ -165,7 +165,7 @@ async fn its_cid_stays_known() {
 
 /// The age of a message does not depend on where the clock was set.
 #[tokio::test]
-async fn a_jump_of_the_clock_changes_nothing_about_the_window() {
+async fn a_jump_of_the_clock_does_not_change_the_recall_window() {
     let kit = Kit::new();
     let day = 86_400_000;
     for (first, then) in [(NOON, NOON + day), (NOON + day, NOON), (NOON, NOON - day)] {

@@ -24,7 +24,7 @@ async fn all(kit: &mut Kit) -> HashSet<Revocation> {
 }
 
 #[tokio::test]
-async fn they_stay() {
+async fn revocations_survive_a_restart() {
     let mut kit = Kit::new();
     let revocations = HashSet::from([
         of(Revoked::User(uid("alice")), NOON, u64::MAX >> 1),
@@ -38,7 +38,7 @@ async fn they_stay() {
 }
 
 #[tokio::test]
-async fn they_only_grow() {
+async fn a_repeated_revocation_only_extends_the_first() {
     let mut kit = Kit::new();
     let alice = || Revoked::User(uid("alice"));
     kit.revoke(of(alice(), NOON, NOON + 10)).await.unwrap();
@@ -52,7 +52,7 @@ async fn they_only_grow() {
 }
 
 #[tokio::test]
-async fn they_are_forgotten_when_no_token_is_left() {
+async fn revocations_are_forgotten_when_no_token_is_valid() {
     let mut kit = Kit::new();
     kit.revoke(of(Revoked::Token("a".into()), NOON, NOON + 1))
         .await
@@ -73,7 +73,7 @@ async fn they_are_forgotten_when_no_token_is_left() {
 /// A token that is valid for one day does not become valid again because the clock was two days ahead for a
 /// moment.
 #[tokio::test]
-async fn a_jump_of_the_clock_forgets_nothing() {
+async fn a_jump_of_the_clock_forgets_no_revocation() {
     let day = 86_400_000;
     let mut kit = Kit::new();
     let stolen = of(Revoked::Token("stolen".into()), NOON, NOON + day);
@@ -91,7 +91,7 @@ async fn a_jump_of_the_clock_forgets_nothing() {
 }
 
 #[tokio::test]
-async fn of_displaced_devices_a_user_has_only_so_many_and_an_operators_stay() {
+async fn revocations_of_displaced_devices_are_limited_per_user_and_others_stay() {
     let mut kit = Kit::new();
     let displaced = |n: u64| Revocation {
         displaced: Some(uid("alice")),

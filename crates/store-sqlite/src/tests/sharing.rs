@@ -49,7 +49,7 @@ async fn waiting(kit: &Kit, count: usize) {
 }
 
 #[tokio::test]
-async fn another_user_is_served_before_a_greedy_one_and_nobody_is_served_who_has_left() {
+async fn reads_of_other_users_overtake_a_backlog_and_cancelled_ones_are_skipped() {
     let kit = Kit::new();
     let done = Done::default();
     let (gate, before) = busy(&kit).await;
@@ -80,7 +80,7 @@ async fn another_user_is_served_before_a_greedy_one_and_nobody_is_served_who_has
 }
 
 #[tokio::test]
-async fn what_waits_for_one_user_is_bounded() {
+async fn waiting_reads_of_one_user_are_limited() {
     let kit = Kit::new();
     let done = Done::default();
     let (gate, before) = busy(&kit).await;

@@ -21,7 +21,7 @@ fn told(changed: &TeamChanged) -> Vec<(u16, String, u64)> {
 }
 
 #[tokio::test]
-async fn a_new_team_tells_nobody() {
+async fn creating_a_team_sends_no_notices() {
     let mut kit = Kit::new();
     let made = kit.change("t", put("Team", &["b", "a", "b"])).await.unwrap();
     assert!(made.created && made.notices.is_empty());
@@ -34,7 +34,7 @@ async fn a_new_team_tells_nobody() {
 }
 
 #[tokio::test]
-async fn replacing_tells_the_differences() {
+async fn replacing_members_sends_a_notice_for_each_difference() {
     let kit = Kit::new();
     let made = kit.change("t", put("Team", &["a", "b", "c"])).await.unwrap();
     let changed = kit.change("t", put("New", &["d", "b", "e"])).await.unwrap();
@@ -92,7 +92,7 @@ async fn adding_a_member_or_removing_a_stranger_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_team_has_at_most_the_limit() {
+async fn the_number_of_members_is_limited() {
     let kit = Kit::new();
     let many: Vec<_> = (0..11).map(|number| uid(&format!("u{number}"))).collect();
     let too_many = TeamChange::Put {
@@ -125,7 +125,7 @@ async fn a_team_has_at_most_the_limit() {
 }
 
 #[tokio::test]
-async fn messages_carry_the_members_of_their_moment() {
+async fn appended_messages_return_the_members_at_their_commit() {
     let kit = Kit::new();
     let made = kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let [one, two] = kit
@@ -151,7 +151,7 @@ async fn messages_carry_the_members_of_their_moment() {
 }
 
 #[tokio::test]
-async fn who_joins_sees_what_comes_after() {
+async fn new_members_see_later_messages_only() {
     let kit = Kit::new();
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     kit.append(to_team("a", "t")).await.unwrap();
@@ -193,7 +193,7 @@ async fn who_joins_sees_what_comes_after() {
 }
 
 #[tokio::test]
-async fn a_deleted_team_is_closed_and_its_name_free() {
+async fn a_deleted_team_is_closed_and_its_name_can_be_used_again() {
     let kit = Kit::new();
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let old = kit.append(to_team("a", "t")).await.unwrap();
@@ -230,7 +230,7 @@ async fn a_deleted_team_is_closed_and_its_name_free() {
 }
 
 #[tokio::test]
-async fn names_that_need_escaping_stay_themselves() {
+async fn names_that_need_escaping_are_unchanged() {
     let kit = Kit::new();
     let odd = r#"组"\"#;
     kit.change(odd, put("T", &["a"])).await.unwrap();
@@ -245,7 +245,7 @@ async fn names_that_need_escaping_stay_themselves() {
 }
 
 #[tokio::test]
-async fn who_leaves_with_others_is_told_of_itself_only() {
+async fn members_who_leave_together_receive_only_their_own_notice() {
     let kit = Kit::new();
     kit.team("t", &["a", "b", "c"]).await;
     let by = device("c", "phone");

@@ -54,7 +54,7 @@ fn reads_files(db: &Connection) -> bool {
 }
 
 #[tokio::test]
-async fn the_writer_frees_its_pages_again_and_again() {
+async fn the_writer_frees_its_pages_after_each_burst() {
     let kit = filled().await;
     let (mut cached, mut freed) = (0, 0);
     for _ in 0..TRIES {
@@ -70,7 +70,7 @@ async fn the_writer_frees_its_pages_again_and_again() {
 }
 
 #[tokio::test]
-async fn readers_free_their_pages_although_the_writer_does_nothing() {
+async fn readers_free_their_pages_while_the_writer_is_idle() {
     let kit = filled().await;
     let read = || kit.store.readers.run(For::Backend, |db| Ok(reads_files(db)));
     // The writer may free the pages of readers too, but only once.

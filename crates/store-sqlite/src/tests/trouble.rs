@@ -33,7 +33,7 @@ fn limit(db: &Connection, pages: i64) {
 }
 
 #[tokio::test]
-async fn a_full_disk_fails_sends_and_is_got_over() {
+async fn a_full_disk_fails_sends_until_there_is_space() {
     let kit = Kit::new();
     kit.team("t", &["a"]).await;
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
@@ -135,7 +135,7 @@ async fn a_failed_transaction_leaves_positions_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_panicking_caller_harms_nobody() {
+async fn a_panicking_callback_does_not_affect_others() {
     let kit = Kit::new();
     let (done, told) = answer();
     kit.store.append(vec![
@@ -154,7 +154,7 @@ async fn a_panicking_caller_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_is_made_again() {
+async fn a_broken_connection_is_replaced() {
     let kit = Kit::new();
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
     // The next statement finds that its transaction has ended, so that the batch fails as after an I/O error.
@@ -188,7 +188,7 @@ async fn a_connection_that_is_lost_is_made_again() {
 }
 
 #[tokio::test]
-async fn outcomes_come_in_commit_order() {
+async fn callbacks_are_called_in_commit_order() {
     let kit = Kit::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..50 {
@@ -208,7 +208,7 @@ async fn outcomes_come_in_commit_order() {
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so() {
+async fn a_closed_store_refuses_calls() {
     let kit = Kit::new();
     kit.store.close().await;
     kit.store.close().await;
@@ -231,7 +231,7 @@ async fn a_closed_store_says_so() {
 /// `MYNAH_TEST_SMALL_DISK=DIR cargo test -p mynah-store-sqlite really_full -- --ignored`.
 #[tokio::test]
 #[ignore = "needs MYNAH_TEST_SMALL_DISK: a directory on a file system of some MiB"]
-async fn a_really_full_disk_is_got_over() {
+async fn a_really_full_disk_fails_sends_until_there_is_space() {
     let small = std::env::var_os("MYNAH_TEST_SMALL_DISK").expect("MYNAH_TEST_SMALL_DISK names a directory");
     let kit = Kit::within(tempfile::tempdir_in(&small).unwrap());
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;

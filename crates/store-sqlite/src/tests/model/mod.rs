@@ -58,7 +58,7 @@ fn fresh_seed() -> u64 {
 
 /// Dead jobs are deleted with the messages of a deleted team, while older messages are kept.
 #[tokio::test]
-async fn jobs_that_were_given_up_go_with_their_team() {
+async fn dead_jobs_are_deleted_with_their_team() {
     let members = ["a", "b"].map(uid).to_vec();
     let put = TeamChange::Put {
         name: "x".into(),
@@ -77,7 +77,7 @@ async fn jobs_that_were_given_up_go_with_their_team() {
 
 /// A device that is registered after a crash is not older than one that was registered shortly before.
 #[tokio::test]
-async fn devices_are_forgotten_in_their_order_after_a_crash() {
+async fn devices_are_forgotten_in_order_after_a_crash() {
     let (x, y, z) = (device("b", "x"), device("b", "y"), device("b", "z"));
     let setup = Setup {
         max_devices: 2,
