@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::options::ListenerOptions;
+use connection::Accepted;
 pub use exchange::{AwaitBehind, Behind, RequestBody};
 pub(crate) use timed::Timed;
 
@@ -68,7 +69,7 @@ impl Listener {
             let full = match accepted {
                 Ok((stream, peer)) => {
                     let full = self.is_last(&stream);
-                    connection::take_in(stream, peer, &service, &self.options);
+                    Accepted::new(peer, service.clone(), self.options.clone()).start(stream);
                     full.then(|| "nearly all file descriptors are in use".to_owned())
                 }
                 Err(error) => concerns_all(&error).then(|| error.to_string()),

@@ -107,8 +107,7 @@ impl Driver {
         let sleep = Box::pin(tokio::time::sleep_until(self.server().instant(Time(0))));
         Run {
             driver: self,
-            sleep,
-            armed: None,
+            timer: Timer { sleep, armed: None },
         }
     }
 
@@ -116,12 +115,7 @@ impl Driver {
         self.session.server()
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut sleep: Pin<&mut Sleep>,
-        armed: &mut Option<Time>,
-    ) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<()> {
         loop {
             // The clock is read once for all packets of this round. A deadline that passes meanwhile is
             // handled in the next round, or by the timer.
@@ -142,7 +136,7 @@ impl Driver {
             if let (Phase::Gone, None) = (&self.phase, &self.untold) {
                 return Poll::Ready(());
             }
-            if !moved && !self.arm(cx, now, next, sleep.as_mut(), armed) && self.rest(cx) {
+            if !moved && !self.arm(cx, now, next, timer) && self.rest(cx) {
                 return Poll::Pending;
             }
         }
@@ -445,6 +439,11 @@ impl Driver {
 /// driver twice.
 pub(crate) struct Run {
     driver: Driver,
+    timer: Timer,
+}
+
+/// The timer for the deadlines of a session.
+struct Timer {
     sleep: Pin<Box<Sleep>>,
     /// The time to which the timer is set.
     armed: Option<Time>,
@@ -454,8 +453,8 @@ impl Future for Run {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { driver, sleep, armed } = self.get_mut();
-        driver.poll(cx, sleep.as_mut(), armed)
+        let Self { driver, timer } = self.get_mut();
+        driver.poll(cx, timer)
     }
 }
 

@@ -33,7 +33,7 @@ impl Encoded {
     /// An event with the argument that `write` appends; `bytes` is its approximate length.
     fn event_with(name: &str, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Self {
         Self(Outgoing::written(name.len() + bytes + 16, |out| {
-            socket::write_event(out, "/", None, name, &[], 0);
+            socket::event_writer("/", None, name, &[], 0)(out);
             // The argument belongs before the closing bracket.
             out.pop();
             out.push(b',');
@@ -124,17 +124,16 @@ impl Outgoing {
         attachments: usize,
     ) -> Self {
         let bytes = 48 + namespace.len() + name.len() + args_bytes(args);
-        Self::written(bytes, |out| {
-            socket::write_event(out, namespace, id, name, args, attachments);
-        })
+        Self::written(
+            bytes,
+            socket::event_writer(namespace, id, name, args, attachments),
+        )
     }
 
     /// A message packet with the acknowledgement that [`socket::encode_ack`] would write.
     pub(crate) fn ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> Self {
         let bytes = 48 + namespace.len() + args_bytes(args);
-        Self::written(bytes, |out| {
-            socket::write_ack(out, namespace, id, args, attachments)
-        })
+        Self::written(bytes, socket::ack_writer(namespace, id, args, attachments))
     }
 
     /// A message packet with the text that `write` appends; `bytes` is its approximate length. The caller

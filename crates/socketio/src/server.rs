@@ -161,7 +161,10 @@ impl EngineServer {
             None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
             None => match self.may_open(&request, &query, transport, upgrade) {
                 Ok(protocol) => match self.0.shared.config.admission.enter(peer.ip()) {
-                    Ok(entered) => self.open(request, protocol, transport, query.dialect(), peer, entered),
+                    Ok(entered) => {
+                        let handshake = self.handshake(&request, protocol, transport, peer);
+                        self.open(request, handshake, query.dialect(), entered)
+                    }
                     Err(refusal) => http::too_many(refusal),
                 },
                 Err(error) => refuse(error),
@@ -213,16 +216,14 @@ impl EngineServer {
         self.protocol(query).ok_or(HttpError::UnsupportedProtocol)
     }
 
-    fn open(
+    fn handshake(
         &self,
-        request: Request<RequestBody>,
+        request: &Request<RequestBody>,
         protocol: Protocol,
         transport: Transport,
-        dialect: Dialect,
         address: SocketAddr,
-        entered: Entered,
-    ) -> Response<Body> {
-        let handshake = Handshake {
+    ) -> Handshake {
+        Handshake {
             query: request.uri().query().unwrap_or_default().to_owned(),
             headers: if self.0.shared.config.keep_handshake {
                 http::own(request.headers())
@@ -233,8 +234,17 @@ impl EngineServer {
             protocol,
             transport,
             issued: SystemTime::now(),
-        };
-        if transport == Transport::WebSocket {
+        }
+    }
+
+    fn open(
+        &self,
+        request: Request<RequestBody>,
+        handshake: Handshake,
+        dialect: Dialect,
+        entered: Entered,
+    ) -> Response<Body> {
+        if handshake.transport == Transport::WebSocket {
             return upgrade::open(request, handshake, dialect, &self.0.sessions, entered);
         }
         let (session, receiver) = match self.0.sessions.open(handshake, dialect, entered) {

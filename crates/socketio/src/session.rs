@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
+use crate::handshake::Handshake;
 use crate::shared::Shared;
 
 pub(crate) use state::State;
@@ -60,22 +61,15 @@ struct Inner {
 }
 
 impl Session {
-    pub(crate) fn new(
-        sid: Sid,
-        protocol: Protocol,
-        transport: Transport,
-        dialect: Dialect,
-        address: SocketAddr,
-        server: Arc<Shared>,
-    ) -> Self {
+    pub(crate) fn new(sid: Sid, handshake: &Handshake, dialect: Dialect, server: Arc<Shared>) -> Self {
         Self(Arc::new(Inner {
             sid,
-            protocol,
+            protocol: handshake.protocol,
             dialect,
-            address,
+            address: handshake.address,
             heard: AtomicU64::new(server.now().0),
             server,
-            state: Mutex::new(State::new(transport)),
+            state: Mutex::new(State::new(handshake.transport)),
         }))
     }
 

@@ -50,10 +50,8 @@ impl Sessions {
             tracing::error!(%error, "the system returned no random bytes for a session id");
             HttpError::BadRequest
         })?;
-        let (protocol, transport) = (handshake.protocol, handshake.transport);
-        let shared = self.shared.clone();
-        let session = Session::new(sid, protocol, transport, dialect, handshake.address, shared);
-        let upgrades: &[Transport] = match transport {
+        let session = Session::new(sid, &handshake, dialect, self.shared.clone());
+        let upgrades: &[Transport] = match handshake.transport {
             Transport::Polling => &[Transport::WebSocket],
             Transport::WebSocket => &[],
         };

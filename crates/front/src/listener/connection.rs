@@ -30,13 +30,6 @@ use crate::proxy_header;
 use crate::refusals::Refusal;
 use mynah_tls::TlsStream;
 
-/// The function that answers requests.
-pub(super) trait Service<F>:
-    Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static
-{
-}
-impl<S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static, F> Service<F> for S {}
-
 /// A connection that was refused waits this long for its peer, counted from the last bytes received.
 const TURNED_AWAY_SILENCE: Duration = Duration::from_secs(1);
 
@@ -44,74 +37,141 @@ const TURNED_AWAY_SILENCE: Duration = Duration::from_secs(1);
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\nThere are too many connections from your address; close some of them\n";
 
-/// Starts to serve a connection in tasks of its own.
-pub(super) fn take_in<S, F, B>(
-    stream: TcpStream,
+/// An accepted connection with the settings for it.
+pub(super) struct Accepted<S> {
+    /// The client: the peer, or the address that a trusted proxy names.
     peer: SocketAddr,
-    service: &S,
-    options: &Arc<ListenerOptions>,
-) where
-    S: Service<F>,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let (service, options) = (service.clone(), options.clone());
-    if !options.proxy_protocol {
-        // The connections of a proxy are those of many clients.
-        let counted = options.bounded && !options.proxies.trust(peer.ip());
-        return count_in(stream, peer, counted, service, options);
-    }
-    if !options.proxies.trust(peer.ip()) {
-        options.admission.refuse(Refusal::Untrusted, peer.ip());
-        return;
-    }
-    tokio::spawn(async move {
-        let mut stream = stream;
-        let source = match timeout(options.handshake_timeout(), proxy_header::read(&mut stream)).await {
-            Ok(Ok(source)) => source,
-            Ok(Err(wrong)) => {
-                tracing::debug!(%wrong, "the header of the PROXY protocol cannot be read");
-                return options.admission.refuse(Refusal::ProxyHeader, peer.ip());
-            }
-            Err(_) => return options.admission.refuse(Refusal::HandshakeTimeout, peer.ip()),
-        };
-        count_in(
-            stream,
-            source.unwrap_or(peer),
-            options.bounded && source.is_some(),
-            service,
-            options,
-        );
-    });
-}
-
-fn count_in<S, F, B>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    counted: bool,
+    /// The function that answers requests.
     service: S,
     options: Arc<ListenerOptions>,
-) where
-    S: Service<F>,
+    /// Counts the connection if its address has limits.
+    connected: Option<Connected>,
+}
+
+impl<S, F, B> Accepted<S>
+where
+    S: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connected = match counted.then(|| options.admission.connect(peer.ip())).transpose() {
-        Ok(connected) => connected,
-        Err(_) => return turn_away(stream, &options),
-    };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "could not set TCP_NODELAY");
+    pub(super) fn new(peer: SocketAddr, service: S, options: Arc<ListenerOptions>) -> Self {
+        Self {
+            peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+            service,
+            options,
+            connected: None,
+        }
     }
-    match options.tls.clone() {
-        None => tokio::spawn(serve(stream, peer, service, options, connected)),
-        Some(tls) => tokio::spawn(secured(stream, tls, peer, service, options, connected)),
-    };
+
+    /// Starts to serve the connection in tasks of its own.
+    pub(super) fn start(mut self, mut stream: TcpStream) {
+        let from_proxy = self.options.proxies.trust(self.peer.ip());
+        if !self.options.proxy_protocol {
+            // The connections of a proxy are those of many clients.
+            return self.count(stream, !from_proxy);
+        }
+        if !from_proxy {
+            return self.refuse(Refusal::Untrusted);
+        }
+        tokio::spawn(async move {
+            let header = timeout(self.options.handshake_timeout(), proxy_header::read(&mut stream)).await;
+            match header {
+                Ok(Ok(source)) => {
+                    self.peer = source.unwrap_or(self.peer);
+                    self.count(stream, source.is_some());
+                }
+                Ok(Err(wrong)) => {
+                    tracing::debug!(%wrong, "the header of the PROXY protocol cannot be read");
+                    self.refuse(Refusal::ProxyHeader);
+                }
+                Err(_) => self.refuse(Refusal::HandshakeTimeout),
+            }
+        });
+    }
+
+    fn refuse(&self, refusal: Refusal) {
+        self.options.admission.refuse(refusal, self.peer.ip());
+    }
+
+    /// Serves the connection, unless it `is_client`'s and the client has too many connections.
+    fn count(mut self, stream: TcpStream, is_client: bool) {
+        if is_client && self.options.bounded {
+            match self.options.admission.connect(self.peer.ip()) {
+                Ok(connected) => self.connected = Some(connected),
+                Err(_) => return turn_away(stream, &self.options),
+            }
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "could not set TCP_NODELAY");
+        }
+        match self.options.tls.clone() {
+            None => tokio::spawn(self.serve(stream)),
+            Some(tls) => tokio::spawn(self.secure(stream, tls)),
+        };
+    }
+
+    async fn secure(self, stream: TcpStream, tls: Arc<ServerConfig>) {
+        match timeout(self.options.handshake_timeout(), TlsStream::accept(stream, tls)).await {
+            Ok(Ok(stream)) => self.serve(stream).await,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                self.refuse(Refusal::Tls);
+            }
+            Err(_) => self.refuse(Refusal::HandshakeTimeout),
+        }
+    }
+
+    /// Serves HTTP until the connection ends or becomes a WebSocket.
+    async fn serve<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, mut stream: T) {
+        let Self {
+            peer,
+            service,
+            options,
+            connected,
+        } = self;
+        let head = match timeout(
+            options.header_timeout(),
+            first::head(&mut stream, options.max_header_bytes),
+        )
+        .await
+        {
+            Ok(Ok(head)) if !head.is_empty() => head,
+            // There is no peer any more.
+            Ok(_) => return,
+            Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
+        };
+        let exchange = Arc::<Exchange>::default();
+        let answering = exchange.clone();
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // The stream checks the timeout of a head that has begun.
+            .header_read_timeout(options.idle_timeout())
+            .max_buf_size(options.max_header_bytes.max(8 * 1024))
+            .serve_connection(
+                TokioIo::new(Timed::new(stream, head, &options, exchange.clone(), connected)),
+                service_fn(move |request| {
+                    let exchange = answering.clone();
+                    let response = service(exchange.begin(request), peer);
+                    async move {
+                        let mut response = response.await;
+                        if !exchange.end(response.status()).await {
+                            let close = HeaderValue::from_static("close");
+                            response.headers_mut().insert(header::CONNECTION, close);
+                        }
+                        Ok::<_, Infallible>(response)
+                    }
+                }),
+            )
+            .with_upgrades();
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+            if let Some(refusal) = reason(&error, &exchange) {
+                options.admission.refuse(refusal, peer.ip());
+            }
+        }
+    }
 }
 
 /// Refuses a connection with an answer. With TLS there is no answer, because its handshake would cost more
@@ -137,87 +197,6 @@ fn turn_away(stream: TcpStream, options: &ListenerOptions) {
     // otherwise the system resets the connection.
     let _ = stream.read(&mut [0; 2_048]);
     let _ = stream.write(TOO_MANY);
-}
-
-async fn secured<S, F, B>(
-    stream: TcpStream,
-    tls: Arc<ServerConfig>,
-    peer: SocketAddr,
-    service: S,
-    options: Arc<ListenerOptions>,
-    connected: Option<Connected>,
-) where
-    S: Service<F>,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    match timeout(options.handshake_timeout(), TlsStream::accept(stream, tls)).await {
-        Ok(Ok(stream)) => serve(stream, peer, service, options, connected).await,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a TLS handshake failed");
-            options.admission.refuse(Refusal::Tls, peer.ip());
-        }
-        Err(_) => options.admission.refuse(Refusal::HandshakeTimeout, peer.ip()),
-    }
-}
-
-/// Serves HTTP until the connection ends or becomes a WebSocket.
-async fn serve<T, S, F, B>(
-    mut stream: T,
-    peer: SocketAddr,
-    service: S,
-    options: Arc<ListenerOptions>,
-    connected: Option<Connected>,
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<F>,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let head = match timeout(
-        options.header_timeout(),
-        first::head(&mut stream, options.max_header_bytes),
-    )
-    .await
-    {
-        Ok(Ok(head)) if !head.is_empty() => head,
-        // There is no peer any more.
-        Ok(_) => return,
-        Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
-    };
-    let exchange = Arc::<Exchange>::default();
-    let answering = exchange.clone();
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The stream checks the timeout of a head that has begun.
-        .header_read_timeout(options.idle_timeout())
-        .max_buf_size(options.max_header_bytes.max(8 * 1024))
-        .serve_connection(
-            TokioIo::new(Timed::new(stream, head, &options, exchange.clone(), connected)),
-            service_fn(move |request| {
-                let exchange = answering.clone();
-                let response = service(exchange.begin(request), peer);
-                async move {
-                    let mut response = response.await;
-                    if !exchange.end(response.status()).await {
-                        let close = HeaderValue::from_static("close");
-                        response.headers_mut().insert(header::CONNECTION, close);
-                    }
-                    Ok::<_, Infallible>(response)
-                }
-            }),
-        )
-        .with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection ended early");
-        if let Some(refusal) = reason(&error, &exchange) {
-            options.admission.refuse(refusal, peer.ip());
-        }
-    }
 }
 
 /// The limit of this server that ended the connection, if the peer did not end it.

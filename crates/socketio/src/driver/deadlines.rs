@@ -3,44 +3,35 @@
 //!
 //! Invariant: one timer serves all of them. It is never set later than the next deadline.
 
-use std::pin::Pin;
 use std::task::Context;
 
 use mynah_wire::engine::{CloseReason, PacketType, Time, TimeoutStep};
-use tokio::time::Sleep;
 
-use super::{Driver, Phase};
+use super::{Driver, Phase, Timer};
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::receiver::Receiver;
 
 impl Driver {
     /// Sets the timer to the next deadline; true if that has passed already.
-    pub(super) fn arm(
-        &self,
-        cx: &mut Context<'_>,
-        now: Time,
-        next: Option<Time>,
-        mut sleep: Pin<&mut Sleep>,
-        armed: &mut Option<Time>,
-    ) -> bool {
+    pub(super) fn arm(&self, cx: &mut Context<'_>, now: Time, next: Option<Time>, timer: &mut Timer) -> bool {
         let Some(next) = next else {
             return false;
         };
-        match *armed {
+        match timer.armed {
             // A postponed deadline is only noticed when the old one passes, because heartbeats postpone it
             // with every packet.
             Some(at) if at <= next && now < at => return false,
             Some(at) if at <= next => {}
             _ => {
-                *armed = Some(next);
-                sleep.as_mut().reset(self.server().instant(next));
+                timer.armed = Some(next);
+                timer.sleep.as_mut().reset(self.server().instant(next));
             }
         }
-        if sleep.as_mut().poll(cx).is_pending() {
+        if timer.sleep.as_mut().poll(cx).is_pending() {
             return false;
         }
-        *armed = None;
+        timer.armed = None;
         true
     }
 

@@ -12,66 +12,66 @@ pub fn encode_event(
     args: &[&RawValue],
     attachments: usize,
 ) -> String {
-    encoded(|out| write_event(out, namespace, id, name, args, attachments))
+    encoded(event_writer(namespace, id, name, args, attachments))
 }
 
-/// Appends the text that [`encode_event`] returns.
-pub fn write_event(
-    out: &mut Vec<u8>,
+/// A function that appends the text which [`encode_event`] returns.
+pub fn event_writer(
     namespace: &str,
     id: Option<u64>,
     name: &str,
     args: &[&RawValue],
     attachments: usize,
-) {
-    out.reserve(48 + namespace.len() + name.len() + args_len(args));
-    write_head(
-        out,
-        if attachments > 0 {
+) -> impl FnOnce(&mut Vec<u8>) {
+    move |out| {
+        out.reserve(48 + namespace.len() + name.len() + args_len(args));
+        let kind = if attachments > 0 {
             Kind::BinaryEvent
         } else {
             Kind::Event
-        },
-        namespace,
-        attachments,
-    );
-    write_id(out, id);
-    out.push(b'[');
-    write_string(out, name);
-    for arg in args {
-        out.push(b',');
-        out.extend_from_slice(arg.get().as_bytes());
+        };
+        write_head(out, kind, namespace, attachments);
+        write_id(out, id);
+        out.push(b'[');
+        write_string(out, name);
+        for arg in args {
+            out.push(b',');
+            out.extend_from_slice(arg.get().as_bytes());
+        }
+        out.push(b']');
     }
-    out.push(b']');
 }
 
 /// The ack of the event `id`. If `attachments` is above 0 it is a binary one.
 pub fn encode_ack(namespace: &str, id: u64, args: &[&RawValue], attachments: usize) -> String {
-    encoded(|out| write_ack(out, namespace, id, args, attachments))
+    encoded(ack_writer(namespace, id, args, attachments))
 }
 
-/// Appends the text that [`encode_ack`] returns.
-pub fn write_ack(out: &mut Vec<u8>, namespace: &str, id: u64, args: &[&RawValue], attachments: usize) {
-    out.reserve(48 + namespace.len() + args_len(args));
-    write_head(
-        out,
-        if attachments > 0 {
+/// A function that appends the text which [`encode_ack`] returns.
+pub fn ack_writer(
+    namespace: &str,
+    id: u64,
+    args: &[&RawValue],
+    attachments: usize,
+) -> impl FnOnce(&mut Vec<u8>) {
+    move |out| {
+        out.reserve(48 + namespace.len() + args_len(args));
+        let kind = if attachments > 0 {
             Kind::BinaryAck
         } else {
             Kind::Ack
-        },
-        namespace,
-        attachments,
-    );
-    write_id(out, Some(id));
-    out.push(b'[');
-    for (i, arg) in args.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
+        };
+        write_head(out, kind, namespace, attachments);
+        write_id(out, Some(id));
+        out.push(b'[');
+        for (i, arg) in args.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(arg.get().as_bytes());
         }
-        out.extend_from_slice(arg.get().as_bytes());
+        out.push(b']');
     }
-    out.push(b']');
 }
 
 /// Tells the client that it is connected to `namespace`. V2 clients compute `sid` themselves.

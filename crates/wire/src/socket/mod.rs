@@ -14,7 +14,8 @@ pub use args::{ack_args, event_args};
 pub use assembler::{Assembler, Whole};
 pub use decode::decode;
 pub use encode::{
-    encode_ack, encode_connect, encode_connect_error, encode_disconnect, encode_event, write_ack, write_event,
+    ack_writer, encode_ack, encode_connect, encode_connect_error, encode_disconnect, encode_event,
+    event_writer,
 };
 pub use string::{read_string, write_string};
 
