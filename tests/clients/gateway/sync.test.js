@@ -148,6 +148,8 @@ test('a page that is requested while messages arrive has no gap', async (t) => {
     assert.equal(answer.more, head > got.length + answer.messages.length);
     got.push(...seqs(answer.messages));
     assert.deepEqual(got, range(1, got.length).slice(0, got.length));
+    // A loop of empty pages would exceed the rate of frames when the writer is slow.
+    if (answer.messages.length === 0) await hong.next(3);
   }
   running = false;
   const last = await writing;
