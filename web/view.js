@@ -28,7 +28,7 @@ export function drawState(text, tone) {
 
 export function drawRooms(rooms, online, choose, hasMore) {
   $('#rooms-more').hidden = !hasMore;
-  $('#rooms').replaceChildren(...rooms.all.map((room) => roomRow(room, rooms, online, choose)));
+  show($('#rooms'), rooms.all.map((room) => roomRow(room, rooms, online, choose)));
   $('#rooms-empty').hidden = rooms.all.length > 0;
   const unread = rooms.all.reduce((sum, room) => sum + room.unread, 0);
   document.title = unread ? `(${unread}) ${rooms.uid} · Mynah` : `${rooms.uid} · Mynah`;
@@ -39,23 +39,48 @@ function roomRow(room, rooms, online, choose) {
   const preview = last ? textOf(last) ?? nameOf(last.type) : room.isTeam ? 'team' : 'no messages yet';
   const row = element(
     'button',
-    { class: 'row', 'data-room': room.key, 'aria-current': String(room.key === rooms.open) },
+    { class: 'row', 'data-room': room.key, 'aria-current': String(room.key === rooms.open), title: room.unread ? `${room.unread} unread` : '' },
     avatar(room.name, room.isTeam),
     element('span', { class: 'text' }, element('span', { class: 'name' }, room.name), element('span', { class: 'preview' }, preview)),
   );
   if (online.has(room.to?.user)) row.classList.add('online');
-  if (room.unread) row.append(element('span', { class: 'badge', title: `${room.unread} unread` }, room.unread > 99 ? '99+' : String(room.unread)));
-  row.addEventListener('click', () => choose(room));
-  return element('li', {}, row);
+  if (room.unread) row.append(element('span', { class: 'badge' }, room.unread > 99 ? '99+' : String(room.unread)));
+  row.onclick = () => choose(room);
+  return row;
+}
+
+/**
+ * Shows buttons in a list. A button that was shown before, for the same room or user, keeps its element:
+ * otherwise a click or the focus would be lost if the list is drawn again meanwhile.
+ */
+function show(list, buttons) {
+  const key = ({ dataset }) => dataset.room ?? dataset.uid;
+  const before = new Map([...list.children].map((item) => [key(item.firstChild), item]));
+  const items = buttons.map((button) => {
+    const item = before.get(key(button));
+    if (!item) return element('li', {}, button);
+    const shown = item.firstChild;
+    if (!shown.isEqualNode(button)) {
+      for (const { name, value } of button.attributes) shown.setAttribute(name, value);
+      shown.replaceChildren(...button.childNodes);
+    }
+    shown.onclick = button.onclick;
+    return item;
+  });
+  const isKept = new Set(items);
+  for (const item of [...list.children]) if (!isKept.has(item)) item.remove();
+  items.forEach((item, at) => {
+    if (list.children[at] !== item) list.insertBefore(item, list.children[at] ?? null);
+  });
 }
 
 export function drawPeople(uids, choose) {
   const rows = uids.map((uid) => {
     const row = element('button', { class: 'row online', 'data-uid': uid }, avatar(uid), element('span', { class: 'text' }, element('span', { class: 'name' }, uid)));
-    row.addEventListener('click', () => choose(uid));
-    return element('li', {}, row);
+    row.onclick = () => choose(uid);
+    return row;
   });
-  $('#people').replaceChildren(...rows);
+  show($('#people'), rows);
   $('#people-empty').hidden = rows.length > 0;
 }
 
@@ -107,7 +132,7 @@ function bubble(message, me, isTeam, previous) {
   const text = textOf(message);
   if ([TEAM_ENTER, TEAM_LEAVE, RECALLED].includes(message.type)) return element('li', { class: 'event' }, `${text} · ${clock(message.ts)}`);
   const mine = message.from === me;
-  const follows = previous?.from === message.from && previous.type === message.type && message.ts - previous.ts < GROUP_MS;
+  const follows = previous !== undefined && previous.from === message.from && previous.type === message.type && message.ts - previous.ts < GROUP_MS;
   const item = element('li', { class: `message${mine ? ' mine' : ''}${follows ? ' follows' : ''}${message.recalled ? ' recalled' : ''}` });
   if (!mine && isTeam && !follows) item.append(element('span', { class: 'author' }, message.from));
   const body = text === undefined ? element('pre', {}, JSON.stringify(message.data, null, 2)) : element('p', {}, text);

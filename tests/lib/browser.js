@@ -167,7 +167,8 @@ class Tab {
     return this.evaluate((sel) => [...document.querySelectorAll(sel)].map((one) => one.innerText), selector);
   }
 
-  async click(selector) {
+  /** Clicks on an element; `meanwhile` is called between the press of the button and its release. */
+  async click(selector, meanwhile = async () => {}) {
     const place = await this.until((sel) => {
       const found = document.querySelector(sel);
       if (!found?.checkVisibility()) return undefined;
@@ -177,7 +178,10 @@ class Tab {
       const top = document.elementFromPoint(at.x, at.y);
       return found.contains(top) && at;
     }, selector);
-    for (const type of ['mousePressed', 'mouseReleased']) await this.call('Input.dispatchMouseEvent', { type, ...place, button: 'left', clickCount: 1 });
+    const button = (type) => this.call('Input.dispatchMouseEvent', { type, ...place, button: 'left', clickCount: 1 });
+    await button('mousePressed');
+    await meanwhile();
+    await button('mouseReleased');
   }
 
   async type(selector, text) {

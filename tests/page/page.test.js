@@ -120,6 +120,17 @@ test('a reload keeps the user, the chats and the device', async () => {
   assert.deepEqual(tab.complaints, []);
 });
 
+test('a click is not lost if the list is drawn again between its press and its release', async () => {
+  const tab = await signIn('小满');
+  await tab.type('#new-uid', '谁也不在');
+  await tab.press('Enter');
+  await tab.shows('#room-name', '谁也不在');
+  await gateway.api.sendTo('小满', { type: 6, data: { text: '第一条' } });
+  await tab.shows('#rooms .preview', '第一条');
+  await tab.click('#rooms [data-room="notices"]', () => gateway.api.sendTo('小满', { type: 6, data: { text: '第二条' } }).then(() => tab.shows('#rooms .preview', '第二条')));
+  await tab.shows('.message .bubble', '第二条');
+});
+
 test('a message of the backend is shown as a notice; signing out disconnects the user', async () => {
   const tab = await signIn('小芳');
   await gateway.api.sendTo('小芳', { type: 6, data: { text: '您的预约已确认 ✅', at: '10:30' } });
