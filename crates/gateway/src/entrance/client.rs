@@ -1,4 +1,4 @@
-//! One connection's events, in the order in which they came.
+//! Handles the events of a connection in their order.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,10 +18,11 @@ use crate::registry::Connection;
 use crate::reject::Reject;
 use crate::session::{Asker, Link, Outlet};
 
-/// After so long the time of day is asked again whether a client's claims are over: it may have been set meanwhile.
+/// Longest time after which the time of day is checked again, because a client's claims may have expired
+/// after it was set.
 const LONGEST_TRUST_MS: u64 = 60_000;
 
-/// A time that does not come.
+/// A time that is never reached.
 const NEVER: u64 = u64::MAX;
 
 /// What the handlers of all connections share.
@@ -30,9 +31,9 @@ pub(crate) struct Entrance {
     pub(super) config: Arc<Config>,
     metrics: Arc<Metrics>,
     program: Arc<Program>,
-    /// Frames of a connection.
+    /// The rate of frames of a connection.
     frames: Option<Rate>,
-    /// Frames of a connection that are refused because they come too fast.
+    /// The rate of frames of a connection that are refused because they exceed its rate.
     refused: Option<Rate>,
 }
 
@@ -54,7 +55,7 @@ impl Entrance {
         }
     }
 
-    /// Whether clients must prove who they are.
+    /// Returns whether clients must prove who they are.
     pub(super) fn needs_proof(&self) -> bool {
         self.config.auth.mode != Mode::Open
     }
@@ -65,9 +66,10 @@ pub(crate) struct Client {
     entrance: Arc<Entrance>,
     connection: Arc<Connection<Link>>,
     frames: Bucket,
-    /// Frames that were refused because they came too fast.
+    /// Frames that were refused because they exceed the connection's rate.
     refused: Bucket,
-    /// When it must have registered, on the clock of deadlines: 0 is not known yet, [`NEVER`] once it has.
+    /// Time by which the connection must have registered, on the clock of deadlines: 0 if it is not known
+    /// yet, [`NEVER`] after the register.
     register_by: Cell<u64>,
 }
 
@@ -96,7 +98,7 @@ impl Client {
         }
     }
 
-    /// A `message` event's argument.
+    /// Handles the argument of a `message` event.
     fn frame(&mut self, argument: &RawValue, ack: Option<AckId>) -> Option<BoxFuture> {
         let within_rate = self.is_within_rate();
         let text = match frame::text_of(argument) {
@@ -138,7 +140,7 @@ impl Client {
         rate.is_none() || self.frames.take(rate, clock::now())
     }
 
-    /// When it must have registered, unless it has.
+    /// Returns the time by which the connection must register, unless it has.
     fn register_by(&self, now: Time) -> Option<Time> {
         let limit = self.entrance.config.limits.register_timeout_ms;
         if limit == 0 {
@@ -152,7 +154,7 @@ impl Client {
         Some(self.register_by.get()).filter(|at| *at != NEVER).map(Time)
     }
 
-    /// Counts a frame that came too fast. Who does not slow down is closed.
+    /// Counts a frame that exceeds the rate. A client that does not slow down is disconnected.
     fn too_fast(&self) -> Reject {
         self.entrance.metrics.limited("frames_per_second");
         if !self.refused.take(self.entrance.refused, clock::now()) {
@@ -237,7 +239,8 @@ impl Handler for Client {
     }
 }
 
-/// Whether the connection ended without a close, so that the client may not have received what was sent last.
+/// Returns whether the connection ended without a close, so that the client may not have received what was
+/// sent last.
 fn has_vanished(reason: DisconnectReason) -> bool {
     matches!(
         reason,
@@ -252,7 +255,8 @@ mod tests {
     use super::*;
     use crate::registry::Registration;
 
-    /// With 10,000 connections every byte is 10 KB: what a registered connection holds besides its socket and texts.
+    /// With 10,000 connections every byte costs 10 KB. This is what a registered connection needs besides its
+    /// socket and texts.
     #[test]
     fn a_registered_connection_is_small() {
         let held = size_of::<Connection<Link>>() + size_of::<Registration>() + size_of::<Client>();

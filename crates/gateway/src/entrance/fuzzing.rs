@@ -1,11 +1,12 @@
-//! What must hold of a handshake whatever a client sends.
+//! What must be true of a handshake for any input.
 
 use serde_json::value::RawValue;
 
 use super::handshake::handed;
 use crate::testing::value;
 
-/// What a handshake brings, `auth` in the first line and the query in the second, is a token of bounded length or none.
+/// Checks that a handshake, with `auth` in the first line of `data` and the query in the second, gives a
+/// token of limited length or none.
 pub(crate) fn handshake(data: &[u8]) {
     const MOST: usize = 64;
     let Some((auth, query)) = std::str::from_utf8(data)

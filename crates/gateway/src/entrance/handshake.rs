@@ -1,4 +1,4 @@
-//! What a client brings when it connects to the namespace `/`, and who gets in.
+//! The handshake of a client that connects to the namespace `/`, and whether it is accepted.
 
 use axum::http::HeaderMap;
 use mynah_socketio::{ConnectRefused, Handler, Handshake, Namespaces, Socket};
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::client::{Client, Entrance};
 use crate::frame::Request;
 
-/// The name of a token in the query of a handshake.
+/// The name of a token in the query.
 const TOKEN: &str = "token";
 
 /// Accepts clients in the namespace `/`.
@@ -24,7 +24,8 @@ impl Namespaces for Handshakes {
             return;
         }
         handshake.retain_query(TOKEN);
-        // Each byte may be written as three. What is longer is no token, and stays one that was given.
+        // Each byte may be encoded as three. A longer query cannot contain a valid token, but the fact that
+        // there was one is kept.
         if handshake.query.len() > 3 * self.0.config.limits.token_bytes + 3 * TOKEN.len() + 1 {
             handshake.query = format!("{TOKEN}=");
         }
@@ -39,7 +40,7 @@ impl Namespaces for Handshakes {
         if socket.namespace() != "/" {
             return Err(ConnectRefused::invalid_namespace());
         }
-        // A bad one is told of when the client registers.
+        // An invalid token is reported when the client registers.
         let handed = self
             .0
             .needs_proof()

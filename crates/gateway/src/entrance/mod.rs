@@ -1,6 +1,6 @@
-//! The entrance: what arrives from a connection, from its handshake to its end, on the way to dispatch.
+//! The inbound path of a connection, from its handshake to its end. Requests go on to `dispatch`.
 //!
-//! What is sent to a connection takes the other way, through `session`.
+//! What is sent to a connection takes the outbound path, through `session`.
 
 mod client;
 #[cfg(any(test, fuzzing))]

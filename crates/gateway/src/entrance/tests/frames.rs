@@ -1,4 +1,4 @@
-//! Frames of all sorts, good and bad.
+//! Valid and invalid frames of all sorts.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ async fn req_is_repeated_in_a_frame_of_the_response_kind() {
     }
 }
 
-/// Every kind, sent bare by a client: only requests do anything.
+/// Clients send every kind without data. Only requests have an effect.
 #[tokio::test]
 async fn every_kind_has_its_answer() {
     let world = World::new(|_| {});
@@ -282,7 +282,8 @@ async fn frames_come_in_the_form_that_was_asked_for() {
         .await
         .unwrap();
     assert_eq!(form(device.ear.next().await), (5, Format::Object));
-    // The same user again keeps what is not named; another user begins anew.
+    // Registering again as the same user keeps the fields that are missing. Registering as another user
+    // resets them.
     device.send(&json!({"type": 1, "data": {"uid": "a"}})).await;
     assert_eq!(form(device.ear.next().await), (2, Format::Object));
     device.send(&json!({"type": 1, "data": {"uid": "b"}})).await;

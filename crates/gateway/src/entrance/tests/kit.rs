@@ -1,4 +1,4 @@
-//! What these tests share.
+//! Tools of these tests.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,19 +9,19 @@ use tokio::sync::{Notify, Semaphore};
 use crate::config::Config;
 use crate::testing::{Said, Troubled, World};
 
-/// What a test can do to a store.
+/// The controls of a store that can be made to wait and to fail.
 pub(super) struct Levers {
     /// Counting unread messages takes a permit.
     pub(super) unread: Arc<Semaphore>,
-    /// Asking what was missed takes a permit.
+    /// A query for missed messages takes a permit.
     pub(super) missed: Arc<Semaphore>,
-    /// Told when somebody asks what was missed.
+    /// Notified at each query for missed messages.
     pub(super) missed_asked: Arc<Notify>,
-    /// Writes fail.
+    /// While this is true, writes fail.
     pub(super) full: Arc<AtomicBool>,
 }
 
-/// A world whose store can be made to wait and to fail.
+/// Creates a gateway whose store can be made to wait and to fail.
 pub(super) fn levers(change: impl FnOnce(&mut Config)) -> (World, Levers) {
     let mut levers = None;
     let world = World::built(
@@ -41,7 +41,7 @@ pub(super) fn levers(change: impl FnOnce(&mut Config)) -> (World, Levers) {
     (world, levers.unwrap())
 }
 
-/// The kinds of frames, and what else was told by its name.
+/// Returns the kinds of the frames, and the names of other items.
 pub(super) fn kinds(said: Vec<Said>) -> Vec<Value> {
     let kind = |said| match said {
         Said::Frame(frame, _) => frame["type"].clone(),
@@ -50,7 +50,7 @@ pub(super) fn kinds(said: Vec<Said>) -> Vec<Value> {
     said.into_iter().map(kind).collect()
 }
 
-/// The numbers of those that have one.
+/// Returns the `seq` of the frames that have one.
 pub(super) fn seqs(frames: &[Value]) -> Vec<u64> {
     frames.iter().filter_map(|frame| frame["seq"].as_u64()).collect()
 }

@@ -1,4 +1,4 @@
-//! Changes of many members are made in parts, between which others are served.
+//! Changes with many members are made in parts, between which other requests are handled.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -10,12 +10,12 @@ use crate::ids::{Seq, Uid};
 use crate::store::{Message, Page, Span};
 use crate::testing::{World, team, uid};
 
-/// This many users, whose names sort by their numbers.
+/// Returns users whose names sort by their numbers.
 fn users(numbers: std::ops::Range<usize>) -> Vec<Uid> {
     numbers.map(|number| uid(&format!("user-{number:03}"))).collect()
 }
 
-/// All messages of the team "t".
+/// Returns all messages of the team "t".
 async fn record(world: &World) -> Vec<Message> {
     let conv = world.gateway.team(&team("t")).await.unwrap().conv;
     let page = Page {
@@ -26,7 +26,7 @@ async fn record(world: &World) -> Vec<Message> {
     history.await.unwrap().messages
 }
 
-/// Who entered (16) and left (17), in order.
+/// Returns the users who joined (16) and left (17), in order.
 async fn told(world: &World) -> Vec<(u16, Uid)> {
     let told = record(world).await.into_iter().map(|message| {
         let data: Value = serde_json::from_str(message.data.get()).unwrap();
@@ -35,7 +35,8 @@ async fn told(world: &World) -> Vec<(u16, Uid)> {
     told.collect()
 }
 
-/// As one change tells it: first all who leave, then all who enter, each in their order.
+/// Returns the expected notices of one change: first the users who left, then those who joined, each in
+/// order.
 fn expected(left: Vec<Uid>, entered: Vec<Uid>) -> Vec<(u16, Uid)> {
     let left = left.into_iter().map(|uid| (17, uid));
     left.chain(entered.into_iter().map(|uid| (16, uid))).collect()
@@ -94,7 +95,7 @@ async fn a_change_that_makes_a_team_too_large_changes_nothing() {
     assert_eq!(missing.code.number(), 404);
 }
 
-/// What others send does not wait for the whole change.
+/// Messages of others do not wait for the whole change.
 #[tokio::test]
 async fn messages_of_others_are_stored_between_the_parts() {
     let (world, mut stepper) = World::stepped(|_| {});
@@ -122,7 +123,7 @@ async fn messages_of_others_are_stored_between_the_parts() {
     assert!(transactions >= 10, "{transactions} transactions for 80 members");
 }
 
-/// The store fails in the middle: the same call completes the change, and nobody is told of twice.
+/// If the store fails in the middle, the same call completes the change, and no notice is sent twice.
 #[tokio::test]
 async fn an_interrupted_change_is_completed_by_the_same_call() {
     let (world, levers) = levers(|_| {});
@@ -133,7 +134,7 @@ async fn an_interrupted_change_is_completed_by_the_same_call() {
         .unwrap();
     let mut watches = world.enter("user-000", "w").await;
     let put = tokio::spawn(async move { gateway.put_team(team("t"), "T".into(), users(40..80)).await });
-    // The first 17 is its own.
+    // The first kind 17 that it receives is about itself.
     assert_eq!(watches.ear.frame().await["type"], 17);
     levers.full.store(true, Ordering::Relaxed);
     let interrupted = put.await.unwrap();

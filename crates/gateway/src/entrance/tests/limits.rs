@@ -1,4 +1,4 @@
-//! What a user may send within a time: messages, bytes, conversations begun.
+//! Limits on what a user sends within a time: messages, bytes, new conversations.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn a_retry_is_answered_as_such_even_beyond_a_limit() {
     let retried = || json!({"type": 3, "to": {"user": "bob"}, "cid": "1", "data": {}});
     let first = alice.message(retried()).await;
     assert_eq!(first["code"], 0, "{first}");
-    // A second that this may take gives one more each time.
+    // Each second that this takes allows one more message.
     for round in 0.. {
         let again = alice.message(retried()).await;
         assert_eq!(
@@ -87,7 +87,7 @@ async fn a_user_begins_only_so_many_conversations() {
         .await
         .unwrap();
     let mut alice = world.enter("alice", "a").await;
-    // Neither what the backend sends, nor teams, nor what is refused counts.
+    // Messages of the backend, messages to teams, and refused messages do not count.
     for peer in ["api-1", "api-2", "api-3", "api-4"] {
         let mut by_api = order(3, To::User(uid(peer)));
         by_api.from = Some(uid("alice"));
@@ -108,7 +108,7 @@ async fn a_user_begins_only_so_many_conversations() {
     assert_eq!((&refused["code"], &refused["cid"]), (&json!(429), &json!("c2")));
     let why = refused["error"].as_str().unwrap();
     assert!(why.contains("3 conversations per hour"), "{why}");
-    // What exists goes on, retries are answered, and being written to is no limit.
+    // Existing conversations, repeated sends, and messages from others are not limited.
     assert_eq!(alice.message(to("api-1", None)).await["code"], 0);
     assert_eq!(
         alice.message(to("new-2", Some("c1"))).await["duplicate"],
@@ -147,7 +147,7 @@ async fn a_user_sends_only_so_many_bytes() {
     assert_eq!(bob.message(answer).await["code"], 0);
 }
 
-/// Sends messages without waiting for the answers, until the connection is not read any more.
+/// Sends messages without waiting for the responses, until the connection is not read any more.
 fn fill(device: &mut Device, most: usize) -> usize {
     let frame = json!({"type": 101, "data": {"type": 3, "to": {"user": "carol"}, "data": {}}}).to_string();
     (0..most)
@@ -155,7 +155,7 @@ fn fill(device: &mut Device, most: usize) -> usize {
         .count()
 }
 
-/// The store takes nothing for a while: one user has as much in flight as it may have.
+/// The store is blocked: one user has as many messages in flight as it may.
 #[tokio::test]
 async fn who_has_nothing_in_flight_gets_in_although_a_user_fills_what_it_can() {
     let (world, mut stepper) = World::stepped(|config| config.limits.appends_in_flight = 16);
@@ -177,7 +177,7 @@ async fn who_has_nothing_in_flight_gets_in_although_a_user_fills_what_it_can() {
     assert_eq!(fill(&mut bob, 1), 1, "bob's first message is taken at once");
     assert_eq!(stepper.depth(), 13);
 
-    // A caller of the API that does the same keeps neither users nor other callers out.
+    // A caller of the API that does the same does not delay users or other callers.
     let caller = |name: &str| world.gateway.for_caller(Caller::new(name.into()));
     let (greedy, other) = (caller("greedy"), caller("other"));
     let mut calls = tokio::task::JoinSet::new();

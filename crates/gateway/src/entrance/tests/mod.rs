@@ -1,4 +1,4 @@
-//! Connections against the whole core: what a client sends and is told, without sockets.
+//! Tests of connections with a whole gateway, but without sockets: what a client sends and receives.
 
 mod frames;
 mod kit;

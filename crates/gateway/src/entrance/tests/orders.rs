@@ -1,4 +1,4 @@
-//! Orders of the backend, and teams.
+//! Messages and team changes of the backend.
 
 use serde_json::json;
 

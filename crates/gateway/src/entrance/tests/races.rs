@@ -1,4 +1,4 @@
-//! What happens while the store is busy or in trouble.
+//! Requests while the store is busy or fails.
 
 use std::sync::atomic::Ordering;
 
@@ -61,7 +61,7 @@ async fn the_work_of_a_request_is_given_up_when_its_client_goes() {
     let pending = tokio::time::timeout(std::time::Duration::from_millis(20), &mut waits).await;
     assert!(pending.is_err(), "it waits for the store");
     alice.ear.cut(mynah_socketio::CloseReason::TransportClose);
-    // Although the store gives no permit.
+    // This completes although the store gives no permit.
     waits.await.unwrap();
     assert_eq!(kinds(alice.ear.rest()), [json!("Cut")], "nobody is answered");
     alice.close();
@@ -109,7 +109,7 @@ async fn a_full_disk_is_answered_503_until_there_is_room() {
         .await;
     assert_eq!(refused.unwrap_err().code, Code::Unavailable);
     assert!(world.gateway.ready().is_err());
-    // What does not write goes on.
+    // Requests that do not write still succeed.
     let mut bob = world.connect("b");
     bob.register(json!({"uid": "bob"})).await;
 

@@ -1,4 +1,4 @@
-//! Registering, displacement, signing out.
+//! Registers, displacement, and sign-out.
 
 use serde_json::{Value, json};
 
@@ -189,7 +189,7 @@ async fn whatever_platforms_are_named_connections_of_a_user_are_bounded() {
     is_replaced(devices[2].ear.next().await, "e5", json!("e"));
 }
 
-/// The code that registering as `uid` is answered with.
+/// Registers as `uid` and returns the code.
 async fn registers(device: &mut Device, uid: &str) -> Value {
     let answer = device.ask(&json!({"type": 1, "data": {"uid": uid}})).await;
     answer["code"].clone()
@@ -205,7 +205,7 @@ async fn a_connection_registers_only_so_often() {
     assert_eq!(registers(&mut device, "bob").await, 0);
     assert_eq!(registers(&mut device, "carol").await, 429);
     assert_eq!(who(&world, "bob").await, ["a"], "it stays what it was");
-    // Another connection is not concerned.
+    // Another connection is not affected.
     assert_eq!(registers(&mut world.connect("b"), "carol").await, 0);
 }
 
@@ -231,7 +231,7 @@ async fn multi_displaces_the_oldest_beyond_the_bound() {
     });
     let mut first = world.enter("alice", "m1").await;
     let second = world.enter("alice", "m2").await;
-    // Registering again is no new device, and does not make it younger.
+    // Registering again is not a new device, and does not make the connection newer.
     first.register(json!({"uid": "alice"})).await;
     let _third = world.enter("alice", "m3").await;
     assert_eq!(who(&world, "alice").await, ["m2", "m3"]);
@@ -248,7 +248,7 @@ async fn signing_out_sends_all_away() {
     assert_eq!(world.gateway.sign_out(&uid("alice")), 0);
     for device in &mut devices {
         assert_eq!(device.ear.rest(), [Said::Away]);
-        // It is on its way out; what still comes from it does nothing.
+        // It is being disconnected: what it still sends has no effect.
         device.send(&json!({"type": 1, "data": {"uid": "alice"}})).await;
     }
     assert_eq!(bystander.ear.rest(), []);

@@ -1,4 +1,4 @@
-//! Kinds 103 to 110.
+//! Requests of kinds 103 to 110.
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -48,7 +48,7 @@ async fn requests_without_a_response_kind_answer_who_waits() {
         assert_eq!(frame, json!({"type": 100, "req": "r", "data": {"code": 0}}));
         alice.send(&json!({"type": kind, "data": data})).await;
         alice.send(&json!({"type": kind, "data": 5})).await;
-        // Nothing of these two came before this.
+        // The two frames before were not answered.
         assert_eq!(ask(&mut alice, kind, data).await, json!({"code": 0}));
         assert_eq!(alice.ear.rest(), []);
     }
@@ -188,7 +188,7 @@ async fn who_reads_is_told_to_those_it_concerns() {
         assert_eq!(frame["data"], json!({"conv": pair, "seq": 1, "by": "alice"}));
     }
     assert_eq!(world.gateway.user(&uid("alice")).await.unwrap().unread, 0);
-    // Again: nothing has moved, and nobody is told.
+    // Reading again moves nothing, and nobody is told.
     ask(&mut alice, 106, json!({"conv": pair, "seq": 1})).await;
     let notices = world.gateway.send(order(5, To::User(uid("alice")))).await;
     notices.unwrap();
@@ -415,7 +415,7 @@ async fn pages_wait_until_the_page_before_is_on_its_way() {
             .begin("message", &[&json!(frame).to_string()], None)
             .unwrap();
         let waits = tokio::spawn(waits);
-        // What comes of itself is not held up.
+        // Pushes are not delayed by it.
         let order = order(5, To::Users(vec![uid("alice")]));
         world.gateway.send(order).await.unwrap();
         assert_eq!(alice.ear.frame().await["type"], 5);

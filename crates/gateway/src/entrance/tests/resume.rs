@@ -1,4 +1,4 @@
-//! A device that comes back.
+//! Devices that reconnect and resume.
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -8,7 +8,7 @@ use crate::config::Policy;
 use crate::order::To;
 use crate::testing::{Device, Said, World, order, team, uid};
 
-/// A 101 of kind 3 to `to`.
+/// Returns a message of kind 3 to `to`, for a frame 101.
 fn to_user(to: &str, n: u64) -> Value {
     json!({"type": 3, "to": {"user": to}, "cid": format!("c{n}"), "data": {"n": n}})
 }
@@ -30,7 +30,7 @@ async fn ack(device: &mut Device, conv: &str, seq: u64) {
     assert_eq!(answer["code"], 0);
 }
 
-/// Registers with `resume`, without waiting for what is replayed.
+/// Registers with `resume`, without waiting for the replay.
 async fn come_back(world: &World, uid: &str, device: &str) -> (Device, Value) {
     let mut back = world.connect(&format!("{device}-again"));
     let answer = back
@@ -39,7 +39,7 @@ async fn come_back(world: &World, uid: &str, device: &str) -> (Device, Value) {
     (back, answer)
 }
 
-/// Everything up to and with kind 112.
+/// Returns all frames up to and including kind 112.
 async fn replayed(device: &Device) -> Vec<Value> {
     let mut frames = Vec::new();
     loop {
@@ -106,7 +106,7 @@ async fn a_new_device_begins_at_the_heads() {
     assert_eq!(replayed(&alice).await.len(), 1);
     alice.close();
     write(&mut bob, "alice", 4..=4).await;
-    // Of another uid the same name is another device.
+    // The same name for another uid is another device.
     let (carol, answer) = come_back(&world, "carol", "phone").await;
     assert_eq!(
         (&answer["unread"], &answer["conversations"]),
@@ -121,12 +121,12 @@ async fn a_new_device_begins_at_the_heads() {
 async fn a_device_is_known_from_its_first_register() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
-    // As a client of the replaced system, which does not resume.
+    // This register has no `resume`, as those of the replaced system's clients.
     world.enter("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=2).await;
     let (alice, _) = come_back(&world, "alice", "phone").await;
     assert_eq!(seqs(&replayed(&alice).await), [1, 2]);
-    // One without a name is known under the name that it was given.
+    // A device without a name is known by the name that it was given.
     let mut nameless = world.connect("sid-1");
     let answer = nameless.register(json!({"uid": "dave", "resume": true})).await;
     assert_eq!(answer["deviceid"], "sid-1");
@@ -175,14 +175,15 @@ async fn what_is_pushed_meanwhile_comes_behind_the_replay_once() {
     levers.missed.forget_permits(Semaphore::MAX_PERMITS);
     let register = json!({"type": 1, "data": {"uid": "alice", "deviceid": "phone", "resume": true}});
     let waits = alice.begin("message", &[&register.to_string()], None).unwrap();
-    // Registered, and the store not yet asked: both in the replay and among what is held.
+    // It is registered, but the store was not queried yet: these messages are both in the replay and among
+    // the held ones.
     let waits = tokio::spawn(waits);
     levers.missed_asked.notified().await;
     write(&mut bob, "alice", 4..=5).await;
     levers.missed.add_permits(1);
     waits.await.unwrap();
     assert_eq!(alice.ear.frame().await["type"], 2);
-    // Behind the store's answer: only held.
+    // These messages come after the store's result: they are only held.
     write(&mut bob, "alice", 6..=7).await;
     assert_eq!(alice.ear.rest(), [], "the reader sets the pace");
     alice.ear.room.add_permits(1_000);
@@ -208,7 +209,7 @@ async fn a_connection_is_read_while_it_is_replayed_to() {
         .await;
     assert_eq!(alice.ear.frame().await["seq"], 1);
     ack(&mut alice, &conv, 1).await;
-    // Options may change meanwhile; the replay goes on.
+    // Options may change in the meantime; the replay continues.
     alice.register(json!({"uid": "alice", "format": "object"})).await;
     alice.ear.room.add_permits(100);
     assert_eq!(seqs(&replayed(&alice).await), [2, 3]);
@@ -292,13 +293,14 @@ async fn trouble_in_the_middle_leaves_the_rest_to_sync() {
     alice.ear.room.add_permits(100);
     let frames = replayed(&alice).await;
     assert_eq!(frames[0]["data"], json!({"sent": 0, "complete": false}));
-    // Who resumes into the trouble is not let in, so that it does not believe that it has everything.
+    // A register with `resume` fails while the store fails, so that the client does not believe that it has
+    // everything.
     let answer = world
         .connect("third")
         .ask(&json!({"type": 1, "data": {"uid": "alice", "deviceid": "x", "resume": true}}))
         .await;
     assert_eq!(answer["code"], 503);
-    // Who does not resume needs no cursors.
+    // A register without `resume` needs no cursors.
     world.enter("alice", "y").await;
 }
 

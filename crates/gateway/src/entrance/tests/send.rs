@@ -1,4 +1,4 @@
-//! Frame 101, and kinds that are not stored.
+//! Frame 101, and messages of kinds that are not stored.
 
 use serde_json::{Value, json};
 
@@ -161,7 +161,7 @@ async fn whatever_is_wrong_with_a_message_is_said() {
     );
 }
 
-/// Old clients write the ids of users and teams as numbers, when they register and when they send.
+/// Old clients write the ids of users and teams as numbers, in registers and in messages.
 #[tokio::test]
 async fn integers_name_users_and_teams() {
     let world = World::new(|_| {});
@@ -200,7 +200,7 @@ async fn data_is_any_json_value() {
             assert_eq!(alice.message(message).await["code"], 0, "{kind} {data}");
             let frame = bob.ear.frame().await;
             assert_eq!((&frame["type"], &frame["data"]), (&json!(kind), &data));
-            // Null that was sent is no message that was taken back.
+            // A message with the payload null is not a recalled message.
             assert_eq!(frame.get("recalled"), None);
         }
     }

@@ -1,4 +1,4 @@
-//! Registering where clients must prove who they are, and the end of what they have proved.
+//! Registers of clients that must prove who they are, and the expiry of their tokens.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::testing::{Device, Said, World, order, uid};
 
 const START: u64 = 1_790_000_000_000;
 
-/// A gateway that wants tokens, at a time of day of the test's own.
+/// A gateway that requires tokens, with a time of day that the test sets.
 struct Kit {
     world: World,
     jwt: Jwt,
@@ -91,7 +91,7 @@ async fn a_token_in_the_frame_says_who_one_is() {
         "alice"
     );
     assert_eq!(kit.connections("alice").await, ["a"]);
-    // The same uid besides it is fine, as a number too.
+    // The same uid in addition is accepted, also as a number.
     let mut other = kit.world.connect("b");
     assert_eq!(
         register(&mut other, json!({"uid": 42, "token": kit.token("42")})).await["uid"],
@@ -153,7 +153,7 @@ async fn the_token_of_the_handshake_does_until_one_is_registered() {
     let mut device = kit.world.connect_with("a", Some(&kit.token("alice")));
     assert_eq!(code(&mut device, json!({"uid": "bob"})).await, 403);
     assert_eq!(register(&mut device, json!({})).await["uid"], "alice");
-    // From now on it is registered, and changes its options without a token.
+    // It is registered now, so it can change its options without a token.
     assert_eq!(
         code(&mut device, json!({"uid": "alice", "format": "object"})).await,
         0
@@ -273,7 +273,7 @@ async fn registering_again_with_a_new_token_renews() {
     device.deadline_passes();
     assert_eq!(device.ear.rest(), []);
     assert_eq!(device.deadline_ms(), Some(1_000));
-    // Without a token the old one goes on, and is over when it is over.
+    // Without a token the old one remains in use until it expires.
     assert_eq!(code(&mut device, json!({"uid": "alice"})).await, 0);
     assert_eq!(device.deadline_ms(), Some(1_000));
     kit.now.set(START + 190_000);
@@ -285,11 +285,11 @@ async fn a_clock_that_is_set_decides_in_both_directions() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect("a");
     register(&mut device, json!({"token": kit.token("alice")})).await;
-    // Back: the token is good for longer, by the clock that judges new ones too.
+    // The clock is set back: the token is valid for longer, by the clock that new tokens are checked with.
     kit.now.set(START - 50_000);
     device.deadline_passes();
     assert_eq!((device.ear.rest(), device.deadline_ms()), (vec![], Some(60_000)));
-    // Forth: noticed at the next deadline, a minute away at most.
+    // The clock is set forward: this is noticed at the next deadline, at most a minute later.
     kit.now.set(START + 3_600_000);
     device.deadline_passes();
     assert_eq!(device.ear.rest().len(), 2);
