@@ -14,9 +14,13 @@ use super::departures;
 use super::history::{MESSAGE_COLUMNS, message, number};
 use super::totals;
 
-/// If more conversations than this had to be examined, the position up to which the device has everything is
-/// stored. In tests of this crate the number is small.
-const LONG_WALK: usize = if cfg!(any(test, fuzzing)) { 2 } else { 256 };
+/// If more conversations than this had to be looked at, the position up to which the device has everything is
+/// stored. The number is small in tests.
+const LONG_WALK: usize = if cfg!(any(test, fuzzing, feature = "stepped")) {
+    2
+} else {
+    256
+};
 
 /// A `messages.id` up to which the device has everything in its user's pairs and notices, and in the teams
 /// that its user has left; `None` if it is not worth storing.

@@ -30,9 +30,15 @@ impl File {
 
     /// Returns whether the file is a test or belongs to test tools, to which some rules do not apply.
     pub(crate) fn is_test(&self) -> bool {
-        ["/tests", "/simulation/", "/testing", "/fuzzing"]
-            .iter()
-            .any(|place| self.path.contains(place))
+        [
+            "/tests",
+            "/simulation/",
+            "/testing",
+            "/fuzzing",
+            "/store-conformance/",
+        ]
+        .iter()
+        .any(|place| self.path.contains(place))
     }
 }
 

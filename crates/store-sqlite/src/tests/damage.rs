@@ -99,13 +99,3 @@ async fn an_unusable_directory_is_refused_by_name() {
         assert!(error.to_string().contains("store.path"), "{error}");
     }
 }
-
-#[tokio::test]
-async fn the_epoch_stays() {
-    let mut kit = Kit::new();
-    let epoch = kit.store.epoch().to_owned();
-    assert!(!epoch.is_empty());
-    kit.reopen().await;
-    assert_eq!(kit.store.epoch(), epoch);
-    assert_ne!(Kit::new().store.epoch(), epoch);
-}

@@ -1,19 +1,14 @@
 //! Tests of the whole store.
 
 mod cids;
+mod conformance;
 mod damage;
 mod formats;
 mod growth;
 mod kill;
 mod kit;
-mod messages;
-mod model;
-mod places;
+mod positions;
 mod purge;
-mod push_jobs;
-mod recalls;
-mod revocations;
 mod sharing;
-mod team_changes;
 mod trim;
 mod trouble;

@@ -1,12 +1,12 @@
 //! Recalling messages: who may, and what is unread afterwards.
 
 use mynah_store::ids::{Mid, PairClass, Seq};
-use mynah_store::{Append, ConvKind, Place, Recall, Store, StoreError, TeamChange};
+use mynah_store::{Append, ConvKind, Place, Recall, StoreError, TeamChange};
 
-use super::kit::{Kit, NOON, device, notice, pair, recall, to_team, uid, with_cid};
+use crate::kit::{Kit, NOON, Stores, device, notice, pair, recall, to_team, uid, with_cid};
 
 async fn unread(kit: &Kit, user: &str) -> u64 {
-    kit.store.unread(uid(user)).await.unwrap()
+    kit.store().unread(uid(user)).await.unwrap()
 }
 
 fn code(told: Result<mynah_store::Recalled, StoreError>) -> u16 {
@@ -18,9 +18,8 @@ fn code(told: Result<mynah_store::Recalled, StoreError>) -> u16 {
     }
 }
 
-#[tokio::test]
-async fn recalls_are_checked_in_a_fixed_order() {
-    let kit = Kit::new();
+pub async fn recalls_are_checked_in_a_fixed_order(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.team("t", &["a", "b"]).await;
     let mid = kit.append(to_team("a", "t")).await.unwrap().mid;
     let nobodys = kit.append(notice("a")).await.unwrap().mid;
@@ -64,11 +63,10 @@ async fn recalls_are_checked_in_a_fixed_order() {
     );
 }
 
-#[tokio::test]
-async fn recalled_messages_are_unread_for_nobody() {
+pub async fn recalled_messages_are_unread_for_nobody(stores: &dyn Stores) {
     // From either side, because the two users are counted in separate columns.
     for (from, to) in [("a", "b"), ("b", "a")] {
-        let kit = Kit::new();
+        let kit = Kit::new(stores);
         let sent = kit.append_all(vec![pair(from, to); 4]).await;
         let mids: Vec<_> = sent.iter().map(|sent| sent.as_ref().unwrap().mid).collect();
         let conv = sent[0].as_ref().unwrap().conv;
@@ -94,9 +92,8 @@ async fn recalled_messages_are_unread_for_nobody() {
     }
 }
 
-#[tokio::test]
-async fn calls_never_count_as_unread() {
-    let kit = Kit::new();
+pub async fn calls_never_count_as_unread(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let call = Append {
         counts: false,
         ..pair("a", "b")
@@ -110,9 +107,8 @@ async fn calls_never_count_as_unread() {
     assert_eq!((unread(&kit, "b").await, other.unwrap().seq), (1, Seq(2)));
 }
 
-#[tokio::test]
-async fn messages_to_oneself_and_notices_can_be_recalled() {
-    let kit = Kit::new();
+pub async fn messages_to_oneself_and_notices_can_be_recalled(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let own = kit.append(pair("a", "a")).await.unwrap();
     let told = kit.recall(recall(own.mid, "a")).await.unwrap();
     assert_eq!(told.kind, ConvKind::Pair(PairClass::Plain, uid("a"), uid("a")));
@@ -131,9 +127,8 @@ async fn messages_to_oneself_and_notices_can_be_recalled() {
     assert_eq!(unread(&kit, "a").await, 1, "the other of z's");
 }
 
-#[tokio::test]
-async fn a_member_who_rejoined_may_recall_earlier_messages() {
-    let kit = Kit::new();
+pub async fn a_member_who_rejoined_may_recall_earlier_messages(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.team("t", &["a", "b"]).await;
     let sent = kit.append_all(vec![to_team("a", "t"), to_team("b", "t")]).await;
     let [first, _] = sent.try_into().unwrap();
@@ -146,9 +141,8 @@ async fn a_member_who_rejoined_may_recall_earlier_messages() {
     assert_eq!((unread(&kit, "a").await, unread(&kit, "b").await), (0, 1));
 }
 
-#[tokio::test]
-async fn a_recalled_message_keeps_its_cid() {
-    let kit = Kit::new();
+pub async fn a_recalled_message_keeps_its_cid(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let order = with_cid(pair("a", "b"), "c1");
     let sent = kit.append(order.clone()).await.unwrap();
     let later = Recall {
@@ -164,9 +158,8 @@ async fn a_recalled_message_keeps_its_cid() {
 }
 
 /// The age of a message does not depend on where the clock was set.
-#[tokio::test]
-async fn a_jump_of_the_clock_does_not_change_the_recall_window() {
-    let kit = Kit::new();
+pub async fn a_jump_of_the_clock_does_not_change_the_recall_window(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let day = 86_400_000;
     for (first, then) in [(NOON, NOON + day), (NOON + day, NOON), (NOON, NOON - day)] {
         kit.jump(first);

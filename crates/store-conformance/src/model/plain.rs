@@ -9,8 +9,8 @@ use mynah_store::{
     TeamNotice,
 };
 
-use super::super::kit::{NOON, Setup, team_id};
-use super::places::Known;
+use super::positions::Known;
+use crate::kit::{NOON, Setup, team_id};
 
 /// The window of [`Kit`](super::Kit) for cids.
 const WINDOW: u64 = 1_000;
@@ -54,7 +54,7 @@ pub(super) struct Conv {
     pub(super) closed: bool,
     pub(super) seats: HashMap<Uid, Seat>,
     /// Users who have left and had a device at that time.
-    departures: HashMap<Uid, Departure>,
+    pub(super) departures: HashMap<Uid, Departure>,
     /// The row of its newest message, and the order of its creation.
     moved: (usize, usize),
 }
@@ -455,41 +455,5 @@ impl Plain {
         self.rows.push((conv, seq));
         known.moved.0 = self.rows.len();
         seq
-    }
-}
-
-impl Conv {
-    /// Returns the messages that were not deleted.
-    pub(super) fn left(&self) -> impl DoubleEndedIterator<Item = &Kept> {
-        self.messages[self.gone..].iter()
-    }
-
-    /// Returns what a user who has left may still receive. In a closed conversation it is only the kind 17.
-    pub(super) fn departure(&self, uid: &Uid) -> Option<Departure> {
-        let departure = self.departures.get(uid).filter(|it| it.seq > self.gone)?;
-        Some(Departure {
-            floor: if self.closed {
-                departure.seq - 1
-            } else {
-                departure.floor
-            },
-            ..*departure
-        })
-    }
-
-    /// Returns the messages after `after` that were not deleted.
-    pub(super) fn shown(&self, after: usize) -> Vec<Said> {
-        self.left()
-            .filter(|kept| kept.said.seq > after)
-            .map(|kept| kept.said.clone())
-            .collect()
-    }
-
-    pub(super) fn unread(&self, uid: &Uid) -> u64 {
-        let read = self.seats[uid].read;
-        self.left()
-            .filter(|kept| kept.said.seq > read)
-            .filter(|kept| kept.counts && !kept.said.recalled && kept.said.from.as_ref() != Some(uid))
-            .count() as u64
     }
 }

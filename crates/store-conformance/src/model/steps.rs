@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::kit::{NOON, Setup, device, notice, pair, to_team, uid, with_cid};
+use crate::kit::{NOON, Setup, device, notice, pair, to_team, uid, with_cid};
 
 /// The users. They are few, so that they meet.
 pub(super) const UIDS: [&str; 4] = ["a", "b", "c", "d"];

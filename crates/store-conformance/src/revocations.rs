@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use mynah_store::{MOST_DISPLACED, Revocation, Revoked, Store};
+use mynah_store::{MOST_DISPLACED, Revocation, Revoked};
 
-use super::kit::{Kit, NOON, device, uid};
+use crate::kit::{Kit, NOON, Stores, device, uid};
 
 fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
     Revocation {
@@ -18,14 +18,13 @@ fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
 /// Returns the revocations of a store that is opened now.
 async fn all(kit: &mut Kit) -> HashSet<Revocation> {
     kit.reopen().await;
-    let all = kit.store.revocations().into_iter().collect();
-    assert_eq!(kit.store.revocations(), [], "they are given once");
+    let all = kit.store().revocations().into_iter().collect();
+    assert_eq!(kit.store().revocations(), [], "they are given once");
     all
 }
 
-#[tokio::test]
-async fn revocations_survive_a_restart() {
-    let mut kit = Kit::new();
+pub async fn revocations_survive_a_restart(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let revocations = HashSet::from([
         of(Revoked::User(uid("alice")), NOON, u64::MAX >> 1),
         of(Revoked::Device(device("alice", "phone")), NOON - 1, NOON + 1),
@@ -37,9 +36,8 @@ async fn revocations_survive_a_restart() {
     assert_eq!(all(&mut kit).await, revocations);
 }
 
-#[tokio::test]
-async fn a_repeated_revocation_only_extends_the_first() {
-    let mut kit = Kit::new();
+pub async fn a_repeated_revocation_only_extends_the_first(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let alice = || Revoked::User(uid("alice"));
     kit.revoke(of(alice(), NOON, NOON + 10)).await.unwrap();
     kit.revoke(of(alice(), NOON - 5, NOON + 20)).await.unwrap();
@@ -51,9 +49,8 @@ async fn a_repeated_revocation_only_extends_the_first() {
     );
 }
 
-#[tokio::test]
-async fn revocations_are_forgotten_when_no_token_is_valid() {
-    let mut kit = Kit::new();
+pub async fn revocations_are_forgotten_when_no_token_is_valid(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     kit.revoke(of(Revoked::Token("a".into()), NOON, NOON + 1))
         .await
         .unwrap();
@@ -72,10 +69,9 @@ async fn revocations_are_forgotten_when_no_token_is_valid() {
 
 /// A token that is valid for one day does not become valid again because the clock was two days ahead for a
 /// moment.
-#[tokio::test]
-async fn a_jump_of_the_clock_forgets_no_revocation() {
+pub async fn a_jump_of_the_clock_forgets_no_revocation(stores: &dyn Stores) {
     let day = 86_400_000;
-    let mut kit = Kit::new();
+    let mut kit = Kit::new(stores);
     let stolen = of(Revoked::Token("stolen".into()), NOON, NOON + day);
     let other = |name: &str| of(Revoked::Token(name.into()), NOON, NOON + 9 * day);
     kit.revoke(stolen.clone()).await.unwrap();
@@ -90,9 +86,8 @@ async fn a_jump_of_the_clock_forgets_no_revocation() {
     assert!(!all(&mut kit).await.contains(&stolen));
 }
 
-#[tokio::test]
-async fn revocations_of_displaced_devices_are_limited_per_user_and_others_stay() {
-    let mut kit = Kit::new();
+pub async fn revocations_of_displaced_devices_are_limited_per_user_and_others_stay(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let displaced = |n: u64| Revocation {
         displaced: Some(uid("alice")),
         ..of(

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use mynah_store::ids::{ConvId, DeviceId, Mid, Uid};
 use mynah_store::{ConvKind, Device, Members, ReadMark, Recall, Recalled, StoreError};
 
-use super::plain::{Conv, Plain, Said};
+use super::plain::{Conv, Departure, Kept, Plain, Said};
 
 /// Precision with which the store knows when a device was active.
 const SEEN_MS: u64 = 3_600_000;
@@ -127,25 +127,38 @@ impl Plain {
         self.started();
     }
 
-    /// After a crash the database contains these cursors.
-    pub(super) fn crashed(&mut self, found: &[(String, String, ConvId, usize)]) {
-        for known in &mut self.devices {
-            let its = found.iter().filter(|(uid, device, ..)| {
-                known.device.uid.as_str() == uid && known.device.device.as_str() == device
-            });
-            let its: HashMap<_, _> = its.map(|(.., conv, seq)| (*conv, *seq)).collect();
-            for (conv, seq) in &its {
-                assert!(known.cursors[conv] >= *seq, "not beyond what was acknowledged");
+    /// After a crash the devices have these cursors, in their order. Of teams that a user has left and whose
+    /// messages the device has, there is none.
+    pub(super) fn crashed(&mut self, found: Vec<HashMap<ConvId, usize>>) {
+        for (place, mut found) in found.into_iter().enumerate() {
+            let known = &self.devices[place];
+            for (conv, seq) in &known.cursors {
+                let Some(acked) = self
+                    .seen_by(&known.device.uid, *conv)
+                    .then(|| self.cursor(known, *conv))
+                else {
+                    continue;
+                };
+                let found = *found.entry(*conv).or_insert(*seq);
+                assert!(found <= acked, "not beyond what was acknowledged");
+                assert!(
+                    known.sure.get(conv).is_none_or(|sure| found >= *sure),
+                    "what was written is there"
+                );
             }
-            for (conv, seq) in &known.sure {
-                assert!(its[conv] >= *seq, "what was written is there");
-            }
-            known.cursors = its;
+            found.retain(|conv, _| known.cursors.contains_key(conv));
+            self.devices[place].cursors = found;
         }
         self.closed();
     }
 
-    /// Returns the conversation, if the user is in it.
+    /// Whether the user is in the conversation, or has left it and is still told so.
+    fn seen_by(&self, uid: &Uid, conv: ConvId) -> bool {
+        let known = &self.convs[&conv];
+        !known.closed && known.seats.contains_key(uid) || known.departure(uid).is_some()
+    }
+
+    /// The conversation, for somebody who is in it.
     fn seat(&self, uid: &Uid, conv: ConvId) -> Result<&Conv, u16> {
         let known = self
             .convs
@@ -292,5 +305,47 @@ impl Plain {
         }
         self.jobs.retain(|_, job| !deleted.contains(&job.mid));
         self.dead.retain(|mid| !deleted.contains(mid));
+    }
+}
+
+impl Conv {
+    /// Returns the messages that were not deleted.
+    pub(super) fn left(&self) -> impl DoubleEndedIterator<Item = &Kept> {
+        self.messages[self.gone..].iter()
+    }
+
+    /// Who was told by message `seq` that it has left, and has a device.
+    pub(super) fn left_with(&self, seq: usize) -> Option<&Uid> {
+        let mut departures = self.departures.iter();
+        departures.find(|(_, it)| it.seq == seq).map(|(uid, _)| uid)
+    }
+
+    /// What is left for who has left; of a closed conversation only the kind 17 is.
+    pub(super) fn departure(&self, uid: &Uid) -> Option<Departure> {
+        let departure = self.departures.get(uid).filter(|it| it.seq > self.gone)?;
+        Some(Departure {
+            floor: if self.closed {
+                departure.seq - 1
+            } else {
+                departure.floor
+            },
+            ..*departure
+        })
+    }
+
+    /// Returns the messages after `after` that were not deleted.
+    pub(super) fn shown(&self, after: usize) -> Vec<Said> {
+        self.left()
+            .filter(|kept| kept.said.seq > after)
+            .map(|kept| kept.said.clone())
+            .collect()
+    }
+
+    pub(super) fn unread(&self, uid: &Uid) -> u64 {
+        let read = self.seats[uid].read;
+        self.left()
+            .filter(|kept| kept.said.seq > read)
+            .filter(|kept| kept.counts && !kept.said.recalled && kept.said.from.as_ref() != Some(uid))
+            .count() as u64
     }
 }

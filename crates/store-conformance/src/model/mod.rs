@@ -4,27 +4,32 @@
 //! and the shortest failing sequence of steps that was found.
 
 mod compare;
-mod places;
 mod plain;
+mod positions;
 mod steps;
 
-use mynah_store::ids::{ConvId, Mid};
-use mynah_store::{JobOutcome, Recall, TeamChange};
-use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
+use std::collections::HashMap;
+
+use mynah_store::ids::{ConvId, Mid, Seq};
+use mynah_store::{JobOutcome, Recall, Span, Stretch, TeamChange};
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::{RngSeed, TestRunner};
 
 use self::compare::compare;
 use self::plain::Plain;
 use self::steps::{Step, setup, steps};
-use super::kit::{Kit, Setup, device, notice, pair, recall, to_team, uid};
+use crate::kit::{Kit, Setup, Stores, device, notice, page, pair, recall, to_team, uid};
 
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn answers_as_the_plain_model(setup in setup(), steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(run(setup, steps));
+/// Takes random steps with the store and with the model.
+pub fn check(stores: &dyn Stores) {
+    let mut runner = TestRunner::new(config());
+    let checked = runner.run(&(setup(), steps()), |(setup, steps)| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(run(stores, setup, steps));
+        Ok(())
+    });
+    if let Err(error) = checked {
+        panic!("{error}");
     }
 }
 
@@ -57,8 +62,7 @@ fn fresh_seed() -> u64 {
 }
 
 /// Dead jobs are deleted with the messages of a deleted team, while older messages are kept.
-#[tokio::test]
-async fn dead_jobs_are_deleted_with_their_team() {
+pub async fn dead_jobs_are_deleted_with_their_team(stores: &dyn Stores) {
     let members = ["a", "b"].map(uid).to_vec();
     let put = TeamChange::Put {
         name: "x".into(),
@@ -72,12 +76,11 @@ async fn dead_jobs_are_deleted_with_their_team() {
         Step::Compare,
         Step::Change("s".into(), TeamChange::Delete),
     ];
-    run(Setup::default(), steps).await;
+    run(stores, Setup::default(), steps).await;
 }
 
 /// A device that is registered after a crash is not older than one that was registered shortly before.
-#[tokio::test]
-async fn devices_are_forgotten_in_order_after_a_crash() {
+pub async fn devices_are_forgotten_in_order_after_a_crash(stores: &dyn Stores) {
     let (x, y, z) = (device("b", "x"), device("b", "y"), device("b", "z"));
     let setup = Setup {
         max_devices: 2,
@@ -91,11 +94,11 @@ async fn devices_are_forgotten_in_order_after_a_crash() {
         Step::Enter(y),
         Step::Append(vec![notice("b")]),
     ];
-    run(setup, steps).await;
+    run(stores, setup, steps).await;
 }
 
-async fn run(setup: Setup, steps: Vec<Step>) {
-    let mut kit = Kit::with(setup);
+async fn run(stores: &dyn Stores, setup: Setup, steps: Vec<Step>) {
+    let mut kit = Kit::with(stores, setup);
     let mut plain = Plain::new(setup);
     catch_up(&kit, &mut plain).await;
     for step in steps {
@@ -154,7 +157,7 @@ async fn run(setup: Setup, steps: Vec<Step>) {
             }
             Step::Crash => {
                 kit.crash().await;
-                plain.crashed(&cursors(&kit).await);
+                crashed(&kit, &mut plain).await;
                 catch_up(&kit, &mut plain).await;
             }
             Step::Compare => compare(&kit, &mut plain).await,
@@ -165,11 +168,69 @@ async fn run(setup: Setup, steps: Vec<Step>) {
 
 async fn catch_up(kit: &Kit, plain: &mut Plain) {
     kit.catch_up().await;
-    let oldest = "SELECT coalesce(min(id), 1) FROM messages";
-    let oldest: i64 = kit
-        .writer(|db| db.query_row(oldest, [], |row| row.get(0)).unwrap())
-        .await;
-    plain.delete_old(oldest as usize - 1);
+    let mut deleted = plain.deleted;
+    for (index, (conv, seq)) in plain.rows.iter().enumerate().skip(plain.deleted) {
+        if is_left(kit, plain, *conv, *seq).await {
+            break;
+        }
+        deleted = index + 1;
+    }
+    plain.delete_old(deleted);
+}
+
+/// Whether the store still shows a message to somebody.
+async fn is_left(kit: &Kit, plain: &Plain, conv: ConvId, seq: usize) -> bool {
+    let known = &plain.convs[&conv];
+    let before = Seq(seq as u64 - 1);
+    if !known.closed {
+        let found = kit.store().history(conv, None, Span::After(before), page(1));
+        let found = found.await.unwrap();
+        return found
+            .messages
+            .first()
+            .is_some_and(|first| first.seq.0 == seq as u64);
+    }
+    // Of a deleted team the devices of its members are told that they have left.
+    let Some(left) = known.left_with(seq) else {
+        return false;
+    };
+    let stretch = Stretch {
+        conv,
+        after: before,
+        through: Seq(seq as u64),
+    };
+    let found = kit.store().replay(left.clone(), vec![stretch], page(1)).await;
+    !found.unwrap().is_empty()
+}
+
+/// Looks where the devices stand after a crash.
+async fn crashed(kit: &Kit, plain: &mut Plain) {
+    let mut found = Vec::new();
+    for known in &plain.devices {
+        let device = &known.device;
+        let mut cursors = HashMap::new();
+        let mut after = None;
+        loop {
+            let lines =
+                kit.store()
+                    .conversations(device.uid.clone(), Some(device.device.clone()), after, page(500));
+            let lines = lines.await.unwrap();
+            cursors.extend(
+                lines
+                    .conversations
+                    .iter()
+                    .map(|line| (line.conv, line.cursor.0 as usize)),
+            );
+            after = lines.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let missed = kit.store().missed(device.clone(), 500, 500).await.unwrap();
+        cursors.extend(missed.left.iter().map(|left| (left.conv, left.after.0 as usize)));
+        found.push(cursors);
+    }
+    plain.crashed(found);
 }
 
 async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcome) {
@@ -188,22 +249,4 @@ async fn finish(kit: &Kit, plain: &mut Plain, choice: usize, outcome: &JobOutcom
 fn conv(plain: &Plain, choice: usize) -> ConvId {
     let some = plain.made.get(choice % (plain.made.len() + 1));
     some.copied().unwrap_or(ConvId([7; 16]))
-}
-
-/// Returns all cursors in the database.
-async fn cursors(kit: &Kit) -> Vec<(String, String, ConvId, usize)> {
-    kit.writer(|db| {
-        let mut select = db
-            .prepare(
-                "SELECT d.uid, d.device, c.conv, k.seq FROM cursors k
-                 JOIN devices d ON d.id = k.device_id JOIN conversations c ON c.id = k.conv_id",
-            )
-            .unwrap();
-        let rows = select.query_map([], |row| {
-            let seq: i64 = row.get(3)?;
-            Ok((row.get(0)?, row.get(1)?, ConvId(row.get(2)?), seq as usize))
-        });
-        rows.unwrap().collect::<rusqlite::Result<_>>().unwrap()
-    })
-    .await
 }

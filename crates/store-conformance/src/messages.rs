@@ -1,13 +1,12 @@
 //! Appending and reading messages.
 
 use mynah_store::ids::{ConvId, PairClass, Seq};
-use mynah_store::{ConvKind, Place, Span, Store, StoreError};
+use mynah_store::{ConvKind, Place, Span, StoreError};
 
-use super::kit::{Kit, NOON, notice, page, pair, team_id, to_team, uid, with_cid};
+use crate::kit::{Kit, NOON, Stores, notice, page, pair, team_id, to_team, uid, with_cid};
 
-#[tokio::test]
-async fn a_conversation_is_the_same_whoever_begins_it() {
-    let kit = Kit::new();
+pub async fn a_conversation_is_the_same_whoever_begins_it(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let first = kit.append(pair("bob", "alice")).await.unwrap();
     let second = kit.append(pair("alice", "bob")).await.unwrap();
     assert_eq!((first.seq, second.seq), (Seq(1), Seq(2)));
@@ -29,7 +28,7 @@ async fn a_conversation_is_the_same_whoever_begins_it() {
     assert_eq!(doctor.seq, Seq(1));
 
     let page = kit
-        .store
+        .store()
         .conversations(uid("alice"), None, None, page(100))
         .await
         .unwrap();
@@ -44,14 +43,13 @@ async fn a_conversation_is_the_same_whoever_begins_it() {
     assert_eq!(page.next, None);
 }
 
-#[tokio::test]
-async fn messages_are_read_as_they_were_written() {
-    let mut kit = Kit::new();
+pub async fn messages_are_read_as_they_were_written(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let order = with_cid(pair("alice", "bob"), "c1");
     let wrote = kit.append(order.clone()).await.unwrap();
     kit.reopen().await;
     let history = kit
-        .store
+        .store()
         .history(wrote.conv, None, Span::After(Seq(0)), page(10))
         .await
         .unwrap();
@@ -69,13 +67,12 @@ async fn messages_are_read_as_they_were_written() {
     assert_eq!((history.head, history.more), (Seq(1), false));
 }
 
-#[tokio::test]
-async fn history_is_paged_in_both_directions() {
-    let kit = Kit::new();
+pub async fn history_is_paged_in_both_directions(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let orders = vec![pair("a", "b"); 7];
     let conv = kit.append_all(orders).await.remove(6).unwrap().conv;
     let read = async |span, limit| {
-        let page = kit.store.history(conv, None, span, page(limit)).await.unwrap();
+        let page = kit.store().history(conv, None, span, page(limit)).await.unwrap();
         let seqs: Vec<_> = page.messages.iter().map(|message| message.seq.0).collect();
         (seqs, page.more)
     };
@@ -86,15 +83,14 @@ async fn history_is_paged_in_both_directions() {
     assert_eq!(read(Span::Before(Seq(3)), 2).await, (vec![2, 1], false));
     assert_eq!(read(Span::Before(Seq(0)), 2).await, (vec![], false));
     let missing = kit
-        .store
+        .store()
         .history(ConvId([7; 16]), None, Span::After(Seq(0)), page(1))
         .await;
     assert_eq!(missing.unwrap_err(), StoreError::NotFound("conversation"));
 }
 
-#[tokio::test]
-async fn a_cid_is_remembered_for_the_window() {
-    let mut kit = Kit::new();
+pub async fn a_cid_is_remembered_for_the_window(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let order = with_cid(pair("alice", "bob"), "c1");
     // Twice in one transaction, then again, and again after a restart.
     let told = kit.append_all(vec![order.clone(), order.clone()]).await;
@@ -128,9 +124,8 @@ async fn a_cid_is_remembered_for_the_window() {
     );
 }
 
-#[tokio::test]
-async fn times_follow_the_clock_but_do_not_decrease_when_it_is_adjusted() {
-    let mut kit = Kit::new();
+pub async fn times_follow_the_clock_but_do_not_decrease_when_it_is_adjusted(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let first = kit.append(pair("a", "b")).await.unwrap();
     kit.jump(NOON - 10_000);
     let second = kit.append(pair("a", "b")).await.unwrap();
@@ -143,9 +138,8 @@ async fn times_follow_the_clock_but_do_not_decrease_when_it_is_adjusted() {
 
 /// If the clock is a day ahead for a moment, later times are not ahead until that day has passed. The order
 /// is that of `seq` and `mid`.
-#[tokio::test]
-async fn times_are_correct_again_when_the_clock_is() {
-    let kit = Kit::new();
+pub async fn times_are_correct_again_when_the_clock_is(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.jump(NOON + 86_400_000);
     let ahead = kit.append(pair("a", "b")).await.unwrap();
     kit.jump(NOON);
@@ -154,10 +148,9 @@ async fn times_are_correct_again_when_the_clock_is() {
     assert!(ahead.seq < right.seq && ahead.mid < right.mid);
 }
 
-/// A repeated send is recognised wherever the clock was set in the meantime, but only within the window.
-#[tokio::test]
-async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid() {
-    let kit = Kit::new();
+/// A retry is the same message, wherever the clock was set meanwhile; and no longer than for the window.
+pub async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let day = 86_400_000;
     for (number, (first, then)) in [(NOON, NOON + 8 * day), (NOON + 8 * day, NOON), (NOON, NOON - day)]
         .into_iter()
@@ -174,9 +167,8 @@ async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid() {
     }
 }
 
-#[tokio::test]
-async fn one_refused_message_does_not_affect_the_others() {
-    let kit = Kit::new();
+pub async fn one_refused_message_does_not_affect_the_others(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.team("t", &["a"]).await;
     let nobody = mynah_store::Append {
         from: None,
@@ -195,12 +187,11 @@ async fn one_refused_message_does_not_affect_the_others() {
     assert!(matches!(three, Err(StoreError::Forbidden(_))));
     assert!(matches!(four, Err(StoreError::Forbidden(_))));
     assert_eq!(five.unwrap().seq, Seq(2));
-    assert!(kit.store.healthy().is_ok());
+    assert!(kit.store().healthy().is_ok());
 }
 
-#[tokio::test]
-async fn unread_counts_what_others_sent() {
-    let kit = Kit::new();
+pub async fn unread_counts_what_others_sent(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let mut call = pair("a", "b");
     call.counts = false;
     kit.append_all(vec![
@@ -212,20 +203,19 @@ async fn unread_counts_what_others_sent() {
     ])
     .await;
     kit.append(pair("b", "b")).await.unwrap();
-    assert_eq!(kit.store.unread(uid("a")).await.unwrap(), 1);
-    assert_eq!(kit.store.unread(uid("b")).await.unwrap(), 3);
-    assert_eq!(kit.store.unread(uid("never seen")).await.unwrap(), 0);
+    assert_eq!(kit.store().unread(uid("a")).await.unwrap(), 1);
+    assert_eq!(kit.store().unread(uid("b")).await.unwrap(), 3);
+    assert_eq!(kit.store().unread(uid("never seen")).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn conversations_are_paged_newest_first() {
-    let kit = Kit::new();
+pub async fn conversations_are_paged_newest_first(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     for other in ["b", "c", "d", "e"] {
         kit.append(pair("a", other)).await.unwrap();
     }
     kit.team("t", &["a"]).await;
     let first = kit
-        .store
+        .store()
         .conversations(uid("a"), None, None, page(2))
         .await
         .unwrap();
@@ -236,7 +226,7 @@ async fn conversations_are_paged_newest_first() {
     );
     assert_eq!(first.conversations[0].last.as_ref().unwrap().seq, Seq(1));
     let second = kit
-        .store
+        .store()
         .conversations(uid("a"), None, first.next, page(2))
         .await
         .unwrap();
@@ -245,7 +235,7 @@ async fn conversations_are_paged_newest_first() {
         ConvKind::Pair(PairClass::Plain, uid("a"), uid("b"))
     );
     let third = kit
-        .store
+        .store()
         .conversations(uid("a"), None, second.next, page(2))
         .await
         .unwrap();
@@ -253,7 +243,7 @@ async fn conversations_are_paged_newest_first() {
     assert!(third.conversations[0].last.is_none() && third.next.is_none());
     for bad in ["", "x", "1", "1.", ".", "1.2.3", "９.1"] {
         let refused = kit
-            .store
+            .store()
             .conversations(uid("a"), None, Some(bad.to_owned()), page(2))
             .await;
         assert!(matches!(refused, Err(StoreError::NotFound(_))), "{bad}");

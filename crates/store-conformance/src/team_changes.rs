@@ -1,9 +1,9 @@
 //! Changes of teams: who is told, and what members may do afterwards.
 
 use mynah_store::ids::Seq;
-use mynah_store::{Append, Members, Span, Store, StoreError, TeamChange, TeamChanged};
+use mynah_store::{Append, Members, Span, StoreError, TeamChange, TeamChanged};
 
-use super::kit::{Kit, device, json, page, team_id, to_team, uid, uids};
+use crate::kit::{Kit, Stores, device, json, page, team_id, to_team, uid, uids};
 
 fn put(name: &str, members: &[&str]) -> TeamChange {
     TeamChange::Put {
@@ -20,22 +20,20 @@ fn told(changed: &TeamChanged) -> Vec<(u16, String, u64)> {
         .collect()
 }
 
-#[tokio::test]
-async fn creating_a_team_sends_no_notices() {
-    let mut kit = Kit::new();
+pub async fn creating_a_team_sends_no_notices(stores: &dyn Stores) {
+    let mut kit = Kit::new(stores);
     let made = kit.change("t", put("Team", &["b", "a", "b"])).await.unwrap();
     assert!(made.created && made.notices.is_empty());
     assert_eq!(*made.team.members, uids(&["a", "b"]));
     kit.reopen().await;
-    let read = kit.store.team(team_id("t")).await.unwrap().unwrap();
+    let read = kit.store().team(team_id("t")).await.unwrap().unwrap();
     assert_eq!((read.name.as_str(), read.conv), ("Team", made.team.conv));
     assert_eq!(read.members, made.team.members);
-    assert!(kit.store.team(team_id("u")).await.unwrap().is_none());
+    assert!(kit.store().team(team_id("u")).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn replacing_members_sends_a_notice_for_each_difference() {
-    let kit = Kit::new();
+pub async fn replacing_members_sends_a_notice_for_each_difference(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let made = kit.change("t", put("Team", &["a", "b", "c"])).await.unwrap();
     let changed = kit.change("t", put("New", &["d", "b", "e"])).await.unwrap();
     assert!(!changed.created);
@@ -50,7 +48,7 @@ async fn replacing_members_sends_a_notice_for_each_difference() {
     );
     assert_eq!(changed.notices[2].data.get(), r#"{"team":"t","uid":"d"}"#);
     let history = kit
-        .store
+        .store()
         .history(made.team.conv, None, Span::After(Seq(0)), page(10))
         .await
         .unwrap();
@@ -58,12 +56,11 @@ async fn replacing_members_sends_a_notice_for_each_difference() {
     assert!(history.messages.iter().all(|message| message.from.is_none()));
     let nothing = kit.change("t", put("New", &["d", "b", "e"])).await.unwrap();
     assert!(nothing.notices.is_empty());
-    assert_eq!(kit.store.team(team_id("t")).await.unwrap().unwrap().name, "New");
+    assert_eq!(kit.store().team(team_id("t")).await.unwrap().unwrap().name, "New");
 }
 
-#[tokio::test]
-async fn adding_a_member_or_removing_a_stranger_changes_nothing() {
-    let kit = Kit::new();
+pub async fn adding_a_member_or_removing_a_stranger_changes_nothing(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let added = kit
         .change("t", TeamChange::Add(uids(&["b", "c", "d", "c"])))
@@ -91,9 +88,8 @@ async fn adding_a_member_or_removing_a_stranger_changes_nothing() {
     }
 }
 
-#[tokio::test]
-async fn the_number_of_members_is_limited() {
-    let kit = Kit::new();
+pub async fn the_number_of_members_is_limited(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let many: Vec<_> = (0..11).map(|number| uid(&format!("u{number}"))).collect();
     let too_many = TeamChange::Put {
         name: "T".into(),
@@ -104,7 +100,7 @@ async fn the_number_of_members_is_limited() {
         matches!(&refused, StoreError::TooLarge(text) if text.contains("10 members")),
         "{refused}"
     );
-    assert!(kit.store.team(team_id("t")).await.unwrap().is_none());
+    assert!(kit.store().team(team_id("t")).await.unwrap().is_none());
     kit.change(
         "t",
         TeamChange::Put {
@@ -124,9 +120,8 @@ async fn the_number_of_members_is_limited() {
     );
 }
 
-#[tokio::test]
-async fn appended_messages_return_the_members_at_their_commit() {
-    let kit = Kit::new();
+pub async fn appended_messages_return_the_members_at_their_commit(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let made = kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let [one, two] = kit
         .append_all(vec![to_team("a", "t"); 2])
@@ -150,22 +145,21 @@ async fn appended_messages_return_the_members_at_their_commit() {
     assert_eq!(*kit.append(by_api).await.unwrap().members.unwrap(), uids(&["b"]));
 }
 
-#[tokio::test]
-async fn new_members_see_later_messages_only() {
-    let kit = Kit::new();
+pub async fn new_members_see_later_messages_only(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     kit.append(to_team("a", "t")).await.unwrap();
     kit.change("t", TeamChange::Add(uids(&["c"]))).await.unwrap();
     let seq = kit.append(to_team("c", "t")).await.unwrap().seq;
     kit.append(to_team("a", "t")).await.unwrap();
     assert_eq!(seq, Seq(3), "after the message and the 16");
-    let unread = async |who| kit.store.unread(uid(who)).await.unwrap();
+    let unread = async |who| kit.store().unread(uid(who)).await.unwrap();
     assert_eq!(
         (unread("a").await, unread("b").await, unread("c").await),
         (1, 3, 1)
     );
     let line = kit
-        .store
+        .store()
         .conversations(uid("c"), None, None, page(10))
         .await
         .unwrap()
@@ -175,7 +169,7 @@ async fn new_members_see_later_messages_only() {
     // A member who was removed and added again starts anew.
     kit.change("t", TeamChange::Remove(uids(&["c"]))).await.unwrap();
     assert!(
-        kit.store
+        kit.store()
             .conversations(uid("c"), None, None, page(10))
             .await
             .unwrap()
@@ -192,9 +186,8 @@ async fn new_members_see_later_messages_only() {
     );
 }
 
-#[tokio::test]
-async fn a_deleted_team_is_closed_and_its_name_can_be_used_again() {
-    let kit = Kit::new();
+pub async fn a_deleted_team_is_closed_and_its_name_can_be_used_again(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.change("t", put("T", &["a", "b"])).await.unwrap();
     let old = kit.append(to_team("a", "t")).await.unwrap();
     let deleted = kit.change("t", TeamChange::Delete).await.unwrap();
@@ -205,7 +198,7 @@ async fn a_deleted_team_is_closed_and_its_name_can_be_used_again() {
         .map(|notice| (notice.kind, notice.uid.as_str(), notice.seq.0));
     assert_eq!(told.collect::<Vec<_>>(), [(17, "a", 2), (17, "b", 3)]);
     let closed = kit
-        .store
+        .store()
         .history(old.conv, None, Span::After(Seq(0)), page(10))
         .await;
     assert_eq!(closed.unwrap_err(), StoreError::NotFound("conversation"));
@@ -213,15 +206,15 @@ async fn a_deleted_team_is_closed_and_its_name_can_be_used_again() {
         kit.append(to_team("a", "t")).await.unwrap_err(),
         StoreError::NotFound("team")
     );
-    assert_eq!(kit.store.unread(uid("b")).await.unwrap(), 0);
-    assert!(kit.store.team(team_id("t")).await.unwrap().is_none());
+    assert_eq!(kit.store().unread(uid("b")).await.unwrap(), 0);
+    assert!(kit.store().team(team_id("t")).await.unwrap().is_none());
 
     let again = kit.change("t", put("T", &["b", "c"])).await.unwrap();
     assert!(again.created);
     assert_ne!(again.team.conv, old.conv);
     assert_eq!(kit.append(to_team("b", "t")).await.unwrap().seq, Seq(1));
     assert!(
-        kit.store
+        kit.store()
             .members_page(old.conv, old.seq, None, 10)
             .await
             .unwrap()
@@ -229,9 +222,8 @@ async fn a_deleted_team_is_closed_and_its_name_can_be_used_again() {
     );
 }
 
-#[tokio::test]
-async fn names_that_need_escaping_are_unchanged() {
-    let kit = Kit::new();
+pub async fn names_that_need_escaping_are_unchanged(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     let odd = r#"组"\"#;
     kit.change(odd, put("T", &["a"])).await.unwrap();
     let changed = kit
@@ -244,9 +236,8 @@ async fn names_that_need_escaping_are_unchanged() {
     );
 }
 
-#[tokio::test]
-async fn members_who_leave_together_receive_only_their_own_notice() {
-    let kit = Kit::new();
+pub async fn members_who_leave_together_receive_only_their_own_notice(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
     kit.team("t", &["a", "b", "c"]).await;
     let by = device("c", "phone");
     kit.enter(&by).await;
@@ -254,8 +245,8 @@ async fn members_who_leave_together_receive_only_their_own_notice() {
     let left = TeamChange::Remove(uids(&["b", "c"]));
     kit.change("t", left).await.unwrap();
     kit.append(to_team("a", "t")).await.unwrap();
-    let left = kit.store.missed(by.clone(), 10, 10).await.unwrap().left;
-    let replayed = kit.store.replay(by.uid, left, page(10)).await.unwrap();
+    let left = kit.store().missed(by.clone(), 10, 10).await.unwrap().left;
+    let replayed = kit.store().replay(by.uid, left, page(10)).await.unwrap();
     let told: Vec<_> = replayed.iter().map(|it| (it.seq.0, it.kind == 17)).collect();
     assert_eq!(told, [(1, false), (3, true)]);
 }

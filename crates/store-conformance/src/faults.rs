@@ -1,0 +1,485 @@
+//! Stores that misbehave on purpose, each in one way, to show that the suite notices.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use mynah_store::{
+    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
+    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+};
+
+use crate::subject::{Clocks, Setup, Stores, Subject, Wait};
+
+macro_rules! faults {
+    ($($(#[doc = $what:literal])+ $fault:ident)*) => {
+        /// What a store does wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Fault {
+            $($(#[doc = $what])+ $fault,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$fault),*];
+        }
+    };
+}
+
+faults! {
+    /// Answers every third append as it did the one before, and stores nothing.
+    LosesAppend
+    /// Says that every third message has the number of the one before it.
+    RepeatsSeq
+    /// Does not remember the sender's id for a message.
+    ForgetsCid
+    /// Answers the messages of a call in the reverse order.
+    ReversesAnswers
+    /// Lets everybody send to a team.
+    ForgetsMembersOnly
+    /// Tells the members of a team at the commit without the last.
+    LosesMember
+    /// Creates a team with one member too few.
+    LosesTeamMember
+    /// Makes no push job.
+    LosesJob
+    /// Takes a job that is to be tried again for finished.
+    FinishesEveryJob
+    /// Shows jobs that are not due.
+    ShowsEveryJob
+    /// Notifies users who have acknowledged the message.
+    TellsEverybody
+    /// Does not make jobs due again.
+    RevivesNothing
+    /// Shows a member what came before it joined.
+    IgnoresFloor
+    /// Shows a page that goes on as if it were the last.
+    EndsEarly
+    /// Counts one unread message too many where there are any.
+    CountsUnread
+    /// Says that a device has one message more than it has.
+    AdvancesCursor
+    /// Lists conversations without the cursors of the device.
+    ForgetsCursors
+    /// Leaves out the last message that a device has missed.
+    LosesMissed
+    /// Does not tell a device of the teams that its user has left.
+    ForgetsDepartures
+    /// Lets a read position go back.
+    ReadsBackwards
+    /// Refuses to take a message back.
+    RecallsNothing
+    /// Forgets a revocation when it is closed.
+    ForgetsRevocation
+    /// Keeps the epoch when an older copy is opened.
+    KeepsEpoch
+    /// Has another epoch after every start.
+    ChangesEpoch
+    /// Forgets devices when it is closed.
+    ForgetsDevices
+    /// Says that it has appended a message after it was closed.
+    AnswersWhenClosed
+}
+
+/// Stores with this fault.
+pub struct Faulty {
+    /// The stores that work.
+    pub stores: &'static dyn Stores,
+    /// What they do wrong.
+    pub fault: Fault,
+}
+
+impl Stores for Faulty {
+    fn make(&self, setup: Setup, clocks: &Clocks) -> Box<dyn Subject> {
+        let inner = self.stores.make(setup, clocks);
+        let kept = Arc::new(Kept {
+            fault: self.fault,
+            first_epoch: inner.store().epoch().to_owned(),
+            ..Kept::default()
+        });
+        let store = wrap(&inner, &kept);
+        Box::new(FaultySubject { inner, kept, store })
+    }
+}
+
+/// What a faulty store knows across its starts.
+struct Kept {
+    fault: Fault,
+    first_epoch: String,
+    starts: AtomicUsize,
+    appended: AtomicUsize,
+    closed: std::sync::atomic::AtomicBool,
+    last: Mutex<Option<Appended>>,
+    /// Devices that entered since the start.
+    entered: Mutex<HashSet<Device>>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            fault: Fault::LosesAppend,
+            first_epoch: String::new(),
+            starts: AtomicUsize::new(0),
+            appended: AtomicUsize::new(0),
+            closed: std::sync::atomic::AtomicBool::new(false),
+            last: Mutex::default(),
+            entered: Mutex::default(),
+        }
+    }
+}
+
+struct FaultySubject {
+    inner: Box<dyn Subject>,
+    kept: Arc<Kept>,
+    store: Arc<dyn Store>,
+}
+
+fn wrap(inner: &dyn Subject, kept: &Arc<Kept>) -> Arc<dyn Store> {
+    let start = kept.starts.fetch_add(1, Ordering::Relaxed);
+    kept.closed.store(false, Ordering::Relaxed);
+    kept.entered.lock().unwrap().clear();
+    let epoch = match kept.fault {
+        Fault::KeepsEpoch => kept.first_epoch.clone(),
+        Fault::ChangesEpoch => format!("{}{start}", kept.first_epoch),
+        _ => inner.store().epoch().to_owned(),
+    };
+    Arc::new(FaultyStore {
+        inner: inner.store().clone(),
+        kept: kept.clone(),
+        epoch,
+        start,
+    })
+}
+
+impl Subject for FaultySubject {
+    fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    fn open(&mut self, setup: Setup, clocks: &Clocks) {
+        self.inner.open(setup, clocks);
+        self.store = wrap(&self.inner, &self.kept);
+    }
+
+    fn crash<'a>(&'a mut self, setup: Setup, clocks: &'a Clocks) -> Wait<'a> {
+        Box::pin(async move {
+            self.inner.crash(setup, clocks).await;
+            self.store = wrap(&self.inner, &self.kept);
+        })
+    }
+
+    fn keep_copy(&mut self) {
+        self.inner.keep_copy();
+    }
+
+    fn go_back(&mut self, setup: Setup, clocks: &Clocks) {
+        self.inner.go_back(setup, clocks);
+        self.store = wrap(&self.inner, &self.kept);
+    }
+
+    fn catch_up(&self) -> Wait<'_> {
+        self.inner.catch_up()
+    }
+}
+
+struct FaultyStore {
+    inner: Arc<dyn Store>,
+    kept: Arc<Kept>,
+    epoch: String,
+    /// How often the store was opened before.
+    start: usize,
+}
+
+impl FaultyStore {
+    fn has(&self, fault: Fault) -> bool {
+        self.kept.fault == fault
+    }
+
+    /// Appends one message; `None` if it is answered, and the fault is that nothing is stored.
+    fn spoil(&self, mut order: Append, done: Done<Appended>) -> Option<(Append, Done<Appended>)> {
+        let number = self.kept.appended.fetch_add(1, Ordering::Relaxed);
+        let third = number % 3 == 2;
+        if self.has(Fault::AnswersWhenClosed) && self.kept.closed.load(Ordering::Relaxed)
+            || self.has(Fault::LosesAppend) && third
+        {
+            let last = self.kept.last.lock().unwrap().clone();
+            if let Some(last) = last {
+                done(Ok(last));
+                return None;
+            }
+        }
+        match self.kept.fault {
+            Fault::ForgetsCid => order.cid = None,
+            Fault::ForgetsMembersOnly => order.members_only = false,
+            Fault::LosesJob => order.push = None,
+            _ => {}
+        }
+        let kept = self.kept.clone();
+        let told = move |told: Result<Appended, StoreError>| {
+            done(told.map(|mut appended| {
+                if kept.fault == Fault::RepeatsSeq && third {
+                    appended.seq.0 -= 1;
+                }
+                if kept.fault == Fault::LosesMember {
+                    appended.members = appended
+                        .members
+                        .map(|members| Arc::new(members[..members.len().saturating_sub(1)].to_vec()));
+                }
+                *kept.last.lock().unwrap() = Some(appended.clone());
+                appended
+            }));
+        };
+        Some((order, Box::new(told)))
+    }
+}
+
+impl Store for FaultyStore {
+    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+        let spoilt = batch
+            .into_iter()
+            .filter_map(|(order, done)| self.spoil(order, done));
+        if !self.has(Fault::ReversesAnswers) {
+            return self.inner.append(spoilt.collect());
+        }
+        // The last message that is answered answers them all, the last first.
+        let (batch, dones): (Vec<_>, Vec<_>) = spoilt.unzip();
+        let count = batch.len();
+        let told = Arc::new(Mutex::new((Vec::new(), dones)));
+        let batch = batch.into_iter().map(|order| {
+            let told = told.clone();
+            let done = move |outcome| {
+                let mut told = told.lock().unwrap();
+                told.0.push(outcome);
+                if told.0.len() == count {
+                    let (outcomes, dones) = std::mem::take(&mut *told);
+                    for (outcome, done) in outcomes.into_iter().zip(dones).rev() {
+                        done(outcome);
+                    }
+                }
+            };
+            (order, Box::new(done) as Done<_>)
+        });
+        self.inner.append(batch.collect());
+    }
+
+    fn change_team(&self, team: TeamId, mut change: TeamChange, done: Done<TeamChanged>) {
+        if let TeamChange::Put { members, .. } = &mut change
+            && self.has(Fault::LosesTeamMember)
+        {
+            members.pop();
+        }
+        self.inner.change_team(team, change, done);
+    }
+
+    fn enter(&self, entry: Entry, done: Done<()>) {
+        self.kept.entered.lock().unwrap().insert(entry.device.clone());
+        self.inner.enter(entry, done);
+    }
+
+    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
+        self.inner.ack(device, conv, seq, done);
+    }
+
+    fn read(&self, read: Read, done: Done<ReadMark>) {
+        if !self.has(Fault::ReadsBackwards) {
+            return self.inner.read(read, done);
+        }
+        let seq = read.seq;
+        let told = move |told: Result<ReadMark, StoreError>| {
+            done(told.map(|mark| ReadMark {
+                seq: mark.seq.min(seq),
+                ..mark
+            }));
+        };
+        self.inner.read(read, Box::new(told));
+    }
+
+    fn recall(&self, recall: Recall, done: Done<Recalled>) {
+        if !self.has(Fault::RecallsNothing) {
+            return self.inner.recall(recall, done);
+        }
+        done(Err(StoreError::Conflict("it was taken back before")));
+    }
+
+    fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
+        Box::pin(async move {
+            let mut missed = self.inner.missed(device, conversations, behind).await?;
+            if self.has(Fault::AdvancesCursor) {
+                missed
+                    .conversations
+                    .iter_mut()
+                    .for_each(|it| it.cursor.0 = it.head.0.min(it.cursor.0 + 1));
+            }
+            if self.has(Fault::ForgetsDepartures) {
+                missed.left.clear();
+            }
+            Ok(missed)
+        })
+    }
+
+    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
+        Box::pin(async move {
+            let mut messages = self.inner.replay(uid, stretches, page).await?;
+            if self.has(Fault::LosesMissed) {
+                messages.pop();
+            }
+            Ok(messages)
+        })
+    }
+
+    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
+        self.inner.team(team)
+    }
+
+    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
+        Box::pin(async move {
+            let mut history = self.inner.history(conv, viewer, span, page).await?;
+            if self.has(Fault::IgnoresFloor) {
+                history = self.inner.history(conv, None, span, page).await?;
+            }
+            if self.has(Fault::EndsEarly) {
+                history.more = false;
+            }
+            Ok(history)
+        })
+    }
+
+    fn conversations(
+        &self,
+        uid: Uid,
+        device: Option<DeviceId>,
+        after: Option<String>,
+        page: Page,
+    ) -> StoreFuture<'_, Conversations> {
+        let mut device = device;
+        if let Some(name) = &device {
+            let known = Device {
+                uid: uid.clone(),
+                device: name.clone(),
+            };
+            let forgets = self.has(Fault::ForgetsCursors)
+                || self.has(Fault::ForgetsDevices)
+                    && self.start > 0
+                    && !self.kept.entered.lock().unwrap().contains(&known);
+            if forgets {
+                device = None;
+            }
+        }
+        self.inner.conversations(uid, device, after, page)
+    }
+
+    fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let unread = self.inner.unread(uid).await?;
+            Ok(unread + u64::from(self.has(Fault::CountsUnread) && unread > 0))
+        })
+    }
+
+    fn due_jobs(
+        &self,
+        lane: Lane,
+        after: (UnixMillis, JobId),
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, DueJobs> {
+        let now = if self.has(Fault::ShowsEveryJob) {
+            u64::MAX
+        } else {
+            now
+        };
+        self.inner.due_jobs(lane, after, now, limit)
+    }
+
+    fn due_jobs_of(
+        &self,
+        uid: Uid,
+        lane: Lane,
+        now: UnixMillis,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<PushJob>> {
+        self.inner.due_jobs_of(uid, lane, now, limit)
+    }
+
+    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
+        self.inner.job_counts()
+    }
+
+    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
+        Box::pin(async move {
+            let told = self.inner.to_tell(uid, conv, seq).await?;
+            if let (true, ToTell::Acknowledged) = (self.has(Fault::TellsEverybody), &told) {
+                let page = Page { most: 1, bytes: 1 };
+                let history = self
+                    .inner
+                    .history(conv, None, Span::After(Seq(seq.0 - 1)), page)
+                    .await?;
+                return Ok(history
+                    .messages
+                    .into_iter()
+                    .next()
+                    .map_or(told, |it| ToTell::Yes(Box::new(it), 1)));
+            }
+            Ok(told)
+        })
+    }
+
+    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+        let since = if self.has(Fault::RevivesNothing) {
+            u64::MAX >> 1
+        } else {
+            since
+        };
+        self.inner.revive_jobs(uid, since, done);
+    }
+
+    fn finish_jobs(&self, mut outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        if self.has(Fault::FinishesEveryJob) {
+            outcomes
+                .iter_mut()
+                .for_each(|(_, outcome)| *outcome = JobOutcome::Finished);
+        }
+        self.inner.finish_jobs(outcomes, done);
+    }
+
+    fn members_page(
+        &self,
+        conv: ConvId,
+        seq: Seq,
+        after: Option<Uid>,
+        limit: u32,
+    ) -> StoreFuture<'_, Vec<Uid>> {
+        self.inner.members_page(conv, seq, after, limit)
+    }
+
+    fn revoke(&self, revocation: Revocation, done: Done<()>) {
+        self.inner.revoke(revocation, done);
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        let mut all = self.inner.revocations();
+        if self.has(Fault::ForgetsRevocation) {
+            all.pop();
+        }
+        all
+    }
+
+    fn certain_time(&self) -> UnixMillis {
+        self.inner.certain_time()
+    }
+
+    fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    fn healthy(&self) -> Result<(), StoreError> {
+        self.inner.healthy()
+    }
+
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.kept.closed.store(true, Ordering::Relaxed);
+        self.inner.close()
+    }
+}

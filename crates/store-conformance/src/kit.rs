@@ -1,0 +1,320 @@
+//! A store under test with short ways to ask it for things, and the values that cases use.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
+use mynah_store::{
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Lane, Page, Place, PushJob, PushOrder, Read,
+    ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
+};
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+pub use crate::subject::{Clocks, NOON, Setup, Stores, Subject};
+
+/// A store that was closed and is to be opened again.
+#[must_use]
+pub struct Stopped;
+
+/// See the module.
+pub struct Kit<S = Box<dyn Subject>> {
+    subject: S,
+    clocks: Clocks,
+    setup: Setup,
+}
+
+impl Kit {
+    /// A store with the default setup.
+    pub fn new(stores: &dyn Stores) -> Self {
+        Self::with(stores, Setup::default())
+    }
+
+    /// A store with this setup.
+    pub fn with(stores: &dyn Stores, setup: Setup) -> Self {
+        Self::begin(setup, |clocks| stores.make(setup, clocks))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        self.subject.store()
+    }
+}
+
+impl<S> Deref for Kit<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.subject
+    }
+}
+
+impl<S> DerefMut for Kit<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.subject
+    }
+}
+
+impl<S: Subject> Kit<S> {
+    /// A subject that is made with these clocks.
+    pub fn begin(setup: Setup, make: impl FnOnce(&Clocks) -> S) -> Self {
+        let clocks = Clocks::default();
+        Self {
+            subject: make(&clocks),
+            clocks,
+            setup,
+        }
+    }
+
+    /// Closes the store and opens it again.
+    pub async fn reopen(&mut self) {
+        let stopped = self.stop().await;
+        self.open(stopped);
+    }
+
+    /// The same, with another setup.
+    pub async fn change_setup(&mut self, setup: Setup) {
+        let stopped = self.stop().await;
+        self.setup = setup;
+        self.open(stopped);
+    }
+
+    /// Closes the store. Something may happen before it is opened again.
+    pub async fn stop(&self) -> Stopped {
+        self.subject.store().close().await;
+        Stopped
+    }
+
+    /// Opens it again.
+    pub fn open(&mut self, _: Stopped) {
+        self.clocks.start();
+        self.subject.open(self.setup, &self.clocks);
+    }
+
+    /// Opens the copy that was kept of it.
+    pub fn go_back(&mut self, _: Stopped) {
+        self.clocks.start();
+        self.subject.go_back(self.setup, &self.clocks);
+    }
+
+    /// Goes on with what a killed process would have left.
+    pub async fn crash(&mut self) {
+        self.subject.catch_up().await;
+        self.clocks.start();
+        self.subject.crash(self.setup, &self.clocks).await;
+    }
+
+    /// Lets the store do what is due at this time, such as deleting what is old.
+    pub async fn catch_up(&self) {
+        self.subject.catch_up().await;
+    }
+
+    /// Time passes until `now`.
+    pub fn set_clock(&self, now: u64) {
+        self.clocks.pass_until(now);
+    }
+
+    /// Somebody sets the clock, while no time passes.
+    pub fn jump(&self, to: u64) {
+        self.clocks.jump(to);
+    }
+
+    pub async fn append(&self, order: Append) -> Result<Appended, StoreError> {
+        self.append_all(vec![order]).await.remove(0)
+    }
+
+    /// In one call, which is one transaction.
+    pub async fn append_all(&self, orders: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
+        let (batch, outcomes): (Vec<_>, Vec<_>) = orders
+            .into_iter()
+            .map(|order| {
+                let (done, outcome) = answer();
+                ((order, done), outcome)
+            })
+            .unzip();
+        self.subject.store().append(batch);
+        let mut told = Vec::new();
+        for outcome in outcomes {
+            told.push(outcome.await.expect("the store answers"));
+        }
+        told
+    }
+
+    pub async fn change(&self, team: &str, change: TeamChange) -> Result<TeamChanged, StoreError> {
+        let (done, outcome) = answer();
+        self.subject.store().change_team(team_id(team), change, done);
+        outcome.await.expect("the store answers")
+    }
+
+    /// Makes a team, or replaces its members.
+    pub async fn team(&self, team: &str, members: &[&str]) {
+        let put = TeamChange::Put {
+            name: "T".into(),
+            members: uids(members),
+        };
+        self.change(team, put).await.expect("the team can be made");
+    }
+
+    pub async fn finish(&self, outcomes: Vec<(JobId, JobOutcome)>) -> Result<(), StoreError> {
+        let (done, outcome) = answer();
+        self.subject.store().finish_jobs(outcomes, done);
+        outcome.await.expect("the store answers")
+    }
+
+    /// All jobs that wait, by id.
+    pub async fn all_jobs(&self) -> Vec<PushJob> {
+        let mut jobs = Vec::new();
+        let store = self.subject.store();
+        for lane in [Lane::Urgent, Lane::Normal] {
+            let found = store.due_jobs(lane, (0, JobId(0)), u64::MAX, u32::MAX);
+            jobs.extend(found.await.unwrap().jobs);
+        }
+        jobs.sort_by_key(|job| job.id);
+        jobs
+    }
+
+    pub async fn revive(&self, user: &str, since: u64) {
+        let (done, outcome) = answer();
+        self.subject.store().revive_jobs(uid(user), since, done);
+        outcome.await.expect("the store answers").unwrap();
+    }
+
+    pub async fn enter(&self, device: &Device) {
+        let (done, outcome) = answer();
+        let entry = Entry {
+            device: device.clone(),
+            named: true,
+            urgent: true,
+        };
+        self.subject.store().enter(entry, done);
+        outcome.await.expect("the store answers").unwrap();
+    }
+
+    pub async fn ack(&self, device: &Device, conv: ConvId, seq: u64) -> Result<Seq, StoreError> {
+        let (done, outcome) = answer();
+        self.subject.store().ack(device.clone(), conv, Seq(seq), done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub async fn read(&self, by: &Device, conv: ConvId, seq: u64) -> Result<ReadMark, StoreError> {
+        let (done, outcome) = answer();
+        let by = by.clone();
+        let seq = Seq(seq);
+        self.subject.store().read(Read { by, conv, seq }, done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub async fn revoke(&self, revocation: Revocation) -> Result<(), StoreError> {
+        let (done, outcome) = answer();
+        self.subject.store().revoke(revocation, done);
+        outcome.await.expect("the store answers")
+    }
+
+    pub async fn recall(&self, order: Recall) -> Result<Recalled, StoreError> {
+        let (done, outcome) = answer();
+        self.subject.store().recall(order, done);
+        outcome.await.expect("the store answers")
+    }
+}
+
+/// A callback and what it will be told.
+pub fn answer<T: Send + 'static>() -> (Done<T>, oneshot::Receiver<Result<T, StoreError>>) {
+    let (tell, told) = oneshot::channel();
+    let done = move |outcome| {
+        // A test that gave up does not listen any more.
+        let _ = tell.send(outcome);
+    };
+    (Box::new(done), told)
+}
+
+pub fn uid(text: &str) -> Uid {
+    Uid::new(text).unwrap()
+}
+
+pub fn uids(texts: &[&str]) -> Vec<Uid> {
+    texts.iter().map(|text| uid(text)).collect()
+}
+
+pub fn device(user: &str, name: &str) -> Device {
+    let device = DeviceId::new(name).unwrap();
+    Device {
+        uid: uid(user),
+        device,
+    }
+}
+
+/// Takes a message of the last minute back.
+pub fn recall(mid: Mid, by: &str) -> Recall {
+    Recall {
+        mid,
+        by: uid(by),
+        kind: 109,
+        data: json(r#"{"mid":"it"}"#),
+        window_ms: 60_000,
+    }
+}
+
+pub fn team_id(text: &str) -> TeamId {
+    TeamId::new(text).unwrap()
+}
+
+pub fn json(text: &str) -> Arc<RawValue> {
+    RawValue::from_string(text.to_owned()).unwrap().into()
+}
+
+/// A counting message of kind 3 with a push job.
+pub fn pair(from: &str, to: &str) -> Append {
+    Append {
+        place: Place::Pair {
+            class: PairClass::Plain,
+            to: uid(to),
+        },
+        kind: 3,
+        counts: true,
+        from: Some(uid(from)),
+        device: None,
+        members_only: false,
+        only_repeat: false,
+        new_pairs_per_hour: 0,
+        cid: None,
+        data: json(r#"{"text":"你好 👋"}"#),
+        push: Some(PushOrder {
+            expires: NOON + 86_400_000,
+            delay_ms: 0,
+            urgent: false,
+        }),
+    }
+}
+
+/// A counting notice of kind 5 with a push job.
+pub fn notice(to: &str) -> Append {
+    Append {
+        place: Place::Notices(uid(to)),
+        kind: 5,
+        from: None,
+        ..pair(to, to)
+    }
+}
+
+/// A counting message of kind 15 with a push job, by a member.
+pub fn to_team(from: &str, team: &str) -> Append {
+    Append {
+        place: Place::Team(team_id(team)),
+        kind: 15,
+        members_only: true,
+        ..pair(from, from)
+    }
+}
+
+pub fn with_cid(order: Append, cid: &str) -> Append {
+    Append {
+        cid: Some(Cid::new(cid).unwrap()),
+        ..order
+    }
+}
+
+/// A page of so many entries.
+pub fn page(most: u32) -> Page {
+    let bytes = 8 << 20;
+    Page { most, bytes }
+}
