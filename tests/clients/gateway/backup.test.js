@@ -269,7 +269,7 @@ test('a refused restore does not change the directory', async (t) => {
     [newer, /format 99/],
     ['no database', /not a backup of Mynah/],
     ['', /not a backup of Mynah/],
-    [negative, /bad\.db is not a backup of Mynah, or is damaged; use another backup: table meta already exists\n$/],
+    [negative, /bad\.db has format -3, which was never released; use another backup\n$/],
   ]) {
     writeFileSync(bad, content);
     await refused(gateway, pattern, 'restore', bad);
