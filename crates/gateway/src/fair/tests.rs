@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn slots_go_round_the_keys_and_past_those_who_gave_up() {
+async fn slots_go_to_the_keys_in_turn_and_skip_cancelled_requests() {
     let slots = Slots::new(1, 10);
     let first = slots.take("greedy", Turn::Further, 1).await.unwrap();
     let (served, mut order) = tokio::sync::mpsc::channel(10);
@@ -40,7 +40,7 @@ async fn slots_go_round_the_keys_and_past_those_who_gave_up() {
 }
 
 #[tokio::test]
-async fn too_many_of_one_key_are_refused_at_once() {
+async fn too_many_requests_of_one_key_are_refused() {
     let slots = Slots::new(0, 2);
     let mut waiting: Vec<_> = (0..2)
         .map(|_| Box::pin(slots.take("greedy", Turn::Further, 1)))
@@ -63,7 +63,7 @@ async fn too_many_of_one_key_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn some_slots_are_kept_for_keys_that_have_none() {
+async fn some_slots_are_reserved_for_keys_that_have_none() {
     let slots = Slots::shared(8);
     assert_eq!(slots.largest(), 6);
     let mut greedy = slots.take("greedy", Turn::Further, 6).await.unwrap();
@@ -94,7 +94,7 @@ async fn some_slots_are_kept_for_keys_that_have_none() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_given_up_is_in_nobodys_way() {
+async fn a_cancelled_request_does_not_block_others() {
     let slots = Slots::shared(4);
     let one = slots.take("one", Turn::First, 1).await.unwrap();
     let mut many = Box::pin(slots.take("many", Turn::Further, 3));
@@ -112,7 +112,7 @@ async fn a_request_that_is_given_up_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn one_request_of_a_key_is_under_way_at_a_time() {
+async fn one_request_of_a_key_runs_at_a_time() {
     let keys = OneAtATime::default();
     let first = keys.begin(&"a").await;
     let mut second = Box::pin(keys.begin(&"a"));

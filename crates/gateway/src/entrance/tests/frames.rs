@@ -12,7 +12,7 @@ use crate::kinds::{Kind, Way};
 use crate::testing::{Said, World};
 
 #[tokio::test]
-async fn whoever_asks_is_answered_and_nobody_else() {
+async fn only_requests_are_answered() {
     let world = World::new(|_| {});
     let mut device = world.enter("alice", "a").await;
     for (argument, code) in [
@@ -85,7 +85,7 @@ async fn req_is_repeated_in_a_frame_of_the_response_kind() {
 
 /// Clients send every kind without data. Only requests have an effect.
 #[tokio::test]
-async fn every_kind_has_its_answer() {
+async fn every_kind_from_a_client_has_its_response() {
     let world = World::new(|_| {});
     let mut device = world.enter("alice", "a").await;
     for kind in Kind::ALL {
@@ -100,7 +100,7 @@ async fn every_kind_has_its_answer() {
 }
 
 #[tokio::test]
-async fn beyond_the_rate_requests_are_answered_429() {
+async fn requests_beyond_the_rate_are_answered_429() {
     let world = World::new(|config| {
         config.limits.frames_per_second = 1;
         config.limits.frames_burst = 3;
@@ -132,7 +132,7 @@ async fn beyond_the_rate_requests_are_answered_429() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_slow_down_is_closed() {
+async fn a_client_that_does_not_slow_down_is_disconnected() {
     let world = World::new(|config| {
         config.limits.frames_per_second = 1;
         config.limits.frames_burst = 3;
@@ -154,7 +154,7 @@ async fn who_does_not_slow_down_is_closed() {
 }
 
 #[tokio::test]
-async fn a_user_sends_only_so_much_from_all_connections() {
+async fn messages_of_a_user_are_limited_over_all_connections() {
     let world = World::new(|config| {
         config.login.policy = Policy::Multi;
         config.limits.user_messages_per_second = 1;
@@ -184,7 +184,7 @@ async fn a_user_sends_only_so_much_from_all_connections() {
 }
 
 #[tokio::test]
-async fn handlers_come_and_go_while_it_runs() {
+async fn listeners_can_be_added_and_removed_at_run_time() {
     let world = World::new(|_| {});
     let mut device = world.connect("a");
     let echo = |call: crate::embed::Call| match call.data.get() {
@@ -223,7 +223,7 @@ async fn handlers_come_and_go_while_it_runs() {
 }
 
 #[tokio::test]
-async fn listeners_hear_of_everything() {
+async fn listeners_are_told_of_all_events() {
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let say = |to: &Arc<Mutex<Vec<String>>>| {
         let to = to.clone();
@@ -263,7 +263,7 @@ async fn listeners_hear_of_everything() {
 }
 
 #[tokio::test]
-async fn frames_come_in_the_form_that_was_asked_for() {
+async fn frames_have_the_requested_format() {
     let world = World::new(|_| {});
     let mut device = world.connect("a");
     let form = |said: Said| match said {

@@ -16,7 +16,7 @@ fn users(numbers: std::ops::Range<usize>) -> Vec<Uid> {
 }
 
 /// Returns all messages of the team "t".
-async fn record(world: &World) -> Vec<Message> {
+async fn history(world: &World) -> Vec<Message> {
     let conv = world.gateway.team(&team("t")).await.unwrap().conv;
     let page = Page {
         most: 500,
@@ -27,8 +27,8 @@ async fn record(world: &World) -> Vec<Message> {
 }
 
 /// Returns the users who joined (16) and left (17), in order.
-async fn told(world: &World) -> Vec<(u16, Uid)> {
-    let told = record(world).await.into_iter().map(|message| {
+async fn notices(world: &World) -> Vec<(u16, Uid)> {
+    let told = history(world).await.into_iter().map(|message| {
         let data: Value = serde_json::from_str(message.data.get()).unwrap();
         (message.kind, uid(data["uid"].as_str().unwrap()))
     });
@@ -43,11 +43,11 @@ fn expected(left: Vec<Uid>, entered: Vec<Uid>) -> Vec<(u16, Uid)> {
 }
 
 #[tokio::test]
-async fn a_large_change_is_told_as_one_and_repeating_it_tells_nothing() {
+async fn a_large_change_sends_its_notices_once() {
     let world = World::new(|_| {});
     let put = |name: &str, members: Vec<Uid>| world.gateway.put_team(team("t"), name.into(), members);
     put("Old", users(0..30)).await.unwrap();
-    assert_eq!(told(&world).await, [], "a new team tells nobody");
+    assert_eq!(notices(&world).await, [], "a new team tells nobody");
     let kept = world.enter("user-025", "k").await;
     for _ in 0..2 {
         let changed = put("New", users(20..60)).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_large_change_is_told_as_one_and_repeating_it_tells_nothing() {
             (changed.name.as_str(), &*changed.members),
             ("New", &users(20..60))
         );
-        assert_eq!(told(&world).await, expected(users(0..20), users(30..60)));
+        assert_eq!(notices(&world).await, expected(users(0..20), users(30..60)));
     }
     let pushed: Vec<_> = kept
         .ear
@@ -89,7 +89,7 @@ async fn a_change_that_makes_a_team_too_large_changes_nothing() {
         let why = refused.unwrap_err();
         assert_eq!((why.code.number(), why.error.contains("40 members")), (413, true));
     }
-    assert_eq!(told(&world).await, []);
+    assert_eq!(notices(&world).await, []);
     gateway.add_members(team("t"), users(10..40)).await.unwrap();
     let missing = gateway.add_members(team("u"), users(0..20)).await.unwrap_err();
     assert_eq!(missing.code.number(), 404);
@@ -97,7 +97,7 @@ async fn a_change_that_makes_a_team_too_large_changes_nothing() {
 
 /// Messages of others do not wait for the whole change.
 #[tokio::test]
-async fn messages_of_others_are_stored_between_the_parts() {
+async fn messages_of_others_are_stored_during_a_large_change() {
     let (world, mut stepper) = World::stepped(|_| {});
     let gateway = world.gateway.clone();
     let put = |members| {
@@ -140,16 +140,16 @@ async fn an_interrupted_change_is_completed_by_the_same_call() {
     let interrupted = put.await.unwrap();
     levers.full.store(false, Ordering::Relaxed);
     if interrupted.is_err() {
-        assert!(told(&world).await.len() < 80);
+        assert!(notices(&world).await.len() < 80);
     }
     let again = world.gateway.put_team(team("t"), "T".into(), users(40..80)).await;
     assert_eq!(*again.unwrap().members, users(40..80));
-    assert_eq!(told(&world).await, expected(users(0..40), users(40..80)));
+    assert_eq!(notices(&world).await, expected(users(0..40), users(40..80)));
     assert_eq!(watches.ask(&json!({"type": 110})).await["code"], 0);
 }
 
 #[tokio::test]
-async fn a_change_goes_on_to_its_end_without_its_caller_and_changes_do_not_mix() {
+async fn a_change_completes_without_its_caller_and_changes_do_not_mix() {
     let world = World::new(|_| {});
     let gateway = world.gateway.clone();
     gateway
@@ -183,7 +183,7 @@ async fn a_change_goes_on_to_its_end_without_its_caller_and_changes_do_not_mix()
 }
 
 #[tokio::test]
-async fn when_a_large_team_is_deleted_each_member_is_told_of_itself() {
+async fn members_of_a_large_deleted_team_get_only_their_own_notice() {
     let world = World::new(|_| {});
     world
         .gateway

@@ -11,7 +11,7 @@ fn to(user: &str, cid: Option<&str>) -> Value {
 }
 
 #[tokio::test]
-async fn a_retry_is_answered_as_such_even_beyond_a_limit() {
+async fn a_repeated_send_is_answered_even_beyond_a_limit() {
     let world = World::new(|config| {
         config.limits.user_messages_per_second = 1;
         config.limits.user_messages_burst = 1;
@@ -57,7 +57,7 @@ async fn a_retry_is_answered_as_such_even_beyond_a_limit() {
 }
 
 #[tokio::test]
-async fn a_retry_of_nothing_makes_no_conversation() {
+async fn a_refused_send_creates_no_conversation() {
     let world = World::new(|config| {
         config.limits.user_messages_per_second = 1;
         config.limits.user_messages_burst = 1;
@@ -79,7 +79,7 @@ async fn a_retry_of_nothing_makes_no_conversation() {
 }
 
 #[tokio::test]
-async fn a_user_begins_only_so_many_conversations() {
+async fn new_conversations_of_a_user_are_limited() {
     let world = World::new(|config| config.limits.new_conversations_per_hour = 3);
     world
         .gateway
@@ -124,7 +124,7 @@ async fn a_user_begins_only_so_many_conversations() {
 }
 
 #[tokio::test]
-async fn a_user_sends_only_so_many_bytes() {
+async fn bytes_of_a_user_are_limited() {
     let world = World::new(|config| {
         config.limits.message_bytes = 1_000;
         config.limits.user_bytes_per_minute = 60;
@@ -157,7 +157,7 @@ fn fill(device: &mut Device, most: usize) -> usize {
 
 /// The store is blocked: one user has as many messages in flight as it may.
 #[tokio::test]
-async fn who_has_nothing_in_flight_gets_in_although_a_user_fills_what_it_can() {
+async fn a_greedy_user_does_not_delay_users_with_nothing_in_flight() {
     let (world, mut stepper) = World::stepped(|config| config.limits.appends_in_flight = 16);
     let mut devices = Vec::new();
     for uid in ["alice", "bob"] {

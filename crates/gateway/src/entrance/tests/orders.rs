@@ -16,7 +16,7 @@ fn results(sent: Sent) -> Vec<UserResult> {
 }
 
 #[tokio::test]
-async fn the_backend_sends_what_the_table_lets_it() {
+async fn the_backend_may_send_what_the_table_of_kinds_says() {
     let world = World::new(|_| {});
     world
         .gateway
@@ -55,7 +55,7 @@ async fn the_backend_sends_what_the_table_lets_it() {
 }
 
 #[tokio::test]
-async fn many_users_get_one_each_and_the_results_are_in_order() {
+async fn many_users_get_one_message_each_and_results_are_in_order() {
     let world = World::new(|config| config.limits.uids_per_call = 4);
     let bob = world.enter("bob", "b").await;
     let users = |names: &[&str]| To::Users(names.iter().copied().map(uid).collect());
@@ -95,7 +95,7 @@ async fn many_users_get_one_each_and_the_results_are_in_order() {
 }
 
 #[tokio::test]
-async fn a_batch_larger_than_the_bound_in_flight_is_answered_in_order() {
+async fn a_batch_larger_than_the_limit_in_flight_is_answered_in_order() {
     let world = World::new(|config| config.limits.appends_in_flight = 3);
     let orders = (0..10).map(|index| match index {
         4 => Err(crate::Reject::malformed("was wrong before.")),
@@ -115,7 +115,7 @@ async fn a_batch_larger_than_the_bound_in_flight_is_answered_in_order() {
 }
 
 #[tokio::test]
-async fn the_sender_named_by_the_backend_sees_it_too() {
+async fn the_sender_that_the_backend_names_receives_the_message() {
     let world = World::new(|_| {});
     let alice = world.enter("alice", "a").await;
     let bob = world.enter("bob", "b").await;
@@ -158,7 +158,7 @@ async fn the_sender_named_by_the_backend_sees_it_too() {
 }
 
 #[tokio::test]
-async fn teams_tell_their_members() {
+async fn members_are_told_of_changes_of_their_team() {
     let world = World::new(|_| {});
     let alice = world.enter("alice", "a").await;
     let bob = world.enter("bob", "b").await;
@@ -215,7 +215,7 @@ async fn teams_tell_their_members() {
 }
 
 #[tokio::test]
-async fn a_kind_registered_at_run_time_can_be_sent() {
+async fn a_kind_added_at_run_time_can_be_sent() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     assert_eq!(

@@ -41,7 +41,7 @@ async fn pushes_wait_for_the_response_and_none_is_lost() {
 }
 
 #[tokio::test]
-async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
+async fn a_close_before_the_response_leaves_no_registration() {
     let (world, levers) = levers(|_| {});
     levers.unread.forget_permits(Semaphore::MAX_PERMITS);
     let mut alice = world.connect("a");
@@ -53,7 +53,7 @@ async fn a_close_that_overtakes_the_response_leaves_no_mapping() {
 }
 
 #[tokio::test]
-async fn the_work_of_a_request_is_given_up_when_its_client_goes() {
+async fn a_request_is_cancelled_when_its_client_disconnects() {
     let (world, levers) = levers(|_| {});
     levers.unread.forget_permits(Semaphore::MAX_PERMITS);
     let mut alice = world.connect("a");
@@ -69,7 +69,7 @@ async fn the_work_of_a_request_is_given_up_when_its_client_goes() {
 }
 
 #[tokio::test]
-async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
+async fn a_client_displaced_before_its_response_gets_it_before_kind_12() {
     for (displaced, expected) in [
         (Displaced::Close, vec![json!(2), json!(12), json!("Away")]),
         (Displaced::Notify, vec![json!(2), json!(12)]),
@@ -93,7 +93,7 @@ async fn who_is_displaced_before_the_response_gets_it_before_kind_12() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_answered_503_until_there_is_room() {
+async fn a_full_disk_is_answered_503_until_there_is_space() {
     let (world, levers) = levers(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let message = json!({"type": 3, "to": {"user": "bob"}, "cid": "c", "data": {}});

@@ -32,7 +32,7 @@ fn is_replaced(said: Said, by: &str, platform: Value) {
 }
 
 #[tokio::test]
-async fn the_response_says_who_one_is() {
+async fn the_response_contains_uid_and_device() {
     let world = World::new(|_| {});
     let mut device = world.connect("sid-1");
     device
@@ -54,7 +54,7 @@ async fn the_response_says_who_one_is() {
 }
 
 #[tokio::test]
-async fn unread_counts_what_waits() {
+async fn the_response_contains_the_unread_messages() {
     let world = World::new(|_| {});
     for kind in [3, 5, 18] {
         world
@@ -89,7 +89,7 @@ async fn a_refused_register_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_uid_ends_the_first() {
+async fn registering_as_another_uid_ends_the_first_registration() {
     let world = World::new(|_| {});
     let mut device = world.enter("alice", "a").await;
     device.register(json!({"uid": "bob"})).await;
@@ -100,7 +100,7 @@ async fn another_uid_ends_the_first() {
 }
 
 #[tokio::test]
-async fn single_displaces_and_sends_away_after_kind_12() {
+async fn single_displaces_with_kind_12_and_disconnects_for_good() {
     let world = World::new(|_| {});
     let first = world.enter("alice", "d1").await;
     let mut second = world.connect("d2");
@@ -122,7 +122,7 @@ async fn single_displaces_and_sends_away_after_kind_12() {
 }
 
 #[tokio::test]
-async fn the_same_device_coming_back_is_no_displacement() {
+async fn the_same_device_reconnecting_is_not_a_displacement() {
     for policy in [Policy::Single, Policy::PerPlatform, Policy::Multi] {
         let world = World::new(|config| config.login.policy = policy);
         let stale = world.enter("alice", "d1").await;
@@ -135,7 +135,7 @@ async fn the_same_device_coming_back_is_no_displacement() {
 }
 
 #[tokio::test]
-async fn notify_leaves_it_open_and_unregistered() {
+async fn notify_leaves_the_connection_open_and_unregistered() {
     let world = World::new(|config| config.login.displaced = Displaced::Notify);
     let mut first = world.enter("alice", "d1").await;
     let _second = world.enter("alice", "d2").await;
@@ -149,7 +149,7 @@ async fn notify_leaves_it_open_and_unregistered() {
 }
 
 #[tokio::test]
-async fn per_platform_keeps_one_of_each() {
+async fn per_platform_keeps_one_connection_of_each() {
     let world = World::new(|config| config.login.policy = Policy::PerPlatform);
     let mut devices = Vec::new();
     for (device, platform) in [
@@ -170,7 +170,7 @@ async fn per_platform_keeps_one_of_each() {
 }
 
 #[tokio::test]
-async fn whatever_platforms_are_named_connections_of_a_user_are_bounded() {
+async fn connections_of_a_user_are_limited_whatever_the_platforms() {
     let world = World::new(|config| {
         config.login.policy = Policy::PerPlatform;
         config.limits.connections_per_user = 3;
@@ -196,7 +196,7 @@ async fn registers(device: &mut Device, uid: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_connection_registers_only_so_often() {
+async fn registers_of_a_connection_are_limited() {
     let world = World::new(|config| {
         config.limits.registers_per_minute = 1;
         config.limits.registers_burst = 2;
@@ -210,7 +210,7 @@ async fn a_connection_registers_only_so_often() {
 }
 
 #[tokio::test]
-async fn a_user_registers_only_so_often_on_whatever_connection() {
+async fn registers_of_a_user_are_limited_over_all_connections() {
     let world = World::new(|config| {
         config.limits.user_registers_per_minute = 1;
         config.limits.user_registers_burst = 2;
@@ -224,7 +224,7 @@ async fn a_user_registers_only_so_often_on_whatever_connection() {
 }
 
 #[tokio::test]
-async fn multi_displaces_the_oldest_beyond_the_bound() {
+async fn multi_displaces_the_oldest_beyond_the_limit() {
     let world = World::new(|config| {
         config.login.policy = Policy::Multi;
         config.login.max_devices = 2;
@@ -240,7 +240,7 @@ async fn multi_displaces_the_oldest_beyond_the_bound() {
 }
 
 #[tokio::test]
-async fn signing_out_sends_all_away() {
+async fn a_sign_out_disconnects_all_connections_for_good() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut devices = [world.enter("alice", "a").await, world.enter("alice", "b").await];
     let bystander = world.enter("bob", "c").await;
@@ -256,7 +256,7 @@ async fn signing_out_sends_all_away() {
 }
 
 #[tokio::test]
-async fn a_hundred_at_once_leave_one() {
+async fn a_hundred_concurrent_registers_leave_one() {
     let world = World::new(|_| {});
     let mut tasks = tokio::task::JoinSet::new();
     for index in 0..100 {

@@ -28,7 +28,7 @@ fn conv(answer: &Value) -> String {
 }
 
 #[tokio::test]
-async fn nobody_asks_before_it_has_registered() {
+async fn requests_before_a_register_are_refused() {
     let world = World::new(|_| {});
     let mut device = world.connect("a");
     for kind in [103, 104, 106, 108, 110] {
@@ -37,7 +37,7 @@ async fn nobody_asks_before_it_has_registered() {
 }
 
 #[tokio::test]
-async fn requests_without_a_response_kind_answer_who_waits() {
+async fn requests_without_a_response_kind_are_answered_by_callback_only() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let conv = conv(&say(&mut alice, "bob", 1).await);
@@ -55,7 +55,7 @@ async fn requests_without_a_response_kind_answer_who_waits() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_position_is_said() {
+async fn errors_of_positions_say_what_is_wrong() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let mut eve = world.enter("eve", "e").await;
@@ -99,7 +99,7 @@ async fn what_is_wrong_with_a_position_is_said() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_conversation_in_both_directions() {
+async fn history_is_paged_in_both_directions() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let mut eve = world.enter("eve", "e").await;
@@ -149,7 +149,7 @@ async fn a_part_of_a_conversation_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_page_takes_no_more_than_its_share_of_the_queue() {
+async fn a_page_fits_its_share_of_the_queue() {
     let world = World::new(|config| config.limits.queue_bytes = 100_000);
     let mut alice = world.enter("alice", "a").await;
     let filler = "x".repeat(10_000);
@@ -165,7 +165,7 @@ async fn a_page_takes_no_more_than_its_share_of_the_queue() {
 }
 
 #[tokio::test]
-async fn who_reads_is_told_to_those_it_concerns() {
+async fn a_read_is_told_to_the_users_concerned() {
     let world = World::new(|config| {
         config.login.policy = Policy::Multi;
         config.limits.read_receipt_members = 3;
@@ -221,7 +221,7 @@ async fn who_reads_is_told_to_those_it_concerns() {
 }
 
 #[tokio::test]
-async fn a_sender_takes_a_message_back() {
+async fn a_sender_recalls_a_message() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut alice = world.enter("alice", "a").await;
     let tablet = world.enter("alice", "t").await;
@@ -274,7 +274,7 @@ async fn a_sender_takes_a_message_back() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_stays() {
+async fn an_old_message_cannot_be_recalled() {
     let world = World::new(|config| config.limits.recall_window_ms = 0);
     let mut alice = world.enter("alice", "a").await;
     let sent = say(&mut alice, "bob", 1).await;
@@ -286,7 +286,7 @@ async fn what_is_too_old_stays() {
 }
 
 #[tokio::test]
-async fn who_has_left_a_team_may_nothing() {
+async fn requests_of_a_former_member_are_refused() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     world
@@ -314,7 +314,7 @@ async fn who_has_left_a_team_may_nothing() {
 }
 
 #[tokio::test]
-async fn a_new_member_sees_what_comes_after_joining() {
+async fn a_new_member_sees_messages_after_joining() {
     for all in [false, true] {
         let world = World::new(|config| config.teams.history_for_new_members = all);
         let mut alice = world.enter("alice", "a").await;
@@ -348,7 +348,7 @@ async fn a_new_member_sees_what_comes_after_joining() {
 }
 
 #[tokio::test]
-async fn conversations_page_by_page() {
+async fn conversations_are_listed_by_page() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let mut last = Value::Null;
@@ -392,7 +392,7 @@ async fn conversations_page_by_page() {
 }
 
 #[tokio::test]
-async fn trouble_is_said_and_loses_nothing() {
+async fn errors_of_the_store_are_reported_and_lose_nothing() {
     let (world, levers) = levers(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let sent = say(&mut alice, "bob", 1).await;
@@ -404,7 +404,7 @@ async fn trouble_is_said_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn pages_wait_until_the_page_before_is_on_its_way() {
+async fn a_page_waits_until_the_one_before_was_sent() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let conv = conv(&say(&mut alice, "bob", 1).await);

@@ -31,7 +31,7 @@ async fn ack(device: &mut Device, conv: &str, seq: u64) {
 }
 
 /// Registers with `resume`, without waiting for the replay.
-async fn come_back(world: &World, uid: &str, device: &str) -> (Device, Value) {
+async fn reconnect(world: &World, uid: &str, device: &str) -> (Device, Value) {
     let mut back = world.connect(&format!("{device}-again"));
     let answer = back
         .register(json!({"uid": uid, "deviceid": device, "resume": true}))
@@ -53,14 +53,14 @@ async fn replayed(device: &Device) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_device_gets_what_it_has_not_acknowledged_then_112() {
+async fn a_device_gets_unacknowledged_messages_and_then_112() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
     let alice = world.enter("alice", "phone").await;
     let conv = write(&mut bob, "alice", 1..=5).await;
     alice.close();
     write(&mut bob, "alice", 6..=7).await;
-    let (mut alice, answer) = come_back(&world, "alice", "phone").await;
+    let (mut alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(answer["unread"], 7);
     assert_eq!(
         answer["conversations"],
@@ -74,7 +74,7 @@ async fn a_device_gets_what_it_has_not_acknowledged_then_112() {
     ack(&mut alice, &conv, 4).await;
     ack(&mut alice, &conv, 2).await;
     alice.close();
-    let (mut alice, answer) = come_back(&world, "alice", "phone").await;
+    let (mut alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(
         answer["conversations"][0]["cursor"], 4,
         "it never moves backwards"
@@ -82,7 +82,7 @@ async fn a_device_gets_what_it_has_not_acknowledged_then_112() {
     assert_eq!(seqs(&replayed(&alice).await), [5, 6, 7]);
     ack(&mut alice, &conv, u64::MAX).await;
     alice.close();
-    let (alice, answer) = come_back(&world, "alice", "phone").await;
+    let (alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(
         answer["conversations"][0]["cursor"], 7,
         "beyond the head is the head"
@@ -98,7 +98,7 @@ async fn a_new_device_begins_at_the_heads() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut bob = world.enter("bob", "b").await;
     let conv = write(&mut bob, "alice", 1..=3).await;
-    let (alice, answer) = come_back(&world, "alice", "phone").await;
+    let (alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(
         answer["conversations"],
         json!([{"conv": conv, "head": 3, "cursor": 3, "read": 0, "unread": 3}])
@@ -107,13 +107,13 @@ async fn a_new_device_begins_at_the_heads() {
     alice.close();
     write(&mut bob, "alice", 4..=4).await;
     // The same name for another uid is another device.
-    let (carol, answer) = come_back(&world, "carol", "phone").await;
+    let (carol, answer) = reconnect(&world, "carol", "phone").await;
     assert_eq!(
         (&answer["unread"], &answer["conversations"]),
         (&json!(0), &json!([]))
     );
     assert_eq!(replayed(&carol).await.len(), 1);
-    let (alice, _) = come_back(&world, "alice", "phone").await;
+    let (alice, _) = reconnect(&world, "alice", "phone").await;
     assert_eq!(seqs(&replayed(&alice).await), [4]);
 }
 
@@ -124,7 +124,7 @@ async fn a_device_is_known_from_its_first_register() {
     // This register has no `resume`, as those of the replaced system's clients.
     world.enter("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=2).await;
-    let (alice, _) = come_back(&world, "alice", "phone").await;
+    let (alice, _) = reconnect(&world, "alice", "phone").await;
     assert_eq!(seqs(&replayed(&alice).await), [1, 2]);
     // A device without a name is known by the name that it was given.
     let mut nameless = world.connect("sid-1");
@@ -133,19 +133,19 @@ async fn a_device_is_known_from_its_first_register() {
     replayed(&nameless).await;
     nameless.close();
     write(&mut bob, "dave", 3..=3).await;
-    let (dave, _) = come_back(&world, "dave", "sid-1").await;
+    let (dave, _) = reconnect(&world, "dave", "sid-1").await;
     assert_eq!(seqs(&replayed(&dave).await), [1]);
 }
 
 #[tokio::test]
-async fn beyond_the_bound_the_rest_is_left_to_sync() {
+async fn messages_beyond_the_limit_are_left_to_sync() {
     let world = World::new(|config| config.limits.resume_messages = 4);
     let mut bob = world.enter("bob", "b").await;
     let mut carol = world.enter("carol", "c").await;
     world.enter("alice", "phone").await.close();
     let old = write(&mut bob, "alice", 1..=3).await;
     let new = write(&mut carol, "alice", 1..=3).await;
-    let (mut alice, _) = come_back(&world, "alice", "phone").await;
+    let (mut alice, _) = reconnect(&world, "alice", "phone").await;
     let frames = replayed(&alice).await;
     let came: Vec<_> = frames[..4]
         .iter()
@@ -165,7 +165,7 @@ async fn beyond_the_bound_the_rest_is_left_to_sync() {
 }
 
 #[tokio::test]
-async fn what_is_pushed_meanwhile_comes_behind_the_replay_once() {
+async fn pushes_during_a_replay_come_after_it_once() {
     let (world, levers) = levers(|_| {});
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -197,7 +197,7 @@ async fn what_is_pushed_meanwhile_comes_behind_the_replay_once() {
 }
 
 #[tokio::test]
-async fn a_connection_is_read_while_it_is_replayed_to() {
+async fn requests_are_handled_during_a_replay() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -216,7 +216,7 @@ async fn a_connection_is_read_while_it_is_replayed_to() {
 }
 
 #[tokio::test]
-async fn resuming_again_takes_the_place_of_a_replay() {
+async fn resuming_again_replaces_a_replay() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -238,7 +238,7 @@ async fn resuming_again_takes_the_place_of_a_replay() {
 }
 
 #[tokio::test]
-async fn who_is_replaced_during_a_replay_gets_kind_12_and_nothing_more() {
+async fn a_client_displaced_during_a_replay_gets_kind_12_and_nothing_more() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -256,7 +256,7 @@ async fn who_is_replaced_during_a_replay_gets_kind_12_and_nothing_more() {
 }
 
 #[tokio::test]
-async fn what_was_held_for_one_user_does_not_reach_the_next() {
+async fn held_messages_of_one_user_do_not_reach_the_next() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -279,7 +279,7 @@ async fn what_was_held_for_one_user_does_not_reach_the_next() {
 }
 
 #[tokio::test]
-async fn trouble_in_the_middle_leaves_the_rest_to_sync() {
+async fn a_failure_during_a_replay_leaves_the_rest_to_sync() {
     let (world, levers) = levers(|config| config.limits.queue_bytes = 1 << 20);
     let mut bob = world.enter("bob", "b").await;
     world.enter("alice", "phone").await.close();
@@ -305,7 +305,7 @@ async fn trouble_in_the_middle_leaves_the_rest_to_sync() {
 }
 
 #[tokio::test]
-async fn a_send_moves_the_cursor_of_who_has_everything() {
+async fn a_send_moves_the_cursor_of_a_device_that_has_everything() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut bob = world.enter("bob", "b").await;
     let mut alice = world.enter("alice", "phone").await;
@@ -315,7 +315,7 @@ async fn a_send_moves_the_cursor_of_who_has_everything() {
     write(&mut alice, "bob", 4..=4).await;
     alice.close();
     tablet.close();
-    let (alice, answer) = come_back(&world, "alice", "phone").await;
+    let (alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(
         answer["conversations"][0]["cursor"], 2,
         "the third was not acknowledged"
@@ -323,7 +323,7 @@ async fn a_send_moves_the_cursor_of_who_has_everything() {
     let frames = replayed(&alice).await;
     assert_eq!(seqs(&frames), [3, 4]);
     assert_eq!(frames[1]["cid"], "c4", "an own message is known by its cid");
-    let (tablet, answer) = come_back(&world, "alice", "tablet").await;
+    let (tablet, answer) = reconnect(&world, "alice", "tablet").await;
     assert_eq!(
         answer["conversations"],
         json!([{"conv": conv, "head": 4, "cursor": 0, "read": 0, "unread": 1}])
@@ -347,7 +347,7 @@ async fn teams_and_notices_are_replayed_too() {
         .send(order(5, To::User(uid("alice"))))
         .await
         .unwrap();
-    let (alice, answer) = come_back(&world, "alice", "phone").await;
+    let (alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(answer["unread"], 2);
     assert_eq!(
         kinds(replayed(&alice).await.into_iter().map(said).collect()),

@@ -21,7 +21,7 @@ fn typing(number: u16, conversation: Conversation, stored: bool) -> KindRow {
 }
 
 #[tokio::test]
-async fn a_message_reaches_everybody_it_is_for_and_not_its_sender() {
+async fn a_message_reaches_all_recipients_but_not_its_sender() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut phone = world.enter("alice", "phone").await;
     let desk = world.enter("alice", "desk").await;
@@ -55,7 +55,7 @@ async fn a_message_reaches_everybody_it_is_for_and_not_its_sender() {
 }
 
 #[tokio::test]
-async fn writing_to_oneself_goes_once_to_the_other_devices() {
+async fn a_message_to_oneself_goes_once_to_the_other_devices() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
     let mut phone = world.enter("alice", "phone").await;
     let desk = world.enter("alice", "desk").await;
@@ -68,7 +68,7 @@ async fn writing_to_oneself_goes_once_to_the_other_devices() {
 }
 
 #[tokio::test]
-async fn clients_send_what_the_table_lets_them() {
+async fn clients_may_send_what_the_table_of_kinds_says() {
     let world = World::new(|_| {});
     world
         .gateway
@@ -109,7 +109,7 @@ async fn clients_send_what_the_table_lets_them() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_message_is_said() {
+async fn errors_of_messages_say_what_is_wrong() {
     let world = World::new(|config| config.limits.message_bytes = 100);
     let mut alice = world.enter("alice", "a").await;
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(10), "]".repeat(10));
@@ -163,7 +163,7 @@ async fn whatever_is_wrong_with_a_message_is_said() {
 
 /// Old clients write the ids of users and teams as numbers, in registers and in messages.
 #[tokio::test]
-async fn integers_name_users_and_teams() {
+async fn integers_are_accepted_as_users_and_teams() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     let bob = world.enter("42", "b").await;
@@ -207,7 +207,7 @@ async fn data_is_any_json_value() {
 }
 
 #[tokio::test]
-async fn nesting_is_bounded() {
+async fn nesting_is_limited() {
     let world = World::new(|_| {});
     let mut alice = world.enter("alice", "a").await;
     for (open, close, levels, code) in [
@@ -228,7 +228,7 @@ async fn nesting_is_bounded() {
 }
 
 #[tokio::test]
-async fn what_is_not_stored_goes_to_users_teams_and_everyone() {
+async fn messages_that_are_not_stored_go_to_users_teams_and_everyone() {
     let world = World::new(|config| {
         config.login.policy = Policy::Multi;
         config.kinds = vec![

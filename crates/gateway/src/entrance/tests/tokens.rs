@@ -83,7 +83,7 @@ async fn code(device: &mut Device, data: Value) -> u64 {
 }
 
 #[tokio::test]
-async fn a_token_in_the_frame_says_who_one_is() {
+async fn a_token_in_the_frame_decides_the_user() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect("a");
     assert_eq!(
@@ -100,7 +100,7 @@ async fn a_token_in_the_frame_says_who_one_is() {
 }
 
 #[tokio::test]
-async fn without_a_good_token_nobody_registers_and_what_was_stays() {
+async fn without_a_valid_token_a_register_fails_and_changes_nothing() {
     let kit = kit(|_| {});
     let mut stranger = kit.world.connect("s");
     let mut device = kit.world.connect("a");
@@ -148,7 +148,7 @@ async fn without_a_good_token_nobody_registers_and_what_was_stays() {
 }
 
 #[tokio::test]
-async fn the_token_of_the_handshake_does_until_one_is_registered() {
+async fn the_token_of_the_handshake_is_used_until_the_first_register() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect_with("a", Some(&kit.token("alice")));
     assert_eq!(code(&mut device, json!({"uid": "bob"})).await, 403);
@@ -231,7 +231,7 @@ async fn a_token_may_limit_the_kinds_that_are_sent() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_told_and_closed_to_come_back() {
+async fn an_expired_connection_is_told_and_closed_to_reconnect() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect("a");
     assert_eq!(device.deadline_ms(), None);
@@ -261,7 +261,7 @@ async fn what_has_expired_is_told_and_closed_to_come_back() {
 }
 
 #[tokio::test]
-async fn registering_again_with_a_new_token_renews() {
+async fn registering_with_a_new_token_renews() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect("a");
     register(&mut device, json!({"token": kit.token("alice")})).await;
@@ -281,7 +281,7 @@ async fn registering_again_with_a_new_token_renews() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_decides_in_both_directions() {
+async fn expiry_follows_a_clock_that_is_set_in_both_directions() {
     let kit = kit(|_| {});
     let mut device = kit.world.connect("a");
     register(&mut device, json!({"token": kit.token("alice")})).await;
@@ -296,7 +296,7 @@ async fn a_clock_that_is_set_decides_in_both_directions() {
 }
 
 #[tokio::test]
-async fn a_token_signs_its_user_out() {
+async fn a_token_authorises_the_sign_out_of_its_user() {
     let kit = kit(|config| config.login.policy = crate::config::Policy::Multi);
     let gateway = &kit.world.gateway;
     let mut devices = [kit.world.connect("a"), kit.world.connect("b")];
