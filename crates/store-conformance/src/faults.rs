@@ -1,4 +1,4 @@
-//! Stores that misbehave on purpose, each in one way, to show that the suite notices.
+//! Stores with one deliberate fault each, to show that the suite notices it.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -16,79 +16,79 @@ use crate::subject::{Clocks, Setup, Stores, Subject, Wait};
 
 macro_rules! faults {
     ($($(#[doc = $what:literal])+ $fault:ident)*) => {
-        /// What a store does wrong.
+        /// A fault of a store.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Fault {
             $($(#[doc = $what])+ $fault,)*
         }
 
         impl Fault {
-            /// Every fault.
+            /// All faults.
             pub const ALL: &[Self] = &[$(Self::$fault),*];
         }
     };
 }
 
 faults! {
-    /// Answers every third append as it did the one before, and stores nothing.
+    /// Answers every third append like the one before, and stores nothing.
     LosesAppend
-    /// Says that every third message has the number of the one before it.
+    /// Returns the `seq` of the previous message for every third one.
     RepeatsSeq
-    /// Does not remember the sender's id for a message.
+    /// Does not recognise repeated sends by their `cid`.
     ForgetsCid
-    /// Answers the messages of a call in the reverse order.
+    /// Answers the messages of a call in reverse order.
     ReversesAnswers
-    /// Lets everybody send to a team.
+    /// Accepts messages to a team from everybody.
     ForgetsMembersOnly
-    /// Tells the members of a team at the commit without the last.
+    /// Returns the members of a team at the commit without the last one.
     LosesMember
-    /// Creates a team with one member too few.
+    /// Creates a team without one of its members.
     LosesTeamMember
-    /// Makes no push job.
+    /// Creates no push jobs.
     LosesJob
-    /// Takes a job that is to be tried again for finished.
+    /// Finishes a job that must be retried.
     FinishesEveryJob
-    /// Shows jobs that are not due.
+    /// Returns jobs that are not due.
     ShowsEveryJob
-    /// Notifies users who have acknowledged the message.
+    /// Notifies users although they have acknowledged the message.
     TellsEverybody
     /// Does not make jobs due again.
     RevivesNothing
-    /// Shows a member what came before it joined.
+    /// Shows members messages from before they joined.
     IgnoresFloor
-    /// Shows a page that goes on as if it were the last.
+    /// Returns a page that has a successor as if it were the last one.
     EndsEarly
-    /// Counts one unread message too many where there are any.
+    /// Counts one unread message too many if there are any.
     CountsUnread
-    /// Says that a device has one message more than it has.
+    /// Returns a cursor that is one too high.
     AdvancesCursor
     /// Lists conversations without the cursors of the device.
     ForgetsCursors
     /// Leaves out the last message that a device has missed.
     LosesMissed
-    /// Does not tell a device of the teams that its user has left.
+    /// Does not report the teams that the user of a device has left.
     ForgetsDepartures
-    /// Lets a read position go back.
+    /// Moves a read position backwards.
     ReadsBackwards
-    /// Refuses to take a message back.
+    /// Refuses to recall messages.
     RecallsNothing
     /// Forgets a revocation when it is closed.
     ForgetsRevocation
     /// Keeps the epoch when an older copy is opened.
     KeepsEpoch
-    /// Has another epoch after every start.
+    /// Has a new epoch after every start.
     ChangesEpoch
     /// Forgets devices when it is closed.
     ForgetsDevices
-    /// Says that it has appended a message after it was closed.
+    /// Reports a message as appended after it was closed.
     AnswersWhenClosed
 }
 
-/// Stores with this fault.
+/// Stores with a fault.
 pub struct Faulty {
-    /// The stores that work.
+    /// The correct stores.
     pub stores: &'static dyn Stores,
-    /// What they do wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -105,7 +105,7 @@ impl Stores for Faulty {
     }
 }
 
-/// What a faulty store knows across its starts.
+/// What a faulty store remembers across starts.
 struct Kept {
     fault: Fault,
     first_epoch: String,
@@ -113,7 +113,7 @@ struct Kept {
     appended: AtomicUsize,
     closed: std::sync::atomic::AtomicBool,
     last: Mutex<Option<Appended>>,
-    /// Devices that entered since the start.
+    /// Devices that registered since the start.
     entered: Mutex<HashSet<Device>>,
 }
 
@@ -189,7 +189,7 @@ struct FaultyStore {
     inner: Arc<dyn Store>,
     kept: Arc<Kept>,
     epoch: String,
-    /// How often the store was opened before.
+    /// The number of times that the store was opened before.
     start: usize,
 }
 
@@ -198,7 +198,7 @@ impl FaultyStore {
         self.kept.fault == fault
     }
 
-    /// Appends one message; `None` if it is answered, and the fault is that nothing is stored.
+    /// Appends one message. Returns `None` if it was answered although nothing is stored.
     fn spoil(&self, mut order: Append, done: Done<Appended>) -> Option<(Append, Done<Appended>)> {
         let number = self.kept.appended.fetch_add(1, Ordering::Relaxed);
         let third = number % 3 == 2;
@@ -244,7 +244,7 @@ impl Store for FaultyStore {
         if !self.has(Fault::ReversesAnswers) {
             return self.inner.append(spoilt.collect());
         }
-        // The last message that is answered answers them all, the last first.
+        // The last message that completes answers all of them, in reverse order.
         let (batch, dones): (Vec<_>, Vec<_>) = spoilt.unzip();
         let count = batch.len();
         let told = Arc::new(Mutex::new((Vec::new(), dones)));

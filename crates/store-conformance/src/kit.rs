@@ -1,4 +1,4 @@
-//! A store under test with short ways to ask it for things, and the values that cases use.
+//! A store under test with short functions for its calls, and the values that cases use.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 pub use crate::subject::{Clocks, NOON, Setup, Stores, Subject};
 
-/// A store that was closed and is to be opened again.
+/// A store that was closed and must be opened again.
 #[must_use]
 pub struct Stopped;
 
-/// See the module.
+/// A store under test.
 pub struct Kit<S = Box<dyn Subject>> {
     subject: S,
     clocks: Clocks,
@@ -25,17 +25,17 @@ pub struct Kit<S = Box<dyn Subject>> {
 }
 
 impl Kit {
-    /// A store with the default setup.
+    /// Creates a store with the default options.
     pub fn new(stores: &dyn Stores) -> Self {
         Self::with(stores, Setup::default())
     }
 
-    /// A store with this setup.
+    /// Creates a store with these options.
     pub fn with(stores: &dyn Stores, setup: Setup) -> Self {
         Self::begin(setup, |clocks| stores.make(setup, clocks))
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         self.subject.store()
     }
@@ -56,7 +56,7 @@ impl<S> DerefMut for Kit<S> {
 }
 
 impl<S: Subject> Kit<S> {
-    /// A subject that is made with these clocks.
+    /// Creates a subject with these clocks.
     pub fn begin(setup: Setup, make: impl FnOnce(&Clocks) -> S) -> Self {
         let clocks = Clocks::default();
         Self {
@@ -72,49 +72,49 @@ impl<S: Subject> Kit<S> {
         self.open(stopped);
     }
 
-    /// The same, with another setup.
+    /// The same, with other options.
     pub async fn change_setup(&mut self, setup: Setup) {
         let stopped = self.stop().await;
         self.setup = setup;
         self.open(stopped);
     }
 
-    /// Closes the store. Something may happen before it is opened again.
+    /// Closes the store, so that the case can do something before it is opened again.
     pub async fn stop(&self) -> Stopped {
         self.subject.store().close().await;
         Stopped
     }
 
-    /// Opens it again.
+    /// Opens the store again.
     pub fn open(&mut self, _: Stopped) {
         self.clocks.start();
         self.subject.open(self.setup, &self.clocks);
     }
 
-    /// Opens the copy that was kept of it.
+    /// Opens the copy that was kept of the store.
     pub fn go_back(&mut self, _: Stopped) {
         self.clocks.start();
         self.subject.go_back(self.setup, &self.clocks);
     }
 
-    /// Goes on with what a killed process would have left.
+    /// Continues with what a killed process would have left.
     pub async fn crash(&mut self) {
         self.subject.catch_up().await;
         self.clocks.start();
         self.subject.crash(self.setup, &self.clocks).await;
     }
 
-    /// Lets the store do what is due at this time, such as deleting what is old.
+    /// Lets the store do what is due at this time, such as deleting old messages.
     pub async fn catch_up(&self) {
         self.subject.catch_up().await;
     }
 
-    /// Time passes until `now`.
+    /// Lets time pass until `now`.
     pub fn set_clock(&self, now: u64) {
         self.clocks.pass_until(now);
     }
 
-    /// Somebody sets the clock, while no time passes.
+    /// Sets the time of day, while no time passes.
     pub fn jump(&self, to: u64) {
         self.clocks.jump(to);
     }
@@ -123,7 +123,7 @@ impl<S: Subject> Kit<S> {
         self.append_all(vec![order]).await.remove(0)
     }
 
-    /// In one call, which is one transaction.
+    /// Appends all messages in one call, which is one transaction.
     pub async fn append_all(&self, orders: Vec<Append>) -> Vec<Result<Appended, StoreError>> {
         let (batch, outcomes): (Vec<_>, Vec<_>) = orders
             .into_iter()
@@ -146,7 +146,7 @@ impl<S: Subject> Kit<S> {
         outcome.await.expect("the store answers")
     }
 
-    /// Makes a team, or replaces its members.
+    /// Creates a team, or replaces its members.
     pub async fn team(&self, team: &str, members: &[&str]) {
         let put = TeamChange::Put {
             name: "T".into(),
@@ -161,7 +161,7 @@ impl<S: Subject> Kit<S> {
         outcome.await.expect("the store answers")
     }
 
-    /// All jobs that wait, by id.
+    /// Returns all jobs that wait, ordered by id.
     pub async fn all_jobs(&self) -> Vec<PushJob> {
         let mut jobs = Vec::new();
         let store = self.subject.store();
@@ -217,11 +217,11 @@ impl<S: Subject> Kit<S> {
     }
 }
 
-/// A callback and what it will be told.
+/// Returns a callback, and the receiver of its result.
 pub fn answer<T: Send + 'static>() -> (Done<T>, oneshot::Receiver<Result<T, StoreError>>) {
     let (tell, told) = oneshot::channel();
     let done = move |outcome| {
-        // A test that gave up does not listen any more.
+        // A case that has failed no longer receives it.
         let _ = tell.send(outcome);
     };
     (Box::new(done), told)
@@ -243,7 +243,7 @@ pub fn device(user: &str, name: &str) -> Device {
     }
 }
 
-/// Takes a message of the last minute back.
+/// Returns a recall of a message of the last minute.
 pub fn recall(mid: Mid, by: &str) -> Recall {
     Recall {
         mid,
@@ -262,7 +262,7 @@ pub fn json(text: &str) -> Arc<RawValue> {
     RawValue::from_string(text.to_owned()).unwrap().into()
 }
 
-/// A counting message of kind 3 with a push job.
+/// Returns a counting message of kind 3 with a push job.
 pub fn pair(from: &str, to: &str) -> Append {
     Append {
         place: Place::Pair {
@@ -286,7 +286,7 @@ pub fn pair(from: &str, to: &str) -> Append {
     }
 }
 
-/// A counting notice of kind 5 with a push job.
+/// Returns a counting notice of kind 5 with a push job.
 pub fn notice(to: &str) -> Append {
     Append {
         place: Place::Notices(uid(to)),
@@ -296,7 +296,7 @@ pub fn notice(to: &str) -> Append {
     }
 }
 
-/// A counting message of kind 15 with a push job, by a member.
+/// Returns a counting message of kind 15 with a push job, from a member.
 pub fn to_team(from: &str, team: &str) -> Append {
     Append {
         place: Place::Team(team_id(team)),
@@ -313,7 +313,7 @@ pub fn with_cid(order: Append, cid: &str) -> Append {
     }
 }
 
-/// A page of so many entries.
+/// Returns a page of this number of entries.
 pub fn page(most: u32) -> Page {
     let bytes = 8 << 20;
     Page { most, bytes }

@@ -1,8 +1,9 @@
-//! What every store must do: the same cases for each implementation of [`Store`](mynah_store::Store), and a model
-//! that random steps are compared with.
+//! The conformance suite for stores: the same cases for each implementation of [`Store`](mynah_store::Store),
+//! and a model with which random steps are compared.
 //!
-//! A store's own tests implement [`Subject`] and [`Stores`], and run each case of [`for_each_case!`] and
-//! [`model::check`]. [`faults`] has stores that misbehave on purpose: [`find`] says which case notices it.
+//! The tests of a store implement [`Subject`] and [`Stores`], and run each case of [`for_each_case!`] and
+//! [`model::check`]. [`faults`] contains stores with deliberate faults: [`find`] returns the case that
+//! notices a fault.
 //!
 //! Only tests use this crate. A case that fails panics.
 
@@ -103,7 +104,7 @@ macro_rules! for_each_case {
     };
 }
 
-/// A case, which is given the stores to try.
+/// A case, which is called with the stores to test.
 type Case = fn(&'static dyn Stores) -> Pin<Box<dyn Future<Output = ()>>>;
 
 macro_rules! list {
@@ -115,7 +116,8 @@ macro_rules! list {
 }
 for_each_case!(list);
 
-/// The first case that these stores fail, the random steps last; `None` if they pass all of them.
+/// Returns the first case that these stores fail, with the random steps as the last one; `None` if they pass
+/// all of them.
 pub fn find(stores: &'static dyn Stores) -> Option<&'static str> {
     let fails = |run: &dyn Fn()| catch_unwind(AssertUnwindSafe(run)).is_err();
     let failed = CASES.iter().find(|(_, case)| {

@@ -1,4 +1,4 @@
-//! Closing and opening a store, and the order of its answers.
+//! Closing and opening a store, and the order of its callbacks.
 
 use std::sync::{Arc, Mutex};
 

@@ -148,7 +148,7 @@ pub async fn times_are_correct_again_when_the_clock_is(stores: &dyn Stores) {
     assert!(ahead.seq < right.seq && ahead.mid < right.mid);
 }
 
-/// A retry is the same message, wherever the clock was set meanwhile; and no longer than for the window.
+/// A repeated send is recognised wherever the clock was set in the meantime, but only within the window.
 pub async fn a_jump_of_the_clock_does_not_end_the_window_of_a_cid(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let day = 86_400_000;

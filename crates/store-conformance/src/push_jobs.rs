@@ -350,7 +350,8 @@ pub async fn deadlines_of_an_earlier_run_are_limited(stores: &dyn Stores) {
     assert!(found.jobs.iter().all(|job| job.expires == NOON + 86_400_000));
 }
 
-/// A job is due by the steady clock, in a conversation too whose newest message is from a clock that was ahead.
+/// A job is due by the steady clock, even if the newest message of its conversation has a time from a clock
+/// that was ahead.
 pub async fn a_job_is_due_at_once_wherever_the_clock_was(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     kit.jump(NOON + 3_600_000);

@@ -1,4 +1,4 @@
-//! A store under test, and what is done to it from outside: opening, crashing, letting time pass.
+//! A store under test, and what is done to it from outside: opening it, killing it, letting time pass.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah_store::Store;
 
-/// The clocks' first value.
+/// The first value of the clocks.
 pub const NOON: u64 = 1_790_000_000_000;
 
-/// What differs from case to case. All other settings are the same everywhere: a cid is remembered for 1 s, a team
+/// Options that differ between cases. All others are the same everywhere: a cid is remembered for 1 s, a team
 /// has at most 10 members, a push job waits at most 75 s between two attempts and lives at most a day.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Devices of a user that are remembered.
+    /// Most devices of a user that are remembered.
     pub max_devices: usize,
-    /// New members see what came before them.
+    /// Whether new members see earlier messages.
     pub see_all: bool,
-    /// How long messages are kept, in milliseconds; 0 is for ever.
+    /// How long messages are kept, in milliseconds; 0 is unlimited.
     pub keep_ms: u64,
 }
 
@@ -31,7 +31,7 @@ impl Default for Setup {
     }
 }
 
-/// The time of day, which a test may set, and a steady clock, which goes on whatever is done to the other.
+/// The time of day, which a case may set, and a steady clock that is independent of it.
 #[derive(Debug, Clone)]
 pub struct Clocks {
     day: Arc<AtomicU64>,
@@ -49,60 +49,61 @@ impl Default for Clocks {
 }
 
 impl Clocks {
-    /// The time of day, in milliseconds since 1970.
+    /// Returns the time of day in Unix milliseconds.
     pub fn day(&self) -> u64 {
         self.day.load(Ordering::Relaxed)
     }
 
-    /// The steady clock: milliseconds, counted from the time of day at which the program began.
+    /// Returns the time of the steady clock: milliseconds, counted from the time of day at which the program
+    /// began.
     pub fn steady(&self) -> u64 {
         self.steady.load(Ordering::Relaxed)
     }
 
-    /// Time passes until the time of day is `now`.
+    /// Lets time pass until the time of day is `now`.
     pub fn pass_until(&self, now: u64) {
         let before = self.day.swap(now, Ordering::Relaxed);
         self.steady.fetch_add(now - before, Ordering::Relaxed);
     }
 
-    /// Somebody sets the clock, while no time passes.
+    /// Sets the time of day, while no time passes.
     pub fn jump(&self, to: u64) {
         self.day.store(to, Ordering::Relaxed);
     }
 
-    /// A program that starts takes the time of day for its steady clock.
+    /// A program that starts sets its steady clock to the time of day.
     pub(crate) fn start(&mut self) {
         self.steady = Arc::new(AtomicU64::new(self.day()));
     }
 }
 
-/// What a test waits for.
+/// A future for which a case waits.
 pub type Wait<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
-/// Makes stores of one kind.
+/// Creates stores of one kind.
 pub trait Stores: Send + Sync {
-    /// An empty store.
+    /// Creates an empty store.
     fn make(&self, setup: Setup, clocks: &Clocks) -> Box<dyn Subject>;
 }
 
 /// A store under test.
 pub trait Subject: Send + Sync {
-    /// The store, which is open unless it was closed.
+    /// Returns the store, which is open unless it was closed.
     fn store(&self) -> &Arc<dyn Store>;
 
-    /// Opens the store, which was closed, again.
+    /// Opens the store again after it was closed.
     fn open(&mut self, setup: Setup, clocks: &Clocks);
 
-    /// Goes on with what a killed process would have left. Whatever was answered is kept.
+    /// Continues with what a killed process would have left. Everything that was answered is kept.
     fn crash<'a>(&'a mut self, setup: Setup, clocks: &'a Clocks) -> Wait<'a>;
 
-    /// Keeps a copy of the store, which was closed, for [`Subject::go_back`].
+    /// Keeps a copy of the closed store for [`Subject::go_back`].
     fn keep_copy(&mut self);
 
-    /// Opens the copy in the place of the store, which was closed.
+    /// Opens the copy instead of the closed store.
     fn go_back(&mut self, setup: Setup, clocks: &Clocks);
 
-    /// Does what is due at this time, such as deleting what is old.
+    /// Does what is due at this time, such as deleting old messages.
     fn catch_up(&self) -> Wait<'_>;
 }
 

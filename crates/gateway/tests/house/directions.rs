@@ -9,7 +9,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("text", &[]),
     ("time", &[]),
-    // The record and its identifiers are crates of their own, which know neither connections nor kinds nor HTTP.
+    // The store and its ids are crates of their own, which know neither connections nor kinds nor HTTP.
     ("ids", &[]),
     ("store", &[]),
     ("trust", &["text"]),

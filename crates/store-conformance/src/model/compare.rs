@@ -10,7 +10,7 @@ use super::plain::{Job, Plain, Said};
 use super::steps::{DEVICES, UIDS};
 use crate::kit::{Kit, device, page, uid};
 
-/// How often the jobs are counted until their number must be right.
+/// Most attempts until the number of jobs must be correct.
 const PATIENCE: usize = 1_000;
 
 /// Compares everything. This also writes what the devices have acknowledged.
@@ -227,7 +227,7 @@ async fn unread(kit: &Kit, plain: &Plain, uid: &Uid) {
 async fn jobs(kit: &Kit, plain: &Plain) {
     let due = kit.all_jobs().await;
     let expected = (due.len() as u64, plain.dead.len() as u64);
-    // Jobs that were given up go with the messages of a deleted team, a little after the team.
+    // Dead jobs are deleted with the messages of a deleted team, a little after the team.
     for _ in 0..PATIENCE {
         let counts = kit.store().job_counts().await.unwrap();
         if (counts.waiting, counts.dead) == expected {

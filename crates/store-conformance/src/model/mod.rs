@@ -20,7 +20,7 @@ use self::plain::Plain;
 use self::steps::{Step, setup, steps};
 use crate::kit::{Kit, Setup, Stores, device, notice, page, pair, recall, to_team, uid};
 
-/// Takes random steps with the store and with the model.
+/// Executes random steps with the store and with the model.
 pub fn check(stores: &dyn Stores) {
     let mut runner = TestRunner::new(config());
     let checked = runner.run(&(setup(), steps()), |(setup, steps)| {
@@ -178,7 +178,7 @@ async fn catch_up(kit: &Kit, plain: &mut Plain) {
     plain.delete_old(deleted);
 }
 
-/// Whether the store still shows a message to somebody.
+/// Returns whether the store still shows a message to any user.
 async fn is_left(kit: &Kit, plain: &Plain, conv: ConvId, seq: usize) -> bool {
     let known = &plain.convs[&conv];
     let before = Seq(seq as u64 - 1);
@@ -190,7 +190,7 @@ async fn is_left(kit: &Kit, plain: &Plain, conv: ConvId, seq: usize) -> bool {
             .first()
             .is_some_and(|first| first.seq.0 == seq as u64);
     }
-    // Of a deleted team the devices of its members are told that they have left.
+    // The devices of a deleted team's members are told that they have left.
     let Some(left) = known.left_with(seq) else {
         return false;
     };
@@ -203,7 +203,7 @@ async fn is_left(kit: &Kit, plain: &Plain, conv: ConvId, seq: usize) -> bool {
     !found.unwrap().is_empty()
 }
 
-/// Looks where the devices stand after a crash.
+/// Reads the cursors of the devices after a crash.
 async fn crashed(kit: &Kit, plain: &mut Plain) {
     let mut found = Vec::new();
     for known in &plain.devices {

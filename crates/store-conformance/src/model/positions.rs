@@ -127,8 +127,8 @@ impl Plain {
         self.started();
     }
 
-    /// After a crash the devices have these cursors, in their order. Of teams that a user has left and whose
-    /// messages the device has, there is none.
+    /// After a crash the devices have these cursors, in their order. There is no cursor in a team that the
+    /// user has left and whose messages the device has.
     pub(super) fn crashed(&mut self, found: Vec<HashMap<ConvId, usize>>) {
         for (place, mut found) in found.into_iter().enumerate() {
             let known = &self.devices[place];
@@ -152,13 +152,13 @@ impl Plain {
         self.closed();
     }
 
-    /// Whether the user is in the conversation, or has left it and is still told so.
+    /// Returns whether the user is in the conversation, or has left it and is still told so.
     fn seen_by(&self, uid: &Uid, conv: ConvId) -> bool {
         let known = &self.convs[&conv];
         !known.closed && known.seats.contains_key(uid) || known.departure(uid).is_some()
     }
 
-    /// The conversation, for somebody who is in it.
+    /// Returns the conversation, if the user is in it.
     fn seat(&self, uid: &Uid, conv: ConvId) -> Result<&Conv, u16> {
         let known = self
             .convs
@@ -314,13 +314,13 @@ impl Conv {
         self.messages[self.gone..].iter()
     }
 
-    /// Who was told by message `seq` that it has left, and has a device.
+    /// Returns the user who was told by message `seq` that it has left, if the user has a device.
     pub(super) fn left_with(&self, seq: usize) -> Option<&Uid> {
         let mut departures = self.departures.iter();
         departures.find(|(_, it)| it.seq == seq).map(|(uid, _)| uid)
     }
 
-    /// What is left for who has left; of a closed conversation only the kind 17 is.
+    /// Returns what a user who has left may still receive. In a closed conversation it is only the kind 17.
     pub(super) fn departure(&self, uid: &Uid) -> Option<Departure> {
         let departure = self.departures.get(uid).filter(|it| it.seq > self.gone)?;
         Some(Departure {

@@ -1,4 +1,4 @@
-//! Files that earlier programs have written.
+//! Databases that earlier versions of the program have written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::kit::{Kit, device, page, pair, uid, uids, with_cid};
 use crate::{Embedded, OpenError, Options};
 
-/// Columns and indexes of all tables, by name.
+/// Returns the columns and indexes of all tables, by name.
 fn shape(path: &Path) -> BTreeMap<String, Vec<String>> {
     let db = Connection::open(path.join("mynah.db")).unwrap();
     let rows = |sql: &str| -> Vec<String> {

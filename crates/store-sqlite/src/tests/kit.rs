@@ -1,4 +1,5 @@
-//! The store in a temporary directory, as a subject of the conformance suite, and what only its own tests do with it.
+//! The store in a temporary directory, as a subject of the conformance suite, with additions for the store's
+//! own tests.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::queue::Command;
 use crate::{Clock, Durability, Embedded, Options};
 
-/// A store with short ways to ask it for things.
+/// A store with short functions for its calls.
 pub(super) struct Kit(mynah_store_conformance::kit::Kit<Sqlite>);
 
 impl Kit {
@@ -52,7 +53,7 @@ impl DerefMut for Kit {
     }
 }
 
-/// Makes stores for the conformance suite.
+/// Creates stores for the conformance suite.
 pub(super) struct InDirectories;
 
 impl Stores for InDirectories {
@@ -61,7 +62,7 @@ impl Stores for InDirectories {
     }
 }
 
-/// A store and its directory. Syncing is left out, as nothing here cuts the power.
+/// A store and its directory. Commits are not synced, because the tests do not cut the power.
 pub(super) struct Sqlite {
     pub(super) dir: TempDir,
     pub(super) store: Arc<Embedded>,
@@ -104,8 +105,8 @@ impl Subject for Sqlite {
 
     fn crash<'a>(&'a mut self, setup: Setup, clocks: &'a Clocks) -> Wait<'a> {
         Box::pin(async move {
-            // The file before its log: whoever works now moves pages from the log into the file, and takes none
-            // out of the log.
+            // The database is copied before its WAL: a checkpoint in between moves pages into the database,
+            // but removes none from the WAL.
             let left = ["mynah.db", "mynah.db-wal", "mynah.witness"].map(|name| {
                 let path = self.dir.path().join(name);
                 let written = std::fs::metadata(&path).unwrap().modified().unwrap();
@@ -132,7 +133,7 @@ impl Subject for Sqlite {
 
     fn catch_up(&self) -> Wait<'_> {
         Box::pin(async move {
-            // It is done after a batch, and so before the next one.
+            // The writer does this after a batch, and so before the next one.
             self.writer(|_| ()).await;
             self.writer(|_| ()).await;
         })

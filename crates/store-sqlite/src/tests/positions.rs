@@ -1,4 +1,4 @@
-//! When cursors are written, and how the head of an earlier moment is found.
+//! The time when cursors are written, and the head at an earlier time.
 
 use mynah_store::{Device, Store};
 
