@@ -33,10 +33,10 @@ macro_rules! for_each_case {
     ($each:ident) => {
         $each! {
             lifetime {
-                the_epoch_stays_while_the_history_does
-                an_older_copy_is_another_epoch
-                outcomes_of_a_conversation_come_in_their_order
-                a_closed_store_says_so
+                the_epoch_stays_as_long_as_the_history
+                an_older_copy_gets_a_new_epoch
+                callbacks_of_a_conversation_are_called_in_order
+                a_closed_store_refuses_calls
             }
             messages {
                 a_conversation_is_the_same_whoever_begins_it

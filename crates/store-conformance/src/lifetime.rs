@@ -6,7 +6,7 @@ use mynah_store::{Appended, Done, StoreError};
 
 use crate::kit::{Kit, Stores, pair, uid};
 
-pub async fn the_epoch_stays_while_the_history_does(stores: &dyn Stores) {
+pub async fn the_epoch_stays_as_long_as_the_history(stores: &dyn Stores) {
     let mut kit = Kit::new(stores);
     let epoch = kit.store().epoch().to_owned();
     assert!(!epoch.is_empty());
@@ -22,7 +22,7 @@ pub async fn the_epoch_stays_while_the_history_does(stores: &dyn Stores) {
     assert_ne!(Kit::new(stores).store().epoch(), epoch);
 }
 
-pub async fn an_older_copy_is_another_epoch(stores: &dyn Stores) {
+pub async fn an_older_copy_gets_a_new_epoch(stores: &dyn Stores) {
     let mut kit = Kit::new(stores);
     kit.append(pair("a", "b")).await.unwrap();
     let epoch = kit.store().epoch().to_owned();
@@ -42,7 +42,7 @@ pub async fn an_older_copy_is_another_epoch(stores: &dyn Stores) {
     assert_ne!(again.mid, lost.mid);
 }
 
-pub async fn outcomes_of_a_conversation_come_in_their_order(stores: &dyn Stores) {
+pub async fn callbacks_of_a_conversation_are_called_in_order(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..50 {
@@ -58,7 +58,7 @@ pub async fn outcomes_of_a_conversation_come_in_their_order(stores: &dyn Stores)
     assert_eq!(*seen.lock().unwrap(), all, "closing commits what was queued");
 }
 
-pub async fn a_closed_store_says_so(stores: &dyn Stores) {
+pub async fn a_closed_store_refuses_calls(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     kit.append(pair("a", "b")).await.unwrap();
     kit.store().close().await;

@@ -52,7 +52,7 @@ pub(crate) use scopes::OPENAPI_PATH;
     components(schemas(ProblemBody)),
     info(
         title = "Mynah",
-        description = "A chat gateway: send, see who is connected, teams, and the chat record.",
+        description = "A chat gateway: messages, connections, teams, and the history of conversations.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     )
 )]
