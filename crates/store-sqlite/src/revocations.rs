@@ -7,7 +7,10 @@ use mynah_store::ids::{DeviceId, Uid};
 use mynah_store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
-/// Stores a revocation, and forgets those for which no valid token exists at `now`. `now` must be a time that
+/// Most revocations that are forgotten in one transaction.
+const FORGOTTEN: i64 = 1_000;
+
+/// Stores a revocation, and forgets some of those for which no valid token exists at `now`. `now` must be a time that
 /// has certainly passed: a clock that is wrong for a moment must not make a revoked token valid.
 pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) -> rusqlite::Result<()> {
     let (uid, device, token) = match &revocation.what {
@@ -36,8 +39,11 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
         )?
         .execute(params![displaced, MOST_DISPLACED as i64])?;
     }
-    db.prepare_cached("DELETE FROM revocations WHERE forget <= ?1")?
-        .execute([stored(now)])?;
+    db.prepare_cached(
+        "DELETE FROM revocations WHERE (uid, device, token) IN
+             (SELECT uid, device, token FROM revocations WHERE forget <= ?1 LIMIT ?2)",
+    )?
+    .execute(params![stored(now), FORGOTTEN])?;
     Ok(())
 }
 

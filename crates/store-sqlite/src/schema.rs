@@ -15,7 +15,7 @@ const FIRST: i32 = 8;
 pub(super) const VERSION: i32 = FIRST + STEPS.len() as i32 - 1;
 
 /// The first step creates the tables in an empty database. Each later step migrates it to the next version.
-const STEPS: &[&str] = &[include_str!("schema/8.sql")];
+const STEPS: &[&str] = &[include_str!("schema/8.sql"), include_str!("schema/9.sql")];
 
 /// Returns whether a database of this version can be opened; 0 is an empty one.
 pub(super) fn is_known(version: i32) -> bool {
