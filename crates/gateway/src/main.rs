@@ -140,7 +140,7 @@ fn main() -> ExitCode {
 }
 
 fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
-    let outcome = command.run(config).and_then(|said| {
+    let outcome = server::api_key(command, config).and_then(|said| {
         let _ = std::io::stderr().write_all(said.notes.as_bytes());
         // A key that nobody has seen is useless, so a failure to print it must not look like success.
         let mut out = std::io::stdout().lock();
@@ -192,8 +192,9 @@ fn restore(config: &Config, file: &Path) -> ExitCode {
             print(&text);
             if let Err(why) = restored.revocations {
                 eprintln!(
-                    "warning: the revocations of the previous data cannot be read ({why}). Tokens that were revoked after the backup \
-                     are accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
+                    "warning: the API keys and revocations of the previous data cannot be read ({why}). Its keys are \
+                     refused: make new ones (`mynah api-key add`). Tokens that were revoked after the backup are \
+                     accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
                 );
             }
             ExitCode::SUCCESS

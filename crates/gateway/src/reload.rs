@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::clock;
 use crate::gateway::Gateway;
 use crate::http::Api;
 
@@ -23,13 +22,11 @@ pub struct Reload {
 impl Reload {
     /// Reads everything again and logs what was done. The certificate and the key set are read a moment
     /// later, and log their own failures.
-    pub fn now(&self) {
-        let keys = &self.api.keys;
-        keys.reload(clock::unix_millis());
-        let mut done = vec![if keys.is_stale() {
-            "the API keys could not be read and the last good ones stay in force"
-        } else {
+    pub async fn now(&self) {
+        let mut done = vec![if self.api.keys.reload().await {
             "the API keys were read again"
+        } else {
+            "the API keys could not be read and the last valid ones stay in force"
         }];
         if let Some(certificate) = &self.certificate {
             certificate.notify_one();

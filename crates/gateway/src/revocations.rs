@@ -40,14 +40,6 @@ struct Reach {
     forget_at: UnixMillis,
 }
 
-impl From<Vec<Revocation>> for Revocations {
-    fn from(all: Vec<Revocation>) -> Self {
-        let revocations = Self::default();
-        all.into_iter().for_each(|revocation| revocations.add(revocation));
-        revocations
-    }
-}
-
 impl Revocations {
     /// Whether an operator may have one more revoked while at most `most` are remembered: one that is known already only grows. Those are forgotten
     /// that are not needed at `now`, which must have come for certain: a clock that is wrong for a moment must not make a revoked token valid.

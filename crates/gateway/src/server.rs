@@ -29,7 +29,7 @@ use crate::builder;
 use crate::clock;
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door, Hosts};
-use crate::keys::{self, ApiKeys, KeySources};
+use crate::keys::{self, ApiKeys, KeyCommand, KeySources, Said, SettingAccess};
 use crate::listen::{self, Entry};
 use crate::metrics::{LimitLabel, Metrics};
 use crate::refusals;
@@ -84,7 +84,8 @@ impl Server {
             admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
         };
         let store = Arc::new(open_store(&config, metrics.clone())?);
-        let (keys, sources) = ApiKeys::open(&config.auth.api_keys, &config.store.path, clock::unix_millis())
+        let (keys, sources) = ApiKeys::open(&config.auth.api_keys, &config.store.path, store.clone())
+            .await
             .with_context(|| format!("the API keys in {} cannot be used", config.store.path.display()))?;
         let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
         let socketio = mynah_socketio::Server::new(socketio_config(&config, &entry)?, gateway.namespaces());
@@ -312,6 +313,15 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
         );
     }
     Ok(addresses)
+}
+
+/// Makes, shows or removes API keys, whether the server runs or not.
+pub fn api_key(command: KeyCommand, config: &Config) -> anyhow::Result<Said> {
+    let access = SettingAccess {
+        read: embedded::read_setting,
+        change: embedded::change_setting,
+    };
+    command.run(config, access)
 }
 
 /// Copies the store to a file, whether the server runs or not. Fails if the file exists, unless `force` is

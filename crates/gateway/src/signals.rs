@@ -42,7 +42,10 @@ impl Signals {
         loop {
             tokio::select! {
                 () = told_to_stop(&mut self.terminate, &mut self.interrupt) => break,
-                _ = self.hangup.recv() => reload.now(),
+                _ = self.hangup.recv() => {
+                    let reload = reload.clone();
+                    tokio::spawn(async move { reload.now().await });
+                }
             }
         }
         tokio::spawn(async move {

@@ -223,7 +223,7 @@ fn creates_keys_and_prints_nothing_else_on_standard_output() {
         "{key}"
     );
     assert!(!text(&added.stderr).contains(key.trim()));
-    assert!(dir.path().join("kept/here/api-keys.toml").exists());
+    assert!(dir.path().join("kept/here/mynah.db").exists());
     let list = api_key("list --data kept/here");
     assert!(text(&list.stdout).contains("\nbackend"), "{}", text(&list.stdout));
     assert!(!text(&list.stdout).contains(key.trim()));

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
-    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
+    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis, Watcher,
 };
 
 use crate::subject::{Clocks, Setup, Stores, Subject, Wait};
@@ -458,12 +458,15 @@ impl Store for FaultyStore {
         self.inner.revoke(revocation, done);
     }
 
-    fn revocations(&self) -> Vec<Revocation> {
-        let mut all = self.inner.revocations();
-        if self.has(Fault::ForgetsRevocation) {
-            all.pop();
+    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
+        self.inner.change_setting(name, change, done);
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        if self.has(Fault::ForgetsRevocation) && matches!(watcher, Watcher::Revocations(_)) {
+            return;
         }
-        all
+        self.inner.watch(watcher);
     }
 
     fn certain_time(&self) -> UnixMillis {

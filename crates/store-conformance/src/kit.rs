@@ -1,12 +1,12 @@
 //! A store under test with short functions for its calls, and the values that cases use.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Lane, Page, Place, PushJob, PushOrder, Read,
-    ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
+    ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged, Watcher,
 };
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -208,6 +208,15 @@ impl<S: Subject> Kit<S> {
         let (done, outcome) = answer();
         self.subject.store().revoke(revocation, done);
         outcome.await.expect("the store answers")
+    }
+
+    /// The revocations that a new watcher is told at once.
+    pub fn revocations(&self) -> Vec<Revocation> {
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let keeps = told.clone();
+        let keep = move |revocation| keeps.lock().expect("no test panics in it").push(revocation);
+        self.subject.store().watch(Watcher::Revocations(Box::new(keep)));
+        std::mem::take(&mut *told.lock().expect("no test panics in it"))
     }
 
     pub async fn recall(&self, order: Recall) -> Result<Recalled, StoreError> {

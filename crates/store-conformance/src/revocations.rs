@@ -18,8 +18,8 @@ fn of(what: Revoked, issued_until: u64, forget_at: u64) -> Revocation {
 /// Returns the revocations of a store that is opened now.
 async fn all(kit: &mut Kit) -> HashSet<Revocation> {
     kit.reopen().await;
-    let all = kit.store().revocations().into_iter().collect();
-    assert_eq!(kit.store().revocations(), [], "they are given once");
+    let all = kit.revocations().into_iter().collect();
+    assert_eq!(kit.revocations(), [], "they are told to the first watcher");
     all
 }
 

@@ -1,7 +1,7 @@
 //! `mynah backup`: copies the store to one file, whether the server runs or not.
 //!
-//! Invariants: the file contains what was committed at one moment, and nothing else; it is complete or does
-//! not exist; only its owner may read it; the store is only read. The file is a database without a WAL:
+//! Invariants: the file contains what was committed at one moment, except settings (API keys), and nothing
+//! else; it is complete or does not exist; only its owner may read it; the store is only read. The file is a database without a WAL:
 //! `mynah restore` accepts it, and SQLite's tools can read it.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::failure::is_full;
-use super::{open, schema};
+use super::{open, schema, settings};
 
 /// How long another program may lock the database before the backup fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,7 +136,11 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
         // Passed as bytes, because a path need not be UTF-8.
         let path = ToSqlOutput::Borrowed(ValueRef::Text(unfinished.as_os_str().as_bytes()));
         db.execute("VACUUM INTO ?1", [path])?;
-        let copy = Connection::open_with_flags(unfinished, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let copy = Connection::open_with_flags(unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        copy.pragma_update(None, "secure_delete", true)?;
+        if !settings::all(&copy)?.is_empty() {
+            settings::replace(&copy, &[])?;
+        }
         let messages: i64 = copy.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
         Ok((id, messages.unsigned_abs()))
     };

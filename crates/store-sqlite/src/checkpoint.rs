@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::open::{BUSY, Place};
+use super::watchers::Watchers;
 
 /// Time between two rounds of the thread.
 const EVERY: Duration = Duration::from_millis(300);
@@ -106,23 +107,32 @@ impl Checkpoints {
         self.long.store(long, Ordering::Relaxed);
     }
 
-    /// Runs the thread.
-    pub(super) fn run(self: Arc<Self>, place: &Place) {
+    /// Runs the thread. Between its rounds it looks for settings that commands have changed.
+    pub(super) fn run(self: Arc<Self>, place: &Place, watchers: &Watchers) {
         let mut db = None;
         let mut lost = false;
         let mut stop = self.stop.lock();
         while !*stop {
             self.stopped.wait_for(&mut stop, EVERY);
-            if *stop || look(place, &mut lost) || !self.dirty.swap(false, Ordering::Relaxed) {
+            if *stop || look(place, &mut lost) {
                 continue;
             }
-            parking_lot::MutexGuard::unlocked(&mut stop, || match self.round(&mut db, place) {
-                Ok(moved) => self.pages.store(moved.pages, Ordering::Relaxed),
-                Err(error) => {
-                    // The WAL still has everything, and the next round tries again.
-                    tracing::warn!(%error, "the store's write-ahead log could not be moved into the database");
-                    self.dirty.store(true, Ordering::Relaxed);
+            parking_lot::MutexGuard::unlocked(&mut stop, || {
+                if let Err(error) = connected(&mut db, place).and_then(|db| watchers.look(db)) {
+                    tracing::warn!(%error, "changes of settings could not be read from the store");
                     db = None;
+                }
+                if !self.dirty.swap(false, Ordering::Relaxed) {
+                    return;
+                }
+                match self.round(&mut db, place) {
+                    Ok(moved) => self.pages.store(moved.pages, Ordering::Relaxed),
+                    Err(error) => {
+                        // The WAL still has everything, and the next round tries again.
+                        tracing::warn!(%error, "the store's write-ahead log could not be moved into the database");
+                        self.dirty.store(true, Ordering::Relaxed);
+                        db = None;
+                    }
                 }
             });
         }
@@ -135,10 +145,7 @@ impl Checkpoints {
     }
 
     fn round(&self, db: &mut Option<Connection>, place: &Place) -> rusqlite::Result<Moved> {
-        let db = match db {
-            Some(db) => db,
-            None => db.insert(place.checkpointer()?),
-        };
+        let db = connected(db, place)?;
         let rounds = || {
             let mut moved = checkpoint(db, "PASSIVE")?;
             for _ in 1..ROUNDS {
@@ -149,6 +156,13 @@ impl Checkpoints {
             Ok(moved)
         };
         place.moving(BUSY, rounds).unwrap_or(Ok(NOTHING))
+    }
+}
+
+fn connected<'a>(db: &'a mut Option<Connection>, place: &Place) -> rusqlite::Result<&'a mut Connection> {
+    match db {
+        Some(db) => Ok(db),
+        None => Ok(db.insert(place.checkpointer()?)),
     }
 }
 

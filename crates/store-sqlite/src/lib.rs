@@ -13,6 +13,7 @@ mod checkpoint;
 mod cids;
 mod clock;
 mod closed;
+mod command;
 mod conversations;
 mod departures;
 mod devices;
@@ -38,6 +39,7 @@ mod restore;
 mod retention;
 mod revocations;
 mod schema;
+mod settings;
 mod state;
 #[cfg(any(test, feature = "stepped"))]
 pub mod stepped;
@@ -46,6 +48,7 @@ mod threads;
 mod totals;
 mod trim;
 mod unread;
+mod watchers;
 mod witness;
 mod writer;
 
@@ -61,13 +64,14 @@ pub use mynah_store::Durability;
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Observer, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span,
-    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis, outcome,
+    Lane, Message, Missed, Observer, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation,
+    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    UnixMillis, Watcher, outcome,
 };
-use parking_lot::Mutex;
 
 pub use self::backup::{Backup, backup};
 pub use self::clock::Clock;
+pub use self::command::{TextChange, change_setting, read_setting};
 pub use self::open::OpenError;
 use self::queue::Command;
 use self::reads::For;
@@ -136,8 +140,7 @@ pub struct Embedded {
     place: Arc<open::Place>,
     /// The value of [`age::Age::certain`].
     certain: Arc<AtomicU64>,
-    /// The revocations that were there at the start, until they are fetched.
-    revocations: Mutex<Vec<Revocation>>,
+    watchers: Arc<watchers::Watchers>,
 }
 
 impl Embedded {
@@ -168,13 +171,14 @@ impl Embedded {
             let db = place.writer()?;
             let state = State::load(&db, rules, options.clock.clone())?;
             let revocations = revocations::all(&db, state.age.certain())?;
+            let watchers = watchers::Watchers::new(settings::all(&db)?, revocations);
             if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
                 // If this fails, for example because the disk is full, it is done at the next start.
                 tracing::warn!(%error, "deadlines of push jobs could not be checked");
             }
-            Ok((jobs::count_dead(&db)?, revocations.into(), db, state))
+            Ok((jobs::count_dead(&db)?, Arc::new(watchers), db, state))
         };
-        let (dead, revocations, db, state) = begin().map_err(|error| place.explain(error))?;
+        let (dead, watchers, db, state) = begin().map_err(|error| place.explain(error))?;
         place.know_log();
         place.expect_log(true);
         let certain = state.age.shared();
@@ -190,6 +194,7 @@ impl Embedded {
             queue: queue.clone(),
             health: health.clone(),
             checkpoints: checkpoints.clone(),
+            watchers: watchers.clone(),
             retention: options.retention_ms.into(),
             closed: closed::Closed::new(),
             observer: options.observer,
@@ -202,6 +207,7 @@ impl Embedded {
             queue: queue.clone(),
             readers: readers.clone(),
             checkpoints,
+            watchers: watchers.clone(),
             writer,
         };
         let threads = start(work).map_err(OpenError::Threads)?;
@@ -212,7 +218,7 @@ impl Embedded {
             threads: Arc::new(threads),
             place,
             certain,
-            revocations,
+            watchers,
         })
     }
 
@@ -390,8 +396,13 @@ impl Store for Embedded {
         self.queue.push([Command::Revoke(revocation, done)].into_iter());
     }
 
-    fn revocations(&self) -> Vec<Revocation> {
-        std::mem::take(&mut self.revocations.lock())
+    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
+        let command = Command::ChangeSetting(name.to_owned(), change, done);
+        self.queue.push([command].into_iter());
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.watchers.add(watcher);
     }
 
     fn certain_time(&self) -> UnixMillis {

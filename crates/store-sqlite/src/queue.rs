@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mynah_store::ids::{ConvId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
-    StoreError, TeamChange, TeamChanged, UnixMillis,
+    SettingChange, StoreError, TeamChange, TeamChanged, UnixMillis,
 };
 use parking_lot::{Condvar, Mutex};
 
@@ -36,6 +36,7 @@ pub(super) enum Command {
     Read(Read, Done<ReadMark>),
     Recall(Recall, Done<Recalled>),
     Revoke(Revocation, Done<()>),
+    ChangeSetting(String, SettingChange, Done<()>),
     /// Runs a test's code with the writer's connection.
     #[cfg(test)]
     Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
@@ -60,7 +61,8 @@ impl Command {
             | Self::Enter(_, done)
             | Self::Settle(_, done)
             | Self::Had(_, _, done)
-            | Self::Revoke(_, done) => done(Err(error)),
+            | Self::Revoke(_, done)
+            | Self::ChangeSetting(_, _, done) => done(Err(error)),
             Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),
             Self::Recall(_, done) => done(Err(error)),

@@ -4,8 +4,8 @@
 //! in one step. If the old one cannot be renamed, for example because it is a mount point, only the database
 //! is exchanged. Invariants: if the process is killed at any time, either the old store or the complete new
 //! one is in place; the old one is kept; the new one has an epoch that was never used before, so that clients
-//! drop positions of messages that it does not have; what was revoked stays revoked, if the old store can be
-//! read.
+//! drop positions of messages that it does not have; what was revoked stays revoked and settings (API keys)
+//! stay in force, if the old store can be read.
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io;
@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use mynah_store::{Revocation, private};
+use mynah_store::{Revocation, Setting, private};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -22,7 +22,7 @@ use super::backup::{beside, is_same, is_unknown};
 use super::epoch::{self, Change};
 use super::failure::is_full;
 use super::witness::{self, Identity, Record, Stamp, Witness};
-use super::{open, revocations, schema};
+use super::{open, revocations, schema, settings};
 
 /// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub struct Restored {
     pub messages: u64,
     /// The new epoch of the store.
     pub epoch: String,
-    /// The number of revocations that were copied from the old store, or why they could not be read.
+    /// The number of revocations that were copied from the old store, or why its revocations and settings could
+    /// not be read.
     pub revocations: Result<usize, String>,
 }
 
@@ -174,9 +175,8 @@ impl New<'_> {
             copy(&log, &staging.join(open::LOG))
                 .with_context(|| format!("{} cannot be copied", log.display()))?;
         }
-        let revoked = revoked(directory);
-        let known = revoked.as_deref().unwrap_or_default();
-        let (messages, found, epoch) = renew(&database, self.file, known)?;
+        let kept = kept(directory);
+        let (messages, found, epoch) = renew(&database, self.file, kept.as_ref().ok())?;
         // The lock file is created here, so that it gets the same owner as the other files.
         private::create(&staging.join(open::LOCK))?;
         File::open(&database)?.sync_all()?;
@@ -207,8 +207,8 @@ impl New<'_> {
             kept: None,
             messages,
             epoch,
-            revocations: revoked
-                .map(|revoked| revoked.len())
+            revocations: kept
+                .map(|kept| kept.revocations.len())
                 .map_err(|why| format!("{why:#}")),
         })
     }
@@ -295,25 +295,31 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// Reads the revocations of the store that is replaced, without changing its database and WAL.
-fn revoked(directory: &Path) -> anyhow::Result<Vec<Revocation>> {
+/// What stays in force when a store is replaced.
+#[derive(Default)]
+struct Kept {
+    revocations: Vec<Revocation>,
+    settings: Vec<Setting>,
+}
+
+/// Reads what stays in force of the store that is replaced, without changing its database and WAL.
+fn kept(directory: &Path) -> anyhow::Result<Kept> {
     let database = directory.join(open::FILE);
     if !database.exists() {
-        return Ok(Vec::new());
+        return Ok(Kept::default());
     }
     let has_log = directory.join(open::LOG).exists();
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // As the last connection it would otherwise move the WAL into the database.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
-    Ok(revocations::all(&db, 0)?)
+    Ok(Kept {
+        revocations: revocations::all(&db, 0)?,
+        settings: settings::all(&db)?,
+    })
 }
 
-/// Checks the whole database, gives it a new epoch, and adds the revocations of the old one.
-fn renew(
-    database: &Path,
-    file: &Path,
-    revoked: &[Revocation],
-) -> anyhow::Result<(u64, epoch::Found, String)> {
+/// Checks the whole database, gives it a new epoch, and adds what is `kept` of the old one.
+fn renew(database: &Path, file: &Path, kept: Option<&Kept>) -> anyhow::Result<(u64, epoch::Found, String)> {
     let log = beside(file, "-wal");
     let advice = match log.is_file() {
         true => format!(
@@ -359,7 +365,9 @@ fn renew(
         schema::migrate(&db, version)?;
         let found = epoch::find(&db)?;
         epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
-        for revocation in revoked {
+        // The settings of a database that was copied by hand are those of another directory.
+        settings::replace(&db, kept.map_or(&[], |kept| &kept.settings))?;
+        for revocation in kept.iter().flat_map(|kept| &kept.revocations) {
             revocations::revoke(&db, 0, revocation)?;
         }
         let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;

@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoints;
 use super::open::Place;
 use super::queue::Queue;
 use super::reads::{READERS, Readers};
+use super::watchers::Watchers;
 use super::writer::Writer;
 
 /// The running threads.
@@ -27,6 +28,7 @@ pub(super) struct Work {
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Arc<Readers>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) watchers: Arc<Watchers>,
     pub(super) writer: Writer,
 }
 
@@ -38,11 +40,12 @@ impl Threads {
             queue,
             readers,
             checkpoints,
+            watchers,
             writer,
         } = work;
         let moving = (checkpoints.clone(), place.clone());
         let mut running = vec![
-            start("store-log", move || moving.0.run(&moving.1))?,
+            start("store-log", move || moving.0.run(&moving.1, &watchers))?,
             start("store-write", move || writer.run())?,
         ];
         for _ in 0..READERS {

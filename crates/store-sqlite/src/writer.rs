@@ -5,12 +5,13 @@
 //! Invariants: callbacks are called in commit order; a transaction that fails leaves nothing behind, neither
 //! in the database nor in memory; a callback that panics does not stop the thread.
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mynah_store::ids::Seq;
-use mynah_store::{Appended, Observer, ReadMark, Recalled, StoreError, TeamChanged};
+use mynah_store::{Appended, Observer, ReadMark, Recalled, Setting, StoreError, TeamChanged};
 use rusqlite::Connection;
 
 use super::checkpoint::{self, Checkpoints};
@@ -22,7 +23,8 @@ use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
 use super::trim::Trim;
-use super::{append, devices, jobs, membership, positions, recall, revocations};
+use super::watchers::Watchers;
+use super::{append, devices, jobs, membership, positions, recall, revocations, settings};
 
 /// Most commands in one transaction.
 const BATCH: usize = 4_096;
@@ -35,6 +37,7 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) watchers: Arc<Watchers>,
     pub(super) retention: Retention,
     pub(super) closed: Closed,
     pub(super) observer: Arc<dyn Observer>,
@@ -52,6 +55,8 @@ enum Outcome {
     Acked(Result<Seq, StoreError>),
     Read(Result<ReadMark, StoreError>),
     Recalled(Result<Recalled, StoreError>),
+    /// The new version, unless nothing changed.
+    SettingChanged(Option<Setting>),
     Done,
 }
 
@@ -207,6 +212,7 @@ impl Writer {
                     self.closed.another();
                 }
                 for (command, outcome) in batch.drain(..).zip(outcomes) {
+                    guarded(|| self.watch(&command, &outcome));
                     guarded(|| tell(command, outcome));
                 }
             }
@@ -218,6 +224,15 @@ impl Writer {
                     guarded(|| command.fail(error.clone()));
                 }
             }
+        }
+    }
+
+    /// Tells the watchers what has changed for them.
+    fn watch(&self, command: &Command, outcome: &Outcome) {
+        match (command, outcome) {
+            (Command::Revoke(revocation, _), _) => self.watchers.tell_revocation(revocation),
+            (_, Outcome::SettingChanged(Some(setting))) => self.watchers.tell_setting(setting),
+            _ => {}
         }
     }
 
@@ -323,6 +338,11 @@ fn write(
                 revocations::revoke(db, state.age.certain(), revocation)?;
                 Outcome::Done
             }
+            Command::ChangeSetting(name, change, _) => {
+                let change = std::mem::replace(change, Box::new(|_| None));
+                let changed = settings::change(db, name, true, |text| Ok::<_, Infallible>(change(text)))?;
+                Outcome::SettingChanged(changed.unwrap_or_default())
+            }
             Command::FinishJobs(finished, _) => {
                 for (id, outcome) in finished {
                     jobs::finish(db, state, *id, outcome)?;
@@ -376,8 +396,9 @@ fn tell(command: Command, outcome: Outcome) {
             | Command::Enter(_, done)
             | Command::Settle(_, done)
             | Command::Had(_, _, done)
-            | Command::Revoke(_, done),
-            Outcome::Done,
+            | Command::Revoke(_, done)
+            | Command::ChangeSetting(_, _, done),
+            Outcome::Done | Outcome::SettingChanged(_),
         ) => {
             done(Ok(()));
         }

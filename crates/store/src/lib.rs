@@ -11,6 +11,7 @@ mod jobs;
 mod orders;
 pub mod private;
 mod record;
+mod settings;
 mod setup;
 pub mod time;
 
@@ -27,6 +28,7 @@ pub use self::orders::{
 pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
 };
+pub use self::settings::{Setting, SettingChange, Watcher};
 pub use self::setup::{Durability, Observer};
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 pub use crate::time::UnixMillis;
@@ -200,9 +202,14 @@ pub trait Store: Send + Sync + 'static {
     /// appends.
     fn revoke(&self, revocation: Revocation, done: Done<()>);
 
-    /// Returns every revocation that was still needed when the store was opened. Only the first call returns
-    /// them; the caller knows the revocations that it adds.
-    fn revocations(&self) -> Vec<Revocation>;
+    /// Changes a setting in one transaction. `change` gets the present text, which is empty if the setting was
+    /// never set, and returns the new one, or `None` to leave it as it is.
+    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>);
+
+    /// Tells `watcher` all settings or revocations, and then each change of them. What this node changes is told
+    /// before the call is answered, and what others change within two seconds. The revocations that were there
+    /// before are told to their first watcher only, to keep them in memory once.
+    fn watch(&self, watcher: Watcher);
 
     /// Returns a time of day that has certainly passed, however wrong the machine's clock is. It may be
     /// behind by the time during which nothing was written.

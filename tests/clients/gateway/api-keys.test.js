@@ -1,11 +1,12 @@
 // API keys are added, used, replaced and removed while the program runs (docs/PROTOCOL.md#api-keys).
 
 import assert from 'node:assert/strict';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { call } from '../../lib/api.js';
-import { within } from '../../lib/inbox.js';
+import { eventually, within } from '../../lib/inbox.js';
 import { API_KEY, GATEWAY, Program, startGateway } from '../../lib/program.js';
 
 /** Runs `mynah api-key` while the gateway runs. Returns the key that it prints, if there is one. */
@@ -44,21 +45,26 @@ test('a key is added, used, replaced and removed while the gateway runs', async 
   await apiKey(t, gateway, 'remove', 'sender');
   assert.deepEqual([await send(last), await read(reader), await send(API_KEY)], [401, 200, 200]);
 
-  // An invalid file changes nothing. Once it is valid again, it is used.
+  // A file of an earlier version is taken over. An invalid one changes nothing.
   const file = join(gateway.data, 'api-keys.toml');
-  assert.equal(statSync(file).mode & 0o777, 0o600);
-  const whole = readFileSync(file, 'utf8');
-  writeFileSync(file, whole.replace('reader', 'two words'));
+  const keys = createHash('sha256').update('of-an-earlier-version').digest('hex');
+  writeFileSync(file, 'nonsense');
+  gateway.program.signal('SIGHUP');
+  await gateway.program.printed(/the last valid ones stay in force/);
   for (let i = 0; i < 5; i++) assert.equal(await read(reader), 200);
-  writeFileSync(file, whole.replace('"read"', '"send"'));
-  assert.deepEqual([await read(reader), await send(reader)], [403, 200]);
+  writeFileSync(file, `[[keys]]\nname = "earlier"\nsha256 = "${keys}"\nscopes = ["send"]\ncreated = 2026-01-31T12:00:00Z\n`);
+  gateway.program.signal('SIGHUP');
+  await eventually(() => !existsSync(file), 'the file to be taken over');
+  assert.deepEqual([await read('of-an-earlier-version'), await send('of-an-earlier-version')], [403, 200]);
 
   const { output } = gateway.program;
   assert.equal(output.match(/API keys cannot be read/g)?.length, 1, 'said once');
   // Many calls were refused, but at most one summary is logged per minute.
   assert.ok([1, 2].includes(output.match(/were refused/g)?.length), output);
   for (const secret of [sender, anew, last, reader]) assert.ok(!output.includes(secret), 'the log contains no key');
-  for (const secret of [sender, anew, last, reader]) assert.ok(!whole.includes(secret) && !list.includes(secret));
+  const stored = readFileSync(join(gateway.data, 'mynah.db'), 'latin1') + readFileSync(join(gateway.data, 'mynah.db-wal'), 'latin1');
+  assert.ok(stored.includes('reader'));
+  for (const secret of [sender, anew, last, reader]) assert.ok(!stored.includes(secret) && !list.includes(secret));
 });
 
 test('keys survive a crash, and can be added while the gateway is not running', async (t) => {

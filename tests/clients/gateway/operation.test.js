@@ -64,7 +64,7 @@ test('SIGHUP reads keys and certificates again without closing connections, and 
   await gateway.program.printed(/the TLS certificate was read again/);
   writeFileSync(join(gateway.data, 'api-keys.toml'), 'nonsense');
   gateway.program.signal('SIGHUP');
-  await gateway.program.printed(/reload: the API keys could not be read and the last good ones stay in force/);
+  await gateway.program.printed(/reload: the API keys could not be read and the last valid ones stay in force/);
   writeFileSync(tls.cert_file, 'nonsense');
   gateway.program.signal('SIGHUP');
   await gateway.program.printed(/the TLS certificate of before stays in use/);

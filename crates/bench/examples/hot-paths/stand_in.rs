@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span,
-    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled, Revocation,
+    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    UnixMillis, Watcher,
 };
 
 /// The stand-in, in which every team has the same members.
@@ -138,9 +139,11 @@ impl Store for StandIn {
         done(Err(absent()));
     }
 
-    fn revocations(&self) -> Vec<Revocation> {
-        Vec::new()
+    fn change_setting(&self, _: &str, _: SettingChange, done: Done<()>) {
+        done(Err(absent()));
     }
+
+    fn watch(&self, _: Watcher) {}
 
     fn certain_time(&self) -> u64 {
         0

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use ring::digest::{SHA256, digest};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Scopes, Secret};
@@ -61,6 +63,21 @@ impl KeyDigest {
     /// Compares two digests in constant time.
     pub fn same(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)
+    }
+}
+
+impl Serialize for KeyDigest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| {
+            D::Error::custom("sha256 must be 64 hexadecimal digits, the digest of a key and not the key")
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::registry::Registry;
 use crate::reject::{Code, Reject};
 use crate::revocations::Revocations;
 use crate::session::Link;
-use crate::store::{Page, Store, StoreError};
+use crate::store::{Page, Store, StoreError, Watcher};
 
 /// The state of dispatch; its fields are visible in `dispatch` only.
 pub(crate) struct Core {
@@ -34,7 +34,7 @@ pub(crate) struct Core {
     /// The sender of pair messages that name none.
     pub(super) system: Uid,
     pub(super) rates: Rates,
-    pub(super) revocations: Revocations,
+    pub(super) revocations: Arc<Revocations>,
     /// Slots for what waits for the store or for delivery.
     pub(super) appends: Arc<Appends>,
     /// Teams that are being changed.
@@ -79,11 +79,15 @@ impl Core {
             metrics: parts.metrics.clone(),
             wake: parts.wake,
         };
+        let revocations = Arc::new(Revocations::default());
+        let known = revocations.clone();
+        let watcher = Watcher::Revocations(Box::new(move |revocation| known.add(revocation)));
+        parts.store.watch(watcher);
         Self {
             kinds: Kinds::new(&parts.config.kinds),
             delivery: Delivery::start(fanout, limits.appends_in_flight),
             rates: Rates::new(limits),
-            revocations: parts.store.revocations().into(),
+            revocations,
             appends: Appends::shared(limits.appends_in_flight),
             changing: OneAtATime::default(),
             program: parts.program,

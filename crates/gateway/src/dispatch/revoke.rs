@@ -71,10 +71,9 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
             "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
         )));
     }
-    let stored = outcome(|done| core.store.revoke(revocation.clone(), done)).await;
-    stored.map_err(|error| core.trouble(error))?;
-    core.revocations.add(revocation);
-    Ok(())
+    // The store tells its watchers before it answers, so that the revocation is in force here.
+    let stored = outcome(|done| core.store.revoke(revocation, done)).await;
+    stored.map_err(|error| core.trouble(error))
 }
 
 /// A time of day that has certainly passed. If the clock were ahead for a moment and a revocation were

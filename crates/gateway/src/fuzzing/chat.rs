@@ -144,7 +144,7 @@ impl Run {
         });
         let api = Api {
             gateway: world.gateway.clone(),
-            keys: ApiKeys::new(&[Secret::new(api::KEY)]),
+            keys: Arc::new(ApiKeys::new(&[Secret::new(api::KEY)])),
             metrics_key: false,
             calls: Calls::new(&world.config.limits),
             limits: world.config.limits.clone(),

@@ -17,7 +17,7 @@ pub struct Api {
     /// The gateway.
     pub gateway: Gateway,
     /// Who may call `/v1`, and what for.
-    pub keys: ApiKeys,
+    pub keys: Arc<ApiKeys>,
     /// `/metrics` needs a key too.
     pub metrics_key: bool,
     /// Bounds of all calls together.

@@ -13,7 +13,6 @@ use utoipa::ToSchema;
 use super::api::Api;
 use super::problem::Problem;
 use super::refusals::Refusals;
-use crate::clock;
 use crate::metrics::HttpLabels;
 
 /// How it is.
@@ -48,7 +47,6 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Heal
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Refusals))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    api.keys.refresh(clock::unix_millis());
     api.metrics.api_keys_stale.set(api.keys.is_stale().into());
     (api.observe)(&api.metrics);
     const OPEN_METRICS: &str = "application/openmetrics-text";

@@ -1,5 +1,6 @@
 //! `mynah api-key`: makes, shows, replaces and takes away the keys of a data directory, whether the server runs or not.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 
-use super::file::{self, FILE, KeyFile, Moment, NamedKey, Previous};
-use super::{configured_name, first};
+use super::files::Files;
+use super::owner::Owner;
+use super::set::{KeySet, Moment, NamedKey, Previous};
+use super::{SETTING, changed, configured_name, first};
 use crate::clock;
 use crate::config::{Config, ConfiguredKey, KEY_NAME, KeyDigest, Scope, Scopes, is_key_name};
 use crate::time::UnixMillis;
@@ -80,45 +83,94 @@ impl Lifetime {
     }
 }
 
-/// What a command has to say.
+/// The output of a command.
 #[derive(Clone, Default)]
 pub struct Said {
     /// For standard output; of `add` and `rotate` the key alone, so that a script can take it.
     pub out: String,
-    /// For whoever looks on.
+    /// For standard error: explanations for people.
     pub notes: String,
+}
+
+/// Gets the present text of a setting, and returns the new one or `None` to leave it as it is.
+type TextChange<'a> = Box<dyn FnOnce(&str) -> anyhow::Result<Option<String>> + 'a>;
+
+/// How a command reaches the settings of a store, whether a server uses the store or not.
+#[derive(Clone, Copy)]
+pub struct SettingAccess {
+    /// Returns the text of a setting of a data directory, which is empty if it was never set.
+    pub read: fn(&Path, &str) -> anyhow::Result<String>,
+    /// Changes a setting in one transaction. Returns whether a running server knows the change.
+    pub change: fn(&Path, &str, TextChange<'_>) -> anyhow::Result<bool>,
 }
 
 impl KeyCommand {
     /// Does it in the data directory of `config`.
-    pub fn run(self, config: &Config) -> anyhow::Result<Said> {
-        self.run_at(config, clock::unix_millis())
+    pub fn run(self, config: &Config, access: SettingAccess) -> anyhow::Result<Said> {
+        self.run_at(config, access, clock::unix_millis())
     }
 
-    pub(super) fn run_at(self, config: &Config, now: UnixMillis) -> anyhow::Result<Said> {
-        let data = &config.store.path;
+    pub(super) fn run_at(
+        self,
+        config: &Config,
+        access: SettingAccess,
+        now: UnixMillis,
+    ) -> anyhow::Result<Said> {
+        let _owner = Owner::of(&config.store.path)?;
+        let change = |edit: KeyEdit<'_>| change(config, access, edit);
         match self {
+            Self::List => list(config, access, now),
             Self::Add {
                 name,
                 scopes,
                 expires,
-            } => add(data, name, scopes, expires, now),
-            Self::List => list(config, now),
-            Self::Remove { name, force } => remove(config, &name, force, now),
-            Self::Rotate { name, grace, expires } => rotate(data, &name, grace, expires, now),
+            } => {
+                if !is_key_name(&name) {
+                    bail!("a key {KEY_NAME}");
+                }
+                change(Box::new(|set| add(set, name, (scopes, expires), now)))
+            }
+            Self::Remove { name, force } => change(Box::new(|set| remove(set, config, (&name, force), now))),
+            Self::Rotate { name, grace, expires } => {
+                change(Box::new(|set| rotate(set, &name, (grace, expires), now)))
+            }
         }
     }
 }
 
+/// A change of the keys.
+type KeyEdit<'a> = Box<dyn FnOnce(&mut KeySet) -> anyhow::Result<Said> + 'a>;
+
+/// Changes the keys of the data directory, whether the server runs or not.
+fn change(config: &Config, access: SettingAccess, edit: KeyEdit<'_>) -> anyhow::Result<Said> {
+    let data = &config.store.path;
+    let attempt = || -> anyhow::Result<Said> {
+        let files = Files::read(data)?;
+        let mut said = Said::default();
+        let changing = |text: &str| {
+            let (text, outcome) = changed(text, files, edit)?;
+            said = outcome;
+            Ok(text)
+        };
+        let is_known = (access.change)(data, SETTING, Box::new(changing))?;
+        Files::taken_over(data)?;
+        if !is_known {
+            said.notes
+                .push_str("The running server has not noticed the change yet; see its log.\n");
+        }
+        Ok(said)
+    };
+    attempt().with_context(|| format!("the keys in {} were not changed", data.display()))
+}
+
 fn add(
-    data: &Path,
+    set: &mut KeySet,
     name: String,
-    scopes: Option<Scopes>,
-    expires: Option<Lifetime>,
+    (scopes, expires): (Option<Scopes>, Option<Lifetime>),
     now: UnixMillis,
 ) -> anyhow::Result<Said> {
-    if !is_key_name(&name) {
-        bail!("a key {KEY_NAME}");
+    if set.keys.iter().any(|other| other.name == name) {
+        bail!("there is a key named {name:?} already: use another name, or `mynah api-key rotate {name}`");
     }
     let key = first::draw()?;
     let entry = NamedKey {
@@ -139,17 +191,7 @@ fn add(
         notes
             .push_str("--scopes makes keys that may do less: what reads needs no more than --scopes read.\n");
     }
-    file::change(data, |file| {
-        if file.keys.iter().any(|other| other.name == entry.name) {
-            bail!(
-                "there is a key called {:?} already: take another name, or `mynah api-key rotate {}`",
-                entry.name,
-                entry.name
-            );
-        }
-        file.keys.push(entry);
-        Ok(())
-    })?;
+    set.keys.push(entry);
     Ok(Said {
         out: format!("{key}\n"),
         notes,
@@ -157,10 +199,9 @@ fn add(
 }
 
 fn rotate(
-    data: &Path,
+    set: &mut KeySet,
     name: &str,
-    grace: Option<Lifetime>,
-    expires: Option<Lifetime>,
+    (grace, expires): (Option<Lifetime>, Option<Lifetime>),
     now: UnixMillis,
 ) -> anyhow::Result<Said> {
     if name == first::NAME {
@@ -168,81 +209,85 @@ fn rotate(
             "the key of the first start cannot be rotated: `mynah api-key add` one with a name of its own, then `mynah api-key remove {name}`"
         );
     }
+    let entry = set.keys.iter_mut().find(|key| key.name == name);
+    let entry = entry.with_context(|| unknown(name))?;
     let key = first::draw()?;
-    let notes = file::change(data, |file| {
-        let entry = file.keys.iter_mut().find(|key| key.name == name);
-        let entry = entry.with_context(|| unknown(name))?;
-        let lifetime = entry.expires.map(|end| end.0.saturating_sub(entry.created.0));
-        let old = std::mem::replace(&mut entry.digest, KeyDigest::of(&key));
-        let old_expires = entry.expires.map_or(UnixMillis::MAX, |end| end.0);
-        entry.previous.retain(|previous| previous.expires.0 > now);
-        let ends = match grace {
-            Some(grace) => {
-                let end = grace.after(now).min(old_expires);
-                if end > now {
-                    entry.previous.push(Previous {
-                        digest: old,
-                        expires: Moment(end),
-                    });
-                }
-                format!("is valid until {}", Moment(end))
+    let lifetime = entry.expires.map(|end| end.0.saturating_sub(entry.created.0));
+    let old = std::mem::replace(&mut entry.digest, KeyDigest::of(&key));
+    let old_expires = entry.expires.map_or(UnixMillis::MAX, |end| end.0);
+    entry.previous.retain(|previous| previous.expires.0 > now);
+    let ends = match grace {
+        Some(grace) => {
+            let end = grace.after(now).min(old_expires);
+            if end > now {
+                entry.previous.push(Previous {
+                    digest: old,
+                    expires: Moment(end),
+                });
             }
-            None => {
-                entry.previous.clear();
-                "is refused from now on".to_owned()
-            }
-        };
-        entry.created = Moment(now);
-        entry.expires = match expires {
-            Some(lifetime) => Some(Moment(lifetime.after(now))),
-            None => lifetime.map(|lifetime| Moment(now + lifetime)),
-        };
-        Ok(format!(
-            "{name} may {}; {}. The old key {ends}.\nKeep it now, it is not shown again.\n",
-            entry.scopes,
-            until(entry.expires)
-        ))
-    })?;
+            format!("is valid until {}", Moment(end))
+        }
+        None => {
+            entry.previous.clear();
+            "is refused from now on".to_owned()
+        }
+    };
+    entry.created = Moment(now);
+    entry.expires = match expires {
+        Some(lifetime) => Some(Moment(lifetime.after(now))),
+        None => lifetime.map(|lifetime| Moment(now + lifetime)),
+    };
+    let notes = format!(
+        "{name} may {}; {}. The old key {ends}.\nKeep it now, it is not shown again.\n",
+        entry.scopes,
+        until(entry.expires)
+    );
     Ok(Said {
         out: format!("{key}\n"),
         notes,
     })
 }
 
-fn remove(config: &Config, name: &str, force: bool, now: UnixMillis) -> anyhow::Result<Said> {
-    let data = &config.store.path;
-    let check = |file: &KeyFile| {
-        if !force && is_last_manager(config, file, name, now)? {
-            bail!(
-                "{name} is the last key that may manage: without one nobody can change teams or sign users out. Make another first (`mynah api-key add NAME --scopes manage`), or repeat this with --force"
-            );
-        }
-        Ok(())
-    };
+fn remove(
+    set: &mut KeySet,
+    config: &Config,
+    (name, force): (&str, bool),
+    now: UnixMillis,
+) -> anyhow::Result<Said> {
+    if !force && is_last_manager(config, set, name, now) {
+        bail!(
+            "{name} is the last key that may manage: without one nobody can change teams or sign users out. Make another first (`mynah api-key add NAME --scopes manage`), or repeat this with --force"
+        );
+    }
+    let before = set.keys.len();
     if name == first::NAME {
-        let path = data.join(first::FILE);
-        let named = file::read(&data.join(FILE))?;
-        check(named.as_ref().unwrap_or(&KeyFile::default()))?;
-        std::fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
-        let left = match named {
-            Some(file) => format!("{} named keys are left", file.keys.len()),
-            None if config.auth.api_keys.is_empty() => "the next start makes a new one".to_owned(),
-            None => "those of auth.api_keys are left".to_owned(),
+        if set.first.take().is_none() {
+            bail!("the key of the first start cannot be removed: there is none");
+        }
+        // If it stayed, its key would be taken over again.
+        let path = config.store.path.join(first::FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
+            }
+            _ => {}
+        }
+        set.is_new = before == 0;
+        let left = match before {
+            0 if config.auth.api_keys.is_empty() => "the next start makes a new one".to_owned(),
+            0 => "those of auth.api_keys are left".to_owned(),
+            named => format!("{named} named keys are left"),
         };
         return Ok(Said {
             out: String::new(),
             notes: format!("The key of the first start is removed; {left}.\n"),
         });
     }
-    let left = file::change(data, |file| {
-        check(file)?;
-        let before = file.keys.len();
-        file.keys.retain(|key| key.name != name);
-        if file.keys.len() == before {
-            bail!(unknown(name));
-        }
-        Ok(file.keys.len())
-    })?;
+    set.keys.retain(|key| key.name != name);
+    let left = set.keys.len();
+    if left == before {
+        bail!(unknown(name));
+    }
     Ok(Said {
         out: String::new(),
         notes: format!("{name} is removed; {left} named keys are left.\n"),
@@ -250,86 +295,83 @@ fn remove(config: &Config, name: &str, force: bool, now: UnixMillis) -> anyhow::
 }
 
 /// Whether `name` is the only key with the scope manage.
-fn is_last_manager(config: &Config, file: &KeyFile, name: &str, now: UnixMillis) -> anyhow::Result<bool> {
+fn is_last_manager(config: &Config, set: &KeySet, name: &str, now: UnixMillis) -> bool {
     let configured = &config.auth.api_keys;
-    let mut managers: Vec<&str> = Vec::new();
-    if configured.is_empty() && first::read(&config.store.path.join(first::FILE))?.is_some() {
-        managers.push(first::NAME);
-    }
-    let named = file
+    let first = set.first.filter(|_| configured.is_empty()).map(|_| first::NAME);
+    let named = set
         .keys
         .iter()
         .filter(|key| key.scopes.has(Scope::Manage) && key.expires.is_none_or(|end| end.0 > now));
-    managers.extend(named.map(|key| key.name.as_str()));
+    let managers: Vec<&str> = first
+        .into_iter()
+        .chain(named.map(|key| key.name.as_str()))
+        .collect();
     let in_configuration = configured
         .iter()
         .filter_map(|entry| ConfiguredKey::parse(entry).ok())
         .any(|key| key.scopes.has(Scope::Manage));
-    Ok(managers == [name] && !in_configuration)
+    managers == [name] && !in_configuration
 }
 
 fn unknown(name: &str) -> String {
     if name.starts_with("auth.api_keys") {
-        return "this key stands in the configuration (auth.api_keys): remove it there, and start the server again".into();
+        return "this key is in the configuration (auth.api_keys): remove it there, and restart the server"
+            .into();
     }
-    format!("there is no key called {name:?}; `mynah api-key list` shows those that there are")
+    format!("there is no key named {name:?}; `mynah api-key list` shows all keys")
 }
 
-/// A line of the list.
-struct Line([String; 5]);
-
-fn list(config: &Config, now: UnixMillis) -> anyhow::Result<Said> {
+fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Result<Said> {
     let data = &config.store.path;
-    let mut lines = vec![Line(
-        ["NAME", "SCOPES", "CREATED", "EXPIRES", "FINGERPRINT"].map(str::to_owned),
-    )];
+    let text = (access.read)(data, SETTING)?;
+    let (_, set) = changed(&text, Files::read(data)?, |set| Ok(std::mem::take(set)))?;
+    let mut lines = vec![["NAME", "SCOPES", "CREATED", "EXPIRES", "FINGERPRINT"].map(str::to_owned)];
     let mut notes = String::new();
     for (index, entry) in config.auth.api_keys.iter().enumerate() {
         let Ok(key) = ConfiguredKey::parse(entry) else {
             continue;
         };
-        // The beginning of a digest narrows down what people may have made up.
+        // The beginning of a digest makes it easier to guess a key that a person has made up.
         let fingerprint = if key.hashed {
             key.digest.fingerprint()
         } else {
             "-".into()
         };
-        let name = configured_name(index, &key);
-        lines.push(Line([
-            name,
+        lines.push([
+            configured_name(index, &key),
             key.scopes.to_string(),
             "-".into(),
             "never".into(),
             fingerprint,
-        ]));
+        ]);
     }
-    for key in file::read(&data.join(FILE))?.unwrap_or_default().keys {
+    for key in set.keys {
         let scopes = key.scopes.to_string();
         for previous in &key.previous {
-            lines.push(Line([
+            lines.push([
                 format!("{} (previous)", key.name),
                 scopes.clone(),
                 "-".into(),
                 when(Some(previous.expires), now),
                 previous.digest.fingerprint(),
-            ]));
+            ]);
         }
-        lines.push(Line([
+        lines.push([
             key.name,
             scopes,
             key.created.to_string(),
             when(key.expires, now),
             key.digest.fingerprint(),
-        ]));
+        ]);
     }
-    if let Some(digest) = first::read(&data.join(first::FILE))? {
-        lines.push(Line([
+    if let Some(digest) = set.first {
+        lines.push([
             first::NAME.into(),
             Scopes::ALL.to_string(),
             "-".into(),
             "never".into(),
             digest.fingerprint(),
-        ]));
+        ]);
         if !config.auth.api_keys.is_empty() {
             notes
                 .push_str("The key of the first start (api-key) opens nothing while auth.api_keys is set.\n");
@@ -356,12 +398,12 @@ fn until(expires: Option<Moment>) -> String {
     expires.map_or("it does not expire".into(), |end| format!("it expires at {end}"))
 }
 
-fn table(lines: &[Line]) -> String {
-    let width = |column: usize| lines.iter().map(|line| line.0[column].len()).max().unwrap_or(0);
+fn table(lines: &[[String; 5]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths: [usize; 5] = std::array::from_fn(width);
     let mut text = String::new();
     for line in lines {
-        let cells = line.0.iter().zip(widths);
+        let cells = line.iter().zip(widths);
         let row: String = cells.map(|(cell, width)| format!("{cell:<width$}  ")).collect();
         text.push_str(row.trim_end());
         text.push('\n');

@@ -1,35 +1,32 @@
-//! The key that is made at the first start: the file `api-key`, which holds the key itself, for scripts on the same machine.
+//! The key that is made at the first start. The file `api-key` holds the key itself, for scripts on the same
+//! machine.
 
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
-use super::disk;
-use super::error::FileError;
+use anyhow::bail;
+use mynah_store::private;
+
 use crate::config::{KeyDigest, MAX_KEY_BYTES};
 use crate::text::hex;
 
 /// Its file in the data directory.
 pub(super) const FILE: &str = "api-key";
-/// How it is called; no other key may have this name.
+/// Its name, which no other key may have.
 pub(super) const NAME: &str = "api-key";
-/// What all keys that we make begin with, so that those who look for secrets in the wrong places recognise them.
+/// The beginning of all keys that we make, so that scanners for secrets recognise them.
 const PREFIX: &str = "mynah_";
 
-/// The digest of the key that the file holds, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<KeyDigest>, FileError> {
-    let Some(text) = disk::read(path, MAX_KEY_BYTES as u64 + 2)? else {
-        return Ok(None);
-    };
+/// The digest of the key that is the text of the file.
+pub(super) fn digest(text: &str) -> anyhow::Result<KeyDigest> {
     let key = text.trim();
     if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(FileError::Text(format!(
-            "{} holds no key, which is printable ASCII characters without spaces; remove the file to have a new one made at the next start",
-            path.display()
-        )));
+        bail!(
+            "a key is printable ASCII characters without spaces; remove the file, or write such a key into it"
+        );
     }
-    Ok(Some(KeyDigest::of(key)))
+    Ok(KeyDigest::of(key))
 }
 
 /// A new key: 256 random bits.
@@ -39,8 +36,19 @@ pub(super) fn draw() -> io::Result<String> {
     Ok(format!("{PREFIX}{}", hex(&random)))
 }
 
-/// Draws a key and keeps it.
-pub(super) fn make(data: &Path, path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(data)?;
-    disk::replace(path, &format!("{}\n", draw()?))
+/// Makes a key and its file, which appears in one step. No link is followed.
+pub(super) fn make(data: &Path) -> io::Result<KeyDigest> {
+    let unfinished = data.join(format!("{FILE}.new"));
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let key = draw()?;
+    let mut file = private::create(&unfinished)?;
+    writeln!(file, "{key}")?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, data.join(FILE))?;
+    // The new name survives a power failure only if the directory is synced too.
+    File::open(data)?.sync_all()?;
+    Ok(KeyDigest::of(&key))
 }

@@ -1,21 +1,21 @@
-//! What must hold of the files that keep keys, whatever somebody writes there.
+//! What must hold of texts with keys, whatever they contain.
 
-use super::file;
+use super::set::KeySet;
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret, is_key_name};
 
 /// A key that somebody pasted where its digest should stand.
 const PASTED: &str = "mynah_7fb43f8b2a0c4d1e9a6b5c3d2e1f00112233445566778899aabbccddeeff0011";
 
-/// The file of named keys, and each of its lines as an entry of `auth.api_keys`. `$k` stands for a key.
+/// A text with named keys, and each of its lines as an entry of `auth.api_keys`. `$k` stands for a key.
 pub(crate) fn api_keys(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
     let text = text.replace("$k", PASTED);
-    match file::parse(&text) {
+    match KeySet::parse(&text) {
         Ok(read) => {
             let written = toml::to_string(&read).expect("what was read can be written");
-            let again = file::parse(&written).expect("what was written can be read");
+            let again = KeySet::parse(&written).expect("what was written can be read");
             assert_eq!(written, toml::to_string(&again).expect("it can be written again"));
             for key in &read.keys {
                 assert!(is_key_name(&key.name));

@@ -1,81 +1,77 @@
-//! API keys: who may call the API, and what for. They come from the configuration and from two files of the data directory, which every
-//! call looks at again (two `stat`s): what was added, replaced or taken away counts for the next call.
+//! API keys: who may call the API, and what for. They come from the configuration and from the store, which
+//! reports each change.
 //!
-//! Invariants: only digests are kept, all of them are compared, in constant time; files that cannot be used change nothing, the last
-//! good keys stay; where there is no key at all, nobody gets in.
+//! Invariants: only digests are kept, and all of them are compared, in constant time; keys that cannot be read
+//! change nothing, the last valid ones stay in force; if there is no key at all, every call is refused.
 
 mod command;
-mod disk;
-mod error;
-mod file;
+mod files;
 mod first;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod owner;
 mod refusals;
-mod stamp;
+mod set;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::anyhow;
+use mynah_store::private;
 use parking_lot::RwLock;
+use tokio::sync::oneshot;
 
-pub use command::{KeyCommand, Lifetime, Said};
-use error::FileError;
+pub use command::{KeyCommand, Lifetime, Said, SettingAccess};
+use files::Files;
 use refusals::Refusals;
-use stamp::Stamp;
+use set::{KeySet, Known};
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
+use crate::store::{Setting, Store, Watcher, outcome};
 use crate::time::UnixMillis;
-use mynah_store::private;
 
 /// Configured keys that are shorter than this can be guessed.
 const SHORT_BYTES: usize = 20;
+/// The setting of the store that holds the keys.
+const SETTING: &str = "api-keys";
 
 /// The files with keys in a data directory. A backup does not contain them; a restore keeps the keys that are
 /// in force.
-pub const FILES: [&str; 2] = [first::FILE, file::FILE];
+pub const FILES: [&str; 2] = [first::FILE, files::NAMED];
 
 /// The keys that open the API.
 #[derive(Debug)]
 pub struct ApiKeys {
     configured: Vec<Known>,
-    directory: Option<Directory>,
-    loaded: RwLock<Loaded>,
+    stored: RwLock<Stored>,
     refusals: Refusals,
+    home: Option<Home>,
 }
 
-/// A key, as far as it is known.
-#[derive(Debug, Clone)]
-struct Known {
-    name: Arc<str>,
-    scopes: Scopes,
-    digest: KeyDigest,
-    /// From then on it is refused.
-    expires: Option<UnixMillis>,
+/// Where keys are kept besides the configuration.
+struct Home {
+    data: PathBuf,
+    store: Arc<dyn Store>,
 }
 
-/// The files of a data directory.
-#[derive(Debug)]
-struct Directory {
-    named: PathBuf,
-    /// The key of the first start; not in force beside configured ones.
-    first: Option<PathBuf>,
+impl fmt::Debug for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.data.fmt(f)
+    }
 }
 
-/// What was read last.
-#[derive(Debug)]
-struct Loaded {
+/// The keys of the store.
+#[derive(Debug, Default)]
+struct Stored {
     keys: Vec<Known>,
-    seen: [Stamp; 2],
-    /// A later change would change the stamps too; until then the files are read again.
-    settled: bool,
-    /// Why they could not be read since.
-    failure: Option<String>,
+    /// The newest version of the setting that was told.
+    version: u64,
+    /// Newer keys could not be read.
+    is_stale: bool,
 }
 
 /// What a key allows.
@@ -96,7 +92,7 @@ pub enum Denied {
     Expired,
 }
 
-/// From where the keys come; written for people.
+/// Where the keys come from; written for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySources {
     configured: usize,
@@ -106,7 +102,7 @@ pub struct KeySources {
 }
 
 impl ApiKeys {
-    /// These keys of the configuration, and none besides. Entries that are wrong ([`ConfiguredKey::parse`]) open nothing.
+    /// The keys of the configuration alone. Invalid entries ([`ConfiguredKey::parse`]) open nothing.
     pub fn new(configured: &[Secret]) -> Self {
         let entries = configured.iter().map(ConfiguredKey::parse).enumerate();
         let configured = entries
@@ -122,64 +118,66 @@ impl ApiKeys {
             .collect();
         Self {
             configured,
-            directory: None,
-            loaded: RwLock::new(Loaded {
-                keys: Vec::new(),
-                seen: [Stamp::Absent; 2],
-                settled: true,
-                failure: None,
-            }),
+            stored: RwLock::default(),
             refusals: Refusals::default(),
+            home: None,
         }
     }
 
-    /// The configured keys and those that the data directory keeps. Where there is none of either sort, one is made.
-    pub fn open(configured: &[Secret], data: &Path, now: UnixMillis) -> io::Result<(Self, KeySources)> {
-        let directory = Directory {
-            named: data.join(file::FILE),
-            first: configured.is_empty().then(|| data.join(first::FILE)),
-        };
+    /// The keys of the configuration and of the store. Those in the files of the directory `data` are taken over
+    /// into the store. If there is no key at all, one is made.
+    pub async fn open(
+        configured: &[Secret],
+        data: &Path,
+        store: Arc<dyn Store>,
+    ) -> anyhow::Result<(Arc<Self>, KeySources)> {
         for (index, key) in configured.iter().enumerate() {
             if key.expose().len() < SHORT_BYTES {
                 tracing::warn!(
-                    "auth.api_keys: key number {} can be guessed, it is shorter than {SHORT_BYTES} characters: take what `mynah api-key add` makes",
+                    "auth.api_keys: key number {} can be guessed, because it is shorter than {SHORT_BYTES} characters: \
+                     use one that `mynah api-key add` makes",
                     index + 1
                 );
             }
         }
         private::tighten(data, &FILES);
-        let mut made = false;
-        if let Some(first) = &directory.first
-            && !directory.named.try_exists()?
-            && !first.try_exists()?
-        {
-            first::make(data, first)?;
-            made = true;
-        }
-        let mut keys = Self::new(configured);
-        let loaded = directory.load(now).map_err(io::Error::from)?;
-        directory.warn_of_modes(&loaded.seen);
+        let keys = Arc::new(Self {
+            home: Some(Home {
+                data: data.to_owned(),
+                store: store.clone(),
+            }),
+            ..Self::new(configured)
+        });
+        let watching = Arc::downgrade(&keys);
+        store.watch(Watcher::Settings(Box::new(move |setting| {
+            if let Some(keys) = watching.upgrade() {
+                keys.take(setting);
+            }
+        })));
+        let (first, makes_first) = (data.join(first::FILE), configured.is_empty());
+        let directory = data.to_owned();
+        let (named, made) = take_over(&*store, data, move |set| {
+            let is_needed = makes_first && set.is_new && set.first.is_none();
+            if is_needed {
+                set.first = Some(first::make(&directory)?);
+            }
+            Ok((set.keys.len(), is_needed))
+        })
+        .await?;
         let sources = KeySources {
             configured: keys.configured.len(),
-            named: loaded.keys.iter().filter(|key| &*key.name != first::NAME).count(),
-            first: directory
-                .first
-                .clone()
-                .filter(|path| path.exists())
-                .map(|path| (path, made)),
+            named,
+            first: (makes_first && first.exists()).then_some((first, made)),
         };
-        keys.directory = Some(directory);
-        keys.loaded = RwLock::new(loaded);
         Ok((keys, sources))
     }
 
     /// What `offered` allows at the moment `now`; takes the same time whichever key it is, or none.
     pub fn check(&self, offered: &str, now: UnixMillis) -> Result<Granted, Denied> {
-        self.refresh(now);
         let offered = KeyDigest::of(offered);
-        let loaded = self.loaded.read();
+        let stored = self.stored.read();
         let mut outcome = Err(Denied::Unknown);
-        for key in self.configured.iter().chain(&loaded.keys) {
+        for key in self.configured.iter().chain(&stored.keys) {
             let alive = key.expires.is_none_or(|end| now < end);
             if !bool::from(key.digest.same(&offered)) {
                 continue;
@@ -200,142 +198,104 @@ impl ApiKeys {
         outcome
     }
 
-    /// Reads the files again if they have changed.
-    pub fn refresh(&self, now: UnixMillis) {
-        let Some(directory) = &self.directory else { return };
-        let stamps = directory.stamps();
-        let current = |loaded: &Loaded| loaded.settled && loaded.seen == stamps;
-        if current(&self.loaded.read()) {
+    /// Reads the files of the data directory again, and takes their keys over into the store. Returns whether they
+    /// could be read.
+    pub async fn reload(&self) -> bool {
+        let Some(Home { data, store }) = &self.home else {
+            return true;
+        };
+        let taken = take_over(&**store, data, |_| Ok(())).await;
+        if let Err(error) = &taken {
+            tracing::error!("the API keys cannot be read, the last valid ones stay in force: {error:#}");
+        }
+        self.stored.write().is_stale = taken.is_err();
+        taken.is_ok()
+    }
+
+    /// The store has told a version of its keys.
+    fn take(&self, setting: &Setting) {
+        let mut stored = self.stored.write();
+        if setting.name != SETTING || setting.version <= stored.version {
             return;
         }
-        let mut loaded = self.loaded.write();
-        if !current(&loaded) {
-            Self::load(directory, stamps, &mut loaded, self.configured.len(), now);
-        }
-    }
-
-    /// Reads the files again, whether they have changed or not.
-    pub fn reload(&self, now: UnixMillis) {
-        if let Some(directory) = &self.directory {
-            let mut loaded = self.loaded.write();
-            Self::load(
-                directory,
-                directory.stamps(),
-                &mut loaded,
-                self.configured.len(),
-                now,
-            );
-        }
-    }
-
-    /// Reads the files of `directory`, beside `configured` other keys. What cannot be read changes nothing.
-    fn load(
-        directory: &Directory,
-        stamps: [Stamp; 2],
-        loaded: &mut Loaded,
-        configured: usize,
-        now: UnixMillis,
-    ) {
-        match directory.load(now) {
-            Ok(anew) => {
-                if loaded.seen != anew.seen || loaded.failure.is_some() {
-                    directory.warn_of_modes(&anew.seen);
-                    let keys = configured + anew.keys.len();
-                    tracing::info!(keys, "the API keys were read again, there are {keys}");
-                    if keys == 0 {
-                        tracing::warn!(
-                            "no API key is left: the API is closed to everybody until `mynah api-key add` makes one"
-                        );
-                    }
+        let is_first = stored.version == 0;
+        stored.version = setting.version;
+        let set = KeySet::parse(&setting.text);
+        stored.is_stale = set.is_err();
+        match set {
+            Ok(set) => {
+                stored.keys = set.into_known(self.configured.is_empty());
+                let keys = self.configured.len() + stored.keys.len();
+                if !is_first {
+                    tracing::info!(keys, "the API keys were changed, there are {keys}");
                 }
-                *loaded = anew;
-            }
-            Err(error) => {
-                // A text that is wrong stays so until it changes; what the system did not give may be there the next time.
-                loaded.settled = matches!(error, FileError::Text(_)) && stamp::settled(&stamps, now);
-                loaded.seen = stamps;
-                let failure = error.to_string();
-                if loaded.failure.as_ref() != Some(&failure) {
-                    tracing::error!(
-                        "the API keys cannot be read, the last good ones stay in force: {failure}"
+                if keys == 0 {
+                    tracing::warn!(
+                        "no API key is left: every call of the API is refused until `mynah api-key add` makes one"
                     );
                 }
-                loaded.failure = Some(failure);
             }
+            Err(why) => tracing::error!(
+                "the API keys in the store cannot be read, the last valid ones stay in force{why}"
+            ),
         }
     }
 
-    /// Whether the files could not be used when they were looked at last, so that older keys are in force.
+    /// Whether newer keys could not be read, so that older ones are in force.
     pub fn is_stale(&self) -> bool {
-        self.loaded.read().failure.is_some()
+        self.stored.read().is_stale
     }
 
-    /// Tells the operator of a refused call, now and then. `reason` is one of a few words, and nothing that a caller sent.
+    /// Tells the operator of a refused call, now and then. `reason` is one of a few words, and nothing that a caller
+    /// sent.
     pub(crate) fn note_refusal(&self, reason: &'static str, now: Instant) {
         if let Some(calls) = self.refusals.note(now) {
             tracing::warn!(
                 calls,
                 reason,
-                "{calls} calls of the API were refused since this was last said, the last one for its key: {reason}"
+                "{calls} calls of the API were refused since this was last logged, the last one for its key: {reason}"
             );
         }
     }
 }
 
-impl Directory {
-    fn stamps(&self) -> [Stamp; 2] {
-        let first = self.first.as_deref().map_or(Stamp::Absent, Stamp::of);
-        [Stamp::of(&self.named), first]
-    }
-
-    fn warn_of_modes(&self, [named, first]: &[Stamp; 2]) {
-        // Digests may be read, but whoever writes that file makes keys.
-        stamp::warn_of_mode(named, &self.named, 0o022);
-        if let Some(path) = &self.first {
-            stamp::warn_of_mode(first, path, 0o077);
-        }
-    }
-
-    /// All or nothing.
-    fn load(&self, now: UnixMillis) -> Result<Loaded, FileError> {
-        // First the stamps: what changes while the files are read is read again.
-        let seen = self.stamps();
-        let mut keys = Vec::new();
-        for key in file::read(&self.named)?.unwrap_or_default().keys {
-            let previous = key.previous.iter().map(|previous| Known {
-                name: format!("{} (previous)", key.name).into(),
-                scopes: key.scopes,
-                digest: previous.digest,
-                expires: Some(previous.expires.0),
-            });
-            keys.extend(previous);
-            keys.push(Known {
-                name: key.name.into(),
-                scopes: key.scopes,
-                digest: key.digest,
-                expires: key.expires.map(|moment| moment.0),
-            });
-        }
-        if let Some(path) = &self.first
-            && let Some(digest) = first::read(path)?
-        {
-            keys.push(Known {
-                name: first::NAME.into(),
-                scopes: Scopes::ALL,
-                digest,
-                expires: None,
-            });
-        }
-        Ok(Loaded {
-            keys,
-            settled: stamp::settled(&seen, now),
-            seen,
-            failure: None,
-        })
-    }
+/// Changes the keys of a store, after those in the files of the directory `data` were taken over.
+async fn take_over<T: Send + 'static>(
+    store: &dyn Store,
+    data: &Path,
+    change: impl FnOnce(&mut KeySet) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let files = Files::read(data)?;
+    let (tell, told) = oneshot::channel();
+    let changing = move |text: &str| {
+        let (text, outcome) = match changed(text, files, change) {
+            Ok((text, outcome)) => (text, Ok(outcome)),
+            Err(error) => (None, Err(error)),
+        };
+        let _ = tell.send(outcome);
+        text
+    };
+    outcome(|done| store.change_setting(SETTING, Box::new(changing), done)).await?;
+    let changed = told.await??;
+    Files::taken_over(data)?;
+    Ok(changed)
 }
 
-/// How a configured key is called that has no name of its own.
+/// The text of the keys after `files` were added and `change` was made; `None` if that is the same as `text`.
+fn changed<T>(
+    text: &str,
+    files: Files,
+    change: impl FnOnce(&mut KeySet) -> anyhow::Result<T>,
+) -> anyhow::Result<(Option<String>, T)> {
+    let set = KeySet::parse(text);
+    let mut set = set.map_err(|why| anyhow!("the API keys in the store cannot be read{why}"))?;
+    files.add_to(&mut set);
+    let outcome = change(&mut set)?;
+    let new = set.text().map_err(anyhow::Error::msg)?;
+    Ok(((new != text).then_some(new), outcome))
+}
+
+/// The name of a configured key, also if the configuration gives it none.
 fn configured_name(index: usize, key: &ConfiguredKey) -> String {
     match &key.name {
         Some(name) => name.clone(),

@@ -13,8 +13,8 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store,
-    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
+    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
 };
 use crate::time::UnixMillis;
 
@@ -308,8 +308,12 @@ impl Store for Watched {
         self.write(|store| store.revoke(revocation, done));
     }
 
-    fn revocations(&self) -> Vec<Revocation> {
-        self.inner.revocations()
+    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
+        self.inner.change_setting(name, change, done);
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.inner.watch(watcher);
     }
 
     fn certain_time(&self) -> UnixMillis {

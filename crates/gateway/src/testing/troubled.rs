@@ -9,8 +9,8 @@ use tokio::sync::{Notify, Semaphore};
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::{
     self, Append, Appended, Conversations, Done, DueJobs, History, JobCounts, JobId, JobOutcome, Lane,
-    Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, Span, Store, StoreError,
-    StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span, Store,
+    StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
 };
 use crate::time::UnixMillis;
 
@@ -186,8 +186,12 @@ impl Store for Troubled {
         }
     }
 
-    fn revocations(&self) -> Vec<Revocation> {
-        self.store.revocations()
+    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
+        self.store.change_setting(name, change, done);
+    }
+
+    fn watch(&self, watcher: Watcher) {
+        self.store.watch(watcher);
     }
 
     fn certain_time(&self) -> UnixMillis {

@@ -61,7 +61,7 @@ async fn a_store_of_format_8_is_opened_with_everything_in_it() {
     );
     let counts = kit.store.job_counts().await.unwrap();
     assert_eq!((counts.waiting, counts.dead), (9, 1));
-    let revoked = kit.store.revocations();
+    let revoked = kit.revocations();
     assert_eq!(
         revoked.iter().map(|it| &it.what).collect::<Vec<_>>(),
         [&Revoked::User(uid("c"))]

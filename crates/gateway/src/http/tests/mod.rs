@@ -53,7 +53,7 @@ fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> Hou
             .metrics(metrics.clone())
             .start(Arc::new(store))
             .unwrap(),
-        keys,
+        keys: Arc::new(keys),
         metrics_key,
         metrics,
         open,

@@ -1,5 +1,8 @@
 //! The keys of a data directory: what is made, read, changed and kept, with a time that the tests make up.
 
+mod files;
+
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -9,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock;
 use crate::config::{Config, Scope};
+use crate::store::embedded::{self, Embedded, Options};
 
 /// A command line, as the program reads it.
 #[derive(Debug, Parser)]
@@ -16,6 +20,11 @@ struct Line {
     #[command(subcommand)]
     command: KeyCommand,
 }
+
+const ACCESS: SettingAccess = SettingAccess {
+    read: embedded::read_setting,
+    change: embedded::change_setting,
+};
 
 /// A data directory, and the time.
 struct Place {
@@ -55,7 +64,7 @@ impl Place {
         let words = std::iter::once("mynah").chain(line.split(' '));
         let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
         line.command
-            .run_at(&self.config, self.now)
+            .run_at(&self.config, ACCESS, self.now)
             .map_err(|error| format!("{error:#}"))
     }
 
@@ -77,67 +86,60 @@ impl Place {
         key.to_owned()
     }
 
-    fn open(&self) -> (ApiKeys, String) {
+    /// Starts a server, as far as keys are concerned.
+    fn open(&self) -> (Running, String) {
         let (keys, sources) = self.try_open().unwrap();
         (keys, sources.to_string())
     }
 
-    fn try_open(&self) -> io::Result<(ApiKeys, KeySources)> {
-        ApiKeys::open(&self.config.auth.api_keys, &self.config.store.path, self.now)
+    fn try_open(&self) -> anyhow::Result<(Running, KeySources)> {
+        let data = &self.config.store.path;
+        let store = Arc::new(Embedded::open(Options::new(data)).unwrap());
+        let opened = block_on(ApiKeys::open(&self.config.auth.api_keys, data, store.clone()));
+        let (keys, sources) = opened?;
+        Ok((Running { keys, store }, sources))
     }
+
+    /// The keys as they are stored.
+    fn stored(&self) -> String {
+        embedded::read_setting(&self.config.store.path, SETTING).unwrap()
+    }
+
+    fn store(&self, text: &str) {
+        let text = text.to_owned();
+        let change = Box::new(|_: &str| Ok(Some(text)));
+        embedded::change_setting(&self.config.store.path, SETTING, change).unwrap();
+    }
+}
+
+/// A server, as far as keys are concerned. Ends when it is dropped.
+struct Running {
+    keys: Arc<ApiKeys>,
+    store: Arc<Embedded>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        block_on(self.store.close());
+    }
+}
+
+impl Deref for Running {
+    type Target = ApiKeys;
+
+    fn deref(&self) -> &ApiKeys {
+        &self.keys
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
 }
 
 /// What a key may do, or why not.
 fn may(keys: &ApiKeys, key: &str, now: UnixMillis) -> Result<String, Denied> {
     keys.check(key, now).map(|granted| granted.scopes.to_string())
-}
-
-#[test]
-fn a_key_is_made_at_the_first_start_and_only_its_owner_can_read_it() {
-    let place = Place::new();
-    let (keys, sources) = place.open();
-    assert!(sources.starts_with("made just now, in the file "), "{sources}");
-    assert_eq!(place.mode("api-key"), 0o600);
-    assert_eq!(place.mode(""), 0o700);
-    let key = place.text("api-key");
-    assert_eq!(
-        may(&keys, key.trim(), place.now),
-        Ok("send,read,manage,metrics".into())
-    );
-
-    let (again, sources) = place.open();
-    assert!(sources.starts_with("in the file "), "{sources}");
-    assert!(again.check(key.trim(), place.now).is_ok());
-    for other in ["", "other", &key] {
-        assert_eq!(may(&again, other, place.now), Err(Denied::Unknown));
-    }
-}
-
-#[test]
-fn what_a_crash_left_behind_does_not_hinder() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.file("")).unwrap();
-    for half in ["api-key.new", "api-keys.toml.new"] {
-        std::fs::write(place.file(half), "half").unwrap();
-    }
-    place.open();
-    place.key("add a");
-    assert!(!place.file("api-key.new").exists() && !place.file("api-keys.toml.new").exists());
-}
-
-#[test]
-fn broken_files_are_refused_at_the_start() {
-    for (name, text) in [
-        ("api-key", "\n"),
-        ("api-key", "two keys"),
-        ("api-keys.toml", "[[keys]]\nname = 1\n"),
-    ] {
-        let place = Place::new();
-        std::fs::create_dir_all(place.file("")).unwrap();
-        std::fs::write(place.file(name), text).unwrap();
-        let why = place.try_open().unwrap_err().to_string();
-        assert!(why.contains(name), "{why}");
-    }
 }
 
 #[test]
@@ -149,10 +151,13 @@ fn configured_keys_take_the_place_of_the_first_one_and_named_ones_add_to_both() 
     assert_eq!(sources, "1 named (mynah api-key list)");
     assert_eq!(may(&keys, &named, place.now), Ok("read".into()));
 
-    first::make(&place.config.store.path, &place.file("api-key")).unwrap();
+    drop(keys);
+    first::make(&place.config.store.path).unwrap();
     let first = place.text("api-key");
+    let (keys, _) = place.open();
     assert!(keys.check(first.trim(), place.now).is_ok());
 
+    drop(keys);
     let hashed = KeyDigest::of("hashed").hex();
     place.config.auth.api_keys = vec![
         Secret::new("plain"),
@@ -185,7 +190,7 @@ fn configured_keys_take_the_place_of_the_first_one_and_named_ones_add_to_both() 
 
 #[test]
 fn a_change_counts_for_the_next_call() {
-    let mut place = Place::new();
+    let place = Place::new();
     let (keys, _) = place.open();
     let a = place.key("add a --scopes send,read");
     assert_eq!(may(&keys, &a, place.now), Ok("send,read".into()));
@@ -197,27 +202,6 @@ fn a_change_counts_for_the_next_call() {
     let anew = place.key("rotate b");
     assert_eq!(may(&keys, &b, place.now), Err(Denied::Unknown));
     assert_eq!(may(&keys, &anew, place.now), Ok("metrics".into()));
-
-    // Long after the last change the files are not read any more, until they change.
-    place.now += DAY;
-    assert!(may(&keys, &anew, place.now).is_ok());
-    assert!(keys.loaded.read().settled);
-    place.run("remove b");
-    assert_eq!(may(&keys, &anew, place.now), Err(Denied::Unknown));
-}
-
-#[test]
-fn a_change_within_one_tick_of_the_clock_is_seen() {
-    let place = Place::new();
-    let key = place.key("add a --scopes read");
-    let (keys, _) = place.open();
-    assert!(keys.check(&key, place.now).is_ok());
-    // The same file, as long, written at what may be the same moment: only the text differs.
-    let text = place.text("api-keys.toml").replace("\"read\"", "\"send\"");
-    keys.loaded.write().seen[0] = Stamp::of(&place.file("api-keys.toml"));
-    std::fs::write(place.file("api-keys.toml"), text).unwrap();
-    keys.loaded.write().seen[0] = Stamp::of(&place.file("api-keys.toml"));
-    assert_eq!(may(&keys, &key, place.now), Ok("send".into()));
 }
 
 #[test]
@@ -229,6 +213,7 @@ fn the_key_of_the_first_start_can_be_taken_away() {
     place.run("remove api-key");
     assert_eq!(may(&keys, first.trim(), place.now), Err(Denied::Unknown));
     assert!(keys.check(&named, place.now).is_ok());
+    drop(keys);
     place.open();
     assert!(!place.file("api-key").exists(), "a named key is enough");
 }
@@ -246,11 +231,10 @@ fn without_any_key_left_the_api_is_closed_and_stays_so() {
         }
     };
     closed(&keys);
+    drop(keys);
     let (again, sources) = place.open();
     closed(&again);
     assert!(sources.starts_with("none"), "{sources}");
-    std::fs::remove_file(place.file("api-keys.toml")).unwrap();
-    closed(&keys);
 }
 
 #[test]
@@ -290,29 +274,22 @@ fn an_old_key_is_valid_during_its_grace_and_the_new_one_lives_as_long_as_the_old
 }
 
 #[test]
-fn a_broken_file_changes_nothing_until_it_is_whole_again() {
-    let mut place = Place::new();
+fn a_text_that_is_not_valid_changes_nothing_until_it_is_valid_again() {
+    let place = Place::new();
     let key = place.key("add a");
     let (keys, _) = place.open();
-    let whole = place.text("api-keys.toml");
-    for broken in ["", " = ", "[[keys]]\nname = \"a\"\n", "[[key]]\n", "\u{0}"] {
-        let text = if broken.is_empty() {
-            whole.replace("sha256", "sha512")
-        } else {
-            broken.to_owned()
-        };
-        std::fs::write(place.file("api-keys.toml"), text).unwrap();
-        for _ in 0..2 {
-            assert!(keys.check(&key, place.now).is_ok(), "{broken:?}");
-            assert!(keys.is_stale(), "{broken:?}");
-            place.now += HOUR;
-        }
+    let whole = place.stored();
+    let unknown = whole.replace("sha256", "sha512");
+    for broken in [&*unknown, " = ", "[[keys]]\nname = \"a\"\n", "[[key]]\n", "\u{0}"] {
+        place.store(broken);
+        assert!(keys.check(&key, place.now).is_ok(), "{broken:?}");
+        assert!(keys.is_stale(), "{broken:?}");
         assert!(
             place.try_run("add b").is_err(),
             "nobody writes over what they cannot read"
         );
     }
-    std::fs::write(place.file("api-keys.toml"), whole).unwrap();
+    place.store(&whole);
     assert!(keys.check(&key, place.now).is_ok() && !keys.is_stale());
     place.run("remove a --force");
     assert_eq!(may(&keys, &key, place.now), Err(Denied::Unknown));
@@ -322,9 +299,9 @@ fn a_broken_file_changes_nothing_until_it_is_whole_again() {
 fn of_many_changes_at_once_none_is_lost() {
     let place = &Place::new();
     std::thread::scope(|scope| {
-        for thread in 0..8 {
+        for thread in 0..4 {
             scope.spawn(move || {
-                for round in 0..5 {
+                for round in 0..3 {
                     place.run(&format!("add k{thread}-{round}"));
                 }
                 place.run(&format!("remove k{thread}-0"));
@@ -332,13 +309,12 @@ fn of_many_changes_at_once_none_is_lost() {
         }
     });
     let list = place.run("list");
-    assert_eq!(list.lines().count(), 1 + 8 * 4, "{list}");
-    assert_eq!(place.mode("api-keys.toml"), 0o600);
-    assert_eq!(place.mode("api-keys.lock"), 0o600);
+    assert_eq!(list.lines().count(), 1 + 4 * 2, "{list}");
+    assert_eq!(place.mode("mynah.db"), 0o600);
 }
 
 #[test]
-fn the_file_and_the_list_show_no_key() {
+fn the_store_and_the_list_show_no_key() {
     let mut place = Place::new();
     place.config.auth.api_keys = vec![Secret::new("a-plain-key-that-people-made-up")];
     let mut keys = vec![place.key("add a --scopes send --expires 1h"), place.key("add b")];
@@ -346,7 +322,7 @@ fn the_file_and_the_list_show_no_key() {
     place.now += 2 * HOUR;
     let (opened, _) = place.open();
     let list = place.run("list");
-    for text in [&list, &place.text("api-keys.toml"), &format!("{opened:?}")] {
+    for text in [&list, &place.stored(), &format!("{:?}", opened.keys)] {
         for secret in keys
             .iter()
             .map(|key| &key["mynah_".len()..])
@@ -367,14 +343,14 @@ fn the_file_and_the_list_show_no_key() {
     );
     let guessable = KeyDigest::of("a-plain-key-that-people-made-up").fingerprint();
     assert!(!list.contains(&guessable), "{list}");
-    assert!(format!("{opened:?}").contains("KeyDigest(..)"));
+    assert!(format!("{:?}", opened.keys).contains("KeyDigest(..)"));
 }
 
 #[test]
 fn what_cannot_be_done_is_said_and_changes_nothing() {
     let place = Place::new();
     place.key("add a");
-    let before = place.text("api-keys.toml");
+    let before = place.stored();
     for (line, sentence) in [
         ("add a", "already"),
         ("add api-key", "first start"),
@@ -387,15 +363,15 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
         ("add b --expires 90", "such as 90d"),
         ("add b --expires 999999999999d", "100 years"),
         ("add b --expires 200y", "100 years"),
-        ("rotate b", "no key called"),
-        ("remove b", "no key called"),
+        ("rotate b", "no key named"),
+        ("remove b", "no key named"),
         ("remove api-key", "cannot be removed"),
         ("rotate api-key", "add"),
         ("remove auth.api_keys[1]", "configuration"),
     ] {
         let why = place.try_run(line).err().unwrap_or_else(|| panic!("{line}"));
         assert!(why.contains(sentence), "{line}: {why}");
-        assert_eq!(place.text("api-keys.toml"), before, "{line}");
+        assert_eq!(place.stored(), before, "{line}");
     }
     assert!(place.try_run(&format!("add {}", "n".repeat(65))).is_err());
     place.key(&format!("add {}", "n".repeat(64)));
@@ -405,63 +381,23 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
 fn no_more_than_so_many_keys() {
     let place = Place::new();
     place.key("add a");
-    for _ in 0..file::MOST_PREVIOUS {
+    for _ in 0..set::MOST_PREVIOUS {
         place.key("rotate a --grace 1d");
     }
     let why = place.try_run("rotate a --grace 1d").err().unwrap();
     assert!(why.contains("still valid"), "{why}");
     place.key("rotate a");
 
-    let entry = place.text("api-keys.toml");
+    let entry = place.stored();
     let entry = &entry[entry.find("[[keys]]").unwrap()..];
-    let many: String = (1..file::MOST_KEYS)
+    let many: String = (1..set::MOST_KEYS)
         .map(|n| entry.replace("name = \"a\"", &format!("name = \"k{n}\"")))
         .collect();
-    std::fs::write(place.file("api-keys.toml"), format!("{entry}{many}")).unwrap();
+    place.store(&format!("{entry}{many}"));
     let why = place.try_run("add b").err().unwrap();
     assert!(why.contains("more than 1000"), "{why}");
     place.run("remove k1");
     place.key("add b");
-}
-
-#[test]
-fn complaints_about_the_file_name_the_line_and_never_repeat_what_stands_there() {
-    let place = Place::new();
-    let key = place.key("add a");
-    let whole = place.text("api-keys.toml");
-    let digest = KeyDigest::of(&key).hex();
-    let wrong = [
-        (whole.replace(&digest, &key), ":5: sha256 must be 64"),
-        (
-            whole.replace("[\"send\", ", &format!("[\"{key}\", ")),
-            "scopes must be some of",
-        ),
-        (
-            whole.replace("created = ", &format!("{key} = 1\ncreated = ")),
-            "an unknown key",
-        ),
-        (
-            whole.replace("scopes = [", &format!("scopes = \"{key}\" # [")),
-            "wrong type",
-        ),
-        (whole.replace("Z\n", "+01:00\n"), "must be in UTC"),
-        (
-            format!("{whole}\n{}", &whole[whole.find("[[keys]]").unwrap()..]),
-            "is there twice",
-        ),
-        (
-            whole.replace("name = \"a\"", "name = \"a b\""),
-            "key number 1 must have a name",
-        ),
-        (format!("{whole}# {}", "x".repeat(3 << 20)), "more than"),
-    ];
-    for (text, sentence) in wrong {
-        assert_ne!(text, whole, "{sentence}");
-        std::fs::write(place.file("api-keys.toml"), &text).unwrap();
-        let why = place.try_open().unwrap_err().to_string();
-        assert!(why.contains("api-keys.toml") && why.contains(sentence), "{why}");
-        assert!(!why.contains("mynah_"), "{why}");
-    }
 }
 
 #[test]
@@ -474,24 +410,4 @@ fn the_same_key_in_two_places_may_do_what_either_allows() {
     assert_eq!(may(&keys, &key, place.now), Ok("send,read".into()));
     assert_eq!(may(&keys, &key, place.now + HOUR), Ok("send".into()));
     assert!(Scopes::of(&[Scope::Send]).has(Scope::Send) && !Scopes::NONE.has(Scope::Send));
-}
-
-#[test]
-fn what_root_makes_belongs_to_the_owner_of_the_directory() {
-    use std::os::unix::fs::{MetadataExt, chown};
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give files away");
-        return;
-    }
-    let place = Place::new();
-    place.key("add a");
-    chown(place.file(""), Some(4_321), Some(4_321)).unwrap();
-    place.key("add b");
-    for name in ["api-keys.toml", "api-keys.lock"] {
-        assert_eq!(
-            std::fs::metadata(place.file(name)).unwrap().uid(),
-            4_321,
-            "{name}"
-        );
-    }
 }

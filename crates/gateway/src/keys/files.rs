@@ -1,0 +1,90 @@
+//! The files of a data directory that hold keys: `api-key`, and `api-keys.toml` of earlier versions. Their keys
+//! are taken over into the store at each start, by each `mynah api-key`, and on SIGHUP.
+//!
+//! Invariants: a file is taken over as a whole or not at all; `api-keys.toml` is removed once its keys are in the
+//! store, and a key that has the same name there stays as it is.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+
+use super::first;
+use super::set::KeySet;
+use crate::config::KeyDigest;
+use crate::text::without_mark;
+
+/// The file with the named keys of earlier versions.
+pub(super) const NAMED: &str = "api-keys.toml";
+/// What earlier versions locked while they changed that file.
+const LOCK: &str = "api-keys.lock";
+/// Longest file, in bytes.
+const MOST_BYTES: u64 = 2 << 20;
+
+/// What the files hold.
+pub(super) struct Files {
+    named: Option<KeySet>,
+    first: Option<KeyDigest>,
+}
+
+impl Files {
+    /// Reads the files of a data directory.
+    pub(super) fn read(data: &Path) -> anyhow::Result<Self> {
+        let path = data.join(NAMED);
+        let named = read(&path)?
+            .map(|text| KeySet::parse(&text))
+            .transpose()
+            .map_err(|why| anyhow!("{}{why}", path.display()))?;
+        let path = data.join(first::FILE);
+        let first = read(&path)?
+            .map(|text| first::digest(&text))
+            .transpose()
+            .with_context(|| format!("{} is not valid", path.display()))?;
+        Ok(Self { named, first })
+    }
+
+    /// Adds the keys to those of the store.
+    pub(super) fn add_to(self, set: &mut KeySet) {
+        if let Some(named) = self.named {
+            set.is_new = false;
+            let new = named.keys.into_iter();
+            let new: Vec<_> = new
+                .filter(|key| set.keys.iter().all(|known| known.name != key.name))
+                .collect();
+            set.keys.extend(new);
+        }
+        set.first = self.first.or(set.first);
+    }
+
+    /// The keys are in the store: removes the file of earlier versions.
+    pub(super) fn taken_over(data: &Path) -> anyhow::Result<()> {
+        for name in [NAMED, LOCK] {
+            let path = data.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error)
+                        .with_context(|| format!("{} is not used any more: remove it", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The text of a file, if it exists.
+fn read(path: &Path) -> anyhow::Result<Option<String>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.with_context(|| path.display().to_string())?,
+    };
+    let mut text = String::new();
+    file.take(MOST_BYTES + 1)
+        .read_to_string(&mut text)
+        .with_context(|| path.display().to_string())?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(anyhow!("{} has more than {MOST_BYTES} bytes", path.display()));
+    }
+    Ok(Some(without_mark(&text).to_owned()))
+}
