@@ -6,6 +6,9 @@
 use std::collections::VecDeque;
 use std::mem;
 
+/// A queue with room for no more elements than this keeps its memory until it is empty.
+const SMALL: usize = 64;
+
 /// First in, first out.
 #[derive(Default)]
 pub(crate) enum Queue<T> {
@@ -50,6 +53,10 @@ impl<T> Queue<T> {
             Self::One(first) => Some(first),
             Self::Many(mut many) => {
                 let first = many.pop_front();
+                // A queue that was long once must not hold on to memory that nobody counts.
+                if many.capacity() > SMALL && many.len() < many.capacity() / 4 {
+                    many.shrink_to(many.capacity() / 2);
+                }
                 if !many.is_empty() {
                     *self = Self::Many(many);
                 }
@@ -92,13 +99,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Keeps the first `count` elements.
+    /// Keeps the first `count` elements, and frees the memory of the others.
     pub(crate) fn truncate(&mut self, count: usize) {
-        match self {
-            Self::Many(many) if count > 0 => many.truncate(count),
-            Self::One(_) if count > 0 => {}
-            all => *all = Self::Empty,
-        }
+        let mut kept = Self::Empty;
+        mem::take(self).take(count).for_each(|element| kept.push(element));
+        *self = kept;
     }
 }
 
@@ -135,11 +140,30 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_has_become_short_frees_its_memory() {
+        let mut queue = Queue::default();
+        (0..10_000).for_each(|n| queue.push(n));
+        while queue.len() > 20 {
+            queue.pop();
+        }
+        let Queue::Many(many) = &queue else {
+            panic!("it has 20 elements")
+        };
+        assert!(many.capacity() <= 4 * SMALL, "{}", many.capacity());
+        assert!(queue.eq(9_980..10_000));
+    }
+
+    #[test]
     fn truncate_keeps_the_first_elements() {
         for (length, keep) in [(0, 0), (0, 1), (1, 0), (1, 1), (5, 0), (5, 1), (5, 9)] {
             let mut queue = Queue::default();
             (0..length).for_each(|n| queue.push(n));
             queue.truncate(keep);
+            assert_eq!(
+                matches!(queue, Queue::Many(_)),
+                queue.len() > 1,
+                "memory that is not needed is freed"
+            );
             assert!(queue.eq(0..length.min(keep as i32)), "{keep} of {length}");
         }
     }
