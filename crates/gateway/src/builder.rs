@@ -1,4 +1,4 @@
-//! Puts a gateway together.
+//! Assembles a gateway from its configuration, store and listeners.
 
 use std::sync::Arc;
 
@@ -16,15 +16,16 @@ use crate::push::{self, Provider, Reached, Settle, Wake, Webhook};
 use crate::registry::{self, Registry};
 use crate::store::Store;
 
-/// Shards of the registry; more than threads, so that they seldom meet.
+/// Number of shards of the registry. It is larger than the number of threads, so that they seldom wait for
+/// each other.
 const REGISTRY_SHARDS: usize = 64;
 
-/// Why a gateway with this configuration could not send notifications.
+/// Returns an error if a gateway with this configuration could not send notifications.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     Webhook::new(config, &Metrics::default()).map(drop)
 }
 
-/// Puts a gateway together; see [`Builder::start`].
+/// A builder of a gateway; see [`Builder::start`].
 pub struct Builder {
     config: Config,
     metrics: Arc<Metrics>,
@@ -32,7 +33,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// With this configuration.
+    /// Creates a builder for a gateway with this configuration.
     pub fn new(config: Config) -> Self {
         Self {
             config,
@@ -41,54 +42,55 @@ impl Builder {
         }
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Counts here instead of in metrics of its own.
+    /// Sets the metrics, which are otherwise created.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = metrics;
         self
     }
 
-    /// Called for every new connection.
+    /// Sets a function that is called for every new connection.
     #[must_use]
     pub fn on_connect(mut self, listener: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
         self.program.listeners.connect.push(Box::new(listener));
         self
     }
 
-    /// Called for everything that clients send: parsed frames, and raw what is no frame or of a kind that nobody handles.
+    /// Sets a function that is called for everything that clients send: parsed frames, and text that is not a
+    /// frame or whose kind has no handler.
     #[must_use]
     pub fn on_data(mut self, listener: impl Fn(&Peer, Seen<'_>) + Send + Sync + 'static) -> Self {
         self.program.listeners.data.push(Box::new(listener));
         self
     }
 
-    /// Called for every connection that closed, with the reason.
+    /// Sets a function that is called for every connection that has closed, with the reason.
     #[must_use]
     pub fn on_close(mut self, listener: impl Fn(&Peer, &str) + Send + Sync + 'static) -> Self {
         self.program.listeners.close.push(Box::new(listener));
         self
     }
 
-    /// Called when the store is in trouble or a handler refuses.
+    /// Sets a function that is called when the store fails or a handler refuses a frame.
     #[must_use]
     pub fn on_error(mut self, listener: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.program.listeners.error.push(Box::new(listener));
         self
     }
 
-    /// Starts the gateway on this store. Call it inside of a tokio runtime.
+    /// Starts the gateway with this store. Must be called in a tokio runtime.
     pub fn start(self, store: Arc<dyn Store>) -> anyhow::Result<Gateway> {
         let webhook = Webhook::new(&self.config, &self.metrics)?;
         let provider = webhook.map(|webhook| Box::new(webhook) as Box<dyn Provider>);
         Ok(Gateway::new(Arc::new(self.running(store, provider)?)))
     }
 
-    /// Starts what the handle is for; notifications go to this provider.
+    /// Starts the parts of the gateway. Notifications go to this provider.
     pub(crate) fn running(
         self,
         store: Arc<dyn Store>,

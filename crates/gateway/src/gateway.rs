@@ -20,7 +20,7 @@ use crate::session::Link;
 use crate::store::{Conversations, History, Page, Revoked, Span, Store, Team, TeamChange};
 use crate::time::UnixMillis;
 
-/// A running gateway; cheap to clone.
+/// A running gateway. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Gateway {
     running: Arc<Running>,
@@ -35,7 +35,7 @@ pub(crate) struct Running {
     pub(crate) registry: Arc<Registry<Link>>,
     pub(crate) auth: Arc<Auth>,
     pub(crate) program: Arc<Program>,
-    /// Stops the push worker; only if there is a push webhook.
+    /// Stops the push worker. It exists only if there is a push webhook.
     pub(crate) settle: Option<Arc<Settle>>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Running {
 pub struct UserView {
     /// The user.
     pub uid: Uid,
-    /// Oldest first; empty for who is offline.
+    /// The user's connections, oldest first; empty if the user is offline.
     pub connections: Vec<ConnectionView>,
     /// Unread messages in all conversations.
     pub unread: u64,
@@ -57,7 +57,7 @@ pub struct ConnectionView {
     pub sid: String,
     /// The device.
     pub deviceid: String,
-    /// The platform, if named.
+    /// The platform, if the client has named one.
     pub platform: Option<String>,
     /// The identity class.
     #[serde(rename = "type")]
@@ -66,11 +66,11 @@ pub struct ConnectionView {
     pub since: UnixMillis,
     /// `polling` or `websocket`.
     pub transport: &'static str,
-    /// Where it comes from.
+    /// The address of the client.
     pub address: String,
 }
 
-/// Why the gateway should get no traffic now.
+/// Why the gateway should not receive traffic now.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct NotReady(pub String);
@@ -83,7 +83,7 @@ impl Gateway {
         }
     }
 
-    /// The same gateway for calls by `caller`, who has a share of its own in what is in flight.
+    /// Returns the same gateway for calls by `caller`, which has its own share of the limits in flight.
     pub(crate) fn for_caller(&self, caller: Caller) -> Self {
         Self {
             running: self.running.clone(),
@@ -98,12 +98,12 @@ impl Gateway {
         }
     }
 
-    /// Who decides about connections, for a Socket.IO server.
+    /// Returns the handler of handshakes, for a Socket.IO server.
     pub fn namespaces(&self) -> Arc<dyn Namespaces> {
         Arc::new(Handshakes(self.running.entrance.clone()))
     }
 
-    /// Sends. Stored kinds are durable when this returns.
+    /// Sends a message. Messages of stored kinds are durable when this returns.
     pub async fn send(&self, order: SendOrder) -> Result<Sent, Reject> {
         let sent = dispatch::orders(&self.running.core, &self.caller, vec![Ok(order)])
             .await
@@ -111,13 +111,15 @@ impl Gateway {
         sent.unwrap_or_else(|| Err(Reject::internal("The message was not sent.")))
     }
 
-    /// Sends many, in order, with a result for each. What is refused already stays refused.
+    /// Sends many messages in order, and returns a result for each. Messages that are refused already stay
+    /// refused.
     pub async fn send_batch(&self, orders: Vec<Result<SendOrder, Reject>>) -> Vec<Result<Sent, Reject>> {
         dispatch::orders(&self.running.core, &self.caller, orders).await
     }
 
-    /// Sends a frame to a user, from the backend; whether it reached a live connection. (The replaced `sendTo(uid, json, callback)`.)
-    /// `data` is whatever serializes to JSON: an object, but also an array, a text, a number, a boolean or null.
+    /// Sends a frame of the backend to a user, and returns whether it reached a live connection. It replaces
+    /// `sendTo(uid, json, callback)` of the replaced system. `data` can be any value that serializes to JSON:
+    /// an object, an array, a string, a number, a boolean or null.
     pub async fn send_to(&self, uid: &Uid, kind: u16, data: &impl Serialize) -> Result<bool, Reject> {
         let data = serde_json::value::to_raw_value(data)
             .map_err(|error| Reject::malformed(format!("\"data\" is no JSON: {error}.")))?;
@@ -138,7 +140,7 @@ impl Gateway {
         }
     }
 
-    /// A user, its connections and what it has not read. One never seen is offline.
+    /// Returns a user, its connections and its unread messages. An unknown user is offline.
     pub async fn user(&self, uid: &Uid) -> Result<UserView, Reject> {
         let unread = self.running.store.unread(uid.clone()).await;
         let unread = unread.map_err(|error| self.running.core.trouble(error))?;
@@ -162,7 +164,7 @@ impl Gateway {
         })
     }
 
-    /// Those of `uids` who are connected, in the same order.
+    /// Returns the users among `uids` who are connected, in the same order.
     pub fn online(&self, uids: &[Uid]) -> Vec<Uid> {
         let registry = &self.running.registry;
         uids.iter()
@@ -171,22 +173,22 @@ impl Gateway {
             .collect()
     }
 
-    /// Up to `most` of the users who are connected, in no order.
+    /// Returns up to `most` of the users who are connected, in no particular order.
     pub fn who_is_online(&self, most: usize) -> Vec<Uid> {
         self.running.registry.names(most)
     }
 
-    /// How many users are connected.
+    /// Returns the number of users who are connected.
     pub fn users_online(&self) -> usize {
         self.running.registry.users()
     }
 
-    /// Sends all of a user's connections away and removes the mapping; how many there were.
+    /// Disconnects all connections of a user for good, and returns their number.
     pub fn sign_out(&self, uid: &Uid) -> usize {
         dispatch::sign_out(&self.running.core, uid)
     }
 
-    /// [`Gateway::sign_out`] of the user whose token this is.
+    /// Calls [`Gateway::sign_out`] for the user to whom this token belongs.
     pub async fn sign_out_by_token(&self, token: &str) -> Result<usize, Reject> {
         match &*self.running.auth {
             Auth::Jwt(tokens) => {
@@ -200,7 +202,7 @@ impl Gateway {
         }
     }
 
-    /// What tokens may be signed with; `None` when clients need none.
+    /// Returns the accepted algorithms of tokens; `None` if clients need no token.
     pub(crate) fn accepted_tokens(&self) -> Option<String> {
         match &*self.running.auth {
             Auth::Jwt(tokens) => Some(tokens.accepted()),
@@ -208,14 +210,15 @@ impl Gateway {
         }
     }
 
-    /// Fetches the issuer's key set again; false when no key set is configured.
+    /// Fetches the issuer's key set again. Returns false if no key set is configured.
     pub(crate) fn fetch_token_keys(&self) -> bool {
         let issuer = self.running.auth.issuer();
         issuer.inspect(|issuer| issuer.fetch()).is_some()
     }
 
-    /// Has tokens refused from now on, and sends the connections away that registered with them; how many there were. Of a user or a device:
-    /// the tokens that were issued up to `issued_until`, which is now when absent. It is remembered until `until`, or for ever.
+    /// Revokes tokens, disconnects the connections that have registered with them for good, and returns their
+    /// number. A revocation of a user or a device covers the tokens that were issued up to `issued_until`,
+    /// which is the present time if it is absent. It is kept until `until`, or without limit.
     pub async fn revoke(
         &self,
         what: Revoked,
@@ -230,7 +233,7 @@ impl Gateway {
         self.change_team(team, TeamChange::Put { name, members }).await
     }
 
-    /// A team with its members.
+    /// Returns a team with its members.
     pub async fn team(&self, team: &TeamId) -> Result<Team, Reject> {
         let found = self.running.store.team(team.clone()).await;
         found
@@ -238,17 +241,17 @@ impl Gateway {
             .ok_or_else(|| Reject::not_found("There is no such team."))
     }
 
-    /// Deletes a team; its conversation is closed to everyone.
+    /// Deletes a team. Nobody can read its conversation any more.
     pub async fn delete_team(&self, team: TeamId) -> Result<(), Reject> {
         self.change_team(team, TeamChange::Delete).await.map(drop)
     }
 
-    /// Adds members; each newcomer is told to all of them.
+    /// Adds members. All members are told of each new one.
     pub async fn add_members(&self, team: TeamId, uids: Vec<Uid>) -> Result<Team, Reject> {
         self.change_team(team, TeamChange::Add(uids)).await
     }
 
-    /// Removes members; each is told to the others and to the one who leaves.
+    /// Removes members. Each removal is told to the remaining members and to the removed one.
     pub async fn remove_members(&self, team: TeamId, uids: Vec<Uid>) -> Result<Team, Reject> {
         self.change_team(team, TeamChange::Remove(uids)).await
     }
@@ -257,13 +260,13 @@ impl Gateway {
         dispatch::change_team(&self.running.core, &self.caller, team, change).await
     }
 
-    /// A part of a conversation; `limit` is 1 to 500.
+    /// Returns a part of a conversation; `limit` is 1 to 500.
     pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
         let history = self.running.store.history(conv, None, span, page(limit)?).await;
         history.map_err(|error| self.running.core.trouble(error))
     }
 
-    /// A page of a user's conversations, newest first; `limit` is 1 to 500.
+    /// Returns a page of a user's conversations, newest first; `limit` is 1 to 500.
     pub async fn conversations(
         &self,
         uid: &Uid,
@@ -279,7 +282,7 @@ impl Gateway {
         page.map_err(|error| self.running.core.trouble(error))
     }
 
-    /// Whether the gateway can do its work.
+    /// Returns an error if the gateway cannot do its work.
     pub fn ready(&self) -> Result<(), NotReady> {
         self.running
             .store
@@ -287,8 +290,8 @@ impl Gateway {
             .map_err(|error| NotReady(error.to_string()))
     }
 
-    /// Handles clients' frames of an application kind from now on. Frames of one connection are handled in the order in which
-    /// they came; the handler must not block, and returns [`Reply::Later`] for what takes time.
+    /// Handles frames of an application kind from now on. Frames of one connection are handled in order. The
+    /// handler must not block; it returns [`Reply::Later`] for slow work.
     pub fn register_type(
         &self,
         kind: u16,
@@ -297,13 +300,13 @@ impl Gateway {
         self.running.program.handlers.register(kind, handler)
     }
 
-    /// Stops handling a kind; whether it was handled.
+    /// Stops handling a kind. Returns whether it was handled.
     pub fn unregister_type(&self, kind: u16) -> bool {
         self.running.program.handlers.unregister(kind)
     }
 }
 
-/// Most payload of a page for the API.
+/// Most bytes of payload in a page for the API.
 const PAGE_BYTES: usize = 8 << 20;
 
 fn page(most: u32) -> Result<Page, Reject> {

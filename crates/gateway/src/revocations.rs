@@ -1,7 +1,7 @@
-//! Tokens that are not accepted any more, at hand: what the store remembers of them.
+//! The revoked tokens, in memory, as the store has them.
 //!
-//! Invariant: a revocation is known here before the connections are gone through that it concerns; who registers asks here before and
-//! after it is on the map. So nobody slips through between the two.
+//! Invariant: a revocation is added here before the connections that it concerns are searched, and a register
+//! checks here both before and after it is in the registry. No connection can therefore be missed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,26 +14,26 @@ use crate::registry::Registration;
 use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked};
 use crate::time::UnixMillis;
 
-/// See the module.
+/// The revocations in memory.
 #[derive(Default)]
 pub(crate) struct Revocations {
     known: RwLock<Known>,
 }
 
-/// Revocations by an operator are kept apart from those of displaced devices, so that the latter never use up
-/// the limit of the former.
+/// Revocations by the API are kept apart from those of displaced devices, so that the latter never use up the
+/// limit of the former.
 #[derive(Default)]
 struct Known {
     asked: HashMap<Revoked, Reach>,
-    /// By user, at most [`MOST_DISPLACED`] of each.
+    /// The revocations by user, at most [`MOST_DISPLACED`] of each user.
     displaced: HashMap<Uid, Vec<(Revoked, Reach)>>,
-    /// How many there are in `displaced`.
+    /// The number of revocations in `displaced`.
     displaced_count: usize,
-    /// When the first of `displaced` can be forgotten, or earlier.
+    /// A time before which none of `displaced` can be forgotten.
     displaced_until: UnixMillis,
 }
 
-/// Which tokens, and for how long.
+/// The revoked tokens, and how long they are revoked.
 #[derive(Debug, Clone, Copy)]
 struct Reach {
     issued_until: UnixMillis,
@@ -41,8 +41,9 @@ struct Reach {
 }
 
 impl Revocations {
-    /// Whether an operator may have one more revoked while at most `most` are remembered: one that is known already only grows. Those are forgotten
-    /// that are not needed at `now`, which must have come for certain: a clock that is wrong for a moment must not make a revoked token valid.
+    /// Returns whether one more revocation of the API may be added while at most `most` are kept; one that
+    /// exists already is only extended. Forgets revocations that are not needed at `now`, which must have
+    /// passed certainly: a clock that is wrong for a moment must not make a revoked token valid.
     pub(crate) fn has_room(&self, what: &Revoked, most: usize, now: UnixMillis) -> bool {
         let mut known = self.known.write();
         if known.asked.len() < most || known.asked.contains_key(what) {
@@ -52,17 +53,18 @@ impl Revocations {
         known.asked.len() < most
     }
 
-    /// Whether one more token of a displaced device may be remembered while at most `most` are, of all users.
+    /// Returns whether one more revocation of a displaced device may be added while at most `most` are kept
+    /// for all users.
     pub(crate) fn has_room_for_displaced(&self, most: usize, now: UnixMillis) -> bool {
         let mut known = self.known.write();
-        // The whole table is only gone through when that makes room.
+        // The whole table is searched only if that makes room.
         if known.displaced_count >= most && known.displaced_until <= now {
             known.forget_displaced(now);
         }
         known.displaced_count < most
     }
 
-    /// Knows one more; one of the same tokens grows.
+    /// Adds a revocation, or extends an existing one of the same tokens.
     pub(crate) fn add(&self, revocation: Revocation) {
         let mut known = self.known.write();
         let reach = Reach {
@@ -81,7 +83,8 @@ impl Revocations {
         }
     }
 
-    /// Whether a token is revoked for a device that comes with it, at `now`, which must have come for certain.
+    /// Returns whether a token with which a device registers is revoked at `now`, which must have passed
+    /// certainly.
     pub(crate) fn cover(&self, claims: &Claims, device: Option<&DeviceId>, now: UnixMillis) -> bool {
         let known = self.known.read();
         if known.asked.is_empty() && known.displaced.is_empty() {
@@ -150,7 +153,7 @@ impl Reach {
     fn is_of(&self, what: &Revoked, claims: Option<&Claims>) -> bool {
         match what {
             Revoked::Token(_) => true,
-            // What does not say when it was issued may be an old one.
+            // A token without an issue time may be an old one.
             Revoked::User(_) | Revoked::Device(_) => claims
                 .and_then(|claims| claims.iat)
                 .is_none_or(|iat| iat <= self.issued_until),
@@ -158,7 +161,7 @@ impl Reach {
     }
 }
 
-/// Whether a revocation concerns what a connection registered with.
+/// Returns whether a revocation concerns the token with which a connection has registered.
 pub(crate) fn concerns(revocation: &Revocation, registration: &Registration) -> bool {
     let claims = registration.claims.as_deref();
     let named = match &revocation.what {

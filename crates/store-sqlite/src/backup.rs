@@ -1,8 +1,8 @@
 //! `mynah backup`: copies the store to one file, whether the server runs or not.
 //!
 //! Invariants: the file contains what was committed at one moment, except settings (API keys), and nothing
-//! else; it is complete or does not exist; only its owner may read it; the store is only read. The file is a database without a WAL:
-//! `mynah restore` accepts it, and SQLite's tools can read it.
+//! else; it is complete or does not exist; only its owner may read it; the store is only read. The file is a
+//! database without a WAL: `mynah restore` accepts it, and SQLite's tools can read it.
 
 use std::fs::File;
 use std::io;

@@ -10,8 +10,8 @@ use rusqlite::{Connection, Row, params};
 /// Most revocations that are forgotten in one transaction.
 const FORGOTTEN: i64 = 1_000;
 
-/// Stores a revocation, and forgets some of those for which no valid token exists at `now`. `now` must be a time that
-/// has certainly passed: a clock that is wrong for a moment must not make a revoked token valid.
+/// Stores a revocation, and forgets some of those for which no valid token exists at `now`. `now` must be a
+/// time that has certainly passed: a clock that is wrong for a moment must not make a revoked token valid.
 pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) -> rusqlite::Result<()> {
     let (uid, device, token) = match &revocation.what {
         Revoked::User(uid) => (uid.as_str(), "", ""),

@@ -48,8 +48,8 @@ section! {
         /// than the idle timeout of proxies in front, so that they do not send a request on a connection that
         /// is being closed. 0 is three times header_timeout_ms.
         pub idle_timeout_ms: u32 = 0, in 0..=3_600_000;
-        /// An HTTP connection is closed when its client has read nothing of a response for this time. It gains
-        /// one second for each 4 KiB that it reads, up to this time again.
+        /// An HTTP connection is closed when its client has read nothing of a response for this time. It
+        /// gains one second for each 4 KiB that it reads, up to this time again.
         pub write_timeout_ms: u32 = 30_000, in 100..=600_000;
         /// TLS.
         pub tls: Tls = Tls::default();

@@ -50,8 +50,8 @@ impl Namespaces for Handshakes {
     }
 }
 
-/// Returns the token of a handshake: that of `auth` if it has one, otherwise that of the query. If it cannot be a
-/// token, an empty text is returned, which is refused like any invalid token.
+/// Returns the token of a handshake: that of `auth` if it has one, otherwise that of the query. If it cannot
+/// be a token, an empty text is returned, which is refused like any invalid token.
 pub(super) fn handed(
     auth: Option<&RawValue>,
     query: impl FnOnce() -> Option<String>,

@@ -341,7 +341,7 @@ impl Truth {
             .get_mut(&read.conv)
             .ok_or("a read in an unknown conversation")?;
         if conv.closed || !conv.floors.contains_key(uid) {
-            // A device of who has left has received what was left for it.
+            // A device of a former member has received what was left for it.
             let may = conv.departures.contains_key(uid) && !told.moved;
             return holds(may, || format!("{uid} reads a conversation of others"));
         }
