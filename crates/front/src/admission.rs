@@ -25,7 +25,7 @@ const SPARE_HTTP: usize = 64;
 
 /// The largest number of refused connections that are kept open until their answers have arrived. Further
 /// ones are closed at once.
-const MOST_TURNED_AWAY: usize = 256;
+const MAX_REFUSED: usize = 256;
 
 /// The limits of an [`Admission`]; 0 means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct Admission {
     shards: [Mutex<HashMap<u64, Has>>; SHARDS],
     refusals: Refusals,
     /// One reference for each refused connection that is not closed yet.
-    turned_away: Arc<()>,
+    refused_open: Arc<()>,
 }
 
 impl Admission {
@@ -158,9 +158,9 @@ impl Admission {
     }
 
     /// A reference that a refused connection holds while it is being closed. `None` if there are
-    /// [`MOST_TURNED_AWAY`] of them; several listeners that ask at the same time may get a few more.
-    pub(crate) fn turn_away(&self) -> Option<Arc<()>> {
-        (Arc::strong_count(&self.turned_away) <= MOST_TURNED_AWAY).then(|| self.turned_away.clone())
+    /// [`MAX_REFUSED`] of them; several listeners that ask at the same time may get a few more.
+    pub(crate) fn hold_refused(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.refused_open) <= MAX_REFUSED).then(|| self.refused_open.clone())
     }
 
     fn shard(&self, place: u64) -> &Mutex<HashMap<u64, Has>> {
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_and_what_leaves_makes_room() {
+    fn limits_hold_until_a_session_ends() {
         let admission = admission(3, 2);
         let (a, b) = (ip("10.0.0.1"), ip("10.0.0.2"));
         let first = admission.enter(a).unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn http_connections_count_for_themselves() {
+    fn http_connections_have_a_limit_of_their_own() {
         let admission = admission(0, 1);
         let most = 2 + SPARE_HTTP;
         let connected: Vec<_> = (0..most).map(|_| admission.connect(ip("::1")).unwrap()).collect();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_network_of_ipv6_and_the_same_however_it_is_written() {
+    fn an_ipv6_network_counts_as_one_address() {
         let same = |a: &str, b: &str| place(ip(a)) == place(ip(b));
         assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"));
         assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn without_bounds_nothing_is_kept() {
+    fn without_limits_no_address_is_kept() {
         let admission = admission(0, 0);
         for _ in 0..1_000 {
             admission.enter(ip("10.0.0.1")).unwrap().hand_over();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_flood_of_addresses_took_is_given_back() {
+    fn the_maps_shrink_after_a_flood_of_addresses() {
         let admission = admission(0, 1);
         let flood: Vec<_> = (0..100_000_u32)
             .map(|n| admission.enter(IpAddr::V4(n.into())).unwrap())

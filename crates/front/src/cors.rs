@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_and_our_own_pages_are_admitted() {
+    fn programs_and_pages_of_this_server_are_admitted() {
         let listed = Cors::Origins(Origins::parse(&["https://a.example"]).unwrap());
         assert!(admits(&listed, "h", &[]));
         assert!(admits(&listed, "h", &["https://a.example"]));

@@ -78,7 +78,7 @@ impl Listener {
                 tokio::select! {
                     biased;
                     () = &mut shutdown => return,
-                    () = self.room(&why) => {}
+                    () = self.wait_for_descriptor(&why) => {}
                 }
             }
         }
@@ -93,7 +93,7 @@ impl Listener {
     }
 
     /// Waits until a file descriptor is free.
-    async fn room(&mut self, why: &str) {
+    async fn wait_for_descriptor(&mut self, why: &str) {
         if self.logged.is_none_or(|at| at.elapsed() >= BETWEEN_LOGS) {
             self.logged = Some(Instant::now());
             tracing::warn!("accepting pauses until connections have ended: {why}");

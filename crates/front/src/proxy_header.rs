@@ -18,20 +18,20 @@ pub(crate) const MOST_FIELDS: usize = 4_096;
 
 /// Why a header cannot be read.
 #[derive(Debug)]
-pub(crate) enum Wrong {
+pub(crate) enum HeaderError {
     /// There is no header, or it is malformed.
     Malformed(&'static str),
     /// The connection has failed or ended.
     Io(io::Error),
 }
 
-impl From<io::Error> for Wrong {
+impl From<io::Error> for HeaderError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl std::fmt::Display for Wrong {
+impl std::fmt::Display for HeaderError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Malformed(what) => f.write_str(what),
@@ -60,7 +60,7 @@ impl Source for TcpStream {
 
 /// Reads the header of a connection and returns the client's address. `None` if the proxy connects on its own
 /// behalf (a health check) or for a client without an IP address.
-pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>, Wrong> {
+pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>, HeaderError> {
     // The header of either version is longer than this.
     let mut start = [0; 12];
     stream.read_exact(&mut start).await?;
@@ -69,25 +69,25 @@ pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>,
         stream.read_exact(&mut head).await?;
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
         if length > MOST_FIELDS {
-            return Err(Wrong::Malformed("its fields are too long"));
+            return Err(HeaderError::Malformed("its fields are too long"));
         }
         let mut fields = vec![0; length];
         stream.read_exact(&mut fields).await?;
         return version_2(head[0], head[1], &fields);
     }
     if !start.starts_with(b"PROXY ") || start.contains(&b'\n') {
-        return Err(Wrong::Malformed("it is none"));
+        return Err(HeaderError::Malformed("it is missing"));
     }
     let mut line = [0; LONGEST_LINE];
     let mut length = start.len();
     line[..length].copy_from_slice(&start);
     while line[length - 1] != b'\n' {
         if length == LONGEST_LINE {
-            return Err(Wrong::Malformed("its line is too long"));
+            return Err(HeaderError::Malformed("its line is too long"));
         }
         let there = stream.peek(&mut line[length..]).await?;
         if there == 0 {
-            return Err(Wrong::Io(io::ErrorKind::UnexpectedEof.into()));
+            return Err(HeaderError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
         let rest = &line[length..length + there];
         let ours = rest.iter().position(|&b| b == b'\n').map_or(there, |end| end + 1);
@@ -97,14 +97,14 @@ pub(crate) async fn read(stream: &mut impl Source) -> Result<Option<SocketAddr>,
     version_1(&line[..length])
 }
 
-fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
-    const ADDRESSES_ARE_SHORT: Wrong = Wrong::Malformed("its addresses are too short");
+fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
+    const ADDRESSES_ARE_SHORT: HeaderError = HeaderError::Malformed("its addresses are too short");
     match command {
         // The command LOCAL: the proxy connects on its own behalf.
         0x20 => return Ok(None),
         // The command PROXY.
         0x21 => {}
-        _ => return Err(Wrong::Malformed("its version or command is unknown")),
+        _ => return Err(HeaderError::Malformed("its version or command is unknown")),
     }
     match family {
         // TCP over IPv4: source, destination, and their ports.
@@ -125,7 +125,7 @@ fn version_2(command: u8, family: u8, fields: &[u8]) -> Result<Option<SocketAddr
         }
         // The family is unspecified, or a Unix socket.
         0x00 | 0x31 => Ok(None),
-        _ => Err(Wrong::Malformed("its kind of address is none of TCP")),
+        _ => Err(HeaderError::Malformed("its addresses are not of TCP")),
     }
 }
 
@@ -133,19 +133,19 @@ fn source(address: IpAddr, port: [u8; 2]) -> SocketAddr {
     SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port))
 }
 
-fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
-    const BROKEN: Wrong = Wrong::Malformed("its line is broken");
-    let line = line.strip_suffix(b"\r\n").ok_or(BROKEN)?;
-    let text = std::str::from_utf8(line).map_err(|_| BROKEN)?;
+fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
+    const MALFORMED_LINE: HeaderError = HeaderError::Malformed("its line is malformed");
+    let line = line.strip_suffix(b"\r\n").ok_or(MALFORMED_LINE)?;
+    let text = std::str::from_utf8(line).map_err(|_| MALFORMED_LINE)?;
     let words: Vec<&str> = text.split(' ').collect();
     let ["PROXY", family, words @ ..] = words.as_slice() else {
-        return Err(BROKEN);
+        return Err(MALFORMED_LINE);
     };
     if *family == "UNKNOWN" {
         return Ok(None);
     }
     let [from, to, from_port, to_port] = words else {
-        return Err(BROKEN);
+        return Err(MALFORMED_LINE);
     };
     let parsed = || {
         let (from, to): (IpAddr, IpAddr) = (from.parse().ok()?, to.parse().ok()?);
@@ -157,7 +157,7 @@ fn version_1(line: &[u8]) -> Result<Option<SocketAddr>, Wrong> {
         };
         fits.then_some(SocketAddr::new(from.to_canonical(), port))
     };
-    parsed().map(Some).ok_or(BROKEN)
+    parsed().map(Some).ok_or(MALFORMED_LINE)
 }
 
 #[cfg(test)]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_are_read_however_they_come() {
+    async fn addresses_are_read_however_the_header_is_split() {
         let with_more = [&V4[..], &[4, 0, 2, 1, 2]].concat();
         for (bytes, expected) in [
             (binary(0x21, 0x11, &V4), Some("198.51.100.7:4660")),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_broken_is_refused() {
+    async fn malformed_headers_are_refused() {
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(200));
         for bytes in [
             b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
@@ -279,7 +279,7 @@ mod tests {
 
     /// Wherever the header is cut off, reading ends with an error and does not hang.
     #[tokio::test]
-    async fn an_end_in_between_is_an_end() {
+    async fn a_truncated_header_is_an_error() {
         for whole in [
             binary(0x21, 0x11, &V4),
             b"PROXY TCP4 1.1.1.1 1.1.1.2 1 2\r\n".to_vec(),
@@ -290,7 +290,10 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 client.write_all(&whole[..length]).await.unwrap();
                 drop(client);
-                assert!(matches!(read(&mut stream).await, Err(Wrong::Io(_))), "{length}");
+                assert!(
+                    matches!(read(&mut stream).await, Err(HeaderError::Io(_))),
+                    "{length}"
+                );
             }
         }
     }

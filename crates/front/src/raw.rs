@@ -31,15 +31,15 @@ impl RawStream {
     /// hyper, with the bytes that were already read from it. `None` if the connection failed first.
     pub async fn take(upgraded: OnUpgrade) -> Option<(Self, Bytes)> {
         let upgraded = upgraded.await.ok()?;
-        let (stream, early, begun) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
+        let (stream, early, buffered) = match upgraded.downcast::<TokioIo<Timed<TcpStream>>>() {
             Ok(parts) => {
-                let (stream, begun) = parts.io.into_inner().into_parts()?;
-                (Self::Tcp(stream), parts.read_buf, begun)
+                let (stream, buffered) = parts.io.into_inner().into_parts()?;
+                (Self::Tcp(stream), parts.read_buf, buffered)
             }
             Err(other) => match other.downcast::<TokioIo<Timed<Box<TlsStream>>>>() {
                 Ok(parts) => {
-                    let (stream, begun) = parts.io.into_inner().into_parts()?;
-                    (Self::Other(stream), parts.read_buf, begun)
+                    let (stream, buffered) = parts.io.into_inner().into_parts()?;
+                    (Self::Other(stream), parts.read_buf, buffered)
                 }
                 Err(other) => {
                     let stream: Box<TokioIo<Upgraded>> = Box::new(TokioIo::new(other));
@@ -48,10 +48,10 @@ impl RawStream {
             },
         };
         // What hyper has read precedes what it has not.
-        let early = if begun.is_empty() {
+        let early = if buffered.is_empty() {
             early
         } else {
-            [early, begun].concat().into()
+            [early, buffered].concat().into()
         };
         Some((stream, early))
     }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_a_place_and_a_name_of_its_own() {
+    fn each_refusal_has_a_counter_and_a_name_of_its_own() {
         let refusals = Refusals::default();
         for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, at);

@@ -70,7 +70,7 @@ impl Bare {
         let mut filled = self.incoming.len();
         let done = self
             .session
-            .turn(&mut self.incoming, &mut filled, &mut self.plain);
+            .process(&mut self.incoming, &mut filled, &mut self.plain);
         self.incoming.truncate(filled);
         done
     }

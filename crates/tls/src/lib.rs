@@ -83,10 +83,10 @@ impl TlsStream {
                     let _ = Pin::new(&mut stream.tcp).poll_write(cx, PLAIN_HTTP);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP")));
                 }
-                let turned = stream.session.turn(space, filled, &mut stream.plain);
+                let processed = stream.session.process(space, filled, &mut stream.plain);
                 // If the handshake has failed, this sends the alert.
                 let sent = stream.poll_send(cx)?;
-                let done = turned?;
+                let done = processed?;
                 if done {
                     return sent.map(Ok);
                 }
@@ -102,9 +102,9 @@ impl TlsStream {
     fn poll_records(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with_read_space(|stream, space, filled| {
             loop {
-                let turned = stream.session.turn(space, filled, &mut stream.plain);
+                let processed = stream.session.process(space, filled, &mut stream.plain);
                 let sent = stream.poll_send(cx)?;
-                turned?;
+                processed?;
                 if !stream.plain.is_empty() || stream.session.ended {
                     stream.take_plain(buf);
                     return Poll::Ready(Ok(()));

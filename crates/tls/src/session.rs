@@ -39,7 +39,7 @@ impl Session {
 
     /// Lets rustls process the records in `space[..*filled]`, and moves the bytes that it still needs to the
     /// front. Returns true when the handshake is complete.
-    pub(crate) fn turn(
+    pub(crate) fn process(
         &mut self,
         space: &mut [u8],
         filled: &mut usize,
@@ -53,7 +53,7 @@ impl Session {
             return Ok(true);
         }
         let mut from = 0;
-        let turned = loop {
+        let processed = loop {
             match self.step(&mut space[from..*filled], plain) {
                 Ok((used, Step::Again)) => from += used,
                 Ok((used, Step::Wait { done })) => {
@@ -71,7 +71,7 @@ impl Session {
         };
         space.copy_within(from..*filled, 0);
         *filled -= from;
-        turned
+        processed
     }
 
     /// Performs one step of rustls. Returns the number of bytes at the front that were consumed, and what to
@@ -123,9 +123,9 @@ impl Session {
         sealed: &mut [u8],
     ) -> io::Result<usize> {
         let mut filled = incoming.len();
-        let turned = self.turn(incoming, &mut filled, plain);
+        let processed = self.process(incoming, &mut filled, plain);
         incoming.truncate(filled);
-        turned?;
+        processed?;
         if self.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -140,7 +140,7 @@ impl Session {
     /// Queues the message that the server sends nothing more.
     pub(crate) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
         let mut filled = incoming.len();
-        let whole = !self.closed && self.turn(incoming, &mut filled, plain).is_ok();
+        let whole = !self.closed && self.process(incoming, &mut filled, plain).is_ok();
         incoming.truncate(filled);
         self.closed = true;
         if whole

@@ -73,7 +73,7 @@ fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
 }
 
 #[test]
-fn any_cut_of_what_a_client_sends_is_understood() {
+fn records_may_be_cut_anywhere() {
     for version in [&TLS12, &TLS13] {
         let kit = Kit::new(version);
         for seed in 0..100 {
@@ -83,7 +83,7 @@ fn any_cut_of_what_a_client_sends_is_understood() {
 }
 
 #[test]
-fn a_turned_bit_is_an_error_and_no_panic() {
+fn a_changed_bit_is_an_error_and_not_a_panic() {
     for version in [&TLS12, &TLS13] {
         let kit = Kit::new(version);
         let failed = (0..600).filter(|seed| talk(&kit, *seed, true).is_err()).count();
@@ -92,7 +92,7 @@ fn a_turned_bit_is_an_error_and_no_panic() {
 }
 
 #[test]
-fn what_is_no_tls_is_an_error_and_no_panic() {
+fn bytes_that_are_not_tls_are_an_error_and_not_a_panic() {
     let kit = Kit::new(&TLS13);
     let mut seed = 1;
     for _ in 0..2_000 {

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_hold_so_much_and_others_as_much_until_all_is_held() {
+    fn the_limits_of_an_address_and_of_the_server_hold() {
         let admission = admission(5 * STEP_BYTES, 2 * STEP_BYTES);
         let mut first = held(&admission, "10.0.0.1");
         let mut same = held(&admission, "10.0.0.1");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn without_bounds_everything_fits() {
+    fn without_limits_everything_fits() {
         let admission = admission(0, 0);
         let mut held = held(&admission, "::1");
         assert!(held.resize(1 << 40));

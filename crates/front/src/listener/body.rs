@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_has_not_ended_or_is_wrong_takes_everything() {
+    fn an_incomplete_or_malformed_body_takes_all_bytes() {
         for body in [
             "",
             "5\r\nhell",

@@ -31,7 +31,7 @@ use crate::refusals::Refusal;
 use mynah_tls::TlsStream;
 
 /// A connection that was refused waits this long for its peer, counted from the last bytes received.
-const TURNED_AWAY_SILENCE: Duration = Duration::from_secs(1);
+const REFUSED_SILENCE: Duration = Duration::from_secs(1);
 
 /// The answer to a connection that is refused before it has sent a request.
 const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: 69\r\n\
@@ -82,8 +82,8 @@ where
                     self.peer = source.unwrap_or(self.peer);
                     self.count(stream, source.is_some());
                 }
-                Ok(Err(wrong)) => {
-                    tracing::debug!(%wrong, "the header of the PROXY protocol cannot be read");
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the header of the PROXY protocol cannot be read");
                     self.refuse(Refusal::ProxyHeader);
                 }
                 Err(_) => self.refuse(Refusal::HandshakeTimeout),
@@ -100,7 +100,7 @@ where
         if is_client && self.options.bounded {
             match self.options.admission.connect(self.peer.ip()) {
                 Ok(connected) => self.connected = Some(connected),
-                Err(_) => return turn_away(stream, &self.options),
+                Err(_) => return answer_refused(stream, &self.options),
             }
         }
         if let Err(error) = stream.set_nodelay(true) {
@@ -176,19 +176,19 @@ where
 
 /// Refuses a connection with an answer. With TLS there is no answer, because its handshake would cost more
 /// than the refusal saves.
-fn turn_away(stream: TcpStream, options: &ListenerOptions) {
+fn answer_refused(stream: TcpStream, options: &ListenerOptions) {
     use std::io::{Read, Write};
     if options.tls.is_some() {
         return;
     }
-    if let Some(place) = options.admission.turn_away() {
+    if let Some(held) = options.admission.hold_refused() {
         tokio::spawn(async move {
             let mut stream = stream;
             // The buffer of a new connection takes the whole answer at once.
             if stream.write_all(TOO_MANY).await.is_ok() {
-                linger::end(stream, TURNED_AWAY_SILENCE).await;
+                linger::end(stream, REFUSED_SILENCE).await;
             }
-            drop(place);
+            drop(held);
         });
         return;
     }

@@ -32,7 +32,7 @@ struct State {
     /// Whether there has been a request.
     asked: bool,
     /// Whether a request is being answered. What arrives meanwhile is its body or follows it.
-    under_way: bool,
+    in_progress: bool,
     /// The rest of that request's body, which the stream has not read yet.
     body: Rest,
     /// Whether the head of a request was not complete in time.
@@ -78,7 +78,7 @@ impl Exchange {
     /// Begins a request.
     pub(super) fn begin(self: &Arc<Self>, request: Request<Incoming>) -> Request<RequestBody> {
         let mut state = self.0.lock();
-        (state.asked, state.under_way) = (true, true);
+        (state.asked, state.in_progress) = (true, true);
         (state.behind, state.waiting, state.reader, state.left) = (None, None, None, None);
         state.body = Rest::new(request.body().size_hint().exact());
         drop(state);
@@ -102,27 +102,27 @@ impl Exchange {
             }
         };
         // No request can follow after a switch to another protocol.
-        self.0.lock().under_way = status == StatusCode::SWITCHING_PROTOCOLS;
+        self.0.lock().in_progress = status == StatusCode::SWITCHING_PROTOCOLS;
         self.wake_reader();
         read
     }
 
     /// Whether a request is being answered.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.0.lock().under_way
+    pub(super) fn is_in_progress(&self) -> bool {
+        self.0.lock().in_progress
     }
 
     /// Whether a request whose whole body has arrived is being answered. hyper must not get yet what arrives
     /// then.
     pub(super) fn is_answering(&self) -> bool {
         let state = self.0.lock();
-        state.under_way && state.body.is_complete()
+        state.in_progress && state.body.is_complete()
     }
 
     /// Returns what the first bytes of `part`, which was read, belong to.
     pub(super) fn came(&self, part: &[u8]) -> Part {
         let mut state = self.0.lock();
-        if !state.under_way {
+        if !state.in_progress {
             return Part::Head;
         }
         match state.body.take(part) {

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_whole_head_is_enough() {
+    async fn reading_stops_after_a_complete_head() {
         for parts in [
             &["GET / HTTP/1.1\r\n\r\n"][..],
             &["GET / HTTP/1.1\r\nHost: x\r\n\r\nbody"],
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_head_is_not_waited_for() {
+    async fn reading_stops_if_the_bytes_are_not_a_head() {
         let long = "x".repeat(1_000);
         for begun in ["\u{16}\u{3}\u{1}", "\r\n", " GET", long.as_str()] {
             assert_eq!(read(&[begun, "more"]).await, (begun.to_owned(), 1));

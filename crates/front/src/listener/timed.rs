@@ -39,11 +39,11 @@ pub(crate) struct Timed<T: Stream> {
     /// Taken when this is dropped or the stream is returned.
     stream: Option<T>,
     /// Bytes that have been read and not been passed on yet.
-    begun: Bytes,
+    buffered: Bytes,
     exchange: Arc<Exchange>,
     /// Holds the count of the connection.
     connected: Option<Connected>,
-    patience_ms: u32,
+    write_timeout_ms: u32,
     header_timeout_ms: u32,
     head: HeadEnd,
     /// The timer of a head that has begun and not ended.
@@ -63,20 +63,20 @@ struct Slow {
 }
 
 impl<T: Stream> Timed<T> {
-    /// `begun` are the bytes of `stream` that have been read already.
+    /// `buffered` are the bytes of `stream` that have been read already.
     pub(super) fn new(
         stream: T,
-        begun: Bytes,
+        buffered: Bytes,
         options: &ListenerOptions,
         exchange: Arc<Exchange>,
         connected: Option<Connected>,
     ) -> Self {
         Self {
             stream: Some(stream),
-            begun,
+            buffered,
             exchange,
             connected,
-            patience_ms: options.write_timeout_ms,
+            write_timeout_ms: options.write_timeout_ms,
             header_timeout_ms: options.header_timeout_ms,
             head: HeadEnd::default(),
             head_due: None,
@@ -91,8 +91,8 @@ impl<T: Stream> Timed<T> {
 
     /// The stream, and the bytes that have been read from it and not been passed on.
     pub(crate) fn into_parts(mut self) -> Option<(T, Bytes)> {
-        let begun = std::mem::take(&mut self.begun);
-        Some((self.stream.take()?, begun))
+        let buffered = std::mem::take(&mut self.buffered);
+        Some((self.stream.take()?, buffered))
     }
 
     fn poll_stream<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
@@ -105,11 +105,11 @@ impl<T: Stream> Timed<T> {
 
     /// Reads the next bytes; none at the end of the stream.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.begun.is_empty() {
-            let n = self.begun.len().min(buf.remaining());
-            buf.put_slice(&self.begun.split_to(n));
-            if self.begun.is_empty() {
-                self.begun = Bytes::new();
+        if !self.buffered.is_empty() {
+            let n = self.buffered.len().min(buf.remaining());
+            buf.put_slice(&self.buffered.split_to(n));
+            if self.buffered.is_empty() {
+                self.buffered = Bytes::new();
             }
             return Poll::Ready(Ok(()));
         }
@@ -122,7 +122,7 @@ impl<T: Stream> Timed<T> {
     /// Takes back what follows the first `length` bytes of `buf`, so that it is read next.
     fn put_back(&mut self, buf: &mut ReadBuf<'_>, length: usize) {
         if length < buf.filled().len() {
-            self.begun = [&buf.filled()[length..], &self.begun].concat().into();
+            self.buffered = [&buf.filled()[length..], &self.buffered].concat().into();
             buf.set_filled(length);
         }
     }
@@ -154,7 +154,7 @@ impl<T: Stream> Timed<T> {
                 if let Some((since, _)) = self.slow.since.take() {
                     let earned = Duration::from_millis(taken(&done) as u64 * 1_000 / LEAST_BYTES_PER_SECOND);
                     let left = self.slow.left.saturating_sub(since.elapsed()) + earned;
-                    self.slow.left = left.min(Duration::from_millis(self.patience_ms.into()));
+                    self.slow.left = left.min(Duration::from_millis(self.write_timeout_ms.into()));
                     // The end of the stream may have been postponed until now.
                     self.exchange.wake_reader();
                 }
@@ -182,14 +182,14 @@ impl<T: Stream> Timed<T> {
 impl<T: Stream> AsyncRead for Timed<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let timed = self.get_mut();
-        if !timed.begun.is_empty() && timed.exchange.is_answering() {
+        if !timed.buffered.is_empty() && timed.exchange.is_answering() {
             timed.exchange.came_behind(Behind::Bytes, cx);
             return Poll::Pending;
         }
         let before = buf.filled().len();
         if timed.poll_bytes(cx, buf)?.is_pending() {
             // The time for the next head begins when this request has been answered.
-            return if timed.exchange.is_under_way() {
+            return if timed.exchange.is_in_progress() {
                 Poll::Pending
             } else {
                 timed.poll_head_due(cx)
@@ -219,13 +219,13 @@ impl<T: Stream> AsyncRead for Timed<T> {
         let part = &buf.filled()[before..];
         if let Some(escaped) = target::escaped(part, timed.head.request_line(part)) {
             // The part is longer now, and `buf` may be too small for it.
-            timed.begun = [escaped, std::mem::take(&mut timed.begun)].concat().into();
+            timed.buffered = [escaped, std::mem::take(&mut timed.buffered)].concat().into();
             buf.set_filled(before);
             ready!(timed.poll_bytes(cx, buf))?;
         }
         if let Some(end) = timed.head.find(&buf.filled()[before..]) {
             timed.head_due = None;
-            timed.slow.left = Duration::from_millis(timed.patience_ms.into());
+            timed.slow.left = Duration::from_millis(timed.write_timeout_ms.into());
             timed.put_back(buf, before + end);
         }
         Poll::Ready(Ok(()))
@@ -290,17 +290,17 @@ mod tests {
 
     use super::*;
 
-    fn timed(stream: DuplexStream, begun: &'static str) -> Timed<DuplexStream> {
+    fn timed(stream: DuplexStream, buffered: &'static str) -> Timed<DuplexStream> {
         let options = ListenerOptions {
             write_timeout_ms: 1_000,
             header_timeout_ms: 1_000,
             ..ListenerOptions::default()
         };
-        Timed::new(stream, begun.into(), &options, Arc::default(), None)
+        Timed::new(stream, buffered.into(), &options, Arc::default(), None)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_given_up() {
+    async fn a_peer_that_reads_nothing_is_given_up() {
         let (ours, _theirs) = tokio::io::duplex(10);
         let mut timed = timed(ours, "");
         let error = timed.write_all(&[1; 11]).await.unwrap_err();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_must_take_an_answer_at_some_rate() {
+    async fn a_peer_must_read_an_answer_at_a_minimum_rate() {
         let least = LEAST_BYTES_PER_SECOND as usize / 10;
         written_to_a_slow_peer(least * 2).await.unwrap();
         let error = written_to_a_slow_peer(least / 2).await.unwrap_err();
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_has_begun_must_end_and_one_that_has_not_need_not() {
+    async fn only_a_head_that_has_begun_has_a_timeout() {
         let (ours, mut theirs) = tokio::io::duplex(1_000);
         let mut timed = timed(ours, "GET / HTTP/1.1\r\n\r\n");
         let mut space = [0; 100];
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_stands_behind_a_head_comes_by_itself() {
+    async fn what_follows_a_head_is_read_separately() {
         let (ours, mut theirs) = tokio::io::duplex(1_000);
         let mut timed = timed(ours, "GET /1 HTTP/1.1\r\n\r\nGET /2 HT");
         theirs
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_written_last_is_waited_for() {
+    async fn the_peer_can_read_the_last_answer_after_a_drop() {
         let (ours, mut theirs) = tokio::io::duplex(1_000);
         let mut timed = timed(ours, "");
         timed.write_all(b"answer").await.unwrap();
