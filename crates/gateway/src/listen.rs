@@ -1,4 +1,4 @@
-//! Where the server listens, and what it asks of those who come: addresses, TLS, proxies, bounds.
+//! How the server listens: its addresses, TLS, the proxies that it trusts, and the limits of connections.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,25 +13,25 @@ use crate::config::{Config, Server};
 use crate::metrics::Metrics;
 use crate::tls::Certificate;
 
-/// Connections that may wait to be accepted: a crowd that comes back at once after a restart.
+/// The connections that may wait to be accepted. Many clients reconnect at once after a restart.
 const BACKLOG: u32 = 4_096;
 
-/// The key of the address for clients.
+/// The setting of the address for clients.
 pub(crate) const PUBLIC: &str = "server.listen";
-/// The key of the address for the backend alone.
+/// The setting of the address for the backend only.
 pub(crate) const ADMIN: &str = "server.admin_listen";
 
-/// Where it listens.
+/// The addresses of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
-    /// For clients, and for everybody where there is no other.
+    /// For clients, and also for the backend if it has no address of its own.
     pub public: SocketAddr,
-    /// For the backend alone.
+    /// For the backend only.
     pub admin: Option<SocketAddr>,
 }
 
 impl Addresses {
-    /// Those of the configuration, unless they clash.
+    /// Resolves the configured addresses. It is an error if they are the same.
     pub(crate) fn of(server: &Server) -> anyhow::Result<Self> {
         let public = resolve(PUBLIC, &server.listen)?;
         let admin = server.admin_listen.as_ref();
@@ -45,7 +45,7 @@ impl Addresses {
     }
 }
 
-/// Says why nobody could connect, or could not be served, if so.
+/// Checks for settings with which nobody could connect or be served.
 pub(crate) fn check(server: &Server) -> anyhow::Result<()> {
     if server.proxy_protocol && server.trusted_proxies.is_empty() {
         bail!(
@@ -63,14 +63,15 @@ fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{key} = {address:?} is no address of this machine"))
 }
 
-/// Whether both cannot be had: the same port of the same address, or of all of them.
+/// Whether the server cannot listen on both addresses: the ports are equal, and so are the hosts, or one of
+/// them is the unspecified address.
 fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     let (a_ip, b_ip) = (a.ip().to_canonical(), b.ip().to_canonical());
     let any = a_ip.is_unspecified() || b_ip.is_unspecified();
     a.port() != 0 && a.port() == b.port() && (a_ip == b_ip || any)
 }
 
-/// Takes the address of this key of the configuration.
+/// Listens on the address of this setting.
 pub(crate) fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -97,7 +98,7 @@ pub(crate) fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener
     })
 }
 
-/// What is asked of those who come, the same for all sockets.
+/// The options of the listeners of both addresses, and what the listeners share.
 pub(crate) struct Entry {
     pub(crate) admission: Arc<Admission>,
     pub(crate) proxies: Proxies,
@@ -167,8 +168,9 @@ impl Entry {
     }
 }
 
-/// How many file descriptors may be in use until clients, and until the backend, are not accepted any more. The rest is for the
-/// store, webhooks and the like; the operator is to get in when clients do not.
+/// How many file descriptors may be in use until clients, and until the backend, are not accepted any more.
+/// The rest is for the store, webhooks and the like. The backend has more, so that the operator can still
+/// connect when clients cannot.
 fn descriptors() -> Option<(u32, u32)> {
     let most = getrlimit(Resource::Nofile).current?;
     let most = u32::try_from(most).unwrap_or(u32::MAX);
@@ -176,7 +178,7 @@ fn descriptors() -> Option<(u32, u32)> {
     Some((most.saturating_sub(reserve), most.saturating_sub(reserve / 2)))
 }
 
-/// Which pages may read what they ask for; the others are refused.
+/// From which origins web pages may connect and read the answers.
 pub(crate) fn cors(server: &Server) -> anyhow::Result<Cors> {
     Ok(match server.cors_origins.as_slice() {
         [] => Cors::None,
@@ -237,7 +239,7 @@ mod tests {
             (PUBLIC, taken, "another port"),
             (PUBLIC, taken, "(server.listen or --listen)"),
             (ADMIN, taken, "(server.admin_listen)"),
-            // An address for examples, which no machine has (RFC 5737).
+            // This address is reserved for documentation, so that no machine has it (RFC 5737).
             (PUBLIC, "192.0.2.1:0".parse().unwrap(), "has no such address"),
         ] {
             let said = bind(key, address).unwrap_err().to_string();

@@ -1,6 +1,7 @@
-//! The certificate of `server.tls`, read again when its files change.
+//! The certificate of `server.tls`, which is read again when its files change.
 //!
-//! Invariant: there always is a certificate whose key fits: files that cannot be used change nothing, and are complained of once.
+//! Invariant: there is always a certificate with a matching key. Files that cannot be used change nothing,
+//! and are logged once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -25,21 +26,21 @@ use crate::config::Tls;
 use crate::metrics::Metrics;
 use crate::text::bytes_without_mark;
 
-/// How often it is looked whether the files have changed.
+/// How often the files are checked for changes.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The certificate in use, and the files from which it came.
+/// The certificate in use, and the files that it was read from.
 #[derive(Debug)]
 pub(crate) struct Certificate {
     cert_file: PathBuf,
     key_file: PathBuf,
     current: Arc<Current>,
     metrics: Arc<Metrics>,
-    /// The files as they were read last.
+    /// The state of the files when they were read last.
     seen: Stamps,
-    /// How often they could not be used as they are.
+    /// How often in a row the files could not be used, at most 2.
     failed: u8,
-    /// Somebody wants the files read again now.
+    /// Notified when the files are to be read at once.
     asked: Arc<Notify>,
 }
 
@@ -53,8 +54,8 @@ impl ResolvesServerCert for Current {
     }
 }
 
-/// What tells a file from the same one when it was changed or replaced, also behind a symbolic link: device, inode, size, and when it was
-/// written and changed.
+/// Tells whether a file was changed or replaced, also behind a symbolic link: its device, inode and size, and
+/// the times of its last write and change.
 type Stamp = Option<(u64, u64, u64, [i64; 4])>;
 type Stamps = [Stamp; 2];
 
@@ -64,19 +65,19 @@ fn stamp(file: &Path) -> Stamp {
     Some((it.dev(), it.ino(), it.size(), times))
 }
 
-/// What became of a look at the files.
+/// The result of checking the files.
 #[derive(Debug, PartialEq, Eq)]
 enum Look {
     Unchanged,
     Renewed,
-    /// They cannot be used; perhaps one of them is being replaced just now.
+    /// The files cannot be used, perhaps because one of them is being replaced.
     Failed,
-    /// They still cannot be used.
+    /// The files still cannot be used.
     FailedAgain(String),
 }
 
 impl Certificate {
-    /// Reads the files, if there are any configured.
+    /// Reads the files, if any are configured.
     pub(crate) fn open(tls: &Tls, metrics: Arc<Metrics>) -> anyhow::Result<Option<Self>> {
         let (cert_file, key_file) = match (&tls.cert_file, &tls.key_file) {
             (None, None) => return Ok(None),
@@ -103,32 +104,33 @@ impl Certificate {
         Ok(Some(certificate))
     }
 
-    /// What a listener speaks with it, now and whenever it is renewed.
+    /// The TLS configuration of a listener. It always uses the current certificate.
     pub(crate) fn server_config(&self) -> anyhow::Result<Arc<ServerConfig>> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])?
             .with_no_client_auth()
             .with_cert_resolver(self.current.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Who comes back does so with a ticket that only we can read; nothing is kept for those who do not.
+        // A client resumes its session with a ticket that only this server can read. The server stores no
+        // sessions.
         config.ticketer = ring::Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
     }
 
-    /// Notify this to make the files be read at once, whether they have changed or not.
+    /// A handle that makes the server read the files at once, even if they have not changed.
     pub(crate) fn asked(&self) -> Arc<Notify> {
         self.asked.clone()
     }
 
-    /// Reads the files whenever they have changed or somebody asks for it, for ever.
+    /// Reads the files whenever they have changed or the handle is notified. Runs forever.
     pub(crate) async fn keep(mut self) {
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(LOOK) => false,
                 () = self.asked.notified() => true,
             };
-            // Files may be on a disk that does not answer.
+            // The files may be on a disk that does not respond.
             let looked = tokio::task::spawn_blocking(move || {
                 let look = if asked { self.look_anyway() } else { self.look() };
                 (self, look)
@@ -161,8 +163,8 @@ impl Certificate {
         self.read([stamp(&self.cert_file), stamp(&self.key_file)], true)
     }
 
-    /// Uses the content of the files. `settled`: if certificate and key do not match, this is an error and
-    /// not an update that is being written.
+    /// Uses the content of the files. If `settled`, a certificate and a key that do not match are an error,
+    /// and not an update that is being written.
     fn read(&mut self, now: Stamps, settled: bool) -> Look {
         self.seen = now;
         match read(&self.cert_file, &self.key_file) {
@@ -172,7 +174,7 @@ impl Certificate {
                 self.show_expiry();
                 Look::Renewed
             }
-            // The second of the two files may be about to follow.
+            // The second of the two files may not be written yet.
             Err(_) if !settled => {
                 self.failed = 1;
                 Look::Failed
@@ -197,7 +199,7 @@ impl Certificate {
     }
 }
 
-/// Reads a certificate and the key that fits it.
+/// Reads a certificate and the key that matches it.
 fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
     let name = |key: &str, file: &Path| format!("server.tls.{key} {}", file.display());
     let cert_name = || name("cert_file", cert_file);
@@ -221,7 +223,7 @@ fn chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(CertificateDer::pem_slice_iter(bytes_without_mark(pem)).collect::<Result<_, _>>()?)
 }
 
-/// Reads certificates, whatever they are.
+/// Reads arbitrary bytes as certificates.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz(data: &[u8]) {
     let _ = expiry(&CertificateDer::from(data));
@@ -297,7 +299,7 @@ mod tests {
         );
     }
 
-    /// Some editors put one in front of a file.
+    /// Some editors write a byte order mark.
     #[test]
     fn a_byte_order_mark_hides_no_certificate_and_no_key() {
         let dir = tempfile::tempdir().unwrap();
@@ -313,7 +315,7 @@ mod tests {
         write(&dir, &first);
         let mut certificate = open(&dir).unwrap().unwrap();
         let before = used(&certificate);
-        // The certificate comes before its key.
+        // The certificate is written before its key.
         write(&dir, &(second.0.clone(), first.1));
         assert_eq!(certificate.look(), Look::Failed);
         assert_eq!(used(&certificate), before);
@@ -338,7 +340,8 @@ mod tests {
         assert_eq!(certificate.look(), Look::Renewed);
     }
 
-    /// As Kubernetes does it: the files are links into a directory that is a link, which is swapped.
+    /// Kubernetes updates files in this way: they are links into a directory that is itself a link, which is
+    /// replaced.
     #[test]
     fn a_swapped_link_is_a_change() {
         let dir = tempfile::tempdir().unwrap();

@@ -2,8 +2,8 @@
 //! with a certificate that the operator trusts in addition. Explains to the operator why a connection failed.
 //!
 //! Invariants: issuer, validity period, purpose and name of a certificate are always checked; this cannot be
-//! switched off. Only a certificate that says that it is an authority's may issue others: who holds the key of
-//! one trusted server cannot act as another.
+//! switched off. Only a certificate that says that it belongs to an authority may issue others: whoever holds
+//! the key of one trusted server cannot impersonate another.
 
 use std::error::Error;
 use std::path::Path;
@@ -56,9 +56,9 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 /// The purpose of a server's certificate: id-kp-serverAuth (RFC 5280, 4.2.1.12).
 const SERVER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
-/// rustls's own verifier does not accept a server's certificate as an authority. This one also accepts a
-/// server's own certificate, as made by `openssl req -x509`, if it is trusted itself and its name, purpose and
-/// validity period are right.
+/// rustls's own verifier does not accept a certificate of an authority as that of a server. This one also
+/// accepts a server's own certificate, as made by `openssl req -x509`, if it is trusted itself and its name,
+/// purpose and validity period are right.
 #[derive(Debug)]
 struct Verifier {
     usual: Arc<WebPkiServerVerifier>,
@@ -71,7 +71,7 @@ impl Verifier {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
         // A bundle of the system may contain old certificates that cannot be read; the others are used.
-        // rustls takes whatever is a root for an authority, so the others are left out.
+        // rustls treats every root as an authority, so the others are left out.
         roots.add_parsable_certificates(own.iter().filter(|der| is_authority(der)).cloned());
         let provider = Arc::new(ring::default_provider());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
@@ -200,7 +200,7 @@ fn of_tls(error: &rustls::Error) -> String {
             "it was not made for servers (see its extendedKeyUsage)".to_owned()
         }
         CertificateError::Revoked => "it was revoked".to_owned(),
-        // A certificate that was made for an authority or by `openssl req -x509`, and is none that is trusted.
+        // The certificate was made for an authority, or by `openssl req -x509`, and is not trusted.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "unknown issuer, it is self-signed; if that is right, name it in outbound.ca_file".to_owned()
         }
@@ -233,7 +233,7 @@ mod tests {
         CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
 
-    /// Seconds since 1970 of the beginning of a year.
+    /// The beginning of a year, in seconds since 1970.
     fn year(year: u64) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs((year - 1970) * 31_556_952))
     }
@@ -247,7 +247,7 @@ mod tests {
         let verifier = Verifier::new(own.iter().map(|der| (*der).clone()).collect()).unwrap();
         let name = ServerName::try_from(name).unwrap();
         let verified = verifier.verify_server_cert(server, &[], &name, &[], now);
-        // As it comes out of the client that makes the call.
+        // The errors are wrapped as the HTTP client wraps them.
         let wrapped = |error| io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
         verified.map(drop).map_err(|error| cause(&wrapped(error)))
     }
@@ -271,7 +271,7 @@ mod tests {
         }
     }
 
-    /// As `openssl req -x509` makes them, which says that they are an authority's.
+    /// `openssl req -x509` makes such a certificate, which says that it belongs to an authority.
     #[test]
     fn a_self_signed_certificate_is_trusted_when_it_is_named_itself() {
         let mut params = params("push.example");
@@ -293,7 +293,7 @@ mod tests {
         }
     }
 
-    /// A certificate that is no authority's, but is used to issue another one.
+    /// Certificates that do not belong to an authority, but are used to issue others.
     fn issuers() -> Vec<CertifiedIssuer<'static, KeyPair>> {
         let plain = params("push.example");
         let mut no_ca = params("push.example");
