@@ -1,4 +1,4 @@
-//! Attempts: retries, places, and whose turn it is.
+//! Tests the attempts to send notifications: retries, slots, and their order.
 
 use super::*;
 
@@ -72,7 +72,7 @@ async fn a_team_is_gone_through_without_the_sender_and_those_who_are_there() {
     let kit = kit(&url, |_| {});
     let gateway = &kit.world.gateway;
     let team = TeamId::new("t").unwrap();
-    // More than a page.
+    // These members need more than one page.
     let members: Vec<_> = (0..1_203).map(|index| uid(&format!("u{index:04}"))).collect();
     gateway.put_team(team.clone(), "T".into(), members).await.unwrap();
     let mut sender = kit.world.enter("u0600", "s").await;
@@ -156,18 +156,18 @@ async fn what_is_too_late_is_given_up_and_counted() {
     while kit.metrics.push_dead.get() == 0 {
         tokio::task::yield_now().await;
     }
-    // Whether one attempt began in time depends on the machine; more than one did not.
+    // Whether one attempt began in time depends on the machine; there was no second one.
     let _ = posted.is_empty();
     assert!(posted.is_empty());
 }
 
-/// The row goes later; the notification is not repeated for it.
+/// The row is deleted later; the notification is not repeated for it.
 #[tokio::test]
 async fn a_full_disk_repeats_no_notification() {
     let full = Arc::new(Mutex::new(None));
     let flag: Arc<Mutex<Option<Arc<AtomicBool>>>> = full.clone();
     let (url, mut posted) = webhook(move |_| {
-        // The disk fills up before the outcome can be written.
+        // The disk is full before the outcome can be written.
         if let Some(full) = &*flag.lock() {
             full.store(true, Ordering::Relaxed);
         }
@@ -191,7 +191,7 @@ async fn a_full_disk_repeats_no_notification() {
     posted.next().await;
     let lever = full.lock().take().unwrap();
     lever.store(false, Ordering::Relaxed);
-    // The next one is notified once, and the first not again.
+    // The next message is notified once, and the first is not notified again.
     kit.world
         .gateway
         .send(order(6, To::User(uid("bob"))))
@@ -222,7 +222,7 @@ async fn a_call_is_notified_at_once_and_not_when_it_is_over() {
     for _ in 0..7 {
         assert_eq!(posted.next().await.json()["kind"], 6);
     }
-    // Everything hangs, for whoever is called too.
+    // All notifications hang, also those for users who are called.
     gateway.send(from_alice(18)).await.unwrap();
     let told = posted.next().await.json();
     assert_eq!((&told["kind"], &told["uid"]), (&json!(18), &json!("bob")));

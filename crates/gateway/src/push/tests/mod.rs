@@ -1,4 +1,4 @@
-//! Push jobs against a webhook of the test's own.
+//! Tests push jobs with a webhook of the tests' own.
 
 mod attempts;
 mod told;
@@ -24,10 +24,10 @@ use crate::metrics::Metrics;
 use crate::order::{SendOrder, To};
 use crate::testing::{PATIENCE, Troubled, World, order, uid};
 
-/// What the webhook answers to a notification.
+/// The answer of the webhook to a notification.
 enum Answer {
     Status(u16),
-    /// 503, with this `Retry-After`.
+    /// The status 503 with this `Retry-After`.
     After(&'static str),
     Never,
 }
@@ -37,11 +37,11 @@ struct Posted {
     signature: Option<String>,
 }
 
-/// What was posted, in order.
+/// The requests that the webhook got, in order.
 struct Inbox(mpsc::Receiver<Posted>);
 
 impl Inbox {
-    /// The next; waits for it.
+    /// Waits for the next request.
     async fn next(&mut self) -> Posted {
         let posted = tokio::time::timeout(PATIENCE, self.0.recv()).await;
         posted.expect("a notification").expect("the webhook runs")
@@ -62,7 +62,7 @@ impl Posted {
     }
 }
 
-/// Runs a webhook; what is posted comes out of the receiver.
+/// Runs a webhook, and sends its requests to the receiver.
 async fn webhook(answer: impl Fn(&Posted) -> Answer + Send + Sync + 'static) -> (String, Inbox) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?x=1", listener.local_addr().unwrap());

@@ -1,9 +1,9 @@
-//! Who is told, and who is not any more.
+//! Tests which users are notified, and which are not any more.
 
 use super::*;
 use crate::store::{JobId, JobRecipients, Lane};
 
-/// A client that acknowledges, which has the conversation from alice up to message 1.
+/// Connects a client that acknowledges, and that has the conversation with alice up to message 1.
 async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::Device, Value) {
     let alice = SendOrder {
         from: Some(uid("alice")),
@@ -45,7 +45,7 @@ async fn whoever_has_no_time_to_acknowledge_is_not_waited_for_with_zero() {
     assert!(posted.is_empty());
 }
 
-/// What becomes of a message to a client that never acknowledges, when its connection ends.
+/// Returns the notifications for a message to a client that never acknowledges and whose connection ends.
 async fn ends(reason: DisconnectReason, silent_ms: u64) -> Vec<String> {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| {
@@ -63,7 +63,7 @@ async fn ends(reason: DisconnectReason, silent_ms: u64) -> Vec<String> {
         ..order(15, To::Team(team))
     };
     gateway.send(order).await.unwrap();
-    // Both have been decided about once.
+    // Both messages have been decided about once.
     while kit.metrics.push_skipped.get() < 2 {
         tokio::task::yield_now().await;
     }
@@ -165,7 +165,8 @@ async fn what_is_recalled_is_not_notified() {
     assert!(posted.is_empty());
 }
 
-/// Everybody has to be looked at again: those who wait for a place have waited since the decision.
+/// Each job is checked again before its attempt, because those that wait for a slot have waited since the
+/// decision.
 #[tokio::test]
 async fn whoever_leaves_the_team_or_hears_of_it_meanwhile_is_not_notified() {
     let first = Arc::new(AtomicBool::new(true));
@@ -193,7 +194,7 @@ async fn whoever_leaves_the_team_or_hears_of_it_meanwhile_is_not_notified() {
         ..order(15, To::Team(team.clone()))
     };
     gateway.send(order).await.unwrap();
-    // a1's hangs in the only place; b2 and c3 wait for it.
+    // The notification of a1 hangs in the only slot; b2 and c3 wait for the slot.
     assert_eq!(posted.next().await.uid(), "a1");
     gateway
         .remove_members(team.clone(), vec![uid("b2")])
