@@ -60,7 +60,7 @@ fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
         .to_socket_addrs()
         .ok()
         .and_then(|mut addresses| addresses.next())
-        .with_context(|| format!("{key} = {address:?} is no address of this machine"))
+        .with_context(|| format!("{key} = {address:?} cannot be resolved to an address"))
 }
 
 /// Whether the server cannot listen on both addresses: the ports are equal, and so are the hosts, or one of
@@ -88,7 +88,7 @@ pub(crate) fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener
                 "this machine has no such address; name one of its own, or 0.0.0.0 for all of them".to_owned()
             }
             io::ErrorKind::PermissionDenied => {
-                "this user may not; choose a port from 1024 on, or give the program the capability CAP_NET_BIND_SERVICE"
+                "this user is not allowed to use the port; choose one from 1024 on, or give the program the capability CAP_NET_BIND_SERVICE"
                     .to_owned()
             }
             _ => why.to_string(),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_work_is_refused() {
+    fn settings_with_which_nobody_could_connect_are_refused() {
         let why = check(&server(|server| server.proxy_protocol = true)).unwrap_err();
         assert!(
             why.to_string().contains("server.trusted_proxies is empty"),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_cannot_be_had_is_explained() {
+    async fn the_error_says_why_the_server_cannot_listen() {
         let taken = bind(PUBLIC, "127.0.0.1:0".parse().unwrap()).unwrap();
         let taken = taken.local_addr().unwrap();
         for (key, address, says) in [

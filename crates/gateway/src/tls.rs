@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::text::bytes_without_mark;
 
 /// How often the files are checked for changes.
-const LOOK: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The certificate in use, and the files that it was read from.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ fn stamp(file: &Path) -> Stamp {
 
 /// The result of checking the files.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+enum Outcome {
     Unchanged,
     Renewed,
     /// The files cannot be used, perhaps because one of them is being replaced.
@@ -127,62 +127,62 @@ impl Certificate {
     pub(crate) async fn keep(mut self) {
         loop {
             let asked = tokio::select! {
-                () = tokio::time::sleep(LOOK) => false,
+                () = tokio::time::sleep(CHECK_INTERVAL) => false,
                 () = self.asked.notified() => true,
             };
             // The files may be on a disk that does not respond.
-            let looked = tokio::task::spawn_blocking(move || {
-                let look = if asked { self.look_anyway() } else { self.look() };
-                (self, look)
+            let checked = tokio::task::spawn_blocking(move || {
+                let outcome = if asked { self.read_now() } else { self.check() };
+                (self, outcome)
             });
-            let Ok((certificate, look)) = looked.await else {
+            let Ok((certificate, outcome)) = checked.await else {
                 return;
             };
             self = certificate;
-            match look {
-                Look::Unchanged | Look::Failed => {}
-                Look::Renewed => tracing::info!("the TLS certificate was read again"),
-                Look::FailedAgain(why) => {
-                    tracing::error!("the TLS certificate of before stays in use: {why}")
+            match outcome {
+                Outcome::Unchanged | Outcome::Failed => {}
+                Outcome::Renewed => tracing::info!("the TLS certificate was read again"),
+                Outcome::FailedAgain(why) => {
+                    tracing::error!("the previous TLS certificate stays in use: {why}")
                 }
             }
         }
     }
 
-    fn look(&mut self) -> Look {
+    fn check(&mut self) -> Outcome {
         let now = [stamp(&self.cert_file), stamp(&self.key_file)];
         let same = now == self.seen;
         if same && self.failed != 1 {
-            return Look::Unchanged;
+            return Outcome::Unchanged;
         }
         self.read(now, same)
     }
 
     /// Reads the files even if they look unchanged; a failure is logged at once.
-    fn look_anyway(&mut self) -> Look {
+    fn read_now(&mut self) -> Outcome {
         self.read([stamp(&self.cert_file), stamp(&self.key_file)], true)
     }
 
     /// Uses the content of the files. If `settled`, a certificate and a key that do not match are an error,
     /// and not an update that is being written.
-    fn read(&mut self, now: Stamps, settled: bool) -> Look {
+    fn read(&mut self, now: Stamps, settled: bool) -> Outcome {
         self.seen = now;
         match read(&self.cert_file, &self.key_file) {
             Ok(certified) => {
                 *self.current.0.write() = Arc::new(certified);
                 self.failed = 0;
                 self.show_expiry();
-                Look::Renewed
+                Outcome::Renewed
             }
             // The second of the two files may not be written yet.
             Err(_) if !settled => {
                 self.failed = 1;
-                Look::Failed
+                Outcome::Failed
             }
             Err(why) => {
                 self.failed = 2;
                 self.metrics.tls_reload_failures.inc();
-                Look::FailedAgain(format!("{why:#}"))
+                Outcome::FailedAgain(format!("{why:#}"))
             }
         }
     }
@@ -209,14 +209,14 @@ fn read(cert_file: &Path, key_file: &Path) -> anyhow::Result<CertifiedKey> {
         .and_then(|pem| chain(&pem))
         .with_context(cert_name)?;
     if chain.is_empty() {
-        bail!("{} holds no certificate in PEM form", cert_name());
+        bail!("{} contains no certificate in PEM form", cert_name());
     }
     let key = fs::read(key_file)
         .map_err(anyhow::Error::from)
         .and_then(|pem| Ok(PrivateKeyDer::from_pem_slice(bytes_without_mark(&pem))?))
         .with_context(key_name)?;
     CertifiedKey::from_der(chain, key, &ring::default_provider())
-        .with_context(|| format!("{} does not fit {}", key_name(), cert_name()))
+        .with_context(|| format!("{} does not match {}", key_name(), cert_name()))
 }
 
 fn chain(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     /// A certificate for `name` and its key, as PEM.
-    fn made(name: &str) -> (String, String) {
+    fn make_pair(name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = rcgen::date_time_ymd(2040, 1, 2);
@@ -283,16 +283,20 @@ mod tests {
     #[test]
     fn files_that_change_are_read_again() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, second) = (made("a.example"), made("b.example"));
+        let (first, second) = (make_pair("a.example"), make_pair("b.example"));
         write(&dir, &first);
         let mut certificate = open(&dir).unwrap().unwrap();
         let before = used(&certificate);
-        assert_eq!(certificate.look(), Look::Unchanged);
+        assert_eq!(certificate.check(), Outcome::Unchanged);
         write(&dir, &second);
-        assert_eq!(certificate.look(), Look::Renewed);
+        assert_eq!(certificate.check(), Outcome::Renewed);
         assert_ne!(used(&certificate), before);
-        assert_eq!(certificate.look(), Look::Unchanged);
-        assert_eq!(certificate.look_anyway(), Look::Renewed, "whoever asks is obeyed");
+        assert_eq!(certificate.check(), Outcome::Unchanged);
+        assert_eq!(
+            certificate.read_now(),
+            Outcome::Renewed,
+            "the files are read on request"
+        );
         assert_eq!(
             certificate.metrics.tls_certificate_expiry_seconds.get(),
             2_209_075_200
@@ -301,26 +305,26 @@ mod tests {
 
     /// Some editors write a byte order mark.
     #[test]
-    fn a_byte_order_mark_hides_no_certificate_and_no_key() {
+    fn certificates_and_keys_may_begin_with_a_byte_order_mark() {
         let dir = tempfile::tempdir().unwrap();
-        let (cert, key) = made("a.example");
+        let (cert, key) = make_pair("a.example");
         write(&dir, &(format!("\u{feff}{cert}"), format!("\u{feff}{key}")));
         assert!(open(&dir).unwrap().is_some());
     }
 
     #[test]
-    fn a_broken_pair_changes_nothing_and_is_complained_of_once() {
+    fn an_unusable_pair_changes_nothing_and_is_reported_once() {
         let dir = tempfile::tempdir().unwrap();
-        let (first, second) = (made("a.example"), made("b.example"));
+        let (first, second) = (make_pair("a.example"), make_pair("b.example"));
         write(&dir, &first);
         let mut certificate = open(&dir).unwrap().unwrap();
         let before = used(&certificate);
         // The certificate is written before its key.
         write(&dir, &(second.0.clone(), first.1));
-        assert_eq!(certificate.look(), Look::Failed);
+        assert_eq!(certificate.check(), Outcome::Failed);
         assert_eq!(used(&certificate), before);
         write(&dir, &second);
-        assert_eq!(certificate.look(), Look::Renewed);
+        assert_eq!(certificate.check(), Outcome::Renewed);
 
         for broken in [
             (second.0.clone(), "no key".to_owned()),
@@ -328,25 +332,25 @@ mod tests {
         ] {
             let before = used(&certificate);
             write(&dir, &broken);
-            assert_eq!(certificate.look(), Look::Failed);
-            assert!(matches!(certificate.look(), Look::FailedAgain(_)));
-            assert_eq!(certificate.look(), Look::Unchanged);
+            assert_eq!(certificate.check(), Outcome::Failed);
+            assert!(matches!(certificate.check(), Outcome::FailedAgain(_)));
+            assert_eq!(certificate.check(), Outcome::Unchanged);
             assert_eq!(used(&certificate), before);
         }
         assert_eq!(certificate.metrics.tls_reload_failures.get(), 2);
         fs::remove_file(dir.path().join("key.pem")).unwrap();
-        assert_eq!(certificate.look(), Look::Failed);
+        assert_eq!(certificate.check(), Outcome::Failed);
         write(&dir, &second);
-        assert_eq!(certificate.look(), Look::Renewed);
+        assert_eq!(certificate.check(), Outcome::Renewed);
     }
 
     /// Kubernetes updates files in this way: they are links into a directory that is itself a link, which is
     /// replaced.
     #[test]
-    fn a_swapped_link_is_a_change() {
+    fn a_replaced_link_is_a_change() {
         let dir = tempfile::tempdir().unwrap();
         for (place, name) in [("one", "a.example"), ("two", "b.example")] {
-            let (cert, key) = made(name);
+            let (cert, key) = make_pair(name);
             fs::create_dir(dir.path().join(place)).unwrap();
             fs::write(dir.path().join(place).join("cert.pem"), cert).unwrap();
             fs::write(dir.path().join(place).join("key.pem"), key).unwrap();
@@ -359,22 +363,22 @@ mod tests {
         let before = used(&certificate);
         symlink("two", dir.path().join("new")).unwrap();
         fs::rename(dir.path().join("new"), dir.path().join("data")).unwrap();
-        assert_eq!(certificate.look(), Look::Renewed);
+        assert_eq!(certificate.check(), Outcome::Renewed);
         assert_ne!(used(&certificate), before);
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_key_and_the_file() {
+    fn errors_name_the_setting_and_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let complaint = || format!("{:#}", open(&dir).unwrap_err());
-        assert!(complaint().contains("server.tls.cert_file"), "{}", complaint());
-        let (first, second) = (made("a.example"), made("b.example"));
+        let error = || format!("{:#}", open(&dir).unwrap_err());
+        assert!(error().contains("server.tls.cert_file"), "{}", error());
+        let (first, second) = (make_pair("a.example"), make_pair("b.example"));
         write(&dir, &(first.0.clone(), String::new()));
-        assert!(complaint().contains("server.tls.key_file"), "{}", complaint());
+        assert!(error().contains("server.tls.key_file"), "{}", error());
         write(&dir, &("nothing".to_owned(), first.1));
-        assert!(complaint().contains("holds no certificate"), "{}", complaint());
+        assert!(error().contains("contains no certificate"), "{}", error());
         write(&dir, &(first.0, second.1));
-        assert!(complaint().contains("does not fit"), "{}", complaint());
+        assert!(error().contains("does not match"), "{}", error());
         let half = Tls {
             cert_file: Some("x".into()),
             ..Tls::default()

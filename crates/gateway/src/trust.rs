@@ -49,7 +49,7 @@ pub(crate) fn client_config(ca_file: Option<&Path>) -> anyhow::Result<ClientConf
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let pem = fs::read(path)?;
     let found = CertificateDer::pem_slice_iter(bytes_without_mark(&pem)).collect::<Result<Vec<_>, _>>()?;
-    ensure!(!found.is_empty(), "it holds no certificate in PEM form");
+    ensure!(!found.is_empty(), "it contains no certificate in PEM form");
     Ok(found)
 }
 
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_not_made_for_servers_is_refused_though_it_is_named() {
+    fn a_certificate_that_is_not_made_for_servers_is_refused_even_if_it_is_named() {
         for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::ExplicitNoCa] {
             let mut params = params("push.example");
             params.is_ca = is_ca;
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_cause_is_said() {
+    fn the_innermost_cause_is_returned() {
         let refused = io::Error::other(io::Error::from(io::ErrorKind::ConnectionRefused));
         assert_eq!(cause(&refused), "connection refused");
     }

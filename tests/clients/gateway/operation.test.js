@@ -67,7 +67,7 @@ test('SIGHUP reads keys and certificates again without closing connections, and 
   await gateway.program.printed(/reload: the API keys could not be read and the last valid ones stay in force/);
   writeFileSync(tls.cert_file, 'nonsense');
   gateway.program.signal('SIGHUP');
-  await gateway.program.printed(/the TLS certificate of before stays in use/);
+  await gateway.program.printed(/the previous TLS certificate stays in use/);
   assert.equal((await gateway.api.call('GET', '/v1/users/alice')).status, 200);
 });
 
