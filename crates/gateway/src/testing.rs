@@ -175,18 +175,18 @@ impl Outlet for Ear {
         self.tell(Said::Ack(id.0, value), false);
     }
 
-    fn send_away(&self, last: Option<&Frame>, format: Format) {
+    fn disconnect_for_good(&self, last: Option<&Frame>, format: Format) {
         if let Some(last) = last {
             self.send(last, format);
         }
         self.tell(Said::Away, true);
     }
 
-    fn cut(&self, _: CloseReason) {
+    fn close_now(&self, _: CloseReason) {
         self.tell(Said::Cut, true);
     }
 
-    fn close_to_come_back(&self) {
+    fn close_to_reconnect(&self) {
         self.tell(Said::Back, true);
     }
 

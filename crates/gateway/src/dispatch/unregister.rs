@@ -28,7 +28,7 @@ struct Replaced<'a> {
 pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
-        Ousted::Stale => link.cut(),
+        Ousted::Stale => link.close_now(),
         Ousted::Displaced => {
             core.metrics.displaced.inc();
             let ts = clock::unix_millis();

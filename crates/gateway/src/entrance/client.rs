@@ -159,7 +159,7 @@ impl Client {
         self.entrance.metrics.limited("frames_per_second");
         if !self.refused.take(self.entrance.refused, clock::now()) {
             self.entrance.metrics.limited("refused_burst");
-            self.connection.link.outlet().cut(CloseReason::TooFast);
+            self.connection.link.outlet().close_now(CloseReason::TooFast);
         }
         let rate = self.entrance.config.limits.frames_per_second;
         Reject::too_fast(format!(
@@ -215,7 +215,7 @@ impl Handler for Client {
         if unregistered && !matches!(self.register_by.get(), 0 | NEVER) {
             self.entrance.metrics.limited("register_timeout_ms");
             self.entrance.metrics.refused("register_timeout").inc();
-            self.connection.link.outlet().cut(CloseReason::ServerClose);
+            self.connection.link.outlet().close_now(CloseReason::ServerClose);
             return;
         }
         dispatch::expire(&self.entrance.core, &self.connection);

@@ -169,7 +169,7 @@ impl Link {
             }
             Flow::Held(_) => {
                 drop(flow);
-                self.outlet.cut(CloseReason::SlowReader);
+                self.outlet.close_now(CloseReason::SlowReader);
                 false
             }
             Flow::Ended => false,
@@ -289,9 +289,9 @@ impl Link {
 
     /// The client's device has reconnected on another connection: closes this one. A pending response is not
     /// sent.
-    pub(crate) fn cut(&self) {
+    pub(crate) fn close_now(&self) {
         *self.flow.lock() = Flow::Ended;
-        self.outlet.cut(CloseReason::ServerClose);
+        self.outlet.close_now(CloseReason::ServerClose);
     }
 
     /// Sends the last data of a registration, after a pending response. A replay ends.
@@ -312,7 +312,7 @@ impl Link {
 
     fn say(&self, farewell: &Farewell) {
         match (&farewell.last, farewell.away) {
-            (last, true) => self.outlet.send_away(last.as_ref(), self.format()),
+            (last, true) => self.outlet.disconnect_for_good(last.as_ref(), self.format()),
             (Some(last), false) => {
                 self.outlet.send(last, self.format());
             }
@@ -325,7 +325,7 @@ impl Link {
         // The pushes were kept for the user who has expired.
         self.drop_held();
         self.outlet.send(last, self.format());
-        self.outlet.close_to_come_back();
+        self.outlet.close_to_reconnect();
     }
 
     /// Sends a frame that does not need a registration.

@@ -21,11 +21,11 @@ pub(crate) trait Outlet: Send + Sync {
     fn ack(&self, id: AckId, data: &RawValue);
     /// Disconnects the client for good, once everything queued and `last` has been written. Nothing is queued
     /// after `last`.
-    fn send_away(&self, last: Option<&Frame>, format: Format);
+    fn disconnect_for_good(&self, last: Option<&Frame>, format: Format);
     /// Closes the connection at once, for this reason.
-    fn cut(&self, reason: CloseReason);
+    fn close_now(&self, reason: CloseReason);
     /// Closes the connection to reconnect, once everything queued has been written.
-    fn close_to_come_back(&self);
+    fn close_to_reconnect(&self);
     /// Whether the connection may still be alive.
     fn is_open(&self) -> bool;
     /// Milliseconds since the client was last heard from.
@@ -55,18 +55,18 @@ impl Outlet for Socket {
         self.ack(id, &[data]);
     }
 
-    fn send_away(&self, last: Option<&Frame>, format: Format) {
+    fn disconnect_for_good(&self, last: Option<&Frame>, format: Format) {
         match last {
             Some(last) => self.disconnect_for_good_after(last.encoded(format)),
             None => self.disconnect_for_good(),
         }
     }
 
-    fn cut(&self, reason: CloseReason) {
+    fn close_now(&self, reason: CloseReason) {
         self.close_now(reason);
     }
 
-    fn close_to_come_back(&self) {
+    fn close_to_reconnect(&self) {
         self.close_to_reconnect();
     }
 

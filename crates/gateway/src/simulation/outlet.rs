@@ -164,7 +164,7 @@ impl Outlet for Line {
         self.enqueue(Down::Ack(id.0, data.get().to_owned()));
     }
 
-    fn send_away(&self, last: Option<&Frame>, format: Format) {
+    fn disconnect_for_good(&self, last: Option<&Frame>, format: Format) {
         if let Some(last) = last {
             self.send(last, format);
         }
@@ -177,7 +177,7 @@ impl Outlet for Line {
         });
     }
 
-    fn cut(&self, _: CloseReason) {
+    fn close_now(&self, _: CloseReason) {
         let open = self.hub.pipe(self.id, |pipe| {
             let open = !pipe.closed;
             if open {
@@ -192,9 +192,9 @@ impl Outlet for Line {
         }
     }
 
-    fn close_to_come_back(&self) {
+    fn close_to_reconnect(&self) {
         // Tokens do not expire in the simulation.
-        self.cut(CloseReason::ServerClose);
+        self.close_now(CloseReason::ServerClose);
     }
 
     fn is_open(&self) -> bool {

@@ -60,7 +60,7 @@ async fn a_request_is_cancelled_when_its_client_disconnects() {
     let mut waits = tokio::spawn(alice.begin("message", &[ALICE], None).unwrap());
     let pending = tokio::time::timeout(std::time::Duration::from_millis(20), &mut waits).await;
     assert!(pending.is_err(), "it waits for the store");
-    alice.ear.cut(mynah_socketio::CloseReason::TransportClose);
+    alice.ear.close_now(mynah_socketio::CloseReason::TransportClose);
     // This completes although the store gives no permit.
     waits.await.unwrap();
     assert_eq!(kinds(alice.ear.rest()), [json!("Cut")], "nobody is answered");
