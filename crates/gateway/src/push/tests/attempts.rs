@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn who_is_away_is_notified_and_who_is_there_is_not() {
+async fn offline_users_are_notified_and_connected_users_are_not() {
     let (url, mut posted) = webhook(|_| Answer::Status(204)).await;
     let kit = kit(&url, |config| {
         config.push.webhook.secret = Some(Secret::new("s3cret"))
@@ -48,7 +48,7 @@ async fn who_is_away_is_notified_and_who_is_there_is_not() {
 }
 
 #[tokio::test]
-async fn the_backend_decides_for_one_message() {
+async fn the_backend_can_override_push_for_one_message() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |_| {});
     let with = |kind, push| SendOrder {
@@ -67,7 +67,7 @@ async fn the_backend_decides_for_one_message() {
 }
 
 #[tokio::test]
-async fn a_team_is_gone_through_without_the_sender_and_those_who_are_there() {
+async fn the_offline_members_of_a_team_are_notified_without_the_sender() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |_| {});
     let gateway = &kit.world.gateway;
@@ -88,7 +88,7 @@ async fn a_team_is_gone_through_without_the_sender_and_those_who_are_there() {
 }
 
 #[tokio::test]
-async fn what_fails_is_tried_again_until_it_is_taken() {
+async fn a_failed_notification_is_retried_until_it_is_accepted() {
     let tries = Mutex::new(0);
     let (url, mut posted) = webhook(move |_| {
         *tries.lock() += 1;
@@ -110,7 +110,7 @@ async fn what_fails_is_tried_again_until_it_is_taken() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_hangs_is_cut_off_and_holds_nobody_up() {
+async fn a_hanging_webhook_times_out_and_delays_nobody() {
     let (url, mut posted) = webhook(|posted| match posted.uid().as_str() {
         "stuck" => Answer::Never,
         _ => Answer::Status(200),
@@ -145,7 +145,7 @@ async fn a_webhook_that_hangs_is_cut_off_and_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn what_is_too_late_is_given_up_and_counted() {
+async fn an_expired_notification_is_given_up_and_counted() {
     let (url, mut posted) = webhook(|_| Answer::Status(500)).await;
     let kit = kit(&url, |_| {});
     let late = SendOrder {
@@ -205,7 +205,7 @@ async fn a_full_disk_repeats_no_notification() {
 }
 
 #[tokio::test]
-async fn a_call_is_notified_at_once_and_not_when_it_is_over() {
+async fn a_call_is_notified_at_once_and_not_after_its_end() {
     let (url, mut posted) = webhook(|posted| match posted.json()["kind"].as_u64() {
         Some(18) => Answer::Status(200),
         _ => Answer::Never,
@@ -237,7 +237,7 @@ async fn a_call_is_notified_at_once_and_not_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn one_users_backlog_keeps_nobody_waiting() {
+async fn the_backlog_of_one_user_delays_nobody() {
     let (url, mut posted) = webhook(|posted| match posted.uid().as_str() {
         "greedy" => Answer::Never,
         _ => Answer::Status(200),
@@ -261,7 +261,7 @@ async fn one_users_backlog_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_backlog_is_worked_off_in_order() {
+async fn a_backlog_is_sent_in_order() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |_| {});
     let gateway = &kit.world.gateway;
@@ -278,7 +278,7 @@ async fn a_backlog_is_worked_off_in_order() {
 }
 
 #[tokio::test]
-async fn a_retry_waits_as_asked_and_says_what_is_unread_then() {
+async fn a_retry_waits_for_retry_after_and_has_the_current_unread_count() {
     let first = AtomicBool::new(true);
     let (url, mut posted) = webhook(move |_| {
         if first.swap(false, Ordering::Relaxed) {

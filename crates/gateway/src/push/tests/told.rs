@@ -19,7 +19,7 @@ async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::
 }
 
 #[tokio::test]
-async fn who_is_connected_and_does_not_acknowledge_is_notified() {
+async fn a_connected_user_who_does_not_acknowledge_is_notified() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.ack_wait_ms = 300);
     let (mut bob, pushed) = enter_acknowledging(&kit, &mut posted).await;
@@ -34,7 +34,7 @@ async fn who_is_connected_and_does_not_acknowledge_is_notified() {
 }
 
 #[tokio::test]
-async fn whoever_has_no_time_to_acknowledge_is_not_waited_for_with_zero() {
+async fn with_a_wait_of_zero_no_acknowledgement_is_waited_for() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.ack_wait_ms = 0);
     let (_bob, _) = enter_acknowledging(&kit, &mut posted).await;
@@ -88,7 +88,7 @@ async fn ends(reason: DisconnectReason, silent_ms: u64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_never_acknowledges_is_notified_when_the_connection_was_dead() {
+async fn a_dead_connection_without_acknowledgements_leads_to_a_notification() {
     let vanished = DisconnectReason::Session(CloseReason::PingTimeout);
     assert_eq!(ends(vanished, 60_000).await, ["bob 15", "bob 3", "carol 5"]);
     let slow = DisconnectReason::Session(CloseReason::SlowReader);
@@ -101,7 +101,7 @@ async fn who_never_acknowledges_is_notified_when_the_connection_was_dead() {
 }
 
 #[tokio::test]
-async fn who_never_acknowledges_and_reconnects_is_not_notified_of_what_was_received() {
+async fn a_user_who_reconnects_is_not_notified_of_received_messages() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| {
         config.push.delay_ms = 200;
@@ -122,7 +122,7 @@ async fn who_never_acknowledges_and_reconnects_is_not_notified_of_what_was_recei
 }
 
 #[tokio::test]
-async fn what_was_received_before_an_orderly_stop_is_not_left_to_the_next_run() {
+async fn messages_received_before_a_shutdown_are_not_notified_by_the_next_run() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.delay_ms = 600_000);
     let gateway = &kit.world.gateway;
@@ -152,7 +152,7 @@ async fn what_was_received_before_an_orderly_stop_is_not_left_to_the_next_run() 
 }
 
 #[tokio::test]
-async fn what_is_recalled_is_not_notified() {
+async fn a_recalled_message_is_not_notified() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.delay_ms = 200);
     let mut alice = kit.world.enter("alice", "a").await;
@@ -168,7 +168,7 @@ async fn what_is_recalled_is_not_notified() {
 /// Each job is checked again before its attempt, because those that wait for a slot have waited since the
 /// decision.
 #[tokio::test]
-async fn whoever_leaves_the_team_or_hears_of_it_meanwhile_is_not_notified() {
+async fn members_who_leave_or_get_the_message_meanwhile_are_not_notified() {
     let first = Arc::new(AtomicBool::new(true));
     let (url, mut posted) = {
         let first = first.clone();
@@ -215,7 +215,7 @@ async fn whoever_leaves_the_team_or_hears_of_it_meanwhile_is_not_notified() {
 }
 
 #[tokio::test]
-async fn who_reconnects_before_the_first_attempt_is_not_notified() {
+async fn a_user_who_reconnects_before_the_first_attempt_is_not_notified() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.delay_ms = 300);
     let resumes = json!({"uid": "bob", "deviceid": "b", "resume": true});
