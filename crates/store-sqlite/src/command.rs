@@ -1,8 +1,8 @@
 //! Reads and changes settings for commands such as `mynah api-key`, whether a server runs or not.
 //!
-//! While a server runs, a command writes into the same database through a connection of its own, and waits until
-//! the server has noticed. Invariants: a change is one transaction, so that no change is lost when several are made
-//! at the same time; only whoever has locked the directory moves the log into the database.
+//! While a server runs, a command writes into the same database through a connection of its own, and waits
+//! until the server has noticed the change. Invariants: a change is one transaction, so that concurrent
+//! changes are not lost; only the process that has locked the directory moves the WAL into the database.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -17,15 +17,15 @@ use super::failure::unavailable;
 use super::open::{self, OpenError, Place};
 use super::{checkpoint, schema, settings};
 
-/// How long a command waits for a server that is starting or stopping, or that has another transaction open.
+/// Time that a command waits for a server that is starting or stopping, or that has another transaction open.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a command waits until the running server knows a change.
+/// Time that a command waits until the running server knows a change.
 const NOTICED: Duration = Duration::from_secs(2);
-/// Time between two looks while a command waits.
+/// Interval between checks while a command waits.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// The present text of a setting of a data directory, whether a server runs there or not; empty if it was never
-/// set. Changes nothing there.
+/// Returns the present text of a setting of a data directory, whether a server runs there or not; empty if it
+/// was never set. Changes nothing in the directory.
 pub fn read_setting(directory: &Path, name: &str) -> anyhow::Result<String> {
     let database = directory.join(open::FILE);
     if !database.exists() {
@@ -34,7 +34,7 @@ pub fn read_setting(directory: &Path, name: &str) -> anyhow::Result<String> {
     let read = || {
         let db = Connection::open_with_flags(&database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.busy_timeout(PATIENCE)?;
-        // As the last connection it would otherwise move the log into the database.
+        // As the last connection it would otherwise move the WAL into the database.
         let has_log = directory.join(open::LOG).exists();
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
         settings::all(&db)
@@ -44,12 +44,13 @@ pub fn read_setting(directory: &Path, name: &str) -> anyhow::Result<String> {
     Ok(found.map(|setting| setting.text).unwrap_or_default())
 }
 
-/// Gets the present text of a setting, and returns the new one or `None` to leave it as it is.
+/// A function that gets the present text of a setting, and returns the new one, or `None` to leave it
+/// unchanged.
 pub type TextChange<'a> = Box<dyn FnOnce(&str) -> anyhow::Result<Option<String>> + 'a>;
 
-/// Changes a setting of a data directory, whether a server runs there or not; the directory is made if it does
-/// not exist. If `change` fails, nothing is changed. Returns once a running server knows the change; `false` if it does not within two
-/// seconds.
+/// Changes a setting of a data directory, whether a server runs there or not. The directory is created if it
+/// does not exist. If `change` fails, nothing is changed. Returns once a running server knows the change, or
+/// false if it does not within two seconds.
 pub fn change_setting(directory: &Path, name: &str, change: TextChange<'_>) -> anyhow::Result<bool> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -76,7 +77,7 @@ pub fn change_setting(directory: &Path, name: &str, change: TextChange<'_>) -> a
     }
 }
 
-/// No server runs, and none can start meanwhile.
+/// Changes a setting while no server runs. None can start in the meantime, because the directory is locked.
 fn change_alone(place: &Place, name: &str, change: TextChange<'_>) -> anyhow::Result<()> {
     let db = place.writer().map_err(|error| place.explain(error))?;
     transact(&db, name, change)?;
@@ -86,12 +87,13 @@ fn change_alone(place: &Place, name: &str, change: TextChange<'_>) -> anyhow::Re
     Ok(())
 }
 
-/// A connection to the database of a running server; `None` while the server has not prepared it.
+/// Opens a connection to the database of a running server. Returns `None` while the server has not prepared
+/// it.
 fn beside_server(directory: &Path) -> rusqlite::Result<Option<Connection>> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(directory.join(open::FILE), flags)?;
     db.busy_timeout(PATIENCE)?;
-    // The server moves the log into the file, and nobody else: it records each time.
+    // Only the server moves the WAL into the database, because it records each time.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.pragma_update(None, "wal_autocheckpoint", 0)?;
     db.pragma_update(None, "synchronous", "full")?;

@@ -20,20 +20,20 @@ pub(super) fn unseen(db: &Connection) -> rusqlite::Result<Vec<Setting>> {
         .collect()
 }
 
-/// The running server knows this version.
+/// Records that the running server knows this version.
 pub(super) fn saw(db: &Connection, setting: &Setting) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE settings SET seen = ?2 WHERE name = ?1 AND version = ?2")?
         .execute(params![setting.name, setting.version as i64])?;
     Ok(())
 }
 
-/// Whether the running server knows this version.
+/// Returns whether the running server knows this version.
 pub(super) fn is_seen(db: &Connection, setting: &Setting) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM settings WHERE name = ?1 AND seen >= ?2")?
         .exists(params![setting.name, setting.version as i64])
 }
 
-/// All settings. A database of an earlier version has none.
+/// Returns all settings. A database of an earlier version has none.
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Setting>> {
     let exists = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'settings'";
     if !db.prepare(exists)?.exists([])? {
@@ -53,8 +53,9 @@ pub(super) fn replace(db: &Connection, settings: &[Setting]) -> rusqlite::Result
     Ok(())
 }
 
-/// Changes a setting inside of a transaction. `change` gets the present text, which is empty if the setting was
-/// never set, and returns the new one if it is to change. `seen`: the running server makes this change itself.
+/// Changes a setting in a transaction. `change` gets the present text, which is empty if the setting was
+/// never set, and returns the new one, if it changes. `seen` means that the running server makes this change
+/// itself.
 pub(super) fn change<E>(
     db: &Connection,
     name: &str,

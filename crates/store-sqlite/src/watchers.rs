@@ -1,7 +1,7 @@
-//! Who is told when settings and revocations change.
+//! The watchers of settings and revocations.
 //!
-//! The server's own changes are told when they are committed. The thread `store-log` looks for those of commands
-//! several times a second.
+//! The server's own changes are reported when they are committed. The thread `store-log` looks for changes by
+//! commands several times per second.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use rusqlite::Connection;
 
 use super::settings;
 
-/// Who is told of changes, and what they are told first.
+/// The watchers, and what a new one is told first.
 pub(super) struct Watchers(Mutex<Told>);
 
 struct Told {
     watchers: Vec<Watcher>,
     settings: BTreeMap<String, Setting>,
-    /// The revocations that were there at the start, for the first watcher.
+    /// The revocations that existed at the start, for the first watcher.
     revocations: Vec<Revocation>,
 }
 
@@ -46,7 +46,7 @@ impl Watchers {
         told.watchers.push(watcher);
     }
 
-    /// A setting was changed.
+    /// Reports that a setting was changed.
     pub(super) fn tell_setting(&self, setting: &Setting) {
         let mut told = self.0.lock();
         let known = told.settings.entry(setting.name.clone());
@@ -61,7 +61,7 @@ impl Watchers {
         }
     }
 
-    /// Tokens were revoked.
+    /// Reports that tokens were revoked.
     pub(super) fn tell_revocation(&self, revocation: &Revocation) {
         for watcher in &self.0.lock().watchers {
             if let Watcher::Revocations(tell) = watcher {
@@ -70,7 +70,7 @@ impl Watchers {
         }
     }
 
-    /// Tells the changes that commands have made.
+    /// Reports the changes that commands have made.
     pub(super) fn look(&self, db: &Connection) -> rusqlite::Result<()> {
         for setting in settings::unseen(db)? {
             self.tell_setting(&setting);

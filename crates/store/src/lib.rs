@@ -202,13 +202,13 @@ pub trait Store: Send + Sync + 'static {
     /// appends.
     fn revoke(&self, revocation: Revocation, done: Done<()>);
 
-    /// Changes a setting in one transaction. `change` gets the present text, which is empty if the setting was
-    /// never set, and returns the new one, or `None` to leave it as it is.
+    /// Changes a setting in one transaction. `change` gets the present text, which is empty if the setting
+    /// was never set, and returns the new one, or `None` to leave it unchanged.
     fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>);
 
-    /// Tells `watcher` all settings or revocations, and then each change of them. What this node changes is told
-    /// before the call is answered, and what others change within two seconds. The revocations that were there
-    /// before are told to their first watcher only, to keep them in memory once.
+    /// Reports all settings and revocations to `watcher`, and then each change of them: a change of this node
+    /// before its call is answered, and one of others within two seconds. Revocations from before the start
+    /// are reported only to the first watcher, so that they are kept in memory only once.
     fn watch(&self, watcher: Watcher);
 
     /// Returns a time of day that has certainly passed, however wrong the machine's clock is. It may be
