@@ -194,7 +194,7 @@ async fn client(
             }),
         };
         let began = Instant::now();
-        let appended = outcome(|done| store.append(vec![(order, done)])).await?;
+        let appended = outcome(|done| store.append(&mut std::iter::once((Arc::new(order), done)))).await?;
         times.push(began.elapsed());
         if let Some(job) = appended.push {
             store.finish_jobs(vec![(job, JobOutcome::Finished)], Box::new(drop));

@@ -12,19 +12,18 @@ mod tests;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::appends::Permit;
 use crate::frame::Frame;
-use crate::ids::{Cid, ConvId, Uid};
+use crate::ids::{ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
 use crate::order::{Origin, Stored};
 use crate::push::Wake;
 use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
-use crate::store::{Appended, Members, TeamChanged};
+use crate::store::{Append, Appended, Members, Place, TeamChanged};
 
 /// Tasks that deliver; more than the processors of any machine we know help nobody.
 const SHARDS: usize = 16;
@@ -51,24 +50,37 @@ pub(crate) struct Outcome {
 /// Told what became of a message, once.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
 
-/// A message that the store has.
+/// A message that the store has. What is passed on is the message itself and what the store says of it; the
+/// rest waits here until the message is delivered.
 pub(crate) struct Committed {
+    pub(crate) message: Arc<Append>,
     pub(crate) appended: Appended,
-    pub(crate) kind: u16,
-    pub(crate) data: Arc<RawValue>,
-    pub(crate) from: Option<Uid>,
-    pub(crate) cid: Option<Cid>,
-    /// The one recipient, unless it is a team.
-    pub(crate) to: Option<Uid>,
+    /// The connection that sent it, which does not receive it.
     pub(crate) origin: Option<Origin>,
-    /// The sender's other devices get it too; those of a team's message only if the sender is a member.
-    pub(crate) follow: bool,
-    /// How long after the commit its push job is due, if it has one.
-    pub(crate) push_delay_ms: u64,
+    /// When it was committed.
     pub(crate) at: Instant,
     pub(crate) answer: Answer,
-    /// Its share of the appends in flight: what waits here is bounded by it.
+    /// Its slot among the appends in flight, which bounds what waits here.
     pub(crate) permit: Permit,
+}
+
+impl Committed {
+    /// The one recipient, unless it is a team.
+    fn to(&self) -> Option<&Uid> {
+        match &self.message.place {
+            Place::Pair { to, .. } | Place::Notices(to) => Some(to),
+            Place::Team(_) => None,
+        }
+    }
+
+    /// The sender if its other devices receive the message besides its recipients. A sender who is a member
+    /// of the team is one of them, and one who is not may not see the team.
+    fn follower(&self) -> Option<&Uid> {
+        match &self.message.place {
+            Place::Pair { to, .. } => self.message.from.as_ref().filter(|from| *from != to),
+            Place::Notices(_) | Place::Team(_) => None,
+        }
+    }
 }
 
 /// A change to a team that the store has.
@@ -91,7 +103,7 @@ pub(crate) struct Receipt {
 }
 
 enum Work {
-    Message(Box<Committed>),
+    Message(Committed),
     Receipt(Box<Receipt>),
     Change(Box<CommittedChange>),
 }
@@ -134,7 +146,7 @@ impl Delivery {
     /// Takes over a message. Called in commit order; does not block.
     pub(crate) fn message(&self, message: Committed) {
         let conv = message.appended.conv;
-        self.enqueue(conv, Work::Message(Box::new(message)));
+        self.enqueue(conv, Work::Message(message));
     }
 
     /// Takes over a change. Called in commit order; does not block.

@@ -199,7 +199,8 @@ impl FaultyStore {
     }
 
     /// Appends one message. Returns `None` if it was answered although nothing is stored.
-    fn spoil(&self, mut order: Append, done: Done<Appended>) -> Option<(Append, Done<Appended>)> {
+    fn spoil(&self, order: Arc<Append>, done: Done<Appended>) -> Option<(Arc<Append>, Done<Appended>)> {
+        let mut order = Arc::unwrap_or_clone(order);
         let number = self.kept.appended.fetch_add(1, Ordering::Relaxed);
         let third = number % 3 == 2;
         if self.has(Fault::AnswersWhenClosed) && self.kept.closed.load(Ordering::Relaxed)
@@ -232,23 +233,22 @@ impl FaultyStore {
                 appended
             }));
         };
-        Some((order, Box::new(told)))
+        Some((Arc::new(order), Box::new(told)))
     }
 }
 
 impl Store for FaultyStore {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
-        let spoilt = batch
-            .into_iter()
-            .filter_map(|(order, done)| self.spoil(order, done));
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
+        let spoilt = messages.filter_map(|(order, done)| self.spoil(order, done));
         if !self.has(Fault::ReversesAnswers) {
-            return self.inner.append(spoilt.collect());
+            let spoilt: Vec<_> = spoilt.collect();
+            return self.inner.append(&mut spoilt.into_iter());
         }
         // The last message that completes answers all of them, in reverse order.
         let (batch, dones): (Vec<_>, Vec<_>) = spoilt.unzip();
         let count = batch.len();
         let told = Arc::new(Mutex::new((Vec::new(), dones)));
-        let batch = batch.into_iter().map(|order| {
+        let mut batch = batch.into_iter().map(|order| {
             let told = told.clone();
             let done = move |outcome| {
                 let mut told = told.lock().unwrap();
@@ -262,7 +262,7 @@ impl Store for FaultyStore {
             };
             (order, Box::new(done) as Done<_>)
         });
-        self.inner.append(batch.collect());
+        self.inner.append(&mut batch);
     }
 
     fn change_team(&self, team: TeamId, mut change: TeamChange, done: Done<TeamChanged>) {

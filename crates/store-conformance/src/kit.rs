@@ -129,10 +129,10 @@ impl<S: Subject> Kit<S> {
             .into_iter()
             .map(|order| {
                 let (done, outcome) = answer();
-                ((order, done), outcome)
+                ((Arc::new(order), done), outcome)
             })
             .unzip();
-        self.subject.store().append(batch);
+        self.subject.store().append(&mut batch.into_iter());
         let mut told = Vec::new();
         for outcome in outcomes {
             told.push(outcome.await.expect("the store answers"));

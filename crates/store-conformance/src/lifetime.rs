@@ -46,12 +46,12 @@ pub async fn callbacks_of_a_conversation_are_called_in_order(stores: &dyn Stores
     let kit = Kit::new(stores);
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..50 {
-        let batch = (0..20).map(|_| {
+        let mut batch = (0..20).map(|_| {
             let seen = seen.clone();
             let done = move |told: Result<Appended, _>| seen.lock().unwrap().push(told.unwrap().seq.0);
-            (pair("a", "b"), Box::new(done) as Done<_>)
+            (Arc::new(pair("a", "b")), Box::new(done) as Done<_>)
         });
-        kit.store().append(batch.collect());
+        kit.store().append(&mut batch);
     }
     kit.store().close().await;
     let all: Vec<_> = (1..=1000).collect();

@@ -235,12 +235,9 @@ impl Drop for Embedded {
 }
 
 impl Store for Embedded {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
-        self.queue.push(
-            batch
-                .into_iter()
-                .map(|(order, done)| Command::Append(order, done)),
-        );
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
+        self.queue
+            .push(messages.map(|(message, done)| Command::Append(message, done)));
     }
 
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {

@@ -5,6 +5,7 @@
 //! message does not wait for theirs.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const LINGER: Duration = Duration::from_millis(10);
 
 /// A command for the writer.
 pub(super) enum Command {
-    Append(Append, Done<Appended>),
+    Append(Arc<Append>, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
     FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
     ReviveJobs(Uid, UnixMillis, Done<()>),
@@ -200,7 +201,6 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;

@@ -17,6 +17,7 @@ pub mod time;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
@@ -97,9 +98,9 @@ pub async fn outcome<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T,
 
 /// A store. All methods may be called from any thread; none blocks.
 pub trait Store: Send + Sync + 'static {
-    /// Appends `batch` in order, in one transaction if possible. Each message succeeds or fails
+    /// Appends messages in order, in one transaction if possible. Each message succeeds or fails
     /// independently. Calls of one thread are executed in order.
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>);
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>);
 
     /// Changes a team. Executed in order with the appends.
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>);

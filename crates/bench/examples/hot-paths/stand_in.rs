@@ -51,8 +51,8 @@ fn later<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> 
 }
 
 impl Store for StandIn {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
-        for (append, done) in batch {
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
+        for (append, done) in messages {
             done(Ok(self.appended(&append)));
         }
     }

@@ -86,7 +86,7 @@ pub(crate) fn team_order(from: &str, team: &str, push: bool) -> anyhow::Result<A
 }
 
 pub(crate) async fn send(store: &Embedded, order: Append) -> anyhow::Result<Appended> {
-    told(|done| store.append(vec![(order, done)])).await
+    told(|done| store.append(&mut std::iter::once((Arc::new(order), done)))).await
 }
 
 /// Sends all messages in one call, and waits for the last one.
@@ -94,16 +94,16 @@ pub(crate) async fn send_all(store: &Embedded, orders: Vec<Append>) -> anyhow::R
     let last = orders.len().saturating_sub(1);
     let (done, told) = oneshot::channel();
     let mut done = Some(done);
-    let batch = orders.into_iter().enumerate().map(|(index, order)| {
+    let mut batch = orders.into_iter().enumerate().map(|(index, order)| {
         let done = if index == last { done.take() } else { None };
         let tell: Done<Appended> = Box::new(move |outcome| {
             if let Some(done) = done {
                 drop(done.send(outcome));
             }
         });
-        (order, tell)
+        (Arc::new(order), tell)
     });
-    store.append(batch.collect());
+    store.append(&mut batch);
     told.await.context("the store answers")??;
     Ok(())
 }

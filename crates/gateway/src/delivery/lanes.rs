@@ -19,7 +19,7 @@ use crate::store::{Members, TeamNotice};
 
 /// Work that was begun and takes more than a slice.
 enum Begun {
-    Message(Box<Committed>, Fan),
+    Message(Committed, Fan),
     Receipt(Box<Receipt>, Fan),
     Change(Box<ChangeBegun>),
 }
@@ -122,14 +122,14 @@ impl Fanout {
     /// Does a slice; what is left, if anything.
     async fn go_on(&self, begun: Begun, turn: &mut Turn) -> Option<Begun> {
         match begun {
-            Begun::Message(message, mut fan) => {
-                let members = message.appended.members.as_deref();
+            Begun::Message(committed, mut fan) => {
+                let members = committed.appended.members.as_deref();
                 let members = members.map_or(&[][..], Vec::as_slice);
-                if !self.fan(members, message.origin.as_ref(), &mut fan, turn).await {
-                    return Some(Begun::Message(message, fan));
+                if !self.fan(members, committed.origin.as_ref(), &mut fan, turn).await {
+                    return Some(Begun::Message(committed, fan));
                 }
                 let reached = (fan.online, members.len() - fan.online);
-                self.delivered(message, &fan.frame, reached);
+                self.delivered(committed, &fan.frame, reached);
                 None
             }
             Begun::Receipt(receipt, mut fan) => {
@@ -156,13 +156,14 @@ impl Fanout {
         }
     }
 
-    async fn message(&self, message: Box<Committed>, turn: &mut Turn) -> Option<Begun> {
-        let stored = Stored::from(&message.appended);
+    async fn message(&self, committed: Committed, turn: &mut Turn) -> Option<Begun> {
+        let (message, stored) = (&*committed.message, Stored::from(&committed.appended));
         if stored.duplicate {
-            (message.answer)(Ok(Outcome {
+            let offline = usize::from(committed.to().is_some());
+            (committed.answer)(Ok(Outcome {
                 stored,
                 online: 0,
-                offline: usize::from(message.to.is_some()),
+                offline,
             }));
             return None;
         }
@@ -177,42 +178,38 @@ impl Fanout {
             recalled: false,
         }));
         turn.frame(frame.len()).await;
-        let reached = match (&message.to, &message.appended.members) {
+        let reached = match (committed.to(), &committed.appended.members) {
             (Some(to), _) => {
-                let reached = self.user(to, message.origin.as_ref(), &frame);
+                let reached = self.user(to, committed.origin.as_ref(), &frame);
                 (usize::from(reached), usize::from(!reached))
             }
-            (None, Some(_)) => return self.go_on(Begun::Message(message, Fan::of(frame)), turn).await,
+            (None, Some(_)) => {
+                return self.go_on(Begun::Message(committed, Fan::of(frame)), turn).await;
+            }
             (None, None) => (0, 0),
         };
-        self.delivered(message, &frame, reached);
+        self.delivered(committed, &frame, reached);
         None
     }
 
     /// All recipients were handled; `online` and `offline` count those who were reached and those who were
     /// not.
-    fn delivered(&self, message: Box<Committed>, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
-        // A sender who is a member of the team has it already; one who is no member may not see the team.
-        let follow = message.follow && message.appended.members.is_none();
-        let from = message
-            .from
-            .as_ref()
-            .filter(|from| message.to.as_ref() != Some(*from));
-        if let Some(from) = from.filter(|_| follow) {
-            self.user(from, message.origin.as_ref(), frame);
+    fn delivered(&self, committed: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
+        if let Some(from) = committed.follower() {
+            self.user(from, committed.origin.as_ref(), frame);
         }
-        if message.appended.push.is_some() {
-            self.wake.due_in(message.push_delay_ms);
+        if let (Some(push), Some(_)) = (committed.message.push, committed.appended.push) {
+            self.wake.due_in(push.delay_ms);
         }
         self.metrics
             .delivery_seconds
-            .observe(clock::now().duration_since(message.at).as_secs_f64());
-        (message.answer)(Ok(Outcome {
-            stored: Stored::from(&message.appended),
+            .observe(clock::now().duration_since(committed.at).as_secs_f64());
+        (committed.answer)(Ok(Outcome {
+            stored: Stored::from(&committed.appended),
             online,
             offline,
         }));
-        drop(message.permit);
+        drop(committed.permit);
     }
 
     fn change(&self, change: CommittedChange) -> ChangeBegun {

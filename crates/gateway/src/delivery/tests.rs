@@ -10,9 +10,9 @@ use super::{Committed, Delivery, Fanout, SLICE};
 use crate::appends::Appends;
 use crate::clock;
 use crate::fair::Turn;
-use crate::ids::{ConvId, Mid, Seq, Uid};
+use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
 use crate::registry::{Policy, Registry};
-use crate::store::{Appended, Members};
+use crate::store::{Append, Appended, Members, Place};
 
 /// What was answered, in order.
 type Told = Arc<Mutex<Vec<String>>>;
@@ -52,23 +52,32 @@ async fn message(
     let permit = Appends::new(1, 0).try_take(Turn::First).unwrap();
     let (told, name) = (told.clone(), name.to_owned());
     delivery.message(Committed {
+        message: Arc::new(Append {
+            place: match &members {
+                Some(_) => Place::Team(TeamId::new("team").unwrap()),
+                None => Place::Notices(Uid::new("bob").unwrap()),
+            },
+            kind: 15,
+            counts: false,
+            from: None,
+            device: None,
+            members_only: false,
+            cid: None,
+            only_repeat: false,
+            new_pairs_per_hour: 0,
+            data: RawValue::from_string("{}".to_owned()).unwrap().into(),
+            push: None,
+        }),
         appended: Appended {
             conv: place.0,
             seq: Seq(place.1),
             mid: Mid(uuid::Uuid::nil()),
             ts: 1,
             duplicate: false,
-            members: members.clone(),
+            members,
             push: None,
         },
-        kind: 15,
-        data: RawValue::from_string("{}".to_owned()).unwrap().into(),
-        from: None,
-        cid: None,
-        to: members.is_none().then(|| Uid::new("bob").unwrap()),
         origin: None,
-        push_delay_ms: 0,
-        follow: false,
         at: clock::now(),
         answer: Box::new(move |outcome| {
             let outcome = outcome.unwrap();

@@ -1,112 +1,140 @@
 //! Stored messages: to the store, and from there to delivery.
+//!
+//! What clients have with the store at one time is bounded, for each connection and in all. Beyond it
+//! connections are not read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use mynah_socketio::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::core::Core;
-use super::plan::Item;
-use crate::appends::{Caller, Permit};
+use crate::appends::{Account, Caller, Permit};
 use crate::clock;
 use crate::delivery::{Answer, Committed, Outcome};
 use crate::fair::Turn;
+use crate::ids::Uid;
+use crate::order::Origin;
+use crate::registry::Connection;
 use crate::reject::Reject;
-use crate::store::{Append, Appended, Done, Place, StoreError};
+use crate::session::Link;
+use crate::store::{Append, Appended, Done, StoreError};
 
 /// How long a call waits for room among the appends in flight.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
 /// Most messages of one call that are with the store at once.
-const CHUNK: usize = 1_024;
+const MOST_AT_ONCE: usize = 1_024;
+
+/// One of a connection's calls of the store; ends when dropped, whatever happened.
+pub(super) struct Pending(Arc<Connection<Link>>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.link.append_ended();
+    }
+}
+
+/// Calls the store by `call`, in the order of the connection's frames and without waiting for the outcome; with too many under way the
+/// returned future is to be awaited before the next frame is read.
+pub(super) fn with_store(
+    core: &Arc<Core>,
+    connection: Arc<Connection<Link>>,
+    uid: &Uid,
+    call: impl FnOnce(&Arc<Core>, Pending, Permit) + Send + 'static,
+) -> Option<BoxFuture> {
+    let limit = core.config.limits.appends_in_flight_per_connection;
+    let in_flight = connection.link.append_begins();
+    let pending = Pending(connection.clone());
+    let turn = Turn::of(in_flight);
+    if let Some(permit) = core.appends.try_take(turn) {
+        call(core, pending, permit);
+        let is_full = in_flight >= limit;
+        return is_full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) });
+    }
+    let (core, account) = (core.clone(), Account::User(uid.clone()));
+    Some(Box::pin(async move {
+        // The number of those that wait is not limited: a connection has at most one.
+        if let Ok(permit) = core.appends.take(account, turn, 1).await {
+            call(&core, pending, permit);
+            connection.link.room(limit).await;
+        }
+    }))
+}
 
 /// A message for the store, and what happens when it has it: delivery, push, the answer.
-pub(super) fn entry(
+pub(super) fn delivered(
     core: &Arc<Core>,
-    item: Item,
+    message: Arc<Append>,
+    origin: Option<Origin>,
     answer: Answer,
     permit: Permit,
-) -> (Append, Done<Appended>) {
-    let Item {
-        append,
-        origin,
-        follow,
-    } = item;
-    let to = match &append.place {
-        Place::Pair { to, .. } | Place::Notices(to) => Some(to.clone()),
-        Place::Team(_) => None,
-    };
-    let (kind, data) = (append.kind, append.data.clone());
-    let (from, cid) = (append.from.clone(), append.cid.clone());
-    let push_delay_ms = append.push.map_or(0, |push| push.delay_ms);
-    let core = core.clone();
+) -> (Arc<Append>, Done<Appended>) {
+    let (core, stored) = (core.clone(), message.clone());
     let done = move |result: Result<Appended, StoreError>| match result {
-        Ok(appended) => {
-            core.delivery.message(Committed {
-                appended,
-                kind,
-                data,
-                from,
-                cid,
-                to,
-                origin,
-                follow,
-                push_delay_ms,
-                at: clock::now(),
-                answer,
-                permit,
-            });
-        }
+        Ok(appended) => core.delivery.message(Committed {
+            message: stored,
+            appended,
+            origin,
+            at: clock::now(),
+            answer,
+            permit,
+        }),
         Err(error) => answer(Err(core.trouble(error))),
     };
-    (append, Box::new(done))
+    (message, Box::new(done))
 }
 
 /// Appends a call's messages in order, so many at once; the outcomes are in the same order.
 pub(super) async fn append_all(
     core: &Arc<Core>,
     caller: &Caller,
-    mut items: impl Iterator<Item = Item>,
+    mut messages: impl Iterator<Item = Arc<Append>>,
 ) -> Vec<Result<Outcome, Reject>> {
-    let chunk = CHUNK.min(core.appends.largest());
+    let most = MOST_AT_ONCE.min(core.appends.largest());
     let mut outcomes = Vec::new();
     loop {
-        let batch: Vec<Item> = items.by_ref().take(chunk).collect();
-        if batch.is_empty() {
+        let some: Vec<_> = messages.by_ref().take(most).collect();
+        if some.is_empty() {
             return outcomes;
         }
-        outcomes.extend(append_chunk(core, caller, batch).await);
+        outcomes.extend(append_some(core, caller, some).await);
     }
 }
 
-/// Appends in one batch and waits for all.
-async fn append_chunk(core: &Arc<Core>, caller: &Caller, items: Vec<Item>) -> Vec<Result<Outcome, Reject>> {
+/// Appends in one transaction if possible, and waits for all.
+async fn append_some(
+    core: &Arc<Core>,
+    caller: &Caller,
+    messages: Vec<Arc<Append>>,
+) -> Vec<Result<Outcome, Reject>> {
     let unanswered = || {
         Err(Reject::unavailable(
             "The message store has stopped; try again later.",
         ))
     };
-    let count = items.len();
+    let count = messages.len();
     let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
-    let (turns, under_way): (Vec<_>, Vec<_>) = items.iter().map(|_| caller.begin()).unzip();
+    let (turns, under_way): (Vec<_>, Vec<_>) = messages.iter().map(|_| caller.begin()).unzip();
     let turn = turns.first().copied().unwrap_or(Turn::First);
     let mut permit = match core.room(caller, turn, count).await {
         Ok(permit) => permit,
         Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
     };
     let (sender, mut receiver) = mpsc::channel(count.max(1));
-    let batch = items.into_iter().zip(under_way).enumerate();
-    let batch = batch.filter_map(|(index, (item, under_way))| {
+    let batch = messages.into_iter().zip(under_way).enumerate();
+    let batch = batch.filter_map(|(index, (message, under_way))| {
         let sender = sender.clone();
         let answer: Answer = Box::new(move |outcome| {
             drop(under_way);
             // There is room for all; nobody listens when the call was given up.
             let _ = sender.try_send((index, outcome));
         });
-        Some(entry(core, item, answer, permit.split_one()?))
+        Some(delivered(core, message, None, answer, permit.split_one()?))
     });
-    let batch = batch.collect();
+    let batch: Vec<_> = batch.collect();
     drop(sender);
-    core.store.append(batch);
+    core.store.append(&mut batch.into_iter());
     while let Some((index, outcome)) = receiver.recv().await {
         outcomes[index] = outcome;
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::append::append_all;
 use super::core::Core;
-use super::pass::{pass_to_team, users};
+use super::pass::{pass, pass_to_team};
+use super::rules::Allowed;
 use crate::appends::Caller;
 use crate::clock;
 use crate::delivery::Outcome;
@@ -25,31 +26,66 @@ pub(crate) async fn orders(
     let mut named = 0;
     for order in orders {
         let index = results.len();
-        let plan = order.and_then(|order| core.plan(order)).and_then(|plan| {
-            named += plan.named();
+        let allowed = order.and_then(|order| core.check(order)).and_then(|allowed| {
+            named += allowed.uids().len().max(1);
             if named > MOST_NAMED {
                 return Err(Reject::too_large(format!(
                     "The messages of a batch may name {MOST_NAMED} users in all; send the rest in another."
                 )));
             }
-            Ok(plan)
+            Ok(allowed)
         });
-        results.push(match plan {
-            Ok(plan) if plan.conversation.is_some() => {
-                stored.push((index, plan));
+        results.push(match allowed {
+            Ok(allowed) if allowed.is_stored() => {
+                stored.push((index, allowed));
                 // Stands until all of them are appended.
                 Err(Reject::internal("The message was not appended."))
             }
-            Ok(plan) => pass_to_team(core, &plan, clock::unix_millis()).await,
+            Ok(allowed) => passed(core, &allowed).await,
             Err(reject) => Err(reject),
         });
     }
-    let items = stored.iter().flat_map(|(_, plan)| plan.items());
-    let mut outcomes = append_all(core, caller, items).await.into_iter();
-    for (index, plan) in stored {
-        results[index] = sent(plan.to, &mut outcomes);
+    let messages = stored.iter().flat_map(|(_, allowed)| allowed.messages());
+    let mut outcomes = append_all(core, caller, messages).await.into_iter();
+    for (index, allowed) in stored {
+        results[index] = sent(allowed.order.to, &mut outcomes);
     }
     results
+}
+
+/// Sends what is not stored.
+async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
+    let ts = clock::unix_millis();
+    if let To::Team(_) = allowed.order.to {
+        let (online, offline) = pass_to_team(core, allowed, ts).await?;
+        return Ok(Sent::Team {
+            stored: None,
+            online,
+            offline,
+        });
+    }
+    let mut results = Vec::with_capacity(allowed.uids().len());
+    let online = pass(core, allowed, ts, |uid, delivered| {
+        results.push(UserResult {
+            uid: uid.clone(),
+            delivered,
+            stored: None,
+        });
+    });
+    Ok(match allowed.order.to {
+        To::Everyone => Sent::Everyone { online },
+        _ => users(results),
+    })
+}
+
+/// The results with their counts.
+fn users(results: Vec<UserResult>) -> Sent {
+    let online = results.iter().filter(|result| result.delivered).count();
+    Sent::Users {
+        offline: results.len() - online,
+        online,
+        results,
+    }
 }
 
 /// Takes as many outcomes as `to` has recipients.

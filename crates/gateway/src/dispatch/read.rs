@@ -6,8 +6,8 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::append::with_store;
 use super::core::Core;
-use super::flight::with_store;
 use super::refusal::refuse;
 use super::{ack, fields};
 use crate::clock;

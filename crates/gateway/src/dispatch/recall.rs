@@ -6,9 +6,9 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::append::with_store;
 use super::core::Core;
 use super::fields;
-use super::flight::with_store;
 use super::refusal::refuse;
 use crate::clock;
 use crate::delivery::{Answer, Committed};
@@ -17,7 +17,7 @@ use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
-use crate::store::{ConvKind, Recall, Recalled};
+use crate::store::{Append, ConvKind, Place, Recall, Recalled};
 use crate::time::UnixMillis;
 
 /// `data` of frame 108, each field still as it came.
@@ -80,20 +80,12 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
             }
         });
         let done = move |result| match result {
-            Ok(recalled) => {
-                let Recalled { appended, kind } = recalled;
-                // As a message of the sender's, with one difference: 108 has no response that says where the 109 stands, so the
-                // asking connection gets it too.
+            Ok(Recalled { appended, kind }) => {
+                // 108 has no response that says where the 109 stands, so the asking connection gets it too.
                 shared.delivery.message(Committed {
+                    message: Arc::new(message(kind, by, data)),
                     appended,
-                    kind: Kind::RecallPush.number(),
-                    data,
-                    follow: !matches!(kind, ConvKind::Notices(_)),
-                    to: recipient(kind, &by),
-                    from: Some(by),
-                    cid: None,
                     origin: None,
-                    push_delay_ms: 0,
                     at: clock::now(),
                     answer,
                     permit,
@@ -115,11 +107,27 @@ fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
     Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
 }
 
-/// The one recipient besides the sender, unless it is a team.
-fn recipient(kind: ConvKind, by: &Uid) -> Option<Uid> {
-    match kind {
-        ConvKind::Pair(_, one, other) => Some(if one == *by { other } else { one }),
-        ConvKind::Notices(owner) => Some(owner),
-        ConvKind::Team(_) => None,
+/// The 109 as its sender's message to the conversation.
+fn message(kind: ConvKind, by: Uid, data: Arc<RawValue>) -> Append {
+    let place = match kind {
+        ConvKind::Pair(class, one, other) => {
+            let to = if one == by { other } else { one };
+            Place::Pair { class, to }
+        }
+        ConvKind::Notices(owner) => Place::Notices(owner),
+        ConvKind::Team(team) => Place::Team(team),
+    };
+    Append {
+        place,
+        kind: Kind::RecallPush.number(),
+        counts: false,
+        from: Some(by),
+        device: None,
+        members_only: false,
+        cid: None,
+        only_repeat: false,
+        new_pairs_per_hour: 0,
+        data,
+        push: None,
     }
 }

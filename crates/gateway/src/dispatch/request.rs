@@ -6,19 +6,17 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::entry;
+use super::append::{delivered, with_store};
 use super::core::Core;
-use super::flight::{Pending, with_store};
 use super::pass::{pass, pass_to_team};
-use super::plan::Plan;
 use super::refusal::{not_registered, refuse};
-use crate::appends::Permit;
+use super::rules::Allowed;
 use crate::clock;
 use crate::delivery::Answer;
 use crate::frame::{Request, any_value};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};
 use crate::kinds::Kind;
-use crate::order::{By, Origin, SendOrder, Sent, Stored, To};
+use crate::order::{By, Origin, SendOrder, Stored, To};
 use crate::reject::Reject;
 use crate::session::Asker;
 use crate::time::UnixMillis;
@@ -96,30 +94,30 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
             return None;
         }
     };
-    let allowed = |plan: Plan| match &registration.claims {
-        Some(claims) if !claims.allow(plan.kind) => Err(Reject::forbidden(format!(
+    let may_send_kind = |allowed: Allowed| match &registration.claims {
+        Some(claims) if !claims.allow(allowed.order.kind) => Err(Reject::forbidden(format!(
             "Your token does not let you send kind {}.",
-            plan.kind
+            allowed.order.kind
         ))),
-        _ => Ok(plan),
+        _ => Ok(allowed),
     };
     let beyond = may_send(
         core,
         &registration.uid,
         fields.data.map_or(0, |data| data.get().len()),
     );
-    let plan = match &beyond {
+    let allowed = match &beyond {
         // Without a `cid` a retry cannot be recognised.
         Err(reject) if cid.is_none() => Err(reject.clone()),
         _ => read(&fields, cid.clone(), registration.uid.clone(), &asker)
-            .and_then(|order| core.plan(order))
-            .and_then(allowed),
+            .and_then(|order| core.check(order))
+            .and_then(may_send_kind),
     };
-    let refused = match (plan, beyond) {
-        (Ok(plan), beyond) if plan.conversation.is_some() => {
-            return append_from_client(core, plan, beyond.err(), &registration.uid, asker);
+    let refused = match (allowed, beyond) {
+        (Ok(allowed), beyond) if allowed.is_stored() => {
+            return append_from_client(core, allowed, beyond.err(), asker);
         }
-        (Ok(plan), Ok(())) => return pass_from_client(core, plan, asker),
+        (Ok(allowed), Ok(())) => return pass_from_client(core, allowed, asker),
         (_, Err(reject)) | (Err(reject), Ok(())) => reject,
     };
     asker.refuse_message(&refused, cid.as_ref().map(Cid::as_str));
@@ -201,43 +199,30 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
 /// sender has exceeded: then everything but the retry of a stored message is answered with that refusal.
 fn append_from_client(
     core: &Arc<Core>,
-    plan: Plan,
+    mut allowed: Allowed,
     beyond: Option<Reject>,
-    uid: &Uid,
     asker: Asker,
 ) -> Option<BoxFuture> {
-    let connection = asker.connection.clone();
-    let plan = Plan {
-        only_repeat: beyond.is_some(),
-        ..plan
-    };
-    with_store(core, connection, uid, move |core, pending, permit| {
-        append(core, plan, beyond, asker, (pending, permit));
-    })
-}
-
-fn append(
-    core: &Arc<Core>,
-    plan: Plan,
-    beyond: Option<Reject>,
-    asker: Asker,
-    (pending, permit): (Pending, Permit),
-) {
-    let cid = plan.cid.clone();
-    let answer: Answer = Box::new(move |result| {
-        let _pending = pending;
-        match result {
-            Ok(outcome) => asker.answer(Kind::SendRes, &Accepted::new(cid.as_ref(), &outcome.stored)),
-            Err(reject) => {
-                let reject = beyond.unwrap_or(reject);
-                asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
-            }
-        }
-    });
+    allowed.only_repeat = beyond.is_some();
     // A client names one recipient.
-    if let Some(item) = plan.items().next() {
-        core.store.append(vec![entry(core, item, answer, permit)]);
-    }
+    let message = allowed.messages().next()?;
+    let origin = Some(Origin(asker.connection.clone()));
+    let (connection, cid) = (asker.connection.clone(), message.cid.clone());
+    let uid = message.from.clone()?;
+    with_store(core, connection, &uid, move |core, pending, permit| {
+        let answer: Answer = Box::new(move |result| {
+            let _pending = pending;
+            match result {
+                Ok(outcome) => asker.answer(Kind::SendRes, &Accepted::new(cid.as_ref(), &outcome.stored)),
+                Err(reject) => {
+                    let reject = beyond.unwrap_or(reject);
+                    asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
+                }
+            }
+        });
+        let message = delivered(core, message, origin, answer, permit);
+        core.store.append(&mut std::iter::once(message));
+    })
 }
 
 impl<'a> Accepted<'a> {
@@ -255,37 +240,34 @@ impl<'a> Accepted<'a> {
 }
 
 /// What is not stored goes straight to whoever is connected.
-fn pass_from_client(core: &Arc<Core>, plan: Plan, asker: Asker) -> Option<BoxFuture> {
-    let answer = |asker: Asker, plan: &Plan, result: Result<(Sent, UnixMillis), Reject>| match result {
-        Ok((sent, ts)) => {
-            let delivered = match sent {
-                Sent::Users { online, .. } | Sent::Team { online, .. } | Sent::Everyone { online } => {
-                    online > 0
-                }
-            };
-            let cid = plan.cid.as_ref();
-            asker.answer(
-                Kind::SendRes,
-                &Passed {
-                    code: 0,
-                    cid,
-                    ts,
-                    delivered,
-                },
-            );
+fn pass_from_client(core: &Arc<Core>, allowed: Allowed, asker: Asker) -> Option<BoxFuture> {
+    let answer = |asker: Asker, allowed: &Allowed, ts, online: Result<usize, Reject>| {
+        let cid = allowed.order.cid.as_ref();
+        match online {
+            Ok(online) => {
+                let (code, delivered) = (0, online > 0);
+                asker.answer(
+                    Kind::SendRes,
+                    &Passed {
+                        code,
+                        cid,
+                        ts,
+                        delivered,
+                    },
+                );
+            }
+            Err(reject) => asker.refuse_message(&reject, cid.map(Cid::as_str)),
         }
-        Err(reject) => asker.refuse_message(&reject, plan.cid.as_ref().map(Cid::as_str)),
     };
-    if !matches!(plan.to, To::Team(_)) {
-        let ts = clock::unix_millis();
-        let sent = pass(core, &plan, ts);
-        answer(asker, &plan, Ok((sent, ts)));
+    let ts = clock::unix_millis();
+    if !matches!(allowed.order.to, To::Team(_)) {
+        let online = pass(core, &allowed, ts, |_, _| {});
+        answer(asker, &allowed, ts, Ok(online));
         return None;
     }
     let core = core.clone();
     Some(Box::pin(async move {
-        let ts = clock::unix_millis();
-        let result = pass_to_team(&core, &plan, ts).await;
-        answer(asker, &plan, result.map(|sent| (sent, ts)));
+        let reached = pass_to_team(&core, &allowed, ts).await;
+        answer(asker, &allowed, ts, reached.map(|(online, _)| online));
     }))
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::append::with_store;
 use super::core::Core;
-use super::flight::with_store;
 use crate::clock;
 use crate::frame::{Envelope, Frame, raw};
 use crate::ids::{ConvId, Seq};

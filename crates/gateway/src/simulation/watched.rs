@@ -121,13 +121,13 @@ pub(super) fn short(conv: ConvId) -> String {
 }
 
 impl Store for Watched {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
-        let watched = batch.into_iter().map(|(order, done)| {
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
+        let mut watched = messages.map(|(order, done)| {
             let copy = order.clone();
             let done = watch(&self.hub, done, move |hub, told| hub.appended(&copy, told));
             (order, done)
         });
-        self.write(|store| store.append(watched.collect()));
+        self.write(|store| store.append(&mut watched));
     }
 
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {

@@ -45,10 +45,10 @@ impl Troubled {
 }
 
 impl Store for Troubled {
-    fn append(&self, batch: Vec<(Append, Done<Appended>)>) {
+    fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
         match self.trouble() {
-            Some(error) => batch.into_iter().for_each(|(_, done)| done(Err(error.clone()))),
-            None => self.store.append(batch),
+            Some(error) => messages.for_each(|(_, done)| done(Err(error.clone()))),
+            None => self.store.append(messages),
         }
     }
 

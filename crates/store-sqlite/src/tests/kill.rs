@@ -59,7 +59,7 @@ fn child() {
             out.lock().write_all(line.as_bytes()).unwrap();
             done.lock().recv().unwrap();
         };
-        store.append(vec![(order, Box::new(told))]);
+        store.append(&mut std::iter::once((Arc::new(order), Box::new(told) as _)));
     }
 }
 
