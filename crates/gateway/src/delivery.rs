@@ -1,9 +1,11 @@
-//! Delivery: what was committed goes to the connections it is for, in commit order inside a conversation.
+//! Delivery: committed messages are sent to the connections of their recipients, inside a conversation in the
+//! order of the commits.
 //!
-//! Only delivery sends through the registry. A conversation always falls to the same of a few tasks; the store's thread hands
-//! over and goes on. The answer to the sender comes after the hand-over to the connections, so that it knows who was reached.
+//! Only delivery sends through the registry. Each conversation belongs to one of a few tasks; the store's thread
+//! only hands the message over. The sender is answered after the message was queued for the connections, because
+//! the answer says who was reached.
 //!
-//! What a task does with its work, in which order, is in [`lanes`].
+//! The order in which a task does its work is in [`lanes`].
 
 mod lanes;
 #[cfg(test)]
@@ -25,30 +27,30 @@ use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Append, Appended, Members, Place, TeamChanged};
 
-/// Tasks that deliver; more than the processors of any machine we know help nobody.
+/// Tasks that deliver. More tasks than processors would not help.
 const SHARDS: usize = 16;
-/// Recipients of one message that are served before other conversations get their turn: a fraction of a
-/// millisecond.
+/// Recipients of one message to whom it is sent before other conversations have their turn. This takes a
+/// fraction of a millisecond.
 const SLICE: usize = 1_024;
-/// Recipients, of one message or many, between two looks at whether another task wants the thread: a millisecond or two. What comes to a
-/// connection meanwhile, it writes in one go.
-const RECIPIENTS_PER_TURN: usize = 8_192;
-/// Bytes of frames between two such looks: a connection that nothing keeps from writing must not run into its queue's bound because its
-/// task had no turn.
-const BYTES_PER_TURN: usize = 65_536;
+/// Recipients, of one message or many, after which the task yields to other tasks. They take a millisecond or
+/// two. A connection writes all that was queued for it meanwhile with one call.
+const RECIPIENTS_AT_ONCE: usize = 8_192;
+/// Bytes of frames after which the task yields to other tasks. Otherwise the queue of a connection could become
+/// full although its client reads.
+const BYTES_AT_ONCE: usize = 65_536;
 
-/// What became of a stored message.
+/// The result of sending a stored message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) stored: Stored,
-    /// Users who got it on a live connection.
+    /// Users who were sent it on a live connection.
     pub(crate) online: usize,
-    /// Users who did not.
+    /// Users who were not.
     pub(crate) offline: usize,
 }
 
-/// Told what became of a message, once.
-pub(crate) type Answer = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
+/// Called once with the result of sending a message.
+pub(crate) type OnDelivered = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
 
 /// A message that the store has. What is passed on is the message itself and what the store says of it; the
 /// rest waits here until the message is delivered.
@@ -59,7 +61,7 @@ pub(crate) struct Committed {
     pub(crate) origin: Option<Origin>,
     /// When it was committed.
     pub(crate) at: Instant,
-    pub(crate) answer: Answer,
+    pub(crate) answer: OnDelivered,
     /// Its slot among the appends in flight, which bounds what waits here.
     pub(crate) permit: Permit,
 }
@@ -83,19 +85,19 @@ impl Committed {
     }
 }
 
-/// A change to a team that the store has.
+/// A change to a team that was committed.
 pub(crate) struct CommittedChange {
     pub(crate) changed: TeamChanged,
     pub(crate) answer: Box<dyn FnOnce(TeamChanged) + Send>,
     pub(crate) permit: Permit,
 }
 
-/// A read position that the store has moved, or found where it was.
+/// A read position that was committed, or that was there before.
 pub(crate) struct Receipt {
     pub(crate) conv: ConvId,
     /// Kind 107.
     pub(crate) frame: Arc<Frame>,
-    /// The users to tell; nobody when it has not moved.
+    /// The users who are told; empty if the position has not moved.
     pub(crate) to: Members,
     pub(crate) origin: Origin,
     pub(crate) answer: Box<dyn FnOnce() + Send>,
@@ -126,7 +128,7 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Starts the tasks. At most `in_flight` messages are handed over and not yet delivered.
+    /// Starts the tasks. At most `in_flight` messages wait for delivery at one time.
     pub(crate) fn start(fanout: Fanout, in_flight: usize) -> Self {
         let shards = (0..SHARDS)
             .map(|_| {
@@ -162,14 +164,14 @@ impl Delivery {
 
     fn enqueue(&self, conv: ConvId, work: Work) {
         let shard = usize::from(conv.0[15]) % self.shards.len();
-        // Full it cannot be: every piece of work holds one of `in_flight` permits.
+        // The queue cannot be full, because each item in it holds one of the `in_flight` permits.
         if self.shards[shard].try_send(work).is_err() {
-            tracing::error!("delivery has stopped; a stored message waits for its recipients to resume");
+            tracing::error!("delivery has stopped; recipients of a stored message get it when they resume");
         }
     }
 }
 
-/// A frame that goes to many.
+/// A frame that is being sent to many users.
 struct Fan {
     frame: Arc<Frame>,
     /// How many of the recipients have been handled.
@@ -188,28 +190,29 @@ impl Fan {
     }
 }
 
-/// What a task has handed over since the connections' tasks had their turn.
+/// What a task has queued for connections since it last yielded to their tasks.
 #[derive(Default)]
-pub(crate) struct Turn {
+pub(crate) struct Budget {
     bytes: usize,
     recipients: usize,
 }
 
-impl Turn {
-    /// Before a frame of so many bytes: lets others have their turn first if it is too much for one.
+impl Budget {
+    /// Call it before a frame of this many bytes. Yields first if it exceeds the budget.
     async fn frame(&mut self, bytes: usize) {
-        if self.bytes + bytes > BYTES_PER_TURN {
+        if self.bytes + bytes > BYTES_AT_ONCE {
             self.end().await;
         }
         self.bytes += bytes;
     }
 
-    /// Before more recipients: how many of `wanted` are next, after others have had their turn if that is due.
+    /// Call it before more recipients. Yields first if the budget is used up. Returns how many of the `wanted`
+    /// recipients fit into it.
     async fn recipients(&mut self, wanted: usize) -> usize {
-        if self.recipients == RECIPIENTS_PER_TURN {
+        if self.recipients == RECIPIENTS_AT_ONCE {
             self.end().await;
         }
-        let next = wanted.min(RECIPIENTS_PER_TURN - self.recipients);
+        let next = wanted.min(RECIPIENTS_AT_ONCE - self.recipients);
         self.recipients += next;
         next
     }
@@ -220,17 +223,17 @@ impl Turn {
     }
 }
 
-/// Sends to users, and counts.
+/// Sends frames to users, and counts them.
 #[derive(Clone)]
 pub(crate) struct Fanout {
     pub(crate) registry: Arc<Registry<Link>>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Told of each push job.
+    /// Woken for each push job.
     pub(crate) wake: Arc<Wake>,
 }
 
 impl Fanout {
-    /// Sends to all connections of a user but `origin`; whether there was one.
+    /// Sends to all connections of a user except `origin`. Returns whether there was one.
     pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
         let connections = self.reach(uid, origin, frame);
         self.count(connections);
@@ -242,25 +245,31 @@ impl Fanout {
         self.registry.reach(uid, except, |link| link.push(frame))
     }
 
-    /// Sends to every member; how many were reached and how many not.
+    /// Sends to all members. Returns how many were reached and how many were not.
     pub(crate) async fn members(
         &self,
         members: &[Uid],
         origin: Option<&Origin>,
         frame: &Arc<Frame>,
-        turn: &mut Turn,
+        budget: &mut Budget,
     ) -> (usize, usize) {
         let mut fan = Fan::of(frame.clone());
-        while !self.fan(members, origin, &mut fan, turn).await {}
+        while !self.fan(members, origin, &mut fan, budget).await {}
         (fan.online, members.len() - fan.online)
     }
 
     /// Sends to the next [`SLICE`] of these recipients; returns true if those were the last.
-    async fn fan(&self, members: &[Uid], origin: Option<&Origin>, fan: &mut Fan, turn: &mut Turn) -> bool {
+    async fn fan(
+        &self,
+        members: &[Uid],
+        origin: Option<&Origin>,
+        fan: &mut Fan,
+        budget: &mut Budget,
+    ) -> bool {
         let end = members.len().min(fan.at + SLICE);
         let mut connections = 0;
         while fan.at < end {
-            let next = turn.recipients(end - fan.at).await;
+            let next = budget.recipients(end - fan.at).await;
             for uid in &members[fan.at..fan.at + next] {
                 let reached = self.reach(uid, origin, &fan.frame);
                 fan.online += usize::from(reached > 0);
@@ -272,7 +281,7 @@ impl Fanout {
         fan.at == members.len()
     }
 
-    /// Sends to everyone; how many users were reached.
+    /// Sends to all connected users. Returns how many were reached.
     pub(crate) fn everyone(&self, origin: Option<&Origin>, frame: &Arc<Frame>) -> usize {
         let except = origin.map(|origin| &origin.0);
         let (users, connections) = self.registry.reach_everyone(except, |link| link.push(frame));

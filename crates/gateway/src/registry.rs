@@ -60,11 +60,11 @@ pub(crate) struct Registration {
 pub(crate) struct Connection<L> {
     /// The link to the client.
     pub(crate) link: L,
-    state: Mutex<State>,
+    state: Mutex<ConnectionState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ConnectionState {
     /// Whether the connection is closed or being disconnected. It is never registered again.
     over: bool,
     registration: Option<Arc<Registration>>,
@@ -75,7 +75,7 @@ impl<L> Connection<L> {
     pub(crate) fn new(link: L) -> Self {
         Self {
             link,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(ConnectionState::default()),
         }
     }
 

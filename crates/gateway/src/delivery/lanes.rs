@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Committed, CommittedChange, Fan, Fanout, Outcome, Receipt, SLICE, Turn, Work};
+use super::{Budget, Committed, CommittedChange, Fan, Fanout, Outcome, Receipt, SLICE, Work};
 use crate::clock;
 use crate::frame::{Envelope, Frame};
 use crate::ids::ConvId;
@@ -51,7 +51,7 @@ struct Lanes {
 
 impl Fanout {
     pub(super) async fn run(self, mut work: mpsc::Receiver<Work>) {
-        let mut turn = Turn::default();
+        let mut budget = Budget::default();
         let mut lanes = Lanes::default();
         loop {
             // One new item, then one slice of a waiting conversation, and so on.
@@ -63,20 +63,20 @@ impl Fanout {
                 false => work.try_recv().ok(),
             };
             if let Some(came) = came {
-                self.take(came, &mut lanes, &mut turn).await;
+                self.take(came, &mut lanes, &mut budget).await;
             }
             if !lanes.turns.is_empty() {
-                self.slice(&mut lanes, &mut turn).await;
+                self.slice(&mut lanes, &mut budget).await;
             }
         }
     }
 
     /// Begins what has come, unless something of its conversation waits.
-    async fn take(&self, work: Work, lanes: &mut Lanes, turn: &mut Turn) {
+    async fn take(&self, work: Work, lanes: &mut Lanes, budget: &mut Budget) {
         let conv = work.conv();
         if let Some(lane) = lanes.lanes.get_mut(&conv) {
             lane.waiting.push_back(work);
-        } else if let Some(begun) = self.begin(work, turn).await {
+        } else if let Some(begun) = self.begin(work, budget).await {
             let (begun, waiting) = (Some(begun), VecDeque::new());
             lanes.lanes.insert(conv, Lane { begun, waiting });
             lanes.turns.push_back(conv);
@@ -84,7 +84,7 @@ impl Fanout {
     }
 
     /// Goes on with the conversation whose turn it is.
-    async fn slice(&self, lanes: &mut Lanes, turn: &mut Turn) {
+    async fn slice(&self, lanes: &mut Lanes, budget: &mut Budget) {
         let Some(conv) = lanes.turns.pop_front() else {
             return;
         };
@@ -92,9 +92,9 @@ impl Fanout {
             return;
         };
         let begun = if let Some(begun) = begun {
-            self.go_on(begun, turn).await
+            self.go_on(begun, budget).await
         } else if let Some(next) = waiting.pop_front() {
-            self.begin(next, turn).await
+            self.begin(next, budget).await
         } else {
             None
         };
@@ -105,27 +105,30 @@ impl Fanout {
     }
 
     /// Does the first slice; what is left of it, if anything.
-    async fn begin(&self, work: Work, turn: &mut Turn) -> Option<Begun> {
+    async fn begin(&self, work: Work, budget: &mut Budget) -> Option<Begun> {
         match work {
-            Work::Message(message) => self.message(message, turn).await,
+            Work::Message(message) => self.message(message, budget).await,
             Work::Receipt(receipt) => {
                 let fan = Fan::of(receipt.frame.clone());
-                self.go_on(Begun::Receipt(receipt, fan), turn).await
+                self.go_on(Begun::Receipt(receipt, fan), budget).await
             }
             Work::Change(change) => {
                 let begun = Box::new(self.change(*change));
-                self.go_on(Begun::Change(begun), turn).await
+                self.go_on(Begun::Change(begun), budget).await
             }
         }
     }
 
     /// Does a slice; what is left, if anything.
-    async fn go_on(&self, begun: Begun, turn: &mut Turn) -> Option<Begun> {
+    async fn go_on(&self, begun: Begun, budget: &mut Budget) -> Option<Begun> {
         match begun {
             Begun::Message(committed, mut fan) => {
                 let members = committed.appended.members.as_deref();
                 let members = members.map_or(&[][..], Vec::as_slice);
-                if !self.fan(members, committed.origin.as_ref(), &mut fan, turn).await {
+                if !self
+                    .fan(members, committed.origin.as_ref(), &mut fan, budget)
+                    .await
+                {
                     return Some(Begun::Message(committed, fan));
                 }
                 let reached = (fan.online, members.len() - fan.online);
@@ -133,7 +136,10 @@ impl Fanout {
                 None
             }
             Begun::Receipt(receipt, mut fan) => {
-                if !self.fan(&receipt.to, Some(&receipt.origin), &mut fan, turn).await {
+                if !self
+                    .fan(&receipt.to, Some(&receipt.origin), &mut fan, budget)
+                    .await
+                {
                     return Some(Begun::Receipt(receipt, fan));
                 }
                 (receipt.answer)();
@@ -141,7 +147,7 @@ impl Fanout {
                 None
             }
             Begun::Change(mut begun) => {
-                if self.tell(&mut begun, turn).await {
+                if self.tell(&mut begun, budget).await {
                     let CommittedChange {
                         changed,
                         answer,
@@ -156,7 +162,7 @@ impl Fanout {
         }
     }
 
-    async fn message(&self, committed: Committed, turn: &mut Turn) -> Option<Begun> {
+    async fn message(&self, committed: Committed, budget: &mut Budget) -> Option<Begun> {
         let (message, stored) = (&*committed.message, Stored::from(&committed.appended));
         if stored.duplicate {
             let offline = usize::from(committed.to().is_some());
@@ -177,14 +183,16 @@ impl Fanout {
             ts: stored.ts,
             recalled: false,
         }));
-        turn.frame(frame.len()).await;
+        budget.frame(frame.len()).await;
         let reached = match (committed.to(), &committed.appended.members) {
             (Some(to), _) => {
                 let reached = self.user(to, committed.origin.as_ref(), &frame);
                 (usize::from(reached), usize::from(!reached))
             }
             (None, Some(_)) => {
-                return self.go_on(Begun::Message(committed, Fan::of(frame)), turn).await;
+                return self
+                    .go_on(Begun::Message(committed, Fan::of(frame)), budget)
+                    .await;
             }
             (None, None) => (0, 0),
         };
@@ -232,7 +240,7 @@ impl Fanout {
     }
 
     /// Tells of a change's notices, a slice of one or a few small ones; true when all are told.
-    async fn tell(&self, begun: &mut ChangeBegun, turn: &mut Turn) -> bool {
+    async fn tell(&self, begun: &mut ChangeBegun, budget: &mut Budget) -> bool {
         let team = &begun.change.changed.team;
         let mut left = SLICE;
         while let Some(notice) = begun.change.changed.notices.get(begun.told) {
@@ -244,11 +252,11 @@ impl Fanout {
                 None => {
                     self.appended(notice.kind);
                     let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
-                    turn.frame(frame.len()).await;
+                    budget.frame(frame.len()).await;
                     Fan::of(frame)
                 }
             };
-            if !self.fan(&begun.there, None, &mut fan, turn).await {
+            if !self.fan(&begun.there, None, &mut fan, budget).await {
                 begun.fan = Some(fan);
                 return false;
             }

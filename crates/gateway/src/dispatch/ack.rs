@@ -19,18 +19,18 @@ use crate::store::Device;
 
 /// `data` of 103 and 106, each field still as it came.
 #[derive(Deserialize)]
-pub(super) struct Fields<'a> {
+pub(super) struct PositionFields<'a> {
     #[serde(borrow)]
     conv: Option<&'a RawValue>,
     #[serde(borrow)]
     seq: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for PositionFields<'a> {}
 
 /// Up to where in which conversation.
 pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
-    let fields = Fields::read(
+    let fields = PositionFields::read(
         data.map_or("null", RawValue::get),
         "\"data\" must be an object with \"conv\" and \"seq\".",
     )

@@ -21,31 +21,31 @@ pub(super) struct Admitted {
 }
 
 /// Whether it may.
-pub(super) enum Admission {
+pub(super) enum Decision {
     Now(Result<Admitted, Reject>),
     /// Somebody has to be asked.
     Later(Pin<Box<dyn Future<Output = Result<Admitted, Reject>> + Send>>),
 }
 
 /// Decides about a register of this connection.
-pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Admission {
+pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Decision {
     match &*core.auth {
-        Auth::Open => Admission::Now(believed(wanted)),
+        Auth::Open => Decision::Now(believed(wanted)),
         Auth::Jwt(tokens) => {
             let Some(token) = wanted.token.take().or_else(|| connection.link.handed()) else {
-                return Admission::Now(kept(connection.registration().as_deref(), wanted));
+                return Decision::Now(kept(connection.registration().as_deref(), wanted));
             };
             match tokens.verify(&token) {
-                Verified::Yes(claims) => Admission::Now(proved(wanted, claims)),
-                Verified::No(reject) => Admission::Now(Err(reject)),
+                Verified::Yes(claims) => Decision::Now(proved(wanted, claims)),
+                Verified::No(reject) => Decision::Now(Err(reject)),
                 Verified::KeyUnknown => {
-                    Admission::Later(Box::pin(verify_later(tokens.clone(), token, wanted)))
+                    Decision::Later(Box::pin(verify_later(tokens.clone(), token, wanted)))
                 }
             }
         }
         Auth::Webhook(backend) => {
             let most_bytes = core.config.limits.token_bytes;
-            Admission::Later(Box::pin(ask(
+            Decision::Later(Box::pin(ask(
                 backend.clone(),
                 connection.clone(),
                 most_bytes,

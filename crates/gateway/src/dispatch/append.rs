@@ -1,7 +1,7 @@
 //! Stored messages: to the store, and from there to delivery.
 //!
-//! What clients have with the store at one time is bounded, for each connection and in all. Beyond it
-//! connections are not read.
+//! The number of calls of the store that wait for their outcome is bounded, per connection and in total. At the
+//! bound, connections are not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::core::Core;
 use crate::appends::{Account, Caller, Permit};
 use crate::clock;
-use crate::delivery::{Answer, Committed, Outcome};
+use crate::delivery::{Committed, OnDelivered, Outcome};
 use crate::fair::Turn;
 use crate::ids::Uid;
 use crate::order::Origin;
@@ -21,12 +21,12 @@ use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Append, Appended, Done, StoreError};
 
-/// How long a call waits for room among the appends in flight.
+/// How long a call of the API waits for a slot.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
-/// Most messages of one call that are with the store at once.
+/// Most messages of one call of the API that the store is given at once.
 const MOST_AT_ONCE: usize = 1_024;
 
-/// One of a connection's calls of the store; ends when dropped, whatever happened.
+/// One of a connection's calls of the store. Drop it when the call has ended, with or without success.
 pub(super) struct Pending(Arc<Connection<Link>>);
 
 impl Drop for Pending {
@@ -35,8 +35,8 @@ impl Drop for Pending {
     }
 }
 
-/// Calls the store by `call`, in the order of the connection's frames and without waiting for the outcome; with too many under way the
-/// returned future is to be awaited before the next frame is read.
+/// Calls the store by `call`, in the order of the connection's frames, and does not wait for the outcome. If too
+/// many calls are in flight, the returned future must be awaited before the next frame is read.
 pub(super) fn with_store(
     core: &Arc<Core>,
     connection: Arc<Connection<Link>>,
@@ -54,7 +54,7 @@ pub(super) fn with_store(
     }
     let (core, account) = (core.clone(), Account::User(uid.clone()));
     Some(Box::pin(async move {
-        // The number of those that wait is not limited: a connection has at most one.
+        // The number of waiting calls needs no limit, because a connection has at most one.
         if let Ok(permit) = core.appends.take(account, turn, 1).await {
             call(&core, pending, permit);
             connection.link.room(limit).await;
@@ -62,12 +62,13 @@ pub(super) fn with_store(
     }))
 }
 
-/// A message for the store, and what happens when it has it: delivery, push, the answer.
+/// What to give to the store: the message, and a callback that delivers it once it is committed. `answer` is
+/// called after the delivery, or if the store refuses the message.
 pub(super) fn delivered(
     core: &Arc<Core>,
     message: Arc<Append>,
     origin: Option<Origin>,
-    answer: Answer,
+    answer: OnDelivered,
     permit: Permit,
 ) -> (Arc<Append>, Done<Appended>) {
     let (core, stored) = (core.clone(), message.clone());
@@ -85,7 +86,7 @@ pub(super) fn delivered(
     (message, Box::new(done))
 }
 
-/// Appends a call's messages in order, so many at once; the outcomes are in the same order.
+/// Appends the messages of a call in order, and returns their outcomes in the same order.
 pub(super) async fn append_all(
     core: &Arc<Core>,
     caller: &Caller,
@@ -125,9 +126,9 @@ async fn append_some(
     let batch = messages.into_iter().zip(under_way).enumerate();
     let batch = batch.filter_map(|(index, (message, under_way))| {
         let sender = sender.clone();
-        let answer: Answer = Box::new(move |outcome| {
+        let answer: OnDelivered = Box::new(move |outcome| {
             drop(under_way);
-            // There is room for all; nobody listens when the call was given up.
+            // The channel has room for all. If the call was cancelled, there is no receiver.
             let _ = sender.try_send((index, outcome));
         });
         Some(delivered(core, message, None, answer, permit.split_one()?))
@@ -142,7 +143,7 @@ async fn append_some(
 }
 
 impl Core {
-    /// Slots for `count` appends of a caller.
+    /// Waits for slots for `count` appends of a caller.
     pub(super) async fn room(&self, caller: &Caller, turn: Turn, count: usize) -> Result<Permit, Reject> {
         let slots = self.appends.take(caller.account(), turn, count);
         match tokio::time::timeout(ROOM_WAIT, slots).await {

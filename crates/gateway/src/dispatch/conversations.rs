@@ -16,14 +16,14 @@ use crate::session::Asker;
 
 /// `data` of frame 110, each field still as it came.
 #[derive(Deserialize, Default)]
-struct Fields<'a> {
+struct ConversationsFields<'a> {
     #[serde(borrow)]
     after: Option<&'a RawValue>,
     #[serde(borrow)]
     limit: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for ConversationsFields<'a> {}
 
 /// Response, kind 111.
 #[derive(Serialize)]
@@ -74,9 +74,11 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
 
 fn read(data: Option<&RawValue>) -> Result<(Option<String>, u32), Reject> {
     let fields = match data {
-        None => Fields::default(),
-        Some(data) => Fields::read(data.get(), "\"data\" must be an object, such as {\"limit\":100}.")
-            .map_err(Reject::malformed)?,
+        None => ConversationsFields::default(),
+        Some(data) => {
+            ConversationsFields::read(data.get(), "\"data\" must be an object, such as {\"limit\":100}.")
+                .map_err(Reject::malformed)?
+        }
     };
     let after = fields
         .after

@@ -1,4 +1,4 @@
-//! The orders of the API: one or many, and what became of each.
+//! Orders of the API to send messages.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::delivery::Outcome;
 use crate::order::{SendOrder, Sent, To, UserResult};
 use crate::reject::Reject;
 
-/// Users that the messages of one batch may name in all: what a call holds in memory is bounded by it.
+/// Users that the messages of one batch may name in total. This bounds the memory of a call.
 const MOST_NAMED: usize = 100_000;
 
-/// Carries out the API's orders, in order; the results are in the same order.
+/// Sends the messages of a call in order, and returns their results in the same order.
 pub(crate) async fn orders(
     core: &Arc<Core>,
     caller: &Caller,
@@ -38,7 +38,7 @@ pub(crate) async fn orders(
         results.push(match allowed {
             Ok(allowed) if allowed.is_stored() => {
                 stored.push((index, allowed));
-                // Stands until all of them are appended.
+                // Replaced below by the outcome.
                 Err(Reject::internal("The message was not appended."))
             }
             Ok(allowed) => passed(core, &allowed).await,
@@ -106,7 +106,7 @@ fn sent(to: To, outcomes: &mut impl Iterator<Item = Result<Outcome, Reject>>) ->
             });
         }
     };
-    // All are taken before one that failed decides, so that the next order finds its own.
+    // All outcomes are taken even if one has failed, so that the next order takes its own.
     let outcomes: Vec<_> = uids.iter().map(|_| next()).collect();
     let results = uids.into_iter().zip(outcomes).map(|(uid, outcome)| {
         outcome.map(|outcome| UserResult {

@@ -1,10 +1,10 @@
-//! What is not stored goes straight to whoever is connected.
+//! Messages that are not stored: sent at once to the users who are connected.
 
 use std::sync::Arc;
 
 use super::core::Core;
 use super::rules::Allowed;
-use crate::delivery::Turn;
+use crate::delivery::Budget;
 use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;
 use crate::order::To;
@@ -17,8 +17,8 @@ fn frame(allowed: &Allowed, ts: UnixMillis) -> Arc<Frame> {
     Arc::new(Frame::push(&envelope))
 }
 
-/// Sends to users or everyone, and returns how many users were reached. `each` is told of each named user
-/// whether it was reached.
+/// Sends to users or everyone. Returns how many users were reached, and calls `each` for each named user with
+/// whether the user was reached.
 pub(super) fn pass(
     core: &Core,
     allowed: &Allowed,
@@ -43,7 +43,7 @@ pub(super) fn pass(
     online
 }
 
-/// Sends to a team; how many members were reached and how many not.
+/// Sends to a team. Returns how many members were reached and how many were not.
 pub(super) async fn pass_to_team(
     core: &Core,
     allowed: &Allowed,
@@ -61,10 +61,10 @@ pub(super) async fn pass_to_team(
     if origin.is_some() && !from.is_some_and(is_member) {
         return Err(Reject::forbidden("Only members send to a team."));
     }
-    let (frame, mut turn) = (frame(allowed, ts), Turn::default());
+    let (frame, mut budget) = (frame(allowed, ts), Budget::default());
     let reached = core
         .delivery
         .fanout()
-        .members(&members, origin, &frame, &mut turn);
+        .members(&members, origin, &frame, &mut budget);
     Ok(reached.await)
 }

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::fields;
 use super::refusal::refuse;
 use crate::clock;
-use crate::delivery::{Answer, Committed};
+use crate::delivery::{Committed, OnDelivered};
 use crate::frame::{Request, raw};
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::kinds::Kind;
@@ -22,12 +22,12 @@ use crate::time::UnixMillis;
 
 /// `data` of frame 108, each field still as it came.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct RecallFields<'a> {
     #[serde(borrow)]
     mid: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for RecallFields<'a> {}
 
 /// `data` of the message 109: which one was taken back.
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
     let uid = by.clone();
     with_store(core, connection, &uid, move |core, pending, permit| {
         let shared = core.clone();
-        let answer: Answer = Box::new(move |outcome| {
+        let answer: OnDelivered = Box::new(move |outcome| {
             drop(pending);
             match outcome {
                 Ok(outcome) => asker.answer_if_waiting(&Done {
@@ -81,7 +81,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
         });
         let done = move |result| match result {
             Ok(Recalled { appended, kind }) => {
-                // 108 has no response that says where the 109 stands, so the asking connection gets it too.
+                // The response to 108 does not contain the 109, so the connection that asked receives it too.
                 shared.delivery.message(Committed {
                     message: Arc::new(message(kind, by, data)),
                     appended,
@@ -99,7 +99,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
 
 fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
     const SHAPE: &str = "\"data\" must be {\"mid\":\"<the message's id>\"}.";
-    let fields = Fields::read(data.map_or("null", RawValue::get), SHAPE).map_err(Reject::malformed)?;
+    let fields = RecallFields::read(data.map_or("null", RawValue::get), SHAPE).map_err(Reject::malformed)?;
     let mid: String = fields
         .mid
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
@@ -107,7 +107,7 @@ fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
     Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
 }
 
-/// The 109 as its sender's message to the conversation.
+/// The message 109, sent to the conversation by the user who recalls.
 fn message(kind: ConvKind, by: Uid, data: Arc<RawValue>) -> Append {
     let place = match kind {
         ConvKind::Pair(class, one, other) => {

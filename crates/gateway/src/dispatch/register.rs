@@ -6,10 +6,10 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::admission::{Admission, Admitted, admit};
+use super::admission::{Admitted, Decision, admit};
 use super::core::Core;
 use super::refusal::refuse;
-use super::resume::{self, Entered};
+use super::resume::{self, Backlog};
 use super::revoke::{refuse_revoked, revoke_displaced};
 use super::unregister::oust;
 use super::wanted;
@@ -21,7 +21,7 @@ use crate::kinds::Kind;
 use crate::metrics::ReasonLabel;
 use crate::registry::{Ousted, Registration};
 use crate::reject::{Code, Reject};
-use crate::session::{Asker, Link, Turn};
+use crate::session::{Asker, Hold, Link};
 use crate::store::Position;
 use crate::time::UnixMillis;
 
@@ -52,11 +52,11 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
     let wanted = connection_may_register(core, &asker.connection.link).and_then(|()| wanted::read(data));
     let admission = match wanted {
         Ok(wanted) => admit(core, &asker.connection, wanted),
-        Err(reject) => Admission::Now(Err(reject)),
+        Err(reject) => Decision::Now(Err(reject)),
     };
     let decided = match admission {
-        Admission::Now(decided) => decided,
-        Admission::Later(asked) => {
+        Decision::Now(decided) => decided,
+        Decision::Later(asked) => {
             let core = core.clone();
             let begun = core.registry.next_order();
             return Some(Box::pin(async move {
@@ -64,9 +64,9 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
                     return;
                 };
                 if asker.connection.link.outlet().is_open()
-                    && let Some(entering) = decide(&core, decided, asker, Some(begun))
+                    && let Some(reading) = decide(&core, decided, asker, Some(begun))
                 {
-                    entering.await;
+                    reading.await;
                 }
             }));
         }
@@ -83,7 +83,7 @@ fn decide(
     begun: Option<u64>,
 ) -> Option<BoxFuture> {
     match decided {
-        Ok(admitted) => enter(core, admitted, asker, begun),
+        Ok(admitted) => carry_out(core, admitted, asker, begun),
         Err(reject) => {
             if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
                 core.metrics.auth_refused.inc();
@@ -98,7 +98,7 @@ fn decide(
 }
 
 /// Registers the connection.
-fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
+fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
     if let Err(reject) = may_register(core, &admitted.uid) {
@@ -135,7 +135,7 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>)
         }
     }
     // A replay goes on while its own connection changes its options.
-    let turn = (resume || !link.is_replaying()).then(|| link.hold());
+    let hold = (resume || !link.is_replaying()).then(|| link.hold());
     let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
         if why == Ousted::Displaced && core.config.login.revoke_displaced {
             revoke_displaced(core, old);
@@ -160,12 +160,12 @@ fn enter(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>)
     }
     let core = core.clone();
     Some(Box::pin(async move {
-        let entering = resume::enter(&core, &asker.connection, &registration, resume);
+        let reading = resume::backlog(&core, &asker.connection, &registration, resume);
         // A connection that has closed loses its registration when its close is handled.
-        let Some(entered) = asker.unless_gone(entering).await else {
+        let Some(entered) = asker.unless_gone(reading).await else {
             return;
         };
-        answer(&core, asker, registration, turn, entered);
+        answer(&core, asker, registration, hold, entered);
     }))
 }
 
@@ -214,8 +214,8 @@ fn answer(
     core: &Arc<Core>,
     asker: Asker,
     registration: Arc<Registration>,
-    turn: Option<Turn>,
-    entered: Result<Entered, Reject>,
+    hold: Option<Hold>,
+    entered: Result<Backlog, Reject>,
 ) {
     let connection = asker.connection.clone();
     let link = &connection.link;
@@ -235,8 +235,8 @@ fn answer(
         "registered"
     );
     let missed = match &entered {
-        Entered::Anew { .. } => None,
-        Entered::Again(missed) => Some(missed),
+        Backlog::Anew { .. } => None,
+        Backlog::Again(missed) => Some(missed),
     };
     let response = raw(&Registered {
         code: 0,
@@ -252,15 +252,15 @@ fn answer(
         }),
     });
     let respond = || asker.answer(Kind::RegisterRes, &response);
-    match (entered, turn) {
-        (Entered::Again(missed), Some(turn)) => {
-            if link.begin_replay(turn, respond) {
+    match (entered, hold) {
+        (Backlog::Again(missed), Some(hold)) => {
+            if link.begin_replay(hold, respond) {
                 // Apart from the connection's task, which goes on reading: acknowledgements come meanwhile.
                 tokio::spawn(resume::replay(
                     core.clone(),
                     connection,
                     registration,
-                    turn,
+                    hold,
                     missed,
                 ));
             }

@@ -12,7 +12,7 @@ use super::pass::{pass, pass_to_team};
 use super::refusal::{not_registered, refuse};
 use super::rules::Allowed;
 use crate::clock;
-use crate::delivery::Answer;
+use crate::delivery::OnDelivered;
 use crate::frame::{Request, any_value};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};
 use crate::kinds::Kind;
@@ -23,7 +23,7 @@ use crate::time::UnixMillis;
 
 /// `data` of frame 101, each field still as it came.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct SendFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -35,7 +35,7 @@ struct Fields<'a> {
     data: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for SendFields<'a> {}
 
 #[derive(Deserialize)]
 struct ToFields<'a> {
@@ -77,7 +77,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         refuse(asker, Kind::SendReq.number(), &not_registered());
         return None;
     };
-    let fields = match Fields::read(
+    let fields = match SendFields::read(
         data.map_or("null", RawValue::get),
         "\"data\" must be an object with \"type\", \"to\" and \"data\".",
     ) {
@@ -124,7 +124,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
     None
 }
 
-/// Whether a user may send one more message, of so many bytes, now.
+/// Whether a user may send one more message of this many bytes now.
 fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
     let limits = &core.config.limits;
     let taken = core.rates.user_sends.take(uid, clock::now(), [1, bytes as u64]);
@@ -149,7 +149,7 @@ fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
     Err(Reject::too_fast(format!("{why}; slow down.")))
 }
 
-fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
+fn read(fields: &SendFields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
     let kind = fields
         .kind
         .filter(|raw| !raw.get().starts_with('-'))
@@ -159,7 +159,7 @@ fn read(fields: &Fields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Resu
         Reject::malformed("\"data\" has no \"data\": put the message there, any JSON value.")
     })?;
     Ok(SendOrder {
-        // Beyond all kinds: 0 is none either.
+        // A number that no kind can have becomes 0, which is not a kind.
         kind: kind.unwrap_or(0),
         to: to(fields.to)?,
         from: Some(from),
@@ -210,7 +210,7 @@ fn append_from_client(
     let (connection, cid) = (asker.connection.clone(), message.cid.clone());
     let uid = message.from.clone()?;
     with_store(core, connection, &uid, move |core, pending, permit| {
-        let answer: Answer = Box::new(move |result| {
+        let answer: OnDelivered = Box::new(move |result| {
             let _pending = pending;
             match result {
                 Ok(outcome) => asker.answer(Kind::SendRes, &Accepted::new(cid.as_ref(), &outcome.stored)),
@@ -239,7 +239,7 @@ impl<'a> Accepted<'a> {
     }
 }
 
-/// What is not stored goes straight to whoever is connected.
+/// Sends a message that is not stored.
 fn pass_from_client(core: &Arc<Core>, allowed: Allowed, asker: Asker) -> Option<BoxFuture> {
     let answer = |asker: Asker, allowed: &Allowed, ts, online: Result<usize, Reject>| {
         let cid = allowed.order.cid.as_ref();

@@ -17,7 +17,7 @@ use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
-use crate::session::{Link, Turn};
+use crate::session::{Hold, Link};
 use crate::store::{Device, Entry, Missed, Page, StoreError, Stretch, outcome};
 
 /// Conversations that the response lists; kind 110 has the rest.
@@ -33,7 +33,7 @@ const PAGE_MESSAGES: u32 = 500;
 const LATE: Duration = Duration::from_secs(5);
 
 /// How a user comes in.
-pub(super) enum Entered {
+pub(super) enum Backlog {
     /// Without resuming.
     Anew {
         /// In all its conversations.
@@ -43,7 +43,7 @@ pub(super) enum Entered {
     Again(Missed),
 }
 
-impl Entered {
+impl Backlog {
     pub(super) fn unread(&self) -> u64 {
         match self {
             Self::Anew { unread } => *unread,
@@ -53,15 +53,15 @@ impl Entered {
 }
 
 /// Makes the device known, and asks what there is for it.
-pub(super) async fn enter(
+pub(super) async fn backlog(
     core: &Arc<Core>,
     connection: &Arc<Connection<Link>>,
     registration: &Registration,
     resumes: bool,
-) -> Result<Entered, Reject> {
+) -> Result<Backlog, Reject> {
     let named = registration.named;
     let entered = match registration.store_device() {
-        Some(device) if resumes => missed(core, device, named).await.map(Entered::Again),
+        Some(device) if resumes => missed(core, device, named).await.map(Backlog::Again),
         device => {
             // It misses nothing yet, so that nobody waits for the disk: every message from now on is committed behind it.
             let known = device.and_then(|device| {
@@ -91,7 +91,7 @@ pub(super) async fn enter(
                 room.await;
             }
             let unread = core.store.unread(registration.uid.clone()).await;
-            unread.map(|unread| Entered::Anew { unread })
+            unread.map(|unread| Backlog::Anew { unread })
         }
     };
     entered.map_err(|error| core.trouble(error))
@@ -120,7 +120,7 @@ pub(super) async fn replay(
     core: Arc<Core>,
     connection: Arc<Connection<Link>>,
     registration: Arc<Registration>,
-    turn: Turn,
+    hold: Hold,
     missed: Missed,
 ) {
     let link = &connection.link;
@@ -151,7 +151,7 @@ pub(super) async fn replay(
             advance(&mut left, last.conv, last.seq);
             for message in &page {
                 let frame = Frame::push(&Envelope::from(message));
-                if !link.replay(turn, &frame, bytes).await {
+                if !link.replay(hold, &frame, bytes).await {
                     return;
                 }
                 replayed.insert(message.conv, message.seq);
@@ -165,13 +165,13 @@ pub(super) async fn replay(
     }
     let resumed = raw(&Resumed { sent, complete });
     let frame = Frame::notice(Kind::Resumed, &resumed, clock::unix_millis());
-    if link.replay(turn, &frame, bytes).await {
+    if link.replay(hold, &frame, bytes).await {
         if complete {
             link.has_caught_up();
         }
-        link.go_live(turn, replayed, bytes).await;
+        link.go_live(hold, replayed, bytes).await;
         tokio::time::sleep(LATE).await;
-        link.forget_replayed(turn);
+        link.forget_replayed(hold);
     }
 }
 

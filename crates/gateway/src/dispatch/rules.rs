@@ -1,5 +1,5 @@
-//! Whether an order may be carried out, and how: the rules of docs/PROTOCOL.md#5-kinds and of
-//! docs/PROTOCOL.md#6-requests-101-to-111, without doing anything.
+//! Checks orders to send: the rules of docs/PROTOCOL.md#5-kinds and of
+//! docs/PROTOCOL.md#6-requests-101-to-111. Nothing is sent or stored here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,17 +15,16 @@ use crate::order::{By, Origin, SendOrder, To};
 use crate::reject::Reject;
 use crate::store::{Append, Place, PushOrder};
 
-/// An order that may be carried out.
+/// An order that the rules allow.
 #[derive(Debug)]
 pub(super) struct Allowed {
-    /// It names each user once, and a sender if its kind needs one.
+    /// Names each user once, and a sender if its kind needs one.
     pub(super) order: SendOrder,
     rule: Rule,
     push: Option<PushOrder>,
-    /// The sender has exceeded a limit: only a repetition of a message that was stored before is answered
-    /// with success.
+    /// The sender has exceeded a limit: only a repetition of a stored message is answered with success.
     pub(super) only_repeat: bool,
-    /// Pairs that the sender may begin within an hour; 0 is any number.
+    /// New pair conversations that the sender may begin within an hour; 0 means any number.
     new_pairs_per_hour: u32,
 }
 
@@ -78,7 +77,7 @@ impl Core {
     }
 
     fn check_recipients(&self, to: &mut To, rule: &Rule, kind: u16) -> Result<(), Reject> {
-        // What is not stored has no conversation that would have to fit.
+        // A message that is not stored needs no conversation.
         let fits = match (&*to, rule.conversation) {
             _ if !rule.stored => true,
             (To::Team(_), conversation) => conversation == Conversation::Team,
@@ -134,7 +133,7 @@ impl Core {
 
 fn sendable(kind: u16, rule: Option<Rule>, by: &By) -> Result<Rule, Reject> {
     let unknown = || match kind {
-        // It stands for every number that no kind can have.
+        // 0 represents all numbers that no kind can have.
         0 => Reject::no_such_kind(),
         kind => Reject::not_found(format!("There is no kind {kind}.")),
     };
@@ -159,12 +158,12 @@ impl Allowed {
         self.rule.stored && self.order.to != To::Everyone
     }
 
-    /// Whether the sender's other devices get it too.
+    /// Whether the sender's other devices receive it too.
     pub(super) fn follows(&self) -> bool {
         self.rule.conversation != Conversation::Notices
     }
 
-    /// The connection that it came from, which is not a recipient.
+    /// The connection that sent it, which does not receive it.
     pub(super) fn origin(&self) -> Option<&Origin> {
         match &self.order.by {
             By::Client(origin) => Some(origin),
@@ -196,7 +195,7 @@ impl Allowed {
             .map(|place| Arc::new(self.message(place)))
     }
 
-    /// The device that sends it, if the store knows it.
+    /// The sender's device, if the store knows it.
     fn device(&self) -> Option<DeviceId> {
         let registration = self.origin()?.0.registration()?;
         let is_sender = registration.has_cursors && Some(&registration.uid) == self.order.from.as_ref();
@@ -205,7 +204,7 @@ impl Allowed {
 
     fn message(&self, place: Place) -> Append {
         let order = &self.order;
-        // Whoever writes to itself is there.
+        // Users are not notified of messages that they send to themselves.
         let to_self = matches!(&place, Place::Pair { to, .. } if Some(to) == order.from.as_ref());
         Append {
             place,

@@ -18,7 +18,7 @@ use crate::store::Span;
 
 /// `data` of frame 104, each field still as it came.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct SyncFields<'a> {
     #[serde(borrow)]
     conv: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -29,7 +29,7 @@ struct Fields<'a> {
     limit: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for SyncFields<'a> {}
 
 /// Response, kind 105.
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ struct Synced<'a> {
 }
 
 /// What is asked for.
-struct Wanted {
+struct SyncRequest {
     conv: ConvId,
     span: Span,
     limit: u32,
@@ -53,7 +53,7 @@ struct Wanted {
 
 pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
-    let (uid, wanted) = match asked {
+    let (uid, request) = match asked {
         Ok(asked) => asked,
         Err(reject) => {
             refuse(asker, Kind::SyncReq.number(), &reject);
@@ -62,7 +62,7 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     };
     let core = core.clone();
     Some(Box::pin(async move {
-        let Wanted { conv, span, limit } = wanted;
+        let SyncRequest { conv, span, limit } = request;
         let page = core.page(limit);
         if !asker.room(page.bytes).await {
             return;
@@ -88,8 +88,8 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     }))
 }
 
-fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
-    let fields = Fields::read(
+fn read(data: Option<&RawValue>) -> Result<SyncRequest, Reject> {
+    let fields = SyncFields::read(
         data.map_or("null", RawValue::get),
         "\"data\" must be an object with \"conv\", and \"after\" or \"before\".",
     )
@@ -104,7 +104,7 @@ fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
         }
     };
     let limit = fields::limit(fields.limit)?;
-    Ok(Wanted {
+    Ok(SyncRequest {
         conv: fields::conv(fields.conv)?,
         span,
         limit,

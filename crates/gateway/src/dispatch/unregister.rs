@@ -1,4 +1,4 @@
-//! How a registration ends before its connection does: displaced (kind 12), signed out, or expired.
+//! How registrations end: displaced (kind 12), signed out, expired, or with their connection.
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ struct Replaced<'a> {
     ts: UnixMillis,
 }
 
-/// Called with the lock of the user's shard: nothing comes after kind 12.
+/// Ends a connection's registration because of a newer one. Called with the lock of the user's shard, so that
+/// nothing is sent after kind 12.
 pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
@@ -46,12 +47,12 @@ pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     }
 }
 
-/// Sends all of a user's connections away and removes the mapping; how many there were.
+/// Disconnects all of a user's connections for good. Returns how many there were.
 pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
     core.registry.end(uid, |_| true, part)
 }
 
-/// Sends a connection away whose registration has ended.
+/// Disconnects a connection for good, after its registration has ended.
 pub(super) fn part(link: &Link) {
     link.part(Farewell {
         last: None,
@@ -73,7 +74,7 @@ pub(crate) fn closed(
     Some(registration)
 }
 
-/// Ends the registration of a connection whose claims are over, and has it come back.
+/// Ends the registration of a connection whose claims have expired, and closes it to reconnect.
 pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
     let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;
     let registration = connection.registration();

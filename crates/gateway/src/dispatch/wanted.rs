@@ -11,7 +11,7 @@ use crate::reject::Reject;
 
 /// What a client may say about itself, each field still as it came.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct RegisterFields<'a> {
     #[serde(borrow, rename = "type")]
     class: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -28,7 +28,7 @@ struct Fields<'a> {
     format: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for RegisterFields<'a> {}
 
 /// What a client says about itself.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub(super) struct Wanted {
 
 /// Reads kind 1's `data`, which need not be there: the handshake's token may say everything.
 pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
-    let fields = Fields::read(
+    let fields = RegisterFields::read(
         data.map_or("{}", RawValue::get),
         "\"data\" must be an object such as {\"uid\":\"alice\"}.",
     )

@@ -58,13 +58,13 @@ pub(super) fn handed(
     most: usize,
 ) -> Option<Box<str>> {
     #[derive(Deserialize)]
-    struct Fields<'a> {
+    struct AuthFields<'a> {
         #[serde(borrow)]
         token: Option<&'a RawValue>,
     }
-    impl<'a> Request<'a> for Fields<'a> {}
+    impl<'a> Request<'a> for AuthFields<'a> {}
 
-    let in_auth = auth.and_then(|auth| Fields::read(auth.get(), "").ok()?.token);
+    let in_auth = auth.and_then(|auth| AuthFields::read(auth.get(), "").ok()?.token);
     let token = match in_auth {
         Some(raw) if raw.get().len() <= most.saturating_mul(2) => {
             serde_json::from_str(raw.get()).unwrap_or_default()

@@ -63,7 +63,7 @@ pub(crate) fn any_value<'de, D: Deserializer<'de>>(
 }
 
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct FrameFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -72,7 +72,7 @@ struct Fields<'a> {
     req: Option<&'a RawValue>,
 }
 
-impl<'a> Request<'a> for Fields<'a> {}
+impl<'a> Request<'a> for FrameFields<'a> {}
 
 /// The text of a frame: the content of a JSON string, or the object itself.
 pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'static>> {
@@ -89,7 +89,8 @@ pub(crate) fn text_of(argument: &RawValue) -> Result<Cow<'_, str>, Undecodable<'
 /// Decodes the result of [`text_of`].
 pub(crate) fn decode(text: &str) -> Result<Incoming<'_>, Undecodable<'_>> {
     const SHAPE: &str = "A frame must be a JSON object such as {\"type\":101,\"data\":{}}.";
-    let fields = Fields::read(without_mark(text), SHAPE).map_err(|error| Undecodable { error, req: None })?;
+    let fields =
+        FrameFields::read(without_mark(text), SHAPE).map_err(|error| Undecodable { error, req: None })?;
     let req = match fields.req {
         Some(req) if !fits_req(req) => {
             return Err(Undecodable {

@@ -27,7 +27,7 @@ enum Flow {
 
 /// The pushes that wait until the client is up to date.
 struct Held {
-    turn: Turn,
+    hold: Hold,
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
     /// Whether the response was sent, and the replay is in progress.
@@ -39,13 +39,13 @@ struct Held {
 
 /// The `seq` up to which each conversation was replayed.
 struct Caught {
-    turn: Turn,
+    hold: Hold,
     replayed: HashMap<ConvId, Seq>,
 }
 
 /// A register for which pushes are held. A later register of the same connection replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Turn(u32);
+pub(crate) struct Hold(u32);
 
 /// The last data that a registered connection gets.
 pub(crate) struct Farewell {
@@ -67,7 +67,7 @@ pub(crate) struct Link {
     /// Messages that were committed after this time were written to the connection; on the clock of push
     /// jobs.
     written_since: AtomicU64,
-    turns: AtomicU32,
+    holds: AtomicU32,
     appends: AtomicU32,
     room: Notify,
     /// The recent registers of the connection.
@@ -86,7 +86,7 @@ impl Link {
             wants_objects: AtomicBool::new(false),
             acknowledges: AtomicBool::new(false),
             written_since: AtomicU64::new(u64::MAX),
-            turns: AtomicU32::new(0),
+            holds: AtomicU32::new(0),
             appends: AtomicU32::new(0),
             room: Notify::new(),
             registers: Bucket::default(),
@@ -176,19 +176,19 @@ impl Link {
         }
     }
 
-    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this turn. Pushes that an
-    /// earlier turn has kept stay; its replay ends.
-    pub(crate) fn hold(&self) -> Turn {
-        let turn = Turn(self.turns.fetch_add(1, Ordering::Relaxed));
+    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this hold. Pushes that an
+    /// earlier hold has kept stay; its replay ends.
+    pub(crate) fn hold(&self) -> Hold {
+        let hold = Hold(self.holds.fetch_add(1, Ordering::Relaxed));
         let mut flow = self.flow.lock();
         match &mut *flow {
             Flow::Held(held) => {
-                held.turn = turn;
+                held.hold = hold;
                 held.answered = false;
             }
             Flow::Live | Flow::Caught(_) | Flow::Ended => {
                 *flow = Flow::Held(Box::new(Held {
-                    turn,
+                    hold,
                     frames: VecDeque::new(),
                     bytes: 0,
                     answered: false,
@@ -196,7 +196,7 @@ impl Link {
                 }));
             }
         }
-        turn
+        hold
     }
 
     /// Whether a replay is in progress.
@@ -235,9 +235,9 @@ impl Link {
 
     /// Sends the response with `answer`, and continues to keep pushes; false if a replay is not needed any
     /// more.
-    pub(crate) fn begin_replay(&self, turn: Turn, answer: impl FnOnce()) -> bool {
+    pub(crate) fn begin_replay(&self, hold: Hold, answer: impl FnOnce()) -> bool {
         let mut flow = self.flow.lock();
-        let Some(held) = of_turn(&mut flow, turn) else {
+        let Some(held) = of_hold(&mut flow, hold) else {
             return false;
         };
         answer();
@@ -250,24 +250,24 @@ impl Link {
         true
     }
 
-    /// Sends a replayed frame once at most `bytes` wait to be written; false if the turn has ended.
-    pub(crate) async fn replay(&self, turn: Turn, frame: &Frame, bytes: usize) -> bool {
+    /// Sends a replayed frame once at most `bytes` wait to be written; false if the hold has ended.
+    pub(crate) async fn replay(&self, hold: Hold, frame: &Frame, bytes: usize) -> bool {
         self.outlet.room(bytes).await
-            && of_turn(&mut self.flow.lock(), turn).is_some()
+            && of_hold(&mut self.flow.lock(), hold).is_some()
             && self.outlet.send(frame, self.format())
     }
 
     /// Sends the pushes that were kept, as fast as the client reads, except those that were replayed:
     /// `replayed` has the last `seq` of each conversation. Then pushes are sent to the client at once, also
     /// except those.
-    pub(crate) async fn go_live(&self, turn: Turn, replayed: HashMap<ConvId, Seq>, bytes: usize) {
+    pub(crate) async fn go_live(&self, hold: Hold, replayed: HashMap<ConvId, Seq>, bytes: usize) {
         while self.outlet.room(bytes).await {
             let mut flow = self.flow.lock();
-            let Some(held) = of_turn(&mut flow, turn) else {
+            let Some(held) = of_hold(&mut flow, hold) else {
                 return;
             };
             let Some(frame) = held.frames.pop_front() else {
-                *flow = Flow::Caught(Box::new(Caught { turn, replayed }));
+                *flow = Flow::Caught(Box::new(Caught { hold, replayed }));
                 return;
             };
             held.bytes -= frame.len();
@@ -278,10 +278,10 @@ impl Link {
     }
 
     /// The replayed messages need not be remembered any more.
-    pub(crate) fn forget_replayed(&self, turn: Turn) {
+    pub(crate) fn forget_replayed(&self, hold: Hold) {
         let mut flow = self.flow.lock();
         if let Flow::Caught(caught) = &*flow
-            && caught.turn == turn
+            && caught.hold == hold
         {
             *flow = Flow::Live;
         }
@@ -359,10 +359,10 @@ fn was_replayed(frame: &Frame, replayed: &HashMap<ConvId, Seq>) -> bool {
         .is_some_and(|(conv, seq)| through(conv).is_some_and(|through| seq <= through))
 }
 
-/// The pushes held for this turn, if it is still the current one.
-fn of_turn(flow: &mut Flow, turn: Turn) -> Option<&mut Held> {
+/// The pushes held for this hold, if it is still the current one.
+fn of_hold(flow: &mut Flow, hold: Hold) -> Option<&mut Held> {
     match flow {
-        Flow::Held(held) if held.turn == turn => Some(held),
+        Flow::Held(held) if held.hold == hold => Some(held),
         _ => None,
     }
 }
@@ -401,18 +401,18 @@ mod tests {
     async fn a_delivery_that_is_late_does_not_repeat_the_replay() {
         let ear = Ear::new("a");
         let link = Link::new(ear.clone(), None);
-        let turn = link.hold();
+        let hold = link.hold();
         link.push(&message(2));
         link.push(&message(3));
-        assert!(link.begin_replay(turn, || {}));
-        assert!(link.replay(turn, &message(1), 0).await && link.replay(turn, &message(2), 0).await);
-        link.go_live(turn, HashMap::from([(ConvId([1; 16]), Seq(2))]), 0)
+        assert!(link.begin_replay(hold, || {}));
+        assert!(link.replay(hold, &message(1), 0).await && link.replay(hold, &message(2), 0).await);
+        link.go_live(hold, HashMap::from([(ConvId([1; 16]), Seq(2))]), 0)
             .await;
         assert_eq!(came(&ear), [1, 2, 3]);
         assert!(link.push(&message(2)), "it has it");
         link.push(&message(4));
         assert_eq!(came(&ear), [4]);
-        link.forget_replayed(turn);
+        link.forget_replayed(hold);
         link.push(&message(2));
         assert_eq!(came(&ear), [2], "nothing is remembered for long");
     }

@@ -5,5 +5,5 @@ mod link;
 mod outlet;
 
 pub(crate) use asker::{Asker, refusal};
-pub(crate) use link::{Farewell, Link, Turn};
+pub(crate) use link::{Farewell, Hold, Link};
 pub(crate) use outlet::Outlet;
