@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
+    JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
     Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis, Watcher,
 };
 
@@ -378,29 +378,21 @@ impl Store for FaultyStore {
         })
     }
 
-    fn due_jobs(
-        &self,
-        lane: Lane,
-        after: (UnixMillis, JobId),
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, DueJobs> {
+    fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
         let now = if self.has(Fault::ShowsEveryJob) {
             u64::MAX
         } else {
-            now
+            query.now
         };
-        self.inner.due_jobs(lane, after, now, limit)
+        self.inner.claim_jobs(JobQuery { now, ..query }, lease_ms)
     }
 
-    fn due_jobs_of(
-        &self,
-        uid: Uid,
-        lane: Lane,
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<PushJob>> {
-        self.inner.due_jobs_of(uid, lane, now, limit)
+    fn release_jobs(&self, jobs: Vec<JobId>) {
+        self.inner.release_jobs(jobs);
+    }
+
+    fn extend_leases(&self, lease_ms: u64) {
+        self.inner.extend_leases(lease_ms);
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use mynah_store::{
-    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Lane, Page, Place, PushJob, PushOrder, Read,
-    ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged, Watcher,
+    Append, Appended, Device, Done, Entry, JobId, JobOutcome, JobQuery, Lane, Page, Place, PushJob,
+    PushOrder, Read, ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
+    UnixMillis, Watcher,
 };
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -166,7 +167,7 @@ impl<S: Subject> Kit<S> {
         let mut jobs = Vec::new();
         let store = self.subject.store();
         for lane in [Lane::Urgent, Lane::Normal] {
-            let found = store.due_jobs(lane, (0, JobId(0)), u64::MAX, u32::MAX);
+            let found = store.claim_jobs(due_in(lane, u64::MAX), 0);
             jobs.extend(found.await.unwrap().jobs);
         }
         jobs.sort_by_key(|job| job.id);
@@ -223,6 +224,17 @@ impl<S: Subject> Kit<S> {
         let (done, outcome) = answer();
         self.subject.store().recall(order, done);
         outcome.await.expect("the store answers")
+    }
+}
+
+/// Returns a query for all jobs of a lane that are due. A claim for 0 ms reads jobs without keeping them.
+pub fn due_in(lane: Lane, now: UnixMillis) -> JobQuery {
+    JobQuery {
+        lane,
+        uid: None,
+        after: (0, JobId(0)),
+        now,
+        limit: u32::MAX,
     }
 }
 

@@ -65,6 +65,7 @@ macro_rules! for_each_case {
                 a_job_is_created_with_its_message_and_survives_a_restart
                 senders_are_not_notified_of_their_own_messages
                 jobs_wait_in_their_lane_until_they_are_due
+                a_claimed_job_is_nobody_elses_until_its_lease_ends
                 failed_jobs_are_due_later_and_dead_jobs_never
                 the_job_of_a_team_is_handled_in_pages
                 jobs_delivered_to_a_dead_connection_are_due_again

@@ -2,18 +2,18 @@
 
 use mynah_store::ids::{ConvId, Seq};
 use mynah_store::{
-    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushOrder, TeamChange,
-    ToTell,
+    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushOrder,
+    TeamChange, ToTell,
 };
 
-use crate::kit::{Kit, NOON, Stores, device, notice, pair, recall, to_team, uid, uids, with_cid};
+use crate::kit::{Kit, NOON, Stores, device, due_in, notice, pair, recall, to_team, uid, uids, with_cid};
 
 async fn due(kit: &Kit, now: u64) -> DueJobs {
     lane(kit, Lane::Normal, now).await
 }
 
 async fn lane(kit: &Kit, lane: Lane, now: u64) -> DueJobs {
-    kit.store().due_jobs(lane, (0, JobId(0)), now, 100).await.unwrap()
+    kit.store().claim_jobs(due_in(lane, now), 0).await.unwrap()
 }
 
 fn ids(found: &DueJobs) -> Vec<JobId> {
@@ -97,20 +97,51 @@ pub async fn jobs_wait_in_their_lane_until_they_are_due(stores: &dyn Stores) {
     assert_eq!((ids(&found), found.next), (vec![jobs[2]], Some(NOON + 500)));
     let found = due(&kit, NOON + 500).await;
     assert_eq!((ids(&found), found.next), (vec![jobs[2], jobs[0]], None));
-    let behind = kit
-        .store()
-        .due_jobs(Lane::Normal, (NOON, jobs[2]), NOON + 500, 9)
-        .await
-        .unwrap();
+    let after_third = JobQuery {
+        after: (NOON, jobs[2]),
+        ..due_in(Lane::Normal, NOON + 500)
+    };
+    let behind = kit.store().claim_jobs(after_third, 0).await.unwrap();
     assert_eq!(ids(&behind), [jobs[0]], "behind what was found before");
-    let first = kit
-        .store()
-        .due_jobs_of(uid("u"), Lane::Normal, NOON + 500, 1)
+    let of = |user, limit| JobQuery {
+        uid: Some(uid(user)),
+        limit,
+        ..due_in(Lane::Normal, NOON + 500)
+    };
+    let first = kit.store().claim_jobs(of("u", 1), 0).await.unwrap();
+    assert_eq!(ids(&first), [jobs[2]]);
+    let others = kit.store().claim_jobs(of("v", 9), 0).await.unwrap();
+    assert!(others.jobs.is_empty());
+}
+
+pub async fn a_claimed_job_is_nobody_elses_until_its_lease_ends(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
+    let told = kit
+        .append_all((0..4).map(|n| notice(&format!("u{n}"))).collect())
+        .await;
+    let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
+    let claim = async |limit| {
+        let query = JobQuery {
+            limit,
+            ..due_in(Lane::Normal, u64::MAX)
+        };
+        ids(&kit.store().claim_jobs(query, 1_000).await.unwrap())
+    };
+    assert_eq!(claim(2).await, jobs[..2]);
+    assert_eq!(claim(9).await, jobs[2..], "not those that were claimed");
+    assert_eq!(claim(9).await, []);
+    kit.store().release_jobs(vec![jobs[3]]);
+    assert_eq!(claim(9).await, [jobs[3]]);
+    let later = JobOutcome::Later { at: NOON };
+    kit.finish(vec![(jobs[0], later), (jobs[1], JobOutcome::Finished)])
         .await
         .unwrap();
-    assert_eq!(first[0].id, jobs[2]);
-    let others = kit.store().due_jobs_of(uid("v"), Lane::Normal, u64::MAX, 9).await;
-    assert!(others.unwrap().is_empty());
+    assert_eq!(claim(9).await, [jobs[0]], "the lease ends with the outcome");
+    kit.store().extend_leases(2_000);
+    kit.set_clock(NOON + 1_999);
+    assert_eq!(claim(9).await, []);
+    kit.set_clock(NOON + 2_000);
+    assert_eq!(claim(9).await, [jobs[0], jobs[2], jobs[3]], "their time is over");
 }
 
 pub async fn failed_jobs_are_due_later_and_dead_jobs_never(stores: &dyn Stores) {

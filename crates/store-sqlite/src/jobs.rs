@@ -2,13 +2,14 @@
 
 use mynah_store::ids::{ConvId, Mid, Seq, Uid};
 use mynah_store::{
-    Append, DueJobs, JobId, JobOutcome, JobRecipients, Lane, Members, Place, PushJob, PushOrder, ToTell,
-    UnixMillis,
+    Append, DueJobs, JobId, JobOutcome, JobQuery, JobRecipients, Lane, Members, Place, PushJob, PushOrder,
+    ToTell, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::conversations;
 use super::history::{MESSAGE_COLUMNS, message, number};
+use super::leases::Claim;
 use super::log::Written;
 use super::state::{Rules, State};
 
@@ -240,44 +241,35 @@ fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
     })
 }
 
-/// Returns the jobs of a lane that are due at `now`, after `after`, and the time when the next job is due.
-pub(super) fn due(
-    db: &Connection,
-    lane: Lane,
-    after: (UnixMillis, JobId),
-    now: UnixMillis,
-    limit: u32,
-) -> rusqlite::Result<DueJobs> {
-    let lane = lane as i64;
+/// Claims jobs that are due, and returns them and the time when the next job is due.
+pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &Claim) -> rusqlite::Result<DueJobs> {
+    let (lane, now) = (query.lane as i64, clamp(query.now));
+    let (due, JobId(id)) = query.after;
+    // Two statements, so that each has an index.
+    let user = match query.uid {
+        Some(_) => "j.uid = ?5",
+        None => "?5 IS NULL",
+    };
     let mut select = db.prepare_cached(&format!(
-        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.lane = ?1 AND (j.due, j.id) > (?2, ?3) AND j.due <= ?4
-         ORDER BY j.due, j.id LIMIT ?5",
+        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND {user} AND j.lane = ?1 AND (j.due, j.id) > (?2, ?3)
+             AND j.due <= ?4
+         ORDER BY j.due, j.id",
     ))?;
-    let jobs = select
-        .query_map(params![lane, clamp(after.0), after.1.0, clamp(now), limit], job)?
-        .collect::<rusqlite::Result<_>>()?;
+    let uid = query.uid.as_ref().map(Uid::as_str);
+    let mut rows = select.query(params![lane, clamp(due), id, now, uid])?;
+    let mut jobs = Vec::new();
+    while (jobs.len() as u32) < query.limit
+        && let Some(row) = rows.next()?
+    {
+        if claim.take(JobId(row.get(0)?)) {
+            jobs.push(job(row)?);
+        }
+    }
     let next = db
         .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND lane = ?1 AND due > ?2")?
-        .query_row(params![lane, clamp(now)], |row| row.get::<_, Option<i64>>(0))?
+        .query_row(params![lane, now], |row| row.get::<_, Option<i64>>(0))?
         .map(i64::unsigned_abs);
     Ok(DueJobs { jobs, next })
-}
-
-/// Returns the first jobs of a user that are due at `now`.
-pub(super) fn due_of(
-    db: &Connection,
-    uid: &Uid,
-    lane: Lane,
-    now: UnixMillis,
-    limit: u32,
-) -> rusqlite::Result<Vec<PushJob>> {
-    let mut select = db.prepare_cached(&format!(
-        "SELECT {JOB_COLUMNS} WHERE j.dead = 0 AND j.uid = ?1 AND j.lane = ?2 AND j.due <= ?3
-         ORDER BY j.due, j.id LIMIT ?4",
-    ))?;
-    select
-        .query_map(params![uid.as_str(), lane as i64, clamp(now), limit], job)?
-        .collect()
 }
 
 /// Returns whether `uid` must be notified of a message, and the content of the notification.

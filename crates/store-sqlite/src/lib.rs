@@ -23,6 +23,7 @@ mod heads;
 mod health;
 mod history;
 mod jobs;
+mod leases;
 mod log;
 mod marks;
 mod membership;
@@ -64,9 +65,9 @@ pub use mynah_store::Durability;
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Observer, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
-    UnixMillis, Watcher, outcome,
+    JobQuery, Message, Missed, Observer, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
+    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Watcher, outcome,
 };
 
 pub use self::backup::{Backup, backup};
@@ -141,6 +142,7 @@ pub struct Embedded {
     /// The value of [`age::Age::certain`].
     certain: Arc<AtomicU64>,
     watchers: Arc<watchers::Watchers>,
+    leases: Arc<leases::Leases>,
 }
 
 impl Embedded {
@@ -187,6 +189,7 @@ impl Embedded {
         if place.was_full() {
             health.failed(&failure::full());
         }
+        let leases = Arc::new(leases::Leases::new(options.clock.clone()));
         let readers = Arc::new(reads::Readers::new(place.clone(), here));
         let checkpoints = Arc::new(checkpoint::Checkpoints::new());
         let writer = writer::Writer {
@@ -195,6 +198,7 @@ impl Embedded {
             health: health.clone(),
             checkpoints: checkpoints.clone(),
             watchers: watchers.clone(),
+            leases: leases.clone(),
             retention: options.retention_ms.into(),
             closed: closed::Closed::new(),
             observer: options.observer,
@@ -219,6 +223,7 @@ impl Embedded {
             place,
             certain,
             watchers,
+            leases,
         })
     }
 
@@ -331,26 +336,18 @@ impl Store for Embedded {
         })
     }
 
-    fn due_jobs(
-        &self,
-        lane: Lane,
-        after: (UnixMillis, JobId),
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, DueJobs> {
+    fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
+        let claim = self.leases.claim(lease_ms);
         self.readers
-            .run(For::Jobs, move |db| Ok(jobs::due(db, lane, after, now, limit)?))
+            .run(For::Jobs, move |db| Ok(jobs::claim(db, &query, &claim)?))
     }
 
-    fn due_jobs_of(
-        &self,
-        uid: Uid,
-        lane: Lane,
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<PushJob>> {
-        self.readers
-            .run(For::Jobs, move |db| Ok(jobs::due_of(db, &uid, lane, now, limit)?))
+    fn release_jobs(&self, jobs: Vec<JobId>) {
+        self.leases.release(&jobs);
+    }
+
+    fn extend_leases(&self, lease_ms: u64) {
+        self.leases.extend(lease_ms);
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {

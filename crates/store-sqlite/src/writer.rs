@@ -18,6 +18,7 @@ use super::checkpoint::{self, Checkpoints};
 use super::closed::Closed;
 use super::failure::{Failure, leaves_connection_usable, unavailable};
 use super::health::Health;
+use super::leases::Leases;
 use super::open::Place;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
@@ -38,6 +39,7 @@ pub(super) struct Writer {
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) watchers: Arc<Watchers>,
+    pub(super) leases: Arc<Leases>,
     pub(super) retention: Retention,
     pub(super) closed: Closed,
     pub(super) observer: Arc<dyn Observer>,
@@ -212,7 +214,7 @@ impl Writer {
                     self.closed.another();
                 }
                 for (command, outcome) in batch.drain(..).zip(outcomes) {
-                    guarded(|| self.watch(&command, &outcome));
+                    guarded(|| self.committed(&command, &outcome));
                     guarded(|| tell(command, outcome));
                 }
             }
@@ -227,9 +229,10 @@ impl Writer {
         }
     }
 
-    /// Tells the watchers what has changed for them.
-    fn watch(&self, command: &Command, outcome: &Outcome) {
+    /// Does what follows a commit before the caller is told.
+    fn committed(&self, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
+            (Command::FinishJobs(finished, _), _) => self.leases.settle(finished),
             (Command::Revoke(revocation, _), _) => self.watchers.tell_revocation(revocation),
             (_, Outcome::SettingChanged(Some(setting))) => self.watchers.tell_setting(setting),
             _ => {}

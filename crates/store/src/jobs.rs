@@ -96,7 +96,22 @@ impl JobOutcome {
     }
 }
 
-/// The result of [`Store::due_jobs`](super::Store::due_jobs).
+/// The jobs that [`Store::claim_jobs`](super::Store::claim_jobs) claims.
+#[derive(Debug, Clone)]
+pub struct JobQuery {
+    /// Jobs of this lane.
+    pub lane: Lane,
+    /// Only jobs for this user.
+    pub uid: Option<Uid>,
+    /// Jobs after this position in the order of `due` and id.
+    pub after: (UnixMillis, JobId),
+    /// Jobs that are due at this time of the steady clock.
+    pub now: UnixMillis,
+    /// The maximum number of jobs.
+    pub limit: u32,
+}
+
+/// The result of [`Store::claim_jobs`](super::Store::claim_jobs).
 #[derive(Debug, Clone, Default)]
 pub struct DueJobs {
     /// The jobs that are due, ordered by `due` and `id`.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobRecipients, Lane, PushJob, ToTell};
+pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, ToTell};
 pub use self::orders::{
     Append, Appended, Device, Entry, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark, Recall,
     Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
@@ -160,19 +160,16 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the sum of `unread` over the user's conversations.
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64>;
 
-    /// Returns the push jobs of a lane that are due at `now` (by the steady clock), ordered by `due` and id,
-    /// beginning after `after`. Returns at most `limit` jobs.
-    fn due_jobs(
-        &self,
-        lane: Lane,
-        after: (UnixMillis, JobId),
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, DueJobs>;
+    /// Claims push jobs that are due, ordered by `due` and id: nobody else gets them during a lease of `lease_ms`.
+    /// The lease ends when the outcome of the job is stored or the job is released. When its time is over, the
+    /// job can be claimed again. If a store is used by one process only, a restart may end all leases.
+    fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs>;
 
-    /// Returns the first jobs of one user that are due at `now` in this lane.
-    fn due_jobs_of(&self, uid: Uid, lane: Lane, now: UnixMillis, limit: u32)
-    -> StoreFuture<'_, Vec<PushJob>>;
+    /// Ends the leases of claimed jobs that were not changed.
+    fn release_jobs(&self, jobs: Vec<JobId>);
+
+    /// Makes the leases of all jobs that were claimed through this store end `lease_ms` from now on.
+    fn extend_leases(&self, lease_ms: u64);
 
     /// Counts the push jobs.
     fn job_counts(&self) -> StoreFuture<'_, JobCounts>;
@@ -185,7 +182,8 @@ pub trait Store: Send + Sync + 'static {
     /// the connection to which the messages were written was dead. Calls are executed in order.
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
 
-    /// Stores the outcomes of jobs, in order. This may happen some time after the call.
+    /// Stores the outcomes of jobs, in order, and ends the leases of these jobs. A team's job that has advanced
+    /// stays claimed. This may happen some time after the call.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);
 
     /// Returns the members after `after` for a team's push job, in order: those who were members when message

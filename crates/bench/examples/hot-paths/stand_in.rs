@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
-    UnixMillis, Watcher,
+    JobQuery, Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled,
+    Revocation, SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
+    ToTell, UnixMillis, Watcher,
 };
 
 /// The stand-in, in which every team has the same members.
@@ -107,13 +107,13 @@ impl Store for StandIn {
         later(Ok(0))
     }
 
-    fn due_jobs(&self, _: Lane, _: (UnixMillis, JobId), _: UnixMillis, _: u32) -> StoreFuture<'_, DueJobs> {
+    fn claim_jobs(&self, _: JobQuery, _: u64) -> StoreFuture<'_, DueJobs> {
         later(Ok(DueJobs::default()))
     }
 
-    fn due_jobs_of(&self, _: Uid, _: Lane, _: UnixMillis, _: u32) -> StoreFuture<'_, Vec<PushJob>> {
-        later(Ok(Vec::new()))
-    }
+    fn release_jobs(&self, _: Vec<JobId>) {}
+
+    fn extend_leases(&self, _: u64) {}
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
         later(Ok(JobCounts::default()))

@@ -8,11 +8,13 @@ use super::now;
 use super::queue::{MOST_OF_USER, Queue, Ready};
 use super::reached::{About, Verdict};
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError};
+use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
 use crate::time::UnixMillis;
 
 /// Jobs read at once.
 const JOBS_PER_READ: u32 = 1_024;
+/// How long a claimed job belongs to this worker, which extends the lease while it works on the job.
+pub(super) const LEASE_MS: u64 = 60_000;
 /// Users whose further jobs are read in one turn.
 const USERS_PER_TURN: usize = 64;
 /// Members of a team that are read at once.
@@ -84,14 +86,14 @@ impl Plan {
         self.look || !self.teams.is_empty() || !self.more.is_empty()
     }
 
-    /// Reads the jobs that are due and decides about them. `busy` are the jobs that are in progress already.
+    /// Claims the jobs that are due and decides about them. `held` counts the jobs that are claimed.
     pub(super) async fn refill(
         &mut self,
         attempts: &Attempts,
-        busy: &mut HashSet<JobId>,
-    ) -> Result<Outcomes, StoreError> {
-        let mut outcomes = Outcomes::new();
-        self.refill_users(attempts, busy, &mut outcomes).await?;
+        held: &mut usize,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), StoreError> {
+        self.refill_users(attempts, held, outcomes).await?;
         for _ in 0..READS_PER_TURN {
             if !self.look || self.ready.is_full() || outcomes.len() >= OUTCOMES_PER_TURN {
                 break;
@@ -101,86 +103,89 @@ impl Plan {
             if now < self.read_to.0 {
                 self.read_to = (self.floor.min(now), JobId(0));
             }
-            let due = attempts
-                .store
-                .due_jobs(self.lane, self.read_to, now, JOBS_PER_READ)
-                .await?;
+            let query = JobQuery {
+                lane: self.lane,
+                uid: None,
+                after: self.read_to,
+                now,
+                limit: JOBS_PER_READ,
+            };
+            let due = attempts.store.claim_jobs(query, LEASE_MS).await?;
+            *held += due.jobs.len();
             self.next = due.next;
             self.look = due.jobs.len() as u32 == JOBS_PER_READ;
+            let mut unused = Vec::new();
             for job in due.jobs {
                 if self.ready.is_full() {
                     self.look = true;
-                    break;
+                    unused.push(job.id);
+                    continue;
                 }
                 self.read_to = (job.due, job.id);
-                self.take(job, attempts, busy, &mut outcomes);
+                unused.extend(self.take(job, attempts, outcomes));
             }
+            *held -= unused.len();
+            attempts.store.release_jobs(unused);
             if !self.look {
                 let certain = now.saturating_sub(LATE_MS).max(self.floor);
                 self.read_to = self.read_to.min((certain, JobId(0)));
             }
         }
-        Ok(outcomes)
+        Ok(())
     }
 
     /// Prepares more jobs of users who had too many.
     async fn refill_users(
         &mut self,
         attempts: &Attempts,
-        busy: &mut HashSet<JobId>,
+        held: &mut usize,
         outcomes: &mut Outcomes,
     ) -> Result<(), StoreError> {
         let done = self.more.iter().filter(|uid| self.ready.of(uid) == 0);
         let done: Vec<_> = done.take(USERS_PER_TURN).cloned().collect();
         for uid in done {
-            // Jobs that are in flight, or whose outcome is not stored yet, are read again.
-            let limit = MOST_OF_USER * 2;
-            let jobs = attempts
-                .store
-                .due_jobs_of(uid.clone(), self.lane, now(), limit)
-                .await?;
-            if (jobs.len() as u32) < limit {
+            let query = JobQuery {
+                lane: self.lane,
+                uid: Some(uid.clone()),
+                after: (0, JobId(0)),
+                now: now(),
+                limit: MOST_OF_USER,
+            };
+            let jobs = attempts.store.claim_jobs(query, LEASE_MS).await?.jobs;
+            *held += jobs.len();
+            if (jobs.len() as u32) < MOST_OF_USER {
                 self.more.remove(&uid);
             }
             for job in jobs {
-                self.take(job, attempts, busy, outcomes);
+                // The user has no job in the queue, so that there is room for all of these.
+                self.take(job, attempts, outcomes);
             }
         }
         Ok(())
     }
 
-    /// Decides about a job that is due.
-    fn take(
-        &mut self,
-        job: PushJob,
-        attempts: &Attempts,
-        busy: &mut HashSet<JobId>,
-        outcomes: &mut Outcomes,
-    ) {
-        if busy.contains(&job.id) {
-            return;
-        }
+    /// Decides about a claimed job. Returns its id if it is to wait in the store.
+    fn take(&mut self, job: PushJob, attempts: &Attempts, outcomes: &mut Outcomes) -> Option<JobId> {
         let uid = match &job.to {
             JobRecipients::User(uid) => uid.clone(),
             JobRecipients::Team(_) => {
-                busy.insert(job.id);
                 if self.expired(&job) {
                     outcomes.push((job.id, JobOutcome::Finished));
                 } else {
                     self.teams.push_back(job);
                 }
-                return;
+                return None;
             }
         };
         if let Some(outcome) = attempts.without_attempt(&job, &uid, self.is_urgent()) {
-            busy.insert(job.id);
             outcomes.push((job.id, outcome));
         } else if self.ready.of(&uid) >= MOST_OF_USER {
             self.more.insert(uid);
+            return Some(job.id);
         } else {
-            busy.insert(job.id);
             self.ready.push(Ready { uid, job });
         }
+        None
     }
 
     /// Members who were not read before the job expired are not notified.

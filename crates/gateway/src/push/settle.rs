@@ -4,9 +4,10 @@
 //! just received. The worker waits for attempts in flight, so that they are not repeated after the restart.
 
 use super::now;
+use super::plan::LEASE_MS;
 use super::worker::Worker;
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobRecipients, Lane, PushJob, StoreError};
+use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
 use crate::time::UnixMillis;
 
 /// Jobs read at once.
@@ -27,6 +28,8 @@ impl Worker {
             let outcome = self.landed(ended);
             self.note(outcome.into_iter().collect());
         }
+        // What is left can be claimed by others at once.
+        self.attempts.store.extend_leases(0);
     }
 
     /// Finishes the jobs that wait for their first attempt although their message was received.
@@ -34,17 +37,17 @@ impl Worker {
         // Jobs that were due earlier have been decided already.
         let mut after = (now().saturating_sub(RECENT_MS), JobId(0));
         for _ in 0..MOST_READS {
-            let due = self
-                .attempts
-                .store
-                .due_jobs(Lane::Normal, after, UnixMillis::MAX, JOBS_PER_READ)
-                .await?;
+            let query = JobQuery {
+                lane: Lane::Normal,
+                uid: None,
+                after,
+                now: UnixMillis::MAX,
+                limit: JOBS_PER_READ,
+            };
+            let due = self.attempts.store.claim_jobs(query, LEASE_MS).await?;
             let read = due.jobs.len();
             for job in due.jobs {
                 after = (job.due, job.id);
-                if !self.busy.insert(job.id) {
-                    continue;
-                }
                 if let JobRecipients::User(uid) = &job.to {
                     self.settle_user(&job, uid);
                 } else {

@@ -10,17 +10,17 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
-use super::plan::Plan;
+use super::plan::{LEASE_MS, Plan};
 use super::queue::Ready;
 use super::{Provider, Reached, Settle, Wake, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, Lane, PushJob, Store, StoreError};
+use crate::store::{JobId, JobOutcome, JobQuery, Lane, PushJob, Store, StoreError};
 use crate::time::UnixMillis;
 
 /// Most jobs at a time that are ready, in flight, or whose outcome is not stored yet.
-const MAX_BUSY: usize = 16_384;
+const MAX_HELD: usize = 16_384;
 /// One of this many attempts is reserved for urgent jobs.
 const RESERVED_PART: usize = 8;
 /// Time between two reads of jobs that are not urgent.
@@ -70,8 +70,8 @@ pub(crate) struct Worker {
     /// the other.
     urgent_recipients: HashSet<Uid>,
     normal_recipients: HashSet<Uid>,
-    /// Jobs in progress, until the store has their outcome.
-    pub(super) busy: HashSet<JobId>,
+    /// The number of jobs that are claimed, and whose outcome is not stored yet.
+    held: usize,
     /// Jobs of teams that continue once their progress is stored.
     advanced: HashMap<JobId, (PushJob, Uid, bool)>,
     unwritten: Outcomes,
@@ -96,6 +96,7 @@ struct Times {
     read: UnixMillis,
     count: UnixMillis,
     rewind: UnixMillis,
+    extend: UnixMillis,
     retry: UnixMillis,
 }
 
@@ -133,7 +134,7 @@ impl Worker {
             normal_in_flight: 0,
             urgent_recipients: HashSet::new(),
             normal_recipients: HashSet::new(),
-            busy: HashSet::new(),
+            held: 0,
             advanced: HashMap::new(),
             unwritten: Outcomes::new(),
             seen: 0,
@@ -143,6 +144,7 @@ impl Worker {
                 read: 0,
                 count: 0,
                 rewind: begun.saturating_add(BETWEEN_REWINDS_MS),
+                extend: 0,
                 retry: 0,
             },
         }
@@ -210,6 +212,10 @@ impl Worker {
                 self.normal.rewind();
             }
         }
+        if self.held > 0 && now.abs_diff(self.times.extend) >= LEASE_MS / 4 {
+            self.times.extend = now;
+            self.attempts.store.extend_leases(LEASE_MS);
+        }
         for plan in [&mut self.urgent, &mut self.normal] {
             plan.look |= plan.next.is_some_and(|next| next <= now);
         }
@@ -229,31 +235,40 @@ impl Worker {
 
     /// Reads jobs and decides about them.
     async fn work(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        let attempts = self.attempts.clone();
         let made = self.wake.made();
         self.urgent.look |= made != self.seen;
-        if self.busy.len() < MAX_BUSY {
-            let outcomes = self.urgent.refill(&attempts, &mut self.busy).await?;
-            self.note(outcomes);
-            self.members(true).await?;
+        if self.held < MAX_HELD {
+            self.refill(true).await?;
         }
         let rested = now.abs_diff(self.times.read) >= BETWEEN_READS_MS;
-        if rested && self.busy.len() < MAX_BUSY {
+        if rested && self.held < MAX_HELD {
             self.times.read = now;
             self.normal.look |= made != self.seen;
             self.seen = made;
-            let outcomes = self.normal.refill(&attempts, &mut self.busy).await?;
-            self.note(outcomes);
-            self.members(false).await?;
+            self.refill(false).await?;
         }
         if now.abs_diff(self.times.count) >= BETWEEN_COUNTS_MS {
             self.times.count = now;
             self.sweep(now).await?;
-            let counts = attempts.store.job_counts().await?;
+            let counts = self.attempts.store.job_counts().await?;
             self.waiting = counts.waiting;
-            attempts.metrics.push_pending.set(counts.waiting as i64);
+            self.attempts.metrics.push_pending.set(counts.waiting as i64);
         }
         Ok(())
+    }
+
+    /// Claims the jobs of a lane that are due, and continues with one team.
+    async fn refill(&mut self, urgent: bool) -> Result<(), StoreError> {
+        let plan = if urgent {
+            &mut self.urgent
+        } else {
+            &mut self.normal
+        };
+        let mut outcomes = Outcomes::new();
+        let refilled = plan.refill(&self.attempts, &mut self.held, &mut outcomes).await;
+        self.note(outcomes);
+        refilled?;
+        self.members(urgent).await
     }
 
     /// Continues with one team.
@@ -277,10 +292,17 @@ impl Worker {
     /// Finishes delivered jobs whose connection has proved to be alive.
     async fn sweep(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         let store = &self.attempts.store;
-        let due = store.due_jobs(Lane::Delivered, (0, JobId(0)), now, SWEPT).await?;
-        let finished = due.jobs.iter().filter(|job| self.busy.insert(job.id));
-        let outcomes = finished.map(|job| (job.id, JobOutcome::Finished)).collect();
-        self.note(outcomes);
+        let query = JobQuery {
+            lane: Lane::Delivered,
+            uid: None,
+            after: (0, JobId(0)),
+            now,
+            limit: SWEPT,
+        };
+        let due = store.claim_jobs(query, LEASE_MS).await?;
+        self.held += due.jobs.len();
+        let finished = due.jobs.iter().map(|job| (job.id, JobOutcome::Finished));
+        self.note(finished.collect());
         Ok(())
     }
 
@@ -379,7 +401,7 @@ impl Worker {
                     plan.go_on(job, after);
                     plan.look = true;
                 }
-                None => drop(self.busy.remove(&id)),
+                None => self.held = self.held.saturating_sub(1),
             }
         }
         if !noted.failed.is_empty() {
@@ -396,7 +418,7 @@ impl Worker {
         if trouble > 0 {
             return trouble;
         }
-        let mut wait = if self.waiting > 0 || !self.busy.is_empty() {
+        let mut wait = if self.waiting > 0 || self.held > 0 {
             BETWEEN_COUNTS_MS
         } else {
             IDLE_MS
@@ -407,7 +429,7 @@ impl Worker {
         for plan in [&self.urgent, &self.normal] {
             let rest = if plan.is_urgent() { 1 } else { BETWEEN_READS_MS };
             // If there is no room, the end of an attempt makes some.
-            let has_room = !plan.ready.is_full() && self.busy.len() < MAX_BUSY;
+            let has_room = !plan.ready.is_full() && self.held < MAX_HELD;
             if plan.has_unread() && has_room {
                 wait = wait.min(rest);
             }

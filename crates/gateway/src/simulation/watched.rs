@@ -13,7 +13,7 @@ use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    Lane, Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
+    JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
     Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
 };
 use crate::time::UnixMillis;
@@ -255,24 +255,16 @@ impl Store for Watched {
         )
     }
 
-    fn due_jobs(
-        &self,
-        lane: Lane,
-        after: (UnixMillis, JobId),
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, DueJobs> {
-        self.read(move |store| store.due_jobs(lane, after, now, limit), unchecked)
+    fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
+        self.read(move |store| store.claim_jobs(query, lease_ms), unchecked)
     }
 
-    fn due_jobs_of(
-        &self,
-        uid: Uid,
-        lane: Lane,
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<PushJob>> {
-        self.read(move |store| store.due_jobs_of(uid, lane, now, limit), unchecked)
+    fn release_jobs(&self, jobs: Vec<JobId>) {
+        self.inner.release_jobs(jobs);
+    }
+
+    fn extend_leases(&self, lease_ms: u64) {
+        self.inner.extend_leases(lease_ms);
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {

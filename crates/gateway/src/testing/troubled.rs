@@ -8,8 +8,8 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::{
-    self, Append, Appended, Conversations, Done, DueJobs, History, JobCounts, JobId, JobOutcome, Lane,
-    Message, Missed, Page, PushJob, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span, Store,
+    self, Append, Appended, Conversations, Done, DueJobs, History, JobCounts, JobId, JobOutcome, JobQuery,
+    Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span, Store,
     StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
 };
 use crate::time::UnixMillis;
@@ -134,24 +134,16 @@ impl Store for Troubled {
         self.store.conversations(uid, device, after, page)
     }
 
-    fn due_jobs(
-        &self,
-        lane: Lane,
-        after: (UnixMillis, JobId),
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, DueJobs> {
-        self.store.due_jobs(lane, after, now, limit)
+    fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
+        self.store.claim_jobs(query, lease_ms)
     }
 
-    fn due_jobs_of(
-        &self,
-        uid: Uid,
-        lane: Lane,
-        now: UnixMillis,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<PushJob>> {
-        self.store.due_jobs_of(uid, lane, now, limit)
+    fn release_jobs(&self, jobs: Vec<JobId>) {
+        self.store.release_jobs(jobs);
+    }
+
+    fn extend_leases(&self, lease_ms: u64) {
+        self.store.extend_leases(lease_ms);
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {

@@ -1,7 +1,7 @@
 //! Tests which users are notified, and which are not any more.
 
 use super::*;
-use crate::store::{JobId, JobRecipients, Lane};
+use crate::store::{JobId, JobQuery, JobRecipients, Lane};
 
 /// Connects a client that acknowledges, and that has the conversation with alice up to message 1.
 async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::Device, Value) {
@@ -140,7 +140,14 @@ async fn messages_received_before_a_shutdown_are_not_notified_by_the_next_run() 
     gateway.settle_push().await;
     let store = &kit.world.running.store;
     let left = loop {
-        let waiting = store.due_jobs(Lane::Normal, (0, JobId(0)), u64::MAX, 10);
+        let query = JobQuery {
+            lane: Lane::Normal,
+            uid: None,
+            after: (0, JobId(0)),
+            now: u64::MAX,
+            limit: 10,
+        };
+        let waiting = store.claim_jobs(query, 0);
         let left = waiting.await.unwrap().jobs;
         if left.len() == 1 {
             break left;
