@@ -27,7 +27,7 @@ pub(super) fn pass(
 ) -> usize {
     let frame = frame(allowed, ts);
     let (fanout, origin, uids) = (core.delivery.fanout(), allowed.origin(), allowed.uids());
-    if uids.is_empty() {
+    if let To::Everyone = allowed.order.to {
         return fanout.everyone(origin, &frame);
     }
     let mut online = 0;
