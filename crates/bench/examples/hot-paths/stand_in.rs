@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
     Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    JobQuery, Lane, Members, Message, Missed, Page, Place, PushJob, Read, ReadMark, Recall, Recalled,
-    Revocation, SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
-    ToTell, UnixMillis, Watcher,
+    JobQuery, Members, Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Revocation,
+    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    UnixMillis, Watcher,
 };
 
 /// The stand-in, in which every team has the same members.
