@@ -242,7 +242,7 @@ fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
 }
 
 /// Claims jobs that are due, and returns them and the time when the next job is due.
-pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &Claim) -> rusqlite::Result<DueJobs> {
+pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rusqlite::Result<DueJobs> {
     let (lane, now) = (query.lane as i64, clamp(query.now));
     let (due, JobId(id)) = query.after;
     // Two statements, so that each has an index.

@@ -29,6 +29,8 @@ struct Leased {
 pub(super) struct Claim {
     leases: Arc<Leases>,
     until: UnixMillis,
+    /// Jobs whose leases end if the claim fails.
+    taken: Vec<JobId>,
 }
 
 impl Leases {
@@ -52,6 +54,7 @@ impl Leases {
         Claim {
             leases: self.clone(),
             until: now.saturating_add(lease_ms),
+            taken: Vec::new(),
         }
     }
 
@@ -86,7 +89,7 @@ impl Leases {
 
 impl Claim {
     /// Takes the lease of a job, if it is free.
-    pub(super) fn take(&self, id: JobId) -> bool {
+    pub(super) fn take(&mut self, id: JobId) -> bool {
         let now = self.leases.clock.steady();
         let mut state = self.leases.state.lock();
         let is_free = match state.until.get(&id) {
@@ -95,13 +98,20 @@ impl Claim {
         };
         if is_free {
             state.until.insert(id, Some(self.until));
+            self.taken.push(id);
         }
         is_free
+    }
+
+    /// The claim has succeeded.
+    pub(super) fn keep(mut self) {
+        self.taken.clear();
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        self.leases.release(&self.taken);
         self.leases.state.lock().claims -= 1;
     }
 }

@@ -337,9 +337,12 @@ impl Store for Embedded {
     }
 
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
-        let claim = self.leases.claim(lease_ms);
-        self.readers
-            .run(For::Jobs, move |db| Ok(jobs::claim(db, &query, &claim)?))
+        let mut claim = self.leases.claim(lease_ms);
+        self.readers.run(For::Jobs, move |db| {
+            let due = jobs::claim(db, &query, &mut claim)?;
+            claim.keep();
+            Ok(due)
+        })
     }
 
     fn release_jobs(&self, jobs: Vec<JobId>) {
