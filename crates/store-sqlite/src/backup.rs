@@ -147,7 +147,7 @@ fn write(database: &Path, unfinished: &Path) -> anyhow::Result<Backup> {
     let (id, messages) = copy().map_err(|error| match is_full(&error) {
         true => anyhow!(
             "the disk of {} is full; free some space, or name a file on another disk",
-            unfinished.display()
+            unfinished.parent().unwrap_or(unfinished).display()
         ),
         false => anyhow!(
             "{} cannot be copied: {error}; if it was replaced by hand beside a {}, move that away",
