@@ -104,7 +104,7 @@ impl Admission {
     }
 
     /// Counts a new session, or returns the limit that it would exceed.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Entered, Refusal> {
+    pub fn admit_session(self: &Arc<Self>, address: IpAddr) -> Result<AdmittedSession, Refusal> {
         let most = self.bounds.sessions;
         if self.sessions.fetch_add(1, Ordering::Relaxed) >= most && most > 0 {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Admission {
             self.refuse(Refusal::Address, address);
             return Err(Refusal::Address);
         }
-        Ok(Entered {
+        Ok(AdmittedSession {
             admission: Some(self.clone()),
             address,
         })
@@ -136,22 +136,22 @@ impl Admission {
     }
 
     /// Counts a new HTTP connection. The error says that the address has too many.
-    pub(crate) fn connect(self: &Arc<Self>, address: IpAddr) -> Result<Connected, Refusal> {
-        self.connect_if_room(address).ok_or_else(|| {
+    pub(crate) fn admit_connection(self: &Arc<Self>, address: IpAddr) -> Result<AdmittedConnection, Refusal> {
+        self.admit_connection_if_room(address).ok_or_else(|| {
             self.refuse(Refusal::Address, address);
             Refusal::Address
         })
     }
 
-    /// Like [`Admission::connect`], for a connection that was accepted before and is being closed: if there
-    /// is no room, that does not count as a refusal.
-    pub fn connect_if_room(self: &Arc<Self>, address: IpAddr) -> Option<Connected> {
+    /// Like [`Admission::admit_connection`], for a connection that was accepted before and is being closed:
+    /// if there is no room, that does not count as a refusal.
+    pub fn admit_connection_if_room(self: &Arc<Self>, address: IpAddr) -> Option<AdmittedConnection> {
         let most = match self.bounds.sessions_per_address {
             0 => 0,
             sessions => sessions.saturating_mul(2).saturating_add(SPARE_HTTP),
         };
         self.add(address, |has| &mut has.http, 1, most)
-            .then(|| Connected {
+            .then(|| AdmittedConnection {
                 admission: self.clone(),
                 address,
             })
@@ -221,19 +221,19 @@ fn place(address: IpAddr) -> u64 {
 
 /// Holds the count of a session until the session is in the table.
 #[derive(Debug)]
-pub struct Entered {
+pub struct AdmittedSession {
     admission: Option<Arc<Admission>>,
     address: IpAddr,
 }
 
-impl Entered {
+impl AdmittedSession {
     /// Leaves the count to the session, which must call [`Admission::leave`] when it ends.
     pub fn hand_over(mut self) {
         self.admission = None;
     }
 }
 
-impl Drop for Entered {
+impl Drop for AdmittedSession {
     fn drop(&mut self) {
         if let Some(admission) = &self.admission {
             admission.leave(self.address);
@@ -243,12 +243,12 @@ impl Drop for Entered {
 
 /// Holds the count of an HTTP connection.
 #[derive(Debug)]
-pub struct Connected {
+pub struct AdmittedConnection {
     admission: Arc<Admission>,
     address: IpAddr,
 }
 
-impl Drop for Connected {
+impl Drop for AdmittedConnection {
     fn drop(&mut self) {
         if self.admission.bounds.sessions_per_address > 0 {
             self.admission.take(self.address, |has| &mut has.http, 1);
@@ -276,13 +276,17 @@ mod tests {
     fn limits_hold_until_a_session_ends() {
         let admission = admission(3, 2);
         let (a, b) = (ip("10.0.0.1"), ip("10.0.0.2"));
-        let first = admission.enter(a).unwrap();
-        admission.enter(a).unwrap().hand_over();
-        assert_eq!(admission.enter(a).unwrap_err(), Refusal::Address);
-        let third = admission.enter(b).unwrap();
-        assert_eq!(admission.enter(b).unwrap_err(), Refusal::Connections);
+        let first = admission.admit_session(a).unwrap();
+        admission.admit_session(a).unwrap().hand_over();
+        assert_eq!(admission.admit_session(a).unwrap_err(), Refusal::Address);
+        let third = admission.admit_session(b).unwrap();
+        assert_eq!(admission.admit_session(b).unwrap_err(), Refusal::Connections);
         drop(first);
-        assert_eq!(admission.enter(a).map(drop), Ok(()), "there is room again");
+        assert_eq!(
+            admission.admit_session(a).map(drop),
+            Ok(()),
+            "there is room again"
+        );
         admission.leave(a);
         drop(third);
         assert_eq!(admission.addresses(), 0);
@@ -300,9 +304,14 @@ mod tests {
     fn http_connections_have_a_limit_of_their_own() {
         let admission = admission(0, 1);
         let most = 2 + SPARE_HTTP;
-        let connected: Vec<_> = (0..most).map(|_| admission.connect(ip("::1")).unwrap()).collect();
-        assert_eq!(admission.connect(ip("::1")).unwrap_err(), Refusal::Address);
-        let session = admission.enter(ip("::1")).unwrap();
+        let connected: Vec<_> = (0..most)
+            .map(|_| admission.admit_connection(ip("::1")).unwrap())
+            .collect();
+        assert_eq!(
+            admission.admit_connection(ip("::1")).unwrap_err(),
+            Refusal::Address
+        );
+        let session = admission.admit_session(ip("::1")).unwrap();
         drop(connected);
         assert_eq!(admission.addresses(), 1);
         drop(session);
@@ -322,7 +331,7 @@ mod tests {
     fn without_limits_no_address_is_kept() {
         let admission = admission(0, 0);
         for _ in 0..1_000 {
-            admission.enter(ip("10.0.0.1")).unwrap().hand_over();
+            admission.admit_session(ip("10.0.0.1")).unwrap().hand_over();
         }
         assert_eq!(admission.addresses(), 0);
     }
@@ -331,7 +340,7 @@ mod tests {
     fn the_maps_shrink_after_a_flood_of_addresses() {
         let admission = admission(0, 1);
         let flood: Vec<_> = (0..100_000_u32)
-            .map(|n| admission.enter(IpAddr::V4(n.into())).unwrap())
+            .map(|n| admission.admit_session(IpAddr::V4(n.into())).unwrap())
             .collect();
         assert_eq!(admission.addresses(), 100_000);
         drop(flood);

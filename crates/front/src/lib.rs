@@ -1,8 +1,8 @@
-//! The front end of a server: it accepts connections, decides which of them are served and for whom they speak,
-//! and serves HTTP/1.1 on them.
+//! The front end of a server: it accepts connections, decides which of them are served and for whom they
+//! speak, and serves HTTP/1.1 on them.
 //!
-//! It knows nothing of Socket.IO: what answers the requests is a parameter of the [`Listener`]. A service that
-//! switches a connection to another protocol gets its stream with [`RawStream::take`].
+//! It knows nothing of Socket.IO: what answers the requests is a parameter of the [`Listener`]. A service
+//! that switches a connection to another protocol gets its stream with [`RawStream::take`].
 
 mod admission;
 mod body;
@@ -18,7 +18,7 @@ mod proxy_header;
 mod raw;
 mod refusals;
 
-pub use admission::{Admission, Bounds, Connected, Entered, Held};
+pub use admission::{Admission, AdmittedConnection, AdmittedSession, Bounds, Held};
 pub use body::Body;
 pub use cors::Cors;
 pub use linger::{linger, poll_discard};

@@ -28,7 +28,8 @@ impl std::fmt::Display for InvalidOrigin {
 impl std::error::Error for InvalidOrigin {}
 
 impl Origins {
-    /// Reads a list. `null` and `file://`, which browsers send for pages without an origin, are taken as they are.
+    /// Reads a list. `null` and `file://`, which browsers send for pages without an origin, are taken as they
+    /// are.
     pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, InvalidOrigin> {
         let patterns = list.iter().map(|text| Pattern::parse(text.as_ref()));
         patterns.collect::<Result<_, _>>().map(Self)

@@ -1,7 +1,7 @@
 //! Proxies that are believed when they say for whom they speak.
 //!
-//! Invariant: what somebody says who is not trusted changes nothing. Addresses are compared in their canonical form: an IPv4 address that
-//! IPv6 carries is the IPv4 address.
+//! Invariant: what somebody says who is not trusted changes nothing. Addresses are compared in their
+//! canonical form: an IPv4 address that IPv6 carries is the IPv4 address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ impl std::fmt::Display for InvalidNetwork {
 
 impl std::error::Error for InvalidNetwork {}
 
-/// Parses a network such as `10.0.0.0/8`, or an address. A network of IPv4 addresses that is written as one of
-/// IPv6 (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
+/// Parses a network such as `10.0.0.0/8`, or an address. A network of IPv4 addresses that is written as one
+/// of IPv6 (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
 pub(crate) fn network(text: &str) -> Result<IpNet, InvalidNetwork> {
     let network = text
         .parse::<IpNet>()
@@ -77,12 +77,14 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// From where a request comes: `peer`, or, if that is trusted, the last address in `X-Forwarded-For` that is not. Its port is not known, and 0.
+    /// From where a request comes: `peer`, or, if that is trusted, the last address in `X-Forwarded-For` that
+    /// is not. Its port is not known, and 0.
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         if !self.trust(peer.ip()) {
             return peer;
         }
-        // Each proxy adds at the end, so that what stands in front was written by somebody nearer to the client.
+        // Each proxy adds at the end, so that what stands in front was written by somebody nearer to the
+        // client.
         let hops = headers
             .get_all(FORWARDED_FOR)
             .iter()

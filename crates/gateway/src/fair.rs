@@ -36,7 +36,7 @@ impl Turn {
 /// A number of slots. Requests wait for them in fair order between their keys.
 #[derive(Debug)]
 pub(crate) struct Slots<K: Key> {
-    state: Mutex<State<K>>,
+    state: Mutex<SlotsState<K>>,
     /// Number of slots that only first requests may take.
     kept: usize,
     /// Number of slots that further requests may take.
@@ -46,7 +46,7 @@ pub(crate) struct Slots<K: Key> {
 }
 
 #[derive(Debug)]
-struct State<K: Key> {
+struct SlotsState<K: Key> {
     free: usize,
     first: Queue<K, Waiter<K>>,
     further: Queue<K, Waiter<K>>,
@@ -91,7 +91,7 @@ impl<K: Key> Slots<K> {
     }
 
     fn keeping(kept: usize, slots: usize, most: usize) -> Arc<Self> {
-        let state = State {
+        let state = SlotsState {
             free: slots,
             first: Queue::default(),
             further: Queue::default(),
@@ -163,7 +163,7 @@ impl<K: Key> Slots<K> {
     }
 }
 
-impl<K: Key> State<K> {
+impl<K: Key> SlotsState<K> {
     /// Takes slots for a new request. Returns false if it must wait.
     fn take(&mut self, turn: Turn, count: usize, kept: usize) -> bool {
         let (is_next, kept) = match turn {

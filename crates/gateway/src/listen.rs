@@ -99,7 +99,7 @@ pub(crate) fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener
 }
 
 /// The options of the listeners of both addresses, and what the listeners share.
-pub(crate) struct Entry {
+pub(crate) struct ListenerSettings {
     pub(crate) admission: Arc<Admission>,
     pub(crate) proxies: Proxies,
     pub(crate) certificate: Option<Certificate>,
@@ -107,7 +107,7 @@ pub(crate) struct Entry {
     admin: ListenerOptions,
 }
 
-impl Entry {
+impl ListenerSettings {
     pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let (server, limits) = (&config.server, &config.limits);
         let admission = Arc::new(Admission::new(Bounds {

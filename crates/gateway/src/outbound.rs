@@ -47,7 +47,7 @@ pub(crate) enum Failure {
 }
 
 /// The response to a call.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     /// The header `Retry-After`.
     pub(crate) retry_after: Option<HeaderValue>,
@@ -106,7 +106,7 @@ impl Outbound {
     }
 
     /// Posts JSON. `now` is the time of the signature.
-    pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<Answer, Failure> {
+    pub(crate) async fn post(&self, body: String, now: UnixMillis) -> Result<Response, Failure> {
         let mut request = self
             .request(Method::POST)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -117,7 +117,7 @@ impl Outbound {
     }
 
     /// Gets JSON.
-    pub(crate) async fn get(&self) -> Result<Answer, Failure> {
+    pub(crate) async fn get(&self) -> Result<Response, Failure> {
         let request = self
             .request(Method::GET)
             .header(ACCEPT, HeaderValue::from_static("application/json"));
@@ -131,7 +131,7 @@ impl Outbound {
         )
     }
 
-    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, Failure> {
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Response, Failure> {
         let deadline = tokio::time::Instant::now() + self.timeout;
         let answer = tokio::time::timeout_at(deadline, self.client.request(request)).await;
         let answer = answer.map_err(|_| Failure::Timeout)??;
@@ -143,7 +143,7 @@ impl Outbound {
             Ok(Ok(body)) => Some(body.to_bytes()),
             Ok(Err(_)) | Err(_) => None,
         };
-        Ok(Answer {
+        Ok(Response {
             status,
             retry_after,
             body,

@@ -30,7 +30,7 @@ use crate::clock;
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{self, ApiKeys, KeyCommand, KeySources, Said, SettingAccess};
-use crate::listen::{self, Entry};
+use crate::listen::{self, ListenerSettings};
 use crate::metrics::{LimitLabel, Metrics};
 use crate::refusals;
 use crate::reload::Reload;
@@ -51,7 +51,7 @@ pub struct Server {
     listener: TcpListener,
     admin: Option<TcpListener>,
     addresses: Addresses,
-    entry: Entry,
+    listening: ListenerSettings,
     keys: KeySources,
     gateway: Gateway,
     socketio: mynah_socketio::Server,
@@ -73,7 +73,7 @@ impl Server {
             tracing::warn!("{warning}");
         }
         let metrics = Arc::new(Metrics::new());
-        let entry = Entry::new(&config, metrics.clone())?;
+        let listening = ListenerSettings::new(&config, metrics.clone())?;
         let listener = listen::bind(listen::PUBLIC, wanted.public)?;
         let admin = wanted
             .admin
@@ -88,7 +88,8 @@ impl Server {
             .await
             .with_context(|| format!("the API keys in {} cannot be used", config.store.path.display()))?;
         let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
-        let socketio = mynah_socketio::Server::new(socketio_config(&config, &entry)?, gateway.namespaces());
+        let socketio =
+            mynah_socketio::Server::new(socketio_config(&config, &listening)?, gateway.namespaces());
         let api = Arc::new(Api {
             gateway: gateway.clone(),
             keys,
@@ -101,11 +102,11 @@ impl Server {
                 gateway.clone(),
                 socketio.clone(),
                 store.clone(),
-                entry.admission.clone(),
+                listening.admission.clone(),
             ),
             hosts: Hosts::new(&config),
             cors: listen::cors(&config.server)?,
-            admission: entry.admission.clone(),
+            admission: listening.admission.clone(),
             draining: AtomicBool::new(false),
         });
         Ok(Self {
@@ -113,7 +114,7 @@ impl Server {
             listener,
             admin,
             addresses,
-            entry,
+            listening,
             keys: sources,
             gateway,
             socketio,
@@ -142,15 +143,15 @@ impl Server {
         Reload {
             api: self.api.clone(),
             gateway: self.gateway.clone(),
-            certificate: self.entry.certificate.as_ref().map(Certificate::asked),
+            certificate: self.listening.certificate.as_ref().map(Certificate::asked),
         }
     }
 
     /// Returns the message at the start: the addresses, what is open, and how to close it.
     pub fn greeting(&self) -> String {
-        let url = self.entry.url(self.addresses.public, false);
+        let url = self.listening.url(self.addresses.public, false);
         let admin = self.addresses.admin;
-        let api = admin.map_or_else(|| url.clone(), |address| self.entry.url(address, true));
+        let api = admin.map_or_else(|| url.clone(), |address| self.listening.url(address, true));
         let mut text = format!(
             "Mynah {} is listening on {url}\n  Socket.IO  {url}{}\n  API        {api}/v1 (described by {api}{})\n  API keys   {}\n  data       {}\n",
             env!("CARGO_PKG_VERSION"),
@@ -193,7 +194,7 @@ impl Server {
         let routes = |door| {
             let proxies = match door {
                 Door::Admin => Proxies::default(),
-                Door::Only | Door::Public => self.entry.proxies.clone(),
+                Door::Only | Door::Public => self.listening.proxies.clone(),
             };
             Arc::new(Routes {
                 socketio: self.socketio.clone(),
@@ -209,7 +210,7 @@ impl Server {
         let door = if let Some(admin) = self.admin {
             // This listener serves until the end, so that the operator can observe the stop.
             let routes = routes(Door::Admin);
-            beside.spawn(Listener::new(admin, self.entry.admin()).serve(
+            beside.spawn(Listener::new(admin, self.listening.admin()).serve(
                 move |request, peer| routes.clone().answer(request, peer),
                 std::future::pending(),
             ));
@@ -217,12 +218,12 @@ impl Server {
         } else {
             Door::Only
         };
-        let (routes, options) = (routes(door), self.entry.public());
-        if let Some(certificate) = self.entry.certificate {
+        let (routes, options) = (routes(door), self.listening.public());
+        if let Some(certificate) = self.listening.certificate {
             beside.spawn(certificate.keep());
         }
         beside.spawn(refusals::tell(
-            self.entry.admission.clone(),
+            self.listening.admission.clone(),
             self.api.metrics.clone(),
         ));
         let address = self.addresses.public;
@@ -395,7 +396,7 @@ fn observer(
     })
 }
 
-fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socketio::Config> {
+fn socketio_config(config: &Config, listening: &ListenerSettings) -> anyhow::Result<mynah_socketio::Config> {
     let engine = &config.engine;
     Ok(mynah_socketio::Config {
         path: engine.path.clone(),
@@ -411,7 +412,7 @@ fn socketio_config(config: &Config, entry: &Entry) -> anyhow::Result<mynah_socke
         max_queue_bytes: config.limits.queue_bytes,
         cors: listen::cors(&config.server)?,
         refuse_origins: true,
-        admission: entry.admission.clone(),
+        admission: listening.admission.clone(),
         keep_handshake: false,
         ..mynah_socketio::Config::default()
     })

@@ -25,11 +25,11 @@ pub(crate) struct Target {
     /// Scheme, host, port and path.
     url: Arc<str>,
     failures: Counter,
-    state: Mutex<State>,
+    state: Mutex<TargetState>,
 }
 
 #[derive(Default)]
-struct State {
+struct TargetState {
     /// When the first of the latest failures happened, in Unix milliseconds; `None` while it works.
     failing_since: Option<u64>,
     /// Whether these failures were logged.

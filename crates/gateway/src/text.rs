@@ -1,4 +1,5 @@
-//! Texts: skips a byte order mark, writes hexadecimal digits, and turns serde's error messages into plain words.
+//! Texts: skips a byte order mark, writes hexadecimal digits, and turns serde's error messages into plain
+//! words.
 //!
 //! Invariant: a message repeats at most a number or the name of a field, never a string, which may be a
 //! secret.

@@ -24,12 +24,12 @@ use tokio::time::Sleep;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::link::{Link, LinkError};
 use crate::polling;
 use crate::receiver::{BoxFuture, Receiver};
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::shared::{Leaving, Shared};
+use crate::websocket::{WebSocket, WebSocketError};
 
 /// After this number of messages, the responses to them are written before more messages are read. Otherwise
 /// a client that sends many messages at once, and does read the responses, would be closed as a slow reader.
@@ -45,12 +45,12 @@ enum Phase {
 
 pub(crate) struct Driver {
     session: Session,
-    engine: engine::Session,
+    engine: engine::SessionMachine,
     receiver: Box<dyn Receiver>,
     /// The table from which the session is removed when it ends.
     sessions: Arc<Sessions>,
-    link: Option<Link>,
-    candidate: Option<Box<Link>>,
+    websocket: Option<WebSocket>,
+    candidate: Option<Box<WebSocket>>,
     /// The pending future of a handler.
     waiting: Option<BoxFuture>,
     /// The end of the session, until the receiver is told of it, which happens when its handler is done.
@@ -75,11 +75,11 @@ impl Driver {
     pub(crate) fn new(
         session: Session,
         receiver: Box<dyn Receiver>,
-        link: Option<Link>,
+        websocket: Option<WebSocket>,
         sessions: Arc<Sessions>,
     ) -> Self {
         let server = session.server();
-        let engine = engine::Session::new(
+        let engine = engine::SessionMachine::new(
             session.protocol(),
             session.transport(),
             &server.times,
@@ -90,7 +90,7 @@ impl Driver {
             engine,
             receiver,
             sessions,
-            link,
+            websocket,
             candidate: None,
             waiting: None,
             untold: None,
@@ -144,7 +144,7 @@ impl Driver {
 
     /// Registers the task to be woken; false if there is something for it to do already.
     fn rest(&self, cx: &Context<'_>) -> bool {
-        let writes = || self.link.as_ref().is_some_and(|link| !link.is_writing());
+        let writes = || self.websocket.as_ref().is_some_and(|open| !open.is_writing());
         self.session.state().rest(cx.waker(), writes)
     }
 
@@ -178,8 +178,8 @@ impl Driver {
                 &mut self.habit,
             )));
         }
-        if let Some(link) = candidate {
-            self.try_candidate(link);
+        if let Some(websocket) = candidate {
+            self.try_candidate(websocket);
         }
         match closing {
             // A client whose probe was answered does not poll any more. The queue is written to the transport
@@ -251,12 +251,12 @@ impl Driver {
             return false;
         }
         let protocol = self.session.protocol();
-        let (Some(link), mut handling) = self.split(now) else {
+        let (Some(websocket), mut handling) = self.split(now) else {
             return false;
         };
         let mut handled = 0;
         let mut closing = None;
-        let read = link.poll_messages(cx, |message| {
+        let read = websocket.poll_messages(cx, |message| {
             let meant;
             let packet = match message {
                 ws::Message::Text(text) => {
@@ -284,14 +284,14 @@ impl Driver {
         let mut told = closing.and_then(|closing| closing.reason().websocket_close());
         match read {
             Poll::Ready(Ok(())) | Poll::Pending => {}
-            Poll::Ready(Err(LinkError::Frame(broken))) => {
+            Poll::Ready(Err(WebSocketError::Frame(broken))) => {
                 closing = Some(Closing::Now(CloseReason::TransportError));
                 told = Some((broken, ""));
             }
             Poll::Ready(Err(error)) => {
-                self.link = None;
+                self.websocket = None;
                 closing = Some(Closing::Now(match error {
-                    LinkError::Ended => CloseReason::TransportClose,
+                    WebSocketError::Ended => CloseReason::TransportClose,
                     _ => CloseReason::TransportError,
                 }));
             }
@@ -307,7 +307,7 @@ impl Driver {
     /// need not wait any longer. Messages that the client sent before that are handled first.
     fn notice_gone(&mut self, cx: &mut Context<'_>) -> Moved {
         let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.phase, Phase::Open);
-        let gone = waits && self.link.as_mut().is_some_and(|link| link.poll_gone(cx));
+        let gone = waits && self.websocket.as_mut().is_some_and(|open| open.poll_gone(cx));
         if gone {
             self.close(Closing::Now(CloseReason::TransportClose));
         }
@@ -316,8 +316,8 @@ impl Driver {
 
     /// Counts the bytes of messages that are incomplete or have not been handled.
     fn count_input(&mut self) {
-        let links = self.link.iter().chain(self.candidate.as_deref());
-        let bytes = links.map(Link::held_bytes).sum::<usize>() + self.receiver.held_bytes();
+        let websockets = self.websocket.iter().chain(self.candidate.as_deref());
+        let bytes = websockets.map(WebSocket::held_bytes).sum::<usize>() + self.receiver.held_bytes();
         let counts = !Held::is_free(bytes);
         if !(counts || self.counted) {
             return;
@@ -330,15 +330,17 @@ impl Driver {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> Moved {
-        let Some(link) = &mut self.link else { return false };
-        if !link.is_writing() {
-            load(&self.session, link);
-            if !link.is_writing() {
+        let Some(websocket) = &mut self.websocket else {
+            return false;
+        };
+        if !websocket.is_writing() {
+            load(&self.session, websocket);
+            if !websocket.is_writing() {
                 return false;
             }
         }
         let mut written = 0;
-        let result = link.poll_write(cx, &mut written);
+        let result = websocket.poll_write(cx, &mut written);
         let mut state = self.session.state();
         state.written(written);
         let more = state.has_queued();
@@ -353,7 +355,7 @@ impl Driver {
             Poll::Pending => false,
             Poll::Ready(Ok(())) => more,
             Poll::Ready(Err(_)) => {
-                self.link = None;
+                self.websocket = None;
                 self.close(Closing::Now(CloseReason::TransportError));
                 true
             }
@@ -384,22 +386,22 @@ impl Driver {
         if let Some(posted) = self.posted.take() {
             posted.abandon(reason);
         }
-        for link in self.candidate.take().into_iter().chain(leftover) {
-            link.finish(&server, self.session.address().ip(), None);
+        for websocket in self.candidate.take().into_iter().chain(leftover) {
+            websocket.finish(&server, self.session.address().ip(), None);
         }
         self.phase = Phase::Gone;
-        if let Some(mut link) = self.link.take() {
+        if let Some(mut websocket) = self.websocket.take() {
             if let Closing::Now(_) = closing {
-                link.discard_unwritten();
+                websocket.discard_unwritten();
             } else {
-                load(&self.session, &mut link);
+                load(&self.session, &mut websocket);
             }
             if reason == CloseReason::DisconnectedForGood {
                 // Without a close packet, python-socketio and rust_socketio reconnect after a WebSocket was
                 // closed.
-                link.push(Outgoing::control(PacketType::Close));
+                websocket.push(Outgoing::control(PacketType::Close));
             }
-            Box::new(link).finish(&server, self.session.address().ip(), told);
+            Box::new(websocket).finish(&server, self.session.address().ip(), told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
             self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }
@@ -459,7 +461,7 @@ impl Future for Run {
 }
 
 /// Moves the queued packets to the WebSocket.
-fn load(session: &Session, link: &mut Link) {
+fn load(session: &Session, websocket: &mut WebSocket) {
     let mut queued = session.state().take_queue();
     let (protocol, dialect) = (session.protocol(), session.dialect());
     if !Outgoing::fits_websocket(protocol, dialect) {
@@ -467,7 +469,7 @@ fn load(session: &Session, link: &mut Link) {
             packet.fit_websocket(protocol, dialect, session.server().json_texts);
         }
     }
-    link.load(queued);
+    websocket.load(queued);
 }
 
 impl Drop for Driver {

@@ -80,7 +80,6 @@ mod driver;
 mod encoded;
 mod handshake;
 mod http;
-mod link;
 mod namespaces;
 mod pending;
 mod polling;
@@ -92,6 +91,7 @@ mod sessions;
 mod shared;
 mod socket;
 mod upgrade;
+mod websocket;
 
 pub use closing::{CloseReason, Closing};
 pub use config::Config;

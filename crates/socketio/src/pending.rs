@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 #[derive(Default)]
 pub(crate) struct Pending {
     /// The pending GET.
-    waiter: Option<oneshot::Sender<Answer>>,
+    waiter: Option<oneshot::Sender<PollAnswer>>,
     /// Whether a WebSocket has probed.
     pub(crate) upgrading: bool,
     /// What the next GET is told, if the session has ended.
@@ -30,7 +30,7 @@ pub(crate) enum Goodbye {
 
 /// How a pending GET is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum PollAnswer {
     /// With the queued packets.
     Fetch,
     /// With a noop.
@@ -46,14 +46,14 @@ impl Pending {
     }
 
     /// Registers a GET that waits for an answer.
-    pub(crate) fn wait(&mut self) -> oneshot::Receiver<Answer> {
+    pub(crate) fn wait(&mut self) -> oneshot::Receiver<PollAnswer> {
         let (sender, receiver) = oneshot::channel();
         self.waiter = Some(sender);
         receiver
     }
 
     /// Answers the pending GET; false if there is none.
-    pub(crate) fn answer(&mut self, answer: Answer) -> bool {
+    pub(crate) fn answer(&mut self, answer: PollAnswer) -> bool {
         self.waiter
             .take()
             .is_some_and(|waiter| waiter.send(answer).is_ok())

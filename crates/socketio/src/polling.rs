@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::http;
-use crate::pending::{Answer, Goodbye, Post};
-use crate::session::{Session, State};
+use crate::pending::{Goodbye, PollAnswer, Post};
+use crate::session::{Session, SessionState};
 
 /// While a WebSocket probes, a GET is ended after this time, as in Node's server.
 const UPGRADING_GET: Duration = Duration::from_millis(100);
@@ -33,25 +33,29 @@ pub(crate) fn leave(session: &Session, closing: Closing) -> bool {
     let Some(poll) = &mut state.poll else { return false };
     match closing.reason() {
         CloseReason::ClientClose => {
-            poll.answer(Answer::Noop);
+            poll.answer(PollAnswer::Noop);
             false
         }
         CloseReason::DisconnectedForGood => {
             poll.goodbye = Some(Goodbye::ClosePacket);
             // A pending GET fetches the queued packets, and the next one is told of the end.
-            poll.answer(if queued { Answer::Fetch } else { Answer::Close });
+            poll.answer(if queued {
+                PollAnswer::Fetch
+            } else {
+                PollAnswer::Close
+            });
             true
         }
         // If nothing is queued, the caller drops the pending GET, which is then refused.
         reason if reason.wants_reconnect() => {
             if queued {
                 poll.goodbye = Some(Goodbye::Rest);
-                poll.answer(Answer::Fetch);
+                poll.answer(PollAnswer::Fetch);
             }
             queued
         }
         _ => {
-            poll.answer(Answer::Close);
+            poll.answer(PollAnswer::Close);
             false
         }
     }
@@ -120,7 +124,7 @@ impl<'a> Posting<'a> {
     }
 
     /// Passes the body to the session's task, which then allows the next POST.
-    fn hand_over(mut self, state: &mut State, post: Post) {
+    fn hand_over(mut self, state: &mut SessionState, post: Post) {
         self.0 = None;
         state.post = Some(Box::new(post));
         state.wake_driver();
@@ -138,7 +142,7 @@ impl Drop for Posting<'_> {
 /// How a GET finds the session.
 enum Arrival {
     Packets(Vec<Outgoing>),
-    Waits(oneshot::Receiver<Answer>, bool),
+    Waits(oneshot::Receiver<PollAnswer>, bool),
     Overlaps,
     Ended,
 }
@@ -166,7 +170,7 @@ fn arrive(session: &Session) -> Arrival {
 /// Takes the queued packets. If the session has ended and nothing is queued, takes the close packet, if there
 /// is one: clients from 3.0 handle a close packet before the events and disconnects that precede it in the
 /// same payload.
-fn fetch_locked(state: &mut State) -> Vec<Outgoing> {
+fn fetch_locked(state: &mut SessionState) -> Vec<Outgoing> {
     let mut packets = state.drain();
     let said = match state.poll.as_ref().and_then(|poll| poll.goodbye) {
         Some(Goodbye::Rest) => true,
@@ -211,16 +215,16 @@ pub(crate) async fn get(
                 biased;
                 answer = receiver => answer,
                 behind = behind => match behind {
-                    Behind::Bytes => Ok(Answer::Noop),
+                    Behind::Bytes => Ok(PollAnswer::Noop),
                     Behind::End => return http::refuse(HttpError::SessionUnknown),
                 },
-                () = tokio::time::sleep(UPGRADING_GET), if upgrading => Ok(Answer::Noop),
+                () = tokio::time::sleep(UPGRADING_GET), if upgrading => Ok(PollAnswer::Noop),
             };
             waiting.0 = None;
             match answer {
-                Ok(Answer::Fetch) => fetch_locked(&mut session.state()),
-                Ok(Answer::Noop) => vec![Outgoing::control(PacketType::Noop)],
-                Ok(Answer::Close) => {
+                Ok(PollAnswer::Fetch) => fetch_locked(&mut session.state()),
+                Ok(PollAnswer::Noop) => vec![Outgoing::control(PacketType::Noop)],
+                Ok(PollAnswer::Close) => {
                     let mut state = session.state();
                     state.poll = None;
                     state.wake_driver();

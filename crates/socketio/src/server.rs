@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use mynah_front::{Body, Cors, Entered, Refusal, RequestBody};
+use mynah_front::{AdmittedSession, Body, Cors, Refusal, RequestBody};
 use mynah_wire::engine::{self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Transport};
 
 use crate::closing::Closing;
@@ -160,10 +160,10 @@ impl EngineServer {
         match query.session() {
             None if self.0.draining.load(Ordering::Acquire) => http::unavailable(),
             None => match self.may_open(&request, &query, transport, upgrade) {
-                Ok(protocol) => match self.0.shared.config.admission.enter(peer.ip()) {
-                    Ok(entered) => {
+                Ok(protocol) => match self.0.shared.config.admission.admit_session(peer.ip()) {
+                    Ok(admitted) => {
                         let handshake = self.handshake(&request, protocol, transport, peer);
-                        self.open(request, handshake, query.dialect(), entered)
+                        self.open(request, handshake, query.dialect(), admitted)
                     }
                     Err(refusal) => http::too_many(refusal),
                 },
@@ -242,12 +242,12 @@ impl EngineServer {
         request: Request<RequestBody>,
         handshake: Handshake,
         dialect: Dialect,
-        entered: Entered,
+        admitted: AdmittedSession,
     ) -> Response<Body> {
         if handshake.transport == Transport::WebSocket {
-            return upgrade::open(request, handshake, dialect, &self.0.sessions, entered);
+            return upgrade::open(request, handshake, dialect, &self.0.sessions, admitted);
         }
-        let (session, receiver) = match self.0.sessions.open(handshake, dialect, entered) {
+        let (session, receiver) = match self.0.sessions.open(handshake, dialect, admitted) {
             Ok(opened) => opened,
             Err(error) => return http::refuse(error),
         };

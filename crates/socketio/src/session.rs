@@ -19,7 +19,7 @@ use crate::encoded::Outgoing;
 use crate::handshake::Handshake;
 use crate::shared::Shared;
 
-pub(crate) use state::State;
+pub(crate) use state::SessionState;
 
 /// A session id: 20 characters of base64url, as Socket.IO's own adapters expect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ struct Inner {
     server: Arc<Shared>,
     /// When the client was last heard from, on the clock of deadlines.
     heard: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
 }
 
 impl Session {
@@ -69,7 +69,7 @@ impl Session {
             address: handshake.address,
             heard: AtomicU64::new(server.now().0),
             server,
-            state: Mutex::new(State::new(handshake.transport)),
+            state: Mutex::new(SessionState::new(handshake.transport)),
         }))
     }
 
@@ -122,7 +122,7 @@ impl Session {
         &self.0.server
     }
 
-    pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, SessionState> {
         self.0.state.lock()
     }
 
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Counts the bytes that are queued for a client that reads too slowly; false if that exceeds a limit.
-    pub(crate) fn hold_queue(&self, state: &mut State) -> bool {
+    pub(crate) fn hold_queue(&self, state: &mut SessionState) -> bool {
         if Held::is_free(state.queued_bytes) {
             return true;
         }
@@ -242,7 +242,7 @@ impl Session {
         output.resize(2 * state.queued_bytes)
     }
 
-    fn enqueue_locked(&self, state: &mut State, packets: impl IntoIterator<Item = Outgoing>) -> bool {
+    fn enqueue_locked(&self, state: &mut SessionState, packets: impl IntoIterator<Item = Outgoing>) -> bool {
         if state.ended || state.closing.is_some() {
             return false;
         }

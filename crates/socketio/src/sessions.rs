@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mynah_front::Entered;
+use mynah_front::AdmittedSession;
 use mynah_wire::engine::{self, Dialect, HttpError, Transport};
 use parking_lot::Mutex;
 
@@ -44,7 +44,7 @@ impl Sessions {
         &self,
         handshake: Handshake,
         dialect: Dialect,
-        entered: Entered,
+        admitted: AdmittedSession,
     ) -> Result<(Session, Box<dyn Receiver>), HttpError> {
         let sid = Sid::random().map_err(|error| {
             tracing::error!(%error, "the system returned no random bytes for a session id");
@@ -62,7 +62,7 @@ impl Sessions {
         // The session is inserted only here: nothing can panic between this and its task, which removes it
         // again.
         self.insert(session.clone());
-        entered.hand_over();
+        admitted.hand_over();
         Ok((session, receiver))
     }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
-use mynah_front::{Body, Entered, RawStream, RequestBody};
+use mynah_front::{AdmittedSession, Body, RawStream, RequestBody};
 use mynah_wire::engine::{Dialect, HttpError};
 use mynah_wire::ws;
 
 use crate::driver::Driver;
 use crate::handshake::Handshake;
 use crate::http;
-use crate::link::Link;
 use crate::session::Session;
 use crate::sessions::Sessions;
+use crate::websocket::WebSocket;
 
 /// Whether the client asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
@@ -97,7 +97,7 @@ pub(crate) fn open(
     handshake: Handshake,
     dialect: Dialect,
     sessions: &Arc<Sessions>,
-    entered: Entered,
+    admitted: AdmittedSession,
 ) -> Response<Body> {
     let (response, upgraded) = match switch(&mut request) {
         Ok(switched) => switched,
@@ -107,11 +107,11 @@ pub(crate) fn open(
     let sessions = sessions.clone();
     tokio::spawn(async move {
         let limit = sessions.shared().config.max_payload_bytes;
-        let Some(link) = link(upgraded, limit, ignores_close).await else {
+        let Some(websocket) = websocket(upgraded, limit, ignores_close).await else {
             return;
         };
-        if let Ok((session, receiver)) = sessions.open(handshake, dialect, entered) {
-            tokio::spawn(Driver::new(session, receiver, Some(*link), sessions).run());
+        if let Ok((session, receiver)) = sessions.open(handshake, dialect, admitted) {
+            tokio::spawn(Driver::new(session, receiver, Some(*websocket), sessions).run());
         }
     });
     response
@@ -127,25 +127,25 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
     let ignores_close = ignores_close(request.headers());
     tokio::spawn(async move {
         let limit = session.server().config.max_payload_bytes;
-        let Some(link) = link(upgraded, limit, ignores_close).await else {
+        let Some(websocket) = websocket(upgraded, limit, ignores_close).await else {
             return;
         };
         let mut state = session.state();
         if state.ended || state.candidate.is_some() {
             drop(state);
-            link.finish(session.server(), session.address().ip(), None);
+            websocket.finish(session.server(), session.address().ip(), None);
         } else {
-            state.candidate = Some(link);
+            state.candidate = Some(websocket);
             state.wake_driver();
         }
     });
     response
 }
 
-/// Creates a link on the raw stream. Its messages may have up to `limit` bytes.
-async fn link(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<Link>> {
+/// Creates a WebSocket on the raw stream. Its messages may have up to `limit` bytes.
+async fn websocket(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<WebSocket>> {
     let (stream, early) = RawStream::take(upgraded).await?;
-    Some(Box::new(Link::new(stream, &early, limit, ignores_close)))
+    Some(Box::new(WebSocket::new(stream, &early, limit, ignores_close)))
 }
 
 #[cfg(test)]

@@ -81,8 +81,8 @@ impl StoreError {
 /// block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
-/// Passes a callback to `call`, and waits for the value that it is called with. Returns `None` if the callback is
-/// dropped instead.
+/// Passes a callback to `call`, and waits for the value that it is called with. Returns `None` if the
+/// callback is dropped instead.
 pub async fn called_back<T: Send + 'static>(call: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
     // Nobody receives the value if this future was dropped.

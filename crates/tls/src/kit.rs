@@ -9,7 +9,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
-use crate::session::Session;
+use crate::records::Records;
 
 /// The configurations of both sides.
 pub(crate) struct Kit {
@@ -50,7 +50,7 @@ impl Kit {
 
 /// A session with the buffers that its stream holds, without a socket.
 pub(crate) struct Bare {
-    session: Session,
+    records: Records,
     pub(crate) incoming: Vec<u8>,
     pub(crate) plain: BytesMut,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Bare {
 impl Bare {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Self {
         Self {
-            session: Session::new(config).expect("a session"),
+            records: Records::new(config).expect("a session"),
             incoming: Vec::new(),
             plain: BytesMut::new(),
         }
@@ -69,28 +69,28 @@ impl Bare {
         self.incoming.extend_from_slice(bytes);
         let mut filled = self.incoming.len();
         let done = self
-            .session
+            .records
             .process(&mut self.incoming, &mut filled, &mut self.plain);
         self.incoming.truncate(filled);
         done
     }
 
     pub(crate) fn encrypt(&mut self, bytes: &[u8], sealed: &mut [u8]) -> io::Result<usize> {
-        self.session
+        self.records
             .encrypt(&mut self.incoming, &mut self.plain, bytes, sealed)
     }
 
     pub(crate) fn close(&mut self) {
-        self.session.close(&mut self.incoming, &mut self.plain);
+        self.records.close(&mut self.incoming, &mut self.plain);
     }
 
     /// The ciphertext that waits for the socket.
     pub(crate) fn outgoing(&mut self) -> &mut BytesMut {
-        &mut self.session.outgoing
+        &mut self.records.outgoing
     }
 
     /// Whether the peer sends nothing more.
     pub(crate) fn ended(&self) -> bool {
-        self.session.ended
+        self.records.ended
     }
 }

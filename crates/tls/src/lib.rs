@@ -11,7 +11,7 @@
 pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
 mod kit;
-mod session;
+mod records;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +28,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use session::Session;
+use records::Records;
 
 /// The ciphertext that one call reads. A record has at most 18 KiB.
 const READ_BYTES: usize = 32 * 1024;
@@ -54,7 +54,7 @@ thread_local! {
 /// A stream whose handshake is complete.
 pub struct TlsStream {
     tcp: TcpStream,
-    session: Session,
+    records: Records,
     /// The beginning of a record whose rest has not arrived yet.
     incoming: Vec<u8>,
     /// Plaintext that has not been read yet.
@@ -66,7 +66,7 @@ impl TlsStream {
     pub async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
         let mut stream = Box::new(Self {
             tcp,
-            session: Session::new(config)?,
+            records: Records::new(config)?,
             incoming: Vec::new(),
             plain: BytesMut::new(),
         });
@@ -83,7 +83,7 @@ impl TlsStream {
                     let _ = Pin::new(&mut stream.tcp).poll_write(cx, PLAIN_HTTP);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP")));
                 }
-                let processed = stream.session.process(space, filled, &mut stream.plain);
+                let processed = stream.records.process(space, filled, &mut stream.plain);
                 // If the handshake has failed, this sends the alert.
                 let sent = stream.poll_send(cx)?;
                 let done = processed?;
@@ -91,7 +91,7 @@ impl TlsStream {
                     return sent.map(Ok);
                 }
                 // A peer that closes the connection during the handshake is not waited for.
-                if stream.session.ended || ready!(stream.poll_fill(cx, space, filled))? == 0 {
+                if stream.records.ended || ready!(stream.poll_fill(cx, space, filled))? == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
             }
@@ -102,18 +102,18 @@ impl TlsStream {
     fn poll_records(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.with_read_space(|stream, space, filled| {
             loop {
-                let processed = stream.session.process(space, filled, &mut stream.plain);
+                let processed = stream.records.process(space, filled, &mut stream.plain);
                 let sent = stream.poll_send(cx)?;
                 processed?;
-                if !stream.plain.is_empty() || stream.session.ended {
+                if !stream.plain.is_empty() || stream.records.ended {
                     stream.take_plain(buf);
                     return Poll::Ready(Ok(()));
                 }
-                if sent.is_pending() && stream.session.outgoing.len() > MOST_UNSENT {
+                if sent.is_pending() && stream.records.outgoing.len() > MOST_UNSENT {
                     return Poll::Pending;
                 }
                 if ready!(stream.poll_fill(cx, space, filled))? == 0 {
-                    stream.session.ended = true;
+                    stream.records.ended = true;
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -162,7 +162,7 @@ impl TlsStream {
 
     /// Sends the ciphertext that waits for the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outgoing = &mut self.session.outgoing;
+        let outgoing = &mut self.records.outgoing;
         if outgoing.is_empty() {
             return Poll::Ready(Ok(()));
         }
@@ -181,18 +181,18 @@ impl TlsStream {
     fn seal(&mut self, cx: &mut Context<'_>, plain: &[u8]) -> io::Result<usize> {
         SEALED.with_borrow_mut(|sealed| {
             let n = self
-                .session
+                .records
                 .encrypt(&mut self.incoming, &mut self.plain, plain, sealed)?;
             let mut sent = 0;
             // What rustls wanted to send earlier is sent first.
-            while self.session.outgoing.is_empty() && sent < n {
+            while self.records.outgoing.is_empty() && sent < n {
                 match Pin::new(&mut self.tcp).poll_write(cx, &sealed[sent..n])? {
                     Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(more) => sent += more,
                     Poll::Pending => break,
                 }
             }
-            self.session.outgoing.extend_from_slice(&sealed[sent..n]);
+            self.records.outgoing.extend_from_slice(&sealed[sent..n]);
             Ok(plain.len())
         })
     }
@@ -244,7 +244,7 @@ impl AsyncWrite for TlsStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
-        stream.session.close(&mut stream.incoming, &mut stream.plain);
+        stream.records.close(&mut stream.incoming, &mut stream.plain);
         ready!(stream.poll_send(cx))?;
         Pin::new(&mut stream.tcp).poll_shutdown(cx)
     }

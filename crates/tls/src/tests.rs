@@ -151,7 +151,7 @@ async fn an_idle_stream_holds_no_buffer() {
         let held = [
             server.incoming.capacity(),
             server.plain.capacity(),
-            server.session.outgoing.capacity(),
+            server.records.outgoing.capacity(),
         ];
         assert_eq!(held, [0; 3]);
     }

@@ -4,7 +4,7 @@
 //! arguments, and the results are values. The modules, in the order in which a received message passes them:
 //!
 //! 1. [`ws`]: the bytes of a WebSocket into messages and back (RFC 6455).
-//! 2. [`engine`]: Engine.IO packets, polling bodies, the handshake, and [`engine::Session`], the state
+//! 2. [`engine`]: Engine.IO packets, polling bodies, the handshake, and [`engine::SessionMachine`], the state
 //!    machine of heartbeat, upgrade and close.
 //! 3. [`socket`]: Socket.IO packets inside Engine.IO messages, and the assembly of binary packets.
 //!

@@ -1,5 +1,5 @@
-//! `Origin`, and the allowed origins. An input is text: patterns of origins in the first line, the `Host` in the
-//! second, and a header in each of the others.
+//! `Origin`, and the allowed origins. An input is text: patterns of origins in the first line, the `Host` in
+//! the second, and a header in each of the others.
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::Uri;

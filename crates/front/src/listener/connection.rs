@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::exchange::{Exchange, RequestBody};
 use super::first;
 use super::timed::Timed;
-use crate::admission::Connected;
+use crate::admission::AdmittedConnection;
 use crate::linger;
 use crate::options::ListenerOptions;
 use crate::proxy_header;
@@ -45,7 +45,7 @@ pub(super) struct Accepted<S> {
     service: S,
     options: Arc<ListenerOptions>,
     /// Counts the connection if its address has limits.
-    connected: Option<Connected>,
+    connected: Option<AdmittedConnection>,
 }
 
 impl<S, F, B> Accepted<S>
@@ -98,7 +98,7 @@ where
     /// Serves the connection, unless it `is_client`'s and the client has too many connections.
     fn count(mut self, stream: TcpStream, is_client: bool) {
         if is_client && self.options.bounded {
-            match self.options.admission.connect(self.peer.ip()) {
+            match self.options.admission.admit_connection(self.peer.ip()) {
                 Ok(connected) => self.connected = Some(connected),
                 Err(_) => return answer_refused(stream, &self.options),
             }

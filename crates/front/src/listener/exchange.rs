@@ -25,10 +25,10 @@ const READ_ON_TIME: Duration = Duration::from_secs(2);
 
 /// The state of a connection's current request.
 #[derive(Default)]
-pub(crate) struct Exchange(Mutex<State>);
+pub(crate) struct Exchange(Mutex<ExchangeState>);
 
 #[derive(Default)]
-struct State {
+struct ExchangeState {
     /// Whether there has been a request.
     asked: bool,
     /// Whether a request is being answered. What arrives meanwhile is its body or follows it.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::{Behind, Exchange, Part};
 use super::first::HeadEnd;
 use super::target;
-use crate::admission::Connected;
+use crate::admission::AdmittedConnection;
 use crate::linger;
 use crate::options::ListenerOptions;
 
@@ -42,7 +42,7 @@ pub(crate) struct Timed<T: Stream> {
     buffered: Bytes,
     exchange: Arc<Exchange>,
     /// Holds the count of the connection.
-    connected: Option<Connected>,
+    connected: Option<AdmittedConnection>,
     write_timeout_ms: u32,
     header_timeout_ms: u32,
     head: HeadEnd,
@@ -69,7 +69,7 @@ impl<T: Stream> Timed<T> {
         buffered: Bytes,
         options: &ListenerOptions,
         exchange: Arc<Exchange>,
-        connected: Option<Connected>,
+        connected: Option<AdmittedConnection>,
     ) -> Self {
         Self {
             stream: Some(stream),

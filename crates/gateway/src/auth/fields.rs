@@ -100,7 +100,7 @@ impl Header {
 }
 
 /// What the configuration requires of the claims.
-pub(super) struct Rules {
+pub(super) struct TokenRules {
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) leeway_ms: u64,
@@ -108,7 +108,7 @@ pub(super) struct Rules {
 
 /// The claims that are used, not yet parsed. A token with a duplicate claim is refused.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct ClaimFields<'a> {
     #[serde(borrow)]
     sub: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -132,8 +132,8 @@ struct Fields<'a> {
 }
 
 /// Reads the claims of a token whose signature was verified, and checks them against the rules.
-pub(super) fn claims(json: &[u8], rules: &Rules, now: u64) -> Result<Claims, Wrong> {
-    let fields: Fields<'_> =
+pub(super) fn claims(json: &[u8], rules: &TokenRules, now: u64) -> Result<Claims, Wrong> {
+    let fields: ClaimFields<'_> =
         object(json).ok_or("The token's claims must be a JSON object without duplicate keys.")?;
     let exp = time(
         fields.exp,

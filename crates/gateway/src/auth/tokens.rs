@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::algorithm::Algorithm;
 use super::configured::own_keys;
-use super::fields::{self, Header, Parts, Rules, Wrong, decoded};
+use super::fields::{self, Header, Parts, TokenRules, Wrong, decoded};
 use super::issuer::Issuer;
 use super::keys::Key;
 use crate::claims::Claims;
@@ -22,7 +22,7 @@ pub(crate) struct Tokens {
     own: Vec<Key>,
     /// The issuer, whose keys are found by name.
     issuer: Option<Arc<Issuer>>,
-    rules: Rules,
+    rules: TokenRules,
     most_bytes: usize,
 }
 
@@ -48,7 +48,7 @@ impl Tokens {
         Ok(Self {
             own: own_keys(jwt)?,
             issuer: Issuer::open(jwt, config.outbound.ca_file.as_deref(), metrics)?.map(Arc::new),
-            rules: Rules {
+            rules: TokenRules {
                 audience: jwt.audience.0.clone(),
                 issuer: jwt.issuer.0.clone(),
                 leeway_ms: jwt.leeway_ms,

@@ -1,10 +1,10 @@
 //! Changes to teams: stored in order with the messages, and told to the members.
 //!
-//! Each member that enters or leaves is a message and several rows, so a change of many members is made in parts
-//! of [`PART`] members; between the parts the store writes what others send. Invariants: the changes of one team
-//! are made one after the other; a change that was begun is made to its end, even if its caller has gone; each
-//! member that enters or leaves is told of in the transaction of its part, so that a change that was
-//! interrupted is completed by the same call, and tells of nobody twice.
+//! Each member that enters or leaves is a message and several rows, so a change of many members is made in
+//! parts of [`PART`] members; between the parts the store writes what others send. Invariants: the changes of
+//! one team are made one after the other; a change that was begun is made to its end, even if its caller has
+//! gone; each member that enters or leaves is told of in the transaction of its part, so that a change that
+//! was interrupted is completed by the same call, and tells of nobody twice.
 
 use std::sync::Arc;
 

@@ -118,7 +118,7 @@ impl Calls {
     }
 
     /// Takes a slot for a call.
-    pub(super) async fn enter(&self, key: &Key, metrics: &Metrics) -> Result<CallSlot, Problem> {
+    pub(super) async fn take_slot(&self, key: &Key, metrics: &Metrics) -> Result<CallSlot, Problem> {
         let Some(slots) = &self.slots else {
             return Ok(CallSlot { _slot: None });
         };
@@ -185,10 +185,10 @@ mod tests {
     async fn a_call_without_a_free_slot_waits_and_is_then_refused() {
         let (calls, metrics) = calls(|limits| limits.calls_in_flight = 1);
         let key = calls.key(&"backend".into());
-        let first = calls.enter(&key, &metrics).await.unwrap();
-        let refused = calls.enter(&key, &metrics).await.unwrap_err();
+        let first = calls.take_slot(&key, &metrics).await.unwrap();
+        let refused = calls.take_slot(&key, &metrics).await.unwrap_err();
         assert!(format!("{refused:?}").contains("503"), "{refused:?}");
-        let (second, ()) = tokio::join!(calls.enter(&key, &metrics), async { drop(first) });
+        let (second, ()) = tokio::join!(calls.take_slot(&key, &metrics), async { drop(first) });
         second.unwrap();
     }
 
@@ -200,7 +200,7 @@ mod tests {
         });
         let (slow, other) = (calls.key(&"slow".into()), calls.key(&"other".into()));
         let (mut slots, mut bodies) = (Vec::new(), Vec::new());
-        while let Ok(slot) = calls.enter(&slow, &metrics).await {
+        while let Ok(slot) = calls.take_slot(&slow, &metrics).await {
             slots.push(slot);
         }
         loop {
@@ -212,7 +212,7 @@ mod tests {
             bodies.push(body);
         }
         assert_eq!((slots.len(), bodies.len()), (6, 3));
-        let slot = calls.enter(&other, &metrics).await.unwrap();
+        let slot = calls.take_slot(&other, &metrics).await.unwrap();
         let mut body = Held::default();
         for steps in [1, 2] {
             let held = calls.hold(&mut body, &other, steps * STEP_BYTES, &metrics);
@@ -220,8 +220,8 @@ mod tests {
         }
         // While both wait they take turns.
         let (slow_again, again, ()) = tokio::join!(
-            calls.enter(&slow, &metrics),
-            calls.enter(&other, &metrics),
+            calls.take_slot(&slow, &metrics),
+            calls.take_slot(&other, &metrics),
             async { slots.truncate(3) }
         );
         drop((slow_again.unwrap(), again.unwrap(), slot));

@@ -41,7 +41,7 @@ impl FromRequestParts<Arc<Api>> for Calling {
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum KeyRefusal {
     /// The header Authorization is missing.
     Missing,
     /// There are several headers Authorization, or the header is not `Bearer <key>`.
@@ -54,7 +54,7 @@ enum Refusal {
     Scope(Scope),
 }
 
-impl Refusal {
+impl KeyRefusal {
     /// The name of the reason in the metric and the log.
     fn reason(self) -> &'static str {
         match self {
@@ -70,26 +70,26 @@ impl Refusal {
 /// The challenge for a key that is unknown or has expired (RFC 6750, section 3).
 const INVALID: &str = "Bearer realm=\"mynah\", error=\"invalid_token\"";
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<KeyRefusal> for Problem {
+    fn from(refusal: KeyRefusal) -> Self {
         let unauthenticated = |detail| Self::new(StatusCode::UNAUTHORIZED, detail);
         match refusal {
-            Refusal::Missing => {
+            KeyRefusal::Missing => {
                 unauthenticated("The API needs a key: send the header \"Authorization: Bearer <api key>\".")
             }
-            Refusal::Malformed => {
+            KeyRefusal::Malformed => {
                 unauthenticated("A call must have one header Authorization, and that must be \"Bearer <api key>\".")
             }
-            Refusal::Unknown => unauthenticated(
+            KeyRefusal::Unknown => unauthenticated(
                 "This is not an API key of this server: use one of auth.api_keys, the one in the file api-key of the data \
                  directory, or one that `mynah api-key add` creates.",
             )
             .challenge(INVALID),
-            Refusal::Expired => {
+            KeyRefusal::Expired => {
                 unauthenticated("This API key has expired: create a new one with `mynah api-key rotate`.")
                     .challenge(INVALID)
             }
-            Refusal::Scope(scope) => {
+            KeyRefusal::Scope(scope) => {
                 let name = scope.name();
                 Self::new(
                     StatusCode::FORBIDDEN,
@@ -107,40 +107,40 @@ impl From<Refusal> for Problem {
 
 /// The key that a call sends: what follows the scheme's name and spaces in its only header Authorization (RFC
 /// 9110, section 11.4).
-fn offered(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn offered(headers: &HeaderMap) -> Result<&str, KeyRefusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::Missing)?;
+    let value = values.next().ok_or(KeyRefusal::Missing)?;
     if values.next().is_some() {
-        return Err(Refusal::Malformed);
+        return Err(KeyRefusal::Malformed);
     }
     let (scheme, key) = value
         .to_str()
         .ok()
         .and_then(|text| text.split_once(' '))
-        .ok_or(Refusal::Malformed)?;
+        .ok_or(KeyRefusal::Malformed)?;
     let key = key.trim_matches(' ');
     let is_key = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
     if scheme.eq_ignore_ascii_case("bearer") && is_key {
         Ok(key)
     } else {
-        Err(Refusal::Malformed)
+        Err(KeyRefusal::Malformed)
     }
 }
 
 /// The name of the call's key, if it is valid and has the scopes that the call needs.
-fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, Refusal> {
+fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, KeyRefusal> {
     let key = offered(headers)?;
     let Granted { name, scopes } =
         api.keys
             .check(key, clock::unix_millis())
             .map_err(|denied| match denied {
-                Denied::Unknown => Refusal::Unknown,
-                Denied::Expired => Refusal::Expired,
+                Denied::Unknown => KeyRefusal::Unknown,
+                Denied::Expired => KeyRefusal::Expired,
             })?;
     if let Need::Scopes(needed) = need
         && let Some(missing) = needed.iter().find(|scope| !scopes.has(*scope))
     {
-        return Err(Refusal::Scope(missing));
+        return Err(KeyRefusal::Scope(missing));
     }
     let label = ApiKeyLabel { key: name.clone() };
     api.metrics.api_calls.get_or_create(&label).inc();
@@ -187,7 +187,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     } else {
         (request, Held::default())
     };
-    let slot = api.calls.enter(&key, &api.metrics).await?;
+    let slot = api.calls.take_slot(&key, &api.metrics).await?;
     request.extensions_mut().insert(key.appends.clone());
     let response = next.run(request).await;
     let (head, body) = response.into_parts();

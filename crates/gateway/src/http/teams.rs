@@ -48,7 +48,7 @@ pub(super) struct Team {
     conv: ConvId,
 }
 
-type Answer = Result<axum::Json<Team>, Problem>;
+type TeamResult = Result<axum::Json<Team>, Problem>;
 
 /// Create a team, or replace its name and members; messages of the kinds 16 and 17 announce the changes
 #[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams",
@@ -59,7 +59,7 @@ pub(super) async fn put(
     Calling(gateway): Calling,
     TeamPath(team): TeamPath,
     Json(body): Json<TeamBody>,
-) -> Answer {
+) -> TeamResult {
     let name = body.name.unwrap_or_else(|| team.as_str().to_owned());
     if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
         return Err(Problem::malformed(format!(
@@ -74,7 +74,7 @@ pub(super) async fn put(
 #[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
-pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -> Answer {
+pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -> TeamResult {
     answer(api.gateway.team(&team).await)
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn add(
     Calling(gateway): Calling,
     TeamPath(team): TeamPath,
     Json(body): Json<Uids>,
-) -> Answer {
+) -> TeamResult {
     let uids = body.bounded(&api)?;
     answer(gateway.add_members(team, uids).await)
 }
@@ -108,11 +108,11 @@ pub(super) async fn add(
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
-pub(super) async fn remove(Calling(gateway): Calling, MemberPath(team, uid): MemberPath) -> Answer {
+pub(super) async fn remove(Calling(gateway): Calling, MemberPath(team, uid): MemberPath) -> TeamResult {
     answer(gateway.remove_members(team, vec![uid]).await)
 }
 
-fn answer(result: Result<store::Team, crate::Reject>) -> Answer {
+fn answer(result: Result<store::Team, crate::Reject>) -> TeamResult {
     let team = result?;
     Ok(axum::Json(Team {
         team: team.team,

@@ -54,7 +54,7 @@ pub(super) enum Event {
 }
 
 /// The shared state.
-pub(super) struct State {
+pub(super) struct HubState {
     pub(super) dice: Dice,
     pub(super) pipes: Pipes,
     pub(super) truth: Truth,
@@ -82,7 +82,7 @@ pub(super) struct State {
 /// A handle to the shared state. Cloning it is cheap.
 #[derive(Clone)]
 pub(super) struct Hub {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<HubState>>,
     begun: Instant,
     /// Notified when an event was scheduled, which may be earlier than the one that the event loop waits for.
     pub(super) changed: Arc<Notify>,
@@ -91,7 +91,7 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State {
+            state: Arc::new(Mutex::new(HubState {
                 dice: Dice::new(seed),
                 pipes: Pipes::default(),
                 truth: Truth::default(),
@@ -113,7 +113,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HubState> {
         self.state.lock()
     }
 
@@ -246,7 +246,7 @@ impl Hub {
     }
 }
 
-impl State {
+impl HubState {
     pub(super) fn at(&mut self, at: u64, event: Event) {
         self.order += 1;
         self.events.insert((at, self.order), event);

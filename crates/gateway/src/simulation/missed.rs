@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::hub::State;
+use super::hub::HubState;
 use crate::ids::{ConvId, Uid};
 use crate::store::{Conversations, Device, Missed};
 
@@ -14,7 +14,7 @@ pub(super) struct Least {
     cursors: BTreeMap<ConvId, u64>,
 }
 
-impl State {
+impl HubState {
     /// Returns the lowest possible cursor in a response. What was lost in the meantime may be missing from
     /// it.
     fn low(&self, least: &Least, device: &Device, conv: ConvId) -> u64 {

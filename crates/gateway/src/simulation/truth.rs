@@ -17,7 +17,7 @@ use crate::store::{
 
 /// A message.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct TrueMessage {
     pub(super) mid: Mid,
     pub(super) ts: u64,
     pub(super) kind: u16,
@@ -47,7 +47,7 @@ pub(super) struct Notify {
 #[derive(Debug)]
 pub(super) struct Conv {
     pub(super) kind: ConvKind,
-    pub(super) log: Vec<Entry>,
+    pub(super) log: Vec<TrueMessage>,
     /// The users who see the conversation, with their floors.
     pub(super) floors: BTreeMap<Uid, u64>,
     /// The head when each user joined.
@@ -101,7 +101,7 @@ impl Conv {
         self.log.len() as u64
     }
 
-    pub(super) fn entry(&self, seq: u64) -> Option<&Entry> {
+    pub(super) fn entry(&self, seq: u64) -> Option<&TrueMessage> {
         self.log.get(usize::try_from(seq).ok()?.checked_sub(1)?)
     }
 
@@ -131,12 +131,13 @@ impl Conv {
 
     pub(super) fn unread(&self, uid: &Uid) -> u64 {
         let read = self.read(uid) as usize;
-        let counts = |entry: &&Entry| entry.counts && !entry.recalled && entry.from.as_ref() != Some(uid);
+        let counts =
+            |entry: &&TrueMessage| entry.counts && !entry.recalled && entry.from.as_ref() != Some(uid);
         self.log.iter().skip(read).filter(counts).count() as u64
     }
 }
 
-impl Entry {
+impl TrueMessage {
     /// Returns whether the user may be shown the message.
     pub(super) fn may_see(&self, uid: &Uid) -> bool {
         self.to.contains(uid) || self.also.as_ref() == Some(uid)
@@ -148,7 +149,7 @@ impl Truth {
         self.places.get(&mid).copied()
     }
 
-    pub(super) fn entry(&self, conv: ConvId, seq: u64) -> Option<&Entry> {
+    pub(super) fn entry(&self, conv: ConvId, seq: u64) -> Option<&TrueMessage> {
         self.convs.get(&conv)?.entry(seq)
     }
 
@@ -183,7 +184,7 @@ impl Truth {
         self.convs.iter().map(|(id, conv)| (*id, conv.head())).collect()
     }
 
-    fn log(&mut self, id: ConvId, seq: Seq, entry: Entry) -> Verdict {
+    fn log(&mut self, id: ConvId, seq: Seq, entry: TrueMessage) -> Verdict {
         let conv = self
             .convs
             .get_mut(&id)
@@ -209,7 +210,7 @@ impl Truth {
         let before = key.as_ref().and_then(|key| self.cids.get(key)).copied();
         if told.duplicate || before.is_some() {
             let first = before.and_then(|seq| Some((seq, self.entry(id, seq)?)));
-            let same = |(at, entry): (u64, &Entry)| {
+            let same = |(at, entry): (u64, &TrueMessage)| {
                 told.duplicate && (at, entry.mid, entry.ts) == (seq.0, told.mid, told.ts)
             };
             return holds(first.is_some_and(same), || {
@@ -239,7 +240,7 @@ impl Truth {
             self.cids.insert(key, seq.0);
         }
         let notices = matches!(order.place, Place::Notices(_));
-        let entry = Entry {
+        let entry = TrueMessage {
             mid: told.mid,
             ts: told.ts,
             kind: order.kind,
@@ -315,7 +316,7 @@ impl Truth {
             conv.departures.insert(notice.uid.clone(), (floor, notice.seq.0));
         }
         for notice in &told.notices {
-            let entry = Entry {
+            let entry = TrueMessage {
                 mid: notice.mid,
                 ts: notice.ts,
                 kind: notice.kind,
@@ -380,7 +381,7 @@ impl Truth {
             format!("a recall was stored in another conversation: {told:?}")
         })?;
         let notices = matches!(kind, ConvKind::Notices(_));
-        let entry = Entry {
+        let entry = TrueMessage {
             mid: told.appended.mid,
             ts: told.appended.ts,
             kind: recall.kind,

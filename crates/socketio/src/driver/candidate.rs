@@ -7,24 +7,24 @@ use mynah_wire::ws;
 
 use super::{Driver, Moved, Phase};
 use crate::encoded::Outgoing;
-use crate::link::Link;
-use crate::pending::Answer;
+use crate::pending::PollAnswer;
+use crate::websocket::WebSocket;
 
 impl Driver {
-    pub(super) fn try_candidate(&mut self, link: Box<Link>) {
+    pub(super) fn try_candidate(&mut self, websocket: Box<WebSocket>) {
         let server = self.session.server();
         if self.engine.candidate(&server.times, server.now()).is_ok() {
-            self.candidate = Some(link);
+            self.candidate = Some(websocket);
         } else {
-            link.finish(self.session.server(), self.session.address().ip(), None);
+            websocket.finish(self.session.server(), self.session.address().ip(), None);
         }
     }
 
     pub(super) fn drop_candidate(&mut self) {
         self.engine.candidate_lost();
         self.session.state().set_upgrading(false);
-        if let Some(link) = self.candidate.take() {
-            link.finish(self.session.server(), self.session.address().ip(), None);
+        if let Some(websocket) = self.candidate.take() {
+            websocket.finish(self.session.server(), self.session.address().ip(), None);
         }
     }
 
@@ -35,14 +35,14 @@ impl Driver {
         if waits || !matches!(self.phase, Phase::Open) {
             return false;
         }
-        let Some(mut link) = self.candidate.take() else {
+        let Some(mut websocket) = self.candidate.take() else {
             return false;
         };
         let protocol = self.session.protocol();
         // Reads only one packet: those after the one that makes the candidate the transport are read by the
         // transport.
         let mut came = None;
-        let read = link.poll_messages(cx, |message| {
+        let read = websocket.poll_messages(cx, |message| {
             came = match message {
                 ws::Message::Text(text) => {
                     Some(Packet::decode_text(protocol, text).ok().map(Packet::into_owned))
@@ -52,7 +52,7 @@ impl Driver {
             };
             Poll::Ready(())
         });
-        let link = self.candidate.insert(link);
+        let websocket = self.candidate.insert(websocket);
         if let Some(packet) = &came {
             let server = self.session.server();
             let step = match packet {
@@ -64,7 +64,7 @@ impl Driver {
             };
             match step {
                 CandidateStep::SendProbePong => {
-                    link.push(Outgoing::added(ws::frame(ws::Opcode::Text, b"3probe")));
+                    websocket.push(Outgoing::added(ws::frame(ws::Opcode::Text, b"3probe")));
                     self.session.state().set_upgrading(true);
                 }
                 CandidateStep::Switch => return self.switch(),
@@ -74,7 +74,7 @@ impl Driver {
                 }
             }
         }
-        let written = link.poll_write(cx, &mut 0);
+        let written = websocket.poll_write(cx, &mut 0);
         if matches!(read, Poll::Ready(Err(_))) || matches!(written, Poll::Ready(Err(_))) {
             self.drop_candidate();
             return true;
@@ -83,11 +83,11 @@ impl Driver {
     }
 
     fn switch(&mut self) -> Moved {
-        self.link = self.candidate.take().map(|link| *link);
+        self.websocket = self.candidate.take().map(|websocket| *websocket);
         let mut state = self.session.state();
         state.transport = Transport::WebSocket;
         if let Some(mut poll) = state.poll.take() {
-            poll.answer(Answer::Noop);
+            poll.answer(PollAnswer::Noop);
         }
         true
     }

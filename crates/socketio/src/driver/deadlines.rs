@@ -70,8 +70,8 @@ impl Driver {
                 TimeoutStep::Nothing => break,
                 TimeoutStep::SendPing => {
                     // Only progress after this ping shows that the peer is alive.
-                    if let Some(link) = &mut self.link {
-                        link.take_progress();
+                    if let Some(websocket) = &mut self.websocket {
+                        websocket.take_progress();
                     }
                     self.session.enqueue([Outgoing::control(PacketType::Ping)]);
                 }
@@ -88,8 +88,8 @@ impl Driver {
     /// is pending nothing is read from the peer, so this is the only sign that it is alive: a handler that
     /// waits for the peer to read must not keep the session of a dead peer open.
     fn takes_what_is_written(&mut self) -> bool {
-        match &mut self.link {
-            Some(link) => link.take_progress() || !link.is_writing(),
+        match &mut self.websocket {
+            Some(websocket) => websocket.take_progress() || !websocket.is_writing(),
             None => {
                 let since = self.session.silent_ms();
                 let patience = self.session.server().times.ping_timeout;

@@ -7,15 +7,15 @@ use mynah_wire::engine::{self, Packet, Step, Time};
 
 use super::Driver;
 use crate::closing::Closing;
-use crate::link::Link;
 use crate::receiver::{BoxFuture, Flow, Receiver};
 use crate::session::Session;
+use crate::websocket::WebSocket;
 
-/// What is needed to handle a packet: everything but the link from which it was read, which is borrowed
+/// What is needed to handle a packet: everything but the WebSocket from which it was read, which is borrowed
 /// meanwhile.
 pub(super) struct Handling<'a> {
     pub(super) session: &'a Session,
-    pub(super) engine: &'a mut engine::Session,
+    pub(super) engine: &'a mut engine::SessionMachine,
     pub(super) receiver: &'a mut dyn Receiver,
     pub(super) waiting: &'a mut Option<BoxFuture>,
     habit: &'a mut TextHabit,
@@ -25,8 +25,8 @@ pub(super) struct Handling<'a> {
 }
 
 impl Driver {
-    /// Splits the driver into the link, and what handles the packets that are read from it.
-    pub(super) fn split(&mut self, now: Time) -> (&mut Option<Link>, Handling<'_>) {
+    /// Splits the driver into the WebSocket, and what handles the packets that are read from it.
+    pub(super) fn split(&mut self, now: Time) -> (&mut Option<WebSocket>, Handling<'_>) {
         let handling = Handling {
             session: &self.session,
             engine: &mut self.engine,
@@ -36,7 +36,7 @@ impl Driver {
             ending: self.ending,
             now,
         };
-        (&mut self.link, handling)
+        (&mut self.websocket, handling)
     }
 }
 

@@ -12,12 +12,12 @@ use tokio::sync::Notify;
 
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
-use crate::link::Link;
-use crate::pending::{Answer, Pending, Post};
+use crate::pending::{Pending, PollAnswer, Post};
 use crate::queue::Queue;
+use crate::websocket::WebSocket;
 
 /// The state that a session's task shares with other tasks.
-pub(crate) struct State {
+pub(crate) struct SessionState {
     /// The packets that the current transport has not taken.
     pub(super) queue: Queue<Outgoing>,
     /// The bytes of `queue`, and of the packets that the transport took but has not completely written.
@@ -44,14 +44,14 @@ pub(crate) struct State {
     /// The body of a POST, for the session's task.
     pub(crate) post: Option<Box<Post>>,
     /// A WebSocket that is offered as the candidate of an upgrade.
-    pub(crate) candidate: Option<Box<Link>>,
+    pub(crate) candidate: Option<Box<WebSocket>>,
     /// Counts the bytes of messages that have not been handled, if there are enough to be counted.
     pub(super) input: Option<Box<Held>>,
     /// Counts `queued_bytes` once the client reads too slowly, if there are enough to be counted.
     pub(super) output: Option<Box<Held>>,
 }
 
-impl State {
+impl SessionState {
     pub(super) fn new(transport: Transport) -> Self {
         Self {
             queue: Queue::Empty,
@@ -82,8 +82,8 @@ impl State {
         }
     }
 
-    /// The session's task is about to check the requests. Until [`State::rest`] it is not woken: otherwise it
-    /// would run once more, for nothing, after what its own handlers queue or request.
+    /// The session's task is about to check the requests. Until [`SessionState::rest`] it is not woken:
+    /// otherwise it would run once more, for nothing, after what its own handlers queue or request.
     pub(crate) fn begin_work(&mut self) {
         self.at_work = true;
         self.called = false;
@@ -104,7 +104,7 @@ impl State {
         true
     }
 
-    /// Takes the queued packets for the transport. Their bytes count until [`State::written`].
+    /// Takes the queued packets for the transport. Their bytes count until [`SessionState::written`].
     pub(crate) fn take_queue(&mut self) -> Queue<Outgoing> {
         std::mem::take(&mut self.queue)
     }
@@ -184,7 +184,7 @@ impl State {
 
     fn wake_poll(&mut self) {
         if let Some(poll) = &mut self.poll {
-            poll.answer(Answer::Fetch);
+            poll.answer(PollAnswer::Fetch);
         }
     }
 
@@ -193,7 +193,7 @@ impl State {
         if let Some(poll) = &mut self.poll {
             poll.upgrading = upgrading;
             if upgrading {
-                poll.answer(Answer::Noop);
+                poll.answer(PollAnswer::Noop);
             }
         }
     }
@@ -220,7 +220,7 @@ mod tests {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
         let count = || woken.0.load(Ordering::Relaxed);
-        let mut state = State::new(Transport::WebSocket);
+        let mut state = SessionState::new(Transport::WebSocket);
         state.begin_work();
         assert!(state.rest(&waker, || true));
         state.enqueue(Outgoing::message("from another task"));

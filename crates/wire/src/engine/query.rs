@@ -128,8 +128,9 @@ fn is_old_timestamp(value: &str) -> bool {
         .is_some_and(|(time, count)| time.len() == 13 && digits(time) && digits(count))
 }
 
-/// Decodes a name or a value of `application/x-www-form-urlencoded` (URL standard, "application/x-www-form-urlencoded
-/// parsing"). Invalid UTF-8 is replaced by U+FFFD, so that the result equals no known name.
+/// Decodes a name or a value of `application/x-www-form-urlencoded` (URL standard,
+/// "application/x-www-form-urlencoded parsing"). Invalid UTF-8 is replaced by U+FFFD, so that the result
+/// equals no known name.
 pub fn decoded(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);

@@ -106,7 +106,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateStep {
     /// Send `3probe` on the candidate. End the pending GET, and every later one while
-    /// [`Session::is_upgrading`], with a noop.
+    /// [`SessionMachine::is_upgrading`], with a noop.
     SendProbePong,
     /// The candidate is the transport now: send the queued packets there. From here on HTTP requests are
     /// refused.
@@ -144,7 +144,7 @@ pub enum Refused {
 
 /// The state of one session. It does not store [`Times`]: the caller passes the server's.
 #[derive(Debug)]
-pub struct Session {
+pub struct SessionMachine {
     protocol: Protocol,
     transport: Transport,
     closed: Option<CloseReason>,
@@ -176,7 +176,7 @@ struct Candidate {
     probed: bool,
 }
 
-impl Session {
+impl SessionMachine {
     /// A session whose handshake is answered at `now`.
     pub fn new(protocol: Protocol, transport: Transport, times: &Times, now: Time) -> Self {
         let heartbeat = match protocol {

@@ -3,7 +3,7 @@
 
 use mynah_wire::engine::payload::{self, GetForm, PayloadError, PostForm, TextHabit};
 use mynah_wire::engine::{
-    Packet, PacketType, Protocol, Session, Time, TimeoutStep, Times, Transport, WsPayload, parse_query,
+    Packet, PacketType, Protocol, SessionMachine, Time, TimeoutStep, Times, Transport, WsPayload, parse_query,
 };
 use mynah_wire::socket::{self, Assembler, Kind, Limits};
 use mynah_wire::ws::{Decoder, Error, Message, Opcode, Role, frame};
@@ -302,7 +302,7 @@ pub(crate) fn session(data: &[u8]) {
         Transport::WebSocket
     };
     let mut now = Time(0);
-    let mut session = Session::new(protocol, transport, &times, now);
+    let mut session = SessionMachine::new(protocol, transport, &times, now);
     let mut last_transport = transport;
     for event in events.chunks_exact(2) {
         now = now.after(u32::from(event[1] >> 2));

@@ -1,5 +1,6 @@
 use mynah_wire::engine::{
-    CandidateStep, CloseReason, Packet, PacketType, Protocol, Session, Step, Time, TimeoutStep, Transport,
+    CandidateStep, CloseReason, Packet, PacketType, Protocol, SessionMachine, Step, Time, TimeoutStep,
+    Transport,
 };
 
 use super::pair::{Pair, TIMES};
@@ -56,7 +57,7 @@ fn a_close_packet_during_the_upgrade_closes_the_candidate_too() {
 
 #[test]
 fn the_first_close_reason_is_kept() {
-    let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, WebSocket, &TIMES, Time(0));
     session.close(CloseReason::SlowReader);
     session.close(CloseReason::TransportClose);
     assert_eq!(session.is_closed(), Some(CloseReason::SlowReader));
@@ -65,7 +66,7 @@ fn the_first_close_reason_is_kept() {
 
 #[test]
 fn a_closed_session_ignores_packets() {
-    let mut session = Session::new(Protocol::V3, Polling, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V3, Polling, &TIMES, Time(0));
     session.candidate(&TIMES, Time(0)).unwrap();
     session.close(CloseReason::ServerClose);
     for kind in PacketType::ALL {
@@ -86,7 +87,7 @@ fn a_closed_session_ignores_packets() {
 #[test]
 fn packets_that_only_servers_send_are_ignored() {
     for kind in [PacketType::Open, PacketType::Upgrade, PacketType::Noop] {
-        let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
+        let mut session = SessionMachine::new(Protocol::V4, WebSocket, &TIMES, Time(0));
         assert_eq!(
             session.handle(&TIMES, Time(1), &Packet::text(kind, "{}")),
             Step::Nothing

@@ -1,5 +1,5 @@
 use mynah_wire::engine::{
-    CloseReason, Packet, PacketType, Protocol, Session, Step, Time, TimeoutStep, Transport,
+    CloseReason, Packet, PacketType, Protocol, SessionMachine, Step, Time, TimeoutStep, Transport,
 };
 
 use super::pair::{Pair, TIMES};
@@ -80,7 +80,7 @@ fn a_v3_client_that_pings_stays_connected() {
 #[test]
 fn the_pong_for_a_v3_ping_has_no_body() {
     for body in ["", "probe", "anything"] {
-        let mut session = Session::new(Protocol::V3, Transport::WebSocket, &TIMES, Time(0));
+        let mut session = SessionMachine::new(Protocol::V3, Transport::WebSocket, &TIMES, Time(0));
         let step = session.handle(&TIMES, Time(1), &Packet::text(PacketType::Ping, body));
         assert_eq!(step, Step::SendPong);
     }
@@ -102,7 +102,7 @@ fn a_silent_v3_client_is_closed_after_interval_and_timeout() {
 #[test]
 fn a_heartbeat_in_the_wrong_direction_is_an_error() {
     for (protocol, kind) in [(Protocol::V4, PacketType::Ping), (Protocol::V3, PacketType::Pong)] {
-        let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
+        let mut session = SessionMachine::new(protocol, Transport::WebSocket, &TIMES, Time(0));
         let step = session.handle(&TIMES, Time(1), &Packet::text(kind, ""));
         assert_eq!(step, Step::Close(CloseReason::TransportError));
         assert_eq!(session.is_closed(), Some(CloseReason::TransportError));
@@ -111,14 +111,14 @@ fn a_heartbeat_in_the_wrong_direction_is_an_error() {
 
 #[test]
 fn a_late_timer_does_not_move_the_deadline_of_the_pong() {
-    let mut session = Session::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
     assert_eq!(session.handle_timeout(&TIMES, Time(315)), TimeoutStep::SendPing);
     assert_eq!(session.poll_timeout(), Some(Time(500)));
 }
 
 #[test]
 fn a_clock_jump_does_not_close_the_session_before_a_ping_and_its_timeout() {
-    let mut session = Session::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, Transport::WebSocket, &TIMES, Time(0));
     let late = Time(1_000_000);
     assert_eq!(session.handle_timeout(&TIMES, late), TimeoutStep::SendPing);
     assert_eq!(session.handle_timeout(&TIMES, late), TimeoutStep::Nothing);
@@ -131,7 +131,7 @@ fn a_clock_jump_does_not_close_the_session_before_a_ping_and_its_timeout() {
 #[test]
 fn a_passed_deadline_can_be_postponed() {
     for (protocol, due) in [(Protocol::V4, 500), (Protocol::V3, 500)] {
-        let mut session = Session::new(protocol, Transport::WebSocket, &TIMES, Time(0));
+        let mut session = SessionMachine::new(protocol, Transport::WebSocket, &TIMES, Time(0));
         while session.handle_timeout(&TIMES, Time(300)) != TimeoutStep::Nothing {}
         session.postpone_deadlines(&TIMES, Time(due - 1));
         assert_eq!(
@@ -151,5 +151,9 @@ fn a_passed_deadline_can_be_postponed() {
 
 #[test]
 fn a_session_is_small() {
-    assert!(size_of::<Session>() <= 64, "{}", size_of::<Session>());
+    assert!(
+        size_of::<SessionMachine>() <= 64,
+        "{}",
+        size_of::<SessionMachine>()
+    );
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use mynah_wire::engine::{
-    CandidateStep, CloseReason, Packet, PacketType, Protocol, Session, Step, Time, TimeoutStep, Times,
+    CandidateStep, CloseReason, Packet, PacketType, Protocol, SessionMachine, Step, Time, TimeoutStep, Times,
     Transport, WsPayload,
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct TransportQueues {
 }
 
 pub(crate) struct Pair {
-    pub(crate) session: Session,
+    pub(crate) session: SessionMachine,
     pub(crate) now: Time,
     pub(crate) polling: TransportQueues,
     pub(crate) websocket: TransportQueues,
@@ -44,7 +44,7 @@ impl Pair {
     pub(crate) fn new(protocol: Protocol, transport: Transport) -> Self {
         let now = Time(1_000);
         Self {
-            session: Session::new(protocol, transport, &TIMES, now),
+            session: SessionMachine::new(protocol, transport, &TIMES, now),
             now,
             polling: TransportQueues::default(),
             websocket: TransportQueues::default(),

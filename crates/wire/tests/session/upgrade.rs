@@ -1,5 +1,6 @@
 use mynah_wire::engine::{
-    CandidateStep, CloseReason, Packet, PacketType, Protocol, Refused, Session, Time, TimeoutStep, Transport,
+    CandidateStep, CloseReason, Packet, PacketType, Protocol, Refused, SessionMachine, Time, TimeoutStep,
+    Transport,
 };
 
 use super::pair::{Pair, TIMES};
@@ -116,7 +117,7 @@ fn an_upgrade_that_times_out_leaves_the_session_on_polling() {
 
 #[test]
 fn an_upgrade_that_comes_too_late_is_dropped() {
-    let mut session = Session::new(Protocol::V4, Polling, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, Polling, &TIMES, Time(0));
     assert_eq!(session.candidate(&TIMES, Time(0)), Ok(()));
     let probe = Packet::text(PacketType::Ping, "probe");
     assert_eq!(
@@ -176,7 +177,7 @@ fn a_second_candidate_is_refused_and_does_not_disturb_the_first() {
 
 #[test]
 fn a_session_that_started_on_websocket_accepts_no_candidate() {
-    let mut session = Session::new(Protocol::V4, WebSocket, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, WebSocket, &TIMES, Time(0));
     assert_eq!(session.candidate(&TIMES, Time(1)), Err(Refused::Upgraded));
     session.close(CloseReason::ServerClose);
     assert_eq!(session.candidate(&TIMES, Time(1)), Err(Refused::Closed));
@@ -203,14 +204,14 @@ fn a_candidate_that_does_not_start_with_a_probe_or_upgrade_is_dropped() {
 
 #[test]
 fn a_binary_message_on_a_candidate_drops_it() {
-    let mut session = Session::new(Protocol::V4, Polling, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V4, Polling, &TIMES, Time(0));
     session.candidate(&TIMES, Time(0)).unwrap();
     let packet = Packet::decode_binary(Protocol::V4, b"2probe").unwrap();
     assert_eq!(
         session.handle_candidate(&TIMES, Time(1), &packet),
         CandidateStep::Drop
     );
-    let mut session = Session::new(Protocol::V3, Polling, &TIMES, Time(0));
+    let mut session = SessionMachine::new(Protocol::V3, Polling, &TIMES, Time(0));
     session.candidate(&TIMES, Time(0)).unwrap();
     let packet = Packet::decode_binary(Protocol::V3, b"\x02probe").unwrap();
     assert_eq!(

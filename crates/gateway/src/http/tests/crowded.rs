@@ -36,7 +36,7 @@ fn crowded(change: impl FnOnce(&mut Config)) -> House {
 async fn a_call_beyond_the_limit_of_concurrent_calls_is_answered_503() {
     let house = crowded(|config| config.limits.calls_in_flight = 1);
     let key = house.api.calls.key(&"any".into());
-    let slot = house.api.calls.enter(&key, &house.api.metrics).await.unwrap();
+    let slot = house.api.calls.take_slot(&key, &house.api.metrics).await.unwrap();
 
     let refused = house.call("GET", "/v1/users/alice", "").await;
     assert!(refused.problem(503).contains("limits.calls_in_flight"));

@@ -1,7 +1,7 @@
 //! A WebSocket on its raw stream. It reads through one buffer per thread, and writes many queued frames with
 //! one call.
 //!
-//! Invariants: a frame is written to its end, or the stream is closed; an idle link holds no buffer.
+//! Invariants: a frame is written to its end, or the stream is closed; an idle WebSocket holds no buffer.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -31,7 +31,7 @@ thread_local! {
 }
 
 /// A WebSocket.
-pub(crate) struct Link {
+pub(crate) struct WebSocket {
     stream: RawStream,
     decoder: ws::Decoder,
     /// Bytes that were read but not decoded: those that arrived with the upgrade request, and those after a
@@ -43,14 +43,14 @@ pub(crate) struct Link {
     begun: bool,
     /// Whether a stream that buffers has to be flushed.
     flush: bool,
-    /// Whether the stream has accepted bytes since the last [`Link::take_progress`].
+    /// Whether the stream has accepted bytes since the last [`WebSocket::take_progress`].
     progress: bool,
     /// Whether the client's library hides a close frame from its application, and reports only the end of the
     /// stream.
     ignores_close: bool,
 }
 
-impl Link {
+impl WebSocket {
     /// `early`: the bytes that the client sent directly after its upgrade request.
     pub(crate) fn new(stream: RawStream, early: &[u8], max_message: usize, ignores_close: bool) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
         mut f: impl FnMut(ws::Message<'_>) -> Poll<()>,
-    ) -> Poll<Result<(), LinkError>> {
+    ) -> Poll<Result<(), WebSocketError>> {
         if let Some(mut unread) = self.unread.take() {
             let mut at = 0;
             if self.decode(&mut unread, &mut at, &mut f)? {
@@ -86,8 +86,8 @@ impl Link {
             loop {
                 let mut buf = ReadBuf::new(space);
                 match ready!(self.stream.poll_read(cx, &mut buf)) {
-                    Err(_) => return Poll::Ready(Err(LinkError::Failed)),
-                    Ok(()) if buf.filled().is_empty() => return Poll::Ready(Err(LinkError::Ended)),
+                    Err(_) => return Poll::Ready(Err(WebSocketError::Failed)),
+                    Ok(()) if buf.filled().is_empty() => return Poll::Ready(Err(WebSocketError::Ended)),
                     Ok(()) => {}
                 }
                 let mut at = 0;
@@ -145,10 +145,10 @@ impl Link {
         chunk: &mut [u8],
         at: &mut usize,
         f: &mut impl FnMut(ws::Message<'_>) -> Poll<()>,
-    ) -> Result<bool, LinkError> {
+    ) -> Result<bool, WebSocketError> {
         loop {
             let pong = match self.decoder.decode(chunk, at) {
-                Err(error) => return Err(LinkError::Frame(error.close_code())),
+                Err(error) => return Err(WebSocketError::Frame(error.close_code())),
                 Ok(None) => return Ok(false),
                 Ok(Some(ws::Message::Ping(payload))) => Outgoing::pong(payload),
                 Ok(Some(message)) => {
@@ -270,7 +270,7 @@ impl Link {
         told: Option<(u16, &str)>,
     ) {
         let admission = &server.config.admission;
-        let Some(counted) = admission.connect_if_room(address) else {
+        let Some(counted) = admission.admit_connection_if_room(address) else {
             return;
         };
         // Further input is ignored.
@@ -314,9 +314,9 @@ fn boxed(rest: &[u8]) -> Option<Box<BytesMut>> {
     (!rest.is_empty()).then(|| Box::new(BytesMut::from(rest)))
 }
 
-/// Why a link cannot be read any further.
+/// Why a WebSocket cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LinkError {
+pub(crate) enum WebSocketError {
     /// The peer ended the stream.
     Ended,
     /// Reading the stream failed.
@@ -334,11 +334,11 @@ mod tests {
 
     use super::*;
 
-    /// A link whose stream buffers `buffer` bytes, and the peer's end of the stream.
-    fn link(buffer: usize) -> (Link, DuplexStream) {
+    /// A WebSocket whose stream buffers `buffer` bytes, and the peer's end of the stream.
+    fn websocket(buffer: usize) -> (WebSocket, DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(buffer);
         (
-            Link::new(RawStream::Other(Box::new(ours)), &[], 1_000, false),
+            WebSocket::new(RawStream::Other(Box::new(ours)), &[], 1_000, false),
             theirs,
         )
     }
@@ -349,7 +349,7 @@ mod tests {
 
     #[tokio::test]
     async fn written_frames_release_the_weight_that_they_were_queued_with() {
-        let (mut link, mut peer) = link(100);
+        let (mut websocket, mut peer) = websocket(100);
         let mut cx = Context::from_waker(Waker::noop());
         peer.write_all(&ping(1)).await.unwrap();
         let (mut written, mut packet_weight) = (0, 0);
@@ -362,32 +362,32 @@ mod tests {
                 eio2: false,
             };
             packet.fit_websocket(Protocol::V4, dialect, false);
-            link.push(packet);
-            let read = link.poll_messages(&mut cx, |_| Poll::Pending);
+            websocket.push(packet);
+            let read = websocket.poll_messages(&mut cx, |_| Poll::Pending);
             assert!(read.is_pending());
         }
-        assert!(link.poll_write(&mut cx, &mut written).is_pending());
+        assert!(websocket.poll_write(&mut cx, &mut written).is_pending());
         assert_eq!(
             written,
             2 * packet_weight,
             "two frames and a pong are written, and the third in part"
         );
         peer.read_exact(&mut [0; 100]).await.unwrap();
-        assert!(link.poll_write(&mut cx, &mut written).is_ready());
+        assert!(websocket.poll_write(&mut cx, &mut written).is_ready());
         assert_eq!(written, 4 * packet_weight);
-        assert!(!link.is_writing());
+        assert!(!websocket.is_writing());
     }
 
     #[tokio::test]
     async fn only_the_latest_pong_is_queued() {
-        let (mut link, mut peer) = link(1_000);
+        let (mut websocket, mut peer) = websocket(1_000);
         let mut cx = Context::from_waker(Waker::noop());
-        link.push(Outgoing::message("frame"));
+        websocket.push(Outgoing::message("frame"));
         for n in 0..100 {
             peer.write_all(&ping(n)).await.unwrap();
         }
-        assert!(link.poll_messages(&mut cx, |_| Poll::Pending).is_pending());
-        assert!(link.poll_write(&mut cx, &mut 0).is_ready());
+        assert!(websocket.poll_messages(&mut cx, |_| Poll::Pending).is_pending());
+        assert!(websocket.poll_write(&mut cx, &mut 0).is_ready());
         let mut came = [0; 11];
         peer.read_exact(&mut came).await.unwrap();
         assert_eq!(came, *b"\x81\x064frame\x8a\x01\x63");
@@ -395,7 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_after_the_last_handled_message_are_kept() {
-        let (mut link, mut peer) = link(1_000);
+        let (mut websocket, mut peer) = websocket(1_000);
         let mut cx = Context::from_waker(Waker::noop());
         for n in 0..5 {
             let frame = ws::masked_frame(ws::Opcode::Binary, &[n], [1, 2, 3, 4]);
@@ -405,16 +405,17 @@ mod tests {
                 .unwrap();
         }
         for n in 0..4 {
-            let stopped = link.poll_messages(&mut cx, |message| {
+            let stopped = websocket.poll_messages(&mut cx, |message| {
                 assert_eq!(message, ws::Message::Binary(&[n]));
                 Poll::Ready(())
             });
             assert!(stopped.is_ready());
         }
         assert!(
-            link.poll_messages(&mut cx, |_| unreachable!("the rest has not arrived"))
+            websocket
+                .poll_messages(&mut cx, |_| unreachable!("the rest has not arrived"))
                 .is_pending()
         );
-        assert!(link.unread.is_none());
+        assert!(websocket.unread.is_none());
     }
 }

@@ -14,7 +14,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
 /// A rustls connection, and what it wants to send.
-pub(crate) struct Session {
+pub(crate) struct Records {
     tls: UnbufferedServerConnection,
     /// Ciphertext that waits for the socket.
     pub(crate) outgoing: BytesMut,
@@ -26,7 +26,7 @@ pub(crate) struct Session {
     closed: bool,
 }
 
-impl Session {
+impl Records {
     pub(crate) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
