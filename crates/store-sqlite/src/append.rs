@@ -1,53 +1,45 @@
 //! Appends one message to its conversation, in the writer's transaction.
 
 use mynah_store::ids::{ConvId, DeviceId, Uid};
-use mynah_store::{Append, Appended, ConvKind, Device, Members, Place, StoreError, UnixMillis};
+use mynah_store::{Append, Appended, ConvKind, Device, Members, Place, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::cids;
+use super::cids::Sent;
 use super::devices::{At, Known};
 use super::failure::Failure;
 use super::heads::Head;
 use super::jobs;
 use super::log::{self, Draft};
-use super::state::State;
+use super::tx::Tx;
 use super::unread;
 
 /// The error for an append that is not a repetition although only that was requested.
 const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender with this cid");
 
 /// Appends `order`, or returns the message if it was appended before.
-pub(super) fn append(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    order: &Append,
-) -> Result<Appended, Failure> {
+pub(super) fn append(tx: &mut Tx<'_>, order: &Append) -> Result<Appended, Failure> {
     let from = order.from.as_ref();
-    let (conv, members) = find_place(db, state, order)?;
+    let (conv, members) = find_place(tx, order)?;
     let is_new =
-        (order.only_repeat || order.new_pairs_per_hour > 0) && state.heads.known(db, conv)?.is_none();
+        (order.only_repeat || order.new_pairs_per_hour > 0) && tx.state.heads.known(tx.db, conv)?.is_none();
     if is_new {
         if order.only_repeat {
             return Err(NOT_BEFORE.into());
         }
         if let (Place::Pair { .. }, Some(from)) = (&order.place, from) {
-            state.begun.count(from, order.new_pairs_per_hour)?;
+            tx.state.begun.count(from, order.new_pairs_per_hour)?;
         }
     }
-    let head = state.heads.find(db, conv, || new_kind(order))?;
+    let head = tx.state.heads.find(tx.db, conv, || new_kind(order))?;
     if head.closed {
         return Err(StoreError::NotFound("conversation").into());
     }
 
-    let key = order
-        .cid
-        .as_ref()
-        .map(|cid| (cids::key(head.id, from, cid), from, cid));
-    if let Some(key) = key {
-        let window = state.rules.dedupe_window_ms;
-        let is_recent = |row, ts| state.age.of(row, ts) < window;
-        if let Some(first) = state.cids.find(db, conv, key, is_recent)? {
+    let sent = order.cid.as_ref().map(|cid| Sent::new(head.id, from, cid));
+    if let Some(sent) = &sent {
+        let window = tx.state.rules.dedupe_window_ms;
+        let is_recent = |row, ts| tx.state.age.of(row, ts) < window;
+        if let Some(first) = tx.state.cids.find(tx.db, conv, sent, is_recent)? {
             return Ok(first);
         }
     }
@@ -62,11 +54,11 @@ pub(super) fn append(
     let had_all = match &order.device {
         Some(device) if sees(order, is_member) => {
             let at = head.at();
-            had_all(db, state, at, (from, device))?
+            had_all(tx, at, from, device)?
         }
         _ => None,
     };
-    let head = state.heads.edit(conv);
+    let head = tx.state.heads.edit(conv);
     let (own, member_sent) = match &order.place {
         Place::Pair { to, .. } => (
             Some(count_own(head, usize::from(from > Some(to)), order.counts)),
@@ -76,13 +68,13 @@ pub(super) fn append(
             Some(count_own(head, 0, order.counts && from == Some(owner))),
             None,
         ),
-        Place::Team(_) if order.counts && is_member() => (None, count_member(db, head.id, from)?),
+        Place::Team(_) if order.counts && is_member() => (None, count_member(tx.db, head.id, from)?),
         Place::Team(_) => (None, None),
     };
     if order.counts
-        && let Some(reader) = reader(order)
+        && let Some((side, reader)) = reader(order)
     {
-        unread::change(state, conv, reader, 1);
+        unread::change(tx.state, conv, side, reader, 1);
     }
     let draft = Draft {
         kind: order.kind,
@@ -93,17 +85,17 @@ pub(super) fn append(
         member_sent,
         data: order.data.get(),
     };
-    let written = log::write(db, state, conv, now, &draft)?;
-    if let Some((key, ..)) = key {
-        state.cids.remember(key, written.row);
+    let written = log::write(tx, conv, &draft)?;
+    if let Some(sent) = sent {
+        tx.state.cids.remember(sent.key, written.row);
     }
     if let Some((device, conv_id)) = had_all {
-        state
+        tx.state
             .devices
-            .advance(state.age.measured(), device, conv_id, written.seq.0);
+            .advance(tx.state.age.measured(), device, conv_id, written.seq.0);
     }
     let push = match order.push {
-        Some(push) => jobs::make(db, state, &written, order, members.as_ref(), push)?,
+        Some(push) => jobs::make(tx, &written, order, members.as_ref(), push)?,
         None => None,
     };
     Ok(Appended {
@@ -141,37 +133,32 @@ fn reader(order: &Append) -> Option<(usize, &Uid)> {
 /// Returns the sender's device and the conversation, if the device is known and has everything before the
 /// message.
 fn had_all(
-    db: &Connection,
-    state: &mut State,
+    tx: &mut Tx<'_>,
     at: At,
-    (from, device): (Option<&Uid>, &DeviceId),
+    from: Option<&Uid>,
+    device: &DeviceId,
 ) -> rusqlite::Result<Option<(Known, i64)>> {
     let Some(uid) = from.cloned() else {
         return Ok(None);
     };
     let device = device.clone();
     let floor = |uid: &Uid| -> rusqlite::Result<u64> {
-        db.prepare_cached(
+        tx.db.prepare_cached(
             "SELECT max(p.floor, c.gone)
              FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
         )?
-        .query_row(params![uid.as_str(), at.conv_id], |row| row.get::<_, i64>(0))
-        .map(i64::unsigned_abs)
+        .query_row(params![uid.as_str(), at.conv_id], |row| row.get(0))
     };
     let device = Device { uid, device };
-    let Some(known) = state.devices.use_of(db, state.age.measured(), &device)? else {
+    let Some(known) = tx.state.devices.use_of(tx.db, tx.state.age.measured(), &device)? else {
         return Ok(None);
     };
-    let cursor = state.devices.cursor(db, known, at, || floor(&device.uid))?;
+    let cursor = tx.state.devices.cursor(tx.db, known, at, || floor(&device.uid))?;
     Ok((cursor == at.head).then_some((known, at.conv_id)))
 }
 
 /// Returns the conversation, and the members if it is a team's.
-fn find_place(
-    db: &Connection,
-    state: &mut State,
-    order: &Append,
-) -> Result<(ConvId, Option<Members>), Failure> {
+fn find_place(tx: &mut Tx<'_>, order: &Append) -> Result<(ConvId, Option<Members>), Failure> {
     match &order.place {
         Place::Pair { class, to } => {
             let from = order.from.as_ref();
@@ -182,7 +169,11 @@ fn find_place(
         }
         Place::Notices(owner) => Ok((ConvId::notices(owner), None)),
         Place::Team(team) => {
-            let team = state.teams.find(db, team)?.ok_or(StoreError::NotFound("team"))?;
+            let team = tx
+                .state
+                .teams
+                .find(tx.db, team)?
+                .ok_or(StoreError::NotFound("team"))?;
             Ok((team.conv, Some(team.members)))
         }
     }
@@ -216,9 +207,6 @@ fn count_member(db: &Connection, conv_id: i64, from: Option<&Uid>) -> rusqlite::
     db.prepare_cached(
         "UPDATE participants SET sent = sent + 1 WHERE uid = ?1 AND conv_id = ?2 RETURNING sent",
     )?
-    .query_row(params![from.map(Uid::as_str), conv_id], |row| {
-        row.get::<_, i64>(0)
-    })
+    .query_row(params![from.map(Uid::as_str), conv_id], |row| row.get(0))
     .optional()
-    .map(|sent| sent.map(i64::unsigned_abs))
 }

@@ -9,10 +9,12 @@
 
 use std::collections::HashMap;
 
-use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
+use mynah_store::ids::{Cid, ConvId, Uid};
 use mynah_store::{Appended, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
+
+use super::columns::Columns;
 
 /// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
 const THROUGH: &str = "cids_through";
@@ -41,6 +43,20 @@ pub(super) struct Cids {
     newest: i64,
     /// Size of `fresh` that begins a move.
     capacity: usize,
+}
+
+/// The cid of a message, with its sender and conversation.
+pub(super) struct Sent<'a> {
+    pub(super) key: Key,
+    from: Option<&'a Uid>,
+    cid: &'a Cid,
+}
+
+impl<'a> Sent<'a> {
+    pub(super) fn new(conv_id: i64, from: Option<&'a Uid>, cid: &'a Cid) -> Self {
+        let key = (conv_id, hash(from.map(Uid::as_str), cid.as_str()));
+        Self { key, from, cid }
+    }
 }
 
 impl Cids {
@@ -88,31 +104,35 @@ impl Cids {
         &self,
         db: &Connection,
         conv: ConvId,
-        (key, from, cid): (Key, Option<&Uid>, &Cid),
+        sent: &Sent<'_>,
         is_recent: impl FnOnce(i64, UnixMillis) -> bool,
     ) -> rusqlite::Result<Option<Appended>> {
-        let known = self.fresh.get(&key).or_else(|| self.moving.get(&key)).copied();
+        let known = self
+            .fresh
+            .get(&sent.key)
+            .or_else(|| self.moving.get(&sent.key))
+            .copied();
         let row = match known {
             Some(row) => Some(row),
             None => db
                 .prepare_cached("SELECT message FROM cids WHERE conv_id = ?1 AND hash = ?2")?
-                .query_row(params![key.0, key.1], |row| row.get(0))
+                .query_row(params![sent.key.0, sent.key.1], |row| row.get(0))
                 .optional()?,
         };
         let Some(found) = row else { return Ok(None) };
         let mut select = db.prepare_cached("SELECT seq, mid, ts, sender, cid FROM messages WHERE id = ?1")?;
         let mut rows = select.query([found])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        let ts = row.get::<_, i64>(2)?.unsigned_abs();
-        let same = row.get_ref(3)?.as_str_or_null()? == from.map(Uid::as_str)
-            && row.get_ref(4)?.as_str_or_null()? == Some(cid.as_str());
+        let ts = row.get(2)?;
+        let same = row.get_ref(3)?.as_str_or_null()? == sent.from.map(Uid::as_str)
+            && row.get_ref(4)?.as_str_or_null()? == Some(sent.cid.as_str());
         if !same || !is_recent(found, ts) {
             return Ok(None);
         }
         Ok(Some(Appended {
             conv,
-            seq: Seq(row.get::<_, i64>(0)?.unsigned_abs()),
-            mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
+            seq: row.seq(0)?,
+            mid: row.mid(1)?,
             ts,
             duplicate: true,
             members: None,
@@ -172,17 +192,14 @@ impl Cids {
 /// Forgets a message that is deleted. If it is not in the table yet, it will not be inserted.
 pub(super) fn forget(
     db: &Connection,
-    (conv_id, sender, cid): (i64, Option<&str>, &str),
+    conv_id: i64,
+    sender: Option<&str>,
+    cid: &str,
     row: i64,
 ) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM cids WHERE conv_id = ?1 AND hash = ?2 AND message = ?3")?
         .execute(params![conv_id, hash(sender, cid), row])?;
     Ok(())
-}
-
-/// Returns the key of a cid of `from`.
-pub(super) fn key(conv_id: i64, from: Option<&Uid>, cid: &Cid) -> Key {
-    (conv_id, hash(from.map(Uid::as_str), cid.as_str()))
 }
 
 /// The hash is SHA-256, so that nobody can create many cids with the same hash.

@@ -4,11 +4,12 @@
 //! creates. It does not grow with the size of the store, or with the number of the user's pairs and notices,
 //! of which any client can create many.
 
-use mynah_store::ids::{ConvId, DeviceId, Seq, Uid};
+use mynah_store::ids::{DeviceId, Seq, Uid};
 use mynah_store::{Conversation, Conversations, Page, Position, StoreError};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
+use super::columns::Columns;
 use super::devices::{self, At, Known, head_then};
 use super::failure::Failure;
 use super::heads;
@@ -73,20 +74,19 @@ impl Cursors {
 
     /// Returns the cursor in the conversation of a row with [`position_columns`], which begin at column `at`.
     fn cursor(&self, db: &Connection, row: &Row<'_>, at: usize) -> rusqlite::Result<Seq> {
-        let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
         let conversation = At {
             conv_id: row.get(at)?,
             last_row: row.get(at + 1)?,
-            head: number(3)?,
+            head: row.get(at + 3)?,
         };
-        let stored: Option<i64> = row.get(at + 7)?;
+        let stored: Option<u64> = row.get(at + 7)?;
         let cursor = match (self, stored) {
             (Self::Nobodys, _) => return Ok(Seq(0)),
             (Self::OfStranger, _) => conversation.head,
-            (Self::Of(_), Some(seq)) => seq.unsigned_abs(),
+            (Self::Of(_), Some(seq)) => seq,
             (Self::Of(known), None) => head_then(db, conversation, known.since_row)?,
         };
-        Ok(Seq(cursor.max(number(6)?).min(conversation.head)))
+        Ok(Seq(cursor.max(row.get(at + 6)?).min(conversation.head)))
     }
 }
 
@@ -105,13 +105,12 @@ pub(super) fn position(
     row: &Row<'_>,
     at: usize,
 ) -> rusqlite::Result<Position> {
-    let number = |column| row.get::<_, i64>(at + column).map(i64::unsigned_abs);
     Ok(Position {
-        conv: ConvId(row.get(at + 2)?),
-        head: Seq(number(3)?),
+        conv: row.conv(at + 2)?,
+        head: row.seq(at + 3)?,
         cursor: cursors.cursor(db, row, at)?,
-        read: Seq(number(4)?),
-        unread: number(5)?,
+        read: row.seq(at + 4)?,
+        unread: row.get(at + 5)?,
     })
 }
 
@@ -131,6 +130,26 @@ pub(super) enum Which {
     Pairs,
     /// Pairs and notices with unread messages.
     UnreadPairs,
+}
+
+/// A part of a user's list of conversations.
+pub(super) struct Part {
+    pub(super) which: Which,
+    /// After this rank.
+    pub(super) after: Rank,
+    /// Only conversations that have messages after this row.
+    pub(super) since: i64,
+}
+
+impl Part {
+    /// All conversations that have messages.
+    pub(super) fn all(which: Which) -> Self {
+        Self {
+            which,
+            after: TOP,
+            since: 0,
+        }
+    }
 }
 
 /// SQL for the ranks of a user's (`?1`) conversations after rank (`?2`, `?3`) that have messages after row
@@ -163,8 +182,7 @@ pub(super) fn ranks_sql(which: Which) -> String {
 pub(super) fn newest(
     db: &Connection,
     uid: &Uid,
-    which: Which,
-    (after, since): (Rank, i64),
+    Part { which, after, since }: Part,
     mut each: impl FnMut(Rank) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
     let mut select = db.prepare_cached(&ranks_sql(which))?;
@@ -235,7 +253,12 @@ pub(super) fn page(
     };
     let cursors = Cursors::of(db, uid, device)?;
     let mut ids = Vec::new();
-    newest(db, uid, Which::All, (after, -1), |rank| {
+    let part = Part {
+        after,
+        since: -1,
+        ..Part::all(Which::All)
+    };
+    newest(db, uid, part, |rank| {
         ids.push(rank);
         Ok(ids.len() <= page.most as usize)
     })?;
@@ -295,8 +318,8 @@ fn line(db: &Connection, cursors: &Cursors, row: &Row<'_>) -> rusqlite::Result<O
 pub(super) fn unread(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     let in_teams = db
         .prepare_cached(&unread_in_teams_sql())?
-        .query_row([uid.as_str()], |row| row.get::<_, i64>(0))?;
-    Ok(totals::total(db, uid)? + in_teams.unsigned_abs())
+        .query_row([uid.as_str()], |row| row.get::<_, u64>(0))?;
+    Ok(totals::total(db, uid)? + in_teams)
 }
 
 pub(super) fn unread_in_teams_sql() -> String {

@@ -8,8 +8,8 @@
 //! are registered later begin after it. It is kept until the user is a member again or retention deletes the
 //! kind 17.
 
-use mynah_store::Position;
-use mynah_store::ids::{Seq, Uid};
+use mynah_store::ids::Uid;
+use mynah_store::{Position, TeamNotice};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::conversations::{Cursors, Rank, position};
@@ -19,20 +19,15 @@ use super::history::MESSAGE_COLUMNS;
 /// SQL for the floor of departure `d` in conversation `c`.
 const FLOOR: &str = "CASE WHEN c.closed THEN d.seq - 1 ELSE max(d.floor, c.gone) END";
 
-/// Records that a member leaves; message `seq` is the kind 17 about it. `head` was the head before the first
+/// Records that a member leaves; `notice` is the kind 17 about it. `head` was the head before the first
 /// message about this change. Must be called while the member still has its row in `participants`.
-pub(super) fn note(
-    db: &Connection,
-    uid: &Uid,
-    conv_id: i64,
-    (head, Seq(seq)): (u64, Seq),
-) -> rusqlite::Result<()> {
+pub(super) fn note(db: &Connection, notice: &TeamNotice, conv_id: i64, head: u64) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO departures (message, uid, conv_id, seq, floor, head)
          SELECT m.id, p.uid, p.conv_id, m.seq, p.floor, ?4 FROM participants p JOIN messages m ON m.conv_id = p.conv_id AND m.seq = ?3
          WHERE p.uid = ?1 AND p.conv_id = ?2 AND EXISTS (SELECT 1 FROM devices WHERE devices.uid = ?1)",
     )?
-    .execute(params![uid.as_str(), conv_id, seq as i64, head as i64])?;
+    .execute(params![notice.uid.as_str(), conv_id, notice.seq.0, head])?;
     Ok(())
 }
 
@@ -52,10 +47,10 @@ pub(super) fn find(db: &Connection, uid: &Uid, conv_id: i64) -> rusqlite::Result
     .query_row(params![uid.as_str(), conv_id], |row| {
         let at = At {
             conv_id,
-            head: row.get::<_, i64>(0)?.unsigned_abs(),
+            head: row.get(0)?,
             last_row: row.get(1)?,
         };
-        Ok((at, row.get::<_, i64>(2)?.unsigned_abs()))
+        Ok((at, row.get(2)?))
     })
     .optional()
 }

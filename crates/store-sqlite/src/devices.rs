@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use mynah_store::ids::{DeviceId, Uid};
-use mynah_store::{Device, UnixMillis};
+use mynah_store::{Device, Entry, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
@@ -46,6 +46,8 @@ pub(super) struct At {
 
 /// The devices and cursors in memory.
 pub(super) struct Devices {
+    /// The limit for devices of a user.
+    most: usize,
     known: Generations<Device, Known>,
     /// The cursors, by device and conversation.
     cursors: Generations<(i64, i64), u64>,
@@ -57,8 +59,10 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub(super) fn new() -> Self {
+    /// Remembers at most this many devices of a user.
+    pub(super) fn new(most: usize) -> Self {
         Self {
+            most,
             known: Generations::new(REMEMBERED),
             cursors: Generations::new(REMEMBERED),
             waiting: BTreeMap::new(),
@@ -84,10 +88,9 @@ impl Devices {
     pub(super) fn enter(
         &mut self,
         db: &Connection,
+        Entry { device, named, .. }: &Entry,
         now: UnixMillis,
         newest_row: i64,
-        most: usize,
-        (device, named): (&Device, bool),
     ) -> rusqlite::Result<()> {
         if let Some(known) = self.use_of(db, now, device)? {
             db.prepare_cached("UPDATE devices SET named = 1 WHERE id = ?1 AND named < ?2")?
@@ -101,7 +104,7 @@ impl Devices {
             device.uid.as_str(),
             device.device.as_str(),
             newest_row,
-            now as i64,
+            now,
             named,
         ])?;
         let id = db.last_insert_rowid();
@@ -112,7 +115,7 @@ impl Devices {
             seen: now,
         };
         self.known.insert(device.clone(), known, 1);
-        self.forget_oldest(db, &device.uid, id, most)
+        self.forget_oldest(db, &device.uid, id)
     }
 
     /// Returns the device, if it is known, and records that it is active.
@@ -127,7 +130,7 @@ impl Devices {
             && now.abs_diff(known.seen) > SEEN_MS
         {
             db.prepare_cached("UPDATE devices SET seen = ?2 WHERE id = ?1")?
-                .execute(params![known.id, now as i64])?;
+                .execute(params![known.id, now])?;
             let known = Known { seen: now, ..known };
             self.known.insert(device.clone(), known, 1);
         }
@@ -149,19 +152,13 @@ impl Devices {
         Ok(())
     }
 
-    /// Forgets the devices of a user that were inactive for the longest time, down to `most` but not
+    /// Forgets the devices of a user that were inactive for the longest time, down to the limit but not
     /// `newest`. Those whose `deviceid` was not chosen by the client come first.
-    fn forget_oldest(
-        &mut self,
-        db: &Connection,
-        uid: &Uid,
-        newest: i64,
-        most: usize,
-    ) -> rusqlite::Result<()> {
+    fn forget_oldest(&mut self, db: &Connection, uid: &Uid, newest: i64) -> rusqlite::Result<()> {
         let count: i64 = db
             .prepare_cached("SELECT count(*) FROM devices WHERE uid = ?1")?
             .query_row([uid.as_str()], |row| row.get(0))?;
-        let surplus = count - i64::try_from(most.max(1)).unwrap_or(i64::MAX);
+        let surplus = count - i64::try_from(self.most.max(1)).unwrap_or(i64::MAX);
         if surplus <= 0 {
             return Ok(());
         }
@@ -214,10 +211,10 @@ impl Devices {
         }
         let stored = db
             .prepare_cached("SELECT seq FROM cursors WHERE device_id = ?1 AND conv_id = ?2")?
-            .query_row([device.id, at.conv_id], |row| row.get::<_, i64>(0))
+            .query_row([device.id, at.conv_id], |row| row.get(0))
             .optional()?;
         let cursor = match stored {
-            Some(seq) => seq.unsigned_abs(),
+            Some(seq) => seq,
             None => head_then(db, at, device.since_row)?,
         };
         let cursor = cursor.max(floor()?);
@@ -270,7 +267,7 @@ impl Devices {
     /// Called after a failed transaction. It may have added cursors that are wrong; those from before it are
     /// lost, so that messages are replayed once more.
     pub(super) fn forget(&mut self) {
-        *self = Self::new();
+        *self = Self::new(self.most);
     }
 }
 
@@ -280,7 +277,7 @@ fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::
          ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
     )?;
     for (conv, seq) in convs {
-        upsert.execute(params![device, conv, *seq as i64])?;
+        upsert.execute(params![device, conv, *seq])?;
     }
     Ok(())
 }
@@ -292,7 +289,7 @@ pub(super) fn load(db: &Connection, uid: &Uid, device: &DeviceId) -> rusqlite::R
             Ok(Known {
                 id: row.get(0)?,
                 since_row: row.get(1)?,
-                seen: row.get::<_, i64>(2)?.unsigned_abs(),
+                seen: row.get(2)?,
                 had_row: row.get(3)?,
             })
         })
@@ -311,7 +308,7 @@ pub(super) fn head_then(db: &Connection, at: At, row: i64) -> rusqlite::Result<u
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         let id: Option<i64> = select
-            .query_row(params![at.conv_id, middle as i64], |row| row.get(0))
+            .query_row(params![at.conv_id, middle], |row| row.get(0))
             .optional()?;
         // A message that retention has deleted is older than `row`.
         if id.is_none_or(|id| id <= row) {

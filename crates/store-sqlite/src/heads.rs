@@ -6,6 +6,7 @@ use mynah_store::{ConvKind, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::cache::Generations;
+use super::columns::Columns;
 use super::devices::At;
 
 /// Number of conversations that are remembered beyond the transaction that used them.
@@ -109,15 +110,15 @@ impl Heads {
             };
             update.execute(params![
                 head.id,
-                head.seq as i64,
+                head.seq,
                 head.last_row,
-                head.ts as i64,
-                head.counted as i64,
-                head.sent[0] as i64,
-                head.sent[1] as i64,
+                head.ts,
+                head.counted,
+                head.sent[0],
+                head.sent[1],
                 head.closed,
-                head.unread[0] as i64,
-                head.unread[1] as i64,
+                head.unread[0],
+                head.unread[1],
             ])?;
             head.dirty = false;
         }
@@ -181,29 +182,18 @@ const TEAM: i64 = 5;
 /// Reads the sort of a conversation from the columns `kind`, `a`, `b`, `team`, which begin at `at`. Returns
 /// `None` for a row that no version of this program writes.
 pub(super) fn kind(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<ConvKind>> {
-    let uid = |column| -> rusqlite::Result<Option<Uid>> {
-        Ok(row
-            .get_ref(column)?
-            .as_str_or_null()?
-            .and_then(|text| Uid::new(text).ok()))
-    };
     let class = match row.get(at)? {
         0i64 => PairClass::Plain,
         1 => PairClass::Doctor,
         2 => PairClass::Teammate,
         3 => PairClass::DoctorFriend,
-        NOTICES => return Ok(uid(at + 1)?.map(ConvKind::Notices)),
-        TEAM => {
-            let team = row
-                .get_ref(at + 3)?
-                .as_str_or_null()?
-                .and_then(|text| TeamId::new(text).ok());
-            return Ok(team.map(ConvKind::Team));
-        }
+        NOTICES => return Ok(row.uid(at + 1)?.map(ConvKind::Notices)),
+        TEAM => return Ok(row.team(at + 3)?.map(ConvKind::Team)),
         _ => return Ok(None),
     };
-    Ok(uid(at + 1)?
-        .zip(uid(at + 2)?)
+    Ok(row
+        .uid(at + 1)?
+        .zip(row.uid(at + 2)?)
         .map(|(a, b)| ConvKind::Pair(class, a, b)))
 }
 
@@ -213,16 +203,15 @@ fn load(db: &Connection, conv: ConvId) -> rusqlite::Result<Option<Head>> {
          FROM conversations WHERE conv = ?1",
     )?
     .query_row(params![conv.0], |row| {
-        let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
         Ok(Head {
             id: row.get(0)?,
-            seq: number(1)?,
+            seq: row.get(1)?,
             last_row: row.get(2)?,
-            ts: number(3)?,
-            counted: number(4)?,
-            sent: [number(5)?, number(6)?],
+            ts: row.get(3)?,
+            counted: row.get(4)?,
+            sent: [row.get(5)?, row.get(6)?],
             closed: row.get(7)?,
-            unread: [number(8)?, number(9)?],
+            unread: [row.get(8)?, row.get(9)?],
             dirty: false,
         })
     })

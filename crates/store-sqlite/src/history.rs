@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
+use mynah_store::ids::{ConvId, Uid};
 use mynah_store::{History, Message, Page, Span, StoreError};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use serde_json::value::RawValue;
 
+use super::columns::{Columns, number};
 use super::failure::Failure;
 
 /// The columns that [`message`] reads; `m` is the message, `c` its conversation.
@@ -24,20 +25,45 @@ pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
         kind: row.get(0)?,
         data: Arc::from(data),
-        mid: Mid(uuid::Uuid::from_bytes(row.get(2)?)),
-        conv: ConvId(row.get(3)?),
-        seq: Seq(row.get::<_, i64>(4)?.unsigned_abs()),
-        from: row
-            .get_ref(5)?
-            .as_str_or_null()?
-            .and_then(|text| Uid::new(text).ok()),
-        cid: row
-            .get_ref(6)?
-            .as_str_or_null()?
-            .and_then(|text| Cid::new(text).ok()),
-        ts: row.get::<_, i64>(7)?.unsigned_abs(),
+        mid: row.mid(2)?,
+        conv: row.conv(3)?,
+        seq: row.seq(4)?,
+        from: row.uid(5)?,
+        cid: row.cid(6)?,
+        ts: row.get(7)?,
         recalled,
     })
+}
+
+/// A page of messages that is being filled.
+pub(super) struct Filling {
+    page: Page,
+    bytes: usize,
+    pub(super) messages: Vec<Message>,
+}
+
+impl Filling {
+    pub(super) fn new(page: Page) -> Self {
+        Self {
+            page,
+            bytes: 0,
+            messages: Vec::new(),
+        }
+    }
+
+    /// Takes messages from rows that begin with [`MESSAGE_COLUMNS`]. Returns true if the page is full and there
+    /// are more rows.
+    pub(super) fn take(&mut self, mut rows: Rows<'_>) -> rusqlite::Result<bool> {
+        while let Some(row) = rows.next()? {
+            if self.page.is_full(self.messages.len(), self.bytes) {
+                return Ok(true);
+            }
+            let message = message(row)?;
+            self.bytes += message.data.get().len();
+            self.messages.push(message);
+        }
+        Ok(false)
+    }
 }
 
 /// Reads a part of a conversation that is not closed. With a `viewer`, only what that user may see.
@@ -50,7 +76,7 @@ pub(super) fn read(
 ) -> Result<History, Failure> {
     let found = db
         .prepare_cached("SELECT id, head FROM conversations WHERE conv = ?1 AND closed = 0")?
-        .query_row([conv.0], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .query_row([conv.0], |row| Ok((row.get::<_, i64>(0)?, row.seq(1)?)))
         .optional()?;
     let nothing = match viewer {
         None => StoreError::NotFound("conversation"),
@@ -66,33 +92,18 @@ pub(super) fn read(
             .ok_or(StoreError::NOT_IN_IT)?,
     };
     let (after, before, order) = match span {
-        Span::After(seq) => (number(seq).max(floor), i64::MAX, "ASC"),
-        Span::Before(seq) => (floor, number(seq), "DESC"),
+        Span::After(seq) => (number(seq.0).max(floor), i64::MAX, "ASC"),
+        Span::Before(seq) => (floor, number(seq.0), "DESC"),
     };
     let mut select = db.prepare_cached(&format!(
         "SELECT {MESSAGE_COLUMNS} FROM messages m JOIN conversations c ON c.id = m.conv_id
          WHERE m.conv_id = ?1 AND m.seq > ?2 AND m.seq < ?3 ORDER BY m.seq {order}",
     ))?;
-    let mut rows = select.query(params![id, after, before])?;
-    let mut history = History {
-        messages: Vec::new(),
-        head: Seq(head.unsigned_abs()),
-        more: false,
-    };
-    let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        if page.is_full(history.messages.len(), bytes) {
-            history.more = true;
-            break;
-        }
-        let message = message(row)?;
-        bytes += message.data.get().len();
-        history.messages.push(message);
-    }
-    Ok(history)
-}
-
-/// Returns the value in the database.
-pub(super) fn number(seq: Seq) -> i64 {
-    i64::try_from(seq.0).unwrap_or(i64::MAX)
+    let mut filling = Filling::new(page);
+    let more = filling.take(select.query(params![id, after, before])?)?;
+    Ok(History {
+        messages: filling.messages,
+        head,
+        more,
+    })
 }

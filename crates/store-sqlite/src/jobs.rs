@@ -1,17 +1,19 @@
 //! Push jobs: one row for each message, created with it and kept until all its recipients were handled.
 
-use mynah_store::ids::{ConvId, Mid, Seq, Uid};
+use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{
     Append, DueJobs, JobId, JobOutcome, JobQuery, JobRecipients, Lane, Members, Place, PushJob, PushOrder,
     ToTell, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::columns::{Columns, number};
 use super::conversations;
-use super::history::{MESSAGE_COLUMNS, message, number};
+use super::history::{MESSAGE_COLUMNS, message};
 use super::leases::Claim;
 use super::log::Written;
-use super::state::{Rules, State};
+use super::state::Rules;
+use super::tx::Tx;
 
 /// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
 const CALL: u16 = 18;
@@ -20,8 +22,7 @@ const CALL_END: u16 = 19;
 /// Creates the job of a message that was just written. Returns `None` if it has no recipients except its
 /// sender.
 pub(super) fn make(
-    db: &Connection,
-    state: &mut State,
+    tx: &mut Tx<'_>,
     message: &Written,
     order: &Append,
     members: Option<&Members>,
@@ -39,10 +40,10 @@ pub(super) fn make(
     if nobody {
         return Ok(None);
     }
-    let now = state.age.steady();
+    let now = tx.state.age.steady();
     let team = match only {
         Some(_) => None,
-        None => Some(state.heads.edit(message.conv).id),
+        None => Some(tx.state.heads.edit(message.conv).id),
     };
     let row = NewJob {
         message: message.row,
@@ -53,7 +54,7 @@ pub(super) fn make(
         due: now.saturating_add(push.delay_ms),
         expires: push.expires,
     };
-    insert(db, state, &row).map(Some)
+    insert(tx, &row).map(Some)
 }
 
 /// A new row of `push_jobs`.
@@ -69,71 +70,72 @@ struct NewJob<'a> {
     expires: UnixMillis,
 }
 
-fn insert(db: &Connection, state: &mut State, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
-    let id = state.next_job;
-    state.next_job += 1;
-    db.prepare_cached(
-        "INSERT INTO push_jobs (id, message, uid, conv_id, lane, made, due, expires)
+fn insert(tx: &mut Tx<'_>, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
+    let id = tx.state.next_job;
+    tx.state.next_job += 1;
+    tx.db
+        .prepare_cached(
+            "INSERT INTO push_jobs (id, message, uid, conv_id, lane, made, due, expires)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        id,
-        job.message,
-        job.uid.map(Uid::as_str),
-        job.team,
-        job.lane,
-        clamp(job.made),
-        clamp(job.due),
-        clamp(job.expires)
-    ])?;
+        )?
+        .execute(params![
+            id,
+            job.message,
+            job.uid.map(Uid::as_str),
+            job.team,
+            job.lane,
+            number(job.made),
+            number(job.due),
+            number(job.expires)
+        ])?;
     Ok(JobId(id))
 }
 
 /// Limits the deadlines that an earlier run of the program has stored to the longest possible ones: its clock
 /// may have been wrong.
 pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite::Result<()> {
-    let due = clamp(now.saturating_add(rules.longest_push_wait_ms));
-    let expires = clamp(now.saturating_add(rules.longest_push_life_ms));
+    let due = number(now.saturating_add(rules.longest_push_wait_ms));
+    let expires = number(now.saturating_add(rules.longest_push_life_ms));
     db.execute(
         "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2), made = min(made, ?3)
          WHERE dead = 0 AND (due > ?1 OR expires > ?2 OR made > ?3)",
-        [due, expires, clamp(now)],
+        [due, expires, number(now)],
     )?;
     Ok(())
 }
 
 /// Stores the outcome of a job. Does nothing if the job does not exist any more.
-pub(super) fn finish(
-    db: &Connection,
-    state: &mut State,
-    id: JobId,
-    outcome: &JobOutcome,
-) -> rusqlite::Result<()> {
+pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqlite::Result<()> {
     match outcome {
         JobOutcome::Finished => {
-            db.prepare_cached("DELETE FROM push_jobs WHERE id = ?1")?
+            tx.db
+                .prepare_cached("DELETE FROM push_jobs WHERE id = ?1")?
                 .execute([id.0])?;
         }
         JobOutcome::Retry { at } => {
-            db.prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, clamp(*at)])?;
+            tx.db
+                .prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
+                .execute(params![id.0, number(*at)])?;
         }
         JobOutcome::Later { at } => {
-            db.prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, clamp(*at)])?;
+            tx.db
+                .prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
+                .execute(params![id.0, number(*at)])?;
         }
         JobOutcome::Delivered { until } => {
-            db.prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
-                .execute(params![id.0, clamp(*until), Lane::Delivered as i64])?;
+            tx.db
+                .prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
+                .execute(params![id.0, number(*until), Lane::Delivered as i64])?;
         }
         JobOutcome::Dead => {
-            let changed = db
+            let changed = tx
+                .db
                 .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1 AND dead = 0")?
                 .execute([id.0])?;
-            state.newly_dead += changed as u64;
+            tx.state.newly_dead += changed as u64;
         }
         JobOutcome::Advanced { after, jobs } => {
-            let row = db
+            let row = tx.db
                 .prepare_cached(
                     "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires, conv_id",
                 )?
@@ -143,9 +145,9 @@ pub(super) fn finish(
                         uid: None,
                         team: row.get(4)?,
                         lane: row.get(1)?,
-                        made: row.get::<_, i64>(2)?.unsigned_abs(),
+                        made: row.get(2)?,
                         due: 0,
-                        expires: row.get::<_, i64>(3)?.unsigned_abs(),
+                        expires: row.get(3)?,
                     })
                 })
                 .optional()?;
@@ -153,8 +155,7 @@ pub(super) fn finish(
             for (uid, due) in jobs {
                 let uid = Some(uid);
                 insert(
-                    db,
-                    state,
+                    tx,
                     &NewJob {
                         uid,
                         due: *due,
@@ -169,19 +170,14 @@ pub(super) fn finish(
 
 /// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this is about the members
 /// that were handled already.
-pub(super) fn revive(
-    db: &Connection,
-    state: &mut State,
-    uid: &Uid,
-    since: UnixMillis,
-) -> rusqlite::Result<()> {
-    let now = state.age.steady();
+pub(super) fn revive(tx: &mut Tx<'_>, uid: &Uid, since: UnixMillis) -> rusqlite::Result<()> {
+    let now = tx.state.age.steady();
     let (normal, delivered) = (Lane::Normal as i64, Lane::Delivered as i64);
-    db.prepare_cached(
+    tx.db.prepare_cached(
         "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3",
     )?
-    .execute(params![uid.as_str(), delivered, clamp(since), normal, clamp(now)])?;
-    let mut select = db.prepare_cached(
+    .execute(params![uid.as_str(), delivered, number(since), normal, number(now)])?;
+    let mut select = tx.db.prepare_cached(
         "SELECT j.message, j.made, j.expires, j.conv_id
          FROM participants p INDEXED BY participants_of_teams
          CROSS JOIN push_jobs j INDEXED BY push_jobs_of_team ON j.conv_id = p.conv_id
@@ -191,22 +187,21 @@ pub(super) fn revive(
              AND NOT EXISTS (SELECT 1 FROM push_jobs o INDEXED BY push_jobs_of_user
                  WHERE o.dead = 0 AND o.uid = ?1 AND o.message = j.message)",
     )?;
-    let number = |row: &Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
     let found = select
-        .query_map(params![uid.as_str(), clamp(since), delivered], |row| {
+        .query_map(params![uid.as_str(), number(since), delivered], |row| {
             Ok(NewJob {
                 message: row.get(0)?,
                 uid: Some(uid),
                 team: row.get(3)?,
                 lane: normal,
-                made: number(row, 1)?,
+                made: row.get(1)?,
                 due: now,
-                expires: number(row, 2)?,
+                expires: row.get(2)?,
             })
         })?
         .collect::<rusqlite::Result<Vec<_>>>()?;
     for job in found {
-        insert(db, state, &job)?;
+        insert(tx, &job)?;
     }
     Ok(())
 }
@@ -217,33 +212,26 @@ const JOB_COLUMNS: &str = "j.id, m.mid, c.conv, m.seq, m.sender, j.uid, j.after,
      FROM push_jobs j CROSS JOIN messages m ON m.id = j.message CROSS JOIN conversations c ON c.id = m.conv_id";
 
 fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
-    let uid = |column| -> rusqlite::Result<Option<Uid>> {
-        Ok(row
-            .get_ref(column)?
-            .as_str_or_null()?
-            .and_then(|text| Uid::new(text).ok()))
-    };
-    let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
     Ok(PushJob {
         id: JobId(row.get(0)?),
-        mid: Mid(uuid::Uuid::from_bytes(row.get(1)?)),
-        conv: ConvId(row.get(2)?),
-        seq: Seq(number(3)?),
-        from: uid(4)?,
-        to: match uid(5)? {
+        mid: row.mid(1)?,
+        conv: row.conv(2)?,
+        seq: row.seq(3)?,
+        from: row.uid(4)?,
+        to: match row.uid(5)? {
             Some(uid) => JobRecipients::User(uid),
-            None => JobRecipients::Team(uid(6)?),
+            None => JobRecipients::Team(row.uid(6)?),
         },
         attempts: row.get(7)?,
-        made: number(8)?,
-        due: number(9)?,
-        expires: number(10)?,
+        made: row.get(8)?,
+        due: row.get(9)?,
+        expires: row.get(10)?,
     })
 }
 
 /// Claims jobs that are due, and returns them and the time when the next job is due.
 pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rusqlite::Result<DueJobs> {
-    let (lane, now) = (query.lane as i64, clamp(query.now));
+    let (lane, now) = (query.lane as i64, number(query.now));
     let (due, JobId(id)) = query.after;
     // Two statements, so that each has an index.
     let user = match query.uid {
@@ -256,7 +244,7 @@ pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rus
          ORDER BY j.due, j.id",
     ))?;
     let uid = query.uid.as_ref().map(Uid::as_str);
-    let mut rows = select.query(params![lane, clamp(due), id, now, uid])?;
+    let mut rows = select.query(params![lane, number(due), id, now, uid])?;
     let mut jobs = Vec::new();
     while (jobs.len() as u32) < query.limit
         && let Some(row) = rows.next()?
@@ -267,8 +255,7 @@ pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rus
     }
     let next = db
         .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND lane = ?1 AND due > ?2")?
-        .query_row(params![lane, now], |row| row.get::<_, Option<i64>>(0))?
-        .map(i64::unsigned_abs);
+        .query_row(params![lane, now], |row| row.get(0))?;
     Ok(DueJobs { jobs, next })
 }
 
@@ -281,7 +268,7 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
              CROSS JOIN participants p ON p.uid = ?1 AND p.conv_id = c.id
              WHERE c.conv = ?2 AND c.closed = 0 AND m.recalled = 0",
         )?
-        .query_row(params![uid.as_str(), conv.0, number(seq)], |row| {
+        .query_row(params![uid.as_str(), conv.0, number(seq.0)], |row| {
             Ok((
                 row.get::<_, i64>(0)?,
                 row.get::<_, u16>(1)?,
@@ -296,7 +283,7 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
     if joined_later || (kind == CALL && is_over(db, conv_id, seq)?) {
         return Ok(ToTell::Moot);
     }
-    if read >= number(seq) || is_acknowledged(db, uid, conv_id, seq)? {
+    if read >= number(seq.0) || is_acknowledged(db, uid, conv_id, seq)? {
         return Ok(ToTell::Acknowledged);
     }
     let message = db
@@ -304,7 +291,7 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
             "SELECT {MESSAGE_COLUMNS} FROM messages m JOIN conversations c ON c.id = m.conv_id
              WHERE m.conv_id = ?1 AND m.seq = ?2"
         ))?
-        .query_row(params![conv_id, number(seq)], message)?;
+        .query_row(params![conv_id, number(seq.0)], message)?;
     Ok(ToTell::Yes(Box::new(message), conversations::unread(db, uid)?))
 }
 
@@ -315,7 +302,7 @@ fn is_over(db: &Connection, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
         "SELECT 1 FROM messages INDEXED BY messages_of_ended_calls
          WHERE conv_id = ?1 AND seq > ?2 AND kind = {CALL_END} LIMIT 1"
     ))?
-    .exists(params![conv_id, number(seq)])
+    .exists(params![conv_id, number(seq.0)])
 }
 
 /// Returns whether one of the user's devices has acknowledged message `seq` or a later one. A device that was
@@ -325,24 +312,18 @@ fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqli
         "SELECT 1 FROM devices d CROSS JOIN cursors k ON k.device_id = d.id AND k.conv_id = ?2
          WHERE d.uid = ?1 AND k.seq >= ?3 LIMIT 1",
     )?
-    .exists(params![uid.as_str(), conv_id, number(seq)])
+    .exists(params![uid.as_str(), conv_id, number(seq.0)])
 }
 
 /// Returns the number of jobs that wait.
 pub(super) fn count_waiting(db: &Connection) -> rusqlite::Result<u64> {
     db.prepare_cached("SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1")?
-        .query_row([Lane::Delivered as i64], |row| row.get::<_, i64>(0))
-        .map(i64::unsigned_abs)
+        .query_row([Lane::Delivered as i64], |row| row.get(0))
 }
 
 /// Returns the number of dead jobs.
 pub(super) fn count_dead(db: &Connection) -> rusqlite::Result<u64> {
     db.query_row("SELECT count(*) FROM push_jobs WHERE dead = 1", [], |row| {
-        row.get::<_, i64>(0)
+        row.get(0)
     })
-    .map(i64::unsigned_abs)
-}
-
-fn clamp(time: UnixMillis) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ mod checkpoint;
 mod cids;
 mod clock;
 mod closed;
+mod columns;
 mod command;
 mod conversations;
 mod departures;
@@ -48,6 +49,7 @@ mod teams;
 mod threads;
 mod totals;
 mod trim;
+mod tx;
 mod unread;
 mod watchers;
 mod witness;
@@ -79,6 +81,7 @@ use self::reads::For;
 pub use self::restore::{Restored, restore};
 use self::state::{Rules, State};
 use self::threads::{Threads, Work};
+use self::tx::Tx;
 
 /// The parameters of [`Embedded::open`].
 pub struct Options {
@@ -231,6 +234,18 @@ impl Embedded {
     pub fn depth(&self) -> usize {
         self.queue.depth()
     }
+
+    /// Queues work that has no result besides its success. Work that is not urgent waits a moment for a transaction to share.
+    fn work(
+        &self,
+        urgent: bool,
+        done: Done<()>,
+        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) {
+        let work = Box::new(work);
+        self.queue
+            .push([Command::Work { work, urgent, done }].into_iter());
+    }
 }
 
 impl Drop for Embedded {
@@ -251,7 +266,8 @@ impl Store for Embedded {
     }
 
     fn enter(&self, entry: Entry, done: Done<()>) {
-        self.queue.push([Command::Enter(entry, done)].into_iter());
+        let urgent = entry.urgent;
+        self.work(urgent, done, move |tx| positions::enter(tx, &entry));
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
@@ -277,8 +293,8 @@ impl Store for Embedded {
         Box::pin(async move {
             let (missed, had) = read.await?;
             if let Some(row) = had {
-                self.queue
-                    .push([Command::Had(asker, row, Box::new(drop))].into_iter());
+                let had = move |tx: &mut Tx<'_>| tx.state.devices.had(tx.db, &asker, row);
+                self.work(false, Box::new(drop), had);
             }
             Ok(missed)
         })
@@ -320,7 +336,7 @@ impl Store for Embedded {
         });
         Box::pin(async move {
             if let Some(asker) = asker {
-                let settle = |done| self.queue.push([Command::Settle(asker, done)].into_iter());
+                let settle = |done| self.work(true, done, move |tx| positions::settle(tx, &asker));
                 if let Err(error) = outcome(settle).await {
                     // A list whose newest cursors are missing is better than no list.
                     tracing::debug!(%error, "acknowledgements could not be written before a list of conversations");
@@ -369,8 +385,7 @@ impl Store for Embedded {
     }
 
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
-        self.queue
-            .push([Command::ReviveJobs(uid, since, done)].into_iter());
+        self.work(false, done, move |tx| jobs::revive(tx, &uid, since));
     }
 
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

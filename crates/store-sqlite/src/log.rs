@@ -2,9 +2,9 @@
 
 use mynah_store::UnixMillis;
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
-use super::state::State;
+use super::tx::Tx;
 
 /// A message to write.
 pub(super) struct Draft<'a> {
@@ -32,22 +32,16 @@ pub(super) struct Written {
 const LATE_MS: u64 = 10_000;
 
 /// Writes the next message of a conversation, which this transaction must have found before.
-pub(super) fn write(
-    db: &Connection,
-    state: &mut State,
-    conv: ConvId,
-    now: UnixMillis,
-    draft: &Draft<'_>,
-) -> rusqlite::Result<Written> {
-    let row = state.next_row;
-    let mid = state.mids.next(now);
-    let head = state.heads.edit(conv);
+pub(super) fn write(tx: &mut Tx<'_>, conv: ConvId, draft: &Draft<'_>) -> rusqlite::Result<Written> {
+    let row = tx.state.next_row;
+    let mid = tx.state.mids.next(tx.now);
+    let head = tx.state.heads.edit(conv);
     head.seq += 1;
     head.counted += u64::from(draft.counts);
-    head.ts = if head.ts <= now + LATE_MS {
-        head.ts.max(now)
+    head.ts = if head.ts <= tx.now + LATE_MS {
+        head.ts.max(tx.now)
     } else {
-        now
+        tx.now
     };
     head.last_row = row;
     let written = Written {
@@ -57,25 +51,25 @@ pub(super) fn write(
         mid,
         ts: head.ts,
     };
-    db.prepare_cached(
+    tx.db.prepare_cached(
         "INSERT INTO messages (id, conv_id, seq, mid, kind, ts, counts, sender, cid, counted, own, member_sent, data)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         row,
         head.id,
-        head.seq as i64,
+        head.seq,
         mid.0.as_bytes(),
         draft.kind,
-        head.ts as i64,
+        head.ts,
         draft.counts,
         draft.from.map(Uid::as_str),
         draft.cid.map(Cid::as_str),
-        head.counted as i64,
-        draft.own.map(|own| own as i64),
-        draft.member_sent.map(|sent| sent as i64),
+        head.counted,
+        draft.own,
+        draft.member_sent,
         draft.data,
     ])?;
-    state.next_row += 1;
+    tx.state.next_row += 1;
     Ok(written)
 }

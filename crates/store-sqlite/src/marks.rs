@@ -1,7 +1,7 @@
 //! Marks record which row was the newest at which running time (see `retention.rs`).
 
 use mynah_store::UnixMillis;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Longest time between two marks while messages are stored: a message may be deleted this much later than
 /// necessary.
@@ -51,7 +51,7 @@ impl Marks {
     /// Continues from the state of the database.
     pub(super) fn reload(&mut self, db: &Connection, newest: i64, now: UnixMillis) -> rusqlite::Result<()> {
         let last = "SELECT row, at FROM ages ORDER BY row DESC LIMIT 1";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         self.last = db.query_row(last, [], read).optional()?.unwrap_or_default();
         self.newest = (newest, now);
         self.has_begun = false;
@@ -97,7 +97,7 @@ impl Marks {
     pub(super) fn age(&mut self, db: &Connection, by: u64) -> rusqlite::Result<()> {
         if by > 0 {
             db.prepare_cached("UPDATE ages SET at = max(at - ?1, 0) WHERE row <= ?2")?
-                .execute([by as i64, self.start])?;
+                .execute(params![by, self.start])?;
         }
         if self.newest.0 <= self.start {
             self.newest.1 = self.newest.1.saturating_sub(by);
@@ -107,7 +107,7 @@ impl Marks {
 
     fn make(&mut self, db: &Connection, mark: Mark) -> rusqlite::Result<()> {
         db.prepare_cached("INSERT OR REPLACE INTO ages (row, at) VALUES (?1, ?2)")?
-            .execute([mark.0, mark.1 as i64])?;
+            .execute(params![mark.0, mark.1])?;
         self.last = mark;
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Marks {
             return Ok(Some(self.newest.0));
         }
         db.prepare_cached("SELECT row FROM ages WHERE at < ?1 ORDER BY row DESC LIMIT 1")?
-            .query_row([cutoff as i64], |row| row.get(0))
+            .query_row([cutoff], |row| row.get(0))
             .optional()
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mynah_store::ids::{ConvId, TeamId, Uid};
-use mynah_store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice, UnixMillis};
+use mynah_store::{ConvKind, StoreError, Team, TeamChange, TeamChanged, TeamNotice};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::log::{self, Draft};
 use super::state::State;
 use super::teams::TeamState;
+use super::tx::Tx;
 
 /// S2C_TEAMMEMBER_ENTER.
 const ENTER: u16 = 16;
@@ -23,67 +24,68 @@ const ENTER: u16 = 16;
 const LEAVE: u16 = 17;
 
 /// Executes `order`.
-pub(super) fn change(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    team: &TeamId,
-    order: &TeamChange,
-) -> Result<TeamChanged, Failure> {
-    let Some(before) = state.teams.find(db, team)? else {
+pub(super) fn change(tx: &mut Tx<'_>, team: &TeamId, order: &TeamChange) -> Result<TeamChanged, Failure> {
+    let Some(before) = tx.state.teams.find(tx.db, team)? else {
         return match order {
-            TeamChange::Put { name, members } => create(db, state, team, name, sorted(members)),
+            TeamChange::Put { name, members } => create(tx, team, name, sorted(members)),
             TeamChange::Add(_) | TeamChange::Remove(_) | TeamChange::Delete => {
                 Err(StoreError::NotFound("team").into())
             }
         };
     };
     let is_member = |uid: &Uid| is_in(Some(&before.members), uid);
-    let (name, left, entered) = match order {
+    let difference = match order {
         TeamChange::Put { name, members } => {
             let members = sorted(members);
             let stays = |uid: &&Uid| members.binary_search(uid).is_ok();
-            let left = before.members.iter().filter(|uid| !stays(uid)).cloned().collect();
-            (Some(name), left, without(members, is_member))
+            Difference {
+                name: Some(name),
+                left: before.members.iter().filter(|uid| !stays(uid)).cloned().collect(),
+                entered: without(members, is_member),
+            }
         }
-        TeamChange::Add(uids) => (None, Vec::new(), without(sorted(uids), is_member)),
-        TeamChange::Remove(uids) => (None, without(sorted(uids), |uid| !is_member(uid)), Vec::new()),
-        TeamChange::Delete => return delete(db, state, now, team, before),
+        TeamChange::Add(uids) => Difference {
+            entered: without(sorted(uids), is_member),
+            ..Difference::default()
+        },
+        TeamChange::Remove(uids) => Difference {
+            left: without(sorted(uids), |uid| !is_member(uid)),
+            ..Difference::default()
+        },
+        TeamChange::Delete => return delete(tx, team, before),
     };
-    replace(
-        db,
-        state,
-        now,
-        team,
-        before,
-        name.map(String::as_str),
-        &left,
-        &entered,
-    )
+    replace(tx, team, before, &difference)
 }
 
-fn create(
-    db: &Connection,
-    state: &mut State,
-    team: &TeamId,
-    name: &str,
-    members: Vec<Uid>,
-) -> Result<TeamChanged, Failure> {
-    check_size(state, members.len())?;
+/// How a team becomes different; the uids are sorted.
+#[derive(Default)]
+struct Difference<'a> {
+    name: Option<&'a str>,
+    left: Vec<Uid>,
+    entered: Vec<Uid>,
+}
+
+fn create(tx: &mut Tx<'_>, team: &TeamId, name: &str, members: Vec<Uid>) -> Result<TeamChanged, Failure> {
+    check_size(tx.state, members.len())?;
     let mut id = [0; 16];
-    (state.rules.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    (tx.state.rules.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
-    let conv_id = state.heads.find(db, conv, || ConvKind::Team(team.clone()))?.id;
-    db.prepare_cached("INSERT INTO teams (team, name, conv_id) VALUES (?1, ?2, ?3)")?
+    let conv_id = tx
+        .state
+        .heads
+        .find(tx.db, conv, || ConvKind::Team(team.clone()))?
+        .id;
+    tx.db
+        .prepare_cached("INSERT INTO teams (team, name, conv_id) VALUES (?1, ?2, ?3)")?
         .execute(params![team.as_str(), name, conv_id])?;
-    join(db, state, conv, &members)?;
+    join(tx, conv, &members)?;
     let after = TeamState {
         conv,
         conv_id,
         name: name.into(),
         members: Arc::new(members),
     };
-    state.teams.remember(team, after.clone());
+    tx.state.teams.remember(team, after.clone());
     Ok(TeamChanged {
         team: shown(team, after),
         created: true,
@@ -91,23 +93,19 @@ fn create(
     })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one change")]
 fn replace(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
+    tx: &mut Tx<'_>,
     team: &TeamId,
     before: TeamState,
-    name: Option<&str>,
-    left: &[Uid],
-    entered: &[Uid],
+    Difference { name, left, entered }: &Difference<'_>,
 ) -> Result<TeamChanged, Failure> {
     if !entered.is_empty() {
-        check_size(state, before.members.len() - left.len() + entered.len())?;
+        check_size(tx.state, before.members.len() - left.len() + entered.len())?;
     }
     let mut after = before.clone();
     if let Some(name) = name.filter(|name| **name != *before.name) {
-        db.prepare_cached("UPDATE teams SET name = ?2 WHERE team = ?1")?
+        tx.db
+            .prepare_cached("UPDATE teams SET name = ?2 WHERE team = ?1")?
             .execute([team.as_str(), name])?;
         after.name = name.into();
     }
@@ -121,21 +119,22 @@ fn replace(
         // The list consists of two sorted runs, which this sort merges quickly.
         members.sort();
         after.members = Arc::new(members);
-        let head = state
+        let head = tx
+            .state
             .heads
-            .find(db, before.conv, || ConvKind::Team(team.clone()))?
+            .find(tx.db, before.conv, || ConvKind::Team(team.clone()))?
             .seq;
-        join(db, state, before.conv, entered)?;
+        join(tx, before.conv, entered)?;
         let told = left
             .iter()
             .map(|uid| (LEAVE, uid))
             .chain(entered.iter().map(|uid| (ENTER, uid)));
         for (kind, uid) in told {
-            notices.push(tell(db, state, now, before.conv, team, kind, uid)?);
+            notices.push(tell(tx, before.conv, team, kind, uid)?);
         }
-        leave(db, before.conv_id, head, &notices)?;
+        leave(tx.db, before.conv_id, head, &notices)?;
     }
-    state.teams.remember(team, after.clone());
+    tx.state.teams.remember(team, after.clone());
     Ok(TeamChanged {
         team: shown(team, after),
         created: false,
@@ -143,37 +142,33 @@ fn replace(
     })
 }
 
-fn delete(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    team: &TeamId,
-    before: TeamState,
-) -> Result<TeamChanged, Failure> {
-    let head = state
+fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChanged, Failure> {
+    let head = tx
+        .state
         .heads
-        .find(db, before.conv, || ConvKind::Team(team.clone()))?
+        .find(tx.db, before.conv, || ConvKind::Team(team.clone()))?
         .seq;
     // Each member gets the same message as a member who was removed.
     let mut notices = Vec::with_capacity(before.members.len());
     for uid in before.members.iter() {
-        notices.push(tell(db, state, now, before.conv, team, LEAVE, uid)?);
+        notices.push(tell(tx, before.conv, team, LEAVE, uid)?);
     }
-    state.heads.edit(before.conv).closed = true;
-    closed::note(db, before.conv_id)?;
-    state.closed = true;
-    db.prepare_cached("DELETE FROM teams WHERE team = ?1")?
+    tx.state.heads.edit(before.conv).closed = true;
+    closed::note(tx.db, before.conv_id)?;
+    tx.state.closed = true;
+    tx.db
+        .prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;
-    leave(db, before.conv_id, head, &notices)?;
+    leave(tx.db, before.conv_id, head, &notices)?;
     // Nobody may be notified of messages that nobody may read.
     for jobs in [
         "push_jobs_of_team WHERE uid IS NULL",
         "push_jobs_of_members WHERE uid IS NOT NULL",
     ] {
         let sql = format!("DELETE FROM push_jobs INDEXED BY {jobs} AND dead = 0 AND conv_id = ?1");
-        db.prepare_cached(&sql)?.execute([before.conv_id])?;
+        tx.db.prepare_cached(&sql)?.execute([before.conv_id])?;
     }
-    state.teams.remove(team);
+    tx.state.teams.remove(team);
     let after = TeamState {
         members: Arc::default(),
         ..before
@@ -187,13 +182,13 @@ fn delete(
 
 /// Creates the rows of new members. They see messages after the present head of the conversation, or all
 /// messages; earlier ones count as read.
-fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
-    let sees_all = state.rules.new_members_see_all;
-    let head = state.heads.edit(conv);
+fn join(tx: &mut Tx<'_>, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
+    let sees_all = tx.state.rules.new_members_see_all;
+    let head = tx.state.heads.edit(conv);
     for uid in uids {
-        departures::forget(db, uid, head.id)?;
+        departures::forget(tx.db, uid, head.id)?;
     }
-    let mut insert = db.prepare_cached(
+    let mut insert = tx.db.prepare_cached(
         "INSERT INTO participants (uid, conv_id, member, floor, joined, read, read_counted)
          VALUES (?1, ?2, 1, ?3, ?4, ?4, ?5)",
     )?;
@@ -201,9 +196,9 @@ fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusql
         insert.execute(params![
             uid.as_str(),
             head.id,
-            if sees_all { 0 } else { head.seq as i64 },
-            head.seq as i64,
-            head.counted as i64
+            if sees_all { 0 } else { head.seq },
+            head.seq,
+            head.counted
         ])?;
     }
     Ok(())
@@ -213,22 +208,14 @@ fn join(db: &Connection, state: &mut State, conv: ConvId, uids: &[Uid]) -> rusql
 fn leave(db: &Connection, conv_id: i64, head: u64, notices: &[TeamNotice]) -> rusqlite::Result<()> {
     let mut delete = db.prepare_cached("DELETE FROM participants WHERE uid = ?1 AND conv_id = ?2")?;
     for notice in notices.iter().filter(|notice| notice.kind == LEAVE) {
-        departures::note(db, &notice.uid, conv_id, (head, notice.seq))?;
+        departures::note(db, notice, conv_id, head)?;
         delete.execute(params![notice.uid.as_str(), conv_id])?;
     }
     Ok(())
 }
 
 /// Writes a message of kind 16 or 17.
-fn tell(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    conv: ConvId,
-    team: &TeamId,
-    kind: u16,
-    uid: &Uid,
-) -> Result<TeamNotice, Failure> {
+fn tell(tx: &mut Tx<'_>, conv: ConvId, team: &TeamId, kind: u16, uid: &Uid) -> Result<TeamNotice, Failure> {
     #[derive(Serialize)]
     struct Data<'a> {
         team: &'a TeamId,
@@ -245,7 +232,7 @@ fn tell(
         member_sent: None,
         data: data.get(),
     };
-    let written = log::write(db, state, conv, now, &draft)?;
+    let written = log::write(tx, conv, &draft)?;
     let data: Arc<RawValue> = data.into();
     Ok(TeamNotice {
         kind,

@@ -5,13 +5,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use mynah_store::ids::{ConvId, Uid};
+use mynah_store::ids::Uid;
 use mynah_store::{Device, Message, Missed, Page, Position, Stretch};
-use rusqlite::{Connection, Statement, params};
+use rusqlite::{Connection, params};
 
-use super::conversations::{self, Cursors, Rank, TOP, Which};
+use super::columns::number;
+use super::conversations::{self, Cursors, Part, Rank, Which};
 use super::departures;
-use super::history::{MESSAGE_COLUMNS, message, number};
+use super::history::{Filling, MESSAGE_COLUMNS};
 use super::totals;
 
 /// If more conversations than this had to be looked at, the position up to which the device has everything is
@@ -45,7 +46,7 @@ pub(super) fn missed(
         }
     })?;
     let mut looked = 0;
-    conversations::newest(db, uid, Which::UnreadPairs, (TOP, 0), |rank| {
+    conversations::newest(db, uid, Part::all(Which::UnreadPairs), |rank| {
         let position = conversations::position_of(db, uid, &cursors, rank.1)?;
         concerned.insert(Reverse(rank), position);
         looked += 1;
@@ -57,7 +58,14 @@ pub(super) fn missed(
         let since = known.had_row;
         // One more than requested shows that there are more.
         let most = most_conversations.max(most_behind) + 1;
-        walked = walk(db, uid, &cursors, since, most, &mut concerned)?;
+        let found = walk(db, uid, &cursors, since, most)?;
+        walked = found.0;
+        concerned.extend(
+            found
+                .1
+                .into_iter()
+                .map(|(rank, position)| (Reverse(rank), position)),
+        );
         departed = departures::after(db, uid, &cursors, since)?;
     }
     let behind = concerned.values().filter(|position| is_behind(position));
@@ -129,29 +137,35 @@ impl Walk {
     }
 }
 
-/// Adds the newest `most` pairs and notices in which the device is behind.
+/// Returns the newest `most` pairs and notices in which the device is behind.
 fn walk(
     db: &Connection,
     uid: &Uid,
     cursors: &Cursors,
     since: i64,
     most: usize,
-    concerned: &mut BTreeMap<Reverse<Rank>, Position>,
-) -> rusqlite::Result<Walk> {
+) -> rusqlite::Result<(Walk, Vec<(Rank, Position)>)> {
     let mut walked = Walk::default();
-    let mut behind = 0;
-    conversations::newest(db, uid, Which::Pairs, (TOP, since), |rank| {
-        let position = conversations::position_of(db, uid, cursors, rank.1)?;
-        let is_behind = is_behind(&position);
-        walked.looked(rank.0, is_behind);
-        if is_behind {
-            concerned.insert(Reverse(rank), position);
-            behind += 1;
-        }
-        Ok(behind < most)
-    })?;
-    walked.is_cut = behind == most;
-    Ok(walked)
+    let mut behind = Vec::new();
+    conversations::newest(
+        db,
+        uid,
+        Part {
+            since,
+            ..Part::all(Which::Pairs)
+        },
+        |rank| {
+            let position = conversations::position_of(db, uid, cursors, rank.1)?;
+            let is_behind = is_behind(&position);
+            walked.looked(rank.0, is_behind);
+            if is_behind {
+                behind.push((rank, position));
+            }
+            Ok(behind.len() < most)
+        },
+    )?;
+    walked.is_cut = behind.len() == most;
+    Ok((walked, behind))
 }
 
 /// Returns the messages of these stretches that `uid` may see, in order, until the page is full.
@@ -168,49 +182,27 @@ pub(super) fn replay(
          ORDER BY m.seq",
     ))?;
     let mut of_departed = None;
-    let mut found = Vec::new();
-    let mut bytes = 0;
+    let mut found = Filling::new(page);
     for stretch in stretches {
-        let before = found.len();
-        let mut is_full = read(&mut of_member, uid, stretch, page, (&mut found, &mut bytes))?;
+        let before = found.messages.len();
+        let asked = params![
+            stretch.conv.0,
+            uid.as_str(),
+            number(stretch.after.0),
+            number(stretch.through.0)
+        ];
+        let mut is_full = found.take(of_member.query(asked)?)?;
         // The user is in the conversation or has left it, so that only one of the two queries finds anything.
-        if !is_full && found.len() == before {
+        if !is_full && found.messages.len() == before {
             let select = match &mut of_departed {
                 Some(select) => select,
                 none => none.insert(db.prepare_cached(&departures::replay_sql())?),
             };
-            is_full = read(select, uid, stretch, page, (&mut found, &mut bytes))?;
+            is_full = found.take(select.query(asked)?)?;
         }
         if is_full {
             break;
         }
     }
-    Ok(found)
-}
-
-/// Adds the messages of a stretch that `select` finds, and their bytes. Returns whether the page is full and
-/// there are more.
-fn read(
-    select: &mut Statement<'_>,
-    uid: &Uid,
-    stretch: &Stretch,
-    page: Page,
-    (found, bytes): (&mut Vec<Message>, &mut usize),
-) -> rusqlite::Result<bool> {
-    let ConvId(conv) = stretch.conv;
-    let mut rows = select.query(params![
-        conv,
-        uid.as_str(),
-        number(stretch.after),
-        number(stretch.through)
-    ])?;
-    while let Some(row) = rows.next()? {
-        if page.is_full(found.len(), *bytes) {
-            return Ok(true);
-        }
-        let message = message(row)?;
-        *bytes += message.data.get().len();
-        found.push(message);
-    }
-    Ok(false)
+    Ok(found.messages)
 }

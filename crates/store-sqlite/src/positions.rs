@@ -1,7 +1,7 @@
 //! Moves the cursors of devices and the read positions of users.
 
 use mynah_store::ids::{ConvId, Seq, Uid};
-use mynah_store::{ConvKind, Device, Read, ReadMark, StoreError};
+use mynah_store::{ConvKind, Device, Entry, Read, ReadMark, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::conversations::OWN_AT;
@@ -9,7 +9,7 @@ use super::departures;
 use super::devices::At;
 use super::failure::Failure;
 use super::heads;
-use super::state::State;
+use super::tx::Tx;
 use super::unread;
 
 /// A user's position in a conversation. What retention has deleted counts as delivered and read.
@@ -20,49 +20,41 @@ struct Seat {
 }
 
 /// A device acknowledges `conv` up to `seq`.
-pub(super) fn ack(
-    db: &Connection,
-    state: &mut State,
-    (device, conv, seq): (&Device, ConvId, Seq),
-) -> Result<Seq, Failure> {
-    let Some(seat) = seat(db, state, &device.uid, conv)? else {
-        return ack_of_departed(db, state, (device, conv, seq));
+pub(super) fn ack(tx: &mut Tx<'_>, device: &Device, conv: ConvId, seq: Seq) -> Result<Seq, Failure> {
+    let Some(seat) = seat(tx, &device.uid, conv)? else {
+        return ack_of_departed(tx, device, conv, seq);
     };
     let seq = seq.0.min(seat.at.head);
-    has(db, state, device, (seat.at, seat.floor), seq)?;
+    has(tx, device, seat.at, seat.floor, seq)?;
     Ok(Seq(seq))
 }
 
 /// A user has read up to a message, and the device has everything up to there.
-pub(super) fn read(db: &Connection, state: &mut State, read: &Read) -> Result<ReadMark, Failure> {
+pub(super) fn read(tx: &mut Tx<'_>, read: &Read) -> Result<ReadMark, Failure> {
     let uid = &read.by.uid;
-    let Some(seat) = seat(db, state, uid, read.conv)? else {
+    let Some(seat) = seat(tx, uid, read.conv)? else {
         return Ok(ReadMark {
-            seq: ack_of_departed(db, state, (&read.by, read.conv, read.seq))?,
+            seq: ack_of_departed(tx, &read.by, read.conv, read.seq)?,
             moved: false,
-            kind: kind(db, read.conv)?,
+            kind: kind(tx.db, read.conv)?,
             members: None,
         });
     };
     let to = read.seq.0.min(seat.at.head);
-    has(db, state, &read.by, (seat.at, seat.floor), to)?;
+    has(tx, &read.by, seat.at, seat.floor, to)?;
     let moved = to > seat.read;
-    let kind = kind(db, read.conv)?;
+    let kind = kind(tx.db, read.conv)?;
     if moved {
-        let before = move_read(db, uid, seat.at.conv_id, to)?;
+        let before = move_read(tx.db, uid, seat.at.conv_id, to)?;
         if let Some(side) = unread::side(&kind, uid) {
-            let head = state.heads.edit(read.conv);
+            let head = tx.state.heads.edit(read.conv);
             let others = (head.counted - before.counted).saturating_sub(head.sent[side] - before.own);
-            unread::set(
-                state,
-                read.conv,
-                (side, uid),
-                others.saturating_sub(before.recalled_after),
-            );
+            let unread = others.saturating_sub(before.recalled_after);
+            unread::set(tx.state, read.conv, side, uid, unread);
         }
     }
     let members = match &kind {
-        ConvKind::Team(team) => state.teams.find(db, team)?.map(|team| team.members),
+        ConvKind::Team(team) => tx.state.teams.find(tx.db, team)?.map(|team| team.members),
         ConvKind::Pair(..) | ConvKind::Notices(_) => None,
     };
     Ok(ReadMark {
@@ -91,21 +83,21 @@ fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Res
              FROM conversations c JOIN participants p ON p.conv_id = c.id JOIN messages m ON m.conv_id = c.id
              WHERE c.id = ?1 AND p.uid = ?2 AND m.seq = ?3",
         ))?
-        .query_row(params![conv_id, uid.as_str(), to as i64], |row| {
+        .query_row(params![conv_id, uid.as_str(), to], |row| {
             Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, i64>(2)?,
+                row.get::<_, u64>(0)?,
+                row.get::<_, u64>(1)?,
+                row.get::<_, u64>(2)?,
             ))
         })?;
     db.prepare_cached(
         "UPDATE participants SET read = ?3, read_counted = ?4, read_sent = ?5 WHERE uid = ?1 AND conv_id = ?2",
     )?
-    .execute(params![uid.as_str(), conv_id, to as i64, counted, own])?;
+    .execute(params![uid.as_str(), conv_id, to, counted, own])?;
     Ok(Before {
-        counted: counted.unsigned_abs(),
-        own: own.unsigned_abs(),
-        recalled_after: recalled_after.unsigned_abs(),
+        counted,
+        own,
+        recalled_after,
     })
 }
 
@@ -118,64 +110,70 @@ fn kind(db: &Connection, conv: ConvId) -> Result<ConvKind, Failure> {
 
 /// A device acknowledges messages of a team that its user has left. Fails if this is not news, with the same
 /// error as for a user who was never in the conversation.
-fn ack_of_departed(
-    db: &Connection,
-    state: &mut State,
-    (device, conv, Seq(seq)): (&Device, ConvId, Seq),
-) -> Result<Seq, Failure> {
-    let Some(head) = state.heads.known(db, conv)?.map(|head| head.at()) else {
+fn ack_of_departed(tx: &mut Tx<'_>, device: &Device, conv: ConvId, Seq(seq): Seq) -> Result<Seq, Failure> {
+    let Some(head) = tx.state.heads.known(tx.db, conv)?.map(|head| head.at()) else {
         return Err(StoreError::NOT_IN_IT.into());
     };
-    let known = state.devices.find(db, device)?;
-    let left = departures::find(db, &device.uid, head.conv_id)?;
+    let known = tx.state.devices.find(tx.db, device)?;
+    let left = departures::find(tx.db, &device.uid, head.conv_id)?;
     let Some((known, (at, floor))) = known.zip(left) else {
         return Err(StoreError::NOT_IN_IT.into());
     };
     let to = seq.min(at.head);
-    if state.devices.cursor(db, known, at, || Ok(floor))? >= to {
+    if tx.state.devices.cursor(tx.db, known, at, || Ok(floor))? >= to {
         return Err(StoreError::NOT_IN_IT.into());
     }
-    has(db, state, device, (at, floor), to)?;
+    has(tx, device, at, floor, to)?;
     Ok(Seq(to))
 }
 
-fn has(
-    db: &Connection,
-    state: &mut State,
-    device: &Device,
-    (at, floor): (At, u64),
-    seq: u64,
-) -> rusqlite::Result<()> {
-    let now = state.age.measured();
-    let Some(known) = state.devices.use_of(db, now, device)? else {
+/// Makes a device known from the present heads on, or writes what it has acknowledged.
+pub(super) fn enter(tx: &mut Tx<'_>, entry: &Entry) -> rusqlite::Result<()> {
+    let (now, newest_row) = (tx.state.age.measured(), tx.state.next_row - 1);
+    tx.state.devices.enter(tx.db, entry, now, newest_row)
+}
+
+/// Writes what a device has acknowledged.
+pub(super) fn settle(tx: &mut Tx<'_>, device: &Device) -> rusqlite::Result<()> {
+    match tx.state.devices.find(tx.db, device)? {
+        Some(known) => tx.state.devices.settle(tx.db, known.id),
+        None => Ok(()),
+    }
+}
+
+fn has(tx: &mut Tx<'_>, device: &Device, at: At, floor: u64, seq: u64) -> rusqlite::Result<()> {
+    let now = tx.state.age.measured();
+    let Some(known) = tx.state.devices.use_of(tx.db, now, device)? else {
         return Ok(());
     };
-    if state.devices.cursor(db, known, at, || Ok(floor))? < seq {
-        state.devices.advance(now, known, at.conv_id, seq);
+    if tx.state.devices.cursor(tx.db, known, at, || Ok(floor))? < seq {
+        tx.state.devices.advance(now, known, at.conv_id, seq);
     }
     Ok(())
 }
 
 /// Returns `None` if the user is not in the conversation.
-fn seat(db: &Connection, state: &mut State, uid: &Uid, conv: ConvId) -> rusqlite::Result<Option<Seat>> {
-    let Some(at) = state
+fn seat(tx: &mut Tx<'_>, uid: &Uid, conv: ConvId) -> rusqlite::Result<Option<Seat>> {
+    let Some(at) = tx
+        .state
         .heads
-        .known(db, conv)?
+        .known(tx.db, conv)?
         .filter(|head| !head.closed)
         .map(|head| head.at())
     else {
         return Ok(None);
     };
-    db.prepare_cached(
-        "SELECT max(p.floor, c.gone), max(p.read, c.gone)
+    tx.db
+        .prepare_cached(
+            "SELECT max(p.floor, c.gone), max(p.read, c.gone)
          FROM participants p JOIN conversations c ON c.id = p.conv_id WHERE p.uid = ?1 AND p.conv_id = ?2",
-    )?
-    .query_row(params![uid.as_str(), at.conv_id], |row| {
-        Ok(Seat {
-            at,
-            floor: row.get::<_, i64>(0)?.unsigned_abs(),
-            read: row.get::<_, i64>(1)?.unsigned_abs(),
+        )?
+        .query_row(params![uid.as_str(), at.conv_id], |row| {
+            Ok(Seat {
+                at,
+                floor: row.get(0)?,
+                read: row.get(1)?,
+            })
         })
-    })
-    .optional()
+        .optional()
 }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mynah_store::ids::{ConvId, Seq, TeamId, Uid};
+use mynah_store::ids::{ConvId, Seq, TeamId};
 use mynah_store::{
-    Append, Appended, Device, Done, Entry, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, StoreError, TeamChange, TeamChanged, UnixMillis,
+    Append, Appended, Device, Done, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
+    SettingChange, StoreError, TeamChange, TeamChanged,
 };
 use parking_lot::{Condvar, Mutex};
+
+use super::tx::Tx;
 
 /// Most commands that may wait. Further ones are refused.
 const MAX_WAITING: usize = 65_536;
@@ -26,28 +28,28 @@ const LINGER: Duration = Duration::from_millis(10);
 pub(super) enum Command {
     Append(Arc<Append>, Done<Appended>),
     ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
-    FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
-    ReviveJobs(Uid, UnixMillis, Done<()>),
-    Enter(Entry, Done<()>),
-    /// A device has everything in pairs and notices up to this `messages.id`.
-    Had(Device, i64, Done<()>),
-    /// Writes what a device has acknowledged.
-    Settle(Device, Done<()>),
     Ack(Device, ConvId, Seq, Done<Seq>),
     Read(Read, Done<ReadMark>),
     Recall(Recall, Done<Recalled>),
+    FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
     Revoke(Revocation, Done<()>),
     ChangeSetting(String, SettingChange, Done<()>),
-    /// Runs a test's code with the writer's connection.
-    #[cfg(test)]
-    Run(Box<dyn FnOnce(&rusqlite::Connection) + Send>),
+    /// Anything else, which has no result besides its success.
+    Work {
+        work: Work,
+        urgent: bool,
+        done: Done<()>,
+    },
 }
+
+/// What is to be done inside the writer's transaction.
+pub(super) type Work = Box<dyn FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send>;
 
 impl Command {
     fn is_urgent(&self) -> bool {
         match self {
-            Self::FinishJobs(..) | Self::ReviveJobs(..) | Self::Ack(..) | Self::Had(..) => false,
-            Self::Enter(entry, _) => entry.urgent,
+            Self::Ack(..) | Self::FinishJobs(..) => false,
+            Self::Work { urgent, .. } => *urgent,
             _ => true,
         }
     }
@@ -58,17 +60,12 @@ impl Command {
             Self::Append(_, done) => done(Err(error)),
             Self::ChangeTeam(_, _, done) => done(Err(error)),
             Self::FinishJobs(_, done)
-            | Self::ReviveJobs(_, _, done)
-            | Self::Enter(_, done)
-            | Self::Settle(_, done)
-            | Self::Had(_, _, done)
             | Self::Revoke(_, done)
-            | Self::ChangeSetting(_, _, done) => done(Err(error)),
+            | Self::ChangeSetting(_, _, done)
+            | Self::Work { done, .. } => done(Err(error)),
             Self::Ack(_, _, _, done) => done(Err(error)),
             Self::Read(_, done) => done(Err(error)),
             Self::Recall(_, done) => done(Err(error)),
-            #[cfg(test)]
-            Self::Run(_) => {}
         }
     }
 }
@@ -212,11 +209,19 @@ mod tests {
             assert!(matches!(told, Err(StoreError::Unavailable(_))));
             refused.fetch_add(1, Ordering::Relaxed);
         };
-        Command::FinishJobs(Vec::new(), Box::new(done))
+        Command::Work {
+            work: Box::new(|_| Ok(())),
+            urgent: false,
+            done: Box::new(done),
+        }
     }
 
     fn urgent() -> Command {
-        Command::Run(Box::new(|_| {}))
+        Command::Work {
+            work: Box::new(|_| Ok(())),
+            urgent: true,
+            done: Box::new(drop),
+        }
     }
 
     #[test]

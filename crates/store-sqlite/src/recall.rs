@@ -5,10 +5,11 @@ use mynah_store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::is_in;
+use super::columns::Columns;
 use super::failure::Failure;
 use super::heads;
 use super::log::{self, Draft};
-use super::state::State;
+use super::tx::Tx;
 use super::unread;
 
 /// The message to recall.
@@ -24,18 +25,13 @@ struct Found {
 }
 
 /// Executes `order`.
-pub(super) fn recall(
-    db: &Connection,
-    state: &mut State,
-    now: UnixMillis,
-    order: &Recall,
-) -> Result<Recalled, Failure> {
-    let found = find(db, order)?.ok_or(StoreError::NotFound("message"))?;
-    let (conv, kind) = place(db, found.conv_id)?.ok_or(StoreError::NotFound("message"))?;
-    let head = state.heads.known(db, conv)?.filter(|head| !head.closed);
+pub(super) fn recall(tx: &mut Tx<'_>, order: &Recall) -> Result<Recalled, Failure> {
+    let found = find(tx.db, order)?.ok_or(StoreError::NotFound("message"))?;
+    let (conv, kind) = place(tx.db, found.conv_id)?.ok_or(StoreError::NotFound("message"))?;
+    let head = tx.state.heads.known(tx.db, conv)?.filter(|head| !head.closed);
     let sent = head.ok_or(StoreError::NotFound("message"))?.sent;
     let members = match &kind {
-        ConvKind::Team(team) => state.teams.find(db, team)?.map(|team| team.members),
+        ConvKind::Team(team) => tx.state.teams.find(tx.db, team)?.map(|team| team.members),
         ConvKind::Pair(..) | ConvKind::Notices(_) => None,
     };
     if !found.is_own {
@@ -50,23 +46,26 @@ pub(super) fn recall(
     if found.recalled {
         return Err(StoreError::Conflict("this message was recalled before").into());
     }
-    if state.age.of(found.row, found.ts) > order.window_ms {
+    if tx.state.age.of(found.row, found.ts) > order.window_ms {
         return Err(StoreError::Forbidden("this message is too old to be recalled").into());
     }
     // The text is deleted now, and from the WAL soon (`Checkpoints::erase`).
-    db.prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?
+    tx.db
+        .prepare_cached("UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1")?
         .execute([found.row])?;
-    state.erased = true;
+    tx.state.erased = true;
     if found.counts {
-        db.prepare_cached("INSERT INTO recalls (conv_id, seq, sender) VALUES (?1, ?2, ?3)")?
+        tx.db
+            .prepare_cached("INSERT INTO recalls (conv_id, seq, sender) VALUES (?1, ?2, ?3)")?
             .execute(params![found.conv_id, found.seq, order.by.as_str()])?;
-        db.prepare_cached("UPDATE conversations SET recalls = recalls + 1 WHERE id = ?1")?
+        tx.db
+            .prepare_cached("UPDATE conversations SET recalls = recalls + 1 WHERE id = ?1")?
             .execute([found.conv_id])?;
         if let Some(reader) = reader(&kind, &order.by)
-            && has_not_read(db, reader, &found)?
+            && has_not_read(tx.db, reader, &found)?
             && let Some(side) = unread::side(&kind, reader)
         {
-            unread::change(state, conv, (side, reader), -1);
+            unread::change(tx.state, conv, side, reader, -1);
         }
     }
     let draft = Draft {
@@ -82,7 +81,7 @@ pub(super) fn recall(
         member_sent: None,
         data: order.data.get(),
     };
-    let written = log::write(db, state, conv, now, &draft)?;
+    let written = log::write(tx, conv, &draft)?;
     Ok(Recalled {
         appended: Appended {
             conv,
@@ -125,7 +124,7 @@ fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {
             conv_id: row.get(1)?,
             seq: row.get(2)?,
             kind: row.get(3)?,
-            ts: row.get::<_, i64>(4)?.unsigned_abs(),
+            ts: row.get(4)?,
             counts: row.get(5)?,
             recalled: row.get(6)?,
             is_own: row.get_ref(7)?.as_str_or_null()? == Some(Uid::as_str(&order.by)),
@@ -136,7 +135,7 @@ fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {
 
 fn place(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<(ConvId, ConvKind)>> {
     db.prepare_cached("SELECT conv, kind, a, b, team FROM conversations WHERE id = ?1")?
-        .query_row([conv_id], |row| Ok((ConvId(row.get(0)?), heads::kind(row, 1)?)))
+        .query_row([conv_id], |row| Ok((row.conv(0)?, heads::kind(row, 1)?)))
         .optional()
         .map(|found| found.and_then(|(conv, kind)| Some((conv, kind?))))
 }

@@ -3,6 +3,7 @@
 use mynah_store::ids::ConvId;
 use rusqlite::Connection;
 
+use super::columns::Columns;
 use super::conversations::count_sql;
 use super::totals::change_total;
 
@@ -17,10 +18,9 @@ pub(super) fn recount(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<
     let mut changed = None;
     let sides = select
         .query_map([conv_id], |row| {
-            let conv: [u8; 16] = row.get(0)?;
             let uid: String = row.get(1)?;
             Ok((
-                conv,
+                row.conv(0)?,
                 uid,
                 row.get::<_, bool>(2)?,
                 row.get::<_, i64>(3)?,
@@ -32,7 +32,7 @@ pub(super) fn recount(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<
         if before == now {
             continue;
         }
-        changed = Some(ConvId(conv));
+        changed = Some(conv);
         change_total(db, &uid, now - before)?;
         db.prepare_cached(if is_a {
             "UPDATE conversations SET unread_a = ?2 WHERE id = ?1"

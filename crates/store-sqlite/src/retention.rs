@@ -122,7 +122,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
         let conv_id = row.get(1)?;
         gone.insert(conv_id, row.get(2)?);
         if let Some(cid) = row.get_ref(4)?.as_str_or_null()? {
-            cids::forget(db, (conv_id, row.get_ref(3)?.as_str_or_null()?, cid), last)?;
+            cids::forget(db, conv_id, row.get_ref(3)?.as_str_or_null()?, cid, last)?;
         }
         count += 1;
     }
@@ -167,7 +167,7 @@ fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>
     let mut rows = select.query([BATCH])?;
     let mut through = None;
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(1)?.unsigned_abs() >= cutoff {
+        if row.get::<_, u64>(1)? >= cutoff {
             break;
         }
         through = Some(row.get(0)?);
@@ -191,7 +191,7 @@ fn forget(db: &Connection, conv_id: i64, seq: i64) -> rusqlite::Result<()> {
         .execute([conv_id, seq])?;
     if recalls > 0 {
         db.prepare_cached("UPDATE conversations SET recalls = recalls - ?2 WHERE id = ?1")?
-            .execute(params![conv_id, recalls as i64])?;
+            .execute(params![conv_id, recalls])?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use mynah_store::ids::{DeviceId, Uid};
 use mynah_store::{Device, MOST_DISPLACED, Revocation, Revoked, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
+use super::columns::number;
+
 /// Most revocations that are forgotten in one transaction.
 const FORGOTTEN: i64 = 1_000;
 
@@ -28,8 +30,8 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
         uid,
         device,
         token,
-        stored(revocation.issued_until),
-        stored(revocation.forget_at),
+        number(revocation.issued_until),
+        number(revocation.forget_at),
         displaced,
     ])?;
     if !displaced.is_empty() {
@@ -37,13 +39,13 @@ pub(super) fn revoke(db: &Connection, now: UnixMillis, revocation: &Revocation) 
             "DELETE FROM revocations WHERE displaced = ?1 AND (uid, device, token) IN
                  (SELECT uid, device, token FROM revocations WHERE displaced = ?1 ORDER BY forget DESC LIMIT -1 OFFSET ?2)",
         )?
-        .execute(params![displaced, MOST_DISPLACED as i64])?;
+        .execute(params![displaced, MOST_DISPLACED])?;
     }
     db.prepare_cached(
         "DELETE FROM revocations WHERE (uid, device, token) IN
              (SELECT uid, device, token FROM revocations WHERE forget <= ?1 LIMIT ?2)",
     )?
-    .execute(params![stored(now), FORGOTTEN])?;
+    .execute(params![number(now), FORGOTTEN])?;
     Ok(())
 }
 
@@ -52,7 +54,7 @@ pub(super) fn all(db: &Connection, now: UnixMillis) -> rusqlite::Result<Vec<Revo
     db.prepare_cached(
         "SELECT uid, device, token, issued, forget, displaced FROM revocations WHERE forget > ?1",
     )?
-    .query_map([stored(now)], revocation)?
+    .query_map([number(now)], revocation)?
     .collect()
 }
 
@@ -71,16 +73,11 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<Revocation> {
     };
     Ok(Revocation {
         what,
-        issued_until: row.get::<_, i64>(3)?.unsigned_abs(),
-        forget_at: row.get::<_, i64>(4)?.unsigned_abs(),
+        issued_until: row.get(3)?,
+        forget_at: row.get(4)?,
         displaced: Some(row.get_ref(5)?.as_str()?)
             .filter(|uid| !uid.is_empty())
             .map(|uid| Uid::new(uid).map_err(|_| invalid(5)))
             .transpose()?,
     })
-}
-
-/// SQLite's integers are signed.
-fn stored(time: UnixMillis) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 fn setting(row: &Row<'_>) -> rusqlite::Result<Setting> {
     Ok(Setting {
         name: row.get(0)?,
-        version: row.get::<_, i64>(1)?.unsigned_abs(),
+        version: row.get(1)?,
         text: row.get(2)?,
     })
 }
@@ -23,14 +23,14 @@ pub(super) fn unseen(db: &Connection) -> rusqlite::Result<Vec<Setting>> {
 /// Records that the running server knows this version.
 pub(super) fn saw(db: &Connection, setting: &Setting) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE settings SET seen = ?2 WHERE name = ?1 AND version = ?2")?
-        .execute(params![setting.name, setting.version as i64])?;
+        .execute(params![setting.name, setting.version])?;
     Ok(())
 }
 
 /// Returns whether the running server knows this version.
 pub(super) fn is_seen(db: &Connection, setting: &Setting) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM settings WHERE name = ?1 AND seen >= ?2")?
-        .exists(params![setting.name, setting.version as i64])
+        .exists(params![setting.name, setting.version])
 }
 
 /// Returns all settings. A database of an earlier version has none.
@@ -82,7 +82,7 @@ pub(super) fn change<E>(
 }
 
 fn put(db: &Connection, setting: &Setting, seen: bool) -> rusqlite::Result<()> {
-    let version = setting.version as i64;
+    let version = setting.version;
     db.prepare_cached(
         "INSERT OR REPLACE INTO settings (name, value, version, seen) VALUES (?1, ?2, ?3, ?4)",
     )?

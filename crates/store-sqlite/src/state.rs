@@ -77,7 +77,7 @@ impl State {
             teams: Teams::new(),
             cids: Cids::new(rules.fresh_cids),
             mids: Mids::after(None, rules.random),
-            devices: Devices::new(),
+            devices: Devices::new(rules.max_devices),
             totals: Totals::default(),
             begun: Begun::new(Instant::now()),
             next_row: 1,

@@ -7,6 +7,7 @@ use mynah_store::ids::{ConvId, Seq, TeamId, Uid};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
+use super::columns::{Columns, number};
 
 /// Total number of members in the teams that are remembered beyond the transaction that used them.
 const REMEMBERED_MEMBERS: usize = 1_000_000;
@@ -76,7 +77,7 @@ pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<Te
         .prepare_cached(
             "SELECT c.conv, c.id, t.name FROM teams t JOIN conversations c ON c.id = t.conv_id WHERE t.team = ?1",
         )?
-        .query_row([team.as_str()], |row| Ok((ConvId(row.get(0)?), row.get(1)?, row.get(2)?)))
+        .query_row([team.as_str()], |row| Ok((row.conv(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((conv, conv_id, name)) = found else {
         return Ok(None);
@@ -87,7 +88,7 @@ pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<Te
     let mut rows = select.query(params![conv_id])?;
     let mut members = Vec::new();
     while let Some(row) = rows.next()? {
-        members.extend(Uid::new(row.get_ref(0)?.as_str()?));
+        members.extend(row.uid(0)?);
     }
     Ok(Some(TeamState {
         conv,
@@ -110,11 +111,15 @@ pub(super) fn page(
         "SELECT p.uid FROM conversations c CROSS JOIN participants p INDEXED BY participants_by_team
          WHERE c.conv = ?1 AND p.conv_id = c.id AND p.member = 1 AND p.uid > ?2 AND p.joined < ?3 ORDER BY p.uid LIMIT ?4",
     )?;
-    let seq = i64::try_from(seq.0).unwrap_or(i64::MAX);
-    let mut rows = select.query(params![conv.0, after.map_or("", Uid::as_str), seq, limit as i64])?;
+    let mut rows = select.query(params![
+        conv.0,
+        after.map_or("", Uid::as_str),
+        number(seq.0),
+        limit as i64
+    ])?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
-        page.extend(Uid::new(row.get_ref(0)?.as_str()?));
+        page.extend(row.uid(0)?);
     }
     Ok(page)
 }

@@ -49,7 +49,7 @@ pub(super) fn change_total(db: &Connection, uid: &str, change: i64) -> rusqlite:
 /// Returns a user's unread messages in all pairs and notices.
 pub(super) fn total(db: &Connection, uid: &Uid) -> rusqlite::Result<u64> {
     db.prepare_cached("SELECT unread FROM users WHERE uid = ?1")?
-        .query_row([uid.as_str()], |row| row.get::<_, i64>(0))
+        .query_row([uid.as_str()], |row| row.get(0))
         .optional()
-        .map(|found| found.map_or(0, i64::unsigned_abs))
+        .map(Option::unwrap_or_default)
 }

@@ -21,14 +21,14 @@ pub(super) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
 }
 
 /// Sets the number of unread messages of `uid` in a conversation that this transaction has found before.
-pub(super) fn set(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid), unread: u64) {
+pub(super) fn set(state: &mut State, conv: ConvId, side: usize, uid: &Uid, unread: u64) {
     let head = state.heads.edit(conv);
     let before = std::mem::replace(&mut head.unread[side], unread);
     state.totals.add(uid, unread as i64 - before as i64);
 }
 
 /// Adds `by` to the number.
-pub(super) fn change(state: &mut State, conv: ConvId, (side, uid): (usize, &Uid), by: i64) {
+pub(super) fn change(state: &mut State, conv: ConvId, side: usize, uid: &Uid, by: i64) {
     let now = state.heads.edit(conv).unread[side].saturating_add_signed(by);
-    set(state, conv, (side, uid), now);
+    set(state, conv, side, uid, now);
 }

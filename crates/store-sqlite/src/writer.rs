@@ -24,6 +24,7 @@ use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
 use super::trim::Trim;
+use super::tx::Tx;
 use super::watchers::Watchers;
 use super::{append, devices, jobs, membership, positions, recall, revocations, settings};
 
@@ -294,7 +295,7 @@ impl Writer {
     }
 }
 
-/// Executes one transaction.
+/// Executes a batch in one transaction.
 fn write(
     db: &Connection,
     state: &mut State,
@@ -305,60 +306,35 @@ fn write(
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let mut outcomes = Vec::with_capacity(batch.len());
     let now = state.age.day();
+    let tx = &mut Tx { db, state, now };
     for command in batch {
         outcomes.push(match command {
-            Command::Append(order, _) => Outcome::Appended(refusal(append::append(db, state, now, order))?),
+            Command::Append(order, _) => Outcome::Appended(refusal(append::append(tx, order))?),
             Command::ChangeTeam(team, change, _) => {
-                Outcome::Changed(refusal(membership::change(db, state, now, team, change))?)
+                Outcome::Changed(refusal(membership::change(tx, team, change))?)
             }
-            Command::Enter(entry, _) => {
-                let (newest, most) = (state.next_row - 1, state.rules.max_devices);
-                state.devices.enter(
-                    db,
-                    state.age.measured(),
-                    newest,
-                    most,
-                    (&entry.device, entry.named),
-                )?;
-                Outcome::Done
+            Command::Ack(device, conv, seq, _) => {
+                Outcome::Acked(refusal(positions::ack(tx, device, *conv, *seq))?)
             }
-            Command::Had(device, row, _) => {
-                state.devices.had(db, device, *row)?;
-                Outcome::Done
-            }
-            Command::Settle(device, _) => {
-                if let Some(known) = state.devices.find(db, device)? {
-                    state.devices.settle(db, known.id)?;
+            Command::Read(read, _) => Outcome::Read(refusal(positions::read(tx, read))?),
+            Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(tx, order))?),
+            Command::FinishJobs(finished, _) => {
+                for (id, outcome) in finished {
+                    jobs::finish(tx, *id, outcome)?;
                 }
                 Outcome::Done
             }
-            Command::Ack(device, conv, seq, _) => {
-                Outcome::Acked(refusal(positions::ack(db, state, (device, *conv, *seq)))?)
-            }
-            Command::Read(read, _) => Outcome::Read(refusal(positions::read(db, state, read))?),
-            Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(db, state, now, order))?),
             Command::Revoke(revocation, _) => {
-                revocations::revoke(db, state.age.certain(), revocation)?;
+                revocations::revoke(tx.db, tx.state.age.certain(), revocation)?;
                 Outcome::Done
             }
             Command::ChangeSetting(name, change, _) => {
                 let change = std::mem::replace(change, Box::new(|_| None));
-                let changed = settings::change(db, name, true, |text| Ok::<_, Infallible>(change(text)))?;
+                let changed = settings::change(tx.db, name, true, |text| Ok::<_, Infallible>(change(text)))?;
                 Outcome::SettingChanged(changed.unwrap_or_default())
             }
-            Command::FinishJobs(finished, _) => {
-                for (id, outcome) in finished {
-                    jobs::finish(db, state, *id, outcome)?;
-                }
-                Outcome::Done
-            }
-            Command::ReviveJobs(uid, since, _) => {
-                jobs::revive(db, state, uid, *since)?;
-                Outcome::Done
-            }
-            #[cfg(test)]
-            Command::Run(run) => {
-                std::mem::replace(run, Box::new(|_| {}))(db);
+            Command::Work { work, .. } => {
+                work(tx)?;
                 Outcome::Done
             }
         });
@@ -393,20 +369,13 @@ fn tell(command: Command, outcome: Outcome) {
         (Command::Ack(_, _, _, done), Outcome::Acked(outcome)) => done(outcome),
         (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
         (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
-        (
-            Command::FinishJobs(_, done)
-            | Command::ReviveJobs(_, _, done)
-            | Command::Enter(_, done)
-            | Command::Settle(_, done)
-            | Command::Had(_, _, done)
-            | Command::Revoke(_, done)
-            | Command::ChangeSetting(_, _, done),
-            Outcome::Done | Outcome::SettingChanged(_),
+        (Command::ChangeSetting(_, _, done), Outcome::SettingChanged(_))
+        | (
+            Command::FinishJobs(_, done) | Command::Revoke(_, done) | Command::Work { done, .. },
+            Outcome::Done,
         ) => {
             done(Ok(()));
         }
-        #[cfg(test)]
-        (Command::Run(_), _) => {}
         // Invariant: `write` answers each command with its own sort of outcome.
         (command, _) => command.fail(StoreError::Unavailable("an internal error occurred".to_owned())),
     }

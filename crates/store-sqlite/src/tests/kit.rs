@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use crate::queue::Command;
+use crate::tx::Tx;
 use crate::{Clock, Durability, Embedded, Options};
 
 /// A store with short functions for its calls.
@@ -87,9 +87,18 @@ impl Sqlite {
         run: impl FnOnce(&Connection) -> T + Send + 'static,
     ) -> T {
         let (done, ran) = oneshot::channel();
-        let run = move |db: &Connection| drop(done.send(run(db)));
-        self.store.queue.push([Command::Run(Box::new(run))].into_iter());
+        self.run(move |db| drop(done.send(run(db))));
         ran.await.expect("the writer runs it")
+    }
+
+    /// Does the same without waiting.
+    pub(super) fn run(&self, run: impl FnOnce(&Connection) + Send + 'static) {
+        let mut run = Some(run);
+        let work = move |tx: &mut Tx<'_>| {
+            run.take().into_iter().for_each(|run| run(tx.db));
+            Ok(())
+        };
+        self.store.work(true, Box::new(drop), work);
     }
 }
 

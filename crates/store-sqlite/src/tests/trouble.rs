@@ -6,7 +6,6 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::kit::{Kit, answer, device, page, pair, to_team, uid};
-use crate::queue::Command;
 
 /// Stops the growth of the database.
 async fn fill(kit: &Kit) {
@@ -102,7 +101,7 @@ async fn a_failed_transaction_leaves_positions_as_they_were() {
     // All in one transaction: the writer is blocked until all commands wait.
     let (go, held) = std::sync::mpsc::channel::<()>();
     let hold = move |_: &Connection| held.recv().unwrap();
-    kit.store.queue.push([Command::Run(Box::new(hold))].into_iter());
+    kit.run(hold);
     let wide = serde_json::value::to_raw_value(&"x".repeat(50_000)).unwrap();
     let wide = Append {
         data: wide.into(),
@@ -144,7 +143,7 @@ async fn a_panicking_callback_does_not_affect_others() {
         let _held = held;
         panic!("on purpose, in the transaction");
     };
-    kit.store.queue.push([Command::Run(Box::new(run))].into_iter());
+    kit.run(run);
     assert!(dropped.await.is_err());
     assert_eq!(kit.append(pair("a", "b")).await.unwrap().seq, Seq(3));
 }
@@ -154,12 +153,9 @@ async fn a_broken_connection_is_replaced() {
     let kit = Kit::new();
     let conv = kit.append(pair("a", "b")).await.unwrap().conv;
     // The next statement finds that its transaction has ended, so that the batch fails as after an I/O error.
-    kit.store.queue.push(
-        [Command::Run(Box::new(|db| {
-            db.execute_batch("ROLLBACK; DROP TABLE push_jobs; BEGIN").unwrap()
-        }))]
-        .into_iter(),
-    );
+    kit.run(|db| {
+        db.execute_batch("ROLLBACK; DROP TABLE push_jobs; BEGIN").unwrap();
+    });
     let told = kit.append(pair("a", "b")).await;
     assert!(matches!(told, Err(StoreError::Unavailable(_))), "{told:?}");
     assert!(kit.store.healthy().is_err());
