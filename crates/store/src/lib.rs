@@ -1,9 +1,9 @@
 //! The contract of a store, which keeps the history, positions, teams and push jobs.
 //!
 //! Invariants: a message is one row in its conversation, whatever the number of recipients; `seq` counts 1,
-//! 2, 3 ... in a conversation without gaps and is assigned by the append; callbacks are called in commit
-//! order, after the commit is as durable as configured; a push job is created in the transaction of its
-//! message.
+//! 2, 3 ... in a conversation without gaps and is assigned by the append; the callbacks of a conversation are
+//! called in commit order, after the commit is as durable as configured; a push job is created in the
+//! transaction of its message.
 
 pub mod fair;
 pub mod ids;
@@ -77,8 +77,8 @@ impl StoreError {
     }
 }
 
-/// A callback. It is called once with the result, on a thread of the store, in commit order. It must not
-/// block.
+/// A callback. It is called once with the result, on a thread of the store, and in commit order within a
+/// conversation. It must not block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
 /// Passes a callback to `call`, and waits for the value that it is called with. Returns `None` if the
@@ -97,9 +97,13 @@ pub async fn outcome<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T,
 }
 
 /// A store. All methods may be called from any thread; none blocks.
+///
+/// Order is guaranteed per conversation: calls of one thread about a conversation are executed in the order of
+/// the calls, and answered in the order of their commits, which is that of `seq`. Nothing is promised about
+/// the order of two conversations. Calls about a user, a device or a token are executed after the earlier
+/// calls of the same thread and before the later ones; this is what "in order with the appends" means below.
 pub trait Store: Send + Sync + 'static {
-    /// Appends messages in order, in one transaction if possible. Each message succeeds or fails
-    /// independently. Calls of one thread are executed in order.
+    /// Appends messages in order, in one transaction if possible. Each message succeeds or fails independently.
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>);
 
     /// Changes a team. Executed in order with the appends.
