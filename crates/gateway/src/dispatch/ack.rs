@@ -1,4 +1,4 @@
-//! Kind 103: a device has everything of a conversation up to a message.
+//! Kind 103: a device acknowledges that it has received a conversation up to a message.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::reject::Reject;
 use crate::session::Asker;
 use crate::store::Device;
 
-/// `data` of 103 and 106, each field still as it came.
+/// `data` of frames 103 and 106, each field as raw JSON.
 #[derive(Deserialize)]
 pub(super) struct PositionFields<'a> {
     #[serde(borrow)]
@@ -28,7 +28,7 @@ pub(super) struct PositionFields<'a> {
 
 impl<'a> Request<'a> for PositionFields<'a> {}
 
-/// Up to where in which conversation.
+/// Reads the conversation and the position in it.
 pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
     let fields = PositionFields::read(
         data.map_or("null", RawValue::get),
@@ -39,7 +39,7 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<(ConvId, Seq), Reject> {
     Ok((fields::conv(fields.conv)?, seq))
 }
 
-/// The answer to a position beyond the head: such a position belongs to another history than that of the
+/// The response to a position beyond the head: such a position belongs to another history than that of the
 /// gateway.
 #[derive(Serialize)]
 struct Beyond<'a> {

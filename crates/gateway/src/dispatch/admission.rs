@@ -1,4 +1,4 @@
-//! Who may register as whom: what the configured mode says. Nothing is changed here.
+//! Decides by the configured auth mode who may register as whom. Nothing is changed here.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use crate::registry::{Connection, Registration};
 use crate::reject::{Code, Reject};
 use crate::session::Link;
 
-/// A register that may be carried out.
+/// A register that is allowed.
 pub(super) struct Admitted {
     pub(super) uid: Uid,
     pub(super) wanted: Wanted,
     pub(super) claims: Option<Box<Claims>>,
 }
 
-/// Whether it may.
+/// Whether a register is allowed.
 pub(super) enum Decision {
     Now(Result<Admitted, Reject>),
-    /// Somebody has to be asked.
+    /// The backend must be asked, or the keys of tokens must be fetched.
     Later(Pin<Box<dyn Future<Output = Result<Admitted, Reject>> + Send>>),
 }
 
@@ -64,7 +64,7 @@ fn believed(wanted: Wanted) -> Result<Admitted, Reject> {
     })
 }
 
-/// A register by what a token says.
+/// Decides by the claims of a token.
 fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
     if wanted.uid.as_ref().is_some_and(|uid| *uid != claims.sub) {
         return Err(Reject::forbidden(
@@ -96,7 +96,7 @@ fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
     })
 }
 
-/// A register without a token: of a connection that is registered, by what it has proved before.
+/// Decides about a register without a token: a connection that is registered may use its earlier claims.
 fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Admitted, Reject> {
     match registration.and_then(|registration| registration.claims.as_ref()) {
         None => Err(Reject::new(
@@ -108,7 +108,7 @@ fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Admitted,
     }
 }
 
-/// What a client is told whose token was good once.
+/// The refusal for a token that has expired.
 pub(super) fn expired() -> Reject {
     Reject::new(
         Code::Unauthenticated,
@@ -142,7 +142,7 @@ async fn ask(
         sid: outlet.sid(),
     };
     let claims = backend.ask(&question).await?;
-    // The backend knew what was wanted, and decided.
+    // The backend was told what the client wanted, so the backend's answer takes precedence.
     let wanted = Wanted {
         device: claims.device.clone().or(wanted.device),
         platform: claims.platform.clone().or(wanted.platform),

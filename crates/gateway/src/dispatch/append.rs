@@ -1,7 +1,7 @@
-//! Stored messages: to the store, and from there to delivery.
+//! Gives messages to the store, and passes them to delivery once they are committed.
 //!
-//! The number of calls of the store that wait for their outcome is bounded, per connection and in total. At the
-//! bound, connections are not read.
+//! The number of calls of the store that wait for their outcome is limited, per connection and in total. At
+//! the limit, connections are not read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::store::{Append, Appended, Done, StoreError};
 
 /// How long a call of the API waits for a slot.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
-/// Most messages of one call of the API that the store is given at once.
+/// The maximum number of messages of one API call that the store is given at once.
 const MOST_AT_ONCE: usize = 1_024;
 
 /// One of a connection's calls of the store. Drop it when the call has ended, with or without success.
@@ -35,8 +35,8 @@ impl Drop for Pending {
     }
 }
 
-/// Calls the store by `call`, in the order of the connection's frames, and does not wait for the outcome. If too
-/// many calls are in flight, the returned future must be awaited before the next frame is read.
+/// Calls the store with `call`, in the order of the connection's frames, and does not wait for the outcome.
+/// If too many calls are in flight, the returned future must be awaited before the next frame is read.
 pub(super) fn with_store(
     core: &Arc<Core>,
     connection: Arc<Connection<Link>>,
@@ -62,8 +62,8 @@ pub(super) fn with_store(
     }))
 }
 
-/// What to give to the store: the message, and a callback that delivers it once it is committed. `answer` is
-/// called after the delivery, or if the store refuses the message.
+/// Returns what the store is given: the message, and a callback that delivers it once it is committed.
+/// `answer` is called after the delivery, or if the store refuses the message.
 pub(super) fn delivered(
     core: &Arc<Core>,
     message: Arc<Append>,
@@ -103,7 +103,7 @@ pub(super) async fn append_all(
     }
 }
 
-/// Appends in one transaction if possible, and waits for all.
+/// Appends these messages in one transaction if possible, and waits for all outcomes.
 async fn append_some(
     core: &Arc<Core>,
     caller: &Caller,

@@ -1,10 +1,11 @@
-//! Changes to teams: stored in order with the messages, and told to the members.
+//! Changes teams. A change is stored in order with the messages, and the members are told.
 //!
-//! Each member that enters or leaves is a message and several rows, so a change of many members is made in
-//! parts of [`PART`] members; between the parts the store writes what others send. Invariants: the changes of
-//! one team are made one after the other; a change that was begun is made to its end, even if its caller has
-//! gone; each member that enters or leaves is told of in the transaction of its part, so that a change that
-//! was interrupted is completed by the same call, and tells of nobody twice.
+//! Each member that enters or leaves needs a message and several rows. A change of many members is therefore
+//! made in parts of [`PART`] members, and between the parts the store writes the messages of others.
+//!
+//! Invariants: the changes of one team are made one after the other; a change that was begun is completed,
+//! even if its caller has gone; the notice about each member is stored in the transaction of its part. A
+//! change that was interrupted can therefore be completed by repeating the call, and no notice is sent twice.
 
 use std::sync::Arc;
 
@@ -16,10 +17,11 @@ use crate::ids::{TeamId, Uid};
 use crate::reject::Reject;
 use crate::store::{Done, Members, StoreError, Team, TeamChange, TeamChanged, called_back};
 
-/// Members that enter or leave in one transaction: some ten milliseconds. Few in our own tests.
+/// The maximum number of members that enter or leave in one transaction, which takes about ten milliseconds.
+/// It is small in our own tests.
 const PART: usize = if cfg!(any(test, fuzzing)) { 8 } else { 500 };
 
-/// Changes a team; returns after the members who are connected were told.
+/// Changes a team. Returns after the connected members were told.
 pub(crate) async fn change_team(
     core: &Arc<Core>,
     caller: &Caller,
@@ -42,7 +44,7 @@ pub(crate) async fn change_team(
     }
     let begun = core.changing.begin(&team).await;
     let (core, caller) = (core.clone(), caller.clone());
-    // A task of its own: whoever called may stop waiting.
+    // The change has a task of its own, because the caller may stop waiting.
     let made = tokio::spawn(async move {
         let _begun = begun;
         let mut done = None;
@@ -50,7 +52,7 @@ pub(crate) async fn change_team(
             let (turn, under_way) = caller.begin();
             let permit = match done {
                 None => core.room(&caller, turn, 1).await?,
-                // What was begun waits as long as it takes.
+                // A change that was begun waits for its slot as long as necessary.
                 Some(_) => {
                     let permit = core.appends.take(caller.account(), turn, 1);
                     permit.await.map_err(|Full| stopped())?
@@ -67,7 +69,7 @@ pub(crate) async fn change_team(
 /// A part of a change.
 struct Part {
     change: TeamChange,
-    /// The team is being deleted: each member is told only of itself.
+    /// Whether the team is being deleted. Then each member receives only the notice about itself.
     is_end: bool,
 }
 
@@ -80,7 +82,7 @@ impl From<TeamChange> for Part {
     }
 }
 
-/// What the store is to do, in order: the change itself if it is small enough.
+/// Divides a change into the parts that the store makes one after the other. A small change is one part.
 async fn parts(core: &Core, team: &TeamId, change: TeamChange) -> Result<Vec<Part>, Reject> {
     let may_be_large = match &change {
         TeamChange::Put { .. } | TeamChange::Delete => true,
@@ -148,7 +150,7 @@ fn sorted(uids: &[Uid]) -> Vec<Uid> {
     uids
 }
 
-/// Those of `uids` that are not in `these`, which are sorted.
+/// Returns those of `uids` that are not in `these`, which must be sorted.
 fn without(uids: &[Uid], these: &[Uid]) -> Vec<Uid> {
     let is_left = |uid: &&Uid| these.binary_search(uid).is_err();
     uids.iter().filter(is_left).cloned().collect()
@@ -158,7 +160,7 @@ fn stopped() -> Reject {
     Reject::unavailable("The message store has stopped; try again later.")
 }
 
-/// Makes a part in one transaction; returns after the members who are connected were told.
+/// Makes a part in one transaction. Returns after the connected members were told.
 async fn make(
     core: &Arc<Core>,
     team: &TeamId,

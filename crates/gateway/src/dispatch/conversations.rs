@@ -1,4 +1,4 @@
-//! Kind 110: a user's conversations.
+//! Kind 110: lists a user's conversations.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
 
-/// `data` of frame 110, each field still as it came.
+/// `data` of frame 110, each field as raw JSON.
 #[derive(Deserialize, Default)]
 struct ConversationsFields<'a> {
     #[serde(borrow)]

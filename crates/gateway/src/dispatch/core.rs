@@ -1,4 +1,5 @@
-//! What the parts of dispatch share. Nobody else touches it: others call what dispatch exports.
+//! The state that the modules of dispatch share. Other modules do not use its fields, but call the functions
+//! that dispatch exports.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::revocations::Revocations;
 use crate::session::Link;
 use crate::store::{Page, Store, StoreError, Watcher};
 
-/// The state of dispatch; its fields are visible in `dispatch` only.
+/// The state of dispatch.
 pub(crate) struct Core {
     pub(super) config: Arc<Config>,
     pub(super) kinds: Kinds,
@@ -31,20 +32,20 @@ pub(crate) struct Core {
     pub(super) store: Arc<dyn Store>,
     pub(super) delivery: Delivery,
     pub(super) metrics: Arc<Metrics>,
-    /// The sender of pair messages that name none.
+    /// The sender of pair messages whose order names no sender.
     pub(super) system: Uid,
     pub(super) rates: Rates,
     pub(super) revocations: Arc<Revocations>,
-    /// Slots for what waits for the store or for delivery.
+    /// Slots for requests that wait for the store or for delivery.
     pub(super) appends: Arc<Appends>,
     /// Teams that are being changed.
     pub(super) changing: OneAtATime<TeamId>,
-    /// Who has received which message; only if there is a push webhook.
+    /// Knows which users have received which messages; `None` without a push webhook.
     pub(super) reached: Option<Arc<Reached>>,
     _tasks: Vec<AbortOnDrop>,
 }
 
-/// What [`Core::new`] is made of.
+/// The arguments of [`Core::new`].
 pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) program: Arc<Program>,
@@ -53,15 +54,15 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) system: Uid,
-    /// Told of each push job.
+    /// Woken for each push job.
     pub(crate) wake: Arc<Wake>,
-    /// Only if there is a push webhook.
+    /// `None` without a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
     /// Tasks that end with the gateway.
     pub(crate) tasks: Vec<AbortOnDrop>,
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 pub(crate) struct AbortOnDrop(pub(crate) tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -71,7 +72,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Core {
-    /// Starts the tasks of delivery. Call it inside of a tokio runtime.
+    /// Starts the tasks of delivery. Must be called in a tokio runtime.
     pub(crate) fn new(parts: Parts) -> Self {
         let limits = &parts.config.limits;
         let fanout = Fanout {
@@ -102,15 +103,15 @@ impl Core {
         }
     }
 
-    /// This many entries of the history, as far as they fit into a part of a connection's queue. Larger pages
-    /// would disconnect clients as slow readers although they read.
+    /// Returns a page of at most `most` entries of the history, and at most a quarter of a connection's
+    /// queue. Larger pages could disconnect clients as slow readers although they read.
     pub(super) fn page(&self, most: u32) -> Page {
         let bytes = self.config.limits.queue_bytes / 4;
         Page { most, bytes }
     }
 
-    /// How a failed call of the store is answered. Counts limits that were reached, and reports failures of
-    /// the store itself to the operator.
+    /// Returns the refusal for a failed call of the store. Also counts limits that were reached, and reports
+    /// failures of the store itself to the operator.
     pub(crate) fn trouble(&self, error: StoreError) -> Reject {
         let reject = Reject::from(error.clone());
         match reject.code {
@@ -118,16 +119,16 @@ impl Core {
                 tracing::warn!(%error, "a call of the store has failed");
                 self.program.listeners.failed(&error.to_string());
             }
-            // Nothing else is too large for the store.
+            // The number of a team's members is the only limit of size that the store checks.
             Code::TooLarge => self.metrics.limited("members"),
-            // Nothing else is too fast for it.
+            // The number of new conversations is the only rate that the store limits.
             Code::TooFast => self.metrics.limited("new_conversations_per_hour"),
             _ => {}
         }
         reject
     }
 
-    /// Slots for appends that are free.
+    /// The number of free slots.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn free_slots(&self) -> usize {
         self.appends.free()

@@ -1,4 +1,4 @@
-//! Fields that several requests have, read from what a client sent.
+//! Reads the fields that several requests have.
 
 use serde_json::value::RawValue;
 
@@ -9,18 +9,18 @@ use crate::reject::Reject;
 use crate::session::Asker;
 use crate::store::StoreError;
 
-/// Most messages or conversations of a page.
+/// The maximum number of messages or conversations of a page.
 const MOST: u32 = 500;
-/// As many when nothing is said.
+/// The number of messages or conversations of a page if the client gives no `limit`.
 const USUAL: u32 = 100;
 
-/// The asker's registration, which every request but kind 1 needs.
+/// Returns the asker's registration, which every request but kind 1 needs.
 pub(super) fn registered(asker: &Asker) -> Result<std::sync::Arc<Registration>, Reject> {
     asker.connection.registration().ok_or_else(not_registered)
 }
 
-/// Reads `conv`. A string that is not an id of a conversation is answered like the id of one that the user is
-/// not in.
+/// Reads `conv`. A string that is not the id of a conversation is refused with the same error as a
+/// conversation that the user is not in.
 pub(super) fn conv(raw: Option<&RawValue>) -> Result<ConvId, Reject> {
     let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let text = text.ok_or_else(|| {
@@ -29,14 +29,14 @@ pub(super) fn conv(raw: Option<&RawValue>) -> Result<ConvId, Reject> {
     ConvId::parse(&text).ok_or_else(|| Reject::from(StoreError::NOT_IN_IT))
 }
 
-/// A message's number; what is beyond all that can be is beyond the head.
+/// Reads a message's number. A number that no message can have is read as one beyond the head.
 pub(super) fn seq(name: &str, raw: Option<&RawValue>) -> Result<Seq, Reject> {
     whole(raw.map_or("", RawValue::get))
         .map(Seq)
         .ok_or_else(|| Reject::malformed(format!("\"{name}\" must be a whole number, 0 or more.")))
 }
 
-/// `limit`, 1 to 500; 100 when absent.
+/// Reads `limit`, which is 1 to 500, or 100 if it is absent.
 pub(super) fn limit(raw: Option<&RawValue>) -> Result<u32, Reject> {
     let Some(raw) = raw else { return Ok(USUAL) };
     let number = whole(raw.get()).and_then(|number| u32::try_from(number).ok());
@@ -45,7 +45,7 @@ pub(super) fn limit(raw: Option<&RawValue>) -> Result<u32, Reject> {
         .ok_or_else(|| Reject::malformed(format!("\"limit\" must be 1 to {MOST}.")))
 }
 
-/// A JSON integer from 0, at most the largest that a conversation can count to.
+/// Reads a JSON integer of 0 or more. Integers above the largest possible `seq` become this `seq`.
 fn whole(json: &str) -> Option<u64> {
     const LARGEST: u64 = i64::MAX as u64;
     match json {

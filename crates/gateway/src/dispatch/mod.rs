@@ -1,6 +1,6 @@
-//! Dispatch: what each kind does. Frames of sockets and calls of the API meet here and go the same way.
+//! Dispatch carries out what frames of clients and calls of the API request. Both use the same functions.
 //!
-//! The only place that matches on kinds.
+//! This is the only place that matches on kinds.
 
 mod ack;
 mod admission;
@@ -41,8 +41,8 @@ pub(crate) use refusal::refuse;
 pub(crate) use revoke::{refuse_revoked, revoke};
 pub(crate) use unregister::{closed, expire, sign_out};
 
-/// Does what a client's frame asks. `text` is the whole frame. The returned future is awaited before the connection's next
-/// frame is read.
+/// Carries out the request of a client's frame. `text` is the whole frame. The returned future must be
+/// awaited before the connection's next frame is read.
 pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
     let seen = || {
         let seen = Seen::Frame {
@@ -74,5 +74,5 @@ pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker:
     serve(core, frame.data, asker)
 }
 
-/// What a kind does with a frame's `data`.
+/// Carries out a request of one kind, given the frame's `data`.
 type Serve = fn(&Arc<Core>, Option<&RawValue>, Asker) -> Option<BoxFuture>;

@@ -1,4 +1,4 @@
-//! Orders of the API to send messages.
+//! Carries out orders of the API to send messages.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::delivery::Outcome;
 use crate::order::{SendOrder, Sent, To, UserResult};
 use crate::reject::Reject;
 
-/// Users that the messages of one batch may name in total. This bounds the memory of a call.
+/// The maximum number of users that the messages of one batch name in total. It limits the memory of a call.
 const MOST_NAMED: usize = 100_000;
 
 /// Sends the messages of a call in order, and returns their results in the same order.
@@ -38,7 +38,7 @@ pub(crate) async fn orders(
         results.push(match allowed {
             Ok(allowed) if allowed.is_stored() => {
                 stored.push((index, allowed));
-                // Replaced below by the outcome.
+                // This is replaced by the outcome below.
                 Err(Reject::internal("The message was not appended."))
             }
             Ok(allowed) => passed(core, &allowed).await,
@@ -53,7 +53,7 @@ pub(crate) async fn orders(
     results
 }
 
-/// Sends what is not stored.
+/// Sends a message that is not stored.
 async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
     let ts = clock::unix_millis();
     if let To::Team(_) = allowed.order.to {
@@ -78,7 +78,7 @@ async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
     })
 }
 
-/// The results with their counts.
+/// Counts the results.
 fn users(results: Vec<UserResult>) -> Sent {
     let online = results.iter().filter(|result| result.delivered).count();
     Sent::Users {
@@ -88,7 +88,7 @@ fn users(results: Vec<UserResult>) -> Sent {
     }
 }
 
-/// Takes as many outcomes as `to` has recipients.
+/// Makes the result of an order from the next outcomes: one for each user, or one for a team.
 fn sent(to: To, outcomes: &mut impl Iterator<Item = Result<Outcome, Reject>>) -> Result<Sent, Reject> {
     let mut next = || {
         outcomes

@@ -1,4 +1,4 @@
-//! Messages that are not stored: sent at once to the users who are connected.
+//! Sends messages that are not stored to the recipients who are connected.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Kind 106: a user has read a conversation up to a message; kind 107 tells the others.
+//! Kind 106: a user has read a conversation up to a message. Kind 107 tells the user's other devices and the
+//! other users of the conversation.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::order::Origin;
 use crate::session::Asker;
 use crate::store::{ConvKind, Device, Members, Read, ReadMark, StoreError};
 
-/// Kind 107.
+/// `data` of kind 107.
 #[derive(Serialize)]
 struct ReadBy<'a> {
     conv: ConvId,
@@ -55,7 +56,7 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                     reached.acknowledged(&by.uid, conv, mark.seq);
                 }
                 let origin = Origin(asker.connection.clone());
-                // It is less than what was asked for only at the head.
+                // The position is less than the requested one only if the latter is beyond the head.
                 let (had, core) = (mark.seq, shared.clone());
                 let answer = Box::new(move || {
                     drop(pending);
@@ -85,7 +86,8 @@ fn told(conv: ConvId, mark: &ReadMark, by: &Uid) -> Frame {
     )
 }
 
-/// Who is told: the user's own devices, and the other party or, where they are not too many, the members.
+/// Returns the users who are told: the user itself, because of its other devices, and the other user of a
+/// pair, or a team's members if there are not too many.
 fn readers(mark: ReadMark, by: &Uid, most_members: usize) -> Members {
     let only = |uid: &Uid| Arc::new(vec![uid.clone()]);
     match (mark.kind, mark.members) {

@@ -1,4 +1,5 @@
-//! Kind 108: a sender takes a message back; kind 109, a stored message, tells everybody in the conversation.
+//! Kind 108: a sender recalls a message. Kind 109, a stored message, announces the recall to everybody in the
+//! conversation.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::session::Asker;
 use crate::store::{Append, ConvKind, Place, Recall, Recalled};
 use crate::time::UnixMillis;
 
-/// `data` of frame 108, each field still as it came.
+/// `data` of frame 108, each field as raw JSON.
 #[derive(Deserialize)]
 struct RecallFields<'a> {
     #[serde(borrow)]
@@ -29,13 +30,13 @@ struct RecallFields<'a> {
 
 impl<'a> Request<'a> for RecallFields<'a> {}
 
-/// `data` of the message 109: which one was taken back.
+/// `data` of the message 109: the id of the message that was recalled.
 #[derive(Serialize)]
 struct TakenBack {
     mid: Mid,
 }
 
-/// The answer to 108: where the 109 stands.
+/// The response to 108: the place of the message 109 in the history.
 #[derive(Serialize)]
 struct Done {
     code: u16,
@@ -81,7 +82,8 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
         });
         let done = move |result| match result {
             Ok(Recalled { appended, kind }) => {
-                // The response to 108 does not contain the 109, so the connection that asked receives it too.
+                // The response to 108 does not contain the message 109, so the connection that asked
+                // receives it too.
                 shared.delivery.message(Committed {
                     message: Arc::new(message(kind, by, data)),
                     appended,
@@ -107,7 +109,7 @@ fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
     Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
 }
 
-/// The message 109, sent to the conversation by the user who recalls.
+/// Returns the message 109, which the user who recalls sends to the conversation.
 fn message(kind: ConvKind, by: Uid, data: Arc<RawValue>) -> Append {
     let place = match kind {
         ConvKind::Pair(class, one, other) => {

@@ -1,12 +1,12 @@
-//! Refusing a client's request: why, and in the form of which response.
+//! Refuses requests of clients, each in the form of its response.
 
 use crate::kinds::{Kind, Way};
 use crate::reject::{Code, Reject};
 use crate::session::Asker;
 
-/// Why a client may not send a frame of this kind here.
+/// Returns the refusal of a frame whose kind clients may not send.
 pub(super) fn unknown(number: u16, kind: Option<Kind>) -> Reject {
-    // It stands for every number that no kind can have.
+    // 0 represents all numbers that no kind can have.
     if number == 0 {
         return Reject::no_such_kind();
     }
@@ -25,7 +25,7 @@ pub(crate) fn refuse(asker: Asker, kind: u16, reject: &Reject) {
     }
 }
 
-/// The kind of a request's response, where it has one of its own.
+/// Returns the kind of a request's response, if the request has one of its own.
 fn response(request: Kind) -> Option<Kind> {
     match request {
         Kind::RegisterReq => Some(Kind::RegisterRes),

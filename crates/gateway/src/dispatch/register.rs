@@ -39,16 +39,17 @@ struct Registered<'a> {
     standing: Option<Standing<'a>>,
 }
 
-/// What only a device that resumes is told.
+/// Fields of the response that only a device that resumes receives.
 #[derive(Serialize)]
 struct Standing<'a> {
     conversations: &'a [Position],
     more: bool,
 }
 
-/// Registers the connection, if it may. The response waits for the store (unread, what was missed), and pushes wait for the response.
+/// Registers the connection if this is allowed. The response waits for the store (unread and missed
+/// messages), and pushes wait for the response.
 pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
-    // Before anything that costs more, a token's signature above all.
+    // The rate limit comes before everything that costs more, above all the check of a token's signature.
     let wanted = connection_may_register(core, &asker.connection.link).and_then(|()| wanted::read(data));
     let admission = match wanted {
         Ok(wanted) => admit(core, &asker.connection, wanted),
@@ -74,8 +75,8 @@ pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) 
     decide(core, decided, asker, None)
 }
 
-/// `begun` is the order number that the next registration would have had when the backend was asked, if it
-/// was asked.
+/// Carries out what was decided. If the decision had to wait, `begun` is an order number from before the
+/// wait: registrations with a higher number are newer.
 fn decide(
     core: &Arc<Core>,
     decided: Result<Admitted, Reject>,
@@ -97,7 +98,7 @@ fn decide(
     }
 }
 
-/// Registers the connection.
+/// Registers the connection, unless a rate limit, a revocation or a newer register prevents it.
 fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
@@ -105,7 +106,7 @@ fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u
         refuse_register(core, asker, &reject);
         return None;
     }
-    // Registering again as the same user changes what is named, and keeps the rest.
+    // A register as the same user changes the fields that it names, and keeps the others.
     let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
     let again = kept.is_some();
     let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
@@ -120,21 +121,22 @@ fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u
         refuse_register(core, asker, &reject);
         return None;
     }
-    // It came first, and is decided last: often its client has gone, and come back on the other connection.
+    // This register waited for the backend while a newer one of the same user was accepted. The client has
+    // usually reconnected there, so the newer one wins.
     if begun.is_some_and(|begun| core.registry.would_oust(&connection, &registration, begun)) {
         let reject = Reject::unavailable("Another connection has registered meanwhile; register again.");
         refuse_register(core, asker, &reject);
         return None;
     }
     if !again {
-        // What was on its way to another user does not reach this one.
+        // Pushes that were held for the previous user must not reach this one.
         core.registry.unregister(&connection);
         link.drop_held();
         if let Some(reached) = &core.reached {
             reached.begins(link);
         }
     }
-    // A replay goes on while its own connection changes its options.
+    // A replay continues if its connection only changes its options.
     let hold = (resume || !link.is_replaying()).then(|| link.hold());
     let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
         if why == Ousted::Displaced && core.config.login.revoke_displaced {
@@ -145,9 +147,10 @@ fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u
         }
         oust(core, link, by, why);
     };
-    // Over: it closed before this frame's turn, or is being sent away; nobody waits for an answer.
+    // If the connection is closed or being disconnected, nobody waits for a response.
     let registration = core.registry.register(&connection, registration, ousted).ok()?;
-    // Revoked just now: whoever did may have gone through the connections before this one was among them.
+    // A concurrent revocation may have gone through the registered connections before this one was
+    // registered, so revocations are checked again.
     if let Err(reject) = not_revoked(core, &registration) {
         core.registry.unregister(&connection);
         link.release(|| refuse_register(core, asker, &reject));
@@ -169,7 +172,7 @@ fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u
     }))
 }
 
-/// Refuses a register, for the client, the metrics and the log.
+/// Refuses a register, and counts the refusal.
 fn refuse_register(core: &Core, asker: Asker, reject: &Reject) {
     let reason = reject.code.reason();
     core.metrics
@@ -198,7 +201,7 @@ fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
     )))
 }
 
-/// Whether a user may register now, on whatever connection.
+/// Whether a user may register now. The limit counts the registers of all connections of the user.
 fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
     if core.rates.user_registers.take(uid, clock::now(), [1]).is_ok() {
         return Ok(());
@@ -255,7 +258,8 @@ fn answer(
     match (entered, hold) {
         (Backlog::Again(missed), Some(hold)) => {
             if link.begin_replay(hold, respond) {
-                // Apart from the connection's task, which goes on reading: acknowledgements come meanwhile.
+                // The replay has a task of its own, because the connection's task must read acknowledgements
+                // meanwhile.
                 tokio::spawn(resume::replay(
                     core.clone(),
                     connection,
@@ -281,7 +285,7 @@ fn registration(
     let device = match (wanted.device, kept) {
         (Some(device), _) => device,
         (None, Some(kept)) => kept.device.clone(),
-        // Unique to the connection.
+        // The id of the connection is unique.
         (None, None) => {
             DeviceId::new(link.outlet().sid()).map_err(|error| Reject::internal(error.to_string()))?
         }

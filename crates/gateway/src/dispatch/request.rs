@@ -21,7 +21,7 @@ use crate::reject::Reject;
 use crate::session::Asker;
 use crate::time::UnixMillis;
 
-/// `data` of frame 101, each field still as it came.
+/// `data` of frame 101, each field as raw JSON.
 #[derive(Deserialize)]
 struct SendFields<'a> {
     #[serde(borrow, rename = "type")]
@@ -71,7 +71,8 @@ struct Passed<'a> {
     delivered: bool,
 }
 
-/// Frame 101. Messages of one connection are appended in the order in which they came, without waiting for one another.
+/// Carries out frame 101. Messages of one connection are appended in the order in which they arrived, and
+/// do not wait for one another.
 pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let Some(registration) = asker.connection.registration() else {
         refuse(asker, Kind::SendReq.number(), &not_registered());
@@ -107,7 +108,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         fields.data.map_or(0, |data| data.get().len()),
     );
     let allowed = match &beyond {
-        // Without a `cid` a retry cannot be recognised.
+        // Without a `cid` a retry cannot be recognised, so the rest need not be checked.
         Err(reject) if cid.is_none() => Err(reject.clone()),
         _ => read(&fields, cid.clone(), registration.uid.clone(), &asker)
             .and_then(|order| core.check(order))
@@ -195,8 +196,8 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
         .map_err(|why| Reject::malformed(format!("\"cid\" {why}.")))
 }
 
-/// Appends a message; while too many are in flight, the connection is not read. `beyond` is a limit that the
-/// sender has exceeded: then everything but the retry of a stored message is answered with that refusal.
+/// Appends a message. While too many are in flight, the connection is not read. `beyond` is the refusal for
+/// a sender who has exceeded a limit: it is the response to everything but the retry of a stored message.
 fn append_from_client(
     core: &Arc<Core>,
     mut allowed: Allowed,
@@ -204,7 +205,7 @@ fn append_from_client(
     asker: Asker,
 ) -> Option<BoxFuture> {
     allowed.only_repeat = beyond.is_some();
-    // A client names one recipient.
+    // An order of a client has one recipient, and so one message.
     let message = allowed.messages().next()?;
     let origin = Some(Origin(asker.connection.clone()));
     let (connection, cid) = (asker.connection.clone(), message.cid.clone());

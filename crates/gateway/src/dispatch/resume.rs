@@ -1,7 +1,8 @@
-//! A device that comes back: what it has missed, in order, before what happens now.
+//! Resuming: a device that reconnects receives the messages that it has missed, in order, and then new ones.
 //!
-//! Invariants: the connection is registered and its pushes are held before the store is asked, so that a message is either in the
-//! store's answer or held; what was replayed is not sent again; a conversation's live messages come behind its replay.
+//! Invariants: the connection is registered and its pushes are held before the store is asked, so that each
+//! message is in the store's answer or among the held pushes; a replayed message is not sent again; the new
+//! messages of a conversation are sent after its replay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,26 +21,28 @@ use crate::reject::Reject;
 use crate::session::{Hold, Link};
 use crate::store::{Device, Entry, Missed, Page, StoreError, Stretch, outcome};
 
-/// Conversations that the response lists; kind 110 has the rest.
+/// The maximum number of conversations in the response. Kind 110 lists the others.
 const LISTED: u32 = 200;
 
-/// Most payload that a replay takes from the store at once: it waits in memory as long as the reader makes it wait.
+/// The maximum number of payload bytes that a replay reads from the store at once. They stay in memory until
+/// the client has read them.
 const PAGE_BYTES: usize = 65_536;
 
-/// Most messages of such a page.
+/// The maximum number of messages that a replay reads from the store at once.
 const PAGE_MESSAGES: u32 = 500;
 
-/// How late a delivery may come of what was replayed; one that is later still comes twice.
+/// How long after the replay the delivery of a replayed message is recognised. If it happens later, the
+/// client receives the message twice.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How a user comes in.
+/// What the store knows about a device that registers: the number of unread messages, and what it has missed.
 pub(super) enum Backlog {
-    /// Without resuming.
+    /// The device does not resume.
     Anew {
-        /// In all its conversations.
+        /// The number of unread messages in all conversations of the user.
         unread: u64,
     },
-    /// Resuming.
+    /// The device resumes.
     Again(Missed),
 }
 
@@ -52,7 +55,7 @@ impl Backlog {
     }
 }
 
-/// Makes the device known, and asks what there is for it.
+/// Registers the device in the store, and reads its backlog.
 pub(super) async fn backlog(
     core: &Arc<Core>,
     connection: &Arc<Connection<Link>>,
@@ -63,7 +66,8 @@ pub(super) async fn backlog(
     let entered = match registration.store_device() {
         Some(device) if resumes => missed(core, device, named).await.map(Backlog::Again),
         device => {
-            // It misses nothing yet, so that nobody waits for the disk: every message from now on is committed behind it.
+            // A device that does not resume asks for no missed messages, so the response does not wait for
+            // the disk: every message from now on is committed after this entry.
             let known = device.and_then(|device| {
                 with_store(
                     core,
@@ -73,7 +77,7 @@ pub(super) async fn backlog(
                         let shared = core.clone();
                         let done = move |known: Result<(), StoreError>| {
                             drop((pending, permit));
-                            // A register without `resume` succeeds all the same.
+                            // A register without `resume` succeeds nevertheless.
                             if let Err(error) = known {
                                 shared.trouble(error);
                             }
@@ -108,14 +112,14 @@ async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, Stor
     core.store.missed(device, LISTED, behind).await
 }
 
-/// Kind 112.
+/// `data` of kind 112.
 #[derive(Serialize)]
 struct Resumed {
     sent: u32,
     complete: bool,
 }
 
-/// Replays what was missed, at the reader's pace, says so, and lets pushes through.
+/// Replays what was missed as fast as the client reads, then sends kind 112 and the pushes that were held.
 pub(super) async fn replay(
     core: Arc<Core>,
     connection: Arc<Connection<Link>>,
@@ -129,7 +133,7 @@ pub(super) async fn replay(
     let mut complete = missed.pending <= u64::from(limit);
     let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
     let mut sent = 0;
-    // Of the teams that the user has left everything is replayed, since the client cannot sync them.
+    // The limit does not apply to teams that the user has left, because the client cannot sync those.
     for (mut left, most) in [(missed.behind, limit), (missed.left, u32::MAX)] {
         let mut most_left = most;
         while most_left > 0 && !left.is_empty() && link.outlet().room(bytes).await {
@@ -141,7 +145,7 @@ pub(super) async fn replay(
             let page = match core.store.replay(uid, left.clone(), page).await {
                 Ok(page) => page,
                 Err(error) => {
-                    // The client syncs what is missing, or gets it when it resumes again.
+                    // The client can sync what is missing, or gets it when it resumes again.
                     core.trouble(error);
                     complete = false;
                     break;
@@ -175,7 +179,7 @@ pub(super) async fn replay(
     }
 }
 
-/// Leaves what comes after message `seq` of `conv`.
+/// Removes everything up to message `seq` of `conv`.
 fn advance(left: &mut Vec<Stretch>, conv: ConvId, seq: Seq) {
     let at = left.iter().position(|stretch| stretch.conv == conv);
     left.drain(..at.unwrap_or(left.len()));

@@ -1,4 +1,4 @@
-//! Revoking tokens: what is signed and not expired, and is not to be accepted any more.
+//! Revokes tokens: they are refused from then on, although they are signed and have not expired.
 
 use super::core::Core;
 use super::unregister::part;
@@ -34,7 +34,7 @@ pub(crate) async fn revoke(
     };
     match (&*core.auth, &revocation.what) {
         (Auth::Jwt(_), _) => remember(core, revocation.clone()).await?,
-        // The backend is asked at each register, and remembers by itself.
+        // The backend is asked at each register, so it must remember the revocation itself.
         (Auth::Webhook(_), Revoked::User(_) | Revoked::Device(_)) => {}
         (Auth::Webhook(_), Revoked::Token(_)) => {
             return Err(refused(
@@ -71,18 +71,18 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
             "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
         )));
     }
-    // The store tells its watchers before it answers, so that the revocation is in force here.
+    // The store tells its watchers before it answers, so the revocation is then in force in this process.
     let stored = outcome(|done| core.store.revoke(revocation, done)).await;
     stored.map_err(|error| core.trouble(error))
 }
 
-/// A time of day that has certainly passed. If the clock were ahead for a moment and a revocation were
-/// forgotten because of it, the revocation would be missing when the clock is right again.
+/// Returns a time of day that has certainly passed. By the clock alone, a revocation would be forgotten too
+/// early if the clock were ahead for a moment.
 fn certain_time(core: &Core) -> UnixMillis {
     core.store.certain_time().min(clock::unix_millis())
 }
 
-/// Refuses claims that are revoked, for a device that comes with them.
+/// Refuses claims that are revoked, for this device or for all.
 pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&DeviceId>) -> Result<(), Reject> {
     if !core.revocations.cover(claims, device, certain_time(core)) {
         return Ok(());
@@ -95,7 +95,7 @@ pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&Devic
 }
 
 /// Revokes the token of a displaced device, so that the device cannot register again with it, unless there
-/// are too many revocations already. Called with the lock of the user's shard.
+/// are too many revocations already. The caller holds the lock of the user's shard.
 pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
     let Some(claims) = &displaced.claims else { return };
     let most = core.config.limits.revocations;

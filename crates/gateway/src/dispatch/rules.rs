@@ -18,7 +18,7 @@ use crate::store::{Append, Place, PushOrder};
 /// An order that the rules allow.
 #[derive(Debug)]
 pub(super) struct Allowed {
-    /// Names each user once, and a sender if its kind needs one.
+    /// The order. It names each user once, and a sender if its kind needs one.
     pub(super) order: SendOrder,
     rule: Rule,
     push: Option<PushOrder>,
@@ -29,13 +29,14 @@ pub(super) struct Allowed {
 }
 
 impl Core {
-    /// The rule of a kind: of the table, of the configuration, or registered at run time.
+    /// Returns a kind's rule: from the table or the configuration, or that of all kinds that were registered
+    /// at run time.
     fn rule(&self, kind: u16) -> Option<Rule> {
         let registered = || self.program.handlers.has(kind).then_some(Rule::REGISTERED);
         self.kinds.rule(kind).or_else(registered)
     }
 
-    /// Checks an order.
+    /// Checks an order, and completes it.
     pub(super) fn check(&self, mut order: SendOrder) -> Result<Allowed, Reject> {
         let rule = sendable(order.kind, self.rule(order.kind), &order.by)?;
         self.check_recipients(&mut order.to, &rule, order.kind)?;
@@ -56,7 +57,8 @@ impl Core {
         })
     }
 
-    /// The notification to make of a message, if it is stored and somebody can be notified.
+    /// Returns the notification to make of the order's messages. `None` if there is no push webhook, or if
+    /// the order or its kind wants none.
     fn push_order(&self, order: &SendOrder, rule: &Rule) -> Option<PushOrder> {
         self.reached.as_ref()?;
         if !order.push.unwrap_or(rule.push != Push::No) {
@@ -153,7 +155,7 @@ fn sendable(kind: u16, rule: Option<Rule>, by: &By) -> Result<Rule, Reject> {
 }
 
 impl Allowed {
-    /// Whether its messages are stored.
+    /// Whether the order's messages are stored.
     pub(super) fn is_stored(&self) -> bool {
         self.rule.stored && self.order.to != To::Everyone
     }
@@ -163,7 +165,7 @@ impl Allowed {
         self.rule.conversation != Conversation::Notices
     }
 
-    /// The connection that sent it, which does not receive it.
+    /// The connection that sent the order, which does not receive the message.
     pub(super) fn origin(&self) -> Option<&Origin> {
         match &self.order.by {
             By::Client(origin) => Some(origin),
@@ -171,7 +173,7 @@ impl Allowed {
         }
     }
 
-    /// The users that it names.
+    /// The users that the order names.
     pub(super) fn uids(&self) -> &[Uid] {
         match &self.order.to {
             To::User(uid) => std::slice::from_ref(uid),

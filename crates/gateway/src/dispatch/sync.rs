@@ -1,4 +1,4 @@
-//! Kind 104: a part of a conversation.
+//! Kind 104: reads a part of a conversation.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::reject::Reject;
 use crate::session::Asker;
 use crate::store::Span;
 
-/// `data` of frame 104, each field still as it came.
+/// `data` of frame 104, each field as raw JSON.
 #[derive(Deserialize)]
 struct SyncFields<'a> {
     #[serde(borrow)]
@@ -44,7 +44,7 @@ struct Synced<'a> {
     epoch: Option<&'a str>,
 }
 
-/// What is asked for.
+/// The request, with valid fields.
 struct SyncRequest {
     conv: ConvId,
     span: Span,

@@ -1,4 +1,4 @@
-//! How registrations end: displaced (kind 12), signed out, expired, or with their connection.
+//! Ends registrations: of connections that are displaced (kind 12), signed out, expired or closed.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::registry::{Connection, Ousted, Registration};
 use crate::session::{Farewell, Link, refusal};
 use crate::time::UnixMillis;
 
-/// Kind 12.
+/// `data` of kind 12.
 #[derive(Serialize)]
 struct Replaced<'a> {
     reason: &'static str,
@@ -24,8 +24,8 @@ struct Replaced<'a> {
     ts: UnixMillis,
 }
 
-/// Ends a connection's registration because of a newer one. Called with the lock of the user's shard, so that
-/// nothing is sent after kind 12.
+/// Handles the end of a registration because of a newer one: closes a stale connection, and tells a
+/// displaced one. The caller holds the lock of the user's shard, so that nothing is sent after kind 12.
 pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
@@ -47,7 +47,7 @@ pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
     }
 }
 
-/// Disconnects all of a user's connections for good. Returns how many there were.
+/// Disconnects all of a user's connections for good. Returns their number.
 pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
     core.registry.end(uid, |_| true, part)
 }
@@ -60,8 +60,8 @@ pub(super) fn part(link: &Link) {
     });
 }
 
-/// A connection has closed. Returns what it was registered as. If it has `vanished` without a close, the client
-/// may not have received what was sent last.
+/// Ends the registration of a connection that has closed, and returns it. If the connection has `vanished`
+/// without a close, the client may not have received what was sent last.
 pub(crate) fn closed(
     core: &Core,
     connection: &Arc<Connection<Link>>,

@@ -1,4 +1,4 @@
-//! What a client says about itself when it registers.
+//! Reads what a client says about itself when it registers.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::frame::{Format, Request};
 use crate::ids::{self, DeviceId, IdError, Uid};
 use crate::reject::Reject;
 
-/// What a client may say about itself, each field still as it came.
+/// `data` of kind 1, each field as raw JSON.
 #[derive(Deserialize)]
 struct RegisterFields<'a> {
     #[serde(borrow, rename = "type")]
@@ -33,18 +33,18 @@ impl<'a> Request<'a> for RegisterFields<'a> {}
 /// What a client says about itself.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// In open mode it must be there.
+    /// The user, which is required in open mode.
     pub(super) uid: Option<Uid>,
     pub(super) device: Option<DeviceId>,
     pub(super) platform: Option<Box<str>>,
     pub(super) class: Option<Box<str>>,
     pub(super) token: Option<Box<str>>,
     pub(super) format: Option<Format>,
-    /// It wants what it has missed.
+    /// Whether the client wants the messages that it has missed.
     pub(super) resume: bool,
 }
 
-/// Reads kind 1's `data`, which need not be there: the handshake's token may say everything.
+/// Reads the `data` of kind 1. It may be absent, because the token of the handshake may contain everything.
 pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
     let fields = RegisterFields::read(
         data.map_or("{}", RawValue::get),
@@ -86,14 +86,14 @@ pub(super) fn read(data: Option<&RawValue>) -> Result<Wanted, Reject> {
     })
 }
 
-/// A string, or an integer, which means its decimal string.
+/// Reads a string, or an integer, which means its decimal string.
 fn uid(raw: &RawValue) -> Result<Uid, Reject> {
     Uid::from_json(raw.get())
         .ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?
         .map_err(|why| bad_id("uid", why))
 }
 
-/// A short text that is kept and shown.
+/// Reads a short text that is only kept and shown. An empty one is read as absent.
 fn label(field: &'static str, raw: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
     let Some(raw) = raw else { return Ok(None) };
     let text = text(field, raw)?;
