@@ -1,9 +1,9 @@
-//! Delivery: committed messages are sent to the connections of their recipients, inside a conversation in the
-//! order of the commits.
+//! Delivery sends committed messages to the connections of their recipients. Within a conversation it keeps
+//! the order of the commits.
 //!
-//! Only delivery sends through the registry. Each conversation belongs to one of a few tasks; the store's thread
-//! only hands the message over. The sender is answered after the message was queued for the connections, because
-//! the answer says who was reached.
+//! Only delivery sends through the registry. Each conversation belongs to one of a few tasks, to which the
+//! store's thread passes the message. The sender is answered after the message was queued for the
+//! connections, because the answer says who was reached.
 //!
 //! The order in which a task does its work is in [`lanes`].
 
@@ -27,33 +27,32 @@ use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Append, Appended, Members, Place, TeamChanged};
 
-/// Tasks that deliver. More tasks than processors would not help.
+/// The number of tasks that deliver. More tasks than processors do not help.
 const SHARDS: usize = 16;
-/// Recipients of one message to whom it is sent before other conversations have their turn. This takes a
-/// fraction of a millisecond.
+/// The maximum number of recipients to whom a message is sent before other conversations have their turn.
+/// This takes a fraction of a millisecond.
 const SLICE: usize = 1_024;
-/// Recipients, of one message or many, after which the task yields to other tasks. They take a millisecond or
-/// two. A connection writes all that was queued for it meanwhile with one call.
+/// The number of recipients, of one message or many, after which the task yields to other tasks. They take
+/// one or two milliseconds. A connection then writes everything that was queued for it with one call.
 const RECIPIENTS_AT_ONCE: usize = 8_192;
-/// Bytes of frames after which the task yields to other tasks. Otherwise the queue of a connection could become
-/// full although its client reads.
+/// The number of bytes of frames after which the task yields to other tasks. Otherwise the queue of a
+/// connection could become full although its client reads.
 const BYTES_AT_ONCE: usize = 65_536;
 
 /// The result of sending a stored message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     pub(crate) stored: Stored,
-    /// Users who were sent it on a live connection.
+    /// The number of recipients who were sent it on a live connection.
     pub(crate) online: usize,
-    /// Users who were not.
+    /// The number of recipients who were not.
     pub(crate) offline: usize,
 }
 
 /// Called once with the result of sending a message.
 pub(crate) type OnDelivered = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
 
-/// A message that the store has. What is passed on is the message itself and what the store says of it; the
-/// rest waits here until the message is delivered.
+/// A message that was committed, with everything that is needed to deliver it and to answer its sender.
 pub(crate) struct Committed {
     pub(crate) message: Arc<Append>,
     pub(crate) appended: Appended,
@@ -62,7 +61,7 @@ pub(crate) struct Committed {
     /// When it was committed.
     pub(crate) at: Instant,
     pub(crate) answer: OnDelivered,
-    /// Its slot among the appends in flight, which bounds what waits here.
+    /// Its slot among the appends in flight, which limits the number of messages that wait for delivery.
     pub(crate) permit: Permit,
 }
 
@@ -75,8 +74,8 @@ impl Committed {
         }
     }
 
-    /// The sender if its other devices receive the message besides its recipients. A sender who is a member
-    /// of the team is one of them, and one who is not may not see the team.
+    /// The sender, if its other devices must receive the message although the sender is not a recipient. In a
+    /// team, a sender who is a member is a recipient, and one who is not a member may not see the team.
     fn follower(&self) -> Option<&Uid> {
         match &self.message.place {
             Place::Pair { to, .. } => self.message.from.as_ref().filter(|from| *from != to),
@@ -92,7 +91,7 @@ pub(crate) struct CommittedChange {
     pub(crate) permit: Permit,
 }
 
-/// A read position that was committed, or that was there before.
+/// A read position that was committed now or earlier.
 pub(crate) struct Receipt {
     pub(crate) conv: ConvId,
     /// Kind 107.
@@ -122,7 +121,7 @@ impl Work {
 
 /// The delivering tasks.
 pub(crate) struct Delivery {
-    /// Their queues.
+    /// The queues of the tasks.
     shards: Vec<mpsc::Sender<Work>>,
     fanout: Fanout,
 }
@@ -140,7 +139,7 @@ impl Delivery {
         Self { shards, fanout }
     }
 
-    /// Sends what is not stored, which has no order.
+    /// Sends messages that are not stored. Their order is not kept.
     pub(crate) fn fanout(&self) -> &Fanout {
         &self.fanout
     }
@@ -198,7 +197,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Call it before a frame of this many bytes. Yields first if it exceeds the budget.
+    /// Call it before a frame of this many bytes. Yields first if the frame would exceed the budget.
     async fn frame(&mut self, bytes: usize) {
         if self.bytes + bytes > BYTES_AT_ONCE {
             self.end().await;
@@ -206,8 +205,8 @@ impl Budget {
         self.bytes += bytes;
     }
 
-    /// Call it before more recipients. Yields first if the budget is used up. Returns how many of the `wanted`
-    /// recipients fit into it.
+    /// Call it before more recipients. Yields first if the budget is used up. Returns how many of the
+    /// `wanted` recipients fit into the budget.
     async fn recipients(&mut self, wanted: usize) -> usize {
         if self.recipients == RECIPIENTS_AT_ONCE {
             self.end().await;
@@ -258,7 +257,7 @@ impl Fanout {
         (fan.online, members.len() - fan.online)
     }
 
-    /// Sends to the next [`SLICE`] of these recipients; returns true if those were the last.
+    /// Sends to the next [`SLICE`] of these recipients. Returns true if those were the last.
     async fn fan(
         &self,
         members: &[Uid],

@@ -24,14 +24,14 @@ enum Begun {
     Change(Box<ChangeBegun>),
 }
 
-/// A change whose notices are being told.
+/// A change whose notices are being delivered.
 struct ChangeBegun {
     change: CommittedChange,
     /// Members who receive all of the notices.
     there: Members,
-    /// Number of notices that were delivered.
+    /// The number of notices that were delivered.
     told: usize,
-    /// The next one, if it was begun.
+    /// The next notice, if its delivery was begun.
     fan: Option<Fan>,
 }
 
@@ -71,7 +71,7 @@ impl Fanout {
         }
     }
 
-    /// Begins what has come, unless something of its conversation waits.
+    /// Begins new work, unless older work of its conversation is unfinished.
     async fn take(&self, work: Work, lanes: &mut Lanes, budget: &mut Budget) {
         let conv = work.conv();
         if let Some(lane) = lanes.lanes.get_mut(&conv) {
@@ -83,7 +83,7 @@ impl Fanout {
         }
     }
 
-    /// Goes on with the conversation whose turn it is.
+    /// Continues with the conversation whose turn it is.
     async fn slice(&self, lanes: &mut Lanes, budget: &mut Budget) {
         let Some(conv) = lanes.turns.pop_front() else {
             return;
@@ -104,7 +104,7 @@ impl Fanout {
         }
     }
 
-    /// Does the first slice; what is left of it, if anything.
+    /// Does the first slice of new work. Returns the work if it is not finished.
     async fn begin(&self, work: Work, budget: &mut Budget) -> Option<Begun> {
         match work {
             Work::Message(message) => self.message(message, budget).await,
@@ -119,7 +119,7 @@ impl Fanout {
         }
     }
 
-    /// Does a slice; what is left, if anything.
+    /// Does a slice. Returns the work if it is not finished.
     async fn go_on(&self, begun: Begun, budget: &mut Budget) -> Option<Begun> {
         match begun {
             Begun::Message(committed, mut fan) => {
@@ -200,8 +200,8 @@ impl Fanout {
         None
     }
 
-    /// All recipients were handled; `online` and `offline` count those who were reached and those who were
-    /// not.
+    /// Completes a message after all recipients were handled. `online` and `offline` count those who were
+    /// reached and those who were not.
     fn delivered(&self, committed: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
         if let Some(from) = committed.follower() {
             self.user(from, committed.origin.as_ref(), frame);
@@ -239,7 +239,8 @@ impl Fanout {
         }
     }
 
-    /// Tells of a change's notices, a slice of one or a few small ones; true when all are told.
+    /// Delivers the next slice of a change's notices: a part of one notice, or several notices to few
+    /// members. Returns true if all notices are delivered.
     async fn tell(&self, begun: &mut ChangeBegun, budget: &mut Budget) -> bool {
         let team = &begun.change.changed.team;
         let mut left = SLICE;

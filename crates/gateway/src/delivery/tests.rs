@@ -1,4 +1,4 @@
-//! A large team does not hold up who else is on its task.
+//! Tests that a large team does not delay the other conversations of its task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
 use crate::registry::{Policy, Registry};
 use crate::store::{Append, Appended, Members, Place};
 
-/// What was answered, in order.
+/// The answers, in order.
 type Told = Arc<Mutex<Vec<String>>>;
 
-/// The conversations of these names fall to the same task.
+/// A conversation with this name. All of them belong to the same task.
 fn conv(name: u8) -> ConvId {
     let mut conv = [7; 16];
     conv[0] = name;
     ConvId(conv)
 }
 
-/// Delivery without a connection.
+/// A delivery without connections.
 fn delivery() -> Delivery {
     let fanout = Fanout {
         registry: Arc::new(Registry::new(1, Policy::Single, false)),
