@@ -41,9 +41,9 @@ impl Asker {
         self.ack.is_some() || self.req.is_some()
     }
 
-    /// Waits until at most `bytes` wait to be written to the client; false if it has disconnected. It is
-    /// called before large responses: a client may request many of them at once without being closed as a
-    /// slow reader.
+    /// Waits until at most `bytes` wait to be written to the client. Returns false if it has disconnected.
+    /// This is called before large responses, so that a client may request many of them at once without being
+    /// disconnected as a slow reader.
     pub(crate) async fn room(&self, bytes: usize) -> bool {
         self.connection.link.outlet().room(bytes).await
     }

@@ -102,7 +102,7 @@ impl Link {
         self.handed.lock().clone()
     }
 
-    /// The token of the handshake is not needed any more.
+    /// Forgets the token of the handshake, which is not needed any more.
     pub(crate) fn forget_handed(&self) {
         *self.handed.lock() = None;
     }
@@ -120,24 +120,24 @@ impl Link {
             .store(format == Format::Object, Ordering::Relaxed);
     }
 
-    /// The client registers as another user than before.
+    /// Begins a registration as another user than before.
     pub(crate) fn begins(&self, now: u64) {
         self.acknowledges.store(false, Ordering::Relaxed);
         self.written_since.store(now, Ordering::Relaxed);
     }
 
-    /// Everything that the user's device had missed was replayed.
+    /// Notes that everything that the user's device had missed was replayed.
     pub(crate) fn has_caught_up(&self) {
         self.written_since.store(0, Ordering::Relaxed);
     }
 
-    /// Messages that were committed after this time were written to this connection. Before its register it
-    /// is the largest time.
+    /// The time after which committed messages were written to this connection. Before the connection
+    /// registers, it is the largest time.
     pub(crate) fn written_since(&self) -> u64 {
         self.written_since.load(Ordering::Relaxed)
     }
 
-    /// The client has sent an acknowledgement.
+    /// Notes that the client has sent an acknowledgement.
     pub(crate) fn begins_to_acknowledge(&self) {
         self.acknowledges.store(true, Ordering::Relaxed);
     }
@@ -233,8 +233,8 @@ impl Link {
         }
     }
 
-    /// Sends the response with `answer`, and continues to keep pushes; false if a replay is not needed any
-    /// more.
+    /// Sends the response with `answer`, and continues to keep pushes. Returns false if a replay is not
+    /// needed any more.
     pub(crate) fn begin_replay(&self, hold: Hold, answer: impl FnOnce()) -> bool {
         let mut flow = self.flow.lock();
         let Some(held) = of_hold(&mut flow, hold) else {
@@ -250,16 +250,16 @@ impl Link {
         true
     }
 
-    /// Sends a replayed frame once at most `bytes` wait to be written; false if the hold has ended.
+    /// Sends a replayed frame once at most `bytes` wait to be written. Returns false if the hold has ended or
+    /// the connection is closed.
     pub(crate) async fn replay(&self, hold: Hold, frame: &Frame, bytes: usize) -> bool {
         self.outlet.room(bytes).await
             && of_hold(&mut self.flow.lock(), hold).is_some()
             && self.outlet.send(frame, self.format())
     }
 
-    /// Sends the pushes that were kept, as fast as the client reads, except those that were replayed:
-    /// `replayed` has the last `seq` of each conversation. Then pushes are sent to the client at once, also
-    /// except those.
+    /// Sends the pushes that were kept, as fast as the client reads. From then on pushes are sent at once.
+    /// Both leave out the messages that were replayed: `replayed` has the last `seq` of each conversation.
     pub(crate) async fn go_live(&self, hold: Hold, replayed: HashMap<ConvId, Seq>, bytes: usize) {
         while self.outlet.room(bytes).await {
             let mut flow = self.flow.lock();
@@ -277,7 +277,7 @@ impl Link {
         }
     }
 
-    /// The replayed messages need not be remembered any more.
+    /// Forgets which messages were replayed.
     pub(crate) fn forget_replayed(&self, hold: Hold) {
         let mut flow = self.flow.lock();
         if let Flow::Caught(caught) = &*flow
@@ -287,14 +287,14 @@ impl Link {
         }
     }
 
-    /// The client's device has reconnected on another connection: closes this one. A pending response is not
-    /// sent.
+    /// Closes this connection, because the client's device has reconnected on another one. A pending response
+    /// is not sent.
     pub(crate) fn close_now(&self) {
         *self.flow.lock() = Flow::Ended;
         self.outlet.close_now(CloseReason::ServerClose);
     }
 
-    /// Sends the last data of a registration, after a pending response. A replay ends.
+    /// Sends the last data of a registration, after a pending response, and ends a replay.
     pub(crate) fn part(&self, farewell: Farewell) {
         let mut flow = self.flow.lock();
         match &mut *flow {
@@ -322,7 +322,7 @@ impl Link {
 
     /// Tells the client that its token has expired, and closes the connection to reconnect.
     pub(crate) fn expire(&self, last: &Frame) {
-        // The pushes were kept for the user who has expired.
+        // The pushes were kept for the user whose token has expired.
         self.drop_held();
         self.outlet.send(last, self.format());
         self.outlet.close_to_reconnect();
@@ -338,13 +338,13 @@ impl Link {
         self.appends.fetch_add(1, Ordering::Relaxed) as usize + 1
     }
 
-    /// An append was answered.
+    /// Counts one append less, after it was answered.
     pub(crate) fn append_ended(&self) {
         self.appends.fetch_sub(1, Ordering::Release);
         self.room.notify_one();
     }
 
-    /// Waits until less than `limit` appends wait for the store.
+    /// Waits until fewer than `limit` appends wait for the store.
     pub(crate) async fn room(&self, limit: usize) {
         while self.appends.load(Ordering::Acquire) as usize >= limit {
             self.room.notified().await;

@@ -1,4 +1,4 @@
-//! What the core needs of a connection.
+//! The functions of a connection that the rest of the gateway needs.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use crate::frame::{Format, Frame};
 
-/// A connection below the gateway. In tests it records what is sent.
+/// A connection. The implementation of the tests records what is sent.
 pub(crate) trait Outlet: Send + Sync {
-    /// Queues a frame; false if the connection is closed, or if this frame closes it because the client reads
-    /// too slowly.
+    /// Queues a frame. Returns false if the connection is closed, or if this frame closes it because the
+    /// client reads too slowly.
     fn send(&self, frame: &Frame, format: Format) -> bool;
-    /// Waits until at most `bytes` wait to be written; false if the connection is closed.
+    /// Waits until at most `bytes` wait to be written. Returns false if the connection is closed.
     fn room(&self, bytes: usize) -> Pin<Box<dyn Future<Output = bool> + Send + '_>>;
     /// Waits until the connection is closed.
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
