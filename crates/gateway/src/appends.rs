@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::fair::{Slot, Slots, Turn};
 use crate::ids::Uid;
 
-/// The account of a lane: its requests wait in this lane.
+/// The owner of a lane, in which the owner's requests wait.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Account {
     /// A user, with all connections.

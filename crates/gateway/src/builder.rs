@@ -16,8 +16,8 @@ use crate::push::{self, Provider, Reached, Settle, Wake, Webhook};
 use crate::registry::{self, Registry};
 use crate::store::Store;
 
-/// Number of shards of the registry. It is larger than the number of threads, so that they seldom wait for
-/// each other.
+/// The number of shards of the registry. It is larger than the number of threads, so that threads seldom
+/// wait for each other.
 const REGISTRY_SHARDS: usize = 64;
 
 /// Returns an error if a gateway with this configuration could not send notifications.

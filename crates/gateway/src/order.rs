@@ -1,4 +1,4 @@
-//! What to send to whom, and the result. Sockets, HTTP and embedding programs use the same types.
+//! Orders to send messages, and their results. Sockets, HTTP and embedding programs use the same types.
 
 use std::fmt;
 use std::sync::Arc;

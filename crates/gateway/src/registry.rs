@@ -65,7 +65,7 @@ pub(crate) struct Connection<L> {
 
 #[derive(Debug, Default)]
 struct ConnectionState {
-    /// Whether the connection is closed or being disconnected. It is never registered again.
+    /// Whether the connection is closed or being disconnected. If it is, it is never registered again.
     over: bool,
     registration: Option<Arc<Registration>>,
 }
@@ -237,7 +237,8 @@ impl<L> Registry<L> {
         Ok(new)
     }
 
-    /// Whether `new` would displace, or make stale, a connection that registered after `order` was given out.
+    /// Whether `new` would displace, or make stale, a connection that registered after the number `order` was
+    /// taken.
     pub(crate) fn would_oust(&self, connection: &Arc<Connection<L>>, new: &Registration, order: u64) -> bool {
         self.with_lines(&new.uid, |lines| {
             lines.iter().any(|line| {
@@ -303,8 +304,8 @@ impl<L> Registry<L> {
         Some(registration)
     }
 
-    /// The connection is closed: ends its registration, and returns it. The connection is never registered
-    /// again.
+    /// Ends the registration of a connection that has closed, and returns it. The connection is never
+    /// registered again.
     pub(crate) fn close(&self, connection: &Arc<Connection<L>>) -> Option<Arc<Registration>> {
         let registration = {
             let mut state = connection.state.lock();
@@ -358,7 +359,7 @@ impl<L> Registry<L> {
         ended
     }
 
-    /// As [`Registry::end`], of all users.
+    /// Like [`Registry::end`], for all users.
     pub(crate) fn end_everywhere(
         &self,
         which: impl Fn(&Registration) -> bool,

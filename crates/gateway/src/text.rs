@@ -1,5 +1,4 @@
-//! Texts: skips a byte order mark, writes hexadecimal digits, and turns serde's error messages into plain
-//! words.
+//! Skips a byte order mark, writes hexadecimal digits, and rewrites serde's error messages in plain words.
 //!
 //! Invariant: a message repeats at most a number or the name of a field, never a string, which may be a
 //! secret.

@@ -81,8 +81,8 @@ impl StoreError {
 /// conversation. It must not block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
-/// Passes a callback to `call`, and waits for the value that it is called with. Returns `None` if the
-/// callback is dropped instead.
+/// Passes a callback to `call`, and waits for the value with which the callback is called. Returns `None` if
+/// the callback is dropped instead.
 pub async fn called_back<T: Send + 'static>(call: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
     // Nobody receives the value if this future was dropped.
@@ -164,15 +164,16 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the sum of `unread` over the user's conversations.
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64>;
 
-    /// Claims push jobs that are due, ordered by `due` and id: nobody else gets them during a lease of `lease_ms`.
-    /// The lease ends when the outcome of the job is stored or the job is released. When its time is over, the
-    /// job can be claimed again. If a store is used by one process only, a restart may end all leases.
+    /// Claims push jobs that are due, ordered by `due` and id. Nobody else can claim them during a lease of
+    /// `lease_ms`. The lease ends early when the outcome of the job is stored, or when the job is released.
+    /// After the lease the job can be claimed again. If only one process uses a store, a restart may end all
+    /// leases.
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs>;
 
-    /// Ends the leases of claimed jobs that were not changed.
+    /// Ends the leases of claimed jobs that nothing was done with.
     fn release_jobs(&self, jobs: Vec<JobId>);
 
-    /// Makes the leases of all jobs that were claimed through this store end `lease_ms` from now on.
+    /// Makes the leases of all jobs that were claimed through this store end in `lease_ms` from now.
     fn extend_leases(&self, lease_ms: u64);
 
     /// Counts the push jobs.
@@ -186,8 +187,8 @@ pub trait Store: Send + Sync + 'static {
     /// the connection to which the messages were written was dead. Calls are executed in order.
     fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
 
-    /// Stores the outcomes of jobs, in order, and ends the leases of these jobs. A team's job that has advanced
-    /// stays claimed. This may happen some time after the call.
+    /// Stores the outcomes of jobs, in order, and ends the leases of these jobs. A team's job that has
+    /// advanced stays claimed. This may happen some time after the call.
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>);
 
     /// Returns the members after `after` for a team's push job, in order: those who were members when message

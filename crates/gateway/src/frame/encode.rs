@@ -1,4 +1,4 @@
-//! Outgoing frames: written once, encoded once per format, and shared by all recipients.
+//! Outgoing frames. Each is written once, encoded once per format, and shared by all recipients.
 
 use std::sync::OnceLock;
 

@@ -1,4 +1,4 @@
-//! Incoming frames: reads kind, `data` and `req` from the argument of an event `message`.
+//! Reads incoming frames: kind, `data` and `req` from the argument of an event `message`.
 
 use std::borrow::Cow;
 
