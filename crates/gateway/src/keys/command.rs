@@ -1,4 +1,5 @@
-//! `mynah api-key`: makes, shows, replaces and takes away the keys of a data directory, whether the server runs or not.
+//! The command `mynah api-key`: adds, lists, rotates and removes the keys of a data directory, whether the
+//! server runs or not.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -73,7 +74,7 @@ impl FromStr for Lifetime {
 }
 
 impl Lifetime {
-    /// How long it is.
+    /// The length as a duration.
     pub fn duration(self) -> Duration {
         self.0
     }
@@ -86,13 +87,13 @@ impl Lifetime {
 /// The output of a command.
 #[derive(Clone, Default)]
 pub struct Said {
-    /// For standard output; of `add` and `rotate` the key alone, so that a script can take it.
+    /// For standard output. For `add` and `rotate` it is only the key, so that a script can read it.
     pub out: String,
     /// For standard error: explanations for people.
     pub notes: String,
 }
 
-/// Gets the present text of a setting, and returns the new one or `None` to leave it as it is.
+/// Gets the present text of a setting, and returns the new one, or `None` to leave it unchanged.
 type TextChange<'a> = Box<dyn FnOnce(&str) -> anyhow::Result<Option<String>> + 'a>;
 
 /// How a command reaches the settings of a store, whether a server uses the store or not.
@@ -105,7 +106,7 @@ pub struct SettingAccess {
 }
 
 impl KeyCommand {
-    /// Does it in the data directory of `config`.
+    /// Carries out the command in the data directory of `config`.
     pub fn run(self, config: &Config, access: SettingAccess) -> anyhow::Result<Said> {
         self.run_at(config, access, clock::unix_millis())
     }
@@ -264,7 +265,7 @@ fn remove(
         if set.first.take().is_none() {
             bail!("the key of the first start cannot be removed: there is none");
         }
-        // If it stayed, its key would be taken over again.
+        // If the file stayed, its key would be added to the store again.
         let path = config.store.path.join(first::FILE);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -331,7 +332,8 @@ fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Resu
         let Ok(key) = ConfiguredKey::parse(entry) else {
             continue;
         };
-        // The beginning of a digest makes it easier to guess a key that a person has made up.
+        // A key in plain text may have been made up by a person. The beginning of its digest would make it
+        // easier to guess.
         let fingerprint = if key.hashed {
             key.digest.fingerprint()
         } else {

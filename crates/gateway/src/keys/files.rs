@@ -1,8 +1,8 @@
-//! The files of a data directory that hold keys: `api-key`, and `api-keys.toml` of earlier versions. Their keys
-//! are taken over into the store at each start, by each `mynah api-key`, and on SIGHUP.
+//! Reads the files with keys of a data directory: `api-key`, and `api-keys.toml` of earlier versions. Their
+//! keys are added to the store at each start, by each `mynah api-key`, and on SIGHUP.
 //!
-//! Invariants: a file is taken over as a whole or not at all; `api-keys.toml` is removed once its keys are in the
-//! store, and a key that has the same name there stays as it is.
+//! Invariants: either all keys of a file are added or none; `api-keys.toml` is removed once its keys are in
+//! the store; a key of the store is not replaced by one of the same name in `api-keys.toml`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,12 +17,12 @@ use crate::text::without_mark;
 
 /// The file with the named keys of earlier versions.
 pub(super) const NAMED: &str = "api-keys.toml";
-/// What earlier versions locked while they changed that file.
+/// The file that earlier versions locked while they changed `api-keys.toml`.
 const LOCK: &str = "api-keys.lock";
-/// Longest file, in bytes.
+/// The maximum size of a file, in bytes.
 const MOST_BYTES: u64 = 2 << 20;
 
-/// What the files hold.
+/// The keys of the files.
 pub(super) struct Files {
     named: Option<KeySet>,
     first: Option<KeyDigest>,
@@ -57,7 +57,7 @@ impl Files {
         set.first = self.first.or(set.first);
     }
 
-    /// The keys are in the store: removes the file of earlier versions.
+    /// Removes the files of earlier versions, after their keys were stored.
     pub(super) fn taken_over(data: &Path) -> anyhow::Result<()> {
         for name in [NAMED, LOCK] {
             let path = data.join(name);
@@ -73,7 +73,7 @@ impl Files {
     }
 }
 
-/// The text of a file, if it exists.
+/// Returns the text of a file, if the file exists.
 fn read(path: &Path) -> anyhow::Result<Option<String>> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -11,14 +11,14 @@ use mynah_store::private;
 use crate::config::{KeyDigest, MAX_KEY_BYTES};
 use crate::text::hex;
 
-/// Its file in the data directory.
+/// The file of the key in the data directory.
 pub(super) const FILE: &str = "api-key";
-/// Its name, which no other key may have.
+/// The name of the key, which no other key may have.
 pub(super) const NAME: &str = "api-key";
 /// The beginning of all keys that we make, so that scanners for secrets recognise them.
 const PREFIX: &str = "mynah_";
 
-/// The digest of the key that is the text of the file.
+/// Returns the digest of the key in the text of the file.
 pub(super) fn digest(text: &str) -> anyhow::Result<KeyDigest> {
     let key = text.trim();
     if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
@@ -29,14 +29,15 @@ pub(super) fn digest(text: &str) -> anyhow::Result<KeyDigest> {
     Ok(KeyDigest::of(key))
 }
 
-/// A new key: 256 random bits.
+/// Makes a new key of 256 random bits.
 pub(super) fn draw() -> io::Result<String> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     Ok(format!("{PREFIX}{}", hex(&random)))
 }
 
-/// Makes a key and its file, which appears in one step. No link is followed.
+/// Makes a key and its file. The file appears in one step, so that nobody reads a part of it. Links are not
+/// followed.
 pub(super) fn make(data: &Path) -> io::Result<KeyDigest> {
     let unfinished = data.join(format!("{FILE}.new"));
     match std::fs::remove_file(&unfinished) {

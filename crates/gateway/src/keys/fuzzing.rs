@@ -1,12 +1,12 @@
-//! What must hold of texts with keys, whatever they contain.
+//! Checks what must hold for all texts with keys, whatever they contain.
 
 use super::set::KeySet;
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret, is_key_name};
 
-/// A key that somebody pasted where its digest should stand.
+/// A key that somebody has pasted in the place of its digest.
 const PASTED: &str = "mynah_7fb43f8b2a0c4d1e9a6b5c3d2e1f00112233445566778899aabbccddeeff0011";
 
-/// A text with named keys, and each of its lines as an entry of `auth.api_keys`. `$k` stands for a key.
+/// Reads a text as named keys, and each of its lines as an entry of `auth.api_keys`. `$k` stands for a key.
 pub(crate) fn api_keys(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

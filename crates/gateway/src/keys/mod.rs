@@ -1,8 +1,8 @@
-//! API keys: who may call the API, and what for. They come from the configuration and from the store, which
-//! reports each change.
+//! API keys, which say who may call the API, and for what. They come from the configuration and from the
+//! store, which reports each change.
 //!
-//! Invariants: only digests are kept, and all of them are compared, in constant time; keys that cannot be read
-//! change nothing, the last valid ones stay in force; if there is no key at all, every call is refused.
+//! Invariants: only digests are kept, and a key is compared with all of them, in constant time; while keys
+//! cannot be read, the last valid ones stay in force; if there is no key at all, every call is refused.
 
 mod command;
 mod files;
@@ -34,7 +34,7 @@ use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
 use crate::store::{Setting, Store, Watcher, outcome};
 use crate::time::UnixMillis;
 
-/// Configured keys that are shorter than this can be guessed.
+/// Configured keys with fewer bytes can be guessed.
 const SHORT_BYTES: usize = 20;
 /// The setting of the store that holds the keys.
 const SETTING: &str = "api-keys";
@@ -43,7 +43,7 @@ const SETTING: &str = "api-keys";
 /// in force.
 pub const FILES: [&str; 2] = [first::FILE, files::NAMED];
 
-/// The keys that open the API.
+/// The keys that the API accepts.
 #[derive(Debug)]
 pub struct ApiKeys {
     configured: Vec<Known>,
@@ -68,31 +68,31 @@ impl fmt::Debug for Home {
 #[derive(Debug, Default)]
 struct Stored {
     keys: Vec<Known>,
-    /// The newest version of the setting that was told.
+    /// The newest version of the setting that the store has reported.
     version: u64,
-    /// Newer keys could not be read.
+    /// Whether newer keys could not be read.
     is_stale: bool,
 }
 
 /// What a key allows.
 #[derive(Debug, Clone)]
 pub struct Granted {
-    /// Its name.
+    /// The name of the key.
     pub name: Arc<str>,
-    /// What it may do.
+    /// What the key may do.
     pub scopes: Scopes,
 }
 
-/// Why a key allows nothing.
+/// Why a key is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// There is no such key.
     Unknown,
-    /// Its time is over.
+    /// The key has expired.
     Expired,
 }
 
-/// Where the keys come from; written for people.
+/// Where the keys come from. Its text is for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySources {
     configured: usize,
@@ -102,7 +102,7 @@ pub struct KeySources {
 }
 
 impl ApiKeys {
-    /// The keys of the configuration alone. Invalid entries ([`ConfiguredKey::parse`]) open nothing.
+    /// Only the keys of the configuration. Invalid entries ([`ConfiguredKey::parse`]) are ignored.
     pub fn new(configured: &[Secret]) -> Self {
         let entries = configured.iter().map(ConfiguredKey::parse).enumerate();
         let configured = entries
@@ -124,8 +124,8 @@ impl ApiKeys {
         }
     }
 
-    /// The keys of the configuration and of the store. Those in the files of the directory `data` are taken over
-    /// into the store. If there is no key at all, one is made.
+    /// The keys of the configuration and of the store. The keys in the files of the directory `data` are
+    /// added to the store. If there is no key, and never was a named one, a key is made.
     pub async fn open(
         configured: &[Secret],
         data: &Path,
@@ -172,7 +172,8 @@ impl ApiKeys {
         Ok((keys, sources))
     }
 
-    /// What `offered` allows at the moment `now`; takes the same time whichever key it is, or none.
+    /// Returns what the key `offered` allows at the time `now`. This takes the same time for all keys, valid
+    /// or not.
     pub fn check(&self, offered: &str, now: UnixMillis) -> Result<Granted, Denied> {
         let offered = KeyDigest::of(offered);
         let stored = self.stored.read();
@@ -198,8 +199,8 @@ impl ApiKeys {
         outcome
     }
 
-    /// Reads the files of the data directory again, and takes their keys over into the store. Returns whether they
-    /// could be read.
+    /// Reads the files of the data directory again, and adds their keys to the store. Returns whether this
+    /// succeeded.
     pub async fn reload(&self) -> bool {
         let Some(Home { data, store }) = &self.home else {
             return true;
@@ -212,7 +213,7 @@ impl ApiKeys {
         taken.is_ok()
     }
 
-    /// The store has told a version of its keys.
+    /// Takes over the keys that the store has reported, unless they are older than the present ones.
     fn take(&self, setting: &Setting) {
         let mut stored = self.stored.write();
         if setting.name != SETTING || setting.version <= stored.version {
@@ -246,8 +247,8 @@ impl ApiKeys {
         self.stored.read().is_stale
     }
 
-    /// Tells the operator of a refused call, now and then. `reason` is one of a few words, and nothing that a caller
-    /// sent.
+    /// Counts a refused call, and logs the number of them from time to time. `reason` is a fixed text, which
+    /// contains nothing that a caller sent.
     pub(crate) fn note_refusal(&self, reason: &'static str, now: Instant) {
         if let Some(calls) = self.refusals.note(now) {
             tracing::warn!(
@@ -259,7 +260,7 @@ impl ApiKeys {
     }
 }
 
-/// Changes the keys of a store, after those in the files of the directory `data` were taken over.
+/// Adds the keys in the files of the directory `data` to those of the store, and then changes them.
 async fn take_over<T: Send + 'static>(
     store: &dyn Store,
     data: &Path,
@@ -281,7 +282,8 @@ async fn take_over<T: Send + 'static>(
     Ok(changed)
 }
 
-/// The text of the keys after `files` were added and `change` was made; `None` if that is the same as `text`.
+/// Returns the text of the keys after `files` were added and `change` was made, or `None` if it is the same
+/// as `text`.
 fn changed<T>(
     text: &str,
     files: Files,
@@ -295,7 +297,7 @@ fn changed<T>(
     Ok(((new != text).then_some(new), outcome))
 }
 
-/// The name of a configured key, also if the configuration gives it none.
+/// Returns the name of a configured key. A key without a name is named after its position.
 fn configured_name(index: usize, key: &ConfiguredKey) -> String {
     match &key.name {
         Some(name) => name.clone(),

@@ -1,8 +1,8 @@
 //! Lets root act as the owner of a data directory.
 //!
 //! Invariant: while [`Owner`] exists, this thread has no right in the directory that its owner does not have.
-//! So the files that are made belong to the owner, as the server needs it, and nobody who can put a link there
-//! makes root change another file.
+//! The files that it makes therefore belong to the owner, as the server needs it, and a link in the directory
+//! cannot make root change another file.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,9 +12,9 @@ use rustix::fs::{Gid, Uid};
 use rustix::process::{getegid, geteuid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
-/// See the module. Ends when it is dropped.
+/// While this exists, the thread acts as the owner of a directory.
 pub(super) struct Owner {
-    /// Who this thread was before, if somebody else.
+    /// The ids that the thread had before, if they were changed.
     before: Option<(Uid, Gid)>,
 }
 

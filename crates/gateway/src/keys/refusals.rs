@@ -1,13 +1,13 @@
-//! Telling the operator of refused calls, without letting whoever makes them fill the log.
+//! Decides when refused calls are logged, so that those who make them cannot fill the log.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// At most one line in this time.
+/// The minimum time between two lines of the log.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// What was refused since the last line.
+/// The calls that were refused since the last line.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<State>);
 
@@ -18,7 +18,8 @@ struct State {
 }
 
 impl Refusals {
-    /// Notes a refused call. At the first one, and at the first after each period, it says how many there were since it last did.
+    /// Counts a refused call. Returns the number of refused calls since the last line if a new line is to be
+    /// logged: at the first call, and at the first one after each period.
     pub(super) fn note(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
         state.since += 1;

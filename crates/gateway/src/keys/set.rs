@@ -1,6 +1,7 @@
-//! The named keys and the key of the first start, as a text in the store: their digests, scopes and times.
+//! The named keys and the key of the first start, as a text in the store with digests, scopes and times.
 //!
-//! The text is TOML, so that people can read it. The file `api-keys.toml` of earlier versions had the same form.
+//! The text is TOML, so that people can read it. The file `api-keys.toml` of earlier versions had the same
+//! form.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,11 +15,11 @@ use crate::config::{KEY_NAME, KeyDigest, Scopes, is_key_name};
 use crate::text::plain;
 use crate::time::UnixMillis;
 
-/// Most keys.
+/// The maximum number of keys.
 pub(super) const MOST_KEYS: usize = 1_000;
-/// Most earlier keys of one name that are still valid.
+/// The maximum number of earlier keys of one name that are still valid.
 pub(super) const MOST_PREVIOUS: usize = 8;
-/// Above the keys.
+/// The comment at the beginning of the text.
 const HEAD: &str = "# API keys, kept by `mynah api-key`: digests only, no key can be got back from them.\n\n";
 
 /// All keys of a store.
@@ -30,7 +31,7 @@ pub(super) struct KeySet {
     pub(super) first: Option<KeyDigest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) keys: Vec<NamedKey>,
-    /// There was never a named key: the next start makes a first key if there is none.
+    /// Whether there was never a named key. If so, the next start makes a first key if there is none.
     #[serde(skip)]
     pub(super) is_new: bool,
 }
@@ -59,13 +60,13 @@ pub(super) struct Previous {
     pub(super) expires: Moment,
 }
 
-/// A key, of which only the digest is known.
+/// A key that calls are compared with. Only its digest is known.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) name: Arc<str>,
     pub(super) scopes: Scopes,
     pub(super) digest: KeyDigest,
-    /// From then on it is refused.
+    /// The time from which on the key is refused.
     pub(super) expires: Option<UnixMillis>,
 }
 
@@ -97,7 +98,7 @@ impl KeySet {
         Ok(set)
     }
 
-    /// The text to store.
+    /// Returns the text to store.
     pub(super) fn text(&self) -> Result<String, String> {
         self.check()?;
         if self.is_new && self.first.is_none() && self.keys.is_empty() {
@@ -107,7 +108,8 @@ impl KeySet {
         Ok(format!("{HEAD}{keys}"))
     }
 
-    /// The keys as they are checked; that of the first start counts only if `first` is set.
+    /// Returns the keys that calls are compared with. The key of the first start is one of them only if
+    /// `first` is true.
     pub(super) fn into_known(self, first: bool) -> Vec<Known> {
         let first = self.first.filter(|_| first).map(|digest| Known {
             name: first::NAME.into(),
@@ -133,7 +135,7 @@ impl KeySet {
         known
     }
 
-    /// Checks what no single key shows.
+    /// Checks names and limits.
     fn check(&self) -> Result<(), String> {
         if self.keys.len() > MOST_KEYS {
             return Err(format!(

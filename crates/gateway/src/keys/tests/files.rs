@@ -1,4 +1,4 @@
-//! The files of a data directory: which are made, taken over and refused, and whose they are.
+//! Tests which files of a data directory are made, taken over and refused, and who owns them.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
@@ -68,7 +68,7 @@ fn the_files_of_earlier_versions_are_taken_over_once() {
     place.run("remove b");
     assert_eq!(may(&keys, &b, place.now), Err(Denied::Unknown));
 
-    // Another key of the first start, and a file that is not valid.
+    // The key of the first start is replaced by another one, and then a file becomes invalid.
     std::fs::write(place.file("api-key"), "another\n").unwrap();
     assert!(block_on(keys.reload()) && !keys.is_stale());
     assert_eq!(may(&keys, "of-the-first-start", place.now), Err(Denied::Unknown));
@@ -142,7 +142,7 @@ fn complaints_about_the_file_name_the_line_and_never_repeat_what_stands_there() 
     }
 }
 
-/// A data directory of another user, in which only root can do that.
+/// A data directory of another user, which only root can make.
 fn foreign() -> Option<Place> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("SKIPPED: only root can act as another user");
@@ -171,7 +171,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_directory() {
     assert_eq!(own.uid(), rustix::process::geteuid().as_raw(), "root again");
 }
 
-/// The owner of a directory must not get at a file of root by having root run a command there.
+/// The owner of a directory must not get access to a file of root when root runs a command there.
 #[test]
 fn root_follows_no_link_to_what_the_owner_may_not_use() {
     let Some(place) = foreign() else { return };

@@ -1,4 +1,4 @@
-//! The keys of a data directory: what is made, read, changed and kept, with a time that the tests make up.
+//! Tests how the keys of a data directory are made, read, changed and kept. The tests choose the time.
 
 mod files;
 
@@ -68,13 +68,13 @@ impl Place {
             .map_err(|error| format!("{error:#}"))
     }
 
-    /// What a command prints.
+    /// Runs a command, and returns what it prints.
     #[track_caller]
     fn run(&self, line: &str) -> String {
         self.try_run(line).unwrap().out
     }
 
-    /// A new key, of a command that prints one.
+    /// Runs a command that prints a new key, and returns the key.
     #[track_caller]
     fn key(&self, line: &str) -> String {
         let out = self.run(line);
@@ -261,13 +261,13 @@ fn an_old_key_is_valid_during_its_grace_and_the_new_one_lives_as_long_as_the_old
     assert_eq!(may(&keys, &new, place.now + 10 * DAY - 1), Ok("read".into()));
     assert_eq!(may(&keys, &new, place.now + 10 * DAY), Err(Denied::Expired));
 
-    // Grace never makes a key live longer than it would have.
+    // Grace never makes a key valid for longer than it would have been.
     place.now += 10 * DAY - HOUR;
     place.key("rotate a --grace 2h --expires 2d");
     assert_eq!(may(&keys, &new, place.now + HOUR), Err(Denied::Expired));
     assert_eq!(may(&keys, &old, place.now), Err(Denied::Unknown), "forgotten");
 
-    // Without grace all that went before ends.
+    // Without grace all earlier keys become invalid.
     let last = place.key("rotate a");
     assert_eq!(may(&keys, &new, place.now), Err(Denied::Unknown));
     assert!(keys.check(&last, place.now).is_ok());
