@@ -26,7 +26,7 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    /// Checks once more whether the user is to be notified, and sends the notification; returns the outcome
+    /// Checks once more whether the user is to be notified, and sends the notification. Returns the outcome
     /// of the job.
     pub(super) async fn attempt(&self, ready: &Ready, urgent: bool) -> JobOutcome {
         let Ready { uid, job } = ready;

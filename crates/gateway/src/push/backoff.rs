@@ -2,7 +2,7 @@
 
 use crate::time::UnixMillis;
 
-/// Doubling waits.
+/// Waits that double with each failure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     /// The wait before the first retry.
@@ -22,7 +22,7 @@ impl Backoff {
     }
 }
 
-/// A random byte; without random numbers there is no jitter, which is harmless.
+/// Returns a random byte. If there are no random numbers, there is no jitter, which is harmless.
 pub(super) fn dice() -> u8 {
     let mut byte = [127];
     let _ = crate::random::fill(&mut byte);

@@ -1,4 +1,5 @@
-//! Notifications to users who do not receive a message: jobs come from the store, a provider accepts them.
+//! Notifications for users who do not receive a message. The jobs come from the store, and a provider accepts
+//! the notifications.
 //!
 //! Invariants: whether a user is notified is decided again right before each attempt; a job's row is deleted
 //! only after its notification was accepted, was not needed, or was given up and counted; a user has one

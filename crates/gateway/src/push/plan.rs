@@ -11,18 +11,19 @@ use crate::ids::Uid;
 use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
 use crate::time::UnixMillis;
 
-/// Jobs read at once.
+/// The maximum number of jobs that are read at once.
 const JOBS_PER_READ: u32 = 1_024;
-/// How long a claimed job belongs to this worker, which extends the lease while it works on the job.
+/// How long a claimed job is reserved for this worker, which extends the lease while it works on the job.
 pub(super) const LEASE_MS: u64 = 60_000;
-/// Users whose further jobs are read in one turn.
+/// The maximum number of users whose further jobs are read in one turn.
 const USERS_PER_TURN: usize = 64;
-/// Members of a team that are read at once.
+/// The maximum number of members of a team that are read at once.
 const PAGE: u32 = 500;
 /// Further members of teams are read only while fewer jobs than this are ready, so that new jobs do not wait
 /// behind many members.
 const ENOUGH: usize = 512;
-/// Most reads in one turn, and most outcomes, so that urgent jobs are not delayed.
+/// The maximum numbers of reads and of outcomes in one turn. They are small, so that urgent jobs are not
+/// delayed.
 const READS_PER_TURN: usize = 4;
 const OUTCOMES_PER_TURN: usize = 4_096;
 /// A job may be committed this much later than the time at which it was made.
@@ -35,9 +36,9 @@ pub(super) struct Plan {
     read_to: (UnixMillis, JobId),
     /// Jobs that are due before this are not read.
     floor: UnixMillis,
-    /// There may be something to read.
+    /// Whether there may be jobs to read.
     pub(super) look: bool,
-    /// When the next job is due that has not been read.
+    /// When the next job that has not been read is due.
     pub(super) next: Option<UnixMillis>,
     /// Jobs that wait for an attempt.
     pub(super) ready: Queue,
@@ -48,7 +49,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plan of a lane; jobs that were due before `from` are not read until [`Plan::rewind`].
+    /// The plan of a lane. Jobs that were due before `from` are not read until [`Plan::rewind`].
     pub(super) fn new(lane: Lane, from: UnixMillis) -> Self {
         Self {
             lane,
@@ -66,14 +67,14 @@ impl Plan {
         self.lane == Lane::Urgent
     }
 
-    /// Reads all jobs again, so that those are found that were committed very late or were not read before.
+    /// Reads all jobs again, so that jobs are found that were committed very late or were not read before.
     pub(super) fn rewind(&mut self) {
         self.floor = 0;
         self.read_to = (0, JobId(0));
         self.look = true;
     }
 
-    /// A team's job has been written down up to `after`.
+    /// Continues with a team's job after the member `after`, up to whom its progress is stored.
     pub(super) fn go_on(&mut self, job: PushJob, after: Uid) {
         self.teams.push_back(PushJob {
             to: JobRecipients::Team(Some(after)),
@@ -81,12 +82,12 @@ impl Plan {
         });
     }
 
-    /// Whether there is work that only waits for room.
+    /// Whether there are jobs or members to read once there is room for them.
     pub(super) fn has_unread(&self) -> bool {
         self.look || !self.teams.is_empty() || !self.more.is_empty()
     }
 
-    /// Claims the jobs that are due and decides about them. `held` counts the jobs that are claimed.
+    /// Claims the jobs that are due, and decides about them. `held` counts the jobs that are claimed.
     pub(super) async fn refill(
         &mut self,
         attempts: &Attempts,
@@ -99,7 +100,7 @@ impl Plan {
                 break;
             }
             let now = now();
-            // The clock was set back.
+            // If the clock was set back, jobs that are due earlier are read.
             if now < self.read_to.0 {
                 self.read_to = (self.floor.min(now), JobId(0));
             }
@@ -134,7 +135,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Prepares more jobs of users who had too many.
+    /// Claims more jobs of users who had too many.
     async fn refill_users(
         &mut self,
         attempts: &Attempts,
@@ -157,14 +158,14 @@ impl Plan {
                 self.more.remove(&uid);
             }
             for job in jobs {
-                // The user has no job in the queue, so that there is room for all of these.
+                // The user has no job in the queue, so there is room for all of these.
                 self.take(job, attempts, outcomes);
             }
         }
         Ok(())
     }
 
-    /// Decides about a claimed job. Returns its id if it is to wait in the store.
+    /// Decides about a claimed job. Returns the id of the job if it must wait in the store.
     fn take(&mut self, job: PushJob, attempts: &Attempts, outcomes: &mut Outcomes) -> Option<JobId> {
         let uid = match &job.to {
             JobRecipients::User(uid) => uid.clone(),
@@ -188,7 +189,7 @@ impl Plan {
         None
     }
 
-    /// Members who were not read before the job expired are not notified.
+    /// Whether a team's job has expired. Members who were not read before that are not notified.
     fn expired(&self, job: &PushJob) -> bool {
         now() > job.expires
     }
@@ -215,7 +216,7 @@ impl Plan {
         }
     }
 
-    /// Decides about the next members of a team; returns the outcome of the team's job, which is
+    /// Decides about the next members of a team. Returns the outcome of the team's job, which is
     /// [`JobOutcome::Advanced`] unless there were none.
     pub(super) async fn members_of(
         &self,

@@ -9,7 +9,7 @@ use crate::store::Message;
 pub(crate) struct Notification<'a> {
     pub(crate) uid: &'a Uid,
     pub(crate) message: &'a Message,
-    /// How many messages of all conversations the user has not read.
+    /// The number of messages in all conversations that the user has not read.
     pub(crate) unread: u64,
 }
 

@@ -58,7 +58,7 @@ impl Queue {
         jobs.push_back(ready);
     }
 
-    /// The next job whose recipient is not `busy`.
+    /// Removes and returns the next job whose recipient is not `busy`.
     pub(super) fn pop(&mut self, busy: &HashSet<Uid>) -> Option<Ready> {
         for _ in 0..self.turns.len() {
             let sender = self.turns.pop_front()?;

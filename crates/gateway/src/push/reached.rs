@@ -1,4 +1,4 @@
-//! Whether a user has received a message, as far as connections show it.
+//! Decides whether a user has received a message, as far as connections show it.
 //!
 //! A message counts as received when a device of the user has acknowledged it (103, 106). A client that has
 //! sent neither since it registered does not acknowledge at all: what was written to its connection counts as
@@ -79,7 +79,7 @@ pub(super) enum Verdict {
     Has,
     /// The message was written to a connection. If that is dead, this will be known at this time.
     Delivered(UnixMillis),
-    /// The user may still acknowledge it until then.
+    /// The user may still acknowledge it until this time.
     Wait(UnixMillis),
     /// The user has not acknowledged it, as far as is known here.
     Tell,
@@ -103,17 +103,18 @@ impl Reached {
         }
     }
 
-    /// How long after a message its dead connection is closed at the latest, in milliseconds.
+    /// The longest time, in milliseconds, from a message until the dead connection to which it was written is
+    /// closed.
     pub(super) fn heartbeat_ms(&self) -> u64 {
         self.heartbeat_ms
     }
 
-    /// A connection is about to be registered for another user than before.
+    /// Notes that a connection is about to be registered for another user than before.
     pub(crate) fn begins(&self, link: &Link) {
         link.begins(now());
     }
 
-    /// A device of the user has acknowledged everything of a conversation up to a message.
+    /// Notes that a device of the user has acknowledged everything of a conversation up to a message.
     pub(crate) fn acknowledged(&self, uid: &Uid, conv: ConvId, seq: Seq) {
         let now = now();
         let mut acks = self.acks.lock();
@@ -123,7 +124,8 @@ impl Reached {
         }
     }
 
-    /// A registered connection of the user has ended; `vanished`: without a close.
+    /// Notes that a registered connection of the user has ended. `vanished` means that it ended without a
+    /// close.
     pub(crate) fn ended(&self, uid: &Uid, link: &Link, vanished: bool) {
         let at = now();
         let vanished = vanished.then(|| at.saturating_sub(link.outlet().silent_ms()));
@@ -155,7 +157,7 @@ impl Reached {
         self.ended.lock().forget_old(now);
     }
 
-    /// What is known about this message and user at present.
+    /// Returns what is known about this message and user at present.
     pub(super) fn verdict(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
         let key = (about.uid.clone(), about.conv);
         let acknowledged = self.acks.lock().get(now, &key).copied();
@@ -206,7 +208,7 @@ impl Reached {
             }
     }
 
-    /// The user has no connection.
+    /// Returns the verdict for a user who has no connection.
     fn away(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
         let ended = self.ended.lock();
         let Some(ended) = ended.get(now, about.uid) else {

@@ -1,7 +1,8 @@
-//! What the worker does when the server stops. Connections show who has received what, and the next run of
-//! the server does not know these connections. So the jobs that are not needed are finished before the store
-//! is closed. Otherwise users of clients that never acknowledge would be notified of messages that they have
-//! just received. The worker waits for attempts in flight, so that they are not repeated after the restart.
+//! Settles the jobs when the server stops. Connections show which messages were received, and the next run of
+//! the server does not know these connections. The jobs that are not needed are therefore finished before the
+//! store is closed. Otherwise users of clients that never acknowledge would be notified of messages that they
+//! have just received. The worker waits for attempts in flight, so that they are not repeated after the
+//! restart.
 
 use super::now;
 use super::plan::LEASE_MS;
@@ -10,25 +11,25 @@ use crate::ids::Uid;
 use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
 use crate::time::UnixMillis;
 
-/// Jobs read at once.
+/// The maximum number of jobs that are read at once.
 const JOBS_PER_READ: u32 = 1_024;
 /// The maximum number of reads. The jobs that are due first are read first.
 const MOST_READS: usize = 64;
-/// A job that became due so recently may not have been read yet, in milliseconds.
+/// A job that became due within this many milliseconds may not have been read yet.
 const RECENT_MS: u64 = 2_000;
 
 impl Worker {
-    /// Finishes the jobs that can be finished. No attempt starts any more.
+    /// Finishes the jobs that can be finished. No more attempts are started.
     pub(super) async fn settle(&mut self) {
         if let Err(error) = self.settle_jobs().await {
             tracing::warn!(%error, "push jobs could not be read before the stop");
         }
-        // A notification that is accepted now is not to be repeated after the restart.
+        // A notification that is accepted now must not be repeated after the restart.
         while let Some(ended) = self.tasks.join_next_with_id().await {
             let outcome = self.landed(ended);
             self.note(outcome.into_iter().collect());
         }
-        // What is left can be claimed by others at once.
+        // Other workers need not wait for the end of the leases to claim the jobs that are left.
         self.attempts.store.extend_leases(0);
     }
 

@@ -1,4 +1,4 @@
-//! The worker's sleep, and how it is woken for a job that is due earlier.
+//! Lets the worker sleep, and wakes it for a job that is due earlier.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// A job was created that is due after this many milliseconds. The worker is not woken if it wakes up
-    /// early enough by itself.
+    /// Notes that a job was created that is due after this many milliseconds. The worker is not woken if it
+    /// wakes up early enough by itself.
     pub(crate) fn due_in(&self, delay_ms: u64) {
         self.made.fetch_add(1, Ordering::SeqCst);
         let at = now().saturating_add(delay_ms);

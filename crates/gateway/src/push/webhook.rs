@@ -94,7 +94,7 @@ impl Webhook {
             data: &message.data,
             ts: message.ts,
         })
-        .unwrap_or_default(); // string keys, raw JSON: it cannot fail
+        .unwrap_or_default(); // This cannot fail: the keys are strings, and `data` is raw JSON.
         let now = clock::unix_millis();
         let (failure, wait_ms) = match self.outbound.post(body, now).await {
             Ok(answer) if answer.status.is_success() => {

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::store::{JobId, JobOutcome, JobQuery, Lane, PushJob, Store, StoreError};
 use crate::time::UnixMillis;
 
-/// Most jobs at a time that are ready, in flight, or whose outcome is not stored yet.
+/// The maximum number of jobs that are claimed, and whose outcome is not stored yet.
 const MAX_HELD: usize = 16_384;
 /// One of this many attempts is reserved for urgent jobs.
 const RESERVED_PART: usize = 8;
@@ -88,7 +88,7 @@ struct InFlight {
     urgent: bool,
 }
 
-/// When the loop is to do its periodic work.
+/// The times at which the loop does its periodic work.
 struct Times {
     /// Jobs from before the start are read from this time on, unless they are urgent: their users are
     /// reconnecting.
@@ -150,7 +150,7 @@ impl Worker {
         }
     }
 
-    /// Works until it is dropped, or until the server stops.
+    /// Processes jobs until the worker is dropped, or until the server stops.
     pub(crate) async fn run(mut self, settle: Arc<Settle>) {
         let (wake, notes) = (self.wake.clone(), self.notes.clone());
         loop {
@@ -180,7 +180,7 @@ impl Worker {
         }
     }
 
-    /// Does everything that can be done now; returns the time until there is more to do.
+    /// Does everything that can be done now. Returns the time until there is more to do.
     async fn turn(&mut self) -> Duration {
         let now = now();
         self.revive();
@@ -221,7 +221,7 @@ impl Worker {
         }
     }
 
-    /// Users are notified after all of messages that were written to connections which proved to be dead.
+    /// Makes jobs due again whose messages were written to connections that have proved to be dead.
     fn revive(&self) {
         for (uid, since) in self.attempts.reached.take_vanished() {
             let wake = self.wake.clone();
@@ -336,7 +336,7 @@ impl Worker {
         self.in_flight.insert(task.id(), InFlight { ready, urgent });
     }
 
-    /// An attempt has ended.
+    /// Handles the end of an attempt. Returns its job and the outcome.
     pub(super) fn landed(
         &mut self,
         ended: Result<(Id, JobOutcome), JoinError>,
@@ -384,7 +384,7 @@ impl Worker {
         self.attempts.store.finish_jobs(outcomes, Box::new(done));
     }
 
-    /// The store has written outcomes, or has failed to.
+    /// Handles what the store has reported about outcomes.
     fn take_notes(&mut self) {
         let noted = std::mem::take(&mut *self.notes.noted.lock());
         for (id, due) in noted.written {
@@ -428,7 +428,7 @@ impl Worker {
         }
         for plan in [&self.urgent, &self.normal] {
             let rest = if plan.is_urgent() { 1 } else { BETWEEN_READS_MS };
-            // If there is no room, the end of an attempt makes some.
+            // If there is no room, the end of an attempt makes room and wakes the loop.
             let has_room = !plan.ready.is_full() && self.held < MAX_HELD;
             if plan.has_unread() && has_room {
                 wait = wait.min(rest);
