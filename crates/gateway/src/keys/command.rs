@@ -23,35 +23,35 @@ const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);
 /// What to do with keys.
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key and print it, once: only its digest is kept
+    /// Add a key and print it once; only its digest is stored
     Add {
-        /// What it is called: letters, digits and -._
+        /// The name of the key: letters, digits and -._
         name: String,
-        /// What it may do: send, read, manage, metrics, separated by commas [default: all of them]
+        /// What the key may do: send, read, manage, metrics, separated by commas [default: all of them]
         #[arg(long, value_name = "SCOPES")]
         scopes: Option<Scopes>,
-        /// After which time it is refused, as in 90d or 12h [default: never]
+        /// The time after which the key expires, such as 90d or 12h [default: never]
         #[arg(long, value_name = "TIME")]
         expires: Option<Lifetime>,
     },
-    /// Show the keys: names, scopes, times, and the beginnings of their digests
+    /// List the keys: names, scopes, times, and the beginnings of their digests
     List,
-    /// Take a key away; the next call with it is refused
+    /// Remove a key; the next call with it is refused
     Remove {
-        /// What it is called
+        /// The name of the key
         name: String,
-        /// Even if no other key has the scope manage
+        /// Remove the key even if no other key has the scope manage
         #[arg(long)]
         force: bool,
     },
-    /// Put a new key in the place of an old one and print it, once
+    /// Replace a key by a new one, and print the new one once
     Rotate {
-        /// What it is called
+        /// The name of the key
         name: String,
-        /// How long the old key stays valid, as in 1h [default: not at all]
+        /// How long the old key stays valid, such as 1h [default: not at all]
         #[arg(long, value_name = "TIME")]
         grace: Option<Lifetime>,
-        /// After which time the new key is refused [default: the old key's lifetime, counted from now]
+        /// The time after which the new key expires [default: the old key's lifetime, counted from now]
         #[arg(long, value_name = "TIME")]
         expires: Option<Lifetime>,
     },
