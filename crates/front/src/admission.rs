@@ -2,8 +2,8 @@
 //! are buffered for them.
 //!
 //! All IPv6 addresses of a network of 64 bits count as one address, because one machine can use them all.
-//! Invariant: whatever was counted is subtracted again, either by the guard that holds the count or by the
-//! session that takes the count over.
+//! Invariant: everything that was counted is subtracted again, either by the guard that was returned for it
+//! or by the session that took over from the guard.
 
 mod held;
 
@@ -135,7 +135,7 @@ impl Admission {
         }
     }
 
-    /// Counts a new HTTP connection. The error says that the address has too many.
+    /// Counts a new HTTP connection. Fails if the address has too many.
     pub(crate) fn admit_connection(self: &Arc<Self>, address: IpAddr) -> Result<AdmittedConnection, Refusal> {
         self.admit_connection_if_room(address).ok_or_else(|| {
             self.refuse(Refusal::Address, address);
@@ -143,8 +143,8 @@ impl Admission {
         })
     }
 
-    /// Like [`Admission::admit_connection`], for a connection that was accepted before and is being closed:
-    /// if there is no room, that does not count as a refusal.
+    /// Like [`Admission::admit_connection`], for a connection that was accepted before and is being closed.
+    /// If the address has too many, this returns `None` and does not count it as a refusal.
     pub fn admit_connection_if_room(self: &Arc<Self>, address: IpAddr) -> Option<AdmittedConnection> {
         let most = match self.bounds.sessions_per_address {
             0 => 0,
@@ -203,7 +203,7 @@ impl Admission {
                 there.remove();
             }
         }
-        // The map shrinks when the addresses of a flood have gone.
+        // After a flood from many addresses, the memory of the map is freed.
         if shard.len() * 8 < shard.capacity() && shard.capacity() > 1_024 {
             let twice = shard.len() * 2;
             shard.shrink_to(twice);
@@ -211,7 +211,7 @@ impl Admission {
     }
 }
 
-/// What counts as one address: an IPv4 address, or an IPv6 network of 64 bits.
+/// The key under which an address is counted: the IPv4 address, or the 64-bit network of the IPv6 address.
 fn place(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_bits().into(),
@@ -219,7 +219,8 @@ fn place(address: IpAddr) -> u64 {
     }
 }
 
-/// Holds the count of a session until the session is in the table.
+/// A counted session. If this is dropped before [`AdmittedSession::hand_over`], the session is subtracted
+/// again.
 #[derive(Debug)]
 pub struct AdmittedSession {
     admission: Option<Arc<Admission>>,
@@ -227,7 +228,7 @@ pub struct AdmittedSession {
 }
 
 impl AdmittedSession {
-    /// Leaves the count to the session, which must call [`Admission::leave`] when it ends.
+    /// Keeps the session counted. The session must call [`Admission::leave`] when it ends.
     pub fn hand_over(mut self) {
         self.admission = None;
     }
@@ -241,7 +242,7 @@ impl Drop for AdmittedSession {
     }
 }
 
-/// Holds the count of an HTTP connection.
+/// A counted HTTP connection. When this is dropped, the connection is subtracted again.
 #[derive(Debug)]
 pub struct AdmittedConnection {
     admission: Arc<Admission>,

@@ -20,7 +20,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// A body of these bytes that drops `held` when they have been taken.
+    /// Creates a body of these bytes that drops `held` when hyper has taken all of them.
     pub fn holding(bytes: impl Into<Bytes>, held: impl Send + Sync + 'static) -> Self {
         Self {
             rest: bytes.into(),
@@ -28,7 +28,7 @@ impl Body {
         }
     }
 
-    /// Makes the body drop `held` when its bytes have been taken.
+    /// Makes the body drop `held` when hyper has taken all its bytes.
     pub fn hold(&mut self, held: impl Send + Sync + 'static) {
         self.held = Some(Box::new(held));
     }

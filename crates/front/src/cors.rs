@@ -1,4 +1,4 @@
-//! Cross-origin requests: from which origins web pages may connect and read the answers.
+//! Cross-origin requests: decides from which origins web pages may connect and read the responses.
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -9,20 +9,22 @@ use crate::origin::Origins;
 /// The policy for cross-origin requests (Fetch standard, "CORS protocol").
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Cors {
-    /// No headers: pages of other origins cannot poll. This is what Socket.IO 3 and later do.
+    /// No CORS headers are sent, so that pages of other origins cannot poll. This is what Socket.IO 3 and
+    /// later do.
     #[default]
     None,
     /// Every origin is allowed with `*`, without credentials.
     Any,
-    /// Every origin is reflected, with credentials. This is what Socket.IO 1 and 2 do.
+    /// Every origin is allowed by repeating it in the response, with credentials. This is what Socket.IO 1
+    /// and 2 do.
     Reflect,
-    /// These origins are reflected, with credentials.
+    /// These origins are allowed by repeating them in the response, with credentials.
     Origins(Origins),
 }
 
 impl Cors {
-    /// Whether a request with these headers is allowed. Programs, which send no `Origin`, and pages of this
-    /// server always are.
+    /// Whether a request with these headers is allowed. Requests without `Origin`, which come from programs,
+    /// and requests from pages of this server are always allowed.
     pub fn admits(&self, headers: &HeaderMap) -> bool {
         let listed = match self {
             Self::Any | Self::Reflect => return true,
@@ -36,8 +38,8 @@ impl Cors {
         })
     }
 
-    /// Adds the headers that the Fetch standard ("CORS protocol") requires in the answer to a request from a
-    /// page of `origin`.
+    /// Adds the headers that the Fetch standard ("CORS protocol") requires in the response to a request
+    /// from a page of `origin`.
     pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
         let reflected = match (self, origin) {
             (Self::None, _) | (_, None) => return,
@@ -65,7 +67,7 @@ impl Cors {
     }
 
     /// Answers a preflight request, with which a browser asks whether a page may send another request.
-    /// [`Cors::allow`] completes the answer.
+    /// [`Cors::allow`] adds the other headers.
     pub fn preflight(request: &HeaderMap) -> Response<Body> {
         const ASKED: HeaderName = header::ACCESS_CONTROL_REQUEST_HEADERS;
         let mut response = Response::new(Body::default());
@@ -86,8 +88,8 @@ impl Cors {
     }
 }
 
-/// Whether `origin` is the origin of this server, going by the `Host` header. The schemes are not compared,
-/// because a proxy may have terminated TLS.
+/// Whether `origin` is the origin of this server according to the `Host` header. The schemes are not
+/// compared, because a proxy may have terminated TLS.
 fn is_own(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;

@@ -1,8 +1,9 @@
-//! The front end of a server: it accepts connections, decides which of them are served and for whom they
-//! speak, and serves HTTP/1.1 on them.
+//! The front end of a server: it accepts connections, decides which of them are served, finds the address of
+//! the client behind a proxy, and serves HTTP/1.1.
 //!
-//! It knows nothing of Socket.IO: what answers the requests is a parameter of the [`Listener`]. A service
-//! that switches a connection to another protocol gets its stream with [`RawStream::take`].
+//! It does not depend on Socket.IO: the service that answers the requests is a parameter of
+//! [`Listener::serve`]. A service that switches a connection to another protocol gets its stream with
+//! [`RawStream::take`].
 
 mod admission;
 mod body;

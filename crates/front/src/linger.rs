@@ -41,7 +41,7 @@ pub async fn linger(silence: Duration, mut step: impl FnMut(&mut Context<'_>, &m
             }
         }
     };
-    // A failure has no effect any more.
+    // The connection is closed now, whether or not `step` has become ready.
     let _ = timeout(silence * MOST_SILENCES, all).await;
 }
 
@@ -59,7 +59,8 @@ pub(crate) async fn end(mut stream: impl AsyncRead + AsyncWrite + Unpin, silence
     .await;
 }
 
-/// Reads and discards what has arrived. It is ready when nothing more can arrive.
+/// Reads and discards what has arrived, and sets `moved` if there was anything. It is ready when nothing more
+/// can arrive.
 pub fn poll_discard(
     mut stream: impl FnMut(&mut Context<'_>, &mut ReadBuf<'_>) -> Poll<std::io::Result<()>>,
     cx: &mut Context<'_>,

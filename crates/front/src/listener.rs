@@ -1,7 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them.
 //!
-//! Invariants: if the process runs out of file descriptors, accepting pauses and everything else goes on. A
-//! connection that is not served is closed.
+//! Invariants: if the process runs out of file descriptors, the listener stops accepting until some are free,
+//! and everything else continues. A connection that is not served is closed.
 
 mod body;
 mod connection;
@@ -109,7 +109,8 @@ impl Listener {
     }
 }
 
-/// Whether the next connection will fail with this error too, or only this one has failed.
+/// Whether accepting other connections will fail with this error too, because it does not concern only one
+/// connection.
 fn concerns_all(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     !matches!(

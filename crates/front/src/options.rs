@@ -17,16 +17,16 @@ pub struct ListenerOptions {
     /// milliseconds. Default 10,000.
     pub handshake_timeout_ms: u32,
     /// How long a connection without a further request is kept open, in milliseconds. Default 90,000, which
-    /// is longer than proxies keep one.
+    /// is longer than proxies usually keep an idle connection.
     pub idle_timeout_ms: u32,
-    /// How long a peer may stop reading an answer, in milliseconds. Default 30,000.
+    /// How long a peer may stop reading a response, in milliseconds. Default 30,000.
     pub write_timeout_ms: u32,
     /// The largest head of a request, in bytes. Default 16 KiB.
     pub max_header_bytes: usize,
     /// Serves TLS with this configuration, which should offer only `http/1.1` by ALPN. Default: no TLS.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Proxies in front of the server. Their connections are not limited as those of one address. Default:
-    /// none.
+    /// Proxies in front of the server. Their connections do not count for their address, because they carry
+    /// the requests of many clients. Default: none.
     pub proxies: Proxies,
     /// Whether every connection comes from one of `proxies` and begins with the header of the PROXY protocol.
     /// Default false.
@@ -35,8 +35,8 @@ pub struct ListenerOptions {
     pub bounded: bool,
     /// The limits and counts of connections and refusals. Default: no limits.
     pub admission: Arc<Admission>,
-    /// Accepting pauses while the process has this many file descriptors, so that the rest of it can still
-    /// open files. Default: none, so that accepting pauses only when no descriptor is left.
+    /// While the process uses this many file descriptors, no connections are accepted, so that it can still
+    /// open files. Default: none; connections are then accepted until no descriptor is left.
     pub max_descriptors: Option<u32>,
 }
 
@@ -63,7 +63,8 @@ impl ListenerOptions {
         Duration::from_millis(self.header_timeout_ms.into())
     }
 
-    /// hyper has a single timeout for a head and for an idle connection.
+    /// The longer of two limits, because hyper has a single timeout for a head and for an idle connection.
+    /// The stream checks the limit of a head.
     pub(crate) fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms.max(self.header_timeout_ms).into())
     }

@@ -1,17 +1,18 @@
 //! Lists of origins of web pages (RFC 6454).
 
-/// A list of origins: `https://chat.example.com`, or all below a domain: `https://*.example.com`.
+/// A list of origins such as `https://chat.example.com`. An entry such as `https://*.example.com` stands for
+/// all subdomains.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins(Vec<Pattern>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Exact(String),
-    /// What stands before and behind the star.
+    /// The text before the star and the text after it.
     Below(String, String),
 }
 
-/// Why a text is no origin.
+/// The error for a text that is not an origin. It contains the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOrigin(String);
 
@@ -28,8 +29,7 @@ impl std::fmt::Display for InvalidOrigin {
 impl std::error::Error for InvalidOrigin {}
 
 impl Origins {
-    /// Reads a list. `null` and `file://`, which browsers send for pages without an origin, are taken as they
-    /// are.
+    /// Parses a list. It may contain `null` and `file://`, which browsers send for pages without an origin.
     pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, InvalidOrigin> {
         let patterns = list.iter().map(|text| Pattern::parse(text.as_ref()));
         patterns.collect::<Result<_, _>>().map(Self)

@@ -1,7 +1,7 @@
-//! Proxies that are believed when they say for whom they speak.
+//! Trusted proxies: the server believes them when they report the address of a client.
 //!
-//! Invariant: what somebody says who is not trusted changes nothing. Addresses are compared in their
-//! canonical form: an IPv4 address that IPv6 carries is the IPv4 address.
+//! Invariants: an address that an untrusted peer reports has no effect. Addresses are compared in their
+//! canonical form: an IPv4 address that is written as IPv6 (`::ffff:10.0.0.1`) is the IPv4 address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use ipnet::IpNet;
 
-/// The header in which each proxy adds the address that it was asked from.
+/// The header to which each proxy appends the address of the peer that sent it the request.
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Why a text is not a network.
+/// The error for a text that is not a network: one sentence that says what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidNetwork(String);
 
@@ -25,8 +25,8 @@ impl std::fmt::Display for InvalidNetwork {
 
 impl std::error::Error for InvalidNetwork {}
 
-/// Parses a network such as `10.0.0.0/8`, or an address. A network of IPv4 addresses that is written as one
-/// of IPv6 (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
+/// Parses a network such as `10.0.0.0/8`, or an address. An IPv4 network that is written as IPv6
+/// (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
 pub(crate) fn network(text: &str) -> Result<IpNet, InvalidNetwork> {
     let network = text
         .parse::<IpNet>()
@@ -66,25 +66,25 @@ impl Proxies {
         networks.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether there are none.
+    /// Whether no proxies are trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this address is one of them.
+    /// Whether this is the address of a trusted proxy.
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// From where a request comes: `peer`, or, if that is trusted, the last address in `X-Forwarded-For` that
-    /// is not. Its port is not known, and 0.
+    /// The client that sent a request: `peer`, or, if `peer` is a trusted proxy, the last address in
+    /// `X-Forwarded-For` that is not one. The header does not give the client's port, which is 0 then.
     pub fn client(&self, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
         if !self.trust(peer.ip()) {
             return peer;
         }
-        // Each proxy adds at the end, so that what stands in front was written by somebody nearer to the
-        // client.
+        // Each proxy appends an address, so the entries before it were written by the client or by proxies
+        // nearer to the client.
         let hops = headers
             .get_all(FORWARDED_FOR)
             .iter()
@@ -102,7 +102,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it, some with a port.
+/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let parsed = bare.unwrap_or(text).parse::<IpAddr>();
@@ -176,13 +176,13 @@ mod tests {
     #[test]
     fn the_last_address_that_is_not_trusted_is_the_client() {
         for (peer, values, expected) in [
-            // Not trusted: whatever it says.
+            // The peer is not trusted, so its header is ignored.
             ("203.0.113.9", &["198.51.100.1"][..], "203.0.113.9"),
             ("203.0.113.9", &[], "203.0.113.9"),
             ("10.0.0.1", &[], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
             ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
-            // What the client itself wrote stands in front.
+            // The client itself may have written the first entries.
             ("10.0.0.1", &["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["10.9.9.9,198.51.100.1"], "198.51.100.1"),
             ("10.0.0.1", &["1.1.1.1", "198.51.100.1"], "198.51.100.1"),
@@ -194,12 +194,12 @@ mod tests {
             ),
             ("10.0.0.1", &["198.51.100.1", "192.168.1.1"], "198.51.100.1"),
             ("10.0.0.1", &["10.2.2.2, 10.3.3.3"], "10.2.2.2"),
-            // With ports, and of IPv6.
+            // Addresses with ports, and IPv6 addresses.
             ("fd00::1", &["198.51.100.1:4711"], "198.51.100.1"),
             ("fd00::1", &["[2001:db8::7]:4711"], "2001:db8::7"),
             ("fd00::1", &["[2001:db8::7]"], "2001:db8::7"),
             ("fd00::1", &["::ffff:198.51.100.1"], "198.51.100.1"),
-            // What is no address ends it: the last hop that is known counts.
+            // The search ends at an entry that is not an address: the address found before it is used.
             ("10.0.0.1", &["1.1.1.1, unknown"], "10.0.0.1"),
             ("10.0.0.1", &["1.1.1.1, nonsense, 10.3.3.3"], "10.3.3.3"),
             ("10.0.0.1", &[""], "10.0.0.1"),

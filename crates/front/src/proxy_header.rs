@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol, with which a proxy names the client that it connects for: version 2
-//! (binary) and version 1 (a line of text), as HAProxy describes them (proxy-protocol.txt).
+//! The header of the PROXY protocol, in which a proxy sends the address of the client for which it connects:
+//! version 2 (binary) and version 1 (a line of text), as HAProxy describes them (proxy-protocol.txt).
 //!
 //! Invariant: no byte after the header is read.
 
@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 
 /// The first bytes of a header of version 2.
 pub(crate) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The longest line of version 1, with its line break.
+/// The length of the longest header of version 1, with its line break, in bytes.
 pub(crate) const LONGEST_LINE: usize = 107;
-/// The most bytes of the addresses and further fields of version 2. Proxies send a few hundred.
+/// The maximum size of the addresses and further fields of version 2, in bytes. Proxies send a few hundred.
 pub(crate) const MOST_FIELDS: usize = 4_096;
 
 /// Why a header cannot be read.

@@ -47,7 +47,7 @@ impl RawStream {
                 }
             },
         };
-        // What hyper has read precedes what it has not.
+        // hyper has read `early` from the stream, so it precedes the bytes that the stream still has.
         let early = if buffered.is_empty() {
             early
         } else {

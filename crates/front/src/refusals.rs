@@ -11,8 +11,8 @@ pub enum Refusal {
     Address,
     /// The request came from a web page of an origin that is not allowed.
     Origin,
-    /// The `Host` header names another server (DNS rebinding). The program counts this, because the library
-    /// does not check host names.
+    /// The `Host` header names another server (DNS rebinding). This crate does not check host names; its user
+    /// does, and counts the refusal with [`Admission::refuse`](crate::Admission::refuse).
     Host,
     /// The TLS handshake failed, or the peer did not speak TLS.
     Tls,
@@ -28,7 +28,7 @@ pub enum Refusal {
     Header,
     /// The body of a polling request took too long.
     BodyTimeout,
-    /// The peer did not read an answer for too long.
+    /// The peer did not read a response in time.
     AnswerTimeout,
     /// The limit of buffered bytes is reached, of the address or in total.
     Memory,

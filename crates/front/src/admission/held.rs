@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 
 use super::Admission;
 
-/// The bytes of a connection are not counted up to this number. Nearly every connection stays below it and
-/// costs no counting.
+/// Up to this number, the bytes of a connection are not counted. Nearly every connection stays below it, so
+/// that nothing has to be counted for it.
 const FREE_BYTES: usize = 4 * 1024;
 /// The bytes beyond [`FREE_BYTES`] are counted in steps of this size, so that the shared count rarely
 /// changes.
@@ -70,7 +70,7 @@ impl Drop for Held {
 }
 
 impl Admission {
-    /// The bytes that are held for all connections, as far as they are counted.
+    /// The counted bytes that are held for all connections.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

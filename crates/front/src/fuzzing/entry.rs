@@ -1,5 +1,5 @@
-//! What is read from a connection before hyper gets it. The bytes arrive in pieces, whose size is the first
-//! byte of the input.
+//! Checks the code that reads from a connection before hyper gets it. The bytes arrive in pieces, whose size
+//! is the first byte of the input.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -33,7 +33,7 @@ pub(super) fn origin(data: &[u8]) {
     }
     let reflects = Cors::Origins(list);
     assert!(Cors::Any.admits(&headers) && Cors::Reflect.admits(&headers));
-    // A list only admits more origins.
+    // A list of origins admits every request that is admitted without one.
     assert!(reflects.admits(&headers) || !Cors::None.admits(&headers));
 }
 
@@ -48,7 +48,7 @@ fn one_origin(patterns: &[&str], list: &Origins, origin: &HeaderValue) {
     if !listed {
         return;
     }
-    // Another parser's opinion of a URL's host: it is the listed one, or a subdomain of it.
+    // Another parser of URLs must find a host that is the listed one or a subdomain of it.
     let host = |text: &str| {
         text.parse::<Uri>()
             .ok()

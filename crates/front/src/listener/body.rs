@@ -1,7 +1,7 @@
 //! Finds the end of a request's body in its bytes as they arrive, because another request may follow.
 //!
-//! Invariant: it never finds the end earlier than hyper, which reads the same bytes, does. A malformed
-//! chunked body has no end here, because hyper closes the connection at the error.
+//! Invariant: hyper parses the same bytes, and this code never finds the end at an earlier byte than hyper. A
+//! malformed chunked body has no end here, because hyper closes the connection at the error.
 
 /// The part of a body that has not arrived yet.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Rest {
             Self::Length(left) => {
                 let taken = (*left).min(part.len() as u64);
                 *left -= taken;
-                // It is at most `part.len()`.
+                // The cast is lossless: `taken` is at most `part.len()`.
                 taken as usize
             }
             Self::Chunked(chunked) => chunked.take(part),
@@ -84,7 +84,7 @@ impl Chunked {
                 Self::Broken => return part.len(),
                 Self::Data { left } => {
                     let taken = left.min((part.len() - at) as u64);
-                    // It is at most `part.len()`.
+                    // The cast is lossless: `taken` is at most `part.len()`.
                     at += taken as usize;
                     match left - taken {
                         0 => Self::DataCr,
@@ -105,7 +105,7 @@ impl Chunked {
             (Self::Size { size }, digit) if digit.is_ascii_hexdigit() => {
                 let value = char::from(digit).to_digit(16).unwrap_or_default();
                 match size.unwrap_or(0).checked_mul(16) {
-                    // The lowest four bits are free.
+                    // The multiplication has set the lowest four bits to 0.
                     Some(size) => Self::Size {
                         size: Some(size | u64::from(value)),
                     },
@@ -140,7 +140,8 @@ impl Chunked {
 mod tests {
     use super::*;
 
-    /// The number of bytes that belong to the body, which is given in two parts that are cut at `cut`.
+    /// Takes `bytes` in two parts that are separated at `cut`. Returns how many bytes belong to the body, and
+    /// whether it is complete.
     fn found(length: Option<u64>, bytes: &[u8], cut: usize) -> (usize, bool) {
         let mut rest = Rest::new(length);
         let mut taken = rest.take(&bytes[..cut]);

@@ -69,7 +69,7 @@ where
     pub(super) fn start(mut self, mut stream: TcpStream) {
         let from_proxy = self.options.proxies.trust(self.peer.ip());
         if !self.options.proxy_protocol {
-            // The connections of a proxy are those of many clients.
+            // A proxy's connections carry many clients, so they do not count for its address.
             return self.count(stream, !from_proxy);
         }
         if !from_proxy {
@@ -95,7 +95,8 @@ where
         self.options.admission.refuse(refusal, self.peer.ip());
     }
 
-    /// Serves the connection, unless it `is_client`'s and the client has too many connections.
+    /// Serves the connection. If `is_client`, it counts for the client's address, and is refused if that
+    /// address has too many connections.
     fn count(mut self, stream: TcpStream, is_client: bool) {
         if is_client && self.options.bounded {
             match self.options.admission.admit_connection(self.peer.ip()) {
@@ -138,7 +139,7 @@ where
         .await
         {
             Ok(Ok(head)) if !head.is_empty() => head,
-            // There is no peer any more.
+            // The peer has closed the connection without sending a request, or the connection has failed.
             Ok(_) => return,
             Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
         };
@@ -174,7 +175,7 @@ where
     }
 }
 
-/// Refuses a connection with an answer. With TLS there is no answer, because its handshake would cost more
+/// Refuses a connection with a response. With TLS there is no response, because its handshake would cost more
 /// than the refusal saves.
 fn answer_refused(stream: TcpStream, options: &ListenerOptions) {
     use std::io::{Read, Write};
@@ -184,7 +185,7 @@ fn answer_refused(stream: TcpStream, options: &ListenerOptions) {
     if let Some(held) = options.admission.hold_refused() {
         tokio::spawn(async move {
             let mut stream = stream;
-            // The buffer of a new connection takes the whole answer at once.
+            // The buffer of a new connection has room for the whole response, so this does not wait.
             if stream.write_all(TOO_MANY).await.is_ok() {
                 linger::end(stream, REFUSED_SILENCE).await;
             }
@@ -193,13 +194,13 @@ fn answer_refused(stream: TcpStream, options: &ListenerOptions) {
         return;
     }
     let Ok(mut stream) = stream.into_std() else { return };
-    // This does not block. The answer arrives only if the whole request has arrived and is read here:
+    // This does not block. The response arrives only if the whole request has arrived and is read here:
     // otherwise the system resets the connection.
     let _ = stream.read(&mut [0; 2_048]);
     let _ = stream.write(TOO_MANY);
 }
 
-/// The limit of this server that ended the connection, if the peer did not end it.
+/// The limit because of which the server ended the connection; `None` if the connection ended in another way.
 fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
     use std::error::Error;
     let io = error
@@ -212,7 +213,7 @@ fn reason(error: &hyper::Error, exchange: &Exchange) -> Option<Refusal> {
             Refusal::AnswerTimeout
         })
     } else if error.is_timeout() {
-        // For a connection that has had a request this is the normal end.
+        // This is how an idle connection normally ends, after its last request.
         (!exchange.was_asked()).then_some(Refusal::HeaderTimeout)
     } else if error.is_parse() {
         Some(Refusal::Header)

@@ -1,4 +1,4 @@
-//! The state that a connection's stream, the current request, and the code that answers it share.
+//! The state that is shared by a connection's stream, the current request, and the code that answers it.
 //!
 //! Invariants: if a request is answered before its whole body was read, the connection reads the rest of the
 //! body. Otherwise a reset could destroy the answer while the client still writes. A client that has ended
@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 
 use super::body::Rest;
 
-/// The most bytes of an unwanted body that are read before the request is answered, so that the connection
-/// can be kept open.
+/// The maximum number of bytes of an unwanted body that are read before the request is answered, so that the
+/// connection can be kept open.
 const READ_ON_BYTES: u64 = 1 << 20;
 /// The longest time for reading such a body.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
@@ -39,9 +39,9 @@ struct ExchangeState {
     head_late: bool,
     /// What arrived after the request while it was being answered.
     behind: Option<Behind>,
-    /// Waits for something to arrive after the request.
+    /// The task that waits for something to arrive after the request.
     waiting: Option<Waker>,
-    /// The stream, which waits for the answer before it reads on.
+    /// The task of the stream, which does not read on before the request has been answered.
     reader: Option<Waker>,
     /// The part of the request's body that the service has not read.
     left: Option<Left>,
@@ -50,7 +50,7 @@ struct ExchangeState {
 /// The rest of a body that the service has dropped.
 struct Left {
     body: Incoming,
-    /// Whether the client waits for a request to send it (`Expect`).
+    /// Whether the client sends the body only if it is asked to (`Expect: 100-continue`).
     waits: bool,
 }
 
@@ -59,7 +59,7 @@ struct Left {
 pub enum Behind {
     /// Bytes: those of another request, or of the protocol that the connection switches to.
     Bytes,
-    /// The end of what the client sends. The client may have gone, or may wait for the answer.
+    /// The end of what the client sends. The client may have disconnected, or may be waiting for the answer.
     End,
 }
 
@@ -112,14 +112,14 @@ impl Exchange {
         self.0.lock().in_progress
     }
 
-    /// Whether a request whose whole body has arrived is being answered. hyper must not get yet what arrives
-    /// then.
+    /// Whether a request whose whole body has arrived is being answered. hyper must not get the bytes that
+    /// arrive then until the request has been answered.
     pub(super) fn is_answering(&self) -> bool {
         let state = self.0.lock();
         state.in_progress && state.body.is_complete()
     }
 
-    /// Returns what the first bytes of `part`, which was read, belong to.
+    /// Returns what the first bytes of `part` belong to. `part` is what was read last.
     pub(super) fn came(&self, part: &[u8]) -> Part {
         let mut state = self.0.lock();
         if !state.in_progress {
@@ -131,8 +131,8 @@ impl Exchange {
         }
     }
 
-    /// Notes what arrived after the current request. The stream is not read again until the request has been
-    /// answered, or until [`Self::wake_reader`].
+    /// Records what arrived after the current request. The stream is not read again until the request has
+    /// been answered, or until [`Self::wake_reader`].
     pub(super) fn came_behind(&self, behind: Behind, cx: &Context<'_>) {
         let mut state = self.0.lock();
         state.behind.get_or_insert(behind);
@@ -142,7 +142,7 @@ impl Exchange {
         }
     }
 
-    /// Continues the reading that [`Self::came_behind`] has postponed.
+    /// Wakes the stream, whose reading [`Self::came_behind`] has postponed.
     pub(super) fn wake_reader(&self) {
         let reader = self.0.lock().reader.take();
         if let Some(reader) = reader {

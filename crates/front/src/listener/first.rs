@@ -1,6 +1,6 @@
 //! Reads the head of a connection's first request before hyper gets the connection.
 //!
-//! hyper allocates some 20 KiB for a connection as soon as it is asked to read. Invariant: a connection that
+//! hyper allocates about 20 KiB for a connection as soon as it is asked to read. Invariant: a connection that
 //! has not sent a complete head holds only the bytes that it has sent.
 
 use std::cell::RefCell;
@@ -43,7 +43,7 @@ pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin), most: usize) -> 
     }
 }
 
-/// Whether this can become a request, which begins with a method.
+/// Whether this can be the beginning of a request. A request begins with the letters of a method.
 fn is_begun(head: &[u8]) -> bool {
     head.first().is_some_and(u8::is_ascii_alphabetic)
 }

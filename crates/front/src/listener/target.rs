@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Percent-encodes `"`, `<` and `>` in the part of a request line that `line` names in `part`. `None` if
-/// there are none.
+/// Percent-encodes `"`, `<` and `>` in the part of a request line that `line` names in `part`. Returns
+/// `None` if there are none.
 pub(crate) fn escaped(part: &[u8], line: Range<usize>) -> Option<Bytes> {
     part[line.clone()]
         .iter()

@@ -3,8 +3,8 @@
 //!
 //! Invariants: hyper gets one request head at a time, with an escaped request line, and bodies separately
 //! from heads. It gets what follows a request, including the end of the stream, only when that request has
-//! been answered. A peer that makes no progress is given up. A connection that the server closes is closed in
-//! such a way that the last answer arrives.
+//! been answered. If a peer makes no progress, its connection fails. A connection that the server closes is
+//! closed in such a way that the last response arrives.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -29,19 +29,19 @@ const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
 /// A connection that the server closes waits this long for its peer, counted from the last bytes received.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// What a stream must be able to do.
+/// The traits that the underlying stream needs.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for T {}
 
 /// A stream that fails with [`io::ErrorKind::TimedOut`] when the peer is too slow; hyper itself would wait,
 /// and keep the response, forever. It is used only for HTTP, because WebSockets have heartbeats.
 pub(crate) struct Timed<T: Stream> {
-    /// Taken when this is dropped or the stream is returned.
+    /// `None` after the stream was returned by `into_parts` or taken by `drop`.
     stream: Option<T>,
     /// Bytes that have been read and not been passed on yet.
     buffered: Bytes,
     exchange: Arc<Exchange>,
-    /// Holds the count of the connection.
+    /// Keeps the connection counted.
     connected: Option<AdmittedConnection>,
     write_timeout_ms: u32,
     header_timeout_ms: u32,
@@ -98,12 +98,12 @@ impl<T: Stream> Timed<T> {
     fn poll_stream<R>(&mut self, f: impl FnOnce(Pin<&mut T>) -> Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         match &mut self.stream {
             Some(stream) => f(Pin::new(stream)),
-            // The stream is taken only at the end.
+            // The stream is taken only when this value is consumed or dropped.
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
-    /// Reads the next bytes; none at the end of the stream.
+    /// Reads the next bytes. At the end of the stream it adds none to `buf`.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.buffered.is_empty() {
             let n = self.buffered.len().min(buf.remaining());
@@ -119,7 +119,7 @@ impl<T: Stream> Timed<T> {
         Poll::Ready(read)
     }
 
-    /// Takes back what follows the first `length` bytes of `buf`, so that it is read next.
+    /// Removes what follows the first `length` bytes from `buf`, and keeps it for the next read.
     fn put_back(&mut self, buf: &mut ReadBuf<'_>, length: usize) {
         if length < buf.filled().len() {
             self.buffered = [&buf.filled()[length..], &self.buffered].concat().into();
@@ -171,7 +171,7 @@ impl<T: Stream> Timed<T> {
                     .since
                     .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
                 ready!(until.as_mut().poll(cx));
-                // The drop must not wait for this peer either.
+                // `drop` must not wait for this peer either.
                 self.ended = true;
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
@@ -196,7 +196,7 @@ impl<T: Stream> AsyncRead for Timed<T> {
             };
         }
         if buf.filled().len() == before {
-            // hyper would drop the answer that is being made or written.
+            // If hyper saw the end now, it would drop the response that is being prepared or written.
             let answers = timed.slow.since.is_some() || timed.exchange.is_answering();
             if answers {
                 timed.exchange.came_behind(Behind::End, cx);
