@@ -9,11 +9,11 @@ use rustls::version::{TLS12, TLS13};
 
 use crate::kit::{Bare, Kit};
 
-/// The maximum number of events: longer inputs teach the fuzzer nothing.
+/// The maximum number of events. Longer inputs only make the fuzzer slower.
 const MOST_EVENTS: usize = 400;
-/// The maximum number of bytes that wait for the server: its stream does not read more at once.
+/// The maximum number of bytes in flight to the server, which does not read more at once.
 const MOST_READ: usize = 32 * 1024;
-/// The maximum number of bytes that the server may send in response to that.
+/// The maximum number of bytes that the server may send in response to [`MOST_READ`] bytes.
 const MOST_SAID: usize = 2 * MOST_READ;
 
 /// The number of key updates that rustls always accepts.
@@ -55,9 +55,10 @@ struct Connection {
     disturbed: bool,
     /// The number of key updates that the client requested.
     updates: usize,
-    /// Whether one side has said that it sends nothing more.
+    /// Whether one side has sent `close_notify`.
     closing: bool,
-    /// Whether the client has said so. Nothing is delivered to it after that: rustls does not expect it.
+    /// Whether the client has sent `close_notify`. Nothing is delivered to it after that, because the client
+    /// of rustls does not expect it.
     client_closed: bool,
     failed: bool,
 }
@@ -158,7 +159,8 @@ impl Connection {
         }
     }
 
-    /// A client that leaves during the handshake aborts it.
+    /// Whether errors are expected: bytes were changed in transit, or a side has closed the connection during
+    /// the handshake.
     fn may_fail(&self) -> bool {
         self.disturbed || self.closing && !self.open
     }
@@ -262,7 +264,7 @@ impl Connection {
         }
     }
 
-    /// If nothing was changed in transit, all bytes arrive.
+    /// Delivers everything that is in flight. If nothing was changed in transit, all bytes must arrive.
     fn end(&mut self) {
         for _ in 0..100 {
             self.deliver_up(usize::MAX);

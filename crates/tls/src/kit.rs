@@ -1,4 +1,4 @@
-//! For tests: the configurations of a server and of a client that trusts it, and a session without a socket.
+//! For tests: the configurations of a server and of a client that trusts it, and a server without a socket.
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl Kit {
     }
 }
 
-/// A session with the buffers that its stream holds, without a socket.
+/// The server side of a TLS connection without a socket, and the buffers that its stream would hold.
 pub(crate) struct Bare {
     records: Records,
     pub(crate) incoming: Vec<u8>,

@@ -34,7 +34,7 @@ use records::Records;
 const READ_BYTES: usize = 32 * 1024;
 /// The plaintext that is encrypted at once: two records.
 const MOST_PLAIN: usize = 32 * 1024;
-/// The space for the ciphertext of that, and for what rustls sends by itself.
+/// The space for the ciphertext of [`MOST_PLAIN`] bytes, and for records that rustls sends by itself.
 const SEALED_BYTES: usize = MOST_PLAIN + 4 * 1024;
 /// If more ciphertext than this waits for the socket, the peer's records are not read: rustls might answer
 /// them with more.
@@ -79,7 +79,7 @@ impl TlsStream {
             loop {
                 // A TLS record begins with a number below 32, an HTTP request with a letter.
                 if space[..*filled].first().is_some_and(u8::is_ascii_uppercase) {
-                    // This is an attempt, whose result does not matter.
+                    // This is best effort: the connection is closed whether or not the answer was written.
                     let _ = Pin::new(&mut stream.tcp).poll_write(cx, PLAIN_HTTP);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "plain HTTP")));
                 }
@@ -90,7 +90,7 @@ impl TlsStream {
                 if done {
                     return sent.map(Ok);
                 }
-                // A peer that closes the connection during the handshake is not waited for.
+                // The handshake fails if the peer closes the connection before it is complete.
                 if stream.records.ended || ready!(stream.poll_fill(cx, space, filled))? == 0 {
                     return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -160,7 +160,7 @@ impl TlsStream {
         Poll::Ready(Ok(n))
     }
 
-    /// Sends the ciphertext that waits for the socket.
+    /// Writes the waiting ciphertext to the socket. It is ready when none is left.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outgoing = &mut self.records.outgoing;
         if outgoing.is_empty() {
@@ -184,7 +184,7 @@ impl TlsStream {
                 .records
                 .encrypt(&mut self.incoming, &mut self.plain, plain, sealed)?;
             let mut sent = 0;
-            // What rustls wanted to send earlier is sent first.
+            // Ciphertext that rustls has produced before must be sent first.
             while self.records.outgoing.is_empty() && sent < n {
                 match Pin::new(&mut self.tcp).poll_write(cx, &sealed[sent..n])? {
                     Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -223,7 +223,7 @@ impl AsyncWrite for TlsStream {
     ) -> Poll<io::Result<usize>> {
         let stream = self.get_mut();
         ready!(stream.poll_send(cx))?;
-        // Several WebSocket frames share a record.
+        // Several WebSocket frames are encrypted together, so that they share a record.
         PLAIN.with_borrow_mut(|plain| {
             plain.clear();
             for slice in slices {

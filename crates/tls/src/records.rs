@@ -1,9 +1,10 @@
 //! Runs rustls on the buffers that it is given, and collects what rustls wants to send. There is no socket
 //! here: bytes go in, and bytes come out.
 //!
-//! Invariants: bytes that rustls did not consume are given to it again unchanged. It is not called any more
-//! after it has failed, nor after the server has sent that it sends nothing more: it would answer a malformed
-//! record then, and takes that for an error of its caller.
+//! Invariants: bytes that rustls did not consume are given to it again unchanged. rustls is not called any
+//! more after it has failed, nor after the server has sent `close_notify`, by which a side says that it sends
+//! nothing more: rustls would then try to answer a malformed record, and report that as an error of its
+//! caller.
 
 use std::io;
 use std::sync::Arc;
@@ -13,16 +14,16 @@ use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 
-/// A rustls connection, and what it wants to send.
+/// A rustls connection, and the ciphertext that it wants to send.
 pub(crate) struct Records {
     tls: UnbufferedServerConnection,
     /// Ciphertext that waits for the socket.
     pub(crate) outgoing: BytesMut,
     /// Whether rustls has failed and must not be called any more.
     failed: bool,
-    /// Whether the peer sends nothing more.
+    /// Whether the peer sends nothing more: it has sent `close_notify` or ended the stream.
     pub(crate) ended: bool,
-    /// Whether the server has sent that it sends nothing more. What still arrives is discarded.
+    /// Whether the server has ended its direction. Bytes that still arrive are discarded.
     closed: bool,
 }
 
@@ -107,7 +108,7 @@ impl Records {
                 Step::Wait { done: true }
             }
             ConnectionState::BlockedHandshake => Step::Wait { done: false },
-            // Early data is never offered.
+            // The remaining state is early data, which the server never offers.
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
         Ok((discard, step))
@@ -137,7 +138,7 @@ impl Records {
         }
     }
 
-    /// Queues the message that the server sends nothing more.
+    /// Ends the server's direction. Queues `close_notify`, unless rustls has failed.
     pub(crate) fn close(&mut self, incoming: &mut Vec<u8>, plain: &mut BytesMut) {
         let mut filled = incoming.len();
         let whole = !self.closed && self.process(incoming, &mut filled, plain).is_ok();
@@ -148,7 +149,7 @@ impl Records {
                 self.tls.process_tls_records(incoming).state
         {
             let mut sealed = [0; 256];
-            // If this fails, the end of the stream must do.
+            // If this fails, the peer learns only from the end of the TCP stream that nothing follows.
             if let Ok(n) = traffic.queue_close_notify(&mut sealed) {
                 self.outgoing.extend_from_slice(&sealed[..n]);
             }

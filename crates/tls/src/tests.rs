@@ -1,4 +1,4 @@
-//! Tests sessions without sockets against a client of rustls, and the buffers that an idle stream holds.
+//! Tests TLS without sockets against a client of rustls, and the buffers that an idle stream holds.
 
 use std::io::{Read, Write};
 
@@ -18,8 +18,8 @@ fn next(seed: &mut u64) -> usize {
     (*seed >> 33) as usize
 }
 
-/// Lets a client and a server talk. What the client sends is cut into pieces at random, and with `spoil` one
-/// of its bits may be changed.
+/// Runs a client and a server until each has received data of the other. The bytes of the client are cut into
+/// pieces at random, and with `spoil` one of their bits may be changed.
 fn talk(kit: &Kit, mut seed: u64, spoil: bool) -> io::Result<()> {
     let (mut client, mut server) = (kit.client(), Bare::new(kit.server.clone()));
     let spoiled = spoil.then(|| next(&mut seed) % 1_200);
