@@ -1,4 +1,4 @@
-//! What the handlers of the API need.
+//! The state that the handlers of the API share.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,30 +12,30 @@ use crate::config::Limits;
 use crate::keys::ApiKeys;
 use crate::metrics::Metrics;
 
-/// What the handlers need.
+/// The state that the handlers share.
 pub struct Api {
     /// The gateway.
     pub gateway: Gateway,
-    /// Who may call `/v1`, and what for.
+    /// The API keys that are valid, and their scopes.
     pub keys: Arc<ApiKeys>,
-    /// `/metrics` needs a key too.
+    /// Whether `/metrics` needs a key too.
     pub metrics_key: bool,
-    /// Bounds of all calls together.
+    /// The bounds of all calls together.
     pub calls: Calls,
-    /// Bounds of each call.
+    /// The limits of each call.
     pub limits: Limits,
-    /// Rendered at `/metrics`.
+    /// The metrics that `/metrics` shows.
     pub metrics: Arc<Metrics>,
-    /// Open mode: the page is there, and anybody may sign anybody out.
+    /// Whether the server is in open mode. The demo page exists then, and anybody may sign any user out.
     pub open: bool,
-    /// Sets the gauges that are only known by asking; called before each rendering.
+    /// Updates the gauges whose values must be computed. It is called each time before the metrics are shown.
     pub observe: Box<dyn Fn(&Metrics) + Send + Sync>,
     /// The host names under which clients may call the server.
     pub hosts: Hosts,
-    /// Origins whose pages may sign users out.
+    /// The origins whose pages may sign users out.
     pub cors: Cors,
-    /// Counts who was refused.
+    /// Counts refused requests.
     pub admission: Arc<Admission>,
-    /// The server is stopping: not ready any more.
+    /// Whether the server is stopping and reports that it is not ready.
     pub draining: AtomicBool,
 }

@@ -78,7 +78,7 @@ pub(super) struct CallSlot {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     slots: Option<Slot<Arc<str>>>,
-    /// Whether this is its key's only large body or answer. This is decided when it becomes large.
+    /// Whether its key had no other large body or answer when this one became large, which decides its turn.
     turn: Option<(Turn, UnderWay)>,
 }
 

@@ -30,8 +30,8 @@ impl Door {
     }
 }
 
-/// Passes requests on whose path is served at this address. The others are answered 404, even if they have a
-/// valid key.
+/// Passes a request on if its path is served at this address. Otherwise the answer is 404, even if the
+/// request has a valid key.
 pub(super) async fn only_here(State(door): State<Door>, request: Request, next: Next) -> Response {
     if door.has(request.uri().path()) {
         next.run(request).await

@@ -1,4 +1,4 @@
-//! For those who run it: health and metrics.
+//! Health and metrics, for operators and their tools.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,21 +15,21 @@ use super::problem::Problem;
 use super::refusals::Refusals;
 use crate::metrics::HttpLabels;
 
-/// How it is.
+/// The health of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
     /// `live` or `ready`.
     status: &'static str,
 }
 
-/// The program runs
+/// Check that the program runs
 #[utoipa::path(get, path = "/health/live", tag = "operation",
     responses((status = 200, description = "It runs", body = Health), Refusals))]
 pub(super) async fn live() -> axum::Json<Health> {
     axum::Json(Health { status: "live" })
 }
 
-/// Connections and calls are welcome: it is not stopping, and the store can write
+/// Check that the server accepts connections and calls: it is not stopping, and the store can write
 #[utoipa::path(get, path = "/health/ready", tag = "operation",
     responses((status = 200, description = "It is ready", body = Health), Refusals))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Health>, Problem> {
@@ -43,7 +43,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Heal
     Ok(axum::Json(Health { status: "ready" }))
 }
 
-/// Metrics for Prometheus
+/// Read the metrics, for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Refusals))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {

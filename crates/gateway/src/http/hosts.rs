@@ -15,7 +15,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// The names in `server.hosts` and the name in `server.listen`. Outside of open mode every name is
+    /// Allows the names in `server.hosts` and the name in `server.listen`. Outside of open mode every name is
     /// allowed, because a stranger's page does not have the token of a user.
     pub fn new(config: &Config) -> Self {
         let server = &config.server;

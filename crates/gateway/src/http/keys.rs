@@ -105,8 +105,8 @@ impl From<KeyRefusal> for Problem {
     }
 }
 
-/// The key that a call sends: what follows the scheme's name and spaces in its only header Authorization (RFC
-/// 9110, section 11.4).
+/// The key that a call sends: the text after the name of the scheme and spaces, in its only header
+/// Authorization (RFC 9110, section 11.4).
 fn offered(headers: &HeaderMap) -> Result<&str, KeyRefusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(KeyRefusal::Missing)?;

@@ -1,4 +1,4 @@
-//! Sending: `POST /v1/messages` and `POST /v1/messages/batch`.
+//! Sending messages: `POST /v1/messages` and `POST /v1/messages/batch`.
 
 use std::sync::Arc;
 

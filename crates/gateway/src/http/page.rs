@@ -19,7 +19,7 @@ use super::users::Online;
 /// The page may load only what this server serves, and may connect only to this server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self' ws: wss:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-/// How many connected users the page shows at most.
+/// The maximum number of connected users that the page shows.
 const MOST_SHOWN: usize = 500;
 
 macro_rules! files {

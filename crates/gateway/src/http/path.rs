@@ -9,9 +9,9 @@ use super::fields::id_sentence;
 use super::problem::Problem;
 use crate::ids::{ConvId, IdError, TeamId, Uid};
 
-/// The most messages or conversations that a page may have.
+/// The maximum number of messages or conversations on a page.
 const MOST: u32 = 500;
-/// How many it has if the query does not say.
+/// The number on a page if the query has no `limit`.
 const USUAL: u32 = 100;
 
 /// The path's `{uid}`.
@@ -127,7 +127,7 @@ impl Query {
 
 fn whole_number(name: impl Display, text: &str) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    // A number with more digits than fit lies beyond every message, as the largest one does.
+    // A number that does not fit is treated as the largest one: both are beyond every message.
     let number = if digits {
         Some(text.parse().unwrap_or(u64::MAX).min(i64::MAX as u64))
     } else {

@@ -14,10 +14,10 @@ use crate::{NotReady, Reject};
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// The value of Retry-After in every answer with 429 or 503.
 const RETRY_AFTER_SECONDS: &str = "1";
-/// The detail may repeat what the caller sent, but is cut to this length.
+/// The maximum length of `detail`, which is cut because it may repeat what the caller sent.
 const MAX_DETAIL_BYTES: usize = 400;
 
-/// An error as it is written.
+/// The document that describes an error.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(super) struct ProblemBody {

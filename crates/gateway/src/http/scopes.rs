@@ -23,7 +23,7 @@ pub(super) const CALLS: &[(&str, &str, Scope)] = &[
     ("POST", "/v1/messages/batch", Scope::Send),
     ("GET", "/v1/users/{uid}", Scope::Read),
     ("POST", "/v1/users/online", Scope::Read),
-    // The user with the uid "online", see `users::user_named_online`.
+    // This reads the user with the uid "online", see `users::user_named_online`.
     ("GET", "/v1/users/online", Scope::Read),
     ("GET", "/v1/users/{uid}/conversations", Scope::Read),
     ("GET", "/v1/conversations/{conv}/messages", Scope::Read),
@@ -34,7 +34,7 @@ pub(super) const CALLS: &[(&str, &str, Scope)] = &[
     ("DELETE", "/v1/teams/{team}/members/{uid}", Scope::Manage),
     ("POST", "/v1/users/{uid}/signout", Scope::Manage),
     ("POST", "/v1/revocations", Scope::Manage),
-    // Only if `auth.metrics_key` is set.
+    // This needs a key only if `auth.metrics_key` is set.
     ("GET", METRICS_PATH, Scope::Metrics),
 ];
 

@@ -69,7 +69,7 @@ impl From<Vec<UidField>> for Uids {
 }
 
 impl Uids {
-    /// The users without repetitions; an error if the list is too long.
+    /// Returns the users without repetitions. Fails if the list is too long.
     pub(super) fn bounded(self, api: &Api) -> Result<Vec<Uid>, Problem> {
         let most = api.limits.uids_per_call;
         if self.uids.len() > most {
@@ -115,7 +115,8 @@ pub(super) async fn user(
     Ok(axum::Json(api.gateway.user(&uid).await?.into()))
 }
 
-/// The user with the uid "online", whose path is also that of the next call.
+/// Reads the user with the uid "online". `POST /v1/users/online` has the same path, so it needs a route of
+/// its own.
 pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axum::Json<User>, Problem> {
     let uid = Uid::new("online").map_err(|why| Problem::malformed(why.to_string()))?;
     user(State(api), UidPath(uid)).await

@@ -1,4 +1,4 @@
-//! The API without sockets: calls go to the router, messages to a store of their own.
+//! Tests the API without sockets: calls go directly to the router, and each test has its own store.
 
 mod access;
 mod bad_input;
@@ -26,7 +26,7 @@ use crate::store::embedded::{Embedded, Options};
 
 const KEY: &str = "test-key-test-key";
 
-/// Everything but Socket.IO, on a store of its own.
+/// A server without Socket.IO, with its own store.
 struct House {
     router: Router,
     api: Arc<Api>,
@@ -81,7 +81,7 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The sentence, after checking the form of the document.
+    /// Checks that this is a problem document with this status, and returns its sentence.
     fn problem(&self, status: u16) -> &str {
         assert_eq!(self.status, status, "{}", self.body);
         assert_eq!(self.header("content-type"), "application/problem+json");
@@ -116,7 +116,7 @@ impl House {
         self.send(request.body(body.into()).unwrap()).await
     }
 
-    /// Calls, expects 200, and returns the answer.
+    /// Makes a call that must succeed with 200, and returns the body of the answer.
     async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let answer = self.call(method, path, body.to_string()).await;
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
