@@ -13,7 +13,7 @@ use crate::config::{Config, Server};
 use crate::metrics::Metrics;
 use crate::tls::Certificate;
 
-/// The connections that may wait to be accepted. Many clients reconnect at once after a restart.
+/// The number of connections that may wait to be accepted. Many clients reconnect at once after a restart.
 const BACKLOG: u32 = 4_096;
 
 /// The setting of the address for clients.
@@ -45,7 +45,7 @@ impl Addresses {
     }
 }
 
-/// Checks for settings with which nobody could connect or be served.
+/// Refuses settings with which no client could connect or be served.
 pub(crate) fn check(server: &Server) -> anyhow::Result<()> {
     if server.proxy_protocol && server.trusted_proxies.is_empty() {
         bail!(
@@ -160,7 +160,7 @@ impl ListenerSettings {
         self.admin.clone()
     }
 
-    /// The URL of an address.
+    /// The URL at which the server is reached under this address.
     pub(crate) fn url(&self, address: SocketAddr, admin: bool) -> String {
         let options = if admin { &self.admin } else { &self.public };
         let scheme = if options.tls.is_some() { "https" } else { "http" };
@@ -168,9 +168,9 @@ impl ListenerSettings {
     }
 }
 
-/// How many file descriptors may be in use until clients, and until the backend, are not accepted any more.
-/// The rest is for the store, webhooks and the like. The backend has more, so that the operator can still
-/// connect when clients cannot.
+/// The numbers of file descriptors in use from which connections of clients, and of the backend, are no
+/// longer accepted. The rest is reserved for the store and for calls of webhooks. The number for the backend
+/// is higher, so that the operator can still connect when clients cannot.
 fn descriptors() -> Option<(u32, u32)> {
     let most = getrlimit(Resource::Nofile).current?;
     let most = u32::try_from(most).unwrap_or(u32::MAX);
@@ -178,7 +178,7 @@ fn descriptors() -> Option<(u32, u32)> {
     Some((most.saturating_sub(reserve), most.saturating_sub(reserve / 2)))
 }
 
-/// From which origins web pages may connect and read the answers.
+/// From which origins web pages may connect and read the responses.
 pub(crate) fn cors(server: &Server) -> anyhow::Result<Cors> {
     Ok(match server.cors_origins.as_slice() {
         [] => Cors::None,

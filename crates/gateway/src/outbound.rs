@@ -55,7 +55,7 @@ pub(crate) struct Response {
     pub(crate) body: Option<Bytes>,
 }
 
-/// A URL to call, with all that is needed for it.
+/// A URL with everything that is needed to call it.
 pub(crate) struct Outbound {
     url: Uri,
     /// The key that signs requests.
@@ -67,8 +67,9 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// Calls of `url`, signed with `secret`. Each may take `timeout`, and its response may have `most` bytes.
-    /// The certificates in `ca_file` are trusted in addition to the usual ones.
+    /// Prepares calls of `url`, which are signed with `secret`. Each call may take `timeout`, and its
+    /// response may have `most` bytes. The certificates in `ca_file` are trusted in addition to the usual
+    /// ones.
     pub(crate) fn new(
         url: &str,
         secret: Option<&Secret>,
@@ -151,7 +152,7 @@ impl Outbound {
     }
 }
 
-/// `t=<unix seconds>,v1=<hex>` over `<t>.<body>`.
+/// The value of the signature header: `t=<unix seconds>,v1=<hex>`, where `v1` is the HMAC of `<t>.<body>`.
 fn signature(signer: &hmac::Key, seconds: u64, body: &str) -> String {
     let signature = hmac::sign(signer, format!("{seconds}.{body}").as_bytes());
     format!("t={seconds},v1={}", hex(signature.as_ref()))

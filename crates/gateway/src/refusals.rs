@@ -12,13 +12,13 @@ use mynah_front::{Admission, Refusal};
 use crate::metrics::{Metrics, ReasonLabel};
 use crate::reject::Code;
 
-/// How often the counts are compared.
+/// How often the counts are checked.
 const LOOK: Duration = Duration::from_secs(1);
 /// Time between two lines.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Refusals that an operator can do something about, each with the key to check. Others happen at every
-/// address on the internet.
+/// The refusals that an operator can do something about, each with the configuration key to check. The other
+/// ones happen at every address on the internet.
 const CONNECTIONS: [(Refusal, &str); 7] = [
     (Refusal::Connections, "limits.connections"),
     (Refusal::Address, "limits.connections_per_address"),
@@ -29,7 +29,7 @@ const CONNECTIONS: [(Refusal, &str); 7] = [
     (Refusal::Untrusted, "server.trusted_proxies"),
 ];
 
-/// Counts at one moment: of connections and requests, and of registers by code.
+/// The refusals counted so far: connections and requests by reason, and registers by code.
 type Counts = ([u64; CONNECTIONS.len()], [u64; Code::ALL.len()]);
 
 fn counts(admission: &Admission, metrics: &Metrics) -> Counts {
@@ -46,7 +46,7 @@ fn counts(admission: &Admission, metrics: &Metrics) -> Counts {
     )
 }
 
-/// What was refused between two moments; `None` when nothing was.
+/// Describes what was refused between the counts `before` and `now`; `None` if nothing was.
 fn said(before: &Counts, now: &Counts) -> Option<String> {
     let more = |(now, before): (&u64, &u64)| now.saturating_sub(*before);
     let connections = now.0.iter().zip(&before.0).map(more).zip(CONNECTIONS);
@@ -63,7 +63,7 @@ fn said(before: &Counts, now: &Counts) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Runs for ever.
+/// Logs a summary when something was refused. Runs forever.
 pub(crate) async fn tell(admission: Arc<Admission>, metrics: Arc<Metrics>) {
     let mut before = counts(&admission, &metrics);
     loop {

@@ -1,7 +1,7 @@
 //! The certificate of `server.tls`, which is read again when its files change.
 //!
-//! Invariant: there is always a certificate with a matching key. Files that cannot be used change nothing,
-//! and are logged once.
+//! Invariant: there is always a certificate with a matching key. If the files become unusable, the
+//! certificate in use is kept, and that is logged once.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -38,9 +38,9 @@ pub(crate) struct Certificate {
     metrics: Arc<Metrics>,
     /// The state of the files when they were read last.
     seen: Stamps,
-    /// How often in a row the files could not be used, at most 2.
+    /// How often in a row the files could not be used. It does not count beyond 2.
     failed: u8,
-    /// Notified when the files are to be read at once.
+    /// Notified when the files must be read at once.
     asked: Arc<Notify>,
 }
 

@@ -70,8 +70,8 @@ impl Verifier {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
-        // A bundle of the system may contain old certificates that cannot be read; the others are used.
-        // rustls treats every root as an authority, so the others are left out.
+        // rustls treats every root as an authority, so certificates that may not issue others are left out.
+        // Certificates that cannot be parsed, such as old ones in a bundle of the system, are skipped.
         roots.add_parsable_certificates(own.iter().filter(|der| is_authority(der)).cloned());
         let provider = Arc::new(ring::default_provider());
         let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
@@ -122,7 +122,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether a certificate may issue others: it says so, or it is a root in the old form that cannot say it.
+/// Whether a certificate may issue others: either an extension of it says so, or it is a root certificate of
+/// version 1, which has no extensions.
 fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     let Ok(certificate) = Certificate::from_der(certificate) else {
         return false;
@@ -139,7 +140,7 @@ fn is_authority(certificate: &CertificateDer<'_>) -> bool {
     is_ca.is_ok_and(|found| found.is_some_and(|(_, said)| said.ca)) && may_sign
 }
 
-/// Whether a certificate is valid at this time, and made for servers.
+/// Checks that a certificate is valid at this time and may be used by a server.
 fn is_usable(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
     let certificate = Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let tbs = certificate.tbs_certificate();
@@ -200,7 +201,8 @@ fn of_tls(error: &rustls::Error) -> String {
             "it was not made for servers (see its extendedKeyUsage)".to_owned()
         }
         CertificateError::Revoked => "it was revoked".to_owned(),
-        // The certificate was made for an authority, or by `openssl req -x509`, and is not trusted.
+        // The certificate says that it belongs to an authority, as those of `openssl req -x509` do, and is
+        // not trusted.
         other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
             "unknown issuer, it is self-signed; if that is right, name it in outbound.ca_file".to_owned()
         }
