@@ -45,7 +45,7 @@ export class Webhook {
     else response.writeHead(status).end(body && JSON.stringify(body));
   }
 
-  /** Waits for the next notification for this user, of this kind if one is named, and verifies its signature. */
+  /** Waits for the next notification for this user (of `kind`, if it is given) and verifies its signature. */
   async next(uid, kind) {
     const fits = ({ body }) => body.uid === uid && (kind === undefined || body.kind === kind);
     const notification = await this.#calls.take(fits, `a notification for ${uid}`);

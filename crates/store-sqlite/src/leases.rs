@@ -1,7 +1,7 @@
-//! Leases of push jobs: which jobs somebody works on.
+//! Leases of push jobs. A leased job is being worked on and is not returned by another claim.
 //!
-//! They are in memory only, because a restart of the server ends them all. Invariants: a job has one lease at a
-//! time; a claim never returns a job that was settled while the claim read an older state of the database.
+//! They are in memory only, because a restart of the server ends them all. Invariants: a job has one lease at
+//! a time; a claim never returns a job that was settled while the claim read an older state of the database.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::clock::Clock;
 
-/// See the module.
+/// The leases of the push jobs of one store.
 pub(super) struct Leases {
     clock: Clock,
     state: Mutex<Leased>,

@@ -33,8 +33,8 @@ pub struct Restored {
     pub messages: u64,
     /// The new epoch of the store.
     pub epoch: String,
-    /// The number of revocations that were copied from the old store, or why its revocations and settings could
-    /// not be read.
+    /// The number of revocations that were copied from the old store, or why its revocations and settings
+    /// could not be read.
     pub revocations: Result<usize, String>,
 }
 
