@@ -171,11 +171,10 @@ async fn flood(address: SocketAddr, eio: u8, polling: bool, flood: Flood) -> Vec
             "GET /socket.io/?EIO={eio}&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream
-            .write_all(&masked_frame(Opcode::Text, b"40", [1, 2, 3, 4]))
-            .await
-            .unwrap();
+        // If the other clients of the address hold all its memory, the server closes this connection.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let connect = masked_frame(Opcode::Text, b"40", [1, 2, 3, 4]);
+        let _ = stream.write_all(&connect).await;
         push(&mut stream, &frames(flood)).await;
         return vec![stream];
     }
