@@ -157,8 +157,9 @@ async fn run(stores: &dyn Stores, setup: Setup, steps: Vec<Step>) {
             }
             Step::Crash => {
                 kit.crash().await;
-                crashed(&kit, &mut plain).await;
+                // First, because the store may have deleted messages, and no cursor is before those.
                 catch_up(&kit, &mut plain).await;
+                crashed(&kit, &mut plain).await;
             }
             Step::Compare => compare(&kit, &mut plain).await,
         }

@@ -140,10 +140,15 @@ impl Plain {
                     continue;
                 };
                 let found = *found.entry(*conv).or_insert(*seq);
-                assert!(found <= acked, "not beyond what was acknowledged");
+                let what = format!("{:?} in {conv:?}", known.device);
                 assert!(
-                    known.sure.get(conv).is_none_or(|sure| found >= *sure),
-                    "what was written is there"
+                    found <= acked,
+                    "{what}: {found} is beyond {acked}, which was acknowledged"
+                );
+                let sure = known.sure.get(conv).copied().unwrap_or_default();
+                assert!(
+                    found >= sure,
+                    "{what}: {found} is before {sure}, which was written"
                 );
             }
             found.retain(|conv, _| known.cursors.contains_key(conv));
