@@ -113,7 +113,7 @@ impl Builder {
             .then(|| Arc::new(Reached::new(registry.clone(), wake.clone(), &config)));
         let settle = provider.zip(reached.clone()).map(|(provider, reached)| {
             let (store, metrics) = (store.clone(), metrics.clone());
-            let worker = push::Worker::new(store, reached, wake.clone(), provider, metrics, &config.push);
+            let worker = push::Worker::new(store, reached, provider, metrics, &config.push);
             let settle = Arc::new(Settle::default());
             tasks.push(AbortOnDrop(
                 tokio::spawn(worker.run(settle.clone())).abort_handle(),

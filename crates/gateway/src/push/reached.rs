@@ -28,7 +28,7 @@ const SLACK_MS: u64 = 10_000;
 pub(crate) struct Reached {
     registry: Arc<Registry<Link>>,
     /// Wakes the worker when a connection has ended without a close.
-    wake: Arc<Wake>,
+    pub(super) wake: Arc<Wake>,
     /// How long a connected device may take to acknowledge. If it is 0, connected users count as reached.
     ack_wait_ms: u64,
     /// How long after the end of its connection a user counts as reconnecting.

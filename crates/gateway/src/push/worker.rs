@@ -104,7 +104,6 @@ impl Worker {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         reached: Arc<Reached>,
-        wake: Arc<Wake>,
         provider: Box<dyn Provider>,
         metrics: Arc<Metrics>,
         settings: &config::Push,
@@ -112,6 +111,7 @@ impl Worker {
         let begun = now();
         let places = settings.concurrency;
         let reserved = places.div_ceil(RESERVED_PART).min(places - 1);
+        let wake = reached.wake.clone();
         Self {
             attempts: Arc::new(Attempts {
                 store,
