@@ -51,8 +51,8 @@ impl Filling {
         }
     }
 
-    /// Takes messages from rows that begin with [`MESSAGE_COLUMNS`]. Returns true if the page is full and there
-    /// are more rows.
+    /// Takes messages from rows that begin with [`MESSAGE_COLUMNS`]. Returns true if the page is full and
+    /// there are more rows.
     pub(super) fn take(&mut self, mut rows: Rows<'_>) -> rusqlite::Result<bool> {
         while let Some(row) = rows.next()? {
             if self.page.is_full(self.messages.len(), self.bytes) {

@@ -235,7 +235,8 @@ impl Embedded {
         self.queue.depth()
     }
 
-    /// Queues work that has no result besides its success. Work that is not urgent waits a moment for a transaction to share.
+    /// Queues work that has no result besides its success. Work that is not urgent waits a moment for a
+    /// transaction to share.
     fn work(
         &self,
         urgent: bool,

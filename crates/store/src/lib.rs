@@ -98,12 +98,13 @@ pub async fn outcome<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T,
 
 /// A store. All methods may be called from any thread; none blocks.
 ///
-/// Order is guaranteed per conversation: calls of one thread about a conversation are executed in the order of
-/// the calls, and answered in the order of their commits, which is that of `seq`. Nothing is promised about
-/// the order of two conversations. Calls about a user, a device or a token are executed after the earlier
-/// calls of the same thread and before the later ones; this is what "in order with the appends" means below.
+/// Order is guaranteed per conversation: calls of one thread about a conversation are executed in the order
+/// of the calls, and answered in the order of their commits, which is that of `seq`. Nothing is promised
+/// about the order of two conversations. Calls about a user, a device or a token are executed after the
+/// earlier calls of the same thread and before the later ones; this is what "in order with the appends" means
+/// below.
 pub trait Store: Send + Sync + 'static {
-    /// Appends messages in order, in one transaction if possible. Each message succeeds or fails independently.
+    /// Appends messages in order, in one transaction if possible. Each message succeeds or fails by itself.
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>);
 
     /// Changes a team. Executed in order with the appends.
