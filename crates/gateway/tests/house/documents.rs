@@ -156,36 +156,42 @@ fn paths_in_documents_exist() {
     tidy(complaints);
 }
 
+/// The names of the directories in a directory of the repository.
+fn directories(path: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(path)).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    directories
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
 #[test]
-fn every_module_is_on_the_map() {
+fn every_crate_and_every_directory_of_the_gateway_is_on_the_map() {
     let map = document("ARCHITECTURE.md");
-    let mut complaints = Vec::new();
-    for name in [
-        "wire",
-        "tls",
-        "front",
-        "socketio",
-        "store",
-        "store-sqlite",
-        "gateway",
-    ] {
-        let heading = format!("### `crates/{name}`");
-        let section = map.split_once(&heading).map_or("", |(_, rest)| rest);
-        let section = section.split("\n###").next().unwrap_or_default();
-        for entry in fs::read_dir(root().join(format!("crates/{name}/src"))).unwrap() {
-            let entry = entry.unwrap();
-            let file_name = entry.file_name().into_string().unwrap();
-            let wanted = if entry.path().is_dir() {
-                format!("`src/{file_name}/")
-            } else {
-                format!("`src/{file_name}`")
-            };
-            if file_name != "lib.rs" && !section.contains(&wanted) {
-                complaints.push(format!(
-                    "ARCHITECTURE.md does not say what crates/{name}/src/{file_name} is"
-                ));
-            }
-        }
-    }
-    tidy(complaints);
+    let crates = directories("crates")
+        .into_iter()
+        .map(|name| format!("| `crates/{name}` |"));
+    let modules = directories("crates/gateway/src")
+        .into_iter()
+        .map(|name| format!("`{name}/`"));
+    let missing = crates.chain(modules).filter(|wanted| !map.contains(wanted));
+    tidy(
+        missing
+            .map(|wanted| format!("ARCHITECTURE.md does not say what {wanted} is"))
+            .collect(),
+    );
+}
+
+#[test]
+fn files_of_the_product_say_in_their_first_line_what_they_are_for() {
+    let files = files(&[".rs"]);
+    let product = files
+        .iter()
+        .filter(|file| file.path.starts_with("crates/") && file.path.contains("/src/") && !file.is_test());
+    let silent = product.filter(|file| !file.text.starts_with("//! "));
+    tidy(
+        silent
+            .map(|file| format!("{} does not begin with a line of `//!`", file.path))
+            .collect(),
+    );
 }
