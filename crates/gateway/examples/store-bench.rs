@@ -12,7 +12,9 @@ use anyhow::Context;
 use clap::Parser;
 use mynah::ids::{Cid, DeviceId, PairClass, TeamId, Uid};
 use mynah::store::embedded::{Durability, Embedded, Options};
-use mynah::store::{Append, Device, Entry, JobOutcome, Place, PushOrder, Store, TeamChange, outcome};
+use mynah::store::{
+    Append, Device, DeviceRegister, JobOutcome, Place, PushOrder, Store, TeamChange, outcome,
+};
 use serde_json::value::RawValue;
 
 /// The options of a measurement.
@@ -156,12 +158,12 @@ async fn client(
     };
     if let Some(device) = device.clone() {
         let uid = from.clone();
-        let entry = Entry {
+        let register = DeviceRegister {
             device: Device { uid, device },
             named: true,
             urgent: true,
         };
-        outcome(|done| store.enter(entry, done)).await?;
+        outcome(|done| store.register_device(register, done)).await?;
     }
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {

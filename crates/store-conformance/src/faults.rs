@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
-    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis, Watcher,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
+    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
+    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Watcher,
 };
 
 use crate::subject::{Clocks, Setup, Stores, Subject, Wait};
@@ -274,9 +275,9 @@ impl Store for FaultyStore {
         self.inner.change_team(team, change, done);
     }
 
-    fn enter(&self, entry: Entry, done: Done<()>) {
-        self.kept.entered.lock().unwrap().insert(entry.device.clone());
-        self.inner.enter(entry, done);
+    fn register_device(&self, register: DeviceRegister, done: Done<()>) {
+        self.kept.entered.lock().unwrap().insert(register.device.clone());
+        self.inner.register_device(register, done);
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use mynah_store::{
-    Append, Appended, Device, Done, Entry, JobId, JobOutcome, JobQuery, Lane, Page, Place, PushJob,
+    Append, Appended, Device, DeviceRegister, Done, JobId, JobOutcome, JobQuery, Lane, Page, Place, PushJob,
     PushOrder, Read, ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
     UnixMillis, Watcher,
 };
@@ -180,14 +180,14 @@ impl<S: Subject> Kit<S> {
         outcome.await.expect("the store answers").unwrap();
     }
 
-    pub async fn enter(&self, device: &Device) {
+    pub async fn register_device(&self, device: &Device) {
         let (done, outcome) = answer();
-        let entry = Entry {
+        let register = DeviceRegister {
             device: device.clone(),
             named: true,
             urgent: true,
         };
-        self.subject.store().enter(entry, done);
+        self.subject.store().register_device(register, done);
         outcome.await.expect("the store answers").unwrap();
     }
 

@@ -16,8 +16,8 @@ async fn cursors(kit: &Kit, by: &Device) -> Vec<u64> {
 pub async fn a_cursor_only_moves_forward_and_not_beyond_the_head(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let (phone, other) = (device("b", "phone"), device("a", "phone"));
-    kit.enter(&phone).await;
-    kit.enter(&other).await;
+    kit.register_device(&phone).await;
+    kit.register_device(&other).await;
     let sent = kit.append_all(vec![pair("a", "b"); 5]).await;
     let conv = sent[0].as_ref().unwrap().conv;
     for (seq, cursor) in [(0, 0), (3, 3), (2, 3), (u64::MAX, 5), (1, 5)] {
@@ -78,7 +78,7 @@ pub async fn strangers_and_closed_conversations_are_refused(stores: &dyn Stores)
 pub async fn a_read_position_only_moves_forward_and_not_beyond_the_head(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let by = device("b", "x");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let conv = kit
         .append_all(vec![pair("a", "b"); 5])
         .await
@@ -106,8 +106,8 @@ pub async fn a_read_position_only_moves_forward_and_not_beyond_the_head(stores: 
 pub async fn an_own_message_moves_the_cursor_of_a_device_that_had_everything(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let (has, lacks) = (device("a", "has"), device("a", "lacks"));
-    kit.enter(&has).await;
-    kit.enter(&lacks).await;
+    kit.register_device(&has).await;
+    kit.register_device(&lacks).await;
     let by = |from: &Device| Append {
         device: Some(from.device.clone()),
         ..pair("a", "b")
@@ -127,7 +127,7 @@ pub async fn an_own_message_moves_the_cursor_of_a_device_that_had_everything(sto
 pub async fn lists_of_missed_messages_are_limited(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let by = device("b", "x");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     for range in [0..5_000, 5_000..10_000] {
         let orders = range.map(|number| pair(&format!("a{number}"), "b")).collect();
         assert!(kit.append_all(orders).await.iter().all(Result::is_ok));

@@ -303,12 +303,12 @@ async fn told(kit: &Kit, user: &str, wrote: &Appended) -> &'static str {
 pub async fn users_who_have_acknowledged_or_read_are_not_notified(stores: &dyn Stores) {
     let mut kit = Kit::new(stores);
     let (phone, tablet) = (device("b", "phone"), device("b", "tablet"));
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let first = kit.append(pair("a", "b")).await.unwrap();
     let second = kit.append(pair("a", "b")).await.unwrap();
     let third = kit.append(pair("a", "b")).await.unwrap();
     // A new device has missed nothing, but it has not acknowledged anything.
-    kit.enter(&tablet).await;
+    kit.register_device(&tablet).await;
     assert_eq!(told(&kit, "b", &first).await, "yes");
     kit.ack(&phone, first.conv, 1).await.unwrap();
     kit.reopen().await;

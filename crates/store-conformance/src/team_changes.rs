@@ -240,7 +240,7 @@ pub async fn members_who_leave_together_receive_only_their_own_notice(stores: &d
     let kit = Kit::new(stores);
     kit.team("t", &["a", "b", "c"]).await;
     let by = device("c", "phone");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     kit.append(to_team("a", "t")).await.unwrap();
     let left = TeamChange::Remove(uids(&["b", "c"]));
     kit.change("t", left).await.unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
-use super::open::{BUSY, Place};
+use super::open::{BUSY, DataDirectory};
 use super::watchers::Watchers;
 
 /// Time between two rounds of the thread.
@@ -76,7 +76,7 @@ impl Checkpoints {
     }
 
     /// Empties the WAL, if it is time and the writer has a connection. Called by the writer.
-    pub(super) fn erase(&self, db: Option<&Connection>, place: &Place) {
+    pub(super) fn erase(&self, db: Option<&Connection>, place: &DataDirectory) {
         if self.erase_wait().is_none_or(|wait| !wait.is_zero()) {
             return;
         }
@@ -91,7 +91,7 @@ impl Checkpoints {
     }
 
     /// Moves the rest of a long WAL. Called by the writer between two transactions.
-    pub(super) fn bound_log(&self, db: &Connection, place: &Place) {
+    pub(super) fn bound_log(&self, db: &Connection, place: &DataDirectory) {
         let pages = self.pages.swap(0, Ordering::Relaxed);
         if pages < self.long.load(Ordering::Relaxed) {
             return;
@@ -108,7 +108,7 @@ impl Checkpoints {
     }
 
     /// Runs the thread. Between its rounds it looks for settings that commands have changed.
-    pub(super) fn run(self: Arc<Self>, place: &Place, watchers: &Watchers) {
+    pub(super) fn run(self: Arc<Self>, place: &DataDirectory, watchers: &Watchers) {
         let mut db = None;
         let mut lost = false;
         let mut stop = self.stop.lock();
@@ -144,7 +144,7 @@ impl Checkpoints {
         self.stopped.notify_all();
     }
 
-    fn round(&self, db: &mut Option<Connection>, place: &Place) -> rusqlite::Result<Moved> {
+    fn round(&self, db: &mut Option<Connection>, place: &DataDirectory) -> rusqlite::Result<Moved> {
         let db = connected(db, place)?;
         let rounds = || {
             let mut moved = checkpoint(db, "PASSIVE")?;
@@ -159,7 +159,10 @@ impl Checkpoints {
     }
 }
 
-fn connected<'a>(db: &'a mut Option<Connection>, place: &Place) -> rusqlite::Result<&'a mut Connection> {
+fn connected<'a>(
+    db: &'a mut Option<Connection>,
+    place: &DataDirectory,
+) -> rusqlite::Result<&'a mut Connection> {
     match db {
         Some(db) => Ok(db),
         None => Ok(db.insert(place.checkpointer()?)),
@@ -168,7 +171,7 @@ fn connected<'a>(db: &'a mut Option<Connection>, place: &Place) -> rusqlite::Res
 
 /// Returns whether the files of the store are missing. Logs once when they are missing, and once when they
 /// are back.
-fn look(place: &Place, lost: &mut bool) -> bool {
+fn look(place: &DataDirectory, lost: &mut bool) -> bool {
     let is_lost = place.lost().is_some();
     if is_lost && !*lost {
         tracing::error!(
@@ -184,7 +187,7 @@ fn look(place: &Place, lost: &mut bool) -> bool {
 
 /// Called when the store is closed: moves the WAL into the database and deletes it. Returns whether that was
 /// possible.
-pub(super) fn finish(db: &Connection, place: &Place) -> bool {
+pub(super) fn finish(db: &Connection, place: &DataDirectory) -> bool {
     match place.moving(BUSY, || checkpoint(db, "TRUNCATE")) {
         Some(Ok(moved)) => moved.complete,
         None => false,
@@ -202,7 +205,7 @@ const NOTHING: Moved = Moved {
 };
 
 /// Makes a checkpoint that delays the writer only for a moment.
-fn patiently(db: &Connection, place: &Place, mode: &str) -> rusqlite::Result<Moved> {
+fn patiently(db: &Connection, place: &DataDirectory, mode: &str) -> rusqlite::Result<Moved> {
     let moved = place.moving(PATIENCE, || {
         let moved = db.busy_timeout(PATIENCE).and_then(|()| checkpoint(db, mode));
         db.busy_timeout(BUSY).and(moved)
@@ -232,7 +235,7 @@ mod tests {
 
     /// A writer that never pauses, with rounds of the thread between its transactions.
     struct Busy {
-        place: Place,
+        place: DataDirectory,
         writer: Connection,
         mover: Option<Connection>,
         checkpoints: Checkpoints,
@@ -240,7 +243,7 @@ mod tests {
 
     impl Busy {
         fn new(dir: &tempfile::TempDir) -> Self {
-            let place = Place::open(dir.path(), Durability::Process).unwrap();
+            let place = DataDirectory::open(dir.path(), Durability::Process).unwrap();
             let writer = place.writer().unwrap();
             writer.execute_batch("CREATE TABLE filler (x)").unwrap();
             Self {

@@ -14,7 +14,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::unavailable;
-use super::open::{self, OpenError, Place};
+use super::open::{self, DataDirectory, OpenError};
 use super::{checkpoint, schema, settings};
 
 /// Time that a command waits for a server that is starting or stopping, or that has another transaction open.
@@ -54,7 +54,7 @@ pub type TextChange<'a> = Box<dyn FnOnce(&str) -> anyhow::Result<Option<String>>
 pub fn change_setting(directory: &Path, name: &str, change: TextChange<'_>) -> anyhow::Result<bool> {
     let end = Instant::now() + PATIENCE;
     loop {
-        match Place::open(directory, Durability::Power) {
+        match DataDirectory::open(directory, Durability::Power) {
             Ok(place) => return change_alone(&place, name, change).map(|()| true),
             Err(OpenError::Locked { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -78,7 +78,7 @@ pub fn change_setting(directory: &Path, name: &str, change: TextChange<'_>) -> a
 }
 
 /// Changes a setting while no server runs. None can start in the meantime, because the directory is locked.
-fn change_alone(place: &Place, name: &str, change: TextChange<'_>) -> anyhow::Result<()> {
+fn change_alone(place: &DataDirectory, name: &str, change: TextChange<'_>) -> anyhow::Result<()> {
     let db = place.writer().map_err(|error| place.explain(error))?;
     transact(&db, name, change)?;
     if checkpoint::finish(&db, place) {

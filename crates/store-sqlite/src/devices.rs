@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use mynah_store::ids::{DeviceId, Uid};
-use mynah_store::{Device, Entry, UnixMillis};
+use mynah_store::{Device, DeviceRegister, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::cache::Generations;
@@ -85,10 +85,10 @@ impl Devices {
 
     /// Makes a device known, so that its cursors begin after `newest_row`. If it is known already, writes
     /// what it has acknowledged.
-    pub(super) fn enter(
+    pub(super) fn register_device(
         &mut self,
         db: &Connection,
-        Entry { device, named, .. }: &Entry,
+        DeviceRegister { device, named, .. }: &DeviceRegister,
         now: UnixMillis,
         newest_row: i64,
     ) -> rusqlite::Result<()> {

@@ -66,10 +66,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use mynah_store::Durability;
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    JobQuery, Message, Missed, Observer, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
-    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
-    Watcher, outcome,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
+    JobOutcome, JobQuery, Message, Missed, Observer, Page, Read, ReadMark, Recall, Recalled, Revocation,
+    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
+    UnixMillis, Watcher, outcome,
 };
 
 pub use self::backup::{Backup, backup};
@@ -141,7 +141,7 @@ pub struct Embedded {
     readers: Arc<reads::Readers>,
     health: Arc<health::Health>,
     threads: Arc<Threads>,
-    place: Arc<open::Place>,
+    place: Arc<open::DataDirectory>,
     /// The value of [`age::Age::certain`].
     certain: Arc<AtomicU64>,
     watchers: Arc<watchers::Watchers>,
@@ -160,7 +160,7 @@ impl Embedded {
         here: Option<reads::Here>,
         start: impl FnOnce(Work) -> std::io::Result<Threads>,
     ) -> Result<Self, OpenError> {
-        let place = Arc::new(open::Place::open(&options.path, options.durability)?);
+        let place = Arc::new(open::DataDirectory::open(&options.path, options.durability)?);
         let rules = Rules {
             dedupe_window_ms: options.dedupe_window_ms,
             max_members: options.max_members,
@@ -266,9 +266,9 @@ impl Store for Embedded {
             .push([Command::ChangeTeam(team, change, done)].into_iter());
     }
 
-    fn enter(&self, entry: Entry, done: Done<()>) {
-        let urgent = entry.urgent;
-        self.work(urgent, done, move |tx| positions::enter(tx, &entry));
+    fn register_device(&self, register: DeviceRegister, done: Done<()>) {
+        let urgent = register.urgent;
+        self.work(urgent, done, move |tx| positions::register_device(tx, &register));
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {

@@ -38,7 +38,7 @@ const NO_LOG: [u8; 2] = [1, 1];
 
 /// A locked data directory, and the way to connect to its database.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct DataDirectory {
     file: PathBuf,
     log: PathBuf,
     durability: Durability,
@@ -57,7 +57,7 @@ pub(super) struct Place {
     moving: Mutex<()>,
 }
 
-impl Place {
+impl DataDirectory {
     /// Creates and locks the directory, migrates the database to the current version, checks it, and decides
     /// which history it contains.
     pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
@@ -350,7 +350,7 @@ impl Place {
     }
 }
 
-/// Why [`Place::prepare`] has failed.
+/// Why [`DataDirectory::prepare`] has failed.
 enum Unfit {
     Foreign,
     Newer(i32),
@@ -372,7 +372,7 @@ impl From<rusqlite::Error> for Unfit {
     }
 }
 
-impl Place {
+impl DataDirectory {
     fn unfit(&self, unfit: Unfit) -> OpenError {
         let file = self.file.clone();
         match unfit {

@@ -1,7 +1,7 @@
 //! Moves the cursors of devices and the read positions of users.
 
 use mynah_store::ids::{ConvId, Seq, Uid};
-use mynah_store::{ConvKind, Device, Entry, Read, ReadMark, StoreError};
+use mynah_store::{ConvKind, Device, DeviceRegister, Read, ReadMark, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::conversations::OWN_AT;
@@ -128,9 +128,9 @@ fn ack_of_departed(tx: &mut Tx<'_>, device: &Device, conv: ConvId, Seq(seq): Seq
 }
 
 /// Makes a device known from the present heads on, or writes what it has acknowledged.
-pub(super) fn enter(tx: &mut Tx<'_>, entry: &Entry) -> rusqlite::Result<()> {
+pub(super) fn register_device(tx: &mut Tx<'_>, register: &DeviceRegister) -> rusqlite::Result<()> {
     let (now, newest_row) = (tx.state.age.measured(), tx.state.next_row - 1);
-    tx.state.devices.enter(tx.db, entry, now, newest_row)
+    tx.state.devices.register_device(tx.db, register, now, newest_row)
 }
 
 /// Writes what a device has acknowledged.

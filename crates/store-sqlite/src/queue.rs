@@ -81,13 +81,13 @@ enum Sleep {
 /// The queue.
 #[derive(Default)]
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     filled: Condvar,
     depth: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct QueueState {
     waiting: VecDeque<Command>,
     /// The number of urgent commands.
     urgent: usize,

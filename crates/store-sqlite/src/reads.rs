@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::failure::{Failure, unavailable};
-use super::open::Place;
+use super::open::DataDirectory;
 use super::trim::Trim;
 
 /// Number of reads that run at the same time.
@@ -94,7 +94,7 @@ struct Waiting {
 
 /// The reads that wait, and the threads that execute them.
 pub(super) struct Readers {
-    place: Arc<Place>,
+    place: Arc<DataDirectory>,
     waiting: Mutex<Waiting>,
     filled: Condvar,
     /// If this is set, it runs each read in the thread that requests it.
@@ -106,7 +106,7 @@ pub(super) type Here = Box<dyn Fn(&Readers) + Send + Sync>;
 
 impl Readers {
     /// Reads are run by threads, or by `here` in the thread that requests them.
-    pub(super) fn new(place: Arc<Place>, here: Option<Here>) -> Self {
+    pub(super) fn new(place: Arc<DataDirectory>, here: Option<Here>) -> Self {
         Self {
             place,
             waiting: Mutex::default(),

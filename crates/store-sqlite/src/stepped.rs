@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::open::{OpenError, Place};
+use super::open::{DataDirectory, OpenError};
 use super::reads::Readers;
 use super::threads::Threads;
 use super::writer::Writer;
@@ -27,7 +27,7 @@ pub enum Trouble {
 
 /// The writer of a store, which works step by step.
 pub struct Stepper {
-    place: Arc<Place>,
+    place: Arc<DataDirectory>,
     readers: Arc<Readers>,
     /// The connection that reads.
     reader: Arc<Mutex<Option<Connection>>>,

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 
 use super::checkpoint::Checkpoints;
-use super::open::Place;
+use super::open::DataDirectory;
 use super::queue::Queue;
 use super::reads::{READERS, Readers};
 use super::watchers::Watchers;
@@ -14,7 +14,7 @@ use super::writer::Writer;
 
 /// The running threads.
 pub(super) struct Threads {
-    place: Arc<Place>,
+    place: Arc<DataDirectory>,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     checkpoints: Arc<Checkpoints>,
@@ -24,7 +24,7 @@ pub(super) struct Threads {
 
 /// The parts of a store that its threads work on.
 pub(super) struct Work {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<DataDirectory>,
     pub(super) queue: Arc<Queue>,
     pub(super) readers: Arc<Readers>,
     pub(super) checkpoints: Arc<Checkpoints>,
@@ -57,7 +57,7 @@ impl Threads {
 
     /// Creates the value for threads that are running already. If there are none, the work is done elsewhere.
     pub(super) fn new(
-        place: Arc<Place>,
+        place: Arc<DataDirectory>,
         queue: Arc<Queue>,
         readers: Arc<Readers>,
         checkpoints: Arc<Checkpoints>,

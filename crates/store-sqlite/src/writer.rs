@@ -19,7 +19,7 @@ use super::closed::Closed;
 use super::failure::{Failure, leaves_connection_usable, unavailable};
 use super::health::Health;
 use super::leases::Leases;
-use super::open::Place;
+use super::open::DataDirectory;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
@@ -35,7 +35,7 @@ const PROBE_MS: u64 = 1_000;
 
 /// The writer.
 pub(super) struct Writer {
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<DataDirectory>,
     pub(super) queue: Arc<Queue>,
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,

@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 
 pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, ToTell};
 pub use self::orders::{
-    Append, Appended, Device, Entry, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark, Recall,
-    Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
+    Append, Appended, Device, DeviceRegister, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark,
+    Recall, Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
 };
 pub use self::record::{
     ConvKind, Conversation, Conversations, History, Message, Missed, Page, Position, Span, Stretch,
@@ -113,7 +113,7 @@ pub trait Store: Send + Sync + 'static {
     /// Registers a device. Unless the store knows it already, its cursors begin at the present heads. A
     /// user's devices are limited: the one that was inactive for the longest time is forgotten, but before
     /// all others those whose `deviceid` was not chosen by the client. Executed in order with the appends.
-    fn enter(&self, entry: Entry, done: Done<()>);
+    fn register_device(&self, register: DeviceRegister, done: Done<()>);
 
     /// Acknowledges: a known device has everything in `conv` up to `seq`. Its cursor moves to `seq`, but
     /// never backwards and not beyond the head. Nothing is stored for an unknown device. Returns `seq`, or

@@ -130,7 +130,7 @@ pub const MOST_DISPLACED: usize = 100;
 
 /// A register of a device.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct DeviceRegister {
     /// The device.
     pub device: Device,
     /// Whether the client has chosen the `deviceid` itself.

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    JobQuery, Members, Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
-    UnixMillis, Watcher,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
+    JobOutcome, JobQuery, Members, Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled,
+    Revocation, SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
+    ToTell, UnixMillis, Watcher,
 };
 
 /// The stand-in, in which every team has the same members.
@@ -61,7 +61,7 @@ impl Store for StandIn {
         done(Err(absent()));
     }
 
-    fn enter(&self, _: Entry, done: Done<()>) {
+    fn register_device(&self, _: DeviceRegister, done: Done<()>) {
         done(Ok(()));
     }
 

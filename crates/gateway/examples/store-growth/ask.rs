@@ -6,8 +6,8 @@ use anyhow::Context;
 use mynah::ids::{Cid, ConvId, DeviceId, PairClass, Seq, TeamId, Uid};
 use mynah::store::embedded::Embedded;
 use mynah::store::{
-    Append, Appended, Conversations, Device, Done, Entry, History, Message, Missed, Page, Place, PushOrder,
-    Read, ReadMark, Recall, Recalled, Span, Store, outcome,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, History, Message, Missed, Page, Place,
+    PushOrder, Read, ReadMark, Recall, Recalled, Span, Store, outcome,
 };
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -108,22 +108,22 @@ pub(crate) async fn send_all(store: &Embedded, orders: Vec<Append>) -> anyhow::R
     Ok(())
 }
 
-fn entry(device: &Device) -> Entry {
-    Entry {
+fn device_register(device: &Device) -> DeviceRegister {
+    DeviceRegister {
         device: device.clone(),
         named: true,
         urgent: true,
     }
 }
 
-pub(crate) async fn enter(store: &Embedded, device: &Device) -> anyhow::Result<()> {
-    told(|done| store.enter(entry(device), done)).await
+pub(crate) async fn register_device(store: &Embedded, device: &Device) -> anyhow::Result<()> {
+    told(|done| store.register_device(device_register(device), done)).await
 }
 
 /// Acknowledges, and waits until the acknowledgement was written.
 pub(crate) async fn ack(store: &Embedded, device: &Device, conv: ConvId, seq: Seq) -> anyhow::Result<()> {
     let acked = told(|done| store.ack(device.clone(), conv, seq, done));
-    let entered = told(|done| store.enter(entry(device), done));
+    let entered = told(|done| store.register_device(device_register(device), done));
     let (acked, entered) = tokio::join!(acked, entered);
     acked.and(entered)
 }

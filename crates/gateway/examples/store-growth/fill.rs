@@ -8,7 +8,7 @@ use mynah::store::embedded::{Durability, Embedded, Options};
 use mynah::store::{Append, Store, TeamChange};
 
 use crate::Args;
-use crate::ask::{device, enter, order, send_all, told, uid};
+use crate::ask::{device, order, register_device, send_all, told, uid};
 
 /// Conversations of the first measured user, the same number in both stores.
 pub(crate) const FEW: usize = 50;
@@ -102,7 +102,7 @@ impl Filler<'_> {
         }
         self.flush().await?;
         for (user, count) in [(OF_FEW, FEW), (OF_MANY, many)] {
-            enter(self.store, &device(user)?).await?;
+            register_device(self.store, &device(user)?).await?;
             for conversation in (0..count).filter(|number| number % BEHIND.1 < BEHIND.0) {
                 self.message(&peer(user, conversation), user).await?;
             }
@@ -123,7 +123,7 @@ impl Filler<'_> {
             told(|done| self.store.change_team(team, put, done)).await?;
         }
         for (names, messages) in [(["ann-0", "bob-0"], 10), (["ann-1", "bob-1"], args.messages)] {
-            enter(self.store, &device(names[0])?).await?;
+            register_device(self.store, &device(names[0])?).await?;
             for message in 0..messages {
                 self.message(names[message % 2], names[(message + 1) % 2]).await?;
             }

@@ -6,7 +6,8 @@ use mynah::store::Append;
 
 use crate::Args;
 use crate::ask::{
-    ack, conversations, device, enter, history, missed, order, pair, read, recall, replay, send, send_all,
+    ack, conversations, device, history, missed, order, pair, read, recall, register_device, replay, send,
+    send_all,
 };
 use crate::fill::{FEW, OF_FEW, crowd, peer};
 use crate::measure::{Opened, compare, cost, heading};
@@ -32,16 +33,20 @@ pub(crate) async fn compare_stores(args: &Args, small: &Opened, large: &Opened) 
     )
     .await?;
 
-    compare(rounds, "enter, missed and replay of 20 messages", async |place| {
-        let resume = async {
-            enter(store(place), &user).await?;
-            let missed = missed(store(place), &user).await?;
-            replay(store(place), &user.uid, &missed).await
-        };
-        let (got, cost) = cost(resume).await?;
-        ensure!(got.len() == 20, "the device has missed 20, not {}", got.len());
-        Ok(cost)
-    })
+    compare(
+        rounds,
+        "register, missed and replay of 20 messages",
+        async |place| {
+            let resume = async {
+                register_device(store(place), &user).await?;
+                let missed = missed(store(place), &user).await?;
+                replay(store(place), &user.uid, &missed).await
+            };
+            let (got, cost) = cost(resume).await?;
+            ensure!(got.len() == 20, "the device has missed 20, not {}", got.len());
+            Ok(cost)
+        },
+    )
     .await?;
 
     let conv = pair(OF_FEW, &peer(OF_FEW, 3))?;
@@ -54,7 +59,7 @@ pub(crate) async fn compare_stores(args: &Args, small: &Opened, large: &Opened) 
 
     let (bob, conv) = (device("bob")?, pair("ann", "bob")?);
     for place in 0..2 {
-        enter(store(place), &bob).await?;
+        register_device(store(place), &bob).await?;
     }
     let mut number = 0;
     let mut next = || {

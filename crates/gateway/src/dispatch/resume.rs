@@ -19,7 +19,7 @@ use crate::kinds::Kind;
 use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::{Hold, Link};
-use crate::store::{Device, Entry, Missed, Page, StoreError, Stretch, outcome};
+use crate::store::{Device, DeviceRegister, Missed, Page, StoreError, Stretch, outcome};
 
 /// The maximum number of conversations in the response. Kind 110 lists the others.
 const LISTED: u32 = 200;
@@ -67,7 +67,7 @@ pub(super) async fn backlog(
         Some(device) if resumes => missed(core, device, named).await.map(Backlog::Again),
         device => {
             // A device that does not resume asks for no missed messages, so the response does not wait for
-            // the disk: every message from now on is committed after this entry.
+            // the disk: every message from now on is committed after this register.
             let known = device.and_then(|device| {
                 with_store(
                     core,
@@ -82,12 +82,12 @@ pub(super) async fn backlog(
                                 shared.trouble(error);
                             }
                         };
-                        let entry = Entry {
+                        let register = DeviceRegister {
                             device,
                             named,
                             urgent: false,
                         };
-                        core.store.enter(entry, Box::new(done));
+                        core.store.register_device(register, Box::new(done));
                     },
                 )
             });
@@ -102,12 +102,12 @@ pub(super) async fn backlog(
 }
 
 async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, StoreError> {
-    let entry = Entry {
+    let register = DeviceRegister {
         device: device.clone(),
         named,
         urgent: true,
     };
-    outcome(|done| core.store.enter(entry, done)).await?;
+    outcome(|done| core.store.register_device(register, done)).await?;
     let behind = core.config.limits.resume_messages;
     core.store.missed(device, LISTED, behind).await
 }

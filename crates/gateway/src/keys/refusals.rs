@@ -9,10 +9,10 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// The calls that were refused since the last line.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<State>);
+pub(super) struct Refusals(Mutex<RefusalCounts>);
 
 #[derive(Debug, Default)]
-struct State {
+struct RefusalCounts {
     told: Option<Instant>,
     since: u64,
 }

@@ -12,9 +12,9 @@ use super::missed::Least;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
 use crate::store::{
-    Append, Appended, Conversations, Device, Done, DueJobs, Entry, History, JobCounts, JobId, JobOutcome,
-    JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange, Span,
-    Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
+    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
+    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
 };
 use crate::time::UnixMillis;
 
@@ -140,14 +140,14 @@ impl Store for Watched {
         self.write(|store| store.change_team(team, change, done));
     }
 
-    fn enter(&self, entry: Entry, done: Done<()>) {
-        let copy = entry.device.clone();
+    fn register_device(&self, register: DeviceRegister, done: Done<()>) {
+        let copy = register.device.clone();
         let done = watch(&self.hub, done, move |hub, ()| {
             let mut state = hub.lock();
             let state = &mut *state;
             state.devices.entered(&copy, || state.truth.heads());
         });
-        self.write(|store| store.enter(entry, done));
+        self.write(|store| store.register_device(register, done));
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {

@@ -73,10 +73,10 @@ impl Store for Troubled {
         })
     }
 
-    fn enter(&self, entry: store::Entry, done: Done<()>) {
+    fn register_device(&self, register: store::DeviceRegister, done: Done<()>) {
         match self.trouble() {
             Some(error) => done(Err(error)),
-            None => self.store.enter(entry, done),
+            None => self.store.register_device(register, done),
         }
     }
 

@@ -115,8 +115,8 @@ async fn run(stores: &dyn Stores, setup: Setup, steps: Vec<Step>) {
             }
             Step::Finish(choice, outcome) => finish(&kit, &mut plain, choice, &outcome).await,
             Step::Enter(device) => {
-                kit.enter(&device).await;
-                plain.enter(&device);
+                kit.register_device(&device).await;
+                plain.register_device(&device);
             }
             Step::Ack(device, choice, seq) => {
                 let conv = conv(&plain, choice);

@@ -55,7 +55,7 @@ impl Plain {
             .position(|known| known.device.uid == *uid && known.device.device == *device)
     }
 
-    pub(super) fn enter(&mut self, device: &Device) {
+    pub(super) fn register_device(&mut self, device: &Device) {
         if let Some(place) = self.place(&device.uid, &device.device) {
             self.settle(device);
             self.seen(place);

@@ -81,7 +81,7 @@ async fn missed_team_messages_are_found_by_one_statement() {
         kit.team(&format!("t-{number}"), &["a", "b"]).await;
     }
     let phone = device("a", "phone");
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let orders = (0..100)
         .map(|number| to_team("b", &format!("t-{number}")))
         .collect();
@@ -113,12 +113,12 @@ async fn missed_team_messages_are_found_by_one_statement() {
 async fn conversations_that_a_device_had_completely_are_not_examined_again() {
     let kit = Kit::new();
     let phone = device("a", "phone");
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let sent = kit.append_all(pairs_of("a", 50)).await;
     for told in sent {
         kit.ack(&phone, told.unwrap().conv, 1).await.unwrap();
     }
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let left = async || {
         let left = kit.writer(|db| {
             let since: i64 = db
@@ -145,7 +145,7 @@ async fn conversations_that_a_device_had_completely_are_not_examined_again() {
         let told = told.unwrap();
         kit.ack(&phone, told.conv, told.seq.0).await.unwrap();
     }
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     for _ in 0..2 {
         let found = kit.store.missed(phone.clone(), 500, 500).await.unwrap();
         let behind: Vec<_> = found.behind.iter().map(|stretch| stretch.conv).collect();
@@ -161,7 +161,7 @@ async fn conversations_that_a_device_had_completely_are_not_examined_again() {
 async fn teams_that_were_left_long_ago_are_not_examined_again() {
     let kit = Kit::new();
     let phone = device("a", "phone");
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     for number in 0..20 {
         let team = format!("t{number}");
         kit.team(&team, &["a"]).await;
@@ -171,16 +171,16 @@ async fn teams_that_were_left_long_ago_are_not_examined_again() {
             kit.ack(&phone, conv, 1).await.unwrap();
         }
     }
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let found = kit.store.missed(phone.clone(), 500, 500).await.unwrap();
     assert_eq!(found.left.len(), 1);
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     let since = kit
         .writer(|db| db.query_row("SELECT had_row FROM devices", [], |row| row.get::<_, i64>(0)))
         .await;
     assert_eq!(since, Ok(13), "those before the one that it has not received");
     kit.ack(&phone, found.left[0].conv, 1).await.unwrap();
-    kit.enter(&phone).await;
+    kit.register_device(&phone).await;
     assert_eq!(kit.store.missed(phone, 500, 500).await.unwrap().left, []);
     let steps = kit.writer(|db| {
         let mut select = db

@@ -26,7 +26,7 @@ async fn written(kit: &Kit) -> i64 {
 async fn acknowledgements_are_written_in_time() {
     let mut kit = Kit::new();
     let by = device("b", "x");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let conv = kit
         .append_all(vec![pair("a", "b"); 9])
         .await
@@ -36,7 +36,7 @@ async fn acknowledgements_are_written_in_time() {
     kit.ack(&by, conv, 1).await.unwrap();
     kit.catch_up().await;
     assert_eq!(written(&kit).await, 0, "they gather");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     assert_eq!(written(&kit).await, 1, "on entering");
     kit.ack(&by, conv, 2).await.unwrap();
     kit.crash().await;
@@ -70,8 +70,8 @@ async fn the_longest_inactive_device_is_forgotten() {
     };
     let kit = Kit::with(setup);
     let [old, new, newest] = ["old", "new", "newest"].map(|name| device("b", name));
-    kit.enter(&old).await;
-    kit.enter(&new).await;
+    kit.register_device(&old).await;
+    kit.register_device(&new).await;
     let conv = kit
         .append_all(vec![pair("a", "b"); 3])
         .await
@@ -82,12 +82,12 @@ async fn the_longest_inactive_device_is_forgotten() {
         kit.ack(by, conv, 1).await.unwrap();
     }
     kit.set_clock(NOON + 7_200_000);
-    kit.enter(&old).await;
-    kit.enter(&newest).await;
+    kit.register_device(&old).await;
+    kit.register_device(&newest).await;
     assert_eq!(cursors(&kit, &old).await, [1]);
     assert_eq!(cursors(&kit, &new).await, [3], "forgotten: nothing is missed");
     assert_eq!(written(&kit).await, 1, "with its cursors");
-    kit.enter(&device("a", "another's")).await;
+    kit.register_device(&device("a", "another's")).await;
     assert_eq!(cursors(&kit, &old).await, [1], "each user has its own");
 }
 

@@ -164,7 +164,7 @@ async fn the_notice_of_a_deleted_team_is_kept_until_it_is_old() {
     let (kit, mut now) = (kit(), NOON);
     kit.team("t", &["a", "b"]).await;
     let by = device("b", "phone");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let conv = kit.append(to_team("a", "t")).await.unwrap().conv;
     kit.change("t", TeamChange::Delete).await.unwrap();
     kit.append(pair("c", "d")).await.unwrap();
@@ -272,7 +272,7 @@ async fn members_with_and_without_own_messages_count_the_same() {
 async fn deleted_messages_count_as_acknowledged() {
     let (kit, mut now) = (kit(), NOON);
     let by = device("a", "x");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let conv = kit
         .append_all(vec![pair("b", "a"); 3])
         .await
@@ -288,7 +288,7 @@ async fn deleted_messages_count_as_acknowledged() {
         ..pair("a", "b")
     };
     kit.append(own).await.unwrap();
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let missed = kit.store.missed(by, 10, 10).await.unwrap();
     assert_eq!((missed.pending, missed.unread), (0, 0));
 }

@@ -80,7 +80,7 @@ async fn a_full_disk_fails_sends_until_there_is_space() {
 async fn a_failed_transaction_leaves_positions_as_they_were() {
     let kit = Kit::new();
     let by = device("b", "x");
-    kit.enter(&by).await;
+    kit.register_device(&by).await;
     let conv = kit
         .append_all(vec![pair("a", "b"); 4])
         .await
