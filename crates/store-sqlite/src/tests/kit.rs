@@ -2,7 +2,9 @@
 //! own tests.
 
 use std::ops::{Deref, DerefMut};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mynah_store::Store;
 use mynah_store_conformance::Wait;
@@ -100,6 +102,15 @@ impl Sqlite {
         };
         self.store.work(true, Box::new(drop), work);
     }
+
+    /// The files as they would be found after a crash, and when each was written.
+    fn files(&self) -> [(Vec<u8>, SystemTime, PathBuf); 3] {
+        ["mynah.db", "mynah.db-wal", "mynah.witness"].map(|name| {
+            let path = self.dir.path().join(name);
+            let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+            (std::fs::read(&path).unwrap(), written, path)
+        })
+    }
 }
 
 impl Subject for Sqlite {
@@ -114,13 +125,15 @@ impl Subject for Sqlite {
 
     fn crash<'a>(&'a mut self, setup: Setup, clocks: &'a Clocks) -> Wait<'a> {
         Box::pin(async move {
-            // The database is copied before its WAL: a checkpoint in between moves pages into the database,
-            // but removes none from the WAL.
-            let left = ["mynah.db", "mynah.db-wal", "mynah.witness"].map(|name| {
-                let path = self.dir.path().join(name);
-                let written = std::fs::metadata(&path).unwrap().modified().unwrap();
-                (std::fs::read(&path).unwrap(), written, path)
-            });
+            // If two copies are equal, nothing has changed the files in between, such as a checkpoint.
+            let mut left = self.files();
+            loop {
+                let again = self.files();
+                if again == left {
+                    break;
+                }
+                left = again;
+            }
             self.store.close().await;
             for (bytes, written, path) in left {
                 std::fs::write(&path, bytes).unwrap();
