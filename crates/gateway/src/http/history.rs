@@ -43,7 +43,7 @@ pub(super) struct ConversationPage {
 }
 
 /// Read the messages after a number, oldest first (by default all), or those before a number, newest first
-#[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "history",
+#[utoipa::path(get, path = "/v1/conversations/{conv}/messages", tag = "record",
     params(
         ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
         ("after" = inline(Option<Position>), Query, description = "Messages after this number, oldest first"),
@@ -76,7 +76,7 @@ pub(super) async fn messages(
 }
 
 /// List the conversations of a user, newest first
-#[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "history",
+#[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record",
     params(
         ("uid" = inline(IdText), Path, description = "The user"),
         ("after" = Option<String>, Query, description = "The `next` of the page before"),
