@@ -27,7 +27,7 @@ pub(crate) fn send(kind: u16, to: &Value, cid: &str, text: &str) -> String {
     event(&json!({"type": 101, "data": {"type": kind, "to": to, "cid": cid, "data": {"text": text}}}))
 }
 
-/// A chat frame as the clients of the replaced system send it: a JSON string inside the event.
+/// A chat frame as the clients of the replaced Node module send it: a JSON string inside the event.
 fn event(frame: &Value) -> String {
     format!("42{}", json!(["message", frame.to_string()]))
 }

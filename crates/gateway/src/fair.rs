@@ -196,7 +196,7 @@ impl<K: Key> SlotsState<K> {
 }
 
 impl<K: Key> Slot<K> {
-    /// Splits off one of these slots, which is freed separately. Returns `None` if there is none left.
+    /// Takes one of these slots out, so that it can be freed separately. Returns `None` if no slot is left.
     pub(crate) fn split_one(&mut self) -> Option<Self> {
         self.count = self.count.checked_sub(1)?;
         Some(self.of.slot(1))

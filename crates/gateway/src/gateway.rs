@@ -118,8 +118,8 @@ impl Gateway {
     }
 
     /// Sends a frame of the backend to a user, and returns whether it reached a live connection. It replaces
-    /// `sendTo(uid, json, callback)` of the replaced system. `data` can be any value that serializes to JSON:
-    /// an object, an array, a string, a number, a boolean or null.
+    /// `sendTo(uid, json, callback)` of the replaced Node module. `data` can be any value that serializes to
+    /// JSON: an object, an array, a string, a number, a boolean or null.
     pub async fn send_to(&self, uid: &Uid, kind: u16, data: &impl Serialize) -> Result<bool, Reject> {
         let data = serde_json::value::to_raw_value(data)
             .map_err(|error| Reject::malformed(format!("\"data\" is no JSON: {error}.")))?;

@@ -98,8 +98,8 @@ impl Rule {
 /// Generates the enum and the list of all kinds from one list.
 macro_rules! kinds {
     ($($kind:ident)*) => {
-        /// The kinds that the gateway itself knows. The numbers 1 to 19 are those of the replaced system, and
-        /// never change.
+        /// The kinds that the gateway itself knows. The numbers 1 to 19 are those of the replaced Node
+        /// module, and never change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[allow(missing_docs)] // the table says what each is
         pub enum Kind {

@@ -253,7 +253,7 @@ impl Device {
         self.handler.event(event)
     }
 
-    /// Sends a frame as a JSON string, as the clients of the replaced system do.
+    /// Sends a frame as a JSON string, as the clients of the replaced Node module do.
     pub(crate) async fn send(&mut self, frame: &Value) {
         let string = Value::String(frame.to_string()).to_string();
         self.event("message", &[&string], None).await;

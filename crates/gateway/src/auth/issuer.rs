@@ -53,7 +53,7 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// Opens the configured key set; `None` if there is none. A file is read at once, a URL by
+    /// Opens the configured key set; `None` if no key set is configured. A file is read at once, a URL by
     /// [`Issuer::run`].
     pub(super) fn open(
         jwt: &Jwt,

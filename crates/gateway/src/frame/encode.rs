@@ -17,7 +17,7 @@ pub(crate) const EVENT: &str = "message";
 /// The format in which a connection wants its frames (docs/PROTOCOL.md#2-frames).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
-    /// A JSON string, like the frames of the replaced system.
+    /// A JSON string, like the frames of the replaced Node module.
     #[default]
     String,
     /// A JSON object.

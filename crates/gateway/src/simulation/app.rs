@@ -16,8 +16,8 @@ use crate::store::Device;
 pub(super) enum Behaviour {
     /// It follows the protocol.
     Correct,
-    /// It behaves like clients of the replaced system: it registers without `resume`, and relies on pushes
-    /// only.
+    /// It behaves like clients of the replaced Node module: it registers without `resume`, and relies on
+    /// pushes only.
     Legacy,
     /// It sends invalid and malicious requests.
     Malicious,

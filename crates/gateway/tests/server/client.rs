@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let _ = self.stream.write_all(&frames.collect::<Vec<u8>>()).await;
     }
 
-    /// Sends a frame as a JSON string, as the replaced system's clients do.
+    /// Sends a frame as a JSON string, as the clients of the replaced Node module do.
     pub(crate) async fn send(&mut self, frame: &Value) {
         self.text(&packet(frame)).await;
     }

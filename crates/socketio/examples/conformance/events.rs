@@ -86,7 +86,7 @@ impl Client {
         });
     }
 
-    /// A chat frame, as a JSON string or an object, is answered like the replaced system would answer it.
+    /// A chat frame, as a JSON string or an object, is answered as by the replaced Node module.
     fn chat(&self, arg: &RawValue) {
         let Ok(mut frame) = serde_json::from_str::<Value>(arg.get()) else {
             return;

@@ -121,7 +121,7 @@ async fn a_new_device_begins_at_the_heads() {
 async fn a_device_is_known_from_its_first_register() {
     let world = World::new(|_| {});
     let mut bob = world.enter("bob", "b").await;
-    // This register has no `resume`, as those of the replaced system's clients.
+    // Clients of the replaced Node module register without `resume`.
     world.enter("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=2).await;
     let (alice, _) = reconnect(&world, "alice", "phone").await;
