@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
+use crate::directory::{self, Registry};
 use crate::dispatch::{AbortOnDrop, Core, Parts};
 use crate::embed::{Peer, Program, Seen};
 use crate::entrance::Entrance;
@@ -13,7 +14,6 @@ use crate::gateway::{Gateway, Running};
 use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::push::{self, Provider, Reached, Settle, Wake, Webhook};
-use crate::registry::{self, Registry};
 use crate::store::Store;
 
 /// The number of shards of the registry. It is larger than the number of threads, so that threads seldom
@@ -99,9 +99,9 @@ impl Builder {
         let config = Arc::new(self.config);
         let (metrics, program) = (self.metrics, Arc::new(self.program));
         let policy = match config.login.policy {
-            Policy::Single => registry::Policy::Single,
-            Policy::PerPlatform => registry::Policy::PerPlatform(config.limits.connections_per_user),
-            Policy::Multi => registry::Policy::Multi(config.login.max_devices),
+            Policy::Single => directory::Policy::Single,
+            Policy::PerPlatform => directory::Policy::PerPlatform(config.limits.connections_per_user),
+            Policy::Multi => directory::Policy::Multi(config.login.max_devices),
         };
         let displaced_stay = config.login.displaced == Displaced::Notify;
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));

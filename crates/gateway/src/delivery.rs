@@ -17,12 +17,12 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::appends::Permit;
+use crate::directory::Registry;
 use crate::frame::Frame;
 use crate::ids::{ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
 use crate::order::{Origin, Stored};
 use crate::push::Wake;
-use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Append, Appended, Members, Place, TeamChanged};

@@ -13,9 +13,9 @@ use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::directory::{Connection, Registration};
 use crate::ids::Uid;
 use crate::kinds::APPLICATION;
-use crate::registry::{Connection, Registration};
 use crate::reject::Reject;
 use crate::session::Link;
 

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use crate::appends::Caller;
 use crate::auth::Auth;
+use crate::directory::Registry;
 use crate::dispatch::{self, Core};
 use crate::embed::{Call, NotYours, Program, Reply};
 use crate::entrance::{Entrance, Handshakes};
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
 use crate::push::Settle;
-use crate::registry::Registry;
 use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Conversations, History, Page, Revoked, Span, Store, Team, TeamChange};

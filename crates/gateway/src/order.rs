@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::directory::Connection;
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
-use crate::registry::Connection;
 use crate::session::Link;
 use crate::store::Appended;
 use crate::time::UnixMillis;

@@ -9,8 +9,8 @@ use std::collections::hash_map::Entry;
 use parking_lot::RwLock;
 
 use crate::claims::Claims;
+use crate::directory::Registration;
 use crate::ids::{DeviceId, Uid};
-use crate::registry::Registration;
 use crate::store::{Device, MOST_DISPLACED, Revocation, Revoked};
 use crate::time::UnixMillis;
 

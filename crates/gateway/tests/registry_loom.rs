@@ -1,12 +1,12 @@
 //! Explores the interleavings of the registry's locks with loom, all of them and not one example.
 
-#![allow(dead_code, missing_docs, unreachable_pub)] // parts of the crate, included for this file alone
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)] // parts of the crate, included for this file alone
 #![allow(clippy::unwrap_used)]
 
 #[path = "../src/claims.rs"]
 mod claims;
-#[path = "../src/registry.rs"]
-mod registry;
+#[path = "../src/directory/mod.rs"]
+mod directory;
 
 /// Replaces the crate's lock by loom's, and its hashing by one that is the same in each iteration.
 mod sync {
@@ -34,8 +34,8 @@ mod sync {
 
 use std::sync::Arc;
 
+use directory::{Connection, Policy, Registration, Registry};
 use mynah::ids::{self, DeviceId, Uid};
-use registry::{Connection, Over, Policy, Registration, Registry};
 
 type Link = &'static str;
 type Shared = Arc<Connection<Link>>;
@@ -48,7 +48,8 @@ fn connection(name: Link) -> Shared {
     Arc::new(Connection::new(name))
 }
 
-fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) -> Result<(), Over> {
+/// Registers. Returns false if the connection has ended.
+fn try_register(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) -> bool {
     let registration = Registration {
         uid: uid(user),
         device: DeviceId::new(device).unwrap(),
@@ -62,12 +63,12 @@ fn enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &st
     };
     registry
         .register(connection, registration, |_, _, _, _| {})
-        .map(drop)
+        .is_ok()
 }
 
-/// Registers, which may fail because the connection has ended.
-fn try_enter(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) {
-    let _ = enter(registry, connection, user, device);
+/// Registers a connection that has not ended.
+fn register(registry: &Registry<Link>, connection: &Shared, user: &str, device: &str) {
+    assert!(try_register(registry, connection, user, device));
 }
 
 /// Returns the connections that a push to the user reaches.
@@ -120,13 +121,13 @@ fn a_close_never_removes_another_registration() {
     for device in ["d1", "d2"] {
         model(Policy::Single, false, move |registry| {
             let (a, b) = (connection("a"), connection("b"));
-            enter(registry, &a, "alice", "d1").unwrap();
+            register(registry, &a, "alice", "d1");
             let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
-            let entering = thread(registry, &b, move |registry, b| {
-                enter(registry, b, "alice", device).unwrap();
+            let registering = thread(registry, &b, move |registry, b| {
+                register(registry, b, "alice", device);
             });
             closing.join().unwrap();
-            entering.join().unwrap();
+            registering.join().unwrap();
             assert_eq!(reached(registry, "alice"), ["b"]);
             check(registry, &[&a, &b], &["alice"]);
             registry.close(&b);
@@ -140,12 +141,8 @@ fn of_two_concurrent_registers_one_wins_and_the_other_knows() {
     for stay in [false, true] {
         model(Policy::Single, stay, |registry| {
             let (a, b) = (connection("a"), connection("b"));
-            let one = thread(registry, &a, |registry, a| {
-                enter(registry, a, "alice", "d1").unwrap()
-            });
-            let other = thread(registry, &b, |registry, b| {
-                enter(registry, b, "alice", "d2").unwrap()
-            });
+            let one = thread(registry, &a, |registry, a| register(registry, a, "alice", "d1"));
+            let other = thread(registry, &b, |registry, b| register(registry, b, "alice", "d2"));
             one.join().unwrap();
             other.join().unwrap();
             assert_eq!(reached(registry, "alice").len(), 1);
@@ -158,12 +155,14 @@ fn of_two_concurrent_registers_one_wins_and_the_other_knows() {
 fn a_close_during_a_register_leaves_no_registration() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
-        let entering = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
+        let registering = thread(registry, &a, |registry, a| {
+            try_register(registry, a, "alice", "d1");
+        });
         let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
-        entering.join().unwrap();
+        registering.join().unwrap();
         closing.join().unwrap();
         assert_eq!(registry.users(), 0);
-        assert_eq!(enter(registry, &a, "alice", "d1"), Err(Over));
+        assert!(!try_register(registry, &a, "alice", "d1"));
         check(registry, &[&a], &["alice"]);
     });
 }
@@ -172,8 +171,12 @@ fn a_close_during_a_register_leaves_no_registration() {
 #[test]
 fn changing_the_user_meets_displacement_close_and_sign_out() {
     let others: [fn(&Registry<Link>, &Shared); 3] = [
-        |registry, b| try_enter(registry, b, "alice", "d2"),
-        |registry, b| try_enter(registry, b, "bob", "d2"),
+        |registry, b| {
+            try_register(registry, b, "alice", "d2");
+        },
+        |registry, b| {
+            try_register(registry, b, "bob", "d2");
+        },
         |registry, _| {
             registry.end(&uid("alice"), |_| true, |_| {});
         },
@@ -182,8 +185,10 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
         for other in others {
             model(Policy::Single, stay, move |registry| {
                 let (a, b) = (connection("a"), connection("b"));
-                enter(registry, &a, "alice", "d1").unwrap();
-                let moving = thread(registry, &a, |registry, a| try_enter(registry, a, "bob", "d1"));
+                register(registry, &a, "alice", "d1");
+                let moving = thread(registry, &a, |registry, a| {
+                    try_register(registry, a, "bob", "d1");
+                });
                 let meeting = thread(registry, &b, other);
                 moving.join().unwrap();
                 meeting.join().unwrap();
@@ -203,8 +208,10 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
 fn changing_the_user_during_a_close_leaves_no_registration() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
-        enter(registry, &a, "alice", "d1").unwrap();
-        let moving = thread(registry, &a, |registry, a| try_enter(registry, a, "bob", "d1"));
+        register(registry, &a, "alice", "d1");
+        let moving = thread(registry, &a, |registry, a| {
+            try_register(registry, a, "bob", "d1");
+        });
         let closing = thread(registry, &a, |registry, a| drop(registry.close(a)));
         moving.join().unwrap();
         closing.join().unwrap();
@@ -217,9 +224,13 @@ fn changing_the_user_during_a_close_leaves_no_registration() {
 fn the_limit_of_devices_holds() {
     model(Policy::Multi(1), false, |registry| {
         let (a, b, c) = (connection("a"), connection("b"), connection("c"));
-        enter(registry, &a, "alice", "d1").unwrap();
-        let one = thread(registry, &b, |registry, b| try_enter(registry, b, "alice", "d2"));
-        let other = thread(registry, &c, |registry, c| try_enter(registry, c, "alice", "d3"));
+        register(registry, &a, "alice", "d1");
+        let one = thread(registry, &b, |registry, b| {
+            try_register(registry, b, "alice", "d2");
+        });
+        let other = thread(registry, &c, |registry, c| {
+            try_register(registry, c, "alice", "d3");
+        });
         registry.close(&a);
         one.join().unwrap();
         other.join().unwrap();
@@ -236,14 +247,16 @@ fn the_limit_of_devices_holds() {
 fn after_a_sign_out_no_connection_registers_again() {
     model(Policy::Single, false, |registry| {
         let a = connection("a");
-        enter(registry, &a, "alice", "d1").unwrap();
-        let again = thread(registry, &a, |registry, a| try_enter(registry, a, "alice", "d1"));
+        register(registry, &a, "alice", "d1");
+        let again = thread(registry, &a, |registry, a| {
+            try_register(registry, a, "alice", "d1");
+        });
         let signing = thread(registry, &a, |registry, _| {
             assert_eq!(registry.end(&uid("alice"), |_| true, |_| {}), 1);
         });
         again.join().unwrap();
         signing.join().unwrap();
         assert_eq!(registry.users(), 0);
-        assert_eq!(enter(registry, &a, "alice", "d1"), Err(Over));
+        assert!(!try_register(registry, &a, "alice", "d1"));
     });
 }

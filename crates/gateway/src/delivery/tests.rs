@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::{Committed, Delivery, Fanout, SLICE};
 use crate::appends::Appends;
 use crate::clock;
+use crate::directory::{Policy, Registry};
 use crate::fair::Turn;
 use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
-use crate::registry::{Policy, Registry};
 use crate::store::{Append, Appended, Members, Place};
 
 /// The answers, in order.

@@ -8,8 +8,8 @@ use super::wanted::Wanted;
 use crate::auth::{Auth, Backend, Question, TOO_LONG, Tokens, Verified};
 use crate::claims::Claims;
 use crate::clock;
+use crate::directory::{Connection, Registration};
 use crate::ids::Uid;
-use crate::registry::{Connection, Registration};
 use crate::reject::{Code, Reject};
 use crate::session::Link;
 

@@ -3,8 +3,8 @@
 use serde_json::value::RawValue;
 
 use super::refusal::not_registered;
+use crate::directory::Registration;
 use crate::ids::{ConvId, Seq, is_integer};
-use crate::registry::Registration;
 use crate::reject::Reject;
 use crate::session::Asker;
 use crate::store::StoreError;

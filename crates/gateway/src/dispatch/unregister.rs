@@ -8,10 +8,10 @@ use super::admission::expired;
 use super::core::Core;
 use crate::claims::Claims;
 use crate::clock;
+use crate::directory::{Connection, Ousted, Registration};
 use crate::frame::{Frame, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
-use crate::registry::{Connection, Ousted, Registration};
 use crate::session::{Farewell, Link, refusal};
 use crate::time::UnixMillis;
 

@@ -9,12 +9,12 @@ use serde_json::value::RawValue;
 
 use crate::clock;
 use crate::config::{Config, Mode};
+use crate::directory::Connection;
 use crate::dispatch::{self, Core};
 use crate::embed::{Program, Seen};
 use crate::frame::{self, EVENT};
 use crate::metrics::Metrics;
 use crate::rate::{Bucket, Rate};
-use crate::registry::Connection;
 use crate::reject::Reject;
 use crate::session::{Asker, Link, Outlet};
 
@@ -253,7 +253,7 @@ fn has_vanished(reason: DisconnectReason) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Registration;
+    use crate::directory::Registration;
 
     /// With 10,000 connections every byte costs 10 KB. This is what a registered connection needs besides its
     /// socket and texts.

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Link;
+use crate::directory::Connection;
 use crate::frame::{Frame, raw};
 use crate::kinds::Kind;
-use crate::registry::Connection;
 use crate::reject::Reject;
 
 /// The sender of a request. The response is the argument of its callback, or else a frame
