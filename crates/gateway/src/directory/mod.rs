@@ -1,5 +1,9 @@
-//! Who is connected: the registry of this node.
+//! Who is connected: the registry of this node, and the login policy.
 
+mod policy;
+mod registration;
 mod registry;
 
-pub(crate) use registry::{Connection, Ousted, Policy, Registration, Registry};
+pub(crate) use policy::{Ousted, Policy};
+pub(crate) use registration::Registration;
+pub(crate) use registry::{Connection, Registry};

@@ -15,45 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use crate::claims::Claims;
-use crate::ids::{DeviceId, Uid};
+use super::policy::{Ousted, Policy};
+use super::registration::Registration;
+use crate::ids::Uid;
 use crate::sync::{Hashing, Mutex};
-
-/// How many connections a user may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Policy {
-    /// One connection.
-    Single,
-    /// One connection per platform; connections without a platform count as one platform. In total at most
-    /// this number; one more displaces the oldest.
-    PerPlatform(usize),
-    /// At most this number; one more displaces the oldest.
-    Multi(usize),
-}
-
-/// The registration of a connection.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Registration {
-    /// The user.
-    pub(crate) uid: Uid,
-    /// The device. If the client named none, it is made from the connection's id.
-    pub(crate) device: DeviceId,
-    /// The platform, if the client named one.
-    pub(crate) platform: Option<Box<str>>,
-    /// The identity class, if it is not `user`.
-    pub(crate) class: Option<Box<str>>,
-    /// When the connection registered, in Unix milliseconds; only for display. The clock may be set, so use
-    /// [`Registration::order`] to find which registration is older.
-    pub(crate) since: u64,
-    /// Its position among all registrations, from [`Registry::next_order`].
-    pub(crate) order: u64,
-    /// Whether the store keeps cursors for the device, because the client will use this id again.
-    pub(crate) has_cursors: bool,
-    /// Whether the client has named the device itself.
-    pub(crate) named: bool,
-    /// What the client has proved about itself, in the modes that require it.
-    pub(crate) claims: Option<Box<Claims>>,
-}
 
 /// A connection. `link` is what its owner needs to reach the client.
 #[derive(Debug)]
@@ -92,15 +57,6 @@ impl<L> Connection<L> {
             .registration
             .take_if(|current| Arc::ptr_eq(current, registration));
     }
-}
-
-/// Why a connection lost its registration to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ousted {
-    /// The same device has reconnected: this connection is stale.
-    Stale,
-    /// Another device displaced it.
-    Displaced,
 }
 
 /// The connection is closed or being closed.
@@ -233,7 +189,7 @@ impl<L> Registry<L> {
                 registration: new.clone(),
             }),
         }
-        self.apply_policy(lines, connection, &new, &mut ousted);
+        self.oust(lines, connection, &new, &mut ousted);
         Ok(new)
     }
 
@@ -243,52 +199,33 @@ impl<L> Registry<L> {
         self.with_lines(&new.uid, |lines| {
             lines.iter().any(|line| {
                 let old = &line.registration;
-                let displaces = match self.policy {
-                    Policy::Single => true,
-                    Policy::PerPlatform(_) => old.platform == new.platform,
-                    Policy::Multi(_) => false,
-                };
                 !Arc::ptr_eq(&line.connection, connection)
                     && old.order > order
-                    && (displaces || old.device == new.device)
+                    && self.policy.replaces(new, old).is_some()
             })
         })
     }
 
-    fn apply_policy(
+    /// Ends the registrations that `new`, the one of `connection`, ousts.
+    fn oust(
         &self,
         lines: &mut Lines<L>,
         connection: &Arc<Connection<L>>,
         new: &Registration,
         ousted: &mut impl FnMut(&L, Ousted, &Registration, &Registration),
     ) {
-        let most = match self.policy {
-            Policy::Single => 1,
-            Policy::PerPlatform(most) | Policy::Multi(most) => most,
-        };
         let is_own = |line: &Line<L>| Arc::ptr_eq(&line.connection, connection);
-        let leaves = |line: &Line<L>| {
-            let old = &line.registration;
-            if is_own(line) {
-                None
-            } else if old.device == new.device {
-                Some(Ousted::Stale)
-            } else {
-                let in_its_place =
-                    matches!(self.policy, Policy::PerPlatform(_)) && old.platform == new.platform;
-                in_its_place.then_some(Ousted::Displaced)
-            }
-        };
-        let stay = lines.iter().filter(|line| leaves(line).is_none()).count();
-        let mut surplus = stay.saturating_sub(most);
+        let others = lines.iter().filter(|line| !is_own(line));
+        let mut verdicts = self
+            .policy
+            .apply(new, others.map(|line| &*line.registration))
+            .into_iter();
         lines.retain(|line| {
-            let why = match leaves(line) {
-                Some(why) => why,
-                None if surplus > 0 && !is_own(line) => {
-                    surplus -= 1;
-                    Ousted::Displaced
-                }
-                None => return true,
+            if is_own(line) {
+                return true;
+            }
+            let Some(why) = verdicts.next().flatten() else {
+                return true;
             };
             let stays = why == Ousted::Displaced && self.displaced_stay;
             line.connection.end(&line.registration, !stays);
