@@ -41,7 +41,7 @@ pub(crate) struct Slots<K: Key> {
     kept: usize,
     /// Number of slots that further requests may take.
     shared: usize,
-    /// Most requests of one key that may wait; 0 is unlimited.
+    /// The maximum number of requests of one key that may wait; 0 is unlimited.
     most: usize,
 }
 

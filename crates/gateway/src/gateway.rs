@@ -306,7 +306,7 @@ impl Gateway {
     }
 }
 
-/// Most bytes of payload in a page for the API.
+/// The maximum number of bytes of payload in a page for the API.
 const PAGE_BYTES: usize = 8 << 20;
 
 fn page(most: u32) -> Result<Page, Reject> {

@@ -13,7 +13,7 @@ pub const NOON: u64 = 1_790_000_000_000;
 /// has at most 10 members, a push job waits at most 75 s between two attempts and lives at most a day.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
-    /// Most devices of a user that are remembered.
+    /// The maximum number of devices of a user that are remembered.
     pub max_devices: usize,
     /// Whether new members see earlier messages.
     pub see_all: bool,

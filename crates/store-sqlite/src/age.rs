@@ -31,7 +31,7 @@ const SET_MS: u64 = 1_000;
 const LOGGED_MS: u64 = 60_000;
 /// A stop of at least this length, according to the time of day, is logged.
 const LONG_STOP_MS: u64 = 24 * 3_600_000;
-/// Most jumps that are remembered.
+/// The maximum number of jumps that are remembered.
 const MOST_JUMPS: usize = 64;
 
 /// The times, as the writer knows them.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Most messages that one transaction deletes, which takes a few milliseconds.
+/// The maximum number of messages that one transaction deletes, which takes a few milliseconds.
 const BATCH: i64 = 500;
-/// Most rows of the other tables in one transaction, which are far smaller than messages. In tests of this
-/// crate they are few.
+/// The maximum number of rows of the other tables in one transaction. Such rows are far smaller than
+/// messages. The number is small in tests of this crate.
 const SMALL_ROWS: i64 = if cfg!(test) { 3 } else { 5_000 };
 /// Pause between two transactions, in which other data can be written.
 const PAUSE: Duration = Duration::from_millis(20);

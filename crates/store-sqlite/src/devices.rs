@@ -16,7 +16,7 @@ use super::cache::Generations;
 
 /// Number of devices, and of cursors, that are remembered beyond the transaction that used them.
 const REMEMBERED: usize = 131_072;
-/// Most cursors that wait to be written.
+/// The maximum number of cursors that wait to be written.
 const MOST_WAITING: usize = 4_096;
 /// How long a cursor waits to be written, in milliseconds.
 pub(super) const WAIT_MS: u64 = 1_000;

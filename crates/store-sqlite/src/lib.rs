@@ -91,11 +91,11 @@ pub struct Options {
     pub durability: Durability,
     /// How long a `cid` is remembered, in milliseconds.
     pub dedupe_window_ms: u64,
-    /// Most cids that are kept in memory before they are moved to their table.
+    /// The maximum number of cids that are kept in memory before they are moved to their table.
     pub fresh_cids: usize,
-    /// Most members of a team.
+    /// The maximum number of members of a team.
     pub max_members: usize,
-    /// Most devices of one user that are remembered.
+    /// The maximum number of devices of one user that are remembered.
     pub max_devices: usize,
     /// Whether new members of a team see messages from before they joined.
     pub new_members_see_all: bool,

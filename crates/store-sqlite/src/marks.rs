@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// Longest time between two marks while messages are stored: a message may be deleted this much later than
 /// necessary.
 const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
-/// Least number of marks within the time that messages are kept.
+/// The minimum number of marks within the time that messages are kept.
 const LEAST_MARKS: u64 = 64;
 
 /// A row, and the running time at which it was the newest: rows up to it were committed then or earlier.

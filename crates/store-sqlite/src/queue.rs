@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::tx::Tx;
 
-/// Most commands that may wait. Further ones are refused.
+/// The maximum number of commands that may wait. Further ones are refused.
 const MAX_WAITING: usize = 65_536;
 
 /// How long commands that are not urgent wait for one that is.

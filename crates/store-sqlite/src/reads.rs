@@ -22,7 +22,7 @@ use super::trim::Trim;
 
 /// Number of reads that run at the same time.
 pub(super) const READERS: usize = 4;
-/// Most reads that may wait for one account. Further ones are refused.
+/// The maximum number of reads that may wait for one account. Further ones are refused.
 const MOST_WAITING: usize = 1_024;
 
 /// The account of a read, by which reads are scheduled.

@@ -23,7 +23,7 @@ use rusqlite::{Connection, params};
 use super::state::State;
 use super::{cids, recount};
 
-/// Most messages that one transaction deletes, which takes a few milliseconds.
+/// The maximum number of messages that one transaction deletes, which takes a few milliseconds.
 const BATCH: i64 = 500;
 /// Pause between two transactions, in which other data can be written.
 const PAUSE_MS: u64 = 20;

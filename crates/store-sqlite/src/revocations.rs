@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::columns::number;
 
-/// Most revocations that are forgotten in one transaction.
+/// The maximum number of revocations that are forgotten in one transaction.
 const FORGOTTEN: i64 = 1_000;
 
 /// Stores a revocation, and forgets some of those for which no valid token exists at `now`. `now` must be a

@@ -23,11 +23,11 @@ use super::witness::Mark;
 pub(super) struct Rules {
     pub(super) dedupe_window_ms: u64,
     pub(super) max_members: usize,
-    /// Most devices of one user.
+    /// The maximum number of devices of one user.
     pub(super) max_devices: usize,
     /// Whether new members see messages from before they joined.
     pub(super) new_members_see_all: bool,
-    /// Most cids that are kept in memory before they are moved to their table.
+    /// The maximum number of cids that are kept in memory before they are moved to their table.
     pub(super) fresh_cids: usize,
     /// See [`super::Options::random`].
     pub(super) random: RandomBytes,

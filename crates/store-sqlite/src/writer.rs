@@ -28,7 +28,7 @@ use super::tx::Tx;
 use super::watchers::Watchers;
 use super::{append, devices, jobs, membership, positions, recall, revocations, settings};
 
-/// Most commands in one transaction.
+/// The maximum number of commands in one transaction.
 const BATCH: usize = 4_096;
 /// The time until a retry after a failure, if there are no commands.
 const PROBE_MS: u64 = 1_000;

@@ -56,7 +56,8 @@ pub struct Append {
     /// Append nothing: return the message if it was appended before, or fail with
     /// [`StoreError::NotFound`](super::StoreError::NotFound).
     pub only_repeat: bool,
-    /// Most conversations that the sender may begin within an hour; 0 is unlimited. Beyond it the append
+    /// The maximum number of conversations that the sender may begin within an hour; 0 is unlimited. Beyond
+    /// it the append
     /// fails with [`StoreError::TooFast`](super::StoreError::TooFast).
     pub new_pairs_per_hour: u32,
     /// The payload, as it was sent.
@@ -124,8 +125,8 @@ pub struct Revocation {
     pub displaced: Option<Uid>,
 }
 
-/// Most revocations for displaced devices of one user. A further one replaces the one that would be forgotten
-/// first.
+/// The maximum number of revocations for displaced devices of one user. A further one replaces the one that
+/// would be forgotten first.
 pub const MOST_DISPLACED: usize = 100;
 
 /// A register of a device.

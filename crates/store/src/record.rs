@@ -55,7 +55,7 @@ pub enum Span {
 /// any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Most entries, from 1 to 500.
+    /// The maximum number of entries, from 1 to 500.
     pub most: u32,
     /// Bytes of payload after which the page ends.
     pub bytes: usize,

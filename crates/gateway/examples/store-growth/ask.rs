@@ -17,7 +17,8 @@ pub(crate) const PAGE: Page = Page {
     most: 100,
     bytes: 1 << 20,
 };
-/// Most conversations and messages that the gateway lists and replays to a device that resumes.
+/// The maximum numbers of conversations and messages that the gateway lists and replays to a device that
+/// resumes.
 const RESUMED: u32 = 500;
 
 /// Makes a call to the store and waits for its callback.

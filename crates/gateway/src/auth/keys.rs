@@ -29,7 +29,7 @@ const ED25519_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112"
 
 /// Sizes of RSA keys in bits: shorter keys are insecure (RFC 7518, section 3.3), longer ones are slow.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
-/// Most keys of one key set. A token without `kid` could otherwise be slow to check.
+/// The maximum number of keys of one key set. A token without `kid` could otherwise be slow to check.
 const MOST_KEYS: usize = 64;
 
 enum Material {

@@ -16,10 +16,10 @@ section! {
         /// A register is answered 503 if the backend has not decided within this time, which includes the
         /// wait for a free call.
         pub timeout_ms: u64 = 5_000, in 1..=60_000;
-        /// Most calls of the webhook that are in flight at once.
+        /// Maximum number of calls of the webhook that are in flight at once.
         pub concurrency: usize = 256, in 1..=10_000;
-        /// Most registers from one address (for IPv6: from one /64 network) that wait for a free call; any
-        /// further one is answered 503. 0 is unlimited.
+        /// Maximum number of registers from one address (for IPv6: from one /64 network) that wait for a free
+        /// call; any further one is answered 503. 0 is unlimited.
         pub waiting_per_address: usize = 1_024, in 0..=100_000;
     }
 }

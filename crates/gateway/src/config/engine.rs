@@ -17,7 +17,7 @@ section! {
         pub upgrade_timeout_ms: u32 = 10_000, in 10..=600_000;
         /// A connection that has not joined the namespace within this time is closed.
         pub connect_timeout_ms: u32 = 45_000, in 10..=600_000;
-        /// Most binary attachments of one packet.
+        /// Maximum number of binary attachments of one packet.
         pub max_attachments: usize = 10, in 0..=1_000;
     }
 }

@@ -8,7 +8,7 @@ use super::secret::Secret;
 use super::section::section;
 use super::url;
 
-/// Fewest bytes of a secret for HS256: the size of the hash (RFC 7518, section 3.2).
+/// Minimum number of bytes of a secret for HS256: the size of the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
 
 section! {

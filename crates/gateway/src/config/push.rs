@@ -20,8 +20,8 @@ section! {
         /// A notification that could not be delivered within this time is given up: it is kept as dead, and
         /// counted.
         pub job_ttl_ms: u64 = 86_400_000, in 1..=31_536_000_000;
-        /// Most notifications that are in flight at once. Each user has at most one, and an urgent one in
-        /// addition. One eighth is reserved for urgent kinds.
+        /// Maximum number of notifications that are in flight at once. Each user has at most one, and an
+        /// urgent one in addition. One eighth is reserved for urgent kinds.
         pub concurrency: usize = 64, in 1..=10_000;
         /// The webhook for notifications.
         pub webhook: Webhook = Webhook::default();

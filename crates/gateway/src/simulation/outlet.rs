@@ -15,7 +15,7 @@ use crate::entrance::{Client, Entrance};
 use crate::frame::{Format, Frame};
 use crate::session::Outlet;
 
-/// Most frames that wait for a connection's handler.
+/// The maximum number of frames that wait for a connection's handler.
 const INBOX: usize = 4_096;
 
 /// A connection, as the handler sees it.

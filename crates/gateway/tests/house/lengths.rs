@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{files, tidy};
 
-/// Most lines of a file without a reason in [`LONG`].
+/// The maximum number of lines of a file without a reason in [`LONG`].
 const MOST_LINES: usize = 500;
 
 /// Longer files, each with its reason.

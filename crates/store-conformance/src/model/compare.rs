@@ -10,7 +10,7 @@ use super::plain::{Job, Plain, Said};
 use super::steps::{DEVICES, UIDS};
 use crate::kit::{Kit, device, page, uid};
 
-/// Most attempts until the number of jobs must be correct.
+/// The maximum number of attempts until the number of jobs must be correct.
 const PATIENCE: usize = 1_000;
 
 /// Compares everything. This also writes what the devices have acknowledged.

@@ -14,7 +14,7 @@ use crate::kit::{NOON, Setup, team_id};
 
 /// The window of [`Kit`](super::Kit) for cids.
 const WINDOW: u64 = 1_000;
-/// Most milliseconds by which the time of a message is ahead of the clock.
+/// The maximum number of milliseconds by which the time of a message is ahead of the clock.
 const LATE_MS: u64 = 10_000;
 
 pub(super) struct Plain {
