@@ -1,4 +1,5 @@
-//! The only place that reads a clock. Other code takes the time as an argument, or calls this module.
+//! The only place in this crate that reads the time of day. Other code takes times as arguments, or calls
+//! this module.
 //!
 //! There are two clocks. The time of day ([`unix_millis`]) is used for times that people and other programs
 //! see, and for times of day that others have given, such as the expiry of a token. It can be wrong, and it

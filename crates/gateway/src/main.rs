@@ -21,7 +21,8 @@ use signals::Signals;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Most threads for blocking work, in particular for reads of the store.
+/// The maximum number of threads for blocking work: reading files, resolving host names, and closing the
+/// store. The store has threads of its own.
 const BLOCKING_THREADS: usize = 8;
 
 /// A chat gateway between Socket.IO clients and an HTTP backend.
@@ -234,8 +235,7 @@ fn start(config: Config) -> anyhow::Result<()> {
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        // The store reads with a few threads. With tokio's default of 512, a burst of registers would start
-        // dozens.
+        // There is little blocking work, and tokio's default is 512 threads.
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let result = runtime.block_on(async {

@@ -65,7 +65,8 @@ pub(crate) struct Driver {
     counted: bool,
 }
 
-/// An end of which the receiver has not been told. Until it is, the server counts the connection as leaving.
+/// The end of the session, until the receiver has been told of it. Until then the server counts the
+/// connection as one that is being closed.
 type Untold = Box<(CloseReason, Leaving)>;
 
 /// Whether a step has changed something. If so, the steps are repeated.

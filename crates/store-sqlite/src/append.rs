@@ -196,7 +196,8 @@ pub(super) fn is_in(members: Option<&Members>, uid: &Uid) -> bool {
     members.is_some_and(|members| members.binary_search(uid).is_ok())
 }
 
-/// Returns the running number of counting messages by one side of a pair, or by the owner of the notices.
+/// Returns the running value of messages that count as unread and were sent by one side of a pair, or by the
+/// owner of the notices.
 fn count_own(head: &mut Head, side: usize, counts: bool) -> u64 {
     head.sent[side] += u64::from(counts);
     head.sent[side]

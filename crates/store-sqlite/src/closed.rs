@@ -33,7 +33,7 @@ impl Closed {
         }
     }
 
-    /// A conversation was closed.
+    /// The conversation of a deleted team was closed: nobody can read it any more.
     pub(super) fn another(&mut self) {
         self.due.get_or_insert_with(Instant::now);
     }

@@ -16,9 +16,9 @@ use super::heads;
 use super::history::{MESSAGE_COLUMN_COUNT, MESSAGE_COLUMNS, message};
 use super::totals;
 
-/// The running numbers from which unread messages of participant `p` in conversation `c` are counted: at the
-/// read position, or at the last message that retention has deleted if that is later. The own messages of a
-/// member are then counted from its first message that is left.
+/// The running values (schema/8.sql) from which the unread messages of participant `p` in conversation `c`
+/// are counted: those at the read position, or, if retention has deleted more, those at the last deleted
+/// message. In the latter case a member's own messages are counted from the first one that is left.
 const FROM_COUNTED: &str = "CASE WHEN p.read >= c.gone THEN p.read_counted ELSE c.gone_counted END";
 const FROM_SENT: &str = "CASE
     WHEN p.read >= c.gone THEN p.read_sent
@@ -27,8 +27,9 @@ const FROM_SENT: &str = "CASE
         ORDER BY s.seq LIMIT 1), p.sent)
     WHEN c.a = p.uid THEN c.gone_a ELSE c.gone_b END";
 
-/// SQL that counts the unread messages of participant `p` in conversation `c`: messages that count since
-/// then, without the user's own and the recalled ones. The user's own recalled messages are in neither count.
+/// SQL for the number of unread messages of participant `p` in conversation `c`: those after these values
+/// that count as unread, without the user's own and without recalled ones. A recalled message of the user is
+/// one of its own, so it is not subtracted a second time.
 pub(super) fn count_sql() -> String {
     format!(
         "max(0, c.counted - {FROM_COUNTED}
@@ -331,10 +332,10 @@ pub(super) fn unread_in_teams_sql() -> String {
     )
 }
 
-/// SQL for the running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair,
-/// messages that the sender of `m` has not sent are the other user's; in notices the number is that of their
-/// owner; for a member it is the number before its next message, because retention may have deleted the one
-/// before.
+/// SQL for the running value, at message `m` of conversation `c`, of messages by `p.uid` that count as
+/// unread. In a pair, messages that the sender of `m` has not sent are the other user's; in notices the value
+/// is that of their owner; for a member it is the value before its next message, because retention may have
+/// deleted the one before.
 pub(super) const OWN_AT: &str = "CASE
     WHEN p.member THEN coalesce((SELECT s.member_sent - 1 FROM messages s
         WHERE s.conv_id = c.id AND s.sender = p.uid AND s.seq > max(m.seq, p.joined) AND s.member_sent IS NOT NULL

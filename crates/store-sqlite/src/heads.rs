@@ -20,9 +20,11 @@ pub(super) struct Head {
     pub(super) last_row: i64,
     pub(super) ts: UnixMillis,
     pub(super) counted: u64,
-    /// How many of the counting messages are by the two users of a pair, or `[owner's, 0]`.
+    /// How many of the messages in `counted` each of the two users of a pair has sent; in notices the owner,
+    /// and 0.
     pub(super) sent: [u64; 2],
-    /// Unread messages of the two users of a pair, or `[owner's, 0]`. See [`super::unread`].
+    /// Unread messages of each of the two users of a pair; in notices of the owner, and 0. See
+    /// [`super::unread`].
     pub(super) unread: [u64; 2],
     pub(super) closed: bool,
     dirty: bool,

@@ -66,7 +66,7 @@ impl Filling {
     }
 }
 
-/// Reads a part of a conversation that is not closed. With a `viewer`, only what that user may see.
+/// Reads a part of a conversation, unless its team was deleted. With a `viewer`, only what that user may see.
 pub(super) fn read(
     db: &Connection,
     conv: ConvId,

@@ -15,7 +15,7 @@ use super::log::Written;
 use super::state::Rules;
 use super::tx::Tx;
 
-/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
+/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_END: a user is not notified of a video call that has ended.
 const CALL: u16 = 18;
 const CALL_END: u16 = 19;
 

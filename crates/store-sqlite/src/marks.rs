@@ -17,7 +17,8 @@ pub(super) struct Marks {
     /// Time between two marks.
     interval_ms: u64,
     is_on: bool,
-    /// Whether marks from an earlier time with retention were deleted: rows that were added since have none.
+    /// Without retention: whether the marks of earlier runs with retention were deleted. They would not cover
+    /// the rows that are added now.
     is_cleared: bool,
     /// Whether the rows that existed at the start have a mark.
     has_begun: bool,

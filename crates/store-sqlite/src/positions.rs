@@ -65,12 +65,12 @@ pub(super) fn read(tx: &mut Tx<'_>, read: &Read) -> Result<ReadMark, Failure> {
     })
 }
 
-/// The running numbers of a conversation at a message, and the number of recalled messages after it.
+/// The running values of a conversation at a message, and the number of recalled messages after it.
 struct Before {
     counted: u64,
     /// The part of these that the reader has sent.
     own: u64,
-    /// Recalled counting messages of others after it.
+    /// Recalled messages of others after it that counted as unread.
     recalled_after: u64,
 }
 

@@ -9,7 +9,7 @@
 //! Invariants: in the run in which a message was written it is not deleted before the steady clock has
 //! advanced by `keep_ms`, whatever the machine's clock does. In later runs it ages at most twice as fast as
 //! the steady clock, and only at the same rate once the stop is made up for. The oldest messages of a
-//! conversation are deleted first, and `seq` continues. The running numbers at the last deleted message are
+//! conversation are deleted first, and `seq` continues. The running values at the last deleted message are
 //! kept with the conversation, so that deleted messages do not count as unread. The newest row of the store
 //! is kept, because row numbers and mids continue from it.
 
@@ -134,7 +134,8 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     }
     let mut dead_jobs = 0;
     if count > 0 {
-        // The push service limits how many jobs wait; the number of dead jobs is unlimited.
+        // This examines all pending jobs, whose number is limited because they expire. The number of dead
+        // jobs is unlimited, so they have an index of their own.
         db.prepare_cached(
             "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND lane >= 0 AND message <= ?1",
         )?
@@ -177,8 +178,8 @@ fn unmarked(db: &Connection, cutoff: UnixMillis) -> rusqlite::Result<Option<i64>
 
 /// Prepares a conversation for the deletion of its messages up to `seq`.
 fn forget(db: &Connection, conv_id: i64, seq: i64) -> rusqlite::Result<()> {
-    // In a pair, counting messages that the sender has not sent are the other user's; in notices the number
-    // is that of their owner.
+    // In a pair, messages in `counted` that the sender has not sent are the other user's; in notices the
+    // number is that of their owner.
     db.prepare_cached(
         "UPDATE conversations SET gone = m.seq, gone_counted = m.counted,
              gone_a = CASE WHEN b IS NULL OR m.sender = a THEN coalesce(m.own, 0) ELSE m.counted - m.own END,

@@ -63,7 +63,7 @@ pub(super) struct State {
     pub(super) mark: Mark,
     /// Whether something was deleted or recalled whose text is still in the WAL.
     pub(super) erased: bool,
-    /// Whether a conversation was closed whose messages must be deleted.
+    /// Whether a team was deleted whose messages must be deleted too.
     pub(super) closed: bool,
 }
 

@@ -105,7 +105,8 @@ impl Writer {
         waits.min().map(Duration::from_millis)
     }
 
-    /// The same, including the work for the WAL and for memory.
+    /// Returns the earlier of [`Self::idle`] and the next work for the WAL, for deleted teams, and for
+    /// memory.
     fn rest(&self) -> Option<Duration> {
         let others = [
             self.checkpoints.erase_wait(),

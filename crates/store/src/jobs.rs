@@ -4,7 +4,7 @@ use super::Message;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::time::UnixMillis;
 
-/// The row number of a push job. It is meaningful only in its store.
+/// The id of a push job, which is meaningful only in its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(pub i64);
 
@@ -23,7 +23,7 @@ pub enum Lane {
 /// A push job. It refers to its message and does not contain it: the payload is read only for an attempt.
 #[derive(Debug, Clone)]
 pub struct PushJob {
-    /// The row of the job.
+    /// The job's id.
     pub id: JobId,
     /// The message's id.
     pub mid: Mid,

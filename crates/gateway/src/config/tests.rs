@@ -1,3 +1,5 @@
+//! Files, environment variables and flags, and the errors about them.
+
 use super::*;
 
 fn parse(text: &str) -> Result<Config, Vec<String>> {

@@ -25,7 +25,7 @@ use crate::config::{MAX_KEY_BYTES, Scope};
 use crate::keys::{Denied, Granted};
 use crate::metrics::{ApiKeyLabel, ReasonLabel};
 
-/// The gateway, used in the name of the call's key.
+/// The gateway's handle, for a call that is made with this API key.
 pub(super) struct Calling(pub(super) Gateway);
 
 impl FromRequestParts<Arc<Api>> for Calling {

@@ -191,7 +191,7 @@ impl Reached {
         }
     }
 
-    /// Whether the message was received on an earlier connection than the user has now.
+    /// Whether the message counts as received on a connection of the user that has ended.
     fn had_before(&self, about: &About<'_>, now: UnixMillis) -> bool {
         let ended = self.ended.lock();
         let ended = ended.get(now, about.uid);

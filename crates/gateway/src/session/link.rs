@@ -176,8 +176,8 @@ impl Link {
         }
     }
 
-    /// Keeps pushes from now on, until [`Link::release`] or [`Link::go_live`] of this hold. Pushes that an
-    /// earlier hold has kept stay; its replay ends.
+    /// Holds pushes from now on, until [`Link::release`] or [`Link::go_live`] is called with the returned
+    /// hold. If pushes are held already, the earlier hold and its replay end, and the pushes stay held.
     pub(crate) fn hold(&self) -> Hold {
         let hold = Hold(self.holds.fetch_add(1, Ordering::Relaxed));
         let mut flow = self.flow.lock();

@@ -19,8 +19,8 @@ impl Driver {
             return false;
         };
         match timer.armed {
-            // A postponed deadline is only noticed when the old one passes, because heartbeats postpone it
-            // with every packet.
+            // Every packet postpones the deadline of the heartbeat. The timer is not set again each time, but
+            // only when it expires.
             Some(at) if at <= next && now < at => return false,
             Some(at) if at <= next => {}
             _ => {

@@ -1,3 +1,5 @@
+//! The decoder: whole and split frames, fragments, limits, and what it refuses.
+
 use super::super::{CloseFrame, close_frame, frame, masked_frame};
 use super::*;
 
