@@ -21,7 +21,7 @@ impl std::fmt::Display for InvalidOrigin {
         let text = &self.0;
         write!(
             f,
-            "{text:?} is no origin such as \"https://chat.example.com\" or \"https://*.example.com\", without a path"
+            "{text:?} is not an origin such as \"https://chat.example.com\" or \"https://*.example.com\", without a path"
         )
     }
 }

@@ -122,7 +122,7 @@ impl Gateway {
     /// JSON: an object, an array, a string, a number, a boolean or null.
     pub async fn send_to(&self, uid: &Uid, kind: u16, data: &impl Serialize) -> Result<bool, Reject> {
         let data = serde_json::value::to_raw_value(data)
-            .map_err(|error| Reject::malformed(format!("\"data\" is no JSON: {error}.")))?;
+            .map_err(|error| Reject::malformed(format!("\"data\" cannot be written as JSON: {error}.")))?;
         let order = SendOrder {
             kind,
             to: To::User(uid.clone()),

@@ -209,7 +209,7 @@ fn restore(config: &Config, file: &Path) -> ExitCode {
 
 fn make_token(config: &Config, args: TokenArgs) -> ExitCode {
     if config.auth.mode != Mode::Jwt {
-        eprintln!("Mind that auth.mode is not \"jwt\" in this configuration: no token is checked with it.");
+        eprintln!("Note: auth.mode is not \"jwt\" in this configuration, so that tokens are not checked.");
     }
     let token = NewToken {
         uid: args.uid,

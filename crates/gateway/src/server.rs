@@ -167,7 +167,7 @@ impl Server {
                 self.gateway.accepted_tokens().unwrap_or_default()
             )),
             Mode::Webhook => text.push_str(
-                "  clients    are let in by the backend (auth.mode = \"webhook\", auth.webhook.url)\n",
+                "  clients    are accepted by the backend (auth.mode = \"webhook\", auth.webhook.url)\n",
             ),
         }
         if self.api.open {
@@ -252,7 +252,7 @@ impl Server {
         }
         if timeout_at(end, self.store.close()).await.is_err() {
             tracing::error!(
-                "the store was not closed within server.grace_ms; what it answered is durable all the same"
+                "the store was not closed within server.grace_ms; everything that was answered is durable nevertheless"
             );
         }
         tracing::info!("stopped");

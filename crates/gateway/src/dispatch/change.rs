@@ -38,7 +38,7 @@ pub(crate) async fn change_team(
     if named > limits.uids_per_call {
         core.metrics.limited("uids_per_call");
         return Err(Reject::too_large(format!(
-            "A call may name {} users, this one names {named}.",
+            "A call may name at most {} users; this one names {named}.",
             limits.uids_per_call
         )));
     }

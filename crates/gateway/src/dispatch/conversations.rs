@@ -84,7 +84,7 @@ fn read(data: Option<&RawValue>) -> Result<(Option<String>, u32), Reject> {
         .after
         .map(|raw| serde_json::from_str(raw.get()))
         .transpose();
-    let after =
-        after.map_err(|_| Reject::malformed("\"after\" must be \"next\" of the page before, or absent."))?;
+    let after = after
+        .map_err(|_| Reject::malformed("\"after\" must be \"next\" of the previous page, or be left out."))?;
     Ok((after, fields::limit(fields.limit)?))
 }

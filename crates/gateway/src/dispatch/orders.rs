@@ -30,7 +30,7 @@ pub(crate) async fn orders(
             named += allowed.uids().len().max(1);
             if named > MOST_NAMED {
                 return Err(Reject::too_large(format!(
-                    "The messages of a batch may name {MOST_NAMED} users in all; send the rest in another."
+                    "The messages of a batch may name at most {MOST_NAMED} users in total; send the rest in another batch."
                 )));
             }
             Ok(allowed)

@@ -59,7 +59,7 @@ pub(super) async fn pass_to_team(
     let (from, origin) = (allowed.order.from.as_ref(), allowed.origin());
     let is_member = |uid: &Uid| members.binary_search(uid).is_ok();
     if origin.is_some() && !from.is_some_and(is_member) {
-        return Err(Reject::forbidden("Only members send to a team."));
+        return Err(Reject::forbidden("Only members may send to a team."));
     }
     let (frame, mut budget) = (frame(allowed, ts), Budget::default());
     let reached = core

@@ -106,7 +106,7 @@ fn read(data: Option<&RawValue>) -> Result<Mid, Reject> {
         .mid
         .and_then(|raw| serde_json::from_str(raw.get()).ok())
         .ok_or_else(|| Reject::malformed(SHAPE))?;
-    Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no such message; take \"mid\" from it."))
+    Mid::parse(&mid).ok_or_else(|| Reject::not_found("There is no message with this \"mid\"."))
 }
 
 /// Returns the message 109, which the user who recalls sends to the conversation.

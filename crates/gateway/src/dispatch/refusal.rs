@@ -11,8 +11,8 @@ pub(super) fn unknown(number: u16, kind: Option<Kind>) -> Reject {
         return Reject::no_such_kind();
     }
     Reject::not_found(match kind.map(|kind| kind.row().way) {
-        Some(Way::Down) => format!("Kind {number} only goes to clients; to send a message use kind 101."),
-        Some(Way::Up) | None => format!("There is no kind {number} that clients may send here."),
+        Some(Way::Down) => format!("Kind {number} is only sent to clients; to send a message, use kind 101."),
+        Some(Way::Up) | None => format!("Clients cannot send kind {number} here: there is no such kind."),
     })
 }
 

@@ -97,7 +97,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
     };
     let may_send_kind = |allowed: Allowed| match &registration.claims {
         Some(claims) if !claims.allow(allowed.order.kind) => Err(Reject::forbidden(format!(
-            "Your token does not let you send kind {}.",
+            "Your token does not allow you to send kind {}.",
             allowed.order.kind
         ))),
         _ => Ok(allowed),

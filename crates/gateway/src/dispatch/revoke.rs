@@ -68,7 +68,7 @@ async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
     {
         core.metrics.limited("revocations");
         return Err(Reject::too_large(format!(
-            "At most {most} revocations are remembered; name with \"until\" when the tokens expire, or raise limits.revocations."
+            "At most {most} revocations are kept; say with \"until\" when the tokens expire, so that revocations can be forgotten, or raise limits.revocations."
         )));
     }
     // The store tells its watchers before it answers, so the revocation is then in force in this process.
@@ -120,7 +120,7 @@ pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
     core.revocations.add(revocation.clone());
     let done = |done: Result<(), StoreError>| {
         if let Err(error) = done {
-            tracing::warn!(%error, "the revocation of a displaced device's token is known until the next start only");
+            tracing::warn!(%error, "the revocation of a displaced device's token could not be stored; it is in force until the next start");
         }
     };
     core.store.revoke(revocation, Box::new(done));

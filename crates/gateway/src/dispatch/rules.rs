@@ -88,15 +88,15 @@ impl Core {
         let most = self.config.limits.uids_per_call;
         match to {
             To::Team(_) if !fits => Err(Reject::malformed(format!(
-                "Kind {kind} goes to users: say \"to\":{{\"user\":...}}."
+                "Kind {kind} is sent to users: use \"to\":{{\"user\":...}}."
             ))),
             _ if !fits => Err(Reject::malformed(format!(
-                "Kind {kind} goes to a team: say \"to\":{{\"team\":...}}."
+                "Kind {kind} is sent to a team: use \"to\":{{\"team\":...}}."
             ))),
             To::Users(uids) if uids.len() > most => {
                 self.metrics.limited("uids_per_call");
                 Err(Reject::too_large(format!(
-                    "A call may name {most} users, this one names {}.",
+                    "A call may name at most {most} users; this one names {}.",
                     uids.len()
                 )))
             }
@@ -117,7 +117,7 @@ impl Core {
         if json.len() > limits.message_bytes {
             self.metrics.limited("message_bytes");
             return Err(Reject::too_large(format!(
-                "\"data\" may have at most {} bytes as JSON, this has {}.",
+                "\"data\" may have at most {} bytes as JSON; it has {}.",
                 limits.message_bytes,
                 json.len()
             )));

@@ -99,7 +99,7 @@ fn read(data: Option<&RawValue>) -> Result<SyncRequest, Reject> {
         (None, Some(before)) => Span::Before(fields::seq("before", Some(before))?),
         _ => {
             return Err(Reject::malformed(
-                "Say either \"after\" or \"before\", the number of a message.",
+                "Give either \"after\" or \"before\", the number of a message.",
             ));
         }
     };

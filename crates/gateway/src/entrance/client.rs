@@ -182,7 +182,7 @@ impl Handler for Client {
             (EVENT, [_, ..]) => {
                 Reject::malformed("A frame cannot carry binary attachments; encode them as text.")
             }
-            (EVENT, []) => Reject::malformed("The frame is missing: it is the event's one argument."),
+            (EVENT, []) => Reject::malformed("The frame is missing: it must be the event's argument."),
             _ => Reject::not_found("There is no such event; frames are sent with the event \"message\"."),
         };
         let asker = self.asker(event.ack, None);

@@ -42,7 +42,7 @@ pub(crate) trait Request<'a>: Deserialize<'a> {
             return Err(otherwise.into());
         }
         serde_json::from_str(json).map_err(|error| match repeated(&error.to_string()) {
-            Some(field) => format!("The field \"{field}\" must be there only once.").into(),
+            Some(field) => format!("The field \"{field}\" must occur only once.").into(),
             None => otherwise.into(),
         })
     }
@@ -175,7 +175,7 @@ mod tests {
             (r#"{"type":1,"req":true}"#, "req", false),
             (
                 r#"{"type":1,"data":{},"type":1}"#,
-                "\"type\" must be there only once",
+                "\"type\" must occur only once",
                 false,
             ),
         ] {

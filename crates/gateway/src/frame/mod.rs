@@ -34,7 +34,7 @@ pub(crate) fn raw(value: &(impl Serialize + ?Sized)) -> Box<RawValue> {
 fn trusted(json: String) -> Box<RawValue> {
     RawValue::from_string(json).unwrap_or_else(|error| {
         // The tests of this directory's modules check that this does not happen.
-        tracing::error!(%error, "what was put together is not JSON");
+        tracing::error!(%error, "a composed text is not JSON");
         RawValue::NULL.to_owned()
     })
 }

@@ -36,7 +36,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Heal
     if api.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "The server is stopping; go to another.",
+            "The server is stopping; use another one.",
         ));
     }
     api.gateway.ready()?;

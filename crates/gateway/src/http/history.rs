@@ -48,7 +48,7 @@ pub(super) struct ConversationPage {
         ("conv" = String, Path, description = "The conversation", pattern = "^[0-9a-f]{32}$"),
         ("after" = inline(Option<Position>), Query, description = "Messages after this number, oldest first"),
         ("before" = inline(Option<Position>), Query, description = "Messages before this number, newest first"),
-        ("limit" = Option<u32>, Query, description = "Most messages, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
+        ("limit" = Option<u32>, Query, description = "The maximum number of messages, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The messages", body = Messages), Refusals))]
 pub(super) async fn messages(
@@ -79,8 +79,8 @@ pub(super) async fn messages(
 #[utoipa::path(get, path = "/v1/users/{uid}/conversations", tag = "record",
     params(
         ("uid" = inline(IdText), Path, description = "The user"),
-        ("after" = Option<String>, Query, description = "The `next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "Most conversations, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
+        ("after" = Option<String>, Query, description = "The `next` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "The maximum number of conversations, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),
     responses((status = 200, description = "The conversations", body = ConversationPage), Refusals))]
 pub(super) async fn conversations(

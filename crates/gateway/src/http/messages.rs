@@ -71,7 +71,7 @@ impl PartialSchema for Recipients {
                 .description(Some(about))
         };
         OneOfBuilder::new()
-            .description(Some("To whom: exactly one of the four."))
+            .description(Some("The recipients: exactly one of the four fields."))
             .item(one(
                 "ToUser",
                 "user",
@@ -81,7 +81,7 @@ impl PartialSchema for Recipients {
             .item(one(
                 "ToUsers",
                 "users",
-                "Many users; one named twice gets it once.",
+                "Several users; a user who is named twice gets the message once.",
                 users.into(),
             ))
             .item(one(
@@ -93,7 +93,7 @@ impl PartialSchema for Recipients {
             .item(one(
                 "ToEveryone",
                 "everyone",
-                "All who are connected; nothing is stored then.",
+                "All users who are connected; the message is not stored.",
                 everyone.into(),
             ))
             .into()
@@ -218,7 +218,7 @@ pub(super) async fn send_batch(
     if batch.messages.len() > most {
         api.metrics.limited("messages_per_call");
         return Err(Problem::too_large(format!(
-            "A batch may have {most} messages; send the rest in another call."
+            "A batch may have at most {most} messages; send the rest in another call."
         )));
     }
     let mut named = 0;
@@ -280,7 +280,7 @@ impl Recipients {
                 if *named > most {
                     api.metrics.limited("uids_per_call");
                     return Err(Reject::too_large(format!(
-                        "A call may name {most} users; send to the rest in another call."
+                        "A call may name at most {most} users; send to the rest in another call."
                     )));
                 }
                 Ok(To::Users(uids.into_iter().map(|uid| uid.0).collect()))

@@ -75,7 +75,7 @@ impl Uids {
         if self.uids.len() > most {
             api.metrics.limited("uids_per_call");
             return Err(Problem::too_large(format!(
-                "A call may name {most} users; name the rest in another call."
+                "A call may name at most {most} users; name the rest in another call."
             )));
         }
         Ok(distinct(self.uids))

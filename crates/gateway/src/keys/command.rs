@@ -189,8 +189,7 @@ fn add(
         until(entry.expires)
     );
     if scopes.is_none() {
-        notes
-            .push_str("--scopes makes keys that may do less: what reads needs no more than --scopes read.\n");
+        notes.push_str("A key made with --scopes may do less: to read, --scopes read is enough.\n");
     }
     set.keys.push(entry);
     Ok(Said {
@@ -375,8 +374,7 @@ fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Resu
             digest.fingerprint(),
         ]);
         if !config.auth.api_keys.is_empty() {
-            notes
-                .push_str("The key of the first start (api-key) opens nothing while auth.api_keys is set.\n");
+            notes.push_str("The key of the first start (api-key) is not valid while auth.api_keys is set.\n");
         }
     }
     if lines.len() == 1 {

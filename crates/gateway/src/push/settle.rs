@@ -22,7 +22,7 @@ impl Worker {
     /// Finishes the jobs that can be finished. No more attempts are started.
     pub(super) async fn settle(&mut self) {
         if let Err(error) = self.settle_jobs().await {
-            tracing::warn!(%error, "push jobs could not be read before the stop");
+            tracing::warn!(%error, "push jobs could not be read before the server stops");
         }
         // A notification that is accepted now must not be repeated after the restart.
         while let Some(ended) = self.tasks.join_next_with_id().await {

@@ -227,7 +227,7 @@ impl Worker {
             let wake = self.wake.clone();
             let done = move |revived: Result<(), StoreError>| match revived {
                 Ok(()) => wake.due_in(0),
-                Err(error) => tracing::warn!(%error, "what a vanished connection was sent is not notified"),
+                Err(error) => tracing::warn!(%error, "the user of a dead connection is not notified"),
             };
             self.attempts.store.revive_jobs(uid, since, Box::new(done));
         }

@@ -185,7 +185,7 @@ fn configured_keys_take_the_place_of_the_first_one_and_named_ones_add_to_both() 
             said.out
         );
     }
-    assert!(said.notes.contains("opens nothing"), "{}", said.notes);
+    assert!(said.notes.contains("is not valid while"), "{}", said.notes);
 }
 
 #[test]
