@@ -24,7 +24,7 @@ export class User {
   }
 
   /**
-   * Sends a frame without waiting for an answer: as a JSON string, like the clients of the replaced system,
+   * Sends a frame without waiting for an answer: as a JSON string, like the clients of the replaced module,
    * or as an object.
    */
   say(frame, { asObject = false } = {}) {

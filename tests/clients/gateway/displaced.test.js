@@ -71,7 +71,7 @@ for (const client of everyClient) {
   });
 }
 
-test('in open mode, a user may sign itself out, as in the replaced system', async (t) => {
+test('in open mode, a user may sign itself out, as in the replaced module', async (t) => {
   const gateway = gateways.single;
   const uid = someone('小周');
   const user = await signIn(t, gateway, uid);

@@ -14,7 +14,7 @@ import { Webhook } from '../../lib/webhook.js';
 
 const SECRET = 'a-secret';
 /**
- * The numbers of clients that acknowledge and resume, of clients of the replaced system that do neither, and
+ * The numbers of clients that acknowledge and resume, of clients of the replaced module that do neither, and
  * of users without a client.
  */
 const [ACKNOWLEDGE, OLDER, OFFLINE] = [45, 15, 20];
