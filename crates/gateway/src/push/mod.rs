@@ -1,10 +1,12 @@
 //! Notifications for users who do not receive a message. The jobs come from the store, and a provider accepts
 //! the notifications.
 //!
-//! Invariants: whether a user is notified is decided again right before each attempt; a job's row is deleted
-//! only after its notification was accepted, was not needed, or was given up and counted; a user has one
-//! notification in flight at a time; the number in flight is bounded, and a provider that hangs is cut off by
-//! a timeout.
+//! `plan` decides about a job when it is due, and `attempt` again right before each attempt. Both ask
+//! `reached` what the user's connections show; `attempt` also asks the store.
+//!
+//! Invariants: a job's row is deleted only after its notification was accepted, was not needed, or was given
+//! up and counted; a user has one notification in flight at a time; the number in flight is bounded, and a
+//! provider that hangs is cut off by a timeout.
 
 mod attempt;
 mod backoff;
