@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     let config = match Config::load(sources) {
         Ok(config) => config,
         Err(problems) => {
-            eprintln!("mynah cannot start, the configuration is wrong:\n{problems}");
+            eprintln!("mynah cannot start because the configuration is invalid:\n{problems}");
             return ExitCode::from(2);
         }
     };
@@ -116,7 +116,7 @@ fn main() -> ExitCode {
                 for warning in config.warnings() {
                     eprintln!("warning: {warning}");
                 }
-                print("The configuration is right.\n");
+                print("The configuration is valid.\n");
                 ExitCode::SUCCESS
             }
             Err(why) => {

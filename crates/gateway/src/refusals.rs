@@ -57,7 +57,7 @@ fn said(before: &Counts, now: &Counts) -> Option<String> {
         .chain(
             registers
                 .filter(|(count, _)| *count > 0)
-                .map(|(count, code)| format!("registers as {}: {count}", code.reason())),
+                .map(|(count, code)| format!("registers refused as {}: {count}", code.reason())),
         )
         .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -100,7 +100,7 @@ mod tests {
         let now = counts(&admission, &metrics);
         assert_eq!(
             said(&before, &now).as_deref(),
-            Some("2 because of origin (server.cors_origins), registers as unauthenticated: 1")
+            Some("2 because of origin (server.cors_origins), registers refused as unauthenticated: 1")
         );
         assert_eq!(said(&now, &now), None);
     }

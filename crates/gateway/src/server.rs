@@ -173,13 +173,13 @@ impl Server {
         if self.api.open {
             text.push_str(&format!(
                 "  page       {url}/\n\n\
-                 Open mode: whoever reaches this port is whoever they say; the API alone asks for its key.\n{}",
+                 Open mode: anybody who can reach this port can act as any user. Only the API needs a key.\n{}",
                 if self.addresses.public.ip().to_canonical().is_loopback() {
-                    "Only this machine reaches it. To let others in, put something in front that checks who they are,\n\
+                    "Only this machine can reach it. To accept others, put a program in front that authenticates clients,\n\
                      or set server.allow_open_beyond_loopback = true for a network that you trust.\n"
                 } else {
-                    "OTHER MACHINES REACH IT. To close it, listen on 127.0.0.1 (server.listen) behind something that checks\n\
-                     who they are.\n"
+                    "OTHER MACHINES CAN REACH IT. To prevent that, listen on 127.0.0.1 (server.listen), behind a program that\n\
+                     authenticates clients.\n"
                 }
             ));
         }
@@ -309,8 +309,8 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     let beyond = !address.ip().to_canonical().is_loopback();
     if beyond && config.auth.mode == Mode::Open && !config.server.allow_open_beyond_loopback {
         bail!(
-            "it would listen on {address}, where other machines reach it, while auth.mode is \"open\": whoever reaches it would be \
-             whoever they say. Set auth.mode (\"jwt\" or \"webhook\"), listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
+            "it would listen on {address}, which other machines can reach, while auth.mode is \"open\": anybody could act as any \
+             user. Set auth.mode (\"jwt\" or \"webhook\"), listen on 127.0.0.1, or set server.allow_open_beyond_loopback = true for a network that you trust"
         );
     }
     Ok(addresses)

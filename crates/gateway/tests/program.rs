@@ -116,7 +116,7 @@ fn prints_an_example_of_the_configuration_and_checks_one() {
     let checked = run(dir.path(), &["check-config"], &[]);
     assert_eq!(
         (checked.status.code(), text(&checked.stdout)),
-        (Some(0), "The configuration is right.\n".into())
+        (Some(0), "The configuration is valid.\n".into())
     );
 
     std::fs::write(dir.path().join("bad.toml"), "[login]\npolicey = \"multi\"\n").unwrap();

@@ -138,7 +138,7 @@ test('refusals are logged at debug, and summarised at warn; no token is logged',
     const poll = '/socket.io/?EIO=4&transport=polling';
     assert.equal((await call(gateway.url, 'GET', poll, { headers: { origin: 'https://evil.example' } })).status, 403);
     assert.equal((await call(gateway.url, 'GET', `${poll}&sid=unknown`)).status, 400);
-    await gateway.program.printed(/clients were refused since the last such line: [^\n]*(1 because of origin \(server\.cors_origins\)|registers as unauthenticated: 1)/);
+    await gateway.program.printed(/clients were refused since the last such line: [^\n]*(1 because of origin \(server\.cors_origins\)|registers refused as unauthenticated: 1)/);
     const { output } = gateway.program;
     assert.ok(!output.includes(forged) && !output.includes(forged.split('.')[2]));
     if (filter === 'debug') {
