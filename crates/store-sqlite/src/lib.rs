@@ -28,7 +28,6 @@ mod leases;
 mod log;
 mod marks;
 mod membership;
-mod mids;
 mod missed;
 mod open;
 mod open_error;

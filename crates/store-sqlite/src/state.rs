@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use mynah_store::ids::Mid;
+use mynah_store::mids::{Mids, RandomBytes};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::age::Age;
@@ -13,7 +14,6 @@ use super::devices::Devices;
 use super::epoch;
 use super::heads::Heads;
 use super::marks::Marks;
-use super::mids::{Mids, RandomBytes};
 use super::teams::Teams;
 use super::totals::Totals;
 use super::witness::Mark;

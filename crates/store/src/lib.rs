@@ -8,6 +8,7 @@
 pub mod fair;
 pub mod ids;
 mod jobs;
+pub mod mids;
 mod orders;
 pub mod private;
 mod record;

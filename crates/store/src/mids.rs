@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use mynah_store::UnixMillis;
-use mynah_store::ids::Mid;
+use crate::ids::Mid;
+use crate::time::UnixMillis;
 
 /// Number of bits after the time: 12 before the variant, 62 after it.
 const TAIL_BITS: u32 = 74;
@@ -12,7 +12,7 @@ const TIME_MAX: u64 = (1 << 48) - 1;
 
 /// A generator of message ids. The time part is that of the clock, or of the last id if the clock is behind
 /// it. The tail is random in each new millisecond, and grows by a random step within one.
-pub(super) struct Mids {
+pub struct Mids {
     time: u64,
     tail: u128,
     random: Random,
@@ -20,7 +20,7 @@ pub(super) struct Mids {
 
 impl Mids {
     /// Continues after `last`, the newest id in the store.
-    pub(super) fn after(last: Option<Mid>, random: RandomBytes) -> Self {
+    pub fn after(last: Option<Mid>, random: RandomBytes) -> Self {
         let (time, tail) = last.map_or((0, 0), split);
         Self {
             time,
@@ -33,7 +33,7 @@ impl Mids {
     }
 
     /// Returns an id that is greater than all earlier ones.
-    pub(super) fn next(&mut self, now: UnixMillis) -> Mid {
+    pub fn next(&mut self, now: UnixMillis) -> Mid {
         let now = now.min(TIME_MAX);
         let step = self.tail + 1 + u128::from(self.random.word() as u32);
         if now > self.time {
@@ -73,7 +73,7 @@ fn split(mid: Mid) -> (u64, u128) {
 }
 
 /// A function that fills a slice with random bytes.
-pub(super) type RandomBytes = fn(&mut [u8]) -> Result<(), getrandom::Error>;
+pub type RandomBytes = fn(&mut [u8]) -> Result<(), getrandom::Error>;
 
 /// Random numbers, of which many are fetched at a time.
 struct Random {
