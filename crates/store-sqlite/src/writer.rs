@@ -330,7 +330,6 @@ fn write(
                 Outcome::Done
             }
             Command::ChangeSetting(name, change, _) => {
-                let change = std::mem::replace(change, Box::new(|_| None));
                 let changed = settings::change(tx.db, name, true, |text| Ok::<_, Infallible>(change(text)))?;
                 Outcome::SettingChanged(changed.unwrap_or_default())
             }

@@ -21,5 +21,6 @@ pub enum Watcher {
     Revocations(Box<dyn Fn(Revocation) + Send + Sync>),
 }
 
-/// See [`Store::change_setting`](crate::Store::change_setting). Must not block.
-pub type SettingChange = Box<dyn FnOnce(&str) -> Option<String> + Send>;
+/// See [`Store::change_setting`](crate::Store::change_setting). Must not block. It is called again if the
+/// transaction is repeated; the last call counts.
+pub type SettingChange = Box<dyn FnMut(&str) -> Option<String> + Send>;

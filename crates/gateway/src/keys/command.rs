@@ -149,7 +149,7 @@ fn change(config: &Config, access: SettingAccess, edit: KeyEdit<'_>) -> anyhow::
         let files = Files::read(data)?;
         let mut said = Said::default();
         let changing = |text: &str| {
-            let (text, outcome) = changed(text, files, edit)?;
+            let (text, outcome) = changed(text, &files, edit)?;
             said = outcome;
             Ok(text)
         };
@@ -324,7 +324,7 @@ fn unknown(name: &str) -> String {
 fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Result<Said> {
     let data = &config.store.path;
     let text = (access.read)(data, SETTING)?;
-    let (_, set) = changed(&text, Files::read(data)?, |set| Ok(std::mem::take(set)))?;
+    let (_, set) = changed(&text, &Files::read(data)?, |set| Ok(std::mem::take(set)))?;
     let mut lines = vec![["NAME", "SCOPES", "CREATED", "EXPIRES", "FINGERPRINT"].map(str::to_owned)];
     let mut notes = String::new();
     for (index, entry) in config.auth.api_keys.iter().enumerate() {

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use super::first;
-use super::set::KeySet;
+use super::set::{KeySet, NamedKey};
 use crate::config::KeyDigest;
 use crate::text::without_mark;
 
@@ -45,13 +45,11 @@ impl Files {
     }
 
     /// Adds the keys to those of the store.
-    pub(super) fn add_to(self, set: &mut KeySet) {
-        if let Some(named) = self.named {
+    pub(super) fn add_to(&self, set: &mut KeySet) {
+        if let Some(named) = &self.named {
             set.is_new = false;
-            let new = named.keys.into_iter();
-            let new: Vec<_> = new
-                .filter(|key| set.keys.iter().all(|known| known.name != key.name))
-                .collect();
+            let is_new = |key: &&NamedKey| set.keys.iter().all(|known| known.name != key.name);
+            let new: Vec<_> = named.keys.iter().filter(is_new).cloned().collect();
             set.keys.extend(new);
         }
         set.first = self.first.or(set.first);

@@ -20,10 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use mynah_store::private;
-use parking_lot::RwLock;
-use tokio::sync::oneshot;
+use parking_lot::{Mutex, RwLock};
 
 pub use command::{KeyCommand, Lifetime, Said, SettingAccess};
 use files::Files;
@@ -264,20 +263,25 @@ impl ApiKeys {
 async fn take_over<T: Send + 'static>(
     store: &dyn Store,
     data: &Path,
-    change: impl FnOnce(&mut KeySet) -> anyhow::Result<T> + Send + 'static,
+    change: impl Fn(&mut KeySet) -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     let files = Files::read(data)?;
-    let (tell, told) = oneshot::channel();
+    // The store may repeat the change, and the last one counts.
+    let last = Arc::new(Mutex::new(None));
+    let kept = last.clone();
     let changing = move |text: &str| {
-        let (text, outcome) = match changed(text, files, change) {
+        let (text, outcome) = match changed(text, &files, &change) {
             Ok((text, outcome)) => (text, Ok(outcome)),
             Err(error) => (None, Err(error)),
         };
-        let _ = tell.send(outcome);
+        *kept.lock() = Some(outcome);
         text
     };
     outcome(|done| store.change_setting(SETTING, Box::new(changing), done)).await?;
-    let changed = told.await??;
+    let changed = last
+        .lock()
+        .take()
+        .context("the store has not made the change")??;
     Files::taken_over(data)?;
     Ok(changed)
 }
@@ -286,7 +290,7 @@ async fn take_over<T: Send + 'static>(
 /// as `text`.
 fn changed<T>(
     text: &str,
-    files: Files,
+    files: &Files,
     change: impl FnOnce(&mut KeySet) -> anyhow::Result<T>,
 ) -> anyhow::Result<(Option<String>, T)> {
     let set = KeySet::parse(text);

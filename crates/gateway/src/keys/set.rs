@@ -37,7 +37,7 @@ pub(super) struct KeySet {
 }
 
 /// A key that `mynah api-key add` has made.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NamedKey {
     pub(super) name: String,
@@ -52,7 +52,7 @@ pub(super) struct NamedKey {
 }
 
 /// A key that was replaced and is still valid for a while.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Previous {
     #[serde(rename = "sha256")]

@@ -29,7 +29,7 @@ fn watch(kit: &Kit) -> Arc<Mutex<Vec<Setting>>> {
 /// Sets the setting by the server.
 async fn set(kit: &Kit, text: &str) {
     let text = text.to_owned();
-    let change = Box::new(|_: &str| Some(text));
+    let change = Box::new(move |_: &str| Some(text.clone()));
     let changed = outcome(|done| kit.store.change_setting("s", change, done)).await;
     changed.unwrap();
 }
