@@ -190,7 +190,7 @@ async fn client(
             cid: if args.cid { Some(Cid::new(&cid)?) } else { None },
             data: data.clone(),
             push: args.push.then_some(PushOrder {
-                expires: u64::MAX,
+                expires_in_ms: u64::MAX,
                 delay_ms: 0,
                 urgent: false,
             }),

@@ -4,7 +4,7 @@
 //! There are two clocks. The time of day ([`unix_millis`]) is used for times that people and other programs
 //! see, and for times of day that others have given, such as the expiry of a token. It can be wrong, and it
 //! jumps when it is set. Waits, rate limits and measurements use the steady (monotonic) clock: [`now`] in
-//! memory, [`steady_millis`] for deadlines that are stored.
+//! memory, [`steady_millis`] for times in numbers, and for the store.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -30,9 +30,9 @@ pub(crate) fn now() -> Instant {
 }
 
 /// The steady clock in milliseconds since 1970: the time of day at the start of the program plus the time
-/// that has passed since. It never jumps while the program runs. A deadline that an earlier run of the
-/// program stored is wrong if the time of day was wrong at one of the two starts. Code that reads such a
-/// deadline limits it to the longest possible wait.
+/// that has passed since. It never jumps while the program runs. The store keeps deadlines of this clock; one
+/// of an earlier run of the program is wrong if the time of day was wrong at one of the two starts, so the
+/// store limits it to the longest possible wait.
 pub(crate) fn steady_millis() -> UnixMillis {
     #[cfg(any(test, fuzzing))]
     if let Some(now) = pretended::steady() {

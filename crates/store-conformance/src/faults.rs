@@ -380,12 +380,12 @@ impl Store for FaultyStore {
     }
 
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
-        let now = if self.has(Fault::ShowsEveryJob) {
+        let within_ms = if self.has(Fault::ShowsEveryJob) {
             u64::MAX
         } else {
-            query.now
+            query.within_ms
         };
-        self.inner.claim_jobs(JobQuery { now, ..query }, lease_ms)
+        self.inner.claim_jobs(JobQuery { within_ms, ..query }, lease_ms)
     }
 
     fn release_jobs(&self, jobs: Vec<JobId>) {
@@ -419,13 +419,13 @@ impl Store for FaultyStore {
         })
     }
 
-    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
-        let since = if self.has(Fault::RevivesNothing) {
-            u64::MAX >> 1
+    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
+        let within_ms = if self.has(Fault::RevivesNothing) {
+            0
         } else {
-            since
+            within_ms
         };
-        self.inner.revive_jobs(uid, since, done);
+        self.inner.revive_jobs(uid, within_ms, done);
     }
 
     fn finish_jobs(&self, mut outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

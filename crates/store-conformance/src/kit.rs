@@ -7,7 +7,7 @@ use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Device, DeviceRegister, Done, JobId, JobOutcome, JobQuery, Lane, Page, Place, PushJob,
     PushOrder, Read, ReadMark, Recall, Recalled, Revocation, Store, StoreError, TeamChange, TeamChanged,
-    UnixMillis, Watcher,
+    Watcher,
 };
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -174,9 +174,10 @@ impl<S: Subject> Kit<S> {
         jobs
     }
 
-    pub async fn revive(&self, user: &str, since: u64) {
+    /// Revives the jobs of the last `within_ms`.
+    pub async fn revive(&self, user: &str, within_ms: u64) {
         let (done, outcome) = answer();
-        self.subject.store().revive_jobs(uid(user), since, done);
+        self.subject.store().revive_jobs(uid(user), within_ms, done);
         outcome.await.expect("the store answers").unwrap();
     }
 
@@ -227,14 +228,12 @@ impl<S: Subject> Kit<S> {
     }
 }
 
-/// Returns a query for all jobs of a lane that are due. A claim for 0 ms reads jobs without keeping them.
-pub fn due_in(lane: Lane, now: UnixMillis) -> JobQuery {
+/// Returns a query for all jobs of a lane that are due within this time. A claim for 0 ms reads jobs without
+/// keeping them.
+pub fn due_in(lane: Lane, within_ms: u64) -> JobQuery {
     JobQuery {
-        lane,
-        uid: None,
-        after: (0, JobId(0)),
-        now,
-        limit: u32::MAX,
+        within_ms,
+        ..JobQuery::due(lane, u32::MAX)
     }
 }
 
@@ -300,7 +299,7 @@ pub fn pair(from: &str, to: &str) -> Append {
         cid: None,
         data: json(r#"{"text":"你好 👋"}"#),
         push: Some(PushOrder {
-            expires: NOON + 86_400_000,
+            expires_in_ms: 86_400_000,
             delay_ms: 0,
             urgent: false,
         }),

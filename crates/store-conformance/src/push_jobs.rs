@@ -2,18 +2,19 @@
 
 use mynah_store::ids::{ConvId, Seq};
 use mynah_store::{
-    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushOrder,
-    TeamChange, ToTell,
+    Append, Appended, DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane,
+    PushOrder, TeamChange, ToTell,
 };
 
 use crate::kit::{Kit, NOON, Stores, device, due_in, notice, pair, recall, to_team, uid, uids, with_cid};
 
-async fn due(kit: &Kit, now: u64) -> DueJobs {
-    lane(kit, Lane::Normal, now).await
+/// The jobs that are due within this time.
+async fn due(kit: &Kit, within_ms: u64) -> DueJobs {
+    lane(kit, Lane::Normal, within_ms).await
 }
 
-async fn lane(kit: &Kit, lane: Lane, now: u64) -> DueJobs {
-    kit.store().claim_jobs(due_in(lane, now), 0).await.unwrap()
+async fn lane(kit: &Kit, lane: Lane, within_ms: u64) -> DueJobs {
+    kit.store().claim_jobs(due_in(lane, within_ms), 0).await.unwrap()
 }
 
 fn ids(found: &DueJobs) -> Vec<JobId> {
@@ -35,7 +36,8 @@ pub async fn a_job_is_created_with_its_message_and_survives_a_restart(stores: &d
     let wrote = wrote.unwrap();
     assert_eq!(again.unwrap().push, None, "a duplicate makes no job");
     kit.reopen().await;
-    let found = due(&kit, NOON).await;
+    kit.set_clock(NOON + 7);
+    let found = due(&kit, 0).await;
     let [job] = &found.jobs[..] else {
         panic!("one job, not {found:?}")
     };
@@ -44,8 +46,8 @@ pub async fn a_job_is_created_with_its_message_and_survives_a_restart(stores: &d
     assert!(matches!(&job.to, JobRecipients::User(to) if *to == uid("bob")));
     assert_eq!(job.from, Some(uid("alice")));
     assert_eq!(
-        (job.attempts, job.made, job.expires),
-        (0, NOON, NOON + 86_400_000)
+        (job.attempts, job.age_ms, job.expires_in_ms),
+        (0, 7, 86_400_000 - 7)
     );
     kit.finish(vec![
         (job.id, JobOutcome::Finished),
@@ -56,7 +58,7 @@ pub async fn a_job_is_created_with_its_message_and_survives_a_restart(stores: &d
     let next = kit.append(notice("carol")).await.unwrap().push.unwrap();
     assert_ne!(next, job.id, "an id is not given twice");
     kit.finish(vec![(job.id, JobOutcome::Finished)]).await.unwrap();
-    assert_eq!(ids(&due(&kit, NOON).await), [next]);
+    assert_eq!(ids(&due(&kit, 0).await), [next]);
 }
 
 pub async fn senders_are_not_notified_of_their_own_messages(stores: &dyn Stores) {
@@ -83,7 +85,7 @@ pub async fn jobs_wait_in_their_lane_until_they_are_due(stores: &dyn Stores) {
     let kit = Kit::new(stores);
     let with = |delay_ms, urgent| Append {
         push: Some(PushOrder {
-            expires: NOON + 60_000,
+            expires_in_ms: 60_000,
             delay_ms,
             urgent,
         }),
@@ -92,26 +94,37 @@ pub async fn jobs_wait_in_their_lane_until_they_are_due(stores: &dyn Stores) {
     let orders = vec![with(500, false), with(0, true), with(0, false)];
     let told = kit.append_all(orders).await;
     let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
-    assert_eq!(ids(&lane(&kit, Lane::Urgent, NOON).await), [jobs[1]]);
-    let found = due(&kit, NOON).await;
-    assert_eq!((ids(&found), found.next), (vec![jobs[2]], Some(NOON + 500)));
-    let found = due(&kit, NOON + 500).await;
-    assert_eq!((ids(&found), found.next), (vec![jobs[2], jobs[0]], None));
+    assert_eq!(ids(&lane(&kit, Lane::Urgent, 0).await), [jobs[1]]);
+    let found = due(&kit, 0).await;
+    assert_eq!((ids(&found), found.next_in_ms), (vec![jobs[2]], Some(500)));
+    let found = due(&kit, 500).await;
+    assert_eq!((ids(&found), found.next_in_ms), (vec![jobs[2], jobs[0]], None));
     let after_third = JobQuery {
-        after: (NOON, jobs[2]),
-        ..due_in(Lane::Normal, NOON + 500)
+        from: JobsFrom::After(found.jobs[0].due, jobs[2]),
+        ..due_in(Lane::Normal, 500)
     };
     let behind = kit.store().claim_jobs(after_third, 0).await.unwrap();
     assert_eq!(ids(&behind), [jobs[0]], "behind what was found before");
     let of = |user, limit| JobQuery {
         uid: Some(uid(user)),
         limit,
-        ..due_in(Lane::Normal, NOON + 500)
+        ..due_in(Lane::Normal, 500)
     };
     let first = kit.store().claim_jobs(of("u", 1), 0).await.unwrap();
     assert_eq!(ids(&first), [jobs[2]]);
     let others = kit.store().claim_jobs(of("v", 9), 0).await.unwrap();
     assert!(others.jobs.is_empty());
+    kit.set_clock(NOON + 501);
+    let since = async |ms| {
+        let query = JobQuery {
+            from: JobsFrom::DueSince(ms),
+            ..due_in(Lane::Normal, 0)
+        };
+        ids(&kit.store().claim_jobs(query, 0).await.unwrap())
+    };
+    assert_eq!(since(0).await, []);
+    assert_eq!(since(1).await, [jobs[0]]);
+    assert_eq!(since(501).await, [jobs[2], jobs[0]]);
 }
 
 pub async fn a_claimed_job_is_nobody_elses_until_its_lease_ends(stores: &dyn Stores) {
@@ -132,7 +145,7 @@ pub async fn a_claimed_job_is_nobody_elses_until_its_lease_ends(stores: &dyn Sto
     assert_eq!(claim(9).await, []);
     kit.store().release_jobs(vec![jobs[3]]);
     assert_eq!(claim(9).await, [jobs[3]]);
-    let later = JobOutcome::Later { at: NOON };
+    let later = JobOutcome::Later { in_ms: 0 };
     kit.finish(vec![(jobs[0], later), (jobs[1], JobOutcome::Finished)])
         .await
         .unwrap();
@@ -149,25 +162,25 @@ pub async fn failed_jobs_are_due_later_and_dead_jobs_never(stores: &dyn Stores) 
     let orders = (0..4).map(|number| notice(&format!("u{number}"))).collect();
     let told = kit.append_all(orders).await;
     let jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
-    assert_eq!(ids(&due(&kit, NOON).await), jobs, "oldest first");
-    assert!(due(&kit, NOON - 1).await.jobs.is_empty());
-    assert_eq!(due(&kit, NOON - 1).await.next, Some(NOON));
+    assert_eq!(ids(&due(&kit, 0).await), jobs, "oldest first");
 
     let outcomes = vec![
-        (jobs[0], JobOutcome::Retry { at: NOON + 50 }),
+        (jobs[0], JobOutcome::Retry { in_ms: 50 }),
         (jobs[1], JobOutcome::Dead),
         (jobs[1], JobOutcome::Dead),
         (jobs[2], JobOutcome::Finished),
-        (jobs[3], JobOutcome::Later { at: NOON + 20 }),
+        (jobs[3], JobOutcome::Later { in_ms: 20 }),
         (JobId(999), JobOutcome::Dead),
     ];
     kit.finish(outcomes).await.unwrap();
     kit.reopen().await;
-    let found = due(&kit, NOON + 49).await;
-    assert_eq!((ids(&found), found.next), (vec![jobs[3]], Some(NOON + 50)));
+    assert_eq!(due(&kit, 19).await.next_in_ms, Some(20));
+    kit.set_clock(NOON + 49);
+    let found = due(&kit, 0).await;
+    assert_eq!((ids(&found), found.next_in_ms), (vec![jobs[3]], Some(1)));
     assert_eq!(counts(&kit).await, JobCounts { waiting: 2, dead: 1 });
-    let found = due(&kit, NOON + 50).await;
-    assert_eq!((ids(&found), found.next), (vec![jobs[3], jobs[0]], None));
+    let found = due(&kit, 1).await;
+    assert_eq!((ids(&found), found.next_in_ms), (vec![jobs[3], jobs[0]], None));
     let attempts: Vec<_> = found.jobs.iter().map(|job| job.attempts).collect();
     assert_eq!(attempts, [0, 1], "looking again is no attempt");
 }
@@ -209,17 +222,18 @@ pub async fn the_job_of_a_team_is_handled_in_pages(stores: &dyn Stores) {
     let job = wrote.push.unwrap();
     let advanced = JobOutcome::Advanced {
         after: uid("c"),
-        jobs: vec![(uid("a"), NOON + 10)],
+        jobs: vec![(uid("a"), 10)],
     };
     kit.finish(vec![(job, advanced)]).await.unwrap();
-    let found = due(&kit, NOON + 10).await;
+    assert_eq!(due(&kit, 9).await.next_in_ms, Some(10));
+    let found = due(&kit, 10).await;
     let [rest, one] = &found.jobs[..] else {
         panic!("two jobs, not {found:?}")
     };
     assert!(matches!(&rest.to, JobRecipients::Team(Some(after)) if *after == uid("c")));
     assert!(matches!(&one.to, JobRecipients::User(to) if *to == uid("a")));
     assert_eq!((rest.id, rest.attempts), (job, 0));
-    assert_eq!((one.made, one.expires), (rest.made, rest.expires));
+    assert_eq!((one.age_ms, one.expires_in_ms), (rest.age_ms, rest.expires_in_ms));
     assert_eq!(one.mid, wrote.mid);
 
     kit.change("t", TeamChange::Delete).await.unwrap();
@@ -230,7 +244,7 @@ pub async fn the_job_of_a_team_is_handled_in_pages(stores: &dyn Stores) {
     assert_eq!(counts.waiting, 0, "no row stays, not even without its message");
     let late = JobOutcome::Advanced {
         after: uid("d"),
-        jobs: vec![(uid("c"), NOON)],
+        jobs: vec![(uid("c"), 0)],
     };
     kit.finish(vec![(job, late)]).await.unwrap();
     assert!(kit.all_jobs().await.is_empty());
@@ -245,7 +259,7 @@ pub async fn jobs_delivered_to_a_dead_connection_are_due_again(stores: &dyn Stor
     let new = vec![pair("a", "b"), to_team("a", "t"), to_team("a", "t")];
     let [pair_new, team_new, team_begun] = kit.append_all(new).await.try_into().unwrap();
     let id = |told: &Result<Appended, _>| told.as_ref().unwrap().push.unwrap();
-    let delivered = JobOutcome::Delivered { until: NOON + 50_000 };
+    let delivered = JobOutcome::Delivered { for_ms: 50_000 };
     let mut outcomes: Vec<_> = [&pair_old, &team_old, &pair_new, &team_new]
         .map(|told| (id(told), delivered.clone()))
         .into();
@@ -262,8 +276,8 @@ pub async fn jobs_delivered_to_a_dead_connection_are_due_again(stores: &dyn Stor
     assert_eq!(counts(&kit).await.waiting, 1, "what was delivered does not wait");
 
     for _ in 0..2 {
-        kit.revive("b", NOON + 8).await;
-        let found = due(&kit, NOON + 9).await;
+        kit.revive("b", 1).await;
+        let found = due(&kit, 0).await;
         let to_b = found.jobs.iter().filter_map(|job| match &job.to {
             JobRecipients::User(to) if *to == uid("b") => Some(job.mid),
             _ => None,
@@ -273,9 +287,9 @@ pub async fn jobs_delivered_to_a_dead_connection_are_due_again(stores: &dyn Stor
         let new = [&pair_new, &team_new, &team_begun].map(|told| told.as_ref().unwrap().mid);
         assert_eq!(to_b, new, "each once, and not what was heard before");
     }
-    kit.revive("c", NOON + 8).await;
-    kit.revive("a", NOON + 8).await;
-    let found = due(&kit, NOON + 9).await;
+    kit.revive("c", 1).await;
+    kit.revive("a", 1).await;
+    let found = due(&kit, 0).await;
     let of = |user: &str| {
         let to = |job: &&mynah_store::PushJob| matches!(&job.to, JobRecipients::User(to) if *to == uid(user));
         found.jobs.iter().filter(to).count()
@@ -361,7 +375,7 @@ pub async fn deadlines_of_an_earlier_run_are_limited(stores: &dyn Stores) {
     kit.reopen().await;
     let order = |to| Append {
         push: Some(PushOrder {
-            expires: ahead + 86_400_000,
+            expires_in_ms: 86_400_000,
             delay_ms: 0,
             urgent: false,
         }),
@@ -369,16 +383,16 @@ pub async fn deadlines_of_an_earlier_run_are_limited(stores: &dyn Stores) {
     };
     let new = kit.append(order("bob")).await.unwrap().push.unwrap();
     let retried = kit.append(order("carol")).await.unwrap().push.unwrap();
-    let retry = JobOutcome::Retry { at: ahead + 60_000 };
+    let retry = JobOutcome::Retry { in_ms: 60_000 };
     kit.finish(vec![(retried, retry)]).await.unwrap();
     let stopped = kit.stop().await;
     kit.jump(NOON);
     kit.open(stopped);
     kit.catch_up().await;
     // The longest wait and the longest life of a job.
-    let found = due(&kit, NOON + 75_000).await;
+    let found = due(&kit, 75_000).await;
     assert_eq!(ids(&found), [new, retried]);
-    assert!(found.jobs.iter().all(|job| job.expires == NOON + 86_400_000));
+    assert!(found.jobs.iter().all(|job| job.expires_in_ms == 86_400_000));
 }
 
 /// A job is due by the steady clock, even if the newest message of its conversation has a time from a clock
@@ -389,5 +403,5 @@ pub async fn a_job_is_due_at_once_wherever_the_clock_was(stores: &dyn Stores) {
     kit.append(pair("alice", "bob")).await.unwrap();
     kit.jump(NOON);
     kit.append(pair("alice", "bob")).await.unwrap();
-    assert_eq!(due(&kit, NOON).await.jobs.len(), 2);
+    assert_eq!(due(&kit, 0).await.jobs.len(), 2);
 }

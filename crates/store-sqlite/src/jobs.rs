@@ -2,8 +2,8 @@
 
 use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{
-    Append, DueJobs, JobId, JobOutcome, JobQuery, JobRecipients, Lane, Members, Place, PushJob, PushOrder,
-    ToTell, UnixMillis,
+    Append, DueJobs, JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, Members, Place, PushJob,
+    PushOrder, ToTell, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -52,7 +52,7 @@ pub(super) fn make(
         lane: if push.urgent { Lane::Urgent } else { Lane::Normal } as i64,
         made: now,
         due: now.saturating_add(push.delay_ms),
-        expires: push.expires,
+        expires: now.saturating_add(push.expires_in_ms),
     };
     insert(tx, &row).map(Some)
 }
@@ -106,26 +106,28 @@ pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite
 
 /// Stores the outcome of a job. Does nothing if the job does not exist any more.
 pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqlite::Result<()> {
+    let now = tx.state.age.steady();
+    let later = |ms: u64| now.saturating_add(ms);
     match outcome {
         JobOutcome::Finished => {
             tx.db
                 .prepare_cached("DELETE FROM push_jobs WHERE id = ?1")?
                 .execute([id.0])?;
         }
-        JobOutcome::Retry { at } => {
+        JobOutcome::Retry { in_ms } => {
             tx.db
                 .prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, number(*at)])?;
+                .execute(params![id.0, number(later(*in_ms))])?;
         }
-        JobOutcome::Later { at } => {
+        JobOutcome::Later { in_ms } => {
             tx.db
                 .prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, number(*at)])?;
+                .execute(params![id.0, number(later(*in_ms))])?;
         }
-        JobOutcome::Delivered { until } => {
+        JobOutcome::Delivered { for_ms } => {
             tx.db
                 .prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
-                .execute(params![id.0, number(*until), Lane::Delivered as i64])?;
+                .execute(params![id.0, number(later(*for_ms)), Lane::Delivered as i64])?;
         }
         JobOutcome::Dead => {
             let changed = tx
@@ -135,33 +137,28 @@ pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqli
             tx.state.newly_dead += changed as u64;
         }
         JobOutcome::Advanced { after, jobs } => {
-            let row = tx.db
+            let row = tx
+                .db
                 .prepare_cached(
-                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1 RETURNING message, lane, made, expires, conv_id",
+                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1
+                     RETURNING message, lane, made, due, expires, conv_id",
                 )?
                 .query_row(params![id.0, after.as_str()], |row| {
                     Ok(NewJob {
                         message: row.get(0)?,
                         uid: None,
-                        team: row.get(4)?,
                         lane: row.get(1)?,
                         made: row.get(2)?,
-                        due: 0,
-                        expires: row.get(3)?,
+                        due: row.get(3)?,
+                        expires: row.get(4)?,
+                        team: row.get(5)?,
                     })
                 })
                 .optional()?;
             let Some(row) = row else { return Ok(()) };
-            for (uid, due) in jobs {
-                let uid = Some(uid);
-                insert(
-                    tx,
-                    &NewJob {
-                        uid,
-                        due: *due,
-                        ..row
-                    },
-                )?;
+            for (uid, in_ms) in jobs {
+                let (uid, due) = (Some(uid), row.due.max(later(*in_ms)));
+                insert(tx, &NewJob { uid, due, ..row })?;
             }
         }
     }
@@ -211,7 +208,7 @@ pub(super) fn revive(tx: &mut Tx<'_>, uid: &Uid, since: UnixMillis) -> rusqlite:
 const JOB_COLUMNS: &str = "j.id, m.mid, c.conv, m.seq, m.sender, j.uid, j.after, j.attempts, j.made, j.due, j.expires
      FROM push_jobs j CROSS JOIN messages m ON m.id = j.message CROSS JOIN conversations c ON c.id = m.conv_id";
 
-fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
+fn job(row: &Row<'_>, now: UnixMillis) -> rusqlite::Result<PushJob> {
     Ok(PushJob {
         id: JobId(row.get(0)?),
         mid: row.mid(1)?,
@@ -223,16 +220,24 @@ fn job(row: &Row<'_>) -> rusqlite::Result<PushJob> {
             None => JobRecipients::Team(row.uid(6)?),
         },
         attempts: row.get(7)?,
-        made: row.get(8)?,
+        age_ms: now.saturating_sub(row.get(8)?),
         due: row.get(9)?,
-        expires: row.get(10)?,
+        expires_in_ms: row.get::<_, u64>(10)?.saturating_sub(now),
     })
 }
 
-/// Claims jobs that are due, and returns them and the time when the next job is due.
-pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rusqlite::Result<DueJobs> {
-    let (lane, now) = (query.lane as i64, number(query.now));
-    let (due, JobId(id)) = query.after;
+/// Claims the jobs that are due, and returns them. The claim began at the time `now` of the steady clock.
+pub(super) fn claim(
+    db: &Connection,
+    query: &JobQuery,
+    now: UnixMillis,
+    claim: &mut Claim,
+) -> rusqlite::Result<DueJobs> {
+    let (lane, last) = (query.lane as i64, number(now.saturating_add(query.within_ms)));
+    let (due, id) = match query.from {
+        JobsFrom::DueSince(ms) => (now.saturating_sub(ms), 0),
+        JobsFrom::After(due, JobId(id)) => (due, id),
+    };
     // Two statements, so that each has an index.
     let user = match query.uid {
         Some(_) => "j.uid = ?5",
@@ -244,19 +249,22 @@ pub(super) fn claim(db: &Connection, query: &JobQuery, claim: &mut Claim) -> rus
          ORDER BY j.due, j.id",
     ))?;
     let uid = query.uid.as_ref().map(Uid::as_str);
-    let mut rows = select.query(params![lane, number(due), id, now, uid])?;
+    let mut rows = select.query(params![lane, number(due), id, last, uid])?;
     let mut jobs = Vec::new();
     while (jobs.len() as u32) < query.limit
         && let Some(row) = rows.next()?
     {
         if claim.take(JobId(row.get(0)?)) {
-            jobs.push(job(row)?);
+            jobs.push(job(row, now)?);
         }
     }
-    let next = db
+    let next: Option<UnixMillis> = db
         .prepare_cached("SELECT min(due) FROM push_jobs WHERE dead = 0 AND lane = ?1 AND due > ?2")?
-        .query_row(params![lane, now], |row| row.get(0))?;
-    Ok(DueJobs { jobs, next })
+        .query_row(params![lane, last], |row| row.get(0))?;
+    Ok(DueJobs {
+        jobs,
+        next_in_ms: next.map(|due| due.saturating_sub(now)),
+    })
 }
 
 /// Returns whether `uid` must be notified of a message, and the content of the notification.

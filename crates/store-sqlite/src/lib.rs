@@ -145,6 +145,7 @@ pub struct Embedded {
     certain: Arc<AtomicU64>,
     watchers: Arc<watchers::Watchers>,
     leases: Arc<leases::Leases>,
+    clock: Clock,
 }
 
 impl Embedded {
@@ -226,6 +227,7 @@ impl Embedded {
             certain,
             watchers,
             leases,
+            clock: options.clock,
         })
     }
 
@@ -353,9 +355,10 @@ impl Store for Embedded {
     }
 
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
+        let now = self.clock.steady();
         let mut claim = self.leases.claim(lease_ms);
         self.readers.run(For::Jobs, move |db| {
-            let due = jobs::claim(db, &query, &mut claim)?;
+            let due = jobs::claim(db, &query, now, &mut claim)?;
             claim.keep();
             Ok(due)
         })
@@ -384,7 +387,8 @@ impl Store for Embedded {
             .run(For::Jobs, move |db| Ok(jobs::to_tell(db, &uid, conv, seq)?))
     }
 
-    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
+        let since = self.clock.steady().saturating_sub(within_ms);
         self.work(false, done, move |tx| jobs::revive(tx, &uid, since));
     }
 

@@ -1,4 +1,9 @@
 //! Push jobs.
+//!
+//! Their times are durations from the moment of the call, in milliseconds, which the store measures with a
+//! clock of its own: the processes that share a store need not agree about the time. A time of day that is
+//! set delays and expires nothing. The clock of a store on another machine is read up to a round trip later
+//! than the call.
 
 use super::Message;
 use crate::ids::{ConvId, Mid, Seq, Uid};
@@ -37,12 +42,12 @@ pub struct PushJob {
     pub to: JobRecipients,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// When the message was committed.
-    pub made: UnixMillis,
-    /// Time before which the job is not due.
+    /// The time since the message was committed.
+    pub age_ms: u64,
+    /// The time during which an attempt may still begin; 0 if the job has expired.
+    pub expires_in_ms: u64,
+    /// The time of the store's clock at which the job is due. Callers use it only for [`JobsFrom::After`].
     pub due: UnixMillis,
-    /// Time after which no attempt begins.
-    pub expires: UnixMillis,
 }
 
 /// The recipients of a push job.
@@ -64,33 +69,34 @@ pub enum JobOutcome {
     Advanced {
         /// The last member that was handled.
         after: Uid,
-        /// The members with jobs of their own, and when these are due.
-        jobs: Vec<(Uid, UnixMillis)>,
+        /// The members with jobs of their own, and the time until these are due. They are not due before the
+        /// team's job.
+        jobs: Vec<(Uid, u64)>,
     },
     /// An attempt failed and must be retried.
     Retry {
-        /// Time of the retry.
-        at: UnixMillis,
+        /// The time until the retry.
+        in_ms: u64,
     },
     /// No attempt was made; the job must be checked again.
     Later {
-        /// Time of the check.
-        at: UnixMillis,
+        /// The time until the check.
+        in_ms: u64,
     },
     /// The job moves to [`Lane::Delivered`].
     Delivered {
-        /// Time at which the job may be finished.
-        until: UnixMillis,
+        /// The time until the job may be finished.
+        for_ms: u64,
     },
     /// The job is kept, but not retried.
     Dead,
 }
 
 impl JobOutcome {
-    /// Returns when the job must be checked again.
-    pub fn due_again(&self) -> Option<UnixMillis> {
+    /// Returns the time until the job must be checked again.
+    pub fn due_again_ms(&self) -> Option<u64> {
         match self {
-            Self::Retry { at } | Self::Later { at } => Some(*at),
+            Self::Retry { in_ms } | Self::Later { in_ms } => Some(*in_ms),
             Self::Finished | Self::Advanced { .. } | Self::Delivered { .. } | Self::Dead => None,
         }
     }
@@ -103,12 +109,34 @@ pub struct JobQuery {
     pub lane: Lane,
     /// Only jobs for this user.
     pub uid: Option<Uid>,
-    /// Jobs after this position in the order of `due` and id.
-    pub after: (UnixMillis, JobId),
-    /// Jobs that are due at this time of the steady clock.
-    pub now: UnixMillis,
+    /// Where to begin.
+    pub from: JobsFrom,
+    /// Jobs that are due within this time; 0 for those that are due now.
+    pub within_ms: u64,
     /// The maximum number of jobs.
     pub limit: u32,
+}
+
+impl JobQuery {
+    /// All jobs of a lane that are due now, up to `limit`.
+    pub fn due(lane: Lane, limit: u32) -> Self {
+        Self {
+            lane,
+            uid: None,
+            from: JobsFrom::DueSince(u64::MAX),
+            within_ms: 0,
+            limit,
+        }
+    }
+}
+
+/// Where a claim begins in the order of jobs, which is that of `due` and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobsFrom {
+    /// With the jobs that have been due for at most this time.
+    DueSince(u64),
+    /// After the job with this [`PushJob::due`] and id.
+    After(UnixMillis, JobId),
 }
 
 /// The result of [`Store::claim_jobs`](super::Store::claim_jobs).
@@ -116,8 +144,8 @@ pub struct JobQuery {
 pub struct DueJobs {
     /// The jobs that are due, ordered by `due` and `id`.
     pub jobs: Vec<PushJob>,
-    /// When the next job is due, of those that are not due yet.
-    pub next: Option<UnixMillis>,
+    /// The time until the next job is due, of those that are due later than was requested.
+    pub next_in_ms: Option<u64>,
 }
 
 /// The numbers of push jobs.

@@ -22,7 +22,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-pub use self::jobs::{DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, ToTell};
+pub use self::jobs::{
+    DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, PushJob, ToTell,
+};
 pub use self::orders::{
     Append, Appended, Device, DeviceRegister, MOST_DISPLACED, Members, Place, PushOrder, Read, ReadMark,
     Recall, Recalled, Revocation, Revoked, Team, TeamChange, TeamChanged, TeamNotice,
@@ -169,7 +171,7 @@ pub trait Store: Send + Sync + 'static {
     /// Claims push jobs that are due, ordered by `due` and id. Nobody else can claim them during a lease of
     /// `lease_ms`. The lease ends early when the outcome of the job is stored, or when the job is released.
     /// After the lease the job can be claimed again. If only one process uses a store, a restart may end all
-    /// leases.
+    /// leases. Whether a job is due and when a lease ends is decided by the store's clock.
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs>;
 
     /// Ends the leases of claimed jobs that nothing was done with.
@@ -185,9 +187,10 @@ pub trait Store: Send + Sync + 'static {
     /// the last one or two seconds may be missing.
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell>;
 
-    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, if their messages were committed after `since`:
-    /// the connection to which the messages were written was dead. Calls are executed in order.
-    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>);
+    /// Makes jobs in [`Lane::Delivered`] due again for `uid`, if their messages were committed within the
+    /// last `within_ms` before the call: the connection to which the messages were written was dead. This may
+    /// take several transactions.
+    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>);
 
     /// Stores the outcomes of jobs, in order, and ends the leases of these jobs. A team's job that has
     /// advanced stays claimed. This may happen some time after the call.

@@ -27,8 +27,8 @@ pub enum Place {
 /// The push job for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushOrder {
-    /// Time after which no attempt begins.
-    pub expires: UnixMillis,
+    /// Time from the commit during which an attempt may begin, in milliseconds.
+    pub expires_in_ms: u64,
     /// Time from the commit to the first attempt, in milliseconds.
     pub delay_ms: u64,
     /// Whether the job is urgent, and belongs into [`Lane::Urgent`](super::Lane::Urgent).

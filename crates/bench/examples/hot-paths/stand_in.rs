@@ -9,7 +9,7 @@ use mynah::store::{
     Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
     JobOutcome, JobQuery, Members, Message, Missed, Page, Place, Read, ReadMark, Recall, Recalled,
     Revocation, SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged,
-    ToTell, UnixMillis, Watcher,
+    ToTell, Watcher,
 };
 
 /// The stand-in, in which every team has the same members.
@@ -123,7 +123,7 @@ impl Store for StandIn {
         later(Ok(ToTell::Moot))
     }
 
-    fn revive_jobs(&self, _: Uid, _: UnixMillis, done: Done<()>) {
+    fn revive_jobs(&self, _: Uid, _: u64, done: Done<()>) {
         done(Ok(()));
     }
 

@@ -78,7 +78,7 @@ pub(crate) fn team_order(from: &str, team: &str, push: bool) -> anyhow::Result<A
         kind: 15,
         members_only: true,
         push: push.then_some(PushOrder {
-            expires: u64::MAX,
+            expires_in_ms: u64::MAX,
             delay_ms: 0,
             urgent: false,
         }),

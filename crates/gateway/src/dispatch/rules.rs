@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::core::Core;
-use crate::clock;
 use crate::frame::too_deep;
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::{Conversation, Push, Rule, Senders};
@@ -71,7 +70,7 @@ impl Core {
         };
         let ttl = order.ttl_ms.unwrap_or(own).min(longest);
         Some(PushOrder {
-            expires: clock::steady_millis().saturating_add(ttl),
+            expires_in_ms: ttl,
             // A notification that expires soon must not spend most of its time waiting.
             delay_ms: if urgent { 0 } else { delay_ms.min(ttl / 4) },
             urgent,

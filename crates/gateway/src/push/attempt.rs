@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::backoff::{Backoff, dice};
+use super::job::Job;
 use super::now;
 use super::provider::{Notification, Notified, Provider};
 use super::queue::Ready;
@@ -10,8 +11,7 @@ use super::reached::{About, Reached, Verdict};
 use crate::clock;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, PushJob, Store, ToTell};
-use crate::time::UnixMillis;
+use crate::store::{JobId, JobOutcome, Store, ToTell};
 
 /// The outcomes of jobs.
 pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
@@ -75,39 +75,34 @@ impl Attempts {
     }
 
     /// The outcome of a job for one user that needs no attempt, if it is known already.
-    pub(super) fn without_attempt(&self, job: &PushJob, uid: &Uid, urgent: bool) -> Option<JobOutcome> {
+    pub(super) fn without_attempt(&self, job: &Job, uid: &Uid, urgent: bool) -> Option<JobOutcome> {
         let now = now();
         match self.reached.verdict(&About::of(job, uid, urgent), now) {
             Verdict::Has => {
                 self.metrics.push_skipped.inc();
                 Some(JobOutcome::Finished)
             }
-            Verdict::Delivered(until) => {
+            Verdict::Delivered(for_ms) => {
                 self.metrics.push_skipped.inc();
-                Some(JobOutcome::Delivered { until })
+                Some(JobOutcome::Delivered { for_ms })
             }
-            _ if now > job.expires => {
+            _ if now >= job.expires => {
                 self.metrics.push_dead.inc();
                 Some(JobOutcome::Dead)
             }
-            Verdict::Wait(at) => Some(JobOutcome::Later { at }),
+            Verdict::Wait(in_ms) => Some(JobOutcome::Later { in_ms }),
             Verdict::Tell => None,
         }
     }
 
     /// The outcome after a failed attempt: a retry, but not within `wait_ms`.
-    pub(super) fn again(&self, job: &PushJob, wait_ms: u64) -> JobOutcome {
-        let at = self
-            .retry_at(job.attempts.saturating_add(1))
-            .max(now().saturating_add(wait_ms));
-        if at > job.expires {
+    pub(super) fn again(&self, job: &Job, wait_ms: u64) -> JobOutcome {
+        let backoff_ms = self.backoff.wait(job.attempts.saturating_add(1), dice());
+        let in_ms = backoff_ms.max(wait_ms);
+        if now().saturating_add(in_ms) >= job.expires {
             self.metrics.push_dead.inc();
             return JobOutcome::Dead;
         }
-        JobOutcome::Retry { at }
-    }
-
-    fn retry_at(&self, failures: u32) -> UnixMillis {
-        now().saturating_add(self.backoff.wait(failures, dice()))
+        JobOutcome::Retry { in_ms }
     }
 }

@@ -1,7 +1,5 @@
 //! The time between the attempts of a failed notification.
 
-use crate::time::UnixMillis;
-
 /// Waits that double with each failure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
@@ -12,9 +10,10 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after `failures` failed attempts (1 or more). `dice` is random and varies it by up to a
-    /// quarter in both directions, so that notifications that failed together are not retried together.
-    pub(super) fn wait(self, failures: u32, dice: u8) -> UnixMillis {
+    /// The wait in milliseconds after `failures` failed attempts (1 or more). `dice` is random and varies it
+    /// by up to a quarter in both directions, so that notifications that failed together are not retried
+    /// together.
+    pub(super) fn wait(self, failures: u32, dice: u8) -> u64 {
         let doublings = failures.saturating_sub(1).min(32);
         let wait = self.initial_ms.saturating_mul(1 << doublings).min(self.max_ms);
         let quarter = wait / 4;

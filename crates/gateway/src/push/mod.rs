@@ -10,6 +10,7 @@
 
 mod attempt;
 mod backoff;
+mod job;
 mod plan;
 mod provider;
 mod queue;

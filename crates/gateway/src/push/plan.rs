@@ -4,17 +4,16 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::attempt::{Attempts, Outcomes};
+use super::job::{Job, claim};
 use super::now;
 use super::queue::{MOST_OF_USER, Queue, Ready};
 use super::reached::{About, Verdict};
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
+use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, StoreError};
 use crate::time::UnixMillis;
 
 /// The maximum number of jobs that are read at once.
 const JOBS_PER_READ: u32 = 1_024;
-/// How long a claimed job is reserved for this worker, which extends the lease while it works on the job.
-pub(super) const LEASE_MS: u64 = 60_000;
 /// The maximum number of users whose further jobs are read in one turn.
 const USERS_PER_TURN: usize = 64;
 /// The maximum number of members of a team that are read at once.
@@ -33,7 +32,9 @@ const LATE_MS: u64 = 2_000;
 pub(super) struct Plan {
     lane: Lane,
     /// Everything due before this has been read.
-    read_to: (UnixMillis, JobId),
+    read_to: UnixMillis,
+    /// Where the present read continues.
+    after: Option<JobsFrom>,
     /// Jobs that are due before this are not read.
     floor: UnixMillis,
     /// Whether there may be jobs to read.
@@ -45,7 +46,7 @@ pub(super) struct Plan {
     /// Users with more jobs than may be ready at a time.
     more: HashSet<Uid>,
     /// Jobs of teams whose further members are to be read.
-    teams: VecDeque<PushJob>,
+    teams: VecDeque<Job>,
 }
 
 impl Plan {
@@ -53,7 +54,8 @@ impl Plan {
     pub(super) fn new(lane: Lane, from: UnixMillis) -> Self {
         Self {
             lane,
-            read_to: (from, JobId(0)),
+            read_to: from,
+            after: None,
             floor: from,
             look: true,
             next: None,
@@ -70,16 +72,14 @@ impl Plan {
     /// Reads all jobs again, so that jobs are found that were committed very late or were not read before.
     pub(super) fn rewind(&mut self) {
         self.floor = 0;
-        self.read_to = (0, JobId(0));
+        self.read_to = 0;
+        self.after = None;
         self.look = true;
     }
 
     /// Continues with a team's job after the member `after`, up to whom its progress is stored.
-    pub(super) fn go_on(&mut self, job: PushJob, after: Uid) {
-        self.teams.push_back(PushJob {
-            to: JobRecipients::Team(Some(after)),
-            ..job
-        });
+    pub(super) fn go_on(&mut self, job: Job, after: Uid) {
+        self.teams.push_back(job.with(JobRecipients::Team(Some(after))));
     }
 
     /// Whether there are jobs or members to read once there is room for them.
@@ -100,36 +100,29 @@ impl Plan {
                 break;
             }
             let now = now();
-            // If the clock was set back, jobs that are due earlier are read.
-            if now < self.read_to.0 {
-                self.read_to = (self.floor.min(now), JobId(0));
-            }
+            let since = JobsFrom::DueSince(now.saturating_sub(self.read_to));
             let query = JobQuery {
-                lane: self.lane,
-                uid: None,
-                after: self.read_to,
-                now,
-                limit: JOBS_PER_READ,
+                from: self.after.unwrap_or(since),
+                ..JobQuery::due(self.lane, JOBS_PER_READ)
             };
-            let due = attempts.store.claim_jobs(query, LEASE_MS).await?;
-            *held += due.jobs.len();
-            self.next = due.next;
-            self.look = due.jobs.len() as u32 == JOBS_PER_READ;
+            let (jobs, next) = claim(&*attempts.store, query).await?;
+            *held += jobs.len();
+            self.next = next;
+            self.look = jobs.len() as u32 == JOBS_PER_READ;
             let mut unused = Vec::new();
-            for job in due.jobs {
+            for job in jobs {
                 if self.ready.is_full() {
                     self.look = true;
                     unused.push(job.id);
                     continue;
                 }
-                self.read_to = (job.due, job.id);
+                self.after = Some(JobsFrom::After(job.due, job.id));
                 unused.extend(self.take(job, attempts, outcomes));
             }
             *held -= unused.len();
             attempts.store.release_jobs(unused);
-            if !self.look {
-                let certain = now.saturating_sub(LATE_MS).max(self.floor);
-                self.read_to = self.read_to.min((certain, JobId(0)));
+            if !self.look && self.after.take().is_some() {
+                self.read_to = now.saturating_sub(LATE_MS).max(self.floor);
             }
         }
         Ok(())
@@ -146,13 +139,10 @@ impl Plan {
         let done: Vec<_> = done.take(USERS_PER_TURN).cloned().collect();
         for uid in done {
             let query = JobQuery {
-                lane: self.lane,
                 uid: Some(uid.clone()),
-                after: (0, JobId(0)),
-                now: now(),
-                limit: MOST_OF_USER,
+                ..JobQuery::due(self.lane, MOST_OF_USER)
             };
-            let jobs = attempts.store.claim_jobs(query, LEASE_MS).await?.jobs;
+            let (jobs, _) = claim(&*attempts.store, query).await?;
             *held += jobs.len();
             if (jobs.len() as u32) < MOST_OF_USER {
                 self.more.remove(&uid);
@@ -166,7 +156,7 @@ impl Plan {
     }
 
     /// Decides about a claimed job. Returns the id of the job if it must wait in the store.
-    fn take(&mut self, job: PushJob, attempts: &Attempts, outcomes: &mut Outcomes) -> Option<JobId> {
+    fn take(&mut self, job: Job, attempts: &Attempts, outcomes: &mut Outcomes) -> Option<JobId> {
         let uid = match &job.to {
             JobRecipients::User(uid) => uid.clone(),
             JobRecipients::Team(_) => {
@@ -190,8 +180,8 @@ impl Plan {
     }
 
     /// Whether a team's job has expired. Members who were not read before that are not notified.
-    fn expired(&self, job: &PushJob) -> bool {
-        now() > job.expires
+    fn expired(&self, job: &Job) -> bool {
+        now() >= job.expires
     }
 
     /// Reads further members of a team, if there is room for those who are to be notified. Returns the
@@ -200,7 +190,7 @@ impl Plan {
     pub(super) async fn next_members(
         &mut self,
         attempts: &Attempts,
-    ) -> Result<Option<(PushJob, JobOutcome)>, StoreError> {
+    ) -> Result<Option<(Job, JobOutcome)>, StoreError> {
         if self.ready.len() >= ENOUGH {
             return Ok(None);
         }
@@ -218,11 +208,7 @@ impl Plan {
 
     /// Decides about the next members of a team. Returns the outcome of the team's job, which is
     /// [`JobOutcome::Advanced`] unless there were none.
-    pub(super) async fn members_of(
-        &self,
-        job: &PushJob,
-        attempts: &Attempts,
-    ) -> Result<JobOutcome, StoreError> {
+    pub(super) async fn members_of(&self, job: &Job, attempts: &Attempts) -> Result<JobOutcome, StoreError> {
         let after = match &job.to {
             JobRecipients::Team(after) => after.clone(),
             JobRecipients::User(_) => None,
@@ -235,12 +221,10 @@ impl Plan {
         let Some(last) = page.last().cloned() else {
             // The job is kept as long as a member's connection may turn out to have been dead.
             let until = job.made.saturating_add(attempts.reached.heartbeat_ms());
-            let outcome = if now < until {
-                JobOutcome::Delivered { until }
-            } else {
-                JobOutcome::Finished
-            };
-            return Ok(outcome);
+            return Ok(match until.saturating_sub(now) {
+                0 => JobOutcome::Finished,
+                for_ms => JobOutcome::Delivered { for_ms },
+            });
         };
         let mut jobs = Vec::new();
         for uid in page {
@@ -252,8 +236,8 @@ impl Plan {
                 Verdict::Has | Verdict::Delivered(_) => {
                     attempts.metrics.push_skipped.inc();
                 }
-                Verdict::Wait(until) => jobs.push((uid, until)),
-                Verdict::Tell => jobs.push((uid, now.max(job.due))),
+                Verdict::Wait(in_ms) => jobs.push((uid, in_ms)),
+                Verdict::Tell => jobs.push((uid, 0)),
             }
         }
         Ok(JobOutcome::Advanced { after: last, jobs })

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::job::Job;
 use crate::ids::Uid;
-use crate::store::PushJob;
 
 /// The maximum number of jobs of one recipient.
 pub(super) const MOST_OF_USER: u32 = 32;
@@ -17,7 +17,7 @@ const MOST: usize = 4_096;
 /// A job for one user.
 pub(super) struct Ready {
     pub(super) uid: Uid,
-    pub(super) job: PushJob,
+    pub(super) job: Job,
 }
 
 /// The sender of a message; `None` is the backend.
@@ -90,25 +90,24 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::ids::{ConvId, Mid, Seq};
-    use crate::store::{JobId, JobRecipients};
+    use crate::store::{JobId, JobRecipients, PushJob};
 
     fn ready(id: i64, from: Option<&str>, to: &str) -> Ready {
         let uid = Uid::new(to).unwrap();
-        Ready {
-            job: PushJob {
-                id: JobId(id),
-                mid: Mid(uuid::Uuid::nil()),
-                conv: ConvId([0; 16]),
-                seq: Seq(1),
-                from: from.map(|from| Uid::new(from).unwrap()),
-                to: JobRecipients::User(uid.clone()),
-                attempts: 0,
-                made: 0,
-                due: 0,
-                expires: 0,
-            },
-            uid,
-        }
+        let job = PushJob {
+            id: JobId(id),
+            mid: Mid(uuid::Uuid::nil()),
+            conv: ConvId([0; 16]),
+            seq: Seq(1),
+            from: from.map(|from| Uid::new(from).unwrap()),
+            to: JobRecipients::User(uid.clone()),
+            attempts: 0,
+            age_ms: 0,
+            expires_in_ms: 0,
+            due: 0,
+        };
+        let job = Job::claimed(job, 0);
+        Ready { uid, job }
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::job::Job;
 use super::recent::Recent;
 use super::{Wake, now};
 use crate::config::Config;
 use crate::directory::Registry;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::session::Link;
-use crate::store::PushJob;
 use crate::time::UnixMillis;
 
 /// How long acknowledgements are remembered: longer than the store takes to write them.
@@ -61,7 +61,7 @@ pub(super) struct About<'a> {
 }
 
 impl<'a> About<'a> {
-    pub(super) fn of(job: &PushJob, uid: &'a Uid, urgent: bool) -> Self {
+    pub(super) fn of(job: &Job, uid: &'a Uid, urgent: bool) -> Self {
         Self {
             uid,
             conv: job.conv,
@@ -77,10 +77,11 @@ impl<'a> About<'a> {
 pub(super) enum Verdict {
     /// The user has the message.
     Has,
-    /// The message was written to a connection. If that is dead, this will be known at this time.
-    Delivered(UnixMillis),
-    /// The user may still acknowledge it until this time.
-    Wait(UnixMillis),
+    /// The message was written to a connection. If that is dead, this will be known after this time, in
+    /// milliseconds.
+    Delivered(u64),
+    /// The user may still acknowledge it for this time, in milliseconds.
+    Wait(u64),
     /// The user has not acknowledged it, as far as is known here.
     Tell,
 }
@@ -175,17 +176,12 @@ impl Reached {
         if heard || (connected && self.ack_wait_ms == 0) {
             Verdict::Has
         } else if written {
-            Verdict::Delivered(now.saturating_add(self.heartbeat_ms))
+            Verdict::Delivered(self.heartbeat_ms)
         } else if connected && self.had_before(about, now) {
             Verdict::Has
         } else if connected {
             let most = if about.urgent { URGENT_WAIT_MS } else { u64::MAX };
-            let until = about.made.saturating_add(self.ack_wait_ms.min(most));
-            if now < until {
-                Verdict::Wait(until)
-            } else {
-                Verdict::Tell
-            }
+            wait(about.made.saturating_add(self.ack_wait_ms.min(most)), now)
         } else {
             self.away(about, now)
         }
@@ -218,10 +214,18 @@ impl Reached {
             return Verdict::Has;
         }
         let back = ended.at.saturating_add(self.return_ms);
-        if ended.vanished.is_none() && !about.urgent && now < back {
-            Verdict::Wait(back)
+        if ended.vanished.is_none() && !about.urgent {
+            wait(back, now)
         } else {
             Verdict::Tell
         }
+    }
+}
+
+/// The user may acknowledge until this time.
+fn wait(until: UnixMillis, now: UnixMillis) -> Verdict {
+    match until.saturating_sub(now) {
+        0 => Verdict::Tell,
+        ms => Verdict::Wait(ms),
     }
 }

@@ -4,12 +4,10 @@
 //! have just received. The worker waits for attempts in flight, so that they are not repeated after the
 //! restart.
 
-use super::now;
-use super::plan::LEASE_MS;
+use super::job::{Job, claim};
 use super::worker::Worker;
 use crate::ids::Uid;
-use crate::store::{JobId, JobOutcome, JobQuery, JobRecipients, Lane, PushJob, StoreError};
-use crate::time::UnixMillis;
+use crate::store::{JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, StoreError};
 
 /// The maximum number of jobs that are read at once.
 const JOBS_PER_READ: u32 = 1_024;
@@ -36,19 +34,17 @@ impl Worker {
     /// Finishes the jobs that wait for their first attempt although their message was received.
     async fn settle_jobs(&mut self) -> Result<(), StoreError> {
         // Jobs that were due earlier have been decided already.
-        let mut after = (now().saturating_sub(RECENT_MS), JobId(0));
+        let mut from = JobsFrom::DueSince(RECENT_MS);
         for _ in 0..MOST_READS {
             let query = JobQuery {
-                lane: Lane::Normal,
-                uid: None,
-                after,
-                now: UnixMillis::MAX,
-                limit: JOBS_PER_READ,
+                from,
+                within_ms: u64::MAX,
+                ..JobQuery::due(Lane::Normal, JOBS_PER_READ)
             };
-            let due = self.attempts.store.claim_jobs(query, LEASE_MS).await?;
-            let read = due.jobs.len();
-            for job in due.jobs {
-                after = (job.due, job.id);
+            let (jobs, _) = claim(&*self.attempts.store, query).await?;
+            let read = jobs.len();
+            for job in jobs {
+                from = JobsFrom::After(job.due, job.id);
                 if let JobRecipients::User(uid) = &job.to {
                     self.settle_user(&job, uid);
                 } else {
@@ -62,21 +58,21 @@ impl Worker {
         Ok(())
     }
 
-    fn settle_user(&self, job: &PushJob, uid: &Uid) {
+    fn settle_user(&self, job: &Job, uid: &Uid) {
         if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, uid, false) {
             self.note(vec![(job.id, outcome)]);
         }
     }
 
     /// Creates jobs for the members who have not received the message.
-    async fn settle_team(&mut self, mut job: PushJob) -> Result<(), StoreError> {
+    async fn settle_team(&mut self, mut job: Job) -> Result<(), StoreError> {
         loop {
             let outcome = self.normal.members_of(&job, &self.attempts).await?;
             self.note(vec![(job.id, outcome.clone())]);
             let JobOutcome::Advanced { after, .. } = outcome else {
                 return Ok(());
             };
-            job.to = JobRecipients::Team(Some(after));
+            job = job.with(JobRecipients::Team(Some(after)));
         }
     }
 }

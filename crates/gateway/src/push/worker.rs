@@ -10,13 +10,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
-use super::plan::{LEASE_MS, Plan};
+use super::job::{Job, LEASE_MS, claim};
+use super::plan::Plan;
 use super::queue::Ready;
 use super::{Provider, Reached, Settle, Wake, now};
 use crate::config;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, JobQuery, Lane, PushJob, Store, StoreError};
+use crate::store::{JobId, JobOutcome, JobQuery, Lane, Store, StoreError};
 use crate::time::UnixMillis;
 
 /// The maximum number of jobs that are claimed, and whose outcome is not stored yet.
@@ -40,8 +41,8 @@ const SWEPT: u32 = 1_024;
 /// What the store has reported about outcomes.
 #[derive(Default)]
 struct Noted {
-    /// Outcomes that are stored, with the time at which the job is due again.
-    written: Vec<(JobId, Option<UnixMillis>)>,
+    /// Outcomes that are stored, with the time until the job is due again, in milliseconds.
+    written: Vec<(JobId, Option<u64>)>,
     /// Outcomes to be written again. The notifications are not repeated for that.
     failed: Outcomes,
 }
@@ -73,7 +74,7 @@ pub(crate) struct Worker {
     /// The number of jobs that are claimed, and whose outcome is not stored yet.
     held: usize,
     /// Jobs of teams that continue once their progress is stored.
-    advanced: HashMap<JobId, (PushJob, Uid, bool)>,
+    advanced: HashMap<JobId, (Job, Uid, bool)>,
     unwritten: Outcomes,
     /// The number of jobs that were created before the last read.
     seen: u64,
@@ -203,8 +204,7 @@ impl Worker {
             self.times.old_jobs = None;
             self.normal.rewind();
         }
-        // The clock may have been set back.
-        if now >= self.times.rewind || self.times.rewind - now > BETWEEN_REWINDS_MS {
+        if now >= self.times.rewind {
             self.times.rewind = now + BETWEEN_REWINDS_MS;
             self.attempts.reached.forget_old();
             self.urgent.rewind();
@@ -223,13 +223,14 @@ impl Worker {
 
     /// Makes jobs due again whose messages were written to connections that have proved to be dead.
     fn revive(&self) {
-        for (uid, since) in self.attempts.reached.take_vanished() {
+        for (uid, heard) in self.attempts.reached.take_vanished() {
             let wake = self.wake.clone();
+            let within_ms = now().saturating_sub(heard);
             let done = move |revived: Result<(), StoreError>| match revived {
                 Ok(()) => wake.due_in(0),
                 Err(error) => tracing::warn!(%error, "the user of a dead connection is not notified"),
             };
-            self.attempts.store.revive_jobs(uid, since, Box::new(done));
+            self.attempts.store.revive_jobs(uid, within_ms, Box::new(done));
         }
     }
 
@@ -249,7 +250,7 @@ impl Worker {
         }
         if now.abs_diff(self.times.count) >= BETWEEN_COUNTS_MS {
             self.times.count = now;
-            self.sweep(now).await?;
+            self.sweep().await?;
             let counts = self.attempts.store.job_counts().await?;
             self.waiting = counts.waiting;
             self.attempts.metrics.push_pending.set(counts.waiting as i64);
@@ -290,18 +291,11 @@ impl Worker {
     }
 
     /// Finishes delivered jobs whose connection has proved to be alive.
-    async fn sweep(&mut self, now: UnixMillis) -> Result<(), StoreError> {
-        let store = &self.attempts.store;
-        let query = JobQuery {
-            lane: Lane::Delivered,
-            uid: None,
-            after: (0, JobId(0)),
-            now,
-            limit: SWEPT,
-        };
-        let due = store.claim_jobs(query, LEASE_MS).await?;
-        self.held += due.jobs.len();
-        let finished = due.jobs.iter().map(|job| (job.id, JobOutcome::Finished));
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        let query = JobQuery::due(Lane::Delivered, SWEPT);
+        let (jobs, _) = claim(&*self.attempts.store, query).await?;
+        self.held += jobs.len();
+        let finished = jobs.iter().map(|job| (job.id, JobOutcome::Finished));
         self.note(finished.collect());
         Ok(())
     }
@@ -370,9 +364,10 @@ impl Worker {
         let done = move |result: Result<(), StoreError>| {
             let mut noted = notes.noted.lock();
             match result {
-                Ok(()) => noted
-                    .written
-                    .extend(copy.into_iter().map(|(job, outcome)| (job, outcome.due_again()))),
+                Ok(()) => noted.written.extend(
+                    copy.into_iter()
+                        .map(|(job, outcome)| (job, outcome.due_again_ms())),
+                ),
                 Err(error) => {
                     tracing::warn!(%error, "outcomes of push jobs could not be written");
                     noted.failed.extend(copy);
@@ -387,7 +382,8 @@ impl Worker {
     /// Handles what the store has reported about outcomes.
     fn take_notes(&mut self) {
         let noted = std::mem::take(&mut *self.notes.noted.lock());
-        for (id, due) in noted.written {
+        for (id, due_ms) in noted.written {
+            let due = due_ms.map(|ms| now().saturating_add(ms));
             for plan in [&mut self.urgent, &mut self.normal] {
                 plan.next = plan.next.into_iter().chain(due).min();
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::clock;
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use crate::store::{
     Append, Appended, ConvKind, Place, Read, ReadMark, Recall, Recalled, TeamChange, TeamChanged,
@@ -253,7 +254,7 @@ impl Truth {
             to,
             also: order.from.clone().filter(|_| !notices),
             notify: order.push.map(|push| Notify {
-                expires: push.expires,
+                expires: clock::steady_millis().saturating_add(push.expires_in_ms),
                 since: now,
             }),
         };

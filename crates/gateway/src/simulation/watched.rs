@@ -256,7 +256,9 @@ impl Store for Watched {
     }
 
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
-        self.read(move |store| store.claim_jobs(query, lease_ms), unchecked)
+        // Its times count from now.
+        let claimed = self.inner.claim_jobs(query, lease_ms);
+        self.read(move |_| claimed, unchecked)
     }
 
     fn release_jobs(&self, jobs: Vec<JobId>) {
@@ -275,8 +277,8 @@ impl Store for Watched {
         self.read(move |store| store.to_tell(uid, conv, seq), unchecked)
     }
 
-    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
-        self.write(|store| store.revive_jobs(uid, since, done));
+    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
+        self.write(|store| store.revive_jobs(uid, within_ms, done));
     }
 
     fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

@@ -154,10 +154,10 @@ impl Store for Troubled {
         self.store.to_tell(uid, conv, seq)
     }
 
-    fn revive_jobs(&self, uid: Uid, since: UnixMillis, done: Done<()>) {
+    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
         match self.trouble() {
             Some(error) => done(Err(error)),
-            None => self.store.revive_jobs(uid, since, done),
+            None => self.store.revive_jobs(uid, within_ms, done),
         }
     }
 

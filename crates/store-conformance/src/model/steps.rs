@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::kit::{NOON, Setup, device, notice, pair, to_team, uid, with_cid};
+use crate::kit::{Setup, device, notice, pair, to_team, uid, with_cid};
 
 /// The users. They are few, so that they meet.
 pub(super) const UIDS: [&str; 4] = ["a", "b", "c", "d"];
@@ -125,10 +125,10 @@ fn change() -> impl Strategy<Value = TeamChange> {
 fn outcome() -> impl Strategy<Value = JobOutcome> {
     prop_oneof![
         3 => Just(JobOutcome::Finished),
-        1 => Just(JobOutcome::Retry { at: NOON + 5 }),
-        1 => Just(JobOutcome::Later { at: NOON + 7 }),
+        1 => Just(JobOutcome::Retry { in_ms: 5 }),
+        1 => Just(JobOutcome::Later { in_ms: 7 }),
         1 => Just(JobOutcome::Dead),
-        2 => (user(), vec((user(), Just(NOON)), 0..2))
+        2 => (user(), vec((user(), Just(0)), 0..2))
             .prop_map(|(after, jobs)| JobOutcome::Advanced { after, jobs }),
     ]
 }

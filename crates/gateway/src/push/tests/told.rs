@@ -1,7 +1,7 @@
 //! Tests which users are notified, and which are not any more.
 
 use super::*;
-use crate::store::{JobId, JobQuery, JobRecipients, Lane};
+use crate::store::{JobQuery, JobRecipients, Lane};
 
 /// Connects a client that acknowledges, and that has the conversation with alice up to message 1.
 async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::Device, Value) {
@@ -141,11 +141,8 @@ async fn messages_received_before_a_shutdown_are_not_notified_by_the_next_run() 
     let store = &kit.world.running.store;
     let left = loop {
         let query = JobQuery {
-            lane: Lane::Normal,
-            uid: None,
-            after: (0, JobId(0)),
-            now: u64::MAX,
-            limit: 10,
+            within_ms: u64::MAX,
+            ..JobQuery::due(Lane::Normal, 10)
         };
         let waiting = store.claim_jobs(query, 0);
         let left = waiting.await.unwrap().jobs;
