@@ -51,6 +51,8 @@ faults! {
     FinishesEveryJob
     /// Returns jobs that are not due.
     ShowsEveryJob
+    /// Returns jobs that somebody else has claimed.
+    ClaimsTwice
     /// Notifies users although they have acknowledged the message.
     TellsEverybody
     /// Does not make jobs due again.
@@ -385,6 +387,7 @@ impl Store for FaultyStore {
         } else {
             query.within_ms
         };
+        let lease_ms = if self.has(Fault::ClaimsTwice) { 0 } else { lease_ms };
         self.inner.claim_jobs(JobQuery { within_ms, ..query }, lease_ms)
     }
 
