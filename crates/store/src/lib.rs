@@ -58,7 +58,10 @@ pub enum StoreError {
     /// A limit of rate is exceeded (new conversations): answer 429.
     #[error("{0}")]
     TooFast(String),
-    /// The disk is full, or the store is broken or stopped. Nothing was written: answer 503.
+    /// The store is full, broken, stopped or not reachable: answer 503. As far as the store knows, nothing
+    /// was written. But if a connection to a database breaks during a commit, everything may have been
+    /// written nevertheless. A message must therefore be repeated with the same `cid`. All other changes can
+    /// be repeated: a recall is then refused because it was done, and a user may be notified twice.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
@@ -174,10 +177,12 @@ pub trait Store: Send + Sync + 'static {
     /// leases. Whether a job is due and when a lease ends is decided by the store's clock.
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs>;
 
-    /// Ends the leases of claimed jobs that nothing was done with.
+    /// Ends the leases of claimed jobs that nothing was done with. If this fails, they end by themselves.
     fn release_jobs(&self, jobs: Vec<JobId>);
 
-    /// Makes the leases of all jobs that were claimed through this store end in `lease_ms` from now.
+    /// Makes the leases of all jobs that were claimed through this store end in `lease_ms` from now. If this
+    /// fails, they end as before, and another node may notify a user once more. A caller therefore extends
+    /// them several times during a lease.
     fn extend_leases(&self, lease_ms: u64);
 
     /// Counts the push jobs.
