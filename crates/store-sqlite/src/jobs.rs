@@ -303,7 +303,7 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
     Ok(ToTell::Yes(Box::new(message), conversations::unread(db, uid)?))
 }
 
-/// Returns whether the call that message `seq` began has ended: a later message says so.
+/// Returns whether the video call to which message `seq` invites has ended: a later message says so.
 fn is_over(db: &Connection, conv_id: i64, seq: Seq) -> rusqlite::Result<bool> {
     // SQLite uses the index of such messages only for a constant.
     db.prepare_cached(&format!(

@@ -164,6 +164,7 @@ pub enum ToTell {
     Yes(Box<Message>, u64),
     /// No: one of the user's devices has acknowledged it, or the user has read it.
     Acknowledged,
-    /// No: the message was recalled, the user has left the team, the team was deleted, or the call has ended.
+    /// No: the message was recalled, the user has left the team, the team was deleted, or the video call has
+    /// ended.
     Moot,
 }

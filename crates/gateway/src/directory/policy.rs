@@ -1,4 +1,5 @@
-//! The login policy: which of a user's connections a new one ousts. Nothing is changed here.
+//! The login policy: which registrations of a user a new one ends, because it displaces another device or
+//! because its own device has reconnected. Nothing is changed here.
 
 use smallvec::SmallVec;
 
