@@ -189,7 +189,7 @@ fn not_revoked(core: &Core, registration: &Registration) -> Result<(), Reject> {
     }
 }
 
-/// Whether a connection may register now.
+/// Refuses a connection that registers too often.
 fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
     if link.registers.take(core.rates.registers, clock::now()) {
         return Ok(());
@@ -201,7 +201,7 @@ fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
     )))
 }
 
-/// Whether a user may register now. The limit counts the registers of all connections of the user.
+/// Refuses a user who registers too often. The limit counts the registers of all connections of the user.
 fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
     if core.rates.user_registers.take(uid, clock::now(), [1]).is_ok() {
         return Ok(());

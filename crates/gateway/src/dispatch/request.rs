@@ -125,7 +125,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
     None
 }
 
-/// Whether a user may send one more message of this many bytes now.
+/// Refuses a user who sends too many messages or bytes. This message has `bytes` bytes.
 fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
     let limits = &core.config.limits;
     let taken = core.rates.user_sends.take(uid, clock::now(), [1, bytes as u64]);
