@@ -68,7 +68,7 @@ fn believed(wanted: Wanted) -> Result<Admitted, Reject> {
 fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
     if wanted.uid.as_ref().is_some_and(|uid| *uid != claims.sub) {
         return Err(Reject::forbidden(
-            "This token belongs to another uid; leave out \"uid\", or use a token of its own.",
+            "This token belongs to another uid; leave out \"uid\", or use a token of that uid.",
         ));
     }
     match (&claims.device, &wanted.device) {

@@ -23,9 +23,8 @@ pub(super) fn registered(asker: &Asker) -> Result<std::sync::Arc<Registration>, 
 /// conversation that the user is not in.
 pub(super) fn conv(raw: Option<&RawValue>) -> Result<ConvId, Reject> {
     let text = raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let text = text.ok_or_else(|| {
-        Reject::malformed("\"conv\" must be the id of a conversation, as messages carry it.")
-    })?;
+    let text = text
+        .ok_or_else(|| Reject::malformed("\"conv\" must be the id of a conversation, as in its messages."))?;
     ConvId::parse(&text).ok_or_else(|| Reject::from(StoreError::NOT_IN_IT))
 }
 

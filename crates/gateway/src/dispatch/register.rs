@@ -197,7 +197,7 @@ fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
     core.metrics.limited("registers_per_minute");
     let most = core.config.limits.registers_per_minute;
     Err(Reject::too_fast(format!(
-        "A connection may register {most} times a minute; wait."
+        "A connection may register {most} times a minute; register again later."
     )))
 }
 
@@ -209,7 +209,7 @@ fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
     core.metrics.limited("user_registers_per_minute");
     let most = core.config.limits.user_registers_per_minute;
     Err(Reject::too_fast(format!(
-        "A user may register {most} times a minute; wait."
+        "A user may register {most} times a minute; register again later."
     )))
 }
 

@@ -58,7 +58,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ConvPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let conv = segment(parts, state, "conv", |text| Ok(ConvId::parse(text))).await?;
         conv.map(Self)
-            .ok_or_else(|| Problem::not_found("There is no such conversation; take conv from a message."))
+            .ok_or_else(|| Problem::not_found("There is no such conversation; use the conv of a message."))
     }
 }
 
