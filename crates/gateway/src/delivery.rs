@@ -16,16 +16,16 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::appends::Permit;
-use crate::directory::Registry;
+use crate::clock;
+use crate::directory::{ConnectionId, Registry};
 use crate::frame::Frame;
 use crate::ids::{ConvId, Uid};
 use crate::metrics::{KindLabel, Metrics};
-use crate::order::{Origin, Stored};
+use crate::order::Stored;
 use crate::push::Wake;
 use crate::reject::Reject;
 use crate::session::Link;
-use crate::store::{Append, Appended, Members, Place, TeamChanged};
+use crate::store::{Append, Appended, Members, Place, Team, TeamChanged};
 
 /// The number of tasks that deliver. More tasks than processors do not help.
 const SHARDS: usize = 16;
@@ -52,17 +52,20 @@ pub(crate) struct Outcome {
 /// Called once with the result of sending a message.
 pub(crate) type OnDelivered = Box<dyn FnOnce(Result<Outcome, Reject>) + Send>;
 
-/// A message that was committed, with everything that is needed to deliver it and to answer its sender.
+/// A message that was committed, with everything that is needed to deliver it. It is plain data, so that it
+/// can be passed on to other nodes.
 pub(crate) struct Committed {
     pub(crate) message: Arc<Append>,
     pub(crate) appended: Appended,
     /// The connection that sent it, which does not receive it.
-    pub(crate) origin: Option<Origin>,
-    /// When it was committed.
-    pub(crate) at: Instant,
-    pub(crate) answer: OnDelivered,
-    /// Its slot among the appends in flight, which limits the number of messages that wait for delivery.
-    pub(crate) permit: Permit,
+    pub(crate) except: Option<ConnectionId>,
+}
+
+/// What waits on this node until a message is delivered.
+struct Waiting {
+    answer: OnDelivered,
+    /// When the message was committed.
+    since: Instant,
 }
 
 impl Committed {
@@ -84,13 +87,6 @@ impl Committed {
     }
 }
 
-/// A change to a team that was committed.
-pub(crate) struct CommittedChange {
-    pub(crate) changed: TeamChanged,
-    pub(crate) answer: Box<dyn FnOnce(TeamChanged) + Send>,
-    pub(crate) permit: Permit,
-}
-
 /// A read position that was committed now or earlier.
 pub(crate) struct Receipt {
     pub(crate) conv: ConvId,
@@ -98,21 +94,33 @@ pub(crate) struct Receipt {
     pub(crate) frame: Arc<Frame>,
     /// The users who are told; empty if the position has not moved.
     pub(crate) to: Members,
-    pub(crate) origin: Origin,
+    /// The connection that has read, which is not told.
+    pub(crate) except: ConnectionId,
     pub(crate) answer: Box<dyn FnOnce() + Send>,
-    pub(crate) permit: Permit,
+}
+
+/// A change of a team that was committed, and whose notices are being delivered.
+struct Change {
+    changed: TeamChanged,
+    answer: Box<dyn FnOnce(Team) + Send>,
+    /// Members who receive all of the notices.
+    there: Members,
+    /// The number of notices that were delivered.
+    told: usize,
+    /// The next notice, if its delivery was begun.
+    fan: Option<Fan>,
 }
 
 enum Work {
-    Message(Committed),
+    Message(Committed, Waiting),
     Receipt(Box<Receipt>),
-    Change(Box<CommittedChange>),
+    Change(Box<Change>),
 }
 
 impl Work {
     fn conv(&self) -> ConvId {
         match self {
-            Self::Message(message) => message.appended.conv,
+            Self::Message(committed, _) => committed.appended.conv,
             Self::Receipt(receipt) => receipt.conv,
             Self::Change(change) => change.changed.team.conv,
         }
@@ -145,25 +153,30 @@ impl Delivery {
     }
 
     /// Takes over a message. Called in commit order; does not block.
-    pub(crate) fn message(&self, message: Committed) {
-        let conv = message.appended.conv;
-        self.enqueue(conv, Work::Message(message));
+    pub(crate) fn message(&self, committed: Committed, answer: OnDelivered) {
+        let since = clock::now();
+        self.enqueue(Work::Message(committed, Waiting { answer, since }));
     }
 
-    /// Takes over a change. Called in commit order; does not block.
-    pub(crate) fn change(&self, change: CommittedChange) {
-        let conv = change.changed.team.conv;
-        self.enqueue(conv, Work::Change(Box::new(change)));
+    /// Takes over a change of a team. Called in commit order; does not block.
+    pub(crate) fn change(&self, changed: TeamChanged, answer: Box<dyn FnOnce(Team) + Send>) {
+        self.enqueue(Work::Change(Box::new(Change {
+            there: changed.team.members.clone(),
+            changed,
+            answer,
+            told: 0,
+            fan: None,
+        })));
     }
 
     /// Takes over a receipt. Called in commit order; does not block.
     pub(crate) fn receipt(&self, receipt: Receipt) {
-        self.enqueue(receipt.conv, Work::Receipt(Box::new(receipt)));
+        self.enqueue(Work::Receipt(Box::new(receipt)));
     }
 
-    fn enqueue(&self, conv: ConvId, work: Work) {
-        let shard = usize::from(conv.0[15]) % self.shards.len();
-        // The queue cannot be full, because each item in it holds one of the `in_flight` permits.
+    fn enqueue(&self, work: Work) {
+        let shard = usize::from(work.conv().0[15]) % self.shards.len();
+        // The queue cannot be full, because the answer of each item in it holds one of the `in_flight` slots.
         if self.shards[shard].try_send(work).is_err() {
             tracing::error!("delivery has stopped; recipients of a stored message get it when they resume");
         }
@@ -173,6 +186,8 @@ impl Delivery {
 /// A frame that is being sent to many users.
 struct Fan {
     frame: Arc<Frame>,
+    to: Members,
+    except: Option<ConnectionId>,
     /// How many of the recipients have been handled.
     at: usize,
     /// Of these, how many were reached.
@@ -180,18 +195,25 @@ struct Fan {
 }
 
 impl Fan {
-    fn of(frame: Arc<Frame>) -> Self {
+    fn new(frame: Arc<Frame>, to: Members, except: Option<ConnectionId>) -> Self {
         Self {
             frame,
+            to,
+            except,
             at: 0,
             online: 0,
         }
+    }
+
+    /// How many recipients were reached, and how many were not.
+    fn reached(&self) -> (usize, usize) {
+        (self.online, self.to.len() - self.online)
     }
 }
 
 /// What a task has queued for connections since it last yielded to their tasks.
 #[derive(Default)]
-pub(crate) struct Budget {
+struct Budget {
     bytes: usize,
     recipients: usize,
 }
@@ -232,57 +254,44 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// Sends to all connections of a user except `origin`. Returns whether there was one.
-    pub(crate) fn user(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> bool {
-        let connections = self.reach(uid, origin, frame);
+    /// Sends to all connections of a user except one. Returns whether there was another.
+    pub(crate) fn user(&self, uid: &Uid, except: Option<ConnectionId>, frame: &Arc<Frame>) -> bool {
+        let connections = self.registry.reach(uid, except, |link| link.push(frame));
         self.count(connections);
         connections > 0
-    }
-
-    fn reach(&self, uid: &Uid, origin: Option<&Origin>, frame: &Arc<Frame>) -> usize {
-        let except = origin.map(|origin| &origin.0);
-        self.registry.reach(uid, except, |link| link.push(frame))
     }
 
     /// Sends to all members. Returns how many were reached and how many were not.
     pub(crate) async fn members(
         &self,
-        members: &[Uid],
-        origin: Option<&Origin>,
-        frame: &Arc<Frame>,
-        budget: &mut Budget,
+        members: Members,
+        except: Option<ConnectionId>,
+        frame: Arc<Frame>,
     ) -> (usize, usize) {
-        let mut fan = Fan::of(frame.clone());
-        while !self.fan(members, origin, &mut fan, budget).await {}
-        (fan.online, members.len() - fan.online)
+        let (mut fan, mut budget) = (Fan::new(frame, members, except), Budget::default());
+        while !self.fan(&mut fan, &mut budget).await {}
+        fan.reached()
     }
 
-    /// Sends to the next [`SLICE`] of these recipients. Returns true if those were the last.
-    async fn fan(
-        &self,
-        members: &[Uid],
-        origin: Option<&Origin>,
-        fan: &mut Fan,
-        budget: &mut Budget,
-    ) -> bool {
-        let end = members.len().min(fan.at + SLICE);
+    /// Sends to the next [`SLICE`] of the recipients. Returns true if those were the last.
+    async fn fan(&self, fan: &mut Fan, budget: &mut Budget) -> bool {
+        let end = fan.to.len().min(fan.at + SLICE);
         let mut connections = 0;
         while fan.at < end {
             let next = budget.recipients(end - fan.at).await;
-            for uid in &members[fan.at..fan.at + next] {
-                let reached = self.reach(uid, origin, &fan.frame);
+            for uid in &fan.to[fan.at..fan.at + next] {
+                let reached = self.registry.reach(uid, fan.except, |link| link.push(&fan.frame));
                 fan.online += usize::from(reached > 0);
                 connections += reached;
             }
             fan.at += next;
         }
         self.count(connections);
-        fan.at == members.len()
+        fan.at == fan.to.len()
     }
 
-    /// Sends to all connected users. Returns how many were reached.
-    pub(crate) fn everyone(&self, origin: Option<&Origin>, frame: &Arc<Frame>) -> usize {
-        let except = origin.map(|origin| &origin.0);
+    /// Sends to all connected users, except one connection. Returns how many users were reached.
+    pub(crate) fn everyone(&self, except: Option<ConnectionId>, frame: &Arc<Frame>) -> usize {
         let (users, connections) = self.registry.reach_everyone(except, |link| link.push(frame));
         self.count(connections);
         users

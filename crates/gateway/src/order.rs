@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::directory::Connection;
-use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
-use crate::session::Link;
+use crate::directory::ConnectionId;
+use crate::ids::{Cid, ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use crate::store::Appended;
 use crate::time::UnixMillis;
 
@@ -67,13 +66,11 @@ pub enum By {
 }
 
 /// The connection from which an order came. It does not get the push.
-#[derive(Clone)]
-pub struct Origin(pub(crate) Arc<Connection<Link>>);
-
-impl fmt::Debug for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.link.outlet().sid())
-    }
+#[derive(Debug, Clone)]
+pub struct Origin {
+    pub(crate) connection: ConnectionId,
+    /// The sender's device, if the store knows it.
+    pub(crate) device: Option<DeviceId>,
 }
 
 /// The place of a stored message in the history.

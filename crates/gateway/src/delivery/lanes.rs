@@ -10,29 +10,18 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Budget, Committed, CommittedChange, Fan, Fanout, Outcome, Receipt, SLICE, Work};
+use super::{Budget, Change, Committed, Fan, Fanout, Outcome, SLICE, Waiting, Work};
 use crate::clock;
 use crate::frame::{Envelope, Frame};
 use crate::ids::ConvId;
 use crate::order::Stored;
-use crate::store::{Members, TeamNotice};
+use crate::store::TeamNotice;
 
 /// Work that was begun and takes more than a slice.
 enum Begun {
-    Message(Committed, Fan),
-    Receipt(Box<Receipt>, Fan),
-    Change(Box<ChangeBegun>),
-}
-
-/// A change whose notices are being delivered.
-struct ChangeBegun {
-    change: CommittedChange,
-    /// Members who receive all of the notices.
-    there: Members,
-    /// The number of notices that were delivered.
-    told: usize,
-    /// The next notice, if its delivery was begun.
-    fan: Option<Fan>,
+    Message(Committed, Waiting, Fan),
+    Receipt(Box<dyn FnOnce() + Send>, Fan),
+    Change(Box<Change>),
 }
 
 /// A conversation with work that was begun, and the work that waits behind it. A lane without both does not
@@ -106,67 +95,49 @@ impl Fanout {
 
     /// Does the first slice of new work. Returns the work if it is not finished.
     async fn begin(&self, work: Work, budget: &mut Budget) -> Option<Begun> {
-        match work {
-            Work::Message(message) => self.message(message, budget).await,
+        let begun = match work {
+            Work::Message(committed, waiting) => return self.message(committed, waiting, budget).await,
             Work::Receipt(receipt) => {
-                let fan = Fan::of(receipt.frame.clone());
-                self.go_on(Begun::Receipt(receipt, fan), budget).await
+                let fan = Fan::new(receipt.frame, receipt.to, Some(receipt.except));
+                Begun::Receipt(receipt.answer, fan)
             }
-            Work::Change(change) => {
-                let begun = Box::new(self.change(*change));
-                self.go_on(Begun::Change(begun), budget).await
+            Work::Change(mut change) => {
+                // The connected members are looked up once for all notices: replacing many members makes many
+                // notices to many members.
+                if change.changed.notices.len() > 1 {
+                    let there = change.there.iter().filter(|uid| self.registry.is_online(uid));
+                    change.there = Arc::new(there.cloned().collect());
+                }
+                Begun::Change(change)
             }
-        }
+        };
+        self.go_on(begun, budget).await
     }
 
     /// Does a slice. Returns the work if it is not finished.
-    async fn go_on(&self, begun: Begun, budget: &mut Budget) -> Option<Begun> {
-        match begun {
-            Begun::Message(committed, mut fan) => {
-                let members = committed.appended.members.as_deref();
-                let members = members.map_or(&[][..], Vec::as_slice);
-                if !self
-                    .fan(members, committed.origin.as_ref(), &mut fan, budget)
-                    .await
-                {
-                    return Some(Begun::Message(committed, fan));
-                }
-                let reached = (fan.online, members.len() - fan.online);
-                self.delivered(committed, &fan.frame, reached);
-                None
-            }
-            Begun::Receipt(receipt, mut fan) => {
-                if !self
-                    .fan(&receipt.to, Some(&receipt.origin), &mut fan, budget)
-                    .await
-                {
-                    return Some(Begun::Receipt(receipt, fan));
-                }
-                (receipt.answer)();
-                drop(receipt.permit);
-                None
-            }
-            Begun::Change(mut begun) => {
-                if self.tell(&mut begun, budget).await {
-                    let CommittedChange {
-                        changed,
-                        answer,
-                        permit,
-                    } = begun.change;
-                    answer(changed);
-                    drop(permit);
-                    return None;
-                }
-                Some(Begun::Change(begun))
-            }
+    async fn go_on(&self, mut begun: Begun, budget: &mut Budget) -> Option<Begun> {
+        let is_finished = match &mut begun {
+            Begun::Message(_, _, fan) | Begun::Receipt(_, fan) => self.fan(fan, budget).await,
+            Begun::Change(change) => self.tell(change, budget).await,
+        };
+        if !is_finished {
+            return Some(begun);
         }
+        match begun {
+            Begun::Message(committed, waiting, fan) => {
+                self.delivered(&committed, waiting, &fan.frame, fan.reached());
+            }
+            Begun::Receipt(answer, _) => answer(),
+            Begun::Change(change) => (change.answer)(change.changed.team),
+        }
+        None
     }
 
-    async fn message(&self, committed: Committed, budget: &mut Budget) -> Option<Begun> {
+    async fn message(&self, committed: Committed, waiting: Waiting, budget: &mut Budget) -> Option<Begun> {
         let (message, stored) = (&*committed.message, Stored::from(&committed.appended));
         if stored.duplicate {
             let offline = usize::from(committed.to().is_some());
-            (committed.answer)(Ok(Outcome {
+            (waiting.answer)(Ok(Outcome {
                 stored,
                 online: 0,
                 offline,
@@ -184,88 +155,69 @@ impl Fanout {
             recalled: false,
         }));
         budget.frame(frame.len()).await;
-        let reached = match (committed.to(), &committed.appended.members) {
-            (Some(to), _) => {
-                let reached = self.user(to, committed.origin.as_ref(), &frame);
-                (usize::from(reached), usize::from(!reached))
-            }
-            (None, Some(_)) => {
-                return self
-                    .go_on(Begun::Message(committed, Fan::of(frame)), budget)
-                    .await;
-            }
-            (None, None) => (0, 0),
+        let Some(to) = committed.to() else {
+            let members = committed.appended.members.clone().unwrap_or_default();
+            let fan = Fan::new(frame, members, committed.except);
+            return self.go_on(Begun::Message(committed, waiting, fan), budget).await;
         };
-        self.delivered(committed, &frame, reached);
+        let is_reached = self.user(to, committed.except, &frame);
+        let reached = (usize::from(is_reached), usize::from(!is_reached));
+        self.delivered(&committed, waiting, &frame, reached);
         None
     }
 
     /// Completes a message after all recipients were handled. `online` and `offline` count those who were
     /// reached and those who were not.
-    fn delivered(&self, committed: Committed, frame: &Arc<Frame>, (online, offline): (usize, usize)) {
+    fn delivered(
+        &self,
+        committed: &Committed,
+        waiting: Waiting,
+        frame: &Arc<Frame>,
+        (online, offline): (usize, usize),
+    ) {
         if let Some(from) = committed.follower() {
-            self.user(from, committed.origin.as_ref(), frame);
+            self.user(from, committed.except, frame);
         }
         if let (Some(push), Some(_)) = (committed.message.push, committed.appended.push) {
             self.wake.due_in(push.delay_ms);
         }
         self.metrics
             .delivery_seconds
-            .observe(clock::now().duration_since(committed.at).as_secs_f64());
-        (committed.answer)(Ok(Outcome {
+            .observe(clock::now().duration_since(waiting.since).as_secs_f64());
+        (waiting.answer)(Ok(Outcome {
             stored: Stored::from(&committed.appended),
             online,
             offline,
         }));
-        drop(committed.permit);
-    }
-
-    fn change(&self, change: CommittedChange) -> ChangeBegun {
-        let members = &change.changed.team.members;
-        // The connected members are looked up once for all notices: replacing many members makes many notices
-        // to many members.
-        let there: Members = match change.changed.notices.len() {
-            0 | 1 => members.clone(),
-            _ => {
-                let there = members.iter().filter(|uid| self.registry.is_online(uid));
-                Arc::new(there.cloned().collect())
-            }
-        };
-        ChangeBegun {
-            change,
-            there,
-            told: 0,
-            fan: None,
-        }
     }
 
     /// Delivers the next slice of a change's notices: a part of one notice, or several notices to few
     /// members. Returns true if all notices are delivered.
-    async fn tell(&self, begun: &mut ChangeBegun, budget: &mut Budget) -> bool {
-        let team = &begun.change.changed.team;
+    async fn tell(&self, change: &mut Change, budget: &mut Budget) -> bool {
+        let team = &change.changed.team;
         let mut left = SLICE;
-        while let Some(notice) = begun.change.changed.notices.get(begun.told) {
+        while let Some(notice) = change.changed.notices.get(change.told) {
             if left == 0 {
                 return false;
             }
-            let mut fan = match begun.fan.take() {
+            let mut fan = match change.fan.take() {
                 Some(fan) => fan,
                 None => {
                     self.appended(notice.kind);
                     let frame = Arc::new(Frame::push(&envelope(notice, team.conv)));
                     budget.frame(frame.len()).await;
-                    Fan::of(frame)
+                    Fan::new(frame, change.there.clone(), None)
                 }
             };
-            if !self.fan(&begun.there, None, &mut fan, budget).await {
-                begun.fan = Some(fan);
+            if !self.fan(&mut fan, budget).await {
+                change.fan = Some(fan);
                 return false;
             }
             if team.members.binary_search(&notice.uid).is_err() {
                 self.user(&notice.uid, None, &fan.frame);
             }
-            begun.told += 1;
-            left = left.saturating_sub(begun.there.len() + 1);
+            change.told += 1;
+            left = left.saturating_sub(change.there.len() + 1);
         }
         true
     }

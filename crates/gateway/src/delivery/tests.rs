@@ -6,12 +6,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::{Committed, Delivery, Fanout, SLICE};
-use crate::appends::Appends;
-use crate::clock;
+use super::{Committed, Delivery, Fanout, Outcome, SLICE};
 use crate::directory::{Policy, Registry};
-use crate::fair::Turn;
 use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
+use crate::reject::Reject;
 use crate::store::{Append, Appended, Members, Place};
 
 /// The answers, in order.
@@ -49,9 +47,8 @@ async fn message(
     place: (ConvId, u64),
     members: Option<Members>,
 ) {
-    let permit = Appends::new(1, 0).try_take(Turn::First).unwrap();
     let (told, name) = (told.clone(), name.to_owned());
-    delivery.message(Committed {
+    let committed = Committed {
         message: Arc::new(Append {
             place: match &members {
                 Some(_) => Place::Team(TeamId::new("team").unwrap()),
@@ -77,15 +74,14 @@ async fn message(
             members,
             push: None,
         },
-        origin: None,
-        at: clock::now(),
-        answer: Box::new(move |outcome| {
-            let outcome = outcome.unwrap();
-            told.lock()
-                .push(format!("{name} {}", outcome.online + outcome.offline));
-        }),
-        permit,
+        except: None,
+    };
+    let answer = Box::new(move |outcome: Result<Outcome, Reject>| {
+        let outcome = outcome.unwrap();
+        told.lock()
+            .push(format!("{name} {}", outcome.online + outcome.offline));
     });
+    delivery.message(committed, answer);
 }
 
 async fn all(told: &Told, count: usize) -> Vec<String> {

@@ -6,4 +6,4 @@ mod registry;
 
 pub(crate) use policy::{Ousted, Policy};
 pub(crate) use registration::Registration;
-pub(crate) use registry::{Connection, Registry};
+pub(crate) use registry::{Connection, ConnectionId, Registry};

@@ -20,9 +20,14 @@ use super::registration::Registration;
 use crate::ids::Uid;
 use crate::sync::{Hashing, Mutex};
 
+/// The id of a connection. Each connection of this process has another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionId(u64);
+
 /// A connection. `link` is what its owner needs to reach the client.
 #[derive(Debug)]
 pub(crate) struct Connection<L> {
+    pub(crate) id: ConnectionId,
     /// The link to the client.
     pub(crate) link: L,
     state: Mutex<ConnectionState>,
@@ -38,7 +43,9 @@ struct ConnectionState {
 impl<L> Connection<L> {
     /// A connection that is not registered.
     pub(crate) fn new(link: L) -> Self {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: ConnectionId(CONNECTIONS.fetch_add(1, Ordering::Relaxed)),
             link,
             state: Mutex::new(ConnectionState::default()),
         }
@@ -318,7 +325,7 @@ impl<L> Registry<L> {
     pub(crate) fn reach(
         &self,
         uid: &Uid,
-        except: Option<&Arc<Connection<L>>>,
+        except: Option<ConnectionId>,
         mut each: impl FnMut(&L) -> bool,
     ) -> usize {
         self.with_lines(uid, |lines| reach(lines, except, &mut each))
@@ -328,7 +335,7 @@ impl<L> Registry<L> {
     /// connections it was true.
     pub(crate) fn reach_everyone(
         &self,
-        except: Option<&Arc<Connection<L>>>,
+        except: Option<ConnectionId>,
         mut each: impl FnMut(&L) -> bool,
     ) -> (usize, usize) {
         let mut reached = (0, 0);
@@ -372,15 +379,10 @@ impl<L> Registry<L> {
     }
 }
 
-fn reach<L>(
-    lines: &[Line<L>],
-    except: Option<&Arc<Connection<L>>>,
-    each: &mut impl FnMut(&L) -> bool,
-) -> usize {
-    let others = |line: &&Line<L>| except.is_none_or(|except| !Arc::ptr_eq(except, &line.connection));
+fn reach<L>(lines: &[Line<L>], except: Option<ConnectionId>, each: &mut impl FnMut(&L) -> bool) -> usize {
     lines
         .iter()
-        .filter(others)
+        .filter(|line| Some(line.connection.id) != except)
         .filter(|line| each(&line.connection.link))
         .count()
 }

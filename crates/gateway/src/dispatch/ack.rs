@@ -76,10 +76,10 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
     let uid = by.uid.clone();
-    with_store(core, connection, &uid, move |core, pending, permit| {
+    with_store(core, connection, &uid, move |core, pending| {
         let shared = core.clone();
         let done = move |result| {
-            let _under_way = (pending, permit);
+            let _pending = pending;
             match result {
                 Ok(had) => {
                     if let Some(reached) = &shared.reached {

@@ -11,12 +11,10 @@ use tokio::sync::mpsc;
 
 use super::core::Core;
 use crate::appends::{Account, Caller, Permit};
-use crate::clock;
 use crate::delivery::{Committed, OnDelivered, Outcome};
-use crate::directory::Connection;
+use crate::directory::{Connection, ConnectionId};
 use crate::fair::Turn;
 use crate::ids::Uid;
-use crate::order::Origin;
 use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Append, Appended, Done, StoreError};
@@ -26,10 +24,14 @@ const ROOM_WAIT: Duration = Duration::from_secs(2);
 /// The maximum number of messages of one API call that the store is given at once.
 const MOST_AT_ONCE: usize = 1_024;
 
-/// One of a connection's calls of the store. Drop it when the call has ended, with or without success.
-pub(super) struct Pending(Arc<Connection<Link>>);
+/// One of a connection's calls of the store, with its slot. Drop it when the call has ended, with or without
+/// success.
+pub(super) type Pending = (Counted, Permit);
 
-impl Drop for Pending {
+/// Counts as one of the connection's calls until it is dropped.
+pub(super) struct Counted(Arc<Connection<Link>>);
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.link.append_ended();
     }
@@ -41,14 +43,14 @@ pub(super) fn with_store(
     core: &Arc<Core>,
     connection: Arc<Connection<Link>>,
     uid: &Uid,
-    call: impl FnOnce(&Arc<Core>, Pending, Permit) + Send + 'static,
+    call: impl FnOnce(&Arc<Core>, Pending) + Send + 'static,
 ) -> Option<BoxFuture> {
     let limit = core.config.limits.appends_in_flight_per_connection;
     let in_flight = connection.link.append_begins();
-    let pending = Pending(connection.clone());
+    let counted = Counted(connection.clone());
     let turn = Turn::of(in_flight);
     if let Some(permit) = core.appends.try_take(turn) {
-        call(core, pending, permit);
+        call(core, (counted, permit));
         let is_full = in_flight >= limit;
         return is_full.then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) });
     }
@@ -56,31 +58,31 @@ pub(super) fn with_store(
     Some(Box::pin(async move {
         // The number of waiting calls needs no limit, because a connection has at most one.
         if let Ok(permit) = core.appends.take(account, turn, 1).await {
-            call(&core, pending, permit);
+            call(&core, (counted, permit));
             connection.link.room(limit).await;
         }
     }))
 }
 
-/// Returns what the store is given: the message, and a callback that delivers it once it is committed.
-/// `answer` is called after the delivery, or if the store refuses the message.
+/// Returns what the store is given: the message, and a callback that delivers it to all connections but
+/// `except` once it is committed. `answer` is called after the delivery, or if the store refuses the message.
 pub(super) fn delivered(
     core: &Arc<Core>,
     message: Arc<Append>,
-    origin: Option<Origin>,
+    except: Option<ConnectionId>,
     answer: OnDelivered,
-    permit: Permit,
 ) -> (Arc<Append>, Done<Appended>) {
     let (core, stored) = (core.clone(), message.clone());
     let done = move |result: Result<Appended, StoreError>| match result {
-        Ok(appended) => core.delivery.message(Committed {
-            message: stored,
-            appended,
-            origin,
-            at: clock::now(),
-            answer,
-            permit,
-        }),
+        Ok(appended) => {
+            let message = stored;
+            let committed = Committed {
+                message,
+                appended,
+                except,
+            };
+            core.delivery.message(committed, answer);
+        }
         Err(error) => answer(Err(core.trouble(error))),
     };
     (message, Box::new(done))
@@ -126,12 +128,13 @@ async fn append_some(
     let batch = messages.into_iter().zip(under_way).enumerate();
     let batch = batch.filter_map(|(index, (message, under_way))| {
         let sender = sender.clone();
+        let slot = permit.split_one()?;
         let answer: OnDelivered = Box::new(move |outcome| {
-            drop(under_way);
+            drop((under_way, slot));
             // The channel has room for all. If the call was cancelled, there is no receiver.
             let _ = sender.try_send((index, outcome));
         });
-        Some(delivered(core, message, None, answer, permit.split_one()?))
+        Some(delivered(core, message, None, answer))
     });
     let batch: Vec<_> = batch.collect();
     drop(sender);

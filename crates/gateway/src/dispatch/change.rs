@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use super::core::Core;
 use crate::appends::{Caller, Permit, UnderWay};
-use crate::delivery::CommittedChange;
 use crate::fair::Full;
 use crate::ids::{TeamId, Uid};
 use crate::reject::Reject;
@@ -58,7 +57,7 @@ pub(crate) async fn change_team(
                     permit.await.map_err(|Full| stopped())?
                 }
             };
-            done = Some(make(&core, &team, part, (permit, under_way)).await?);
+            done = Some(make(&core, &team, part, (under_way, permit)).await?);
         }
         done.ok_or_else(|| Reject::internal("The team was not changed."))
     });
@@ -165,7 +164,7 @@ async fn make(
     core: &Arc<Core>,
     team: &TeamId,
     part: Part,
-    (permit, under_way): (Permit, UnderWay),
+    under_way: (UnderWay, Permit),
 ) -> Result<Team, Reject> {
     let shared = core.clone();
     let made = called_back(|done| {
@@ -174,14 +173,11 @@ async fn make(
                 if part.is_end {
                     changed.team.members = Members::default();
                 }
-                shared.delivery.change(CommittedChange {
-                    changed,
-                    answer: Box::new(move |changed| {
-                        drop(under_way);
-                        done(Ok(changed.team));
-                    }),
-                    permit,
+                let answer = Box::new(move |team| {
+                    drop(under_way);
+                    done(Ok(team));
                 });
+                shared.delivery.change(changed, answer);
             }
             Err(error) => done(Err(shared.trouble(error))),
         });

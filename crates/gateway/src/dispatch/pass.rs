@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::rules::Allowed;
-use crate::delivery::Budget;
 use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;
 use crate::order::To;
@@ -26,19 +25,19 @@ pub(super) fn pass(
     mut each: impl FnMut(&Uid, bool),
 ) -> usize {
     let frame = frame(allowed, ts);
-    let (fanout, origin, uids) = (core.delivery.fanout(), allowed.origin(), allowed.uids());
+    let (fanout, except, uids) = (core.delivery.fanout(), allowed.except(), allowed.uids());
     if let To::Everyone = allowed.order.to {
-        return fanout.everyone(origin, &frame);
+        return fanout.everyone(except, &frame);
     }
     let mut online = 0;
     for uid in uids {
-        let is_reached = fanout.user(uid, origin, &frame);
+        let is_reached = fanout.user(uid, except, &frame);
         online += usize::from(is_reached);
         each(uid, is_reached);
     }
     let follower = allowed.order.from.as_ref().filter(|_| allowed.follows());
     if let Some(from) = follower.filter(|from| !uids.contains(from)) {
-        fanout.user(from, origin, &frame);
+        fanout.user(from, except, &frame);
     }
     online
 }
@@ -56,15 +55,11 @@ pub(super) async fn pass_to_team(
     let found = core.store.team(team.clone()).await;
     let team = found.map_err(|error| core.trouble(error))?;
     let members = team.ok_or_else(no_team)?.members;
-    let (from, origin) = (allowed.order.from.as_ref(), allowed.origin());
+    let (from, except) = (allowed.order.from.as_ref(), allowed.except());
     let is_member = |uid: &Uid| members.binary_search(uid).is_ok();
-    if origin.is_some() && !from.is_some_and(is_member) {
+    if except.is_some() && !from.is_some_and(is_member) {
         return Err(Reject::forbidden("Only members may send to a team."));
     }
-    let (frame, mut budget) = (frame(allowed, ts), Budget::default());
-    let reached = core
-        .delivery
-        .fanout()
-        .members(&members, origin, &frame, &mut budget);
-    Ok(reached.await)
+    let fanout = core.delivery.fanout();
+    Ok(fanout.members(members, except, frame(allowed, ts)).await)
 }

@@ -16,7 +16,6 @@ use crate::delivery::Receipt;
 use crate::frame::{Frame, raw};
 use crate::ids::{ConvId, Seq, Uid};
 use crate::kinds::Kind;
-use crate::order::Origin;
 use crate::session::Asker;
 use crate::store::{ConvKind, Device, Members, Read, ReadMark, StoreError};
 
@@ -48,14 +47,14 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
     let uid = by.uid.clone();
-    with_store(core, connection, &uid, move |core, pending, permit| {
+    with_store(core, connection, &uid, move |core, pending| {
         let shared = core.clone();
         let done = move |result: Result<ReadMark, StoreError>| match result {
             Ok(mark) => {
                 if let Some(reached) = &shared.reached {
                     reached.acknowledged(&by.uid, conv, mark.seq);
                 }
-                let origin = Origin(asker.connection.clone());
+                let except = asker.connection.id;
                 // The position is less than the requested one only if the latter is beyond the head.
                 let (had, core) = (mark.seq, shared.clone());
                 let answer = Box::new(move || {
@@ -66,9 +65,8 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                     conv,
                     frame: Arc::new(told(conv, &mark, &by.uid)),
                     to: readers(mark, &by.uid, shared.config.limits.read_receipt_members),
-                    origin,
+                    except,
                     answer,
-                    permit,
                 });
             }
             Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),

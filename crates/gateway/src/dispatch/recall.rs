@@ -11,7 +11,6 @@ use super::append::with_store;
 use super::core::Core;
 use super::fields;
 use super::refusal::refuse;
-use crate::clock;
 use crate::delivery::{Committed, OnDelivered};
 use crate::frame::{Request, raw};
 use crate::ids::{ConvId, Mid, Seq, Uid};
@@ -65,7 +64,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
     };
     let connection = asker.connection.clone();
     let uid = by.clone();
-    with_store(core, connection, &uid, move |core, pending, permit| {
+    with_store(core, connection, &uid, move |core, pending| {
         let shared = core.clone();
         let answer: OnDelivered = Box::new(move |outcome| {
             drop(pending);
@@ -84,14 +83,12 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
             Ok(Recalled { appended, kind }) => {
                 // The response to 108 does not contain the message 109, so the connection that asked
                 // receives it too.
-                shared.delivery.message(Committed {
+                let committed = Committed {
                     message: Arc::new(message(kind, by, data)),
                     appended,
-                    origin: None,
-                    at: clock::now(),
-                    answer,
-                    permit,
-                });
+                    except: None,
+                };
+                shared.delivery.message(committed, answer);
             }
             Err(error) => answer(Err(shared.trouble(error))),
         };

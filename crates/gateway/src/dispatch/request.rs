@@ -13,6 +13,7 @@ use super::refusal::{not_registered, refuse};
 use super::rules::Allowed;
 use crate::clock;
 use crate::delivery::OnDelivered;
+use crate::directory::Registration;
 use crate::frame::{Request, any_value};
 use crate::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid, json_string, kind_number};
 use crate::kinds::Kind;
@@ -110,7 +111,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
     let allowed = match &beyond {
         // Without a `cid` a retry cannot be recognised, so the rest need not be checked.
         Err(reject) if cid.is_none() => Err(reject.clone()),
-        _ => read(&fields, cid.clone(), registration.uid.clone(), &asker)
+        _ => read(&fields, cid.clone(), &registration, &asker)
             .and_then(|order| core.check(order))
             .and_then(may_send_kind),
     };
@@ -150,7 +151,12 @@ fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
     Err(Reject::too_fast(format!("{why}; slow down.")))
 }
 
-fn read(fields: &SendFields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> Result<SendOrder, Reject> {
+fn read(
+    fields: &SendFields<'_>,
+    cid: Option<Cid>,
+    by: &Registration,
+    asker: &Asker,
+) -> Result<SendOrder, Reject> {
     let kind = fields
         .kind
         .filter(|raw| !raw.get().starts_with('-'))
@@ -163,12 +169,15 @@ fn read(fields: &SendFields<'_>, cid: Option<Cid>, from: Uid, asker: &Asker) -> 
         // A number that no kind can have becomes 0, which is not a kind.
         kind: kind.unwrap_or(0),
         to: to(fields.to)?,
-        from: Some(from),
+        from: Some(by.uid.clone()),
         data: data.to_owned().into(),
         cid,
         push: None,
         ttl_ms: None,
-        by: By::Client(Origin(asker.connection.clone())),
+        by: By::Client(Origin {
+            connection: asker.connection.id,
+            device: by.has_cursors.then(|| by.device.clone()),
+        }),
     })
 }
 
@@ -206,11 +215,10 @@ fn append_from_client(
 ) -> Option<BoxFuture> {
     allowed.only_repeat = beyond.is_some();
     // An order of a client has one recipient, and so one message.
-    let message = allowed.messages().next()?;
-    let origin = Some(Origin(asker.connection.clone()));
+    let (message, except) = (allowed.messages().next()?, allowed.except());
     let (connection, cid) = (asker.connection.clone(), message.cid.clone());
     let uid = message.from.clone()?;
-    with_store(core, connection, &uid, move |core, pending, permit| {
+    with_store(core, connection, &uid, move |core, pending| {
         let answer: OnDelivered = Box::new(move |result| {
             let _pending = pending;
             match result {
@@ -221,7 +229,7 @@ fn append_from_client(
                 }
             }
         });
-        let message = delivered(core, message, origin, answer, permit);
+        let message = delivered(core, message, except, answer);
         core.store.append(&mut std::iter::once(message));
     })
 }

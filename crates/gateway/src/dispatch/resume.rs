@@ -73,10 +73,10 @@ pub(super) async fn backlog(
                     core,
                     connection.clone(),
                     &registration.uid,
-                    move |core, pending, permit| {
+                    move |core, pending| {
                         let shared = core.clone();
                         let done = move |known: Result<(), StoreError>| {
-                            drop((pending, permit));
+                            drop(pending);
                             // A register without `resume` succeeds nevertheless.
                             if let Err(error) = known {
                                 shared.trouble(error);

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::core::Core;
+use crate::directory::ConnectionId;
 use crate::frame::too_deep;
-use crate::ids::{DeviceId, Uid};
+use crate::ids::Uid;
 use crate::kinds::{Conversation, Push, Rule, Senders};
 use crate::order::{By, Origin, SendOrder, To};
 use crate::reject::Reject;
@@ -164,12 +165,16 @@ impl Allowed {
         self.rule.conversation != Conversation::Notices
     }
 
-    /// The connection that sent the order, which does not receive the message.
-    pub(super) fn origin(&self) -> Option<&Origin> {
+    fn origin(&self) -> Option<&Origin> {
         match &self.order.by {
             By::Client(origin) => Some(origin),
             By::Api => None,
         }
+    }
+
+    /// The connection that sent the order.
+    pub(super) fn except(&self) -> Option<ConnectionId> {
+        self.origin().map(|origin| origin.connection)
     }
 
     /// The users that the order names.
@@ -196,13 +201,6 @@ impl Allowed {
             .map(|place| Arc::new(self.message(place)))
     }
 
-    /// The sender's device, if the store knows it.
-    fn device(&self) -> Option<DeviceId> {
-        let registration = self.origin()?.0.registration()?;
-        let is_sender = registration.has_cursors && Some(&registration.uid) == self.order.from.as_ref();
-        is_sender.then(|| registration.device.clone())
-    }
-
     fn message(&self, place: Place) -> Append {
         let order = &self.order;
         // Users are not notified of messages that they send to themselves.
@@ -212,7 +210,7 @@ impl Allowed {
             kind: order.kind,
             counts: self.rule.unread,
             from: order.from.clone(),
-            device: self.device(),
+            device: self.origin().and_then(|origin| origin.device.clone()),
             members_only: self.rule.senders == Senders::Members && self.origin().is_some(),
             only_repeat: self.only_repeat,
             new_pairs_per_hour: self.new_pairs_per_hour,

@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "session",
         &["directory", "frame", "ids", "kinds", "rate", "reject"],
     ),
-    ("order", &["directory", "ids", "session", "store", "time"]),
+    ("order", &["directory", "ids", "store", "time"]),
     // What an embedding program provides. Other modules decide when it is called.
     ("embed", &["directory", "ids", "kinds", "reject", "session"]),
     // The registry says who is connected. Only delivery may send through it (see `SEEN_ONLY_IN`).
@@ -65,7 +65,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "delivery",
         &[
-            "appends",
             "clock",
             "directory",
             "frame",
