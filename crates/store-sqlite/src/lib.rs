@@ -74,6 +74,7 @@ use mynah_store::{
 pub use self::backup::{Backup, backup};
 pub use self::clock::Clock;
 pub use self::command::{TextChange, change_setting, read_setting};
+use self::failure::Failure;
 pub use self::open::OpenError;
 use self::queue::Command;
 use self::reads::For;
@@ -200,8 +201,6 @@ impl Embedded {
             queue: queue.clone(),
             health: health.clone(),
             checkpoints: checkpoints.clone(),
-            watchers: watchers.clone(),
-            leases: leases.clone(),
             retention: options.retention_ms.into(),
             closed: closed::Closed::new(),
             observer: options.observer,
@@ -236,17 +235,14 @@ impl Embedded {
         self.queue.depth()
     }
 
-    /// Queues work that has no result besides its success. Work that is not urgent waits a moment for a
-    /// transaction to share.
-    fn work(
+    /// Queues a command. One that is not urgent waits a moment for a transaction to share.
+    fn ask<T: Send + 'static>(
         &self,
-        urgent: bool,
-        done: Done<()>,
-        work: impl FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send + 'static,
+        is_urgent: bool,
+        done: Done<T>,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
     ) {
-        let work = Box::new(work);
-        self.queue
-            .push([Command::Work { work, urgent, done }].into_iter());
+        self.queue.push([Command::new(is_urgent, done, work)].into_iter());
     }
 }
 
@@ -258,31 +254,32 @@ impl Drop for Embedded {
 
 impl Store for Embedded {
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
-        self.queue
-            .push(messages.map(|(message, done)| Command::Append(message, done)));
+        self.queue.push(
+            messages.map(|(message, done)| Command::new(true, done, move |tx| append::append(tx, &message))),
+        );
     }
 
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
-        self.queue
-            .push([Command::ChangeTeam(team, change, done)].into_iter());
+        self.ask(true, done, move |tx| membership::change(tx, &team, &change));
     }
 
     fn register_device(&self, register: DeviceRegister, done: Done<()>) {
         let urgent = register.urgent;
-        self.work(urgent, done, move |tx| positions::register_device(tx, &register));
+        self.ask(urgent, done, move |tx| {
+            Ok(positions::register_device(tx, &register)?)
+        });
     }
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
-        self.queue
-            .push([Command::Ack(device, conv, seq, done)].into_iter());
+        self.ask(false, done, move |tx| positions::ack(tx, &device, conv, seq));
     }
 
     fn read(&self, read: Read, done: Done<ReadMark>) {
-        self.queue.push([Command::Read(read, done)].into_iter());
+        self.ask(true, done, move |tx| positions::read(tx, &read));
     }
 
     fn recall(&self, recall: Recall, done: Done<Recalled>) {
-        self.queue.push([Command::Recall(recall, done)].into_iter());
+        self.ask(true, done, move |tx| recall::recall(tx, &recall));
     }
 
     fn missed(&self, device: Device, conversations: u32, behind: u32) -> StoreFuture<'_, Missed> {
@@ -295,8 +292,9 @@ impl Store for Embedded {
         Box::pin(async move {
             let (missed, had) = read.await?;
             if let Some(row) = had {
-                let had = move |tx: &mut Tx<'_>| tx.state.devices.had(tx.db, &asker, row);
-                self.work(false, Box::new(drop), had);
+                self.ask(false, Box::new(drop), move |tx| {
+                    Ok(tx.state.devices.had(tx.db, &asker, row)?)
+                });
             }
             Ok(missed)
         })
@@ -338,7 +336,7 @@ impl Store for Embedded {
         });
         Box::pin(async move {
             if let Some(asker) = asker {
-                let settle = |done| self.work(true, done, move |tx| positions::settle(tx, &asker));
+                let settle = |done| self.ask(true, done, move |tx| Ok(positions::settle(tx, &asker)?));
                 if let Err(error) = outcome(settle).await {
                     // A list whose newest cursors are missing is better than no list.
                     tracing::debug!(%error, "acknowledgements could not be written before a list of conversations");
@@ -389,11 +387,20 @@ impl Store for Embedded {
 
     fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
         let since = self.clock.steady().saturating_sub(within_ms);
-        self.work(false, done, move |tx| jobs::revive(tx, &uid, since));
+        self.ask(false, done, move |tx| Ok(jobs::revive(tx, &uid, since)?));
     }
 
-    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
-        self.queue.push([Command::FinishJobs(outcomes, done)].into_iter());
+    fn finish_jobs(&self, mut outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
+        let leases = self.leases.clone();
+        let settle = move |finished: Result<Vec<_>, _>| {
+            done(finished.map(|outcomes| leases.settle(&outcomes)));
+        };
+        self.ask(false, Box::new(settle), move |tx| {
+            for (id, outcome) in &outcomes {
+                jobs::finish(tx, *id, outcome)?;
+            }
+            Ok(std::mem::take(&mut outcomes))
+        });
     }
 
     fn members_page(
@@ -409,12 +416,25 @@ impl Store for Embedded {
     }
 
     fn revoke(&self, revocation: Revocation, done: Done<()>) {
-        self.queue.push([Command::Revoke(revocation, done)].into_iter());
+        let watchers = self.watchers.clone();
+        let tell = move |revoked: Result<Revocation, _>| {
+            done(revoked.map(|revocation| watchers.tell_revocation(&revocation)));
+        };
+        self.ask(true, Box::new(tell), move |tx| {
+            revocations::revoke(tx.db, tx.state.age.certain(), &revocation)?;
+            Ok(revocation.clone())
+        });
     }
 
-    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
-        let command = Command::ChangeSetting(name.to_owned(), change, done);
-        self.queue.push([command].into_iter());
+    fn change_setting(&self, name: &str, mut change: SettingChange, done: Done<()>) {
+        let (name, watchers) = (name.to_owned(), self.watchers.clone());
+        let tell = move |changed: Result<Option<_>, _>| {
+            done(changed.map(|setting| setting.iter().for_each(|setting| watchers.tell_setting(setting))));
+        };
+        self.ask(true, Box::new(tell), move |tx| {
+            let changed = settings::change(tx.db, &name, true, |text| Ok::<_, Failure>(change(text)));
+            changed?
+        });
     }
 
     fn watch(&self, watcher: Watcher) {

@@ -5,17 +5,13 @@
 //! message does not wait for theirs.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mynah_store::ids::{ConvId, Seq, TeamId};
-use mynah_store::{
-    Append, Appended, Device, Done, JobId, JobOutcome, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, StoreError, TeamChange, TeamChanged,
-};
+use mynah_store::{Done, StoreError};
 use parking_lot::{Condvar, Mutex};
 
+use super::failure::Failure;
 use super::tx::Tx;
 
 /// The maximum number of commands that may wait. Further ones are refused.
@@ -25,48 +21,74 @@ const MAX_WAITING: usize = 65_536;
 const LINGER: Duration = Duration::from_millis(10);
 
 /// A command for the writer.
-pub(super) enum Command {
-    Append(Arc<Append>, Done<Appended>),
-    ChangeTeam(TeamId, TeamChange, Done<TeamChanged>),
-    Ack(Device, ConvId, Seq, Done<Seq>),
-    Read(Read, Done<ReadMark>),
-    Recall(Recall, Done<Recalled>),
-    FinishJobs(Vec<(JobId, JobOutcome)>, Done<()>),
-    Revoke(Revocation, Done<()>),
-    ChangeSetting(String, SettingChange, Done<()>),
-    /// Anything else, which has no result besides its success.
-    Work {
-        work: Work,
-        urgent: bool,
-        done: Done<()>,
-    },
+pub(super) struct Command {
+    /// Whether somebody waits for it.
+    is_urgent: bool,
+    asked: Box<dyn Asked>,
 }
 
-/// What is to be done inside the writer's transaction.
-pub(super) type Work = Box<dyn FnMut(&mut Tx<'_>) -> rusqlite::Result<()> + Send>;
-
 impl Command {
-    fn is_urgent(&self) -> bool {
-        match self {
-            Self::Ack(..) | Self::FinishJobs(..) => false,
-            Self::Work { urgent, .. } => *urgent,
-            _ => true,
-        }
+    /// A command that does `work` in the writer's transaction. Its result is reported to `done` after the
+    /// commit.
+    pub(super) fn new<T: Send + 'static>(
+        is_urgent: bool,
+        done: Done<T>,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Self {
+        let asked = Box::new(Work {
+            work,
+            done,
+            result: None,
+        });
+        Self { is_urgent, asked }
+    }
+
+    /// Does the work, and keeps the result.
+    pub(super) fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.asked.run(tx)
+    }
+
+    /// Reports the result, after the commit.
+    pub(super) fn tell(self) {
+        self.asked.tell(None);
     }
 
     /// Reports to the caller that nothing was done.
     pub(super) fn fail(self, error: StoreError) {
-        match self {
-            Self::Append(_, done) => done(Err(error)),
-            Self::ChangeTeam(_, _, done) => done(Err(error)),
-            Self::FinishJobs(_, done)
-            | Self::Revoke(_, done)
-            | Self::ChangeSetting(_, _, done)
-            | Self::Work { done, .. } => done(Err(error)),
-            Self::Ack(_, _, _, done) => done(Err(error)),
-            Self::Read(_, done) => done(Err(error)),
-            Self::Recall(_, done) => done(Err(error)),
-        }
+        self.asked.tell(Some(error));
+    }
+}
+
+/// A command with the type of its result.
+struct Work<T, F> {
+    work: F,
+    done: Done<T>,
+    result: Option<Result<T, StoreError>>,
+}
+
+trait Asked: Send {
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
+    fn tell(self: Box<Self>, failure: Option<StoreError>);
+}
+
+impl<T, F> Asked for Work<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
+        self.result = Some(match (self.work)(tx) {
+            Ok(done) => Ok(done),
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Broken(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn tell(self: Box<Self>, failure: Option<StoreError>) {
+        // Invariant: a command whose transaction was committed was run.
+        let result = failure.map(Err).or(self.result);
+        (self.done)(result.unwrap_or_else(|| Err(StoreError::stopped())));
     }
 }
 
@@ -107,7 +129,7 @@ impl Queue {
         } else {
             let before = state.urgent;
             for command in commands {
-                state.urgent += usize::from(command.is_urgent());
+                state.urgent += usize::from(command.is_urgent);
                 state.waiting.push_back(command);
             }
             self.depth.store(state.waiting.len(), Ordering::Relaxed);
@@ -159,10 +181,7 @@ impl Queue {
         let take = state.waiting.len().min(max);
         let taken = batch.len();
         batch.extend(state.waiting.drain(..take));
-        state.urgent -= batch[taken..]
-            .iter()
-            .filter(|command| command.is_urgent())
-            .count();
+        state.urgent -= batch[taken..].iter().filter(|command| command.is_urgent).count();
         self.depth.store(state.waiting.len(), Ordering::Relaxed);
         take > 0
     }
@@ -173,7 +192,7 @@ impl Queue {
         let mut state = self.state.lock();
         let take = state.waiting.len().min(max);
         batch.extend(state.waiting.drain(..take));
-        state.urgent = state.waiting.iter().filter(|command| command.is_urgent()).count();
+        state.urgent = state.waiting.iter().filter(|command| command.is_urgent).count();
         self.depth.store(state.waiting.len(), Ordering::Relaxed);
     }
 
@@ -198,6 +217,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
@@ -209,19 +229,11 @@ mod tests {
             assert!(matches!(told, Err(StoreError::Unavailable(_))));
             refused.fetch_add(1, Ordering::Relaxed);
         };
-        Command::Work {
-            work: Box::new(|_| Ok(())),
-            urgent: false,
-            done: Box::new(done),
-        }
+        Command::new(false, Box::new(done), |_| Ok(()))
     }
 
     fn urgent() -> Command {
-        Command::Work {
-            work: Box::new(|_| Ok(())),
-            urgent: true,
-            done: Box::new(drop),
-        }
+        Command::new(true, Box::new(drop::<Result<(), _>>), |_| Ok(()))
     }
 
     #[test]
@@ -233,7 +245,7 @@ mod tests {
         let mut batch = Vec::new();
         assert!(queue.take(&mut batch, 2, None));
         assert_eq!(
-            batch.iter().map(Command::is_urgent).collect::<Vec<_>>(),
+            batch.iter().map(|command| command.is_urgent).collect::<Vec<_>>(),
             [true, false]
         );
         assert!(queue.take(&mut batch, 2, None));

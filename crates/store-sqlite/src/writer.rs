@@ -5,28 +5,24 @@
 //! Invariants: callbacks are called in commit order; a transaction that fails leaves nothing behind, neither
 //! in the database nor in memory; a callback that panics does not stop the thread.
 
-use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mynah_store::ids::Seq;
-use mynah_store::{Appended, Observer, ReadMark, Recalled, Setting, StoreError, TeamChanged};
+use mynah_store::{Observer, StoreError};
 use rusqlite::Connection;
 
 use super::checkpoint::{self, Checkpoints};
 use super::closed::Closed;
-use super::failure::{Failure, leaves_connection_usable, unavailable};
+use super::devices;
+use super::failure::{leaves_connection_usable, unavailable};
 use super::health::Health;
-use super::leases::Leases;
 use super::open::DataDirectory;
 use super::queue::{Command, Queue};
 use super::retention::{self, Retention};
 use super::state::State;
 use super::trim::Trim;
 use super::tx::Tx;
-use super::watchers::Watchers;
-use super::{append, devices, jobs, membership, positions, recall, revocations, settings};
 
 /// The maximum number of commands in one transaction.
 const BATCH: usize = 4_096;
@@ -39,8 +35,6 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) health: Arc<Health>,
     pub(super) checkpoints: Arc<Checkpoints>,
-    pub(super) watchers: Arc<Watchers>,
-    pub(super) leases: Arc<Leases>,
     pub(super) retention: Retention,
     pub(super) closed: Closed,
     pub(super) observer: Arc<dyn Observer>,
@@ -49,18 +43,6 @@ pub(super) struct Writer {
     /// Decides when memory that was needed for earlier work is freed.
     pub(super) trim: Trim,
     pub(super) state: State,
-}
-
-/// The result of a command, kept until the commit.
-enum Outcome {
-    Appended(Result<Appended, StoreError>),
-    Changed(Result<TeamChanged, StoreError>),
-    Acked(Result<Seq, StoreError>),
-    Read(Result<ReadMark, StoreError>),
-    Recalled(Result<Recalled, StoreError>),
-    /// The new version, unless nothing changed.
-    SettingChanged(Option<Setting>),
-    Done,
 }
 
 impl Writer {
@@ -197,13 +179,13 @@ impl Writer {
     /// Writes a batch and calls its callers back.
     pub(super) fn commit(&mut self, batch: &mut Vec<Command>) {
         let begun = Instant::now();
-        let outcomes = catch_unwind(AssertUnwindSafe(|| self.transact(batch))).unwrap_or_else(|_| {
+        let committed = catch_unwind(AssertUnwindSafe(|| self.transact(batch))).unwrap_or_else(|_| {
             Err(StoreError::Unavailable(
                 "an internal error occurred; see the log of the server".to_owned(),
             ))
         });
-        match outcomes {
-            Ok(outcomes) => {
+        match committed {
+            Ok(()) => {
                 self.observer.committed(batch.len(), begun.elapsed());
                 self.health.gave_up(self.state.newly_dead);
                 self.state.trim();
@@ -215,9 +197,8 @@ impl Writer {
                 if std::mem::take(&mut self.state.closed) {
                     self.closed.another();
                 }
-                for (command, outcome) in batch.drain(..).zip(outcomes) {
-                    guarded(|| self.committed(&command, &outcome));
-                    guarded(|| tell(command, outcome));
+                for command in batch.drain(..) {
+                    guarded(|| command.tell());
                 }
             }
             Err(error) => {
@@ -231,18 +212,8 @@ impl Writer {
         }
     }
 
-    /// Does what follows a commit before the caller is told.
-    fn committed(&self, command: &Command, outcome: &Outcome) {
-        match (command, outcome) {
-            (Command::FinishJobs(finished, _), _) => self.leases.settle(finished),
-            (Command::Revoke(revocation, _), _) => self.watchers.tell_revocation(revocation),
-            (_, Outcome::SettingChanged(Some(setting))) => self.watchers.tell_setting(setting),
-            _ => {}
-        }
-    }
-
     /// Executes a transaction. Leaves `db` empty if the connection may be broken.
-    fn transact(&mut self, batch: &mut [Command]) -> Result<Vec<Outcome>, StoreError> {
+    fn transact(&mut self, batch: &mut [Command]) -> Result<(), StoreError> {
         if let Some(lost) = self.place.lost() {
             return Err(lost);
         }
@@ -257,13 +228,13 @@ impl Writer {
         let probe = batch.is_empty() && self.health.state().is_err();
         self.state.age.advance(self.state.next_row);
         match write(&db, &mut self.state, batch, probe) {
-            Ok(outcomes) => {
+            Ok(()) => {
                 // A transaction that had nothing to write says nothing about the disk.
                 if db.total_changes() != before {
                     self.health.recovered();
                 }
                 self.keep(db);
-                Ok(outcomes)
+                Ok(())
             }
             Err(error) => {
                 if !probe {
@@ -297,52 +268,18 @@ impl Writer {
 }
 
 /// Executes a batch in one transaction.
-fn write(
-    db: &Connection,
-    state: &mut State,
-    batch: &mut [Command],
-    probe: bool,
-) -> rusqlite::Result<Vec<Outcome>> {
+fn write(db: &Connection, state: &mut State, batch: &mut [Command], probe: bool) -> rusqlite::Result<()> {
     let before = db.total_changes();
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut outcomes = Vec::with_capacity(batch.len());
     let now = state.age.day();
     let tx = &mut Tx { db, state, now };
     for command in batch {
-        outcomes.push(match command {
-            Command::Append(order, _) => Outcome::Appended(refusal(append::append(tx, order))?),
-            Command::ChangeTeam(team, change, _) => {
-                Outcome::Changed(refusal(membership::change(tx, team, change))?)
-            }
-            Command::Ack(device, conv, seq, _) => {
-                Outcome::Acked(refusal(positions::ack(tx, device, *conv, *seq))?)
-            }
-            Command::Read(read, _) => Outcome::Read(refusal(positions::read(tx, read))?),
-            Command::Recall(order, _) => Outcome::Recalled(refusal(recall::recall(tx, order))?),
-            Command::FinishJobs(finished, _) => {
-                for (id, outcome) in finished {
-                    jobs::finish(tx, *id, outcome)?;
-                }
-                Outcome::Done
-            }
-            Command::Revoke(revocation, _) => {
-                revocations::revoke(tx.db, tx.state.age.certain(), revocation)?;
-                Outcome::Done
-            }
-            Command::ChangeSetting(name, change, _) => {
-                let changed = settings::change(tx.db, name, true, |text| Ok::<_, Infallible>(change(text)))?;
-                Outcome::SettingChanged(changed.unwrap_or_default())
-            }
-            Command::Work { work, .. } => {
-                work(tx)?;
-                Outcome::Done
-            }
-        });
+        command.run(tx)?;
     }
     state.flush(db)?;
     state.advance(db, probe || db.total_changes() != before)?;
     db.prepare_cached("COMMIT")?.execute([])?;
-    Ok(outcomes)
+    Ok(())
 }
 
 fn roll_back(db: &Connection, state: &mut State) -> rusqlite::Result<()> {
@@ -351,34 +288,6 @@ fn roll_back(db: &Connection, state: &mut State) -> rusqlite::Result<()> {
         db.execute_batch("ROLLBACK")?;
     }
     state.reload(db)
-}
-
-/// Separates the refusal of one command from a failure of the whole transaction.
-fn refusal<T>(outcome: Result<T, Failure>) -> rusqlite::Result<Result<T, StoreError>> {
-    match outcome {
-        Ok(done) => Ok(Ok(done)),
-        Err(Failure::Refused(error)) => Ok(Err(error)),
-        Err(Failure::Broken(error)) => Err(error),
-    }
-}
-
-fn tell(command: Command, outcome: Outcome) {
-    match (command, outcome) {
-        (Command::Append(_, done), Outcome::Appended(outcome)) => done(outcome),
-        (Command::ChangeTeam(_, _, done), Outcome::Changed(outcome)) => done(outcome),
-        (Command::Ack(_, _, _, done), Outcome::Acked(outcome)) => done(outcome),
-        (Command::Read(_, done), Outcome::Read(outcome)) => done(outcome),
-        (Command::Recall(_, done), Outcome::Recalled(outcome)) => done(outcome),
-        (Command::ChangeSetting(_, _, done), Outcome::SettingChanged(_))
-        | (
-            Command::FinishJobs(_, done) | Command::Revoke(_, done) | Command::Work { done, .. },
-            Outcome::Done,
-        ) => {
-            done(Ok(()));
-        }
-        // Invariant: `write` answers each command with its own sort of outcome.
-        (command, _) => command.fail(StoreError::Unavailable("an internal error occurred".to_owned())),
-    }
 }
 
 /// Calls a callback. If it panics, only this caller is affected.

@@ -100,7 +100,7 @@ impl Sqlite {
             run.take().into_iter().for_each(|run| run(tx.db));
             Ok(())
         };
-        self.store.work(true, Box::new(drop), work);
+        self.store.ask(true, Box::new(drop::<Result<(), _>>), work);
     }
 
     /// The files as they would be found after a crash, and when each was written.
