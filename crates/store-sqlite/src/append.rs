@@ -37,7 +37,7 @@ pub(super) fn append(tx: &mut Tx<'_>, order: &Append) -> Result<Appended, Failur
 
     let sent = order.cid.as_ref().map(|cid| Sent::new(head.id, from, cid));
     if let Some(sent) = &sent {
-        let window = tx.state.rules.dedupe_window_ms;
+        let window = tx.state.options.dedupe_window_ms;
         let is_recent = |row, ts| tx.state.age.of(row, ts) < window;
         if let Some(first) = tx.state.cids.find(tx.db, conv, sent, is_recent)? {
             return Ok(first);

@@ -8,7 +8,6 @@
 //! Until it is restarted, the WAL still contains deleted and recalled text. The writer therefore empties it
 //! soon after a deletion or recall.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -108,7 +107,7 @@ impl Checkpoints {
     }
 
     /// Runs the thread. Between its rounds it looks for settings that commands have changed.
-    pub(super) fn run(self: Arc<Self>, place: &DataDirectory, watchers: &Watchers) {
+    pub(super) fn run(&self, place: &DataDirectory, watchers: &Watchers) {
         let mut db = None;
         let mut lost = false;
         let mut stop = self.stop.lock();

@@ -12,7 +12,7 @@ use super::conversations;
 use super::history::{MESSAGE_COLUMNS, message};
 use super::leases::Claim;
 use super::log::Written;
-use super::state::Rules;
+use super::options::Options;
 use super::tx::Tx;
 
 /// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_END: a user is not notified of a video call that has ended.
@@ -93,9 +93,9 @@ fn insert(tx: &mut Tx<'_>, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
 
 /// Limits the deadlines that an earlier run of the program has stored to the longest possible ones: its clock
 /// may have been wrong.
-pub(super) fn bound(db: &Connection, now: UnixMillis, rules: &Rules) -> rusqlite::Result<()> {
-    let due = number(now.saturating_add(rules.longest_push_wait_ms));
-    let expires = number(now.saturating_add(rules.longest_push_life_ms));
+pub(super) fn bound(db: &Connection, now: UnixMillis, options: &Options) -> rusqlite::Result<()> {
+    let due = number(now.saturating_add(options.longest_push_wait_ms));
+    let expires = number(now.saturating_add(options.longest_push_life_ms));
     db.execute(
         "UPDATE push_jobs SET due = min(due, ?1), expires = min(expires, ?2), made = min(made, ?3)
          WHERE dead = 0 AND (due > ?1 OR expires > ?2 OR made > ?3)",

@@ -31,6 +31,7 @@ mod membership;
 mod missed;
 mod open;
 mod open_error;
+mod options;
 mod positions;
 mod queue;
 mod reads;
@@ -41,6 +42,7 @@ mod retention;
 mod revocations;
 mod schema;
 mod settings;
+mod shared;
 mod state;
 #[cfg(any(test, feature = "stepped"))]
 pub mod stepped;
@@ -57,7 +59,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,86 +67,39 @@ pub use mynah_store::Durability;
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use mynah_store::{
     Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
-    JobOutcome, JobQuery, Message, Missed, Observer, Page, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
-    UnixMillis, Watcher, outcome,
+    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
+    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Watcher, outcome,
 };
 
 pub use self::backup::{Backup, backup};
+use self::checkpoint::Checkpoints;
 pub use self::clock::Clock;
+use self::closed::Closed;
 pub use self::command::{TextChange, change_setting, read_setting};
 use self::failure::Failure;
+use self::health::Health;
+use self::leases::Leases;
+use self::open::DataDirectory;
 pub use self::open::OpenError;
-use self::queue::Command;
-use self::reads::For;
+pub use self::options::Options;
+use self::queue::{Command, Queue};
+use self::reads::{For, Readers};
 pub use self::restore::{Restored, restore};
-use self::state::{Rules, State};
-use self::threads::{Threads, Work};
+use self::shared::Shared;
+use self::state::State;
+use self::threads::Threads;
+use self::trim::Trim;
 use self::tx::Tx;
-
-/// The parameters of [`Embedded::open`].
-pub struct Options {
-    /// The data directory. It is created if it does not exist.
-    pub path: PathBuf,
-    /// What an answered append survives.
-    pub durability: Durability,
-    /// How long a `cid` is remembered, in milliseconds.
-    pub dedupe_window_ms: u64,
-    /// The maximum number of cids that are kept in memory before they are moved to their table.
-    pub fresh_cids: usize,
-    /// The maximum number of members of a team.
-    pub max_members: usize,
-    /// The maximum number of devices of one user that are remembered.
-    pub max_devices: usize,
-    /// Whether new members of a team see messages from before they joined.
-    pub new_members_see_all: bool,
-    /// How long messages are kept, in milliseconds; 0 is unlimited.
-    pub retention_ms: u64,
-    /// The longest time between two attempts of a push job, in milliseconds. Stored deadlines that are
-    /// further away are reduced to it.
-    pub longest_push_wait_ms: u64,
-    /// The longest life of a push job, in milliseconds. Stored ones are reduced to it likewise.
-    pub longest_push_life_ms: u64,
-    /// The clocks.
-    pub clock: Clock,
-    /// The source of randomness for ids: fills the slice with random bytes.
-    pub random: fn(&mut [u8]) -> Result<(), getrandom::Error>,
-    /// Counts transactions and failures.
-    pub observer: Arc<dyn Observer>,
-}
-
-impl Options {
-    /// Returns the defaults (docs/PROTOCOL.md#10-limits) for the directory `path`, with the system's clocks.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            durability: Durability::Power,
-            dedupe_window_ms: 7 * 24 * 3_600_000,
-            fresh_cids: 32_768,
-            max_members: 100_000,
-            max_devices: 100,
-            new_members_see_all: false,
-            retention_ms: 0,
-            longest_push_wait_ms: 75_000,
-            longest_push_life_ms: 24 * 3_600_000,
-            clock: Clock::system(),
-            observer: Arc::new(()),
-            random: getrandom::fill,
-        }
-    }
-}
+use self::watchers::Watchers;
+use self::writer::Writer;
 
 /// The store.
 pub struct Embedded {
-    queue: Arc<queue::Queue>,
-    readers: Arc<reads::Readers>,
-    health: Arc<health::Health>,
+    shared: Arc<Shared>,
     threads: Arc<Threads>,
-    place: Arc<open::DataDirectory>,
     /// The value of [`age::Age::certain`].
     certain: Arc<AtomicU64>,
-    watchers: Arc<watchers::Watchers>,
-    leases: Arc<leases::Leases>,
     clock: Clock,
 }
 
@@ -159,80 +113,57 @@ impl Embedded {
     fn open_with(
         options: Options,
         here: Option<reads::Here>,
-        start: impl FnOnce(Work) -> std::io::Result<Threads>,
+        start: impl FnOnce(Writer) -> std::io::Result<Threads>,
     ) -> Result<Self, OpenError> {
-        let place = Arc::new(open::DataDirectory::open(&options.path, options.durability)?);
-        let rules = Rules {
-            dedupe_window_ms: options.dedupe_window_ms,
-            max_members: options.max_members,
-            max_devices: options.max_devices,
-            new_members_see_all: options.new_members_see_all,
-            fresh_cids: options.fresh_cids,
-            random: options.random,
-            keep_ms: options.retention_ms,
-            longest_push_wait_ms: options.longest_push_wait_ms,
-            longest_push_life_ms: options.longest_push_life_ms,
-        };
+        let place = Arc::new(DataDirectory::open(&options.path, options.durability)?);
+        let (clock, retention) = (options.clock.clone(), options.retention_ms.into());
         let begin = || -> rusqlite::Result<_> {
             let db = place.writer()?;
-            let state = State::load(&db, rules, options.clock.clone())?;
+            let state = State::load(&db, options)?;
             let revocations = revocations::all(&db, state.age.certain())?;
-            let watchers = watchers::Watchers::new(settings::all(&db)?, revocations);
-            if let Err(error) = jobs::bound(&db, state.age.steady(), &rules) {
+            let watchers = Watchers::new(settings::all(&db)?, revocations);
+            if let Err(error) = jobs::bound(&db, state.age.steady(), &state.options) {
                 // If this fails, for example because the disk is full, it is done at the next start.
                 tracing::warn!(%error, "deadlines of push jobs could not be checked");
             }
-            Ok((jobs::count_dead(&db)?, Arc::new(watchers), db, state))
+            Ok((jobs::count_dead(&db)?, watchers, db, state))
         };
         let (dead, watchers, db, state) = begin().map_err(|error| place.explain(error))?;
         place.know_log();
         place.expect_log(true);
         let certain = state.age.shared();
-        let queue = Arc::new(queue::Queue::default());
-        let health = Arc::new(health::Health::new(dead));
-        if place.was_full() {
-            health.failed(&failure::full());
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            readers: Arc::new(Readers::new(place.clone(), here)),
+            checkpoints: Checkpoints::new(),
+            health: Health::new(dead),
+            watchers,
+            leases: Arc::new(Leases::new(clock.clone())),
+            place,
+        });
+        if shared.place.was_full() {
+            shared.health.failed(&failure::full());
         }
-        let leases = Arc::new(leases::Leases::new(options.clock.clone()));
-        let readers = Arc::new(reads::Readers::new(place.clone(), here));
-        let checkpoints = Arc::new(checkpoint::Checkpoints::new());
-        let writer = writer::Writer {
-            place: place.clone(),
-            queue: queue.clone(),
-            health: health.clone(),
-            checkpoints: checkpoints.clone(),
-            retention: options.retention_ms.into(),
-            closed: closed::Closed::new(),
-            observer: options.observer,
+        let writer = Writer {
+            shared: shared.clone(),
+            retention,
+            closed: Closed::new(),
             db: Some(db),
-            trim: trim::Trim::default(),
+            trim: Trim::default(),
             state,
         };
-        let work = Work {
-            place: place.clone(),
-            queue: queue.clone(),
-            readers: readers.clone(),
-            checkpoints,
-            watchers: watchers.clone(),
-            writer,
-        };
-        let threads = start(work).map_err(OpenError::Threads)?;
+        let threads = start(writer).map_err(OpenError::Threads)?;
         Ok(Self {
-            queue,
-            readers,
-            health,
+            shared,
             threads: Arc::new(threads),
-            place,
             certain,
-            watchers,
-            leases,
-            clock: options.clock,
+            clock,
         })
     }
 
     /// Returns the number of commands that wait for the writer.
     pub fn depth(&self) -> usize {
-        self.queue.depth()
+        self.shared.queue.depth()
     }
 
     /// Queues a command. One that is not urgent waits a moment for a transaction to share.
@@ -242,7 +173,9 @@ impl Embedded {
         done: Done<T>,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
     ) {
-        self.queue.push([Command::new(is_urgent, done, work)].into_iter());
+        self.shared
+            .queue
+            .push([Command::new(is_urgent, done, work)].into_iter());
     }
 }
 
@@ -254,7 +187,7 @@ impl Drop for Embedded {
 
 impl Store for Embedded {
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
-        self.queue.push(
+        self.shared.queue.push(
             messages.map(|(message, done)| Command::new(true, done, move |tx| append::append(tx, &message))),
         );
     }
@@ -286,7 +219,7 @@ impl Store for Embedded {
         let (conversations, behind) = (conversations as usize, behind as usize);
         let asker = device.clone();
         let account = For::User(device.uid.clone());
-        let read = self.readers.run(account, move |db| {
+        let read = self.shared.readers.run(account, move |db| {
             Ok(missed::missed(db, &device, conversations, behind)?)
         });
         Box::pin(async move {
@@ -301,13 +234,13 @@ impl Store for Embedded {
     }
 
     fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
-        self.readers.run(For::User(uid.clone()), move |db| {
+        self.shared.readers.run(For::User(uid.clone()), move |db| {
             Ok(missed::replay(db, &uid, &stretches, page)?)
         })
     }
 
     fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.readers.run(For::Team(team.clone()), move |db| {
+        self.shared.readers.run(For::Team(team.clone()), move |db| {
             let found = teams::load(db, &team)?;
             Ok(found.map(|found| membership::shown(&team, found)))
         })
@@ -315,7 +248,7 @@ impl Store for Embedded {
 
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
         let account = viewer.clone().map_or(For::Backend, For::User);
-        self.readers.run(account, move |db| {
+        self.shared.readers.run(account, move |db| {
             history::read(db, conv, viewer.as_ref(), span, page)
         })
     }
@@ -331,7 +264,7 @@ impl Store for Embedded {
             uid: uid.clone(),
             device,
         });
-        let read = self.readers.run(For::User(uid.clone()), move |db| {
+        let read = self.shared.readers.run(For::User(uid.clone()), move |db| {
             conversations::page(db, &uid, device.as_ref(), after.as_deref(), page)
         });
         Box::pin(async move {
@@ -347,15 +280,15 @@ impl Store for Embedded {
     }
 
     fn unread(&self, uid: Uid) -> StoreFuture<'_, u64> {
-        self.readers.run(For::User(uid.clone()), move |db| {
+        self.shared.readers.run(For::User(uid.clone()), move |db| {
             Ok(conversations::unread(db, &uid)?)
         })
     }
 
     fn claim_jobs(&self, query: JobQuery, lease_ms: u64) -> StoreFuture<'_, DueJobs> {
         let now = self.clock.steady();
-        let mut claim = self.leases.claim(lease_ms);
-        self.readers.run(For::Jobs, move |db| {
+        let mut claim = self.shared.leases.claim(lease_ms);
+        self.shared.readers.run(For::Jobs, move |db| {
             let due = jobs::claim(db, &query, now, &mut claim)?;
             claim.keep();
             Ok(due)
@@ -363,25 +296,26 @@ impl Store for Embedded {
     }
 
     fn release_jobs(&self, jobs: Vec<JobId>) {
-        self.leases.release(&jobs);
+        self.shared.leases.release(&jobs);
     }
 
     fn extend_leases(&self, lease_ms: u64) {
-        self.leases.extend(lease_ms);
+        self.shared.leases.extend(lease_ms);
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
-        let health = self.health.clone();
-        self.readers.run(For::Jobs, move |db| {
+        let shared = self.shared.clone();
+        self.shared.readers.run(For::Jobs, move |db| {
             Ok(JobCounts {
                 waiting: jobs::count_waiting(db)?,
-                dead: health.dead_jobs(),
+                dead: shared.health.dead_jobs(),
             })
         })
     }
 
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
-        self.readers
+        self.shared
+            .readers
             .run(For::Jobs, move |db| Ok(jobs::to_tell(db, &uid, conv, seq)?))
     }
 
@@ -391,7 +325,7 @@ impl Store for Embedded {
     }
 
     fn finish_jobs(&self, mut outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
-        let leases = self.leases.clone();
+        let leases = self.shared.leases.clone();
         let settle = move |finished: Result<Vec<_>, _>| {
             done(finished.map(|outcomes| leases.settle(&outcomes)));
         };
@@ -410,15 +344,15 @@ impl Store for Embedded {
         after: Option<Uid>,
         limit: u32,
     ) -> StoreFuture<'_, Vec<Uid>> {
-        self.readers.run(For::Jobs, move |db| {
+        self.shared.readers.run(For::Jobs, move |db| {
             Ok(teams::page(db, conv, seq, after.as_ref(), limit as usize)?)
         })
     }
 
     fn revoke(&self, revocation: Revocation, done: Done<()>) {
-        let watchers = self.watchers.clone();
+        let shared = self.shared.clone();
         let tell = move |revoked: Result<Revocation, _>| {
-            done(revoked.map(|revocation| watchers.tell_revocation(&revocation)));
+            done(revoked.map(|revocation| shared.watchers.tell_revocation(&revocation)));
         };
         self.ask(true, Box::new(tell), move |tx| {
             revocations::revoke(tx.db, tx.state.age.certain(), &revocation)?;
@@ -427,9 +361,13 @@ impl Store for Embedded {
     }
 
     fn change_setting(&self, name: &str, mut change: SettingChange, done: Done<()>) {
-        let (name, watchers) = (name.to_owned(), self.watchers.clone());
+        let (name, shared) = (name.to_owned(), self.shared.clone());
         let tell = move |changed: Result<Option<_>, _>| {
-            done(changed.map(|setting| setting.iter().for_each(|setting| watchers.tell_setting(setting))));
+            done(changed.map(|setting| {
+                setting
+                    .iter()
+                    .for_each(|setting| shared.watchers.tell_setting(setting))
+            }));
         };
         self.ask(true, Box::new(tell), move |tx| {
             let changed = settings::change(tx.db, &name, true, |text| Ok::<_, Failure>(change(text)));
@@ -438,7 +376,7 @@ impl Store for Embedded {
     }
 
     fn watch(&self, watcher: Watcher) {
-        self.watchers.add(watcher);
+        self.shared.watchers.add(watcher);
     }
 
     fn certain_time(&self) -> UnixMillis {
@@ -446,11 +384,14 @@ impl Store for Embedded {
     }
 
     fn epoch(&self) -> &str {
-        self.place.epoch()
+        self.shared.place.epoch()
     }
 
     fn healthy(&self) -> Result<(), StoreError> {
-        self.place.lost().map_or_else(|| self.health.state(), Err)
+        self.shared
+            .place
+            .lost()
+            .map_or_else(|| self.shared.health.state(), Err)
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

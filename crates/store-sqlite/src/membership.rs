@@ -68,7 +68,7 @@ struct Difference<'a> {
 fn create(tx: &mut Tx<'_>, team: &TeamId, name: &str, members: Vec<Uid>) -> Result<TeamChanged, Failure> {
     check_size(tx.state, members.len())?;
     let mut id = [0; 16];
-    (tx.state.rules.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    (tx.state.options.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
     let conv_id = tx
         .state
@@ -183,7 +183,7 @@ fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChang
 /// Creates the rows of new members. They see messages after the present head of the conversation, or all
 /// messages; earlier ones count as read.
 fn join(tx: &mut Tx<'_>, conv: ConvId, uids: &[Uid]) -> rusqlite::Result<()> {
-    let sees_all = tx.state.rules.new_members_see_all;
+    let sees_all = tx.state.options.new_members_see_all;
     let head = tx.state.heads.edit(conv);
     for uid in uids {
         departures::forget(tx.db, uid, head.id)?;
@@ -245,7 +245,7 @@ fn tell(tx: &mut Tx<'_>, conv: ConvId, team: &TeamId, kind: u16, uid: &Uid) -> R
 }
 
 fn check_size(state: &State, members: usize) -> Result<(), StoreError> {
-    let max = state.rules.max_members;
+    let max = state.options.max_members;
     if members > max {
         return Err(StoreError::too_many_members(max));
     }

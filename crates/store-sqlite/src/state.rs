@@ -3,46 +3,25 @@
 use std::time::Instant;
 
 use mynah_store::ids::Mid;
-use mynah_store::mids::{Mids, RandomBytes};
+use mynah_store::mids::Mids;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::age::Age;
 use super::begun::Begun;
 use super::cids::Cids;
-use super::clock::Clock;
 use super::devices::Devices;
 use super::epoch;
 use super::heads::Heads;
 use super::marks::Marks;
+use super::options::Options;
 use super::teams::Teams;
 use super::totals::Totals;
 use super::witness::Mark;
 
-/// The limits that the store itself enforces.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    pub(super) dedupe_window_ms: u64,
-    pub(super) max_members: usize,
-    /// The maximum number of devices of one user.
-    pub(super) max_devices: usize,
-    /// Whether new members see messages from before they joined.
-    pub(super) new_members_see_all: bool,
-    /// The maximum number of cids that are kept in memory before they are moved to their table.
-    pub(super) fresh_cids: usize,
-    /// See [`super::Options::random`].
-    pub(super) random: RandomBytes,
-    /// How long messages are kept; 0 is for ever.
-    pub(super) keep_ms: u64,
-    /// See [`super::Options::longest_push_wait_ms`].
-    pub(super) longest_push_wait_ms: u64,
-    /// See [`super::Options::longest_push_life_ms`].
-    pub(super) longest_push_life_ms: u64,
-}
-
 /// The state of the writer. Invariant: it equals the database plus the open transaction. [`State::reload`]
 /// restores this after a failed transaction.
 pub(super) struct State {
-    pub(super) rules: Rules,
+    pub(super) options: Options,
     pub(super) age: Age,
     pub(super) marks: Marks,
     pub(super) heads: Heads,
@@ -68,16 +47,15 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn load(db: &Connection, rules: Rules, clock: Clock) -> rusqlite::Result<Self> {
+    pub(super) fn load(db: &Connection, options: Options) -> rusqlite::Result<Self> {
         let mut state = Self {
-            rules,
-            age: Age::load(db, clock)?,
-            marks: Marks::new(rules.keep_ms),
+            age: Age::load(db, options.clock.clone())?,
+            marks: Marks::new(options.retention_ms),
             heads: Heads::new(),
             teams: Teams::new(),
-            cids: Cids::new(rules.fresh_cids),
-            mids: Mids::after(None, rules.random),
-            devices: Devices::new(rules.max_devices),
+            cids: Cids::new(options.fresh_cids),
+            mids: Mids::after(None, options.random),
+            devices: Devices::new(options.max_devices),
             totals: Totals::default(),
             begun: Begun::new(Instant::now()),
             next_row: 1,
@@ -86,6 +64,7 @@ impl State {
             mark: Mark::default(),
             erased: false,
             closed: false,
+            options,
         };
         state.reload(db)?;
         state.marks.begin(state.next_row - 1, state.age.before_start());
@@ -94,7 +73,10 @@ impl State {
                 row.get::<_, [u8; 16]>(0)
             })
             .optional()?;
-        state.mids = Mids::after(last.map(|bytes| Mid(uuid::Uuid::from_bytes(bytes))), rules.random);
+        state.mids = Mids::after(
+            last.map(|bytes| Mid(uuid::Uuid::from_bytes(bytes))),
+            state.options.random,
+        );
         Ok(state)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use super::open::{DataDirectory, OpenError};
+use super::open::OpenError;
 use super::reads::Readers;
 use super::threads::Threads;
 use super::writer::Writer;
@@ -27,8 +27,6 @@ pub enum Trouble {
 
 /// The writer of a store, which works step by step.
 pub struct Stepper {
-    place: Arc<DataDirectory>,
-    readers: Arc<Readers>,
     /// The connection that reads.
     reader: Arc<Mutex<Option<Connection>>>,
     writer: Writer,
@@ -40,21 +38,10 @@ pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
     let reading = reader.clone();
     let here = Box::new(move |readers: &Readers| readers.serve(&mut reading.lock()));
     let mut stepper = None;
-    let store = Embedded::open_with(options, Some(here), |work| {
-        stepper = Some(Stepper {
-            place: work.place.clone(),
-            readers: work.readers.clone(),
-            reader,
-            writer: work.writer,
-        });
-        let nobody = Vec::new();
-        Ok(Threads::new(
-            work.place,
-            work.queue,
-            work.readers,
-            work.checkpoints,
-            nobody,
-        ))
+    let store = Embedded::open_with(options, Some(here), |writer| {
+        let shared = writer.shared.clone();
+        stepper = Some(Stepper { reader, writer });
+        Ok(Threads::none(shared))
     })?;
     Ok((store, stepper.expect("the store was started")))
 }
@@ -62,14 +49,14 @@ pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
 impl Stepper {
     /// Returns the number of waiting commands.
     pub fn depth(&self) -> usize {
-        self.writer.queue.depth()
+        self.writer.shared.queue.depth()
     }
 
     /// Runs one round of the writer: a transaction of up to `most` commands with its callbacks, and the work
     /// between transactions.
     pub fn step(&mut self, most: usize) {
         let mut batch = Vec::new();
-        self.writer.queue.take_now(&mut batch, most);
+        self.writer.shared.queue.take_now(&mut batch, most);
         self.writer.commit(&mut batch);
         self.writer.delete_old();
     }
@@ -102,8 +89,8 @@ impl Stepper {
 
 impl Drop for Stepper {
     fn drop(&mut self) {
-        self.readers.close();
+        self.writer.shared.readers.close();
         self.reader.lock().take();
-        self.place.unlock();
+        self.writer.shared.place.unlock();
     }
 }

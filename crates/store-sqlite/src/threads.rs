@@ -5,70 +5,39 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 
-use super::checkpoint::Checkpoints;
-use super::open::DataDirectory;
-use super::queue::Queue;
-use super::reads::{READERS, Readers};
-use super::watchers::Watchers;
+use super::reads::READERS;
+use super::shared::Shared;
 use super::writer::Writer;
 
 /// The running threads.
 pub(super) struct Threads {
-    place: Arc<DataDirectory>,
-    queue: Arc<Queue>,
-    readers: Arc<Readers>,
-    checkpoints: Arc<Checkpoints>,
+    shared: Arc<Shared>,
     /// Empty once they are stopped.
     running: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The parts of a store that its threads work on.
-pub(super) struct Work {
-    pub(super) place: Arc<DataDirectory>,
-    pub(super) queue: Arc<Queue>,
-    pub(super) readers: Arc<Readers>,
-    pub(super) checkpoints: Arc<Checkpoints>,
-    pub(super) watchers: Arc<Watchers>,
-    pub(super) writer: Writer,
-}
-
 impl Threads {
     /// Starts the threads.
-    pub(super) fn start(work: Work) -> std::io::Result<Self> {
-        let Work {
-            place,
-            queue,
-            readers,
-            checkpoints,
-            watchers,
-            writer,
-        } = work;
-        let moving = (checkpoints.clone(), place.clone());
-        let mut running = vec![
-            start("store-log", move || moving.0.run(&moving.1, &watchers))?,
-            start("store-write", move || writer.run())?,
-        ];
+    pub(super) fn start(writer: Writer) -> std::io::Result<Self> {
+        let threads = Self::none(writer.shared.clone());
+        let (moving, mut running) = (threads.shared.clone(), Vec::new());
+        running.push(start("store-log", move || {
+            moving.checkpoints.run(&moving.place, &moving.watchers);
+        })?);
+        running.push(start("store-write", move || writer.run())?);
         for _ in 0..READERS {
-            let readers = readers.clone();
+            let readers = threads.shared.readers.clone();
             running.push(start("store-read", move || readers.work())?);
         }
-        Ok(Self::new(place, queue, readers, checkpoints, running))
+        *threads.running.lock() = running;
+        Ok(threads)
     }
 
-    /// Creates the value for threads that are running already. If there are none, the work is done elsewhere.
-    pub(super) fn new(
-        place: Arc<DataDirectory>,
-        queue: Arc<Queue>,
-        readers: Arc<Readers>,
-        checkpoints: Arc<Checkpoints>,
-        running: Vec<JoinHandle<()>>,
-    ) -> Self {
+    /// No threads: the work is done elsewhere.
+    pub(super) fn none(shared: Arc<Shared>) -> Self {
         Self {
-            place,
-            queue,
-            readers,
-            checkpoints,
-            running: Mutex::new(running),
+            shared,
+            running: Mutex::default(),
         }
     }
 
@@ -78,15 +47,15 @@ impl Threads {
         if running.is_empty() {
             return;
         }
-        self.checkpoints.stop();
-        self.queue.close();
-        self.readers.close();
+        self.shared.checkpoints.stop();
+        self.shared.queue.close();
+        self.shared.readers.close();
         for thread in running.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }
         }
-        self.place.unlock();
+        self.shared.place.unlock();
     }
 }
 

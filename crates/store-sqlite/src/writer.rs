@@ -9,17 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mynah_store::{Observer, StoreError};
+use mynah_store::StoreError;
 use rusqlite::Connection;
 
-use super::checkpoint::{self, Checkpoints};
+use super::checkpoint;
 use super::closed::Closed;
 use super::devices;
 use super::failure::{leaves_connection_usable, unavailable};
-use super::health::Health;
-use super::open::DataDirectory;
-use super::queue::{Command, Queue};
+use super::queue::Command;
 use super::retention::{self, Retention};
+use super::shared::Shared;
 use super::state::State;
 use super::trim::Trim;
 use super::tx::Tx;
@@ -31,13 +30,9 @@ const PROBE_MS: u64 = 1_000;
 
 /// The writer.
 pub(super) struct Writer {
-    pub(super) place: Arc<DataDirectory>,
-    pub(super) queue: Arc<Queue>,
-    pub(super) health: Arc<Health>,
-    pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) shared: Arc<Shared>,
     pub(super) retention: Retention,
     pub(super) closed: Closed,
-    pub(super) observer: Arc<dyn Observer>,
     /// `None` after an error that may have broken the connection, until the next transaction.
     pub(super) db: Option<Connection>,
     /// Decides when memory that was needed for earlier work is freed.
@@ -51,14 +46,16 @@ impl Writer {
         let mut batch = Vec::new();
         // Opening the store has read many pages.
         self.trim.used(1);
-        while self.queue.take(&mut batch, BATCH, self.rest()) {
+        while self.shared.queue.take(&mut batch, BATCH, self.rest()) {
             if !batch.is_empty() {
                 self.trim.used(batch.len());
             }
             self.commit(&mut batch);
             self.delete_old();
             self.delete_closed();
-            self.checkpoints.erase(self.db.as_ref(), &self.place);
+            self.shared
+                .checkpoints
+                .erase(self.db.as_ref(), &self.shared.place);
             if self.trim.is_due() {
                 batch = Vec::new();
                 self.free_memory();
@@ -69,7 +66,7 @@ impl Writer {
 
     /// Frees memory that earlier work has used: cached pages, caches of rows, and the capacity of the queue.
     fn free_memory(&mut self) {
-        self.queue.shrink();
+        self.shared.queue.shrink();
         self.state.forget_unused();
         if let Some(Err(error)) = self.db.as_ref().map(Connection::release_memory) {
             tracing::debug!(%error, "the writer's cached pages could not be freed");
@@ -79,7 +76,7 @@ impl Writer {
     /// Returns how long the writer may sleep without a command.
     pub(super) fn idle(&self) -> Option<Duration> {
         let waiting = self.state.devices.has_waiting().then_some(devices::WAIT_MS);
-        let probe = self.health.state().is_err().then_some(PROBE_MS);
+        let probe = self.shared.health.state().is_err().then_some(PROBE_MS);
         let waits = waiting
             .into_iter()
             .chain(probe)
@@ -91,7 +88,7 @@ impl Writer {
     /// memory.
     fn rest(&self) -> Option<Duration> {
         let others = [
-            self.checkpoints.erase_wait(),
+            self.shared.checkpoints.erase_wait(),
             self.closed.wait(),
             self.trim.wait(),
         ];
@@ -100,7 +97,7 @@ impl Writer {
 
     /// Deletes some messages of deleted teams.
     fn delete_closed(&mut self) {
-        let Some(db) = self.db.as_ref().filter(|_| self.place.lost().is_none()) else {
+        let Some(db) = self.db.as_ref().filter(|_| self.shared.place.lost().is_none()) else {
             self.closed.postpone();
             return;
         };
@@ -108,9 +105,9 @@ impl Writer {
             Ok(None) => {}
             Ok(Some(dead_jobs)) => {
                 self.trim.used(1);
-                self.health.buried(dead_jobs);
-                self.checkpoints.committed();
-                self.checkpoints.erase_soon();
+                self.shared.health.buried(dead_jobs);
+                self.shared.checkpoints.committed();
+                self.shared.checkpoints.erase_soon();
             }
             Err(error) => {
                 tracing::warn!(%error, "messages of deleted teams could not be deleted; this is retried later");
@@ -135,14 +132,14 @@ impl Writer {
             Ok(deleted) => {
                 self.retention.deleted(deleted.messages, deleted.more);
                 self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
-                self.health.buried(deleted.dead_jobs);
+                self.shared.health.buried(deleted.dead_jobs);
                 for conv in deleted.recounted {
                     self.state.heads.reread(conv);
                 }
-                self.checkpoints.committed();
+                self.shared.checkpoints.committed();
                 if deleted.messages > 0 {
                     self.trim.used(1);
-                    self.checkpoints.erase_soon();
+                    self.shared.checkpoints.erase_soon();
                 }
                 self.keep(db);
             }
@@ -169,8 +166,8 @@ impl Writer {
         if let Err(error) = flushed {
             tracing::warn!(%error, "the newest acknowledgements were not written; their messages are replayed once more");
         }
-        if checkpoint::finish(&db, &self.place)
-            && let Err(error) = self.place.witness().closed()
+        if checkpoint::finish(&db, &self.shared.place)
+            && let Err(error) = self.shared.place.witness().closed()
         {
             tracing::warn!(%error, "the orderly close of the store could not be recorded");
         }
@@ -186,13 +183,16 @@ impl Writer {
         });
         match committed {
             Ok(()) => {
-                self.observer.committed(batch.len(), begun.elapsed());
-                self.health.gave_up(self.state.newly_dead);
+                self.state
+                    .options
+                    .observer
+                    .committed(batch.len(), begun.elapsed());
+                self.shared.health.gave_up(self.state.newly_dead);
                 self.state.trim();
-                self.place.witness().mark(self.state.mark);
-                self.checkpoints.committed();
+                self.shared.place.witness().mark(self.state.mark);
+                self.shared.checkpoints.committed();
                 if std::mem::take(&mut self.state.erased) {
-                    self.checkpoints.erase_soon();
+                    self.shared.checkpoints.erase_soon();
                 }
                 if std::mem::take(&mut self.state.closed) {
                     self.closed.another();
@@ -203,8 +203,8 @@ impl Writer {
             }
             Err(error) => {
                 self.state.erased = false;
-                self.observer.failed();
-                self.health.failed(&error);
+                self.state.options.observer.failed();
+                self.shared.health.failed(&error);
                 for command in batch.drain(..) {
                     guarded(|| command.fail(error.clone()));
                 }
@@ -214,24 +214,24 @@ impl Writer {
 
     /// Executes a transaction. Leaves `db` empty if the connection may be broken.
     fn transact(&mut self, batch: &mut [Command]) -> Result<(), StoreError> {
-        if let Some(lost) = self.place.lost() {
+        if let Some(lost) = self.shared.place.lost() {
             return Err(lost);
         }
         let db = match self.take() {
             Some(db) => db,
             None => self.reconnect().map_err(|error| unavailable(&error))?,
         };
-        self.checkpoints.bound_log(&db, &self.place);
+        self.shared.checkpoints.bound_log(&db, &self.shared.place);
         let before = db.total_changes();
         self.state.begun.begin(Instant::now());
         // There are no commands, but health checks need to know whether writing is possible again.
-        let probe = batch.is_empty() && self.health.state().is_err();
+        let probe = batch.is_empty() && self.shared.health.state().is_err();
         self.state.age.advance(self.state.next_row);
         match write(&db, &mut self.state, batch, probe) {
             Ok(()) => {
                 // A transaction that had nothing to write says nothing about the disk.
                 if db.total_changes() != before {
-                    self.health.recovered();
+                    self.shared.health.recovered();
                 }
                 self.keep(db);
                 Ok(())
@@ -250,19 +250,19 @@ impl Writer {
 
     /// Takes the connection, which must be given back with [`Self::keep`].
     fn take(&mut self) -> Option<Connection> {
-        self.place.expect_log(false);
+        self.shared.place.expect_log(false);
         self.db.take()
     }
 
     fn keep(&mut self, db: Connection) {
         self.db = Some(db);
-        self.place.expect_log(true);
+        self.shared.place.expect_log(true);
     }
 
     fn reconnect(&mut self) -> rusqlite::Result<Connection> {
-        let db = self.place.writer()?;
+        let db = self.shared.place.writer()?;
         self.state.reload(&db)?;
-        self.place.know_log();
+        self.shared.place.know_log();
         Ok(db)
     }
 }

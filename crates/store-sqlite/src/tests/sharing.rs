@@ -15,7 +15,7 @@ type Done = Arc<Mutex<Vec<String>>>;
 
 fn read(kit: &Kit, done: &Done, user: &str, name: String) -> tokio::task::JoinHandle<Result<(), StoreError>> {
     let done = done.clone();
-    let read = kit.store.readers.run(For::User(uid(user)), move |_| {
+    let read = kit.store.shared.readers.run(For::User(uid(user)), move |_| {
         done.lock().push(name);
         Ok(())
     });
@@ -30,7 +30,7 @@ async fn busy(kit: &Kit) -> (mpsc::Sender<()>, usize) {
     // A busy reader is given one more read before another reader is woken.
     while begun.load(Ordering::Acquire) < READERS {
         let (gate, begun) = (gate.clone(), begun.clone());
-        let held = kit.store.readers.run(For::Backend, move |_| {
+        let held = kit.store.shared.readers.run(For::Backend, move |_| {
             begun.fetch_add(1, Ordering::Release);
             // An error means that the sender was dropped.
             let _ = gate.lock().recv();
@@ -39,11 +39,11 @@ async fn busy(kit: &Kit) -> (mpsc::Sender<()>, usize) {
         tokio::spawn(held);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    (release, kit.store.readers.waiting())
+    (release, kit.store.shared.readers.waiting())
 }
 
 async fn waiting(kit: &Kit, count: usize) {
-    while kit.store.readers.waiting() < count {
+    while kit.store.shared.readers.waiting() < count {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -72,7 +72,12 @@ async fn the_writer_frees_its_pages_after_each_burst() {
 #[tokio::test]
 async fn readers_free_their_pages_while_the_writer_is_idle() {
     let kit = filled().await;
-    let read = || kit.store.readers.run(For::Backend, |db| Ok(reads_files(db)));
+    let read = || {
+        kit.store
+            .shared
+            .readers
+            .run(For::Backend, |db| Ok(reads_files(db)))
+    };
     // The writer may free the pages of readers too, but only once.
     let (mut seen, mut freed) = (0, 0);
     for _ in 0..TRIES {
