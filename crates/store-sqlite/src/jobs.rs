@@ -58,19 +58,19 @@ pub(super) fn make(
 }
 
 /// A new row of `push_jobs`.
-struct NewJob<'a> {
+pub(super) struct NewJob<'a> {
     /// `messages.id`.
-    message: i64,
-    uid: Option<&'a Uid>,
+    pub(super) message: i64,
+    pub(super) uid: Option<&'a Uid>,
     /// `conversations.id` of a team's message.
-    team: Option<i64>,
-    lane: i64,
-    made: UnixMillis,
-    due: UnixMillis,
-    expires: UnixMillis,
+    pub(super) team: Option<i64>,
+    pub(super) lane: i64,
+    pub(super) made: UnixMillis,
+    pub(super) due: UnixMillis,
+    pub(super) expires: UnixMillis,
 }
 
-fn insert(tx: &mut Tx<'_>, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
+pub(super) fn insert(tx: &mut Tx<'_>, job: &NewJob<'_>) -> rusqlite::Result<JobId> {
     let id = tx.state.next_job;
     tx.state.next_job += 1;
     tx.db
@@ -161,44 +161,6 @@ pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqli
                 insert(tx, &NewJob { uid, due, ..row })?;
             }
         }
-    }
-    Ok(())
-}
-
-/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this is about the members
-/// that were handled already.
-pub(super) fn revive(tx: &mut Tx<'_>, uid: &Uid, since: UnixMillis) -> rusqlite::Result<()> {
-    let now = tx.state.age.steady();
-    let (normal, delivered) = (Lane::Normal as i64, Lane::Delivered as i64);
-    tx.db.prepare_cached(
-        "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3",
-    )?
-    .execute(params![uid.as_str(), delivered, number(since), normal, number(now)])?;
-    let mut select = tx.db.prepare_cached(
-        "SELECT j.message, j.made, j.expires, j.conv_id
-         FROM participants p INDEXED BY participants_of_teams
-         CROSS JOIN push_jobs j INDEXED BY push_jobs_of_team ON j.conv_id = p.conv_id
-         CROSS JOIN messages m ON m.id = j.message
-         WHERE p.uid = ?1 AND p.member = 1 AND j.dead = 0 AND j.uid IS NULL AND j.made > ?2
-             AND (j.lane = ?3 OR j.after >= ?1) AND m.seq > p.joined AND m.sender IS NOT ?1
-             AND NOT EXISTS (SELECT 1 FROM push_jobs o INDEXED BY push_jobs_of_user
-                 WHERE o.dead = 0 AND o.uid = ?1 AND o.message = j.message)",
-    )?;
-    let found = select
-        .query_map(params![uid.as_str(), number(since), delivered], |row| {
-            Ok(NewJob {
-                message: row.get(0)?,
-                uid: Some(uid),
-                team: row.get(3)?,
-                lane: normal,
-                made: row.get(1)?,
-                due: now,
-                expires: row.get(2)?,
-            })
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    for job in found {
-        insert(tx, &job)?;
     }
     Ok(())
 }

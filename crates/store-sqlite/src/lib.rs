@@ -39,6 +39,7 @@ mod recall;
 mod recount;
 mod restore;
 mod retention;
+mod revival;
 mod revocations;
 mod schema;
 mod settings;
@@ -86,6 +87,7 @@ pub use self::options::Options;
 use self::queue::{Command, Queue};
 use self::reads::{For, Readers};
 pub use self::restore::{Restored, restore};
+use self::revival::Revival;
 use self::shared::Shared;
 use self::state::State;
 use self::threads::Threads;
@@ -321,7 +323,11 @@ impl Store for Embedded {
 
     fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
         let since = self.clock.steady().saturating_sub(within_ms);
-        self.ask(false, done, move |tx| Ok(jobs::revive(tx, &uid, since)?));
+        let mut revival = Revival::new(uid, since);
+        let revive = move |tx: &mut Tx<'_>| Ok(revival.go_on(tx)?.then_some(()));
+        self.shared
+            .queue
+            .push([Command::in_parts(false, done, revive)].into_iter());
     }
 
     fn finish_jobs(&self, mut outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {

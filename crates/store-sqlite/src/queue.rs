@@ -33,7 +33,17 @@ impl Command {
     pub(super) fn new<T: Send + 'static>(
         is_urgent: bool,
         done: Done<T>,
-        work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
+        mut work: impl FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Self {
+        Self::in_parts(is_urgent, done, move |tx| work(tx).map(Some))
+    }
+
+    /// A command in several parts: as long as `work` returns `None`, it is called again in a later
+    /// transaction, after the commands that wait by then.
+    pub(super) fn in_parts<T: Send + 'static>(
+        is_urgent: bool,
+        done: Done<T>,
+        work: impl FnMut(&mut Tx<'_>) -> Result<Option<T>, Failure> + Send + 'static,
     ) -> Self {
         let asked = Box::new(Work {
             work,
@@ -48,9 +58,10 @@ impl Command {
         self.asked.run(tx)
     }
 
-    /// Reports the result, after the commit.
-    pub(super) fn tell(self) {
-        self.asked.tell(None);
+    /// Reports the result, after the commit. Returns the command if its work is not complete.
+    pub(super) fn tell(self) -> Option<Self> {
+        let asked = self.asked.tell(None)?;
+        Some(Self { asked, ..self })
     }
 
     /// Reports to the caller that nothing was done.
@@ -68,27 +79,29 @@ struct Work<T, F> {
 
 trait Asked: Send {
     fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()>;
-    fn tell(self: Box<Self>, failure: Option<StoreError>);
+    fn tell(self: Box<Self>, failure: Option<StoreError>) -> Option<Box<dyn Asked>>;
 }
 
 impl<T, F> Asked for Work<T, F>
 where
-    T: Send,
-    F: FnMut(&mut Tx<'_>) -> Result<T, Failure> + Send,
+    T: Send + 'static,
+    F: FnMut(&mut Tx<'_>) -> Result<Option<T>, Failure> + Send + 'static,
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<()> {
-        self.result = Some(match (self.work)(tx) {
-            Ok(done) => Ok(done),
-            Err(Failure::Refused(error)) => Err(error),
+        self.result = match (self.work)(tx) {
+            Ok(done) => done.map(Ok),
+            Err(Failure::Refused(error)) => Some(Err(error)),
             Err(Failure::Broken(error)) => return Err(error),
-        });
+        };
         Ok(())
     }
 
-    fn tell(self: Box<Self>, failure: Option<StoreError>) {
-        // Invariant: a command whose transaction was committed was run.
-        let result = failure.map(Err).or(self.result);
-        (self.done)(result.unwrap_or_else(|| Err(StoreError::stopped())));
+    fn tell(mut self: Box<Self>, failure: Option<StoreError>) -> Option<Box<dyn Asked>> {
+        match failure.map(Err).or(self.result.take()) {
+            Some(result) => (self.done)(result),
+            None => return Some(self),
+        }
+        None
     }
 }
 
@@ -149,6 +162,14 @@ impl Queue {
         };
         drop(state);
         commands.for_each(|command| command.fail(refusal.clone()));
+    }
+
+    /// Appends a command of which the taker has done a part, even if the queue is closed.
+    pub(super) fn go_on(&self, command: Command) {
+        let mut state = self.state.lock();
+        state.urgent += usize::from(command.is_urgent);
+        state.waiting.push_back(command);
+        self.depth.store(state.waiting.len(), Ordering::Relaxed);
     }
 
     /// Waits for commands, but no longer than `idle`, and moves up to `max` of them to `batch`. Returns false

@@ -198,7 +198,12 @@ impl Writer {
                     self.closed.another();
                 }
                 for command in batch.drain(..) {
-                    guarded(|| command.tell());
+                    guarded(|| {
+                        command
+                            .tell()
+                            .into_iter()
+                            .for_each(|rest| self.shared.queue.go_on(rest))
+                    });
                 }
             }
             Err(error) => {

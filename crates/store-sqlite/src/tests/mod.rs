@@ -9,6 +9,7 @@ mod kill;
 mod kit;
 mod positions;
 mod purge;
+mod revival;
 mod settings;
 mod sharing;
 mod trim;
