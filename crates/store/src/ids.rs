@@ -181,32 +181,52 @@ impl fmt::Display for Seq {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mid(pub uuid::Uuid);
 
-impl Mid {
-    /// Parses the hyphenated form that [`fmt::Display`] writes; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mid = uuid::Uuid::try_parse(text).ok().map(Self)?;
-        // `try_parse` also accepts other forms, such as braces and capitals, in which the gateway never
-        // writes an id.
-        (mid.text(&mut [0; _]) == text).then_some(mid)
-    }
+/// Writes an id as the digits of a UUID, in one of its forms.
+macro_rules! as_uuid {
+    ($name:ident, $form:ident, $length:expr, $to:expr, $from:expr) => {
+        impl $name {
+            /// Parses the text that [`fmt::Display`] writes; `None` for anything else.
+            pub fn parse(text: &str) -> Option<Self> {
+                let id = uuid::Uuid::try_parse(text).ok().map($from)?;
+                // `try_parse` also accepts other forms, such as braces and capitals, in which the gateway
+                // never writes an id.
+                (id.text(&mut [0; _]) == text).then_some(id)
+            }
 
-    /// Writes the text of the id into `space`.
-    pub fn text<'a>(&self, space: &'a mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &'a str {
-        self.0.hyphenated().encode_lower(space)
-    }
+            /// Writes the text of the id into `space`.
+            pub fn text<'a>(&self, space: &'a mut [u8; $length]) -> &'a str {
+                $to(self).$form().encode_lower(space)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.text(&mut [0; _]))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.text(&mut [0; _]))
+            }
+        }
+    };
 }
 
-impl fmt::Display for Mid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text(&mut [0; _]))
-    }
-}
-
-impl Serialize for Mid {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.text(&mut [0; _]))
-    }
-}
+as_uuid!(
+    Mid,
+    hyphenated,
+    uuid::fmt::Hyphenated::LENGTH,
+    |id: &Mid| id.0,
+    Mid
+);
+as_uuid!(
+    ConvId,
+    simple,
+    uuid::fmt::Simple::LENGTH,
+    |id: &ConvId| uuid::Uuid::from_bytes(id.0),
+    |id: uuid::Uuid| ConvId(id.into_bytes())
+);
 
 /// The class of a pair conversation. Two users can have one conversation of each class
 /// (docs/PROTOCOL.md#5-kinds).
@@ -255,52 +275,10 @@ impl ConvId {
         id.copy_from_slice(&hash.finalize()[..16]);
         Self(id)
     }
-
-    /// Parses the text that [`fmt::Display`] writes; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let hex = text.as_bytes();
-        if hex.len() != 32 {
-            return None;
-        }
-        let digit = |b: u8| match b {
-            b'0'..=b'9' => Some(b - b'0'),
-            b'a'..=b'f' => Some(b - b'a' + 10),
-            _ => None,
-        };
-        let mut id = [0; 16];
-        for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Some(Self(id))
-    }
-
-    /// Writes the text of the id into `space`.
-    pub fn text<'a>(&self, space: &'a mut [u8; 32]) -> &'a str {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let (pairs, _) = space.as_chunks_mut();
-        for ([high, low], byte) in pairs.iter_mut().zip(self.0) {
-            *high = DIGITS[usize::from(byte >> 4)];
-            *low = DIGITS[usize::from(byte & 15)];
-        }
-        // This cannot fail, because the digits are ASCII.
-        std::str::from_utf8(space).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for ConvId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text(&mut [0; _]))
-    }
 }
 
 impl fmt::Debug for ConvId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for ConvId {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.text(&mut [0; _]))
     }
 }
