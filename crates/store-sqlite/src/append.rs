@@ -98,15 +98,7 @@ pub(super) fn append(tx: &mut Tx<'_>, order: &Append) -> Result<Appended, Failur
         Some(push) => jobs::make(tx, &written, order, members.as_ref(), push)?,
         None => None,
     };
-    Ok(Appended {
-        conv,
-        seq: written.seq,
-        mid: written.mid,
-        ts: written.ts,
-        duplicate: false,
-        members,
-        push,
-    })
+    Ok(written.appended(members, push))
 }
 
 /// Returns whether the sender sees the message.

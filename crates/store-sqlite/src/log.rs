@@ -1,12 +1,13 @@
 //! Writes a message into its conversation, as one row in the writer's transaction.
 
-use mynah_store::UnixMillis;
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
+use mynah_store::{Appended, JobId, Members, UnixMillis};
 use rusqlite::params;
 
 use super::tx::Tx;
 
 /// A message to write.
+#[derive(Default)]
 pub(super) struct Draft<'a> {
     pub(super) kind: u16,
     pub(super) counts: bool,
@@ -24,6 +25,21 @@ pub(super) struct Written {
     pub(super) seq: Seq,
     pub(super) mid: Mid,
     pub(super) ts: UnixMillis,
+}
+
+impl Written {
+    /// The result of an append.
+    pub(super) fn appended(self, members: Option<Members>, push: Option<JobId>) -> Appended {
+        Appended {
+            conv: self.conv,
+            seq: self.seq,
+            mid: self.mid,
+            ts: self.ts,
+            duplicate: false,
+            members,
+            push,
+        }
+    }
 }
 
 /// The `ts` of a message may be ahead of the clock by this much, so that times do not decrease when the clock

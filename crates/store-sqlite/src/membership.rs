@@ -225,12 +225,8 @@ fn tell(tx: &mut Tx<'_>, conv: ConvId, team: &TeamId, kind: u16, uid: &Uid) -> R
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let draft = Draft {
         kind,
-        counts: false,
-        from: None,
-        cid: None,
-        own: None,
-        member_sent: None,
         data: data.get(),
+        ..Draft::default()
     };
     let written = log::write(tx, conv, &draft)?;
     let data: Arc<RawValue> = data.into();

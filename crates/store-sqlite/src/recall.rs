@@ -1,7 +1,7 @@
 //! Recalls a message.
 
 use mynah_store::ids::{ConvId, Uid};
-use mynah_store::{Appended, ConvKind, Recall, Recalled, StoreError, UnixMillis};
+use mynah_store::{ConvKind, Recall, Recalled, StoreError, UnixMillis};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::append::is_in;
@@ -70,28 +70,18 @@ pub(super) fn recall(tx: &mut Tx<'_>, order: &Recall) -> Result<Recalled, Failur
     }
     let draft = Draft {
         kind: order.kind,
-        counts: false,
         from: Some(&order.by),
-        cid: None,
         own: match &kind {
             ConvKind::Pair(_, a, b) => Some(sent[usize::from(a != b && order.by == *b)]),
             ConvKind::Notices(_) => Some(sent[0]),
             ConvKind::Team(_) => None,
         },
-        member_sent: None,
         data: order.data.get(),
+        ..Draft::default()
     };
     let written = log::write(tx, conv, &draft)?;
     Ok(Recalled {
-        appended: Appended {
-            conv,
-            seq: written.seq,
-            mid: written.mid,
-            ts: written.ts,
-            duplicate: false,
-            members,
-            push: None,
-        },
+        appended: written.appended(members, None),
         kind,
     })
 }
