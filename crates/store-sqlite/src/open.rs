@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -392,25 +392,16 @@ impl DataDirectory {
 
 /// Makes sure that a new directory and its new files survive a power failure.
 fn sync_entries(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        File::open(path)?.sync_all()?;
-        // If the parent directory cannot be read, the store has not created anything in it.
-        if let Ok(parent) = File::open(path.join("..")) {
-            parent.sync_all()?;
-        }
-    }
-    Ok(())
+    File::open(path)?.sync_all()?;
+    // If the parent directory cannot be read, the store has not created anything in it.
+    File::open(path.join("..")).map_or(Ok(()), |parent| parent.sync_all())
 }
 
 /// Creates the directory if it does not exist, and locks it.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let unusable = |why| OpenError::of(path, why);
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(unusable)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(unusable)?;
     let lock = path.join(LOCK);
     let file = private::open(&lock).map_err(|why| OpenError::of(&lock, why))?;
     match file.try_lock() {

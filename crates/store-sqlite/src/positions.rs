@@ -76,7 +76,7 @@ struct Before {
 
 /// Moves the read position to a message, which must exist: retention deletes the oldest messages first.
 fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Result<Before> {
-    let (counted, own, recalled_after) = db
+    let before = db
         .prepare_cached(&format!(
             "SELECT m.counted, {OWN_AT}, CASE WHEN c.recalls = 0 THEN 0 ELSE (SELECT count(*) FROM recalls r
                  WHERE r.conv_id = c.id AND r.seq > ?3 AND r.sender IS NOT p.uid) END
@@ -84,21 +84,17 @@ fn move_read(db: &Connection, uid: &Uid, conv_id: i64, to: u64) -> rusqlite::Res
              WHERE c.id = ?1 AND p.uid = ?2 AND m.seq = ?3",
         ))?
         .query_row(params![conv_id, uid.as_str(), to], |row| {
-            Ok((
-                row.get::<_, u64>(0)?,
-                row.get::<_, u64>(1)?,
-                row.get::<_, u64>(2)?,
-            ))
+            Ok(Before {
+                counted: row.get(0)?,
+                own: row.get(1)?,
+                recalled_after: row.get(2)?,
+            })
         })?;
     db.prepare_cached(
         "UPDATE participants SET read = ?3, read_counted = ?4, read_sent = ?5 WHERE uid = ?1 AND conv_id = ?2",
     )?
-    .execute(params![uid.as_str(), conv_id, to, counted, own])?;
-    Ok(Before {
-        counted,
-        own,
-        recalled_after,
-    })
+    .execute(params![uid.as_str(), conv_id, to, before.counted, before.own])?;
+    Ok(before)
 }
 
 fn kind(db: &Connection, conv: ConvId) -> Result<ConvKind, Failure> {
