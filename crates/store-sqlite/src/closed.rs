@@ -48,17 +48,16 @@ impl Closed {
         self.due = self.due.map(|_| Instant::now() + AGAIN);
     }
 
-    /// Deletes some messages, if it is time. Returns the number of dead push jobs that were deleted with
-    /// them; `None` if there was nothing to delete.
-    pub(super) fn delete_some(&mut self, db: &Connection) -> rusqlite::Result<Option<u64>> {
+    /// Deletes some messages, if it is time. Returns whether there was anything to delete.
+    pub(super) fn delete_some(&mut self, db: &Connection) -> rusqlite::Result<bool> {
         if self.wait().is_none_or(|wait| !wait.is_zero()) {
-            return Ok(None);
+            return Ok(false);
         }
         self.postpone();
         let tx = db.unchecked_transaction()?;
         let deleted = delete(&tx)?;
         tx.commit()?;
-        self.due = deleted.map(|_| Instant::now() + PAUSE);
+        self.due = deleted.then(|| Instant::now() + PAUSE);
         Ok(deleted)
     }
 }
@@ -70,14 +69,16 @@ pub(super) fn note(db: &Connection, conv_id: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
+fn delete(db: &Connection) -> rusqlite::Result<bool> {
     let noted: Option<i64> = db
         .prepare_cached(
             "SELECT CAST(value AS INTEGER) FROM meta WHERE key > 'closed:' AND key < 'closed;' LIMIT 1",
         )?
         .query_row([], |row| row.get(0))
         .optional()?;
-    let Some(conv_id) = noted else { return Ok(None) };
+    let Some(conv_id) = noted else {
+        return Ok(false);
+    };
     let newest: i64 = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
     let rows = db
         .prepare_cached(
@@ -86,10 +87,8 @@ fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
         )?
         .query_map(params![conv_id, BATCH], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
-    let mut dead_jobs = 0;
     for row in &rows {
-        dead_jobs += db
-            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message = ?1")?
+        db.prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message = ?1")?
             .execute([row])?;
         let sql = match *row == newest {
             true => "UPDATE messages SET recalled = 1, data = 'null' WHERE id = ?1",
@@ -113,7 +112,7 @@ fn delete(db: &Connection) -> rusqlite::Result<Option<u64>> {
                 .execute([conv_id])?;
         }
     }
-    Ok(Some(dead_jobs as u64))
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -137,7 +136,7 @@ mod tests {
             db.query_row(count, [], |row| row.get(0)).unwrap()
         };
         let mut left = Vec::new();
-        while Closed::new().delete_some(&db).unwrap().is_some() {
+        while Closed::new().delete_some(&db).unwrap() {
             left.push(count());
         }
         assert_eq!(left, [17, 14, 11, 10], "those of another conversation stay");

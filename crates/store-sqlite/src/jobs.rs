@@ -2,8 +2,8 @@
 
 use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{
-    Append, DueJobs, JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, Members, Place, PushJob,
-    PushOrder, ToTell, UnixMillis,
+    Append, DueJobs, JobCounts, JobId, JobOutcome, JobQuery, JobRecipients, JobsFrom, Lane, Members, Place,
+    PushJob, PushOrder, ToTell, UnixMillis,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -130,11 +130,9 @@ pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqli
                 .execute(params![id.0, number(later(*for_ms)), Lane::Delivered as i64])?;
         }
         JobOutcome::Dead => {
-            let changed = tx
-                .db
-                .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1 AND dead = 0")?
+            tx.db
+                .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1")?
                 .execute([id.0])?;
-            tx.state.newly_dead += changed as u64;
         }
         JobOutcome::Advanced { after, jobs } => {
             let row = tx
@@ -285,15 +283,16 @@ fn is_acknowledged(db: &Connection, uid: &Uid, conv_id: i64, seq: Seq) -> rusqli
     .exists(params![uid.as_str(), conv_id, number(seq.0)])
 }
 
-/// Returns the number of jobs that wait.
-pub(super) fn count_waiting(db: &Connection) -> rusqlite::Result<u64> {
-    db.prepare_cached("SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1")?
-        .query_row([Lane::Delivered as i64], |row| row.get(0))
-}
-
-/// Returns the number of dead jobs.
-pub(super) fn count_dead(db: &Connection) -> rusqlite::Result<u64> {
-    db.query_row("SELECT count(*) FROM push_jobs WHERE dead = 1", [], |row| {
-        row.get(0)
+/// Counts the jobs.
+pub(super) fn counts(db: &Connection) -> rusqlite::Result<JobCounts> {
+    db.prepare_cached(
+        "SELECT (SELECT count(*) FROM push_jobs WHERE dead = 0 AND lane < ?1),
+             (SELECT count(*) FROM (SELECT 1 FROM push_jobs WHERE dead = 1 LIMIT ?2))",
+    )?
+    .query_row(params![Lane::Delivered as i64, JobCounts::MOST_DEAD], |row| {
+        Ok(JobCounts {
+            waiting: row.get(0)?,
+            dead: row.get(1)?,
+        })
     })
 }

@@ -128,9 +128,9 @@ impl Embedded {
                 // If this fails, for example because the disk is full, it is done at the next start.
                 tracing::warn!(%error, "deadlines of push jobs could not be checked");
             }
-            Ok((jobs::count_dead(&db)?, watchers, db, state))
+            Ok((watchers, db, state))
         };
-        let (dead, watchers, db, state) = begin().map_err(|error| place.explain(error))?;
+        let (watchers, db, state) = begin().map_err(|error| place.explain(error))?;
         place.know_log();
         place.expect_log(true);
         let certain = state.age.shared();
@@ -138,7 +138,7 @@ impl Embedded {
             queue: Queue::default(),
             readers: Arc::new(Readers::new(place.clone(), here)),
             checkpoints: Checkpoints::new(),
-            health: Health::new(dead),
+            health: Health::default(),
             watchers,
             leases: Arc::new(Leases::new(clock.clone())),
             place,
@@ -306,13 +306,7 @@ impl Store for Embedded {
     }
 
     fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
-        let shared = self.shared.clone();
-        self.shared.readers.run(For::Jobs, move |db| {
-            Ok(JobCounts {
-                waiting: jobs::count_waiting(db)?,
-                dead: shared.health.dead_jobs(),
-            })
-        })
+        self.shared.readers.run(For::Jobs, |db| Ok(jobs::counts(db)?))
     }
 
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {

@@ -86,8 +86,6 @@ pub(super) struct Deleted {
     pub(super) more: bool,
     /// The number of deleted messages.
     pub(super) messages: u64,
-    /// The number of dead push jobs that were deleted.
-    pub(super) dead_jobs: u64,
     /// Conversations whose number of unread messages has decreased.
     pub(super) recounted: Vec<ConvId>,
 }
@@ -132,7 +130,6 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
         forget(db, conv_id, seq)?;
         recounted.extend(recount::recount(db, conv_id)?);
     }
-    let mut dead_jobs = 0;
     if count > 0 {
         // This examines all pending jobs, whose number is limited because they expire. The number of dead
         // jobs is unlimited, so they have an index of their own.
@@ -140,9 +137,8 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
             "DELETE FROM push_jobs INDEXED BY push_jobs_due WHERE dead = 0 AND lane >= 0 AND message <= ?1",
         )?
         .execute([last])?;
-        dead_jobs = db
-            .prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message <= ?1")?
-            .execute([last])? as u64;
+        db.prepare_cached("DELETE FROM push_jobs WHERE dead = 1 AND message <= ?1")?
+            .execute([last])?;
         db.prepare_cached("DELETE FROM messages WHERE id <= ?1")?
             .execute([last])?;
         db.prepare_cached("DELETE FROM departures WHERE message <= ?1")?
@@ -154,7 +150,6 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     Ok(Deleted {
         more: count == BATCH,
         messages: count.unsigned_abs(),
-        dead_jobs,
         recounted,
     })
 }

@@ -36,8 +36,6 @@ pub(super) struct State {
     /// The next `push_jobs.id`. An id is never used twice while the process lives, because somebody may still
     /// hold the id of a deleted job.
     pub(super) next_job: i64,
-    /// The number of jobs that the open transaction has given up.
-    pub(super) newly_dead: u64,
     /// The state of the history at the last commit.
     pub(super) mark: Mark,
     /// Whether something was deleted or recalled whose text is still in the WAL.
@@ -60,7 +58,6 @@ impl State {
             begun: Begun::new(Instant::now()),
             next_row: 1,
             next_job: 1,
-            newly_dead: 0,
             mark: Mark::default(),
             erased: false,
             closed: false,
@@ -88,7 +85,6 @@ impl State {
         self.totals.forget();
         self.begun.failed();
         self.cids.reload(db)?;
-        self.newly_dead = 0;
         self.mark = epoch::find(db)?.mark;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
             row.get(0)
@@ -138,6 +134,5 @@ impl State {
         self.teams.trim();
         self.devices.trim();
         self.begun.committed();
-        self.newly_dead = 0;
     }
 }

@@ -102,10 +102,9 @@ impl Writer {
             return;
         };
         match self.closed.delete_some(db) {
-            Ok(None) => {}
-            Ok(Some(dead_jobs)) => {
+            Ok(false) => {}
+            Ok(true) => {
                 self.trim.used(1);
-                self.shared.health.buried(dead_jobs);
                 self.shared.checkpoints.committed();
                 self.shared.checkpoints.erase_soon();
             }
@@ -132,7 +131,6 @@ impl Writer {
             Ok(deleted) => {
                 self.retention.deleted(deleted.messages, deleted.more);
                 self.retention.looked(deleted.more.then(|| begun.elapsed()), now);
-                self.shared.health.buried(deleted.dead_jobs);
                 for conv in deleted.recounted {
                     self.state.heads.reread(conv);
                 }
@@ -187,7 +185,6 @@ impl Writer {
                     .options
                     .observer
                     .committed(batch.len(), begun.elapsed());
-                self.shared.health.gave_up(self.state.newly_dead);
                 self.state.trim();
                 self.shared.place.witness().mark(self.state.mark);
                 self.shared.checkpoints.committed();

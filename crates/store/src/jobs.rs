@@ -153,8 +153,13 @@ pub struct DueJobs {
 pub struct JobCounts {
     /// Pending jobs, without those in [`Lane::Delivered`].
     pub waiting: u64,
-    /// Jobs that are kept as dead.
+    /// Jobs that are kept as dead. No more than [`JobCounts::MOST_DEAD`] are counted.
     pub dead: u64,
+}
+
+impl JobCounts {
+    /// The maximum number of dead jobs that are counted, because nothing limits how many there are.
+    pub const MOST_DEAD: u32 = 10_000;
 }
 
 /// Whether a user must still be notified of a message.
