@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
+use mynah_store::testing::Wrapper;
 use mynah_store::{
-    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
-    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
-    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
-    Watcher,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobId, JobOutcome,
+    JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Span, Store, StoreError, StoreFuture,
+    Stretch, TeamChange, TeamChanged, ToTell, Watcher, forward,
 };
 
 use crate::subject::{Clocks, Setup, Stores, Subject, Wait};
@@ -240,7 +240,17 @@ impl FaultyStore {
     }
 }
 
+impl Wrapper for FaultyStore {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+}
+
 impl Store for FaultyStore {
+    forward! {
+        ack team release_jobs extend_leases job_counts members_page revoke change_setting certain_time healthy
+    }
+
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
         let spoilt = messages.filter_map(|(order, done)| self.spoil(order, done));
         if !self.has(Fault::ReversesAnswers) {
@@ -280,10 +290,6 @@ impl Store for FaultyStore {
     fn register_device(&self, register: DeviceRegister, done: Done<()>) {
         self.kept.entered.lock().unwrap().insert(register.device.clone());
         self.inner.register_device(register, done);
-    }
-
-    fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
-        self.inner.ack(device, conv, seq, done);
     }
 
     fn read(&self, read: Read, done: Done<ReadMark>) {
@@ -331,10 +337,6 @@ impl Store for FaultyStore {
             }
             Ok(messages)
         })
-    }
-
-    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.inner.team(team)
     }
 
     fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
@@ -391,18 +393,6 @@ impl Store for FaultyStore {
         self.inner.claim_jobs(JobQuery { within_ms, ..query }, lease_ms)
     }
 
-    fn release_jobs(&self, jobs: Vec<JobId>) {
-        self.inner.release_jobs(jobs);
-    }
-
-    fn extend_leases(&self, lease_ms: u64) {
-        self.inner.extend_leases(lease_ms);
-    }
-
-    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
-        self.inner.job_counts()
-    }
-
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
         Box::pin(async move {
             let told = self.inner.to_tell(uid, conv, seq).await?;
@@ -440,24 +430,6 @@ impl Store for FaultyStore {
         self.inner.finish_jobs(outcomes, done);
     }
 
-    fn members_page(
-        &self,
-        conv: ConvId,
-        seq: Seq,
-        after: Option<Uid>,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<Uid>> {
-        self.inner.members_page(conv, seq, after, limit)
-    }
-
-    fn revoke(&self, revocation: Revocation, done: Done<()>) {
-        self.inner.revoke(revocation, done);
-    }
-
-    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
-        self.inner.change_setting(name, change, done);
-    }
-
     fn watch(&self, watcher: Watcher) {
         if self.has(Fault::ForgetsRevocation) && matches!(watcher, Watcher::Revocations(_)) {
             return;
@@ -465,16 +437,8 @@ impl Store for FaultyStore {
         self.inner.watch(watcher);
     }
 
-    fn certain_time(&self) -> UnixMillis {
-        self.inner.certain_time()
-    }
-
     fn epoch(&self) -> &str {
         &self.epoch
-    }
-
-    fn healthy(&self) -> Result<(), StoreError> {
-        self.inner.healthy()
     }
 
     fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -14,6 +14,7 @@ pub mod private;
 mod record;
 mod settings;
 mod setup;
+pub mod testing;
 pub mod time;
 
 use std::future::Future;

@@ -1,7 +1,6 @@
 //! The store in a simulated server: the real one, stepped by the event loop, with the delays of a disk.
 //! Everything that it returns is compared with the truth.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,12 +10,11 @@ use super::hub::Hub;
 use super::missed::Least;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
 use crate::store::embedded::Embedded;
+use crate::store::testing::Wrapper;
 use crate::store::{
-    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
-    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
-    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, Watcher,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, JobQuery, Missed, Page, Read,
+    ReadMark, Recall, Recalled, Store, StoreError, StoreFuture, TeamChange, TeamChanged, forward,
 };
-use crate::time::UnixMillis;
 
 /// A store that is checked.
 pub(super) struct Watched {
@@ -42,7 +40,7 @@ impl Watched {
     /// Reads at some moment between the request and the response, and checks the result.
     fn read<'a, T: Send + 'a>(
         &'a self,
-        read: impl FnOnce(&'a Embedded) -> StoreFuture<'a, T> + Send + 'a,
+        read: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
         check: impl FnOnce(&Hub, &T) + Send + 'a,
     ) -> StoreFuture<'a, T> {
         Box::pin(async move {
@@ -120,7 +118,29 @@ pub(super) fn short(conv: ConvId) -> String {
     conv.to_string()[..6].to_owned()
 }
 
+impl Wrapper for Watched {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
+    }
+
+    fn forward_write<T: Send + 'static>(&self, done: Done<T>, call: impl FnOnce(&dyn Store, Done<T>)) {
+        self.write(|store| call(store, done));
+    }
+
+    fn forward_read<'a, T: Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        self.read(call, unchecked)
+    }
+}
+
 impl Store for Watched {
+    forward! {
+        replay team history release_jobs extend_leases job_counts to_tell revive_jobs finish_jobs members_page
+        revoke change_setting watch certain_time epoch healthy close
+    }
+
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
         let mut watched = messages.map(|(order, done)| {
             let copy = order.clone();
@@ -207,18 +227,6 @@ impl Store for Watched {
         )
     }
 
-    fn replay(&self, uid: Uid, stretches: Vec<Stretch>, page: Page) -> StoreFuture<'_, Vec<Message>> {
-        self.read(move |store| store.replay(uid, stretches, page), unchecked)
-    }
-
-    fn team(&self, team: TeamId) -> StoreFuture<'_, Option<Team>> {
-        self.read(move |store| store.team(team), unchecked)
-    }
-
-    fn history(&self, conv: ConvId, viewer: Option<Uid>, span: Span, page: Page) -> StoreFuture<'_, History> {
-        self.read(move |store| store.history(conv, viewer, span, page), unchecked)
-    }
-
     fn conversations(
         &self,
         uid: Uid,
@@ -259,70 +267,5 @@ impl Store for Watched {
         // Its times count from now.
         let claimed = self.inner.claim_jobs(query, lease_ms);
         self.read(move |_| claimed, unchecked)
-    }
-
-    fn release_jobs(&self, jobs: Vec<JobId>) {
-        self.inner.release_jobs(jobs);
-    }
-
-    fn extend_leases(&self, lease_ms: u64) {
-        self.inner.extend_leases(lease_ms);
-    }
-
-    fn job_counts(&self) -> StoreFuture<'_, JobCounts> {
-        self.read(Store::job_counts, unchecked)
-    }
-
-    fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell> {
-        self.read(move |store| store.to_tell(uid, conv, seq), unchecked)
-    }
-
-    fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>) {
-        self.write(|store| store.revive_jobs(uid, within_ms, done));
-    }
-
-    fn finish_jobs(&self, outcomes: Vec<(JobId, JobOutcome)>, done: Done<()>) {
-        self.write(|store| store.finish_jobs(outcomes, done));
-    }
-
-    fn members_page(
-        &self,
-        conv: ConvId,
-        seq: Seq,
-        after: Option<Uid>,
-        limit: u32,
-    ) -> StoreFuture<'_, Vec<Uid>> {
-        self.read(
-            move |store| store.members_page(conv, seq, after, limit),
-            unchecked,
-        )
-    }
-
-    fn revoke(&self, revocation: Revocation, done: Done<()>) {
-        self.write(|store| store.revoke(revocation, done));
-    }
-
-    fn change_setting(&self, name: &str, change: SettingChange, done: Done<()>) {
-        self.inner.change_setting(name, change, done);
-    }
-
-    fn watch(&self, watcher: Watcher) {
-        self.inner.watch(watcher);
-    }
-
-    fn certain_time(&self) -> UnixMillis {
-        self.inner.certain_time()
-    }
-
-    fn epoch(&self) -> &str {
-        self.inner.epoch()
-    }
-
-    fn healthy(&self) -> Result<(), StoreError> {
-        self.inner.healthy()
-    }
-
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.inner.close()
     }
 }
