@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mynah_socketio::Protocol;
-use mynah_wire::engine::payload::{self, GetForm, PostForm, TextHabit};
+use mynah_wire::engine::payload::{self, GetForm, PostForm, Reader, TextHabit};
 use mynah_wire::engine::{Packet, PacketType};
 
 use super::{Reply, request, request_with};
@@ -22,11 +22,9 @@ pub(crate) fn packets(protocol: Protocol, reply: &Reply) -> Vec<Packet<'static>>
         Some("application/octet-stream") => PostForm::Binary,
         _ => PostForm::Text,
     };
-    payload::decode(protocol, form, &reply.body, &mut TextHabit::default(), 1_000_000)
-        .unwrap()
-        .into_iter()
-        .map(Packet::into_owned)
-        .collect()
+    let habit = &mut TextHabit::default();
+    let mut reader = Reader::new(protocol, form, reply.body.to_vec(), habit).unwrap();
+    std::iter::from_fn(|| reader.next_packet().map(Packet::into_owned)).collect()
 }
 
 impl Polling {

@@ -14,9 +14,6 @@ pub enum PayloadError {
     /// A length of EIO3 is missing or malformed, or does not fit the text that follows.
     #[error("invalid packet length in payload")]
     Length,
-    /// The body has more packets than allowed.
-    #[error("too many packets in payload")]
-    TooManyPackets,
     /// The body is `application/octet-stream`, which EIO4 does not have.
     #[error("EIO=4 has no application/octet-stream payloads")]
     BinaryForm,

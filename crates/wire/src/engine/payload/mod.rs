@@ -8,8 +8,7 @@ mod v3_binary;
 mod v3_text;
 mod v4;
 
-use super::{Body, Packet, PacketError, Protocol, base64};
-use text::utf8;
+use super::{Body, Packet, Protocol};
 
 pub use error::PayloadError;
 pub use reader::Reader;
@@ -39,78 +38,6 @@ pub enum GetForm {
     Octets,
     /// A script that calls the callback with this index.
     Jsonp(u32),
-}
-
-/// Reads the body of a POST, with at least one packet and at most `max_packets`.
-///
-/// `habit` belongs to the session: it says how the client encodes text beyond ASCII (EIO3 only).
-pub fn decode<'a>(
-    protocol: Protocol,
-    form: PostForm,
-    body: &'a [u8],
-    habit: &mut TextHabit,
-    max_packets: usize,
-) -> Result<Vec<Packet<'a>>, PayloadError> {
-    match form {
-        PostForm::Text => decode_all(protocol, Source::Text(utf8(body)?), habit, max_packets),
-        PostForm::Binary => decode_all(protocol, Source::Octets(body), habit, max_packets),
-        PostForm::Jsonp => {
-            let text = jsonp::form_text(utf8(body)?).ok_or(PayloadError::NoFormField)?;
-            let packets = decode_all(protocol, Source::Text(&text), habit, max_packets)?;
-            Ok(packets.into_iter().map(Packet::into_owned).collect())
-        }
-    }
-}
-
-fn decode_all<'a>(
-    protocol: Protocol,
-    source: Source<'a>,
-    habit: &mut TextHabit,
-    max_packets: usize,
-) -> Result<Vec<Packet<'a>>, PayloadError> {
-    source.begin(protocol, habit)?;
-    let (mut packets, mut at) = (Vec::new(), 0);
-    while let Some(packet) = source.next(protocol, *habit, &mut at) {
-        if packets.len() == max_packets {
-            return Err(PayloadError::TooManyPackets);
-        }
-        packets.push(packet?);
-    }
-    Ok(packets)
-}
-
-/// A body from which packets are read one after the other.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Text(&'a str),
-    Octets(&'a [u8]),
-}
-
-impl<'a> Source<'a> {
-    /// Refuses invalid bodies, and learns from the body how its client encodes text.
-    fn begin(self, protocol: Protocol, habit: &mut TextHabit) -> Result<(), PayloadError> {
-        match (protocol, self) {
-            (Protocol::V4, Self::Octets(_)) => Err(PayloadError::BinaryForm),
-            (_, Self::Text("") | Self::Octets([])) => Err(PacketError::Empty.into()),
-            (Protocol::V3, Self::Text(text)) => v3_text::learn(text, habit),
-            _ => Ok(()),
-        }
-    }
-
-    /// Reads the packet at `at` and moves `at` to the next one; `None` at the end. After an error it must not
-    /// be called again.
-    fn next(
-        self,
-        protocol: Protocol,
-        habit: TextHabit,
-        at: &mut usize,
-    ) -> Option<Result<Packet<'a>, PayloadError>> {
-        match (protocol, self) {
-            (Protocol::V3, Self::Text(text)) => v3_text::next(text, at, habit),
-            (Protocol::V4, Self::Text(text)) => v4::next(text, at),
-            (_, Self::Octets(body)) => v3_binary::next(body, at),
-        }
-    }
 }
 
 /// Writes the response to a GET, and returns it with its content type.
@@ -149,25 +76,10 @@ pub fn encode(
     }
 }
 
-/// The number of bytes that a packet adds to a payload, including the separator or length before it, in order
-/// to split payloads by `maxPayload`. It is exact for EIO4, and an upper bound for EIO3 text that is written
-/// without escapes.
-pub fn encoded_len(protocol: Protocol, packet: &Packet<'_>) -> usize {
-    let body = match &packet.body {
-        Body::Text(text) => 1 + text.len(),
-        Body::Binary(bytes) => 1 + base64::encoded_len(bytes.len()),
-    };
-    match protocol {
-        Protocol::V4 => 1 + body,
-        // "b4", at most twenty digits, and a colon.
-        Protocol::V3 => 22 + body,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::PacketType;
+    use crate::engine::{PacketError, PacketType};
 
     const V3: Protocol = Protocol::V3;
     const V4: Protocol = Protocol::V4;
@@ -214,45 +126,10 @@ mod tests {
     }
 
     #[test]
-    fn encoded_len_is_the_size_that_a_packet_adds() {
-        let packets = [
-            message("h\u{e9}llo"),
-            Packet::binary(&[1, 2, 3, 4][..]),
-            message(""),
-        ];
-        for protocol in [V3, V4] {
-            let added: usize = packets.iter().map(|packet| encoded_len(protocol, packet)).sum();
-            let whole = encode(protocol, GetForm::Text, false, &packets).0.len();
-            match protocol {
-                V3 => assert!(added >= whole),
-                V4 => assert_eq!(added, whole + 1),
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_packets_is_bounded() {
-        let mut habit = TextHabit::default();
-        let mut count = |protocol, form, body: &[u8], max| {
-            decode(protocol, form, body, &mut habit, max).map(|packets| packets.len())
-        };
-        for (protocol, form, body) in [
-            (V4, PostForm::Text, &b"4a\x1e4b\x1e4c"[..]),
-            (V3, PostForm::Text, b"2:4a2:4b2:4c"),
-            (V3, PostForm::Binary, b"\0\x01\xff2\0\x01\xff2\0\x01\xff2"),
-            (V3, PostForm::Jsonp, b"d=2%3A4a2%3A4b2%3A4c"),
-            (V4, PostForm::Jsonp, b"d=4a%1E4b%1E4c"),
-        ] {
-            assert_eq!(count(protocol, form, body, 3), Ok(3));
-            assert_eq!(count(protocol, form, body, 2), Err(PayloadError::TooManyPackets));
-        }
-    }
-
-    #[test]
     fn bodies_that_do_not_fit_their_form_are_refused() {
         let mut habit = TextHabit::default();
         let mut error =
-            |protocol, form, body: &[u8]| decode(protocol, form, body, &mut habit, 9).unwrap_err();
+            |protocol, form, body: &[u8]| Reader::new(protocol, form, body.to_vec(), &mut habit).unwrap_err();
         assert_eq!(error(V4, PostForm::Binary, b"4a"), PayloadError::BinaryForm);
         assert_eq!(error(V4, PostForm::Text, b"4\xff"), PayloadError::Utf8);
         assert_eq!(error(V3, PostForm::Jsonp, b"e=2:4a"), PayloadError::NoFormField);

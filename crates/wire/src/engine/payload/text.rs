@@ -1,11 +1,6 @@
-//! The text of packets: reading it as UTF-8, and writing it as it is or as ASCII.
+//! The text of packets: reading it as UTF-8 leniently, and writing it as it is or as ASCII.
 
-use super::PayloadError;
 use crate::engine::Packet;
-
-pub(super) fn utf8(body: &[u8]) -> Result<&str, PayloadError> {
-    std::str::from_utf8(body).map_err(|_| PayloadError::Utf8)
-}
 
 /// Decodes text that a 1.x client has itself encoded as UTF-8. The client's encoder writes half of a
 /// surrogate pair (a character that was cut in two) as three bytes that are not valid UTF-8. They are

@@ -92,10 +92,12 @@ fn push_head(form: u8, len: usize, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::engine::PacketType;
-    use crate::engine::payload::{self, PostForm, TextHabit};
+    use crate::engine::payload::{PostForm, Reader, TextHabit};
 
-    fn decode(body: &[u8]) -> Result<Vec<Packet<'_>>, PayloadError> {
-        payload::decode(Protocol::V3, PostForm::Binary, body, &mut TextHabit::default(), 9)
+    fn decode(body: &[u8]) -> Result<Vec<Packet<'static>>, PayloadError> {
+        let habit = &mut TextHabit::default();
+        let mut reader = Reader::new(Protocol::V3, PostForm::Binary, body.into(), habit)?;
+        Ok(std::iter::from_fn(|| reader.next_packet().map(Packet::into_owned)).collect())
     }
 
     #[test]

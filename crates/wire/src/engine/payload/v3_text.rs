@@ -150,10 +150,11 @@ pub(super) fn encode(packets: &[Packet<'_>], ascii: bool) -> String {
 mod tests {
     use super::*;
     use crate::engine::PacketType;
-    use crate::engine::payload::{self, PostForm};
+    use crate::engine::payload::{PostForm, Reader};
 
-    fn decode<'a>(body: &'a str, habit: &mut TextHabit) -> Result<Vec<Packet<'a>>, PayloadError> {
-        payload::decode(Protocol::V3, PostForm::Text, body.as_bytes(), habit, 100)
+    fn decode(body: &str, habit: &mut TextHabit) -> Result<Vec<Packet<'static>>, PayloadError> {
+        let mut reader = Reader::new(Protocol::V3, PostForm::Text, body.into(), habit)?;
+        Ok(std::iter::from_fn(|| reader.next_packet().map(Packet::into_owned)).collect())
     }
 
     fn texts(body: &str, habit: &mut TextHabit) -> Result<Vec<String>, PayloadError> {
