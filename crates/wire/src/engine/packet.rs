@@ -8,19 +8,19 @@ use super::{Protocol, base64};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PacketType {
     /// The response to a handshake.
-    Open,
+    Open = 0,
     /// The sender ends the session.
-    Close,
+    Close = 1,
     /// A heartbeat, or the probe of an upgrade.
-    Ping,
+    Ping = 2,
     /// The response to a ping.
-    Pong,
+    Pong = 3,
     /// Carries a Socket.IO packet.
-    Message,
+    Message = 4,
     /// The client switches to the candidate transport of an upgrade.
-    Upgrade,
+    Upgrade = 5,
     /// Has no meaning; it is the response to a GET that has to end without packets.
-    Noop,
+    Noop = 6,
 }
 
 impl PacketType {
@@ -41,35 +41,18 @@ impl PacketType {
     }
 
     /// The type of this ASCII digit.
-    pub const fn from_digit(digit: u8) -> Option<Self> {
+    pub fn from_digit(digit: u8) -> Option<Self> {
         Self::from_number(digit.wrapping_sub(b'0'))
     }
 
     /// The type's number: the first byte of a binary packet in [`Protocol::V3`].
     pub const fn number(self) -> u8 {
-        match self {
-            Self::Open => 0,
-            Self::Close => 1,
-            Self::Ping => 2,
-            Self::Pong => 3,
-            Self::Message => 4,
-            Self::Upgrade => 5,
-            Self::Noop => 6,
-        }
+        self as u8
     }
 
     /// The type of this number.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            0 => Self::Open,
-            1 => Self::Close,
-            2 => Self::Ping,
-            3 => Self::Pong,
-            4 => Self::Message,
-            5 => Self::Upgrade,
-            6 => Self::Noop,
-            _ => return None,
-        })
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 }
 

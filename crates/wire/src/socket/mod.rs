@@ -43,19 +43,19 @@ impl From<Protocol> for Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A client asks to connect to a namespace, or the server answers that it is connected.
-    Connect,
+    Connect = 0,
     /// Disconnects from a namespace.
-    Disconnect,
+    Disconnect = 1,
     /// An event.
-    Event,
+    Event = 2,
     /// The ack of an event.
-    Ack,
+    Ack = 3,
     /// The server refuses a connection to a namespace.
-    ConnectError,
+    ConnectError = 4,
     /// An event with binary attachments.
-    BinaryEvent,
+    BinaryEvent = 5,
     /// An ack with binary attachments.
-    BinaryAck,
+    BinaryAck = 6,
 }
 
 impl Kind {
@@ -72,29 +72,12 @@ impl Kind {
 
     /// The digit at the front of the packet.
     pub const fn digit(self) -> u8 {
-        match self {
-            Self::Connect => b'0',
-            Self::Disconnect => b'1',
-            Self::Event => b'2',
-            Self::Ack => b'3',
-            Self::ConnectError => b'4',
-            Self::BinaryEvent => b'5',
-            Self::BinaryAck => b'6',
-        }
+        b'0' + self as u8
     }
 
     /// The kind of this digit.
-    pub const fn from_digit(digit: u8) -> Option<Self> {
-        Some(match digit {
-            b'0' => Self::Connect,
-            b'1' => Self::Disconnect,
-            b'2' => Self::Event,
-            b'3' => Self::Ack,
-            b'4' => Self::ConnectError,
-            b'5' => Self::BinaryEvent,
-            b'6' => Self::BinaryAck,
-            _ => return None,
-        })
+    pub fn from_digit(digit: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(digit.wrapping_sub(b'0'))).copied()
     }
 
     /// Whether the packet contains the number of its attachments.

@@ -20,30 +20,23 @@ pub use error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opcode {
     /// A further fragment of a message.
-    Continuation,
+    Continuation = 0x0,
     /// A text message, or its first fragment.
-    Text,
+    Text = 0x1,
     /// A binary message, or its first fragment.
-    Binary,
+    Binary = 0x2,
     /// The peer closes the connection, or answers a close frame.
-    Close,
+    Close = 0x8,
     /// Has to be answered with a pong of the same payload.
-    Ping,
+    Ping = 0x9,
     /// The answer to a ping, or unsolicited.
-    Pong,
+    Pong = 0xa,
 }
 
 impl Opcode {
     /// The number in the header's first byte.
     pub const fn number(self) -> u8 {
-        match self {
-            Self::Continuation => 0x0,
-            Self::Text => 0x1,
-            Self::Binary => 0x2,
-            Self::Close => 0x8,
-            Self::Ping => 0x9,
-            Self::Pong => 0xa,
-        }
+        self as u8
     }
 
     /// The opcode of `number`; `None` for the reserved ones.
