@@ -8,25 +8,16 @@ pub struct Origins(Vec<Pattern>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Exact(String),
-    /// The text before the star and the text after it.
+    /// The text before the star and the text after it, in lower case.
     Below(String, String),
 }
 
 /// The error for a text that is not an origin. It contains the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not an origin such as \"https://chat.example.com\" or \"https://*.example.com\", without a path"
+)]
 pub struct InvalidOrigin(String);
-
-impl std::fmt::Display for InvalidOrigin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = &self.0;
-        write!(
-            f,
-            "{text:?} is not an origin such as \"https://chat.example.com\" or \"https://*.example.com\", without a path"
-        )
-    }
-}
-
-impl std::error::Error for InvalidOrigin {}
 
 impl Origins {
     /// Parses a list. It may contain `null` and `file://`, which browsers send for pages without an origin.
@@ -57,7 +48,8 @@ impl Pattern {
         match star {
             false => Ok(Self::Exact(text.to_owned())),
             true if behind.starts_with('.') && behind.len() > 1 => {
-                Ok(Self::Below(format!("{scheme}://"), behind.to_owned()))
+                let before = format!("{scheme}://").to_ascii_lowercase();
+                Ok(Self::Below(before, behind.to_ascii_lowercase()))
             }
             true => Err(wrong()),
         }
@@ -67,21 +59,11 @@ impl Pattern {
         match self {
             Self::Exact(exact) => exact.eq_ignore_ascii_case(origin),
             Self::Below(before, behind) => {
-                let Some(middle) = origin.len().checked_sub(before.len() + behind.len()) else {
-                    return false;
-                };
-                let (from, to) = (before.len(), before.len() + middle);
-                let (Some(scheme), Some(names), Some(domain)) =
-                    (origin.get(..from), origin.get(from..to), origin.get(to..))
-                else {
-                    return false;
-                };
-                scheme.eq_ignore_ascii_case(before)
-                    && domain.eq_ignore_ascii_case(behind)
-                    && !names.is_empty()
-                    && names
-                        .bytes()
-                        .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                let origin = origin.to_ascii_lowercase();
+                let host = origin.strip_prefix(before.as_str());
+                let names = host.and_then(|host| host.strip_suffix(behind.as_str()));
+                let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+                names.is_some_and(|names| !names.is_empty() && names.bytes().all(is_name))
             }
         }
     }

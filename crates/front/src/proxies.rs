@@ -14,16 +14,9 @@ use ipnet::IpNet;
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The error for a text that is not a network: one sentence that says what is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct InvalidNetwork(String);
-
-impl std::fmt::Display for InvalidNetwork {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for InvalidNetwork {}
 
 /// Parses a network such as `10.0.0.0/8`, or an address. An IPv4 network that is written as IPv6
 /// (`::ffff:10.0.0.0/104`) becomes the IPv4 network.
@@ -64,11 +57,6 @@ impl Proxies {
     pub fn parse(list: &[impl AsRef<str>]) -> Result<Self, InvalidNetwork> {
         let networks = list.iter().map(|text| network(text.as_ref()));
         networks.collect::<Result<_, _>>().map(Self)
-    }
-
-    /// Whether no proxies are trusted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Whether this is the address of a trusted proxy.

@@ -17,27 +17,14 @@ pub(crate) const LONGEST_LINE: usize = 107;
 pub(crate) const MOST_FIELDS: usize = 4_096;
 
 /// Why a header cannot be read.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum HeaderError {
     /// There is no header, or it is malformed.
+    #[error("{0}")]
     Malformed(&'static str),
     /// The connection has failed or ended.
-    Io(io::Error),
-}
-
-impl From<io::Error> for HeaderError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl std::fmt::Display for HeaderError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Malformed(what) => f.write_str(what),
-            Self::Io(error) => error.fmt(f),
-        }
-    }
+    #[error(transparent)]
+    Io(#[from] io::Error),
 }
 
 /// The stream that the header is read from.

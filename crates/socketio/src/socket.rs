@@ -37,24 +37,15 @@ pub struct Acked {
 }
 
 /// Why an acknowledgement will not arrive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AckError {
     /// The socket is disconnected.
+    #[error("the client has disconnected")]
     Disconnected,
     /// The socket has [`Config::max_pending_acks`](crate::Config::max_pending_acks) pending acknowledgements.
+    #[error("too many acknowledgements are pending")]
     TooMany,
 }
-
-impl fmt::Display for AckError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Disconnected => "the client has disconnected",
-            Self::TooMany => "too many acknowledgements are pending",
-        })
-    }
-}
-
-impl std::error::Error for AckError {}
 
 /// The acknowledgements that a client has not sent yet.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! The sources of the configuration, each overriding the one before: defaults, file, environment, flags.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -27,16 +26,9 @@ pub struct Sources {
 }
 
 /// Everything that is wrong with a configuration: one sentence for each problem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
 pub struct ConfigErrors(pub Vec<String>);
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("\n"))
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
 
 fn unreadable(name: &str, error: &std::io::Error) -> String {
     match error.kind() {
