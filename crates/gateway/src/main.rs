@@ -107,107 +107,83 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(Command::Token(token)) = args.command {
-        return make_token(&config, token);
-    }
-    if let Some(Command::CheckConfig) = args.command {
-        return match server::permitted(&config) {
-            Ok(_) => {
-                for warning in config.warnings() {
-                    eprintln!("warning: {warning}");
-                }
-                print("The configuration is valid.\n");
-                ExitCode::SUCCESS
-            }
-            Err(why) => {
-                eprintln!("mynah would not start: {why:#}");
-                ExitCode::from(2)
-            }
-        };
-    }
-    match args.command {
-        Some(Command::ApiKey(command)) => return api_key(command, &config),
-        Some(Command::Backup { file, force }) => return backup(&config, &file, force),
-        Some(Command::Restore { file }) => return restore(&config, &file),
-        _ => {}
-    }
-    match start(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mynah cannot run: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn api_key(command: KeyCommand, config: &Config) -> ExitCode {
-    let outcome = server::api_key(command, config).and_then(|said| {
-        let _ = std::io::stderr().write_all(said.notes.as_bytes());
-        // A key that nobody has seen is useless, so a failure to print it must not look like success.
-        let mut out = std::io::stdout().lock();
-        out.write_all(said.out.as_bytes())?;
-        Ok(out.flush()?)
-    });
+    // What is printed before the error of a command, and the exit code if the configuration is its cause.
+    let (outcome, failed, code) = match args.command {
+        Some(Command::Token(token)) => (make_token(&config, token), "mynah cannot make a token", 2),
+        Some(Command::CheckConfig) => (check(&config), "mynah would not start", 2),
+        Some(Command::ApiKey(command)) => (api_key(command, &config), "mynah api-key", 1),
+        Some(Command::Backup { file, force }) => (
+            backup(&config, &file, force),
+            "mynah backup: nothing was written",
+            1,
+        ),
+        Some(Command::Restore { file }) => (restore(&config, &file), "mynah restore", 1),
+        Some(Command::ExampleConfig) | None => (start(config), "mynah cannot run", 1),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mynah api-key: {error:#}");
-            ExitCode::FAILURE
+            eprintln!("{failed}: {error:#}");
+            ExitCode::from(code)
         }
     }
 }
 
-fn backup(config: &Config, file: &Path, force: bool) -> ExitCode {
-    match server::backup(config, file, force) {
-        Ok(written) => {
-            let (messages, bytes) = (written.messages, written.bytes);
-            print(&format!(
-                "{} is written: {messages} messages, {bytes} bytes. API keys are not in it.\n",
-                file.display()
-            ));
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("mynah backup: nothing was written: {error:#}");
-            ExitCode::FAILURE
-        }
+fn check(config: &Config) -> anyhow::Result<()> {
+    server::permitted(config)?;
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
     }
+    print("The configuration is valid.\n");
+    Ok(())
 }
 
-fn restore(config: &Config, file: &Path) -> ExitCode {
-    match server::restore(config, file) {
-        Ok(restored) => {
-            let mut text = format!(
-                "{} now holds the {} messages of {}, with the new epoch {}.\n",
-                config.store.path.display(),
-                restored.messages,
-                file.display(),
-                restored.epoch
-            );
-            if let Some(kept) = restored.kept {
-                text.push_str(&format!("The previous data is kept in {}.\n", kept.display()));
-            }
-            if let Ok(number @ 1..) = restored.revocations {
-                text.push_str(&format!("Its revocations of tokens stay in force ({number}).\n"));
-            }
-            print(&text);
-            if let Err(why) = restored.revocations {
-                eprintln!(
-                    "warning: the API keys and revocations of the previous data cannot be read ({why}). Its keys are \
-                     refused: make new ones (`mynah api-key add`). Tokens that were revoked after the backup are \
-                     accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
-                );
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("mynah restore: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn api_key(command: KeyCommand, config: &Config) -> anyhow::Result<()> {
+    let said = server::api_key(command, config)?;
+    let _ = std::io::stderr().write_all(said.notes.as_bytes());
+    // A key that nobody has seen is useless, so a failure to print it must not look like success.
+    let mut out = std::io::stdout().lock();
+    out.write_all(said.out.as_bytes())?;
+    Ok(out.flush()?)
 }
 
-fn make_token(config: &Config, args: TokenArgs) -> ExitCode {
+fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<()> {
+    let written = server::backup(config, file, force)?;
+    let (messages, bytes) = (written.messages, written.bytes);
+    print(&format!(
+        "{} is written: {messages} messages, {bytes} bytes. API keys are not in it.\n",
+        file.display()
+    ));
+    Ok(())
+}
+
+fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
+    let restored = server::restore(config, file)?;
+    let mut text = format!(
+        "{} now holds the {} messages of {}, with the new epoch {}.\n",
+        config.store.path.display(),
+        restored.messages,
+        file.display(),
+        restored.epoch
+    );
+    if let Some(kept) = restored.kept {
+        text.push_str(&format!("The previous data is kept in {}.\n", kept.display()));
+    }
+    if let Ok(number @ 1..) = restored.revocations {
+        text.push_str(&format!("Its revocations of tokens stay in force ({number}).\n"));
+    }
+    print(&text);
+    if let Err(why) = restored.revocations {
+        eprintln!(
+            "warning: the API keys and revocations of the previous data cannot be read ({why}). Its keys are \
+             refused: make new ones (`mynah api-key add`). Tokens that were revoked after the backup are \
+             accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
+        );
+    }
+    Ok(())
+}
+
+fn make_token(config: &Config, args: TokenArgs) -> anyhow::Result<()> {
     if config.auth.mode != Mode::Jwt {
         eprintln!("Note: auth.mode is not \"jwt\" in this configuration, so that tokens are not checked.");
     }
@@ -218,16 +194,8 @@ fn make_token(config: &Config, args: TokenArgs) -> ExitCode {
         kinds: args.kinds,
         ttl: args.ttl.duration(),
     };
-    match token.sign(&config.auth.jwt) {
-        Ok(token) => {
-            print(&format!("{token}\n"));
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            eprintln!("mynah cannot make a token: {why:#}");
-            ExitCode::from(2)
-        }
-    }
+    print(&format!("{}\n", token.sign(&config.auth.jwt)?));
+    Ok(())
 }
 
 fn start(config: Config) -> anyhow::Result<()> {
