@@ -80,6 +80,22 @@ impl Encoding {
     }
 }
 
+/// Makes a response the last one on its HTTP connection.
+fn last(mut response: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+/// Refuses a request because a limit is reached. The client may try again a little later.
+fn over_limit(status: StatusCode, why: &'static str) -> Response<Body> {
+    let mut response = last(text(status, why));
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+    response
+}
+
 fn with_body(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
@@ -112,16 +128,12 @@ pub(crate) fn payload(
     if counts {
         response.body_mut().hold(held);
     }
-    let Some(encoding) = encoding else {
-        return Some(response);
-    };
-    response.headers_mut().insert(
-        header::CONTENT_ENCODING,
-        HeaderValue::from_static(encoding.name()),
-    );
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        let headers = response.headers_mut();
+        let coding = HeaderValue::from_static(encoding.name());
+        headers.insert(header::CONTENT_ENCODING, coding);
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
     Some(response)
 }
 
@@ -138,11 +150,7 @@ pub(crate) fn refuse(error: HttpError) -> Response<Body> {
 
 /// The response to a refused WebSocket upgrade.
 pub(crate) fn refuse_upgrade(error: HttpError) -> Response<Body> {
-    let mut response = with_body(StatusCode::BAD_REQUEST, "text/html", error.message());
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    last(with_body(StatusCode::BAD_REQUEST, "text/html", error.message()))
 }
 
 /// A response with plain text.
@@ -152,57 +160,41 @@ pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
 
 /// The server shuts down.
 pub(crate) fn unavailable() -> Response<Body> {
-    let mut response = text(
+    last(text(
         StatusCode::SERVICE_UNAVAILABLE,
         "The server is shutting down; reconnect.\n",
-    );
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    ))
 }
 
 /// Pages of this origin are not allowed. Engine.IO clients know the code in the body.
 pub(crate) fn refuse_origin() -> Response<Body> {
-    let mut response = with_body(
+    last(with_body(
         StatusCode::FORBIDDEN,
         "application/json",
         r#"{"code":4,"message":"Pages of this origin may not connect: it is not in the server's list of allowed origins."}"#,
-    );
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    ))
 }
 
 /// There are too many sessions, from this address or in total.
 pub(crate) fn too_many(refusal: Refusal) -> Response<Body> {
-    let mut response = match refusal {
-        Refusal::Address => text(
+    match refusal {
+        Refusal::Address => over_limit(
             StatusCode::TOO_MANY_REQUESTS,
             "Your address has too many connections; close some of them.\n",
         ),
-        _ => text(
+        _ => over_limit(
             StatusCode::SERVICE_UNAVAILABLE,
             "The server has reached its limit of connections; try again later.\n",
         ),
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    }
 }
 
 /// The limit of buffered bytes is reached, for this address or in total.
 pub(crate) fn too_much_held() -> Response<Body> {
-    let mut response = text(
+    over_limit(
         StatusCode::SERVICE_UNAVAILABLE,
         "The memory limit for your address, or for all connections, is reached; try again later.\n",
-    );
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+    )
 }
 
 /// A response without a body.

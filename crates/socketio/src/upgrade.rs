@@ -91,6 +91,27 @@ fn ignores_close(headers: &HeaderMap) -> bool {
     agent.is_some_and(|agent| agent.starts_with(b"okhttp/"))
 }
 
+/// Accepts a WebSocket: returns the response that switches protocols, and the future of the WebSocket, which
+/// is `None` if the connection fails first. Its messages may have up to `limit` bytes.
+fn accept(
+    request: &mut Request<RequestBody>,
+    limit: usize,
+) -> Result<
+    (
+        Response<Body>,
+        impl Future<Output = Option<Box<WebSocket>>> + use<>,
+    ),
+    Box<Response<Body>>,
+> {
+    let (response, upgraded) = switch(request)?;
+    let ignores_close = ignores_close(request.headers());
+    let websocket = async move {
+        let (stream, early) = RawStream::take(upgraded).await?;
+        Some(Box::new(WebSocket::new(stream, &early, limit, ignores_close)))
+    };
+    Ok((response, websocket))
+}
+
 /// Opens a session on a new WebSocket.
 pub(crate) fn open(
     mut request: Request<RequestBody>,
@@ -99,17 +120,14 @@ pub(crate) fn open(
     sessions: &Arc<Sessions>,
     admitted: AdmittedSession,
 ) -> Response<Body> {
-    let (response, upgraded) = match switch(&mut request) {
-        Ok(switched) => switched,
+    let limit = sessions.shared().config.max_payload_bytes;
+    let (response, websocket) = match accept(&mut request, limit) {
+        Ok(accepted) => accepted,
         Err(refused) => return *refused,
     };
-    let ignores_close = ignores_close(request.headers());
     let sessions = sessions.clone();
     tokio::spawn(async move {
-        let limit = sessions.shared().config.max_payload_bytes;
-        let Some(websocket) = websocket(upgraded, limit, ignores_close).await else {
-            return;
-        };
+        let Some(websocket) = websocket.await else { return };
         if let Ok((session, receiver)) = sessions.open(handshake, dialect, admitted) {
             tokio::spawn(Driver::new(session, receiver, Some(*websocket), sessions).run());
         }
@@ -120,16 +138,13 @@ pub(crate) fn open(
 /// Offers a WebSocket to a session on polling as the candidate of an upgrade. If it is refused, it is
 /// accepted anyway and then closed.
 pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> Response<Body> {
-    let (response, upgraded) = match switch(&mut request) {
-        Ok(switched) => switched,
+    let limit = session.server().config.max_payload_bytes;
+    let (response, websocket) = match accept(&mut request, limit) {
+        Ok(accepted) => accepted,
         Err(refused) => return *refused,
     };
-    let ignores_close = ignores_close(request.headers());
     tokio::spawn(async move {
-        let limit = session.server().config.max_payload_bytes;
-        let Some(websocket) = websocket(upgraded, limit, ignores_close).await else {
-            return;
-        };
+        let Some(websocket) = websocket.await else { return };
         let mut state = session.state();
         if state.ended || state.candidate.is_some() {
             drop(state);
@@ -140,12 +155,6 @@ pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> 
         }
     });
     response
-}
-
-/// Creates a WebSocket on the raw stream. Its messages may have up to `limit` bytes.
-async fn websocket(upgraded: OnUpgrade, limit: usize, ignores_close: bool) -> Option<Box<WebSocket>> {
-    let (stream, early) = RawStream::take(upgraded).await?;
-    Some(Box::new(WebSocket::new(stream, &early, limit, ignores_close)))
 }
 
 #[cfg(test)]

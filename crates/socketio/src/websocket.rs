@@ -111,15 +111,12 @@ impl WebSocket {
             let read = READ.with_borrow_mut(|space| {
                 let mut buf = ReadBuf::new(&mut space[..AHEAD_BYTES - waiting]);
                 let read = self.stream.poll_read(cx, &mut buf);
-                read.map_ok(|()| match &mut self.unread {
-                    Some(unread) => {
+                read.map_ok(|()| {
+                    if !buf.filled().is_empty() {
+                        let unread = self.unread.get_or_insert_default();
                         unread.extend_from_slice(buf.filled());
-                        buf.filled().len()
                     }
-                    none => {
-                        *none = boxed(buf.filled());
-                        buf.filled().len()
-                    }
+                    buf.filled().len()
                 })
             });
             match read {
