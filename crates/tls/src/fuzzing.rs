@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rustls::ClientConnection;
 use rustls::version::{TLS12, TLS13};
 
-use crate::kit::{Bare, Kit};
+use crate::testing::{Bare, Kit};
 
 /// The maximum number of events. Longer inputs only make the fuzzer slower.
 const MOST_EVENTS: usize = 400;

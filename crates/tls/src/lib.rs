@@ -9,9 +9,9 @@
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
-#[cfg(any(test, fuzzing))]
-mod kit;
 mod records;
+#[cfg(any(test, fuzzing))]
+mod testing;
 #[cfg(test)]
 mod tests;
 

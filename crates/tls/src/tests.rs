@@ -7,7 +7,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::kit::{Bare, Kit};
+use crate::testing::{Bare, Kit};
 use crate::*;
 
 /// The next of a sequence of pseudorandom numbers.
