@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mynah_socketio::Namespaces;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::appends::Caller;
 use crate::auth::Auth;
@@ -50,23 +51,27 @@ pub struct UserView {
     pub unread: u64,
 }
 
-/// A registered connection.
-#[derive(Debug, Clone, Serialize)]
+/// A live connection.
+// The documentation of the fields is also that of the API.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Connection)]
 pub struct ConnectionView {
-    /// Its Socket.IO id.
+    /// The connection's id.
     pub sid: String,
-    /// The device.
+    /// The device that it registered as.
     pub deviceid: String,
-    /// The platform, if the client has named one.
+    /// The platform that it registered with; null if it named none.
+    #[schema(required)]
     pub platform: Option<String>,
-    /// The identity class.
+    /// The identity class that it registered with.
     #[serde(rename = "type")]
     pub class: String,
-    /// When it registered.
+    /// The time of its register, in milliseconds since 1970.
+    #[schema(value_type = u64)]
     pub since: UnixMillis,
-    /// `polling` or `websocket`.
+    /// `websocket` or `polling`.
     pub transport: &'static str,
-    /// The address of the client.
+    /// The address of the peer.
     pub address: String,
 }
 

@@ -221,6 +221,12 @@ impl Metrics {
         self.limited.get_or_create(&LimitLabel { limit }).inc();
     }
 
+    /// Counts that something was refused because of this limit, and returns the refusal.
+    pub(crate) fn over<R>(&self, limit: &'static str, refusal: R) -> R {
+        self.limited(limit);
+        refusal
+    }
+
     /// The counter of connections and requests refused for this reason.
     pub fn refused(&self, reason: &'static str) -> Counter {
         self.connections_refused

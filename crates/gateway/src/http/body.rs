@@ -30,12 +30,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
         check_type(request.headers())?;
         let bytes = if request.uri().path().starts_with("/v1/") {
             // `keys::answer` has received the body already, with the bounds of the call's key.
-            request
-                .into_body()
-                .collect()
-                .await
-                .map_err(|_| broken())?
-                .to_bytes()
+            let body = axum::body::to_bytes(request.into_body(), usize::MAX);
+            body.await.map_err(broken)?
         } else {
             let limit = api.limits.body_bytes.min(UNKEYED_BYTES);
             let (head, body) = request.into_parts();
@@ -45,6 +41,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
         fields::read(text, "body").map(Self).map_err(Problem::malformed)
     }
+}
+
+/// The media type that a request declares, in lower case; empty if it declares none.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE);
+    let value = value.map_or("", |value| value.to_str().unwrap_or("?"));
+    let name = value.split(';').next().unwrap_or_default();
+    name.trim().to_ascii_lowercase()
 }
 
 /// Checks that the body is declared as JSON. The types that curl and `fetch` send by default are accepted
@@ -57,17 +61,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     {
         return refused("The body must not be compressed; leave out the header Content-Encoding.");
     }
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let name = value
-        .to_str()
-        .unwrap_or("?")
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let name = media_type(headers);
     let known = [
         "application/json",
         "text/plain",
@@ -97,59 +91,44 @@ pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(R
 /// [`UNKEYED_BYTES`].
 async fn take(
     headers: &HeaderMap,
-    body: Body,
-    limit: usize,
-    (key, api): (Option<&Key>, &Api),
-) -> Result<(Bytes, Held), Problem> {
-    let all = take_all(headers, body, limit, (key, api));
-    let taken = match tokio::time::timeout(BODY_TIMEOUT, all).await {
-        Ok(taken) => taken,
-        Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "The body did not arrive in time; send the call again.",
-        )),
-    };
-    taken.inspect_err(|problem| {
-        if problem.is_too_large() {
-            api.metrics.limited("body_bytes");
-        }
-    })
-}
-
-async fn take_all(
-    headers: &HeaderMap,
     mut body: Body,
     limit: usize,
     (key, api): (Option<&Key>, &Api),
 ) -> Result<(Bytes, Held), Problem> {
+    let too_large = || {
+        let why = format!("The body must be at most {limit} bytes; send less in one call.");
+        api.metrics.over("body_bytes", Problem::too_large(why))
+    };
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
+        return Err(too_large());
     }
-    let (mut bytes, mut held) = (Vec::new(), Held::default());
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(|_| broken())?.into_data() {
-            let length = bytes.len() + data.len();
-            if length > limit {
-                return Err(too_large(limit));
+    let all = async {
+        let (mut bytes, mut held) = (Vec::new(), Held::default());
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(broken)?.into_data() {
+                let length = bytes.len() + data.len();
+                if length > limit {
+                    return Err(too_large());
+                }
+                if let Some(key) = key {
+                    api.calls.hold(&mut held, key, length, &api.metrics).await?;
+                }
+                bytes.extend_from_slice(&data);
             }
-            if let Some(key) = key {
-                api.calls.hold(&mut held, key, length, &api.metrics).await?;
-            }
-            bytes.extend_from_slice(&data);
         }
-    }
-    Ok((bytes.into(), held))
+        Ok((bytes.into(), held))
+    };
+    tokio::time::timeout(BODY_TIMEOUT, all).await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body did not arrive in time; send the call again.",
+        ))
+    })
 }
 
-fn broken() -> Problem {
+fn broken(_: axum::Error) -> Problem {
     Problem::malformed("The request body ended before it was complete; repeat the call.")
-}
-
-fn too_large(limit: usize) -> Problem {
-    Problem::too_large(format!(
-        "The body must be at most {limit} bytes; send less in one call."
-    ))
 }

@@ -68,11 +68,8 @@ impl Key {
     }
 }
 
-/// The slot of a call. It is returned when this is dropped.
-#[derive(Debug)]
-pub(super) struct CallSlot {
-    _slot: Option<(Slot<Arc<str>>, UnderWay)>,
-}
+/// The slot of a call, if their number is bounded. It is returned when this is dropped.
+pub(super) type CallSlot = Option<(Slot<Arc<str>>, UnderWay)>;
 
 /// The bytes that a body or an answer holds.
 #[derive(Debug, Default)]
@@ -110,31 +107,25 @@ impl Calls {
         if key.bucket.take(self.rate, clock::now()) {
             return Ok(());
         }
-        metrics.limited("calls_per_second");
-        Err(Problem::new(
+        let too_many = Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "This API key makes more calls than limits.calls_per_second allows; slow down.",
-        ))
+        );
+        Err(metrics.over("calls_per_second", too_many))
     }
 
     /// Takes a slot for a call.
     pub(super) async fn take_slot(&self, key: &Key, metrics: &Metrics) -> Result<CallSlot, Problem> {
         let Some(slots) = &self.slots else {
-            return Ok(CallSlot { _slot: None });
+            return Ok(None);
         };
         let (turn, under_way) = key.calls.begin();
-        match tokio::time::timeout(MAX_WAIT, slots.take(key.name.clone(), turn, 1)).await {
-            Ok(Ok(slot)) => Ok(CallSlot {
-                _slot: Some((slot, under_way)),
-            }),
-            _ => {
-                metrics.limited("calls_in_flight");
-                Err(Problem::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "The limit of concurrent calls (limits.calls_in_flight) is reached; try again later.",
-                ))
-            }
-        }
+        let slot = tokio::time::timeout(MAX_WAIT, slots.take(key.name.clone(), turn, 1));
+        let Ok(Ok(slot)) = slot.await else {
+            let full = "The limit of concurrent calls (limits.calls_in_flight) is reached; try again later.";
+            return Err(metrics.over("calls_in_flight", Problem::unavailable(full)));
+        };
+        Ok(Some((slot, under_way)))
     }
 
     /// Counts the bytes of a growing body or answer, which holds `bytes` from now on.
@@ -157,11 +148,8 @@ impl Calls {
         let (turn, _) = held.turn.get_or_insert_with(|| key.large.begin());
         let slots = all.take(key.name.clone(), *turn, more);
         let Ok(Ok(slots)) = tokio::time::timeout(MAX_WAIT, slots).await else {
-            metrics.limited("call_bytes");
-            return Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The limit for large request bodies and responses (limits.call_bytes) is reached; try again later.",
-            ));
+            let full = "The limit for large request bodies and responses (limits.call_bytes) is reached; try again later.";
+            return Err(metrics.over("call_bytes", Problem::unavailable(full)));
         };
         match &mut held.slots {
             Some(held) => held.merge(slots),

@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for UidField {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let uid =
             Uid::from_json(raw).ok_or_else(|| D::Error::custom("must be a uid, a string or an integer"))?;
-        uid.map(Self).map_err(|why| D::Error::custom(id_sentence(why)))
+        uid.map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for TeamField {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let team = TeamId::from_json(raw)
             .ok_or_else(|| D::Error::custom("must be a team's key, a string or an integer"))?;
-        team.map(Self).map_err(|why| D::Error::custom(id_sentence(why)))
+        team.map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -190,9 +190,7 @@ pub(super) struct CidField(pub(super) Cid);
 impl<'de> Deserialize<'de> for CidField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Cid::new(&text)
-            .map(Self)
-            .map_err(|why| D::Error::custom(id_sentence(why)))
+        Cid::new(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -206,9 +204,4 @@ impl<'de> Deserialize<'de> for KindField {
         let number = kind_number(raw).ok_or_else(|| D::Error::custom("must be the number of a kind"))?;
         Ok(Self(number))
     }
-}
-
-/// What is wrong with an identifier, as a part of a sentence about it.
-pub(super) fn id_sentence(why: IdError) -> String {
-    why.to_string()
 }

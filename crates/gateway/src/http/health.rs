@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -34,10 +34,7 @@ pub(super) async fn live() -> axum::Json<Health> {
     responses((status = 200, description = "It is ready", body = Health), Refusals))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Health>, Problem> {
     if api.draining.load(Ordering::Relaxed) {
-        return Err(Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The server is stopping; use another one.",
-        ));
+        return Err(Problem::unavailable("The server is stopping; use another one."));
     }
     api.gateway.ready()?;
     Ok(axum::Json(Health { status: "ready" }))
@@ -70,22 +67,15 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
 
 /// Counts every answered request by its route.
 pub(super) async fn count(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let method = match *request.method() {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "other",
-    };
+    const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
+    let method = METHODS.into_iter().find(|name| request.method() == *name);
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("other".into(), |path| path.as_str().into());
     let response = next.run(request).await;
     let labels = HttpLabels {
-        method,
+        method: method.unwrap_or("other"),
         route,
         status: response.status().as_u16(),
     };

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::fields::{IdText, Position};
-use super::path::{ConvPath, Query, UidPath};
+use super::path::{Path, Query};
 use super::problem::Problem;
 use super::refusals::Refusals;
 use crate::frame::shown;
-use crate::ids::{ConvId, Seq};
+use crate::ids::{ConvId, Seq, Uid};
 use crate::store::Span;
 
 /// A page of a conversation's messages.
@@ -53,7 +53,7 @@ pub(super) struct ConversationPage {
     responses((status = 200, description = "The messages", body = Messages), Refusals))]
 pub(super) async fn messages(
     State(api): State<Arc<Api>>,
-    ConvPath(conv): ConvPath,
+    Path(conv): Path<ConvId>,
     query: Query,
 ) -> Result<axum::Json<Messages>, Problem> {
     let span = match (query.seq("after")?, query.seq("before")?) {
@@ -85,7 +85,7 @@ pub(super) async fn messages(
     responses((status = 200, description = "The conversations", body = ConversationPage), Refusals))]
 pub(super) async fn conversations(
     State(api): State<Arc<Api>>,
-    UidPath(uid): UidPath,
+    Path(uid): Path<Uid>,
     query: Query,
 ) -> Result<axum::Json<ConversationPage>, Problem> {
     let after = query.text("after")?.map(str::to_owned);

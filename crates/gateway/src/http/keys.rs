@@ -46,10 +46,8 @@ enum KeyRefusal {
     Missing,
     /// There are several headers Authorization, or the header is not `Bearer <key>`.
     Malformed,
-    /// The server has no such key.
-    Unknown,
-    /// The key has expired.
-    Expired,
+    /// The server does not accept the key.
+    Denied(Denied),
     /// The key lacks this scope.
     Scope(Scope),
 }
@@ -60,8 +58,8 @@ impl KeyRefusal {
         match self {
             Self::Missing => "missing",
             Self::Malformed => "malformed",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
+            Self::Denied(Denied::Unknown) => "unknown",
+            Self::Denied(Denied::Expired) => "expired",
             Self::Scope(_) => "scope",
         }
     }
@@ -80,12 +78,12 @@ impl From<KeyRefusal> for Problem {
             KeyRefusal::Malformed => {
                 unauthenticated("A call must have one header Authorization, and that must be \"Bearer <api key>\".")
             }
-            KeyRefusal::Unknown => unauthenticated(
+            KeyRefusal::Denied(Denied::Unknown) => unauthenticated(
                 "This is not an API key of this server: use one of auth.api_keys, the one in the file api-key of the data \
                  directory, or one that `mynah api-key add` creates.",
             )
             .challenge(INVALID),
-            KeyRefusal::Expired => {
+            KeyRefusal::Denied(Denied::Expired) => {
                 unauthenticated("This API key has expired: create a new one with `mynah api-key rotate`.")
                     .challenge(INVALID)
             }
@@ -130,13 +128,8 @@ fn offered(headers: &HeaderMap) -> Result<&str, KeyRefusal> {
 /// The name of the call's key, if it is valid and has the scopes that the call needs.
 fn admit(api: &Api, headers: &HeaderMap, need: Need) -> Result<Arc<str>, KeyRefusal> {
     let key = offered(headers)?;
-    let Granted { name, scopes } =
-        api.keys
-            .check(key, clock::unix_millis())
-            .map_err(|denied| match denied {
-                Denied::Unknown => KeyRefusal::Unknown,
-                Denied::Expired => KeyRefusal::Expired,
-            })?;
+    let granted = api.keys.check(key, clock::unix_millis());
+    let Granted { name, scopes } = granted.map_err(KeyRefusal::Denied)?;
     if let Need::Scopes(needed) = need
         && let Some(missing) = needed.iter().find(|scope| !scopes.has(*scope))
     {

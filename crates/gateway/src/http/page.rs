@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json as Answer, Router};
@@ -11,10 +11,11 @@ use axum::{Json as Answer, Router};
 use super::api::Api;
 use super::body::Json;
 use super::keys::Calling;
-use super::path::TeamPath;
+use super::path::Path;
 use super::problem::Problem;
 use super::teams::{self, Team, TeamBody};
 use super::users::Online;
+use crate::ids::TeamId;
 
 /// The page may load only what this server serves, and may connect only to this server.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -55,17 +56,11 @@ pub(super) fn router() -> Router<Arc<Api>> {
 
 fn file(kind: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(CONTENT_SECURITY_POLICY),
-        ),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, text).into_response()
 }
@@ -81,7 +76,7 @@ async fn online(State(api): State<Arc<Api>>) -> Answer<Online> {
 async fn make_team(
     State(api): State<Arc<Api>>,
     calling: Calling,
-    TeamPath(team): TeamPath,
+    Path(team): Path<TeamId>,
     body: Json<TeamBody>,
 ) -> Result<Answer<Team>, Problem> {
     if api.gateway.team(&team).await.is_ok() {
@@ -90,5 +85,5 @@ async fn make_team(
             "A team of this name exists already; choose another name.",
         ));
     }
-    teams::put(State(api), calling, TeamPath(team), body).await
+    teams::put(State(api), calling, Path(team), body).await
 }

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use mynah_front::{Cors, Refusal};
 
 use super::api::Api;
+use super::body::media_type;
 use super::problem::Problem;
 
 /// The path of the call by which users sign themselves out.
@@ -73,14 +74,8 @@ const FROM_PAGES: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
 /// Refuses requests that a browser sends for any page without a preflight request: those whose body is not
 /// declared as JSON.
 pub(super) fn asked_first(headers: &HeaderMap) -> Result<(), Problem> {
-    if !FROM_PAGES.iter().any(|name| headers.contains_key(*name)) {
-        return Ok(());
-    }
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    if essence.trim().eq_ignore_ascii_case("application/json") {
+    let from_page = FROM_PAGES.iter().any(|name| headers.contains_key(*name));
+    if !from_page || media_type(headers) == "application/json" {
         return Ok(());
     }
     Err(Problem::new(

@@ -5,7 +5,6 @@ use std::fmt::Display;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 
-use super::fields::id_sentence;
 use super::problem::Problem;
 use crate::ids::{ConvId, IdError, TeamId, Uid};
 
@@ -14,68 +13,57 @@ const MOST: u32 = 500;
 /// The number on a page if the query has no `limit`.
 const USUAL: u32 = 100;
 
-/// The path's `{uid}`.
-#[derive(Debug)]
-pub(super) struct UidPath(pub(super) Uid);
-/// The path's `{team}`.
-#[derive(Debug)]
-pub(super) struct TeamPath(pub(super) TeamId);
-/// The path's `{team}` and `{uid}`.
-#[derive(Debug)]
-pub(super) struct MemberPath(pub(super) TeamId, pub(super) Uid);
-/// The path's `{conv}`.
-#[derive(Debug)]
-pub(super) struct ConvPath(pub(super) ConvId);
+/// A value that occurs in paths, as a segment that the route calls [`Segment::NAME`].
+pub(super) trait Segment: Sized {
+    const NAME: &'static str;
 
-impl<S: Send + Sync> FromRequestParts<S> for UidPath {
-    type Rejection = Problem;
+    fn read(text: &str) -> Result<Self, Problem>;
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(segment(parts, state, "uid", Uid::new).await?))
+impl Segment for Uid {
+    const NAME: &'static str = "uid";
+
+    fn read(text: &str) -> Result<Self, Problem> {
+        Self::new(text).map_err(|why| malformed(Self::NAME, why))
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for TeamPath {
-    type Rejection = Problem;
+impl Segment for TeamId {
+    const NAME: &'static str = "team";
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        Ok(Self(segment(parts, state, "team", TeamId::new).await?))
+    fn read(text: &str) -> Result<Self, Problem> {
+        Self::new(text).map_err(|why| malformed(Self::NAME, why))
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for MemberPath {
-    type Rejection = Problem;
+impl Segment for ConvId {
+    const NAME: &'static str = "conv";
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let team = segment(parts, state, "team", TeamId::new).await?;
-        Ok(Self(team, segment(parts, state, "uid", Uid::new).await?))
+    fn read(text: &str) -> Result<Self, Problem> {
+        let unknown = || Problem::not_found("There is no such conversation; use the conv of a message.");
+        Self::parse(text).ok_or_else(unknown)
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for ConvPath {
+fn malformed(name: &str, why: IdError) -> Problem {
+    Problem::malformed(format!("The path's {name} {why}."))
+}
+
+/// A segment of the path.
+#[derive(Debug)]
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: Segment> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let conv = segment(parts, state, "conv", |text| Ok(ConvId::parse(text))).await?;
-        conv.map(Self)
-            .ok_or_else(|| Problem::not_found("There is no such conversation; use the conv of a message."))
+        let all = RawPathParams::from_request_parts(parts, state).await;
+        let all = all.map_err(|_| {
+            Problem::malformed("The path must be UTF-8, with other characters percent-encoded.")
+        })?;
+        let segment = all.iter().find(|(name, _)| *name == T::NAME);
+        T::read(segment.map_or("", |(_, text)| text)).map(Self)
     }
-}
-
-async fn segment<S: Send + Sync, T>(
-    parts: &mut Parts,
-    state: &S,
-    name: &str,
-    new: impl FnOnce(&str) -> Result<T, IdError>,
-) -> Result<T, Problem> {
-    let all = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_| Problem::malformed("The path must be UTF-8, with other characters percent-encoded."))?;
-    let text = all
-        .iter()
-        .find(|(key, _)| *key == name)
-        .map_or("", |(_, value)| value);
-    new(text).map_err(|why| Problem::malformed(format!("The path's {name} {}.", id_sentence(why))))
 }
 
 /// The name and value pairs of the query.
@@ -126,16 +114,11 @@ impl Query {
 }
 
 fn whole_number(name: impl Display, text: &str) -> Result<u64, Problem> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    // A number that does not fit is treated as the largest one: both are beyond every message.
-    let number = if digits {
-        Some(text.parse().unwrap_or(u64::MAX).min(i64::MAX as u64))
-    } else {
-        None
-    };
-    number.ok_or_else(|| {
-        Problem::malformed(format!(
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Problem::malformed(format!(
             "The query's {name} must be a whole number, but it is {text:?}."
-        ))
-    })
+        )));
+    }
+    // A number that does not fit is treated as the largest one: both are beyond every message.
+    Ok(text.parse().unwrap_or(u64::MAX).min(i64::MAX as u64))
 }

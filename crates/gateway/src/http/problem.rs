@@ -64,8 +64,8 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
-    pub(super) fn is_too_large(&self) -> bool {
-        self.status == StatusCode::PAYLOAD_TOO_LARGE
+    pub(super) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     pub(super) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -93,10 +93,7 @@ impl From<Reject> for Problem {
 impl From<NotReady> for Problem {
     fn from(_: NotReady) -> Self {
         // The reason is in the log.
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "The message store is failing; try again later.",
-        )
+        Self::unavailable("The message store is failing; try again later.")
     }
 }
 

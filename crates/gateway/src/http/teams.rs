@@ -11,7 +11,7 @@ use super::api::Api;
 use super::body::Json;
 use super::fields::{IdText, UidField};
 use super::keys::Calling;
-use super::path::{MemberPath, TeamPath};
+use super::path::Path;
 use super::problem::Problem;
 use super::refusals::Refusals;
 use super::users::Uids;
@@ -57,7 +57,7 @@ type TeamResult = Result<axum::Json<Team>, Problem>;
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Calling(gateway): Calling,
-    TeamPath(team): TeamPath,
+    Path(team): Path<TeamId>,
     Json(body): Json<TeamBody>,
 ) -> TeamResult {
     let name = body.name.unwrap_or_else(|| team.as_str().to_owned());
@@ -74,7 +74,7 @@ pub(super) async fn put(
 #[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
-pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -> TeamResult {
+pub(super) async fn get(State(api): State<Arc<Api>>, Path(team): Path<TeamId>) -> TeamResult {
     answer(api.gateway.team(&team).await)
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, TeamPath(team): TeamPath) -
     responses((status = 204, description = "Deleted"), Refusals))]
 pub(super) async fn delete(
     Calling(gateway): Calling,
-    TeamPath(team): TeamPath,
+    Path(team): Path<TeamId>,
 ) -> Result<StatusCode, Problem> {
     gateway.delete_team(team).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -97,7 +97,7 @@ pub(super) async fn delete(
 pub(super) async fn add(
     State(api): State<Arc<Api>>,
     Calling(gateway): Calling,
-    TeamPath(team): TeamPath,
+    Path(team): Path<TeamId>,
     Json(body): Json<Uids>,
 ) -> TeamResult {
     let uids = body.bounded(&api)?;
@@ -108,7 +108,11 @@ pub(super) async fn add(
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
     responses((status = 200, description = "The team", body = Team), Refusals))]
-pub(super) async fn remove(Calling(gateway): Calling, MemberPath(team, uid): MemberPath) -> TeamResult {
+pub(super) async fn remove(
+    Calling(gateway): Calling,
+    Path(team): Path<TeamId>,
+    Path(uid): Path<Uid>,
+) -> TeamResult {
     answer(gateway.remove_members(team, vec![uid]).await)
 }
 

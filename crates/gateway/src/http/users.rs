@@ -11,12 +11,11 @@ use super::api::Api;
 use super::body::Json;
 use super::fields::{IdText, UidField};
 use super::pages::asked_first;
-use super::path::UidPath;
+use super::path::Path;
 use super::problem::Problem;
 use super::refusals::Refusals;
+use crate::ConnectionView;
 use crate::ids::Uid;
-use crate::time::UnixMillis;
-use crate::{ConnectionView, UserView};
 
 /// A user.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,31 +26,9 @@ pub(super) struct User {
     /// Whether the user has a live connection.
     online: bool,
     /// The live connections.
-    connections: Vec<Connection>,
+    connections: Vec<ConnectionView>,
     /// The number of unread messages in all conversations.
     unread: u64,
-}
-
-/// A live connection.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Connection {
-    /// The connection's id.
-    sid: String,
-    /// The device that it registered as.
-    deviceid: String,
-    /// The platform that it registered with; null if it named none.
-    #[schema(required)]
-    platform: Option<String>,
-    /// The identity class that it registered with.
-    #[serde(rename = "type")]
-    class: String,
-    /// The time of its register, in milliseconds since 1970.
-    #[schema(value_type = u64)]
-    since: UnixMillis,
-    /// `websocket` or `polling`.
-    transport: &'static str,
-    /// The address of the peer.
-    address: String,
 }
 
 /// A list of users.
@@ -110,16 +87,22 @@ pub(super) struct SignOut {
     responses((status = 200, description = "The user", body = User), Refusals))]
 pub(super) async fn user(
     State(api): State<Arc<Api>>,
-    UidPath(uid): UidPath,
+    Path(uid): Path<Uid>,
 ) -> Result<axum::Json<User>, Problem> {
-    Ok(axum::Json(api.gateway.user(&uid).await?.into()))
+    let view = api.gateway.user(&uid).await?;
+    Ok(axum::Json(User {
+        uid: view.uid,
+        online: !view.connections.is_empty(),
+        connections: view.connections,
+        unread: view.unread,
+    }))
 }
 
 /// Reads the user with the uid "online". `POST /v1/users/online` has the same path, so it needs a route of
 /// its own.
 pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axum::Json<User>, Problem> {
     let uid = Uid::new("online").map_err(|why| Problem::malformed(why.to_string()))?;
-    user(State(api), UidPath(uid)).await
+    user(State(api), Path(uid)).await
 }
 
 /// Ask which of these users are connected
@@ -141,7 +124,7 @@ pub(super) async fn online(
     responses((status = 200, description = "Done", body = Closed), Refusals))]
 pub(super) async fn sign_out(
     State(api): State<Arc<Api>>,
-    UidPath(uid): UidPath,
+    Path(uid): Path<Uid>,
 ) -> Result<axum::Json<Closed>, Problem> {
     Ok(axum::Json(Closed {
         closed: api.gateway.sign_out(&uid),
@@ -186,30 +169,4 @@ fn distinct(uids: Vec<UidField>) -> Vec<Uid> {
         .map(|uid| uid.0)
         .filter(|uid| seen.insert(uid.clone()))
         .collect()
-}
-
-impl From<UserView> for User {
-    fn from(view: UserView) -> Self {
-        let connections: Vec<_> = view.connections.into_iter().map(Connection::from).collect();
-        Self {
-            uid: view.uid,
-            online: !connections.is_empty(),
-            connections,
-            unread: view.unread,
-        }
-    }
-}
-
-impl From<ConnectionView> for Connection {
-    fn from(view: ConnectionView) -> Self {
-        Self {
-            sid: view.sid,
-            deviceid: view.deviceid,
-            platform: view.platform,
-            class: view.class,
-            since: view.since,
-            transport: view.transport,
-            address: view.address,
-        }
-    }
 }
