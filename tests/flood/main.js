@@ -11,9 +11,7 @@ const DEFAULTS = {
   seconds: 2, // seconds of each flood
   rounds: 1, // how many times all floods run
   scale: 800, // sockets in floods that depend on the number of sockets
-  // The most MiB that the server may use at any time. A call whose body of 6 MB lists users takes a hundred
-  // while it is parsed, and two such calls can meet.
-  peak: 320,
+  peak: 256, // the most MiB that the server may use at any time
   after: 112, // the most MiB that it may use when the floods are over; up to 24 of them are SQLite's caches
   only: '', // run only this flood
 };

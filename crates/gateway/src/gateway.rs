@@ -96,6 +96,11 @@ impl Gateway {
         }
     }
 
+    /// Refuses a call that names too many users.
+    pub(crate) fn check_uids(&self, named: usize) -> Result<(), Reject> {
+        self.running.core.check_uids(named)
+    }
+
     /// See [`push::Settle::settle`](crate::push::Settle::settle).
     pub(crate) async fn settle_push(&self) {
         if let Some(settle) = &self.running.settle {

@@ -27,20 +27,12 @@ pub(crate) async fn change_team(
     team: TeamId,
     change: TeamChange,
 ) -> Result<Team, Reject> {
-    let limits = &core.config.limits;
-    let named = match &change {
+    core.check_uids(match &change {
         TeamChange::Put { members, .. } | TeamChange::Add(members) | TeamChange::Remove(members) => {
             members.len()
         }
         TeamChange::Delete => 0,
-    };
-    if named > limits.uids_per_call {
-        core.metrics.limited("uids_per_call");
-        return Err(Reject::too_large(format!(
-            "A call may name at most {} users; this one names {named}.",
-            limits.uids_per_call
-        )));
-    }
+    })?;
     let begun = core.changing.begin(&team).await;
     let (core, caller) = (core.clone(), caller.clone());
     // The change has a task of its own, because the caller may stop waiting.

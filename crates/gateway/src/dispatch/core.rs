@@ -110,6 +110,16 @@ impl Core {
         Page { most, bytes }
     }
 
+    /// Refuses a call that names more users than `limits.uids_per_call` allows, repetitions included.
+    pub(crate) fn check_uids(&self, named: usize) -> Result<(), Reject> {
+        let most = self.config.limits.uids_per_call;
+        if named <= most {
+            return Ok(());
+        }
+        let why = format!("A call may name at most {most} users; name the rest in another call.");
+        Err(self.metrics.over("uids_per_call", Reject::too_large(why)))
+    }
+
     /// Returns the refusal for a failed call of the store. Also counts limits that were reached, and reports
     /// failures of the store itself to the operator.
     pub(crate) fn trouble(&self, error: StoreError) -> Reject {

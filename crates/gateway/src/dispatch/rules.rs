@@ -85,7 +85,6 @@ impl Core {
             (To::Team(_), conversation) => conversation == Conversation::Team,
             (_, conversation) => conversation != Conversation::Team,
         };
-        let most = self.config.limits.uids_per_call;
         match to {
             To::Team(_) if !fits => Err(Reject::malformed(format!(
                 "Kind {kind} is sent to users: use \"to\":{{\"user\":...}}."
@@ -93,17 +92,11 @@ impl Core {
             _ if !fits => Err(Reject::malformed(format!(
                 "Kind {kind} is sent to a team: use \"to\":{{\"team\":...}}."
             ))),
-            To::Users(uids) if uids.len() > most => {
-                self.metrics.limited("uids_per_call");
-                Err(Reject::too_large(format!(
-                    "A call may name at most {most} users; this one names {}.",
-                    uids.len()
-                )))
-            }
             To::Users(uids) if uids.is_empty() => {
                 Err(Reject::malformed("\"users\" must name at least one user."))
             }
             To::Users(uids) => {
+                self.check_uids(uids.len())?;
                 let mut seen = HashSet::with_capacity(uids.len());
                 uids.retain(|uid| seen.insert(uid.clone()));
                 Ok(())

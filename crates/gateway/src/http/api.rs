@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mynah_front::{Admission, Cors};
+use serde::de::DeserializeOwned;
 
 use super::calls::Calls;
+use super::fields;
 use super::hosts::Hosts;
 use crate::Gateway;
 use crate::config::Limits;
@@ -38,4 +40,13 @@ pub struct Api {
     pub admission: Arc<Admission>,
     /// Whether the server is stopping and reports that it is not ready.
     pub draining: AtomicBool,
+}
+
+impl Api {
+    /// Reads a JSON object that a client has sent, like [`fields::read`]. A list keeps no more elements than
+    /// are needed to see that it is too long.
+    pub(super) fn read<T: DeserializeOwned>(&self, text: &str, what: &str) -> Result<T, String> {
+        let longest = self.limits.uids_per_call.max(self.limits.messages_per_call);
+        fields::read(text, what, longest)
+    }
 }

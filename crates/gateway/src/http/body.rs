@@ -11,7 +11,6 @@ use serde::de::DeserializeOwned;
 
 use super::api::Api;
 use super::calls::{Held, Key};
-use super::fields;
 use super::problem::Problem;
 
 /// A body must have arrived completely within this time.
@@ -39,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
         };
         let text =
             std::str::from_utf8(&bytes).map_err(|_| Problem::malformed("The body must be JSON in UTF-8."))?;
-        fields::read(text, "body").map(Self).map_err(Problem::malformed)
+        api.read(text, "body").map(Self).map_err(Problem::malformed)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Reads JSON that a client has sent. Every error names the field and says what it must be.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 use utoipa::openapi::RefOr;
@@ -13,10 +15,12 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, kind_number};
 use crate::text::{plain, without_mark};
+use crate::{Gateway, Reject};
 
 /// Reads a JSON object. `what` names it in errors, for example "body". The error is one sentence that names
-/// the wrong field.
-pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, String> {
+/// the wrong field. Each [`List`] in it keeps one element more than `longest`.
+pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str, longest: usize) -> Result<T, String> {
+    LONGEST.set(longest);
     let mut json = serde_json::Deserializer::from_str(without_mark(text));
     let read = serde_path_to_error::deserialize::<_, Object<T>>(&mut json);
     let object = read.map_err(|e| {
@@ -84,6 +88,68 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
         }
 
         deserializer.deserialize_map(OnlyMap(PhantomData)).map(Self)
+    }
+}
+
+thread_local! {
+    /// The `longest` of the call of [`read`] that this thread makes: serde passes no arguments to
+    /// `Deserialize`.
+    static LONGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A list that may be longer than a limit allows. All its elements are checked and counted, but only the
+/// first ones are kept, so that a list that is refused in the end does not fill the memory.
+#[derive(Debug)]
+pub(super) struct List<T> {
+    /// One more than [`read`] was told that the list may have, or all.
+    kept: Vec<T>,
+    /// The number of elements that were sent.
+    pub(super) len: usize,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+            type Value = List<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<List<T>, A::Error> {
+                let (longest, mut kept, mut len) = (LONGEST.get(), Vec::new(), 0);
+                while let Some(element) = elements.next_element()? {
+                    len += 1;
+                    if len <= longest + 1 {
+                        kept.push(element);
+                    }
+                }
+                Ok(List { kept, len })
+            }
+        }
+
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
+impl<T> List<T> {
+    /// The elements. The caller has checked that the list is not too long.
+    pub(super) fn into_elements(self) -> Vec<T> {
+        self.kept
+    }
+}
+
+impl List<UidField> {
+    /// The users without repetitions, in their order. Fails if the call names too many users; `named` is the
+    /// number of those before.
+    pub(super) fn uids(self, gateway: &Gateway, named: &mut usize) -> Result<Vec<Uid>, Reject> {
+        *named += self.len;
+        gateway.check_uids(*named)?;
+        let mut seen = HashSet::with_capacity(self.len);
+        let uids = self.kept.into_iter().map(|uid| uid.0);
+        Ok(uids.filter(|uid| seen.insert(uid.clone())).collect())
     }
 }
 
@@ -203,5 +269,26 @@ impl<'de> Deserialize<'de> for KindField {
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let number = kind_number(raw).ok_or_else(|| D::Error::custom("must be the number of a kind"))?;
         Ok(Self(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Lists {
+        users: List<UidField>,
+    }
+
+    #[test]
+    fn a_list_keeps_one_element_more_than_is_allowed_and_checks_all() {
+        let read = |users: &str| read::<Lists>(&format!("{{\"users\":[{users}]}}"), "body", 3);
+        for (sent, kept) in [(0, 0), (3, 3), (4, 4), (5, 4), (100_000, 4)] {
+            let lists = read(vec!["\"a\""; sent].join(",").as_str()).unwrap();
+            assert_eq!((lists.users.len, lists.users.kept.len()), (sent, kept));
+        }
+        let why = read(&format!("{}true", "1,".repeat(1_000))).unwrap_err();
+        assert!(why.starts_with("\"users[1000]\" must be a uid"), "{why}");
     }
 }

@@ -11,7 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::api::Api;
 use super::body::Json;
-use super::fields::{self, CidField, KindField, Object, TeamField, UidField};
+use super::fields::{CidField, KindField, List, Object, TeamField, UidField};
 use super::keys::Calling;
 use super::problem::Problem;
 use super::refusals::Refusals;
@@ -48,7 +48,7 @@ pub(super) struct Message {
 #[derive(Debug, Deserialize)]
 pub(super) struct Recipients {
     user: Option<UidField>,
-    users: Option<Vec<UidField>>,
+    users: Option<List<UidField>>,
     team: Option<TeamField>,
     everyone: Option<bool>,
 }
@@ -112,7 +112,7 @@ impl ToSchema for Recipients {
 pub(super) struct Batch {
     /// The messages, up to `limits.messages_per_call`.
     #[schema(value_type = Vec<Message>, max_items = 1_000)]
-    messages: Vec<Box<RawValue>>,
+    messages: List<Box<RawValue>>,
 }
 
 /// The result of sending a message.
@@ -215,15 +215,13 @@ pub(super) async fn send_batch(
     Json(batch): Json<Batch>,
 ) -> Result<axum::Json<BatchResult>, Problem> {
     let most = api.limits.messages_per_call;
-    if batch.messages.len() > most {
-        api.metrics.limited("messages_per_call");
-        return Err(Problem::too_large(format!(
-            "A batch may have at most {most} messages; send the rest in another call."
-        )));
+    if batch.messages.len > most {
+        let why = format!("A batch may have at most {most} messages; send the rest in another call.");
+        return Err(api.metrics.over("messages_per_call", Problem::too_large(why)));
     }
     let mut named = 0;
-    let orders = batch.messages.iter().map(|raw| {
-        let message: Message = fields::read(raw.get(), "message").map_err(Reject::malformed)?;
+    let orders = batch.messages.into_elements().into_iter().map(|raw| {
+        let message: Message = api.read(raw.get(), "message").map_err(Reject::malformed)?;
         message.order(&api, &mut named)
     });
     let results = gateway.send_batch(orders.collect()).await;
@@ -262,47 +260,14 @@ impl Message {
 
 impl Recipients {
     fn to(self, api: &Api, named: &mut usize) -> Result<To, Reject> {
-        match self {
-            Self {
-                user: Some(uid),
-                users: None,
-                team: None,
-                everyone: None,
-            } => Ok(To::User(uid.0)),
-            Self {
-                user: None,
-                users: Some(uids),
-                team: None,
-                everyone: None,
-            } => {
-                *named += uids.len();
-                let most = api.limits.uids_per_call;
-                if *named > most {
-                    api.metrics.limited("uids_per_call");
-                    return Err(Reject::too_large(format!(
-                        "A call may name at most {most} users; send to the rest in another call."
-                    )));
-                }
-                Ok(To::Users(uids.into_iter().map(|uid| uid.0).collect()))
+        match (self.user, self.users, self.team, self.everyone) {
+            (Some(uid), None, None, None) => Ok(To::User(uid.0)),
+            (None, Some(users), None, None) => Ok(To::Users(users.uids(&api.gateway, named)?)),
+            (None, None, Some(team), None) => Ok(To::Team(team.0)),
+            (None, None, None, Some(true)) => Ok(To::Everyone),
+            (None, None, None, Some(false)) => {
+                Err(Reject::malformed("\"to.everyone\" must be true, or be left out."))
             }
-            Self {
-                user: None,
-                users: None,
-                team: Some(team),
-                everyone: None,
-            } => Ok(To::Team(team.0)),
-            Self {
-                user: None,
-                users: None,
-                team: None,
-                everyone: Some(true),
-            } => Ok(To::Everyone),
-            Self {
-                user: None,
-                users: None,
-                team: None,
-                everyone: Some(false),
-            } => Err(Reject::malformed("\"to.everyone\" must be true, or be left out.")),
             _ => Err(Reject::malformed(
                 "\"to\" must have exactly one of \"user\", \"users\", \"team\" and \"everyone\".",
             )),

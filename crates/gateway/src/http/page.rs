@@ -85,5 +85,5 @@ async fn make_team(
             "A team of this name exists already; choose another name.",
         ));
     }
-    teams::put(State(api), calling, Path(team), body).await
+    teams::put(calling, Path(team), body).await
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
-use super::fields::{IdText, UidField};
+use super::fields::{IdText, List, UidField};
 use super::keys::Calling;
 use super::path::Path;
 use super::problem::Problem;
@@ -28,8 +28,8 @@ pub(super) struct TeamBody {
     #[schema(max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     /// The members. One call may name up to `limits.uids_per_call`; further calls can add more.
-    #[schema(max_items = 10_000)]
-    members: Vec<UidField>,
+    #[schema(value_type = Vec<UidField>, max_items = 10_000)]
+    members: List<UidField>,
 }
 
 /// A team.
@@ -55,7 +55,6 @@ type TeamResult = Result<axum::Json<Team>, Problem>;
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = TeamBody,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn put(
-    State(api): State<Arc<Api>>,
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,
     Json(body): Json<TeamBody>,
@@ -66,7 +65,7 @@ pub(super) async fn put(
             "\"name\" must be at most {MAX_NAME_BYTES} bytes, without control characters."
         )));
     }
-    let members = Uids::from(body.members).bounded(&api)?;
+    let members = body.members.uids(&gateway, &mut 0)?;
     answer(gateway.put_team(team, name, members).await)
 }
 
@@ -95,12 +94,11 @@ pub(super) async fn delete(
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = Uids,
     responses((status = 200, description = "The team", body = Team), Refusals))]
 pub(super) async fn add(
-    State(api): State<Arc<Api>>,
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,
     Json(body): Json<Uids>,
 ) -> TeamResult {
-    let uids = body.bounded(&api)?;
+    let uids = body.uids.uids(&gateway, &mut 0)?;
     answer(gateway.add_members(team, uids).await)
 }
 

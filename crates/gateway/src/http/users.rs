@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
-use super::fields::{IdText, UidField};
+use super::fields::{IdText, List, UidField};
 use super::pages::asked_first;
 use super::path::Path;
 use super::problem::Problem;
@@ -35,28 +35,8 @@ pub(super) struct User {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Uids {
     /// The users, up to `limits.uids_per_call`.
-    #[schema(max_items = 10_000)]
-    uids: Vec<UidField>,
-}
-
-impl From<Vec<UidField>> for Uids {
-    fn from(uids: Vec<UidField>) -> Self {
-        Self { uids }
-    }
-}
-
-impl Uids {
-    /// Returns the users without repetitions. Fails if the list is too long.
-    pub(super) fn bounded(self, api: &Api) -> Result<Vec<Uid>, Problem> {
-        let most = api.limits.uids_per_call;
-        if self.uids.len() > most {
-            api.metrics.limited("uids_per_call");
-            return Err(Problem::too_large(format!(
-                "A call may name at most {most} users; name the rest in another call."
-            )));
-        }
-        Ok(distinct(self.uids))
-    }
+    #[schema(value_type = Vec<UidField>, max_items = 10_000)]
+    pub(super) uids: List<UidField>,
 }
 
 /// The users who are connected.
@@ -112,7 +92,7 @@ pub(super) async fn online(
     State(api): State<Arc<Api>>,
     Json(asked): Json<Uids>,
 ) -> Result<axum::Json<Online>, Problem> {
-    let uids = asked.bounded(&api)?;
+    let uids = asked.uids.uids(&api.gateway, &mut 0)?;
     Ok(axum::Json(Online {
         online: api.gateway.online(&uids),
     }))
@@ -160,13 +140,4 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
             "Send the user's token: the header \"Authorization: Bearer <token>\".",
         )),
     }
-}
-
-/// The uids without repetitions, in their order.
-fn distinct(uids: Vec<UidField>) -> Vec<Uid> {
-    let mut seen = std::collections::HashSet::with_capacity(uids.len());
-    uids.into_iter()
-        .map(|uid| uid.0)
-        .filter(|uid| seen.insert(uid.clone()))
-        .collect()
 }
