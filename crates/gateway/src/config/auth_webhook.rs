@@ -26,15 +26,7 @@ section! {
 
 impl AuthWebhook {
     pub(super) fn check(&self, problems: &mut Vec<String>) {
-        if let Some(url) = &self.url {
-            url::check("auth.webhook.url", url, problems);
-        }
-        if self
-            .secret
-            .as_ref()
-            .is_some_and(|secret| secret.expose().is_empty())
-        {
-            problems.push("auth.webhook.secret must not be empty; leave it out to send unsigned".into());
-        }
+        let (url, secret) = (self.url.as_ref(), self.secret.as_ref());
+        url::check_webhook("auth.webhook", url, secret, problems);
     }
 }

@@ -86,22 +86,13 @@ impl Jwt {
                 secret.expose().len()
             ));
         }
+        let (secret, secret_file) = (self.secret.is_some(), self.secret_file.is_some());
+        let (key, key_file) = (self.public_key.is_some(), self.public_key_file.is_some());
+        let (set_file, set_url) = (self.jwks_file.is_some(), self.jwks_url.is_some());
         for (one, other, is_twice) in [
-            (
-                "secret",
-                "secret_file",
-                self.secret.is_some() && self.secret_file.is_some(),
-            ),
-            (
-                "public_key",
-                "public_key_file",
-                self.public_key.is_some() && self.public_key_file.is_some(),
-            ),
-            (
-                "jwks_file",
-                "jwks_url",
-                self.jwks_file.is_some() && self.jwks_url.is_some(),
-            ),
+            ("secret", "secret_file", secret && secret_file),
+            ("public_key", "public_key_file", key && key_file),
+            ("jwks_file", "jwks_url", set_file && set_url),
         ] {
             if is_twice {
                 problems.push(format!(

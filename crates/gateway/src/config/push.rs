@@ -56,16 +56,7 @@ impl Push {
                 self.retry_initial_ms, self.retry_max_ms
             ));
         }
-        if let Some(url) = &self.webhook.url {
-            url::check("push.webhook.url", url, problems);
-        }
-        if self
-            .webhook
-            .secret
-            .as_ref()
-            .is_some_and(|secret| secret.expose().is_empty())
-        {
-            problems.push("push.webhook.secret must not be empty; leave it out to send unsigned".into());
-        }
+        let (url, secret) = (self.webhook.url.as_ref(), self.webhook.secret.as_ref());
+        url::check_webhook("push.webhook", url, secret, problems);
     }
 }

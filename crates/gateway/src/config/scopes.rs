@@ -52,16 +52,11 @@ impl Scopes {
     /// The empty set, which allows nothing.
     pub const NONE: Self = Self(0);
     /// The set of all scopes.
-    pub const ALL: Self = Self::of(&Scope::ALL);
+    pub const ALL: Self = Self((1 << Scope::ALL.len()) - 1);
 
     /// Returns the set of these scopes.
-    pub const fn of(scopes: &[Scope]) -> Self {
-        let (mut bits, mut at) = (0, 0);
-        while at < scopes.len() {
-            bits |= scopes[at].bit();
-            at += 1;
-        }
-        Self(bits)
+    pub fn of(scopes: &[Scope]) -> Self {
+        Self(scopes.iter().fold(0, |bits, scope| bits | scope.bit()))
     }
 
     /// Returns whether the set contains `scope`.

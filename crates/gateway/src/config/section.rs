@@ -2,7 +2,7 @@
 //! defaults, its range checks, and the descriptions of its keys in the example file.
 
 use std::fmt::Display;
-use std::ops::RangeBounds;
+use std::ops::RangeInclusive;
 
 /// The description of a key.
 #[derive(Debug, Clone, Copy)]
@@ -31,23 +31,17 @@ pub(super) fn check<T: PartialOrd + Display>(
     path: &str,
     key: &str,
     value: &T,
-    range: &(impl RangeBounds<T> + RangeText),
+    range: &RangeInclusive<T>,
     problems: &mut Vec<String>,
 ) {
     if !range.contains(value) {
-        problems.push(format!("{path}.{key} must be {}, not {value}", range.text()));
+        problems.push(format!("{path}.{key} must be {}, not {value}", text(range)));
     }
 }
 
-/// A range that can describe itself in words.
-pub(super) trait RangeText {
-    fn text(&self) -> String;
-}
-
-impl<T: Display> RangeText for std::ops::RangeInclusive<T> {
-    fn text(&self) -> String {
-        format!("{} to {}", self.start(), self.end())
-    }
+/// A range in words.
+pub(super) fn text<T: Display>(range: &RangeInclusive<T>) -> String {
+    format!("{} to {}", range.start(), range.end())
 }
 
 /// Defines a section. Each key is `key: type = default;` or `key: type = default, in low..=high;` with a doc
@@ -95,12 +89,8 @@ macro_rules! range_text {
     ($type:ty) => {
         None
     };
-    ($type:ty, $range:expr) => {{
-        fn text() -> String {
-            let range: std::ops::RangeInclusive<$type> = $range;
-            $crate::config::section::RangeText::text(&range)
-        }
-        Some(text)
-    }};
+    ($type:ty, $range:expr) => {
+        Some(|| $crate::config::section::text::<$type>(&$range))
+    };
 }
 pub(super) use range_text;

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use axum::http::Uri;
 
+use super::Secret;
+
 /// Adds a sentence to `problems` unless `url` is a valid http or https URL. `key` is the key that holds it.
 pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
     let fits = url.parse::<Uri>().is_ok_and(|uri| {
@@ -16,6 +18,24 @@ pub(super) fn check(key: &str, url: &str, problems: &mut Vec<String>) {
         ));
     } else if !fits {
         problems.push(format!("{key} must be an http or https URL, not {url:?}"));
+    }
+}
+
+/// Adds sentences to `problems` unless the URL and the secret of a webhook, whose section is `path`, are
+/// valid.
+pub(super) fn check_webhook(
+    path: &str,
+    url: Option<&String>,
+    secret: Option<&Secret>,
+    problems: &mut Vec<String>,
+) {
+    if let Some(url) = url {
+        check(&format!("{path}.url"), url, problems);
+    }
+    if secret.is_some_and(|secret| secret.expose().is_empty()) {
+        problems.push(format!(
+            "{path}.secret must not be empty; leave it out to send unsigned"
+        ));
     }
 }
 
