@@ -41,29 +41,22 @@ impl Cors {
     /// Adds the headers that the Fetch standard ("CORS protocol") requires in the response to a request
     /// from a page of `origin`.
     pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
-        let reflected = match (self, origin) {
-            (Self::None, _) | (_, None) => return,
-            (Self::Any, Some(_)) => {
+        let Some(origin) = origin else { return };
+        let allowed = match self {
+            Self::None => return,
+            Self::Any => {
                 response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
                 return;
             }
-            (Self::Reflect, Some(origin)) => {
-                response.append(header::VARY, HeaderValue::from_static("origin"));
-                origin
-            }
-            (Self::Origins(list), Some(origin)) => {
-                response.append(header::VARY, HeaderValue::from_static("origin"));
-                if !origin.to_str().is_ok_and(|origin| list.contains(origin)) {
-                    return;
-                }
-                origin
-            }
+            Self::Reflect => true,
+            Self::Origins(list) => origin.to_str().is_ok_and(|origin| list.contains(origin)),
         };
-        response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, reflected);
-        response.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
+        response.append(header::VARY, HeaderValue::from_static("origin"));
+        if allowed {
+            let yes = HeaderValue::from_static("true");
+            response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
     }
 
     /// Answers a preflight request, with which a browser asks whether a page may send another request.

@@ -103,8 +103,8 @@ pub(crate) struct ListenerSettings {
     pub(crate) admission: Arc<Admission>,
     pub(crate) proxies: Proxies,
     pub(crate) certificate: Option<Certificate>,
-    public: ListenerOptions,
-    admin: ListenerOptions,
+    pub(crate) public: ListenerOptions,
+    pub(crate) admin: ListenerOptions,
 }
 
 impl ListenerSettings {
@@ -150,14 +150,6 @@ impl ListenerSettings {
             public,
             admin,
         })
-    }
-
-    pub(crate) fn public(&self) -> ListenerOptions {
-        self.public.clone()
-    }
-
-    pub(crate) fn admin(&self) -> ListenerOptions {
-        self.admin.clone()
     }
 
     /// The URL at which the server is reached under this address.

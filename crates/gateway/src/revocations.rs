@@ -67,10 +67,7 @@ impl Revocations {
     /// Adds a revocation, or extends an existing one of the same tokens.
     pub(crate) fn add(&self, revocation: Revocation) {
         let mut known = self.known.write();
-        let reach = Reach {
-            issued_until: revocation.issued_until,
-            forget_at: revocation.forget_at,
-        };
+        let reach = Reach::of(&revocation);
         match (revocation.displaced, known.asked.entry(revocation.what)) {
             (_, Entry::Occupied(mut there)) => there.get_mut().grow(reach),
             (None, Entry::Vacant(new)) => {
@@ -145,6 +142,13 @@ impl Known {
 }
 
 impl Reach {
+    fn of(revocation: &Revocation) -> Self {
+        Self {
+            issued_until: revocation.issued_until,
+            forget_at: revocation.forget_at,
+        }
+    }
+
     fn grow(&mut self, by: Self) {
         self.issued_until = self.issued_until.max(by.issued_until);
         self.forget_at = self.forget_at.max(by.forget_at);
@@ -169,11 +173,7 @@ pub(crate) fn concerns(revocation: &Revocation, registration: &Registration) -> 
         Revoked::Device(of) => registration.uid == of.uid && registration.device == of.device,
         Revoked::Token(token) => claims.is_some_and(|claims| claims.jti.as_ref() == Some(token)),
     };
-    let reach = Reach {
-        issued_until: revocation.issued_until,
-        forget_at: revocation.forget_at,
-    };
-    named && reach.is_of(&revocation.what, claims)
+    named && Reach::of(revocation).is_of(&revocation.what, claims)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use hyper::{Request, Response};
 use mynah_front::{Admission, Listener, Proxies, Refusal, RequestBody};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
 use tokio::sync::{RwLock, RwLockReadGuard};
 use tokio::task::JoinSet;
@@ -210,7 +211,7 @@ impl Server {
         let door = if let Some(admin) = self.admin {
             // This listener serves until the end, so that the operator can observe the stop.
             let routes = routes(Door::Admin);
-            beside.spawn(Listener::new(admin, self.listening.admin()).serve(
+            beside.spawn(Listener::new(admin, self.listening.admin.clone()).serve(
                 move |request, peer| routes.clone().answer(request, peer),
                 std::future::pending(),
             ));
@@ -218,7 +219,7 @@ impl Server {
         } else {
             Door::Only
         };
-        let (routes, options) = (routes(door), self.listening.public());
+        let (routes, options) = (routes(door), self.listening.public.clone());
         if let Some(certificate) = self.listening.certificate {
             beside.spawn(certificate.keep());
         }
@@ -373,15 +374,10 @@ fn observer(
         metrics.users_online.set(gateway.users_online() as i64);
         metrics.sessions.set(socketio.sessions() as i64);
         metrics.queue_bytes.set(socketio.queued_bytes() as i64);
-        metrics
-            .slow_readers
-            .inner()
-            .store(socketio.slow_readers() as u64, Ordering::Relaxed);
+        let set = |counter: &Counter, value| counter.inner().store(value, Ordering::Relaxed);
+        set(&metrics.slow_readers, socketio.slow_readers() as u64);
         for refusal in Refusal::ALL {
-            let counted = metrics.refused(refusal.as_str());
-            counted
-                .inner()
-                .store(admission.refused(refusal), Ordering::Relaxed);
+            set(&metrics.refused(refusal.as_str()), admission.refused(refusal));
         }
         for (limit, counted) in [
             ("connections", admission.refused(Refusal::Connections)),
@@ -389,8 +385,7 @@ fn observer(
             ("held_bytes", admission.refused(Refusal::Memory)),
             ("queue_bytes", socketio.slow_readers() as u64),
         ] {
-            let limited = metrics.limited.get_or_create(&LimitLabel { limit });
-            limited.inner().store(counted, Ordering::Relaxed);
+            set(&metrics.limited.get_or_create(&LimitLabel { limit }), counted);
         }
         metrics.store_queue.set(store.depth() as i64);
     })

@@ -37,11 +37,6 @@ pub(crate) enum Verified {
     KeyUnknown,
 }
 
-enum Checked {
-    Genuine,
-    KeyUnknown,
-}
-
 impl Tokens {
     pub(super) fn open(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         let jwt = &config.auth.jwt;
@@ -98,20 +93,21 @@ impl Tokens {
         let parts = Parts::of(token)?;
         let header = Header::read(&decoded(parts.header)?)?;
         let signature = decoded(parts.signature)?;
-        match self.check_signature(&header, parts.message.as_bytes(), &signature)? {
-            Checked::Genuine => fields::claims(&decoded(parts.payload)?, &self.rules, now).map(Some),
-            Checked::KeyUnknown => Ok(None),
+        if !self.check_signature(&header, parts.message.as_bytes(), &signature)? {
+            return Ok(None);
         }
+        fields::claims(&decoded(parts.payload)?, &self.rules, now).map(Some)
     }
 
-    fn check_signature(&self, header: &Header, message: &[u8], signature: &[u8]) -> Result<Checked, Wrong> {
+    /// Verifies a signature; false if its key is unknown.
+    fn check_signature(&self, header: &Header, message: &[u8], signature: &[u8]) -> Result<bool, Wrong> {
         let fits = |key: &&Key| key.algorithm == header.algorithm;
         let genuine = |key: &Key| key.verifies(message, signature);
         let mut tried = false;
         for key in self.own.iter().filter(fits) {
             tried = true;
             if genuine(key) {
-                return Ok(Checked::Genuine);
+                return Ok(true);
             }
         }
         // A key set contains no secrets.
@@ -121,19 +117,19 @@ impl Tokens {
             .filter(|_| header.algorithm != Algorithm::Hs256)
         {
             let Some(keys) = issuer.keys() else {
-                return Ok(Checked::KeyUnknown);
+                return Ok(false);
             };
             let named = |key: &&Key| key.kid.is_some() && key.kid == header.kid;
             let mut found = keys.iter().filter(fits);
             let key = match &header.kid {
                 Some(_) if keys.iter().any(|key| named(&key)) => found.find(named),
-                Some(_) => return Ok(Checked::KeyUnknown),
+                Some(_) => return Ok(false),
                 // A token without `kid` is verified only if the key set has exactly one key of its algorithm.
                 None => found.next().filter(|_| found.next().is_none()),
             };
             tried |= key.is_some();
             if key.is_some_and(genuine) {
-                return Ok(Checked::Genuine);
+                return Ok(true);
             }
         }
         Err(if tried {
