@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mynah_wire::engine::{Body, CloseReason, Protocol, Time};
-use mynah_wire::socket::{self, Assembler, Generation, Kind, Limits, Packet, Whole};
+use mynah_wire::socket::{self, Assembler, Kind, Limits, Packet, Whole};
 use serde_json::value::RawValue;
 
 use crate::closing::Closing;
@@ -124,7 +124,10 @@ impl DisconnectReason {
 const MOST_DISMISSED: usize = 16;
 
 /// Creates the Socket.IO layer of each session.
-pub(crate) struct SocketLayer {
+pub(crate) struct SocketLayer(Arc<Settings>);
+
+/// What the Socket.IO layers of all sessions share.
+struct Settings {
     namespaces: Arc<dyn Namespaces>,
     limits: Limits,
     connect_timeout_ms: u32,
@@ -135,7 +138,7 @@ pub(crate) struct SocketLayer {
 
 impl SocketLayer {
     pub(crate) fn new(namespaces: Arc<dyn Namespaces>, config: &Config) -> Self {
-        Self {
+        Self(Arc::new(Settings {
             namespaces,
             limits: Limits {
                 max_attachments: config.max_attachments,
@@ -151,26 +154,23 @@ impl SocketLayer {
             // As long as one message may take, because heartbeats are not read before it is complete.
             packet_timeout_ms: config.ping_interval_ms.saturating_add(config.ping_timeout_ms),
             keep_handshake: config.keep_handshake,
-        }
+        }))
     }
 }
 
 impl Acceptor for SocketLayer {
     fn open(&self, session: &Session, mut handshake: Handshake) -> Box<dyn Receiver> {
-        self.namespaces.trim(&mut handshake);
-        if !self.keep_handshake && session.protocol() == Protocol::V4 {
+        let settings = &self.0;
+        settings.namespaces.trim(&mut handshake);
+        if !settings.keep_handshake && session.protocol() == Protocol::V4 {
             // The headers are kept until the client connects.
             handshake.headers = http::own(&handshake.headers);
         }
         let mut client = Client {
-            namespaces: self.namespaces.clone(),
-            limits: self.limits,
-            keep_handshake: self.keep_handshake,
-            generation: session.protocol().into(),
+            settings: settings.clone(),
             session: session.clone(),
             handshake: Some(Box::new(handshake)),
             assembler: Assembler::new(),
-            packet_timeout_ms: self.packet_timeout_ms,
             packet_by: None,
             joined: Vec::new(),
             dismissed: Vec::new(),
@@ -180,7 +180,7 @@ impl Acceptor for SocketLayer {
             // Clients of EIO3 are connected to "/" without asking. If that is refused, the client is told so
             // and may ask for other namespaces.
             Protocol::V3 => client.join("/", None),
-            Protocol::V4 => client.deadline = Some(session.now().after(self.connect_timeout_ms)),
+            Protocol::V4 => client.deadline = Some(session.now().after(settings.connect_timeout_ms)),
         }
         Box::new(client)
     }
@@ -213,14 +213,10 @@ impl Joined {
 
 /// The Socket.IO layer of one session.
 struct Client {
-    namespaces: Arc<dyn Namespaces>,
-    limits: Limits,
-    keep_handshake: bool,
-    generation: Generation,
+    settings: Arc<Settings>,
     session: Session,
     handshake: Option<Box<Handshake>>,
     assembler: Assembler,
-    packet_timeout_ms: u32,
     /// When the missing attachments of a packet must have arrived.
     packet_by: Option<Time>,
     joined: Vec<Joined>,
@@ -276,6 +272,10 @@ impl Client {
         }
     }
 
+    fn protocol(&self) -> Protocol {
+        self.session.protocol()
+    }
+
     fn position(&self, namespace: &str) -> Result<usize, Broken> {
         self.joined
             .iter()
@@ -286,23 +286,23 @@ impl Client {
     fn connect(&mut self, packet: &Packet<'_>) -> Result<(), Broken> {
         if self.position(packet.namespace).is_ok() {
             // Clients of EIO3 are already connected to "/", and some ask for it again.
-            return if self.generation == Generation::V2 {
+            return if self.protocol() == Protocol::V3 {
                 Ok(())
             } else {
                 Err(Broken)
             };
         }
-        let auth = match self.generation {
-            Generation::V5 => packet
+        let auth = match self.protocol() {
+            Protocol::V4 => packet
                 .payload
                 .map(serde_json::from_str::<&RawValue>)
                 .transpose()
                 .map_err(|_| Broken)?,
-            Generation::V2 => None,
+            Protocol::V3 => None,
         };
         let query = packet
             .query
-            .filter(|_| self.generation == Generation::V2)
+            .filter(|_| self.protocol() == Protocol::V3)
             .and_then(query_object);
         self.join(packet.namespace, auth.or(query.as_deref()));
         Ok(())
@@ -310,21 +310,21 @@ impl Client {
 
     fn join(&mut self, namespace: &str, auth: Option<&RawValue>) {
         let refused = ConnectRefused::invalid_namespace();
-        let id = socket_id(&self.session, self.generation, namespace);
+        let id = socket_id(&self.session, namespace);
         let (Some(id), Some(handshake)) = (id, &self.handshake) else {
             return self.refuse(namespace, &refused);
         };
         let socket = Socket::new(self.session.clone(), namespace, id);
-        match self.namespaces.connect(&socket, handshake, auth) {
+        match self.settings.namespaces.connect(&socket, handshake, auth) {
             Err(refused) => self.refuse(namespace, &refused),
             Ok(handler) => {
                 self.deadline = None;
                 self.dismissed.retain(|left| **left != *namespace);
-                if !self.keep_handshake {
+                if !self.settings.keep_handshake {
                     self.handshake = None;
                 }
                 self.session
-                    .send_text(&socket::encode_connect(self.generation, namespace, socket.id()));
+                    .send_text(&socket::encode_connect(self.protocol(), namespace, socket.id()));
                 socket.joined();
                 // Almost every client connects to one namespace only.
                 self.joined.reserve_exact(1);
@@ -338,7 +338,7 @@ impl Client {
     fn refuse(&self, namespace: &str, refused: &ConnectRefused) {
         let ConnectRefused { message, data } = refused;
         self.session.send_text(&socket::encode_connect_error(
-            self.generation,
+            self.protocol(),
             namespace,
             message,
             data.as_deref(),
@@ -367,14 +367,15 @@ impl Client {
 
 impl Receiver for Client {
     fn message(&mut self, body: Body<'_>) -> Flow {
+        let limits = &self.settings.limits;
         let whole = match &body {
-            Body::Text(text) => self.assembler.text(text, &self.limits),
-            Body::Binary(bytes) => self.assembler.binary(bytes, &self.limits),
+            Body::Text(text) => self.assembler.text(text, limits),
+            Body::Binary(bytes) => self.assembler.binary(bytes, limits),
         };
         if !self.assembler.is_waiting() {
             self.packet_by = None;
         } else if self.packet_by.is_none() {
-            self.packet_by = Some(self.session.now().after(self.packet_timeout_ms));
+            self.packet_by = Some(self.session.now().after(self.settings.packet_timeout_ms));
         }
         match whole
             .map_err(Broken::from)
@@ -456,11 +457,11 @@ impl Drop for Client {
 }
 
 /// The socket's id. Clients of EIO3 compute it themselves; later clients are told.
-fn socket_id(session: &Session, generation: Generation, namespace: &str) -> Option<Box<str>> {
-    match (generation, namespace) {
-        (Generation::V5, _) => Sid::random().ok().map(|sid| sid.as_str().into()),
-        (Generation::V2, "/") => Some(session.sid().into()),
-        (Generation::V2, _) => Some(format!("{namespace}#{}", session.sid()).into()),
+fn socket_id(session: &Session, namespace: &str) -> Option<Box<str>> {
+    match (session.protocol(), namespace) {
+        (Protocol::V4, _) => Sid::random().ok().map(|sid| sid.as_str().into()),
+        (Protocol::V3, "/") => Some(session.sid().into()),
+        (Protocol::V3, _) => Some(format!("{namespace}#{}", session.sid()).into()),
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::{Generation, Kind, write_string};
+use super::{Kind, write_string};
+use crate::engine::Protocol;
 
 /// An event. If `attachments` is above 0 it is a binary one, and `args` must contain its placeholders.
 pub fn encode_event(
@@ -74,11 +75,11 @@ pub fn ack_writer(
     }
 }
 
-/// Tells the client that it is connected to `namespace`. V2 clients compute `sid` themselves.
-pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> String {
+/// Tells the client that it is connected to `namespace`. EIO3 clients compute `sid` themselves.
+pub fn encode_connect(protocol: Protocol, namespace: &str, sid: &str) -> String {
     encoded(|out| {
         write_head(out, Kind::Connect, namespace, 0);
-        if generation == Generation::V5 {
+        if protocol == Protocol::V4 {
             out.extend_from_slice(b"{\"sid\":");
             write_string(out, sid);
             out.push(b'}');
@@ -86,18 +87,18 @@ pub fn encode_connect(generation: Generation, namespace: &str, sid: &str) -> Str
     })
 }
 
-/// Tells the client that it cannot connect to `namespace`. V5 clients get message and data; V2 clients get
-/// the data, or the message if there is none.
+/// Tells the client that it cannot connect to `namespace`. EIO4 clients get message and data; EIO3 clients
+/// get the data, or the message if there is none.
 pub fn encode_connect_error(
-    generation: Generation,
+    protocol: Protocol,
     namespace: &str,
     message: &str,
     data: Option<&RawValue>,
 ) -> String {
     encoded(|out| {
         write_head(out, Kind::ConnectError, namespace, 0);
-        match (generation, data) {
-            (Generation::V5, data) => {
+        match (protocol, data) {
+            (Protocol::V4, data) => {
                 out.extend_from_slice(b"{\"message\":");
                 write_string(out, message);
                 if let Some(data) = data {
@@ -106,8 +107,8 @@ pub fn encode_connect_error(
                 }
                 out.push(b'}');
             }
-            (Generation::V2, Some(data)) => out.extend_from_slice(data.get().as_bytes()),
-            (Generation::V2, None) => write_string(out, message),
+            (Protocol::V3, Some(data)) => out.extend_from_slice(data.get().as_bytes()),
+            (Protocol::V3, None) => write_string(out, message),
         }
     })
 }
@@ -189,35 +190,32 @@ mod tests {
     }
 
     #[test]
-    fn connect_packets_are_written_for_both_generations() {
-        assert_eq!(encode_connect(Generation::V5, "/", "abc"), r#"0{"sid":"abc"}"#);
-        assert_eq!(
-            encode_connect(Generation::V5, "/x", "abc"),
-            r#"0/x,{"sid":"abc"}"#
-        );
-        assert_eq!(encode_connect(Generation::V2, "/", "abc"), "0");
-        assert_eq!(encode_connect(Generation::V2, "/x", "abc"), "0/x,");
+    fn connect_packets_are_written_for_both_protocols() {
+        assert_eq!(encode_connect(Protocol::V4, "/", "abc"), r#"0{"sid":"abc"}"#);
+        assert_eq!(encode_connect(Protocol::V4, "/x", "abc"), r#"0/x,{"sid":"abc"}"#);
+        assert_eq!(encode_connect(Protocol::V3, "/", "abc"), "0");
+        assert_eq!(encode_connect(Protocol::V3, "/x", "abc"), "0/x,");
         assert_eq!(encode_disconnect("/"), "1");
         assert_eq!(encode_disconnect("/x"), "1/x,");
     }
 
     #[test]
-    fn connect_errors_are_written_for_both_generations() {
+    fn connect_errors_are_written_for_both_protocols() {
         let data = Some(raw(r#"{"code":7}"#));
         assert_eq!(
-            encode_connect_error(Generation::V5, "/x", "nope", data),
+            encode_connect_error(Protocol::V4, "/x", "nope", data),
             r#"4/x,{"message":"nope","data":{"code":7}}"#
         );
         assert_eq!(
-            encode_connect_error(Generation::V5, "/", "nope", None),
+            encode_connect_error(Protocol::V4, "/", "nope", None),
             r#"4{"message":"nope"}"#
         );
         assert_eq!(
-            encode_connect_error(Generation::V2, "/x", "nope", data),
+            encode_connect_error(Protocol::V3, "/x", "nope", data),
             r#"4/x,{"code":7}"#
         );
         assert_eq!(
-            encode_connect_error(Generation::V2, "/", "nope", None),
+            encode_connect_error(Protocol::V3, "/", "nope", None),
             r#"4"nope""#
         );
     }

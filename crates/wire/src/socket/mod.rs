@@ -1,5 +1,12 @@
 //! Socket.IO packets, which the messages of [`crate::engine`] carry.
 //!
+//! There are two versions, which go with those of Engine.IO: Socket.IO 4 and older on [`Protocol::V3`], whose
+//! clients the server connects to `/`, and Socket.IO 5 on [`Protocol::V4`], whose clients ask for each
+//! namespace.
+//!
+//! [`Protocol::V3`]: crate::engine::Protocol::V3
+//! [`Protocol::V4`]: crate::engine::Protocol::V4
+//!
 //! Their form is `type [attachments-] [/namespace,] [ack id] [JSON]`. The texts in this module do not include
 //! the digit `4` of an Engine.IO message.
 
@@ -18,26 +25,6 @@ pub use encode::{
     event_writer,
 };
 pub use string::{read_string, write_string};
-
-use crate::engine::Protocol;
-
-/// The two versions of the Socket.IO protocol that the server supports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Generation {
-    /// Protocol 4 and older, on EIO3: clients 1.x and 2.x. The server connects them to `/`.
-    V2,
-    /// Protocol 5, on EIO4: clients 3.x and later. They ask for each namespace.
-    V5,
-}
-
-impl From<Protocol> for Generation {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::V3 => Self::V2,
-            Protocol::V4 => Self::V5,
-        }
-    }
-}
 
 /// The type of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

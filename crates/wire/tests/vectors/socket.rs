@@ -1,5 +1,6 @@
+use mynah_wire::engine::Protocol;
 use mynah_wire::socket::{
-    Assembler, DecodeError, Generation, Kind, Limits, Packet, Whole, ack_args, encode_ack, encode_connect,
+    Assembler, DecodeError, Kind, Limits, Packet, Whole, ack_args, encode_ack, encode_connect,
     encode_connect_error, encode_disconnect, encode_event, event_args,
 };
 use serde_json::Value;
@@ -97,10 +98,10 @@ fn compare(case: &Value, packet: &Packet<'_>) {
 
 /// Checks that our encoders write the same text as Node's, for every packet that a server sends.
 fn write(case: &Value, text: &str, packet: &Packet<'_>) {
-    let generation = if case["generation"] == "V5" {
-        Generation::V5
+    let protocol = if case["generation"] == "V5" {
+        Protocol::V4
     } else {
-        Generation::V2
+        Protocol::V3
     };
     let raw = |json| -> &RawValue { serde_json::from_str(json).expect("JSON") };
     let payload: Value = packet
@@ -130,16 +131,16 @@ fn write(case: &Value, text: &str, packet: &Packet<'_>) {
                 .as_str()
                 .or(payload.as_str())
                 .unwrap_or_default();
-            let data = match generation {
-                Generation::V5 => payload.get("data").map(Value::to_string),
-                Generation::V2 => payload.is_object().then(|| payload.to_string()),
+            let data = match protocol {
+                Protocol::V4 => payload.get("data").map(Value::to_string),
+                Protocol::V3 => payload.is_object().then(|| payload.to_string()),
             };
-            encode_connect_error(generation, packet.namespace, message, data.as_deref().map(raw))
+            encode_connect_error(protocol, packet.namespace, message, data.as_deref().map(raw))
         }
         // These are a client's requests to connect. They have no id, or a query.
-        Kind::Connect => match (generation, payload["sid"].as_str(), packet.query) {
-            (Generation::V2, _, Some(_)) | (Generation::V5, None, _) => return,
-            (_, sid, _) => encode_connect(generation, packet.namespace, sid.unwrap_or_default()),
+        Kind::Connect => match (protocol, payload["sid"].as_str(), packet.query) {
+            (Protocol::V3, _, Some(_)) | (Protocol::V4, None, _) => return,
+            (_, sid, _) => encode_connect(protocol, packet.namespace, sid.unwrap_or_default()),
         },
     };
     assert_eq!(written, text, "{case}");
