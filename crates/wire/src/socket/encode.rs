@@ -144,17 +144,8 @@ fn write_id(out: &mut Vec<u8>, id: Option<u64>) {
     }
 }
 
-fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    let first = out.len();
-    loop {
-        out.push(b'0' + (number % 10) as u8);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    // The digits were written from the last to the first.
-    out[first..].reverse();
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn args_len(args: &[&RawValue]) -> usize {
