@@ -28,6 +28,26 @@ const OUTCOMES_PER_TURN: usize = 4_096;
 /// A job may be committed this much later than the time at which it was made.
 const LATE_MS: u64 = 2_000;
 
+/// The plans of the two lanes whose jobs need attempts.
+pub(super) struct Plans {
+    pub(super) urgent: Plan,
+    pub(super) normal: Plan,
+}
+
+impl Plans {
+    pub(super) fn of(&mut self, urgent: bool) -> &mut Plan {
+        if urgent {
+            &mut self.urgent
+        } else {
+            &mut self.normal
+        }
+    }
+
+    pub(super) fn both(&mut self) -> [&mut Plan; 2] {
+        [&mut self.urgent, &mut self.normal]
+    }
+}
+
 /// The jobs of a lane, as far as they have been read.
 pub(super) struct Plan {
     lane: Lane,
@@ -43,6 +63,8 @@ pub(super) struct Plan {
     pub(super) next: Option<UnixMillis>,
     /// Jobs that wait for an attempt.
     pub(super) ready: Queue,
+    /// Users who are being notified by an attempt in flight. Those of one lane do not delay the other.
+    pub(super) recipients: HashSet<Uid>,
     /// Users with more jobs than may be ready at a time.
     more: HashSet<Uid>,
     /// Jobs of teams whose further members are to be read.
@@ -60,6 +82,7 @@ impl Plan {
             look: true,
             next: None,
             ready: Queue::default(),
+            recipients: HashSet::new(),
             more: HashSet::new(),
             teams: VecDeque::new(),
         }
@@ -85,6 +108,13 @@ impl Plan {
     /// Whether there are jobs or members to read once there is room for them.
     pub(super) fn has_unread(&self) -> bool {
         self.look || !self.teams.is_empty() || !self.more.is_empty()
+    }
+
+    /// Returns the next job to attempt. Its user is one of the recipients until the attempt has ended.
+    pub(super) fn next_attempt(&mut self) -> Option<Ready> {
+        let ready = self.ready.pop(&self.recipients)?;
+        self.recipients.insert(ready.uid.clone());
+        Some(ready)
     }
 
     /// Claims the jobs that are due, and decides about them. `held` counts the jobs that are claimed.

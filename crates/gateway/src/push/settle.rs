@@ -67,7 +67,7 @@ impl Worker {
     /// Creates jobs for the members who have not received the message.
     async fn settle_team(&mut self, mut job: Job) -> Result<(), StoreError> {
         loop {
-            let outcome = self.normal.members_of(&job, &self.attempts).await?;
+            let outcome = self.plans.normal.members_of(&job, &self.attempts).await?;
             self.note(vec![(job.id, outcome.clone())]);
             let JobOutcome::Advanced { after, .. } = outcome else {
                 return Ok(());

@@ -5,8 +5,10 @@ use tokio::sync::Notify;
 /// A request to settle, and its completion.
 #[derive(Default)]
 pub(crate) struct Settle {
-    asked: Notify,
-    settled: Notify,
+    /// Notified when the worker is to settle its jobs.
+    pub(super) asked: Notify,
+    /// Notified when it has done so.
+    pub(super) settled: Notify,
 }
 
 impl Settle {
@@ -15,15 +17,5 @@ impl Settle {
     pub(crate) async fn settle(&self) {
         self.asked.notify_one();
         self.settled.notified().await;
-    }
-
-    /// Waits until [`Settle::settle`] is called.
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
-    }
-
-    /// Allows the caller of [`Settle::settle`] to continue.
-    pub(super) fn settled(&self) {
-        self.settled.notify_one();
     }
 }

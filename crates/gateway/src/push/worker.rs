@@ -1,6 +1,6 @@
 //! Processes push jobs: one loop that reads, decides and begins attempts, and a task for each attempt.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
 use super::job::{Job, LEASE_MS, claim};
-use super::plan::Plan;
+use super::plan::{Plan, Plans};
 use super::queue::Ready;
 use super::{Provider, Reached, Settle, Wake, now};
 use crate::config;
@@ -62,15 +62,9 @@ pub(crate) struct Worker {
     /// The maximum number of attempts in flight, and how many of them may be for jobs that are not urgent.
     places: usize,
     normal_places: usize,
-    urgent: Plan,
-    pub(super) normal: Plan,
+    pub(super) plans: Plans,
     pub(super) tasks: JoinSet<JobOutcome>,
     in_flight: HashMap<Id, InFlight>,
-    normal_in_flight: usize,
-    /// Users who are being notified of something urgent, and those of something else: one does not wait for
-    /// the other.
-    urgent_recipients: HashSet<Uid>,
-    normal_recipients: HashSet<Uid>,
     /// The number of jobs that are claimed, and whose outcome is not stored yet.
     held: usize,
     /// Jobs of teams that continue once their progress is stored.
@@ -128,13 +122,12 @@ impl Worker {
             notes: Arc::default(),
             places,
             normal_places: places - reserved,
-            urgent: Plan::new(Lane::Urgent, 0),
-            normal: Plan::new(Lane::Normal, begun),
+            plans: Plans {
+                urgent: Plan::new(Lane::Urgent, 0),
+                normal: Plan::new(Lane::Normal, begun),
+            },
             tasks: JoinSet::new(),
             in_flight: HashMap::new(),
-            normal_in_flight: 0,
-            urgent_recipients: HashSet::new(),
-            normal_recipients: HashSet::new(),
             held: 0,
             advanced: HashMap::new(),
             unwritten: Outcomes::new(),
@@ -158,9 +151,9 @@ impl Worker {
             let wait = self.turn().await;
             tokio::select! {
                 biased;
-                () = settle.asked() => {
+                () = settle.asked.notified() => {
                     self.settle().await;
-                    settle.settled();
+                    settle.settled.notify_one();
                     return;
                 }
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
@@ -174,8 +167,9 @@ impl Worker {
                 () = notes.some.notified() => self.take_notes(),
                 () = wake.sleep(wait, self.seen) => {
                     // The cause of the wake-up is not known.
-                    self.urgent.look = true;
-                    self.normal.look = true;
+                    for plan in self.plans.both() {
+                        plan.look = true;
+                    }
                 }
             }
         }
@@ -202,21 +196,21 @@ impl Worker {
     fn look_again(&mut self, now: UnixMillis) {
         if self.times.old_jobs.is_some_and(|at| now >= at) {
             self.times.old_jobs = None;
-            self.normal.rewind();
+            self.plans.normal.rewind();
         }
         if now >= self.times.rewind {
             self.times.rewind = now + BETWEEN_REWINDS_MS;
             self.attempts.reached.forget_old();
-            self.urgent.rewind();
+            self.plans.urgent.rewind();
             if self.times.old_jobs.is_none() {
-                self.normal.rewind();
+                self.plans.normal.rewind();
             }
         }
         if self.held > 0 && now.abs_diff(self.times.extend) >= LEASE_MS / 4 {
             self.times.extend = now;
             self.attempts.store.extend_leases(LEASE_MS);
         }
-        for plan in [&mut self.urgent, &mut self.normal] {
+        for plan in self.plans.both() {
             plan.look |= plan.next.is_some_and(|next| next <= now);
         }
     }
@@ -237,14 +231,14 @@ impl Worker {
     /// Reads jobs and decides about them.
     async fn work(&mut self, now: UnixMillis) -> Result<(), StoreError> {
         let made = self.wake.made();
-        self.urgent.look |= made != self.seen;
+        self.plans.urgent.look |= made != self.seen;
         if self.held < MAX_HELD {
             self.refill(true).await?;
         }
         let rested = now.abs_diff(self.times.read) >= BETWEEN_READS_MS;
         if rested && self.held < MAX_HELD {
             self.times.read = now;
-            self.normal.look |= made != self.seen;
+            self.plans.normal.look |= made != self.seen;
             self.seen = made;
             self.refill(false).await?;
         }
@@ -260,12 +254,7 @@ impl Worker {
 
     /// Claims the jobs of a lane that are due, and continues with one team.
     async fn refill(&mut self, urgent: bool) -> Result<(), StoreError> {
-        let plan = if urgent {
-            &mut self.urgent
-        } else {
-            &mut self.normal
-        };
-        let mut outcomes = Outcomes::new();
+        let (plan, mut outcomes) = (self.plans.of(urgent), Outcomes::new());
         let refilled = plan.refill(&self.attempts, &mut self.held, &mut outcomes).await;
         self.note(outcomes);
         refilled?;
@@ -274,12 +263,8 @@ impl Worker {
 
     /// Continues with one team.
     async fn members(&mut self, urgent: bool) -> Result<(), StoreError> {
-        let plan = if urgent {
-            &mut self.urgent
-        } else {
-            &mut self.normal
-        };
-        let Some((job, outcome)) = plan.next_members(&self.attempts).await? else {
+        let members = self.plans.of(urgent).next_members(&self.attempts);
+        let Some((job, outcome)) = members.await? else {
             return Ok(());
         };
         let id = job.id;
@@ -303,20 +288,16 @@ impl Worker {
     /// Begins attempts up to the limit, urgent jobs first.
     fn begin(&mut self) {
         while self.tasks.len() < self.places {
-            if let Some(ready) = self.urgent.ready.pop(&self.urgent_recipients) {
-                self.urgent_recipients.insert(ready.uid.clone());
+            let Plans { urgent, normal } = &mut self.plans;
+            if let Some(ready) = urgent.next_attempt() {
                 self.launch(ready, true);
-                continue;
-            }
-            if self.normal_in_flight >= self.normal_places {
+            } else if normal.recipients.len() < self.normal_places
+                && let Some(ready) = normal.next_attempt()
+            {
+                self.launch(ready, false);
+            } else {
                 return;
             }
-            let Some(ready) = self.normal.ready.pop(&self.normal_recipients) else {
-                return;
-            };
-            self.normal_recipients.insert(ready.uid.clone());
-            self.normal_in_flight += 1;
-            self.launch(ready, false);
         }
     }
 
@@ -340,12 +321,7 @@ impl Worker {
             Err(error) => error.id(),
         };
         let InFlight { ready, urgent } = self.in_flight.remove(&id)?;
-        if urgent {
-            self.urgent_recipients.remove(&ready.uid);
-        } else {
-            self.normal_recipients.remove(&ready.uid);
-            self.normal_in_flight -= 1;
-        }
+        self.plans.of(urgent).recipients.remove(&ready.uid);
         let outcome = match ended {
             Ok((_, outcome)) => outcome,
             // The attempt has panicked, and the panic hook has reported it.
@@ -384,16 +360,12 @@ impl Worker {
         let noted = std::mem::take(&mut *self.notes.noted.lock());
         for (id, due_ms) in noted.written {
             let due = due_ms.map(|ms| now().saturating_add(ms));
-            for plan in [&mut self.urgent, &mut self.normal] {
+            for plan in self.plans.both() {
                 plan.next = plan.next.into_iter().chain(due).min();
             }
             match self.advanced.remove(&id) {
                 Some((job, after, urgent)) => {
-                    let plan = if urgent {
-                        &mut self.urgent
-                    } else {
-                        &mut self.normal
-                    };
+                    let plan = self.plans.of(urgent);
                     plan.go_on(job, after);
                     plan.look = true;
                 }
@@ -422,7 +394,7 @@ impl Worker {
         if let Some(at) = self.times.old_jobs {
             wait = wait.min(until(at).max(1));
         }
-        for plan in [&self.urgent, &self.normal] {
+        for plan in [&self.plans.urgent, &self.plans.normal] {
             let rest = if plan.is_urgent() { 1 } else { BETWEEN_READS_MS };
             // If there is no room, the end of an attempt makes room and wakes the loop.
             let has_room = !plan.ready.is_full() && self.held < MAX_HELD;
