@@ -23,7 +23,7 @@ pub use admission::{Admission, AdmittedConnection, AdmittedSession, Bounds, Held
 pub use body::Body;
 pub use cors::Cors;
 pub use linger::{linger, poll_discard};
-pub use listener::{AwaitBehind, Behind, Listener, RequestBody};
+pub use listener::{Behind, Listener, RequestBody};
 pub use options::ListenerOptions;
 pub use origin::{InvalidOrigin, Origins};
 pub use proxies::{InvalidNetwork, Proxies};

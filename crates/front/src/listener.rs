@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::options::ListenerOptions;
 use connection::Accepted;
-pub use exchange::{AwaitBehind, Behind, RequestBody};
+pub use exchange::{Behind, RequestBody};
 pub(crate) use timed::Timed;
 
 /// How often a listener without file descriptors checks whether one is free again.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::{Request, Response, StatusCode, header};
-use mynah_front::{AwaitBehind, Behind, Body, Held, Refusal, RequestBody};
+use mynah_front::{Behind, Body, Held, Refusal, RequestBody};
 use mynah_wire::engine::payload::{self, GetForm, PostForm, Reader, TextHabit};
 use mynah_wire::engine::{CloseReason, HttpError, Packet, PacketType, Protocol, Reads, Transport};
 use tokio::sync::oneshot;
@@ -200,7 +200,7 @@ fn fetch_locked(state: &mut SessionState) -> Vec<Outgoing> {
 pub(crate) async fn get(
     session: &Session,
     request: &http::PollRequest,
-    behind: AwaitBehind,
+    behind: impl Future<Output = Behind>,
 ) -> Response<Body> {
     let packets = match arrive(session) {
         Arrival::Ended => return http::refuse(HttpError::SessionUnknown),

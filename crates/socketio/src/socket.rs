@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use mynah_wire::engine::{CloseReason, Protocol, Transport};
@@ -166,7 +164,7 @@ impl Socket {
         if !self.enqueue(packets(head, attachments)) {
             return Err(AckError::Disconnected);
         }
-        Ok(AckFuture(receiver))
+        Ok(async move { receiver.await.map_err(|_| AckError::Disconnected) })
     }
 
     /// Acknowledges an event; the result is that of [`Socket::send`].
@@ -274,14 +272,4 @@ impl fmt::Debug for Socket {
 
 fn packets(head: Outgoing, attachments: &[Bytes]) -> impl Iterator<Item = Outgoing> {
     std::iter::once(head).chain(attachments.iter().map(|bytes| Outgoing::binary(bytes)))
-}
-
-struct AckFuture(oneshot::Receiver<Acked>);
-
-impl Future for AckFuture {
-    type Output = Result<Acked, AckError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map_err(|_| AckError::Disconnected)
-    }
 }

@@ -4,6 +4,7 @@
 //! body. Otherwise a reset could destroy the answer while the client still writes. A client that has ended
 //! its direction of the connection after a complete request gets its answer.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -188,9 +189,18 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Waits until something has arrived after this request on its connection.
-    pub fn behind(self) -> AwaitBehind {
-        AwaitBehind(self.exchange.clone())
+    /// Waits until something has arrived after this request on its connection. The rest of the body is
+    /// dropped at once.
+    pub fn behind(self) -> impl Future<Output = Behind> + Send {
+        let exchange = self.exchange.clone();
+        poll_fn(move |cx| {
+            let mut state = exchange.0.lock();
+            if let Some(behind) = state.behind {
+                return Poll::Ready(behind);
+            }
+            state.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        })
     }
 }
 
@@ -235,21 +245,5 @@ impl Drop for RequestBody {
 impl std::fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestBody").finish_non_exhaustive()
-    }
-}
-
-/// Ready when something has arrived after a request, see [`RequestBody::behind`].
-pub struct AwaitBehind(Arc<Exchange>);
-
-impl Future for AwaitBehind {
-    type Output = Behind;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Behind> {
-        let mut state = self.0.0.lock();
-        if let Some(behind) = state.behind {
-            return Poll::Ready(behind);
-        }
-        state.waiting = Some(cx.waker().clone());
-        Poll::Pending
     }
 }

@@ -19,12 +19,6 @@ impl Deref for Header {
     }
 }
 
-impl AsRef<[u8]> for Header {
-    fn as_ref(&self) -> &[u8] {
-        self
-    }
-}
-
 /// The header of an unmasked final frame with a payload of `payload_len` bytes.
 pub fn header(opcode: Opcode, payload_len: usize) -> Header {
     let mut bytes = [0; 10];
