@@ -111,10 +111,8 @@ impl Backend {
         self.metrics.auth_webhook_seconds.observe(seconds);
         let decided = match answer {
             Ok(Err(Full)) => {
-                self.metrics.limited("waiting_per_address");
-                return Err(Reject::unavailable(
-                    "Too many registers from your address wait for the backend; try again later.",
-                ));
+                let why = "Too many registers from your address wait for the backend; try again later.";
+                return Err(self.metrics.over("waiting_per_address", Reject::unavailable(why)));
             }
             Err(_) => Err(Failure::Timeout),
             Ok(Ok(Err(failure))) => Err(failure),
@@ -126,22 +124,18 @@ impl Backend {
                 (status, _) => Err(Failure::Status(status)),
             },
         };
-        self.note(decided.as_ref().err());
+        match &decided {
+            Ok(_) => self.target.worked(),
+            Err(failure) => {
+                self.metrics.auth_webhook_failed.inc();
+                self.target.failed(failure);
+            }
+        }
         decided.unwrap_or_else(|_| {
             Err(Reject::unavailable(
                 "The backend that decides about registers did not give a valid response; try again later.",
             ))
         })
-    }
-
-    fn note(&self, failure: Option<&Failure>) {
-        match failure {
-            Some(failure) => {
-                self.metrics.auth_webhook_failed.inc();
-                self.target.failed(failure);
-            }
-            None => self.target.worked(),
-        }
     }
 }
 

@@ -21,6 +21,10 @@ const IAT_AHEAD_MS: u64 = 30_000;
 pub(super) type Wrong = &'static str;
 
 const NO_TOKEN: Wrong = "Not a valid JWT: expected three base64url parts separated by dots.";
+const BAD_EXP: Wrong = "The token's \"exp\" must be a time in seconds since 1970.";
+const BAD_NBF: Wrong = "The token's \"nbf\" must be a time in seconds since 1970.";
+const BAD_IAT: Wrong = "The token's \"iat\" must be a time in seconds since 1970.";
+const BAD_JTI: Wrong = "The token's \"jti\" must be a string of at most 256 bytes.";
 
 /// The parts of a token. They are still encoded as base64url.
 pub(super) struct Parts<'t> {
@@ -135,26 +139,17 @@ struct ClaimFields<'a> {
 pub(super) fn claims(json: &[u8], rules: &TokenRules, now: u64) -> Result<Claims, Wrong> {
     let fields: ClaimFields<'_> =
         object(json).ok_or("The token's claims must be a JSON object without duplicate keys.")?;
-    let exp = time(
-        fields.exp,
-        "The token's \"exp\" must be a time in seconds since 1970.",
-    )?
-    .ok_or("The token has no \"exp\"; it must say when it expires.")?
-    .saturating_add(rules.leeway_ms);
+    let exp = time(fields.exp, BAD_EXP)?
+        .ok_or("The token has no \"exp\"; it must say when it expires.")?
+        .saturating_add(rules.leeway_ms);
     if now >= exp {
         return Err("The token has expired; get a new one.");
     }
-    let nbf = time(
-        fields.nbf,
-        "The token's \"nbf\" must be a time in seconds since 1970.",
-    )?;
+    let nbf = time(fields.nbf, BAD_NBF)?;
     if nbf.is_some_and(|nbf| nbf > now.saturating_add(rules.leeway_ms)) {
         return Err("The token is not valid yet (\"nbf\").");
     }
-    let iat = time(
-        fields.iat,
-        "The token's \"iat\" must be a time in seconds since 1970.",
-    )?;
+    let iat = time(fields.iat, BAD_IAT)?;
     if iat.is_some_and(|iat| iat > now.saturating_add(rules.leeway_ms + IAT_AHEAD_MS)) {
         return Err(
             "The token was issued in the future (\"iat\"); the clock of the issuer or of this server is wrong.",
@@ -185,16 +180,9 @@ pub(super) fn claims(json: &[u8], rules: &TokenRules, now: u64) -> Result<Claims
         exp,
         ends: Claims::NEVER,
         iat,
-        jti: parsed(
-            fields.jti,
-            "The token's \"jti\" must be a string of at most 256 bytes.",
-        )?
-        .map(|jti: Box<str>| {
-            (jti.len() <= MAX_JTI_BYTES)
-                .then_some(jti)
-                .ok_or("The token's \"jti\" must be a string of at most 256 bytes.")
-        })
-        .transpose()?,
+        jti: limit(fields.jti, BAD_JTI, |jti| {
+            (jti.len() <= MAX_JTI_BYTES).then(|| jti.into()).ok_or(())
+        })?,
     })
 }
 

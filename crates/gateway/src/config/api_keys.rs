@@ -11,7 +11,7 @@ use super::{Scopes, Secret};
 use crate::text::hex;
 
 /// Longest key, in bytes. The keys that Mynah generates have 70 bytes.
-pub const MAX_KEY_BYTES: usize = 1_024;
+const MAX_KEY_BYTES: usize = 1_024;
 /// Longest name of a key, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 /// Prefix of an entry that holds a digest instead of a key.
@@ -105,7 +105,7 @@ impl ConfiguredKey {
     /// `;scopes=send+read`. The error text does not contain any part of the entry, which may be a secret.
     pub fn parse(entry: &Secret) -> Result<Self, &'static str> {
         let text = entry.expose();
-        if text.is_empty() || text.len() > MAX_KEY_BYTES || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if !is_key(text) {
             return Err("must have 1 to 1,024 printable ASCII characters and no spaces");
         }
         let Some(rest) = text.strip_prefix(HASHED) else {
@@ -139,6 +139,11 @@ impl ConfiguredKey {
         }
         Ok(key)
     }
+}
+
+/// Whether `text` can be a key: it has 1 to 1,024 printable ASCII characters and no spaces.
+pub fn is_key(text: &str) -> bool {
+    (1..=MAX_KEY_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// The error text for an invalid name of a key.

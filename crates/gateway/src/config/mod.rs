@@ -28,7 +28,7 @@ mod url;
 pub use mynah_store::Durability;
 use serde::{Deserialize, Serialize};
 
-pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, MAX_KEY_BYTES, is_key_name};
+pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, is_key, is_key_name};
 pub use auth::{Auth, Mode};
 pub use auth_webhook::AuthWebhook;
 pub use engine::Engine;

@@ -21,7 +21,7 @@ use super::scopes::{self, Need};
 use crate::Gateway;
 use crate::appends::Caller;
 use crate::clock;
-use crate::config::{MAX_KEY_BYTES, Scope};
+use crate::config::{Scope, is_key};
 use crate::keys::{Denied, Granted};
 use crate::metrics::{ApiKeyLabel, ReasonLabel};
 
@@ -117,8 +117,7 @@ fn offered(headers: &HeaderMap) -> Result<&str, KeyRefusal> {
         .and_then(|text| text.split_once(' '))
         .ok_or(KeyRefusal::Malformed)?;
     let key = key.trim_matches(' ');
-    let is_key = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-    if scheme.eq_ignore_ascii_case("bearer") && is_key {
+    if scheme.eq_ignore_ascii_case("bearer") && is_key(key) {
         Ok(key)
     } else {
         Err(KeyRefusal::Malformed)

@@ -1,7 +1,6 @@
 //! The command `mynah api-key`: adds, lists, rotates and removes the keys of a data directory, whether the
 //! server runs or not.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -266,12 +265,7 @@ fn remove(
         }
         // If the file stayed, its key would be added to the store again.
         let path = config.store.path.join(first::FILE);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("{} cannot be removed", path.display()));
-            }
-            _ => {}
-        }
+        first::remove_if_exists(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
         set.is_new = before == 0;
         let left = match before {
             0 if config.auth.api_keys.is_empty() => "the next start makes a new one".to_owned(),

@@ -59,13 +59,8 @@ impl Files {
     pub(super) fn taken_over(data: &Path) -> anyhow::Result<()> {
         for name in [NAMED, LOCK] {
             let path = data.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error)
-                        .with_context(|| format!("{} is not used any more: remove it", path.display()));
-                }
-                _ => {}
-            }
+            first::remove_if_exists(&path)
+                .with_context(|| format!("{} is not used any more: remove it", path.display()))?;
         }
         Ok(())
     }

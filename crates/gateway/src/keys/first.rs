@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 use mynah_store::private;
 
-use crate::config::{KeyDigest, MAX_KEY_BYTES};
+use crate::config::{KeyDigest, is_key};
 use crate::text::hex;
 
 /// The file of the key in the data directory.
@@ -21,7 +21,7 @@ const PREFIX: &str = "mynah_";
 /// Returns the digest of the key in the text of the file.
 pub(super) fn digest(text: &str) -> anyhow::Result<KeyDigest> {
     let key = text.trim();
-    if key.is_empty() || key.len() > MAX_KEY_BYTES || !key.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_key(key) {
         bail!(
             "a key is printable ASCII characters without spaces; remove the file, or write such a key into it"
         );
@@ -36,14 +36,19 @@ pub(super) fn draw() -> io::Result<String> {
     Ok(format!("{PREFIX}{}", hex(&random)))
 }
 
+/// Removes a file, unless it does not exist.
+pub(super) fn remove_if_exists(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a key and its file. The file appears in one step, so that nobody reads a part of it. Links are not
 /// followed.
 pub(super) fn make(data: &Path) -> io::Result<KeyDigest> {
     let unfinished = data.join(format!("{FILE}.new"));
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_exists(&unfinished)?;
     let key = draw()?;
     let mut file = private::create(&unfinished)?;
     writeln!(file, "{key}")?;
