@@ -27,7 +27,7 @@ pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
 }
 
 /// Checks the request, and creates the response that switches protocols.
-fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgrade), Box<Response<Body>>> {
+fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, Accepted), Box<Response<Body>>> {
     let headers = request.headers();
     let connection = headers
         .get_all(header::CONNECTION)
@@ -69,7 +69,11 @@ fn switch(request: &mut Request<RequestBody>) -> Result<(Response<Body>, OnUpgra
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok((response, hyper::upgrade::on(request)))
+    let accepted = Accepted {
+        ignores_close: ignores_close(request.headers()),
+        upgraded: hyper::upgrade::on(request),
+    };
+    Ok((response, accepted))
 }
 
 /// The subprotocol that the server selects if the client offers some: the first one, as in Node's server. A
@@ -91,25 +95,23 @@ fn ignores_close(headers: &HeaderMap) -> bool {
     agent.is_some_and(|agent| agent.starts_with(b"okhttp/"))
 }
 
-/// Accepts a WebSocket: returns the response that switches protocols, and the future of the WebSocket, which
-/// is `None` if the connection fails first. Its messages may have up to `limit` bytes.
-fn accept(
-    request: &mut Request<RequestBody>,
-    limit: usize,
-) -> Result<
-    (
-        Response<Body>,
-        impl Future<Output = Option<Box<WebSocket>>> + use<>,
-    ),
-    Box<Response<Body>>,
-> {
-    let (response, upgraded) = switch(request)?;
-    let ignores_close = ignores_close(request.headers());
-    let websocket = async move {
-        let (stream, early) = RawStream::take(upgraded).await?;
-        Some(Box::new(WebSocket::new(stream, &early, limit, ignores_close)))
-    };
-    Ok((response, websocket))
+/// A WebSocket that was accepted, until the response has been written.
+struct Accepted {
+    upgraded: OnUpgrade,
+    ignores_close: bool,
+}
+
+impl Accepted {
+    /// The WebSocket, whose messages may have up to `limit` bytes; `None` if the connection failed first.
+    async fn websocket(self, limit: usize) -> Option<Box<WebSocket>> {
+        let (stream, early) = RawStream::take(self.upgraded).await?;
+        Some(Box::new(WebSocket::new(
+            stream,
+            &early,
+            limit,
+            self.ignores_close,
+        )))
+    }
 }
 
 /// Opens a session on a new WebSocket.
@@ -120,14 +122,16 @@ pub(crate) fn open(
     sessions: &Arc<Sessions>,
     admitted: AdmittedSession,
 ) -> Response<Body> {
-    let limit = sessions.shared().config.max_payload_bytes;
-    let (response, websocket) = match accept(&mut request, limit) {
-        Ok(accepted) => accepted,
+    let (response, accepted) = match switch(&mut request) {
+        Ok(switched) => switched,
         Err(refused) => return *refused,
     };
     let sessions = sessions.clone();
     tokio::spawn(async move {
-        let Some(websocket) = websocket.await else { return };
+        let limit = sessions.shared().config.max_payload_bytes;
+        let Some(websocket) = accepted.websocket(limit).await else {
+            return;
+        };
         if let Ok((session, receiver)) = sessions.open(handshake, dialect, admitted) {
             tokio::spawn(Driver::new(session, receiver, Some(*websocket), sessions).run());
         }
@@ -138,13 +142,15 @@ pub(crate) fn open(
 /// Offers a WebSocket to a session on polling as the candidate of an upgrade. If it is refused, it is
 /// accepted anyway and then closed.
 pub(crate) fn take_over(mut request: Request<RequestBody>, session: Session) -> Response<Body> {
-    let limit = session.server().config.max_payload_bytes;
-    let (response, websocket) = match accept(&mut request, limit) {
-        Ok(accepted) => accepted,
+    let (response, accepted) = match switch(&mut request) {
+        Ok(switched) => switched,
         Err(refused) => return *refused,
     };
     tokio::spawn(async move {
-        let Some(websocket) = websocket.await else { return };
+        let limit = session.server().config.max_payload_bytes;
+        let Some(websocket) = accepted.websocket(limit).await else {
+            return;
+        };
         let mut state = session.state();
         if state.ended || state.candidate.is_some() {
             drop(state);
