@@ -13,7 +13,7 @@ use crate::websocket::WebSocket;
 impl Driver {
     pub(super) fn try_candidate(&mut self, websocket: Box<WebSocket>) {
         let server = self.session.server();
-        if self.engine.candidate(&server.times, server.now()).is_ok() {
+        if self.engine.candidate(&server.times, server.now()) {
             self.candidate = Some(websocket);
         } else {
             websocket.finish(self.session.server(), self.session.address().ip(), None);

@@ -11,7 +11,7 @@ mod time;
 pub use handshake::{HttpError, open_packet};
 pub use packet::{Body, Packet, PacketError, PacketType, WsPayload};
 pub use query::{Dialect, EngineQuery, Reads, decoded, parse_query};
-pub use session::{CandidateStep, CloseReason, Refused, SessionMachine, Step, TimeoutStep};
+pub use session::{CandidateStep, CloseReason, SessionMachine, Step, TimeoutStep};
 pub use time::{Time, Times};
 
 /// The version of Engine.IO that a session uses, from its handshake on.

@@ -128,20 +128,6 @@ pub enum TimeoutStep {
     Close(CloseReason),
 }
 
-/// Why a candidate is refused. Its WebSocket is to be accepted and then closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The session already uses a WebSocket.
-    #[error("session is already on a WebSocket")]
-    Upgraded,
-    /// The session already has a candidate.
-    #[error("session is already being upgraded")]
-    Upgrading,
-    /// The session has ended.
-    #[error("session is closed")]
-    Closed,
-}
-
 /// The state of one session. It does not store [`Times`]: the caller passes the server's.
 #[derive(Debug)]
 pub struct SessionMachine {
@@ -243,23 +229,19 @@ impl SessionMachine {
         }
     }
 
-    /// A WebSocket with this session's id was opened, and becomes the candidate. If it is refused, it is to
-    /// be accepted and then closed; an earlier candidate stays.
-    pub fn candidate(&mut self, times: &Times, now: Time) -> Result<(), Refused> {
-        if self.closed.is_some() {
-            return Err(Refused::Closed);
+    /// A WebSocket with this session's id was opened, and becomes the candidate. Returns false if the session
+    /// is on a WebSocket, has a candidate, or has ended: the WebSocket is then to be accepted and closed, and
+    /// an earlier candidate stays.
+    pub fn candidate(&mut self, times: &Times, now: Time) -> bool {
+        let polls = self.closed.is_none() && self.transport == Transport::Polling;
+        let accepts = polls && self.candidate.is_none();
+        if accepts {
+            self.candidate = Some(Candidate {
+                deadline: now.after(times.upgrade_timeout),
+                probed: false,
+            });
         }
-        if self.transport == Transport::WebSocket {
-            return Err(Refused::Upgraded);
-        }
-        if self.candidate.is_some() {
-            return Err(Refused::Upgrading);
-        }
-        self.candidate = Some(Candidate {
-            deadline: now.after(times.upgrade_timeout),
-            probed: false,
-        });
-        Ok(())
+        accepts
     }
 
     /// Handles a packet on the candidate. Packets of the upgrade keep the session alive, like packets on the

@@ -316,7 +316,7 @@ pub(crate) fn session(data: &[u8]) {
                 session.handle_candidate(&times, now, &Packet::text(kind, body));
             }
             (4, _) => {
-                let wanted = session.candidate(&times, now).is_ok();
+                let wanted = session.candidate(&times, now);
                 assert!(!wanted || (session.has_candidate() && session.transport() == Transport::Polling));
             }
             (5, _) => session.candidate_lost(),

@@ -84,7 +84,7 @@ impl Pair {
 
     /// The client opens a WebSocket for an upgrade. Returns whether the server accepts it as the candidate.
     pub(crate) fn open_candidate(&mut self) -> bool {
-        self.session.candidate(&TIMES, self.now).is_ok()
+        self.session.candidate(&TIMES, self.now)
     }
 
     /// Delivers everything in flight, and the responses to it, until nothing is in flight.
