@@ -11,13 +11,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 pub use held::Held;
 
-use crate::refusals::{Refusal, Refusals};
+use crate::refusals::Refusal;
 
 const SHARDS: usize = 16;
 /// The HTTP connections that an address may have in addition to those of its sessions.
@@ -63,7 +63,8 @@ pub struct Admission {
     sessions: AtomicUsize,
     held: AtomicUsize,
     shards: [Mutex<HashMap<u64, Has>>; SHARDS],
-    refusals: Refusals,
+    /// The number of refusals for each reason, in the order of [`Refusal::ALL`].
+    refusals: [AtomicU64; Refusal::ALL.len()],
     /// One reference for each refused connection that is not closed yet.
     refused_open: Arc<()>,
 }
@@ -89,12 +90,12 @@ impl Admission {
 
     /// The number of refusals for this reason.
     pub fn refused(&self, refusal: Refusal) -> u64 {
-        self.refusals.get(refusal)
+        self.refusals[refusal as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a refusal.
     pub fn count(&self, refusal: Refusal) {
-        self.refusals.count(refusal);
+        self.refusals[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a refusal of this peer and logs it.
@@ -347,5 +348,21 @@ mod tests {
         drop(flood);
         let capacity: usize = admission.shards.iter().map(|shard| shard.lock().capacity()).sum();
         assert!(capacity < 40_000, "{capacity}");
+    }
+
+    #[test]
+    fn each_refusal_has_a_counter_and_a_name_of_its_own() {
+        let admission = Admission::default();
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, at);
+            (0..=at).for_each(|_| admission.count(refusal));
+        }
+        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(admission.refused(refusal), at as u64 + 1);
+            let same = Refusal::ALL
+                .iter()
+                .filter(|other| other.as_str() == refusal.as_str());
+            assert_eq!(same.count(), 1);
+        }
     }
 }

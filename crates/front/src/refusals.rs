@@ -1,6 +1,4 @@
-//! Counts the reasons for which connections and requests are refused.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The reasons for which connections and requests are refused.
 
 /// Why a connection or a request was refused, or closed before it was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,41 +66,6 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::AnswerTimeout => "answer_timeout",
             Self::Memory => "memory",
-        }
-    }
-}
-
-/// The number of refusals for each reason.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals([AtomicU64; Refusal::ALL.len()]);
-
-impl Refusals {
-    pub(crate) fn count(&self, refusal: Refusal) {
-        self.0[refusal as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self, refusal: Refusal) -> u64 {
-        self.0[refusal as usize].load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_refusal_has_a_counter_and_a_name_of_its_own() {
-        let refusals = Refusals::default();
-        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
-            assert_eq!(refusal as usize, at);
-            (0..=at).for_each(|_| refusals.count(refusal));
-        }
-        for (at, refusal) in Refusal::ALL.into_iter().enumerate() {
-            assert_eq!(refusals.get(refusal), at as u64 + 1);
-            let same = Refusal::ALL
-                .iter()
-                .filter(|other| other.as_str() == refusal.as_str());
-            assert_eq!(same.count(), 1);
         }
     }
 }
