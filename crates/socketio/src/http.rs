@@ -144,8 +144,7 @@ pub(crate) fn ok() -> Response<Body> {
 
 /// An error in the form that Engine.IO clients know.
 pub(crate) fn refuse(error: HttpError) -> Response<Body> {
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-    with_body(status, "application/json", error.body())
+    with_body(StatusCode::BAD_REQUEST, "application/json", error.body())
 }
 
 /// The response to a refused WebSocket upgrade.

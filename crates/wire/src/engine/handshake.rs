@@ -14,8 +14,6 @@ pub enum HttpError {
     BadHandshakeMethod = 2,
     /// The request is invalid, or does not fit the state of its session.
     BadRequest = 3,
-    /// The application refuses the handshake.
-    Forbidden = 4,
     /// The query asks for a version (`EIO`) that the server does not support.
     UnsupportedProtocol = 5,
 }
@@ -33,16 +31,7 @@ impl HttpError {
             Self::SessionUnknown => "Session ID unknown",
             Self::BadHandshakeMethod => "Bad handshake method",
             Self::BadRequest => "Bad request",
-            Self::Forbidden => "Forbidden",
             Self::UnsupportedProtocol => "Unsupported protocol version",
-        }
-    }
-
-    /// The HTTP status of the response.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::Forbidden => 403,
-            _ => 400,
         }
     }
 
@@ -74,12 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_a_body_and_a_status() {
+    fn errors_have_a_body() {
         assert_eq!(
             HttpError::SessionUnknown.body(),
             r#"{"code":1,"message":"Session ID unknown"}"#
         );
-        assert_eq!(HttpError::Forbidden.status(), 403);
     }
 
     #[test]
