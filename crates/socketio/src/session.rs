@@ -134,19 +134,11 @@ impl Session {
     /// Waits until at most `bytes` wait to be written; false if the session has ended or is closing. To send
     /// much data, wait for room before each part, so that the client's reading sets the pace.
     pub async fn room(&self, bytes: usize) -> bool {
-        loop {
-            let told = {
-                let mut state = self.state();
-                if state.ended || state.closing.is_some() {
-                    return false;
-                }
-                if state.queued_bytes <= bytes {
-                    return true;
-                }
-                state.room.get_or_insert_default().clone().notified_owned()
-            };
-            told.await;
-        }
+        self.until(|state| match state.is_ending() {
+            true => Some(false),
+            false => (state.queued_bytes <= bytes).then_some(true),
+        })
+        .await
     }
 
     /// Waits until the session has ended or is closing. Work that only its client needs can stop then. If a
@@ -155,11 +147,17 @@ impl Session {
     /// when its heartbeat is missing.
     pub async fn closed(&self) {
         let _tidy = ForgetRoom(self);
+        self.until(|state| state.is_ending().then_some(())).await;
+    }
+
+    /// Waits until `found` returns something. It is asked again when less is queued, when the session is to
+    /// be closed, and when it has ended.
+    async fn until<T>(&self, found: impl Fn(&SessionState) -> Option<T>) -> T {
         loop {
             let told = {
                 let mut state = self.state();
-                if state.ended || state.closing.is_some() {
-                    return;
+                if let Some(found) = found(&state) {
+                    return found;
                 }
                 state.room.get_or_insert_default().clone().notified_owned()
             };
@@ -243,7 +241,7 @@ impl Session {
     }
 
     fn enqueue_locked(&self, state: &mut SessionState, packets: impl IntoIterator<Item = Outgoing>) -> bool {
-        if state.ended || state.closing.is_some() {
+        if state.is_ending() {
             return false;
         }
         let behind = state.output.is_some() || state.is_awaited();

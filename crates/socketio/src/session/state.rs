@@ -152,6 +152,11 @@ impl SessionState {
         self.tell_room();
     }
 
+    /// Whether the session has ended or is closing.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ended || self.closing.is_some()
+    }
+
     pub(crate) fn has_queued(&self) -> bool {
         !self.queue.is_empty()
     }
