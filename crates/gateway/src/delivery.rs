@@ -94,7 +94,7 @@ pub(crate) struct Receipt {
     pub(crate) frame: Arc<Frame>,
     /// The users who are told; empty if the position has not moved.
     pub(crate) to: Members,
-    /// The connection that has read, which is not told.
+    /// The connection that has sent the read position, which does not receive kind 107.
     pub(crate) except: ConnectionId,
     pub(crate) answer: Box<dyn FnOnce() + Send>,
 }

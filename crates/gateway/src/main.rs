@@ -107,7 +107,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What is printed before the error of a command, and the exit code if the configuration is its cause.
+    // The result of the command, the text that precedes its error, and the exit code after an error.
     let (outcome, failed, code) = match args.command {
         Some(Command::Token(token)) => (make_token(&config, token), "mynah cannot make a token", 2),
         Some(Command::CheckConfig) => (check(&config), "mynah would not start", 2),

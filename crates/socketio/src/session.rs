@@ -150,7 +150,7 @@ impl Session {
         self.until(|state| state.is_ending().then_some(())).await;
     }
 
-    /// Waits until `found` returns something. It is asked again when less is queued, when the session is to
+    /// Waits until `found` returns something. It is called again when less is queued, when the session is to
     /// be closed, and when it has ended.
     async fn until<T>(&self, found: impl Fn(&SessionState) -> Option<T>) -> T {
         loop {

@@ -164,7 +164,7 @@ impl Queue {
         commands.for_each(|command| command.fail(refusal.clone()));
     }
 
-    /// Appends a command of which the taker has done a part, even if the queue is closed.
+    /// Appends a command of which the writer has done a part, even if the queue is closed.
     pub(super) fn go_on(&self, command: Command) {
         let mut state = self.state.lock();
         state.urgent += usize::from(command.is_urgent);

@@ -16,15 +16,15 @@ use super::tx::Tx;
 /// tests of this crate.
 const PART: usize = if cfg!(test) { 2 } else { 1_000 };
 
-/// The jobs of a user, and how many of them are done. For a team's job this is about the members that were
-/// handled already.
+/// The work of making a user's delivered jobs due again, and its progress. For a team's job that has handled
+/// this user already, the user gets a job of its own.
 pub(super) struct Revival {
     uid: Uid,
     /// Only messages that were committed after this time of the steady clock.
     since: UnixMillis,
     /// The conversation and the job of a team up to which everything is done.
     reached: (i64, i64),
-    /// The messages for which the user has a job, as far as those jobs have a number below `next_job`.
+    /// The messages for which the user has a job with a number below `next_job`.
     has: HashSet<i64>,
     next_job: i64,
 }

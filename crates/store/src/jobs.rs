@@ -133,9 +133,9 @@ impl JobQuery {
 /// Where a claim begins in the order of jobs, which is that of `due` and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobsFrom {
-    /// With the jobs that have been due for at most this time.
+    /// Begins with the jobs that became due within this number of milliseconds before the call.
     DueSince(u64),
-    /// After the job with this [`PushJob::due`] and id.
+    /// Begins after the job with this [`PushJob::due`] and id.
     After(UnixMillis, JobId),
 }
 

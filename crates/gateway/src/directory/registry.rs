@@ -20,7 +20,7 @@ use super::registration::Registration;
 use crate::ids::Uid;
 use crate::sync::{Hashing, Mutex};
 
-/// The id of a connection. Each connection of this process has another one.
+/// The id of a connection, unique in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionId(u64);
 

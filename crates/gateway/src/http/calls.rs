@@ -68,7 +68,7 @@ impl Key {
     }
 }
 
-/// The slot of a call, if their number is bounded. It is returned when this is dropped.
+/// The slot of a call; `None` if the number of calls is not bounded. It is returned when this is dropped.
 pub(super) type CallSlot = Option<(Slot<Arc<str>>, UnderWay)>;
 
 /// The bytes that a body or an answer holds.

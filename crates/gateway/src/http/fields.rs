@@ -92,7 +92,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 thread_local! {
-    /// The `longest` of the call of [`read`] that this thread makes: serde passes no arguments to
+    /// The argument `longest` of [`read`], which runs on this thread: serde passes no arguments to
     /// `Deserialize`.
     static LONGEST: Cell<usize> = const { Cell::new(0) };
 }
@@ -101,7 +101,7 @@ thread_local! {
 /// first ones are kept, so that a list that is refused in the end does not fill the memory.
 #[derive(Debug)]
 pub(super) struct List<T> {
-    /// One more than [`read`] was told that the list may have, or all.
+    /// The first elements: one more than the list may have, or all if there are fewer.
     kept: Vec<T>,
     /// The number of elements that were sent.
     pub(super) len: usize,
@@ -142,8 +142,8 @@ impl<T> List<T> {
 }
 
 impl List<UidField> {
-    /// The users without repetitions, in their order. Fails if the call names too many users; `named` is the
-    /// number of those before.
+    /// The users without repetitions, in their order. Fails if the call names too many users; `named` counts
+    /// those that it has named so far.
     pub(super) fn uids(self, gateway: &Gateway, named: &mut usize) -> Result<Vec<Uid>, Reject> {
         *named += self.len;
         gateway.check_uids(*named)?;

@@ -63,7 +63,7 @@ pub(super) struct Plan {
     pub(super) next: Option<UnixMillis>,
     /// Jobs that wait for an attempt.
     pub(super) ready: Queue,
-    /// Users who are being notified by an attempt in flight. Those of one lane do not delay the other.
+    /// Users with an attempt in flight. An attempt of one lane does not delay those of the other.
     pub(super) recipients: HashSet<Uid>,
     /// Users with more jobs than may be ready at a time.
     more: HashSet<Uid>,
@@ -110,7 +110,7 @@ impl Plan {
         self.look || !self.teams.is_empty() || !self.more.is_empty()
     }
 
-    /// Returns the next job to attempt. Its user is one of the recipients until the attempt has ended.
+    /// Returns the next job to attempt. Its user stays in `recipients` until the attempt has ended.
     pub(super) fn next_attempt(&mut self) -> Option<Ready> {
         let ready = self.ready.pop(&self.recipients)?;
         self.recipients.insert(ready.uid.clone());
