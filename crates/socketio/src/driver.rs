@@ -105,11 +105,8 @@ impl Driver {
 
     /// The future that runs the session to its end.
     pub(crate) fn run(self) -> Run {
-        let sleep = Box::pin(tokio::time::sleep_until(self.server().instant(Time(0))));
-        Run {
-            driver: self,
-            timer: Timer { sleep, armed: None },
-        }
+        let timer = Timer::new(self.server().instant(Time(0)));
+        Run { driver: self, timer }
     }
 
     fn server(&self) -> &Arc<Shared> {

@@ -3,14 +3,53 @@
 //!
 //! Invariant: one timer serves all of them. It is never set later than the next deadline.
 
+use std::future::Future;
+use std::pin::pin;
 use std::task::Context;
 
 use mynah_wire::engine::{CloseReason, PacketType, Time, TimeoutStep};
+use tokio::task::unconstrained;
+use tokio::time::Instant;
 
 use super::{Driver, Phase, Timer};
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::receiver::Receiver;
+
+impl Timer {
+    pub(super) fn new(start: Instant) -> Self {
+        Self {
+            sleep: Box::pin(tokio::time::sleep_until(start)),
+            armed: None,
+        }
+    }
+
+    /// Sets the timer to `next`; true if that has passed already.
+    fn set(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Time,
+        next: Time,
+        instant: impl Fn(Time) -> Instant,
+    ) -> bool {
+        match self.armed {
+            // Every packet postpones the deadline of the heartbeat. The timer is not set again each time, but
+            // only when it expires.
+            Some(at) if at <= next && now < at => return false,
+            Some(at) if at <= next => {}
+            _ => {
+                self.armed = Some(next);
+                self.sleep.as_mut().reset(instant(next));
+            }
+        }
+        // A task that has used up its budget would not set the timer by this call, and nothing else would.
+        if pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_pending() {
+            return false;
+        }
+        self.armed = None;
+        true
+    }
+}
 
 impl Driver {
     /// Sets the timer to the next deadline; true if that has passed already.
@@ -18,21 +57,7 @@ impl Driver {
         let Some(next) = next else {
             return false;
         };
-        match timer.armed {
-            // Every packet postpones the deadline of the heartbeat. The timer is not set again each time, but
-            // only when it expires.
-            Some(at) if at <= next && now < at => return false,
-            Some(at) if at <= next => {}
-            _ => {
-                timer.armed = Some(next);
-                timer.sleep.as_mut().reset(self.server().instant(next));
-            }
-        }
-        if timer.sleep.as_mut().poll(cx).is_pending() {
-            return false;
-        }
-        timer.armed = None;
-        true
+        timer.set(cx, now, next, |time| self.server().instant(time))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
@@ -97,5 +122,40 @@ impl Driver {
                 !waits || since < patience.into()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::task::coop;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_is_set_by_a_task_that_has_used_up_its_budget() {
+        let start = Instant::now();
+        let mut timer = Timer::new(start);
+        let instant = |time: Time| start + Duration::from_millis(time.0);
+        let mut is_first = true;
+        let waiting = poll_fn(|cx| {
+            while std::mem::take(&mut is_first)
+                && let Poll::Ready(used) = coop::poll_proceed(cx)
+            {
+                used.made_progress();
+                is_first = true;
+            }
+            let now = Time(start.elapsed().as_millis() as u64);
+            if now < Time(10) {
+                timer.set(cx, now, Time(10), instant);
+                return Poll::Pending;
+            }
+            Poll::Ready(now)
+        });
+        let longest = Duration::from_secs(1);
+        assert_eq!(tokio::time::timeout(longest, waiting).await, Ok(Time(10)));
     }
 }
