@@ -1,5 +1,6 @@
 //! The application under test: it answers events, and logs every call that it receives.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -146,6 +147,7 @@ impl Namespaces for App {
             handlers: self.handlers.clone(),
             panics: handshake.query("panics"),
             deadline: None,
+            other_clock: None,
         }))
     }
 }
@@ -159,6 +161,8 @@ struct Client {
     /// Where the handler panics, apart from the event `panic`.
     panics: Option<String>,
     deadline: Option<Time>,
+    /// How often the deadline was asked for, if it is computed from another clock.
+    other_clock: Option<Cell<u32>>,
 }
 
 impl Client {
@@ -231,6 +235,10 @@ impl Handler for Client {
                 self.deadline = Some(self.socket.session().now().after(ms));
                 return Some(Box::pin(std::future::ready(())));
             }
+            "other clock" => {
+                self.other_clock = Some(Cell::new(0));
+                return Some(Box::pin(std::future::ready(())));
+            }
             "ack" => {
                 if let Some(ack) = event.ack {
                     self.socket.ack_binary(ack, event.args, event.attachments);
@@ -255,12 +263,20 @@ impl Handler for Client {
         None
     }
 
-    fn deadline(&self, _now: Time) -> Option<Time> {
-        self.deadline
+    fn deadline(&self, now: Time) -> Option<Time> {
+        let Some(asked) = &self.other_clock else {
+            return self.deadline;
+        };
+        // The other clock is late by a millisecond at the first two questions, and ticks before the third.
+        Some(if asked.replace(asked.get() + 1) < 2 {
+            now.after(1)
+        } else {
+            now
+        })
     }
 
     fn deadline_passed(&mut self) {
-        self.deadline = None;
+        (self.deadline, self.other_clock) = (None, None);
         self.tell(format!("{} is over", self.socket.namespace()));
         self.socket.emit("over", &[]);
         if self.socket.namespace() == "/" {

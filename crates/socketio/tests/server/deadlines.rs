@@ -29,6 +29,18 @@ async fn events_sent_at_the_deadline_are_written_before_the_end() {
     }
 }
 
+/// A token expires by the time of day, and a deadline is on the clock of the server.
+#[tokio::test]
+async fn a_handler_whose_deadline_passes_while_it_is_asked_is_told() {
+    for (protocol, transport) in ALL {
+        let mut running = Running::start(Config::default()).await;
+        let mut client = Client::connect(&running, protocol, transport).await;
+        client.send(r#"2["other clock"]"#).await;
+        running.expect("/ is over").await;
+        assert_eq!(client.receive().await, r#"2["over"]"#);
+    }
+}
+
 #[tokio::test]
 async fn each_namespace_has_its_own_deadline() {
     let mut running = Running::start(Config::default()).await;
