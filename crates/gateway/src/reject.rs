@@ -139,7 +139,7 @@ impl From<StoreError> for Reject {
 }
 
 /// The text with a capital letter at its start and a full stop at its end.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);
     let mut sentence: String = first.into_iter().flatten().chain(chars).collect();

@@ -6,6 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
+use super::scopes::{METRICS_PATH, is_api};
 
 /// An address at which the server accepts requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Door {
 impl Door {
     /// Whether `path` is served at this address.
     pub fn has(self, path: &str) -> bool {
-        let is_backends = path == "/v1" || path.starts_with("/v1/") || path == "/metrics";
+        let is_backends = is_api(path) || path == METRICS_PATH;
         match self {
             Self::Only => true,
             Self::Public => !is_backends,

@@ -14,6 +14,7 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::ids::{Cid, IdError, MAX_ID_BYTES, TeamId, Uid, kind_number};
+use crate::reject::sentence;
 use crate::text::{plain, without_mark};
 use crate::{Gateway, Reject};
 
@@ -61,12 +62,6 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, what: &str, longest: usize) 
     Ok(object.0)
 }
 
-fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|c| c.to_ascii_uppercase());
-    first.into_iter().chain(chars).chain(['.']).collect()
-}
-
 /// A `T` that is written as an object. serde alone would also accept an array of the fields.
 #[derive(Debug)]
 pub(super) struct Object<T>(pub(super) T);
@@ -93,8 +88,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 thread_local! {
     /// The argument `longest` of [`read`], which runs on this thread: serde passes no arguments to
-    /// `Deserialize`.
-    static LONGEST: Cell<usize> = const { Cell::new(0) };
+    /// `Deserialize`. Outside of [`read`] nothing is left out.
+    static LONGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// A list that may be longer than a limit allows. All its elements are checked and counted, but only the
@@ -122,7 +117,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
                 let (longest, mut kept, mut len) = (LONGEST.get(), Vec::new(), 0);
                 while let Some(element) = elements.next_element()? {
                     len += 1;
-                    if len <= longest + 1 {
+                    if kept.len() <= longest {
                         kept.push(element);
                     }
                 }

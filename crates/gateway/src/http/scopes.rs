@@ -15,7 +15,8 @@ pub(crate) const OPENAPI_PATH: &str = "/v1/openapi.json";
 
 /// The name of the security scheme in the description.
 pub(super) const SCHEME: &str = "api_key";
-const METRICS_PATH: &str = "/metrics";
+/// The path of the metrics.
+pub(super) const METRICS_PATH: &str = "/metrics";
 
 /// The method, the route and the scope of each call.
 pub(super) const CALLS: &[(&str, &str, Scope)] = &[
