@@ -434,8 +434,8 @@ impl Receiver for Client {
             }
         }
         self.ask_deadlines();
-        // A deadline that is computed from another clock may pass between these two questions. Then its handler
-        // is told a moment later.
+        // A deadline that is computed from another clock may pass between these two questions. Then its
+        // handler is told a moment later.
         self.deadline = self.deadline.map(|at| at.max(now.after(1)));
         None
     }
