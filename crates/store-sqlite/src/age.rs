@@ -19,6 +19,7 @@ use mynah_store::UnixMillis;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::clock::Clock;
+use super::meta;
 
 /// The key in `meta` of the measured time, the time of day at that moment, the difference that was not added
 /// yet, and the running time.
@@ -72,9 +73,7 @@ impl Age {
     /// Continues from the values in the database, or from the time of the newest message if it has none.
     pub(super) fn load(db: &Connection, clock: Clock) -> rusqlite::Result<Self> {
         let (day, steady) = (clock.day(), clock.steady());
-        let kept: Option<String> = db
-            .query_row("SELECT value FROM meta WHERE key = ?1", [KEY], |row| row.get(0))
-            .optional()?;
+        let kept = meta::get(db, KEY)?;
         let (measured, then, unbelieved, ran) = match kept.as_deref().and_then(parse) {
             Some(kept) => kept,
             None => {
@@ -227,8 +226,7 @@ impl Age {
             return Ok(());
         }
         let value = format!("{},{},{},{}", self.measured, self.day, self.unbelieved, self.ran);
-        db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-            .execute([KEY, &value])?;
+        meta::put(db, KEY, &value)?;
         self.saved = Some(self.measured);
         Ok(())
     }

@@ -5,8 +5,9 @@
 //! newest state that its directory has had, or was copied there, it gets a new epoch. Invariant: after a
 //! crash of the process, and after a power failure with `durability = "power"`, the epoch does not change.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
+use super::meta;
 use super::recount::recount;
 use super::witness::{Identity, Mark, Record};
 
@@ -71,16 +72,10 @@ impl Change {
 
 /// Reads which history a database contains.
 pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
-    let read = |key: &str| {
-        db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-            row.get::<_, String>(0)
-        })
-        .optional()
-    };
     let row = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
-    let changes = read(CHANGES)?;
+    let changes = meta::get(db, CHANGES)?;
     Ok(Found {
-        epoch: read(EPOCH)?,
+        epoch: meta::get(db, EPOCH)?,
         had_witness: changes.is_some(),
         mark: Mark {
             row,
@@ -124,10 +119,7 @@ pub(super) fn write(
         return Ok(());
     }
     let tx = db.unchecked_transaction()?;
-    tx.execute(
-        "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
-        params![EPOCH, epoch],
-    )?;
+    meta::put(&tx, EPOCH, epoch)?;
     count(&tx, found.mark.changes)?;
     if let Some(change) = change {
         end_at_heads(&tx)?;
@@ -140,9 +132,7 @@ pub(super) fn write(
 
 /// Writes [`Mark::changes`].
 pub(super) fn count(db: &Connection, changes: i64) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-        .execute(params![CHANGES, changes.to_string()])?;
-    Ok(())
+    meta::put(db, CHANGES, &changes.to_string())
 }
 
 /// Deletes positions beyond the heads: such a cursor belongs to another history, and would keep new messages

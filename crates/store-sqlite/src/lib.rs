@@ -28,6 +28,7 @@ mod leases;
 mod log;
 mod marks;
 mod membership;
+mod meta;
 mod missed;
 mod open;
 mod open_error;
