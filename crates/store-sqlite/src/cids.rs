@@ -7,7 +7,7 @@
 //! refers to no message that retention has deleted; the number of messages after [`THROUGH`] is limited,
 //! whether they have cids or not.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use mynah_store::ids::{Cid, ConvId, Uid};
 use mynah_store::{Appended, UnixMillis};
@@ -15,6 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use super::columns::Columns;
+use super::meta;
 
 /// The key in `meta` of the newest `messages.id` up to which all cids are in the table.
 const THROUGH: &str = "cids_through";
@@ -31,9 +32,8 @@ pub(super) type Key = (i64, i64);
 pub(super) struct Cids {
     /// The newest cids, with the row numbers of their messages.
     fresh: HashMap<Key, i64>,
-    /// Cids that are being moved into the table. `order` has those that are not there yet, in reverse order.
-    moving: HashMap<Key, i64>,
-    order: Vec<Key>,
+    /// Cids that are not in the table yet and are being moved there, in its order.
+    moving: BTreeMap<Key, i64>,
     /// The newest row that `moving` covers.
     moving_through: i64,
     /// The newest row up to which all cids are in the table. While cids are moved it is less than
@@ -61,11 +61,9 @@ impl<'a> Sent<'a> {
 
 impl Cids {
     pub(super) fn new(capacity: usize) -> Self {
-        let (fresh, moving) = (HashMap::new(), HashMap::new());
         Self {
-            fresh,
-            moving,
-            order: Vec::new(),
+            fresh: HashMap::new(),
+            moving: BTreeMap::new(),
             moving_through: 0,
             through: 0,
             newest: 0,
@@ -76,14 +74,9 @@ impl Cids {
     /// Starts from the state of the database, whatever was in memory before.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         *self = Self::new(self.capacity);
-        let through = db
-            .query_row(
-                "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
-                [THROUGH],
-                |row| row.get(0),
-            )
-            .optional()?
-            .unwrap_or(0i64);
+        let through = meta::get(db, THROUGH)?
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         (self.moving_through, self.through) = (through, through);
         self.newest = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
         let mut select = db.prepare(
@@ -162,10 +155,8 @@ impl Cids {
                 // The process was restarted before a move had ended, perhaps many times.
                 share = usize::MAX;
             }
-            self.moving = std::mem::take(&mut self.fresh);
+            self.moving = std::mem::take(&mut self.fresh).into_iter().collect();
             self.moving_through = newest;
-            self.order.extend(self.moving.keys().copied());
-            self.order.sort_unstable_by(|one, other| other.cmp(one));
         }
         // Retention may have deleted some messages in the meantime.
         let oldest: i64 = db
@@ -173,17 +164,13 @@ impl Cids {
             .query_row([], |row| row.get(0))?;
         let mut insert =
             db.prepare_cached("INSERT OR REPLACE INTO cids (conv_id, hash, message) VALUES (?1, ?2, ?3)")?;
-        let stay = self.order.len().saturating_sub(share);
-        for key in self.order.drain(stay..).rev() {
-            if let Some(row) = self.moving.get(&key).filter(|row| **row >= oldest) {
-                insert.execute(params![key.0, key.1, row])?;
-            }
+        let moved = std::iter::from_fn(|| self.moving.pop_first()).take(share);
+        for (key, row) in moved.filter(|(_, row)| *row >= oldest) {
+            insert.execute(params![key.0, key.1, row])?;
         }
-        if self.order.is_empty() {
-            self.moving = HashMap::new();
+        if self.moving.is_empty() {
             self.through = self.moving_through;
-            db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-                .execute(params![THROUGH, self.through.to_string()])?;
+            meta::put(db, THROUGH, &self.through.to_string())?;
         }
         Ok(())
     }

@@ -51,9 +51,8 @@ pub(super) struct Devices {
     known: Generations<Device, Known>,
     /// The cursors, by device and conversation.
     cursors: Generations<(i64, i64), u64>,
-    /// The cursors that are not in the database yet, by device, in the order of the table.
-    waiting: BTreeMap<i64, BTreeMap<i64, u64>>,
-    count: usize,
+    /// The cursors that are not in the database yet, in the order of the table.
+    waiting: BTreeMap<(i64, i64), u64>,
     /// When the oldest of them was added.
     since: UnixMillis,
 }
@@ -66,7 +65,6 @@ impl Devices {
             known: Generations::new(REMEMBERED),
             cursors: Generations::new(REMEMBERED),
             waiting: BTreeMap::new(),
-            count: 0,
             since: 0,
         }
     }
@@ -175,7 +173,7 @@ impl Devices {
                 .execute([id])?;
             db.prepare_cached("DELETE FROM devices WHERE id = ?1")?
                 .execute([id])?;
-            self.count -= self.waiting.remove(&id).map_or(0, |waiting| waiting.len());
+            self.waiting.retain(|(device, _), _| *device != id);
             if let Ok(device) = DeviceId::new(&name) {
                 let uid = uid.clone();
                 self.known.remove(&Device { uid, device });
@@ -195,14 +193,8 @@ impl Devices {
         floor: impl FnOnce() -> rusqlite::Result<u64>,
     ) -> rusqlite::Result<u64> {
         let key = (device.id, at.conv_id);
-        let waiting = self
-            .waiting
-            .get(&device.id)
-            .and_then(|convs| convs.get(&at.conv_id));
-        if let Some(cursor) = waiting
-            .copied()
-            .or_else(|| self.cursors.get_mut(&key, |_| 1).copied())
-        {
+        let waiting = self.waiting.get(&key).copied();
+        if let Some(cursor) = waiting.or_else(|| self.cursors.get_mut(&key, |_| 1).copied()) {
             return if cursor < at.head {
                 Ok(cursor.max(floor()?))
             } else {
@@ -224,37 +216,33 @@ impl Devices {
 
     /// Moves a cursor forward, in memory.
     pub(super) fn advance(&mut self, now: UnixMillis, device: Known, conv_id: i64, seq: u64) {
-        if self.count == 0 {
+        if self.waiting.is_empty() {
             self.since = now;
         }
         self.cursors.insert((device.id, conv_id), seq, 1);
-        let before = self.waiting.entry(device.id).or_default().insert(conv_id, seq);
-        self.count += usize::from(before.is_none());
+        self.waiting.insert((device.id, conv_id), seq);
     }
 
     /// Writes the cursors of one device that wait.
     pub(super) fn settle(&mut self, db: &Connection, device: i64) -> rusqlite::Result<()> {
-        let Some(convs) = self.waiting.remove(&device) else {
-            return Ok(());
-        };
-        self.count -= convs.len();
-        write(db, device, &convs)
+        let of_device = self.waiting.range((device, i64::MIN)..=(device, i64::MAX));
+        let of_device: BTreeMap<_, _> = of_device.map(|(key, seq)| (*key, *seq)).collect();
+        for key in of_device.keys() {
+            self.waiting.remove(key);
+        }
+        write(db, of_device)
     }
 
     /// Returns whether any cursor waits to be written.
     pub(super) fn has_waiting(&self) -> bool {
-        self.count > 0
+        !self.waiting.is_empty()
     }
 
     /// Writes all cursors that wait, if there are many, they have waited long enough, or `all` is set.
     pub(super) fn flush(&mut self, db: &Connection, now: UnixMillis, all: bool) -> rusqlite::Result<()> {
-        if self.count == 0 || !(all || self.count >= MOST_WAITING || now.abs_diff(self.since) >= WAIT_MS) {
-            return Ok(());
+        if all || self.waiting.len() >= MOST_WAITING || now.abs_diff(self.since) >= WAIT_MS {
+            write(db, std::mem::take(&mut self.waiting))?;
         }
-        for (device, convs) in std::mem::take(&mut self.waiting) {
-            write(db, device, &convs)?;
-        }
-        self.count = 0;
         Ok(())
     }
 
@@ -271,13 +259,16 @@ impl Devices {
     }
 }
 
-fn write(db: &Connection, device: i64, convs: &BTreeMap<i64, u64>) -> rusqlite::Result<()> {
+fn write(db: &Connection, cursors: BTreeMap<(i64, i64), u64>) -> rusqlite::Result<()> {
+    if cursors.is_empty() {
+        return Ok(());
+    }
     let mut upsert = db.prepare_cached(
         "INSERT INTO cursors (device_id, conv_id, seq) VALUES (?1, ?2, ?3)
          ON CONFLICT DO UPDATE SET seq = max(seq, excluded.seq)",
     )?;
-    for (conv, seq) in convs {
-        upsert.execute(params![device, conv, *seq])?;
+    for ((device, conv), seq) in cursors {
+        upsert.execute(params![device, conv, seq])?;
     }
     Ok(())
 }
