@@ -191,31 +191,22 @@ impl DataDirectory {
 
     /// Opens a connection that writes.
     pub(super) fn writer(&self) -> rusqlite::Result<Connection> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        db.pragma_update(None, "journal_mode", "wal")?;
-        db.pragma_update(None, "cache_size", -(16 << 10))?;
-        // Deleted and recalled data is overwritten with zeros.
-        db.pragma_update(None, "secure_delete", true)?;
-        // The size to which the WAL is truncated when it is restarted; checkpoint.rs says when that happens.
-        db.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        Ok(db)
+        // With secure_delete, deleted and recalled data is overwritten with zeros. journal_size_limit is the
+        // size to which the WAL is truncated when it is restarted; checkpoint.rs says when that happens.
+        self.connect(
+            "PRAGMA journal_mode = wal; PRAGMA cache_size = -16384; PRAGMA secure_delete = true;
+             PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 0",
+        )
     }
 
     /// Opens a connection that reads.
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        db.pragma_update(None, "query_only", true)?;
-        db.pragma_update(None, "cache_size", -(2 << 10))?;
-        Ok(db)
+        self.connect("PRAGMA query_only = true; PRAGMA cache_size = -2048")
     }
 
     /// Opens a connection that moves the WAL into the database.
     pub(super) fn checkpointer(&self) -> rusqlite::Result<Connection> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        db.pragma_update(None, "wal_autocheckpoint", 0)?;
-        db.pragma_update(None, "cache_size", -256)?;
-        Ok(db)
+        self.connect("PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -256")
     }
 
     /// Releases the lock of the directory.
@@ -230,18 +221,16 @@ impl DataDirectory {
         let file = self.file.clone();
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => OpenError::Foreign { file },
-            Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt {
-                file,
-                detail: error.to_string(),
-            },
+            Some(ErrorCode::DatabaseCorrupt) => self.corrupt(error.to_string()),
             _ if is_full(&error) => OpenError::Full { path: file },
             _ => OpenError::Database { file, why: error },
         }
     }
 
-    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    fn connect(&self, settings: &str) -> rusqlite::Result<Connection> {
         // Each connection is used by one thread at a time.
-        let db = Connection::open_with_flags(&self.file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.file, flags)?;
         db.busy_timeout(BUSY)?;
         db.set_prepared_statement_cache_capacity(64);
         let synchronous = match self.durability {
@@ -249,22 +238,23 @@ impl DataDirectory {
             Durability::Process => "normal",
         };
         db.pragma_update(None, "synchronous", synchronous)?;
+        db.execute_batch(settings)?;
         Ok(db)
     }
 
     fn prepare(&mut self, record: Option<&Record>) -> Result<(), Unfit> {
-        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let (db, file, known) = (self.connect("")?, self.file.clone(), schema::VERSION);
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let id: i32 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if tables > 0 && id != schema::APPLICATION_ID || found < 0 {
-            return Err(Unfit::Foreign);
+            return Err(OpenError::Foreign { file }.into());
         }
-        if found > schema::VERSION {
-            return Err(Unfit::Newer(found));
+        if found > known {
+            return Err(OpenError::Newer { file, found, known }.into());
         }
         if !schema::is_known(found) {
-            return Err(Unfit::Unreleased(found));
+            return Err(OpenError::Unreleased { file, found }.into());
         }
         db.pragma_update(None, "journal_mode", "wal")?;
         if tables > 0 {
@@ -329,21 +319,17 @@ impl DataDirectory {
             }
             Err(error) => return Err(error.into()),
         };
-        let pages: u64 = db
-            .pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))?
-            .unsigned_abs();
-        let page_bytes: u64 = db
-            .pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))?
-            .unsigned_abs();
+        let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+        let whole = pragma("page_count")? * pragma("page_size")?;
         let bytes = std::fs::metadata(&self.file).map_or(0, |meta| meta.len());
-        if complete && bytes < pages * page_bytes {
-            let detail = format!("{bytes} bytes are left of {}", pages * page_bytes);
-            return Err(Unfit::Corrupt(detail));
+        if complete && bytes < whole {
+            let detail = format!("{bytes} bytes are left of {whole}");
+            return Err(self.corrupt(detail).into());
         }
         if bytes <= CHECKED_BYTES {
             let detail: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if detail != "ok" {
-                return Err(Unfit::Corrupt(detail));
+                return Err(self.corrupt(detail).into());
             }
         }
         Ok(())
@@ -351,42 +337,26 @@ impl DataDirectory {
 }
 
 /// Why [`DataDirectory::prepare`] has failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 enum Unfit {
-    Foreign,
-    Newer(i32),
-    Unreleased(i32),
-    Corrupt(String),
-    Database(rusqlite::Error),
-    Io(io::Error),
-}
-
-impl From<io::Error> for Unfit {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl From<rusqlite::Error> for Unfit {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
+    Open(#[from] OpenError),
+    Database(#[from] rusqlite::Error),
+    Io(#[from] io::Error),
 }
 
 impl DataDirectory {
     fn unfit(&self, unfit: Unfit) -> OpenError {
-        let file = self.file.clone();
         match unfit {
-            Unfit::Foreign => OpenError::Foreign { file },
-            Unfit::Newer(found) => OpenError::Newer {
-                file,
-                found,
-                known: schema::VERSION,
-            },
-            Unfit::Unreleased(found) => OpenError::Unreleased { file, found },
-            Unfit::Corrupt(detail) => OpenError::Corrupt { file, detail },
+            Unfit::Open(error) => error,
             Unfit::Database(error) => self.explain(error),
-            Unfit::Io(why) => OpenError::of(file.parent().unwrap_or(Path::new(".")), why),
+            Unfit::Io(why) => OpenError::of(self.file.parent().unwrap_or(Path::new(".")), why),
         }
+    }
+
+    fn corrupt(&self, detail: String) -> OpenError {
+        let file = self.file.clone();
+        OpenError::Corrupt { file, detail }
     }
 }
 

@@ -71,7 +71,7 @@ impl Identity {
 }
 
 /// When a file was last written, and its length then.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Stamp {
     modified: u64,
     bytes: u64,
@@ -114,10 +114,7 @@ pub(super) struct Record {
 
 impl Record {
     fn encode(&self) -> [u8; SLOT] {
-        let stamp = self.stamp.unwrap_or(Stamp {
-            modified: 0,
-            bytes: 0,
-        });
+        let stamp = self.stamp.unwrap_or_default();
         let flags =
             u64::from(self.may_lose) | u64::from(self.closed) << 1 | u64::from(self.stamp.is_some()) << 2;
         let numbers = [
