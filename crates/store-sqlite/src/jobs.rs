@@ -107,58 +107,52 @@ pub(super) fn bound(db: &Connection, now: UnixMillis, options: &Options) -> rusq
 /// Stores the outcome of a job. Does nothing if the job does not exist any more.
 pub(super) fn finish(tx: &mut Tx<'_>, id: JobId, outcome: &JobOutcome) -> rusqlite::Result<()> {
     let now = tx.state.age.steady();
-    let later = |ms: u64| now.saturating_add(ms);
+    let change = |sql: &str| tx.db.prepare_cached(sql)?.execute([id.0]);
+    let postpone = |ms: u64, lane: Option<Lane>, failures: u32| {
+        let (due, lane) = (number(now.saturating_add(ms)), lane.map(|lane| lane as i64));
+        tx.db
+            .prepare_cached(
+                "UPDATE push_jobs SET due = ?2, lane = coalesce(?3, lane), attempts = attempts + ?4 WHERE id = ?1",
+            )?
+            .execute(params![id.0, due, lane, failures])
+    };
     match outcome {
-        JobOutcome::Finished => {
-            tx.db
-                .prepare_cached("DELETE FROM push_jobs WHERE id = ?1")?
-                .execute([id.0])?;
-        }
-        JobOutcome::Retry { in_ms } => {
-            tx.db
-                .prepare_cached("UPDATE push_jobs SET attempts = attempts + 1, due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, number(later(*in_ms))])?;
-        }
-        JobOutcome::Later { in_ms } => {
-            tx.db
-                .prepare_cached("UPDATE push_jobs SET due = ?2 WHERE id = ?1")?
-                .execute(params![id.0, number(later(*in_ms))])?;
-        }
-        JobOutcome::Delivered { for_ms } => {
-            tx.db
-                .prepare_cached("UPDATE push_jobs SET due = ?2, lane = ?3 WHERE id = ?1")?
-                .execute(params![id.0, number(later(*for_ms)), Lane::Delivered as i64])?;
-        }
-        JobOutcome::Dead => {
-            tx.db
-                .prepare_cached("UPDATE push_jobs SET dead = 1 WHERE id = ?1")?
-                .execute([id.0])?;
-        }
-        JobOutcome::Advanced { after, jobs } => {
-            let row = tx
-                .db
-                .prepare_cached(
-                    "UPDATE push_jobs SET after = ?2 WHERE id = ?1
-                     RETURNING message, lane, made, due, expires, conv_id",
-                )?
-                .query_row(params![id.0, after.as_str()], |row| {
-                    Ok(NewJob {
-                        message: row.get(0)?,
-                        uid: None,
-                        lane: row.get(1)?,
-                        made: row.get(2)?,
-                        due: row.get(3)?,
-                        expires: row.get(4)?,
-                        team: row.get(5)?,
-                    })
-                })
-                .optional()?;
-            let Some(row) = row else { return Ok(()) };
-            for (uid, in_ms) in jobs {
-                let (uid, due) = (Some(uid), row.due.max(later(*in_ms)));
-                insert(tx, &NewJob { uid, due, ..row })?;
-            }
-        }
+        JobOutcome::Finished => change("DELETE FROM push_jobs WHERE id = ?1")?,
+        JobOutcome::Dead => change("UPDATE push_jobs SET dead = 1 WHERE id = ?1")?,
+        JobOutcome::Retry { in_ms } => postpone(*in_ms, None, 1)?,
+        JobOutcome::Later { in_ms } => postpone(*in_ms, None, 0)?,
+        JobOutcome::Delivered { for_ms } => postpone(*for_ms, Some(Lane::Delivered), 0)?,
+        JobOutcome::Advanced { after, jobs } => return advance(tx, id, after, jobs),
+    };
+    Ok(())
+}
+
+/// Records that the members of a team up to `after` were handled, and creates their jobs, each with the time
+/// until it is due.
+fn advance(tx: &mut Tx<'_>, id: JobId, after: &Uid, jobs: &[(Uid, u64)]) -> rusqlite::Result<()> {
+    let now = tx.state.age.steady();
+    let row = tx
+        .db
+        .prepare_cached(
+            "UPDATE push_jobs SET after = ?2 WHERE id = ?1
+             RETURNING message, lane, made, due, expires, conv_id",
+        )?
+        .query_row(params![id.0, after.as_str()], |row| {
+            Ok(NewJob {
+                message: row.get(0)?,
+                uid: None,
+                lane: row.get(1)?,
+                made: row.get(2)?,
+                due: row.get(3)?,
+                expires: row.get(4)?,
+                team: row.get(5)?,
+            })
+        })
+        .optional()?;
+    let Some(row) = row else { return Ok(()) };
+    for (uid, in_ms) in jobs {
+        let (uid, due) = (Some(uid), row.due.max(now.saturating_add(*in_ms)));
+        insert(tx, &NewJob { uid, due, ..row })?;
     }
     Ok(())
 }
@@ -229,7 +223,7 @@ pub(super) fn claim(
 
 /// Returns whether `uid` must be notified of a message, and the content of the notification.
 pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rusqlite::Result<ToTell> {
-    let found = db
+    let found: Option<(i64, u16, i64, bool)> = db
         .prepare_cached(
             "SELECT c.id, m.kind, max(p.read, c.gone), p.member = 1 AND p.joined >= ?3
              FROM conversations c CROSS JOIN messages m ON m.conv_id = c.id AND m.seq = ?3
@@ -237,12 +231,7 @@ pub(super) fn to_tell(db: &Connection, uid: &Uid, conv: ConvId, seq: Seq) -> rus
              WHERE c.conv = ?2 AND c.closed = 0 AND m.recalled = 0",
         )?
         .query_row(params![uid.as_str(), conv.0, number(seq.0)], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, u16>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, bool>(3)?,
-            ))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })
         .optional()?;
     let Some((conv_id, kind, read, joined_later)) = found else {

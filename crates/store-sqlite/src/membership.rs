@@ -13,6 +13,7 @@ use super::append::is_in;
 use super::closed;
 use super::departures;
 use super::failure::Failure;
+use super::heads::Head;
 use super::log::{self, Draft};
 use super::state::State;
 use super::teams::TeamState;
@@ -70,11 +71,7 @@ fn create(tx: &mut Tx<'_>, team: &TeamId, name: &str, members: Vec<Uid>) -> Resu
     let mut id = [0; 16];
     (tx.state.options.random)(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
-    let conv_id = tx
-        .state
-        .heads
-        .find(tx.db, conv, || ConvKind::Team(team.clone()))?
-        .id;
+    let conv_id = head(tx, conv, team)?.id;
     tx.db
         .prepare_cached("INSERT INTO teams (team, name, conv_id) VALUES (?1, ?2, ?3)")?
         .execute(params![team.as_str(), name, conv_id])?;
@@ -119,11 +116,7 @@ fn replace(
         // The list consists of two sorted runs, which this sort merges quickly.
         members.sort();
         after.members = Arc::new(members);
-        let head = tx
-            .state
-            .heads
-            .find(tx.db, before.conv, || ConvKind::Team(team.clone()))?
-            .seq;
+        let head = head(tx, before.conv, team)?.seq;
         join(tx, before.conv, entered)?;
         let told = left
             .iter()
@@ -143,11 +136,7 @@ fn replace(
 }
 
 fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChanged, Failure> {
-    let head = tx
-        .state
-        .heads
-        .find(tx.db, before.conv, || ConvKind::Team(team.clone()))?
-        .seq;
+    let head = head(tx, before.conv, team)?.seq;
     // Each member gets the same message as a member who was removed.
     let mut notices = Vec::with_capacity(before.members.len());
     for uid in before.members.iter() {
@@ -178,6 +167,11 @@ fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChang
         created: false,
         notices,
     })
+}
+
+/// Returns the conversation of a team, which is created if it does not exist.
+fn head<'a>(tx: &'a mut Tx<'_>, conv: ConvId, team: &TeamId) -> rusqlite::Result<&'a mut Head> {
+    tx.state.heads.find(tx.db, conv, || ConvKind::Team(team.clone()))
 }
 
 /// Creates the rows of new members. They see messages after the present head of the conversation, or all

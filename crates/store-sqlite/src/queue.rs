@@ -199,29 +199,26 @@ impl Queue {
             }
         }
         state.sleeps = None;
-        let take = state.waiting.len().min(max);
-        let taken = batch.len();
-        batch.extend(state.waiting.drain(..take));
-        state.urgent -= batch[taken..].iter().filter(|command| command.is_urgent).count();
-        self.depth.store(state.waiting.len(), Ordering::Relaxed);
-        take > 0
+        self.drain(&mut state, batch, max) > 0
     }
 
     /// Moves up to `max` commands to `batch`, without waiting.
     #[cfg(any(test, feature = "stepped"))]
     pub(super) fn take_now(&self, batch: &mut Vec<Command>, max: usize) {
-        let mut state = self.state.lock();
-        let take = state.waiting.len().min(max);
+        self.drain(&mut self.state.lock(), batch, max);
+    }
+
+    fn drain(&self, state: &mut QueueState, batch: &mut Vec<Command>, max: usize) -> usize {
+        let (take, taken) = (state.waiting.len().min(max), batch.len());
         batch.extend(state.waiting.drain(..take));
-        state.urgent = state.waiting.iter().filter(|command| command.is_urgent).count();
+        state.urgent -= batch[taken..].iter().filter(|command| command.is_urgent).count();
         self.depth.store(state.waiting.len(), Ordering::Relaxed);
+        take
     }
 
     /// Refuses further commands. Those that wait are still taken.
     pub(super) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        drop(state);
+        self.state.lock().closed = true;
         self.filled.notify_all();
     }
 

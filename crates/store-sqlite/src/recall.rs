@@ -26,8 +26,7 @@ struct Found {
 
 /// Executes `order`.
 pub(super) fn recall(tx: &mut Tx<'_>, order: &Recall) -> Result<Recalled, Failure> {
-    let found = find(tx.db, order)?.ok_or(StoreError::NotFound("message"))?;
-    let (conv, kind) = place(tx.db, found.conv_id)?.ok_or(StoreError::NotFound("message"))?;
+    let (found, conv, kind) = find(tx.db, order)?.ok_or(StoreError::NotFound("message"))?;
     let head = tx.state.heads.known(tx.db, conv)?.filter(|head| !head.closed);
     let sent = head.ok_or(StoreError::NotFound("message"))?.sent;
     let members = match &kind {
@@ -104,12 +103,14 @@ fn has_not_read(db: &Connection, reader: &Uid, message: &Found) -> rusqlite::Res
         })
 }
 
-fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {
+/// Returns the message, and its conversation.
+fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<(Found, ConvId, ConvKind)>> {
     db.prepare_cached(
-        "SELECT id, conv_id, seq, kind, ts, counts, recalled, sender FROM messages WHERE mid = ?1",
+        "SELECT m.id, m.conv_id, m.seq, m.kind, m.ts, m.counts, m.recalled, m.sender, c.conv, c.kind, c.a, c.b, c.team
+         FROM messages m JOIN conversations c ON c.id = m.conv_id WHERE m.mid = ?1",
     )?
     .query_row([order.mid.0.as_bytes()], |row| {
-        Ok(Found {
+        let found = Found {
             row: row.get(0)?,
             conv_id: row.get(1)?,
             seq: row.get(2)?,
@@ -118,14 +119,9 @@ fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<Found>> {
             counts: row.get(5)?,
             recalled: row.get(6)?,
             is_own: row.get_ref(7)?.as_str_or_null()? == Some(Uid::as_str(&order.by)),
-        })
+        };
+        Ok((found, row.conv(8)?, heads::kind(row, 9)?))
     })
     .optional()
-}
-
-fn place(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<(ConvId, ConvKind)>> {
-    db.prepare_cached("SELECT conv, kind, a, b, team FROM conversations WHERE id = ?1")?
-        .query_row([conv_id], |row| Ok((row.conv(0)?, heads::kind(row, 1)?)))
-        .optional()
-        .map(|found| found.and_then(|(conv, kind)| Some((conv, kind?))))
+    .map(|found| found.and_then(|(found, conv, kind)| Some((found, conv, kind?))))
 }

@@ -18,16 +18,9 @@ pub(super) fn recount(db: &Connection, conv_id: i64) -> rusqlite::Result<Option<
     let mut changed = None;
     let sides = select
         .query_map([conv_id], |row| {
-            let uid: String = row.get(1)?;
-            Ok((
-                row.conv(0)?,
-                uid,
-                row.get::<_, bool>(2)?,
-                row.get::<_, i64>(3)?,
-                row.get::<_, i64>(4)?,
-            ))
+            Ok((row.conv(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+        .collect::<rusqlite::Result<Vec<(ConvId, String, bool, i64, i64)>>>()?;
     for (conv, uid, is_a, before, now) in sides {
         if before == now {
             continue;

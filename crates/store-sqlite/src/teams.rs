@@ -85,11 +85,8 @@ pub(super) fn load(db: &Connection, team: &TeamId) -> rusqlite::Result<Option<Te
     let mut select = db.prepare_cached(
         "SELECT uid FROM participants INDEXED BY participants_by_team WHERE conv_id = ?1 AND member = 1 ORDER BY uid",
     )?;
-    let mut rows = select.query(params![conv_id])?;
-    let mut members = Vec::new();
-    while let Some(row) = rows.next()? {
-        members.extend(row.uid(0)?);
-    }
+    let members = select.query_map([conv_id], |row| row.uid(0))?;
+    let members = members.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     Ok(Some(TeamState {
         conv,
         conv_id,
@@ -111,15 +108,7 @@ pub(super) fn page(
         "SELECT p.uid FROM conversations c CROSS JOIN participants p INDEXED BY participants_by_team
          WHERE c.conv = ?1 AND p.conv_id = c.id AND p.member = 1 AND p.uid > ?2 AND p.joined < ?3 ORDER BY p.uid LIMIT ?4",
     )?;
-    let mut rows = select.query(params![
-        conv.0,
-        after.map_or("", Uid::as_str),
-        number(seq.0),
-        limit as i64
-    ])?;
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
-        page.extend(row.uid(0)?);
-    }
-    Ok(page)
+    let after = after.map_or("", Uid::as_str);
+    let found = select.query_map(params![conv.0, after, number(seq.0), limit], |row| row.uid(0))?;
+    found.filter_map(Result::transpose).collect()
 }
