@@ -40,33 +40,24 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
     match std::fs::metadata(&database) {
         Ok(found) if found.is_file() => {}
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(error).with_context(|| {
-                format!(
-                    "{} cannot be read; run this as the user that the server runs as",
-                    database.display()
-                )
-            });
+            let database = database.display();
+            let advice = "run this as the user that the server runs as";
+            return Err(error).with_context(|| format!("{database} cannot be read; {advice}"));
         }
-        _ => bail!(
-            "there is no store in {}; name its directory with --data or store.path",
-            directory.display()
-        ),
+        _ => {
+            let directory = directory.display();
+            bail!("there is no store in {directory}; name its directory with --data or store.path");
+        }
     }
     open::refuse_log_of_backup(&database, &directory.join(open::LOG))?;
     let file =
         std::path::absolute(file).with_context(|| format!("{} is not a valid path", file.display()))?;
-    let is_there = file.symlink_metadata().is_ok();
+    let (is_there, shown) = (file.symlink_metadata().is_ok(), file.display());
     if is_there && std::fs::metadata(&file).is_ok_and(|found| !found.is_file()) {
-        bail!(
-            "{} is a directory, a device or a pipe; name a file",
-            file.display()
-        );
+        bail!("{shown} is a directory, a device or a pipe; name a file");
     }
     if !force && is_there {
-        bail!(
-            "{} exists already; name another file, or replace it with --force",
-            file.display()
-        );
+        bail!("{shown} exists already; name another file, or replace it with --force");
     }
     let parent = file.parent().unwrap_or(Path::new("/"));
     if is_same(parent, directory) {
@@ -75,17 +66,10 @@ pub fn backup(directory: &Path, file: &Path, force: bool) -> anyhow::Result<Back
         );
     }
     tidy(&file);
-    let unfinished = beside(
-        &file,
-        &format!(
-            "{UNFINISHED}{}-{}",
-            std::process::id(),
-            uuid::Uuid::now_v7().simple()
-        ),
-    );
+    let (process, unique) = (std::process::id(), uuid::Uuid::now_v7().simple());
+    let unfinished = beside(&file, &format!("{UNFINISHED}{process}-{unique}"));
     let written = write(&database, &unfinished).and_then(|backup| {
-        publish(&unfinished, &file, force)
-            .with_context(|| format!("{} cannot be written", file.display()))?;
+        publish(&unfinished, &file, force).with_context(|| format!("{shown} cannot be written"))?;
         Ok(backup)
     });
     if written.is_err() {

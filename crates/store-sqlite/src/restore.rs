@@ -126,54 +126,37 @@ impl New<'_> {
                 .with_context(|| format!("{} cannot be replaced", database.display()))?;
             Ok(filled)
         });
-        match replaced {
-            Ok(restored) => {
-                // If the process ends here, the next start finds a witness and perhaps a WAL of another
-                // database. It then either chooses another new epoch, or says that the WAL must be moved
-                // away.
-                for name in [open::LOG, open::INDEX] {
-                    let path = directory.join(name);
-                    if path.exists() {
-                        std::fs::rename(&path, kept.join(name)).with_context(|| {
-                            format!(
-                                "the backup is in place; before the server starts, move {} away",
-                                path.display()
-                            )
-                        })?;
-                    }
-                }
-                exchange(&kept.join(witness::FILE), &directory.join(witness::FILE))?;
-                File::open(&kept)?.sync_all()?;
-                File::open(directory)?.sync_all()?;
-                Ok(Restored {
-                    kept: Some(kept),
-                    ..restored
-                })
-            }
-            Err(error) => {
-                let _ = std::fs::remove_dir_all(&kept);
-                Err(error)
+        let restored = replaced.inspect_err(|_| drop(std::fs::remove_dir_all(&kept)))?;
+        // If the process ends here, the next start finds a witness and perhaps a WAL of another database. It
+        // then either chooses another new epoch, or says that the WAL must be moved away.
+        for name in [open::LOG, open::INDEX] {
+            let path = directory.join(name);
+            let advice = "the backup is in place; before the server starts, move";
+            if path.exists() {
+                std::fs::rename(&path, kept.join(name))
+                    .with_context(|| format!("{advice} {} away", path.display()))?;
             }
         }
+        exchange(&kept.join(witness::FILE), &directory.join(witness::FILE))?;
+        File::open(&kept)?.sync_all()?;
+        File::open(directory)?.sync_all()?;
+        let kept = Some(kept);
+        Ok(Restored { kept, ..restored })
     }
 
     /// Fills a new directory.
     fn fill(&self, staging: &Path, directory: &Path, carried: &[&str]) -> anyhow::Result<Restored> {
+        let (file, name) = (self.file.display(), open::FILE);
         if self.file.is_dir() {
-            bail!(
-                "{} is a directory; name the backup, or the {} in it",
-                self.file.display(),
-                open::FILE
-            );
+            bail!("{file} is a directory; name the backup, or the {name} in it");
         }
         let database = staging.join(open::FILE);
-        copy(self.file, &database).with_context(|| format!("{} cannot be copied", self.file.display()))?;
+        copy(self.file, &database)?;
         // A database that was copied by hand may have its newest changes in a WAL beside it.
         let log = beside(self.file, "-wal");
         open::refuse_log_of_backup(self.file, &log)?;
         if log.is_file() {
-            copy(&log, &staging.join(open::LOG))
-                .with_context(|| format!("{} cannot be copied", log.display()))?;
+            copy(&log, &staging.join(open::LOG))?;
         }
         let kept = kept(directory);
         let (messages, found, epoch) = renew(&database, self.file, kept.as_ref().ok())?;
@@ -196,8 +179,7 @@ impl New<'_> {
             for name in carried {
                 let path = directory.join(name);
                 if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-                    copy(&path, &staging.join(name))
-                        .with_context(|| format!("{} cannot be copied", path.display()))?;
+                    copy(&path, &staging.join(name))?;
                 }
             }
             give(staging, owner)?;
@@ -259,10 +241,8 @@ fn resolve(directory: &Path) -> anyhow::Result<PathBuf> {
     if directory.exists() {
         let found = std::fs::canonicalize(directory)?;
         if !found.is_dir() {
-            bail!(
-                "{} is not a directory; name another one with --data",
-                directory.display()
-            );
+            let directory = directory.display();
+            bail!("{directory} is not a directory; name another one with --data");
         }
         return Ok(found);
     }
@@ -281,18 +261,19 @@ fn is_idle(file: &Path, directory: &Path) -> anyhow::Result<()> {
     if !is_ours || is_same(parent, directory) || !parent.join(open::LOCK).exists() {
         return Ok(());
     }
-    open::lock(parent).map(drop).with_context(|| {
-        format!(
-            "{} belongs to a server that is running; copy it with `mynah backup`",
-            file.display()
-        )
-    })
+    let file = file.display();
+    let advice = "copy it with `mynah backup`";
+    let lock = open::lock(parent).map(drop);
+    lock.with_context(|| format!("{file} belongs to a server that is running; {advice}"))
 }
 
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let mut copy = private::create(to)?;
-    io::copy(&mut File::open(from)?, &mut copy)?;
-    copy.sync_all()
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copy = || {
+        let mut copy = private::create(to)?;
+        io::copy(&mut File::open(from)?, &mut copy)?;
+        copy.sync_all()
+    };
+    copy().with_context(|| format!("{} cannot be copied", from.display()))
 }
 
 /// What stays in force when a store is replaced.
@@ -321,44 +302,33 @@ fn kept(directory: &Path) -> anyhow::Result<Kept> {
 /// Checks the whole database, gives it a new epoch, and adds what is `kept` of the old one.
 fn renew(database: &Path, file: &Path, kept: Option<&Kept>) -> anyhow::Result<(u64, epoch::Found, String)> {
     let log = beside(file, "-wal");
+    let (file, shown_log) = (file.display(), log.display());
     let advice = match log.is_file() {
-        true => format!(
-            "if the same server did not write {}, move that away",
-            log.display()
-        ),
+        true => format!("if the same server did not write {shown_log}, move that away"),
         false => "use another backup".to_owned(),
     };
-    let damaged = || {
-        format!(
-            "{} is not a backup of Mynah, or is damaged; {advice}",
-            file.display()
-        )
-    };
+    let damaged = || format!("{file} is not a backup of Mynah, or is damaged; {advice}");
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let id = pragma("application_id").with_context(damaged)?;
     let version = pragma("user_version").with_context(damaged)?;
     if id != schema::APPLICATION_ID {
-        bail!("{} is not a backup of Mynah", file.display());
+        bail!("{file} is not a backup of Mynah");
     }
     if version > schema::VERSION {
         bail!(
-            "{} has format {version}, but this program supports formats up to {}; use the newer program that has written it",
-            file.display(),
+            "{file} has format {version}, but this program supports formats up to {}; use the newer program that has written it",
             schema::VERSION
         );
     }
     if !schema::is_known(version) {
-        bail!(
-            "{} has format {version}, which was never released; use another backup",
-            file.display()
-        );
+        bail!("{file} has format {version}, which was never released; use another backup");
     }
     let detail: String = db
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .with_context(damaged)?;
     if detail != "ok" {
-        bail!("{} is damaged ({detail}); {advice}", file.display());
+        bail!("{file} is damaged ({detail}); {advice}");
     }
     let epoch = epoch::fresh();
     let begin = || -> rusqlite::Result<_> {
