@@ -13,7 +13,7 @@ use super::devices::At;
 const REMEMBERED: usize = 65_536;
 
 /// The part of a row of `conversations` that appends change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Head {
     pub(super) id: i64,
     pub(super) seq: u64,
@@ -146,7 +146,7 @@ impl Heads {
 
 /// Creates a conversation, with a row for each user who sees it. The rows of a team's members are created
 /// elsewhere.
-pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite::Result<Head> {
+fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite::Result<Head> {
     let (code, a, b, team) = match kind {
         ConvKind::Pair(class, a, b) => (*class as i64, Some(a), Some(b), None),
         ConvKind::Notices(owner) => (NOTICES, Some(owner), None, None),
@@ -167,14 +167,7 @@ pub(super) fn create(db: &Connection, conv: ConvId, kind: &ConvKind) -> rusqlite
     }
     Ok(Head {
         id,
-        seq: 0,
-        last_row: 0,
-        ts: 0,
-        counted: 0,
-        sent: [0; 2],
-        unread: [0; 2],
-        closed: false,
-        dirty: false,
+        ..Head::default()
     })
 }
 

@@ -13,6 +13,7 @@ const LEAST_MARKS: u64 = 64;
 type Mark = (i64, UnixMillis);
 
 /// The marks as the writer knows them. Without retention no marks are kept.
+#[derive(Default)]
 pub(super) struct Marks {
     /// Time between two marks.
     interval_ms: u64,
@@ -35,11 +36,7 @@ impl Marks {
         Self {
             interval_ms: (keep_ms / LEAST_MARKS).min(MOST_BETWEEN_MARKS_MS),
             is_on: keep_ms > 0,
-            is_cleared: false,
-            has_begun: false,
-            start: 0,
-            last: (0, 0),
-            newest: (0, 0),
+            ..Self::default()
         }
     }
 

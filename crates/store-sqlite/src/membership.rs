@@ -157,7 +157,7 @@ fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChang
         let sql = format!("DELETE FROM push_jobs INDEXED BY {jobs} AND dead = 0 AND conv_id = ?1");
         tx.db.prepare_cached(&sql)?.execute([before.conv_id])?;
     }
-    tx.state.teams.remove(team);
+    tx.state.teams.known.remove(team);
     let after = TeamState {
         members: Arc::default(),
         ..before

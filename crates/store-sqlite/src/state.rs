@@ -80,7 +80,7 @@ impl State {
     /// Called after a failed transaction: forgets everything that it may have changed.
     pub(super) fn reload(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.heads.forget();
-        self.teams.forget();
+        self.teams.known.clear();
         self.devices.forget();
         self.totals.forget();
         self.begun.failed();
@@ -122,7 +122,7 @@ impl State {
     /// Called between two transactions: forgets what can be read again, to free memory.
     pub(super) fn forget_unused(&mut self) {
         self.heads.forget();
-        self.teams.forget();
+        self.teams.known.clear();
         if !self.devices.has_waiting() {
             self.devices.forget();
         }
@@ -131,7 +131,7 @@ impl State {
     /// Called after a commit.
     pub(super) fn trim(&mut self) {
         self.heads.trim();
-        self.teams.trim();
+        self.teams.known.trim();
         self.devices.trim();
         self.begun.committed();
     }

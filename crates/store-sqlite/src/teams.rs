@@ -23,7 +23,7 @@ pub(super) struct TeamState {
 
 /// The teams in memory.
 pub(super) struct Teams {
-    known: Generations<TeamId, TeamState>,
+    pub(super) known: Generations<TeamId, TeamState>,
 }
 
 impl Teams {
@@ -49,21 +49,6 @@ impl Teams {
     pub(super) fn remember(&mut self, team: &TeamId, state: TeamState) {
         let weight = weight(&state);
         self.known.insert(team.clone(), state, weight);
-    }
-
-    /// Forgets a deleted team.
-    pub(super) fn remove(&mut self, team: &TeamId) {
-        self.known.remove(team);
-    }
-
-    /// Called after a commit: drops what was not used recently.
-    pub(super) fn trim(&mut self) {
-        self.known.trim();
-    }
-
-    /// Called after a failed transaction.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
     }
 }
 

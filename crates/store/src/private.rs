@@ -9,25 +9,20 @@ use std::path::Path;
 /// The mode of these files: only the owner may read and write them.
 const MODE: u32 = 0o600;
 
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(MODE);
+    options
+}
+
 /// Opens a file to read and write; it is created if it does not exist.
 pub fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        .open(path)
+    options().create(true).truncate(false).open(path)
 }
 
 /// Creates a file, which must not exist yet.
 pub fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(path)
+    options().create_new(true).open(path)
 }
 
 /// Removes the permissions of everybody but the owner from these files of a directory, and logs which files
