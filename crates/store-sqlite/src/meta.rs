@@ -1,4 +1,4 @@
-//! The table `meta`, which has the store's single values.
+//! The table `meta`, which holds single values of the store by key.
 
 use rusqlite::{Connection, OptionalExtension};
 
