@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::appends::Caller;
 use crate::auth::Auth;
+use crate::caller::Caller;
 use crate::directory::Registry;
 use crate::dispatch::{self, Core};
 use crate::embed::{Call, NotYours, Program, Reply};

@@ -16,9 +16,9 @@
 //! # }
 //! ```
 
-mod appends;
 pub mod auth;
 mod builder;
+mod caller;
 mod claims;
 mod clock;
 pub mod config;

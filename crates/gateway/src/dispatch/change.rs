@@ -9,8 +9,8 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
-use crate::appends::{Caller, Permit, UnderWay};
+use super::core::{Account, Core, Permit};
+use crate::caller::{Caller, UnderWay};
 use crate::fair::Full;
 use crate::ids::{TeamId, Uid};
 use crate::reject::Reject;
@@ -45,7 +45,7 @@ pub(crate) async fn change_team(
                 None => core.room(&caller, turn, 1).await?,
                 // A change that was begun waits for its slot as long as necessary.
                 Some(_) => {
-                    let permit = core.appends.take(caller.account(), turn, 1);
+                    let permit = core.appends.take(Account::Caller(caller.name()), turn, 1);
                     permit.await.map_err(|Full| stopped())?
                 }
             };

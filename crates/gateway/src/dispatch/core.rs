@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::appends::Appends;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::delivery::{Delivery, Fanout};
 use crate::directory::Registry;
 use crate::embed::Program;
-use crate::fair::OneAtATime;
+use crate::fair::{OneAtATime, Slot, Slots};
 use crate::ids::{TeamId, Uid};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
@@ -19,6 +18,26 @@ use crate::reject::{Code, Reject};
 use crate::revocations::Revocations;
 use crate::session::Link;
 use crate::store::{Page, Store, StoreError, Watcher};
+
+/// The owner of a lane, in which the owner's requests wait.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    /// A user, with all connections.
+    User(Uid),
+    /// A caller, by its name.
+    Caller(Arc<str>),
+}
+
+/// Slots for requests that the store or the delivery is working on. Each message, acknowledgement, read
+/// position, recall and change of a team holds one slot; there are `limits.appends_in_flight` in total.
+///
+/// A quarter of the slots is reserved for connections and callers that have nothing in flight, so that nobody
+/// delays the others by sending as much as possible. A request that waits for a slot waits in the lane of its
+/// user or caller.
+pub(super) type Appends = Slots<Account>;
+
+/// The slot of one request, or several slots.
+pub(super) type Permit = Slot<Account>;
 
 /// The state of dispatch.
 pub(crate) struct Core {

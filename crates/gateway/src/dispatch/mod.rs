@@ -4,7 +4,6 @@
 
 mod ack;
 mod admission;
-mod append;
 mod application;
 mod change;
 mod conversations;
@@ -14,6 +13,7 @@ mod orders;
 mod pass;
 mod read;
 mod recall;
+mod record;
 mod refusal;
 mod register;
 mod request;

@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 
-use super::append::append_all;
+use tokio::sync::mpsc;
+
 use super::core::Core;
 use super::pass::{pass, pass_to_team};
+use super::record::delivered;
 use super::rules::Allowed;
-use crate::appends::Caller;
+use crate::caller::Caller;
 use crate::clock;
-use crate::delivery::Outcome;
+use crate::delivery::{OnDelivered, Outcome};
+use crate::fair::Turn;
 use crate::order::{SendOrder, Sent, To, UserResult};
 use crate::reject::Reject;
+use crate::store::Append;
 
 /// The maximum number of users that the messages of one batch name in total. It limits the memory of a call.
 const MOST_NAMED: usize = 100_000;
+/// The maximum number of messages of one API call that the store is given at once.
+const MOST_AT_ONCE: usize = 1_024;
 
 /// Sends the messages of a call in order, and returns their results in the same order.
 pub(crate) async fn orders(
@@ -76,6 +82,63 @@ async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
         To::Everyone => Sent::Everyone { online },
         _ => users(results),
     })
+}
+
+/// Appends the messages of a call in order, and returns their outcomes in the same order.
+async fn append_all(
+    core: &Arc<Core>,
+    caller: &Caller,
+    mut messages: impl Iterator<Item = Arc<Append>>,
+) -> Vec<Result<Outcome, Reject>> {
+    let most = MOST_AT_ONCE.min(core.appends.largest());
+    let mut outcomes = Vec::new();
+    loop {
+        let some: Vec<_> = messages.by_ref().take(most).collect();
+        if some.is_empty() {
+            return outcomes;
+        }
+        outcomes.extend(append_some(core, caller, some).await);
+    }
+}
+
+/// Appends these messages in one transaction if possible, and waits for all outcomes.
+async fn append_some(
+    core: &Arc<Core>,
+    caller: &Caller,
+    messages: Vec<Arc<Append>>,
+) -> Vec<Result<Outcome, Reject>> {
+    let unanswered = || {
+        Err(Reject::unavailable(
+            "The message store has stopped; try again later.",
+        ))
+    };
+    let count = messages.len();
+    let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
+    let (turns, under_way): (Vec<_>, Vec<_>) = messages.iter().map(|_| caller.begin()).unzip();
+    let turn = turns.first().copied().unwrap_or(Turn::First);
+    let mut permit = match core.room(caller, turn, count).await {
+        Ok(permit) => permit,
+        Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
+    };
+    let (sender, mut receiver) = mpsc::channel(count.max(1));
+    let batch = messages.into_iter().zip(under_way).enumerate();
+    let batch = batch.filter_map(|(index, (message, under_way))| {
+        let sender = sender.clone();
+        let slot = permit.split_one()?;
+        let answer: OnDelivered = Box::new(move |outcome| {
+            drop((under_way, slot));
+            // The channel has room for all. If the call was cancelled, there is no receiver.
+            let _ = sender.try_send((index, outcome));
+        });
+        Some(delivered(core, message, None, answer))
+    });
+    let batch: Vec<_> = batch.collect();
+    drop(sender);
+    core.store.append(&mut batch.into_iter());
+    while let Some((index, outcome)) = receiver.recv().await {
+        outcomes[index] = outcome;
+    }
+    outcomes
 }
 
 /// Counts the results.

@@ -7,8 +7,8 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::append::with_store;
 use super::core::Core;
+use super::record::with_store;
 use super::refusal::refuse;
 use super::{ack, fields};
 use crate::clock;

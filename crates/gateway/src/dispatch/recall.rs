@@ -7,9 +7,9 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::with_store;
 use super::core::Core;
 use super::fields;
+use super::record::with_store;
 use super::refusal::refuse;
 use crate::delivery::{Committed, OnDelivered};
 use crate::frame::{Request, raw};

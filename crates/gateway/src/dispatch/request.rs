@@ -6,9 +6,9 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::{delivered, with_store};
 use super::core::Core;
 use super::pass::{pass, pass_to_team};
+use super::record::{delivered, with_store};
 use super::refusal::{not_registered, refuse};
 use super::rules::Allowed;
 use crate::clock;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::append::with_store;
 use super::core::Core;
+use super::record::with_store;
 use crate::clock;
 use crate::directory::{Connection, Registration};
 use crate::frame::{Envelope, Frame, raw};

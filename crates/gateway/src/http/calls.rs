@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use parking_lot::Mutex;
 
 use super::problem::Problem;
-use crate::appends::{Caller, UnderWay};
+use crate::caller::{Caller, UnderWay};
 use crate::clock;
 use crate::config::Limits;
 use crate::fair::{Slot, Slots, Turn};

@@ -19,7 +19,7 @@ use super::calls::Held;
 use super::problem::Problem;
 use super::scopes::{self, Need};
 use crate::Gateway;
-use crate::appends::Caller;
+use crate::caller::Caller;
 use crate::clock;
 use crate::config::{Scope, is_key};
 use crate::keys::{Denied, Granted};

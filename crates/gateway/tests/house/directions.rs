@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trust", &["text"]),
     ("random", &[]),
     ("fair", &[]),
-    ("appends", &["fair", "ids"]),
+    ("caller", &["fair"]),
     ("config", &["ids", "text"]),
     ("log", &["config"]),
     ("metrics", &["config"]),
@@ -80,7 +80,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "dispatch",
         &[
-            "appends",
+            "caller",
             "auth",
             "claims",
             "clock",
@@ -122,7 +122,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "appends",
+            "caller",
             "auth",
             "directory",
             "dispatch",
@@ -157,7 +157,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "appends", "clock", "config", "fair", "frame", "gateway", "ids", "keys", "metrics", "order",
+            "caller", "clock", "config", "fair", "frame", "gateway", "ids", "keys", "metrics", "order",
             "rate", "reject", "store", "text", "time",
         ],
     ),

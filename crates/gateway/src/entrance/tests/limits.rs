@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::appends::Caller;
+use crate::caller::Caller;
 use crate::order::To;
 use crate::testing::{Device, World, order, team, uid};
 

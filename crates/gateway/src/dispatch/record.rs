@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mynah_socketio::BoxFuture;
-use tokio::sync::mpsc;
 
-use super::core::Core;
-use crate::appends::{Account, Caller, Permit};
-use crate::delivery::{Committed, OnDelivered, Outcome};
+use super::core::{Account, Core, Permit};
+use crate::caller::Caller;
+use crate::delivery::{Committed, OnDelivered};
 use crate::directory::{Connection, ConnectionId};
 use crate::fair::Turn;
 use crate::ids::Uid;
@@ -21,8 +20,6 @@ use crate::store::{Append, Appended, Done, StoreError};
 
 /// How long a call of the API waits for a slot.
 const ROOM_WAIT: Duration = Duration::from_secs(2);
-/// The maximum number of messages of one API call that the store is given at once.
-const MOST_AT_ONCE: usize = 1_024;
 
 /// One of a connection's calls of the store, with its slot. Drop it when the call has ended, with or without
 /// success.
@@ -88,67 +85,10 @@ pub(super) fn delivered(
     (message, Box::new(done))
 }
 
-/// Appends the messages of a call in order, and returns their outcomes in the same order.
-pub(super) async fn append_all(
-    core: &Arc<Core>,
-    caller: &Caller,
-    mut messages: impl Iterator<Item = Arc<Append>>,
-) -> Vec<Result<Outcome, Reject>> {
-    let most = MOST_AT_ONCE.min(core.appends.largest());
-    let mut outcomes = Vec::new();
-    loop {
-        let some: Vec<_> = messages.by_ref().take(most).collect();
-        if some.is_empty() {
-            return outcomes;
-        }
-        outcomes.extend(append_some(core, caller, some).await);
-    }
-}
-
-/// Appends these messages in one transaction if possible, and waits for all outcomes.
-async fn append_some(
-    core: &Arc<Core>,
-    caller: &Caller,
-    messages: Vec<Arc<Append>>,
-) -> Vec<Result<Outcome, Reject>> {
-    let unanswered = || {
-        Err(Reject::unavailable(
-            "The message store has stopped; try again later.",
-        ))
-    };
-    let count = messages.len();
-    let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
-    let (turns, under_way): (Vec<_>, Vec<_>) = messages.iter().map(|_| caller.begin()).unzip();
-    let turn = turns.first().copied().unwrap_or(Turn::First);
-    let mut permit = match core.room(caller, turn, count).await {
-        Ok(permit) => permit,
-        Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
-    };
-    let (sender, mut receiver) = mpsc::channel(count.max(1));
-    let batch = messages.into_iter().zip(under_way).enumerate();
-    let batch = batch.filter_map(|(index, (message, under_way))| {
-        let sender = sender.clone();
-        let slot = permit.split_one()?;
-        let answer: OnDelivered = Box::new(move |outcome| {
-            drop((under_way, slot));
-            // The channel has room for all. If the call was cancelled, there is no receiver.
-            let _ = sender.try_send((index, outcome));
-        });
-        Some(delivered(core, message, None, answer))
-    });
-    let batch: Vec<_> = batch.collect();
-    drop(sender);
-    core.store.append(&mut batch.into_iter());
-    while let Some((index, outcome)) = receiver.recv().await {
-        outcomes[index] = outcome;
-    }
-    outcomes
-}
-
 impl Core {
     /// Waits for slots for `count` appends of a caller.
     pub(super) async fn room(&self, caller: &Caller, turn: Turn, count: usize) -> Result<Permit, Reject> {
-        let slots = self.appends.take(caller.account(), turn, count);
+        let slots = self.appends.take(Account::Caller(caller.name()), turn, count);
         match tokio::time::timeout(ROOM_WAIT, slots).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
