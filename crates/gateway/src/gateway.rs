@@ -98,7 +98,7 @@ impl Gateway {
 
     /// Refuses a call that names too many users.
     pub(crate) fn check_uids(&self, named: usize) -> Result<(), Reject> {
-        self.running.core.check_uids(named)
+        self.running.core.rules.check_uids(named)
     }
 
     /// See [`push::Settle::settle`](crate::push::Settle::settle).
@@ -115,16 +115,15 @@ impl Gateway {
 
     /// Sends a message. Messages of stored kinds are durable when this returns.
     pub async fn send(&self, order: SendOrder) -> Result<Sent, Reject> {
-        let sent = dispatch::orders(&self.running.core, &self.caller, vec![Ok(order)])
-            .await
-            .pop();
+        let sent = self.send_batch(vec![Ok(order)]).await.pop();
         sent.unwrap_or_else(|| Err(Reject::internal("The message was not sent.")))
     }
 
     /// Sends many messages in order, and returns a result for each. Messages that are refused already stay
     /// refused.
     pub async fn send_batch(&self, orders: Vec<Result<SendOrder, Reject>>) -> Vec<Result<Sent, Reject>> {
-        dispatch::orders(&self.running.core, &self.caller, orders).await
+        let core = &self.running.core;
+        dispatch::orders(&core.rules, &core.record, &self.caller, orders).await
     }
 
     /// Sends a frame of the backend to a user, and returns whether it reached a live connection. It replaces
@@ -153,7 +152,7 @@ impl Gateway {
     /// Returns a user, its connections and its unread messages. An unknown user is offline.
     pub async fn user(&self, uid: &Uid) -> Result<UserView, Reject> {
         let unread = self.running.store.unread(uid.clone()).await;
-        let unread = unread.map_err(|error| self.running.core.trouble(error))?;
+        let unread = unread.map_err(|error| self.running.core.record.trouble(error))?;
         let mut connections = Vec::new();
         self.running.registry.connections(uid, |link, registration| {
             let outlet = link.outlet();
@@ -195,7 +194,7 @@ impl Gateway {
 
     /// Disconnects all connections of a user for good, and returns their number.
     pub fn sign_out(&self, uid: &Uid) -> usize {
-        dispatch::sign_out(&self.running.core, uid)
+        dispatch::sign_out(&self.running.core.login, uid)
     }
 
     /// Calls [`Gateway::sign_out`] for the user to whom this token belongs.
@@ -203,7 +202,7 @@ impl Gateway {
         match &*self.running.auth {
             Auth::Jwt(tokens) => {
                 let claims = tokens.verify_patiently(token).await?;
-                dispatch::refuse_revoked(&self.running.core, &claims, claims.device.as_ref())?;
+                dispatch::refuse_revoked(&self.running.core.login, &claims, claims.device.as_ref())?;
                 Ok(self.sign_out(&claims.sub))
             }
             Auth::Open | Auth::Webhook(_) => Err(Reject::forbidden(
@@ -235,7 +234,7 @@ impl Gateway {
         issued_until: Option<UnixMillis>,
         until: Option<UnixMillis>,
     ) -> Result<usize, Reject> {
-        dispatch::revoke(&self.running.core, what, issued_until, until).await
+        dispatch::revoke(&self.running.core.login, what, issued_until, until).await
     }
 
     /// Creates a team, or replaces its name and members.
@@ -247,7 +246,7 @@ impl Gateway {
     pub async fn team(&self, team: &TeamId) -> Result<Team, Reject> {
         let found = self.running.store.team(team.clone()).await;
         found
-            .map_err(|error| self.running.core.trouble(error))?
+            .map_err(|error| self.running.core.record.trouble(error))?
             .ok_or_else(|| Reject::not_found("There is no such team."))
     }
 
@@ -267,13 +266,14 @@ impl Gateway {
     }
 
     async fn change_team(&self, team: TeamId, change: TeamChange) -> Result<Team, Reject> {
-        dispatch::change_team(&self.running.core, &self.caller, team, change).await
+        let core = &self.running.core;
+        dispatch::change_team(&core.rules, &core.record, &self.caller, team, change).await
     }
 
     /// Returns a part of a conversation; `limit` is 1 to 500.
     pub async fn history(&self, conv: ConvId, span: Span, limit: u32) -> Result<History, Reject> {
         let history = self.running.store.history(conv, None, span, page(limit)?).await;
-        history.map_err(|error| self.running.core.trouble(error))
+        history.map_err(|error| self.running.core.record.trouble(error))
     }
 
     /// Returns a page of a user's conversations, newest first; `limit` is 1 to 500.
@@ -289,7 +289,7 @@ impl Gateway {
             .store
             .conversations(uid.clone(), None, after, page)
             .await;
-        page.map_err(|error| self.running.core.trouble(error))
+        page.map_err(|error| self.running.core.record.trouble(error))
     }
 
     /// Returns an error if the gateway cannot do its work.

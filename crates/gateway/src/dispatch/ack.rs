@@ -6,9 +6,8 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::fields;
-use super::record::with_store;
+use super::record::Record;
 use super::refusal::refuse;
 use crate::frame::Request;
 use crate::ids::{ConvId, Seq};
@@ -49,18 +48,18 @@ struct Beyond<'a> {
 }
 
 /// Answers that the position counts up to `had`, which is less than `seq` only if `seq` is beyond the head.
-pub(super) fn agree(core: &Core, asker: Asker, seq: Seq, had: Seq) {
+pub(super) fn agree(record: &Record, asker: Asker, seq: Seq, had: Seq) {
     if had >= seq {
         return asker.agree();
     }
     asker.answer_if_waiting(&Beyond {
         code: 0,
         head: had,
-        epoch: core.store.epoch(),
+        epoch: record.store.epoch(),
     });
 }
 
-pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn ack(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
     let (by, (conv, seq)) = match asked {
         Ok(asked) => asked,
@@ -76,8 +75,8 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
     let uid = by.uid.clone();
-    with_store(core, connection, &uid, move |core, pending| {
-        let shared = core.clone();
+    record.call(connection, &uid, move |record, pending| {
+        let shared = record.clone();
         let done = move |result| {
             let _pending = pending;
             match result {
@@ -90,6 +89,6 @@ pub(super) fn ack(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Op
                 Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
             }
         };
-        core.store.ack(device, conv, seq, Box::new(done));
+        record.store.ack(device, conv, seq, Box::new(done));
     })
 }

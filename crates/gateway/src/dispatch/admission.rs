@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::login::Login;
 use super::wanted::Wanted;
 use crate::auth::{Auth, Backend, Question, TOO_LONG, Tokens, Verified};
 use crate::claims::Claims;
@@ -28,8 +28,8 @@ pub(super) enum Decision {
 }
 
 /// Decides about a register of this connection.
-pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Decision {
-    match &*core.auth {
+pub(super) fn admit(login: &Login, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Decision {
+    match &*login.auth {
         Auth::Open => Decision::Now(believed(wanted)),
         Auth::Jwt(tokens) => {
             let Some(token) = wanted.token.take().or_else(|| connection.link.handed()) else {
@@ -44,7 +44,7 @@ pub(super) fn admit(core: &Core, connection: &Arc<Connection<Link>>, mut wanted:
             }
         }
         Auth::Webhook(backend) => {
-            let most_bytes = core.config.limits.token_bytes;
+            let most_bytes = login.config.limits.token_bytes;
             Decision::Later(Box::pin(ask(
                 backend.clone(),
                 connection.clone(),

@@ -5,21 +5,20 @@ use std::sync::Arc;
 use mynah_socketio::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::refusal::not_registered;
-use crate::embed::{Call, Reply};
+use crate::embed::{Call, Program, Reply};
 use crate::frame::{Frame, Incoming};
 use crate::kinds::Kind;
 use crate::session::Asker;
 
 /// Runs the handler of a frame's kind.
-pub(super) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn call(program: &Arc<Program>, frame: &Incoming<'_>, asker: Asker) -> Option<BoxFuture> {
     let kind = frame.kind;
     let Some(registration) = asker.connection.registration() else {
         asker.refuse_if_waiting(&not_registered());
         return None;
     };
-    let handler = core.program.handlers.get(kind)?;
+    let handler = program.handlers.get(kind)?;
     let reply = handler(Call {
         kind,
         data: frame.data.unwrap_or(RawValue::NULL).to_owned(),
@@ -27,10 +26,10 @@ pub(super) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Opti
         sid: asker.connection.link.outlet().sid().into(),
     });
     let Reply::Later(mut later) = reply else {
-        answer(core, kind, asker, reply);
+        answer(program, kind, asker, reply);
         return None;
     };
-    let core = core.clone();
+    let program = program.clone();
     Some(Box::pin(async move {
         let reply = loop {
             match later.await {
@@ -38,11 +37,11 @@ pub(super) fn call(core: &Arc<Core>, frame: &Incoming<'_>, asker: Asker) -> Opti
                 reply => break reply,
             }
         };
-        answer(&core, kind, asker, reply);
+        answer(&program, kind, asker, reply);
     }))
 }
 
-fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
+fn answer(program: &Program, kind: u16, asker: Asker, reply: Reply) {
     match reply {
         Reply::Object(data) if asker.waits() => asker.answer(Kind::Response, &data),
         Reply::Object(data) => {
@@ -50,7 +49,7 @@ fn answer(core: &Core, kind: u16, asker: Asker, reply: Reply) {
         }
         Reply::Nothing | Reply::Later(_) => asker.agree(),
         Reply::Reject(reject) => {
-            core.program
+            program
                 .listeners
                 .failed(&format!("the handler of kind {kind} refused: {reject}"));
             asker.refuse_if_waiting(&reject);

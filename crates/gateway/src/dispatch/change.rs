@@ -9,7 +9,8 @@
 
 use std::sync::Arc;
 
-use super::core::{Account, Core, Permit};
+use super::record::{Account, Permit, Record};
+use super::rules::Rules;
 use crate::caller::{Caller, UnderWay};
 use crate::fair::Full;
 use crate::ids::{TeamId, Uid};
@@ -22,34 +23,35 @@ const PART: usize = if cfg!(any(test, fuzzing)) { 8 } else { 500 };
 
 /// Changes a team. Returns after the connected members were told.
 pub(crate) async fn change_team(
-    core: &Arc<Core>,
+    rules: &Rules,
+    record: &Arc<Record>,
     caller: &Caller,
     team: TeamId,
     change: TeamChange,
 ) -> Result<Team, Reject> {
-    core.check_uids(match &change {
+    rules.check_uids(match &change {
         TeamChange::Put { members, .. } | TeamChange::Add(members) | TeamChange::Remove(members) => {
             members.len()
         }
         TeamChange::Delete => 0,
     })?;
-    let begun = core.changing.begin(&team).await;
-    let (core, caller) = (core.clone(), caller.clone());
+    let begun = record.changing.begin(&team).await;
+    let (record, caller) = (record.clone(), caller.clone());
     // The change has a task of its own, because the caller may stop waiting.
     let made = tokio::spawn(async move {
         let _begun = begun;
         let mut done = None;
-        for part in parts(&core, &team, change).await? {
+        for part in parts(&record, &team, change).await? {
             let (turn, under_way) = caller.begin();
             let permit = match done {
-                None => core.room(&caller, turn, 1).await?,
+                None => record.room(&caller, turn, 1).await?,
                 // A change that was begun waits for its slot as long as necessary.
                 Some(_) => {
-                    let permit = core.appends.take(Account::Caller(caller.name()), turn, 1);
+                    let permit = record.slots.take(Account::Caller(caller.name()), turn, 1);
                     permit.await.map_err(|Full| stopped())?
                 }
             };
-            done = Some(make(&core, &team, part, (under_way, permit)).await?);
+            done = Some(make(&record, &team, part, (under_way, permit)).await?);
         }
         done.ok_or_else(|| Reject::internal("The team was not changed."))
     });
@@ -74,7 +76,7 @@ impl From<TeamChange> for Part {
 }
 
 /// Divides a change into the parts that the store makes one after the other. A small change is one part.
-async fn parts(core: &Core, team: &TeamId, change: TeamChange) -> Result<Vec<Part>, Reject> {
+async fn parts(record: &Record, team: &TeamId, change: TeamChange) -> Result<Vec<Part>, Reject> {
     let may_be_large = match &change {
         TeamChange::Put { .. } | TeamChange::Delete => true,
         TeamChange::Add(uids) | TeamChange::Remove(uids) => uids.len() > PART,
@@ -82,9 +84,9 @@ async fn parts(core: &Core, team: &TeamId, change: TeamChange) -> Result<Vec<Par
     if !may_be_large {
         return Ok(vec![change.into()]);
     }
-    let found = core.store.team(team.clone()).await;
+    let found = record.store.team(team.clone()).await;
     // The store creates the team, or reports that it does not exist.
-    let Some(before) = found.map_err(|error| core.trouble(error))? else {
+    let Some(before) = found.map_err(|error| record.trouble(error))? else {
         return Ok(vec![change.into()]);
     };
     let (left, entered, after) = match &change {
@@ -104,12 +106,12 @@ async fn parts(core: &Core, team: &TeamId, change: TeamChange) -> Result<Vec<Par
         TeamChange::Remove(uids) => (sorted(uids), Vec::new(), 0),
         TeamChange::Delete => (before.members.to_vec(), Vec::new(), 0),
     };
-    let most = core.config.limits.members;
+    let most = record.config.limits.members;
     if left.len() + entered.len() <= PART {
         return Ok(vec![change.into()]);
     }
     if !entered.is_empty() && after > most {
-        return Err(core.trouble(StoreError::too_many_members(most)));
+        return Err(record.trouble(StoreError::too_many_members(most)));
     }
     let is_end = matches!(change, TeamChange::Delete);
     let mut parts = Vec::new();
@@ -153,12 +155,12 @@ fn stopped() -> Reject {
 
 /// Makes a part in one transaction. Returns after the connected members were told.
 async fn make(
-    core: &Arc<Core>,
+    record: &Arc<Record>,
     team: &TeamId,
     part: Part,
     under_way: (UnderWay, Permit),
 ) -> Result<Team, Reject> {
-    let shared = core.clone();
+    let shared = record.clone();
     let made = called_back(|done| {
         let committed: Done<TeamChanged> = Box::new(move |result| match result {
             Ok(mut changed) => {
@@ -173,7 +175,7 @@ async fn make(
             }
             Err(error) => done(Err(shared.trouble(error))),
         });
-        core.store.change_team(team.clone(), part.change, committed);
+        record.store.change_team(team.clone(), part.change, committed);
     });
     made.await.unwrap_or_else(|| Err(stopped()))
 }

@@ -6,8 +6,8 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::fields;
+use super::record::Record;
 use super::refusal::refuse;
 use crate::frame::{Request, shown};
 use crate::kinds::Kind;
@@ -33,7 +33,11 @@ struct Listed {
     next: Option<String>,
 }
 
-pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn conversations(
+    record: &Arc<Record>,
+    data: Option<&RawValue>,
+    asker: Asker,
+) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
     let (by, (after, limit)) = match asked {
         Ok(asked) => asked,
@@ -42,15 +46,15 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
             return None;
         }
     };
-    let core = core.clone();
+    let record = record.clone();
     Some(Box::pin(async move {
-        let page = core.page(limit);
+        let page = record.page(limit);
         if !asker.room(page.bytes).await {
             return;
         }
         let uid = by.uid.clone();
         let device = by.store_device().map(|device| device.device);
-        let read = core.store.conversations(uid.clone(), device, after, page);
+        let read = record.store.conversations(uid.clone(), device, after, page);
         let Some(read) = asker.unless_gone(read).await else {
             return;
         };
@@ -67,7 +71,7 @@ pub(super) fn conversations(core: &Arc<Core>, data: Option<&RawValue>, asker: As
                 };
                 asker.answer(Kind::ConversationsRes, &listed);
             }
-            Err(error) => asker.refuse(Kind::ConversationsRes, &core.trouble(error)),
+            Err(error) => asker.refuse(Kind::ConversationsRes, &record.trouble(error)),
         }
     }))
 }

@@ -9,6 +9,7 @@ mod change;
 mod conversations;
 mod core;
 mod fields;
+mod login;
 mod orders;
 mod pass;
 mod read;
@@ -24,14 +25,11 @@ mod sync;
 mod unregister;
 mod wanted;
 
-use std::sync::Arc;
-
 use mynah_socketio::BoxFuture;
-use serde_json::value::RawValue;
 
 use crate::embed::Seen;
 use crate::frame::Incoming;
-use crate::kinds::{APPLICATION, Kind};
+use crate::kinds::{APPLICATION, Kind, Way};
 use crate::session::Asker;
 
 pub(crate) use self::core::{AbortOnDrop, Core, Parts};
@@ -43,36 +41,32 @@ pub(crate) use unregister::{closed, expire, sign_out};
 
 /// Carries out the request of a client's frame. `text` is the whole frame. The returned future must be
 /// awaited before the connection's next frame is read.
-pub(crate) fn dispatch(core: &Arc<Core>, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
-    let seen = || {
-        let seen = Seen::Frame {
-            kind: frame.kind,
-            data: frame.data,
-        };
-        core.program.listeners.seen(&asker.connection, seen);
+pub(crate) fn dispatch(core: &Core, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
+    let (record, program) = (&core.record, &core.program);
+    let (number, data) = (frame.kind, frame.data);
+    let kind = Kind::from_number(number);
+    let is_known = match kind {
+        Some(kind) => kind.row().way == Way::Up,
+        None => APPLICATION.contains(&number) && program.handlers.has(number),
     };
-    let kind = Kind::from_number(frame.kind);
-    let serve: Serve = match kind {
-        Some(Kind::RegisterReq) => register::register,
-        Some(Kind::SendReq) => request::request,
-        Some(Kind::Ack) => ack::ack,
-        Some(Kind::SyncReq) => sync::sync,
-        Some(Kind::ReadReq) => read::read,
-        Some(Kind::RecallReq) => recall::recall,
-        Some(Kind::ConversationsReq) => conversations::conversations,
-        None if APPLICATION.contains(&frame.kind) && core.program.handlers.has(frame.kind) => {
-            seen();
-            return application::call(core, &frame, asker);
-        }
+    let seen = if is_known {
+        Seen::Frame { kind: number, data }
+    } else {
+        Seen::Raw(text)
+    };
+    program.listeners.seen(&asker.connection, seen);
+    match kind {
+        Some(Kind::RegisterReq) => register::register(&core.login, data, asker),
+        Some(Kind::SendReq) => request::request(&core.rules, record, data, asker),
+        Some(Kind::Ack) => ack::ack(record, data, asker),
+        Some(Kind::SyncReq) => sync::sync(record, data, asker),
+        Some(Kind::ReadReq) => read::read(record, data, asker),
+        Some(Kind::RecallReq) => recall::recall(record, data, asker),
+        Some(Kind::ConversationsReq) => conversations::conversations(record, data, asker),
+        None if is_known => application::call(program, &frame, asker),
         other => {
-            core.program.listeners.seen(&asker.connection, Seen::Raw(text));
-            refuse(asker, frame.kind, &refusal::unknown(frame.kind, other));
-            return None;
+            refuse(asker, number, &refusal::unknown(number, other));
+            None
         }
-    };
-    seen();
-    serve(core, frame.data, asker)
+    }
 }
-
-/// Carries out a request of one kind, given the frame's `data`.
-type Serve = fn(&Arc<Core>, Option<&RawValue>, Asker) -> Option<BoxFuture>;

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::core::Core;
 use super::pass::{pass, pass_to_team};
-use super::record::delivered;
-use super::rules::Allowed;
+use super::record::Record;
+use super::rules::{Allowed, Rules};
 use crate::caller::Caller;
 use crate::clock;
 use crate::delivery::{OnDelivered, Outcome};
@@ -23,7 +22,8 @@ const MOST_AT_ONCE: usize = 1_024;
 
 /// Sends the messages of a call in order, and returns their results in the same order.
 pub(crate) async fn orders(
-    core: &Arc<Core>,
+    rules: &Rules,
+    record: &Arc<Record>,
     caller: &Caller,
     orders: Vec<Result<SendOrder, Reject>>,
 ) -> Vec<Result<Sent, Reject>> {
@@ -32,7 +32,7 @@ pub(crate) async fn orders(
     let mut named = 0;
     for order in orders {
         let index = results.len();
-        let allowed = order.and_then(|order| core.check(order)).and_then(|allowed| {
+        let allowed = order.and_then(|order| rules.check(order)).and_then(|allowed| {
             named += allowed.uids().len().max(1);
             if named > MOST_NAMED {
                 return Err(Reject::too_large(format!(
@@ -47,12 +47,12 @@ pub(crate) async fn orders(
                 // This is replaced by the outcome below.
                 Err(Reject::internal("The message was not appended."))
             }
-            Ok(allowed) => passed(core, &allowed).await,
+            Ok(allowed) => passed(record, &allowed).await,
             Err(reject) => Err(reject),
         });
     }
     let messages = stored.iter().flat_map(|(_, allowed)| allowed.messages());
-    let mut outcomes = append_all(core, caller, messages).await.into_iter();
+    let mut outcomes = append_all(record, caller, messages).await.into_iter();
     for (index, allowed) in stored {
         results[index] = sent(allowed.order.to, &mut outcomes);
     }
@@ -60,10 +60,10 @@ pub(crate) async fn orders(
 }
 
 /// Sends a message that is not stored.
-async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
+async fn passed(record: &Record, allowed: &Allowed) -> Result<Sent, Reject> {
     let ts = clock::unix_millis();
     if let To::Team(_) = allowed.order.to {
-        let (online, offline) = pass_to_team(core, allowed, ts).await?;
+        let (online, offline) = pass_to_team(record, allowed, ts).await?;
         return Ok(Sent::Team {
             stored: None,
             online,
@@ -71,7 +71,7 @@ async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
         });
     }
     let mut results = Vec::with_capacity(allowed.uids().len());
-    let online = pass(core, allowed, ts, |uid, delivered| {
+    let online = pass(record, allowed, ts, |uid, delivered| {
         results.push(UserResult {
             uid: uid.clone(),
             delivered,
@@ -86,24 +86,24 @@ async fn passed(core: &Core, allowed: &Allowed) -> Result<Sent, Reject> {
 
 /// Appends the messages of a call in order, and returns their outcomes in the same order.
 async fn append_all(
-    core: &Arc<Core>,
+    record: &Arc<Record>,
     caller: &Caller,
     mut messages: impl Iterator<Item = Arc<Append>>,
 ) -> Vec<Result<Outcome, Reject>> {
-    let most = MOST_AT_ONCE.min(core.appends.largest());
+    let most = MOST_AT_ONCE.min(record.slots.largest());
     let mut outcomes = Vec::new();
     loop {
         let some: Vec<_> = messages.by_ref().take(most).collect();
         if some.is_empty() {
             return outcomes;
         }
-        outcomes.extend(append_some(core, caller, some).await);
+        outcomes.extend(append_some(record, caller, some).await);
     }
 }
 
 /// Appends these messages in one transaction if possible, and waits for all outcomes.
 async fn append_some(
-    core: &Arc<Core>,
+    record: &Arc<Record>,
     caller: &Caller,
     messages: Vec<Arc<Append>>,
 ) -> Vec<Result<Outcome, Reject>> {
@@ -116,7 +116,7 @@ async fn append_some(
     let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
     let (turns, under_way): (Vec<_>, Vec<_>) = messages.iter().map(|_| caller.begin()).unzip();
     let turn = turns.first().copied().unwrap_or(Turn::First);
-    let mut permit = match core.room(caller, turn, count).await {
+    let mut permit = match record.room(caller, turn, count).await {
         Ok(permit) => permit,
         Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
     };
@@ -130,11 +130,11 @@ async fn append_some(
             // The channel has room for all. If the call was cancelled, there is no receiver.
             let _ = sender.try_send((index, outcome));
         });
-        Some(delivered(core, message, None, answer))
+        Some(record.delivered(message, None, answer))
     });
     let batch: Vec<_> = batch.collect();
     drop(sender);
-    core.store.append(&mut batch.into_iter());
+    record.store.append(&mut batch.into_iter());
     while let Some((index, outcome)) = receiver.recv().await {
         outcomes[index] = outcome;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::Core;
+use super::record::Record;
 use super::rules::Allowed;
 use crate::frame::{Envelope, Frame};
 use crate::ids::Uid;
@@ -19,13 +19,13 @@ fn frame(allowed: &Allowed, ts: UnixMillis) -> Arc<Frame> {
 /// Sends to users or everyone. Returns how many users were reached, and calls `each` for each named user with
 /// whether the user was reached.
 pub(super) fn pass(
-    core: &Core,
+    record: &Record,
     allowed: &Allowed,
     ts: UnixMillis,
     mut each: impl FnMut(&Uid, bool),
 ) -> usize {
     let frame = frame(allowed, ts);
-    let (fanout, except, uids) = (core.delivery.fanout(), allowed.except(), allowed.uids());
+    let (fanout, except, uids) = (record.delivery.fanout(), allowed.except(), allowed.uids());
     if let To::Everyone = allowed.order.to {
         return fanout.everyone(except, &frame);
     }
@@ -44,7 +44,7 @@ pub(super) fn pass(
 
 /// Sends to a team. Returns how many members were reached and how many were not.
 pub(super) async fn pass_to_team(
-    core: &Core,
+    record: &Record,
     allowed: &Allowed,
     ts: UnixMillis,
 ) -> Result<(usize, usize), Reject> {
@@ -52,14 +52,14 @@ pub(super) async fn pass_to_team(
     let To::Team(team) = &allowed.order.to else {
         return Err(no_team());
     };
-    let found = core.store.team(team.clone()).await;
-    let team = found.map_err(|error| core.trouble(error))?;
+    let found = record.store.team(team.clone()).await;
+    let team = found.map_err(|error| record.trouble(error))?;
     let members = team.ok_or_else(no_team)?.members;
     let (from, except) = (allowed.order.from.as_ref(), allowed.except());
     let is_member = |uid: &Uid| members.binary_search(uid).is_ok();
     if except.is_some() && !from.is_some_and(is_member) {
         return Err(Reject::forbidden("Only members may send to a team."));
     }
-    let fanout = core.delivery.fanout();
+    let fanout = record.delivery.fanout();
     Ok(fanout.members(members, except, frame(allowed, ts)).await)
 }

@@ -7,8 +7,7 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::core::Core;
-use super::record::with_store;
+use super::record::Record;
 use super::refusal::refuse;
 use super::{ack, fields};
 use crate::clock;
@@ -27,7 +26,7 @@ struct ReadBy<'a> {
     by: &'a Uid,
 }
 
-pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn read(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by, ack::read(data)?)));
     let (by, (conv, seq)) = match asked {
         Ok(asked) => asked,
@@ -47,8 +46,8 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
     let connection = asker.connection.clone();
     connection.link.begins_to_acknowledge();
     let uid = by.uid.clone();
-    with_store(core, connection, &uid, move |core, pending| {
-        let shared = core.clone();
+    record.call(connection, &uid, move |record, pending| {
+        let shared = record.clone();
         let done = move |result: Result<ReadMark, StoreError>| match result {
             Ok(mark) => {
                 if let Some(reached) = &shared.reached {
@@ -56,10 +55,10 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                 }
                 let except = asker.connection.id;
                 // The position is less than the requested one only if the latter is beyond the head.
-                let (had, core) = (mark.seq, shared.clone());
+                let (had, record) = (mark.seq, shared.clone());
                 let answer = Box::new(move || {
                     drop(pending);
-                    ack::agree(&core, asker, seq, had);
+                    ack::agree(&record, asker, seq, had);
                 });
                 shared.delivery.receipt(Receipt {
                     conv,
@@ -71,7 +70,7 @@ pub(super) fn read(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
             }
             Err(error) => asker.refuse_if_waiting(&shared.trouble(error)),
         };
-        core.store.read(read, Box::new(done));
+        record.store.read(read, Box::new(done));
     })
 }
 

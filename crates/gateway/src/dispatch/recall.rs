@@ -7,9 +7,8 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::fields;
-use super::record::with_store;
+use super::record::Record;
 use super::refusal::refuse;
 use crate::delivery::{Committed, OnDelivered};
 use crate::frame::{Request, raw};
@@ -45,7 +44,7 @@ struct Done {
     ts: UnixMillis,
 }
 
-pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn recall(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
     let (by, mid) = match asked {
         Ok(asked) => asked,
@@ -60,12 +59,12 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
         by: by.clone(),
         kind: Kind::RecallPush.number(),
         data: data.clone(),
-        window_ms: core.config.limits.recall_window_ms,
+        window_ms: record.config.limits.recall_window_ms,
     };
     let connection = asker.connection.clone();
     let uid = by.clone();
-    with_store(core, connection, &uid, move |core, pending| {
-        let shared = core.clone();
+    record.call(connection, &uid, move |record, pending| {
+        let shared = record.clone();
         let answer: OnDelivered = Box::new(move |outcome| {
             drop(pending);
             match outcome {
@@ -92,7 +91,7 @@ pub(super) fn recall(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) ->
             }
             Err(error) => answer(Err(shared.trouble(error))),
         };
-        core.store.recall(order, Box::new(done));
+        record.store.recall(order, Box::new(done));
     })
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::admission::{Admitted, Decision, admit};
-use super::core::Core;
+use super::login::Login;
 use super::refusal::refuse;
 use super::resume::{self, Backlog};
 use super::revoke::{refuse_revoked, revoke_displaced};
@@ -48,112 +48,112 @@ struct Standing<'a> {
 
 /// Registers the connection if this is allowed. The response waits for the store (unread and missed
 /// messages), and pushes wait for the response.
-pub(super) fn register(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn register(login: &Arc<Login>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     // The rate limit comes before everything that costs more, above all the check of a token's signature.
-    let wanted = connection_may_register(core, &asker.connection.link).and_then(|()| wanted::read(data));
+    let wanted = connection_may_register(login, &asker.connection.link).and_then(|()| wanted::read(data));
     let admission = match wanted {
-        Ok(wanted) => admit(core, &asker.connection, wanted),
+        Ok(wanted) => admit(login, &asker.connection, wanted),
         Err(reject) => Decision::Now(Err(reject)),
     };
     let decided = match admission {
         Decision::Now(decided) => decided,
         Decision::Later(asked) => {
-            let core = core.clone();
-            let begun = core.registry.next_order();
+            let login = login.clone();
+            let begun = login.registry.next_order();
             return Some(Box::pin(async move {
                 let Some(decided) = asker.unless_gone(asked).await else {
                     return;
                 };
                 if asker.connection.link.outlet().is_open()
-                    && let Some(reading) = decide(&core, decided, asker, Some(begun))
+                    && let Some(reading) = decide(&login, decided, asker, Some(begun))
                 {
                     reading.await;
                 }
             }));
         }
     };
-    decide(core, decided, asker, None)
+    decide(login, decided, asker, None)
 }
 
 /// Carries out what was decided. If the decision had to wait, `begun` is an order number from before the
 /// wait: registrations with a higher number are newer.
 fn decide(
-    core: &Arc<Core>,
+    login: &Arc<Login>,
     decided: Result<Admitted, Reject>,
     asker: Asker,
     begun: Option<u64>,
 ) -> Option<BoxFuture> {
     match decided {
-        Ok(admitted) => carry_out(core, admitted, asker, begun),
+        Ok(admitted) => carry_out(login, admitted, asker, begun),
         Err(reject) => {
             if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
-                core.metrics.auth_refused.inc();
+                login.metrics.auth_refused.inc();
             }
             if reject.error == TOO_LONG {
-                core.metrics.limited("token_bytes");
+                login.metrics.limited("token_bytes");
             }
-            refuse_register(core, asker, &reject);
+            refuse_register(login, asker, &reject);
             None
         }
     }
 }
 
 /// Registers the connection, unless a rate limit, a revocation or a newer register prevents it.
-fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
+fn carry_out(login: &Arc<Login>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
-    if let Err(reject) = may_register(core, &admitted.uid) {
-        refuse_register(core, asker, &reject);
+    if let Err(reject) = may_register(login, &admitted.uid) {
+        refuse_register(login, asker, &reject);
         return None;
     }
     // A register as the same user changes the fields that it names, and keeps the others.
     let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
     let again = kept.is_some();
     let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
-    let registration = match registration(core, admitted, kept.as_deref(), link) {
+    let registration = match registration(login, admitted, kept.as_deref(), link) {
         Ok(registration) => registration,
         Err(reject) => {
-            refuse_register(core, asker, &reject);
+            refuse_register(login, asker, &reject);
             return None;
         }
     };
-    if let Err(reject) = not_revoked(core, &registration) {
-        refuse_register(core, asker, &reject);
+    if let Err(reject) = not_revoked(login, &registration) {
+        refuse_register(login, asker, &reject);
         return None;
     }
     // This register waited for the backend while a newer one of the same user was accepted. The client has
     // usually reconnected there, so the newer one wins.
-    if begun.is_some_and(|begun| core.registry.would_oust(&connection, &registration, begun)) {
+    if begun.is_some_and(|begun| login.registry.would_oust(&connection, &registration, begun)) {
         let reject = Reject::unavailable("Another connection has registered meanwhile; register again.");
-        refuse_register(core, asker, &reject);
+        refuse_register(login, asker, &reject);
         return None;
     }
     if !again {
         // Pushes that were held for the previous user must not reach this one.
-        core.registry.unregister(&connection);
+        login.registry.unregister(&connection);
         link.drop_held();
-        if let Some(reached) = &core.reached {
+        if let Some(reached) = &login.reached {
             reached.begins(link);
         }
     }
     // A replay continues if its connection only changes its options.
     let hold = (resume || !link.is_replaying()).then(|| link.hold());
     let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
-        if why == Ousted::Displaced && core.config.login.revoke_displaced {
-            revoke_displaced(core, old);
+        if why == Ousted::Displaced && login.config.login.revoke_displaced {
+            revoke_displaced(login, old);
         }
-        if let (Ousted::Displaced, Some(reached)) = (why, &core.reached) {
+        if let (Ousted::Displaced, Some(reached)) = (why, &login.reached) {
             reached.ended(&old.uid, link, false);
         }
-        oust(core, link, by, why);
+        oust(login, link, by, why);
     };
     // If the connection is closed or being disconnected, nobody waits for a response.
-    let registration = core.registry.register(&connection, registration, ousted).ok()?;
+    let registration = login.registry.register(&connection, registration, ousted).ok()?;
     // A concurrent revocation may have gone through the registered connections before this one was
     // registered, so revocations are checked again.
-    if let Err(reject) = not_revoked(core, &registration) {
-        core.registry.unregister(&connection);
-        link.release(|| refuse_register(core, asker, &reject));
+    if let Err(reject) = not_revoked(login, &registration) {
+        login.registry.unregister(&connection);
+        link.release(|| refuse_register(login, asker, &reject));
         return None;
     }
     match format {
@@ -161,60 +161,61 @@ fn carry_out(core: &Arc<Core>, admitted: Admitted, asker: Asker, begun: Option<u
         None if !again => link.set_format(Format::default()),
         None => {}
     }
-    let core = core.clone();
+    let login = login.clone();
     Some(Box::pin(async move {
-        let reading = resume::backlog(&core, &asker.connection, &registration, resume);
+        let reading = resume::backlog(&login.record, &asker.connection, &registration, resume);
         // A connection that has closed loses its registration when its close is handled.
         let Some(entered) = asker.unless_gone(reading).await else {
             return;
         };
-        answer(&core, asker, registration, hold, entered);
+        answer(&login, asker, registration, hold, entered);
     }))
 }
 
 /// Refuses a register, and counts the refusal.
-fn refuse_register(core: &Core, asker: Asker, reject: &Reject) {
+fn refuse_register(login: &Login, asker: Asker, reject: &Reject) {
     let reason = reject.code.reason();
-    core.metrics
+    login
+        .metrics
         .registers_refused
         .get_or_create(&ReasonLabel { reason })
         .inc();
     refuse(asker, Kind::RegisterReq.number(), reject);
 }
 
-fn not_revoked(core: &Core, registration: &Registration) -> Result<(), Reject> {
+fn not_revoked(login: &Login, registration: &Registration) -> Result<(), Reject> {
     match &registration.claims {
-        Some(claims) => refuse_revoked(core, claims, Some(&registration.device)),
+        Some(claims) => refuse_revoked(login, claims, Some(&registration.device)),
         None => Ok(()),
     }
 }
 
 /// Refuses a connection that registers too often.
-fn connection_may_register(core: &Core, link: &Link) -> Result<(), Reject> {
-    if link.registers.take(core.rates.registers, clock::now()) {
+fn connection_may_register(login: &Login, link: &Link) -> Result<(), Reject> {
+    if link.registers.take(login.registers, clock::now()) {
         return Ok(());
     }
-    core.metrics.limited("registers_per_minute");
-    let most = core.config.limits.registers_per_minute;
+    login.metrics.limited("registers_per_minute");
+    let most = login.config.limits.registers_per_minute;
     Err(Reject::too_fast(format!(
         "A connection may register {most} times a minute; register again later."
     )))
 }
 
 /// Refuses a user who registers too often. The limit counts the registers of all connections of the user.
-fn may_register(core: &Core, uid: &Uid) -> Result<(), Reject> {
-    if core.rates.user_registers.take(uid, clock::now(), [1]).is_ok() {
+fn may_register(login: &Login, uid: &Uid) -> Result<(), Reject> {
+    if login.user_registers.take(uid, clock::now(), [1]).is_ok() {
         return Ok(());
     }
-    core.metrics.limited("user_registers_per_minute");
-    let most = core.config.limits.user_registers_per_minute;
+    login.metrics.limited("user_registers_per_minute");
+    let most = login.config.limits.user_registers_per_minute;
     Err(Reject::too_fast(format!(
         "A user may register {most} times a minute; register again later."
     )))
 }
 
 fn answer(
-    core: &Arc<Core>,
+    login: &Arc<Login>,
     asker: Asker,
     registration: Arc<Registration>,
     hold: Option<Hold>,
@@ -225,8 +226,8 @@ fn answer(
     let entered = match entered {
         Ok(entered) => entered,
         Err(reject) => {
-            core.registry.unregister(&connection);
-            link.release(|| refuse_register(core, asker, &reject));
+            login.registry.unregister(&connection);
+            link.release(|| refuse_register(login, asker, &reject));
             return;
         }
     };
@@ -246,7 +247,7 @@ fn answer(
         uid: &registration.uid,
         deviceid: &registration.device,
         sid: link.outlet().sid(),
-        epoch: core.store.epoch(),
+        epoch: login.record.store.epoch(),
         ts: clock::unix_millis(),
         unread: entered.unread(),
         standing: missed.map(|missed| Standing {
@@ -261,7 +262,7 @@ fn answer(
                 // The replay has a task of its own, because the connection's task must read acknowledgements
                 // meanwhile.
                 tokio::spawn(resume::replay(
-                    core.clone(),
+                    login.record.clone(),
                     connection,
                     registration,
                     hold,
@@ -275,7 +276,7 @@ fn answer(
 }
 
 fn registration(
-    core: &Core,
+    login: &Login,
     admitted: Admitted,
     kept: Option<&Registration>,
     link: &Link,
@@ -298,7 +299,7 @@ fn registration(
         platform: or_kept(wanted.platform, kept.map(|kept| &kept.platform)),
         class: or_kept(wanted.class, kept.map(|kept| &kept.class)).filter(|class| &**class != "user"),
         since: kept.map_or_else(clock::unix_millis, |kept| kept.since),
-        order: kept.map_or_else(|| core.registry.next_order(), |kept| kept.order),
+        order: kept.map_or_else(|| login.registry.next_order(), |kept| kept.order),
         named: named || kept.is_some_and(|kept| kept.named),
         has_cursors: named || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
         claims,

@@ -6,11 +6,10 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::pass::{pass, pass_to_team};
-use super::record::{delivered, with_store};
+use super::record::Record;
 use super::refusal::{not_registered, refuse};
-use super::rules::Allowed;
+use super::rules::{Allowed, Rules};
 use crate::clock;
 use crate::delivery::OnDelivered;
 use crate::directory::Registration;
@@ -74,7 +73,12 @@ struct Passed<'a> {
 
 /// Carries out frame 101. Messages of one connection are appended in the order in which they arrived, and
 /// do not wait for one another.
-pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn request(
+    rules: &Rules,
+    record: &Arc<Record>,
+    data: Option<&RawValue>,
+    asker: Asker,
+) -> Option<BoxFuture> {
     let Some(registration) = asker.connection.registration() else {
         refuse(asker, Kind::SendReq.number(), &not_registered());
         return None;
@@ -104,7 +108,7 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         _ => Ok(allowed),
     };
     let beyond = may_send(
-        core,
+        rules,
         &registration.uid,
         fields.data.map_or(0, |data| data.get().len()),
     );
@@ -112,14 +116,14 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
         // Without a `cid` a retry cannot be recognised, so the rest need not be checked.
         Err(reject) if cid.is_none() => Err(reject.clone()),
         _ => read(&fields, cid.clone(), &registration, &asker)
-            .and_then(|order| core.check(order))
+            .and_then(|order| rules.check(order))
             .and_then(may_send_kind),
     };
     let refused = match (allowed, beyond) {
         (Ok(allowed), beyond) if allowed.is_stored() => {
-            return append_from_client(core, allowed, beyond.err(), asker);
+            return append_from_client(record, allowed, beyond.err(), asker);
         }
-        (Ok(allowed), Ok(())) => return pass_from_client(core, allowed, asker),
+        (Ok(allowed), Ok(())) => return pass_from_client(record, allowed, asker),
         (_, Err(reject)) | (Err(reject), Ok(())) => reject,
     };
     asker.refuse_message(&refused, cid.as_ref().map(Cid::as_str));
@@ -127,9 +131,9 @@ pub(super) fn request(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -
 }
 
 /// Refuses a user who sends too many messages or bytes. This message has `bytes` bytes.
-fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
-    let limits = &core.config.limits;
-    let taken = core.rates.user_sends.take(uid, clock::now(), [1, bytes as u64]);
+fn may_send(rules: &Rules, uid: &Uid, bytes: usize) -> Result<(), Reject> {
+    let limits = &rules.config.limits;
+    let taken = rules.user_sends.take(uid, clock::now(), [1, bytes as u64]);
     let (limit, why) = match taken {
         Ok(()) => return Ok(()),
         Err(0) => (
@@ -147,7 +151,7 @@ fn may_send(core: &Core, uid: &Uid, bytes: usize) -> Result<(), Reject> {
             ),
         ),
     };
-    core.metrics.limited(limit);
+    rules.metrics.limited(limit);
     Err(Reject::too_fast(format!("{why}; slow down.")))
 }
 
@@ -208,7 +212,7 @@ fn cid(raw: &RawValue) -> Result<Cid, Reject> {
 /// Appends a message. While too many are in flight, the connection is not read. `beyond` is the refusal for
 /// a sender who has exceeded a limit: it is the response to everything but the retry of a stored message.
 fn append_from_client(
-    core: &Arc<Core>,
+    record: &Arc<Record>,
     mut allowed: Allowed,
     beyond: Option<Reject>,
     asker: Asker,
@@ -218,7 +222,7 @@ fn append_from_client(
     let (message, except) = (allowed.messages().next()?, allowed.except());
     let (connection, cid) = (asker.connection.clone(), message.cid.clone());
     let uid = message.from.clone()?;
-    with_store(core, connection, &uid, move |core, pending| {
+    record.call(connection, &uid, move |record, pending| {
         let answer: OnDelivered = Box::new(move |result| {
             let _pending = pending;
             match result {
@@ -229,8 +233,8 @@ fn append_from_client(
                 }
             }
         });
-        let message = delivered(core, message, except, answer);
-        core.store.append(&mut std::iter::once(message));
+        let message = record.delivered(message, except, answer);
+        record.store.append(&mut std::iter::once(message));
     })
 }
 
@@ -249,7 +253,7 @@ impl<'a> Accepted<'a> {
 }
 
 /// Sends a message that is not stored.
-fn pass_from_client(core: &Arc<Core>, allowed: Allowed, asker: Asker) -> Option<BoxFuture> {
+fn pass_from_client(record: &Arc<Record>, allowed: Allowed, asker: Asker) -> Option<BoxFuture> {
     let answer = |asker: Asker, allowed: &Allowed, ts, online: Result<usize, Reject>| {
         let cid = allowed.order.cid.as_ref();
         match online {
@@ -270,13 +274,13 @@ fn pass_from_client(core: &Arc<Core>, allowed: Allowed, asker: Asker) -> Option<
     };
     let ts = clock::unix_millis();
     if !matches!(allowed.order.to, To::Team(_)) {
-        let online = pass(core, &allowed, ts, |_, _| {});
+        let online = pass(record, &allowed, ts, |_, _| {});
         answer(asker, &allowed, ts, Ok(online));
         return None;
     }
-    let core = core.clone();
+    let record = record.clone();
     Some(Box::pin(async move {
-        let reached = pass_to_team(&core, &allowed, ts).await;
+        let reached = pass_to_team(&record, &allowed, ts).await;
         answer(asker, &allowed, ts, reached.map(|(online, _)| online));
     }))
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::core::Core;
-use super::record::with_store;
+use super::record::Record;
 use crate::clock;
 use crate::directory::{Connection, Registration};
 use crate::frame::{Envelope, Frame, raw};
@@ -57,59 +56,54 @@ impl Backlog {
 
 /// Registers the device in the store, and reads its backlog.
 pub(super) async fn backlog(
-    core: &Arc<Core>,
+    record: &Arc<Record>,
     connection: &Arc<Connection<Link>>,
     registration: &Registration,
     resumes: bool,
 ) -> Result<Backlog, Reject> {
     let named = registration.named;
     let entered = match registration.store_device() {
-        Some(device) if resumes => missed(core, device, named).await.map(Backlog::Again),
+        Some(device) if resumes => missed(record, device, named).await.map(Backlog::Again),
         device => {
             // A device that does not resume asks for no missed messages, so the response does not wait for
             // the disk: every message from now on is committed after this register.
             let known = device.and_then(|device| {
-                with_store(
-                    core,
-                    connection.clone(),
-                    &registration.uid,
-                    move |core, pending| {
-                        let shared = core.clone();
-                        let done = move |known: Result<(), StoreError>| {
-                            drop(pending);
-                            // A register without `resume` succeeds nevertheless.
-                            if let Err(error) = known {
-                                shared.trouble(error);
-                            }
-                        };
-                        let register = DeviceRegister {
-                            device,
-                            named,
-                            urgent: false,
-                        };
-                        core.store.register_device(register, Box::new(done));
-                    },
-                )
+                record.call(connection.clone(), &registration.uid, move |record, pending| {
+                    let shared = record.clone();
+                    let done = move |known: Result<(), StoreError>| {
+                        drop(pending);
+                        // A register without `resume` succeeds nevertheless.
+                        if let Err(error) = known {
+                            shared.trouble(error);
+                        }
+                    };
+                    let register = DeviceRegister {
+                        device,
+                        named,
+                        urgent: false,
+                    };
+                    record.store.register_device(register, Box::new(done));
+                })
             });
             if let Some(room) = known {
                 room.await;
             }
-            let unread = core.store.unread(registration.uid.clone()).await;
+            let unread = record.store.unread(registration.uid.clone()).await;
             unread.map(|unread| Backlog::Anew { unread })
         }
     };
-    entered.map_err(|error| core.trouble(error))
+    entered.map_err(|error| record.trouble(error))
 }
 
-async fn missed(core: &Core, device: Device, named: bool) -> Result<Missed, StoreError> {
+async fn missed(record: &Record, device: Device, named: bool) -> Result<Missed, StoreError> {
     let register = DeviceRegister {
         device: device.clone(),
         named,
         urgent: true,
     };
-    outcome(|done| core.store.register_device(register, done)).await?;
-    let behind = core.config.limits.resume_messages;
-    core.store.missed(device, LISTED, behind).await
+    outcome(|done| record.store.register_device(register, done)).await?;
+    let behind = record.config.limits.resume_messages;
+    record.store.missed(device, LISTED, behind).await
 }
 
 /// `data` of kind 112.
@@ -121,15 +115,15 @@ struct Resumed {
 
 /// Replays what was missed as fast as the client reads, then sends kind 112 and the pushes that were held.
 pub(super) async fn replay(
-    core: Arc<Core>,
+    record: Arc<Record>,
     connection: Arc<Connection<Link>>,
     registration: Arc<Registration>,
     hold: Hold,
     missed: Missed,
 ) {
     let link = &connection.link;
-    let limit = core.config.limits.resume_messages;
-    let bytes = core.page(limit).bytes;
+    let limit = record.config.limits.resume_messages;
+    let bytes = record.page(limit).bytes;
     let mut complete = missed.pending <= u64::from(limit);
     let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
     let mut sent = 0;
@@ -142,11 +136,11 @@ pub(super) async fn replay(
                 most: most_left.min(PAGE_MESSAGES),
                 bytes: PAGE_BYTES,
             };
-            let page = match core.store.replay(uid, left.clone(), page).await {
+            let page = match record.store.replay(uid, left.clone(), page).await {
                 Ok(page) => page,
                 Err(error) => {
                     // The client can sync what is missing, or gets it when it resumes again.
-                    core.trouble(error);
+                    record.trouble(error);
                     complete = false;
                     break;
                 }
@@ -163,8 +157,8 @@ pub(super) async fn replay(
             let count = page.len() as u32;
             most_left -= count;
             sent += count;
-            core.metrics.frames_out.inc_by(u64::from(count));
-            core.metrics.replayed.inc_by(u64::from(count));
+            record.metrics.frames_out.inc_by(u64::from(count));
+            record.metrics.replayed.inc_by(u64::from(count));
         }
     }
     let resumed = raw(&Resumed { sent, complete });

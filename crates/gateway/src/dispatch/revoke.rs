@@ -1,6 +1,6 @@
 //! Revokes tokens: they are refused from then on, although they are signed and have not expired.
 
-use super::core::Core;
+use super::login::Login;
 use super::unregister::part;
 use crate::auth::Auth;
 use crate::claims::Claims;
@@ -14,7 +14,7 @@ use crate::time::UnixMillis;
 
 /// See [`crate::Gateway::revoke`].
 pub(crate) async fn revoke(
-    core: &Core,
+    login: &Login,
     what: Revoked,
     issued_until: Option<UnixMillis>,
     until: Option<UnixMillis>,
@@ -32,8 +32,8 @@ pub(crate) async fn revoke(
         forget_at: until.unwrap_or(UnixMillis::MAX),
         displaced: None,
     };
-    match (&*core.auth, &revocation.what) {
-        (Auth::Jwt(_), _) => remember(core, revocation.clone()).await?,
+    match (&*login.auth, &revocation.what) {
+        (Auth::Jwt(_), _) => remember(login, revocation.clone()).await?,
         // The backend is asked at each register, so it must remember the revocation itself.
         (Auth::Webhook(_), Revoked::User(_) | Revoked::Device(_)) => {}
         (Auth::Webhook(_), Revoked::Token(_)) => {
@@ -49,8 +49,8 @@ pub(crate) async fn revoke(
     }
     let concerned = |registration: &Registration| concerns(&revocation, registration);
     let closed = match &revocation.what {
-        Revoked::User(uid) | Revoked::Device(Device { uid, .. }) => core.registry.end(uid, concerned, part),
-        Revoked::Token(_) => core.registry.end_everywhere(concerned, part),
+        Revoked::User(uid) | Revoked::Device(Device { uid, .. }) => login.registry.end(uid, concerned, part),
+        Revoked::Token(_) => login.registry.end_everywhere(concerned, part),
     };
     tracing::debug!(closed, "tokens were revoked");
     Ok(closed)
@@ -60,34 +60,38 @@ fn refused(why: &'static str) -> Reject {
     Reject::new(Code::Conflict, why)
 }
 
-async fn remember(core: &Core, revocation: Revocation) -> Result<(), Reject> {
-    let most = core.config.limits.revocations;
-    if !core
+async fn remember(login: &Login, revocation: Revocation) -> Result<(), Reject> {
+    let most = login.config.limits.revocations;
+    if !login
         .revocations
-        .has_room(&revocation.what, most, certain_time(core))
+        .has_room(&revocation.what, most, certain_time(login))
     {
-        core.metrics.limited("revocations");
+        login.metrics.limited("revocations");
         return Err(Reject::too_large(format!(
             "At most {most} revocations are kept; say with \"until\" when the tokens expire, so that revocations can be forgotten, or raise limits.revocations."
         )));
     }
     // The store tells its watchers before it answers, so the revocation is then in force in this process.
-    let stored = outcome(|done| core.store.revoke(revocation, done)).await;
-    stored.map_err(|error| core.trouble(error))
+    let stored = outcome(|done| login.record.store.revoke(revocation, done)).await;
+    stored.map_err(|error| login.record.trouble(error))
 }
 
 /// Returns a time of day that has certainly passed. By the clock alone, a revocation would be forgotten too
 /// early if the clock were ahead for a moment.
-fn certain_time(core: &Core) -> UnixMillis {
-    core.store.certain_time().min(clock::unix_millis())
+fn certain_time(login: &Login) -> UnixMillis {
+    login.record.store.certain_time().min(clock::unix_millis())
 }
 
 /// Refuses claims that are revoked, for this device or for all.
-pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&DeviceId>) -> Result<(), Reject> {
-    if !core.revocations.cover(claims, device, certain_time(core)) {
+pub(crate) fn refuse_revoked(
+    login: &Login,
+    claims: &Claims,
+    device: Option<&DeviceId>,
+) -> Result<(), Reject> {
+    if !login.revocations.cover(claims, device, certain_time(login)) {
         return Ok(());
     }
-    core.metrics.auth_refused.inc();
+    login.metrics.auth_refused.inc();
     Err(Reject::new(
         Code::Unauthenticated,
         "Your token was revoked; sign in again for a new one.",
@@ -96,11 +100,14 @@ pub(crate) fn refuse_revoked(core: &Core, claims: &Claims, device: Option<&Devic
 
 /// Revokes the token of a displaced device, so that the device cannot register again with it, unless there
 /// are too many revocations already. The caller holds the lock of the user's shard.
-pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
+pub(super) fn revoke_displaced(login: &Login, displaced: &Registration) {
     let Some(claims) = &displaced.claims else { return };
-    let most = core.config.limits.revocations;
-    if !core.revocations.has_room_for_displaced(most, certain_time(core)) {
-        core.metrics.limited("revocations");
+    let most = login.config.limits.revocations;
+    if !login
+        .revocations
+        .has_room_for_displaced(most, certain_time(login))
+    {
+        login.metrics.limited("revocations");
         return;
     }
     let what = match &claims.jti {
@@ -117,11 +124,11 @@ pub(super) fn revoke_displaced(core: &Core, displaced: &Registration) {
         forget_at: now.saturating_add(claims.left(now, clock::steady_millis())),
         displaced: Some(displaced.uid.clone()),
     };
-    core.revocations.add(revocation.clone());
+    login.revocations.add(revocation.clone());
     let done = |done: Result<(), StoreError>| {
         if let Err(error) = done {
             tracing::warn!(%error, "the revocation of a displaced device's token could not be stored; it is in force until the next start");
         }
     };
-    core.store.revoke(revocation, Box::new(done));
+    login.record.store.revoke(revocation, Box::new(done));
 }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::core::Core;
+use crate::config::Config;
 use crate::directory::ConnectionId;
+use crate::embed::Program;
 use crate::frame::too_deep;
 use crate::ids::Uid;
-use crate::kinds::{Conversation, Push, Rule, Senders};
+use crate::kinds::{Conversation, Kinds, Push, Rule, Senders};
+use crate::metrics::Metrics;
 use crate::order::{By, Origin, SendOrder, To};
+use crate::rate::UserBuckets;
 use crate::reject::Reject;
 use crate::store::{Append, Place, PushOrder};
 
@@ -28,7 +31,22 @@ pub(super) struct Allowed {
     new_pairs_per_hour: u32,
 }
 
-impl Core {
+/// What may be sent, and by whom.
+pub(crate) struct Rules {
+    pub(super) config: Arc<Config>,
+    pub(super) kinds: Kinds,
+    /// The kinds of the embedding program.
+    pub(super) program: Arc<Program>,
+    /// The sender of pair messages whose order names no sender.
+    pub(super) system: Uid,
+    /// Messages that a user sends, and bytes of them.
+    pub(super) user_sends: UserBuckets<2>,
+    /// Whether there is a push webhook.
+    pub(super) notifies: bool,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Rules {
     /// Returns a kind's rule: from the table or the configuration, or that of all kinds that were registered
     /// at run time.
     fn rule(&self, kind: u16) -> Option<Rule> {
@@ -60,8 +78,7 @@ impl Core {
     /// Returns the notification to make of the order's messages. `None` if there is no push webhook, or if
     /// the order or its kind wants none.
     fn push_order(&self, order: &SendOrder, rule: &Rule) -> Option<PushOrder> {
-        self.reached.as_ref()?;
-        if !order.push.unwrap_or(rule.push != Push::No) {
+        if !self.notifies || !order.push.unwrap_or(rule.push != Push::No) {
             return None;
         }
         let (longest, delay_ms) = (self.config.push.job_ttl_ms, self.config.push.delay_ms);
@@ -76,6 +93,16 @@ impl Core {
             delay_ms: if urgent { 0 } else { delay_ms.min(ttl / 4) },
             urgent,
         })
+    }
+
+    /// Refuses a call that names more users than `limits.uids_per_call` allows, repetitions included.
+    pub(crate) fn check_uids(&self, named: usize) -> Result<(), Reject> {
+        let most = self.config.limits.uids_per_call;
+        if named <= most {
+            return Ok(());
+        }
+        let why = format!("A call may name at most {most} users; name the rest in another call.");
+        Err(self.metrics.over("uids_per_call", Reject::too_large(why)))
     }
 
     fn check_recipients(&self, to: &mut To, rule: &Rule, kind: u16) -> Result<(), Reject> {

@@ -6,8 +6,8 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::core::Core;
 use super::fields;
+use super::record::Record;
 use super::refusal::refuse;
 use crate::frame::{Request, shown};
 use crate::ids::{ConvId, Seq};
@@ -51,7 +51,7 @@ struct SyncRequest {
     limit: u32,
 }
 
-pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
+pub(super) fn sync(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
     let (uid, request) = match asked {
         Ok(asked) => asked,
@@ -60,14 +60,14 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
             return None;
         }
     };
-    let core = core.clone();
+    let record = record.clone();
     Some(Box::pin(async move {
         let SyncRequest { conv, span, limit } = request;
-        let page = core.page(limit);
+        let page = record.page(limit);
         if !asker.room(page.bytes).await {
             return;
         }
-        let read = core.store.history(conv, Some(uid), span, page);
+        let read = record.store.history(conv, Some(uid), span, page);
         let Some(read) = asker.unless_gone(read).await else {
             return;
         };
@@ -79,11 +79,12 @@ pub(super) fn sync(core: &Arc<Core>, data: Option<&RawValue>, asker: Asker) -> O
                     messages: history.messages.iter().map(shown::envelope).collect(),
                     head: history.head,
                     more: history.more,
-                    epoch: matches!(span, Span::After(seq) if seq > history.head).then(|| core.store.epoch()),
+                    epoch: matches!(span, Span::After(seq) if seq > history.head)
+                        .then(|| record.store.epoch()),
                 };
                 asker.answer(Kind::SyncRes, &synced);
             }
-            Err(error) => asker.refuse(Kind::SyncRes, &core.trouble(error)),
+            Err(error) => asker.refuse(Kind::SyncRes, &record.trouble(error)),
         }
     }))
 }

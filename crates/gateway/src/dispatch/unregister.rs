@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::admission::expired;
-use super::core::Core;
+use super::login::Login;
 use crate::claims::Claims;
 use crate::clock;
 use crate::directory::{Connection, Ousted, Registration};
@@ -26,12 +26,12 @@ struct Replaced<'a> {
 
 /// Handles the end of a registration because of a newer one: closes a stale connection, and tells a
 /// displaced one. The caller holds the lock of the user's shard, so that nothing is sent after kind 12.
-pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
+pub(super) fn oust(login: &Login, link: &Link, by: &Registration, why: Ousted) {
     tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
     match why {
         Ousted::Stale => link.close_now(),
         Ousted::Displaced => {
-            core.metrics.displaced.inc();
+            login.metrics.displaced.inc();
             let ts = clock::unix_millis();
             let replaced = raw(&Replaced {
                 reason: "replaced",
@@ -41,15 +41,15 @@ pub(super) fn oust(core: &Core, link: &Link, by: &Registration, why: Ousted) {
             });
             link.part(Farewell {
                 last: Some(Frame::notice(Kind::DifferentConnection, &replaced, ts)),
-                away: !core.registry.displaced_stay(),
+                away: !login.registry.displaced_stay(),
             });
         }
     }
 }
 
 /// Disconnects all of a user's connections for good. Returns their number.
-pub(crate) fn sign_out(core: &Core, uid: &Uid) -> usize {
-    core.registry.end(uid, |_| true, part)
+pub(crate) fn sign_out(login: &Login, uid: &Uid) -> usize {
+    login.registry.end(uid, |_| true, part)
 }
 
 /// Disconnects a connection for good, after its registration has ended.
@@ -63,19 +63,19 @@ pub(super) fn part(link: &Link) {
 /// Ends the registration of a connection that has closed, and returns it. If the connection has `vanished`
 /// without a close, the client may not have received what was sent last.
 pub(crate) fn closed(
-    core: &Core,
+    login: &Login,
     connection: &Arc<Connection<Link>>,
     vanished: bool,
 ) -> Option<Arc<Registration>> {
-    let registration = core.registry.close(connection)?;
-    if let Some(reached) = &core.reached {
+    let registration = login.registry.close(connection)?;
+    if let Some(reached) = &login.reached {
         reached.ended(&registration.uid, &connection.link, vanished);
     }
     Some(registration)
 }
 
 /// Ends the registration of a connection whose claims have expired, and closes it to reconnect.
-pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
+pub(crate) fn expire(login: &Login, connection: &Arc<Connection<Link>>) {
     let over = |claims: &Claims| claims.left(clock::unix_millis(), clock::steady_millis()) == 0;
     let registration = connection.registration();
     let Some(registration) = registration.filter(|it| it.claims.as_deref().is_some_and(over)) else {
@@ -83,8 +83,8 @@ pub(crate) fn expire(core: &Core, connection: &Arc<Connection<Link>>) {
     };
     let link = &connection.link;
     tracing::debug!(sid = link.outlet().sid(), uid = %registration.uid, "its token has expired");
-    core.metrics.auth_expired.inc();
-    core.registry.unregister(connection);
+    login.metrics.auth_expired.inc();
+    login.registry.unregister(connection);
     link.expire(&Frame::response(
         Kind::RegisterRes.number(),
         None,

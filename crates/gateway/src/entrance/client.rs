@@ -218,11 +218,12 @@ impl Handler for Client {
             self.connection.link.outlet().close_now(CloseReason::ServerClose);
             return;
         }
-        dispatch::expire(&self.entrance.core, &self.connection);
+        dispatch::expire(&self.entrance.core.login, &self.connection);
     }
 
     fn disconnected(&mut self, reason: DisconnectReason) {
-        let registration = dispatch::closed(&self.entrance.core, &self.connection, has_vanished(reason));
+        let registration =
+            dispatch::closed(&self.entrance.core.login, &self.connection, has_vanished(reason));
         self.entrance.metrics.connections.dec();
         tracing::debug!(
             sid = self.connection.link.outlet().sid(),

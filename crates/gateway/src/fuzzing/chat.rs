@@ -289,7 +289,7 @@ impl Run {
         assert_eq!(self.world.gateway.users_online(), 0);
         assert_eq!(world.metrics.connections.get(), 0);
         assert_eq!(
-            world.running.core.free_slots(),
+            world.running.core.record.free_slots(),
             world.config.limits.appends_in_flight
         );
     }

@@ -179,7 +179,7 @@ impl World {
     fn check_nothing_leaked(&self) {
         let Some(server) = &self.server else { return };
         let limits = &self.scenario.config.limits;
-        let permits = server.running.core.free_slots();
+        let permits = server.running.core.record.free_slots();
         self.hub.check(permits == limits.appends_in_flight, || {
             format!("{permits} of {} permits are back", limits.appends_in_flight)
         });
