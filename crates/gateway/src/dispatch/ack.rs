@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::fields;
 use super::record::Record;
-use super::refusal::refuse;
 use crate::frame::Request;
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
@@ -60,14 +59,7 @@ pub(super) fn agree(record: &Record, asker: Asker, seq: Seq, had: Seq) {
 }
 
 pub(super) fn ack(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
-    let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
-    let (by, (conv, seq)) = match asked {
-        Ok(asked) => asked,
-        Err(reject) => {
-            refuse(asker, Kind::Ack.number(), &reject);
-            return None;
-        }
-    };
+    let (asker, by, (conv, seq)) = fields::asked(asker, Kind::Ack, data, read)?;
     let device = Device {
         uid: by.uid.clone(),
         device: by.device.clone(),

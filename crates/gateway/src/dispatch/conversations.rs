@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::fields;
 use super::record::Record;
-use super::refusal::refuse;
 use crate::frame::{Request, shown};
 use crate::kinds::Kind;
 use crate::reject::Reject;
@@ -38,14 +37,7 @@ pub(super) fn conversations(
     data: Option<&RawValue>,
     asker: Asker,
 ) -> Option<BoxFuture> {
-    let asked = fields::registered(&asker).and_then(|by| Ok((by, read(data)?)));
-    let (by, (after, limit)) = match asked {
-        Ok(asked) => asked,
-        Err(reject) => {
-            refuse(asker, Kind::ConversationsReq.number(), &reject);
-            return None;
-        }
-    };
+    let (asker, by, (after, limit)) = fields::asked(asker, Kind::ConversationsReq, data, read)?;
     let record = record.clone();
     Some(Box::pin(async move {
         let page = record.page(limit);

@@ -1,10 +1,13 @@
 //! Reads the fields that several requests have.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
-use super::refusal::not_registered;
+use super::refusal::{not_registered, refuse};
 use crate::directory::Registration;
 use crate::ids::{ConvId, Seq, is_integer};
+use crate::kinds::Kind;
 use crate::reject::Reject;
 use crate::session::Asker;
 use crate::store::StoreError;
@@ -14,9 +17,22 @@ const MOST: u32 = 500;
 /// The number of messages or conversations of a page if the client gives no `limit`.
 const USUAL: u32 = 100;
 
-/// Returns the asker's registration, which every request but kind 1 needs.
-pub(super) fn registered(asker: &Asker) -> Result<std::sync::Arc<Registration>, Reject> {
-    asker.connection.registration().ok_or_else(not_registered)
+/// Returns the registration of a client that sends a request, and what `read` reads from its `data`. Refuses
+/// the request if there is no registration, or if a field is invalid.
+pub(super) fn asked<T>(
+    asker: Asker,
+    kind: Kind,
+    data: Option<&RawValue>,
+    read: fn(Option<&RawValue>) -> Result<T, Reject>,
+) -> Option<(Asker, Arc<Registration>, T)> {
+    let by = asker.connection.registration().ok_or_else(not_registered);
+    match by.and_then(|by| Ok((by, read(data)?))) {
+        Ok((by, fields)) => Some((asker, by, fields)),
+        Err(reject) => {
+            refuse(asker, kind.number(), &reject);
+            None
+        }
+    }
 }
 
 /// Reads `conv`. A string that is not the id of a conversation is refused with the same error as a

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::record::Record;
-use super::refusal::refuse;
 use super::{ack, fields};
 use crate::clock;
 use crate::delivery::Receipt;
@@ -27,14 +26,7 @@ struct ReadBy<'a> {
 }
 
 pub(super) fn read(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
-    let asked = fields::registered(&asker).and_then(|by| Ok((by, ack::read(data)?)));
-    let (by, (conv, seq)) = match asked {
-        Ok(asked) => asked,
-        Err(reject) => {
-            refuse(asker, Kind::ReadReq.number(), &reject);
-            return None;
-        }
-    };
+    let (asker, by, (conv, seq)) = fields::asked(asker, Kind::ReadReq, data, ack::read)?;
     let read = Read {
         by: Device {
             uid: by.uid.clone(),

@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 
 use super::fields;
 use super::record::Record;
-use super::refusal::refuse;
 use crate::delivery::{Committed, OnDelivered};
 use crate::frame::{Request, raw};
 use crate::ids::{ConvId, Mid, Seq, Uid};
@@ -45,24 +44,17 @@ struct Done {
 }
 
 pub(super) fn recall(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
-    let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
-    let (by, mid) = match asked {
-        Ok(asked) => asked,
-        Err(reject) => {
-            refuse(asker, Kind::RecallReq.number(), &reject);
-            return None;
-        }
-    };
+    let (asker, by, mid) = fields::asked(asker, Kind::RecallReq, data, read)?;
     let data: Arc<RawValue> = raw(&TakenBack { mid }).into();
     let order = Recall {
         mid,
-        by: by.clone(),
+        by: by.uid.clone(),
         kind: Kind::RecallPush.number(),
         data: data.clone(),
         window_ms: record.config.limits.recall_window_ms,
     };
     let connection = asker.connection.clone();
-    let uid = by.clone();
+    let uid = by.uid.clone();
     record.call(connection, &uid, move |record, pending| {
         let shared = record.clone();
         let answer: OnDelivered = Box::new(move |outcome| {
@@ -83,7 +75,7 @@ pub(super) fn recall(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker
                 // The response to 108 does not contain the message 109, so the connection that asked
                 // receives it too.
                 let committed = Committed {
-                    message: Arc::new(message(kind, by, data)),
+                    message: Arc::new(message(kind, by.uid.clone(), data)),
                     appended,
                     except: None,
                 };

@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use super::fields;
 use super::record::Record;
-use super::refusal::refuse;
 use crate::frame::{Request, shown};
 use crate::ids::{ConvId, Seq};
 use crate::kinds::Kind;
@@ -52,14 +51,7 @@ struct SyncRequest {
 }
 
 pub(super) fn sync(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
-    let asked = fields::registered(&asker).and_then(|by| Ok((by.uid.clone(), read(data)?)));
-    let (uid, request) = match asked {
-        Ok(asked) => asked,
-        Err(reject) => {
-            refuse(asker, Kind::SyncReq.number(), &reject);
-            return None;
-        }
-    };
+    let (asker, by, request) = fields::asked(asker, Kind::SyncReq, data, read)?;
     let record = record.clone();
     Some(Box::pin(async move {
         let SyncRequest { conv, span, limit } = request;
@@ -67,7 +59,7 @@ pub(super) fn sync(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) 
         if !asker.room(page.bytes).await {
             return;
         }
-        let read = record.store.history(conv, Some(uid), span, page);
+        let read = record.store.history(conv, Some(by.uid.clone()), span, page);
         let Some(read) = asker.unless_gone(read).await else {
             return;
         };
