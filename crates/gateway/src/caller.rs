@@ -1,4 +1,5 @@
-//! The callers of the gateway's handle. What a caller has in flight decides its next request's turn.
+//! The callers of the gateway's handle. How many requests a caller has in flight decides when its next one
+//! has its turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -49,7 +49,7 @@ impl Drop for Counted {
     }
 }
 
-/// What appends and delivers.
+/// The state that appending and delivering need.
 pub(crate) struct Record {
     pub(super) config: Arc<Config>,
     pub(super) store: Arc<dyn Store>,
@@ -66,7 +66,7 @@ pub(crate) struct Record {
     /// Teams that are being changed.
     pub(super) changing: OneAtATime<TeamId>,
     pub(super) metrics: Arc<Metrics>,
-    /// Told when the store fails.
+    /// Its listener for errors is called when the store fails.
     pub(super) program: Arc<Program>,
 }
 
