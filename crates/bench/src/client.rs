@@ -10,7 +10,7 @@ use crate::polling::{self, Polling};
 
 /// The progress of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum Stage {
     /// The TCP connection is being opened.
     Dialling,
     /// The upgrade to a WebSocket was requested.
@@ -36,7 +36,7 @@ pub(crate) struct Client {
     /// The client's connection; on polling, the one for its GETs.
     pub(crate) line: Line,
     /// The client's progress.
-    pub(crate) phase: Phase,
+    pub(crate) phase: Stage,
     /// Whether the client has stopped reading at some time, so that the server may close it.
     pub(crate) slow: bool,
     /// When the client started to connect, in nanoseconds of its crowd's clock.
@@ -50,7 +50,7 @@ impl Client {
     pub(crate) fn new(stream: TcpStream, dialled: u64, transport: Transport) -> Self {
         Self {
             line: Line::new(stream),
-            phase: Phase::Dialling,
+            phase: Stage::Dialling,
             slow: false,
             dialled,
             polling: (transport == Transport::Polling).then(Box::default),
@@ -60,7 +60,7 @@ impl Client {
     /// A connection for HTTP calls.
     pub(crate) fn api(stream: TcpStream) -> Self {
         Self {
-            phase: Phase::Api,
+            phase: Stage::Api,
             ..Self::new(stream, 0, Transport::Websocket)
         }
     }
@@ -72,13 +72,13 @@ impl Client {
         }
         let Target { host, path, .. } = target;
         let (phase, request) = if self.polling.is_some() {
-            (Phase::Opening, polling::handshake(target))
+            (Stage::Opening, polling::handshake(target))
         } else {
             let request = format!(
                 "GET {path}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Key: bXluYWgtYmVuY2gtMDAwMA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
             );
-            (Phase::Upgrading, request)
+            (Stage::Upgrading, request)
         };
         self.phase = phase;
         self.line.send(request.as_bytes())
@@ -95,7 +95,7 @@ impl Client {
                 String::from_utf8_lossy(&bytes[..end.min(200)])
             ));
         }
-        self.phase = Phase::Opening;
+        self.phase = Stage::Opening;
         Ok(Some(end + 4))
     }
 
@@ -105,18 +105,18 @@ impl Client {
         &mut self,
         target: &Target,
         packet: &[u8],
-        registered: Phase,
+        registered: Stage,
         register: impl FnOnce() -> String,
     ) -> Result<Option<String>, String> {
         let (phase, next) = match (self.phase, packet) {
-            (Phase::Opening, [b'0', b'{', ..]) => {
+            (Stage::Opening, [b'0', b'{', ..]) => {
                 if let Some(polling) = &mut self.polling {
                     polling.opened(target, packet)?;
                 }
-                (Phase::Joining, Some("40".to_owned()))
+                (Stage::Joining, Some("40".to_owned()))
             }
-            (Phase::Joining, [b'4', b'0', ..]) => (Phase::Registering, Some(register())),
-            (Phase::Registering, _) if chat::kind(packet) == Some(chat::REGISTERED) => {
+            (Stage::Joining, [b'4', b'0', ..]) => (Stage::Registering, Some(register())),
+            (Stage::Registering, _) if chat::kind(packet) == Some(chat::REGISTERED) => {
                 if !chat::succeeded(packet) {
                     return Err(format!(
                         "the server refused the register: {}",
@@ -125,7 +125,7 @@ impl Client {
                 }
                 (registered, None)
             }
-            (Phase::Registering, [b'4', b'2', ..]) => return Ok(None),
+            (Stage::Registering, [b'4', b'2', ..]) => return Ok(None),
             _ => {
                 return Err(format!(
                     "unexpected packet in phase {:?}: {}",

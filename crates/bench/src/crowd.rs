@@ -11,13 +11,13 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::args::Transport;
-use crate::client::{Client, Phase};
+use crate::client::{Client, Stage};
 use crate::frame::Opcode;
 use crate::latency::Latency;
 use crate::line::Line;
 use crate::net::Target;
 use crate::polling::SEPARATOR;
-use crate::run::Plan;
+use crate::run::Parameters;
 use crate::tally::Tally;
 use crate::{chat, frame, http};
 
@@ -74,7 +74,7 @@ pub(crate) struct Crowd<'a> {
 
 impl<'a> Crowd<'a> {
     /// An empty crowd.
-    pub(crate) fn new(plan: &'a Plan, tally: &'a Tally, first: usize) -> anyhow::Result<Self> {
+    pub(crate) fn new(plan: &'a Parameters, tally: &'a Tally, first: usize) -> anyhow::Result<Self> {
         Ok(Self {
             target: &plan.target,
             transport: plan.transport,
@@ -141,7 +141,7 @@ impl<'a> Crowd<'a> {
                 bail!("a client was lost while connecting: {reason}");
             }
             if since.elapsed() > PATIENCE {
-                let client = self.clients.iter().find(|client| client.phase != Phase::Ready);
+                let client = self.clients.iter().find(|client| client.phase != Stage::Ready);
                 bail!(
                     "{ready} of {count} clients registered, then none for 15 s; one is in phase {:?}",
                     client.map(|c| c.phase)
@@ -264,7 +264,7 @@ impl<'a> Crowd<'a> {
     fn writable(&mut self, index: usize, mark: usize) {
         let target = self.target;
         let done = match self.clients[index].phase {
-            Phase::Dialling => self.clients[index].connected(target),
+            Stage::Dialling => self.clients[index].connected(target),
             _ => connection(&mut self.clients[index], mark).map_or(Ok(()), Line::flush),
         };
         if let Err(error) = done {
@@ -274,7 +274,7 @@ impl<'a> Crowd<'a> {
 
     fn readable(&mut self, index: usize, mark: usize, closed: bool, load: &mut impl Load) {
         let mut buffer = mem::take(&mut self.buffer);
-        while self.clients[index].phase != Phase::Closed
+        while self.clients[index].phase != Stage::Closed
             && let Some(line) = connection(&mut self.clients[index], mark)
         {
             match line.stream.read(&mut buffer) {
@@ -335,14 +335,14 @@ impl<'a> Crowd<'a> {
         load: &mut impl Load,
     ) -> Result<usize, String> {
         let mut at = 0;
-        while self.clients[index].phase != Phase::Closed && at < bytes.len() {
+        while self.clients[index].phase != Stage::Closed && at < bytes.len() {
             let client = &mut self.clients[index];
             at += match (client.phase, &mut client.polling) {
-                (Phase::Upgrading, _) => match client.upgraded(&bytes[at..])? {
+                (Stage::Upgrading, _) => match client.upgraded(&bytes[at..])? {
                     Some(end) => end,
                     None => break,
                 },
-                (phase, polling) if phase == Phase::Api || polling.is_some() => {
+                (phase, polling) if phase == Stage::Api || polling.is_some() => {
                     let Some(response) = http::response(&bytes[at..])? else {
                         break;
                     };
@@ -399,34 +399,34 @@ impl<'a> Crowd<'a> {
                 polling: Some(polling),
                 phase,
                 ..
-            } if *phase != Phase::Closed => line.send(&polling.get).map_err(|error| error.to_string()),
+            } if *phase != Stage::Closed => line.send(&polling.get).map_err(|error| error.to_string()),
             _ => Ok(()),
         }
     }
 
     fn packet(&mut self, index: usize, packet: &[u8], load: &mut impl Load) -> Result<(), String> {
         match (packet, self.clients[index].phase) {
-            (_, Phase::Closed) | (b"6", _) => {}
+            (_, Stage::Closed) | (b"6", _) => {}
             (b"2", _) => self.say(index, "3"),
             (b"1", _) => return Err("the server closed the session".to_owned()),
-            ([b'4', b'2', ..], Phase::Ready) => load.event(self, index, packet),
-            ([b'4', b'2', ..], Phase::Resuming) => {
+            ([b'4', b'2', ..], Stage::Ready) => load.event(self, index, packet),
+            ([b'4', b'2', ..], Stage::Resuming) => {
                 load.event(self, index, packet);
                 if chat::kind(packet) == Some(chat::RESUMED) {
-                    self.clients[index].phase = Phase::Ready;
+                    self.clients[index].phase = Stage::Ready;
                     self.arrived(index);
                 }
             }
-            (_, Phase::Ready | Phase::Resuming) => {
+            (_, Stage::Ready | Stage::Resuming) => {
                 return Err(format!("unexpected packet {}", String::from_utf8_lossy(packet)));
             }
             _ => {
                 let (uid, resume) = (self.uid(index), self.resume);
-                let registered = if resume { Phase::Resuming } else { Phase::Ready };
+                let registered = if resume { Stage::Resuming } else { Stage::Ready };
                 let client = &mut self.clients[index];
                 let next =
                     client.advance(self.target, packet, registered, || chat::register(&uid, resume))?;
-                if client.phase == Phase::Ready {
+                if client.phase == Stage::Ready {
                     self.arrived(index);
                 }
                 if let Some(next) = next {
@@ -445,8 +445,8 @@ impl<'a> Crowd<'a> {
 
     fn lose(&mut self, index: usize, reason: &str) {
         let client = &mut self.clients[index];
-        if client.phase != Phase::Closed {
-            client.phase = Phase::Closed;
+        if client.phase != Stage::Closed {
+            client.phase = Stage::Closed;
             client.line.stream.shutdown(Shutdown::Both).ok();
             // Dropping this closes the second connection.
             client.polling = None;

@@ -32,7 +32,7 @@ use clap::Parser;
 
 use crate::args::{Cli, Common};
 use crate::net::Target;
-use crate::run::Plan;
+use crate::run::Parameters;
 use crate::scenario::Setting;
 
 fn main() -> ExitCode {
@@ -66,9 +66,9 @@ fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn plan(common: &Common) -> anyhow::Result<Plan> {
+fn plan(common: &Common) -> anyhow::Result<Parameters> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Plan {
+    Ok(Parameters {
         target: Target::parse(&common.url, &common.path)?,
         transport: common.transport,
         resume: false,

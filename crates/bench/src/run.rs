@@ -19,7 +19,7 @@ use crate::watch::Watch;
 
 /// The parameters of a run.
 #[derive(Clone)]
-pub(crate) struct Plan {
+pub(crate) struct Parameters {
     /// The server.
     pub(crate) target: Target,
     /// How the clients connect.
@@ -104,7 +104,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     /// The present moment. In a stepwise run, waits for a line on standard input first.
-    pub(crate) fn now(plan: &Plan) -> anyhow::Result<Self> {
+    pub(crate) fn now(plan: &Parameters) -> anyhow::Result<Self> {
         if plan.stepwise {
             eprintln!("step");
             ensure!(
@@ -139,7 +139,7 @@ pub(crate) struct Measured {
     pub(crate) counts: Counts,
 }
 
-impl Plan {
+impl Parameters {
     /// Runs the load that `make` creates for each thread's share: first a warm-up, then the measured time.
     pub(crate) fn run<S: Scenario>(
         &self,
@@ -161,8 +161,8 @@ impl Plan {
         })
     }
 
-    /// Like [`Plan::run`], but `measure` decides what is measured when. It gets the moment at which the run
-    /// started.
+    /// Like [`Parameters::run`], but `measure` decides what is measured when. It gets the moment at which the
+    /// run started.
     pub(crate) fn run_as<S: Scenario>(
         &self,
         make: impl Fn(&mut Crowd<'_>, Share, &Arc<Tally>) -> anyhow::Result<S> + Sync,

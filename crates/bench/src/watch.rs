@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use crate::progress::Progress;
-use crate::run::{Moment, Plan};
+use crate::run::{Moment, Parameters};
 use crate::tally::Tally;
 
 /// The state of the main thread.
 pub(crate) struct Watch<'a> {
     /// The parameters of the run.
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'a Parameters,
     /// The counters of all threads.
     pub(crate) tally: &'a Tally,
     /// The number of threads that have ended.

@@ -385,7 +385,7 @@ impl World {
     }
 
     /// Opens a connection that is registered as `uid`; `sid` is also its `deviceid`.
-    pub(crate) async fn enter(&self, uid: &str, sid: &str) -> Device {
+    pub(crate) async fn registered(&self, uid: &str, sid: &str) -> Device {
         let mut device = self.connect(sid);
         device.register(json!({"uid": uid, "deviceid": sid})).await;
         device

@@ -9,7 +9,7 @@ use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::report::Report;
-use crate::run::{Plan, Scenario, Share};
+use crate::run::{Parameters, Scenario, Share};
 use crate::tally::Tally;
 
 /// The load of one thread.
@@ -24,7 +24,7 @@ struct Senders<'a> {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, to: Reader, kind: u16) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Parameters, setting: &Setting, to: Reader, kind: u16) -> anyhow::Result<Report> {
     let outcome = plan.run(|crowd, share, tally| {
         let sent = vec![(0, 0); share.count];
         let mut senders = Senders {

@@ -7,7 +7,7 @@ use super::{Setting, teams};
 use crate::args::Audience;
 use crate::progress::Progress;
 use crate::report::Report;
-use crate::run::Plan;
+use crate::run::Parameters;
 
 /// The options of the scenario.
 pub(crate) struct Options {
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Parameters, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let teams_only = options.group.is_some() || options.offline > 0;
     let to = match (options.to, teams_only) {
         (Some(to), _) => to,
@@ -55,7 +55,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::
     if to == Audience::Team {
         gather(plan, setting, &groups, options.offline)?;
     }
-    let plan = Plan {
+    let plan = Parameters {
         together: if groups.count() > 1 { size } else { plan.together },
         ..plan.clone()
     };
@@ -84,7 +84,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::
 
 /// The start of the teams' keys. Teams of other sizes have other keys, so that a run does not change the
 /// members of another run's teams.
-fn team(plan: &Plan, size: usize, options: &Options) -> String {
+fn team(plan: &Parameters, size: usize, options: &Options) -> String {
     let mut key = format!("{}-team", plan.prefix);
     if options.group.is_some() {
         key += &format!("-{size}");
@@ -96,7 +96,7 @@ fn team(plan: &Plan, size: usize, options: &Options) -> String {
 }
 
 /// Creates the team of each group. All teams share the same offline members.
-fn gather(plan: &Plan, setting: &Setting, groups: &Groups, offline: usize) -> anyhow::Result<()> {
+fn gather(plan: &Parameters, setting: &Setting, groups: &Groups, offline: usize) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     for group in 0..groups.count() {
         let mut members: Vec<_> = groups

@@ -15,7 +15,7 @@ use super::Setting;
 use crate::args::Audience;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
-use crate::run::{Plan, Scenario, Share};
+use crate::run::{Parameters, Scenario, Share};
 use crate::tally::Tally;
 use crate::{api, chat};
 
@@ -42,7 +42,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// Groups of `size` clients, of which the first `listeners` listen.
     pub(crate) fn new(
-        plan: &Plan,
+        plan: &Parameters,
         (to, kind): (Audience, Option<u16>),
         in_flight: usize,
         (size, listeners): (usize, usize),
@@ -136,7 +136,7 @@ impl<'a> Listeners<'a> {
     /// The load of the thread with this share.
     pub(crate) fn new(
         crowd: &mut Crowd<'_>,
-        (plan, setting): (&Plan, &'a Setting),
+        (plan, setting): (&Parameters, &'a Setting),
         share: Share,
         tally: &Arc<Tally>,
         groups: &'a Groups,
@@ -229,7 +229,12 @@ impl<'a> Listeners<'a> {
 }
 
 impl SendBy<'_> {
-    fn calls(crowd: &mut Crowd<'_>, plan: &Plan, setting: &Setting, groups: &Groups) -> anyhow::Result<Self> {
+    fn calls(
+        crowd: &mut Crowd<'_>,
+        plan: &Parameters,
+        setting: &Setting,
+        groups: &Groups,
+    ) -> anyhow::Result<Self> {
         let free = (0..groups.in_flight)
             .map(|_| crowd.dial_api())
             .collect::<anyhow::Result<_>>()?;

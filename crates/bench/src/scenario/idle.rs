@@ -2,10 +2,10 @@
 
 use crate::crowd::Quiet;
 use crate::report::{Report, server_cpu};
-use crate::run::Plan;
+use crate::run::Parameters;
 
 /// Measures the memory per connection after the warm-up, and the CPU of the heartbeats.
-pub(crate) fn idle(plan: &Plan) -> anyhow::Result<Report> {
+pub(crate) fn idle(plan: &Parameters) -> anyhow::Result<Report> {
     let outcome = plan.run(|_, _, _| Ok(Quiet))?;
     let connections = plan.connections as f64;
     let mut report = Report::new("idle", plan.connections, &outcome);
@@ -26,8 +26,8 @@ pub(crate) fn idle(plan: &Plan) -> anyhow::Result<Report> {
 }
 
 /// Only connects and registers clients.
-pub(crate) fn connect(plan: &Plan) -> anyhow::Result<Report> {
-    let plan = Plan {
+pub(crate) fn connect(plan: &Parameters) -> anyhow::Result<Report> {
+    let plan = Parameters {
         warmup: std::time::Duration::ZERO,
         measured: std::time::Duration::ZERO,
         ..plan.clone()

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::args::Scenario;
 use crate::report::Report;
-use crate::run::Plan;
+use crate::run::Parameters;
 
 /// What the scenarios need in addition to the plan.
 pub(crate) struct Setting {
@@ -25,7 +25,7 @@ pub(crate) struct Setting {
 }
 
 /// Runs a scenario.
-pub(crate) fn run(scenario: &Scenario, plan: &Plan, setting: &Setting) -> anyhow::Result<Report> {
+pub(crate) fn run(scenario: &Scenario, plan: &Parameters, setting: &Setting) -> anyhow::Result<Report> {
     match *scenario {
         Scenario::Idle => idle::idle(plan),
         Scenario::Connect => idle::connect(plan),

@@ -13,7 +13,7 @@ use crate::chat;
 use crate::crowd::{Crowd, Load};
 use crate::latency::Latency;
 use crate::report::Report;
-use crate::run::{Plan, Scenario, Share};
+use crate::run::{Parameters, Scenario, Share};
 use crate::tally::Tally;
 
 /// The options of the scenario.
@@ -55,7 +55,7 @@ struct Schedule {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Parameters, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let &Options { kind, rate, active } = options;
     let all = plan.connections;
     let active = active.unwrap_or(all);

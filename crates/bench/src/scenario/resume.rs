@@ -19,7 +19,7 @@ use crate::crowd::Crowd;
 use crate::latency::Latency;
 use crate::report::Report;
 use crate::restart::restart;
-use crate::run::{Moment, Outcome, Plan, Span};
+use crate::run::{Moment, Outcome, Parameters, Span};
 use crate::tally::{Counts, Tally};
 use crate::watch::Watch;
 
@@ -55,9 +55,9 @@ struct After {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Parameters, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-    let mut plan = Plan {
+    let mut plan = Parameters {
         prefix: format!("{}-{now_ms:x}", plan.prefix),
         resume: true,
         ..plan.clone()
@@ -119,7 +119,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::
 
 /// Registers all clients, sends the messages to them, and disconnects them: by closing their connections, or
 /// by restarting the server.
-fn disconnect_all(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Before> {
+fn disconnect_all(plan: &Parameters, setting: &Setting, options: &Options) -> anyhow::Result<Before> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (crowds, before) = plan.threads(
@@ -214,7 +214,7 @@ fn send_all(watch: &mut Watch<'_>, setting: &Setting, options: &Options) -> anyh
 }
 
 /// Reconnects all clients at once.
-fn reconnect_all(plan: &Plan, options: &Options) -> anyhow::Result<After> {
+fn reconnect_all(plan: &Parameters, options: &Options) -> anyhow::Result<After> {
     let tally = Arc::new(Tally::default());
     let begin = Moment::now(plan)?;
     let (parts, span) = plan.threads(

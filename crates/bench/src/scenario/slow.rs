@@ -18,7 +18,7 @@ use crate::args::Audience;
 use crate::crowd::{Crowd, Load};
 use crate::process;
 use crate::report::Report;
-use crate::run::{Measured, Moment, Plan, Scenario, Share};
+use crate::run::{Measured, Moment, Parameters, Scenario, Share};
 use crate::tally::Tally;
 use crate::watch::Watch;
 
@@ -67,7 +67,7 @@ struct Readers<'a> {
 }
 
 /// Runs the scenario.
-pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
+pub(crate) fn run(plan: &Parameters, setting: &Setting, options: &Options) -> anyhow::Result<Report> {
     let n = plan.connections;
     let stopped = (n * options.percent).div_ceil(100);
     let healthy = n - stopped;
@@ -75,7 +75,7 @@ pub(crate) fn run(plan: &Plan, setting: &Setting, options: &Options) -> anyhow::
         healthy > usize::from(options.to == Audience::Team),
         "some clients must read: lower --stopped"
     );
-    let plan = Plan {
+    let plan = Parameters {
         slow_from: healthy,
         ..plan.clone()
     };
@@ -169,7 +169,7 @@ fn measure(
 impl<'a> Readers<'a> {
     fn new(
         crowd: &mut Crowd<'_>,
-        (plan, setting): (&Plan, &'a Setting),
+        (plan, setting): (&Parameters, &'a Setting),
         share: Share,
         tally: &Arc<Tally>,
         (groups, signals): (&'a Groups, &'a Signals),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use crate::api;
-use crate::run::Plan;
+use crate::run::Parameters;
 
 /// The maximum number of members in one call.
 const PER_CALL: usize = 10_000;
@@ -12,7 +12,12 @@ const PER_CALL: usize = 10_000;
 /// Creates a team with exactly these members. One call is enough for most teams. Members that are added by a
 /// further call are announced in the team, and the announcement is stored. A large team that already has
 /// exactly these members is therefore not changed.
-pub(crate) fn make(plan: &Plan, setting: &Setting, team: &str, members: &[String]) -> anyhow::Result<()> {
+pub(crate) fn make(
+    plan: &Parameters,
+    setting: &Setting,
+    team: &str,
+    members: &[String],
+) -> anyhow::Result<()> {
     let path = format!("/v1/teams/{team}");
     let call = |method, path: &str, body| api::call(&plan.target, &setting.api_key, method, path, &body);
     if members.len() > PER_CALL && call("GET", &path, Value::Null).is_ok_and(|team| has(&team, members)) {

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::api::Api;
-use super::calls::{Held, Key};
+use super::calls::{HeldBytes, Key};
 use super::problem::Problem;
 
 /// A body must have arrived completely within this time.
@@ -77,9 +77,9 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Receives the body of a call with a key. Returns the call with the complete body, and the body's bytes as
 /// far as they are counted.
-pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(Request, Held), Problem> {
+pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(Request, HeldBytes), Problem> {
     if request.body().is_end_stream() {
-        return Ok((request, Held::default()));
+        return Ok((request, HeldBytes::default()));
     }
     let (head, body) = request.into_parts();
     let (bytes, held) = take(&head.headers, body, api.limits.body_bytes, (Some(key), api)).await?;
@@ -93,7 +93,7 @@ async fn take(
     mut body: Body,
     limit: usize,
     (key, api): (Option<&Key>, &Api),
-) -> Result<(Bytes, Held), Problem> {
+) -> Result<(Bytes, HeldBytes), Problem> {
     let too_large = || {
         let why = format!("The body must be at most {limit} bytes; send less in one call.");
         api.metrics.over("body_bytes", Problem::too_large(why))
@@ -105,7 +105,7 @@ async fn take(
         return Err(too_large());
     }
     let all = async {
-        let (mut bytes, mut held) = (Vec::new(), Held::default());
+        let (mut bytes, mut held) = (Vec::new(), HeldBytes::default());
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame.map_err(broken)?.into_data() {
                 let length = bytes.len() + data.len();

@@ -73,7 +73,7 @@ pub(super) type CallSlot = Option<(Slot<Arc<str>>, UnderWay)>;
 
 /// The bytes that a body or an answer holds.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct HeldBytes {
     slots: Option<Slot<Arc<str>>>,
     /// Whether its key had no other large body or answer when this one became large, which decides its turn.
     turn: Option<(Turn, UnderWay)>,
@@ -131,7 +131,7 @@ impl Calls {
     /// Counts the bytes of a growing body or answer, which holds `bytes` from now on.
     pub(super) async fn hold(
         &self,
-        held: &mut Held,
+        held: &mut HeldBytes,
         key: &Key,
         bytes: usize,
         metrics: &Metrics,
@@ -192,7 +192,7 @@ mod tests {
             slots.push(slot);
         }
         loop {
-            let mut body = Held::default();
+            let mut body = HeldBytes::default();
             let held = calls.hold(&mut body, &slow, 2 * STEP_BYTES, &metrics).await;
             if held.is_err() {
                 break;
@@ -201,7 +201,7 @@ mod tests {
         }
         assert_eq!((slots.len(), bodies.len()), (6, 3));
         let slot = calls.take_slot(&other, &metrics).await.unwrap();
-        let mut body = Held::default();
+        let mut body = HeldBytes::default();
         for steps in [1, 2] {
             let held = calls.hold(&mut body, &other, steps * STEP_BYTES, &metrics);
             held.await.unwrap();
@@ -219,14 +219,14 @@ mod tests {
     async fn large_bodies_wait_for_the_limit_of_bytes_and_small_ones_do_not() {
         let (calls, metrics) = calls(|limits| limits.call_bytes = 4 * STEP_BYTES);
         let key = calls.key(&"backend".into());
-        let mut first = Held::default();
+        let mut first = HeldBytes::default();
         for steps in [1, 2, 3] {
             calls
                 .hold(&mut first, &key, steps * STEP_BYTES, &metrics)
                 .await
                 .unwrap();
         }
-        let mut second = Held::default();
+        let mut second = HeldBytes::default();
         let refused = calls.hold(&mut second, &key, 2 * STEP_BYTES, &metrics).await;
         assert!(format!("{refused:?}").contains("503"), "{refused:?}");
         calls.hold(&mut second, &key, FREE_BYTES, &metrics).await.unwrap();

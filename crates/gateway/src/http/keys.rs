@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::api::Api;
 use super::body;
-use super::calls::Held;
+use super::calls::HeldBytes;
 use super::problem::Problem;
 use super::scopes::{self, Need};
 use crate::Gateway;
@@ -177,7 +177,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     let (mut request, _body) = if has_route {
         body::receive(request, &key, api).await?
     } else {
-        (request, Held::default())
+        (request, HeldBytes::default())
     };
     let slot = api.calls.take_slot(&key, &api.metrics).await?;
     request.extensions_mut().insert(key.appends.clone());
@@ -187,7 +187,7 @@ async fn answer(api: &Api, key: &Arc<str>, request: Request, next: Next) -> Resu
     let body = axum::body::to_bytes(body, usize::MAX)
         .await
         .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
-    let mut held = Held::default();
+    let mut held = HeldBytes::default();
     api.calls.hold(&mut held, &key, body.len(), &api.metrics).await?;
     drop(slot);
     Ok(Response::from_parts(

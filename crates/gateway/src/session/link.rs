@@ -20,13 +20,13 @@ enum Flow {
     /// They are sent, except messages that were replayed, whose delivery may still be in flight.
     Caught(Box<Caught>),
     /// The client is registered but not up to date: pushes wait until the response and the replay are sent.
-    Held(Box<Held>),
+    Held(Box<HeldPushes>),
     /// The client's device has reconnected on another connection: nothing more is sent.
     Ended,
 }
 
 /// The pushes that wait until the client is up to date.
-struct Held {
+struct HeldPushes {
     hold: Hold,
     frames: VecDeque<Arc<Frame>>,
     bytes: usize,
@@ -187,7 +187,7 @@ impl Link {
                 held.answered = false;
             }
             Flow::Live | Flow::Caught(_) | Flow::Ended => {
-                *flow = Flow::Held(Box::new(Held {
+                *flow = Flow::Held(Box::new(HeldPushes {
                     hold,
                     frames: VecDeque::new(),
                     bytes: 0,
@@ -360,7 +360,7 @@ fn was_replayed(frame: &Frame, replayed: &HashMap<ConvId, Seq>) -> bool {
 }
 
 /// The pushes held for this hold, if it is still the current one.
-fn of_hold(flow: &mut Flow, hold: Hold) -> Option<&mut Held> {
+fn of_hold(flow: &mut Flow, hold: Hold) -> Option<&mut HeldPushes> {
     match flow {
         Flow::Held(held) if held.hold == hold => Some(held),
         _ => None,

@@ -29,8 +29,8 @@ async fn displaced_means_kind_12_then_41_then_closed() {
 #[tokio::test]
 async fn signed_out_means_41_then_closed() {
     let server = Running::new(|_| {}).await;
-    let mut alice = server.enter("alice").await;
-    let mut bob = server.enter("bob").await;
+    let mut alice = server.registered("alice").await;
+    let mut bob = server.registered("bob").await;
     assert_eq!(server.gateway.sign_out(&uid("alice")), 1);
     assert_eq!(alice.next().await, Got::Disconnect);
     assert_eq!(alice.next().await, Got::Closed);
@@ -45,8 +45,8 @@ async fn signed_out_means_41_then_closed() {
 #[tokio::test]
 async fn the_same_device_reconnecting_closes_the_stale_connection_without_41() {
     let server = Running::new(|_| {}).await;
-    let mut stale = server.enter("alice").await;
-    let mut back = server.enter("alice").await;
+    let mut stale = server.registered("alice").await;
+    let mut back = server.registered("alice").await;
     assert_eq!(stale.next().await, Got::Closed);
     server
         .gateway
@@ -59,7 +59,7 @@ async fn the_same_device_reconnecting_closes_the_stale_connection_without_41() {
 #[tokio::test]
 async fn notify_leaves_the_displaced_connection_open() {
     let server = Running::new(|config| config.login.displaced = Displaced::Notify).await;
-    let mut first = server.enter("alice").await;
+    let mut first = server.registered("alice").await;
     let mut second = server.connect().await;
     second.register("alice", "other").await;
     assert_eq!(first.frame().await["type"], 12);
@@ -73,7 +73,7 @@ async fn notify_leaves_the_displaced_connection_open() {
 #[tokio::test]
 async fn clients_are_expected_to_reconnect_after_a_stop() {
     let server = Running::new(|_| {}).await;
-    let mut alice = server.enter("alice").await;
+    let mut alice = server.registered("alice").await;
     let last = async move { alice.next().await };
     let ((), last) = tokio::join!(server.stop(), last);
     assert_eq!(last, Got::Closed);

@@ -70,7 +70,7 @@ async fn only_the_admin_address_serves_the_api() {
             assert!(answer.contains("application/problem+json"), "{answer}");
         }
     }
-    let mut alice = server.enter("alice").await;
+    let mut alice = server.registered("alice").await;
     let answer = ask(admin, "POST", "/v1/users/alice/signout", "").await;
     assert!(answer.contains("{\"closed\":1}"), "{answer}");
     assert_eq!(alice.next().await, Got::Disconnect);
@@ -187,21 +187,21 @@ async fn limits_count_the_clients_address_behind_a_proxy() {
         config.limits.connections = 5;
     })
     .await;
-    let enter = async |client: &str| {
+    let connect = async |client: &str| {
         let stream = dial("127.0.0.2", server.address).await;
         Client::over(stream, 4, &format!("X-Forwarded-For: {client}\r\n")).await
     };
     let mut inside = Vec::new();
     for client in ["198.51.100.7", "198.51.100.7", "2001:db8::1", "2001:db8::2"] {
-        inside.push(enter(client).await.unwrap());
+        inside.push(connect(client).await.unwrap());
     }
     for client in ["198.51.100.7", "2001:db8::3"] {
-        let refused = enter(client).await.err().unwrap();
+        let refused = connect(client).await.err().unwrap();
         assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
         assert!(refused.contains("retry-after: "), "{refused}");
     }
-    inside.push(enter("198.51.100.8").await.unwrap());
-    let over = enter("198.51.100.9").await.err().unwrap();
+    inside.push(connect("198.51.100.8").await.unwrap());
+    let over = connect("198.51.100.9").await.err().unwrap();
     assert!(over.starts_with("HTTP/1.1 503 "), "{over}");
     assert_eq!(refused(server.address, "address").await, 2);
     assert_eq!(refused(server.address, "connections").await, 1);
@@ -214,7 +214,7 @@ async fn limits_count_the_clients_address_behind_a_proxy() {
 async fn pages_of_unlisted_origins_are_refused() {
     let server =
         Running::new(|config| config.server.cors_origins = vec!["https://*.example.com".into()]).await;
-    let enter = async |headers: &str| {
+    let connect = async |headers: &str| {
         let stream = TcpStream::connect(server.address).await.unwrap();
         Client::over(stream, 4, headers).await.map(drop)
     };
@@ -223,11 +223,15 @@ async fn pages_of_unlisted_origins_are_refused() {
         "http://localhost",
         "https://localhost",
     ] {
-        assert_eq!(enter(&format!("Origin: {origin}\r\n")).await, Ok(()), "{origin}");
+        assert_eq!(
+            connect(&format!("Origin: {origin}\r\n")).await,
+            Ok(()),
+            "{origin}"
+        );
     }
-    assert_eq!(enter("").await, Ok(()));
+    assert_eq!(connect("").await, Ok(()));
     for origin in ["https://evil.example", "https://example.com.evil.example", "null"] {
-        let why = enter(&format!("Origin: {origin}\r\n")).await.unwrap_err();
+        let why = connect(&format!("Origin: {origin}\r\n")).await.unwrap_err();
         assert!(why.starts_with("HTTP/1.1 403 "), "{origin} {why}");
         let polling = "/socket.io/?EIO=4&transport=polling";
         let answer = ask(server.address, "GET", polling, &format!("Origin: {origin}\r\n")).await;

@@ -9,8 +9,8 @@ use crate::running::{Running, config};
 async fn the_example_answers_its_kind() {
     let (config, data) = config(|_| {});
     let server = Running::run(embed::server(config).await.unwrap(), data);
-    let mut alice = server.enter("alice").await;
-    let mut bob = server.enter("bob").await;
+    let mut alice = server.registered("alice").await;
+    let mut bob = server.registered("bob").await;
     let question = json!({"type": 1000, "data": {"uids": ["bob", "zoe"]}});
     assert_eq!(alice.ask(&question).await, json!({"code": 0, "here": ["bob"]}));
     let asked = bob.frame().await;

@@ -12,7 +12,7 @@ use crate::running::{Running, order, uid};
 #[tokio::test]
 async fn the_backend_reaches_clients_with_every_kind() {
     let server = Running::new(|_| {}).await;
-    let mut modern = server.enter("alice").await;
+    let mut modern = server.registered("alice").await;
     let mut old = Client::connect(server.address, 3).await;
     old.register("bob", "b").await;
     let team = TeamId::new("t").unwrap();
@@ -55,8 +55,8 @@ async fn the_backend_reaches_clients_with_every_kind() {
 #[tokio::test]
 async fn clients_reach_one_another_with_every_kind() {
     let server = Running::new(|_| {}).await;
-    let mut alice = server.enter("alice").await;
-    let mut bob = server.enter("bob").await;
+    let mut alice = server.registered("alice").await;
+    let mut bob = server.registered("bob").await;
     let team = TeamId::new("t").unwrap();
     let members = vec![uid("alice"), uid("bob")];
     server.gateway.put_team(team, "T".into(), members).await.unwrap();
@@ -94,7 +94,7 @@ async fn clients_reach_one_another_with_every_kind() {
 #[tokio::test]
 async fn frames_that_arrive_together_are_handled_in_order() {
     let server = Running::new(|_| {}).await;
-    let mut bob = server.enter("bob").await;
+    let mut bob = server.registered("bob").await;
     let mut alice = server.connect().await;
     let mut packets = vec![packet(&json!({"type": 1, "data": {"uid": "alice"}}))];
     packets.extend((0..500).map(|index| {
@@ -120,7 +120,7 @@ async fn frames_that_arrive_together_are_handled_in_order() {
 #[tokio::test]
 async fn numbers_keep_all_their_digits() {
     let server = Running::new(|_| {}).await;
-    let mut alice = server.enter("alice").await;
+    let mut alice = server.registered("alice").await;
     let mut bob = server.connect().await;
     let answer = bob
         .ask(&json!({"type": 1, "data": {"uid": "bob", "format": "object"}}))

@@ -10,8 +10,8 @@ use crate::running::{Running, order, uid};
 #[tokio::test]
 async fn a_slow_reader_is_disconnected_and_delays_nobody() {
     let server = Running::new(|config| config.limits.queue_bytes = 65_536).await;
-    let mut slow = server.enter("slow").await;
-    let mut quick = server.enter("quick").await;
+    let mut slow = server.registered("slow").await;
+    let mut quick = server.registered("quick").await;
     let both = || To::Users(vec![uid("slow"), uid("quick")]);
     let data = json!({"text": "x".repeat(60_000)});
     let mut sent = 0;
@@ -73,7 +73,7 @@ async fn a_close_during_a_register_leaves_no_registration() {
         drop(client);
     }
     // `other` sees the number of users drop as soon as the other connections are closed.
-    let mut other = server.enter("other").await;
+    let mut other = server.registered("other").await;
     while server.gateway.users_online() > 1 {
         other.ask(&json!({"type": 103, "data": {}})).await;
     }
@@ -82,7 +82,7 @@ async fn a_close_during_a_register_leaves_no_registration() {
 #[tokio::test]
 async fn invalid_input_does_not_affect_others() {
     let server = Running::new(|_| {}).await;
-    let mut good = server.enter("good").await;
+    let mut good = server.registered("good").await;
     for packets in [
         // Eleven attachments, an unknown packet, and malformed events: the connection is closed.
         vec![r#"4511-["message",{"_placeholder":true,"num":0}]"#.to_owned()],

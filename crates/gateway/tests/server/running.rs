@@ -64,7 +64,7 @@ impl Running {
     }
 
     /// Connects a client and registers it, with the device `<uid>-1`.
-    pub(crate) async fn enter(&self, uid: &str) -> Client {
+    pub(crate) async fn registered(&self, uid: &str) -> Client {
         let mut client = self.connect().await;
         client.register(uid, &format!("{uid}-1")).await;
         client

@@ -14,7 +14,7 @@ use crate::testing::{Said, World};
 #[tokio::test]
 async fn only_requests_are_answered() {
     let world = World::new(|_| {});
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     for (argument, code) in [
         (r#""hello""#, 400),
         (r#""""#, 400),
@@ -87,7 +87,7 @@ async fn req_is_repeated_in_a_frame_of_the_response_kind() {
 #[tokio::test]
 async fn every_kind_from_a_client_has_its_response() {
     let world = World::new(|_| {});
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     for kind in Kind::ALL {
         let answer = device.ask(&json!({"type": kind.number(), "data": {}})).await;
         let expected = match kind {
@@ -105,7 +105,7 @@ async fn requests_beyond_the_rate_are_answered_429() {
         config.limits.frames_per_second = 1;
         config.limits.frames_burst = 3;
     });
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     for _ in 0..3 {
         device.event("message", &[r#"{"type":7777}"#], None).await;
     }
@@ -160,7 +160,10 @@ async fn messages_of_a_user_are_limited_over_all_connections() {
         config.limits.user_messages_per_second = 1;
         config.limits.user_messages_burst = 2;
     });
-    let mut devices = [world.enter("alice", "a").await, world.enter("alice", "b").await];
+    let mut devices = [
+        world.registered("alice", "a").await,
+        world.registered("alice", "b").await,
+    ];
     let message = |cid: &str| json!({"type": 3, "to": {"user": "bob"}, "cid": cid, "data": {}});
     let mut accepted = 0;
     // At most one more for each second that this takes.
@@ -178,7 +181,7 @@ async fn messages_of_a_user_are_limited_over_all_connections() {
     let cid = accepted.to_string();
     assert_eq!((&refused["code"], &refused["cid"]), (&json!(429), &json!(cid)));
     assert_eq!(
-        world.enter("bob", "c").await.message(message(&cid)).await["code"],
+        world.registered("bob", "c").await.message(message(&cid)).await["code"],
         0
     );
 }
@@ -243,7 +246,7 @@ async fn listeners_are_told_of_all_events() {
         },
         |store| store,
     );
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     for argument in [r#""hello""#, r#""{\"type\":4711}""#, r#"{"type":101}"#, "5"] {
         device.event("message", &[argument], None).await;
     }

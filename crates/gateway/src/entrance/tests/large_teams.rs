@@ -48,7 +48,7 @@ async fn a_large_change_sends_its_notices_once() {
     let put = |name: &str, members: Vec<Uid>| world.gateway.put_team(team("t"), name.into(), members);
     put("Old", users(0..30)).await.unwrap();
     assert_eq!(notices(&world).await, [], "a new team tells nobody");
-    let kept = world.enter("user-025", "k").await;
+    let kept = world.registered("user-025", "k").await;
     for _ in 0..2 {
         let changed = put("New", users(20..60)).await.unwrap();
         assert_eq!(
@@ -132,7 +132,7 @@ async fn an_interrupted_change_is_completed_by_the_same_call() {
         .put_team(team("t"), "T".into(), users(0..40))
         .await
         .unwrap();
-    let mut watches = world.enter("user-000", "w").await;
+    let mut watches = world.registered("user-000", "w").await;
     let put = tokio::spawn(async move { gateway.put_team(team("t"), "T".into(), users(40..80)).await });
     // The first kind 17 that it receives is about itself.
     assert_eq!(watches.ear.frame().await["type"], 17);
@@ -192,7 +192,7 @@ async fn members_of_a_large_deleted_team_get_only_their_own_notice() {
         .unwrap();
     let mut members = Vec::new();
     for uid in ["user-000", "user-025", "user-039"] {
-        members.push((uid, world.enter(uid, uid).await));
+        members.push((uid, world.registered(uid, uid).await));
     }
     world.gateway.delete_team(team("t")).await.unwrap();
     for (uid, member) in members {

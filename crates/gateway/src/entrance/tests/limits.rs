@@ -17,7 +17,7 @@ async fn a_repeated_send_is_answered_even_beyond_a_limit() {
         config.limits.user_messages_burst = 1;
         config.limits.new_conversations_per_hour = 1;
     });
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let retried = || json!({"type": 3, "to": {"user": "bob"}, "cid": "1", "data": {}});
     let first = alice.message(retried()).await;
     assert_eq!(first["code"], 0, "{first}");
@@ -62,7 +62,7 @@ async fn a_refused_send_creates_no_conversation() {
         config.limits.user_messages_per_second = 1;
         config.limits.user_messages_burst = 1;
     });
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let mut refused = 0;
     let mut stored = 0;
     while refused < 3 {
@@ -86,7 +86,7 @@ async fn new_conversations_of_a_user_are_limited() {
         .put_team(team("t"), "T".into(), vec![uid("alice")])
         .await
         .unwrap();
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     // Messages of the backend, messages to teams, and refused messages do not count.
     for peer in ["api-1", "api-2", "api-3", "api-4"] {
         let mut by_api = order(3, To::User(uid(peer)));
@@ -114,7 +114,7 @@ async fn new_conversations_of_a_user_are_limited() {
         alice.message(to("new-2", Some("c1"))).await["duplicate"],
         json!(true)
     );
-    let mut bob = world.enter("new-3", "b").await;
+    let mut bob = world.registered("new-3", "b").await;
     assert_eq!(bob.message(to("alice", None)).await["code"], 0);
     assert_eq!(alice.message(to("new-3", None)).await["code"], 0);
     assert_eq!(alice.message(to("new-4", None)).await["code"], 429);
@@ -130,7 +130,7 @@ async fn bytes_of_a_user_are_limited() {
         config.limits.user_bytes_per_minute = 60;
         config.limits.user_bytes_burst = 1_000;
     });
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let message = |bytes: usize| json!({"type": 3, "to": {"user": "bob"}, "data": {"x": "y".repeat(bytes)}});
     assert_eq!(alice.message(message(800)).await["code"], 0);
     let refused = alice.message(message(800)).await;
@@ -142,7 +142,7 @@ async fn bytes_of_a_user_are_limited() {
         0,
         "what still fits is sent"
     );
-    let mut bob = world.enter("bob", "b").await;
+    let mut bob = world.registered("bob", "b").await;
     let answer = json!({"type": 3, "to": {"user": "alice"}, "data": {"x": "y".repeat(800)}});
     assert_eq!(bob.message(answer).await["code"], 0);
 }

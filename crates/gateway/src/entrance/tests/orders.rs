@@ -57,7 +57,7 @@ async fn the_backend_may_send_what_the_table_of_kinds_says() {
 #[tokio::test]
 async fn many_users_get_one_message_each_and_results_are_in_order() {
     let world = World::new(|config| config.limits.uids_per_call = 4);
-    let bob = world.enter("bob", "b").await;
+    let bob = world.registered("bob", "b").await;
     let users = |names: &[&str]| To::Users(names.iter().copied().map(uid).collect());
     let sent = world
         .gateway
@@ -117,8 +117,8 @@ async fn a_batch_larger_than_the_limit_in_flight_is_answered_in_order() {
 #[tokio::test]
 async fn the_sender_that_the_backend_names_receives_the_message() {
     let world = World::new(|_| {});
-    let alice = world.enter("alice", "a").await;
-    let bob = world.enter("bob", "b").await;
+    let alice = world.registered("alice", "a").await;
+    let bob = world.registered("bob", "b").await;
     let from = |kind, to| SendOrder {
         from: Some(uid("alice")),
         ..order(kind, to)
@@ -160,8 +160,8 @@ async fn the_sender_that_the_backend_names_receives_the_message() {
 #[tokio::test]
 async fn members_are_told_of_changes_of_their_team() {
     let world = World::new(|_| {});
-    let alice = world.enter("alice", "a").await;
-    let bob = world.enter("bob", "b").await;
+    let alice = world.registered("alice", "a").await;
+    let bob = world.registered("bob", "b").await;
     let gateway = &world.gateway;
     gateway
         .put_team(team("t"), "T".into(), vec![uid("alice")])
@@ -217,7 +217,7 @@ async fn members_are_told_of_changes_of_their_team() {
 #[tokio::test]
 async fn a_kind_added_at_run_time_can_be_sent() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     assert_eq!(
         world
             .gateway

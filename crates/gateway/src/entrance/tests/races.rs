@@ -95,7 +95,7 @@ async fn a_client_displaced_before_its_response_gets_it_before_kind_12() {
 #[tokio::test]
 async fn a_full_disk_is_answered_503_until_there_is_space() {
     let (world, levers) = levers(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let message = json!({"type": 3, "to": {"user": "bob"}, "cid": "c", "data": {}});
     levers.full.store(true, Ordering::Relaxed);
     let answer = alice.message(message.clone()).await;

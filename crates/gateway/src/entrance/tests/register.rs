@@ -74,7 +74,7 @@ async fn the_response_contains_the_unread_messages() {
 #[tokio::test]
 async fn a_refused_register_changes_nothing() {
     let world = World::new(|_| {});
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     for data in [
         json!({}),
         json!({"uid": ""}),
@@ -91,7 +91,7 @@ async fn a_refused_register_changes_nothing() {
 #[tokio::test]
 async fn registering_as_another_uid_ends_the_first_registration() {
     let world = World::new(|_| {});
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     device.register(json!({"uid": "bob"})).await;
     assert_eq!(who(&world, "alice").await, Vec::<String>::new());
     assert_eq!(who(&world, "bob").await, ["a"]);
@@ -102,7 +102,7 @@ async fn registering_as_another_uid_ends_the_first_registration() {
 #[tokio::test]
 async fn single_displaces_with_kind_12_and_disconnects_for_good() {
     let world = World::new(|_| {});
-    let first = world.enter("alice", "d1").await;
+    let first = world.registered("alice", "d1").await;
     let mut second = world.connect("d2");
     second
         .register(json!({"uid": "alice", "deviceid": "d2", "platform": "ios"}))
@@ -125,7 +125,7 @@ async fn single_displaces_with_kind_12_and_disconnects_for_good() {
 async fn the_same_device_reconnecting_is_not_a_displacement() {
     for policy in [Policy::Single, Policy::PerPlatform, Policy::Multi] {
         let world = World::new(|config| config.login.policy = policy);
-        let stale = world.enter("alice", "d1").await;
+        let stale = world.registered("alice", "d1").await;
         let mut back = world.connect("again");
         back.register(json!({"uid": "alice", "deviceid": "d1"})).await;
         assert_eq!(stale.ear.rest(), [Said::Cut], "{policy:?}");
@@ -137,8 +137,8 @@ async fn the_same_device_reconnecting_is_not_a_displacement() {
 #[tokio::test]
 async fn notify_leaves_the_connection_open_and_unregistered() {
     let world = World::new(|config| config.login.displaced = Displaced::Notify);
-    let mut first = world.enter("alice", "d1").await;
-    let _second = world.enter("alice", "d2").await;
+    let mut first = world.registered("alice", "d1").await;
+    let _second = world.registered("alice", "d2").await;
     is_replaced(first.ear.next().await, "d2", Value::Null);
     let answer = first
         .message(json!({"type": 3, "to": {"user": "bob"}, "data": {}}))
@@ -201,7 +201,7 @@ async fn registers_of_a_connection_are_limited() {
         config.limits.registers_per_minute = 1;
         config.limits.registers_burst = 2;
     });
-    let mut device = world.enter("alice", "a").await;
+    let mut device = world.registered("alice", "a").await;
     assert_eq!(registers(&mut device, "bob").await, 0);
     assert_eq!(registers(&mut device, "carol").await, 429);
     assert_eq!(who(&world, "bob").await, ["a"], "it stays what it was");
@@ -215,8 +215,8 @@ async fn registers_of_a_user_are_limited_over_all_connections() {
         config.limits.user_registers_per_minute = 1;
         config.limits.user_registers_burst = 2;
     });
-    let _first = world.enter("alice", "a").await;
-    let _second = world.enter("alice", "b").await;
+    let _first = world.registered("alice", "a").await;
+    let _second = world.registered("alice", "b").await;
     let mut third = world.connect("c");
     assert_eq!(registers(&mut third, "alice").await, 429);
     assert_eq!(who(&world, "alice").await, ["b"]);
@@ -229,11 +229,11 @@ async fn multi_displaces_the_oldest_beyond_the_limit() {
         config.login.policy = Policy::Multi;
         config.login.max_devices = 2;
     });
-    let mut first = world.enter("alice", "m1").await;
-    let second = world.enter("alice", "m2").await;
+    let mut first = world.registered("alice", "m1").await;
+    let second = world.registered("alice", "m2").await;
     // Registering again is not a new device, and does not make the connection newer.
     first.register(json!({"uid": "alice"})).await;
-    let _third = world.enter("alice", "m3").await;
+    let _third = world.registered("alice", "m3").await;
     assert_eq!(who(&world, "alice").await, ["m2", "m3"]);
     is_replaced(first.ear.next().await, "m3", Value::Null);
     assert_eq!(second.ear.rest(), []);
@@ -242,8 +242,11 @@ async fn multi_displaces_the_oldest_beyond_the_limit() {
 #[tokio::test]
 async fn a_sign_out_disconnects_all_connections_for_good() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut devices = [world.enter("alice", "a").await, world.enter("alice", "b").await];
-    let bystander = world.enter("bob", "c").await;
+    let mut devices = [
+        world.registered("alice", "a").await,
+        world.registered("alice", "b").await,
+    ];
+    let bystander = world.registered("bob", "c").await;
     assert_eq!(world.gateway.sign_out(&uid("alice")), 2);
     assert_eq!(world.gateway.sign_out(&uid("alice")), 0);
     for device in &mut devices {

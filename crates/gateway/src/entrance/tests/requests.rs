@@ -39,7 +39,7 @@ async fn requests_before_a_register_are_refused() {
 #[tokio::test]
 async fn requests_without_a_response_kind_are_answered_by_callback_only() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let conv = conv(&say(&mut alice, "bob", 1).await);
     for kind in [103, 106] {
         let data = json!({"conv": conv, "seq": 1});
@@ -57,8 +57,8 @@ async fn requests_without_a_response_kind_are_answered_by_callback_only() {
 #[tokio::test]
 async fn errors_of_positions_say_what_is_wrong() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
-    let mut eve = world.enter("eve", "e").await;
+    let mut alice = world.registered("alice", "a").await;
+    let mut eve = world.registered("eve", "e").await;
     let conv = conv(&say(&mut alice, "bob", 1).await);
     for kind in [103, 106] {
         for data in [
@@ -101,8 +101,8 @@ async fn errors_of_positions_say_what_is_wrong() {
 #[tokio::test]
 async fn history_is_paged_in_both_directions() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
-    let mut eve = world.enter("eve", "e").await;
+    let mut alice = world.registered("alice", "a").await;
+    let mut eve = world.registered("eve", "e").await;
     let mut sent = Value::Null;
     for n in 1..=5 {
         sent = say(&mut alice, "bob", n).await;
@@ -151,7 +151,7 @@ async fn history_is_paged_in_both_directions() {
 #[tokio::test]
 async fn a_page_fits_its_share_of_the_queue() {
     let world = World::new(|config| config.limits.queue_bytes = 100_000);
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let filler = "x".repeat(10_000);
     let mut sent = Value::Null;
     for _ in 0..6 {
@@ -170,10 +170,10 @@ async fn a_read_is_told_to_the_users_concerned() {
         config.login.policy = Policy::Multi;
         config.limits.read_receipt_members = 3;
     });
-    let mut alice = world.enter("alice", "a").await;
-    let tablet = world.enter("alice", "t").await;
-    let mut bob = world.enter("bob", "b").await;
-    let eve = world.enter("eve", "e").await;
+    let mut alice = world.registered("alice", "a").await;
+    let tablet = world.registered("alice", "t").await;
+    let mut bob = world.registered("bob", "b").await;
+    let eve = world.registered("eve", "e").await;
     let pair = conv(&say(&mut bob, "alice", 1).await);
     for device in [&alice, &tablet] {
         device.ear.frame().await;
@@ -223,9 +223,9 @@ async fn a_read_is_told_to_the_users_concerned() {
 #[tokio::test]
 async fn a_sender_recalls_a_message() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut alice = world.enter("alice", "a").await;
-    let tablet = world.enter("alice", "t").await;
-    let mut bob = world.enter("bob", "b").await;
+    let mut alice = world.registered("alice", "a").await;
+    let tablet = world.registered("alice", "t").await;
+    let mut bob = world.registered("bob", "b").await;
     let sent = say(&mut alice, "bob", 1).await;
     tablet.ear.frame().await;
     bob.ear.frame().await;
@@ -276,7 +276,7 @@ async fn a_sender_recalls_a_message() {
 #[tokio::test]
 async fn an_old_message_cannot_be_recalled() {
     let world = World::new(|config| config.limits.recall_window_ms = 0);
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let sent = say(&mut alice, "bob", 1).await;
     let asked = crate::clock::unix_millis();
     while crate::clock::unix_millis() <= asked {
@@ -288,7 +288,7 @@ async fn an_old_message_cannot_be_recalled() {
 #[tokio::test]
 async fn requests_of_a_former_member_are_refused() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     world
         .gateway
         .put_team(team("t"), "T".into(), vec![uid("alice"), uid("bob")])
@@ -317,8 +317,8 @@ async fn requests_of_a_former_member_are_refused() {
 async fn a_new_member_sees_messages_after_joining() {
     for all in [false, true] {
         let world = World::new(|config| config.teams.history_for_new_members = all);
-        let mut alice = world.enter("alice", "a").await;
-        let mut carol = world.enter("carol", "c").await;
+        let mut alice = world.registered("alice", "a").await;
+        let mut carol = world.registered("carol", "c").await;
         world
             .gateway
             .put_team(team("t"), "T".into(), vec![uid("alice")])
@@ -350,7 +350,7 @@ async fn a_new_member_sees_messages_after_joining() {
 #[tokio::test]
 async fn conversations_are_listed_by_page() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let mut last = Value::Null;
     for index in 0..5 {
         last = say(&mut alice, &format!("u{index}"), index).await;
@@ -394,7 +394,7 @@ async fn conversations_are_listed_by_page() {
 #[tokio::test]
 async fn errors_of_the_store_are_reported_and_lose_nothing() {
     let (world, levers) = levers(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let sent = say(&mut alice, "bob", 1).await;
     levers.full.store(true, std::sync::atomic::Ordering::Relaxed);
     refused(&mut alice, 106, json!({"conv": sent["conv"], "seq": 1}), 503).await;
@@ -406,7 +406,7 @@ async fn errors_of_the_store_are_reported_and_lose_nothing() {
 #[tokio::test]
 async fn a_page_waits_until_the_one_before_was_sent() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let conv = conv(&say(&mut alice, "bob", 1).await);
     for (kind, data) in [(104, json!({"conv": conv, "after": 0})), (110, json!({}))] {
         alice.ear.room.forget_permits(Semaphore::MAX_PERMITS);

@@ -55,8 +55,8 @@ async fn replayed(device: &Device) -> Vec<Value> {
 #[tokio::test]
 async fn a_device_gets_unacknowledged_messages_and_then_112() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    let alice = world.enter("alice", "phone").await;
+    let mut bob = world.registered("bob", "b").await;
+    let alice = world.registered("alice", "phone").await;
     let conv = write(&mut bob, "alice", 1..=5).await;
     alice.close();
     write(&mut bob, "alice", 6..=7).await;
@@ -96,7 +96,7 @@ async fn a_device_gets_unacknowledged_messages_and_then_112() {
 #[tokio::test]
 async fn a_new_device_begins_at_the_heads() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut bob = world.enter("bob", "b").await;
+    let mut bob = world.registered("bob", "b").await;
     let conv = write(&mut bob, "alice", 1..=3).await;
     let (alice, answer) = reconnect(&world, "alice", "phone").await;
     assert_eq!(
@@ -120,9 +120,9 @@ async fn a_new_device_begins_at_the_heads() {
 #[tokio::test]
 async fn a_device_is_known_from_its_first_register() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
+    let mut bob = world.registered("bob", "b").await;
     // Clients of the replaced Node module register without `resume`.
-    world.enter("alice", "phone").await.close();
+    world.registered("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=2).await;
     let (alice, _) = reconnect(&world, "alice", "phone").await;
     assert_eq!(seqs(&replayed(&alice).await), [1, 2]);
@@ -140,9 +140,9 @@ async fn a_device_is_known_from_its_first_register() {
 #[tokio::test]
 async fn messages_beyond_the_limit_are_left_to_sync() {
     let world = World::new(|config| config.limits.resume_messages = 4);
-    let mut bob = world.enter("bob", "b").await;
-    let mut carol = world.enter("carol", "c").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    let mut carol = world.registered("carol", "c").await;
+    world.registered("alice", "phone").await.close();
     let old = write(&mut bob, "alice", 1..=3).await;
     let new = write(&mut carol, "alice", 1..=3).await;
     let (mut alice, _) = reconnect(&world, "alice", "phone").await;
@@ -167,8 +167,8 @@ async fn messages_beyond_the_limit_are_left_to_sync() {
 #[tokio::test]
 async fn pushes_during_a_replay_come_after_it_once() {
     let (world, levers) = levers(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=3).await;
     let mut alice = world.connect("again");
     alice.ear.room.forget_permits(Semaphore::MAX_PERMITS);
@@ -199,8 +199,8 @@ async fn pushes_during_a_replay_come_after_it_once() {
 #[tokio::test]
 async fn requests_are_handled_during_a_replay() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     let conv = write(&mut bob, "alice", 1..=3).await;
     let mut alice = world.connect("again");
     alice.ear.room.forget_permits(Semaphore::MAX_PERMITS - 2);
@@ -218,8 +218,8 @@ async fn requests_are_handled_during_a_replay() {
 #[tokio::test]
 async fn resuming_again_replaces_a_replay() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     let conv = write(&mut bob, "alice", 1..=3).await;
     let mut alice = world.connect("again");
     alice.ear.room.forget_permits(Semaphore::MAX_PERMITS - 2);
@@ -240,8 +240,8 @@ async fn resuming_again_replaces_a_replay() {
 #[tokio::test]
 async fn a_client_displaced_during_a_replay_gets_kind_12_and_nothing_more() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=3).await;
     let mut alice = world.connect("again");
     alice.ear.room.forget_permits(Semaphore::MAX_PERMITS - 2);
@@ -249,7 +249,7 @@ async fn a_client_displaced_during_a_replay_gets_kind_12_and_nothing_more() {
         .register(json!({"uid": "alice", "deviceid": "phone", "resume": true}))
         .await;
     assert_eq!(alice.ear.frame().await["seq"], 1);
-    world.enter("alice", "laptop").await;
+    world.registered("alice", "laptop").await;
     alice.ear.room.add_permits(100);
     write(&mut bob, "alice", 4..=4).await;
     assert_eq!(kinds(alice.ear.rest()), [json!(12), json!("Away")]);
@@ -258,8 +258,8 @@ async fn a_client_displaced_during_a_replay_gets_kind_12_and_nothing_more() {
 #[tokio::test]
 async fn held_messages_of_one_user_do_not_reach_the_next() {
     let world = World::new(|_| {});
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=3).await;
     let mut shared = world.connect("again");
     shared.ear.room.forget_permits(Semaphore::MAX_PERMITS - 2);
@@ -281,8 +281,8 @@ async fn held_messages_of_one_user_do_not_reach_the_next() {
 #[tokio::test]
 async fn a_failure_during_a_replay_leaves_the_rest_to_sync() {
     let (world, levers) = levers(|config| config.limits.queue_bytes = 1 << 20);
-    let mut bob = world.enter("bob", "b").await;
-    world.enter("alice", "phone").await.close();
+    let mut bob = world.registered("bob", "b").await;
+    world.registered("alice", "phone").await.close();
     write(&mut bob, "alice", 1..=3).await;
     let mut alice = world.connect("again");
     alice.ear.room.forget_permits(Semaphore::MAX_PERMITS);
@@ -301,15 +301,15 @@ async fn a_failure_during_a_replay_leaves_the_rest_to_sync() {
         .await;
     assert_eq!(answer["code"], 503);
     // A register without `resume` needs no cursors.
-    world.enter("alice", "y").await;
+    world.registered("alice", "y").await;
 }
 
 #[tokio::test]
 async fn a_send_moves_the_cursor_of_a_device_that_has_everything() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut bob = world.enter("bob", "b").await;
-    let mut alice = world.enter("alice", "phone").await;
-    let tablet = world.enter("alice", "tablet").await;
+    let mut bob = world.registered("bob", "b").await;
+    let mut alice = world.registered("alice", "phone").await;
+    let tablet = world.registered("alice", "tablet").await;
     let conv = write(&mut alice, "bob", 1..=2).await;
     write(&mut bob, "alice", 3..=3).await;
     write(&mut alice, "bob", 4..=4).await;
@@ -334,7 +334,7 @@ async fn a_send_moves_the_cursor_of_a_device_that_has_everything() {
 #[tokio::test]
 async fn teams_and_notices_are_replayed_too() {
     let world = World::new(|_| {});
-    world.enter("alice", "phone").await.close();
+    world.registered("alice", "phone").await.close();
     let members = vec![uid("alice"), uid("bob")];
     world
         .gateway

@@ -23,9 +23,9 @@ fn typing(number: u16, conversation: Conversation, stored: bool) -> KindRow {
 #[tokio::test]
 async fn a_message_reaches_all_recipients_but_not_its_sender() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut phone = world.enter("alice", "phone").await;
-    let desk = world.enter("alice", "desk").await;
-    let bob = world.enter("bob", "b").await;
+    let mut phone = world.registered("alice", "phone").await;
+    let desk = world.registered("alice", "desk").await;
+    let bob = world.registered("bob", "b").await;
     let answer = phone
         .message(
             json!({"type": 3, "to": {"user": "bob"}, "cid": "c1", "from": "eve",
@@ -57,8 +57,8 @@ async fn a_message_reaches_all_recipients_but_not_its_sender() {
 #[tokio::test]
 async fn a_message_to_oneself_goes_once_to_the_other_devices() {
     let world = World::new(|config| config.login.policy = Policy::Multi);
-    let mut phone = world.enter("alice", "phone").await;
-    let desk = world.enter("alice", "desk").await;
+    let mut phone = world.registered("alice", "phone").await;
+    let desk = world.registered("alice", "desk").await;
     let answer = phone
         .message(json!({"type": 3, "to": {"user": "alice"}, "data": {}}))
         .await;
@@ -75,8 +75,8 @@ async fn clients_may_send_what_the_table_of_kinds_says() {
         .put_team(team("t"), "T".into(), vec![uid("alice"), uid("bob")])
         .await
         .unwrap();
-    let mut alice = world.enter("alice", "a").await;
-    let mut eve = world.enter("eve", "e").await;
+    let mut alice = world.registered("alice", "a").await;
+    let mut eve = world.registered("eve", "e").await;
     for kind in Kind::ALL {
         let rule = kind.row().rule;
         let (right, wrong) = match rule.conversation {
@@ -111,7 +111,7 @@ async fn clients_may_send_what_the_table_of_kinds_says() {
 #[tokio::test]
 async fn errors_of_messages_say_what_is_wrong() {
     let world = World::new(|config| config.limits.message_bytes = 100);
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(10), "]".repeat(10));
     assert!(deep.len() < 100);
     let good = json!({"type": 3, "to": {"user": "bob"}, "data": {}});
@@ -165,8 +165,8 @@ async fn errors_of_messages_say_what_is_wrong() {
 #[tokio::test]
 async fn integers_are_accepted_as_users_and_teams() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
-    let bob = world.enter("42", "b").await;
+    let mut alice = world.registered("alice", "a").await;
+    let bob = world.registered("42", "b").await;
     world
         .gateway
         .put_team(team("7"), "T".into(), vec![uid("alice"), uid("42")])
@@ -184,8 +184,8 @@ async fn integers_are_accepted_as_users_and_teams() {
 #[tokio::test]
 async fn data_is_any_json_value() {
     let world = World::new(|config| config.kinds = vec![typing(1000, Conversation::None, false)]);
-    let mut alice = world.enter("alice", "a").await;
-    let bob = world.enter("bob", "b").await;
+    let mut alice = world.registered("alice", "a").await;
+    let bob = world.registered("bob", "b").await;
     for kind in [3, 1000] {
         for data in [
             json!(null),
@@ -209,7 +209,7 @@ async fn data_is_any_json_value() {
 #[tokio::test]
 async fn nesting_is_limited() {
     let world = World::new(|_| {});
-    let mut alice = world.enter("alice", "a").await;
+    let mut alice = world.registered("alice", "a").await;
     for (open, close, levels, code) in [
         (r#"{"a":"#, "}", 128, 0),
         (r#"{"a":"#, "}", 129, 400),
@@ -242,10 +242,10 @@ async fn messages_that_are_not_stored_go_to_users_teams_and_everyone() {
         .put_team(team("t"), "T".into(), vec![uid("alice"), uid("bob")])
         .await
         .unwrap();
-    let mut alice = world.enter("alice", "a").await;
-    let desk = world.enter("alice", "desk").await;
-    let bob = world.enter("bob", "b").await;
-    let mut eve = world.enter("eve", "e").await;
+    let mut alice = world.registered("alice", "a").await;
+    let desk = world.registered("alice", "desk").await;
+    let bob = world.registered("bob", "b").await;
+    let mut eve = world.registered("eve", "e").await;
     for to in [json!({"user": "bob"}), json!({"team": "t"})] {
         let frame = json!({"type": 1000, "to": to, "cid": "c", "data": {"on": true}});
         let answer = alice.message(frame.clone()).await;
@@ -315,8 +315,8 @@ async fn messages_of_one_connection_are_appended_in_order_without_waiting() {
             config.limits.appends_in_flight = 2.max(limit / 2);
             config.limits.appends_in_flight_per_connection = limit;
         });
-        let mut alice = world.enter("alice", "a").await;
-        let bob = world.enter("bob", "b").await;
+        let mut alice = world.registered("alice", "a").await;
+        let bob = world.registered("bob", "b").await;
         for index in 0..300 {
             alice
                 .send(&json!({"type": 101, "data": {"type": 3, "to": {"user": "bob"}, "data": {"n": index}}}))

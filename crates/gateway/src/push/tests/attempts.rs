@@ -8,7 +8,7 @@ async fn offline_users_are_notified_and_connected_users_are_not() {
     let kit = kit(&url, |config| {
         config.push.webhook.secret = Some(Secret::new("s3cret"))
     });
-    let mut alice = kit.world.enter("alice", "a").await;
+    let mut alice = kit.world.registered("alice", "a").await;
     kit.world
         .gateway
         .send(order(5, To::User(uid("alice"))))
@@ -75,8 +75,8 @@ async fn the_offline_members_of_a_team_are_notified_without_the_sender() {
     // These members need more than one page.
     let members: Vec<_> = (0..1_203).map(|index| uid(&format!("u{index:04}"))).collect();
     gateway.put_team(team.clone(), "T".into(), members).await.unwrap();
-    let mut sender = kit.world.enter("u0600", "s").await;
-    let _there = kit.world.enter("u0007", "t").await;
+    let mut sender = kit.world.registered("u0600", "s").await;
+    let _there = kit.world.registered("u0007", "t").await;
     sender
         .message(json!({"type": 15, "to": {"team": "t"}, "data": {}}))
         .await;

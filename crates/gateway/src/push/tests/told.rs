@@ -9,7 +9,7 @@ async fn enter_acknowledging(kit: &Kit, posted: &mut Inbox) -> (crate::testing::
         from: Some(uid("alice")),
         ..order(3, To::User(uid("bob")))
     };
-    let mut bob = kit.world.enter("bob", "b").await;
+    let mut bob = kit.world.registered("bob", "b").await;
     kit.world.gateway.send(alice).await.unwrap();
     let pushed = bob.ear.frame().await;
     let ack = json!({"type": 103, "data": {"conv": pushed["conv"], "seq": 1}});
@@ -52,7 +52,7 @@ async fn ends(reason: DisconnectReason, silent_ms: u64) -> Vec<String> {
         config.push.delay_ms = 0;
     });
     let gateway = &kit.world.gateway;
-    let bob = kit.world.enter("bob", "b").await;
+    let bob = kit.world.registered("bob", "b").await;
     let team = TeamId::new("t").unwrap();
     let members = vec![uid("alice"), uid("bob")];
     gateway.put_team(team.clone(), "T".into(), members).await.unwrap();
@@ -108,10 +108,10 @@ async fn a_user_who_reconnects_is_not_notified_of_received_messages() {
         config.push.ack_wait_ms = 400;
     });
     let gateway = &kit.world.gateway;
-    let bob = kit.world.enter("bob", "b").await;
+    let bob = kit.world.registered("bob", "b").await;
     gateway.send(from_alice(3)).await.unwrap();
     bob.close();
-    let _bob = kit.world.enter("bob", "b").await;
+    let _bob = kit.world.registered("bob", "b").await;
     gateway.send(order(5, To::User(uid("carol")))).await.unwrap();
     assert_eq!(posted.next().await.uid(), "carol");
     while kit.metrics.push_skipped.get() == 0 && posted.is_empty() {
@@ -126,7 +126,7 @@ async fn messages_received_before_a_shutdown_are_not_notified_by_the_next_run() 
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.delay_ms = 600_000);
     let gateway = &kit.world.gateway;
-    let bob = kit.world.enter("bob", "b").await;
+    let bob = kit.world.registered("bob", "b").await;
     let team = TeamId::new("t").unwrap();
     let members = ["alice", "bob", "carol"].map(uid).to_vec();
     gateway.put_team(team.clone(), "T".into(), members).await.unwrap();
@@ -159,7 +159,7 @@ async fn messages_received_before_a_shutdown_are_not_notified_by_the_next_run() 
 async fn a_recalled_message_is_not_notified() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let kit = kit(&url, |config| config.push.delay_ms = 200);
-    let mut alice = kit.world.enter("alice", "a").await;
+    let mut alice = kit.world.registered("alice", "a").await;
     let message = json!({"type": 3, "to": {"user": "bob"}, "data": {"text": "salaries"}});
     let sent = alice.message(message.clone()).await;
     let recalled = json!({"type": 108, "data": {"mid": sent["mid"]}});
