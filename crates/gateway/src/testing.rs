@@ -219,9 +219,9 @@ pub(crate) struct Device {
 
 impl Device {
     /// Opens a connection to the gateway of `entrance`, with a token in its handshake.
-    pub(crate) fn new(entrance: Arc<Entrance>, sid: &str, handed: Option<&str>) -> Self {
+    pub(crate) fn new(entrance: Arc<Entrance>, sid: &str, handshake_token: Option<&str>) -> Self {
         let ear = Ear::new(sid);
-        let mut handler = Client::new(entrance, ear.clone(), handed.map(Into::into));
+        let mut handler = Client::new(entrance, ear.clone(), handshake_token.map(Into::into));
         handler.connected();
         Self { handler, ear }
     }
@@ -380,8 +380,8 @@ impl World {
     }
 
     /// Opens a connection with a token in its handshake.
-    pub(crate) fn connect_with(&self, sid: &str, handed: Option<&str>) -> Device {
-        Device::new(self.running.entrance.clone(), sid, handed)
+    pub(crate) fn connect_with(&self, sid: &str, handshake_token: Option<&str>) -> Device {
+        Device::new(self.running.entrance.clone(), sid, handshake_token)
     }
 
     /// Opens a connection that is registered as `uid`; `sid` is also its `deviceid`.

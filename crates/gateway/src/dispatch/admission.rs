@@ -32,7 +32,7 @@ pub(super) fn admit(login: &Login, connection: &Arc<Connection<Link>>, mut wante
     match &*login.auth {
         Auth::Open => Decision::Now(believed(wanted)),
         Auth::Jwt(tokens) => {
-            let Some(token) = wanted.token.take().or_else(|| connection.link.handed()) else {
+            let Some(token) = wanted.token.take().or_else(|| connection.link.handshake_token()) else {
                 return Decision::Now(kept(connection.registration().as_deref(), wanted));
             };
             match tokens.verify(&token) {
@@ -127,8 +127,8 @@ async fn ask(
     wanted: Wanted,
 ) -> Result<Admitted, Reject> {
     let outlet = connection.link.outlet();
-    let handed = connection.link.handed();
-    let token = wanted.token.as_deref().or(handed.as_deref());
+    let handshake_token = connection.link.handshake_token();
+    let token = wanted.token.as_deref().or(handshake_token.as_deref());
     if token.is_some_and(|token| token.len() > most_bytes) {
         return Err(Reject::new(Code::Unauthenticated, TOO_LONG));
     }

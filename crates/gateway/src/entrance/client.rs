@@ -77,10 +77,10 @@ impl Client {
     pub(crate) fn new(
         entrance: Arc<Entrance>,
         outlet: impl Outlet + 'static,
-        handed: Option<Box<str>>,
+        handshake_token: Option<Box<str>>,
     ) -> Self {
         entrance.metrics.connections.inc();
-        let connection = Arc::new(Connection::new(Link::new(outlet, handed)));
+        let connection = Arc::new(Connection::new(Link::new(outlet, handshake_token)));
         Self {
             entrance,
             connection,

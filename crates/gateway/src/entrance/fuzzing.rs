@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::handshake::handed;
+use super::handshake::handshake_token;
 use crate::testing::value;
 
 /// Checks that a handshake, with `auth` in the first line of `data` and the query in the second, gives a
@@ -16,7 +16,7 @@ pub(crate) fn handshake(data: &[u8]) {
         return;
     };
     let raw: Option<&RawValue> = serde_json::from_str(auth).ok();
-    let Some(token) = handed(raw, || Some(query.to_owned()), MOST) else {
+    let Some(token) = handshake_token(raw, || Some(query.to_owned()), MOST) else {
         return;
     };
     assert!(token.len() <= MOST);

@@ -41,18 +41,18 @@ impl Namespaces for Handshakes {
             return Err(ConnectRefused::invalid_namespace());
         }
         // An invalid token is reported when the client registers.
-        let handed = self
+        let token = self
             .0
             .needs_proof()
-            .then(|| handed(auth, || handshake.query(TOKEN), self.0.config.limits.token_bytes))
+            .then(|| handshake_token(auth, || handshake.query(TOKEN), self.0.config.limits.token_bytes))
             .flatten();
-        Ok(Box::new(Client::new(self.0.clone(), socket.clone(), handed)))
+        Ok(Box::new(Client::new(self.0.clone(), socket.clone(), token)))
     }
 }
 
 /// Returns the token of a handshake: that of `auth` if it has one, otherwise that of the query. If it cannot
 /// be a token, an empty text is returned, which is refused like any invalid token.
-pub(super) fn handed(
+pub(super) fn handshake_token(
     auth: Option<&RawValue>,
     query: impl FnOnce() -> Option<String>,
     most: usize,

@@ -174,8 +174,8 @@ impl Run {
             match step {
                 Step::Event(device, event) => self.event(device, &event),
                 Step::Close(device) => self.connections[device] = None,
-                Step::Open(device, handed) => {
-                    self.open(device, Some(handed));
+                Step::Open(device, handshake_token) => {
+                    self.open(device, Some(handshake_token));
                 }
                 Step::Call(text) => {
                     if let Some(request) = api::call(&self.names.fill(text)) {
@@ -200,13 +200,13 @@ impl Run {
     }
 
     /// Opens a new connection of a device, with a token in its handshake.
-    fn open(&mut self, device: usize, handed: Option<&str>) {
+    fn open(&mut self, device: usize, handshake_token: Option<&str>) {
         let mut hearing = Hearing::new(matches!(self.world.config.auth.mode, Mode::Jwt));
-        hearing.shows(handed.unwrap_or_default());
-        let handed = handed.map(|token| self.names.fill(token));
+        hearing.shows(handshake_token.unwrap_or_default());
+        let token = handshake_token.map(|token| self.names.fill(token));
         self.count += 1;
         let sid = format!("sid{}", self.count);
-        let client = Device::new(self.world.running.entrance.clone(), &sid, handed.as_deref());
+        let client = Device::new(self.world.running.entrance.clone(), &sid, token.as_deref());
         let (arrivals, receiver) = mpsc::channel(MOST_BYTES);
         let ear = client.ear.clone();
         self.tasks.push(tokio::spawn(serve(client, receiver)));

@@ -59,7 +59,7 @@ pub(crate) struct Farewell {
 pub(crate) struct Link {
     outlet: Box<dyn Outlet>,
     /// The token of the handshake, until the connection is registered.
-    handed: Mutex<Option<Box<str>>>,
+    handshake_token: Mutex<Option<Box<str>>>,
     flow: Mutex<Flow>,
     wants_objects: AtomicBool,
     /// Whether the client has acknowledged something (103, 106) since it registered.
@@ -78,10 +78,10 @@ pub(crate) struct Link {
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 impl Link {
-    pub(crate) fn new(outlet: impl Outlet + 'static, handed: Option<Box<str>>) -> Self {
+    pub(crate) fn new(outlet: impl Outlet + 'static, handshake_token: Option<Box<str>>) -> Self {
         Self {
             outlet: Box::new(outlet),
-            handed: Mutex::new(handed),
+            handshake_token: Mutex::new(handshake_token),
             flow: Mutex::new(Flow::Live),
             wants_objects: AtomicBool::new(false),
             acknowledges: AtomicBool::new(false),
@@ -98,13 +98,13 @@ impl Link {
     }
 
     /// The token that the client sent in the handshake.
-    pub(crate) fn handed(&self) -> Option<Box<str>> {
-        self.handed.lock().clone()
+    pub(crate) fn handshake_token(&self) -> Option<Box<str>> {
+        self.handshake_token.lock().clone()
     }
 
     /// Forgets the token of the handshake, which is not needed any more.
     pub(crate) fn forget_handed(&self) {
-        *self.handed.lock() = None;
+        *self.handshake_token.lock() = None;
     }
 
     pub(crate) fn format(&self) -> Format {
