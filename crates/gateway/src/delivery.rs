@@ -28,7 +28,7 @@ use crate::session::Link;
 use crate::store::{Append, Appended, Members, Place, Team, TeamChanged};
 
 /// The number of tasks that deliver. More tasks than processors do not help.
-const SHARDS: usize = 16;
+const TASKS: usize = 16;
 /// The maximum number of recipients to whom a message is sent before other conversations have their turn.
 /// This takes a fraction of a millisecond.
 const SLICE: usize = 1_024;
@@ -130,21 +130,21 @@ impl Work {
 /// The delivering tasks.
 pub(crate) struct Delivery {
     /// The queues of the tasks.
-    shards: Vec<mpsc::Sender<Work>>,
+    queues: Vec<mpsc::Sender<Work>>,
     fanout: Fanout,
 }
 
 impl Delivery {
     /// Starts the tasks. At most `in_flight` messages wait for delivery at one time.
     pub(crate) fn start(fanout: Fanout, in_flight: usize) -> Self {
-        let shards = (0..SHARDS)
+        let queues = (0..TASKS)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(in_flight);
                 tokio::spawn(fanout.clone().run(receiver));
                 sender
             })
             .collect();
-        Self { shards, fanout }
+        Self { queues, fanout }
     }
 
     /// Sends messages that are not stored. Their order is not kept.
@@ -175,9 +175,9 @@ impl Delivery {
     }
 
     fn enqueue(&self, work: Work) {
-        let shard = usize::from(work.conv().0[15]) % self.shards.len();
+        let index = usize::from(work.conv().0[15]) % self.queues.len();
         // The queue cannot be full, because the answer of each item in it holds one of the `in_flight` slots.
-        if self.shards[shard].try_send(work).is_err() {
+        if self.queues[index].try_send(work).is_err() {
             tracing::error!("delivery has stopped; recipients of a stored message get it when they resume");
         }
     }
