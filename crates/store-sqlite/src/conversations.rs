@@ -50,9 +50,9 @@ fn unread_sql() -> String {
 /// The device whose cursors are shown.
 pub(super) enum Cursors {
     /// No device: all cursors are 0.
-    Nobodys,
+    NoDevice,
     /// An unknown device, which misses nothing: all cursors are at the head.
-    OfStranger,
+    Unknown,
     /// A known device.
     Of(Known),
 }
@@ -60,8 +60,8 @@ pub(super) enum Cursors {
 impl Cursors {
     pub(super) fn of(db: &Connection, uid: &Uid, device: Option<&DeviceId>) -> rusqlite::Result<Self> {
         Ok(match device {
-            None => Self::Nobodys,
-            Some(device) => devices::load(db, uid, device)?.map_or(Self::OfStranger, Self::Of),
+            None => Self::NoDevice,
+            Some(device) => devices::load(db, uid, device)?.map_or(Self::Unknown, Self::Of),
         })
     }
 
@@ -69,7 +69,7 @@ impl Cursors {
     pub(super) fn row(&self) -> i64 {
         match self {
             Self::Of(known) => known.id,
-            Self::Nobodys | Self::OfStranger => 0,
+            Self::NoDevice | Self::Unknown => 0,
         }
     }
 
@@ -82,8 +82,8 @@ impl Cursors {
         };
         let stored: Option<u64> = row.get(at + 7)?;
         let cursor = match (self, stored) {
-            (Self::Nobodys, _) => return Ok(Seq(0)),
-            (Self::OfStranger, _) => conversation.head,
+            (Self::NoDevice, _) => return Ok(Seq(0)),
+            (Self::Unknown, _) => conversation.head,
             (Self::Of(_), Some(seq)) => seq,
             (Self::Of(known), None) => head_then(db, conversation, known.since_row)?,
         };
