@@ -25,6 +25,10 @@ const ENOUGH: usize = 512;
 /// delayed.
 const READS_PER_TURN: usize = 4;
 const OUTCOMES_PER_TURN: usize = 4_096;
+/// The maximum number of pages of members in one turn, and the number of members with jobs of their own after
+/// which no further page is read in it.
+pub(super) const PAGES_PER_TURN: usize = 64;
+pub(super) const MEMBERS_PER_TURN: usize = PAGE as usize;
 /// A job may be committed this much later than the time at which it was made.
 const LATE_MS: u64 = 2_000;
 

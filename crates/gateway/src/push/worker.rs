@@ -11,7 +11,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use super::attempt::{Attempts, Outcomes};
 use super::backoff::Backoff;
 use super::job::{Job, LEASE_MS, claim};
-use super::plan::{Plan, Plans};
+use super::plan::{MEMBERS_PER_TURN, PAGES_PER_TURN, Plan, Plans};
 use super::queue::Ready;
 use super::{Provider, Reached, Settle, Wake, now};
 use crate::config;
@@ -252,7 +252,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims the jobs of a lane that are due, and continues with one team.
+    /// Claims the jobs of a lane that are due, and continues with teams.
     async fn refill(&mut self, urgent: bool) -> Result<(), StoreError> {
         let (plan, mut outcomes) = (self.plans.of(urgent), Outcomes::new());
         let refilled = plan.refill(&self.attempts, &mut self.held, &mut outcomes).await;
@@ -261,18 +261,28 @@ impl Worker {
         self.members(urgent).await
     }
 
-    /// Continues with one team.
+    /// Continues with teams: many small ones, or a part of a large one.
     async fn members(&mut self, urgent: bool) -> Result<(), StoreError> {
-        let members = self.plans.of(urgent).next_members(&self.attempts);
-        let Some((job, outcome)) = members.await? else {
-            return Ok(());
-        };
-        let id = job.id;
-        if let JobOutcome::Advanced { after, .. } = &outcome {
-            self.advanced.insert(id, (job, after.clone(), urgent));
+        let (mut outcomes, mut made) = (Outcomes::new(), 0);
+        let mut result = Ok(());
+        while outcomes.len() < PAGES_PER_TURN && made < MEMBERS_PER_TURN {
+            let (job, outcome) = match self.plans.of(urgent).next_members(&self.attempts).await {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            };
+            let id = job.id;
+            if let JobOutcome::Advanced { after, jobs } = &outcome {
+                made += jobs.len();
+                self.advanced.insert(id, (job, after.clone(), urgent));
+            }
+            outcomes.push((id, outcome));
         }
-        self.note(vec![(id, outcome)]);
-        Ok(())
+        self.note(outcomes);
+        result
     }
 
     /// Finishes delivered jobs whose connection has proved to be alive.

@@ -1,6 +1,7 @@
 //! Tests push jobs with a webhook of the tests' own.
 
 mod attempts;
+mod teams;
 mod told;
 
 use std::convert::Infallible;
