@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::append::is_in;
-use super::closed;
+use super::deleted_teams;
 use super::departures;
 use super::failure::Failure;
 use super::heads::Head;
@@ -143,7 +143,7 @@ fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChang
         notices.push(tell(tx, before.conv, team, LEAVE, uid)?);
     }
     tx.state.heads.edit(before.conv).closed = true;
-    closed::note(tx.db, before.conv_id)?;
+    deleted_teams::note(tx.db, before.conv_id)?;
     tx.state.closed = true;
     tx.db
         .prepare_cached("DELETE FROM teams WHERE team = ?1")?

@@ -13,7 +13,7 @@ use mynah_store::StoreError;
 use rusqlite::Connection;
 
 use super::checkpoint;
-use super::closed::Closed;
+use super::deleted_teams::Closed;
 use super::devices;
 use super::failure::{leaves_connection_usable, unavailable};
 use super::queue::Command;
