@@ -21,11 +21,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// When the next messages must be deleted.
 #[derive(Debug)]
-pub(super) struct Closed {
+pub(super) struct DeletedTeams {
     due: Option<Instant>,
 }
 
-impl Closed {
+impl DeletedTeams {
     /// Starts with a look, because an earlier run may have left messages.
     pub(super) fn new() -> Self {
         Self {
@@ -136,7 +136,7 @@ mod tests {
             db.query_row(count, [], |row| row.get(0)).unwrap()
         };
         let mut left = Vec::new();
-        while Closed::new().delete_some(&db).unwrap() {
+        while DeletedTeams::new().delete_some(&db).unwrap() {
             left.push(count());
         }
         assert_eq!(left, [17, 14, 11, 10], "those of another conversation stay");

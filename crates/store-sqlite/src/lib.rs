@@ -78,7 +78,7 @@ pub use self::backup::{Backup, backup};
 use self::checkpoint::Checkpoints;
 pub use self::clock::Clock;
 pub use self::command::{TextChange, change_setting, read_setting};
-use self::deleted_teams::Closed;
+use self::deleted_teams::DeletedTeams;
 use self::failure::Failure;
 use self::health::Health;
 use self::leases::Leases;
@@ -150,7 +150,7 @@ impl Embedded {
         let writer = Writer {
             shared: shared.clone(),
             retention,
-            closed: Closed::new(),
+            deleted_teams: DeletedTeams::new(),
             db: Some(db),
             trim: Trim::default(),
             state,

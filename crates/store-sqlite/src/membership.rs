@@ -144,7 +144,7 @@ fn delete(tx: &mut Tx<'_>, team: &TeamId, before: TeamState) -> Result<TeamChang
     }
     tx.state.heads.edit(before.conv).closed = true;
     deleted_teams::note(tx.db, before.conv_id)?;
-    tx.state.closed = true;
+    tx.state.team_was_deleted = true;
     tx.db
         .prepare_cached("DELETE FROM teams WHERE team = ?1")?
         .execute([team.as_str()])?;

@@ -41,7 +41,7 @@ pub(super) struct State {
     /// Whether something was deleted or recalled whose text is still in the WAL.
     pub(super) erased: bool,
     /// Whether a team was deleted whose messages must be deleted too.
-    pub(super) closed: bool,
+    pub(super) team_was_deleted: bool,
 }
 
 impl State {
@@ -60,7 +60,7 @@ impl State {
             next_job: 1,
             mark: Mark::default(),
             erased: false,
-            closed: false,
+            team_was_deleted: false,
             options,
         };
         state.reload(db)?;

@@ -13,7 +13,7 @@ use mynah_store::StoreError;
 use rusqlite::Connection;
 
 use super::checkpoint;
-use super::deleted_teams::Closed;
+use super::deleted_teams::DeletedTeams;
 use super::devices;
 use super::failure::{leaves_connection_usable, unavailable};
 use super::queue::Command;
@@ -32,7 +32,7 @@ const PROBE_MS: u64 = 1_000;
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) retention: Retention,
-    pub(super) closed: Closed,
+    pub(super) deleted_teams: DeletedTeams,
     /// `None` after an error that may have broken the connection, until the next transaction.
     pub(super) db: Option<Connection>,
     /// Decides when memory that was needed for earlier work is freed.
@@ -52,7 +52,7 @@ impl Writer {
             }
             self.commit(&mut batch);
             self.delete_old();
-            self.delete_closed();
+            self.erase_deleted_teams();
             self.shared
                 .checkpoints
                 .erase(self.db.as_ref(), &self.shared.place);
@@ -89,19 +89,19 @@ impl Writer {
     fn rest(&self) -> Option<Duration> {
         let others = [
             self.shared.checkpoints.erase_wait(),
-            self.closed.wait(),
+            self.deleted_teams.wait(),
             self.trim.wait(),
         ];
         self.idle().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Deletes some messages of deleted teams.
-    fn delete_closed(&mut self) {
+    fn erase_deleted_teams(&mut self) {
         let Some(db) = self.db.as_ref().filter(|_| self.shared.place.lost().is_none()) else {
-            self.closed.postpone();
+            self.deleted_teams.postpone();
             return;
         };
-        match self.closed.delete_some(db) {
+        match self.deleted_teams.delete_some(db) {
             Ok(false) => {}
             Ok(true) => {
                 self.trim.used(1);
@@ -191,8 +191,8 @@ impl Writer {
                 if std::mem::take(&mut self.state.erased) {
                     self.shared.checkpoints.erase_soon();
                 }
-                if std::mem::take(&mut self.state.closed) {
-                    self.closed.another();
+                if std::mem::take(&mut self.state.team_was_deleted) {
+                    self.deleted_teams.another();
                 }
                 for command in batch.drain(..) {
                     guarded(|| {
