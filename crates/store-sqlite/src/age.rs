@@ -47,7 +47,7 @@ pub(super) struct Age {
     unbelieved: u64,
     /// The running time.
     ran: UnixMillis,
-    closed: Closed,
+    stop: Stop,
     /// The value of `measured` that was stored last.
     saved: Option<UnixMillis>,
     /// A jump of the clock: by how many milliseconds, and the row number of the next message.
@@ -58,14 +58,14 @@ pub(super) struct Age {
 
 /// How long the store was closed before it was opened.
 #[derive(Debug, Default)]
-struct Closed {
+struct Stop {
     /// The time of day when the running time was stored last.
     since: UnixMillis,
     /// The running time since then.
     ran: u64,
     /// The part of the stop that was accepted so far.
     believed: u64,
-    /// The part of it that [`Age::take_closed`] has returned.
+    /// The part of it that [`Age::take_stop`] has returned.
     taken: u64,
 }
 
@@ -107,9 +107,9 @@ impl Age {
             unbelieved: (unbelieved + day.saturating_sub(then))
                 .saturating_sub(then.saturating_sub(day) + ahead),
             ran,
-            closed: Closed {
+            stop: Stop {
                 since: then,
-                ..Closed::default()
+                ..Stop::default()
             },
             saved: None,
             jumps: VecDeque::new(),
@@ -131,12 +131,10 @@ impl Age {
         self.measured += passed + believed;
         self.unbelieved = left - believed + day.saturating_sub(expected);
         self.ran += passed;
-        self.closed.ran += passed;
-        let claimed = day
-            .saturating_sub(self.closed.since)
-            .saturating_sub(self.closed.ran);
-        let believed = claimed.min(self.closed.believed + passed);
-        self.closed.believed = believed.max(self.closed.believed);
+        self.stop.ran += passed;
+        let claimed = day.saturating_sub(self.stop.since).saturating_sub(self.stop.ran);
+        let believed = claimed.min(self.stop.believed + passed);
+        self.stop.believed = believed.max(self.stop.believed);
         (self.day, self.steady) = (day, steady);
         let by = day.abs_diff(expected);
         if by >= SET_MS {
@@ -184,9 +182,9 @@ impl Age {
 
     /// Returns the part of the last stop that was accepted since the last call. What was written in earlier
     /// runs is older by this.
-    pub(super) fn take_closed(&mut self) -> u64 {
-        let believed = self.closed.believed;
-        believed - std::mem::replace(&mut self.closed.taken, believed)
+    pub(super) fn take_stop(&mut self) -> u64 {
+        let believed = self.stop.believed;
+        believed - std::mem::replace(&mut self.stop.taken, believed)
     }
 
     /// Returns a time of day that has certainly passed. A token that expired before it is expired, however

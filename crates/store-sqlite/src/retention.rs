@@ -102,7 +102,7 @@ fn delete(db: &Connection, state: &mut State, keep_ms: u64) -> rusqlite::Result<
     let now = state.age.ran();
     let newest = state.next_row - 1;
     state.marks.save(db)?;
-    state.marks.age(db, state.age.take_closed())?;
+    state.marks.age(db, state.age.take_stop())?;
     let through = match state.marks.older_than(db, now.saturating_sub(keep_ms))? {
         Some(row) => Some(row),
         None => unmarked(db, state.age.certain().saturating_sub(keep_ms))?,
