@@ -18,7 +18,7 @@ const CHANGES: &str = "changes";
 
 /// The history that a database says it contains.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct StoredHistory {
     /// `None` in a new database.
     pub(super) epoch: Option<String>,
     pub(super) mark: Mark,
@@ -71,10 +71,10 @@ impl Change {
 }
 
 /// Reads which history a database contains.
-pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
+pub(super) fn find(db: &Connection) -> rusqlite::Result<StoredHistory> {
     let row = db.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))?;
     let changes = meta::get(db, CHANGES)?;
-    Ok(Found {
+    Ok(StoredHistory {
         epoch: meta::get(db, EPOCH)?,
         had_witness: changes.is_some(),
         mark: Mark {
@@ -85,7 +85,7 @@ pub(super) fn find(db: &Connection) -> rusqlite::Result<Found> {
 }
 
 /// Returns why the history must get a new epoch; `None` if it keeps its epoch.
-pub(super) fn change(record: Option<&Record>, found: &Found, here: &Here) -> Option<Change> {
+pub(super) fn change(record: Option<&Record>, found: &StoredHistory, here: &Here) -> Option<Change> {
     let epoch = found.epoch.as_deref()?;
     let Some(record) = record else {
         // A store of a version without witnesses keeps its epoch.
@@ -111,7 +111,7 @@ pub(super) fn fresh() -> String {
 /// one.
 pub(super) fn write(
     db: &Connection,
-    found: &Found,
+    found: &StoredHistory,
     epoch: &str,
     change: Option<Change>,
 ) -> rusqlite::Result<()> {
@@ -181,7 +181,7 @@ mod tests {
             database: identity(file),
             boot: boot.into(),
         };
-        let found = |epoch: &str, mark| Found {
+        let found = |epoch: &str, mark| StoredHistory {
             epoch: Some(epoch.into()),
             mark,
             had_witness: true,
@@ -193,7 +193,7 @@ mod tests {
             boot: "monday".into(),
             ..Record::default()
         };
-        let change = |found: &Found, here: &Here| change(Some(&record), found, here);
+        let change = |found: &StoredHistory, here: &Here| change(Some(&record), found, here);
         for newest in [mark(10, 5), mark(11, 5), mark(10, 6)] {
             assert_eq!(change(&found("e", newest), &here(&file, "monday")), None);
             assert_eq!(change(&found("e", newest), &here(&file, "tuesday")), None);
@@ -264,7 +264,7 @@ mod tests {
             (Some("e"), false, None),
             (None, false, None),
         ] {
-            let found = Found {
+            let found = StoredHistory {
                 epoch: epoch.map(str::to_owned),
                 mark: mark(1, 1),
                 had_witness,
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_reboot_changes_the_epoch_if_messages_may_be_lost() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let found = Found {
+        let found = StoredHistory {
             epoch: Some("e".into()),
             mark: mark(1, 1),
             had_witness: true,

@@ -13,7 +13,7 @@ use super::tx::Tx;
 use super::unread;
 
 /// The message to recall.
-struct Found {
+struct RecallTarget {
     row: i64,
     conv_id: i64,
     seq: i64,
@@ -96,7 +96,7 @@ fn reader<'a>(kind: &'a ConvKind, sender: &Uid) -> Option<&'a Uid> {
     .filter(|reader| *reader != sender)
 }
 
-fn has_not_read(db: &Connection, reader: &Uid, message: &Found) -> rusqlite::Result<bool> {
+fn has_not_read(db: &Connection, reader: &Uid, message: &RecallTarget) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT read < ?3 FROM participants WHERE uid = ?1 AND conv_id = ?2")?
         .query_row(params![reader.as_str(), message.conv_id, message.seq], |row| {
             row.get(0)
@@ -104,13 +104,13 @@ fn has_not_read(db: &Connection, reader: &Uid, message: &Found) -> rusqlite::Res
 }
 
 /// Returns the message, and its conversation.
-fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<(Found, ConvId, ConvKind)>> {
+fn find(db: &Connection, order: &Recall) -> rusqlite::Result<Option<(RecallTarget, ConvId, ConvKind)>> {
     db.prepare_cached(
         "SELECT m.id, m.conv_id, m.seq, m.kind, m.ts, m.counts, m.recalled, m.sender, c.conv, c.kind, c.a, c.b, c.team
          FROM messages m JOIN conversations c ON c.id = m.conv_id WHERE m.mid = ?1",
     )?
     .query_row([order.mid.0.as_bytes()], |row| {
-        let found = Found {
+        let found = RecallTarget {
             row: row.get(0)?,
             conv_id: row.get(1)?,
             seq: row.get(2)?,

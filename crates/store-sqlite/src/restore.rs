@@ -300,7 +300,11 @@ fn kept(directory: &Path) -> anyhow::Result<Kept> {
 }
 
 /// Checks the whole database, gives it a new epoch, and adds what is `kept` of the old one.
-fn renew(database: &Path, file: &Path, kept: Option<&Kept>) -> anyhow::Result<(u64, epoch::Found, String)> {
+fn renew(
+    database: &Path,
+    file: &Path,
+    kept: Option<&Kept>,
+) -> anyhow::Result<(u64, epoch::StoredHistory, String)> {
     let log = beside(file, "-wal");
     let (file, shown_log) = (file.display(), log.display());
     let advice = match log.is_file() {
