@@ -28,7 +28,7 @@ pub(super) struct StoredHistory {
 
 /// The place where a database is now.
 #[derive(Debug)]
-pub(super) struct Here {
+pub(super) struct Location {
     /// Which file the database is.
     pub(super) database: Identity,
     /// The kernel's id of this run of the machine.
@@ -85,14 +85,14 @@ pub(super) fn find(db: &Connection) -> rusqlite::Result<StoredHistory> {
 }
 
 /// Returns why the history must get a new epoch; `None` if it keeps its epoch.
-pub(super) fn change(record: Option<&Record>, found: &StoredHistory, here: &Here) -> Option<Change> {
+pub(super) fn change(record: Option<&Record>, found: &StoredHistory, location: &Location) -> Option<Change> {
     let epoch = found.epoch.as_deref()?;
     let Some(record) = record else {
         // A store of a version without witnesses keeps its epoch.
         return found.had_witness.then_some(Change::Copied);
     };
-    let is_same_file = record.database.is(here.database);
-    let rebooted = !record.boot.is_empty() && !here.boot.is_empty() && record.boot != here.boot;
+    let is_same_file = record.database.is(location.database);
+    let rebooted = !record.boot.is_empty() && !location.boot.is_empty() && record.boot != location.boot;
     if record.epoch == epoch && is_same_file && rebooted && record.may_lose && !record.closed {
         return Some(Change::PowerCut);
     }
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn only_an_older_state_changes_the_epoch() {
         let [file, other] = [(); 2].map(|()| tempfile::NamedTempFile::new().unwrap());
-        let here = |file, boot: &str| Here {
+        let location = |file, boot: &str| Location {
             database: identity(file),
             boot: boot.into(),
         };
@@ -193,23 +193,23 @@ mod tests {
             boot: "monday".into(),
             ..Record::default()
         };
-        let change = |found: &StoredHistory, here: &Here| change(Some(&record), found, here);
+        let change = |found: &StoredHistory, location: &Location| change(Some(&record), found, location);
         for newest in [mark(10, 5), mark(11, 5), mark(10, 6)] {
-            assert_eq!(change(&found("e", newest), &here(&file, "monday")), None);
-            assert_eq!(change(&found("e", newest), &here(&file, "tuesday")), None);
+            assert_eq!(change(&found("e", newest), &location(&file, "monday")), None);
+            assert_eq!(change(&found("e", newest), &location(&file, "tuesday")), None);
         }
         for older in [mark(9, 5), mark(10, 4), mark(12, 4)] {
             assert_eq!(
-                change(&found("e", older), &here(&file, "monday")),
+                change(&found("e", older), &location(&file, "monday")),
                 Some(Change::Older)
             );
         }
         assert_eq!(
-            change(&found("f", mark(99, 99)), &here(&file, "monday")),
+            change(&found("f", mark(99, 99)), &location(&file, "monday")),
             Some(Change::Older)
         );
         assert_eq!(
-            change(&found("e", mark(10, 5)), &here(&other, "monday")),
+            change(&found("e", mark(10, 5)), &location(&other, "monday")),
             Some(Change::Copied)
         );
     }
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_store_without_a_witness_is_a_copy_unless_it_never_had_one() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let here = Here {
+        let location = Location {
             database: identity(&file),
             boot: String::new(),
         };
@@ -269,7 +269,7 @@ mod tests {
                 mark: mark(1, 1),
                 had_witness,
             };
-            assert_eq!(change(None, &found, &here), expected);
+            assert_eq!(change(None, &found, &location), expected);
         }
     }
 
@@ -299,11 +299,11 @@ mod tests {
                 closed,
                 ..Record::default()
             };
-            let here = Here {
+            let location = Location {
                 database: identity(&file),
                 boot: now.into(),
             };
-            assert_eq!(change(Some(&record), &found, &here), expected);
+            assert_eq!(change(Some(&record), &found, &location), expected);
         }
     }
 }

@@ -112,10 +112,10 @@ impl Embedded {
         Self::open_with(options, None, Threads::start)
     }
 
-    /// Opens the store. Reads run in threads or in `here`; `start` starts the work.
+    /// Opens the store. Reads run in threads or in `run_reads`; `start` starts the work.
     fn open_with(
         options: Options,
-        here: Option<reads::Here>,
+        run_reads: Option<reads::RunReads>,
         start: impl FnOnce(Writer) -> std::io::Result<Threads>,
     ) -> Result<Self, OpenError> {
         let place = Arc::new(DataDirectory::open(&options.path, options.durability)?);
@@ -137,7 +137,7 @@ impl Embedded {
         let certain = state.age.shared();
         let shared = Arc::new(Shared {
             queue: Queue::default(),
-            readers: Arc::new(Readers::new(place.clone(), here)),
+            readers: Arc::new(Readers::new(place.clone(), run_reads)),
             checkpoints: Checkpoints::new(),
             health: Health::default(),
             watchers,

@@ -11,7 +11,7 @@ use mynah_store::{Durability, StoreError, private};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::epoch::{self, Here};
+use super::epoch::{self, Location};
 use super::failure::is_full;
 pub use super::open_error::OpenError;
 use super::schema;
@@ -269,19 +269,19 @@ impl DataDirectory {
     /// has seen either.
     fn begin(&mut self, db: &Connection, record: Option<&Record>) -> Result<(), Unfit> {
         let found = epoch::find(db)?;
-        let here = Here {
+        let location = Location {
             database: self.identity,
             boot: witness::boot(),
         };
-        let change = epoch::change(record, &found, &here);
+        let change = epoch::change(record, &found, &location);
         let same = found.epoch.clone().filter(|_| change.is_none());
         self.epoch = same.unwrap_or_else(epoch::fresh);
         self.witness.begin(Record {
             epoch: self.epoch.clone(),
             mark: found.mark,
-            database: here.database,
+            database: location.database,
             itself: self.witness.identity()?,
-            boot: here.boot,
+            boot: location.boot,
             may_lose: self.durability == Durability::Process,
             ..Record::default()
         })?;

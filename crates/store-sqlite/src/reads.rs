@@ -98,20 +98,20 @@ pub(super) struct Readers {
     waiting: Mutex<Waiting>,
     filled: Condvar,
     /// If this is set, it runs each read in the thread that requests it.
-    here: Option<Here>,
+    run_reads: Option<RunReads>,
 }
 
 /// Runs waiting reads with [`Readers::serve`].
-pub(super) type Here = Box<dyn Fn(&Readers) + Send + Sync>;
+pub(super) type RunReads = Box<dyn Fn(&Readers) + Send + Sync>;
 
 impl Readers {
-    /// Reads are run by threads, or by `here` in the thread that requests them.
-    pub(super) fn new(place: Arc<DataDirectory>, here: Option<Here>) -> Self {
+    /// Reads are run by threads, or by `run_reads` in the thread that requests them.
+    pub(super) fn new(place: Arc<DataDirectory>, run_reads: Option<RunReads>) -> Self {
         Self {
             place,
             waiting: Mutex::default(),
             filled: Condvar::new(),
-            here,
+            run_reads,
         }
     }
 
@@ -144,9 +144,9 @@ impl Readers {
             job.refuse(StoreError::Unavailable(why));
             return;
         }
-        if let Some(here) = &self.here {
+        if let Some(run_reads) = &self.run_reads {
             drop(waiting);
-            here(self);
+            run_reads(self);
             return;
         }
         // A thread that is awake takes the job sooner than one that must be woken, unless many jobs wait.

@@ -36,9 +36,9 @@ pub struct Stepper {
 pub fn open(options: Options) -> Result<(Embedded, Stepper), OpenError> {
     let reader = Arc::new(Mutex::new(None));
     let reading = reader.clone();
-    let here = Box::new(move |readers: &Readers| readers.serve(&mut reading.lock()));
+    let run_reads = Box::new(move |readers: &Readers| readers.serve(&mut reading.lock()));
     let mut stepper = None;
-    let store = Embedded::open_with(options, Some(here), |writer| {
+    let store = Embedded::open_with(options, Some(run_reads), |writer| {
         let shared = writer.shared.clone();
         stepper = Some(Stepper { reader, writer });
         Ok(Threads::none(shared))
