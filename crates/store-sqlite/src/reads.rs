@@ -42,12 +42,12 @@ pub(super) enum For {
 trait Job: Send {
     /// Returns whether nobody waits for the result any more.
     fn is_over(&self) -> bool;
-    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept;
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Usable;
     fn refuse(self: Box<Self>, error: StoreError);
 }
 
 /// Whether the connection can be used again.
-type Kept = bool;
+type Usable = bool;
 
 struct Asked<T, F> {
     tell: oneshot::Sender<Result<T, StoreError>>,
@@ -63,15 +63,15 @@ where
         self.tell.is_closed()
     }
 
-    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Kept {
+    fn run(self: Box<Self>, db: rusqlite::Result<&Connection>) -> Usable {
         if self.is_over() {
             return true;
         }
         let outcome = db.map_err(Failure::Broken).and_then(self.read);
-        let kept = !matches!(outcome, Err(Failure::Broken(_)));
+        let usable = !matches!(outcome, Err(Failure::Broken(_)));
         // Nobody receives the result if the connection that asked for it has closed.
         let _ = self.tell.send(outcome.map_err(told));
-        kept
+        usable
     }
 
     fn refuse(self: Box<Self>, error: StoreError) {

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::backup::{beside, is_same, is_unknown};
-use super::epoch::{self, Change};
+use super::epoch::{self, Change, StoredHistory};
 use super::failure::is_full;
 use super::witness::{self, Identity, Record, Stamp, Witness};
 use super::{open, revocations, schema, settings};
@@ -158,8 +158,8 @@ impl New<'_> {
         if log.is_file() {
             copy(&log, &staging.join(open::LOG))?;
         }
-        let kept = kept(directory);
-        let (messages, found, epoch) = renew(&database, self.file, kept.as_ref().ok())?;
+        let in_force = in_force(directory);
+        let (messages, found, epoch) = renew(&database, self.file, in_force.as_ref().ok())?;
         // The lock file is created here, so that it gets the same owner as the other files.
         private::create(&staging.join(open::LOCK))?;
         File::open(&database)?.sync_all()?;
@@ -189,8 +189,8 @@ impl New<'_> {
             kept: None,
             messages,
             epoch,
-            revocations: kept
-                .map(|kept| kept.revocations.len())
+            revocations: in_force
+                .map(|in_force| in_force.revocations.len())
                 .map_err(|why| format!("{why:#}")),
         })
     }
@@ -278,33 +278,33 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 
 /// What stays in force when a store is replaced.
 #[derive(Default)]
-struct Kept {
+struct InForce {
     revocations: Vec<Revocation>,
     settings: Vec<Setting>,
 }
 
 /// Reads what stays in force of the store that is replaced, without changing its database and WAL.
-fn kept(directory: &Path) -> anyhow::Result<Kept> {
+fn in_force(directory: &Path) -> anyhow::Result<InForce> {
     let database = directory.join(open::FILE);
     if !database.exists() {
-        return Ok(Kept::default());
+        return Ok(InForce::default());
     }
     let has_log = directory.join(open::LOG).exists();
     let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // As the last connection it would otherwise move the WAL into the database.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
-    Ok(Kept {
+    Ok(InForce {
         revocations: revocations::all(&db, 0)?,
         settings: settings::all(&db)?,
     })
 }
 
-/// Checks the whole database, gives it a new epoch, and adds what is `kept` of the old one.
+/// Checks the whole database, gives it a new epoch, and adds what is `in_force` of the old one.
 fn renew(
     database: &Path,
     file: &Path,
-    kept: Option<&Kept>,
-) -> anyhow::Result<(u64, epoch::StoredHistory, String)> {
+    in_force: Option<&InForce>,
+) -> anyhow::Result<(u64, StoredHistory, String)> {
     let log = beside(file, "-wal");
     let (file, shown_log) = (file.display(), log.display());
     let advice = match log.is_file() {
@@ -340,8 +340,8 @@ fn renew(
         let found = epoch::find(&db)?;
         epoch::write(&db, &found, &epoch, Some(Change::Restored))?;
         // The settings of a database that was copied by hand are those of another directory.
-        settings::replace(&db, kept.map_or(&[], |kept| &kept.settings))?;
-        for revocation in kept.iter().flat_map(|kept| &kept.revocations) {
+        settings::replace(&db, in_force.map_or(&[], |in_force| &in_force.settings))?;
+        for revocation in in_force.iter().flat_map(|in_force| &in_force.revocations) {
             revocations::revoke(&db, 0, revocation)?;
         }
         let messages: i64 = db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?;
