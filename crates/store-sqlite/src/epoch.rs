@@ -9,11 +9,11 @@ use rusqlite::Connection;
 
 use super::meta;
 use super::recount::recount;
-use super::witness::{Identity, Mark, Record};
+use super::witness::{HistoryState, Identity, Record};
 
 /// The key in `meta` of the epoch.
 const EPOCH: &str = "epoch";
-/// The key in `meta` of [`Mark::changes`]. A store that has this key has had a witness.
+/// The key in `meta` of [`HistoryState::changes`]. A store that has this key has had a witness.
 const CHANGES: &str = "changes";
 
 /// The history that a database says it contains.
@@ -21,7 +21,7 @@ const CHANGES: &str = "changes";
 pub(super) struct StoredHistory {
     /// `None` in a new database.
     pub(super) epoch: Option<String>,
-    pub(super) mark: Mark,
+    pub(super) history: HistoryState,
     /// Whether the database has had a witness.
     pub(super) had_witness: bool,
 }
@@ -77,7 +77,7 @@ pub(super) fn find(db: &Connection) -> rusqlite::Result<StoredHistory> {
     Ok(StoredHistory {
         epoch: meta::get(db, EPOCH)?,
         had_witness: changes.is_some(),
-        mark: Mark {
+        history: HistoryState {
             row,
             changes: changes.and_then(|text| text.parse().ok()).unwrap_or(0),
         },
@@ -96,7 +96,7 @@ pub(super) fn change(record: Option<&Record>, found: &StoredHistory, location: &
     if record.epoch == epoch && is_same_file && rebooted && record.may_lose && !record.closed {
         return Some(Change::PowerCut);
     }
-    if record.epoch != epoch || !found.mark.has_reached(record.mark) {
+    if record.epoch != epoch || !found.history.has_reached(record.history) {
         return Some(Change::Older);
     }
     (!is_same_file).then_some(Change::Copied)
@@ -120,7 +120,7 @@ pub(super) fn write(
     }
     let tx = db.unchecked_transaction()?;
     meta::put(&tx, EPOCH, epoch)?;
-    count(&tx, found.mark.changes)?;
+    count(&tx, found.history.changes)?;
     if let Some(change) = change {
         end_at_heads(&tx)?;
         if change.drops_jobs() {
@@ -130,7 +130,7 @@ pub(super) fn write(
     tx.commit()
 }
 
-/// Writes [`Mark::changes`].
+/// Writes [`HistoryState::changes`].
 pub(super) fn count(db: &Connection, changes: i64) -> rusqlite::Result<()> {
     meta::put(db, CHANGES, &changes.to_string())
 }
@@ -166,8 +166,8 @@ fn end_at_heads(db: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    fn mark(row: i64, changes: i64) -> Mark {
-        Mark { row, changes }
+    fn history(row: i64, changes: i64) -> HistoryState {
+        HistoryState { row, changes }
     }
 
     fn identity(file: &tempfile::NamedTempFile) -> Identity {
@@ -181,35 +181,35 @@ mod tests {
             database: identity(file),
             boot: boot.into(),
         };
-        let found = |epoch: &str, mark| StoredHistory {
+        let found = |epoch: &str, history| StoredHistory {
             epoch: Some(epoch.into()),
-            mark,
+            history,
             had_witness: true,
         };
         let record = Record {
             epoch: "e".into(),
-            mark: mark(10, 5),
+            history: history(10, 5),
             database: identity(&file),
             boot: "monday".into(),
             ..Record::default()
         };
         let change = |found: &StoredHistory, location: &Location| change(Some(&record), found, location);
-        for newest in [mark(10, 5), mark(11, 5), mark(10, 6)] {
+        for newest in [history(10, 5), history(11, 5), history(10, 6)] {
             assert_eq!(change(&found("e", newest), &location(&file, "monday")), None);
             assert_eq!(change(&found("e", newest), &location(&file, "tuesday")), None);
         }
-        for older in [mark(9, 5), mark(10, 4), mark(12, 4)] {
+        for older in [history(9, 5), history(10, 4), history(12, 4)] {
             assert_eq!(
                 change(&found("e", older), &location(&file, "monday")),
                 Some(Change::Older)
             );
         }
         assert_eq!(
-            change(&found("f", mark(99, 99)), &location(&file, "monday")),
+            change(&found("f", history(99, 99)), &location(&file, "monday")),
             Some(Change::Older)
         );
         assert_eq!(
-            change(&found("e", mark(10, 5)), &location(&other, "monday")),
+            change(&found("e", history(10, 5)), &location(&other, "monday")),
             Some(Change::Copied)
         );
     }
@@ -231,7 +231,7 @@ mod tests {
         )
         .unwrap();
         let found = find(&db).unwrap();
-        assert_eq!((found.epoch.as_deref(), found.mark), (None, mark(5, 0)));
+        assert_eq!((found.epoch.as_deref(), found.history), (None, history(5, 0)));
         write(&db, &found, "new", Some(Change::Copied)).unwrap();
         let read = |sql: &str| -> String { db.query_row(sql, [], |row| row.get(0)).unwrap() };
         assert_eq!(
@@ -266,7 +266,7 @@ mod tests {
         ] {
             let found = StoredHistory {
                 epoch: epoch.map(str::to_owned),
-                mark: mark(1, 1),
+                history: history(1, 1),
                 had_witness,
             };
             assert_eq!(change(None, &found, &location), expected);
@@ -278,7 +278,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let found = StoredHistory {
             epoch: Some("e".into()),
-            mark: mark(1, 1),
+            history: history(1, 1),
             had_witness: true,
         };
         for (may_lose, closed, before, now, expected) in [
@@ -292,7 +292,7 @@ mod tests {
             let record = Record {
                 epoch: "e".into(),
                 // The witness may have reached the disk before the transactions that it describes.
-                mark: if rebooted { mark(9, 9) } else { found.mark },
+                history: if rebooted { history(9, 9) } else { found.history },
                 database: identity(&file),
                 boot: before.into(),
                 may_lose,

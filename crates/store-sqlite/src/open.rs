@@ -15,7 +15,7 @@ use super::epoch::{self, Location};
 use super::failure::is_full;
 pub use super::open_error::OpenError;
 use super::schema;
-use super::witness::{self, Identity, Mark, Record, Stamp, Witness};
+use super::witness::{self, HistoryState, Identity, Record, Stamp, Witness};
 
 /// The name of the database in the data directory.
 pub(super) const FILE: &str = "mynah.db";
@@ -278,7 +278,7 @@ impl DataDirectory {
         self.epoch = same.unwrap_or_else(epoch::fresh);
         self.witness.begin(Record {
             epoch: self.epoch.clone(),
-            mark: found.mark,
+            history: found.history,
             database: location.database,
             itself: self.witness.identity()?,
             boot: location.boot,
@@ -286,7 +286,7 @@ impl DataDirectory {
             ..Record::default()
         })?;
         epoch::write(db, &found, &self.epoch, change)?;
-        if found.epoch.is_none() && record.is_some_and(|record| record.mark != Mark::default()) {
+        if found.epoch.is_none() && record.is_some_and(|record| record.history != HistoryState::default()) {
             tracing::warn!(
                 "this data directory has contained a store, but {} is missing or empty: an empty store was created. \
                  If you do not want that, stop the server and use `mynah restore`",

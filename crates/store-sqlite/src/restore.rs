@@ -167,7 +167,7 @@ impl New<'_> {
         let witness = Witness::open(&staging.join(witness::FILE))?.0;
         witness.begin(Record {
             epoch: epoch.clone(),
-            mark: found.mark,
+            history: found.history,
             database: Identity::of(&now),
             itself: witness.identity()?,
             boot: witness::boot(),

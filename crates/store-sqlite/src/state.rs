@@ -16,7 +16,7 @@ use super::marks::Marks;
 use super::options::Options;
 use super::teams::Teams;
 use super::totals::Totals;
-use super::witness::Mark;
+use super::witness::HistoryState;
 
 /// The state of the writer. Invariant: it equals the database plus the open transaction. [`State::reload`]
 /// restores this after a failed transaction.
@@ -37,7 +37,7 @@ pub(super) struct State {
     /// hold the id of a deleted job.
     pub(super) next_job: i64,
     /// The state of the history at the last commit.
-    pub(super) mark: Mark,
+    pub(super) history: HistoryState,
     /// Whether something was deleted or recalled whose text is still in the WAL.
     pub(super) erased: bool,
     /// Whether a team was deleted whose messages must be deleted too.
@@ -58,7 +58,7 @@ impl State {
             begun: Begun::new(Instant::now()),
             next_row: 1,
             next_job: 1,
-            mark: Mark::default(),
+            history: HistoryState::default(),
             erased: false,
             team_was_deleted: false,
             options,
@@ -85,7 +85,7 @@ impl State {
         self.totals.forget();
         self.begun.failed();
         self.cids.reload(db)?;
-        self.mark = epoch::find(db)?.mark;
+        self.history = epoch::find(db)?.history;
         self.next_row = db.query_row("SELECT coalesce(max(id), 0) + 1 FROM messages", [], |row| {
             row.get(0)
         })?;
@@ -111,11 +111,11 @@ impl State {
     /// transaction with messages needs no such record.
     pub(super) fn advance(&mut self, db: &Connection, changed: bool) -> rusqlite::Result<()> {
         let row = self.next_row - 1;
-        let changes = self.mark.changes + i64::from(changed && row == self.mark.row);
-        if changes != self.mark.changes {
+        let changes = self.history.changes + i64::from(changed && row == self.history.row);
+        if changes != self.history.changes {
             epoch::count(db, changes)?;
         }
-        self.mark = Mark { row, changes };
+        self.history = HistoryState { row, changes };
         Ok(())
     }
 

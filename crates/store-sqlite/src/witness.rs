@@ -6,9 +6,9 @@
 //! epoch of the database, its newest row, and which file it was. [`super::epoch`] compares the two.
 //!
 //! Invariants: the record is never ahead of what is committed, because it is written after the commit
-//! (`mark`), without waiting for the disk. After a crash it may be behind the database, which is not mistaken
-//! for an older copy. It is overwritten in place, so that a full disk does not matter, in two alternating
-//! slots, so that one of them is complete even if the power fails during a write.
+//! (`committed`), without waiting for the disk. After a crash it may be behind the database, which is not
+//! mistaken for an older copy. It is overwritten in place, so that a full disk does not matter, in two
+//! alternating slots, so that one of them is complete even if the power fails during a write.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -33,15 +33,15 @@ const TEXT: usize = 64;
 
 /// A state of the history. Both numbers only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Mark {
+pub(super) struct HistoryState {
     /// The newest `messages.id`.
     pub(super) row: i64,
     /// The number of transactions that changed something without writing a message.
     pub(super) changes: i64,
 }
 
-impl Mark {
-    /// Whether a store with this mark contains everything that one with `other` contained.
+impl HistoryState {
+    /// Whether a store in this state contains everything that one in `other` contained.
     pub(super) fn has_reached(self, other: Self) -> bool {
         self.row >= other.row && self.changes >= other.changes
     }
@@ -97,7 +97,7 @@ pub(super) struct Record {
     /// The slot with the higher number is valid.
     pub(super) serial: u64,
     pub(super) epoch: String,
-    pub(super) mark: Mark,
+    pub(super) history: HistoryState,
     /// Which file the database is.
     pub(super) database: Identity,
     /// The witness itself, to distinguish a copy of the whole directory from a copy of the database alone.
@@ -119,8 +119,8 @@ impl Record {
             u64::from(self.may_lose) | u64::from(self.closed) << 1 | u64::from(self.stamp.is_some()) << 2;
         let numbers = [
             self.serial,
-            self.mark.row as u64,
-            self.mark.changes as u64,
+            self.history.row as u64,
+            self.history.changes as u64,
             self.database.inode,
             self.database.born,
             self.itself.inode,
@@ -172,7 +172,7 @@ impl Record {
         Some(Self {
             serial,
             epoch: text(88),
-            mark: Mark {
+            history: HistoryState {
                 row: row as i64,
                 changes: changes as i64,
             },
@@ -248,9 +248,9 @@ impl Witness {
     }
 
     /// Called after a commit.
-    pub(super) fn mark(&self, mark: Mark) {
-        if self.record.lock().mark != mark {
-            self.change(|record| record.mark = mark);
+    pub(super) fn committed(&self, history: HistoryState) {
+        if self.record.lock().history != history {
+            self.change(|record| record.history = history);
         }
     }
 
@@ -301,7 +301,7 @@ mod tests {
     fn record() -> Record {
         Record {
             epoch: "01a2".into(),
-            mark: Mark { row: 7, changes: 3 },
+            history: HistoryState { row: 7, changes: 3 },
             boot: "b".into(),
             may_lose: true,
             stamp: Some(Stamp {
@@ -320,10 +320,10 @@ mod tests {
         assert_eq!(found, None);
         witness.begin(record()).unwrap();
         for row in 8..12 {
-            witness.mark(Mark { row, changes: 3 });
+            witness.committed(HistoryState { row, changes: 3 });
             let found = Witness::open(&path).unwrap().1.unwrap();
             assert_eq!(
-                (found.mark.row, found.epoch.as_str(), found.boot.as_str()),
+                (found.history.row, found.epoch.as_str(), found.boot.as_str()),
                 (row, "01a2", "b")
             );
             assert!(found.may_lose && !found.closed && found.stamp == record().stamp);
@@ -339,12 +339,12 @@ mod tests {
         let witness = Witness::open(&path).unwrap().0;
         witness.begin(record()).unwrap();
         for row in [8, 9] {
-            witness.mark(Mark { row, changes: 3 });
+            witness.committed(HistoryState { row, changes: 3 });
         }
         let newest = witness.record.lock().serial;
         let at = if newest.is_multiple_of(2) { 0 } else { SECOND };
         witness.file.write_all_at(&[0x5a; 100], at + 100).unwrap();
-        assert_eq!(Witness::open(&path).unwrap().1.unwrap().mark.row, 8);
+        assert_eq!(Witness::open(&path).unwrap().1.unwrap().history.row, 8);
         witness.file.write_all_at(&[0x5a; 9_000], 0).unwrap();
         assert_eq!(Witness::open(&path).unwrap().1, None);
     }

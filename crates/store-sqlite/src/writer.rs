@@ -186,7 +186,7 @@ impl Writer {
                     .observer
                     .committed(batch.len(), begun.elapsed());
                 self.state.trim();
-                self.shared.place.witness().mark(self.state.mark);
+                self.shared.place.witness().committed(self.state.history);
                 self.shared.checkpoints.committed();
                 if std::mem::take(&mut self.state.erased) {
                     self.shared.checkpoints.erase_soon();
