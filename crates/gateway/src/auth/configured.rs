@@ -4,12 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use super::keys::{self, Key};
+use super::keys::{self, TokenKey};
 use crate::config::{Jwt, MIN_SECRET_BYTES};
 
 /// Returns the configured keys for verifying tokens, without those of an issuer.
-pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<Key>> {
-    let mut own: Vec<Key> = secret(jwt)?.iter().map(|secret| Key::secret(secret)).collect();
+pub(super) fn own_keys(jwt: &Jwt) -> anyhow::Result<Vec<TokenKey>> {
+    let mut own: Vec<TokenKey> = secret(jwt)?
+        .iter()
+        .map(|secret| TokenKey::secret(secret))
+        .collect();
     if let Some(pem) = &jwt.public_key {
         let keys = keys::from_pem(pem).map_err(|why| anyhow!("auth.jwt.public_key cannot be used: {why}"))?;
         own.extend(keys);

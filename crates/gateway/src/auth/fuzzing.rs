@@ -212,7 +212,7 @@ pub(crate) fn public_key(data: &[u8]) {
 }
 
 /// Verifying must not panic, whatever the key consists of.
-fn verify(key: &keys::Key, data: &[u8]) {
+fn verify(key: &keys::TokenKey, data: &[u8]) {
     for signature in [
         &[0; 64][..],
         &data[..data.len().min(64)],

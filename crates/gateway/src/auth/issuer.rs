@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
 use super::configured;
-use super::keys::{self, Key};
+use super::keys::{self, TokenKey};
 use crate::clock;
 use crate::config::Jwt;
 use crate::metrics::Metrics;
@@ -42,7 +42,7 @@ enum Fetch {
 pub(crate) struct Issuer {
     source: Source,
     /// `None` until the first fetch has succeeded.
-    set: RwLock<Option<Arc<[Key]>>>,
+    set: RwLock<Option<Arc<[TokenKey]>>>,
     fetch: Mutex<Fetch>,
     wanted: Notify,
     /// Counts the fetches that have ended.
@@ -92,7 +92,7 @@ impl Issuer {
     }
 
     /// Returns the keys of the last good key set; `None` if there was none yet.
-    pub(super) fn keys(&self) -> Option<Arc<[Key]>> {
+    pub(super) fn keys(&self) -> Option<Arc<[TokenKey]>> {
         self.set.read().clone()
     }
 
@@ -167,7 +167,7 @@ impl Issuer {
         }
     }
 
-    async fn get(&self) -> Result<Vec<Key>, String> {
+    async fn get(&self) -> Result<Vec<TokenKey>, String> {
         let text: Bytes = match &self.source {
             Source::File(path) => {
                 let path = path.clone();
@@ -189,7 +189,7 @@ impl Issuer {
 }
 
 /// Returns the keys of a key set. It is an error if none is usable.
-fn usable(text: &[u8]) -> Result<Vec<Key>, String> {
+fn usable(text: &[u8]) -> Result<Vec<TokenKey>, String> {
     let keys = keys::from_jwks(text)?;
     if keys.is_empty() {
         return Err("it has no key with which tokens can be verified".into());

@@ -39,20 +39,20 @@ enum Material {
 }
 
 /// A key together with its algorithm.
-pub(crate) struct Key {
+pub(crate) struct TokenKey {
     pub(super) algorithm: Algorithm,
     /// The name of the key in the issuer's key set.
     pub(super) kid: Option<Box<str>>,
     material: Material,
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} key {:?}", self.algorithm.name(), self.kid)
     }
 }
 
-impl Key {
+impl TokenKey {
     fn new(algorithm: Algorithm, material: Material) -> Self {
         Self {
             algorithm,
@@ -125,13 +125,13 @@ impl Key {
 }
 
 /// Parses the public keys in a PEM text.
-pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
+pub(super) fn from_pem(text: &str) -> Result<Vec<TokenKey>, String> {
     if text.contains("PRIVATE KEY-----") {
         return Err("it contains a private key, which only the issuer may have; use its public key: openssl pkey -in FILE -pubout".into());
     }
     // Environment variables often contain a backslash and an `n` instead of a line break.
     let text = without_mark(text).replace("\\n", "\n");
-    let keys: Vec<Key> = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
+    let keys: Vec<TokenKey> = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
         .map(|found| {
             found
                 .map_err(|error| error.to_string())
@@ -144,18 +144,18 @@ pub(super) fn from_pem(text: &str) -> Result<Vec<Key>, String> {
     Ok(keys)
 }
 
-fn from_spki(der: &[u8]) -> Result<Key, String> {
+fn from_spki(der: &[u8]) -> Result<TokenKey, String> {
     let info =
         SubjectPublicKeyInfoRef::try_from(der).map_err(|error| format!("it is not a public key: {error}"))?;
     let bits = info.subject_public_key.raw_bytes();
     match info.algorithm.oid {
         RSA => {
             let (n, e) = rsa_components(bits).map_err(|error| format!("it is not an RSA key: {error}"))?;
-            Key::rsa(n, e)
+            TokenKey::rsa(n, e)
         }
-        EC if info.algorithm.parameters_oid() == Ok(P256) => Key::p256(bits.to_vec()),
+        EC if info.algorithm.parameters_oid() == Ok(P256) => TokenKey::p256(bits.to_vec()),
         EC => Err("the only supported elliptic curve is P-256 (ES256)".into()),
-        ED25519_KEY => Key::ed25519(bits.to_vec()),
+        ED25519_KEY => TokenKey::ed25519(bits.to_vec()),
         other => Err(format!(
             "it is neither RSA nor P-256 nor Ed25519 (its algorithm is {other})"
         )),
@@ -195,7 +195,7 @@ struct Jwk {
 
 /// Parses a JWKS. Keys that cannot be used for verifying are ignored: secrets, encryption keys, other
 /// algorithms.
-pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
+pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<TokenKey>, String> {
     let set: Set<'_> =
         object(bytes_without_mark(text)).ok_or("it is not a key set such as {\"keys\":[...]}")?;
     if set.keys.len() > MOST_KEYS {
@@ -218,7 +218,7 @@ pub(super) fn from_jwks(text: &[u8]) -> Result<Vec<Key>, String> {
 }
 
 impl Jwk {
-    fn key(self) -> Result<Key, String> {
+    fn key(self) -> Result<TokenKey, String> {
         if self.usage.as_deref().is_some_and(|usage| usage != "sig") {
             return Err("it is not for signatures".into());
         }
@@ -235,15 +235,15 @@ impl Jwk {
                 .map_err(|_| "a component is not valid base64url")
         };
         let mut key = match (self.kty.as_str(), self.crv.as_deref()) {
-            ("RSA", _) => Key::rsa(&bytes(&self.n)?, &bytes(&self.e)?)?,
+            ("RSA", _) => TokenKey::rsa(&bytes(&self.n)?, &bytes(&self.e)?)?,
             ("EC", Some("P-256")) => {
                 let (x, y) = (bytes(&self.x)?, bytes(&self.y)?);
                 if (x.len(), y.len()) != (32, 32) {
                     return Err("a coordinate of a P-256 key has 32 bytes".into());
                 }
-                Key::p256([&[4], x.as_slice(), y.as_slice()].concat())?
+                TokenKey::p256([&[4], x.as_slice(), y.as_slice()].concat())?
             }
-            ("OKP", Some("Ed25519")) => Key::ed25519(bytes(&self.x)?)?,
+            ("OKP", Some("Ed25519")) => TokenKey::ed25519(bytes(&self.x)?)?,
             (kty, _) => return Err(format!("keys of type {kty} with this curve are not supported")),
         };
         if self

@@ -6,7 +6,7 @@ use super::algorithm::Algorithm;
 use super::configured::own_keys;
 use super::fields::{self, Header, Parts, TokenRules, Wrong, decoded};
 use super::issuer::Issuer;
-use super::keys::Key;
+use super::keys::TokenKey;
 use crate::claims::Claims;
 use crate::clock;
 use crate::config::Config;
@@ -19,7 +19,7 @@ pub(crate) const TOO_LONG: &str = "The token is longer than limits.token_bytes a
 /// The verifier of tokens.
 pub(crate) struct Tokens {
     /// The configured keys. They have no names: each is tried on every token of its algorithm.
-    own: Vec<Key>,
+    own: Vec<TokenKey>,
     /// The issuer, whose keys are found by name.
     issuer: Option<Arc<Issuer>>,
     rules: TokenRules,
@@ -101,8 +101,8 @@ impl Tokens {
 
     /// Verifies a signature; false if its key is unknown.
     fn check_signature(&self, header: &Header, message: &[u8], signature: &[u8]) -> Result<bool, Wrong> {
-        let fits = |key: &&Key| key.algorithm == header.algorithm;
-        let genuine = |key: &Key| key.verifies(message, signature);
+        let fits = |key: &&TokenKey| key.algorithm == header.algorithm;
+        let genuine = |key: &TokenKey| key.verifies(message, signature);
         let mut tried = false;
         for key in self.own.iter().filter(fits) {
             tried = true;
@@ -119,7 +119,7 @@ impl Tokens {
             let Some(keys) = issuer.keys() else {
                 return Ok(false);
             };
-            let named = |key: &&Key| key.kid.is_some() && key.kid == header.kid;
+            let named = |key: &&TokenKey| key.kid.is_some() && key.kid == header.kid;
             let mut found = keys.iter().filter(fits);
             let key = match &header.kid {
                 Some(_) if keys.iter().any(|key| named(&key)) => found.find(named),

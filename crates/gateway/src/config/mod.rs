@@ -44,7 +44,7 @@ pub use outbound::Outbound;
 pub use push::{Push, Webhook};
 pub use scopes::{NoScopes, Scope, Scopes};
 pub use secret::Secret;
-pub use section::{Key, Section};
+pub use section::{KeyDescription, Section};
 pub use server::{Server, Tls};
 pub use store::StoreConfig;
 
@@ -82,7 +82,7 @@ pub struct Config {
 struct Described {
     path: &'static str,
     about: &'static [&'static str],
-    keys: &'static [Key],
+    keys: &'static [KeyDescription],
 }
 
 const fn described<S: Section>(path: &'static str) -> Described {

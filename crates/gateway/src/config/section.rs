@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 /// The description of a key.
 #[derive(Debug, Clone, Copy)]
-pub struct Key {
+pub struct KeyDescription {
     /// The name of the key inside its section.
     pub name: &'static str,
     /// What the key does, in the lines of the doc comment of its field.
@@ -20,7 +20,7 @@ pub trait Section {
     /// What the section is for, in the lines of the doc comment of its struct.
     const ABOUT: &'static [&'static str];
     /// The keys, in the order of the struct.
-    const KEYS: &'static [Key];
+    const KEYS: &'static [KeyDescription];
 
     /// Adds a sentence to `problems` for every number outside its range. `path` is the path of the section.
     fn check_ranges(&self, path: &str, problems: &mut Vec<String>);
@@ -68,8 +68,8 @@ macro_rules! section {
 
         impl $crate::config::section::Section for $name {
             const ABOUT: &'static [&'static str] = &[$($about),+];
-            const KEYS: &'static [$crate::config::section::Key] = &[
-                $( $crate::config::section::Key {
+            const KEYS: &'static [$crate::config::section::KeyDescription] = &[
+                $( $crate::config::section::KeyDescription {
                     name: stringify!($key),
                     about: &[$($doc),+],
                     range: $crate::config::section::range_text!($type $(, $range)?),

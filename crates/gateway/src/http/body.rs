@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
 use super::api::Api;
-use super::calls::{HeldBytes, Key};
+use super::calls::{HeldBytes, KeyCounters};
 use super::problem::Problem;
 
 /// A body must have arrived completely within this time.
@@ -77,7 +77,11 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Receives the body of a call with a key. Returns the call with the complete body, and the body's bytes as
 /// far as they are counted.
-pub(super) async fn receive(request: Request, key: &Key, api: &Api) -> Result<(Request, HeldBytes), Problem> {
+pub(super) async fn receive(
+    request: Request,
+    key: &KeyCounters,
+    api: &Api,
+) -> Result<(Request, HeldBytes), Problem> {
     if request.body().is_end_stream() {
         return Ok((request, HeldBytes::default()));
     }
@@ -92,7 +96,7 @@ async fn take(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    (key, api): (Option<&Key>, &Api),
+    (key, api): (Option<&KeyCounters>, &Api),
 ) -> Result<(Bytes, HeldBytes), Problem> {
     let too_large = || {
         let why = format!("The body must be at most {limit} bytes; send less in one call.");

@@ -39,12 +39,12 @@ pub struct Calls {
     bytes: Option<Arc<Slots<Arc<str>>>>,
     rate: Option<Rate>,
     /// The keys that have made a call, by name.
-    keys: Mutex<HashMap<Arc<str>, Arc<Key>>>,
+    keys: Mutex<HashMap<Arc<str>, Arc<KeyCounters>>>,
 }
 
 /// The counters of one key.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct KeyCounters {
     name: Arc<str>,
     bucket: Bucket,
     /// Its calls that have a slot or wait for one.
@@ -55,7 +55,7 @@ pub(super) struct Key {
     pub(super) appends: Caller,
 }
 
-impl Key {
+impl KeyCounters {
     fn new(name: Arc<str>) -> Self {
         let caller = || Caller::new(name.clone());
         Self {
@@ -92,18 +92,18 @@ impl Calls {
     }
 
     /// The counters of the key with this name.
-    pub(super) fn key(&self, name: &Arc<str>) -> Arc<Key> {
+    pub(super) fn key(&self, name: &Arc<str>) -> Arc<KeyCounters> {
         let mut keys = self.keys.lock();
         if let Some(key) = keys.get(name) {
             return key.clone();
         }
-        let key = Arc::new(Key::new(name.clone()));
+        let key = Arc::new(KeyCounters::new(name.clone()));
         keys.insert(name.clone(), key.clone());
         key
     }
 
     /// Counts a call against its key's rate.
-    pub(super) fn count(&self, key: &Key, metrics: &Metrics) -> Result<(), Problem> {
+    pub(super) fn count(&self, key: &KeyCounters, metrics: &Metrics) -> Result<(), Problem> {
         if key.bucket.take(self.rate, clock::now()) {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl Calls {
     }
 
     /// Takes a slot for a call.
-    pub(super) async fn take_slot(&self, key: &Key, metrics: &Metrics) -> Result<CallSlot, Problem> {
+    pub(super) async fn take_slot(&self, key: &KeyCounters, metrics: &Metrics) -> Result<CallSlot, Problem> {
         let Some(slots) = &self.slots else {
             return Ok(None);
         };
@@ -132,7 +132,7 @@ impl Calls {
     pub(super) async fn hold(
         &self,
         held: &mut HeldBytes,
-        key: &Key,
+        key: &KeyCounters,
         bytes: usize,
         metrics: &Metrics,
     ) -> Result<(), Problem> {
