@@ -17,13 +17,13 @@ use crate::time::UnixMillis;
 /// The revocations in memory.
 #[derive(Default)]
 pub(crate) struct Revocations {
-    known: RwLock<Known>,
+    known: RwLock<RevokedTokens>,
 }
 
 /// Revocations by the API are kept apart from those of displaced devices, so that the latter never use up the
 /// limit of the former.
 #[derive(Default)]
-struct Known {
+struct RevokedTokens {
     asked: HashMap<Revoked, Reach>,
     /// The revocations by user, at most [`MOST_DISPLACED`] of each user.
     displaced: HashMap<Uid, Vec<(Revoked, Reach)>>,
@@ -108,7 +108,7 @@ impl Revocations {
     }
 }
 
-impl Known {
+impl RevokedTokens {
     fn add_displaced(&mut self, uid: Uid, what: Revoked, reach: Reach) {
         let before = if self.displaced_count == 0 {
             UnixMillis::MAX

@@ -27,7 +27,7 @@ use parking_lot::{Mutex, RwLock};
 pub use command::{KeyCommand, Lifetime, Said, SettingAccess};
 use files::Files;
 use refusals::Refusals;
-use set::{KeySet, Known};
+use set::{KeySet, KnownKey};
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
 use crate::store::{Setting, Store, Watcher, outcome};
@@ -45,7 +45,7 @@ pub const FILES: [&str; 2] = [first::FILE, files::NAMED];
 /// The keys that the API accepts.
 #[derive(Debug)]
 pub struct ApiKeys {
-    configured: Vec<Known>,
+    configured: Vec<KnownKey>,
     stored: RwLock<Stored>,
     refusals: Refusals,
     home: Option<Home>,
@@ -66,7 +66,7 @@ impl fmt::Debug for Home {
 /// The keys of the store.
 #[derive(Debug, Default)]
 struct Stored {
-    keys: Vec<Known>,
+    keys: Vec<KnownKey>,
     /// The newest version of the setting that the store has reported.
     version: u64,
     /// Whether newer keys could not be read.
@@ -107,7 +107,7 @@ impl ApiKeys {
         let configured = entries
             .filter_map(|(index, entry)| {
                 let entry = entry.ok()?;
-                Some(Known {
+                Some(KnownKey {
                     name: configured_name(index, &entry).into(),
                     scopes: entry.scopes,
                     digest: entry.digest,

@@ -62,7 +62,7 @@ pub(super) struct Previous {
 
 /// A key that calls are compared with. Only its digest is known.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct KnownKey {
     pub(super) name: Arc<str>,
     pub(super) scopes: Scopes,
     pub(super) digest: KeyDigest,
@@ -110,8 +110,8 @@ impl KeySet {
 
     /// Returns the keys that calls are compared with. The key of the first start is one of them only if
     /// `first` is true.
-    pub(super) fn into_known(self, first: bool) -> Vec<Known> {
-        let first = self.first.filter(|_| first).map(|digest| Known {
+    pub(super) fn into_known(self, first: bool) -> Vec<KnownKey> {
+        let first = self.first.filter(|_| first).map(|digest| KnownKey {
             name: first::NAME.into(),
             scopes: Scopes::ALL,
             digest,
@@ -119,13 +119,13 @@ impl KeySet {
         });
         let mut known: Vec<_> = first.into_iter().collect();
         for key in self.keys {
-            known.extend(key.previous.iter().map(|previous| Known {
+            known.extend(key.previous.iter().map(|previous| KnownKey {
                 name: format!("{} (previous)", key.name).into(),
                 scopes: key.scopes,
                 digest: previous.digest,
                 expires: Some(previous.expires.0),
             }));
-            known.push(Known {
+            known.push(KnownKey {
                 name: key.name.into(),
                 scopes: key.scopes,
                 digest: key.digest,
