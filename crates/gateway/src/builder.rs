@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::auth::Auth;
 use crate::config::{Config, Displaced, Policy};
 use crate::directory::{self, Registry};
-use crate::dispatch::{AbortOnDrop, Core, Parts};
+use crate::dispatch::{AbortOnDrop, Core, CoreParts};
 use crate::embed::{Peer, Program, Seen};
 use crate::entrance::Entrance;
 use crate::gateway::{Gateway, Running};
@@ -124,7 +124,7 @@ impl Builder {
         if let Some(issuer) = auth.issuer() {
             tasks.push(AbortOnDrop(tokio::spawn(issuer.clone().run()).abort_handle()));
         }
-        let core = Arc::new(Core::new(Parts {
+        let core = Arc::new(Core::new(CoreParts {
             system: Uid::new(&config.send.system_uid).context("send.system_uid")?,
             config: config.clone(),
             program: program.clone(),

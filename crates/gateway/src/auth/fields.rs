@@ -27,7 +27,7 @@ const BAD_IAT: Wrong = "The token's \"iat\" must be a time in seconds since 1970
 const BAD_JTI: Wrong = "The token's \"jti\" must be a string of at most 256 bytes.";
 
 /// The parts of a token. They are still encoded as base64url.
-pub(super) struct Parts<'t> {
+pub(super) struct TokenParts<'t> {
     /// The part that is signed: the header, a dot, and the payload.
     pub(super) message: &'t str,
     pub(super) header: &'t str,
@@ -35,7 +35,7 @@ pub(super) struct Parts<'t> {
     pub(super) signature: &'t str,
 }
 
-impl<'t> Parts<'t> {
+impl<'t> TokenParts<'t> {
     pub(super) fn of(token: &'t str) -> Result<Self, Wrong> {
         let (message, signature) = token.rsplit_once('.').ok_or(NO_TOKEN)?;
         let (header, payload) = message.split_once('.').ok_or(NO_TOKEN)?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::algorithm::Algorithm;
 use super::backend;
-use super::fields::Parts;
+use super::fields::TokenParts;
 use super::keys;
 use super::testing::{Ed, Es256, Hs256, NOW, SECRET, Signer, jwt, raw_token, secret, tokens};
 use super::tokens::Tokens;
@@ -99,8 +99,9 @@ fn verdict(data: &[u8]) -> Option<bool> {
         return Some(false);
     }
     assert!(party.accepted, "a signature of an unknown key was accepted");
-    let part =
-        |token: &str| Parts::of(token).map(|parts| (parts.message.to_owned(), parts.signature.to_owned()));
+    let part = |token: &str| {
+        TokenParts::of(token).map(|parts| (parts.message.to_owned(), parts.signature.to_owned()))
+    };
     let ((message, signature), (as_signed, original)) = (
         part(&token).expect("three parts"),
         part(&signed).expect("three parts"),
@@ -139,7 +140,7 @@ fn is_accepted(fixture: &Fixture, token: &str) -> bool {
     };
     assert!(claims.left(NOW, 0) > 0);
     assert!((1..=MAX_ID_BYTES).contains(&claims.sub.as_str().len()));
-    let payload = Parts::of(token).expect("three parts").payload;
+    let payload = TokenParts::of(token).expect("three parts").payload;
     let payload = URL_SAFE_NO_PAD.decode(payload).expect("it was read before");
     let payload = std::str::from_utf8(&payload).expect("it was read before");
     // JSON integers can have more digits than any number type, so the fields are not parsed.

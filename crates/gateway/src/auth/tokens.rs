@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::algorithm::Algorithm;
 use super::configured::own_keys;
-use super::fields::{self, Header, Parts, TokenRules, Wrong, decoded};
+use super::fields::{self, Header, TokenParts, TokenRules, Wrong, decoded};
 use super::issuer::Issuer;
 use super::keys::TokenKey;
 use crate::claims::Claims;
@@ -90,7 +90,7 @@ impl Tokens {
         if token.len() > self.most_bytes {
             return Err(TOO_LONG);
         }
-        let parts = Parts::of(token)?;
+        let parts = TokenParts::of(token)?;
         let header = Header::read(&decoded(parts.header)?)?;
         let signature = decoded(parts.signature)?;
         if !self.check_signature(&header, parts.message.as_bytes(), &signature)? {

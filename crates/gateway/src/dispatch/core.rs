@@ -32,7 +32,7 @@ pub(crate) struct Core {
 }
 
 /// The arguments of [`Core::new`].
-pub(crate) struct Parts {
+pub(crate) struct CoreParts {
     pub(crate) config: Arc<Config>,
     pub(crate) program: Arc<Program>,
     pub(crate) auth: Arc<Auth>,
@@ -59,7 +59,7 @@ impl Drop for AbortOnDrop {
 
 impl Core {
     /// Starts the tasks of delivery. Must be called in a tokio runtime.
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: CoreParts) -> Self {
         let limits = &parts.config.limits;
         let rates = Rates::new(limits);
         let rules = Rules {

@@ -32,7 +32,7 @@ use crate::frame::Incoming;
 use crate::kinds::{APPLICATION, Kind, Way};
 use crate::session::Asker;
 
-pub(crate) use self::core::{AbortOnDrop, Core, Parts};
+pub(crate) use self::core::{AbortOnDrop, Core, CoreParts};
 pub(crate) use change::change_team;
 pub(crate) use orders::orders;
 pub(crate) use refusal::refuse;
