@@ -58,7 +58,7 @@ struct Agreed<'a> {
 
 /// The body of a 401 or 403 response, in one of two usual forms.
 #[derive(Deserialize)]
-struct Refused<'a> {
+struct RefusalBody<'a> {
     #[serde(borrow)]
     error: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -192,7 +192,7 @@ pub(super) fn agreed(body: &Bytes, asked: Option<&Uid>) -> Result<Result<Box<Cla
 /// Makes a reject from the body of a 401 or 403 response, with the backend's own sentence if there is one.
 pub(super) fn refused(code: Code, body: Option<Bytes>) -> Reject {
     let reason = body.as_ref().and_then(|body| {
-        let refused: Refused<'_> = object(body)?;
+        let refused: RefusalBody<'_> = object(body)?;
         let reason: String = refused
             .error
             .or(refused.detail)?

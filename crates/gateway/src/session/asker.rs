@@ -22,7 +22,7 @@ pub(crate) struct Asker {
 
 /// A refusal as the `data` of a response.
 #[derive(Serialize)]
-struct Refused<'a> {
+struct RefusalData<'a> {
     code: u16,
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ impl Asker {
 
 /// A refusal as the `data` of a response.
 pub(crate) fn refusal<'a>(reject: &'a Reject, cid: Option<&'a str>) -> impl Serialize + 'a {
-    Refused {
+    RefusalData {
         code: reject.code.number(),
         error: &reject.error,
         cid,
