@@ -35,7 +35,7 @@ struct TakenBack {
 
 /// The response to 108: the place of the message 109 in the history.
 #[derive(Serialize)]
-struct Done {
+struct RecallResponse {
     code: u16,
     mid: Mid,
     conv: ConvId,
@@ -60,7 +60,7 @@ pub(super) fn recall(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker
         let answer: OnDelivered = Box::new(move |outcome| {
             drop(pending);
             match outcome {
-                Ok(outcome) => asker.answer_if_waiting(&Done {
+                Ok(outcome) => asker.answer_if_waiting(&RecallResponse {
                     code: 0,
                     mid: outcome.stored.mid,
                     conv: outcome.stored.conv,

@@ -49,7 +49,7 @@ impl<'a> Request<'a> for ToFields<'a> {}
 
 /// Response, kind 102, for stored kinds.
 #[derive(Serialize)]
-struct Accepted<'a> {
+struct SendResponse<'a> {
     code: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     cid: Option<&'a Cid>,
@@ -226,7 +226,7 @@ fn append_from_client(
         let answer: OnDelivered = Box::new(move |result| {
             let _pending = pending;
             match result {
-                Ok(outcome) => asker.answer(Kind::SendRes, &Accepted::new(cid.as_ref(), &outcome.stored)),
+                Ok(outcome) => asker.answer(Kind::SendRes, &SendResponse::new(cid.as_ref(), &outcome.stored)),
                 Err(reject) => {
                     let reject = beyond.unwrap_or(reject);
                     asker.refuse_message(&reject, cid.as_ref().map(Cid::as_str));
@@ -238,7 +238,7 @@ fn append_from_client(
     })
 }
 
-impl<'a> Accepted<'a> {
+impl<'a> SendResponse<'a> {
     fn new(cid: Option<&'a Cid>, stored: &Stored) -> Self {
         Self {
             code: 0,
