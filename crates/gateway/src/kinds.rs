@@ -33,7 +33,7 @@ pub enum Conversation {
 
 /// Whether users who receive no such message on a connection are notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Push {
+pub enum PushRule {
     /// They are not notified.
     No,
     /// They are notified.
@@ -78,7 +78,7 @@ pub struct Rule {
     /// Whether they count as unread.
     pub unread: bool,
     /// Whether users who do not receive them on a connection are notified.
-    pub push: Push,
+    pub push: PushRule,
     /// Who may send them.
     pub senders: Senders,
 }
@@ -90,7 +90,7 @@ impl Rule {
         conversation: Conversation::None,
         stored: false,
         unread: false,
-        push: Push::No,
+        push: PushRule::No,
         senders: Senders::Backend,
     };
 }
@@ -130,7 +130,7 @@ impl Kind {
     pub const fn row(self) -> Row {
         use Conversation::{None, Notices, OfMessage, Pair, Team};
         use PairClass::{Doctor, DoctorFriend, Plain, Teammate};
-        use Push::{No, Urgent, Yes};
+        use PushRule::{No, Urgent, Yes};
         use Senders::{Backend, Clients, Gateway, Members};
         use Way::{Down, Up};
         match self {
@@ -200,7 +200,7 @@ const fn row(
     conversation: Conversation,
     stored: bool,
     unread: bool,
-    push: Push,
+    push: PushRule,
     senders: Senders,
 ) -> Row {
     let rule = Rule {
@@ -260,7 +260,7 @@ impl From<&KindRow> for Rule {
             conversation,
             stored: row.stored && conversation != Conversation::None,
             unread: row.unread,
-            push: if row.push { Push::Yes } else { Push::No },
+            push: if row.push { PushRule::Yes } else { PushRule::No },
             senders,
         }
     }
@@ -295,7 +295,10 @@ mod tests {
     fn only_what_is_stored_counts_or_notifies() {
         for row in Kind::ALL.map(Kind::row) {
             let rule = row.rule;
-            assert!(rule.stored || (!rule.unread && rule.push == Push::No), "{row:?}");
+            assert!(
+                rule.stored || (!rule.unread && rule.push == PushRule::No),
+                "{row:?}"
+            );
             assert_eq!(rule.stored, rule.conversation != Conversation::None, "{row:?}");
         }
     }

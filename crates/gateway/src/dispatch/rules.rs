@@ -11,7 +11,7 @@ use crate::directory::ConnectionId;
 use crate::embed::Program;
 use crate::frame::too_deep;
 use crate::ids::Uid;
-use crate::kinds::{Conversation, Kinds, Push, Rule, Senders};
+use crate::kinds::{Conversation, Kinds, PushRule, Rule, Senders};
 use crate::metrics::Metrics;
 use crate::order::{By, Origin, SendOrder, To};
 use crate::rate::UserBuckets;
@@ -78,13 +78,13 @@ impl Rules {
     /// Returns the notification to make of the order's messages. `None` if there is no push webhook, or if
     /// the order or its kind wants none.
     fn push_order(&self, order: &SendOrder, rule: &Rule) -> Option<PushOrder> {
-        if !self.notifies || !order.push.unwrap_or(rule.push != Push::No) {
+        if !self.notifies || !order.push.unwrap_or(rule.push != PushRule::No) {
             return None;
         }
         let (longest, delay_ms) = (self.config.push.job_ttl_ms, self.config.push.delay_ms);
         let (own, urgent) = match rule.push {
-            Push::Urgent(ttl) => (ttl, true),
-            Push::Yes | Push::No => (longest, false),
+            PushRule::Urgent(ttl) => (ttl, true),
+            PushRule::Yes | PushRule::No => (longest, false),
         };
         let ttl = order.ttl_ms.unwrap_or(own).min(longest);
         Some(PushOrder {

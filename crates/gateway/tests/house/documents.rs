@@ -5,7 +5,7 @@ use std::fs;
 use mynah::Code;
 use mynah::config::Config;
 use mynah::ids::PairClass;
-use mynah::kinds::{Conversation, Kind, Push, Row, Senders, Way};
+use mynah::kinds::{Conversation, Kind, PushRule, Row, Senders, Way};
 
 use crate::{File, document, files, root, tidy};
 
@@ -28,9 +28,9 @@ fn kind_line(row: Row) -> String {
         Conversation::OfMessage => "of the message",
     };
     let push = match rule.push {
-        Push::No => "no".to_owned(),
-        Push::Yes => "yes".to_owned(),
-        Push::Urgent(ms) => format!("urgent, {ms} ms"),
+        PushRule::No => "no".to_owned(),
+        PushRule::Yes => "yes".to_owned(),
+        PushRule::Urgent(ms) => format!("urgent, {ms} ms"),
     };
     let senders = match rule.senders {
         Senders::Gateway => "gateway",
