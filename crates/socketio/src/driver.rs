@@ -36,7 +36,7 @@ use crate::websocket::{WebSocket, WebSocketError};
 const MOST_AT_ONCE: u32 = 256;
 
 /// The stages of a session's end.
-enum Phase {
+enum Stage {
     Open,
     /// The session has ended. Until this time, the next poll is told so.
     Goodbye(Time),
@@ -57,7 +57,7 @@ pub(crate) struct Driver {
     untold: Option<Untold>,
     posted: Option<Box<polling::Posted>>,
     habit: TextHabit,
-    phase: Phase,
+    stage: Stage,
     /// Whether the session is to be closed once the upgrade in progress has ended. Until then messages are
     /// ignored.
     ending: bool,
@@ -97,7 +97,7 @@ impl Driver {
             untold: None,
             posted: None,
             habit: TextHabit::default(),
-            phase: Phase::Open,
+            stage: Stage::Open,
             ending: false,
             counted: false,
         }
@@ -131,7 +131,7 @@ impl Driver {
                 moved = true;
             }
             moved |= self.write(cx);
-            if let (Phase::Gone, None) = (&self.phase, &self.untold) {
+            if let (Stage::Gone, None) = (&self.stage, &self.untold) {
                 return Poll::Ready(());
             }
             if !moved && !self.arm(cx, now, next, timer) && self.rest(cx) {
@@ -151,14 +151,14 @@ impl Driver {
         let mut state = self.session.state();
         state.begin_work();
         let attention = std::mem::take(&mut state.attention);
-        match self.phase {
-            Phase::Open => {}
-            Phase::Goodbye(_) if state.poll.is_none() => {
+        match self.stage {
+            Stage::Open => {}
+            Stage::Goodbye(_) if state.poll.is_none() => {
                 drop(state);
                 self.gone();
                 return false;
             }
-            Phase::Goodbye(_) | Phase::Gone => return false,
+            Stage::Goodbye(_) | Stage::Gone => return false,
         }
         if attention {
             drop(state);
@@ -203,9 +203,9 @@ impl Driver {
         let done = future.as_mut().poll(cx).is_ready();
         if done {
             self.waiting = None;
-            match self.phase {
-                Phase::Open => self.receiver.attention(false),
-                Phase::Goodbye(_) | Phase::Gone => self.tell(),
+            match self.stage {
+                Stage::Open => self.receiver.attention(false),
+                Stage::Goodbye(_) | Stage::Gone => self.tell(),
             }
         }
         done
@@ -213,7 +213,7 @@ impl Driver {
 
     /// Whether packets may be handled now.
     fn is_ready(&self) -> bool {
-        self.waiting.is_none() && matches!(self.phase, Phase::Open)
+        self.waiting.is_none() && matches!(self.stage, Stage::Open)
     }
 
     /// Whether received packets have not been handled, or a handler's future is pending.
@@ -304,7 +304,7 @@ impl Driver {
     /// While a handler's future is pending: checks whether the client has disconnected, so that the handler
     /// need not wait any longer. Messages that the client sent before that are handled first.
     fn notice_gone(&mut self, cx: &mut Context<'_>) -> Moved {
-        let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.phase, Phase::Open);
+        let waits = self.waiting.is_some() && self.posted.is_none() && matches!(self.stage, Stage::Open);
         let gone = waits && self.websocket.as_mut().is_some_and(|open| open.poll_gone(cx));
         if gone {
             self.close(Closing::Now(CloseReason::TransportClose));
@@ -367,7 +367,7 @@ impl Driver {
     /// Ends the session, and tells the peer: on a WebSocket by a close frame with the code and reason in
     /// `told`.
     fn close_with(&mut self, closing: Closing, told: Option<(u16, &'static str)>) {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.stage, Stage::Open) {
             return;
         }
         let reason = closing.reason();
@@ -387,7 +387,7 @@ impl Driver {
         for websocket in self.candidate.take().into_iter().chain(leftover) {
             websocket.finish(&server, self.session.address().ip(), None);
         }
-        self.phase = Phase::Gone;
+        self.stage = Stage::Gone;
         if let Some(mut websocket) = self.websocket.take() {
             if let Closing::Now(_) = closing {
                 websocket.discard_unwritten();
@@ -401,9 +401,9 @@ impl Driver {
             }
             Box::new(websocket).finish(&server, self.session.address().ip(), told);
         } else if self.session.transport() == Transport::Polling && polling::leave(&self.session, closing) {
-            self.phase = Phase::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
+            self.stage = Stage::Goodbye(server.now().after(server.config.goodbye_timeout_ms));
         }
-        if let Phase::Gone = self.phase {
+        if let Stage::Gone = self.stage {
             self.gone();
         }
         server.count_close(reason);
@@ -426,7 +426,7 @@ impl Driver {
 
     /// Nothing more is sent to the peer.
     fn gone(&mut self) {
-        self.phase = Phase::Gone;
+        self.stage = Stage::Gone;
         self.sessions.forget(&self.session);
         self.session.hold_input(0);
         let mut state = self.session.state();

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use mynah_wire::engine::{CandidateStep, Packet, Time, Transport};
 use mynah_wire::ws;
 
-use super::{Driver, Moved, Phase};
+use super::{Driver, Moved, Stage};
 use crate::encoded::Outgoing;
 use crate::pending::PollAnswer;
 use crate::websocket::WebSocket;
@@ -32,7 +32,7 @@ impl Driver {
         // If the end of the session waits for the candidate, it is read although a handler is busy: messages
         // after it are ignored.
         let waits = self.is_busy() && !self.ending;
-        if waits || !matches!(self.phase, Phase::Open) {
+        if waits || !matches!(self.stage, Stage::Open) {
             return false;
         }
         let Some(mut websocket) = self.candidate.take() else {

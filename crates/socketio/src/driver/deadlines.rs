@@ -11,7 +11,7 @@ use mynah_wire::engine::{CloseReason, PacketType, Time, TimeoutStep};
 use tokio::task::unconstrained;
 use tokio::time::Instant;
 
-use super::{Driver, Phase, Timer};
+use super::{Driver, Stage, Timer};
 use crate::closing::Closing;
 use crate::encoded::Outgoing;
 use crate::receiver::Receiver;
@@ -61,10 +61,10 @@ impl Driver {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Goodbye(until) => Some(until),
-            Phase::Gone => None,
-            Phase::Open => match (self.engine.poll_timeout(), self.receiver.deadline()) {
+        match self.stage {
+            Stage::Goodbye(until) => Some(until),
+            Stage::Gone => None,
+            Stage::Open => match (self.engine.poll_timeout(), self.receiver.deadline()) {
                 (Some(engine), Some(receiver)) => Some(engine.min(receiver)),
                 (engine, receiver) => engine.or(receiver),
             },
@@ -73,10 +73,10 @@ impl Driver {
 
     /// Handles the deadlines that have passed; at least one has.
     pub(super) fn pass_deadlines(&mut self, now: Time) {
-        match self.phase {
-            Phase::Gone => return,
-            Phase::Goodbye(_) => return self.gone(),
-            Phase::Open => {}
+        match self.stage {
+            Stage::Gone => return,
+            Stage::Goodbye(_) => return self.gone(),
+            Stage::Open => {}
         }
         let passed = |receiver: &dyn Receiver| receiver.deadline().is_some_and(|at| now >= at);
         if passed(&*self.receiver) {
