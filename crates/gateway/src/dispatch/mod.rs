@@ -3,8 +3,8 @@
 //! This is the only place that matches on kinds.
 
 mod ack;
-mod admission;
 mod application;
+mod authorize;
 mod change;
 mod conversations;
 mod core;

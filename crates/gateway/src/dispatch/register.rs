@@ -6,7 +6,7 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::admission::{Admitted, Decision, admit};
+use super::authorize::{Admitted, Decision, admit};
 use super::login::Login;
 use super::refusal::refuse;
 use super::resume::{self, Backlog};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::admission::expired;
+use super::authorize::expired;
 use super::login::Login;
 use crate::claims::Claims;
 use crate::clock;
