@@ -14,7 +14,7 @@ use crate::reject::{Code, Reject};
 use crate::session::Link;
 
 /// A register that is allowed.
-pub(super) struct Admitted {
+pub(super) struct Allowed {
     pub(super) uid: Uid,
     pub(super) wanted: Wanted,
     pub(super) claims: Option<Box<Claims>>,
@@ -22,13 +22,13 @@ pub(super) struct Admitted {
 
 /// Whether a register is allowed.
 pub(super) enum Decision {
-    Now(Result<Admitted, Reject>),
+    Now(Result<Allowed, Reject>),
     /// The backend must be asked, or the keys of tokens must be fetched.
-    Later(Pin<Box<dyn Future<Output = Result<Admitted, Reject>> + Send>>),
+    Later(Pin<Box<dyn Future<Output = Result<Allowed, Reject>> + Send>>),
 }
 
 /// Decides about a register of this connection.
-pub(super) fn admit(login: &Login, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Decision {
+pub(super) fn authorize(login: &Login, connection: &Arc<Connection<Link>>, mut wanted: Wanted) -> Decision {
     match &*login.auth {
         Auth::Open => Decision::Now(believed(wanted)),
         Auth::Jwt(tokens) => {
@@ -55,9 +55,9 @@ pub(super) fn admit(login: &Login, connection: &Arc<Connection<Link>>, mut wante
     }
 }
 
-fn believed(wanted: Wanted) -> Result<Admitted, Reject> {
+fn believed(wanted: Wanted) -> Result<Allowed, Reject> {
     let uid = wanted.uid.clone();
-    Ok(Admitted {
+    Ok(Allowed {
         uid: uid.ok_or_else(|| Reject::malformed("\"uid\" must be a string or an integer."))?,
         wanted,
         claims: None,
@@ -65,7 +65,7 @@ fn believed(wanted: Wanted) -> Result<Admitted, Reject> {
 }
 
 /// Decides by the claims of a token.
-fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
+fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Allowed, Reject> {
     if wanted.uid.as_ref().is_some_and(|uid| *uid != claims.sub) {
         return Err(Reject::forbidden(
             "This token belongs to another uid; leave out \"uid\", or use a token of that uid.",
@@ -89,7 +89,7 @@ fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
         (Some(only), _) => wanted.platform = Some(only.clone()),
         (None, _) => {}
     }
-    Ok(Admitted {
+    Ok(Allowed {
         uid: claims.sub.clone(),
         wanted,
         claims: Some(claims),
@@ -97,7 +97,7 @@ fn proved(mut wanted: Wanted, claims: Box<Claims>) -> Result<Admitted, Reject> {
 }
 
 /// Decides about a register without a token: a connection that is registered may use its earlier claims.
-fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Admitted, Reject> {
+fn kept(registration: Option<&Registration>, wanted: Wanted) -> Result<Allowed, Reject> {
     match registration.and_then(|registration| registration.claims.as_ref()) {
         None => Err(Reject::new(
             Code::Unauthenticated,
@@ -116,7 +116,7 @@ pub(super) fn expired() -> Reject {
     )
 }
 
-async fn verify_later(tokens: Arc<Tokens>, token: Box<str>, wanted: Wanted) -> Result<Admitted, Reject> {
+async fn verify_later(tokens: Arc<Tokens>, token: Box<str>, wanted: Wanted) -> Result<Allowed, Reject> {
     proved(wanted, tokens.verify_patiently(&token).await?)
 }
 
@@ -125,7 +125,7 @@ async fn ask(
     connection: Arc<Connection<Link>>,
     most_bytes: usize,
     wanted: Wanted,
-) -> Result<Admitted, Reject> {
+) -> Result<Allowed, Reject> {
     let outlet = connection.link.outlet();
     let handshake_token = connection.link.handshake_token();
     let token = wanted.token.as_deref().or(handshake_token.as_deref());
@@ -148,7 +148,7 @@ async fn ask(
         platform: claims.platform.clone().or(wanted.platform),
         ..wanted
     };
-    Ok(Admitted {
+    Ok(Allowed {
         uid: claims.sub.clone(),
         wanted,
         claims: Some(claims),

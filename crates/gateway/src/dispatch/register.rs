@@ -6,7 +6,7 @@ use mynah_socketio::BoxFuture;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::authorize::{Admitted, Decision, admit};
+use super::authorize::{Allowed, Decision, authorize};
 use super::login::Login;
 use super::refusal::refuse;
 use super::resume::{self, Backlog};
@@ -51,11 +51,11 @@ struct Standing<'a> {
 pub(super) fn register(login: &Arc<Login>, data: Option<&RawValue>, asker: Asker) -> Option<BoxFuture> {
     // The rate limit comes before everything that costs more, above all the check of a token's signature.
     let wanted = connection_may_register(login, &asker.connection.link).and_then(|()| wanted::read(data));
-    let admission = match wanted {
-        Ok(wanted) => admit(login, &asker.connection, wanted),
+    let decision = match wanted {
+        Ok(wanted) => authorize(login, &asker.connection, wanted),
         Err(reject) => Decision::Now(Err(reject)),
     };
-    let decided = match admission {
+    let decided = match decision {
         Decision::Now(decided) => decided,
         Decision::Later(asked) => {
             let login = login.clone();
@@ -79,12 +79,12 @@ pub(super) fn register(login: &Arc<Login>, data: Option<&RawValue>, asker: Asker
 /// wait: registrations with a higher number are newer.
 fn decide(
     login: &Arc<Login>,
-    decided: Result<Admitted, Reject>,
+    decided: Result<Allowed, Reject>,
     asker: Asker,
     begun: Option<u64>,
 ) -> Option<BoxFuture> {
     match decided {
-        Ok(admitted) => carry_out(login, admitted, asker, begun),
+        Ok(allowed) => carry_out(login, allowed, asker, begun),
         Err(reject) => {
             if matches!(reject.code, Code::Unauthenticated | Code::Forbidden) {
                 login.metrics.auth_refused.inc();
@@ -99,18 +99,18 @@ fn decide(
 }
 
 /// Registers the connection, unless a rate limit, a revocation or a newer register prevents it.
-fn carry_out(login: &Arc<Login>, admitted: Admitted, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
+fn carry_out(login: &Arc<Login>, allowed: Allowed, asker: Asker, begun: Option<u64>) -> Option<BoxFuture> {
     let connection = asker.connection.clone();
     let link = &connection.link;
-    if let Err(reject) = may_register(login, &admitted.uid) {
+    if let Err(reject) = may_register(login, &allowed.uid) {
         refuse_register(login, asker, &reject);
         return None;
     }
     // A register as the same user changes the fields that it names, and keeps the others.
-    let kept = connection.registration().filter(|kept| kept.uid == admitted.uid);
+    let kept = connection.registration().filter(|kept| kept.uid == allowed.uid);
     let again = kept.is_some();
-    let (resume, format) = (admitted.wanted.resume, admitted.wanted.format);
-    let registration = match registration(login, admitted, kept.as_deref(), link) {
+    let (resume, format) = (allowed.wanted.resume, allowed.wanted.format);
+    let registration = match registration(login, allowed, kept.as_deref(), link) {
         Ok(registration) => registration,
         Err(reject) => {
             refuse_register(login, asker, &reject);
@@ -277,11 +277,11 @@ fn answer(
 
 fn registration(
     login: &Login,
-    admitted: Admitted,
+    allowed: Allowed,
     kept: Option<&Registration>,
     link: &Link,
 ) -> Result<Registration, Reject> {
-    let Admitted { uid, wanted, claims } = admitted;
+    let Allowed { uid, wanted, claims } = allowed;
     let named = wanted.device.is_some();
     let device = match (wanted.device, kept) {
         (Some(device), _) => device,
