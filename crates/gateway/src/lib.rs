@@ -43,7 +43,7 @@ mod outbound;
 mod push;
 mod random;
 mod rate;
-mod refusals;
+mod refusal_log;
 mod reject;
 pub mod reload;
 mod revocations;

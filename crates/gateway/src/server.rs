@@ -33,7 +33,7 @@ use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{self, ApiKeys, KeyCommand, KeySources, Said, SettingAccess};
 use crate::listen::{self, ListenerSettings};
 use crate::metrics::{LimitLabel, Metrics};
-use crate::refusals;
+use crate::refusal_log;
 use crate::reload::Reload;
 use crate::store::Store;
 use crate::store::embedded::{self, Backup, Clock, Embedded, Options, Restored};
@@ -223,7 +223,7 @@ impl Server {
         if let Some(certificate) = self.listening.certificate {
             beside.spawn(certificate.keep());
         }
-        beside.spawn(refusals::tell(
+        beside.spawn(refusal_log::tell(
             self.listening.admission.clone(),
             self.api.metrics.clone(),
         ));
