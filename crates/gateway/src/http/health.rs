@@ -11,8 +11,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::api::Api;
+use super::errors::Refusals;
 use super::problem::Problem;
-use super::refusals::Refusals;
 use crate::metrics::HttpLabels;
 
 /// The health of the server.

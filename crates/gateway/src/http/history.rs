@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::api::Api;
+use super::errors::Refusals;
 use super::fields::{IdText, Position};
 use super::path::{Path, Query};
 use super::problem::Problem;
-use super::refusals::Refusals;
 use crate::frame::shown;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::store::Span;

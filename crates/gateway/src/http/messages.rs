@@ -11,10 +11,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::api::Api;
 use super::body::Json;
+use super::errors::Refusals;
 use super::fields::{CidField, KindField, List, Object, TeamField, UidField};
 use super::keys::Calling;
 use super::problem::Problem;
-use super::refusals::Refusals;
 use crate::ids::{ConvId, Mid, Seq, Uid};
 use crate::{By, Reject, SendOrder, Sent, Stored, To, UserResult};
 

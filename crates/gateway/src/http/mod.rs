@@ -8,6 +8,7 @@ mod api;
 mod body;
 mod calls;
 mod doors;
+mod errors;
 mod fields;
 mod health;
 mod history;
@@ -18,7 +19,6 @@ mod page;
 mod pages;
 mod path;
 mod problem;
-mod refusals;
 mod revocations;
 mod scopes;
 mod teams;
@@ -42,9 +42,9 @@ use utoipa_axum::routes;
 pub use api::Api;
 pub use calls::Calls;
 pub use doors::Door;
+use errors::Refusals;
 pub use hosts::Hosts;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
-use refusals::Refusals;
 pub(crate) use scopes::OPENAPI_PATH;
 
 #[derive(OpenApi)]

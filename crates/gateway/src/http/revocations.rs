@@ -8,9 +8,9 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
+use super::errors::Refusals;
 use super::fields::UidField;
 use super::problem::Problem;
-use super::refusals::Refusals;
 use super::users::Closed;
 use crate::ids::DeviceId;
 use crate::store::{Device, Revoked};

@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
+use super::errors::Refusals;
 use super::fields::{IdText, List, UidField};
 use super::keys::Calling;
 use super::path::Path;
 use super::problem::Problem;
-use super::refusals::Refusals;
 use super::users::Uids;
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::store;

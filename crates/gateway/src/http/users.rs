@@ -9,11 +9,11 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
+use super::errors::Refusals;
 use super::fields::{IdText, List, UidField};
 use super::pages::asked_first;
 use super::path::Path;
 use super::problem::Problem;
-use super::refusals::Refusals;
 use crate::ConnectionView;
 use crate::ids::Uid;
 
