@@ -1,16 +1,16 @@
-//! The answers to refused calls, for the description of the API.
+//! The responses to calls that fail, for the description of the API.
 
 use utoipa::IntoResponses;
 
 use super::problem::ProblemBody;
 
-/// The ways in which a call can be refused.
+/// The error responses of every call.
 #[derive(IntoResponses)]
 #[expect(
     dead_code,
-    reason = "describes the answers; the fields are only read by the macro"
+    reason = "describes the responses; the fields are only read by the macro"
 )]
-pub(super) enum Refusals {
+pub(super) enum Errors {
     /// The call is malformed
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(ProblemBody),

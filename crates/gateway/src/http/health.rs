@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::api::Api;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::problem::Problem;
 use crate::metrics::HttpLabels;
 
@@ -24,14 +24,14 @@ pub(super) struct Health {
 
 /// Check that the program runs
 #[utoipa::path(get, path = "/health/live", tag = "operation",
-    responses((status = 200, description = "It runs", body = Health), Refusals))]
+    responses((status = 200, description = "It runs", body = Health), Errors))]
 pub(super) async fn live() -> axum::Json<Health> {
     axum::Json(Health { status: "live" })
 }
 
 /// Check that the server accepts connections and calls: it is not stopping, and the store can write
 #[utoipa::path(get, path = "/health/ready", tag = "operation",
-    responses((status = 200, description = "It is ready", body = Health), Refusals))]
+    responses((status = 200, description = "It is ready", body = Health), Errors))]
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Health>, Problem> {
     if api.draining.load(Ordering::Relaxed) {
         return Err(Problem::unavailable("The server is stopping; use another one."));
@@ -42,7 +42,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Result<axum::Json<Heal
 
 /// Read the metrics, for Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "operation",
-    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Refusals))]
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"), Errors))]
 pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     api.metrics.api_keys_stale.set(api.keys.is_stale().into());
     (api.observe)(&api.metrics);

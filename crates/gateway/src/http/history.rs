@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::api::Api;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::fields::{IdText, Position};
 use super::path::{Path, Query};
 use super::problem::Problem;
@@ -50,7 +50,7 @@ pub(super) struct ConversationPage {
         ("before" = inline(Option<Position>), Query, description = "Messages before this number, newest first"),
         ("limit" = Option<u32>, Query, description = "The maximum number of messages, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),
-    responses((status = 200, description = "The messages", body = Messages), Refusals))]
+    responses((status = 200, description = "The messages", body = Messages), Errors))]
 pub(super) async fn messages(
     State(api): State<Arc<Api>>,
     Path(conv): Path<ConvId>,
@@ -82,7 +82,7 @@ pub(super) async fn messages(
         ("after" = Option<String>, Query, description = "The `next` of the previous page"),
         ("limit" = Option<u32>, Query, description = "The maximum number of conversations, 1 to 500; 100 when absent", minimum = 1, maximum = 500),
     ),
-    responses((status = 200, description = "The conversations", body = ConversationPage), Refusals))]
+    responses((status = 200, description = "The conversations", body = ConversationPage), Errors))]
 pub(super) async fn conversations(
     State(api): State<Arc<Api>>,
     Path(uid): Path<Uid>,

@@ -11,7 +11,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::api::Api;
 use super::body::Json;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::fields::{CidField, KindField, List, Object, TeamField, UidField};
 use super::keys::Calling;
 use super::problem::Problem;
@@ -195,7 +195,7 @@ pub(super) enum BatchItem {
 
 /// Send to a user, several users, a team, or everyone who is connected
 #[utoipa::path(post, path = "/v1/messages", tag = "messages", request_body = Message,
-    responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Refusals))]
+    responses((status = 200, description = "Sent; what is stored is durable", body = SendResult), Errors))]
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Calling(gateway): Calling,
@@ -208,7 +208,7 @@ pub(super) async fn send(
 
 /// Send several messages, in order; each succeeds or fails by itself
 #[utoipa::path(post, path = "/v1/messages/batch", tag = "messages", request_body = Batch,
-    responses((status = 200, description = "One result for each message", body = BatchResult), Refusals))]
+    responses((status = 200, description = "One result for each message", body = BatchResult), Errors))]
 pub(super) async fn send_batch(
     State(api): State<Arc<Api>>,
     Calling(gateway): Calling,

@@ -42,7 +42,7 @@ use utoipa_axum::routes;
 pub use api::Api;
 pub use calls::Calls;
 pub use doors::Door;
-use errors::Refusals;
+use errors::Errors;
 pub use hosts::Hosts;
 use problem::{PROBLEM_JSON, Problem, ProblemBody};
 pub(crate) use scopes::OPENAPI_PATH;
@@ -94,7 +94,7 @@ fn described() -> (Router<Arc<Api>>, utoipa::openapi::OpenApi) {
 
 /// Describe this API
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "operation",
-    responses((status = 200, description = "OpenAPI 3", body = std::collections::HashMap<String, serde_json::Value>), Refusals))]
+    responses((status = 200, description = "OpenAPI 3", body = std::collections::HashMap<String, serde_json::Value>), Errors))]
 async fn openapi() -> Json<&'static utoipa::openapi::OpenApi> {
     static DESCRIPTION: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(|| described().1);
     Json(&DESCRIPTION)

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::fields::UidField;
 use super::problem::Problem;
 use super::users::Closed;
@@ -61,7 +61,7 @@ impl Revoke {
 
 /// Revoke tokens, and disconnect for good the connections that registered with them
 #[utoipa::path(post, path = "/v1/revocations", tag = "users", security(("api_key" = [])), request_body = Revoke,
-    responses((status = 200, description = "Done", body = Closed), Refusals))]
+    responses((status = 200, description = "Done", body = Closed), Errors))]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     Json(asked): Json<Revoke>,

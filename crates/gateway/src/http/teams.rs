@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::fields::{IdText, List, UidField};
 use super::keys::Calling;
 use super::path::Path;
@@ -53,7 +53,7 @@ type TeamResult = Result<axum::Json<Team>, Problem>;
 /// Create a team, or replace its name and members; messages of the kinds 16 and 17 announce the changes
 #[utoipa::path(put, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = TeamBody,
-    responses((status = 200, description = "The team", body = Team), Refusals))]
+    responses((status = 200, description = "The team", body = Team), Errors))]
 pub(super) async fn put(
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,
@@ -72,7 +72,7 @@ pub(super) async fn put(
 /// Read a team
 #[utoipa::path(get, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
-    responses((status = 200, description = "The team", body = Team), Refusals))]
+    responses((status = 200, description = "The team", body = Team), Errors))]
 pub(super) async fn get(State(api): State<Arc<Api>>, Path(team): Path<TeamId>) -> TeamResult {
     answer(api.gateway.team(&team).await)
 }
@@ -80,7 +80,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Path(team): Path<TeamId>) -
 /// Delete a team; nobody can read its conversation from then on
 #[utoipa::path(delete, path = "/v1/teams/{team}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")),
-    responses((status = 204, description = "Deleted"), Refusals))]
+    responses((status = 204, description = "Deleted"), Errors))]
 pub(super) async fn delete(
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,
@@ -92,7 +92,7 @@ pub(super) async fn delete(
 /// Add members; a message of the kind 16 announces each new member to the members
 #[utoipa::path(post, path = "/v1/teams/{team}/members", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key")), request_body = Uids,
-    responses((status = 200, description = "The team", body = Team), Refusals))]
+    responses((status = 200, description = "The team", body = Team), Errors))]
 pub(super) async fn add(
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,
@@ -105,7 +105,7 @@ pub(super) async fn add(
 /// Remove a member; a message of the kind 17 announces it to the members and to the removed one
 #[utoipa::path(delete, path = "/v1/teams/{team}/members/{uid}", tag = "teams",
     params(("team" = inline(IdText), Path, description = "The team's key"), ("uid" = inline(IdText), Path, description = "The member")),
-    responses((status = 200, description = "The team", body = Team), Refusals))]
+    responses((status = 200, description = "The team", body = Team), Errors))]
 pub(super) async fn remove(
     Calling(gateway): Calling,
     Path(team): Path<TeamId>,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::api::Api;
 use super::body::Json;
-use super::errors::Refusals;
+use super::errors::Errors;
 use super::fields::{IdText, List, UidField};
 use super::pages::asked_first;
 use super::path::Path;
@@ -64,7 +64,7 @@ pub(super) struct SignOut {
 /// Read a user's connections; an unknown user is offline
 #[utoipa::path(get, path = "/v1/users/{uid}", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
-    responses((status = 200, description = "The user", body = User), Refusals))]
+    responses((status = 200, description = "The user", body = User), Errors))]
 pub(super) async fn user(
     State(api): State<Arc<Api>>,
     Path(uid): Path<Uid>,
@@ -87,7 +87,7 @@ pub(super) async fn user_named_online(State(api): State<Arc<Api>>) -> Result<axu
 
 /// Ask which of these users are connected
 #[utoipa::path(post, path = "/v1/users/online", tag = "users", request_body = Uids,
-    responses((status = 200, description = "Those who are connected", body = Online), Refusals))]
+    responses((status = 200, description = "Those who are connected", body = Online), Errors))]
 pub(super) async fn online(
     State(api): State<Arc<Api>>,
     Json(asked): Json<Uids>,
@@ -101,7 +101,7 @@ pub(super) async fn online(
 /// Disconnect all connections of a user for good; the clients do not reconnect by themselves
 #[utoipa::path(post, path = "/v1/users/{uid}/signout", tag = "users",
     params(("uid" = inline(IdText), Path, description = "The user")),
-    responses((status = 200, description = "Done", body = Closed), Refusals))]
+    responses((status = 200, description = "Done", body = Closed), Errors))]
 pub(super) async fn sign_out(
     State(api): State<Arc<Api>>,
     Path(uid): Path<Uid>,
@@ -113,7 +113,7 @@ pub(super) async fn sign_out(
 
 /// Sign oneself out on all devices: the user of the token, or in open mode the user that the body names
 #[utoipa::path(post, path = "/signout", tag = "users", security((), ("user_token" = [])), request_body = Option<SignOut>,
-    responses((status = 200, description = "Done", body = Closed), Refusals))]
+    responses((status = 200, description = "Done", body = Closed), Errors))]
 pub(super) async fn sign_out_self(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
