@@ -10,7 +10,7 @@ mod first;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod owner;
-mod refusals;
+mod refused_calls;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use command::{KeyCommand, Lifetime, Said, SettingAccess};
 use files::Files;
-use refusals::Refusals;
+use refused_calls::Refusals;
 use set::{KeySet, KnownKey};
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
