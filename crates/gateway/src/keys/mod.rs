@@ -26,7 +26,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use command::{KeyCommand, Lifetime, Said, SettingAccess};
 use files::Files;
-use refused_calls::Refusals;
+use refused_calls::RefusedCalls;
 use set::{KeySet, KnownKey};
 
 use crate::config::{ConfiguredKey, KeyDigest, Scopes, Secret};
@@ -47,7 +47,7 @@ pub const FILES: [&str; 2] = [first::FILE, files::NAMED];
 pub struct ApiKeys {
     configured: Vec<KnownKey>,
     stored: RwLock<Stored>,
-    refusals: Refusals,
+    refused_calls: RefusedCalls,
     home: Option<Home>,
 }
 
@@ -118,7 +118,7 @@ impl ApiKeys {
         Self {
             configured,
             stored: RwLock::default(),
-            refusals: Refusals::default(),
+            refused_calls: RefusedCalls::default(),
             home: None,
         }
     }
@@ -249,7 +249,7 @@ impl ApiKeys {
     /// Counts a refused call, and logs the number of them from time to time. `reason` is a fixed text, which
     /// contains nothing that a caller sent.
     pub(crate) fn note_refusal(&self, reason: &'static str, now: Instant) {
-        if let Some(calls) = self.refusals.note(now) {
+        if let Some(calls) = self.refused_calls.note(now) {
             tracing::warn!(
                 calls,
                 reason,

@@ -9,7 +9,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 
 /// The calls that were refused since the last line.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<RefusalCounts>);
+pub(super) struct RefusedCalls(Mutex<RefusalCounts>);
 
 #[derive(Debug, Default)]
 struct RefusalCounts {
@@ -17,7 +17,7 @@ struct RefusalCounts {
     since: u64,
 }
 
-impl Refusals {
+impl RefusedCalls {
     /// Counts a refused call. Returns the number of refused calls since the last line if a new line is to be
     /// logged: at the first call, and at the first one after each period.
     pub(super) fn note(&self, now: Instant) -> Option<u64> {
@@ -40,12 +40,12 @@ mod tests {
 
     #[test]
     fn however_many_calls_are_refused_little_is_said() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
-        assert_eq!(refusals.note(start), Some(1));
+        let (calls, start) = (RefusedCalls::default(), Instant::now());
+        assert_eq!(calls.note(start), Some(1));
         for _ in 0..1_000 {
-            assert_eq!(refusals.note(start + PERIOD / 2), None);
+            assert_eq!(calls.note(start + PERIOD / 2), None);
         }
-        assert_eq!(refusals.note(start + PERIOD), Some(1_001));
-        assert_eq!(refusals.note(start + PERIOD), None);
+        assert_eq!(calls.note(start + PERIOD), Some(1_001));
+        assert_eq!(calls.note(start + PERIOD), None);
     }
 }
