@@ -44,7 +44,7 @@ pub(crate) async fn change_team(
         for part in parts(&record, &team, change).await? {
             let (turn, under_way) = caller.begin();
             let permit = match done {
-                None => record.room(&caller, turn, 1).await?,
+                None => record.take_slots(&caller, turn, 1).await?,
                 // A change that was begun waits for its slot as long as necessary.
                 Some(_) => {
                     let permit = record.slots.take(Account::Caller(caller.name()), turn, 1);

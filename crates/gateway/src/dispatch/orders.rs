@@ -116,7 +116,7 @@ async fn append_some(
     let mut outcomes: Vec<_> = (0..count).map(|_| unanswered()).collect();
     let (turns, under_way): (Vec<_>, Vec<_>) = messages.iter().map(|_| caller.begin()).unzip();
     let turn = turns.first().copied().unwrap_or(Turn::First);
-    let mut permit = match record.room(caller, turn, count).await {
+    let mut permit = match record.take_slots(caller, turn, count).await {
         Ok(permit) => permit,
         Err(reject) => return (0..count).map(|_| Err(reject.clone())).collect(),
     };

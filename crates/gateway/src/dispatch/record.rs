@@ -22,7 +22,7 @@ use crate::session::Link;
 use crate::store::{Append, Appended, Done, Page, Store, StoreError};
 
 /// How long a call of the API waits for a slot.
-const ROOM_WAIT: Duration = Duration::from_secs(2);
+const SLOT_WAIT: Duration = Duration::from_secs(2);
 
 /// The owner of a lane, in which the owner's requests wait.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,15 +87,16 @@ impl Record {
         if let Some(permit) = self.slots.try_take(turn) {
             call(self, (counted, permit));
             let is_full = in_flight >= limit;
-            return is_full
-                .then(|| -> BoxFuture { Box::pin(async move { connection.link.room(limit).await }) });
+            return is_full.then(|| -> BoxFuture {
+                Box::pin(async move { connection.link.wait_for_appends(limit).await })
+            });
         }
         let (record, account) = (self.clone(), Account::User(uid.clone()));
         Some(Box::pin(async move {
             // The number of waiting calls needs no limit, because a connection has at most one.
             if let Ok(permit) = record.slots.take(account, turn, 1).await {
                 call(&record, (counted, permit));
-                connection.link.room(limit).await;
+                connection.link.wait_for_appends(limit).await;
             }
         }))
     }
@@ -126,9 +127,14 @@ impl Record {
     }
 
     /// Waits for slots for `count` appends of a caller.
-    pub(super) async fn room(&self, caller: &Caller, turn: Turn, count: usize) -> Result<Permit, Reject> {
+    pub(super) async fn take_slots(
+        &self,
+        caller: &Caller,
+        turn: Turn,
+        count: usize,
+    ) -> Result<Permit, Reject> {
         let slots = self.slots.take(Account::Caller(caller.name()), turn, count);
-        match tokio::time::timeout(ROOM_WAIT, slots).await {
+        match tokio::time::timeout(SLOT_WAIT, slots).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => {
                 self.metrics.limited("appends_in_flight");

@@ -85,8 +85,8 @@ pub(super) async fn backlog(
                     record.store.register_device(register, Box::new(done));
                 })
             });
-            if let Some(room) = known {
-                room.await;
+            if let Some(wait) = known {
+                wait.await;
             }
             let unread = record.store.unread(registration.uid.clone()).await;
             unread.map(|unread| Backlog::Anew { unread })

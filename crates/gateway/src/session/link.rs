@@ -69,7 +69,7 @@ pub(crate) struct Link {
     written_since: AtomicU64,
     holds: AtomicU32,
     appends: AtomicU32,
-    room: Notify,
+    append_ended: Notify,
     /// The recent registers of the connection.
     pub(crate) registers: Bucket,
 }
@@ -88,7 +88,7 @@ impl Link {
             written_since: AtomicU64::new(u64::MAX),
             holds: AtomicU32::new(0),
             appends: AtomicU32::new(0),
-            room: Notify::new(),
+            append_ended: Notify::new(),
             registers: Bucket::default(),
         }
     }
@@ -341,13 +341,13 @@ impl Link {
     /// Counts one append less, after it was answered.
     pub(crate) fn append_ended(&self) {
         self.appends.fetch_sub(1, Ordering::Release);
-        self.room.notify_one();
+        self.append_ended.notify_one();
     }
 
     /// Waits until fewer than `limit` appends wait for the store.
-    pub(crate) async fn room(&self, limit: usize) {
+    pub(crate) async fn wait_for_appends(&self, limit: usize) {
         while self.appends.load(Ordering::Acquire) as usize >= limit {
-            self.room.notified().await;
+            self.append_ended.notified().await;
         }
     }
 }
