@@ -52,7 +52,7 @@ impl Fanout {
                 false => work.try_recv().ok(),
             };
             if let Some(came) = came {
-                self.take(came, &mut lanes, &mut budget).await;
+                self.begin_or_queue(came, &mut lanes, &mut budget).await;
             }
             if !lanes.turns.is_empty() {
                 self.slice(&mut lanes, &mut budget).await;
@@ -61,7 +61,7 @@ impl Fanout {
     }
 
     /// Begins new work, unless older work of its conversation is unfinished.
-    async fn take(&self, work: Work, lanes: &mut Lanes, budget: &mut Budget) {
+    async fn begin_or_queue(&self, work: Work, lanes: &mut Lanes, budget: &mut Budget) {
         let conv = work.conv();
         if let Some(lane) = lanes.lanes.get_mut(&conv) {
             lane.waiting.push_back(work);
