@@ -56,7 +56,9 @@ impl World {
                         .filter(|uid| Some(*uid) != entry.from.as_ref())
                     {
                         let told = state.notified.contains(&(uid.clone(), entry.mid));
-                        if !told && !entry.recalled && conv.sends(uid, at as u64 + 1) {
+                        // Nobody is invited to a call that has ended.
+                        let moot = entry.kind == 18 && conv.log[at..].iter().any(|later| later.kind == 19);
+                        if !told && !moot && !entry.recalled && conv.sends(uid, at as u64 + 1) {
                             due.push((uid.clone(), notify.since, format!("{:?} {}", conv.kind, at + 1)));
                         }
                     }
