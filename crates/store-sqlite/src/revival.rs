@@ -44,6 +44,16 @@ impl Revival {
     pub(super) fn go_on(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<bool> {
         let (db, uid, since) = (tx.db, self.uid.as_str(), number(self.since));
         let (normal, delivered, due) = (Lane::Normal as i64, Lane::Delivered as i64, tx.state.age.steady());
+        // Each part notes the jobs that exist, because jobs may be finished before the last part.
+        let new = match self.next_job {
+            0 => "push_jobs INDEXED BY push_jobs_of_user WHERE dead = 0 AND uid = ?1 AND id >= ?2",
+            _ => "push_jobs WHERE uid = ?1 AND id >= ?2",
+        };
+        let mut select = db.prepare_cached(&format!("SELECT message FROM {new}"))?;
+        for message in select.query_map(params![uid, self.next_job], |row| row.get(0))? {
+            self.has.insert(message?);
+        }
+        self.next_job = tx.state.next_job;
         let own = db
             .prepare_cached(
                 "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE id IN (SELECT id FROM push_jobs
@@ -54,15 +64,6 @@ impl Revival {
         if rest == 0 {
             return Ok(false);
         }
-        let new = match self.next_job {
-            0 => "push_jobs INDEXED BY push_jobs_of_user WHERE dead = 0 AND uid = ?1 AND id >= ?2",
-            _ => "push_jobs WHERE uid = ?1 AND id >= ?2",
-        };
-        let mut select = db.prepare_cached(&format!("SELECT message FROM {new}"))?;
-        for message in select.query_map(params![uid, self.next_job], |row| row.get(0))? {
-            self.has.insert(message?);
-        }
-        self.next_job = tx.state.next_job;
         let mut teams = db.prepare_cached(
             "SELECT conv_id, joined FROM participants INDEXED BY participants_of_teams
              WHERE uid = ?1 AND member = 1 AND conv_id >= ?2 ORDER BY conv_id",

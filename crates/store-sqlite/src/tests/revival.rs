@@ -41,3 +41,40 @@ async fn many_jobs_are_revived_in_parts_while_others_write() {
     let due = kit.store.claim_jobs(query, 0).await.unwrap();
     assert_eq!(due.jobs.len(), 3 * EACH, "each once");
 }
+
+/// A team's job reaches the user while many other jobs of the user are revived.
+#[tokio::test]
+async fn a_job_that_is_finished_between_two_parts_is_not_made_again() {
+    const MANY: usize = 300;
+    let kit = Kit::new();
+    kit.team("t", &["a", "b"]).await;
+    let orders = (0..MANY)
+        .map(|_| pair("a", "b"))
+        .chain([to_team("a", "t")])
+        .collect();
+    let told = kit.append_all(orders).await;
+    let mut jobs: Vec<_> = told.into_iter().map(|told| told.unwrap().push.unwrap()).collect();
+    let of_team = jobs.pop().unwrap();
+    let delivered = JobOutcome::Delivered { for_ms: 50_000 };
+    let jobs = jobs.into_iter().map(|job| (job, delivered.clone()));
+    kit.finish(jobs.collect()).await.unwrap();
+
+    let (done, revived) = answer();
+    kit.store.revive_jobs(uid("b"), 60_000, done);
+    let advanced = JobOutcome::Advanced {
+        after: uid("b"),
+        jobs: vec![(uid("b"), 0)],
+    };
+    kit.finish(vec![(of_team, advanced)]).await.unwrap();
+    let query = || JobQuery {
+        uid: Some(uid("b")),
+        ..JobQuery::due(Lane::Normal, 10_000)
+    };
+    let due = kit.store.claim_jobs(query(), 0).await.unwrap();
+    let own = due.jobs.iter().max_by_key(|job| job.id).unwrap();
+    assert!(own.id > of_team, "the user's job for the team's message");
+    kit.finish(vec![(own.id, JobOutcome::Finished)]).await.unwrap();
+    revived.await.unwrap().unwrap();
+    let due = kit.store.claim_jobs(query(), 0).await.unwrap();
+    assert_eq!(due.jobs.len(), MANY);
+}
