@@ -16,7 +16,7 @@ use super::options::Options;
 use super::tx::Tx;
 
 /// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_END: a user is not notified of a video call that has ended.
-const CALL: u16 = 18;
+pub(super) const CALL: u16 = 18;
 const CALL_END: u16 = 19;
 
 /// Creates the job of a message that was just written. Returns `None` if it has no recipients except its

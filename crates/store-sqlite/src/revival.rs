@@ -9,7 +9,7 @@ use mynah_store::{Lane, UnixMillis};
 use rusqlite::params;
 
 use super::columns::number;
-use super::jobs::{NewJob, insert};
+use super::jobs::{CALL, NewJob, insert};
 use super::tx::Tx;
 
 /// The maximum number of jobs in one transaction, which takes a few milliseconds. The number is small in
@@ -43,7 +43,9 @@ impl Revival {
     /// Does the next part. Returns whether it was the last one.
     pub(super) fn go_on(&mut self, tx: &mut Tx<'_>) -> rusqlite::Result<bool> {
         let (db, uid, since) = (tx.db, self.uid.as_str(), number(self.since));
-        let (normal, delivered, due) = (Lane::Normal as i64, Lane::Delivered as i64, tx.state.age.steady());
+        let [urgent, normal, delivered] =
+            [Lane::Urgent, Lane::Normal, Lane::Delivered].map(|lane| lane as i64);
+        let due = tx.state.age.steady();
         // Each part notes the jobs that exist, because jobs may be finished before the last part.
         let new = match self.next_job {
             0 => "push_jobs INDEXED BY push_jobs_of_user WHERE dead = 0 AND uid = ?1 AND id >= ?2",
@@ -55,11 +57,13 @@ impl Revival {
         }
         self.next_job = tx.state.next_job;
         let own = db
-            .prepare_cached(
-                "UPDATE push_jobs SET lane = ?4, due = ?5 WHERE id IN (SELECT id FROM push_jobs
-                     WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3 LIMIT ?6)",
-            )?
-            .execute(params![uid, delivered, since, normal, number(due), PART])?;
+            .prepare_cached(&format!(
+                "UPDATE push_jobs SET due = ?6, lane = iif(
+                     (SELECT kind FROM messages WHERE id = push_jobs.message) = {CALL}, ?4, ?5)
+                 WHERE id IN (SELECT id FROM push_jobs
+                     WHERE dead = 0 AND uid = ?1 AND lane = ?2 AND made > ?3 LIMIT ?7)"
+            ))?
+            .execute(params![uid, delivered, since, urgent, normal, number(due), PART])?;
         let mut rest = PART - own;
         if rest == 0 {
             return Ok(false);

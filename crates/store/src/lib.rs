@@ -194,9 +194,9 @@ pub trait Store: Send + Sync + 'static {
     fn to_tell(&self, uid: Uid, conv: ConvId, seq: Seq) -> StoreFuture<'_, ToTell>;
 
     /// Makes jobs in [`Lane::Delivered`] due again for `uid`, if their messages were committed within the
-    /// last `within_ms` before the call: the connection to which the messages were written was dead. Begins
-    /// after the earlier calls of the same thread, and may take several transactions, between which others
-    /// write.
+    /// last `within_ms` before the call: the connection to which the messages were written was dead. Calls
+    /// are urgent again. Begins after the earlier calls of the same thread, and may take several
+    /// transactions, between which others write.
     fn revive_jobs(&self, uid: Uid, within_ms: u64, done: Done<()>);
 
     /// Stores the outcomes of jobs, in order, and ends the leases of these jobs. A team's job that has
