@@ -258,14 +258,16 @@ fn answer(
     let respond = || asker.answer(Kind::RegisterRes, &response);
     match (entered, hold) {
         (Backlog::Again(missed), Some(hold)) => {
-            if link.begin_replay(hold, respond) {
+            let behind = missed.behind.iter();
+            let start = behind.map(|missed| (missed.conv, missed.after)).collect();
+            if let Some(sent) = link.begin_replay(hold, &start, respond) {
                 // The replay has a task of its own, because the connection's task must read acknowledgements
                 // meanwhile.
                 tokio::spawn(resume::replay(
                     login.record.clone(),
                     connection,
                     registration,
-                    hold,
+                    (hold, sent),
                     missed,
                 ));
             }

@@ -114,11 +114,12 @@ struct Resumed {
 }
 
 /// Replays what was missed as fast as the client reads, then sends kind 112 and the pushes that were held.
+/// `sent` counts the messages that were sent since the response.
 pub(super) async fn replay(
     record: Arc<Record>,
     connection: Arc<Connection<Link>>,
     registration: Arc<Registration>,
-    hold: Hold,
+    (hold, mut sent): (Hold, u32),
     missed: Missed,
 ) {
     let link = &connection.link;
@@ -126,7 +127,6 @@ pub(super) async fn replay(
     let bytes = record.page(limit).bytes;
     let mut complete = missed.pending <= u64::from(limit);
     let mut replayed: HashMap<ConvId, Seq> = HashMap::new();
-    let mut sent = 0;
     // The limit does not apply to teams that the user has left, because the client cannot sync those.
     for (mut left, most) in [(missed.behind, limit), (missed.left, u32::MAX)] {
         let mut most_left = most;

@@ -233,21 +233,40 @@ impl Link {
         }
     }
 
-    /// Sends the response with `answer`, and continues to keep pushes. Returns false if a replay is not
-    /// needed any more.
-    pub(crate) fn begin_replay(&self, hold: Hold, answer: impl FnOnce()) -> bool {
+    /// Sends the response with `answer`, and continues to keep pushes. Those of messages up to `start`, after
+    /// which the replay of a conversation begins, are sent at once: they were delivered while the device was
+    /// registered, and belong before the replay. Returns their number, or `None` if a replay is not needed
+    /// any more.
+    pub(crate) fn begin_replay(
+        &self,
+        hold: Hold,
+        start: &HashMap<ConvId, Seq>,
+        answer: impl FnOnce(),
+    ) -> Option<u32> {
         let mut flow = self.flow.lock();
-        let Some(held) = of_hold(&mut flow, hold) else {
-            return false;
-        };
+        let held = of_hold(&mut flow, hold)?;
         answer();
         held.answered = true;
         if let Some(farewell) = held.farewell.take() {
             self.say(&farewell);
             *flow = Flow::Live;
-            return false;
+            return None;
         }
-        true
+        if held.frames.is_empty() {
+            return Some(0);
+        }
+        let mut sent = 0;
+        held.frames.retain(|frame| {
+            let is_missed = |(conv, seq)| start.get(&conv).is_none_or(|start| seq > *start);
+            let stays = frame.place().is_none_or(is_missed);
+            if !stays {
+                held.bytes -= frame.len();
+                sent += 1;
+                self.outlet.send(frame, self.format());
+            }
+            stays
+        });
+        Some(sent)
     }
 
     /// Sends a replayed frame once at most `bytes` wait to be written. Returns false if the hold has ended or
@@ -404,7 +423,8 @@ mod tests {
         let hold = link.hold();
         link.push(&message(2));
         link.push(&message(3));
-        assert!(link.begin_replay(hold, || {}));
+        let start = HashMap::from([(ConvId([1; 16]), Seq(0))]);
+        assert_eq!(link.begin_replay(hold, &start, || {}), Some(0));
         assert!(link.replay(hold, &message(1), 0).await && link.replay(hold, &message(2), 0).await);
         link.go_live(hold, HashMap::from([(ConvId([1; 16]), Seq(2))]), 0)
             .await;
@@ -415,5 +435,22 @@ mod tests {
         link.forget_replayed(hold);
         link.push(&message(2));
         assert_eq!(came(&ear), [2], "nothing is remembered for long");
+    }
+
+    /// A new device begins at the head, but its connection is registered before that.
+    #[tokio::test]
+    async fn a_message_from_before_the_replay_is_sent_before_it() {
+        let ear = Ear::new("a");
+        let link = Link::new(ear.clone(), None);
+        let hold = link.hold();
+        for seq in 1..=3 {
+            link.push(&message(seq));
+        }
+        let start = HashMap::from([(ConvId([1; 16]), Seq(1))]);
+        assert_eq!(link.begin_replay(hold, &start, || {}), Some(1));
+        assert!(link.replay(hold, &message(2), 0).await);
+        link.go_live(hold, HashMap::from([(ConvId([1; 16]), Seq(2))]), 0)
+            .await;
+        assert_eq!(came(&ear), [1, 2, 3]);
     }
 }
