@@ -3,8 +3,8 @@
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use rusqlite::Row;
 
-/// Reads values of the contract from a row. A text that is no identifier was not written by this program and
-/// reads as `None`.
+/// Reads values of the store's contract from a row. A text that is not a valid id was not written by this
+/// program, and is read as `None`.
 pub(super) trait Columns {
     fn conv(&self, column: usize) -> rusqlite::Result<ConvId>;
     fn mid(&self, column: usize) -> rusqlite::Result<Mid>;

@@ -31,7 +31,7 @@ pub(super) struct KeySet {
     pub(super) first: Option<KeyDigest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) keys: Vec<NamedKey>,
-    /// Whether there was never a named key. If so, the next start makes a first key if there is none.
+    /// Whether no named key was ever added. Then a start without any key makes the first one.
     #[serde(skip)]
     pub(super) is_new: bool,
 }

@@ -88,7 +88,7 @@ pub fn encode_connect(protocol: Protocol, namespace: &str, sid: &str) -> String 
 }
 
 /// Tells the client that it cannot connect to `namespace`. EIO4 clients get message and data; EIO3 clients
-/// get the data, or the message if there is none.
+/// get the data, or the message if there is no data.
 pub fn encode_connect_error(
     protocol: Protocol,
     namespace: &str,
