@@ -1,0 +1,29 @@
+//! Everything that a node says to Redis.
+//!
+//! - [`Directory`]: who is connected where, with the login policy for all nodes together.
+//!
+//! Nothing in Redis is the truth: it may be slow, unreachable, emptied or replaced at any moment. Every call
+//! ends within [`Times`], with a result that says so, and whatever is lost is written again.
+
+mod address;
+mod check;
+mod directory;
+mod failure;
+mod ids;
+mod link;
+mod secret;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use address::{Address, AddressError};
+pub use directory::{
+    Claimed, Directory, DirectoryConfig, ENTRY_LIFE, Entry, Found, Held, Node, Ousted, Policy, REFRESH_EVERY,
+    Refreshed, Released, Why,
+};
+pub use failure::{Failure, Trouble};
+pub use ids::{ClusterName, Incarnation, NameError, Order};
+pub use link::{State, Times};
+pub use secret::{Secret, SecretError};

@@ -1,0 +1,72 @@
+//! The secret that the nodes of a cluster share, and what is derived from it.
+//!
+//! Invariants: the secret itself is never sent nor shown; each use has a key of its own.
+
+use std::fmt;
+
+use ring::hmac::{HMAC_SHA256, Key, sign};
+
+use crate::ids::ClusterName;
+
+/// The minimum number of bytes of a secret. Whoever reads Redis can try guesses of the secret against what is
+/// signed with it.
+const FEWEST_BYTES: usize = 16;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Secret(Key);
+
+/// The text cannot be a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cluster.secret must have at least {FEWEST_BYTES} bytes: use for example the output of `openssl rand -hex 32`"
+)]
+pub struct SecretError;
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// Takes the text of `cluster.secret`.
+    pub fn new(text: &str) -> Result<Self, SecretError> {
+        match text.len() < FEWEST_BYTES {
+            true => Err(SecretError),
+            false => Ok(Self(Key::new(HMAC_SHA256, text.as_bytes()))),
+        }
+    }
+
+    /// A key for one use in one cluster.
+    pub(crate) fn key(&self, usage: &str, name: &ClusterName) -> Key {
+        let derived = sign(&self.0, format!("mynah {usage} {}", name.as_str()).as_bytes());
+        Key::new(HMAC_SHA256, derived.as_ref())
+    }
+
+    /// A text by which nodes recognise each other's use of Redis. It does not reveal the secret.
+    pub(crate) fn mark(&self, name: &ClusterName) -> String {
+        let mark = sign(&self.key("mark", name), b"");
+        mark.as_ref()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_depends_on_the_secret_and_the_name() {
+        let [mynah, other] = ["mynah", "other"].map(|name| ClusterName::new(name).unwrap());
+        let [one, two] =
+            ["a secret of some length", "another one of some length"].map(|text| Secret::new(text).unwrap());
+        assert_eq!(one.mark(&mynah), one.clone().mark(&mynah));
+        assert_ne!(one.mark(&mynah), one.mark(&other));
+        assert_ne!(one.mark(&mynah), two.mark(&mynah));
+        assert_eq!(Secret::new("too short").err(), Some(SecretError));
+        assert_eq!(format!("{one:?}"), "Secret");
+    }
+}
