@@ -19,7 +19,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 }
 
 /// Checks that a server is not a replica. Packets published on one reach only those who are connected to it.
-fn check_role(info: &str) -> Result<(), Trouble> {
+pub(crate) fn check_role(info: &str) -> Result<(), Trouble> {
     match field(info, "role") {
         Some("slave") => Err(Trouble::Replica),
         _ => Ok(()),

@@ -99,6 +99,9 @@ pub enum Trouble {
     /// The server does not answer.
     #[error("Redis does not answer")]
     NoAnswer,
+    /// Nothing that this node publishes comes back to it.
+    #[error("Redis does not deliver what is published")]
+    Silent,
 }
 
 impl Trouble {

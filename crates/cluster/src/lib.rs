@@ -1,11 +1,13 @@
-//! Everything that a node says to Redis.
+//! Everything that a node says to Redis, and through Redis to other nodes.
 //!
 //! - [`Directory`]: who is connected where, with the login policy for all nodes together.
+//! - [`Bus`]: packets to one node, some, or all.
 //!
 //! Nothing in Redis is the truth: it may be slow, unreachable, emptied or replaced at any moment. Every call
 //! ends within [`Times`], with a result that says so, and whatever is lost is written again.
 
 mod address;
+mod bus;
 mod check;
 mod directory;
 mod failure;
@@ -19,6 +21,7 @@ mod testing;
 mod tests;
 
 pub use address::{Address, AddressError};
+pub use bus::{Bus, BusConfig, Counts, Inbox, NotSent, Received, To};
 pub use directory::{
     Claimed, Directory, DirectoryConfig, ENTRY_LIFE, Entry, Found, Held, Node, Ousted, Policy, REFRESH_EVERY,
     Refreshed, Released, Why,

@@ -158,6 +158,7 @@ pub(crate) const TIMES: Times = Times {
     beat: Duration::from_millis(50),
     first_wait: Duration::from_millis(10),
     longest_wait: Duration::from_millis(50),
+    silence: Duration::from_secs(2),
 };
 
 pub(crate) fn name() -> ClusterName {

@@ -29,12 +29,15 @@ pub struct Times {
     pub connect: Duration,
     /// For the answer to a command.
     pub answer: Duration,
-    /// Between two checks of a connection.
+    /// Between two checks of a connection, and between two probes of the bus.
     pub beat: Duration,
     /// The wait after the first failure to connect; it is doubled after each further one.
     pub first_wait: Duration,
     /// The longest wait between two attempts to connect.
     pub longest_wait: Duration,
+    /// When the bus has delivered nothing for so long, it is taken to be dead, and its connections are
+    /// replaced.
+    pub silence: Duration,
 }
 
 impl Default for Times {
@@ -45,6 +48,7 @@ impl Default for Times {
             beat: Duration::from_secs(1),
             first_wait: Duration::from_millis(100),
             longest_wait: Duration::from_secs(1),
+            silence: Duration::from_secs(4),
         }
     }
 }
@@ -97,6 +101,11 @@ impl Link {
         Self { shared, task }
     }
 
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.shared.session.read().is_some()
+    }
+
     /// The state, whose changes can be awaited.
     pub(crate) fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
@@ -120,6 +129,14 @@ impl Link {
             self.shared.replace(number, Trouble::NoAnswer);
             Failure::NoAnswer
         })
+    }
+
+    /// Replaces the current connection.
+    pub(crate) fn replace(&self, why: Trouble) {
+        let number = self.shared.session.read().as_ref().map(|session| session.number);
+        if let Some(number) = number {
+            self.shared.replace(number, why);
+        }
     }
 }
 
@@ -162,7 +179,7 @@ async fn keep(shared: Arc<Shared>, address: Arc<Address>, purpose: Purpose) {
 /// Opens the connection `number` and serves it until its end. Returns why there is none any more, and whether
 /// there was one.
 async fn connect_once(shared: &Shared, address: &Address, purpose: &Purpose, number: u64) -> (Trouble, bool) {
-    let (connection, driver) = match open(shared, address).await {
+    let (connection, driver) = match open(shared, address, purpose).await {
         Ok(opened) => opened,
         Err(trouble) => return (trouble, false),
     };
@@ -197,8 +214,12 @@ async fn connect_once(shared: &Shared, address: &Address, purpose: &Purpose, num
 async fn open(
     shared: &Shared,
     address: &Address,
+    purpose: &Purpose,
 ) -> Result<(MultiplexedConnection, impl Future<Output = ()>), Trouble> {
-    let config = AsyncConnectionConfig::new().set_response_timeout(Some(shared.times.answer));
+    let mut config = AsyncConnectionConfig::new().set_response_timeout(Some(shared.times.answer));
+    if let Some(pushed) = purpose.pushed() {
+        config = config.set_push_sender(move |push| pushed(push));
+    }
     let deadline = Instant::now() + shared.times.connect;
     let stream = address.open(deadline).await?;
     let greeted = MultiplexedConnection::new_with_config(&address.login, stream, config);

@@ -4,20 +4,33 @@
 //! uses the same name. The node's own key tells whether Redis has lost its data: it is written with each
 //! beat, and it was there before unless this is the first connection or the data is lost.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, Value, from_redis_value, pipe};
+use redis::{Pipeline, PushInfo, RedisResult, Value, from_redis_value, pipe};
 use tokio::sync::watch;
 
-use crate::check::check;
+use crate::check::{check, check_role};
 use crate::failure::{Trouble, first_error};
+
+/// What is done with a push message of the server. It must not block.
+pub(crate) type Pushed = Arc<dyn Fn(PushInfo) -> RedisResult<()> + Send + Sync>;
 
 /// See the module.
 pub(crate) enum Purpose {
     /// Commands of the directory.
     Commands(Keys),
+    /// Publishing packets.
+    Publish,
+    /// Receiving packets.
+    Subscribe {
+        /// The channels.
+        channels: Vec<String>,
+        /// Takes what arrives.
+        pushed: Pushed,
+    },
 }
 
 /// The keys that say which cluster and which node use Redis.
@@ -45,6 +58,15 @@ impl Purpose {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Commands(_) => "directory",
+            Self::Publish => "publish",
+            Self::Subscribe { .. } => "subscribe",
+        }
+    }
+
+    pub(super) fn pushed(&self) -> Option<Pushed> {
+        match self {
+            Self::Subscribe { pushed, .. } => Some(pushed.clone()),
+            Self::Commands(_) | Self::Publish => None,
         }
     }
 
@@ -52,6 +74,11 @@ impl Purpose {
     pub(super) async fn prepare(&self, mut connection: MultiplexedConnection) -> Result<(), Trouble> {
         match self {
             Self::Commands(keys) => keys.prepare(&mut connection).await,
+            Self::Publish => self.beat(&mut connection).await,
+            Self::Subscribe { channels, .. } => {
+                let subscribed = connection.subscribe(&channels[..]).await;
+                subscribed.map_err(|error| Trouble::of(&error))
+            }
         }
     }
 
@@ -59,6 +86,8 @@ impl Purpose {
     pub(super) async fn beat(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
         match self {
             Self::Commands(keys) => keys.beat(connection).await,
+            // RESP3 allows commands on a connection with subscriptions.
+            Self::Publish | Self::Subscribe { .. } => check_role(&info(connection, "replication").await?),
         }
     }
 }

@@ -59,3 +59,40 @@ async fn the_directory_needs_one_command_for_each_user() {
     let refreshes = calls(&server, "a refresh of 1000 entries").await;
     assert_eq!(refreshes.get("evalsha"), Some(&1000));
 }
+
+#[tokio::test]
+async fn the_bus_needs_one_command_for_each_packet_and_channel() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let start = |number: u8| {
+        Bus::start(BusConfig {
+            address: server.address(),
+            name: name(),
+            secret: secret(),
+            incarnation: Incarnation([number; 16]),
+            most_packets: 10_000,
+            most_bytes: 10_000_000,
+            times: TIMES,
+        })
+    };
+    let ((one, _inbox), (two, mut inbox)) = (start(1), start(2));
+    for bus in [&one, &two] {
+        until("the bus is healthy", async || bus.healthy_since()).await;
+    }
+    reset(&server).await;
+    let before = one.counts();
+    let mut received = Vec::new();
+    for _ in 0..1000 {
+        one.send(To::Node(Incarnation([2; 16])), vec![b'x'; 531].into())
+            .unwrap();
+    }
+    while received.len() < 1000 {
+        inbox.receive(&mut received, 1000).await;
+    }
+    let sends = calls(&server, "1000 packets").await;
+    about(&sends, "publish", 1000);
+    let writes = one.counts().writes - before.writes;
+    eprintln!("1000 packets: {writes} writes");
+    assert!(writes < 500, "{writes}");
+}

@@ -182,14 +182,28 @@ async fn a_demoted_server_is_left_until_it_can_be_written_again() {
         return;
     };
     let directory = directory(&server, Policy::Single).await;
+    let (bus, _inbox) = Bus::start(BusConfig {
+        address: server.address(),
+        name: name(),
+        secret: secret(),
+        incarnation: Incarnation([1; 16]),
+        most_packets: 10,
+        most_bytes: 1000,
+        times: TIMES,
+    });
+    until("the bus is healthy", async || bus.healthy_since()).await;
     let mut demote = cmd("REPLICAOF");
     demote.arg("127.0.0.1").arg(free_port());
     () = server.run(&demote).await;
     trouble(directory.state(), |trouble| *trouble == Trouble::Replica).await;
+    for state in bus.states() {
+        trouble(state, |trouble| *trouble == Trouble::Replica).await;
+    }
     assert_eq!(claims(&directory).await, Err(Failure::Unavailable));
     let mut promote = cmd("REPLICAOF");
     promote.arg("NO").arg("ONE");
     () = server.run(&promote).await;
     connected(directory.state()).await;
     claims(&directory).await.unwrap();
+    until("the bus is healthy", async || bus.healthy_since()).await;
 }
