@@ -2,6 +2,7 @@
 //!
 //! - [`Directory`]: who is connected where, with the login policy for all nodes together.
 //! - [`Bus`]: packets to one node, some, or all.
+//! - [`Packet`]: what nodes say to each other; [`Questions`] collects their answers.
 //!
 //! Nothing in Redis is the truth: it may be slow, unreachable, emptied or replaced at any moment. Every call
 //! ends within [`Times`], with a result that says so, and whatever is lost is written again.
@@ -13,6 +14,8 @@ mod directory;
 mod failure;
 mod ids;
 mod link;
+mod packet;
+mod questions;
 mod secret;
 
 #[cfg(test)]
@@ -29,4 +32,6 @@ pub use directory::{
 pub use failure::{Failure, Trouble};
 pub use ids::{ClusterName, Incarnation, NameError, Order};
 pub use link::{State, Times};
+pub use packet::{Ask, Malformed, Message, Oust, Packet, Recipients, Stored};
+pub use questions::{Answers, Asked, Questions};
 pub use secret::{Secret, SecretError};
