@@ -59,6 +59,7 @@ macro_rules! for_each_case {
                 strangers_and_closed_conversations_are_refused
                 a_read_position_only_moves_forward_and_not_beyond_the_head
                 an_own_message_moves_the_cursor_of_a_device_that_had_everything
+                a_device_that_registers_has_the_earlier_messages_and_lacks_the_later_ones
                 lists_of_missed_messages_are_limited
             }
             push_jobs {

@@ -1,9 +1,11 @@
 //! Devices, acknowledgements and read positions: cases that random steps seldom reach.
 
-use mynah_store::ids::{ConvId, Seq};
-use mynah_store::{Append, Device, StoreError, TeamChange};
+use std::sync::Arc;
 
-use crate::kit::{Kit, Stores, device, notice, page, pair, to_team, uid};
+use mynah_store::ids::{ConvId, Seq};
+use mynah_store::{Append, Device, DeviceRegister, StoreError, TeamChange};
+
+use crate::kit::{Kit, Stores, answer, device, notice, page, pair, to_team, uid};
 
 async fn cursors(kit: &Kit, by: &Device) -> Vec<u64> {
     let page = kit
@@ -122,6 +124,65 @@ pub async fn an_own_message_moves_the_cursor_of_a_device_that_had_everything(sto
     kit.ack(&lacks, conv, 3).await.unwrap();
     kit.append(by(&lacks)).await.unwrap();
     assert_eq!(cursors(&kit, &lacks).await, [4]);
+}
+
+/// The calls may be executed in one transaction.
+pub async fn a_device_that_registers_has_the_earlier_messages_and_lacks_the_later_ones(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
+    let (own, other) = (device("a", "phone"), device("b", "phone"));
+    let own_message = Append {
+        device: Some(own.device.clone()),
+        ..pair("a", "c")
+    };
+    let orders = [
+        pair("a", "b"),
+        pair("a", "b"),
+        pair("c", "a"),
+        own_message.clone(),
+        own_message,
+    ];
+    let mut answers = Vec::new();
+    for (number, order) in orders.into_iter().enumerate() {
+        if number == 1 {
+            for device in [&own, &other] {
+                let (device, named, urgent) = (device.clone(), true, true);
+                let register = DeviceRegister {
+                    device,
+                    named,
+                    urgent,
+                };
+                kit.store()
+                    .register_device(register, Box::new(|done| done.unwrap()));
+            }
+        }
+        let (done, outcome) = answer();
+        kit.store().append(&mut std::iter::once((Arc::new(order), done)));
+        answers.push(outcome);
+    }
+    for outcome in answers {
+        outcome.await.unwrap().unwrap();
+    }
+    assert_eq!(cursors(&kit, &other).await, [1], "of two");
+    // It lacks the message from c, so that its own ones in the same conversation do not move its cursor.
+    assert_eq!(cursors(&kit, &own).await, [0, 1], "of three and of two");
+    let one = Append {
+        device: Some(own.device.clone()),
+        ..pair("a", "d")
+    };
+    let again = device("d", "phone");
+    let register = DeviceRegister {
+        device: again.clone(),
+        named: true,
+        urgent: true,
+    };
+    kit.store()
+        .register_device(register, Box::new(|done| done.unwrap()));
+    let own_of_d = Append {
+        device: Some(again.device.clone()),
+        ..pair("d", "e")
+    };
+    kit.append_all(vec![own_of_d, one]).await;
+    assert_eq!(cursors(&kit, &again).await, [0, 1], "it has its own message");
 }
 
 pub async fn lists_of_missed_messages_are_limited(stores: &dyn Stores) {
