@@ -24,6 +24,8 @@ pub(super) const LOG: &str = "mynah.db-wal";
 pub(super) const INDEX: &str = "mynah.db-shm";
 /// The name of the lock file, which is locked by the process that has the store open.
 pub(super) const LOCK: &str = "mynah.lock";
+/// The name of a file that says that the store was copied elsewhere, and must not be used any more.
+const MOVED: &str = "moved-to-postgresql";
 /// Databases up to this size are checked page by page when they are opened; of larger ones only the length is
 /// checked.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -59,8 +61,17 @@ pub(super) struct DataDirectory {
 
 impl DataDirectory {
     /// Creates and locks the directory, migrates the database to the current version, checks it, and decides
-    /// which history it contains.
+    /// which history it contains. Fails if the store was moved to PostgreSQL.
     pub(super) fn open(path: &Path, durability: Durability) -> Result<Self, OpenError> {
+        let file = path.join(MOVED);
+        match file.exists() {
+            true => Err(OpenError::Moved { file }),
+            false => Self::open_moved(path, durability),
+        }
+    }
+
+    /// The same for a store that may have been moved.
+    pub(super) fn open_moved(path: &Path, durability: Durability) -> Result<Self, OpenError> {
         let unusable = |why| OpenError::of(path, why);
         let lock = lock(path)?;
         private::tighten(path, &[FILE, LOG, INDEX, LOCK, witness::FILE]);
@@ -96,6 +107,16 @@ impl DataDirectory {
             sync_entries(path).map_err(unusable)?;
         }
         Ok(place)
+    }
+
+    /// Writes down that the store was moved to PostgreSQL.
+    pub(super) fn mark_moved(&self) -> Result<(), OpenError> {
+        let path = self.file.with_file_name(MOVED);
+        let mark = || {
+            private::open(&path)?.sync_all()?;
+            sync_entries(self.file.parent().unwrap_or(Path::new(".")))
+        };
+        mark().map_err(|why| OpenError::of(&path, why))
     }
 
     /// Returns the epoch of the history in the database.

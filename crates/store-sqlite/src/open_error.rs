@@ -108,6 +108,16 @@ pub enum OpenError {
         /// The WAL.
         log: PathBuf,
     },
+    /// The store was copied into PostgreSQL.
+    #[error(
+        "the store of this directory was moved to PostgreSQL: set store.url. To use the directory as it was before, \
+         remove {}",
+        file.display()
+    )]
+    Moved {
+        /// The file that says so.
+        file: PathBuf,
+    },
     /// The system could not start the threads.
     #[error("cannot start the store's threads: {0}")]
     Threads(io::Error),

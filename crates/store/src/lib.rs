@@ -16,6 +16,7 @@ mod settings;
 mod setup;
 pub mod testing;
 pub mod time;
+pub mod transfer;
 
 use std::future::Future;
 use std::pin::Pin;
