@@ -16,6 +16,7 @@ const CRATES: &[&str] = &[
     "crates/socketio/src/",
     "crates/store/src/",
     "crates/store-sqlite/src/",
+    "crates/store-postgres/src/",
     "crates/cluster/src/",
     "crates/gateway/src/",
 ];

@@ -1,0 +1,202 @@
+//! How old the rows of the record are, whatever PostgreSQL's clock says: marks, each of which names a row and
+//! the running time at which it was the newest.
+//!
+//! The running time goes on with the steady clock of the node that deletes, and only while there is one. For
+//! the time without one, PostgreSQL's clock is believed, bit by bit: the marks of earlier rows are moved back
+//! by one more second for each second that has really passed. Invariants: a clock that is set ahead deletes
+//! nothing that was written while this node deletes, and earlier messages at most twice as fast as they age.
+
+use mynah_store::UnixMillis;
+use tokio_postgres::GenericClient;
+
+use super::failure::Failure;
+use super::values::stored;
+
+/// Longest time between two marks, in milliseconds: a message may be deleted this much later than necessary.
+const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
+/// Marks within the time that messages are kept, at least.
+const LEAST_MARKS: u64 = 64;
+
+const LOAD: &str = "SELECT value FROM meta WHERE key = 'age'";
+const SAVE: &str = "INSERT INTO meta (key, value) VALUES ('age', $1)
+     ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const NEWEST: &str = "SELECT id, ts FROM messages ORDER BY id DESC LIMIT 1";
+const LAST: &str = "SELECT row, at FROM marks ORDER BY row DESC LIMIT 1";
+const MARK: &str = "INSERT INTO marks (row, at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const MOVE: &str = "UPDATE marks SET at = greatest(at - $1, 0) WHERE row <= $2";
+const OLD: &str = "SELECT row FROM marks WHERE at <= $1 ORDER BY row DESC LIMIT 1";
+const FORGET: &str = "DELETE FROM marks WHERE row < $1";
+
+/// What is kept between two looks, whichever node makes them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Kept {
+    /// Who looked last.
+    node: i64,
+    /// The running time.
+    ran: i64,
+    /// PostgreSQL's clock then.
+    day: i64,
+    /// When the node before had looked last, and the running time of this node since then.
+    since: i64,
+    ran_since: i64,
+    /// What was believed of the time between the two.
+    believed: i64,
+    /// Rows up to this were there when this node began.
+    start: i64,
+}
+
+impl Kept {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(',').map(str::parse::<i64>);
+        let mut next = || parts.next()?.ok();
+        Some(Self {
+            node: next()?,
+            ran: next()?,
+            day: next()?,
+            since: next()?,
+            ran_since: next()?,
+            believed: next()?,
+            start: next()?,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Self {
+            node,
+            ran,
+            day,
+            since,
+            ran_since,
+            believed,
+            start,
+        } = self;
+        format!("{node},{ran},{day},{since},{ran_since},{believed},{start}")
+    }
+}
+
+/// The node that deletes.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    node: i64,
+    /// The steady clock when this node looked last.
+    last: Option<UnixMillis>,
+}
+
+impl Marks {
+    /// `node` is a random number.
+    pub(super) fn new(node: i64) -> Self {
+        Self { node, last: None }
+    }
+
+    /// Looks at the clocks and makes a mark, if it is time for one. Returns the newest row that is older than
+    /// `keep_ms`; a transaction that was running may have written smaller rows a few seconds later. Call
+    /// [`Marks::looked`] after the commit.
+    pub(super) async fn look(
+        &self,
+        client: &impl GenericClient,
+        (day, steady): (UnixMillis, UnixMillis),
+        keep_ms: u64,
+    ) -> Result<Option<i64>, Failure> {
+        let rows = client.query(LOAD, &[]).await?;
+        let kept: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?;
+        let newest = client.query(NEWEST, &[]).await?;
+        let newest: Option<(i64, i64)> = match newest.first() {
+            Some(row) => Some((row.try_get(0)?, row.try_get(1)?)),
+            None => None,
+        };
+        let day = stored(day);
+        let (mut kept, passed) = match (kept.and_then(Kept::parse), self.last) {
+            (Some(kept), Some(last)) if kept.node == self.node => (kept, stored(steady.saturating_sub(last))),
+            (kept, _) => (self.begin(kept, day, newest), 0),
+        };
+        kept.ran += passed;
+        kept.ran_since += passed;
+        kept.day = day;
+        let claimed = (day - kept.since - kept.ran_since).max(0);
+        let believed = claimed.min(kept.believed + passed).max(kept.believed);
+        if believed > kept.believed {
+            client
+                .execute(MOVE, &[&(believed - kept.believed), &kept.start])
+                .await?;
+            kept.believed = believed;
+        }
+        if let Some((row, ts)) = newest {
+            mark(
+                client,
+                (row, kept.ran - passed.min((day - ts).max(0))),
+                kept.ran,
+                keep_ms,
+            )
+            .await?;
+        }
+        client.execute(SAVE, &[&kept.text()]).await?;
+        let old = client.query(OLD, &[&(kept.ran - stored(keep_ms))]).await?;
+        let old: Option<i64> = old.first().map(|row| row.try_get(0)).transpose()?;
+        if let Some(row) = old {
+            client.execute(FORGET, &[&row]).await?;
+        }
+        Ok(old)
+    }
+
+    /// The look at this time of the steady clock was committed.
+    pub(super) fn looked(&mut self, steady: UnixMillis) {
+        self.last = Some(steady);
+    }
+
+    /// This node takes over.
+    fn begin(&self, before: Option<Kept>, day: i64, newest: Option<(i64, i64)>) -> Kept {
+        let before = before.unwrap_or(Kept {
+            ran: day,
+            day,
+            ..Kept::default()
+        });
+        Kept {
+            node: self.node,
+            ran: before.ran,
+            day,
+            since: before.day,
+            ran_since: 0,
+            believed: 0,
+            start: newest.map_or(0, |(row, _)| row),
+        }
+    }
+}
+
+/// Marks a row that was the newest at `at`, unless the last mark is too young for another one.
+async fn mark(
+    client: &impl GenericClient,
+    (row, at): (i64, i64),
+    now: i64,
+    keep_ms: u64,
+) -> Result<(), Failure> {
+    let interval = stored((keep_ms / LEAST_MARKS).min(MOST_BETWEEN_MARKS_MS));
+    let last = client.query(LAST, &[]).await?;
+    let is_due = match last.first() {
+        Some(last) => row > last.try_get(0)? && now - last.try_get::<_, i64>(1)? >= interval,
+        None => true,
+    };
+    if is_due {
+        client.execute(MARK, &[&row, &at]).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_back() {
+        let kept = Kept {
+            node: -5,
+            ran: 1,
+            day: 2,
+            since: 3,
+            ran_since: 4,
+            believed: 5,
+            start: 6,
+        };
+        assert_eq!(Kept::parse(&kept.text()), Some(kept));
+        assert_eq!(Kept::parse("1,2"), None);
+    }
+}

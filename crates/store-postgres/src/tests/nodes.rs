@@ -1,0 +1,239 @@
+//! Several nodes on one database.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use mynah_store::ids::Seq;
+use mynah_store::{
+    Append, JobQuery, Lane, Page, Place, Revocation, Revoked, Span, Store, TeamChange, Watcher,
+};
+use mynah_store_conformance::kit::{answer, device, due_in, notice, pair, team_id, to_team, uid, with_cid};
+
+use super::conformance::open;
+use super::server::Server;
+use crate::{Options, Postgres};
+
+/// Three nodes of one cluster.
+fn nodes() -> Option<[Arc<Postgres>; 3]> {
+    let (url, schema) = (Server::shared()?.url(), Server::schema());
+    Some([(); 3].map(|()| {
+        Arc::new(open(Options {
+            schema: schema.clone(),
+            ..Options::new(url.clone())
+        }))
+    }))
+}
+
+async fn append(node: &Postgres, order: Append) -> Result<mynah_store::Appended, mynah_store::StoreError> {
+    let (done, told) = answer();
+    node.append(&mut std::iter::once((Arc::new(order), done)));
+    told.await.unwrap()
+}
+
+#[tokio::test]
+async fn numbers_have_no_gaps_whoever_writes() {
+    let Some(nodes) = nodes() else { return };
+    let names = ["a", "b", "c", "d"];
+    let mut told = Vec::new();
+    for round in 0..40 {
+        for (number, node) in nodes.iter().enumerate() {
+            let mut batch = (0..10).map(|index| {
+                let (from, to) = (
+                    names[(round + index) % 4],
+                    names[(round * 3 + index + number) % 4],
+                );
+                let (done, outcome) = answer();
+                told.push(outcome);
+                (Arc::new(pair(from, to)), done)
+            });
+            node.append(&mut batch);
+        }
+    }
+    let mut seen = HashSet::new();
+    let mut heads = std::collections::HashMap::<_, u64>::new();
+    for outcome in told {
+        let appended = outcome.await.unwrap().unwrap();
+        assert!(
+            seen.insert((appended.conv, appended.seq)),
+            "no number is given twice"
+        );
+        let head = heads.entry(appended.conv).or_default();
+        *head = (*head).max(appended.seq.0);
+    }
+    assert_eq!(seen.len() as u64, heads.values().sum::<u64>(), "no gaps");
+    let page = Page {
+        most: 500,
+        bytes: 1 << 20,
+    };
+    for (conv, head) in heads {
+        let found = nodes[0]
+            .history(conv, None, Span::After(Seq(0)), page)
+            .await
+            .unwrap();
+        assert_eq!(found.head.0, head);
+        assert!(
+            found
+                .messages
+                .iter()
+                .zip(1..)
+                .all(|(message, seq)| message.seq.0 == seq)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_to_two_nodes_is_written_once() {
+    let Some(nodes) = nodes() else { return };
+    for number in 0..50 {
+        let order = with_cid(pair("a", "b"), &number.to_string());
+        let (one, other, third) = tokio::join!(
+            append(&nodes[0], order.clone()),
+            append(&nodes[1], order.clone()),
+            append(&nodes[2], order.clone())
+        );
+        let all = [one.unwrap(), other.unwrap(), third.unwrap()];
+        assert_eq!(all.iter().filter(|told| !told.duplicate).count(), 1);
+        assert!(
+            all.iter()
+                .all(|told| told.mid == all[0].mid && told.seq.0 == number + 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn members_are_those_of_the_moment_on_every_node() {
+    let Some(nodes) = nodes() else { return };
+    let put = |members: &[&str]| TeamChange::Put {
+        name: "T".into(),
+        members: members.iter().map(|member| uid(member)).collect(),
+    };
+    for round in 0..10 {
+        let members: &[&str] = if round % 2 == 0 {
+            &["a", "b"]
+        } else {
+            &["a", "c", "d"]
+        };
+        let (done, changed) = answer();
+        nodes[round % 3].change_team(team_id("t"), put(members), done);
+        changed.await.unwrap().unwrap();
+        for node in &nodes {
+            let told = append(node, to_team("a", "t")).await.unwrap();
+            let found: Vec<_> = told
+                .members
+                .unwrap()
+                .iter()
+                .map(|uid| uid.as_str().to_owned())
+                .collect();
+            assert_eq!(found, members);
+        }
+    }
+}
+
+/// A device that enters while messages are in flight on other nodes misses none that is committed later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_enters_among_messages_misses_none_that_come_later() {
+    let Some(nodes) = nodes() else { return };
+    for round in 0..30 {
+        let to = format!("u{round}");
+        let order = |from: usize| Append {
+            place: Place::Pair {
+                class: mynah_store::ids::PairClass::Plain,
+                to: uid(&to),
+            },
+            ..pair(&format!("f{from}"), "x")
+        };
+        let mut before = Vec::new();
+        for from in 0..6 {
+            let node = nodes[from % 3].clone();
+            before.push((
+                from,
+                tokio::spawn({
+                    let order = order(from);
+                    async move { append(&node, order).await.unwrap() }
+                }),
+            ));
+        }
+        let (done, entered) = answer();
+        let register = mynah_store::DeviceRegister {
+            device: device(&to, "x"),
+            named: true,
+            urgent: true,
+        };
+        nodes[round % 3].register_device(register, done);
+        entered.await.unwrap().unwrap();
+        let late = append(&nodes[(round + 1) % 3], order(7)).await.unwrap();
+        for (_, told) in before {
+            told.await.unwrap();
+        }
+        let missed = nodes[0].missed(device(&to, "x"), 500, 500).await.unwrap();
+        let position = missed.behind.iter().find(|stretch| stretch.conv == late.conv);
+        assert!(
+            position.is_some_and(|it| it.after < late.seq),
+            "what was sent afterwards is missed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn changes_of_settings_and_revocations_reach_the_other_nodes() {
+    let Some(nodes) = nodes() else { return };
+    let (settings, revoked) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+    let (keep, keeps) = (settings.clone(), revoked.clone());
+    nodes[1].watch(Watcher::Settings(Box::new(move |it| {
+        keep.lock().unwrap().push(it.clone())
+    })));
+    nodes[1].watch(Watcher::Revocations(Box::new(move |it| {
+        keeps.lock().unwrap().push(it)
+    })));
+    for number in 0..10usize {
+        let add = move |text: &str| Some(format!("{text}{number}"));
+        let (done, changed) = answer();
+        nodes[number % 3].change_setting("keys", Box::new(add), done);
+        changed.await.unwrap().unwrap();
+    }
+    let revocation = Revocation {
+        what: Revoked::Token("stolen".into()),
+        issued_until: 1,
+        forget_at: u64::MAX >> 1,
+        displaced: None,
+    };
+    let (done, told) = answer();
+    nodes[2].revoke(revocation.clone(), done);
+    told.await.unwrap().unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let settings = settings.lock().unwrap();
+    let last = settings.last().unwrap();
+    assert_eq!(
+        (last.name.as_str(), last.version, last.text.as_str()),
+        ("keys", 10, "0123456789")
+    );
+    assert!(settings.windows(2).all(|two| two[0].version < two[1].version));
+    assert!(revoked.lock().unwrap().contains(&revocation));
+}
+
+#[tokio::test]
+async fn a_job_is_claimed_by_one_node_only() {
+    let Some(nodes) = nodes() else { return };
+    let mut made = HashSet::new();
+    for number in 0..50 {
+        let told = append(&nodes[0], notice(&format!("u{number}"))).await.unwrap();
+        made.insert(told.push.unwrap());
+    }
+    let query = || JobQuery {
+        limit: 7,
+        ..due_in(Lane::Normal, 0)
+    };
+    let mut claimed = Vec::new();
+    for _ in 0..4 {
+        let (one, two, three) = tokio::join!(
+            nodes[0].claim_jobs(query(), 60_000),
+            nodes[1].claim_jobs(query(), 60_000),
+            nodes[2].claim_jobs(query(), 60_000)
+        );
+        for found in [one, two, three] {
+            claimed.extend(found.unwrap().jobs.into_iter().map(|job| job.id));
+        }
+    }
+    assert_eq!(claimed.len(), 50, "each once");
+    assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), made);
+}
