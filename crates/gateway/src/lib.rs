@@ -51,6 +51,7 @@ pub mod server;
 mod session;
 #[cfg(test)]
 mod simulation;
+mod stores;
 mod sync;
 mod target;
 #[cfg(any(test, fuzzing))]
@@ -70,8 +71,9 @@ pub use gateway::{ConnectionView, Gateway, NotReady, UserView};
 pub use order::{By, Origin, SendOrder, Sent, Stored, To, UserResult};
 pub use reject::{Code, Reject};
 
-/// The store's interface, and the store that the program uses.
+/// The store's interface, and the stores that the program uses.
 pub mod store {
     pub use mynah_store::*;
+    pub use mynah_store_postgres as postgres;
     pub use mynah_store_sqlite as embedded;
 }

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use mynah::auth::NewToken;
 use mynah::config::{self, Config, Mode, Sources};
@@ -65,6 +66,16 @@ enum Command {
         /// A file that `mynah backup` has written
         file: PathBuf,
     },
+    /// Copy the store of a data directory into a PostgreSQL database. The server must be stopped; if the copy
+    /// is interrupted, repeat it
+    Migrate {
+        /// The data directory [default: store.path]
+        #[arg(long, value_name = "DIRECTORY")]
+        from: Option<PathBuf>,
+        /// The URL of the database, which must be empty [default: store.url]
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
     /// Create a token for a user, signed with the configured secret (HS256), and print it
     Token(TokenArgs),
 }
@@ -118,6 +129,7 @@ fn main() -> ExitCode {
             1,
         ),
         Some(Command::Restore { file }) => (restore(&config, &file), "mynah restore", 1),
+        Some(Command::Migrate { from, to }) => (migrate(&config, from, to), "mynah migrate", 1),
         Some(Command::ExampleConfig) | None => (start(config), "mynah cannot run", 1),
     };
     match outcome {
@@ -180,6 +192,20 @@ fn restore(config: &Config, file: &Path) -> anyhow::Result<()> {
              accepted again: revoke them again (POST /v1/revocations) before others can reach the server."
         );
     }
+    Ok(())
+}
+
+fn migrate(config: &Config, from: Option<PathBuf>, to: Option<String>) -> anyhow::Result<()> {
+    let from = from.unwrap_or_else(|| config.store.path.clone());
+    let configured = || config.store.url.as_ref().map(|url| url.expose().to_owned());
+    let to = to
+        .or_else(configured)
+        .context("name the database with --to or store.url")?;
+    let messages = server::migrate(&from, &to)?;
+    print(&format!(
+        "{messages} messages of {} were copied and compared. Set store.url to start with them.\n",
+        from.display()
+    ));
     Ok(())
 }
 

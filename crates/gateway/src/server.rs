@@ -7,11 +7,10 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
@@ -27,20 +26,20 @@ use tower::ServiceExt;
 
 use crate::auth;
 use crate::builder;
-use crate::clock;
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door, Hosts};
-use crate::keys::{self, ApiKeys, KeyCommand, KeySources, Said, SettingAccess};
+use crate::keys::{ApiKeys, KeySources};
 use crate::listen::{self, ListenerSettings};
 use crate::metrics::{LimitLabel, Metrics};
 use crate::refusal_log;
 use crate::reload::Reload;
 use crate::store::Store;
-use crate::store::embedded::{self, Backup, Clock, Embedded, Options, Restored};
+use crate::stores::{self, Location, Opened};
 use crate::tls::Certificate;
 use crate::{Builder, Gateway};
 
 pub use crate::listen::Addresses;
+pub use crate::stores::{api_key, backup, migrate, restore};
 
 /// Number of connections that are closed per second when the server stops, so that the clients do not all
 /// reconnect at the same moment.
@@ -57,7 +56,9 @@ pub struct Server {
     gateway: Gateway,
     socketio: mynah_socketio::Server,
     api: Arc<Api>,
-    store: Arc<Embedded>,
+    store: Arc<dyn Store>,
+    /// See [`Opened::lost`].
+    lost: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Server {
@@ -84,10 +85,10 @@ impl Server {
             public: listener.local_addr()?,
             admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
         };
-        let store = Arc::new(open_store(&config, metrics.clone())?);
-        let (keys, sources) = ApiKeys::open(&config.auth.api_keys, &config.store.path, store.clone())
+        let Opened { store, depth, lost } = stores::open(&config, metrics.clone()).await?;
+        let (keys, sources) = ApiKeys::open(&config.auth.api_keys, stores::directory(&config), store.clone())
             .await
-            .with_context(|| format!("the API keys in {} cannot be used", config.store.path.display()))?;
+            .with_context(|| format!("the API keys in {} cannot be used", Location(&config)))?;
         let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
         let socketio =
             mynah_socketio::Server::new(socketio_config(&config, &listening)?, gateway.namespaces());
@@ -102,7 +103,7 @@ impl Server {
             observe: observer(
                 gateway.clone(),
                 socketio.clone(),
-                store.clone(),
+                depth,
                 listening.admission.clone(),
             ),
             hosts: Hosts::new(&config),
@@ -121,6 +122,7 @@ impl Server {
             socketio,
             api,
             store,
+            lost,
         })
     }
 
@@ -159,7 +161,7 @@ impl Server {
             self.config.engine.path,
             crate::http::OPENAPI_PATH,
             self.keys,
-            self.config.store.path.display(),
+            Location(&self.config),
         );
         match self.config.auth.mode {
             Mode::Open => {}
@@ -228,10 +230,14 @@ impl Server {
             self.api.metrics.clone(),
         ));
         let address = self.addresses.public;
+        let mut is_lost = false;
         tracing::info!(%address, "listening on {address}");
         Listener::new(self.listener, options)
             .serve(move |request, peer| routes.clone().answer(request, peer), async {
-                shutdown.await;
+                tokio::select! {
+                    () = shutdown => {}
+                    () = self.lost => is_lost = true,
+                }
                 self.api.draining.store(true, Ordering::Relaxed);
             })
             .await;
@@ -257,6 +263,13 @@ impl Server {
             );
         }
         tracing::info!("stopped");
+        if is_lost {
+            bail!(
+                "another process has taken over {}, because this one could not write there for several seconds; \
+                 only one may use it",
+                Location(&self.config)
+            );
+        }
         Ok(())
     }
 }
@@ -302,6 +315,7 @@ impl Routes {
 
 /// Returns the addresses of the listeners, or why the server must not start with this configuration.
 pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
+    stores::check(config)?;
     auth::check(config)?;
     builder::check(config)?;
     listen::check(&config.server)?;
@@ -317,57 +331,11 @@ pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     Ok(addresses)
 }
 
-/// Makes, shows or removes API keys, whether the server runs or not.
-pub fn api_key(command: KeyCommand, config: &Config) -> anyhow::Result<Said> {
-    let access = SettingAccess {
-        read: embedded::read_setting,
-        change: embedded::change_setting,
-    };
-    command.run(config, access)
-}
-
-/// Copies the store to a file, whether the server runs or not. Fails if the file exists, unless `force` is
-/// set. A failure leaves no new file.
-pub fn backup(config: &Config, file: &Path, force: bool) -> anyhow::Result<Backup> {
-    embedded::backup(&config.store.path, file, force)
-}
-
-/// Replaces the data directory by a backup. The old directory is kept beside it under another name, and its
-/// API keys and revocations remain valid. Fails while a server uses the directory. A failure changes nothing.
-pub fn restore(config: &Config, file: &Path) -> anyhow::Result<Restored> {
-    let now = UNIX_EPOCH + Duration::from_millis(clock::unix_millis());
-    let time = humantime::format_rfc3339_seconds(now)
-        .to_string()
-        .replace(['-', ':'], "");
-    embedded::restore(&config.store.path, file, &time, &keys::FILES)
-}
-
-/// Milliseconds in a day.
-const DAY_MS: u64 = 24 * 3_600_000;
-
-fn open_store(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Embedded> {
-    let options = Options {
-        durability: config.store.durability,
-        dedupe_window_ms: config.limits.dedupe_window_ms,
-        max_members: config.limits.members,
-        max_devices: config.limits.devices_per_user,
-        new_members_see_all: config.teams.history_for_new_members,
-        retention_ms: u64::from(config.store.retention_days) * DAY_MS,
-        longest_push_wait_ms: config.push.longest_wait_ms(),
-        longest_push_life_ms: config.push.job_ttl_ms,
-        clock: Clock::new(clock::unix_millis, clock::steady_millis),
-        observer: metrics,
-        ..Options::new(&config.store.path)
-    };
-    Embedded::open(options)
-        .with_context(|| format!("the data in {} cannot be used", config.store.path.display()))
-}
-
 /// Returns a function that updates the metrics whose values must be queried.
 fn observer(
     gateway: Gateway,
     socketio: mynah_socketio::Server,
-    store: Arc<Embedded>,
+    store_depth: Box<dyn Fn() -> usize + Send + Sync>,
     admission: Arc<Admission>,
 ) -> Box<dyn Fn(&Metrics) + Send + Sync> {
     Box::new(move |metrics| {
@@ -387,7 +355,7 @@ fn observer(
         ] {
             set(&metrics.limited.get_or_create(&LimitLabel { limit }), counted);
         }
-        metrics.store_queue.set(store.depth() as i64);
+        metrics.store_queue.set(store_depth() as i64);
     })
 }
 

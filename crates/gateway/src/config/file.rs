@@ -63,9 +63,10 @@ pub(super) fn nearest(path: &str) -> Option<String> {
     let near = |known: &String| strsim::jaro_winkler(path, known);
     let best = all_keys().max_by(|a, b| near(a).total_cmp(&near(b)));
     let last = path.rsplit('.').next().unwrap_or(path);
+    let is_here = |known: &String| known.split('.').next() == path.split('.').next();
     let elsewhere = all_keys()
         .filter(|known| known.rsplit('.').next() == Some(last))
-        .max_by(|a, b| near(a).total_cmp(&near(b)));
+        .max_by(|a, b| is_here(a).cmp(&is_here(b)).then(near(a).total_cmp(&near(b))));
     elsewhere.or(best.filter(|known| near(known) > 0.85))
 }
 

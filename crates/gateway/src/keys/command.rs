@@ -95,31 +95,45 @@ pub struct Said {
 /// Gets the present text of a setting, and returns the new one, or `None` to leave it unchanged.
 type TextChange<'a> = Box<dyn FnOnce(&str) -> anyhow::Result<Option<String>> + 'a>;
 
+/// Reads a setting.
+type Reading<'a> = Box<dyn Fn(&str) -> anyhow::Result<String> + 'a>;
+/// Changes a setting.
+type Changing<'a> = Box<dyn Fn(&str, TextChange<'_>) -> anyhow::Result<bool> + 'a>;
+
 /// How a command reaches the settings of a store, whether a server uses the store or not.
-#[derive(Clone, Copy)]
-pub struct SettingAccess {
-    /// Returns the text of a setting of a data directory, which is empty if it was never set.
-    pub read: fn(&Path, &str) -> anyhow::Result<String>,
-    /// Changes a setting in one transaction. Returns whether a running server knows the change.
-    pub change: fn(&Path, &str, TextChange<'_>) -> anyhow::Result<bool>,
+pub struct SettingAccess<'a> {
+    /// The data directory, whose files have keys too. `None` if the store has no directory.
+    pub data: Option<&'a Path>,
+    /// Returns the text of a setting, which is empty if it was never set.
+    pub read: Reading<'a>,
+    /// Changes a setting in one transaction. Returns false if a running server has not noticed the change.
+    pub change: Changing<'a>,
+}
+
+impl SettingAccess<'_> {
+    /// Reads the keys in the files of the data directory.
+    fn files(&self) -> anyhow::Result<Files> {
+        self.data.map_or(Ok(Files::default()), Files::read)
+    }
 }
 
 impl KeyCommand {
-    /// Carries out the command in the data directory of `config`.
-    pub fn run(self, config: &Config, access: SettingAccess) -> anyhow::Result<Said> {
+    /// Carries out the command.
+    pub fn run(self, config: &Config, access: SettingAccess<'_>) -> anyhow::Result<Said> {
         self.run_at(config, access, clock::unix_millis())
     }
 
     pub(super) fn run_at(
         self,
         config: &Config,
-        access: SettingAccess,
+        access: SettingAccess<'_>,
         now: UnixMillis,
     ) -> anyhow::Result<Said> {
-        let _owner = Owner::of(&config.store.path)?;
-        let change = |edit: KeyEdit<'_>| change(config, access, edit);
+        let _owner = access.data.map(Owner::of).transpose()?;
+        let data = access.data;
+        let change = |edit: KeyEdit<'_>| change(&access, edit);
         match self {
-            Self::List => list(config, access, now),
+            Self::List => list(config, &access, now),
             Self::Add {
                 name,
                 scopes,
@@ -130,7 +144,9 @@ impl KeyCommand {
                 }
                 change(Box::new(|set| add(set, name, (scopes, expires), now)))
             }
-            Self::Remove { name, force } => change(Box::new(|set| remove(set, config, (&name, force), now))),
+            Self::Remove { name, force } => {
+                change(Box::new(|set| remove(set, (config, data), (&name, force), now)))
+            }
             Self::Rotate { name, grace, expires } => {
                 change(Box::new(|set| rotate(set, &name, (grace, expires), now)))
             }
@@ -141,26 +157,28 @@ impl KeyCommand {
 /// A change of the keys.
 type KeyEdit<'a> = Box<dyn FnOnce(&mut KeySet) -> anyhow::Result<Said> + 'a>;
 
-/// Changes the keys of the data directory, whether the server runs or not.
-fn change(config: &Config, access: SettingAccess, edit: KeyEdit<'_>) -> anyhow::Result<Said> {
-    let data = &config.store.path;
+/// Changes the keys, whether a server runs or not.
+fn change(access: &SettingAccess<'_>, edit: KeyEdit<'_>) -> anyhow::Result<Said> {
     let attempt = || -> anyhow::Result<Said> {
-        let files = Files::read(data)?;
+        let files = access.files()?;
         let mut said = Said::default();
         let changing = |text: &str| {
             let (text, outcome) = changed(text, &files, edit)?;
             said = outcome;
             Ok(text)
         };
-        let is_known = (access.change)(data, SETTING, Box::new(changing))?;
-        Files::taken_over(data)?;
+        let is_known = (access.change)(SETTING, Box::new(changing))?;
+        access.data.map_or(Ok(()), Files::taken_over)?;
         if !is_known {
             said.notes
                 .push_str("The running server has not noticed the change yet; see its log.\n");
         }
         Ok(said)
     };
-    attempt().with_context(|| format!("the keys in {} were not changed", data.display()))
+    attempt().with_context(|| match access.data {
+        Some(data) => format!("the keys in {} were not changed", data.display()),
+        None => "the keys in the database of store.url were not changed".to_owned(),
+    })
 }
 
 fn add(
@@ -249,7 +267,7 @@ fn rotate(
 
 fn remove(
     set: &mut KeySet,
-    config: &Config,
+    (config, data): (&Config, Option<&Path>),
     (name, force): (&str, bool),
     now: UnixMillis,
 ) -> anyhow::Result<Said> {
@@ -264,8 +282,10 @@ fn remove(
             bail!("the key of the first start cannot be removed: there is none");
         }
         // If the file stayed, its key would be added to the store again.
-        let path = config.store.path.join(first::FILE);
-        first::remove_if_exists(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
+        if let Some(path) = data.map(|data| data.join(first::FILE)) {
+            first::remove_if_exists(&path)
+                .with_context(|| format!("{} cannot be removed", path.display()))?;
+        }
         set.is_new = before == 0;
         let left = match before {
             0 if config.auth.api_keys.is_empty() => "the next start makes a new one".to_owned(),
@@ -315,10 +335,9 @@ fn unknown(name: &str) -> String {
     format!("there is no key named {name:?}; `mynah api-key list` shows all keys")
 }
 
-fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Result<Said> {
-    let data = &config.store.path;
-    let text = (access.read)(data, SETTING)?;
-    let (_, set) = changed(&text, &Files::read(data)?, |set| Ok(std::mem::take(set)))?;
+fn list(config: &Config, access: &SettingAccess<'_>, now: UnixMillis) -> anyhow::Result<Said> {
+    let text = (access.read)(SETTING)?;
+    let (_, set) = changed(&text, &access.files()?, |set| Ok(std::mem::take(set)))?;
     let mut lines = vec![["NAME", "SCOPES", "CREATED", "EXPIRES", "FINGERPRINT"].map(str::to_owned)];
     let mut notes = String::new();
     for (index, entry) in config.auth.api_keys.iter().enumerate() {
@@ -372,7 +391,10 @@ fn list(config: &Config, access: SettingAccess, now: UnixMillis) -> anyhow::Resu
         }
     }
     if lines.len() == 1 {
-        notes.push_str("There is no key yet: `mynah api-key add` makes one, and so does the first start.\n");
+        notes.push_str(match access.data {
+            Some(_) => "There is no key yet: `mynah api-key add` makes one, and so does the first start.\n",
+            None => "There is no key yet: `mynah api-key add` makes one.\n",
+        });
     }
     Ok(Said {
         out: table(&lines),

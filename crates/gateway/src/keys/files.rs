@@ -23,6 +23,7 @@ const LOCK: &str = "api-keys.lock";
 const MOST_BYTES: u64 = 2 << 20;
 
 /// The keys of the files.
+#[derive(Default)]
 pub(super) struct Files {
     named: Option<KeySet>,
     first: Option<KeyDigest>,

@@ -123,11 +123,11 @@ impl ApiKeys {
         }
     }
 
-    /// The keys of the configuration and of the store. The keys in the files of the directory `data` are
-    /// added to the store. If there is no key, and never was a named one, a key is made.
+    /// The keys of the configuration and of the store. If there is a directory `data`, the keys in its files
+    /// are added to the store; and if there is no key, and never was a named one, a key is made there.
     pub async fn open(
         configured: &[Secret],
-        data: &Path,
+        data: Option<&Path>,
         store: Arc<dyn Store>,
     ) -> anyhow::Result<(Arc<Self>, KeySources)> {
         for (index, key) in configured.iter().enumerate() {
@@ -139,12 +139,12 @@ impl ApiKeys {
                 );
             }
         }
-        private::tighten(data, &FILES);
+        let home = data.map(|data| Home {
+            data: data.to_owned(),
+            store: store.clone(),
+        });
         let keys = Arc::new(Self {
-            home: Some(Home {
-                data: data.to_owned(),
-                store: store.clone(),
-            }),
+            home,
             ..Self::new(configured)
         });
         let watching = Arc::downgrade(&keys);
@@ -153,6 +153,15 @@ impl ApiKeys {
                 keys.take(setting);
             }
         })));
+        let Some(data) = data else {
+            let sources = KeySources {
+                configured: keys.configured.len(),
+                named: keys.stored.read().keys.len(),
+                first: None,
+            };
+            return Ok((keys, sources));
+        };
+        private::tighten(data, &FILES);
         let (first, makes_first) = (data.join(first::FILE), configured.is_empty());
         let directory = data.to_owned();
         let (named, made) = take_over(&*store, data, move |set| {

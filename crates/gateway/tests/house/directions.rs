@@ -165,6 +165,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listen", &["config", "metrics", "tls"]),
     ("refusal_log", &["metrics", "reject"]),
     ("reload", &["gateway", "http"]),
+    // The store that the configuration names.
+    ("stores", &["clock", "config", "keys", "metrics", "store"]),
     // Modules of the program, not of the library.
     ("signals", &[]),
     (
@@ -172,7 +174,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "auth",
             "builder",
-            "clock",
             "config",
             "gateway",
             "http",
@@ -182,6 +183,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "refusal_log",
             "reload",
             "store",
+            "stores",
             "tls",
         ],
     ),
@@ -191,8 +193,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
     (
         "store::embedded",
-        "only the server chooses the store",
-        &["crates/gateway/src/server.rs"],
+        "only one file chooses the store",
+        &["crates/gateway/src/stores.rs"],
+    ),
+    (
+        "store::postgres",
+        "only one file chooses the store",
+        &["crates/gateway/src/stores.rs"],
     ),
     (
         "mynah_store_sqlite",
@@ -209,6 +216,9 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
             "crates/gateway/src/gateway.rs",
             "crates/gateway/src/keys/mod.rs",
             "crates/gateway/src/push/",
+            // They open and close it.
+            "crates/gateway/src/server.rs",
+            "crates/gateway/src/stores.rs",
         ],
     ),
     (

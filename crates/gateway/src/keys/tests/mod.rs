@@ -21,10 +21,13 @@ struct Line {
     command: KeyCommand,
 }
 
-const ACCESS: SettingAccess = SettingAccess {
-    read: embedded::read_setting,
-    change: embedded::change_setting,
-};
+fn access(data: &Path) -> SettingAccess<'_> {
+    SettingAccess {
+        data: Some(data),
+        read: Box::new(|name| embedded::read_setting(data, name)),
+        change: Box::new(|name, change| embedded::change_setting(data, name, change)),
+    }
+}
 
 /// A data directory, and the time.
 struct Place {
@@ -64,7 +67,7 @@ impl Place {
         let words = std::iter::once("mynah").chain(line.split(' '));
         let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
         line.command
-            .run_at(&self.config, ACCESS, self.now)
+            .run_at(&self.config, access(&self.config.store.path), self.now)
             .map_err(|error| format!("{error:#}"))
     }
 
@@ -95,7 +98,11 @@ impl Place {
     fn try_open(&self) -> anyhow::Result<(Running, KeySources)> {
         let data = &self.config.store.path;
         let store = Arc::new(Embedded::open(Options::new(data)).unwrap());
-        let opened = block_on(ApiKeys::open(&self.config.auth.api_keys, data, store.clone()));
+        let opened = block_on(ApiKeys::open(
+            &self.config.auth.api_keys,
+            Some(data),
+            store.clone(),
+        ));
         let (keys, sources) = opened?;
         Ok((Running { keys, store }, sources))
     }
