@@ -64,9 +64,9 @@ export function within(promise, what, ms = PATIENCE_MS) {
 }
 
 /** Calls `probe` until it returns a truthy value, and returns that. */
-export async function eventually(probe, what) {
+export async function eventually(probe, what, ms = PATIENCE_MS) {
   const stack = new Error(`timed out waiting for ${what}`);
-  const end = Date.now() + PATIENCE_MS;
+  const end = Date.now() + ms;
   for (;;) {
     const answer = await probe();
     if (answer) return answer;

@@ -49,9 +49,9 @@ export class Program {
   /** Resolves with {code, signal} when the program has ended. */
   exited;
 
-  constructor(path, args, { env = {}, cwd } = {}) {
+  constructor(path, args, { env = {}, cwd, uid, gid } = {}) {
     if (!existsSync(path)) throw new Error(`${path} does not exist: build it with scripts/test or cargo build`);
-    this.#child = spawn(path, args, { cwd, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#child = spawn(path, args, { cwd, uid, gid, env: { ...environment, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     children.add(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream.setEncoding('utf8');
@@ -129,13 +129,19 @@ export async function startConformance({ pingInterval = 25_000, pingTimeout = 20
   return { program, port: Number(port), url: `http://127.0.0.1:${port}`, close: () => program.kill() };
 }
 
-/** Starts a gateway with `config` (sections and keys as in the file). `close` removes the directory. */
-export async function startGateway({ config = {}, directory = freshDirectory(), env } = {}) {
+/**
+ * Starts a gateway with `config` (sections and keys as in the file). `close` removes the directory. With
+ * MYNAH_TEST_POSTGRES (`with-postgres.js`) it gets a database of its own, unless its test needs the
+ * `embedded` store.
+ */
+export async function startGateway({ config = {}, directory = freshDirectory(), env, embedded = false } = {}) {
+  const postgres = !embedded && !config.store?.url && process.env.MYNAH_TEST_POSTGRES ? (await import('./postgres.js')).shared() : undefined;
+  const database = postgres?.database();
   const file = join(directory, 'mynah.toml');
   const whole = {
     ...config,
     server: { listen: '127.0.0.1:0', ...config.server },
-    store: { path: join(directory, 'data'), ...config.store },
+    store: { path: join(directory, 'data'), ...(database && { url: postgres.url(database) }), ...config.store },
     auth: { api_keys: [API_KEY], ...config.auth },
   };
   writeFileSync(file, toml(whole));
@@ -153,6 +159,7 @@ export async function startGateway({ config = {}, directory = freshDirectory(), 
   gateway.close = async () => {
     const end = await gateway.program.stop();
     rmSync(directory, { recursive: true, force: true });
+    if (database) postgres.drop(database);
     if (end.code !== 0) throw new Error(`the gateway ended with ${JSON.stringify(end)}:\n${gateway.program.output}`);
   };
   await gateway.start();

@@ -21,7 +21,7 @@ async function apiKey(t, gateway, ...args) {
 const message = { type: 5, to: { user: 'u' }, data: { n: 1 } };
 
 test('a key is added, used, replaced and removed while the gateway runs', async (t) => {
-  const gateway = await startGateway({ config: { log: { filter: 'trace' } } });
+  const gateway = await startGateway({ embedded: true, config: { log: { filter: 'trace' } } });
   t.after(() => gateway.close());
   const send = async (key) => (await call(gateway.url, 'POST', '/v1/messages', { key, body: message })).status;
   const read = async (key) => (await call(gateway.url, 'GET', '/v1/users/u', { key })).status;

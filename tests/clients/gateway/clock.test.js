@@ -15,11 +15,11 @@ const HOUR = 3_600;
 const DAY = 24 * HOUR;
 const options = { skip: noClock };
 
-async function start(t, { config = {}, off = 0 } = {}) {
+async function start(t, { config = {}, off = 0, embedded } = {}) {
   const directory = freshDirectory();
   const clock = new Clock(directory);
   clock.set(off);
-  const gateway = await startGateway({ config, directory, env: clock.env });
+  const gateway = await startGateway({ config, directory, env: clock.env, embedded });
   t.after(() => gateway.close());
   return { gateway, clock };
 }
@@ -77,7 +77,7 @@ test('after a restart with the corrected clock, no notification is delayed', opt
 });
 
 test('retention deletes no message when the clock jumps or is wrong at the start, and a jump is logged', options, async (t) => {
-  const { gateway, clock } = await start(t, { config: { store: { retention_days: 30 } } });
+  const { gateway, clock } = await start(t, { config: { store: { retention_days: 30 } }, embedded: true });
   const to = { user: someone() };
   const sent = await gateway.api.send({ type: 5, to, data: { n: 0 } });
   const { conv } = sent.results[0];
@@ -142,7 +142,7 @@ test('the same device can register again after the clock was set back, in mode w
 });
 
 test('new messages have the right time as soon as the clock is correct', options, async (t) => {
-  const { gateway, clock } = await start(t);
+  const { gateway, clock } = await start(t, { embedded: true });
   const alice = await signIn(t, gateway, someone());
   const to = { user: someone() };
   await alice.send(to, {});

@@ -139,7 +139,7 @@ test('a member of a team that is deleted while the member is offline gets its ow
 });
 
 test('the messages of a team that the user left survive kill -9, a backup and a restore', async (t) => {
-  const server = await startGateway({ config: { login: { policy: 'multi' } } });
+  const server = await startGateway({ embedded: true, config: { login: { policy: 'multi' } } });
   t.after(() => server.close());
   const [a, b] = [someone('甲'), someone('乙')];
   const team = someone('队');

@@ -55,7 +55,7 @@ test('SIGHUP reads keys and certificates again without closing connections, and 
   const certificates = directory(t);
   certify(certificates);
   const tls = { cert_file: join(certificates, 'cert.pem'), key_file: join(certificates, 'key.pem') };
-  const gateway = await startGateway({ config: { server: { admin_listen: '127.0.0.1:0', tls: { ...tls, admin: false } } } });
+  const gateway = await startGateway({ embedded: true, config: { server: { admin_listen: '127.0.0.1:0', tls: { ...tls, admin: false } } } });
   t.after(() => gateway.close());
   for (const signal of ['SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGPIPE', 'SIGIO']) gateway.program.signal(signal);
   certify(certificates);
