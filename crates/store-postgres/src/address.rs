@@ -1,8 +1,8 @@
 //! Where PostgreSQL is, and how the connection to it is protected: `store.url`.
 //!
-//! Invariant: with `sslmode` verify-ca or verify-full no connection is made to a server without a certificate
-//! of a trusted authority, with verify-full it must also name the host. `require` encrypts and, like libpq,
-//! checks the authority only if `sslrootcert` is given.
+//! Invariant: with `sslmode` verify-ca or verify-full, the server must have a certificate of a trusted
+//! authority; with verify-full, the certificate must also name the host. `require` encrypts, and checks the
+//! authority only if `sslrootcert` is given, as libpq does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failure::Failure;
 
-/// What the server is told about each connection: it gives up by itself what its client has forgotten, looks
-/// rows up by index whatever the statistics of a young table say, and plans each statement once.
+/// Settings of each connection: the server ends statements and transactions whose client waits no longer,
+/// finds rows by index even while a table has no statistics, and plans each statement once.
 const SETTINGS: &str = "-c statement_timeout=7s -c lock_timeout=6s -c idle_in_transaction_session_timeout=6s \
      -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
      -c jit=off -c client_min_messages=warning -c default_transaction_isolation=read\\ committed";
@@ -43,7 +43,7 @@ const PARAMETERS: &str = "after ? it may have sslmode, sslrootcert, connect_time
 /// Why `store.url` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
-    /// Not of the form of a PostgreSQL URL.
+    /// It is not a PostgreSQL URL.
     #[error("store.url is not a PostgreSQL URL (postgres://user@host/database): {0}")]
     Malformed(String),
     /// An unknown `sslmode`.
@@ -54,12 +54,12 @@ pub enum AddressError {
     Authorities {
         /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
 }
 
-/// See the module. Its `Debug` shows no password.
+/// The address of a database, with its TLS settings. `Debug` does not show the password.
 #[derive(Clone)]
 pub(super) struct Address {
     config: Config,
@@ -81,7 +81,7 @@ enum Check {
 }
 
 impl Address {
-    /// Reads a URL; `schema` is where the tables are.
+    /// Reads a URL. `schema` is the schema of the tables.
     pub(super) fn parse(url: &str, schema: &str) -> Result<Self, AddressError> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         if !(base.starts_with("postgres://") || base.starts_with("postgresql://")) {
@@ -137,7 +137,7 @@ impl Address {
         match &self.tls {
             None => {
                 let (client, connection) = self.config.connect(NoTls).await?;
-                // Its errors reach whoever waits for an answer.
+                // Whoever waits for an answer gets the error.
                 tokio::spawn(async move { drop(connection.await) });
                 Ok(client)
             }
@@ -197,7 +197,7 @@ fn tls(check: Check, authorities: Option<&str>) -> Result<MakeRustlsConnect, Add
     Ok(MakeRustlsConnect::new(config))
 }
 
-/// Accepts certificates for any host: of these authorities, or, without them, of anybody.
+/// Accepts certificates for any host: those of these authorities, or any certificate if there are none.
 #[derive(Debug)]
 struct AnyHost {
     by_authority: Option<Arc<WebPkiServerVerifier>>,
@@ -217,7 +217,7 @@ impl ServerCertVerifier for AnyHost {
             return Ok(ServerCertVerified::assertion());
         };
         match verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp, now) {
-            // The name is checked last.
+            // rustls checks the name last, so everything else is right.
             Err(TlsError::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

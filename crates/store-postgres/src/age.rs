@@ -1,13 +1,13 @@
-//! How old a message is, although a clock may have been set since it was written, and what time it is for
-//! certain.
+//! Determines the age of messages although a clock may have been set since they were written, and a time that
+//! has certainly passed.
 //!
-//! The **measured time** begins as PostgreSQL's, goes on with the steady clock, and catches up with
-//! PostgreSQL's at the same rate: it is at most twice as fast, whatever a clock says. It is stored now and
-//! then, and never goes back. Devices and revocations are forgotten by it.
+//! The **measured time** begins as PostgreSQL's time, advances with the steady clock, and catches up with
+//! PostgreSQL's time at the same rate: it is at most twice as fast, whatever a clock says. It is stored from
+//! time to time, and never goes back. It decides when devices and revocations are forgotten.
 //!
-//! PostgreSQL's clock tells the time of messages, and this machine's steady clock how much time has passed.
-//! Where the two differ, PostgreSQL's clock was set: that does not make messages older or younger. Invariant:
-//! of messages that were written before this node began, the age is what the clock says.
+//! Messages have the time of PostgreSQL's clock, and this machine's steady clock measures how much time has
+//! passed. If the two differ, PostgreSQL's clock was set, which makes messages neither older nor younger.
+//! Invariant: the age of messages from before the start of this node is what PostgreSQL's clock says.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;
@@ -18,17 +18,17 @@ use mynah_store::UnixMillis;
 use super::rows::Moment;
 use super::rules::Rules;
 
-/// The clocks differ by less than this without anybody having set one: an answer may take as long.
+/// The clocks may differ by this much although none was set, because an answer may take as long.
 const SET_MS: u64 = 1_000;
-/// The measured time is stored after this long.
+/// The time after which the measured time is stored again.
 const SAVE_MS: u64 = 60_000;
-/// Jumps that are remembered.
+/// The maximum number of jumps that are remembered.
 const MOST_JUMPS: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Age {
-    /// What the clocks said last: the time of day, and the steady one.
+    /// The values of the clocks when they were last read: the time of day, and the steady clock.
     last: Option<(UnixMillis, UnixMillis)>,
     /// See the module.
     measured: UnixMillis,
@@ -45,7 +45,7 @@ pub(super) fn steady() -> UnixMillis {
 }
 
 impl Age {
-    /// Goes on after a measured time that was stored. PostgreSQL's time is `day`.
+    /// Continues from a stored measured time. `day` is PostgreSQL's time.
     pub(super) fn after(measured: UnixMillis, day: UnixMillis, rules: &Rules) -> Self {
         let last = rules
             .clock
@@ -58,13 +58,13 @@ impl Age {
         }
     }
 
-    /// The measured time, if it is to be stored now or `always`.
+    /// Returns the measured time if it must be stored now, or if `always` is set.
     pub(super) fn unsaved(&mut self, always: bool) -> Option<UnixMillis> {
         let is_due = self.measured > self.saved && (always || self.measured - self.saved >= SAVE_MS);
         is_due.then(|| std::mem::replace(&mut self.saved, self.measured).max(self.measured))
     }
 
-    /// A transaction begins. Returns it with the time that counts.
+    /// A transaction begins. Returns it with the times that apply to it.
     pub(super) fn advance(&mut self, mut moment: Moment, rules: &Rules) -> Moment {
         let (day, steady) = match &rules.clock {
             Some(clock) => {

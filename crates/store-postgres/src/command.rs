@@ -14,7 +14,7 @@ use super::schema::{self, OpenError};
 use super::session::{Session, in_time};
 use super::settings;
 
-/// Longer than nodes need to notice a change (`watchers.rs`).
+/// The time in which all nodes have noticed a change (`watchers.rs`).
 const NOTICED: Duration = Duration::from_millis(1_500);
 
 /// Returns the present text of a setting; empty if it was never set. Changes nothing in the database.

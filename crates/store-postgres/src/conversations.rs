@@ -1,4 +1,4 @@
-//! A user's conversations and what is unread in them.
+//! A user's conversations, and their unread messages.
 //!
 //! The cost grows with the size of the answer, with the number of the user's teams, and, for the sum of
 //! unread messages, with the number of conversations that have any. It does not grow with the store, or with
@@ -12,10 +12,10 @@ use super::session::{Session, Value};
 use super::unread::{count_unread, own_before, unread};
 use super::values::{Columns, kind_columns, message_columns};
 
-/// A place in a user's list, which is ordered by it downwards: `last_row` and `made`.
+/// The sort key of a user's list, in descending order: `last_row` and `made`.
 pub(super) type Rank = (i64, i64);
 
-/// Before all of a list.
+/// The rank before the beginning of any list.
 pub(super) const TOP: Rank = (i64::MAX, i64::MAX);
 
 /// The cursor in conversation `c` of participant `p`, of the device with the number `$2` that became known at
@@ -28,7 +28,7 @@ macro_rules! cursor {
     };
 }
 
-/// What [`position`] reads.
+/// The columns that [`position`] reads.
 macro_rules! position_columns {
     () => {
         concat!(
@@ -128,10 +128,10 @@ const UNREAD_OF_PAIRS: &str =
          + coalesce((SELECT sum(unread_b) FROM conversations WHERE b = $1 AND b <> a AND (unread_b > 0)::int = 1), 0))::bigint";
 const DEVICE: &str = "SELECT id, since, had FROM devices WHERE uid = $1 AND device = $2";
 
-/// Whose cursors are shown.
+/// The device whose cursors are shown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursors {
-    /// The device's row; 0: nobody asks; -1: the device is not known.
+    /// The device's row; 0 if no device is given; -1 if the device is unknown.
     pub(super) device: i64,
     pub(super) since: i64,
     /// In pairs and notices it has everything up to this row.
@@ -157,13 +157,13 @@ impl Cursors {
         })
     }
 
-    /// Whether a known device asks.
+    /// Whether the device is known.
     pub(super) fn is_known(&self) -> bool {
         self.device > 0
     }
 }
 
-/// Where a user and a device stand in a conversation, and its place in the list.
+/// The positions of a user and a device in a conversation, and its rank in the list.
 pub(super) fn position(row: &mut Columns<'_>) -> Result<(Rank, Position), Failure> {
     Ok((
         (row.take()?, row.take()?),
@@ -177,7 +177,7 @@ pub(super) fn position(row: &mut Columns<'_>) -> Result<(Rank, Position), Failur
     ))
 }
 
-/// At most `most` of a user's conversations behind a rank that have messages behind row `since`.
+/// Returns at most `most` of a user's conversations after a rank that have messages after row `since`.
 pub(super) async fn positions(
     session: &Session,
     sql: &'static str,

@@ -1,4 +1,4 @@
-//! Devices that enter, and those that are forgotten for them.
+//! Makes devices known, and forgets others because of the limit.
 //!
 //! A device's cursor in a conversation is the highest of: what it has acknowledged (`cursors`), the head of
 //! the moment when it became known if it has acknowledged nothing, the floor of its user, and what retention
@@ -14,7 +14,7 @@ use super::rows::Moment;
 use super::session::Session;
 use super::values::stored;
 
-/// The row is returned if it was inserted or changed; `xmax` tells which.
+/// The row is returned if it was inserted or changed; `xmax` shows which of the two.
 const ENTER: &str = "INSERT INTO devices (uid, device, since, had, seen, named)
      SELECT q.uid, q.device, $4, $4, $5, q.named FROM unnest($1::text[], $2::text[], $3::bool[]) AS q(uid, device, named)
      ON CONFLICT (uid, device) DO UPDATE SET named = devices.named OR excluded.named,
@@ -32,7 +32,8 @@ const NEW_CURSORS: &str = "INSERT INTO cursors (device_id, conv, seq, acked)
      UNION SELECT v.id, x.conv, x.seq, false FROM unnest($1::bigint[]) AS q(id) JOIN devices v ON v.id = q.id
          JOIN departures x ON x.uid = v.uid AND x.message > $2
      ON CONFLICT DO NOTHING";
-/// Those that did nothing for longest, and before all others those that no client has named itself.
+/// The devices that were inactive for the longest time, but first those whose `deviceid` was not chosen by
+/// the client.
 const FORGET: &str = "WITH ranked AS (
          SELECT o.id, row_number() OVER (PARTITION BY o.uid
              ORDER BY o.id = ANY ($1::bigint[]) DESC, o.named DESC, o.seen DESC, o.id DESC) AS place

@@ -1,18 +1,18 @@
-//! PostgreSQL's errors, sorted by what is to be done about them.
+//! PostgreSQL's errors, grouped by what must be done about them.
 
 use mynah_store::StoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-/// What callers are told once the node has lost its place.
+/// The error for callers after another node has taken over.
 pub(super) const LOST: &str = "another node has taken over this database";
 
 /// Why an operation did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The request is refused; the transaction goes on without it.
+    /// The request is refused. The transaction continues without it.
     Refused(StoreError),
-    /// PostgreSQL failed, or the connection to it; the whole transaction is given up.
+    /// PostgreSQL or the connection to it failed. The whole transaction is rolled back.
     Broken(Error),
     /// A row has an unexpected form, or an invariant does not hold.
     Defect(&'static str),
@@ -53,8 +53,8 @@ impl Failure {
         matches!(self, Self::Broken(error) if error.code() == Some(&SqlState::DISK_FULL))
     }
 
-    /// Whether the connection is of no more use. PostgreSQL also ends a connection after errors of this kind,
-    /// for example when it is shut down.
+    /// Whether the connection cannot be used again. PostgreSQL also ends connections with an error, for
+    /// example when it is shut down.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Defect(_) | Self::Fenced => false,
@@ -112,7 +112,7 @@ pub(super) fn explain(error: &Error) -> String {
     format!("PostgreSQL: {}; {advice}", told.message())
 }
 
-/// Why there is no connection.
+/// Returns why a connection could not be made.
 fn unreachable(error: &Error) -> String {
     use std::error::Error as _;
     let why = match error.source() {

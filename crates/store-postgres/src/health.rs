@@ -1,4 +1,4 @@
-//! Whether the store works, and PostgreSQL's time: what other threads ask without waiting.
+//! Whether the store works, and PostgreSQL's time, for other threads, which must not wait.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +16,7 @@ pub(super) const SILENT_MS: u64 = 3_000;
 #[derive(Default)]
 pub(super) struct Health {
     trouble: Mutex<Option<StoreError>>,
-    /// The greatest time that PostgreSQL has told.
+    /// The latest time that PostgreSQL has reported.
     now: AtomicU64,
     /// When the last heartbeat that was written began, by the steady clock.
     beat: AtomicU64,

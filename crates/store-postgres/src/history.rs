@@ -1,4 +1,4 @@
-//! Reading messages back.
+//! Reads messages.
 
 use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{History, Message, Page, Span, StoreError, Stretch};
@@ -9,7 +9,7 @@ use super::values::{Columns, message_columns, stored, uuid};
 
 const PLACE: &str = "SELECT c.head, c.gone, p.floor FROM conversations c
      LEFT JOIN participants p ON p.conv = c.conv AND p.uid = $2 WHERE c.conv = $1 AND NOT c.closed";
-/// A page in one direction. A row is read if those before it are not as many bytes as the page has.
+/// A page in one direction. A row is read if the rows before it have fewer bytes than the page may have.
 macro_rules! page {
     ($order:literal) => {
         concat!(
@@ -41,7 +41,8 @@ const REPLAY: &str = concat!(
      ORDER BY m.seq LIMIT $5"
 );
 
-/// A part of a conversation that is not closed; with a `viewer`, what that user may see.
+/// Returns a part of a conversation, unless its team was deleted. With a `viewer`, only what that user may
+/// see.
 pub(super) async fn read(
     session: &Session,
     conv: ConvId,

@@ -1,4 +1,4 @@
-//! Push jobs: one row per message, made with it, until everybody whom it is for was dealt with.
+//! Push jobs: one row for each message, created with it and kept until all its recipients were handled.
 
 use mynah_store::ids::{ConvId, Mid, Seq, Uid};
 use mynah_store::{
@@ -13,7 +13,7 @@ use super::rules::TestClock;
 use super::session::{Session, Value};
 use super::values::{Columns, message_columns, stored, uuid};
 
-/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_HANGUP: a user is not notified of a call that has ended.
+/// S2C_VIDEOCALL_INVITE and S2C_VIDEOCALL_END: a user is not notified of a video call that has ended.
 const CALL: i32 = 18;
 const CALL_END: i32 = 19;
 
@@ -30,7 +30,7 @@ const ADVANCE: &str = "WITH job AS (UPDATE push_jobs SET after = $2 WHERE id = $
      SELECT job.conv, job.seq, q.uid, true, job.lane, job.made, greatest(job.due, q.due), job.expires
      FROM job, unnest($3::text[], $4::bigint[]) AS q(uid, due)";
 
-/// What [`job`] reads.
+/// The columns that [`job`] reads.
 macro_rules! jobs {
     ($rest:literal) => {
         concat!(
@@ -56,7 +56,7 @@ macro_rules! due_jobs {
         concat!(jobs!(""), due!($user))
     };
 }
-/// The same, which are claimed until `$6` + `$7` by node `$8`.
+/// Claims them until `$6` + `$7` for node `$8`.
 macro_rules! claim {
     ($user:literal) => {
         concat!(
@@ -122,7 +122,8 @@ pub(super) async fn bound(
     Ok(())
 }
 
-/// Stores the outcomes of jobs at the time `now`, in order; a job that is gone is left alone.
+/// Stores the outcomes of jobs at the time `now`, in order. Does nothing for a job that does not exist any
+/// more.
 pub(super) async fn finish(
     session: &Session,
     now: UnixMillis,
@@ -174,8 +175,8 @@ async fn advance(session: &Session, now: UnixMillis, id: JobId, outcome: &JobOut
     Ok(())
 }
 
-/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). For a team's job this concerns the members
-/// that were handled already.
+/// See [`Store::revive_jobs`](mynah_store::Store::revive_jobs). A team's job is revived only for members that
+/// it has handled already.
 pub(super) async fn revive(
     session: &Session,
     now: UnixMillis,

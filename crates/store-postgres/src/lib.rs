@@ -1,8 +1,8 @@
 //! The store for many nodes: the chat record in a schema of a PostgreSQL database.
 //!
-//! PostgreSQL is the only truth and the only authority on order; a node keeps nothing that it cannot read
-//! again. One task of each node writes, in batches (`writer`, `batch`); a few connections read (`pool`).
-//! Tables and indexes: `schema/`. Times are PostgreSQL's, so that nodes need not agree on the time of day.
+//! PostgreSQL alone holds the data and decides the order; a node keeps nothing that it cannot read again. One
+//! task of each node writes, in batches (`writer`, `batch`); a few connections read (`pool`). Tables and
+//! indexes: `schema/`. Times are PostgreSQL's, so that the clocks of the nodes need not agree.
 
 mod address;
 mod age;
@@ -74,34 +74,35 @@ pub fn check(url: &str) -> Result<(), AddressError> {
     address::Address::parse(url, SCHEMA).map(drop)
 }
 
-/// What [`Postgres::open`] needs to know.
+/// The parameters of [`Postgres::open`].
 pub struct Options {
     /// `postgres://user:password@host:port/database`, with `sslmode` and `sslrootcert` as libpq has them.
     pub url: String,
-    /// The schema of the tables; created if it is not there.
+    /// The schema of the tables, which is created if it does not exist.
     pub schema: String,
-    /// Most connections for reads. One more writes, and one is opened now and then to delete what is old.
+    /// The maximum number of connections for reads. One more writes, and one is opened from time to time to
+    /// delete old messages.
     pub readers: usize,
     /// No other node may use the database at the same time.
     pub alone: bool,
     /// How long a sender's `cid` is remembered.
     pub dedupe_window_ms: u64,
-    /// Most members of a team.
+    /// The maximum number of members of a team.
     pub max_members: usize,
-    /// Most devices of a user that are remembered.
+    /// The maximum number of devices of a user that are remembered.
     pub max_devices: usize,
-    /// A new member of a team sees what came before it joined.
+    /// Whether new members of a team see messages from before they joined.
     pub new_members_see_all: bool,
     /// How long messages are kept, in milliseconds; 0 is for ever.
     pub retention_ms: u64,
-    /// The longest wait of a push job between two attempts, in milliseconds: a stored deadline that is
-    /// further away is cut to it.
+    /// The longest time between two attempts of a push job, in milliseconds. Stored deadlines that are
+    /// further away are reduced to it.
     pub longest_push_wait_ms: u64,
-    /// The longest life of a push job, in milliseconds; stored ones are cut likewise.
+    /// The longest life of a push job, in milliseconds. Stored ones are reduced to it likewise.
     pub longest_push_life_ms: u64,
     /// Takes the place of PostgreSQL's clock and the machine's, for tests.
     pub clock: Option<TestClock>,
-    /// Where batches, commits and failures are counted.
+    /// Counts transactions and failures.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -244,7 +245,7 @@ impl Postgres {
         })
     }
 
-    /// Commands that wait to be written.
+    /// Returns the number of commands that wait to be written.
     pub fn depth(&self) -> usize {
         self.queue.depth()
     }
@@ -377,7 +378,7 @@ impl Store for Postgres {
                 Box::pin(jobs::due(session, query, base, clock.clone()))
             });
         }
-        // In order with releases.
+        // Executed in order with the releases of leases.
         let claimed = mynah_store::outcome(move |done| {
             self.push(Order::Claim(query, lease_ms), Tell::Claimed(done));
         });

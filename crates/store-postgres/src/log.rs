@@ -85,7 +85,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// The row of a message that was added.
+    /// Returns the row of a message that was added.
     pub(super) fn row(&self, seq: Seq) -> i64 {
         self.messages
             .iter()

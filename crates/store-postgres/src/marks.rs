@@ -1,10 +1,11 @@
-//! How old the rows of the record are, whatever PostgreSQL's clock says: marks, each of which names a row and
-//! the running time at which it was the newest.
+//! Determines how old rows are, whatever PostgreSQL's clock says: each mark names a row and the running time
+//! at which it was the newest.
 //!
-//! The running time goes on with the steady clock of the node that deletes, and only while there is one. For
-//! the time without one, PostgreSQL's clock is believed, bit by bit: the marks of earlier rows are moved back
-//! by one more second for each second that has really passed. Invariants: a clock that is set ahead deletes
-//! nothing that was written while this node deletes, and earlier messages at most twice as fast as they age.
+//! The running time advances with the steady clock of the node that deletes, and only while there is such a
+//! node. The time without one is taken from PostgreSQL's clock, but gradually: the marks of earlier rows are
+//! moved back by one more second for each second that has really passed. Invariant: if a clock is set ahead,
+//! nothing is deleted early that was written while this node deletes, and earlier messages age at most twice
+//! as fast as normal.
 
 use mynah_store::UnixMillis;
 use tokio_postgres::GenericClient;
@@ -14,7 +15,7 @@ use super::values::stored;
 
 /// Longest time between two marks, in milliseconds: a message may be deleted this much later than necessary.
 const MOST_BETWEEN_MARKS_MS: u64 = 3_600_000;
-/// Marks within the time that messages are kept, at least.
+/// The minimum number of marks within the time that messages are kept.
 const LEAST_MARKS: u64 = 64;
 
 const LOAD: &str = "SELECT value FROM meta WHERE key = 'age'";
@@ -27,21 +28,21 @@ const MOVE: &str = "UPDATE marks SET at = greatest(at - $1, 0) WHERE row <= $2";
 const OLD: &str = "SELECT row FROM marks WHERE at <= $1 ORDER BY row DESC LIMIT 1";
 const FORGET: &str = "DELETE FROM marks WHERE row < $1";
 
-/// What is kept between two looks, whichever node makes them.
+/// The state that is kept between two searches, also if another node makes the second one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Kept {
-    /// Who looked last.
+    /// The node that searched last.
     node: i64,
     /// The running time.
     ran: i64,
-    /// PostgreSQL's clock then.
+    /// The time of PostgreSQL's clock then.
     day: i64,
-    /// When the node before had looked last, and the running time of this node since then.
+    /// When the previous node searched last, and the running time of this node since then.
     since: i64,
     ran_since: i64,
-    /// What was believed of the time between the two.
+    /// The part of the time between the two nodes that was accepted so far.
     believed: i64,
-    /// Rows up to this were there when this node began.
+    /// Rows up to this one existed when this node began.
     start: i64,
 }
 
@@ -78,7 +79,7 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     node: i64,
-    /// The steady clock when this node looked last.
+    /// The time of the steady clock when this node searched last.
     last: Option<UnixMillis>,
 }
 
@@ -88,8 +89,8 @@ impl Marks {
         Self { node, last: None }
     }
 
-    /// Looks at the clocks and makes a mark, if it is time for one. Returns the newest row that is older than
-    /// `keep_ms`; a transaction that was running may have written smaller rows a few seconds later. Call
+    /// Reads the clocks, and makes a mark if it is time for one. Returns the newest row that is older than
+    /// `keep_ms`. A transaction that was in progress may have written smaller rows a few seconds later. Call
     /// [`Marks::looked`] after the commit.
     pub(super) async fn look(
         &self,
@@ -138,7 +139,7 @@ impl Marks {
         Ok(old)
     }
 
-    /// The look at this time of the steady clock was committed.
+    /// The search at this time of the steady clock was committed.
     pub(super) fn looked(&mut self, steady: UnixMillis) {
         self.last = Some(steady);
     }

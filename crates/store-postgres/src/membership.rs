@@ -1,5 +1,5 @@
-//! Changes to teams, in a transaction of their own: the members' rows, and the messages 16 and 17 that tell
-//! of them.
+//! Changes of teams, each in a transaction of its own: the rows of the members, and the messages 16 and 17
+//! about the changes.
 //!
 //! Invariant: members change only while the conversation is locked, and its version grows with each change.
 
@@ -34,7 +34,7 @@ const DELETE_JOBS: &str = "DELETE FROM push_jobs WHERE conv = $1 AND NOT dead";
 const JOIN: &str = "INSERT INTO participants (uid, conv, member, floor, joined, read, read_counted)
      SELECT q.uid, $2, true, $3, $4, $4, $5 FROM unnest($1::text[]) AS q(uid)";
 const RETURNED: &str = "DELETE FROM departures WHERE conv = $2 AND uid = ANY ($1::text[])";
-/// Devices that are made later begin after the departure.
+/// Devices that become known later begin after the departure.
 const DEPART: &str = "INSERT INTO departures (uid, conv, seq, message, floor, head)
      SELECT p.uid, p.conv, q.seq, q.message, p.floor, $5
      FROM unnest($1::text[], $3::bigint[], $4::bigint[]) AS q(uid, seq, message)
@@ -45,7 +45,7 @@ const LEAVE_SEATS: &str = "DELETE FROM participants WHERE conv = $2 AND uid = AN
 /// The version of a new team's members.
 const FIRST_VERSION: i64 = 1;
 
-/// Does what `order` says; the transaction has begun. Returns the version of the members too.
+/// Executes `order` in the transaction that has begun. Also returns the version of the members.
 pub(super) async fn change(
     session: &Session,
     rules: &Rules,
@@ -67,7 +67,7 @@ pub(super) async fn change(
     };
     let conv = ConvId(row.try_get::<_, uuid::Uuid>(0)?.into_bytes());
     let plan = Plan::of(order);
-    // The texts outlive the log, which refers to them.
+    // The texts must live longer than `log`, which refers to them.
     let (name, told, before, after);
     let mut log = Log::lock(session, conv, (moment, mids))
         .await?
@@ -135,7 +135,7 @@ pub(super) async fn change(
     Ok((changed, log.head.version))
 }
 
-/// What a change wants.
+/// The members that a change requests.
 struct Plan<'a> {
     name: Option<&'a str>,
     /// All members from now on.
@@ -165,7 +165,7 @@ impl<'a> Plan<'a> {
         plan
     }
 
-    /// Who leaves and who enters.
+    /// The members who leave and who join.
     fn differences(&self, before: &Members) -> (Vec<Uid>, Vec<Uid>) {
         let without = |uids: &[Uid], these: &dyn Fn(&Uid) -> bool| -> Vec<Uid> {
             uids.iter().filter(|uid| !these(uid)).cloned().collect()
@@ -195,7 +195,8 @@ async fn create(
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let conv = ConvId(id);
-    // If another node makes the same team at this moment, one of the two fails here and is done again.
+    // If another node creates the same team at this moment, one of the two transactions fails here and is
+    // repeated.
     session
         .execute(CREATE, &[&team.as_str(), &name, &uuid(conv)])
         .await?;
@@ -218,8 +219,8 @@ async fn create(
     })
 }
 
-/// Gives new members their rows: they see what comes after the present head, or everything; what is there
-/// counts as read.
+/// Creates the rows of new members. They see messages after the present head, or all messages; earlier ones
+/// count as read.
 async fn join(session: &Session, rules: &Rules, log: &Log<'_>, entered: &[Uid]) -> Result<(), Failure> {
     if entered.is_empty() {
         return Ok(());
@@ -237,7 +238,7 @@ async fn join(session: &Session, rules: &Rules, log: &Log<'_>, entered: &[Uid]) 
     Ok(())
 }
 
-/// Those members leave of whom it was told; `head` was the head before that.
+/// Removes the members about whom messages 17 were written; `head` was the head before these.
 async fn leave(session: &Session, log: &Log<'_>, head: u64, notices: &[TeamNotice]) -> Result<(), Failure> {
     let left: Vec<_> = notices.iter().filter(|notice| notice.kind == LEAVE).collect();
     if left.is_empty() {
@@ -254,7 +255,7 @@ async fn leave(session: &Session, log: &Log<'_>, head: u64, notices: &[TeamNotic
     Ok(())
 }
 
-/// The messages of a change: first of those who leave, then of those who enter.
+/// The messages about a change: first those about members who leave, then those about members who join.
 fn tell_all(team: &TeamId, left: &[Uid], entered: &[Uid]) -> Result<Vec<(u16, Uid, Arc<RawValue>)>, Failure> {
     #[derive(Serialize)]
     struct Data<'a> {

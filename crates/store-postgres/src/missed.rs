@@ -17,10 +17,10 @@ use super::rows::Moment;
 use super::session::Session;
 use super::values::Columns;
 
-/// If more conversations than this had to be looked at, the row up to which the device has everything is
-/// stored. The number is small in our own tests.
+/// If more conversations than this had to be examined, the row up to which the device has everything is
+/// stored. The number is small in tests of this crate.
 const LONG_WALK: usize = if cfg!(test) { 2 } else { 256 };
-/// Conversations that are looked at together.
+/// The number of conversations that are examined together.
 const STEP: usize = 256;
 
 /// The teams that a user has left, after a row. The message after which a departure shows the conversation is
@@ -36,7 +36,7 @@ const DEPARTURES: &str = "SELECT x.message, c.made, c.conv, x.seq, least(x.seq, 
 /// this row, which is worth remembering.
 pub(super) type Had = Option<i64>;
 
-/// What a known device has missed; of one that is not known nothing is.
+/// Returns what a known device has missed. An unknown device has missed nothing.
 pub(super) async fn missed(
     session: &Session,
     base: i64,
@@ -79,7 +79,7 @@ async fn find(
     let mut walked = Walk::default();
     let mut departed = Vec::new();
     if cursors.is_known() {
-        // One more than are asked for says that there are more.
+        // One more than requested shows that there are more.
         let most = most_conversations.max(most_behind) + 1;
         walked = walk(session, who, most, &mut concerned).await?;
         let values: [super::session::Value<'_>; 4] =
@@ -123,18 +123,18 @@ fn stretch(position: &Position) -> Stretch {
     }
 }
 
-/// What was looked at to find where a device is behind, in pairs, notices, and teams that its user has left.
+/// What was examined to find where a device is behind, in pairs, notices, and teams that its user has left.
 #[derive(Default)]
 struct Walk {
     conversations: usize,
     /// The newest row of the oldest conversation in which the device is behind.
     oldest: Option<i64>,
-    /// The walk ended early, since enough had been found.
+    /// Whether the walk ended early, because enough was found.
     is_cut: bool,
 }
 
 impl Walk {
-    /// Takes note of a conversation whose newest row is `row`.
+    /// Records an examined conversation whose newest row is `row`.
     fn looked(&mut self, row: i64, is_behind: bool) {
         self.conversations += 1;
         if is_behind {
@@ -152,7 +152,7 @@ impl Walk {
     }
 }
 
-/// Adds the newest `most` pairs and notices that the device is behind in.
+/// Adds the newest `most` pairs and notices in which the device is behind.
 async fn walk(
     session: &Session,
     who: (&mynah_store::ids::Uid, &Cursors),

@@ -1,11 +1,10 @@
-//! The nodes that use the database. Each has a row, in which it writes every second that it lives: its
-//! heartbeat.
+//! The nodes that use the database. Each has a row, in which it writes a heartbeat every second.
 //!
-//! PostgreSQL's clock times the heartbeats, so that the clocks of the nodes do not matter. Invariants: a node
-//! that could not write its heartbeat for [`SILENT_MS`](super::health::SILENT_MS) does nothing that needs the
-//! record; only after [`DEAD_MS`], which is longer, may another node delete its row; every transaction that
-//! writes locks the row of its node (`rows.rs`), so that a node without one writes nothing, even if it was
-//! stopped and continues.
+//! The heartbeats have the time of PostgreSQL's clock, so that the clocks of the nodes do not matter.
+//! Invariants: a node that could not write its heartbeat for [`SILENT_MS`](super::health::SILENT_MS) does
+//! nothing that needs the store; another node may delete its row only after [`DEAD_MS`], which is longer;
+//! every transaction that writes locks the row of its node (`rows.rs`), so that a node without a row writes
+//! nothing, even if it was paused and continues.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ const BEAT: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(2_500);
 /// After this time without a heartbeat a node counts as dead. In milliseconds.
 const DEAD_MS: i64 = 8_000;
-/// Time between two looks of a node that waits for the end of another one.
+/// Interval between checks of a node that waits for the end of another one.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 /// The milliseconds of PostgreSQL's clock.
@@ -67,7 +66,7 @@ const NOT_DURABLE: &str = "SET synchronous_commit = off";
 pub(super) struct Node {
     /// A random number, a different one each time that the store is opened.
     pub(super) id: i64,
-    /// Host and process, for people.
+    /// Its host and process, for messages to people.
     pub(super) name: String,
     /// No other node may use the database at the same time.
     pub(super) alone: bool,
@@ -89,18 +88,19 @@ impl Node {
 /// Whether a node may begin.
 pub(super) enum Place {
     Free,
-    /// Another node lives, or it is not certain yet that it has ended. The value is its name if it lives.
+    /// Another node is running, or it is not certain yet that it has ended. The value is its name if it is
+    /// running.
     Taken(Option<String>),
 }
 
-/// What a node that wants to begin has seen of others: the last heartbeat by id, and when it was seen first.
+/// The other nodes that a starting node has seen, by id: the last heartbeat, and when it was seen first.
 #[derive(Default)]
 pub(super) struct Seen(HashMap<i64, (i64, Instant)>);
 
 impl Seen {
-    /// Looks whether `node` may begin. Nodes that were not seen before may have ended, so their next
-    /// heartbeat is waited for. One that is not seen to write any for long enough is dead, even if
-    /// PostgreSQL's clock was set back.
+    /// Checks whether `node` may begin. A node that was not seen before may have ended, so this waits for its
+    /// next heartbeat. One that is not seen to write any for long enough is dead, even if PostgreSQL's clock
+    /// was set back.
     pub(super) async fn look(
         &mut self,
         client: &impl GenericClient,
@@ -177,7 +177,7 @@ impl Heart {
     }
 
     async fn beat(&self, session: &mut Option<Session>) -> Result<(), Failure> {
-        // It counts from its beginning, so that PostgreSQL's time of it is not earlier.
+        // The time is taken before the heartbeat is sent, so that PostgreSQL's time of it is not earlier.
         let begun = steady();
         let work = async {
             if session.as_ref().is_none_or(Session::is_closed) {
@@ -199,7 +199,7 @@ impl Heart {
     }
 }
 
-/// Whether a node lives, or ended only lately.
+/// Whether a node is running, or may have ended only a moment ago.
 pub(super) async fn are_there(session: &Session) -> Result<bool, Failure> {
     let rows = session.query(OTHERS, &[&DEAD_MS]).await?;
     let recent = rows.iter().map(|row| row.try_get(3));

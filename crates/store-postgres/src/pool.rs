@@ -1,4 +1,4 @@
-//! Connections for reads: a bounded number, made when they are needed, and dropped when they fail.
+//! Connections for reads: a limited number, opened when they are needed and dropped when they fail.
 //!
 //! Invariants: a connection is given to one reader at a time; one whose reader failed or gave up is not used
 //! again; nobody waits longer than the limit for a connection.
@@ -16,7 +16,7 @@ use super::address::Address;
 use super::failure::Failure;
 use super::session::{PATIENCE, Session, in_time};
 
-/// Reads that may wait for a connection.
+/// The maximum number of reads that may wait for a connection.
 const MOST_WAITING: usize = 4_096;
 
 /// A read that uses a connection.
@@ -75,7 +75,7 @@ impl Pool {
         let _permit = permit
             .map_err(|_| Failure::Late.told())?
             .map_err(|_| StoreError::stopped())?;
-        // A connection that was idle may have ended unnoticed: the server was restarted.
+        // An idle connection may have ended unnoticed, for example because the server was restarted.
         if let Some(session) = self.take() {
             let outcome = in_time(read(&session, asked)).await;
             if !matches!(&outcome, Err(error) if error.ends_connection()) {
@@ -92,7 +92,7 @@ impl Pool {
     fn finish<T>(&self, session: Session, outcome: Result<T, Failure>) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) | Err(Failure::Refused(_)) => self.idle.lock().push(session),
-            // A transaction may be open, or an answer may be on its way.
+            // A transaction may be open, or an answer may be in flight.
             Err(error) => tracing::error!(error = %error.told(), "a read failed"),
         }
         outcome.map_err(|error| error.told())
@@ -108,14 +108,14 @@ impl Pool {
         None
     }
 
-    /// Lets nothing more run.
+    /// Refuses further reads.
     pub(super) fn close(&self) {
         self.permits.close();
         self.idle.lock().clear();
     }
 }
 
-/// Ends a read that nobody waits for.
+/// Ends a read for which nobody waits any more.
 struct Abort(tokio::task::AbortHandle);
 
 impl Drop for Abort {

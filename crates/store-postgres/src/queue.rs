@@ -1,7 +1,7 @@
-//! What waits to be written.
+//! The commands that wait to be written.
 //!
-//! Invariants: bounded; what was pushed by one call stays together and in order; after the queue was closed,
-//! what waits is still taken and nothing more is let in.
+//! Invariants: the queue is bounded; the commands of one call stay together and in order; after the queue was
+//! closed, further commands are refused, and those that wait are still taken.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use mynah_store::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Most commands that wait; more are refused. One call is always taken when nothing waits.
+/// The maximum number of commands that wait; further ones are refused. If nothing waits, any number from one
+/// call is accepted.
 const MOST_WAITING: usize = 65_536;
 
-/// Something to write, and whom to tell.
+/// A command, and the callback for its result.
 pub(super) struct Command {
     pub(super) order: Order,
     pub(super) tell: Tell,
@@ -47,7 +48,7 @@ pub(super) enum Order {
     Had(Device, i64),
 }
 
-/// Who waits for the outcome.
+/// The callback for the result.
 pub(super) enum Tell {
     Appended(Done<Appended>),
     Changed(Done<TeamChanged>),
@@ -103,7 +104,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Queues commands, unless the node `serves` nothing at present.
+    /// Queues commands, unless the node may not use the store at present (`serves`).
     pub(super) fn push(
         &self,
         commands: impl ExactSizeIterator<Item = Command>,
@@ -134,8 +135,8 @@ impl Queue {
         }
     }
 
-    /// Takes what can be written in one transaction, at most `most`; nothing if that takes longer than
-    /// `wait`. `None` when the queue is closed and empty.
+    /// Waits for commands, but no longer than `wait`, and takes those that fit into one transaction, at most
+    /// `most`. `None` if the queue is closed and empty.
     pub(super) async fn take(&self, most: usize, wait: Duration) -> Option<Vec<Command>> {
         let end = tokio::time::Instant::now() + wait;
         loop {
@@ -159,13 +160,13 @@ impl Queue {
         }
     }
 
-    /// Lets nothing more in.
+    /// Refuses further commands.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.filled.notify_one();
     }
 
-    /// How many commands wait.
+    /// Returns the number of waiting commands.
     pub(super) fn depth(&self) -> usize {
         self.state.lock().waiting.len()
     }

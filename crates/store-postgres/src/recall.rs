@@ -1,4 +1,4 @@
-//! Taking a message back, in a transaction of its own.
+//! Recalls a message, in a transaction of its own.
 
 use mynah_store::ids::{ConvId, Uid};
 use mynah_store::mids::Mids;
@@ -19,7 +19,7 @@ const REMEMBER: &str = "INSERT INTO recalls (conv, seq, sender) VALUES ($1, $2, 
 const COUNT: &str = "UPDATE conversations SET recalls = recalls + 1 WHERE conv = $1";
 const HAS_NOT_READ: &str = "SELECT read < $3 FROM participants WHERE uid = $1 AND conv = $2";
 
-/// Does what `order` says; the transaction has begun.
+/// Executes `order` in the transaction that has begun.
 pub(super) async fn recall(
     session: &Session,
     (moment, mids): (Moment, &mut Mids),
@@ -87,7 +87,7 @@ pub(super) async fn recall(
     })
 }
 
-/// A counting message is not unread any more, for anybody.
+/// The message counted as unread, and is not unread any more for anybody.
 async fn forget_unread(session: &Session, log: &mut Log<'_>, by: &Uid, seq: u64) -> Result<(), Failure> {
     let conv: ConvId = log.conv;
     session
@@ -109,7 +109,7 @@ async fn forget_unread(session: &Session, log: &mut Log<'_>, by: &Uid, seq: u64)
     Ok(())
 }
 
-/// For whom a message by `sender` may be unread, if that is one user.
+/// Returns the user for whom a message by `sender` may be unread; `None` in a team.
 fn reader<'a>(kind: &'a ConvKind, sender: &Uid) -> Option<&'a Uid> {
     match kind {
         ConvKind::Pair(_, a, b) if sender == a => Some(b),

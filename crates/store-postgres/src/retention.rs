@@ -1,5 +1,5 @@
-//! Deletes what is older than it is to be kept, and the messages of deleted teams: a few at a time, by one
-//! node at a time, which holds an advisory lock.
+//! Deletes messages that are older than the configured time, and those of deleted teams: a few at a time, by
+//! one node at a time, which holds an advisory lock.
 //!
 //! The age of messages: `marks.rs`. Invariants: the oldest messages of a conversation are deleted first and
 //! `seq` goes on; the running values at the last deleted message are kept with the conversation, so that
@@ -23,11 +23,11 @@ use super::session::in_time;
 use super::unread::{count_unread, own_before};
 use super::values::stored;
 
-/// Most messages of one transaction.
+/// The maximum number of messages that one transaction deletes.
 const BATCH: i64 = 1_000;
 /// Pause between two transactions.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Between two looks when there is nothing to delete.
+/// Time between two searches when there is nothing to delete.
 const LOOK: Duration = Duration::from_secs(60);
 /// The advisory lock of the node that deletes.
 const LOCK: &str =
@@ -80,7 +80,7 @@ const DELETE_JOBS_OF_CLOSED: &str =
     "DELETE FROM push_jobs j USING conversations c WHERE c.closed AND j.conv = c.conv";
 const DELETE_BEGUN: &str = "DELETE FROM begun WHERE at <= $1";
 
-/// What a look has found.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
     /// Another node deletes.
@@ -94,7 +94,7 @@ pub(super) enum Look {
 pub(super) struct Retention {
     address: Address,
     rules: Arc<Rules>,
-    /// Told that a team was deleted.
+    /// Notified when a team was deleted.
     closed: Arc<Notify>,
     marks: tokio::sync::Mutex<Marks>,
 }
@@ -121,7 +121,7 @@ impl Retention {
         }
     }
 
-    /// Deletes what is to be deleted, a few at a time.
+    /// Deletes messages, a few at a time, until there are no more to delete.
     pub(super) async fn look(&self) -> Result<Look, Failure> {
         let mut client = in_time(self.address.connect()).await?;
         loop {

@@ -1,4 +1,4 @@
-//! Tokens that are not accepted any more.
+//! Revocations of tokens.
 //!
 //! Invariants: a repeated revocation can only cover more tokens and be kept longer; one of a displaced device
 //! can only take the place of another one of the same user.
@@ -33,8 +33,8 @@ pub(super) async fn since(session: &Session, told: i64) -> Result<Vec<Revocation
         .collect()
 }
 
-/// Writes a revocation down, and forgets those for which no valid token is left at `now`, which has come for
-/// certain: a clock that is wrong for a moment must not make a revoked token valid.
+/// Stores a revocation, and forgets those for which no valid token exists at `now`. `now` must be a time that
+/// has certainly passed: a clock that is wrong for a moment must not make a revoked token valid.
 pub(super) async fn revoke(
     session: &Session,
     now: UnixMillis,

@@ -4,11 +4,11 @@
 //! transaction. A sequence would not do: its numbers are drawn before the commit, so that a smaller one may
 //! become visible after a greater one, and a device that started "at the newest" would miss it.
 //!
-//! Invariants: all messages with an id up to [`Moment::floor`] were committed (or never will be) before that
-//! moment, and all messages that are committed later have greater ids. Ids do not always ascend with `seq`:
-//! of two transactions the one with the smaller number may be the later one to get the conversation. But if
-//! `conversations.last_row`, the greatest of its ids, is up to a floor, then all its messages of that moment
-//! are, and no later one is.
+//! Invariants: all messages with an id up to [`Moment::floor`] were committed before that moment (or will
+//! never be), and all messages that are committed later have greater ids. Ids do not always ascend with
+//! `seq`: of two transactions, the one with the smaller number may lock the conversation later. But if
+//! `conversations.last_row`, the greatest id of a conversation, is not above a floor, then this holds for all
+//! its messages of that moment, and for no later one.
 
 use mynah_store::UnixMillis;
 use tokio_postgres::{GenericClient, Row};
@@ -17,7 +17,8 @@ use super::failure::Failure;
 use super::rules::Rules;
 use super::session::Session;
 
-/// Places within one transaction; the largest is the deletion of a team, with a message for each member.
+/// The number of bits for the place of a message in its transaction. The deletion of a team needs most
+/// places: one for each member.
 const BITS: u32 = 20;
 
 /// What is asked for; see [`Moment`].
@@ -27,8 +28,8 @@ macro_rules! moment {
          pg_snapshot_xmin(pg_current_snapshot())::text::bigint, committed"
     };
 }
-/// Asks for the transaction of the writer that has just begun, and counts it in the row of the node. The
-/// number of the transaction is drawn after the snapshot was taken, so that it is not below `xmin`.
+/// Reads the number of the writer's transaction that has just begun, and counts it in the row of the node
+/// (`nodes.rs`). The number is drawn after the snapshot was taken, so that it is not below `xmin`.
 pub(super) const MOMENT: &str = concat!(
     "UPDATE writers SET committed = committed + 1 WHERE node = $1 RETURNING ",
     moment!()

@@ -11,9 +11,9 @@ pub type TestClock = Arc<dyn Fn() -> (UnixMillis, UnixMillis) + Send + Sync>;
 pub(super) struct Rules {
     pub(super) dedupe_window_ms: u64,
     pub(super) max_members: usize,
-    /// Of a user.
+    /// The maximum number of devices of a user.
     pub(super) max_devices: usize,
-    /// A new member sees what came before it joined.
+    /// Whether new members see messages from before they joined.
     pub(super) new_members_see_all: bool,
     /// How long messages are kept; 0 is for ever.
     pub(super) keep_ms: u64,

@@ -1,8 +1,8 @@
-//! The tables, and how older ones become newer ones.
+//! The tables, and the migration of older ones.
 //!
-//! Invariants: `meta` says how many steps of [`STEPS`] a database has been through. A step that was released
-//! is never changed; what comes later is a step of its own. Only one node at a time looks and migrates: it
-//! holds an advisory lock, and a failed migration leaves everything as it was.
+//! Invariants: `meta` says how many of the [`STEPS`] were applied to a database. A released step is never
+//! changed; later changes are further steps. Only one node at a time checks and migrates, because it holds an
+//! advisory lock; a failed migration changes nothing.
 //!
 //! docs/POSTGRES.md says what each index is for.
 
@@ -20,7 +20,7 @@ const STEPS: &[&str] = &[include_str!("schema/1.sql")];
 
 /// The oldest server that is supported, as `server_version_num`.
 const OLDEST_SERVER: i32 = 130_000;
-/// The advisory lock of those who look at the schema.
+/// The advisory lock of nodes that check the schema.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('mynah schema'), hashtext($1))";
 
 /// Why the database cannot be used; says what to do.
@@ -66,7 +66,7 @@ pub enum OpenError {
         "the database of store.url has only a part of a store: run `mynah migrate` again until it succeeds"
     )]
     Unfinished,
-    /// A later program has written it.
+    /// A newer version of the program has written it.
     #[error(
         "store.url: the schema {schema} has version {found}, this program knows versions up to {known}; \
          use the newer program"
@@ -79,7 +79,7 @@ pub enum OpenError {
         /// The newest version that this program knows.
         known: usize,
     },
-    /// The name of the schema is not usable.
+    /// The name of the schema is invalid.
     #[error("the schema must be 1 to 63 letters a to z, digits and underscores, not {0:?}")]
     Schema(String),
     /// The runtime of the store could not be started.
@@ -102,14 +102,14 @@ impl From<tokio_postgres::Error> for OpenError {
     }
 }
 
-/// What is known of a database that is ready.
+/// The state of a database that is ready.
 pub(super) struct Opened {
     pub(super) epoch: String,
     /// See `rows::base`.
     pub(super) base: i64,
     /// The measured time that was stored last.
     pub(super) measured: Option<u64>,
-    /// The newest message's.
+    /// The id of the newest message.
     pub(super) mid: Option<Uuid>,
 }
 
@@ -175,7 +175,7 @@ async fn begin<'a>(
     Ok(Some((transaction, found)))
 }
 
-/// Takes the tables from version `found` to the present one. This may take as long as it needs.
+/// Migrates the tables from version `found` to the present one. There is no time limit.
 async fn finish(
     transaction: Transaction<'_>,
     found: usize,
@@ -219,7 +219,7 @@ async fn check_server(client: &Client) -> Result<(), OpenError> {
     }
 }
 
-/// The version of the tables; 0 if there are none yet, and then the schema is there.
+/// Returns the version of the tables; 0 if there are none yet. The schema exists afterwards.
 async fn version(client: &impl GenericClient, schema: &str) -> Result<usize, OpenError> {
     let row = client
         .query_one(
@@ -268,9 +268,9 @@ pub(super) async fn set(client: &impl GenericClient, key: &str, value: &str) -> 
     Ok(())
 }
 
-/// Finds the epoch, and whether these are the tables that were created first: a restored table has another
-/// object id, and another server another identifier. If they are not, whatever was written after the copy was
-/// made is missing: a new epoch.
+/// Reads the epoch, and checks whether these are the original tables: a restored table has another object id,
+/// and another server another identifier. If they are a copy, what was written after the copy was made is
+/// missing, so the epoch changes.
 async fn identify(client: &impl GenericClient) -> Result<Opened, OpenError> {
     let row = client
         .query_one(

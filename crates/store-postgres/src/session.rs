@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Row, Statement};
 use super::address::Address;
 use super::failure::Failure;
 
-/// A value of a statement.
+/// A parameter of a statement.
 pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
 
 /// How long an answer of PostgreSQL may take. The server gives up a little earlier (`address.rs`).

@@ -1,4 +1,4 @@
-//! Small texts that all nodes share.
+//! Settings: small texts that all nodes share.
 
 use mynah_store::Setting;
 
@@ -25,7 +25,7 @@ pub(super) async fn all(session: &Session) -> Result<Vec<Setting>, Failure> {
     settings.collect()
 }
 
-/// Changes a setting; the transaction has begun. Returns the new value, if it has changed.
+/// Changes a setting in the transaction that has begun. Returns the new value, if it has changed.
 pub(super) async fn change(
     session: &Session,
     name: &str,

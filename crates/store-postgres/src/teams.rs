@@ -1,7 +1,7 @@
-//! Members of teams: read from the database, and remembered while they do not change.
+//! The members of teams, which are read from the database and remembered until they change.
 //!
-//! Invariant: what is remembered is the list of one version, which `conversations.version` names; whoever
-//! uses it has read the version with the head locked.
+//! Invariant: a remembered list belongs to one version of `conversations.version`. It is used only by
+//! transactions that have read this version with the head locked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::session::Session;
 use super::values::{Columns, stored, uuid};
 
-/// Members that are remembered in all teams together.
+/// The maximum number of remembered members, in all teams together.
 const MOST_REMEMBERED: usize = 1_000_000;
 
 /// The members of some conversations, in order.
@@ -31,14 +31,14 @@ pub(super) struct MembersCache {
 }
 
 impl MembersCache {
-    /// Which of these, with their versions, are not known.
+    /// Returns those whose members are not remembered in this version.
     pub(super) fn stale(&self, teams: impl Iterator<Item = (ConvId, i64)>) -> Vec<(ConvId, i64)> {
         teams
             .filter(|(conv, version)| self.get(*conv, *version).is_none())
             .collect()
     }
 
-    /// Remembers what was found for these.
+    /// Remembers the members that were read.
     pub(super) fn fill(&mut self, teams: Vec<(ConvId, i64)>, mut found: HashMap<ConvId, Vec<Uid>>) {
         if self.count > MOST_REMEMBERED {
             (self.known, self.count) = (HashMap::new(), 0);

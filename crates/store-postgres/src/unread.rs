@@ -1,10 +1,10 @@
 //! Expressions that count unread messages, as differences of running values.
 //!
-//! For pairs and notices each side's number is stored in the conversation, which the writer holds locked.
-//! Unread messages of teams are counted when they are asked for: a message writes nothing per member.
+//! For pairs and notices, the number of each side is stored in the conversation, which the writer has locked.
+//! Unread messages of teams are counted when they are read, so that a message writes nothing for each member.
 
-/// The running number of counting messages by `p.uid` after which the messages behind `$seq` begin: that
-/// before its next own message, as retention may have deleted the one before.
+/// The running value, at message `$seq`, of messages by `p.uid` that count as unread. It is the value before
+/// the user's next own message, because retention may have deleted the one before.
 macro_rules! own_before {
     ($after:literal) => {
         concat!(
@@ -16,8 +16,9 @@ macro_rules! own_before {
     };
 }
 
-/// Counts what is unread in conversation `c` for participant `p`: what was counted since its read position,
-/// or since what retention has deleted, without the user's own and the recalled.
+/// SQL for the number of unread messages of participant `p` in conversation `c`: those that count as unread,
+/// after its read position or, if later, after the last message that retention has deleted, without the
+/// user's own and without recalled ones.
 macro_rules! count_unread {
     () => {
         concat!(
@@ -43,8 +44,9 @@ macro_rules! unread {
     };
 }
 
-/// The running number of counting messages by `p.uid` at message `m` of conversation `c`. In a pair, what the
-/// sender of `m` has not sent is the other's; notices keep their owner's number.
+/// The running value, at message `m` of conversation `c`, of messages by `p.uid` that count as unread. In a
+/// pair, messages that the sender of `m` has not sent are the other user's; in notices the value is that of
+/// their owner.
 macro_rules! own_at {
     () => {
         concat!(

@@ -1,7 +1,7 @@
-//! Values of the record as PostgreSQL has them, and back.
+//! Converts values of the store's contract to PostgreSQL's types, and back.
 //!
-//! Invariant: numbers of the record are never negative; those beyond PostgreSQL's largest integer are stored
-//! as that.
+//! Invariant: numbers are never negative; numbers above PostgreSQL's largest integer are stored as the
+//! largest one.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const NOTICES: i16 = 4;
 /// The code of a team.
 const TEAM: i16 = 5;
 
-/// A number as PostgreSQL has it.
+/// Returns a number in PostgreSQL's type.
 pub(super) fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,8 @@
-//! Who is told of settings and revocations: of this node's changes at once, of others' by looking every
-//! second.
+//! The watchers of settings and revocations. Changes of this node are reported at once, those of other nodes
+//! are searched every second.
 //!
-//! Invariants: a setting that is told is not older than what was told before; a revocation may be told again.
+//! Invariants: a reported setting is not older than what was reported before; a revocation may be reported
+//! again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,18 +17,18 @@ use super::session::Session;
 use super::values::Columns;
 use super::{revocations, settings};
 
-/// Between two looks.
+/// Time between two searches.
 const LOOK: Duration = Duration::from_secs(1);
-/// All transactions before this one are decided.
+/// All transactions before this one have ended.
 const FLOOR: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
 
 #[derive(Default)]
 struct State {
     watchers: Vec<Watcher>,
     settings: BTreeMap<String, Setting>,
-    /// Revocations that nobody was told yet.
+    /// Revocations that were not reported to anybody yet.
     untold: Vec<Revocation>,
-    /// Revocations of transactions before this one were told.
+    /// Revocations of transactions before this one were reported.
     told: i64,
 }
 
@@ -37,14 +38,14 @@ pub(super) struct Watchers {
     state: Mutex<State>,
 }
 
-/// What a look has found.
+/// The result of a search.
 pub(super) struct Found {
     floor: i64,
     settings: Vec<Setting>,
     revocations: Vec<Revocation>,
 }
 
-/// Reads what has changed since transaction `told`.
+/// Reads the changes since transaction `told`.
 pub(super) async fn look(session: &Session, told: i64) -> Result<Found, Failure> {
     let rows = session.query(FLOOR, &[]).await?;
     let floor = Columns::of(rows.first().ok_or(Failure::Defect("no floor"))?).take()?;
@@ -56,14 +57,14 @@ pub(super) async fn look(session: &Session, told: i64) -> Result<Found, Failure>
 }
 
 impl Watchers {
-    /// Begins with what was there when the store was opened, before transaction `told`.
+    /// Begins with the state when the store was opened, before transaction `told`.
     pub(super) fn begin(&self, settings: Vec<Setting>, revocations: Vec<Revocation>, told: i64) {
         let mut state = self.state.lock();
         state.settings = settings.into_iter().map(|it| (it.name.clone(), it)).collect();
         (state.untold, state.told) = (revocations, told);
     }
 
-    /// Tells a new watcher what there is.
+    /// Reports the present state to a new watcher.
     pub(super) fn watch(&self, watcher: Watcher) {
         let mut state = self.state.lock();
         match &watcher {
@@ -103,7 +104,7 @@ impl Watchers {
         state.settings.insert(setting.name.clone(), setting);
     }
 
-    /// Looks for other nodes' changes, until it is dropped.
+    /// Searches for changes of other nodes, until it is dropped.
     pub(super) async fn follow(self: Arc<Self>, pool: Arc<Pool>) {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -1,10 +1,11 @@
-//! The one task of a node that writes. It takes what waits, writes it in one transaction, and tells the
-//! callers after the commit.
+//! The only task of a node that writes. It takes the commands that wait, writes them in one transaction, and
+//! calls the callers back after the commit.
 //!
-//! It never waits for more to come: while one transaction is committed, the next one's messages gather.
-//! Invariants: outcomes are told in commit order; a transaction whose connection was lost while it was
-//! committed is looked up, so that a message is neither lost nor written twice; a transaction that met
-//! another node's is repeated; nothing that a caller does in its callback stops the task.
+//! It never waits for more commands: while one transaction is committed, those of the next one arrive.
+//! Invariants: callbacks are called in commit order; if the connection is lost during a commit, the task
+//! finds out whether the transaction was committed, so that a message is neither lost nor written twice; a
+//! transaction that conflicts with one of another node is repeated; a callback that panics does not stop the
+//! task.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,20 +32,20 @@ use super::values::stored;
 use super::watchers::Watchers;
 use super::{devices, jobs, membership, recall, revocations, settings};
 
-/// Most commands in one transaction.
+/// The maximum number of commands in one transaction.
 const BATCH: usize = 2_048;
-/// How long nothing is written until PostgreSQL is asked whether it is there.
+/// The time without a write after which the task checks whether PostgreSQL answers.
 const PROBE: Duration = Duration::from_secs(2);
-/// How often a transaction is repeated that met another node's.
+/// How often a transaction is repeated that conflicts with one of another node.
 const MOST_CONFLICTS: u32 = 10;
 /// Whether a transaction is still running.
 const RUNS: &str = "SELECT $1::text::xid8 < pg_snapshot_xmax(pg_current_snapshot())
      AND pg_xact_status($1::text::xid8) = 'in progress'";
 /// How many transactions of this node's writer were committed.
 const COMMITTED: &str = "SELECT committed FROM writers WHERE node = $1";
-/// Asks whether writing is possible. It takes no row's lock.
+/// Checks whether writing is possible, without locking a row.
 const CHECK: &str = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
-/// Fails while there is no room for new pages. It leaves nothing behind.
+/// Fails while the disk has no space for new pages. It is rolled back.
 const NEEDS_ROOM: &str = "BEGIN; CREATE TABLE room (filler text);
      INSERT INTO room SELECT repeat('x', 1000) FROM generate_series(1, 256); ROLLBACK";
 
@@ -60,9 +61,9 @@ pub(super) struct Writer {
     pub(super) session: Option<Session>,
     pub(super) age: Age,
     pub(super) watchers: Arc<Watchers>,
-    /// PostgreSQL's disk was full at the last attempt to write.
+    /// Whether PostgreSQL's disk was full at the last attempt to write.
     pub(super) is_full: bool,
-    /// Told that a team was deleted.
+    /// Notified when a team was deleted.
     pub(super) closed: Arc<Notify>,
 }
 
@@ -89,7 +90,7 @@ impl Writer {
         self.save_age(true).await;
     }
 
-    /// Asks whether writing is possible, and what time it is.
+    /// Checks whether writing is possible, and reads PostgreSQL's clock.
     async fn probe(&mut self) {
         match self.check().await {
             Ok(false) if !self.has_room().await => {}
@@ -106,7 +107,7 @@ impl Writer {
         }
     }
 
-    /// Whether a disk that was full has room again.
+    /// Whether a disk that was full has space again.
     async fn has_room(&mut self) -> bool {
         if self.is_full
             && let Some(session) = self.session.take()
@@ -131,19 +132,19 @@ impl Writer {
         Ok(row.try_get(0)?)
     }
 
-    /// Stores the measured time, if it is time for it or `always`.
+    /// Stores the measured time, if the interval has passed or `always` is set.
     async fn save_age(&mut self, always: bool) {
         let Some(measured) = self.age.unsaved(always) else {
             return;
         };
         let Some(session) = &self.session else { return };
         if let Err(failure) = in_time(session.execute(SAVE_MEASURED, &[&stored(measured)])).await {
-            // The next one will do.
+            // The next attempt stores it.
             tracing::debug!(error = %failure.told(), "the measured time could not be stored");
         }
     }
 
-    /// The connection, until it is kept again.
+    /// Takes the connection, which must be given back with [`Self::keep`].
     async fn connected(&mut self) -> Result<Session, Failure> {
         if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
             return Ok(session);
@@ -152,17 +153,17 @@ impl Writer {
         Session::connect(&self.address, &statements).await
     }
 
-    /// Keeps the connection after a failure, if it is still good.
+    /// Keeps the connection after a failure, if it can be used again.
     async fn keep(&mut self, session: Session, failure: &Failure) {
         if !failure.ends_connection() && in_time(session.run("ROLLBACK")).await.is_ok() {
             self.session = Some(session);
         }
     }
 
-    /// Whether to do it again.
+    /// Returns whether the transaction must be repeated.
     async fn again(&self, failure: &Failure, attempt: u32) -> bool {
         if failure.is_conflict() && attempt < MOST_CONFLICTS {
-            // Nodes that met each other must not meet again.
+            // The nodes wait for different times, so that they do not conflict again.
             let random = u64::from(std::process::id()) % 7;
             tokio::time::sleep(Duration::from_millis(u64::from(attempt) * (2 + random))).await;
             return true;
@@ -233,7 +234,7 @@ impl Writer {
                 self.tell_watchers(&sorted);
                 Ok(outcomes)
             }
-            // The jobs that were made are found when they are due.
+            // The ids of the new jobs are unknown; the worker finds the jobs when they are due.
             Err(failure) if failure.ends_connection() => {
                 drop(session);
                 if !self.is_committed(moment).await? {
@@ -357,7 +358,7 @@ async fn fate(session: &Session, node: i64, moment: Moment) -> Result<Option<boo
     Ok(Some(committed >= moment.committed))
 }
 
-/// Does everything but the last round trip.
+/// Executes a batch, except for the last round trip.
 async fn prepare<'a>(
     session: &Session,
     (rules, mids, members, age): (&'a Rules, &'a mut Mids, &mut MembersCache, &'a mut Age),
@@ -421,7 +422,7 @@ fn tell(to: Tell, outcome: Outcome) {
     }
 }
 
-/// Runs a caller's callback; its panic is its own affair.
+/// Calls a callback. If it panics, only this caller is affected.
 fn guarded(call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         tracing::error!("a callback of the store panicked");

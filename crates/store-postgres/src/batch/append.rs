@@ -1,4 +1,4 @@
-//! One message into its conversation's log, in memory.
+//! Appends a message to its conversation, in memory.
 
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, Uid};
 use mynah_store::mids::Mids;
@@ -9,13 +9,13 @@ use super::state::{Batch, Draft, Head, NewJob, NewMessage};
 use crate::rows::Moment;
 use crate::values::uuid;
 
-/// The answer to an order that may only be answered as a repetition.
+/// The error for an append that is not a repetition although only that was requested.
 const NOT_BEFORE: StoreError = StoreError::NotFound("message of this sender's with this cid");
-/// The `ts` of a message may be ahead of the clock by this much, so that times do not go back when the clock
+/// The `ts` of a message may be ahead of the clock by this much, so that times do not decrease when the clock
 /// is adjusted a little.
 const LATE_MS: u64 = 10_000;
 
-/// The hash by which a sender's cid is found.
+/// Returns the hash by which a sender's cid is found.
 pub(crate) fn hash(from: Option<&Uid>, cid: &Cid) -> i64 {
     let mut hash = Sha256::new();
     let from = from.map_or("", Uid::as_str);
@@ -32,7 +32,8 @@ pub(crate) fn hash(from: Option<&Uid>, cid: &Cid) -> i64 {
     i64::from_be_bytes(first)
 }
 
-/// The conversation of a message that is not a team's; `None` also if it lacks its sender.
+/// Returns the conversation of a message to a pair or to notices; `None` if it is a team's, or if a pair
+/// message has no sender.
 pub(super) fn pair_or_notices(order: &Append) -> Option<ConvId> {
     match (&order.place, &order.from) {
         (Place::Pair { class, to }, Some(from)) => Some(ConvId::pair(*class, from, to)),
@@ -41,7 +42,7 @@ pub(super) fn pair_or_notices(order: &Append) -> Option<ConvId> {
     }
 }
 
-/// What the conversation would be, if it has to be made.
+/// Returns the sort of the conversation, in case it must be created.
 pub(crate) fn new_kind(order: &Append) -> ConvKind {
     match (&order.place, &order.from) {
         (Place::Pair { class, to }, Some(from)) if from <= to => {
@@ -59,8 +60,8 @@ pub(crate) fn is_in(members: Option<&Members>, uid: &Uid) -> bool {
     members.is_some_and(|members| members.binary_search(uid).is_ok())
 }
 
-/// The side of the user for whom a message to a pair or to notices becomes unread. For teams the number is
-/// computed when it is asked for.
+/// Returns the side of the user for whom a message to a pair or to notices becomes unread. For teams the
+/// number of unread messages is computed when it is read.
 fn reader(order: &Append) -> Option<usize> {
     let from = order.from.as_ref();
     match &order.place {
@@ -81,7 +82,7 @@ fn sees(order: &Append, is_member: bool) -> bool {
     }
 }
 
-/// The next message of a conversation, whose head goes on.
+/// Makes the next message of a conversation, and moves its head.
 pub(crate) fn next<'a>(
     (head, moment, mids): (&mut Head, &mut Moment, &mut Mids),
     conv: ConvId,
@@ -218,7 +219,7 @@ impl<'a> Batch<'a> {
         };
         let conv = self.teams.get(team).ok_or(StoreError::NotFound("team"))?;
         if self.heads.get(conv).is_none_or(|head| head.closed) {
-            // It was deleted while the conversation was waited for.
+            // It was deleted while this transaction waited for the lock.
             return Err(StoreError::NotFound("team"));
         }
         Ok((*conv, Some(self.members.get(conv).cloned().unwrap_or_default())))
@@ -270,8 +271,8 @@ impl<'a> Batch<'a> {
         (self.cursor(known, (conv, head), floor) == head).then_some(known)
     }
 
-    /// Counts a message of its sender's: the running number by one side of a pair or by the owner of the
-    /// notices, and that of a team's member.
+    /// Counts a message for its sender. Returns the new running values: of one side of a pair or the owner of
+    /// the notices, and of a team's member.
     fn count(
         &mut self,
         order: &Append,

@@ -47,7 +47,7 @@ const NEW_JOBS: &str = "INSERT INTO push_jobs (conv, seq, uid, team, lane, made,
      FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::smallint[], $6::bigint[], $7::bigint[])
          AS q(conv, seq, uid, lane, delay, expires)
      RETURNING conv, seq, id";
-/// A device that was forgotten meanwhile gets no cursors.
+/// A device that was forgotten in the meantime gets no cursors.
 const CURSORS: &str = "INSERT INTO cursors (device_id, conv, seq)
      SELECT q.device_id, q.conv, q.seq FROM unnest($1::bigint[], $2::uuid[], $3::bigint[]) AS q(device_id, conv, seq)
      JOIN devices v ON v.id = q.device_id ORDER BY q.device_id, q.conv
@@ -62,7 +62,8 @@ pub(crate) async fn flush(
     session: &Session,
     batch: &Batch<'_>,
 ) -> Result<HashMap<(ConvId, Seq), JobId>, Failure> {
-    // The first one that fails is the first in this order, as all others fail because of it.
+    // All statements after the one that fails fail because of it, so the first error in this order is the
+    // cause.
     let log = try_join4(
         make_conversations(session, batch),
         write_messages(session, &batch.messages),

@@ -34,7 +34,7 @@ const LOCK: &str = concat!(
      ORDER BY c.conv FOR NO KEY UPDATE OF c"
 );
 
-/// Where users and their devices stand in conversations. Without a device its columns are null.
+/// The positions of users and their devices in conversations. Without a device, its columns are null.
 const PLACES: &str = concat!(
     "SELECT q.n, c.head, p.uid IS NOT NULL, greatest(p.floor, c.gone), greatest(p.read, c.gone), coalesce(p.sent, 0), x.seq,
          CASE WHEN c.closed THEN x.seq - 1 ELSE greatest(x.floor, c.gone) END, v.id, v.seen,
@@ -59,7 +59,7 @@ const PLACES: &str = concat!(
 const CIDS: &str = "SELECT m.conv, m.cid_hash, m.seq, m.id, m.mid, m.ts, m.sender, m.cid
      FROM unnest($1::uuid[], $2::bigint[]) AS q(conv, hash) JOIN messages m ON m.conv = q.conv AND m.cid_hash = q.hash";
 
-/// What conversations had counted at messages, for their readers.
+/// The running values of conversations at messages, for their readers.
 const AT_MESSAGES: &str = concat!(
     "SELECT q.n, m.counted, ",
     own_at!(),
@@ -71,7 +71,7 @@ const AT_MESSAGES: &str = concat!(
      JOIN messages m ON m.conv = q.conv AND m.seq = q.seq"
 );
 
-/// How many pairs users have begun since a time.
+/// The number of pair conversations that users have begun since a time.
 const BEGUN: &str =
     "SELECT b.uid, count(*) FROM begun b WHERE b.uid = ANY ($1::text[]) AND b.at > $2 GROUP BY b.uid";
 const HOUR_MS: u64 = 3_600_000;
@@ -318,7 +318,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What was asked for by the n-th element of an array.
+/// Returns the element of a statement's array that a row with this number answers.
 fn asked_for<T: Copy>(asked: &[T], number: i64) -> Result<T, Failure> {
     let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
     asked

@@ -2,10 +2,10 @@
 //! few statements, the commands are executed in memory one after the other, and what they have changed is
 //! written with a few statements.
 //!
-//! Round trips: the heads are locked, in the order of their ids (`load.rs`); what belongs to them is read,
-//! which the lock keeps as it is; everything is written and committed (`flush.rs`). Invariants: a head is
-//! changed only while it is locked, so that commits of a conversation are in the order of `seq`; whatever is
-//! not locked can only grow meanwhile (cursors, read heads).
+//! There are three round trips: the heads are locked, in the order of their ids (`load.rs`); what depends on
+//! them is read, and cannot change because of the locks; everything is written and committed (`flush.rs`).
+//! Invariants: a head is changed only while it is locked, so that the commits of a conversation are in the
+//! order of `seq`; values that are not locked (cursors, read positions) can only grow in the meantime.
 
 mod append;
 mod flush;

@@ -1,4 +1,4 @@
-//! Where devices and users stand in conversations, in memory: acknowledged, read.
+//! Moves the cursors of devices and the read positions of users, in memory.
 
 use mynah_store::ids::{ConvId, Seq, Uid};
 use mynah_store::{ConvKind, Device, Read, ReadMark, StoreError};
@@ -6,10 +6,10 @@ use mynah_store::{ConvKind, Device, Read, ReadMark, StoreError};
 use super::state::{Batch, NewRead};
 use crate::values::uuid;
 
-/// How exactly it is known when a device was last seen, in milliseconds.
+/// Precision of the time when a device was last active, in milliseconds.
 const SEEN_MS: u64 = 3_600_000;
 
-/// Which side of the conversation `uid` is; `None` for teams, whose members have none.
+/// Returns the side of `uid` in the conversation; `None` for teams, whose members have no side.
 pub(crate) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
     match kind {
         ConvKind::Pair(_, a, _) => Some(usize::from(uid != a)),
@@ -19,7 +19,7 @@ pub(crate) fn side(kind: &ConvKind, uid: &Uid) -> Option<usize> {
 }
 
 impl Batch<'_> {
-    /// The device's row, if it is known; it is doing something now.
+    /// Returns the device's row, if it is known, and records that it is active.
     pub(crate) fn used(&mut self, device: &Device) -> Option<i64> {
         let now = self.moment.measured;
         let known = self.devices.get_mut(device)?;
@@ -30,13 +30,13 @@ impl Batch<'_> {
         Some(known.id)
     }
 
-    /// Up to where a device has a conversation with this head, whose user sees what comes after `floor`.
+    /// Returns the cursor of a device in a conversation with this head. `floor` is the floor of its user.
     pub(crate) fn cursor(&self, device: i64, (conv, head): (ConvId, u64), floor: u64) -> u64 {
         let cursor = self.cursors.get(&(device, conv)).copied().unwrap_or_default();
         if cursor < head { cursor.max(floor) } else { cursor }
     }
 
-    /// Moves a cursor up.
+    /// Moves a cursor forward.
     pub(crate) fn advance(&mut self, device: i64, conv: ConvId, seq: u64) {
         self.cursors.insert((device, conv), seq);
         self.advanced.insert((device, uuid(conv)), seq);
@@ -60,8 +60,8 @@ impl Batch<'_> {
         Ok(Seq(to))
     }
 
-    /// A device has received messages of a team that its user has left. It is refused if that is not news, as
-    /// it is for a user who was never in the conversation.
+    /// A device acknowledges messages of a team that its user has left. Fails if they were acknowledged
+    /// before, with the same error as for a user who was never in the conversation.
     fn ack_of_departed(&mut self, device: &Device, conv: ConvId, Seq(seq): Seq) -> Result<Seq, StoreError> {
         let seat = self.seats.get(&(device.uid.clone(), conv));
         let left = seat.filter(|seat| seat.head.is_some()).and_then(|seat| seat.left);
@@ -76,7 +76,7 @@ impl Batch<'_> {
         Ok(Seq(to))
     }
 
-    /// A user has read up to a message; its device has everything up to there.
+    /// A user has read up to a message, and its device has everything up to there.
     pub(crate) fn read(&mut self, read: &Read) -> Result<ReadMark, StoreError> {
         let (uid, conv) = (&read.by.uid, read.conv);
         let key = (uid.clone(), conv);

@@ -6,7 +6,7 @@ use mynah_store::{Appended, DueJobs, ReadMark, Recalled, StoreError, TeamChanged
 use super::state::Batch;
 use crate::queue::Order;
 
-/// What an order led to, kept until the commit.
+/// The result of an order, kept until the commit.
 pub(crate) enum Outcome {
     Appended(Result<Appended, StoreError>),
     Acked(Result<Seq, StoreError>),
@@ -18,7 +18,7 @@ pub(crate) enum Outcome {
 }
 
 impl<'a> Batch<'a> {
-    /// Executes what has outcomes of its own, in order.
+    /// Executes the orders that have results, in order.
     pub(crate) fn run(&mut self, orders: &'a [Order]) -> Vec<Outcome> {
         let outcomes = orders.iter().map(|order| match order {
             Order::Append(order) => Outcome::Appended(self.append(order)),

@@ -61,9 +61,9 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// How many orders fit into one transaction. Left for the next one, which finds in the tables what this one
-/// has written, are: a read position in a conversation that has got a message in this transaction; what a
-/// device does that registers in it; and the register of a device whose user may have got a message in it.
+/// Returns how many orders fit into one transaction. These must wait for the next one, which can read what
+/// this one has written: a read position in a conversation that gets a message in this transaction; an order
+/// of a device that registers in it; and the register of a device whose user may get a message in it.
 pub(crate) fn fitting<'a>(orders: impl Iterator<Item = &'a Order> + Clone) -> usize {
     let registers = orders
         .clone()

@@ -1,7 +1,7 @@
-//! What a batch knows and what it has changed.
+//! The state that a batch has read, and its changes.
 //!
-//! Invariant: heads are locked in the database, so that what is known of them is what is there, plus this
-//! batch.
+//! Invariant: the heads are locked in the database, so that their state here equals the database plus the
+//! changes of this batch.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::age::Age;
 use crate::rows::Moment;
 use crate::rules::Rules;
 
-/// A row of `conversations`, as far as messages change it.
+/// The part of a row of `conversations` that messages change.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     pub(crate) kind: ConvKind,
@@ -22,9 +22,10 @@ pub(crate) struct Head {
     pub(crate) last_row: i64,
     pub(crate) ts: UnixMillis,
     pub(crate) counted: u64,
-    /// Of the counted, how many are by the pair's users, or `[owner's, 0]`.
+    /// How many of the messages in `counted` each of the two users of a pair has sent; in notices the owner,
+    /// and 0.
     pub(crate) sent: [u64; 2],
-    /// Unread by the pair's users, or `[owner's, 0]`.
+    /// Unread messages of each of the two users of a pair; in notices of the owner, and 0.
     pub(crate) unread: [u64; 2],
     pub(crate) closed: bool,
     /// Of the team's members.
@@ -56,9 +57,10 @@ impl Head {
 pub(crate) struct Seat {
     /// The conversation's; `None` if it does not exist.
     pub(crate) head: Option<u64>,
-    /// The user is in it: what it sees comes after this, and it has read up to there.
+    /// The user is in it: its floor, and its read position.
     pub(crate) inside: Option<Inside>,
-    /// The user has left it: its own kind 17, and what it may still see comes after this.
+    /// The user has left it: the `seq` of its own kind 17, and the message after which it may still see
+    /// messages.
     pub(crate) left: Option<(u64, u64)>,
     pub(crate) kind: Option<ConvKind>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Seat {
 pub(crate) struct Inside {
     pub(crate) floor: u64,
     pub(crate) read: u64,
-    /// A member's running number of its messages that count.
+    /// A member's running value: its messages that count as unread.
     pub(crate) sent: u64,
 }
 
@@ -90,13 +92,13 @@ pub(crate) struct Earlier {
     pub(crate) cid: Option<Cid>,
 }
 
-/// What a conversation had counted at a message, and what was recalled of what came after it.
+/// The running values of a conversation at a message, and the recalled messages after it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AtMessage {
     pub(crate) counted: u64,
     /// Of these, by the reader.
     pub(crate) own: u64,
-    /// Others' counting messages after it.
+    /// Recalled messages of others after it that counted as unread.
     pub(crate) recalled_after: u64,
 }
 
@@ -132,7 +134,7 @@ pub(crate) struct NewJob<'a> {
     pub(crate) push: PushOrder,
 }
 
-/// Where a user has read up to.
+/// A new read position of a user.
 pub(crate) struct NewRead {
     pub(crate) seq: u64,
     pub(crate) at: AtMessage,
