@@ -70,6 +70,7 @@ macro_rules! for_each_case {
                 failed_jobs_are_due_later_and_dead_jobs_never
                 the_job_of_a_team_is_handled_in_pages
                 jobs_delivered_to_a_dead_connection_are_due_again
+                a_call_that_is_revived_is_urgent_again
                 users_who_have_acknowledged_or_read_are_not_notified
                 nobody_is_notified_of_recalled_or_deleted_messages
                 deadlines_of_an_earlier_run_are_limited

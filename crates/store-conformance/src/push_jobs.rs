@@ -298,6 +298,24 @@ pub async fn jobs_delivered_to_a_dead_connection_are_due_again(stores: &dyn Stor
     assert_eq!(lane(&kit, Lane::Delivered, u64::MAX).await.jobs.len(), 3);
 }
 
+pub async fn a_call_that_is_revived_is_urgent_again(stores: &dyn Stores) {
+    let kit = Kit::new(stores);
+    let call = Append {
+        kind: 18,
+        ..pair("a", "b")
+    };
+    let told = kit.append_all(vec![pair("a", "b"), call]).await;
+    let jobs = told.into_iter().map(|told| told.unwrap().push.unwrap());
+    let jobs: Vec<_> = jobs.collect();
+    let delivered = JobOutcome::Delivered { for_ms: 50_000 };
+    let outcomes = jobs.iter().map(|job| (*job, delivered.clone()));
+    kit.finish(outcomes.collect()).await.unwrap();
+    kit.revive("b", 60_000).await;
+    for (of, job) in [Lane::Normal, Lane::Urgent].into_iter().zip(jobs) {
+        assert_eq!(ids(&lane(&kit, of, 0).await), [job], "{of:?}");
+    }
+}
+
 async fn told(kit: &Kit, user: &str, wrote: &Appended) -> &'static str {
     match kit
         .store()

@@ -82,8 +82,9 @@ const NEXT: &str = "SELECT min(due) FROM push_jobs WHERE NOT dead AND lane = $1 
 const COUNTS: &str = "SELECT (SELECT count(*) FROM push_jobs WHERE NOT dead AND lane IN (0, 1)),
      (SELECT count(*) FROM push_jobs WHERE dead)";
 
-const REVIVE: &str =
-    "UPDATE push_jobs SET lane = 1, due = $3 WHERE NOT dead AND uid = $1 AND lane = 2 AND made > $2";
+const REVIVE: &str = "UPDATE push_jobs j SET lane = CASE WHEN m.kind = $4 THEN 0 ELSE 1 END, due = $3
+     FROM messages m WHERE m.conv = j.conv AND m.seq = j.seq
+         AND NOT j.dead AND j.uid = $1 AND j.lane = 2 AND j.made > $2";
 /// The jobs of the user's teams that have handled the user already.
 const REVIVE_OF_TEAMS: &str = "INSERT INTO push_jobs (conv, seq, uid, team, lane, made, due, expires)
      SELECT j.conv, j.seq, $1, true, 1, j.made, $3, j.expires
@@ -183,7 +184,9 @@ pub(super) async fn revive(
     (uid, within_ms): (&Uid, u64),
 ) -> Result<(), Failure> {
     let (since, now) = (stored(now.saturating_sub(within_ms)), stored(now));
-    session.execute(REVIVE, &[&uid.as_str(), &since, &now]).await?;
+    session
+        .execute(REVIVE, &[&uid.as_str(), &since, &now, &CALL])
+        .await?;
     session
         .execute(REVIVE_OF_TEAMS, &[&uid.as_str(), &since, &now])
         .await?;

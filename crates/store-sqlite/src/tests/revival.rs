@@ -78,24 +78,3 @@ async fn a_job_that_is_finished_between_two_parts_is_not_made_again() {
     let due = kit.store.claim_jobs(query(), 0).await.unwrap();
     assert_eq!(due.jobs.len(), MANY);
 }
-
-#[tokio::test]
-async fn a_call_that_is_revived_is_urgent_again() {
-    let kit = Kit::new();
-    let call = Append {
-        kind: 18,
-        ..pair("a", "b")
-    };
-    let told = kit.append_all(vec![pair("a", "b"), call]).await;
-    let jobs = told.into_iter().map(|told| told.unwrap().push.unwrap());
-    let jobs: Vec<_> = jobs.collect();
-    let delivered = JobOutcome::Delivered { for_ms: 50_000 };
-    let outcomes = jobs.iter().map(|job| (*job, delivered.clone()));
-    kit.finish(outcomes.collect()).await.unwrap();
-    kit.revive("b", 60_000).await;
-    for (lane, job) in [Lane::Normal, Lane::Urgent].into_iter().zip(jobs) {
-        let due = kit.store.claim_jobs(JobQuery::due(lane, 10), 0).await.unwrap();
-        let ids: Vec<_> = due.jobs.iter().map(|job| job.id).collect();
-        assert_eq!(ids, [job], "{lane:?}");
-    }
-}
