@@ -201,7 +201,7 @@ impl Postgres {
             base: opened.base,
             clock: options.clock,
         });
-        let (queue, closed) = (Arc::<queue::Queue>::default(), Arc::<Notify>::default());
+        let (queue, team_was_deleted) = (Arc::<queue::Queue>::default(), Arc::<Notify>::default());
         health.passed(measured);
         let writer = writer::Writer {
             address: address.clone(),
@@ -215,9 +215,13 @@ impl Postgres {
             age: age::Age::after(measured, now, &rules),
             watchers: watchers.clone(),
             is_full: false,
-            closed: closed.clone(),
+            team_was_deleted: team_was_deleted.clone(),
         };
-        let retention = Arc::new(retention::Retention::new(address.clone(), rules, closed));
+        let retention = Arc::new(retention::Retention::new(
+            address.clone(),
+            rules,
+            team_was_deleted,
+        ));
         let pool = Arc::new(pool::Pool::new(
             address.clone(),
             options.readers,

@@ -71,12 +71,12 @@ const RECOUNT: &str = concat!(
      WHERE conversations.conv = n.conv AND (unread_a <> n.a OR unread_b <> n.b)"
 );
 /// Messages of deleted teams, except those that tell former members of the end.
-const DELETE_CLOSED: &str = "DELETE FROM messages m USING (
+const DELETE_OF_DELETED_TEAMS: &str = "DELETE FROM messages m USING (
          SELECT o.conv, o.seq FROM conversations c JOIN messages o ON o.conv = c.conv
          WHERE c.closed AND o.id < (SELECT max(id) FROM messages)
              AND NOT EXISTS (SELECT FROM departures x WHERE x.conv = o.conv AND x.seq = o.seq) LIMIT $1) q
      WHERE m.conv = q.conv AND m.seq = q.seq";
-const DELETE_JOBS_OF_CLOSED: &str =
+const DELETE_JOBS_OF_DELETED_TEAMS: &str =
     "DELETE FROM push_jobs j USING conversations c WHERE c.closed AND j.conv = c.conv";
 const DELETE_BEGUN: &str = "DELETE FROM begun WHERE at <= $1";
 
@@ -95,17 +95,17 @@ pub(super) struct Retention {
     address: Address,
     rules: Arc<Rules>,
     /// Notified when a team was deleted.
-    closed: Arc<Notify>,
+    team_was_deleted: Arc<Notify>,
     marks: tokio::sync::Mutex<Marks>,
 }
 
 impl Retention {
-    pub(super) fn new(address: Address, rules: Arc<Rules>, closed: Arc<Notify>) -> Self {
+    pub(super) fn new(address: Address, rules: Arc<Rules>, team_was_deleted: Arc<Notify>) -> Self {
         let marks = tokio::sync::Mutex::new(Marks::new(rules.node));
         Self {
             address,
             rules,
-            closed,
+            team_was_deleted,
             marks,
         }
     }
@@ -117,7 +117,7 @@ impl Retention {
                 tracing::warn!(error = %failure.told(), "old messages could not be deleted; tried again later");
             }
             // Either way it is time to look again.
-            let _ = tokio::time::timeout(LOOK, self.closed.notified()).await;
+            let _ = tokio::time::timeout(LOOK, self.team_was_deleted.notified()).await;
         }
     }
 
@@ -149,8 +149,8 @@ impl Retention {
             0 => None,
             keep_ms => marks.look(&transaction, clocks, keep_ms).await?,
         };
-        let closed = transaction.execute(DELETE_CLOSED, &[&BATCH]).await?;
-        transaction.execute(DELETE_JOBS_OF_CLOSED, &[]).await?;
+        let closed = transaction.execute(DELETE_OF_DELETED_TEAMS, &[&BATCH]).await?;
+        transaction.execute(DELETE_JOBS_OF_DELETED_TEAMS, &[]).await?;
         let mut more = closed == BATCH.unsigned_abs();
         if let Some(row) = old {
             more |= delete_old(&transaction, row).await?;

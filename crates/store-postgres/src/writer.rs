@@ -64,7 +64,7 @@ pub(super) struct Writer {
     /// Whether PostgreSQL's disk was full at the last attempt to write.
     pub(super) is_full: bool,
     /// Notified when a team was deleted.
-    pub(super) closed: Arc<Notify>,
+    pub(super) team_was_deleted: Arc<Notify>,
 }
 
 impl Writer {
@@ -338,7 +338,7 @@ impl Writer {
             self.members.put(conv, version, members);
         }
         if matches!(order, Order::ChangeTeam(_, TeamChange::Delete)) {
-            self.closed.notify_one();
+            self.team_was_deleted.notify_one();
         }
         Ok(done)
     }
