@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use mynah_cluster::Inbox;
 
 use crate::auth::Auth;
+use crate::cluster::Cluster;
 use crate::config::{Config, Displaced, Policy};
 use crate::directory::{self, Registry};
 use crate::dispatch::{AbortOnDrop, Core, CoreParts};
@@ -30,6 +32,7 @@ pub struct Builder {
     config: Config,
     metrics: Arc<Metrics>,
     program: Program,
+    cluster: Option<(Arc<Cluster>, Inbox)>,
 }
 
 impl Builder {
@@ -39,6 +42,7 @@ impl Builder {
             config,
             metrics: Arc::default(),
             program: Program::default(),
+            cluster: None,
         }
     }
 
@@ -83,6 +87,14 @@ impl Builder {
         self
     }
 
+    /// Makes the gateway one of several nodes. What other nodes send comes from `inbox`.
+    #[must_use]
+    #[allow(dead_code)]
+    pub(crate) fn cluster(mut self, cluster: Arc<Cluster>, inbox: Inbox) -> Self {
+        self.cluster = Some((cluster, inbox));
+        self
+    }
+
     /// Starts the gateway with this store. Must be called in a tokio runtime.
     pub fn start(self, store: Arc<dyn Store>) -> anyhow::Result<Gateway> {
         let webhook = Webhook::new(&self.config, &self.metrics)?;
@@ -120,6 +132,7 @@ impl Builder {
             ));
             settle
         });
+        let (cluster, inbox) = self.cluster.unzip();
         let auth = Arc::new(Auth::open(&config, &metrics)?);
         if let Some(issuer) = auth.issuer() {
             tasks.push(AbortOnDrop(tokio::spawn(issuer.clone().run()).abort_handle()));
@@ -134,6 +147,8 @@ impl Builder {
             metrics: metrics.clone(),
             wake,
             reached,
+            cluster,
+            inbox,
             tasks,
         }));
         let entrance = Entrance::new(core.clone(), config, metrics, program.clone());

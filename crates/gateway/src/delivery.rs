@@ -17,6 +17,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::directory::{ConnectionId, Registry};
 use crate::frame::Frame;
 use crate::ids::{ConvId, Uid};
@@ -251,6 +252,9 @@ pub(crate) struct Fanout {
     pub(crate) metrics: Arc<Metrics>,
     /// Woken for each push job.
     pub(crate) wake: Arc<Wake>,
+    /// The other nodes; `None` if there is one node.
+    #[allow(dead_code)]
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 impl Fanout {

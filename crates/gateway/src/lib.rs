@@ -21,6 +21,8 @@ mod builder;
 mod caller;
 mod claims;
 mod clock;
+#[allow(dead_code, unused_imports)]
+mod cluster;
 pub mod config;
 mod delivery;
 mod directory;

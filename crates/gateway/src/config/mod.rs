@@ -3,6 +3,7 @@
 mod api_keys;
 mod auth;
 mod auth_webhook;
+mod cluster;
 mod engine;
 mod env;
 mod example;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use api_keys::{ConfiguredKey, KEY_NAME, KeyDigest, is_key, is_key_name};
 pub use auth::{Auth, Mode};
 pub use auth_webhook::AuthWebhook;
+pub use cluster::Cluster;
 pub use engine::Engine;
 pub use example::example;
 pub use jwt::{Jwt, MIN_SECRET_BYTES, Names};
@@ -62,6 +64,8 @@ pub struct Config {
     pub engine: Engine,
     /// `[store]`
     pub store: StoreConfig,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// `[send]`
     pub send: SendConfig,
     /// `[teams]`
@@ -94,7 +98,7 @@ const fn described<S: Section>(path: &'static str) -> Described {
 }
 
 /// Every section except `[[kinds]]`, in the order of the example file.
-const SECTIONS: [Described; 15] = [
+const SECTIONS: [Described; 16] = [
     described::<Server>("server"),
     described::<Tls>("server.tls"),
     described::<Auth>("auth"),
@@ -103,6 +107,7 @@ const SECTIONS: [Described; 15] = [
     described::<Login>("login"),
     described::<Engine>("engine"),
     described::<StoreConfig>("store"),
+    described::<Cluster>("cluster"),
     described::<SendConfig>("send"),
     described::<Teams>("teams"),
     described::<Push>("push"),
@@ -141,6 +146,7 @@ impl Config {
         self.login.check_ranges("login", &mut found);
         self.engine.check_ranges("engine", &mut found);
         self.store.check_ranges("store", &mut found);
+        self.cluster.check_ranges("cluster", &mut found);
         self.push.check_ranges("push", &mut found);
         self.push.webhook.check_ranges("push.webhook", &mut found);
         self.limits.check_ranges("limits", &mut found);
@@ -148,6 +154,7 @@ impl Config {
         self.auth.check(&mut found);
         self.engine.check(&mut found);
         self.store.check(&mut found);
+        self.cluster.check(false, &mut found);
         self.send.check(&mut found);
         self.push.check(&mut found);
         self.limits.check(&mut found);

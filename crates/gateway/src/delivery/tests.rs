@@ -28,6 +28,7 @@ fn delivery() -> Delivery {
         registry: Arc::new(Registry::new(1, Policy::Single, false)),
         metrics: Arc::default(),
         wake: Arc::default(),
+        cluster: None,
     };
     Delivery::start(fanout, 64)
 }

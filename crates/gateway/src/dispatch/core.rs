@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
+use mynah_cluster::Inbox;
+
 use super::login::Login;
+use super::packets;
 use super::record::Record;
 use super::rules::Rules;
 use crate::auth::Auth;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::delivery::{Delivery, Fanout};
 use crate::directory::Registry;
@@ -44,6 +48,10 @@ pub(crate) struct CoreParts {
     pub(crate) wake: Arc<Wake>,
     /// `None` without a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
+    /// The other nodes; `None` if there is one node.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    /// What the other nodes send.
+    pub(crate) inbox: Option<Inbox>,
     /// Tasks that end with the gateway.
     pub(crate) tasks: Vec<AbortOnDrop>,
 }
@@ -79,6 +87,7 @@ impl Core {
             registry: parts.registry.clone(),
             metrics: parts.metrics.clone(),
             wake: parts.wake,
+            cluster: parts.cluster.clone(),
         };
         let record = Arc::new(Record {
             delivery: Delivery::start(fanout, limits.appends_in_flight),
@@ -89,8 +98,9 @@ impl Core {
             metrics: parts.metrics.clone(),
             program: parts.program.clone(),
             config: parts.config.clone(),
+            cluster: parts.cluster.clone(),
         });
-        let login = Login {
+        let login = Arc::new(Login {
             auth: parts.auth,
             registry: parts.registry,
             revocations,
@@ -100,13 +110,19 @@ impl Core {
             metrics: parts.metrics,
             record: record.clone(),
             config: parts.config,
-        };
+            cluster: parts.cluster.clone(),
+        });
+        let mut tasks = parts.tasks;
+        if let Some((cluster, inbox)) = parts.cluster.zip(parts.inbox) {
+            let receiving = packets::receive(cluster, login.clone(), inbox);
+            tasks.push(AbortOnDrop(tokio::spawn(receiving).abort_handle()));
+        }
         Self {
             rules,
             record,
-            login: Arc::new(login),
+            login,
             program: parts.program,
-            _tasks: parts.tasks,
+            _tasks: tasks,
         }
     }
 }

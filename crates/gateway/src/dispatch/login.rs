@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::record::Record;
 use crate::auth::Auth;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::directory::Registry;
 use crate::metrics::Metrics;
@@ -27,4 +28,7 @@ pub(crate) struct Login {
     pub(super) reached: Option<Arc<Reached>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) record: Arc<Record>,
+    /// The other nodes; `None` if there is one node.
+    #[allow(dead_code)]
+    pub(super) cluster: Option<Arc<Cluster>>,
 }

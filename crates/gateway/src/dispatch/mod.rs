@@ -11,6 +11,7 @@ mod core;
 mod fields;
 mod login;
 mod orders;
+mod packets;
 mod pass;
 mod read;
 mod recall;

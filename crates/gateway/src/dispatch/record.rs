@@ -9,6 +9,7 @@ use std::time::Duration;
 use mynah_socketio::BoxFuture;
 
 use crate::caller::Caller;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::delivery::{Committed, Delivery, OnDelivered};
 use crate::directory::{Connection, ConnectionId};
@@ -68,6 +69,9 @@ pub(crate) struct Record {
     pub(super) metrics: Arc<Metrics>,
     /// Its listener for errors is called when the store fails.
     pub(super) program: Arc<Program>,
+    /// The other nodes; `None` if there is one node.
+    #[allow(dead_code)]
+    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 impl Record {

@@ -22,6 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("claims", &["ids"]),
     ("kinds", &["config", "ids"]),
     ("clock", &["time"]),
+    // What this node knows of the others. It knows no connections.
+    ("cluster", &["clock", "ids"]),
     ("outbound", &["config", "text", "time", "trust"]),
     ("target", &["clock", "metrics"]),
     ("rate", &["clock", "config", "ids", "sync"]),
@@ -66,6 +68,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "delivery",
         &[
             "clock",
+            "cluster",
             "directory",
             "frame",
             "ids",
@@ -84,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "auth",
             "claims",
             "clock",
+            "cluster",
             "config",
             "delivery",
             "directory",
@@ -141,6 +145,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "builder",
         &[
             "auth",
+            "cluster",
             "config",
             "directory",
             "dispatch",

@@ -1,0 +1,155 @@
+//! The other nodes: what this node knows of them, and says to them.
+//!
+//! A gateway that is alone has no [`Cluster`]. Nothing here knows connections: what packets of other nodes
+//! mean is decided where they are received. Invariant: whatever fails here fails at once or within
+//! [`mynah_cluster::Times`]; Redis is not the truth, and what it loses is found in the record.
+
+mod peers;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mynah_cluster::{
+    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Found, Incarnation, Node, Packet, Questions, To,
+};
+use parking_lot::RwLock;
+
+use crate::clock;
+use crate::ids::Uid;
+
+pub(crate) use peers::{Life, Peer, Peers};
+
+/// How long the nodes have to answer a question.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// This node among the others.
+pub(crate) struct Cluster {
+    own: Node,
+    /// For how long the users of a node that has ended count as connected.
+    back: Duration,
+    peers: RwLock<Arc<Peers>>,
+    directory: Directory,
+    bus: Bus,
+    questions: Questions,
+}
+
+/// A user's connections on other nodes.
+#[derive(Debug, Default)]
+pub(crate) struct Elsewhere {
+    /// Those on nodes that live, oldest first.
+    pub(crate) connections: Vec<Found>,
+    /// Whether the user was connected to a node that has just ended.
+    pub(crate) returns: bool,
+}
+
+impl Elsewhere {
+    /// Whether the user counts as connected.
+    pub(crate) fn is_online(&self) -> bool {
+        self.returns || !self.connections.is_empty()
+    }
+
+    /// The nodes that have a connection of the user, each once.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = Incarnation> {
+        let node = |found: &Found| found.entry.node.incarnation;
+        let is_first = move |(at, found): &(usize, &Found)| {
+            self.connections[..*at]
+                .iter()
+                .all(|earlier| node(earlier) != node(found))
+        };
+        self.connections
+            .iter()
+            .enumerate()
+            .filter(is_first)
+            .map(move |(_, found)| node(found))
+    }
+}
+
+impl Cluster {
+    /// This node. `back` is the time for which the users of a node that has ended count as connected.
+    pub(crate) fn new(own: Node, back: Duration, directory: Directory, bus: Bus) -> Self {
+        Self {
+            own,
+            back,
+            peers: RwLock::default(),
+            directory,
+            bus,
+            questions: Questions::default(),
+        }
+    }
+
+    /// This node.
+    pub(crate) fn own(&self) -> &Node {
+        &self.own
+    }
+
+    /// The other nodes at present.
+    pub(crate) fn peers(&self) -> Arc<Peers> {
+        self.peers.read().clone()
+    }
+
+    /// Takes what is known about the other nodes from now on.
+    pub(crate) fn know(&self, peers: Peers) {
+        *self.peers.write() = Arc::new(peers);
+    }
+
+    /// The directory.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The bus.
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Sends a packet. It may be lost.
+    pub(crate) fn send(&self, to: To, packet: &Packet) {
+        // The bus counts what it drops, and the record has what matters.
+        let _ = self.bus.send(to, packet.encode());
+    }
+
+    /// Asks these nodes, and waits until all have answered, for two seconds at most.
+    pub(crate) async fn ask(&self, nodes: Vec<Incarnation>, ask: Ask) -> Answers {
+        let asked = self.questions.ask(nodes.iter().copied());
+        let number = asked.number();
+        if !nodes.is_empty() {
+            self.send(To::Nodes(nodes.into()), &Packet::Question { number, ask });
+        }
+        asked.answers(ANSWER_WITHIN).await
+    }
+
+    /// Asks all other nodes that live.
+    pub(crate) async fn ask_all(&self, ask: Ask) -> Answers {
+        let nodes = self.peers().live.keys().copied().collect();
+        self.ask(nodes, ask).await
+    }
+
+    /// The questions of this node, for those who receive answers.
+    pub(crate) fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// Returns where each of these users is connected, apart from this node.
+    pub(crate) async fn find(&self, uids: &[Uid]) -> Result<Vec<Elsewhere>, Failure> {
+        let found = self.directory.find(uids, |node| *node != self.own.incarnation);
+        let (found, peers, now) = (found.await?, self.peers(), clock::now());
+        let sort = |all: Vec<Found>| {
+            let mut elsewhere = Elsewhere::default();
+            for found in all {
+                match peers.life(&found.entry.node.incarnation, self.back, now) {
+                    Life::Live => elsewhere.connections.push(found),
+                    Life::Returning => elsewhere.returns = true,
+                    Life::Ended => {}
+                }
+            }
+            elsewhere
+        };
+        Ok(found.into_iter().map(sort).collect())
+    }
+
+    /// Enters a connection of this node and applies the login policy; see [`Directory::claim`].
+    pub(crate) async fn claim(&self, uid: &Uid, entry: &Entry) -> Result<Claimed, Failure> {
+        let ended: Vec<_> = self.peers().ended.keys().copied().collect();
+        self.directory.claim(uid, entry, &ended).await
+    }
+}
