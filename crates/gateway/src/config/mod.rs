@@ -154,7 +154,6 @@ impl Config {
         self.auth.check(&mut found);
         self.engine.check(&mut found);
         self.store.check(&mut found);
-        self.cluster.check(false, &mut found);
         self.send.check(&mut found);
         self.push.check(&mut found);
         self.limits.check(&mut found);
