@@ -3,11 +3,10 @@
 
 import { execFileSync } from 'node:child_process';
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from './inbox.js';
-import { Program } from './program.js';
+import { freePort, Program } from './program.js';
 
 const INSTALLED = '/usr/lib/postgresql';
 const versions = existsSync(INSTALLED) ? readdirSync(INSTALLED).filter((name) => Number(name) >= 13) : [];
@@ -19,14 +18,6 @@ export const NO_POSTGRES = bin ? false : 'PostgreSQL is not installed';
 /** PostgreSQL does not run as root. */
 export const nobody = process.getuid() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 const PASSWORD = 'password-of-the-tests';
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A server, or the place of one that another process has started. */
 export class Postgres {

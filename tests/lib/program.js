@@ -3,6 +3,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -118,6 +119,15 @@ export function freshDirectory() {
   return mkdtempSync(join(tmpdir(), 'mynah-test-'));
 }
 
+/** A port for a program that cannot choose one itself. */
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
 /**
  * Starts the conformance example. By default the heartbeats are slow, so that no test fails on a busy
  * machine.
@@ -132,9 +142,10 @@ export async function startConformance({ pingInterval = 25_000, pingTimeout = 20
 /**
  * Starts a gateway with `config` (sections and keys as in the file). `close` removes the directory. With
  * MYNAH_TEST_POSTGRES (`with-postgres.js`) it gets a database of its own, unless its test needs the
- * `embedded` store.
+ * `embedded` store. With MYNAH_TEST_CLUSTER (`with-cluster.js`) it is a cluster.
  */
 export async function startGateway({ config = {}, directory = freshDirectory(), env, embedded = false } = {}) {
+  if (process.env.MYNAH_TEST_CLUSTER && !embedded && !config.store?.url) return (await import('./cluster.js')).startAsOne({ config, env });
   const postgres = !embedded && !config.store?.url && process.env.MYNAH_TEST_POSTGRES ? (await import('./postgres.js')).shared() : undefined;
   const database = postgres?.database();
   const file = join(directory, 'mynah.toml');
