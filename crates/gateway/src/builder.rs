@@ -89,7 +89,6 @@ impl Builder {
 
     /// Makes the gateway one of several nodes. What other nodes send comes from `inbox`.
     #[must_use]
-    #[allow(dead_code)]
     pub(crate) fn cluster(mut self, cluster: Arc<Cluster>, inbox: Inbox) -> Self {
         self.cluster = Some((cluster, inbox));
         self
@@ -147,7 +146,7 @@ impl Builder {
             metrics: metrics.clone(),
             wake,
             reached,
-            cluster,
+            cluster: cluster.clone(),
             inbox,
             tasks,
         }));
@@ -158,6 +157,7 @@ impl Builder {
             store,
             registry,
             auth,
+            cluster,
             program,
             settle,
         })

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Auth;
 use crate::caller::Caller;
+use crate::cluster::Cluster;
 use crate::directory::Registry;
 use crate::dispatch::{self, Core};
 use crate::embed::{Call, NotYours, Program, Reply};
@@ -35,6 +36,8 @@ pub(crate) struct Running {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry<Link>>,
     pub(crate) auth: Arc<Auth>,
+    /// The other nodes; `None` if there is one node.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) program: Arc<Program>,
     /// Stops the push worker. It exists only if there is a push webhook.
     pub(crate) settle: Option<Arc<Settle>>,
@@ -294,10 +297,14 @@ impl Gateway {
 
     /// Returns an error if the gateway cannot do its work.
     pub fn ready(&self) -> Result<(), NotReady> {
-        self.running
-            .store
-            .healthy()
-            .map_err(|error| NotReady(error.to_string()))
+        let store = self.running.store.healthy();
+        store.map_err(|error| NotReady(error.to_string()))?;
+        let ready = self
+            .running
+            .cluster
+            .as_ref()
+            .map_or(Ok(()), |cluster| cluster.ready());
+        ready.map_err(|trouble| NotReady(trouble.to_string()))
     }
 
     /// Handles frames of an application kind from now on. Frames of one connection are handled in order. The

@@ -13,7 +13,7 @@ use mynah::auth::NewToken;
 use mynah::config::{self, Config, Mode, Sources};
 use mynah::ids::{self, DeviceId, Uid};
 use mynah::keys::{KeyCommand, Lifetime};
-use mynah::server::{self, Server};
+use mynah::server::{self, Lost, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signals::Signals;
 
@@ -224,7 +224,7 @@ fn make_token(config: &Config, args: TokenArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
+fn start(mut config: Config) -> anyhow::Result<()> {
     mynah::log::init(&config.log)?;
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -233,11 +233,22 @@ fn start(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let result = runtime.block_on(async {
-        let signals = Signals::take()?;
-        let server = Server::open(config).await?;
+        let mut signals = Signals::take()?;
+        let mut server = Server::open(config.clone()).await?;
         print(&server.greeting());
-        let shutdown = signals.until_stop(server.reload());
-        server.run(shutdown).await
+        loop {
+            let address = server.address();
+            let shutdown = signals.until_stop(server.reload());
+            match server.run(shutdown).await {
+                // The clients find the new node where they have found this one.
+                Err(error) if error.is::<Lost>() => {
+                    tracing::warn!("{error}; it continues as a new node");
+                    config.server.listen = address.to_string();
+                }
+                ended => return ended,
+            }
+            server = Server::open(config.clone()).await?;
+        }
     });
     // Tasks that still run had their time to end.
     runtime.shutdown_background();

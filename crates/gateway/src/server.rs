@@ -26,6 +26,7 @@ use tower::ServiceExt;
 
 use crate::auth;
 use crate::builder;
+use crate::cluster::{Cluster, Own, Settings};
 use crate::config::{Config, Mode};
 use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{ApiKeys, KeySources};
@@ -45,6 +46,12 @@ pub use crate::stores::{api_key, backup, migrate, restore};
 /// reconnect at the same moment.
 const CLOSES_PER_SECOND: u64 = 1_000;
 
+/// The other nodes have taken this one for dead, because it was stopped or could not write its heartbeat. Its
+/// clients were disconnected. The server may be opened again, as a new node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the other nodes have taken this one for dead, because it was stopped or did not reach PostgreSQL")]
+pub struct Lost;
+
 /// A server that is ready to run.
 pub struct Server {
     config: Config,
@@ -59,6 +66,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     /// See [`Opened::lost`].
     lost: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The other nodes; `None` if there is one node.
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Server {
@@ -85,11 +94,22 @@ impl Server {
             public: listener.local_addr()?,
             admin: admin.as_ref().map(TcpListener::local_addr).transpose()?,
         };
-        let Opened { store, depth, lost } = stores::open(&config, metrics.clone()).await?;
+        let settings = Settings::of(&config)?;
+        let node = settings
+            .map(|settings| Own::new(settings, addresses.public))
+            .transpose()?;
+        let Opened { store, depth, lost } = stores::open(&config, metrics.clone(), node.is_some()).await?;
         let (keys, sources) = ApiKeys::open(&config.auth.api_keys, stores::directory(&config), store.clone())
             .await
             .with_context(|| format!("the API keys in {} cannot be used", Location(&config)))?;
-        let gateway = builder.metrics(metrics.clone()).start(store.clone())?;
+        let mut builder = builder.metrics(metrics.clone());
+        let mut cluster = None;
+        if let Some(node) = node {
+            let (joined, inbox) = node.join().await?;
+            builder = builder.cluster(joined.clone(), inbox);
+            cluster = Some(joined);
+        }
+        let gateway = builder.start(store.clone())?;
         let socketio =
             mynah_socketio::Server::new(socketio_config(&config, &listening)?, gateway.namespaces());
         let api = Arc::new(Api {
@@ -123,6 +143,7 @@ impl Server {
             api,
             store,
             lost,
+            cluster,
         })
     }
 
@@ -191,7 +212,7 @@ impl Server {
 
     /// Runs until `shutdown` resolves, then stops: new connections are refused, clients are expected to
     /// reconnect elsewhere, requests in flight are finished, and the store is closed, all within
-    /// `server.grace_ms`.
+    /// `server.grace_ms`. A node of a cluster fails with [`Lost`] if the others have taken it for dead.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let calls = Arc::default();
         let routes = |door| {
@@ -231,12 +252,19 @@ impl Server {
         ));
         let address = self.addresses.public;
         let mut is_lost = false;
+        let stopped = async {
+            match &self.cluster {
+                Some(cluster) => cluster.stopped().await,
+                None => std::future::pending().await,
+            }
+        };
         tracing::info!(%address, "listening on {address}");
         Listener::new(self.listener, options)
             .serve(move |request, peer| routes.clone().answer(request, peer), async {
                 tokio::select! {
                     () = shutdown => {}
                     () = self.lost => is_lost = true,
+                    () = stopped => is_lost = true,
                 }
                 self.api.draining.store(true, Ordering::Relaxed);
             })
@@ -246,7 +274,11 @@ impl Server {
         let end = Instant::now() + grace;
         let sessions = self.socketio.sessions() as u64;
         tracing::info!(connections = sessions, "stopping: closing all connections");
-        let spread = Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2);
+        let spread = match is_lost {
+            // What was received meanwhile must not be handled.
+            true => Duration::ZERO,
+            false => Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2),
+        };
         let finished = async {
             self.socketio.drain(spread).await;
             // Each API call holds the lock for reading.
@@ -263,6 +295,9 @@ impl Server {
             );
         }
         tracing::info!("stopped");
+        if is_lost && self.config.cluster.is_on() {
+            bail!(Lost);
+        }
         if is_lost {
             bail!(
                 "another process has taken over {}, because this one could not write there for several seconds; \
@@ -316,6 +351,7 @@ impl Routes {
 /// Returns the addresses of the listeners, or why the server must not start with this configuration.
 pub fn permitted(config: &Config) -> anyhow::Result<Addresses> {
     stores::check(config)?;
+    Settings::of(config)?;
     auth::check(config)?;
     builder::check(config)?;
     listen::check(&config.server)?;

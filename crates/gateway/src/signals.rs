@@ -38,7 +38,7 @@ impl Signals {
     }
 
     /// Reloads at each SIGHUP until a signal to stop. At a second one the program ends at once.
-    pub(crate) async fn until_stop(mut self, reload: Reload) {
+    pub(crate) async fn until_stop(&mut self, reload: Reload) {
         loop {
             tokio::select! {
                 () = told_to_stop(&mut self.terminate, &mut self.interrupt) => break,
@@ -48,8 +48,9 @@ impl Signals {
                 }
             }
         }
+        let Ok(mut again) = Self::take() else { return };
         tokio::spawn(async move {
-            told_to_stop(&mut self.terminate, &mut self.interrupt).await;
+            told_to_stop(&mut again.terminate, &mut again.interrupt).await;
             tracing::warn!("received a second signal to stop: ending at once");
             std::process::exit(ENDED_AT_ONCE);
         });

@@ -57,10 +57,10 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Opens the store.
-pub(crate) async fn open(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Opened> {
+/// Opens the store. `is_shared` says whether other nodes may use it too.
+pub(crate) async fn open(config: &Config, metrics: Arc<Metrics>, is_shared: bool) -> anyhow::Result<Opened> {
     match &config.store.url {
-        Some(url) => open_postgres(config, url, metrics).await,
+        Some(url) => open_postgres(config, (url, is_shared), metrics).await,
         None => open_embedded(config, metrics),
     }
     .with_context(|| format!("the data in {} cannot be used", Location(config)))
@@ -88,9 +88,13 @@ fn open_embedded(config: &Config, observer: Arc<dyn Observer>) -> anyhow::Result
     })
 }
 
-async fn open_postgres(config: &Config, url: &Secret, observer: Arc<dyn Observer>) -> anyhow::Result<Opened> {
+async fn open_postgres(
+    config: &Config,
+    (url, is_shared): (&Secret, bool),
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<Opened> {
     let options = postgres::Options {
-        alone: true,
+        alone: !is_shared,
         dedupe_window_ms: config.limits.dedupe_window_ms,
         max_members: config.limits.members,
         max_devices: config.limits.devices_per_user,

@@ -4,23 +4,33 @@
 //! mean is decided where they are received. Invariant: whatever fails here fails at once or within
 //! [`mynah_cluster::Times`]; Redis is not the truth, and what it loses is found in the record.
 
+mod open;
 mod peers;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use mynah_cluster::{
-    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Found, Incarnation, Node, Packet, Questions, To,
+    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Found, Incarnation, Node, Packet, Questions,
+    State, To, Trouble,
 };
 use parking_lot::RwLock;
 
 use crate::clock;
 use crate::ids::Uid;
 
+pub(crate) use open::{Own, Settings};
 pub(crate) use peers::{Life, Peer, Peers};
 
 /// How long the nodes have to answer a question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// A node that has not heard itself on the bus for this time is not ready.
+const DEAF: Duration = Duration::from_secs(10);
+/// A node that was stopped for longer than this, in milliseconds, was taken for dead by the others.
+const LOST_MS: u64 = 10_000;
+/// Time between two checks whether this process was stopped.
+const TICK: Duration = Duration::from_millis(500);
 
 /// This node among the others.
 pub(crate) struct Cluster {
@@ -31,6 +41,12 @@ pub(crate) struct Cluster {
     directory: Directory,
     bus: Bus,
     questions: Questions,
+    /// Whether the node has ever heard itself on the bus.
+    was_healthy: AtomicBool,
+    /// When this process last noted that it runs, on the steady clock.
+    ticked: AtomicU64,
+    /// Whether it was stopped for too long.
+    was_stopped: AtomicBool,
 }
 
 /// A user's connections on other nodes.
@@ -74,6 +90,63 @@ impl Cluster {
             directory,
             bus,
             questions: Questions::default(),
+            was_healthy: AtomicBool::new(false),
+            ticked: AtomicU64::new(clock::steady_millis()),
+            was_stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits until this process continues after it was stopped for so long that the others took it for dead.
+    pub(crate) async fn stopped(&self) {
+        while !self.was_stopped() {
+            self.ticked.store(clock::steady_millis(), Relaxed);
+            tokio::time::sleep(TICK).await;
+        }
+        self.was_stopped.store(true, Relaxed);
+    }
+
+    /// Whether this process was stopped for so long that the others took it for dead. It must then not handle
+    /// what clients have sent, and goes on as a new node.
+    pub(crate) fn was_stopped(&self) -> bool {
+        self.was_stopped.load(Relaxed)
+            || clock::steady_millis().saturating_sub(self.ticked.load(Relaxed)) > LOST_MS
+    }
+
+    /// Returns an error if this node does not hear the others.
+    pub(crate) fn ready(&self) -> Result<(), Trouble> {
+        if self.bus.healthy_since().is_some() {
+            self.was_healthy.store(true, Relaxed);
+            return Ok(());
+        }
+        if self.was_healthy.load(Relaxed) && self.bus.silent_for() < DEAF {
+            return Ok(());
+        }
+        let states = [
+            self.directory.state(),
+            self.bus.states()[0].clone(),
+            self.bus.states()[1].clone(),
+        ];
+        let trouble = states.iter().find_map(|state| match &*state.borrow() {
+            State::Disconnected(trouble) => Some(trouble.clone()),
+            State::Connected(_) => None,
+        });
+        Err(trouble.unwrap_or(Trouble::Silent))
+    }
+
+    /// Waits until Redis is connected, but not longer than `limit`. Returns why it is not.
+    pub(crate) async fn connected(&self, limit: Duration) -> Result<(), Trouble> {
+        let mut state = self.directory.state();
+        let connected = state.wait_for(|state| {
+            matches!(
+                state,
+                State::Connected(_) | State::Disconnected(Trouble::OtherCluster(_))
+            )
+        });
+        // Whether the time is over shows in the state.
+        let _ = tokio::time::timeout(limit, connected).await;
+        match &*self.directory.state().borrow() {
+            State::Connected(_) => Ok(()),
+            State::Disconnected(trouble) => Err(trouble.clone()),
         }
     }
 

@@ -29,6 +29,12 @@ pub(crate) struct Login {
     pub(super) metrics: Arc<Metrics>,
     pub(super) record: Arc<Record>,
     /// The other nodes; `None` if there is one node.
-    #[allow(dead_code)]
     pub(super) cluster: Option<Arc<Cluster>>,
+}
+
+impl Login {
+    /// Whether the other nodes have taken this one for dead.
+    pub(super) fn is_lost(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.was_stopped())
+    }
 }

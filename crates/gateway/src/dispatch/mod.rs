@@ -43,6 +43,11 @@ pub(crate) use unregister::{closed, expire, sign_out};
 /// Carries out the request of a client's frame. `text` is the whole frame. The returned future must be
 /// awaited before the connection's next frame is read.
 pub(crate) fn dispatch(core: &Core, frame: Incoming<'_>, text: &str, asker: Asker) -> Option<BoxFuture> {
+    if core.login.is_lost() {
+        // The client reconnects to a node that lives, and sends again what was not answered.
+        asker.connection.link.close_lost();
+        return None;
+    }
     let (record, program) = (&core.record, &core.program);
     let (number, data) = (frame.kind, frame.data);
     let kind = Kind::from_number(number);

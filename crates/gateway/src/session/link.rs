@@ -313,6 +313,11 @@ impl Link {
         self.outlet.close_now(CloseReason::ServerClose);
     }
 
+    /// Closes this connection at once, because the other nodes have taken this one for dead.
+    pub(crate) fn close_lost(&self) {
+        self.outlet.close_now(CloseReason::ServerShutdown);
+    }
+
     /// Sends the last data of a registration, after a pending response, and ends a replay.
     pub(crate) fn part(&self, farewell: Farewell) {
         let mut flow = self.flow.lock();

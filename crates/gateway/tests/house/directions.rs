@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kinds", &["config", "ids"]),
     ("clock", &["time"]),
     // What this node knows of the others. It knows no connections.
-    ("cluster", &["clock", "ids"]),
+    ("cluster", &["clock", "config", "ids", "trust"]),
     ("outbound", &["config", "text", "time", "trust"]),
     ("target", &["clock", "metrics"]),
     ("rate", &["clock", "config", "ids", "sync"]),
@@ -128,6 +128,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "caller",
             "auth",
+            "cluster",
             "directory",
             "dispatch",
             "embed",
@@ -179,6 +180,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "auth",
             "builder",
+            "cluster",
             "config",
             "gateway",
             "http",
