@@ -11,6 +11,7 @@ mod command;
 mod conversations;
 mod devices;
 mod failure;
+mod follow;
 mod health;
 mod history;
 mod import;
@@ -20,6 +21,7 @@ mod marks;
 mod membership;
 mod missed;
 mod nodes;
+mod options;
 mod pool;
 mod queue;
 mod recall;
@@ -42,13 +44,14 @@ mod tests;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use mynah_store::follow::{Follow, News, Point, RecordId};
 use mynah_store::ids::{ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah_store::mids::Mids;
 use mynah_store::{
     Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, History, JobCounts, JobId,
-    JobOutcome, JobQuery, Message, Missed, Observer, Page, Read, ReadMark, Recall, Recalled, Revocation,
-    SettingChange, Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell,
-    UnixMillis, Watcher,
+    JobOutcome, JobQuery, Message, Missed, Page, Read, ReadMark, Recall, Recalled, Revocation, SettingChange,
+    Span, Store, StoreError, StoreFuture, Stretch, Team, TeamChange, TeamChanged, ToTell, UnixMillis,
+    Watcher,
 };
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
@@ -59,72 +62,17 @@ pub use self::address::AddressError;
 pub use self::command::{change_setting, read_setting};
 pub use self::import::Import;
 use self::nodes::{Heart, Node};
+pub use self::options::{Options, SCHEMA};
 use self::queue::{Command, Order, Tell};
 use self::rules::Rules;
 pub use self::rules::TestClock;
 pub use self::schema::OpenError;
 use self::session::{Session, in_time};
 
-/// The schema of the tables.
-pub const SCHEMA: &str = "mynah";
-
 /// Returns an error if `url` is not the URL of a database, or names a file that cannot be read. Connects to
 /// nothing.
 pub fn check(url: &str) -> Result<(), AddressError> {
     address::Address::parse(url, SCHEMA).map(drop)
-}
-
-/// The parameters of [`Postgres::open`].
-pub struct Options {
-    /// `postgres://user:password@host:port/database`, with `sslmode` and `sslrootcert` as libpq has them.
-    pub url: String,
-    /// The schema of the tables, which is created if it does not exist.
-    pub schema: String,
-    /// The maximum number of connections for reads. One more writes, and one is opened from time to time to
-    /// delete old messages.
-    pub readers: usize,
-    /// No other node may use the database at the same time.
-    pub alone: bool,
-    /// How long a sender's `cid` is remembered.
-    pub dedupe_window_ms: u64,
-    /// The maximum number of members of a team.
-    pub max_members: usize,
-    /// The maximum number of devices of a user that are remembered.
-    pub max_devices: usize,
-    /// Whether new members of a team see messages from before they joined.
-    pub new_members_see_all: bool,
-    /// How long messages are kept, in milliseconds; 0 is for ever.
-    pub retention_ms: u64,
-    /// The longest time between two attempts of a push job, in milliseconds. Stored deadlines that are
-    /// further away are reduced to it.
-    pub longest_push_wait_ms: u64,
-    /// The longest life of a push job, in milliseconds. Stored ones are reduced to it likewise.
-    pub longest_push_life_ms: u64,
-    /// Takes the place of PostgreSQL's clock and the machine's, for tests.
-    pub clock: Option<TestClock>,
-    /// Counts transactions and failures.
-    pub observer: Arc<dyn Observer>,
-}
-
-impl Options {
-    /// The defaults (docs/PROTOCOL.md#10-limits) for this database.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            schema: SCHEMA.to_owned(),
-            readers: 4,
-            alone: false,
-            dedupe_window_ms: 7 * 24 * 3_600_000,
-            max_members: 100_000,
-            max_devices: 100,
-            new_members_see_all: false,
-            retention_ms: 0,
-            longest_push_wait_ms: 75_000,
-            longest_push_life_ms: 24 * 3_600_000,
-            clock: None,
-            observer: Arc::new(()),
-        }
-    }
 }
 
 /// See the module.
@@ -175,11 +123,10 @@ impl Postgres {
             let (now, steady) = clock.map_or((moment.now, moment.steady), |clock| clock());
             jobs::bound(&session, steady, longest).await?;
             let measured = opened.measured.unwrap_or(now);
-            let revocations = revocations::all(&session, measured.min(now)).await?;
-            let settings = settings::all(&session).await?;
-            let told = watchers::Watchers::default();
-            told.begin(settings, revocations, moment.oldest());
-            Ok::<_, OpenError>((opened, heart, now, measured, told))
+            let all = revocations::start();
+            let told = watchers::look(&session, opened.base, &all, measured.min(now)).await?;
+            let watchers = watchers::Watchers::new(opened.base, told);
+            Ok::<_, OpenError>((opened, heart, now, measured, watchers))
         });
         let stopped = |_| OpenError::Unavailable("the start was interrupted".to_owned());
         let begun = begin.await.map_err(stopped).and_then(|begun| begun);
@@ -474,6 +421,26 @@ impl Store for Postgres {
             {
                 tracing::warn!(error = %failure.told(), "the next node waits a few seconds longer for this one");
             }
+        })
+    }
+}
+
+impl Follow for Postgres {
+    fn point(&self) -> StoreFuture<'_, Point> {
+        let base = self.base;
+        self.read_with((), move |session, ()| Box::pin(follow::point(session, base)))
+    }
+
+    fn news(&self, since: Point, limit: u32) -> StoreFuture<'_, News> {
+        let base = self.base;
+        self.read_with(since, move |session, since| {
+            Box::pin(follow::news(session, base, since, limit))
+        })
+    }
+
+    fn messages(&self, stretch: Stretch, page: Page) -> StoreFuture<'_, Vec<(RecordId, Message)>> {
+        self.read_with((), move |session, ()| {
+            Box::pin(follow::messages(session, stretch, page))
         })
     }
 }

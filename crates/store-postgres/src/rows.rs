@@ -60,7 +60,6 @@ pub(super) struct Moment {
     pub(super) committed: i64,
     /// See the module.
     pub(super) floor: i64,
-    oldest: i64,
     /// The next id.
     next: i64,
 }
@@ -94,7 +93,6 @@ impl Moment {
             transaction,
             committed,
             floor: base + (oldest << BITS) - 1,
-            oldest,
             next: base + (transaction << BITS),
         })
     }
@@ -102,11 +100,6 @@ impl Moment {
     /// A time of day that has certainly passed.
     pub(super) fn certain(&self) -> UnixMillis {
         self.measured.min(self.now)
-    }
-
-    /// All transactions before this one were decided.
-    pub(super) fn oldest(&self) -> i64 {
-        self.oldest
     }
 
     /// The smallest id that a message of this transaction can have.
@@ -119,6 +112,12 @@ impl Moment {
         self.next += 1;
         self.next - 1
     }
+}
+
+/// Returns the first and the last id that messages of a transaction can have.
+pub(super) fn ids(base: i64, transaction: i64) -> (i64, i64) {
+    let first = base + (transaction << BITS);
+    (first, first + (1 << BITS) - 1)
 }
 
 /// What has to be added to the ids of a database whose transactions are counted from `transaction` on, so

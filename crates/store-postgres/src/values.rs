@@ -44,6 +44,10 @@ impl<'a> Columns<'a> {
         Ok(self.row.try_get(self.next - 1)?)
     }
 
+    pub(super) fn skip(&mut self, columns: usize) {
+        self.next += columns;
+    }
+
     pub(super) fn number(&mut self) -> Result<u64, Failure> {
         self.take::<i64>().map(i64::unsigned_abs)
     }
@@ -87,7 +91,7 @@ impl<'a> Columns<'a> {
     /// Reads [`MESSAGE_COLUMNS`]; `None` if they are null.
     pub(super) fn message(&mut self) -> Result<Option<Message>, Failure> {
         let Some(kind) = self.take::<Option<i32>>()? else {
-            self.next += 8;
+            self.skip(8);
             return Ok(None);
         };
         let data: &str = self.take()?;

@@ -8,60 +8,68 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mynah_store::{Revocation, Setting, Watcher};
+use mynah_store::follow::Point;
+use mynah_store::{Revocation, Setting, UnixMillis, Watcher};
 use parking_lot::Mutex;
 
 use super::failure::Failure;
 use super::pool::Pool;
 use super::session::Session;
-use super::values::Columns;
 use super::{revocations, settings};
 
 /// Time between two searches.
 const LOOK: Duration = Duration::from_secs(1);
-/// All transactions before this one have ended.
-const FLOOR: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
-
-#[derive(Default)]
 struct State {
     watchers: Vec<Watcher>,
     settings: BTreeMap<String, Setting>,
     /// Revocations that were not reported to anybody yet.
     untold: Vec<Revocation>,
-    /// Revocations of transactions before this one were reported.
-    told: i64,
+    /// Revocations from before this moment were reported.
+    told: Point,
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Watchers {
+    base: i64,
     state: Mutex<State>,
 }
 
-/// The result of a search.
+/// The settings, and the revocations that have changed.
 pub(super) struct Found {
-    floor: i64,
     settings: Vec<Setting>,
     revocations: Vec<Revocation>,
+    point: Point,
 }
 
-/// Reads the changes since transaction `told`.
-pub(super) async fn look(session: &Session, told: i64) -> Result<Found, Failure> {
-    let rows = session.query(FLOOR, &[]).await?;
-    let floor = Columns::of(rows.first().ok_or(Failure::Defect("no floor"))?).take()?;
+/// Reads all settings, and the revocations that have changed since `told` and are not forgotten at `now`.
+pub(super) async fn look(
+    session: &Session,
+    base: i64,
+    told: &Point,
+    now: UnixMillis,
+) -> Result<Found, Failure> {
+    let (revocations, point) = revocations::since(session, base, told, now).await?;
     Ok(Found {
-        floor,
         settings: settings::all(session).await?,
-        revocations: revocations::since(session, told).await?,
+        revocations,
+        point,
     })
 }
 
 impl Watchers {
-    /// Begins with the state when the store was opened, before transaction `told`.
-    pub(super) fn begin(&self, settings: Vec<Setting>, revocations: Vec<Revocation>, told: i64) {
-        let mut state = self.state.lock();
-        state.settings = settings.into_iter().map(|it| (it.name.clone(), it)).collect();
-        (state.untold, state.told) = (revocations, told);
+    /// Begins with the state when the store was opened. `base` is added to all ids.
+    pub(super) fn new(base: i64, begin: Found) -> Self {
+        let settings = begin.settings.into_iter();
+        let state = State {
+            watchers: Vec::new(),
+            settings: settings.map(|it| (it.name.clone(), it)).collect(),
+            untold: begin.revocations,
+            told: begin.point,
+        };
+        Self {
+            base,
+            state: Mutex::new(state),
+        }
     }
 
     /// Reports the present state to a new watcher.
@@ -108,10 +116,10 @@ impl Watchers {
     pub(super) async fn follow(self: Arc<Self>, pool: Arc<Pool>) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let told = self.state.lock().told;
+            let (told, base) = (self.state.lock().told.clone(), self.base);
             // A failure is logged where it happens.
             let Ok(found) = pool
-                .run(told, |session, told| Box::pin(look(session, *told)))
+                .run(told, move |session, told| Box::pin(look(session, base, told, 0)))
                 .await
             else {
                 continue;
@@ -121,7 +129,7 @@ impl Watchers {
                 .revocations
                 .iter()
                 .for_each(|revocation| self.revoked(revocation));
-            self.state.lock().told = found.floor;
+            self.state.lock().told = found.point;
         }
     }
 }

@@ -381,7 +381,7 @@ async fn prepare<'a>(
         jobs::extend(session, until, rules.node).await?;
     }
     for revocation in &sorted.revocations {
-        revocations::revoke(session, batch.moment.certain(), revocation).await?;
+        revocations::revoke(session, &batch.moment, revocation).await?;
     }
     let outcomes = batch.run(orders);
     Ok((batch, outcomes))

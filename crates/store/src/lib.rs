@@ -6,6 +6,7 @@
 //! transaction of its message.
 
 pub mod fair;
+pub mod follow;
 pub mod ids;
 mod jobs;
 pub mod mids;

@@ -158,7 +158,7 @@ CREATE TABLE revocations (
     issued    bigint NOT NULL,
     forget    bigint NOT NULL,                     -- from then on no such token is valid anyway
     displaced text COLLATE "C" NOT NULL,           -- the user whose displaced device it concerns, or empty
-    stamp     bigint NOT NULL DEFAULT 0,           -- the transaction that has changed it
+    stamp     bigint NOT NULL DEFAULT 0,           -- the first id of the transaction that has changed it
     PRIMARY KEY (uid, device, token)
 );
 CREATE INDEX revocations_stamp ON revocations (stamp);

@@ -3,6 +3,7 @@
 
 mod alone;
 mod conformance;
+mod follow;
 mod nodes;
 mod server;
 mod speed;

@@ -15,16 +15,23 @@ use crate::{Options, Postgres};
 
 /// Three nodes of one cluster.
 fn nodes() -> Option<[Arc<Postgres>; 3]> {
-    let (url, schema) = (Server::shared()?.url(), Server::schema());
-    Some([(); 3].map(|()| {
-        Arc::new(open(Options {
-            schema: schema.clone(),
-            ..Options::new(url.clone())
-        }))
-    }))
+    Some(nodes_of(&Server::shared()?.url(), &Server::schema()))
 }
 
-async fn append(node: &Postgres, order: Append) -> Result<mynah_store::Appended, mynah_store::StoreError> {
+/// Three nodes on this database.
+pub(super) fn nodes_of(url: &str, schema: &str) -> [Arc<Postgres>; 3] {
+    [(); 3].map(|()| {
+        Arc::new(open(Options {
+            schema: schema.to_owned(),
+            ..Options::new(url)
+        }))
+    })
+}
+
+pub(super) async fn append(
+    node: &Postgres,
+    order: Append,
+) -> Result<mynah_store::Appended, mynah_store::StoreError> {
     let (done, told) = answer();
     node.append(&mut std::iter::once((Arc::new(order), done)));
     told.await.unwrap()
