@@ -32,6 +32,8 @@ const DEPARTURES: &str = "SELECT x.message, c.made, c.conv, x.seq, least(x.seq, 
      FROM departures x JOIN conversations c ON c.conv = x.conv
      WHERE x.uid = $1 AND x.message > $4 ORDER BY x.message DESC, x.seq DESC";
 
+const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM messages";
+
 /// The device has everything in its user's pairs and notices, and in the teams that its user has left, up to
 /// this row, which is worth remembering.
 pub(super) type Had = Option<i64>;
@@ -108,7 +110,16 @@ async fn find(
         more: concerned.len() > most_conversations,
         conversations: concerned.into_values().take(most_conversations).collect(),
     };
-    Ok((missed, walked.had(moment.floor)))
+    let had = match walked.had(moment.floor) {
+        None => None,
+        // After a crash of PostgreSQL, only numbers up to a durable message are not used again (`follow.rs`).
+        Some(had) => {
+            let newest = session.query(NEWEST, &[]).await?;
+            let newest = newest.first().ok_or(Failure::Defect("no row"))?;
+            Some(had.min(newest.try_get(0)?))
+        }
+    };
+    Ok((missed, had))
 }
 
 fn is_behind(position: &Position) -> bool {
