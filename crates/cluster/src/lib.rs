@@ -26,8 +26,8 @@ mod tests;
 pub use address::{Address, AddressError};
 pub use bus::{Bus, BusConfig, Counts, Inbox, NotSent, Received, To};
 pub use directory::{
-    Claimed, Directory, DirectoryConfig, ENTRY_LIFE, Entry, Found, Held, Node, Ousted, Policy, REFRESH_EVERY,
-    Refreshed, Released, Why,
+    Claimed, Directory, DirectoryConfig, ENTRY_LIFE, Entry, Held, Ousted, Policy, REFRESH_EVERY, Refreshed,
+    Released, Why,
 };
 pub use failure::{Failure, Trouble};
 pub use ids::{ClusterName, Incarnation, NameError, Order};

@@ -14,6 +14,7 @@ use redis::{Cmd, FromRedisValue};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::directory::entries as directory_entries;
 use crate::*;
 
 /// Runs the server, and does with it what it is told.
@@ -135,6 +136,18 @@ impl Server {
         command.query_async(&mut connection).await.unwrap()
     }
 
+    /// The entries of a user, oldest first, with the numbers of their claims.
+    pub(crate) async fn entries(&self, uid: &str) -> Vec<(Order, Entry)> {
+        let record: Option<Vec<u8>> = self.run(redis::cmd("GET").arg(format!("test:u:{{{uid}}}"))).await;
+        record.map_or_else(Vec::new, |record| directory_entries(&record).unwrap())
+    }
+
+    /// The sids of a user's connections, oldest first.
+    pub(crate) async fn sids(&self, uid: &str) -> Vec<String> {
+        let entries = self.entries(uid).await;
+        entries.iter().map(|(_, entry)| entry.sid.to_string()).collect()
+    }
+
     pub(crate) fn address(&self) -> Arc<Address> {
         Arc::new(Address::parse(&self.url(), &trusting_nobody()).unwrap())
     }
@@ -229,13 +242,9 @@ pub(crate) fn uid(text: &str) -> Uid {
 pub(crate) fn entry(node: Incarnation, sid: &str, device: &str, platform: &str) -> Entry {
     Entry {
         sid: sid.into(),
-        node: Node {
-            name: "node".into(),
-            incarnation: node,
-        },
+        node,
         device: DeviceId::new(device).unwrap(),
         platform: (!platform.is_empty()).then(|| platform.into()),
-        info: "{\"type\":\"user\"}".into(),
     }
 }
 

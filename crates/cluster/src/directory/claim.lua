@@ -1,18 +1,17 @@
 -- Enters a connection and applies the login policy. With order 0 it is a new claim, which wins against all
 -- others. Otherwise it restores an entry that was lost, at its old place: the higher order wins. ARGV: life
--- in ms, most connections, "p" if each platform may have one, order, incarnation, sid, device, platform, node
--- and info (with a tab between), then the incarnations of dead nodes. Returns the order, the number of other
--- connections that remain, 1 if this one is the oldest, then a line for each connection that was removed,
--- after "s" (stale: the same device) or "d" (displaced).
+-- in ms, most connections, "p" if each platform may have one, order, incarnation, sid, device, platform, then
+-- the incarnations of dead nodes. Returns the order, the number of other connections that remain, then a line
+-- for each connection that was removed, after "s" (stale: the same device) or "d" (displaced).
 local dead = {}
-for i = 10, #ARGV do dead[ARGV[i]] = true end
+for i = 9, #ARGV do dead[ARGV[i]] = true end
 if not read(dead) then return redis.error_reply('FOREIGN value') end
 local most, per_platform, order = tonumber(ARGV[2]), ARGV[3] == 'p', tonumber(ARGV[4])
 local restores = order > 0
 if not restores then order = math.max(last + 1, micros) end
 last = math.max(last, order)
 local own = {order = order, till = now + tonumber(ARGV[1]), incarnation = ARGV[5], sid = ARGV[6],
-  device = ARGV[7], platform = ARGV[8], more = ARGV[9]}
+  device = ARGV[7], platform = ARGV[8]}
 local place = find(own.sid)
 if place then
   -- A later claim of the same connection must not be undone by restoring an earlier one.
@@ -50,7 +49,6 @@ for i, l in ipairs(lines) do
 end
 lines = stay
 write()
-local at = find(own.sid)
-local out = {string.format('%.0f', own.order), at and kept - 1 or kept, at == 1 and 1 or 0}
+local out = {string.format('%.0f', own.order), find(own.sid) and kept - 1 or kept}
 for _, line in ipairs(removed) do out[#out + 1] = line end
 return out

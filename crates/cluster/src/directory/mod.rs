@@ -6,10 +6,9 @@
 //! entries that the policy does not allow together the later claims remain. An entry that is not refreshed
 //! expires, by the clock of Redis.
 //!
-//! Nothing counts or lists all users here. A set of them would be written with each register and refresh, and
-//! would contain the users of a dead node until they expire. Instead a node asks all nodes, and each counts
-//! or names those of its users whose oldest connection it has (`leads`): together they name each user once.
-//! After a change of a user's connections, that is right again with the next refresh.
+//! Nothing lists all users here. A set of them would be written with each register and refresh, and would
+//! contain the users of a dead node until they expire. Instead all nodes are asked
+//! ([`Ask::Names`](crate::Ask::Names)).
 
 mod entry;
 mod owed;
@@ -33,7 +32,9 @@ use crate::secret::Secret;
 use owed::Owed;
 use scripts::{CLAIM, RELEASE};
 
-pub use entry::{Entry, Found, Node};
+pub use entry::Entry;
+#[cfg(test)]
+pub(crate) use entry::entries;
 pub use policy::{Policy, Why};
 pub use refresh::{Held, Refreshed};
 
@@ -82,8 +83,6 @@ pub struct Claimed {
     pub order: Order,
     /// The number of other connections of the user that remain.
     pub others: usize,
-    /// Whether this is the user's oldest connection.
-    pub leads: bool,
     /// The connections that the login policy has removed, oldest first. Their nodes must be told.
     pub ousted: Vec<Ousted>,
 }
@@ -94,8 +93,10 @@ pub struct Claimed {
 pub struct Ousted {
     /// Why.
     pub why: Why,
+    /// The number of its claim.
+    pub order: Order,
     /// The removed entry.
-    pub found: Found,
+    pub entry: Entry,
 }
 
 /// The result of a release.
@@ -185,11 +186,10 @@ impl Directory {
             .arg(most)
             .arg(if per_platform { "p" } else { "-" })
             .arg(order.0)
-            .arg(entry.node.incarnation.to_string())
+            .arg(entry.node.to_string())
             .arg(&*entry.sid)
             .arg(entry.device.as_str())
-            .arg(entry.platform.as_deref().unwrap_or_default())
-            .arg(entry.rest());
+            .arg(entry.platform.as_deref().unwrap_or_default());
         command
     }
 
@@ -228,12 +228,9 @@ impl Directory {
         Ok(results)
     }
 
-    /// Returns the connections of each user, oldest first, on those nodes for which `is_live` is true.
-    pub async fn find(
-        &self,
-        uids: &[Uid],
-        is_live: impl Fn(&Incarnation) -> bool,
-    ) -> Result<Vec<Vec<Found>>, Failure> {
+    /// Returns for each user the nodes that have connections of the user, each node once. Nodes that have
+    /// ended are among them until the entries expire: the caller knows which ones have.
+    pub async fn find(&self, uids: &[Uid]) -> Result<Vec<Vec<Incarnation>>, Failure> {
         let mut results = Vec::with_capacity(uids.len());
         for batch in uids.chunks(BATCH) {
             let mut commands = Pipeline::with_capacity(batch.len());
@@ -242,19 +239,16 @@ impl Directory {
             }
             let values = self.link.ask(&commands).await?;
             for value in values {
-                let mut found = match value {
+                let nodes = match value {
                     Value::Nil => Some(Vec::new()),
-                    Value::BulkString(bytes) => entry::parse_record(&bytes),
+                    Value::BulkString(bytes) => entry::nodes(&bytes),
                     _ => None,
                 };
                 // The other users must not suffer from it. The record of messages reaches this one too.
-                if found.is_none() && !self.was_foreign.swap(true, Relaxed) {
+                if nodes.is_none() && !self.was_foreign.swap(true, Relaxed) {
                     tracing::warn!("a user cannot be found: {}", Failure::Foreign);
                 }
-                if let Some(found) = &mut found {
-                    found.retain(|found| is_live(&found.entry.node.incarnation));
-                }
-                results.push(found.unwrap_or_default());
+                results.push(nodes.unwrap_or_default());
             }
         }
         Ok(results)
@@ -316,19 +310,19 @@ fn parse_claim(value: Value) -> Result<Claimed, Failure> {
     let mut next = || values.next().ok_or_else(unknown);
     let order = Order(read(next()?)?);
     let others = read(next()?)?;
-    let leads = read::<u8>(next()?)? > 0;
     let ousted = values.map(|value| {
         let line: String = read(value)?;
         let (why, line) = line.split_at_checked(1).ok_or_else(unknown)?;
+        let (order, entry) = Entry::parse(line).ok_or_else(unknown)?;
         Ok(Ousted {
             why: Why::from_letter(why).ok_or_else(unknown)?,
-            found: Found::parse(line).ok_or_else(unknown)?,
+            order,
+            entry,
         })
     });
     Ok(Claimed {
         order,
         others,
-        leads,
         ousted: ousted.collect::<Result<_, _>>()?,
     })
 }

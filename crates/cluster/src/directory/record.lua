@@ -1,11 +1,11 @@
 -- The record of a user: the value of one key. Its first line has the version and the number of the last
 -- claim; then there is a line for each connection, oldest first, whose fields are separated by tabs: order,
--- time of expiry (ms), incarnation, sid, device, platform, node, info.
+-- time of expiry (ms), incarnation, sid, device, platform.
 local clock = redis.call('TIME')
 local micros = clock[1] * 1000000 + clock[2]
 local now = math.floor(micros / 1000)
 local last, lines = 0, {}
-local LINE = '^(%d+)\t(%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$'
+local LINE = '^(%d+)\t(%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)$'
 
 -- Reads the record, without the entries that have expired or belong to a node in `dead`. Returns false if the
 -- value is not a record.
@@ -17,12 +17,12 @@ local function read(dead)
   if not head then return false end
   last = tonumber(head)
   for text in string.gmatch(rest, '([^\n]+)\n') do
-    local order, till, incarnation, sid, device, platform, more = string.match(text, LINE)
+    local order, till, incarnation, sid, device, platform = string.match(text, LINE)
     if not order then return false end
     till = tonumber(till)
     if till > now and not dead[incarnation] then
       lines[#lines + 1] = {order = tonumber(order), till = till, incarnation = incarnation, sid = sid,
-        device = device, platform = platform, more = more}
+        device = device, platform = platform}
     end
   end
   return true
@@ -30,7 +30,7 @@ end
 
 local function text(l)
   return string.format('%.0f\t%.0f\t', l.order, l.till) ..
-    table.concat({l.incarnation, l.sid, l.device, l.platform, l.more}, '\t')
+    table.concat({l.incarnation, l.sid, l.device, l.platform}, '\t')
 end
 
 -- Writes the record. The key expires with its last entry.

@@ -29,14 +29,9 @@ pub struct Held {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refreshed {
     /// The entry is there and lives on.
-    Kept {
-        /// Whether this is the user's oldest connection.
-        leads: bool,
-    },
+    Kept,
     /// The entry was gone and is there again. Messages may have passed this user by: read the record.
     Restored {
-        /// Whether this is the user's oldest connection.
-        leads: bool,
         /// The connections with earlier claims that the login policy does not allow beside it.
         ousted: Vec<Ousted>,
     },
@@ -84,7 +79,7 @@ impl Directory {
                         gone.push((results.len(), held));
                         Refreshed::Ended
                     }
-                    Ok(touched) => Refreshed::Kept { leads: touched == 2 },
+                    Ok(_) => Refreshed::Kept,
                 });
             }
             self.restore(gone, &is_registered, &mut results).await?;
@@ -126,11 +121,11 @@ impl Directory {
 fn restored(held: &Held, value: Value) -> Refreshed {
     match parse_claim(value) {
         Err(failure) => Refreshed::Failed(failure),
-        Ok(Claimed { ousted, leads, .. }) => {
-            let is_own = |ousted: &Ousted| ousted.found.entry.sid == held.entry.sid;
+        Ok(Claimed { ousted, .. }) => {
+            let is_own = |ousted: &Ousted| ousted.entry.sid == held.entry.sid;
             match ousted.iter().any(is_own) {
                 true => Refreshed::Removed { ousted },
-                false => Refreshed::Restored { leads, ousted },
+                false => Refreshed::Restored { ousted },
             }
         }
     }

@@ -50,7 +50,7 @@ async fn the_directory_needs_one_command_for_each_user() {
     let claims = calls(&server, "1000 claims").await;
     assert_eq!(claims.get("evalsha"), Some(&1000));
     reset(&server).await;
-    directory.find(&uids, |_| true).await.unwrap();
+    directory.find(&uids).await.unwrap();
     let searches = calls(&server, "a search for 1000 users").await;
     about(&searches, "get", 1000);
     assert_eq!(searches.get("evalsha"), None);

@@ -49,12 +49,8 @@ async fn a_server_that_restarts_empty_is_used_again_and_the_interruption_is_repo
             order,
         };
         let results = directory.refresh(&[held], |_| true).await.unwrap();
-        assert!(
-            matches!(results[0], Refreshed::Restored { leads: true, .. }),
-            "{results:?}"
-        );
-        let found = directory.find(&[uid("alice")], |_| true).await.unwrap();
-        assert_eq!((found[0].len(), found[0][0].order), (1, order));
+        assert!(matches!(results[0], Refreshed::Restored { .. }), "{results:?}");
+        assert_eq!(server.entries("alice").await, [(order, alice())]);
     }
     assert!(claims(&directory).await.unwrap().order > order);
 }
@@ -138,9 +134,7 @@ async fn releases_and_claims_without_an_answer_are_released_later() {
         directory.refresh(&[], |_| true).await.ok()
     })
     .await;
-    let found = directory.find(&[uid("alice")], |_| true).await.unwrap();
-    let sids: Vec<_> = found[0].iter().map(|found| &*found.entry.sid).collect();
-    assert_eq!(sids, ["c"]);
+    assert_eq!(server.sids("alice").await, ["c"]);
 }
 
 #[tokio::test]
@@ -169,8 +163,9 @@ async fn memory_that_is_full_is_an_error_that_says_so() {
         "{refused:?}"
     );
     // What is there can still be found.
-    let found = directory.find(&[uid("alice")], |_| true).await.unwrap();
-    assert_eq!(found[0][0].order, order);
+    let found = directory.find(&[uid("alice")]).await.unwrap();
+    assert_eq!(found, [[alice().node]]);
+    assert_eq!(server.entries("alice").await, [(order, alice())]);
     () = server.run(&limit(0)).await;
     claims(&directory).await.unwrap();
 }

@@ -94,7 +94,7 @@ async fn a_user_without_permission_is_told_so() {
         order,
     };
     let results = denied.refresh(&[held], |_| true).await.unwrap();
-    assert_eq!(results, [Refreshed::Kept { leads: true }]);
+    assert_eq!(results, [Refreshed::Kept]);
     denied.release(&uid("alice"), "s").await.unwrap();
 }
 

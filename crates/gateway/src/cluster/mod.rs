@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mynah_cluster::{
-    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Found, Incarnation, Node, Packet, Questions,
-    State, To, Trouble,
+    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Incarnation, Packet, Questions, State, To, Trouble,
 };
 use parking_lot::RwLock;
 
@@ -34,7 +33,7 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// This node among the others.
 pub(crate) struct Cluster {
-    own: Node,
+    own: Peer,
     /// For how long the users of a node that has ended count as connected.
     back: Duration,
     peers: RwLock<Arc<Peers>>,
@@ -49,11 +48,11 @@ pub(crate) struct Cluster {
     was_stopped: AtomicBool,
 }
 
-/// A user's connections on other nodes.
+/// Where a user is connected, apart from this node.
 #[derive(Debug, Default)]
 pub(crate) struct Elsewhere {
-    /// Those on nodes that live, oldest first.
-    pub(crate) connections: Vec<Found>,
+    /// The nodes that live and have a connection of the user.
+    pub(crate) nodes: Vec<Incarnation>,
     /// Whether the user was connected to a node that has just ended.
     pub(crate) returns: bool,
 }
@@ -61,28 +60,13 @@ pub(crate) struct Elsewhere {
 impl Elsewhere {
     /// Whether the user counts as connected.
     pub(crate) fn is_online(&self) -> bool {
-        self.returns || !self.connections.is_empty()
-    }
-
-    /// The nodes that have a connection of the user, each once.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = Incarnation> {
-        let node = |found: &Found| found.entry.node.incarnation;
-        let is_first = move |(at, found): &(usize, &Found)| {
-            self.connections[..*at]
-                .iter()
-                .all(|earlier| node(earlier) != node(found))
-        };
-        self.connections
-            .iter()
-            .enumerate()
-            .filter(is_first)
-            .map(move |(_, found)| node(found))
+        self.returns || !self.nodes.is_empty()
     }
 }
 
 impl Cluster {
     /// This node. `back` is the time for which the users of a node that has ended count as connected.
-    pub(crate) fn new(own: Node, back: Duration, directory: Directory, bus: Bus) -> Self {
+    pub(crate) fn new(own: Peer, back: Duration, directory: Directory, bus: Bus) -> Self {
         Self {
             own,
             back,
@@ -150,9 +134,9 @@ impl Cluster {
         }
     }
 
-    /// This node.
-    pub(crate) fn own(&self) -> &Node {
-        &self.own
+    /// This run of this node.
+    pub(crate) fn own(&self) -> Incarnation {
+        self.own.incarnation
     }
 
     /// The other nodes at present.
@@ -204,13 +188,13 @@ impl Cluster {
 
     /// Returns where each of these users is connected, apart from this node.
     pub(crate) async fn find(&self, uids: &[Uid]) -> Result<Vec<Elsewhere>, Failure> {
-        let found = self.directory.find(uids, |node| *node != self.own.incarnation);
-        let (found, peers, now) = (found.await?, self.peers(), clock::now());
-        let sort = |all: Vec<Found>| {
+        let found = self.directory.find(uids).await?;
+        let (peers, now) = (self.peers(), clock::now());
+        let sort = |nodes: Vec<Incarnation>| {
             let mut elsewhere = Elsewhere::default();
-            for found in all {
-                match peers.life(&found.entry.node.incarnation, self.back, now) {
-                    Life::Live => elsewhere.connections.push(found),
+            for node in nodes.into_iter().filter(|node| *node != self.own.incarnation) {
+                match peers.life(&node, self.back, now) {
+                    Life::Live => elsewhere.nodes.push(node),
                     Life::Returning => elsewhere.returns = true,
                     Life::Ended => {}
                 }

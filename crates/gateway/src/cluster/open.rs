@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use mynah_cluster::{
-    Address, Bus, BusConfig, ClusterName, Directory, DirectoryConfig, ENTRY_LIFE, Inbox, Incarnation, Node,
-    Policy, Secret, Times, Trouble,
+    Address, Bus, BusConfig, ClusterName, Directory, DirectoryConfig, ENTRY_LIFE, Inbox, Incarnation, Policy,
+    Secret, Times, Trouble,
 };
 
-use super::Cluster;
+use super::{Cluster, Peer};
 use crate::config::{self, Config};
 use crate::trust;
 
@@ -81,15 +81,15 @@ impl Settings {
 pub(crate) struct Own {
     settings: Settings,
     /// Its address for other nodes, and its run.
-    node: Node,
+    node: Peer,
 }
 
 impl Own {
     /// A new run of the node that listens on `address`.
     pub(crate) fn new(settings: Settings, address: SocketAddr) -> anyhow::Result<Self> {
         let advertise = settings.advertise.clone();
-        let node = Node {
-            name: advertise.unwrap_or_else(|| address.to_string().into()),
+        let node = Peer {
+            advertise: advertise.unwrap_or_else(|| address.to_string().into()),
             incarnation: Incarnation::random().context("the system has no random numbers")?,
         };
         Ok(Self { settings, node })
