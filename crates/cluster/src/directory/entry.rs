@@ -3,7 +3,7 @@
 //! Invariant: a text that is written has no control characters, which separate fields and lines, and is not
 //! longer than its limit. The scripts read and write the same form (`record.lua`).
 
-use mynah_store::ids::DeviceId;
+use mynah_store::ids::{DeviceId, Uid};
 
 use crate::failure::Failure;
 use crate::ids::{Incarnation, Order};
@@ -24,6 +24,17 @@ pub struct Entry {
     pub device: DeviceId,
     /// Its platform: at most 128 bytes without control characters, not empty.
     pub platform: Option<Box<str>>,
+}
+
+/// A connection of this node that is registered.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The user.
+    pub uid: Uid,
+    /// Its entry.
+    pub entry: Entry,
+    /// The number of its claim.
+    pub order: Order,
 }
 
 impl Entry {

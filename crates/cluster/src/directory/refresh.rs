@@ -6,24 +6,10 @@
 //! and the packet about that was lost; in the second case it is reported as removed, as long as the
 //! connection that has displaced it is there.
 
-use mynah_store::ids::Uid;
-use redis::Value;
-
-use super::scripts::TOUCH;
-use super::{BATCH, Claimed, Directory, Entry, Ousted, parse_claim, read};
+use super::entry::Held;
+use super::records::{Claim, Claimed, Ousted};
+use super::{BATCH, Directory};
 use crate::failure::Failure;
-use crate::ids::Order;
-
-/// A connection of this node that is registered.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// The user.
-    pub uid: Uid,
-    /// Its entry.
-    pub entry: Entry,
-    /// The number of its claim.
-    pub order: Order,
-}
 
 /// What a refresh has found for one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,24 +48,15 @@ impl Directory {
         self.release_all(&owed).await?;
         let mut results = Vec::with_capacity(held.len());
         for batch in held.chunks(BATCH) {
-            let commands = batch.iter().map(|held| {
-                let mut command = TOUCH.on(&self.key(&held.uid));
-                command
-                    .arg(self.life.as_millis() as u64)
-                    .arg(&*held.entry.sid)
-                    .arg(held.order.0);
-                command
-            });
-            let values = self.run(&commands.collect()).await?;
             let mut gone = Vec::new();
-            for (held, value) in batch.iter().zip(values) {
-                results.push(match read::<u8>(value) {
+            for (held, touched) in batch.iter().zip(self.records.touch(batch).await?) {
+                results.push(match touched {
                     Err(failure) => Refreshed::Failed(failure),
-                    Ok(0) => {
+                    Ok(true) => Refreshed::Kept,
+                    Ok(false) => {
                         gone.push((results.len(), held));
                         Refreshed::Ended
                     }
-                    Ok(_) => Refreshed::Kept,
                 });
             }
             self.restore(gone, &is_registered, &mut results).await?;
@@ -98,12 +75,15 @@ impl Directory {
         if gone.is_empty() {
             return Ok(());
         }
-        let commands = gone
-            .iter()
-            .map(|(_, held)| self.claim_command(&held.uid, &held.entry, held.order));
-        let values = self.run(&commands.collect()).await?;
-        for ((at, held), value) in gone.iter().zip(values) {
-            results[*at] = restored(held, value);
+        let claims = gone.iter().map(|(_, held)| Claim {
+            uid: &held.uid,
+            entry: &held.entry,
+            restores: Some(held.order),
+            dead: &[],
+        });
+        let claims: Vec<_> = claims.collect();
+        for ((at, held), claimed) in gone.iter().zip(self.records.claim(&claims).await?) {
+            results[*at] = restored(held, claimed);
         }
         // A connection may have ended after the check; its own release was then before the restoring.
         let ended: Vec<_> = gone
@@ -118,8 +98,8 @@ impl Directory {
     }
 }
 
-fn restored(held: &Held, value: Value) -> Refreshed {
-    match parse_claim(value) {
+fn restored(held: &Held, claimed: Result<Claimed, Failure>) -> Refreshed {
+    match claimed {
         Err(failure) => Refreshed::Failed(failure),
         Ok(Claimed { ousted, .. }) => {
             let is_own = |ousted: &Ousted| ousted.entry.sid == held.entry.sid;
