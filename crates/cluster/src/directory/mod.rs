@@ -115,13 +115,12 @@ impl Directory {
             restores: None,
             dead,
         };
+        // A refresh that comes between must not release what is claimed now.
+        let was_owed = self.owed.cancel(uid, &entry.sid);
         match self.records.claim(&[claim]).await {
-            Ok(mut results) => {
-                self.owed.cancel(uid, &entry.sid);
-                results.pop().unwrap_or(Err(Failure::NoAnswer))
-            }
+            Ok(mut results) => results.pop().unwrap_or(Err(Failure::NoAnswer)),
             Err(failure) => {
-                if failure == Failure::NoAnswer {
+                if was_owed || failure == Failure::NoAnswer {
                     self.owed.add(uid, &entry.sid);
                 }
                 Err(failure)

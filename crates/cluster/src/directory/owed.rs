@@ -22,12 +22,10 @@ impl Owed {
         }
     }
 
-    /// The connection has claimed again.
-    pub(super) fn cancel(&self, uid: &Uid, sid: &str) {
+    /// The connection claims again. Returns whether its release was owed.
+    pub(super) fn cancel(&self, uid: &Uid, sid: &str) -> bool {
         let mut owed = self.0.lock();
-        if !owed.is_empty() {
-            owed.remove(&(uid.clone(), sid.into()));
-        }
+        !owed.is_empty() && owed.remove(&(uid.clone(), sid.into()))
     }
 
     /// Takes all of them.
