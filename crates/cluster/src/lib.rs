@@ -4,6 +4,8 @@
 //! - [`Bus`]: packets to one node, some, or all.
 //! - [`Packet`]: what nodes say to each other; [`Questions`] collects their answers.
 //!
+//! With the feature `simulated`, a Redis in memory takes the place of the real one.
+//!
 //! Nothing in Redis is the truth: it may be slow, unreachable, emptied or replaced at any moment. Every call
 //! ends within [`Times`], with a result that says so, and whatever is lost is written again.
 
@@ -16,7 +18,11 @@ mod ids;
 mod link;
 mod packet;
 mod questions;
+#[cfg(any(test, feature = "simulated"))]
+mod random;
 mod secret;
+#[cfg(any(test, feature = "simulated"))]
+pub mod simulated;
 
 #[cfg(test)]
 mod testing;

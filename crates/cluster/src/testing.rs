@@ -1,4 +1,4 @@
-//! What tests share: a Redis server of their own, nodes that use it, and random numbers by seed.
+//! What tests share: a Redis server of their own, and nodes that use it.
 //!
 //! Invariant: the server and its files are gone when the process of the tests has ended, however it ends: a
 //! shell waits for the end of its input and cleans up.
@@ -15,6 +15,7 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::directory::entries as directory_entries;
+pub(crate) use crate::random::Random;
 use crate::*;
 
 /// Runs the server, and does with it what it is told.
@@ -245,22 +246,5 @@ pub(crate) fn entry(node: Incarnation, sid: &str, device: &str, platform: &str) 
         node,
         device: DeviceId::new(device).unwrap(),
         platform: (!platform.is_empty()).then(|| platform.into()),
-    }
-}
-
-/// Random numbers that depend on the seed only (splitmix64).
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
     }
 }

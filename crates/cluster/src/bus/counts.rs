@@ -6,7 +6,7 @@ use super::target::NotSent;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     queued: AtomicU64,
     full: AtomicU64,
     disconnected: AtomicU64,
@@ -45,7 +45,7 @@ pub struct Counts {
 }
 
 impl Counters {
-    pub(super) fn queued(&self, sent: Result<(), NotSent>) {
+    pub(crate) fn queued(&self, sent: Result<(), NotSent>) {
         let counter = match sent {
             Ok(()) => &self.queued,
             Err(NotSent::Full) => &self.full,
@@ -54,30 +54,30 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn published(&self, packets: u64, unheard: u64) {
+    pub(crate) fn published(&self, packets: u64, unheard: u64) {
         self.writes.fetch_add(1, Relaxed);
         self.published.fetch_add(packets, Relaxed);
         self.unheard.fetch_add(unheard, Relaxed);
     }
 
-    pub(super) fn lost(&self, packets: u64) {
+    pub(crate) fn lost(&self, packets: u64) {
         self.lost.fetch_add(packets, Relaxed);
     }
 
-    pub(super) fn received(&self) {
+    pub(crate) fn received(&self) {
         self.received.fetch_add(1, Relaxed);
     }
 
     /// Returns whether it is the first one, or one of a few later ones that are worth a line in the log.
-    pub(super) fn refused(&self) -> bool {
+    pub(crate) fn refused(&self) -> bool {
         self.refused.fetch_add(1, Relaxed).is_multiple_of(1000)
     }
 
-    pub(super) fn overflowed(&self) {
+    pub(crate) fn overflowed(&self) {
         self.overflowed.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn read(&self) -> Counts {
+    pub(crate) fn read(&self) -> Counts {
         Counts {
             queued: self.queued.load(Relaxed),
             full: self.full.load(Relaxed),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// See the module.
-pub(super) struct Health {
+pub(crate) struct Health {
     silence: Duration,
     times: Mutex<Heard>,
 }
@@ -22,19 +22,19 @@ struct Heard {
 }
 
 impl Health {
-    pub(super) fn new(silence: Duration) -> Self {
+    pub(crate) fn new(silence: Duration) -> Self {
         let last = Instant::now();
         let times = Mutex::new(Heard { last, since: None });
         Self { silence, times }
     }
 
     /// The time after which the bus is taken to be dead.
-    pub(super) fn silence(&self) -> Duration {
+    pub(crate) fn silence(&self) -> Duration {
         self.silence
     }
 
     /// A probe was heard.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         let now = Instant::now();
         let mut times = self.times.lock();
         let is_late = now.duration_since(times.last) > self.silence;
@@ -45,23 +45,23 @@ impl Health {
     }
 
     /// Packets may be missed until the next probe is heard.
-    pub(super) fn interrupted(&self) {
+    pub(crate) fn interrupted(&self) {
         self.times.lock().since = None;
     }
 
     /// Since when all probes were heard in time; `None` if they are not heard now.
-    pub(super) fn healthy_since(&self) -> Option<Instant> {
+    pub(crate) fn healthy_since(&self) -> Option<Instant> {
         let times = self.times.lock();
         times.since.filter(|_| times.last.elapsed() <= self.silence)
     }
 
     /// How long no probe was heard.
-    pub(super) fn silent_for(&self) -> Duration {
+    pub(crate) fn silent_for(&self) -> Duration {
         self.times.lock().last.elapsed()
     }
 
     /// Whether no probe was heard for too long.
-    pub(super) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.silent_for() > self.silence
     }
 }

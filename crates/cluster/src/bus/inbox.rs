@@ -28,14 +28,14 @@ pub struct Inbox {
 }
 
 /// Where packets are put.
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     packets: mpsc::Sender<Received>,
     bytes: Arc<AtomicUsize>,
     most_bytes: usize,
     counts: Arc<Counters>,
 }
 
-pub(super) fn new(most_packets: usize, most_bytes: usize, counts: Arc<Counters>) -> (Delivery, Inbox) {
+pub(crate) fn new(most_packets: usize, most_bytes: usize, counts: Arc<Counters>) -> (Delivery, Inbox) {
     let (sender, packets) = mpsc::channel(most_packets.max(1));
     let bytes = Arc::new(AtomicUsize::new(0));
     let delivery = Delivery {
@@ -48,7 +48,13 @@ pub(super) fn new(most_packets: usize, most_bytes: usize, counts: Arc<Counters>)
 }
 
 impl Delivery {
-    pub(super) fn put(&self, received: Received) {
+    /// Whether nobody receives packets any more.
+    #[cfg(any(test, feature = "simulated"))]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.packets.is_closed()
+    }
+
+    pub(crate) fn put(&self, received: Received) {
         let size = received.body.len();
         // It is counted first: the receiver may subtract it as soon as it is in the queue.
         let fits = self.bytes.fetch_add(size, Relaxed) + size <= self.most_bytes;

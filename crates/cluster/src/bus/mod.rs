@@ -7,10 +7,10 @@
 //! Invariants: sending and receiving never wait. Each queue is bounded in packets and in bytes. Whatever
 //! waits is published in one write. A bus that delivers nothing is noticed ([`health`]) and connected anew.
 
-mod counts;
-mod health;
-mod inbox;
-mod publish;
+pub(crate) mod counts;
+pub(crate) mod health;
+pub(crate) mod inbox;
+pub(crate) mod publish;
 mod redis;
 mod seal;
 mod target;
@@ -72,6 +72,22 @@ impl Drop for Bus {
 }
 
 impl Bus {
+    pub(crate) fn new(
+        queue: Queue,
+        states: [watch::Receiver<State>; 2],
+        health: Arc<Health>,
+        counts: Arc<Counters>,
+        tasks: Vec<JoinHandle<()>>,
+    ) -> Self {
+        Self {
+            queue,
+            states,
+            health,
+            counts,
+            tasks,
+        }
+    }
+
     /// Sends a packet. It is queued or dropped at once; the error says why it was dropped.
     pub fn send(&self, to: To, body: Bytes) -> Result<(), NotSent> {
         let sent = match *self.states[0].borrow() {

@@ -29,19 +29,19 @@ pub(super) struct Waiting {
 
 /// The end of the queue at which packets are put in.
 #[derive(Clone)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     packets: mpsc::Sender<Waiting>,
     bytes: Arc<AtomicUsize>,
     most_bytes: usize,
 }
 
 /// The other end.
-pub(super) struct Out {
+pub(crate) struct Out {
     packets: mpsc::Receiver<Waiting>,
     bytes: Arc<AtomicUsize>,
 }
 
-pub(super) fn queue(most_packets: usize, most_bytes: usize) -> (Queue, Out) {
+pub(crate) fn queue(most_packets: usize, most_bytes: usize) -> (Queue, Out) {
     let (sender, packets) = mpsc::channel(most_packets.max(1));
     let bytes = Arc::new(AtomicUsize::new(0));
     let queue = Queue {
@@ -64,6 +64,16 @@ impl Queue {
             self.bytes.fetch_sub(size, Relaxed);
             NotSent::Full
         })
+    }
+}
+
+#[cfg(any(test, feature = "simulated"))]
+impl Out {
+    /// Waits for a packet. Returns `None` when the bus was dropped.
+    pub(crate) async fn next(&mut self) -> Option<(To, Bytes)> {
+        let Waiting { to, body, .. } = self.packets.recv().await?;
+        self.bytes.fetch_sub(body.len(), Relaxed);
+        Some((to, body))
     }
 }
 

@@ -67,14 +67,8 @@ impl Bus {
             tokio::spawn(publisher.run()),
             tokio::spawn(probes.run(times.beat)),
         ];
-        let bus = Self {
-            queue,
-            states: [publish.state(), subscribe.state()],
-            health,
-            counts,
-            tasks,
-        };
-        (bus, inbox)
+        let states = [publish.state(), subscribe.state()];
+        (Self::new(queue, states, health, counts, tasks), inbox)
     }
 }
 

@@ -12,7 +12,7 @@
 mod entry;
 mod owed;
 mod policy;
-mod records;
+pub(crate) mod records;
 mod redis;
 mod refresh;
 mod scripts;

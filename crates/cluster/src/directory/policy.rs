@@ -14,7 +14,7 @@ pub enum Policy {
 
 impl Policy {
     /// The maximum number of connections of a user, and whether each platform may have only one.
-    pub(super) fn limits(self) -> (usize, bool) {
+    pub(crate) fn limits(self) -> (usize, bool) {
         match self {
             Self::Single => (1, false),
             Self::PerPlatform(most) => (most.max(1), true),

@@ -1,7 +1,36 @@
 //! Claims of all policies, compared with a plain model of what the registry of one node does.
 
 use crate::testing::{Random, Server, directory, entry, uid};
-use crate::{Directory, Entry, Held, Incarnation, Order, Policy, Refreshed, Why};
+use crate::*;
+
+/// The records of a Redis, and a way to lose them.
+trait Records {
+    /// The entries of a user, oldest first, with the numbers of their claims.
+    async fn entries(&self, uid: &str) -> Vec<(Order, Entry)>;
+
+    /// Loses everything.
+    async fn forget(&self);
+}
+
+impl Records for Server {
+    async fn entries(&self, uid: &str) -> Vec<(Order, Entry)> {
+        Server::entries(self, uid).await
+    }
+
+    async fn forget(&self) {
+        () = self.run(&redis::cmd("FLUSHALL")).await;
+    }
+}
+
+impl Records for simulated::Redis {
+    async fn entries(&self, name: &str) -> Vec<(Order, Entry)> {
+        self.entries(&uid(name))
+    }
+
+    async fn forget(&self) {
+        self.forget();
+    }
+}
 
 /// A user's connections, oldest first, with the rules of the login policy for one node, written down once
 /// more.
@@ -50,7 +79,7 @@ impl Model {
 }
 
 /// A random session of one user: registers on few connections, as few devices on few platforms, and closes.
-async fn session(server: &Server, directory: &Directory, policy: Policy, seed: u64) {
+async fn session(redis: &impl Records, directory: &Directory, policy: Policy, seed: u64) {
     let mut random = Random(seed);
     let name = format!("{policy:?}-{seed} {{}} ü");
     let mut model = Model {
@@ -87,26 +116,28 @@ async fn session(server: &Server, directory: &Directory, policy: Policy, seed: u
             assert_eq!(claimed.others, model.lines.len() - 1, "seed {seed}, step {step}");
         }
         assert_eq!(
-            server.entries(&name).await,
+            redis.entries(&name).await,
             model.lines,
             "seed {seed}, step {step}"
         );
     }
 }
 
+const POLICIES: [Policy; 6] = [
+    Policy::Single,
+    Policy::PerPlatform(2),
+    Policy::PerPlatform(10),
+    Policy::Multi(1),
+    Policy::Multi(3),
+    Policy::Multi(100),
+];
+
 #[tokio::test]
 async fn every_policy_does_what_one_node_does() {
     let Some(server) = Server::start().await else {
         return;
     };
-    for policy in [
-        Policy::Single,
-        Policy::PerPlatform(2),
-        Policy::PerPlatform(10),
-        Policy::Multi(1),
-        Policy::Multi(3),
-        Policy::Multi(100),
-    ] {
+    for policy in POLICIES {
         let directory = directory(&server, policy).await;
         for seed in 0..12 {
             session(&server, &directory, policy, seed).await;
@@ -114,9 +145,21 @@ async fn every_policy_does_what_one_node_does() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_simulated_redis_does_the_same() {
+    let redis = simulated::Redis::new(1, simulated::Faults::default());
+    for (number, policy) in (0..).zip(POLICIES) {
+        let node = redis.node(Incarnation([number; 16]), policy);
+        for seed in 0..50 {
+            session(&redis, &node.directory, policy, seed).await;
+            recovery(&redis, &node.directory, policy, seed).await;
+        }
+    }
+}
+
 /// Redis loses everything, and the nodes restore what they have in any order: also connections that were
 /// displaced, if the packets about it were lost. What the policy allows is there again.
-async fn recovery(server: &Server, directory: &Directory, policy: Policy, seed: u64) {
+async fn recovery(redis: &impl Records, directory: &Directory, policy: Policy, seed: u64) {
     let mut random = Random(seed);
     let name = uid(&format!("{policy:?}-{seed}"));
     let mut model = Model {
@@ -145,7 +188,7 @@ async fn recovery(server: &Server, directory: &Directory, policy: Policy, seed: 
         })
         .collect();
     let (newest, _) = *model.lines.last().unwrap();
-    () = server.run(&redis::cmd("FLUSHALL")).await;
+    redis.forget().await;
     for at in (1..held.len()).rev() {
         held.swap(at, random.below(at + 1));
     }
@@ -165,7 +208,7 @@ async fn recovery(server: &Server, directory: &Directory, policy: Policy, seed: 
             }
         }
     }
-    let found = server.entries(name.as_str()).await;
+    let found = redis.entries(name.as_str()).await;
     assert!(found.is_sorted_by_key(|(order, _)| *order), "seed {seed}");
     assert_eq!(found.last().unwrap().0, newest, "seed {seed}");
     if forgotten.is_empty() {
