@@ -89,6 +89,7 @@ mod server;
 mod session;
 mod sessions;
 mod shared;
+mod sid;
 mod socket;
 mod upgrade;
 mod websocket;

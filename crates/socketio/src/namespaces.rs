@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::handshake::{Handshake, query_pairs};
 use crate::http;
 use crate::receiver::{Acceptor, BoxFuture, Flow, Receiver};
-use crate::session::{Session, Sid};
+use crate::session::Session;
+use crate::sid::Sid;
 use crate::socket::{AckId, Acked, Socket};
 
 /// Decides who may connect to which namespace.

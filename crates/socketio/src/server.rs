@@ -19,9 +19,10 @@ use crate::http::{self, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
 use crate::polling;
 use crate::receiver::Acceptor;
-use crate::session::{Session, Sid};
+use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::shared::Shared;
+use crate::sid::Sid;
 use crate::upgrade;
 
 /// The state that the clones of a server share.

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use crate::encoded::Outgoing;
 use crate::handshake::Handshake;
 use crate::receiver::{Acceptor, Receiver};
-use crate::session::{Session, Sid};
+use crate::session::Session;
 use crate::shared::Shared;
+use crate::sid::Sid;
 
 const SHARDS: usize = 16;
 
