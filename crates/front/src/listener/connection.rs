@@ -143,7 +143,7 @@ where
             Ok(_) => return,
             Err(_) => return options.admission.refuse(Refusal::HeaderTimeout, peer.ip()),
         };
-        let exchange = Arc::<Exchange>::default();
+        let exchange = Arc::new(Exchange::new(connected));
         let answering = exchange.clone();
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -151,7 +151,7 @@ where
             .header_read_timeout(options.idle_timeout())
             .max_buf_size(options.max_header_bytes.max(8 * 1024))
             .serve_connection(
-                TokioIo::new(Timed::new(stream, head, &options, exchange.clone(), connected)),
+                TokioIo::new(Timed::new(stream, head, &options, exchange.clone())),
                 service_fn(move |request| {
                     let exchange = answering.clone();
                     let response = service(exchange.begin(request), peer);

@@ -17,6 +17,7 @@ use hyper::{Request, StatusCode, header};
 use parking_lot::Mutex;
 
 use super::body::Rest;
+use crate::admission::AdmittedConnection;
 
 /// The maximum number of bytes of an unwanted body that are read before the request is answered, so that the
 /// connection can be kept open.
@@ -30,6 +31,8 @@ pub(crate) struct Exchange(Mutex<ExchangeState>);
 
 #[derive(Default)]
 struct ExchangeState {
+    /// Keeps the connection counted.
+    connected: Option<AdmittedConnection>,
     /// Whether there has been a request.
     asked: bool,
     /// Whether a request is being answered. What arrives meanwhile is its body or follows it.
@@ -76,6 +79,19 @@ pub(super) enum Part {
 }
 
 impl Exchange {
+    /// The state of a connection before its first request. `connected` counts it.
+    pub(super) fn new(connected: Option<AdmittedConnection>) -> Self {
+        Self(Mutex::new(ExchangeState {
+            connected,
+            ..ExchangeState::default()
+        }))
+    }
+
+    /// Takes what keeps the connection counted.
+    pub(super) fn take_connected(&self) -> Option<AdmittedConnection> {
+        self.0.lock().connected.take()
+    }
+
     /// Begins a request.
     pub(super) fn begin(self: &Arc<Self>, request: Request<Incoming>) -> Request<RequestBody> {
         let mut state = self.0.lock();
@@ -189,6 +205,12 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
+    /// Stops counting the request's connection for its address. The caller has recognised a peer whose
+    /// requests are those of many clients.
+    pub fn uncount_connection(&self) {
+        self.exchange.take_connected();
+    }
+
     /// Waits until something has arrived after this request on its connection. The rest of the body is
     /// dropped at once.
     pub fn behind(self) -> impl Future<Output = Behind> + Send {

@@ -19,7 +19,6 @@ use tokio::time::{Instant, Sleep};
 use super::exchange::{Behind, Exchange, Part};
 use super::first::HeadEnd;
 use super::target;
-use crate::admission::AdmittedConnection;
 use crate::linger;
 use crate::options::ListenerOptions;
 
@@ -41,8 +40,6 @@ pub(crate) struct Timed<T: Stream> {
     /// Bytes that have been read and not been passed on yet.
     buffered: Bytes,
     exchange: Arc<Exchange>,
-    /// Keeps the connection counted.
-    connected: Option<AdmittedConnection>,
     write_timeout_ms: u32,
     header_timeout_ms: u32,
     head: HeadEnd,
@@ -69,13 +66,11 @@ impl<T: Stream> Timed<T> {
         buffered: Bytes,
         options: &ListenerOptions,
         exchange: Arc<Exchange>,
-        connected: Option<AdmittedConnection>,
     ) -> Self {
         Self {
             stream: Some(stream),
             buffered,
             exchange,
-            connected,
             write_timeout_ms: options.write_timeout_ms,
             header_timeout_ms: options.header_timeout_ms,
             head: HeadEnd::default(),
@@ -270,13 +265,13 @@ impl<T: Stream> Drop for Timed<T> {
     /// hyper closes a connection if it could not read a request to its end. The answer to that request must
     /// not be lost.
     fn drop(&mut self) {
+        let connected = self.exchange.take_connected();
         let (Some(stream), true, false) = (self.stream.take(), self.wrote, self.ended) else {
             return;
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let connected = self.connected.take();
         runtime.spawn(async move {
             let _connected = connected;
             linger::end(stream, SILENCE).await;
@@ -296,7 +291,7 @@ mod tests {
             header_timeout_ms: 1_000,
             ..ListenerOptions::default()
         };
-        Timed::new(stream, buffered.into(), &options, Arc::default(), None)
+        Timed::new(stream, buffered.into(), &options, Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
