@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use mynah_front::{Admission, Cors};
 
+use crate::sid::SidTag;
+
 /// Settings of a [`Server`](crate::Server). Durations are in milliseconds, sizes in bytes.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -52,6 +54,9 @@ pub struct Config {
     pub admission: Arc<Admission>,
     /// The name of a cookie with the session id, for load balancers that need one. Default `None`: no cookie.
     pub cookie: Option<String>,
+    /// What the ids of Engine.IO sessions begin with. If several servers serve the same clients and any of
+    /// them may get a request, the tag tells whose session the request is for. Default `None`.
+    pub sid_tag: Option<SidTag>,
     /// Polling responses of at least this size are compressed for clients that accept it; `None`: never.
     /// Default 1,024.
     pub http_compression_bytes: Option<usize>,
@@ -81,6 +86,7 @@ impl Default for Config {
             refuse_origins: false,
             admission: Arc::default(),
             cookie: None,
+            sid_tag: None,
             http_compression_bytes: Some(1_024),
             keep_handshake: true,
         }

@@ -103,4 +103,5 @@ pub use namespaces::{ConnectRefused, DisconnectReason, Event, Handler, Namespace
 pub use receiver::{Acceptor, BoxFuture, Flow, Receiver};
 pub use server::{EngineServer, Server};
 pub use session::Session;
+pub use sid::SidTag;
 pub use socket::{AckError, AckId, Acked, Socket};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use mynah_front::{AdmittedSession, Body, Cors, Refusal, RequestBody};
 use mynah_wire::engine::{self, CloseReason, Dialect, EngineQuery, HttpError, Protocol, Transport};
@@ -17,6 +17,7 @@ use crate::driver::Driver;
 use crate::handshake::Handshake;
 use crate::http::{self, PollRequest};
 use crate::namespaces::{Namespaces, SocketLayer};
+use crate::pending::PollAnswer;
 use crate::polling;
 use crate::receiver::Acceptor;
 use crate::session::Session;
@@ -127,21 +128,75 @@ impl EngineServer {
     /// Answers a request. `peer` is the client's address.
     pub async fn handle(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let config = &self.0.shared.config;
-        let mut response = if request.method() == Method::OPTIONS {
-            Cors::preflight(request.headers())
-        } else if config.refuse_origins && !config.cors.admits(request.headers()) {
-            tracing::debug!(?origin, "refused a request: its origin is not allowed");
-            config.admission.refuse(Refusal::Origin, peer.ip());
-            http::refuse_origin()
-        } else {
-            self.route(request, peer).await
+        let mut response = match self.answer_page(&request, peer) {
+            Some(response) => response,
+            None => self.handle_checked(request, peer).await,
         };
-        config.cors.allow(origin, response.headers_mut());
+        self.allow(origin, response.headers_mut());
         response
     }
 
-    async fn route(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
+    /// The answer to what concerns the page that sends a request, and no session: a preflight request, and a
+    /// request of a page whose origin is not allowed. `None` for every other request.
+    pub fn answer_page<B>(&self, request: &Request<B>, peer: SocketAddr) -> Option<Response<Body>> {
+        let config = &self.0.shared.config;
+        let headers = request.headers();
+        if request.method() == Method::OPTIONS {
+            return Some(Cors::preflight(headers));
+        }
+        if !config.refuse_origins || config.cors.admits(headers) {
+            return None;
+        }
+        tracing::debug!(origin = ?headers.get(header::ORIGIN), "refused a request: its origin is not allowed");
+        config.admission.refuse(Refusal::Origin, peer.ip());
+        Some(http::refuse_origin())
+    }
+
+    /// Adds what lets pages of `origin`, the header of the request, read the response.
+    pub fn allow(&self, origin: Option<HeaderValue>, response: &mut HeaderMap) {
+        self.0.shared.config.cors.allow(origin, response);
+    }
+
+    /// Whether a request asks for a WebSocket.
+    pub fn is_upgrade<B>(request: &Request<B>) -> bool {
+        upgrade::is_websocket(request.headers())
+    }
+
+    /// The answer to a request for a session that does not exist.
+    pub fn session_unknown(is_upgrade: bool) -> Response<Body> {
+        if is_upgrade {
+            http::refuse_upgrade(HttpError::SessionUnknown)
+        } else {
+            http::refuse(HttpError::SessionUnknown)
+        }
+    }
+
+    /// The answer to a request beyond this limit of connections.
+    pub fn too_many(refusal: Refusal) -> Response<Body> {
+        http::too_many(refusal)
+    }
+
+    /// Closes a session so that its client reconnects by itself, as [`EngineServer::drain`] does. Another
+    /// server calls this that has the client's connection and stops.
+    pub fn close_to_reconnect(&self, sid: &str) {
+        if let Some(session) = Sid::parse(sid).and_then(|sid| self.0.sessions.get(&sid)) {
+            session.close(Closing::AfterFlush(CloseReason::ServerShutdown));
+        }
+    }
+
+    /// Ends the pending GET of a session, as another request behind it on its connection does. Another server
+    /// calls this that has the client's connection.
+    pub fn end_poll(&self, sid: &str) {
+        if let Some(session) = Sid::parse(sid).and_then(|sid| self.0.sessions.get(&sid))
+            && let Some(poll) = &mut session.state().poll
+        {
+            poll.answer(PollAnswer::Noop);
+        }
+    }
+
+    /// Like [`EngineServer::handle`] for a request for which another server has done the rest: see
+    /// [`EngineServer::answer_page`] and [`EngineServer::allow`].
+    pub async fn handle_checked(&self, request: Request<RequestBody>, peer: SocketAddr) -> Response<Body> {
         let query = engine::parse_query(request.uri().query().unwrap_or_default());
         let upgrade = upgrade::is_websocket(request.headers());
         let refuse = |error: HttpError| {

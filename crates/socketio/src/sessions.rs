@@ -51,6 +51,7 @@ impl Sessions {
             tracing::error!(%error, "the system returned no random bytes for a session id");
             HttpError::BadRequest
         })?;
+        let sid = self.shared.config.sid_tag.map_or(sid, |tag| sid.tagged(tag));
         let session = Session::new(sid, &handshake, dialect, self.shared.clone());
         let upgrades: &[Transport] = match handshake.transport {
             Transport::Polling => &[Transport::WebSocket],
