@@ -14,6 +14,7 @@ const CRATES: &[&str] = &[
     "crates/tls/src/",
     "crates/front/src/",
     "crates/socketio/src/",
+    "crates/forward/src/",
     "crates/store/src/",
     "crates/store-sqlite/src/",
     "crates/store-postgres/src/",

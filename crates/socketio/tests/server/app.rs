@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mynah_front::{Admission, Listener, ListenerOptions};
+use mynah_front::{Admission, ListenerOptions};
 use mynah_socketio::{
     AckError, BoxFuture, CloseReason, Config, ConnectRefused, DisconnectReason, Encoded, Event, Handler,
     Handshake, Namespaces, Server, Socket, Time,
@@ -50,16 +50,12 @@ impl Running {
             handlers: Arc::default(),
         };
         let (gate, handlers) = (app.gate.clone(), app.handlers.clone());
-        let server = Server::new(config, Arc::new(app));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = server.clone();
-        let serve = move |request, peer| {
-            let server = serving.clone();
-            async move { server.handle(request, peer).await }
+        let config = Config {
+            sid_tag: crate::sid_tag(),
+            ..config
         };
-        let listener = Listener::new(listener, options);
-        tokio::spawn(listener.serve(serve, std::future::pending()));
+        let server = Server::new(config, Arc::new(app));
+        let address = crate::serve(server.clone(), options).await;
         Self {
             address,
             server,

@@ -9,6 +9,7 @@ pub(crate) use polling::{Polling, packets};
 pub(crate) use ws::{Got, Ws};
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use mynah_socketio::{Protocol, Transport};
 use mynah_wire::engine::{Body, Packet, PacketType};
@@ -48,9 +49,19 @@ impl Client {
         transport: Transport,
         query: &str,
     ) -> Self {
+        Self::connect_to(running.address, protocol, transport, query).await
+    }
+
+    /// Like [`Client::connect_with`], to a server at this address.
+    pub(crate) async fn connect_to(
+        address: SocketAddr,
+        protocol: Protocol,
+        transport: Transport,
+        query: &str,
+    ) -> Self {
         let wire = match transport {
-            Transport::WebSocket => Wire::Ws(Ws::open(running.address, protocol, query).await),
-            Transport::Polling => Wire::Polling(Polling::open(running.address, protocol, query).await),
+            Transport::WebSocket => Wire::Ws(Ws::open(address, protocol, query).await),
+            Transport::Polling => Wire::Polling(Polling::open(address, protocol, query).await),
         };
         let mut client = Self {
             wire,
