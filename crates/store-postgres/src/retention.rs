@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
 
@@ -112,20 +113,26 @@ impl Retention {
 
     /// Works until it is dropped.
     pub(super) async fn run(&self) {
+        // An earlier run may have left messages of deleted teams.
+        let (mut with_old, mut next) = (false, Instant::now() + LOOK);
         loop {
-            if let Err(failure) = self.look().await {
+            if let Err(failure) = self.look(with_old).await {
                 tracing::warn!(error = %failure.told(), "old messages could not be deleted; tried again later");
             }
-            // Either way it is time to look again.
-            let _ = tokio::time::timeout(LOOK, self.team_was_deleted.notified()).await;
+            let deleted = tokio::time::timeout_at(next, self.team_was_deleted.notified()).await;
+            with_old = deleted.is_err();
+            if with_old {
+                next = Instant::now() + LOOK;
+            }
         }
     }
 
-    /// Deletes messages, a few at a time, until there are no more to delete.
-    pub(super) async fn look(&self) -> Result<Look, Failure> {
+    /// Deletes messages of deleted teams, and old ones if `with_old`, a few at a time, until there are no
+    /// more to delete.
+    pub(super) async fn look(&self, with_old: bool) -> Result<Look, Failure> {
         let mut client = in_time(self.address.connect()).await?;
         loop {
-            let found = in_time(self.delete_some(&mut client)).await?;
+            let found = in_time(self.delete_some(&mut client, with_old)).await?;
             if found != Look::More {
                 return Ok(found);
             }
@@ -133,7 +140,7 @@ impl Retention {
         }
     }
 
-    async fn delete_some(&self, client: &mut Client) -> Result<Look, Failure> {
+    async fn delete_some(&self, client: &mut Client, with_old: bool) -> Result<Look, Failure> {
         let transaction = client.transaction().await?;
         if !transaction.query_one(LOCK, &[]).await?.try_get::<_, bool>(0)? {
             return Ok(Look::Busy);
@@ -146,7 +153,7 @@ impl Retention {
             .map_or((moment.now, steady()), |clock| clock());
         let mut marks = self.marks.lock().await;
         let old = match self.rules.keep_ms {
-            0 => None,
+            keep_ms if keep_ms == 0 || !with_old => None,
             keep_ms => marks.look(&transaction, clocks, keep_ms).await?,
         };
         let closed = transaction.execute(DELETE_OF_DELETED_TEAMS, &[&BATCH]).await?;
@@ -159,7 +166,9 @@ impl Retention {
             .execute(DELETE_BEGUN, &[&stored(clocks.0.saturating_sub(HOUR_MS))])
             .await?;
         transaction.commit().await?;
-        marks.looked(clocks.1);
+        if with_old {
+            marks.looked(clocks.1);
+        }
         Ok(if more { Look::More } else { Look::Nothing })
     }
 }

@@ -124,7 +124,7 @@ impl Subject for Opened {
     fn catch_up(&self) -> Wait<'_> {
         Box::pin(async move {
             let retention = &self.store.as_ref().unwrap().retention;
-            while retention.look().await.unwrap() != Look::Nothing {
+            while retention.look(true).await.unwrap() != Look::Nothing {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         })
