@@ -90,6 +90,9 @@ pub enum Trouble {
          after its last node has stopped"
     )]
     OtherCluster(u64),
+    /// Another program uses the same keys.
+    #[error("{}", Failure::Foreign)]
+    Foreign,
     /// The server has refused something else.
     #[error("Redis refused the connection: {0}")]
     Refused(String),
@@ -117,6 +120,7 @@ impl Trouble {
             Some("NOPERM") => Self::Denied(error.detail().unwrap_or_default().to_owned()),
             Some("LOADING") => Self::Loading,
             Some("READONLY") => Self::Replica,
+            Some("WRONGTYPE") => Self::Foreign,
             Some("MOVED" | "CROSSSLOT" | "CLUSTERDOWN") => Self::ClusterMode,
             Some(_) if error.detail().is_some_and(|detail| detail.contains("DB index")) => {
                 Self::Database(error.detail().unwrap_or_default().to_owned())

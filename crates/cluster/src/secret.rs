@@ -44,14 +44,19 @@ impl Secret {
         Key::new(HMAC_SHA256, derived.as_ref())
     }
 
-    /// A text by which nodes recognise each other's use of Redis. It does not reveal the secret.
-    pub(crate) fn mark(&self, name: &ClusterName) -> String {
+    /// A text by which nodes recognise that they have the same secret. It does not reveal the secret.
+    pub fn mark(&self, name: &ClusterName) -> String {
         let mark = sign(&self.key("mark", name), b"");
         mark.as_ref()[..16]
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
+}
+
+/// Whether a text has the form of [`Secret::mark`].
+pub(crate) fn is_mark(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -66,6 +71,7 @@ mod tests {
         assert_eq!(one.mark(&mynah), one.clone().mark(&mynah));
         assert_ne!(one.mark(&mynah), one.mark(&other));
         assert_ne!(one.mark(&mynah), two.mark(&mynah));
+        assert!(is_mark(&one.mark(&mynah)) && !is_mark("hello"));
         assert_eq!(Secret::new("too short").err(), Some(SecretError));
         assert_eq!(format!("{one:?}"), "Secret");
     }

@@ -13,6 +13,7 @@ use mynah_store::ids::{DeviceId, Uid};
 use redis::{Cmd, FromRedisValue};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::directory::entries as directory_entries;
 pub(crate) use crate::random::Random;
@@ -246,5 +247,33 @@ pub(crate) fn entry(node: Incarnation, sid: &str, device: &str, platform: &str) 
         node,
         device: DeviceId::new(device).unwrap(),
         platform: (!platform.is_empty()).then(|| platform.into()),
+    }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+pub(crate) struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Logged {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Logged {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Logged {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
     }
 }

@@ -3,10 +3,11 @@
 //! Invariant: each user has one key, and each change of it is one script, so that it is atomic and works on
 //! any node of a sharded Redis.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use mynah_store::ids::Uid;
+use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Pipeline, Value, from_redis_value};
 use tokio::sync::watch;
 
@@ -42,6 +43,8 @@ impl Directory {
             interruptions,
             was_written: AtomicBool::new(false),
             was_refused: AtomicBool::new(false),
+            beats: AtomicU64::new(0),
+            warned: Mutex::new(None),
         };
         let prefix = format!("{name}:u:");
         let link = Link::start(config.address, Purpose::Commands(keys), config.times);

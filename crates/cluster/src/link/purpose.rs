@@ -5,15 +5,20 @@
 //! beat, and it was there before unless this is the first connection or the data is lost.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, RedisResult, Value, from_redis_value, pipe};
 use tokio::sync::watch;
 
 use crate::check::{check, check_role};
 use crate::failure::{Trouble, first_error};
+use crate::secret::is_mark;
+
+/// The number of beats after which a server is checked again. An operator may have changed its settings.
+const CHECK_EVERY: u64 = 30;
 
 /// What is done with a push message of the server. It must not block.
 pub(crate) type Pushed = Arc<dyn Fn(PushInfo) -> RedisResult<()> + Send + Sync>;
@@ -51,6 +56,10 @@ pub(crate) struct Keys {
     pub(crate) was_written: AtomicBool,
     /// Whether the last beat was refused.
     pub(crate) was_refused: AtomicBool,
+    /// The number of beats.
+    pub(crate) beats: AtomicU64,
+    /// The last warning about the server's settings.
+    pub(crate) warned: Mutex<Option<String>>,
 }
 
 impl Purpose {
@@ -94,9 +103,7 @@ impl Purpose {
 
 impl Keys {
     async fn prepare(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-        if let Some(warning) = check(&info(connection, "default").await?)? {
-            tracing::warn!("{warning}");
-        }
+        self.check(connection).await?;
         let mut scripts = pipe();
         for script in &self.scripts {
             scripts.cmd("SCRIPT").arg("LOAD").arg(script);
@@ -108,9 +115,25 @@ impl Keys {
         self.beat(connection).await
     }
 
+    /// Checks the server's settings. A new warning is logged.
+    async fn check(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+        let warning = check(&info(connection, "default").await?)?;
+        let mut warned = self.warned.lock();
+        if *warned != warning {
+            if let Some(warning) = &warning {
+                tracing::warn!("{warning}");
+            }
+            *warned = warning;
+        }
+        Ok(())
+    }
+
     /// Like [`Keys::renew`]. A server that refuses to write, for example because its memory is full, is kept:
     /// it can still be read.
     async fn beat(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+        if self.beats.fetch_add(1, Relaxed) % CHECK_EVERY == CHECK_EVERY - 1 {
+            self.check(connection).await?;
+        }
         let renewed = self.renew(connection).await;
         let is_refused = matches!(renewed, Err(Trouble::Refused(_)));
         let was_refused = self.was_refused.swap(is_refused, Relaxed);
@@ -138,8 +161,10 @@ impl Keys {
             .nth(1)
             .and_then(|value| from_redis_value(value).ok());
         // It may have expired between the two commands.
-        if owner.is_some_and(|mark| mark != self.mark) {
-            return Err(Trouble::OtherCluster(self.life.as_secs()));
+        match owner.filter(|mark| *mark != self.mark) {
+            Some(mark) if is_mark(&mark) => return Err(Trouble::OtherCluster(self.life.as_secs())),
+            Some(_) => return Err(Trouble::Foreign),
+            None => {}
         }
         let mut commands = pipe();
         commands.cmd("PEXPIRE").arg(&self.owner).arg(life);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use redis::cmd;
 use rustls::RootCertStore;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::testing::*;
 use crate::*;
@@ -223,4 +224,43 @@ async fn nodes_with_another_secret_may_not_use_the_name() {
     })
     .await;
     connected(other("another").state()).await;
+}
+
+#[tokio::test]
+async fn keys_of_another_program_are_told_apart_from_those_of_another_cluster() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let mut list = cmd("LPUSH");
+    list.arg("test:owner").arg("hello");
+    for foreign in [cmd("SET").arg("test:owner").arg("hello"), &mut list] {
+        let _: redis::Value = server.run(cmd("DEL").arg("test:owner")).await;
+        let _: redis::Value = server.run(foreign).await;
+        let refused = start(address(&server.url()));
+        trouble(refused.state(), |trouble| *trouble == Trouble::Foreign).await;
+    }
+    // The keys were left alone.
+    let left: Vec<String> = server.run(cmd("LRANGE").arg("test:owner").arg(0).arg(-1)).await;
+    assert_eq!(left, ["hello"]);
+}
+
+/// An operator lets Redis remove keys while a node runs.
+#[tokio::test]
+async fn settings_are_checked_again_while_a_node_runs() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let logged = Logged::default();
+    let _guard = tracing_subscriber::fmt()
+        .with_writer(logged.clone())
+        .set_default();
+    let _directory = directory(&server, Policy::Single).await;
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let mut set = cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg("1gb");
+        set.arg("maxmemory-policy").arg(policy);
+        () = server.run(&set).await;
+        let is_warned = async || logged.text().contains(policy).then_some(());
+        until("it is logged", is_warned).await;
+    }
 }
