@@ -46,8 +46,18 @@ impl Secret {
 
     /// A text by which nodes recognise that they have the same secret. It does not reveal the secret.
     pub fn mark(&self, name: &ClusterName) -> String {
-        let mark = sign(&self.key("mark", name), b"");
-        mark.as_ref()[..16]
+        self.digest_for("mark", name, "")
+    }
+
+    /// A text that is the same for the same `text`, and does not reveal it: nodes can compare their settings
+    /// by it where others can read it.
+    pub fn digest(&self, name: &ClusterName, text: &str) -> String {
+        self.digest_for("digest", name, text)
+    }
+
+    fn digest_for(&self, usage: &str, name: &ClusterName, text: &str) -> String {
+        let digest = sign(&self.key(usage, name), text.as_bytes());
+        digest.as_ref()[..16]
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
@@ -72,6 +82,10 @@ mod tests {
         assert_ne!(one.mark(&mynah), one.mark(&other));
         assert_ne!(one.mark(&mynah), two.mark(&mynah));
         assert!(is_mark(&one.mark(&mynah)) && !is_mark("hello"));
+        assert_eq!(one.digest(&mynah, "a"), one.digest(&mynah, "a"));
+        assert_ne!(one.digest(&mynah, "a"), one.digest(&mynah, "b"));
+        assert_ne!(one.digest(&mynah, "a"), two.digest(&mynah, "a"));
+        assert_ne!(one.digest(&mynah, ""), one.mark(&mynah));
         assert_eq!(Secret::new("too short").err(), Some(SecretError));
         assert_eq!(format!("{one:?}"), "Secret");
     }

@@ -4,6 +4,7 @@
 //! mean is decided where they are received. Invariant: whatever fails here fails at once or within
 //! [`mynah_cluster::Times`]; Redis is not the truth, and what it loses is found in the record.
 
+mod agreement;
 mod open;
 mod peers;
 
@@ -19,6 +20,7 @@ use parking_lot::RwLock;
 use crate::clock;
 use crate::ids::Uid;
 
+pub(crate) use agreement::{Disagreement, Introduction};
 pub(crate) use open::{Own, Settings};
 pub(crate) use peers::{Life, Peer, Peers};
 
