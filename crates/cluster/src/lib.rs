@@ -38,6 +38,6 @@ pub use directory::{
 pub use failure::{Failure, Trouble};
 pub use ids::{ClusterName, Incarnation, NameError, Order};
 pub use link::{State, Times};
-pub use packet::{Ask, Malformed, Message, Oust, Packet, Recipients, Stored};
+pub use packet::{Answer, Ask, Malformed, Message, Oust, Packet, Recipients, Shown, Stored};
 pub use questions::{Answers, Asked, Questions};
 pub use secret::{Secret, SecretError};

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use mynah_store::ids::Uid;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::ids::Incarnation;
+use crate::packet::Answer;
 
 /// See the module.
 #[derive(Default)]
@@ -30,12 +30,21 @@ struct Open {
 /// What the nodes have answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answers {
-    /// The sum of their counts.
-    pub count: u64,
-    /// The users whom they have named.
-    pub uids: Vec<Uid>,
+    /// Their answers, in the order in which they came.
+    pub given: Vec<Answer>,
     /// The nodes that have not answered.
     pub missing: HashSet<Incarnation>,
+}
+
+impl Answers {
+    /// The sum of the counts.
+    pub fn count(&self) -> u64 {
+        let counts = self.given.iter().map(|answer| match answer {
+            Answer::Count(count) => *count,
+            Answer::Users(_) | Answer::Connections(_) => 0,
+        });
+        counts.fold(0, u64::saturating_add)
+    }
 }
 
 /// A question that waits for its answers.
@@ -76,12 +85,11 @@ impl Questions {
     }
 
     /// Takes a node's answer to a question.
-    pub fn answer(&self, from: Incarnation, number: u64, count: u64, uids: Vec<Uid>) {
+    pub fn answer(&self, from: Incarnation, number: u64, answer: Answer) {
         if let Some(open) = self.open.lock().get_mut(&number)
             && open.answers.missing.remove(&from)
         {
-            open.answers.count = open.answers.count.saturating_add(count);
-            open.answers.uids.extend(uids);
+            open.answers.given.push(answer);
             if open.answers.missing.is_empty() {
                 open.is_complete.notify_one();
             }
@@ -107,7 +115,6 @@ impl Asked<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::uid;
 
     const NODES: [Incarnation; 3] = [Incarnation([1; 16]), Incarnation([2; 16]), Incarnation([3; 16])];
     const LIMIT: Duration = Duration::from_secs(2);
@@ -119,18 +126,18 @@ mod tests {
         let number = asked.number();
         assert_ne!(number, other.number());
         for (node, count) in NODES.into_iter().zip(1..) {
-            questions.answer(node, number, count, vec![uid("alice")]);
+            questions.answer(node, number, Answer::Count(count));
             // Repeated, to another question, or from a stranger.
-            questions.answer(node, number, 100, vec![]);
-            questions.answer(node, 99, 100, vec![]);
-            questions.answer(Incarnation([9; 16]), number, 100, vec![]);
+            questions.answer(node, number, Answer::Count(100));
+            questions.answer(node, 99, Answer::Count(100));
+            questions.answer(Incarnation([9; 16]), number, Answer::Count(100));
         }
         let answers = asked.answers(LIMIT).await;
-        assert_eq!((answers.count, answers.uids.len()), (6, 3));
+        assert_eq!((answers.count(), answers.given.len()), (6, 3));
         assert!(answers.missing.is_empty());
         // The other one has none, and the time passes.
         let answers = other.answers(LIMIT).await;
-        assert_eq!((answers.count, answers.missing.len()), (0, 3));
+        assert_eq!((answers.count(), answers.missing.len()), (0, 3));
         assert!(questions.open.lock().is_empty());
     }
 

@@ -14,6 +14,7 @@ impl Random {
     }
 
     /// A number less than `bound`.
+    #[cfg(test)]
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mynah_store::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
+use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah_store::time::UnixMillis;
 use serde_json::value::RawValue;
 
@@ -113,7 +113,7 @@ impl Message {
                 _ => return Err(Malformed::Value),
             },
             follow: from.option(uid)?,
-            except: from.option(|from| from.text().map(Into::into))?,
+            except: from.option(text)?,
             question: from.option(Reader::u64)?,
         })
     }
@@ -127,6 +127,14 @@ fn raw(from: &mut Reader<'_>) -> Result<Arc<RawValue>, Malformed> {
 
 pub(super) fn uid(from: &mut Reader<'_>) -> Result<Uid, Malformed> {
     Uid::new(from.text()?).map_err(|_| Malformed::Value)
+}
+
+pub(super) fn device(from: &mut Reader<'_>) -> Result<DeviceId, Malformed> {
+    DeviceId::new(from.text()?).map_err(|_| Malformed::Value)
+}
+
+pub(super) fn text(from: &mut Reader<'_>) -> Result<Box<str>, Malformed> {
+    from.text().map(Into::into)
 }
 
 fn stored(from: &mut Reader<'_>) -> Result<Stored, Malformed> {

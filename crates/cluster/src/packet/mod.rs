@@ -7,18 +7,19 @@
 
 mod bytes;
 mod message;
+mod question;
 
 use ::bytes::Bytes;
 use mynah_store::ids::{DeviceId, Uid};
-use mynah_store::{Device, Revocation, Revoked};
 
 use crate::directory::Why;
 use crate::ids::Order;
 use bytes::{Reader, Writer};
-use message::uid;
+use message::{device, text, uid};
 
 pub use bytes::Malformed;
 pub use message::{Message, Recipients, Stored};
+pub use question::{Answer, Ask, Shown};
 
 const VERSION: u8 = 1;
 
@@ -40,10 +41,8 @@ pub enum Packet {
     Answer {
         /// The question's number.
         number: u64,
-        /// The number of connections, or of users, on the answering node.
-        count: u64,
-        /// The users that were asked for.
-        uids: Vec<Uid>,
+        /// What was asked for.
+        answer: Answer,
     },
 }
 
@@ -58,24 +57,10 @@ pub struct Oust {
     pub order: Order,
     /// Why.
     pub why: Why,
-    /// The device that has claimed.
-    pub by_device: DeviceId,
+    /// The device that has claimed; `None` if that is not known any more.
+    pub by_device: Option<DeviceId>,
     /// Its platform.
     pub by_platform: Option<Box<str>>,
-}
-
-/// What all nodes are asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
-    /// End the connections of a user. The answer counts them.
-    SignOut(Uid),
-    /// Tokens are no longer accepted: end the connections that were registered with them. The answer counts
-    /// them.
-    Revoke(Revocation),
-    /// Count the users whose oldest connection the node has.
-    Online,
-    /// Name up to this number of them.
-    Names(u16),
 }
 
 impl Packet {
@@ -97,12 +82,10 @@ impl Packet {
                 to.u64(*number);
                 ask.write(&mut to);
             }
-            Self::Answer { number, count, uids } => {
+            Self::Answer { number, answer } => {
                 to.byte(4);
                 to.u64(*number);
-                to.u64(*count);
-                to.length(uids.len());
-                uids.iter().for_each(|uid| to.text(uid.as_str()));
+                answer.write(&mut to);
             }
         }
         to.0.into()
@@ -124,8 +107,7 @@ impl Packet {
             },
             4 => Self::Answer {
                 number: from.u64()?,
-                count: from.u64()?,
-                uids: from.list(uid)?,
+                answer: Answer::read(&mut from)?,
             },
             other => return Err(Malformed::Type(other)),
         };
@@ -143,96 +125,25 @@ impl Oust {
             Why::Stale => 0,
             Why::Displaced => 1,
         });
-        to.text(self.by_device.as_str());
+        let by_device = self.by_device.as_ref();
+        to.option(by_device, |to, device| to.text(device.as_str()));
         to.option(self.by_platform.as_deref(), Writer::text);
     }
 
     fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             uid: uid(from)?,
-            sid: from.text()?.into(),
+            sid: text(from)?,
             order: Order(from.u64()?),
             why: match from.byte()? {
                 0 => Why::Stale,
                 1 => Why::Displaced,
                 _ => return Err(Malformed::Value),
             },
-            by_device: device(from)?,
-            by_platform: from.option(|from| from.text().map(Into::into))?,
+            by_device: from.option(device)?,
+            by_platform: from.option(text)?,
         })
     }
-}
-
-impl Ask {
-    fn write(&self, to: &mut Writer) {
-        match self {
-            Self::SignOut(uid) => {
-                to.byte(0);
-                to.text(uid.as_str());
-            }
-            Self::Revoke(revocation) => {
-                to.byte(1);
-                write_revocation(to, revocation);
-            }
-            Self::Online => to.byte(2),
-            Self::Names(most) => {
-                to.byte(3);
-                to.u16(*most);
-            }
-        }
-    }
-
-    fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(match from.byte()? {
-            0 => Self::SignOut(uid(from)?),
-            1 => Self::Revoke(read_revocation(from)?),
-            2 => Self::Online,
-            3 => Self::Names(from.u16()?),
-            _ => return Err(Malformed::Value),
-        })
-    }
-}
-
-fn write_revocation(to: &mut Writer, revocation: &Revocation) {
-    match &revocation.what {
-        Revoked::User(uid) => {
-            to.byte(0);
-            to.text(uid.as_str());
-        }
-        Revoked::Device(Device { uid, device }) => {
-            to.byte(1);
-            to.text(uid.as_str());
-            to.text(device.as_str());
-        }
-        Revoked::Token(token) => {
-            to.byte(2);
-            to.text(token);
-        }
-    }
-    to.u64(revocation.issued_until);
-    to.u64(revocation.forget_at);
-    to.option(revocation.displaced.as_ref(), |to, uid| to.text(uid.as_str()));
-}
-
-fn read_revocation(from: &mut Reader<'_>) -> Result<Revocation, Malformed> {
-    Ok(Revocation {
-        what: match from.byte()? {
-            0 => Revoked::User(uid(from)?),
-            1 => Revoked::Device(Device {
-                uid: uid(from)?,
-                device: device(from)?,
-            }),
-            2 => Revoked::Token(from.text()?.into()),
-            _ => return Err(Malformed::Value),
-        },
-        issued_until: from.u64()?,
-        forget_at: from.u64()?,
-        displaced: from.option(uid)?,
-    })
-}
-
-fn device(from: &mut Reader<'_>) -> Result<DeviceId, Malformed> {
-    DeviceId::new(from.text()?).map_err(|_| Malformed::Value)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, TeamId};
+use mynah_store::{Device, Revocation, Revoked};
 use serde_json::value::RawValue;
 
 use super::*;
@@ -48,7 +49,7 @@ fn packets() -> Vec<Packet> {
             device: device.clone(),
         })),
         revoke(Revoked::Token("jti".into())),
-        Ask::Online,
+        Ask::Connections(uid("alice")),
         Ask::Names(500),
     ];
     let questions = asks.map(|ask| Packet::Question { number: 5, ask });
@@ -57,7 +58,7 @@ fn packets() -> Vec<Packet> {
         sid: "sid".into(),
         order: Order(12),
         why: Why::Displaced,
-        by_device: device,
+        by_device: Some(device.clone()),
         by_platform: Some("ios".into()),
     };
     let plain = Message {
@@ -76,17 +77,35 @@ fn packets() -> Vec<Packet> {
         Packet::Message(plain),
         Packet::Oust(Oust {
             why: Why::Stale,
+            by_device: None,
             by_platform: None,
             ..oust.clone()
         }),
         Packet::Oust(oust),
-        Packet::Answer {
-            number: 5,
-            count: 2,
-            uids: users.into(),
-        },
     ];
     packets.extend(questions);
+    let shown = Shown {
+        sid: "sid".into(),
+        device,
+        platform: Some("ios".into()),
+        class: None,
+        since: 1_795_386_818_498,
+        age_ms: 7,
+        is_websocket: true,
+        address: "192.0.2.1".into(),
+    };
+    let other = Shown {
+        platform: None,
+        class: Some("guest".into()),
+        is_websocket: false,
+        ..shown.clone()
+    };
+    let answers = [
+        Answer::Count(2),
+        Answer::Users(users.into()),
+        Answer::Connections(vec![shown, other]),
+    ];
+    packets.extend(answers.map(|answer| Packet::Answer { number: 5, answer }));
     packets
 }
 
@@ -119,7 +138,8 @@ fn other_versions_and_types_are_refused_by_name() {
     assert_eq!(Packet::decode(&[1, 99]).err(), Some(Malformed::Type(99)));
     // A list that claims to be longer than the packet.
     let mut answer = vec![1, 4];
-    answer.extend([0; 16]);
+    answer.extend([0; 8]);
+    answer.push(1);
     answer.extend([255; 4]);
     assert_eq!(Packet::decode(&answer).err(), Some(Malformed::Cut));
     let mut garbage = message(Recipients::Everyone);

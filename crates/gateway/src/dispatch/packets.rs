@@ -26,7 +26,7 @@ pub(super) async fn receive(cluster: Arc<Cluster>, login: Arc<Login>, mut inbox:
 
 fn carry_out(cluster: &Cluster, _login: &Login, from: Incarnation, packet: Packet) {
     match packet {
-        Packet::Answer { number, count, uids } => cluster.questions().answer(from, number, count, uids),
+        Packet::Answer { number, answer } => cluster.questions().answer(from, number, answer),
         Packet::Message(_) | Packet::Oust(_) | Packet::Question { .. } => {}
     }
 }
