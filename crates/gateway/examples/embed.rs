@@ -42,9 +42,9 @@ fn who_is_here(gateway: &Gateway, call: Call) -> Reply {
         .iter()
         .filter_map(|uid| Uid::new(uid).ok())
         .collect();
-    let here = gateway.online(&uids);
     let gateway = gateway.clone();
     Reply::later(async move {
+        let here = gateway.online(&uids).await;
         for uid in &here {
             let asked = AskedFor { by: call.uid.clone() };
             match gateway.send_to(uid, WAS_ASKED_FOR, &asked).await {

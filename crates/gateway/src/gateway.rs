@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mynah_cluster::Shown;
 use mynah_socketio::Namespaces;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -48,7 +49,9 @@ pub(crate) struct Running {
 pub struct UserView {
     /// The user.
     pub uid: Uid,
-    /// The user's connections, oldest first; empty if the user is offline.
+    /// Whether the user is connected, or was connected to a node that has just ended and is expected back.
+    pub online: bool,
+    /// The user's connections, oldest first.
     pub connections: Vec<ConnectionView>,
     /// Unread messages in all conversations.
     pub unread: u64,
@@ -76,6 +79,23 @@ pub struct ConnectionView {
     pub transport: &'static str,
     /// The address of the peer.
     pub address: String,
+}
+
+impl From<Shown> for ConnectionView {
+    fn from(shown: Shown) -> Self {
+        Self {
+            sid: shown.sid.into(),
+            deviceid: shown.device.as_str().into(),
+            platform: shown.platform.map(Into::into),
+            class: shown.class.as_deref().unwrap_or("user").into(),
+            since: shown.since,
+            transport: match shown.is_websocket {
+                true => "websocket",
+                false => "polling",
+            },
+            address: shown.address.into(),
+        }
+    }
 }
 
 /// Why the gateway should not receive traffic now.
@@ -156,48 +176,39 @@ impl Gateway {
     pub async fn user(&self, uid: &Uid) -> Result<UserView, Reject> {
         let unread = self.running.store.unread(uid.clone()).await;
         let unread = unread.map_err(|error| self.running.core.record.trouble(error))?;
-        let mut connections = Vec::new();
-        self.running.registry.connections(uid, |link, registration| {
-            let outlet = link.outlet();
-            connections.push(ConnectionView {
-                sid: outlet.sid().into(),
-                deviceid: registration.device.as_str().into(),
-                platform: registration.platform.as_deref().map(Into::into),
-                class: registration.class.as_deref().unwrap_or("user").into(),
-                since: registration.since,
-                transport: outlet.transport(),
-                address: outlet.address().ip().to_string(),
-            });
-        });
+        let present = dispatch::connections(&self.running.core.login, uid).await;
         Ok(UserView {
             uid: uid.clone(),
-            connections,
+            online: present.is_online,
+            connections: present.connections.into_iter().map(Into::into).collect(),
             unread,
         })
     }
 
-    /// Returns the users among `uids` who are connected, in the same order.
-    pub fn online(&self, uids: &[Uid]) -> Vec<Uid> {
-        let registry = &self.running.registry;
-        uids.iter()
-            .filter(|uid| registry.is_online(uid))
-            .cloned()
-            .collect()
+    /// Returns the users among `uids` who are connected to any node, in the same order.
+    pub async fn online(&self, uids: &[Uid]) -> Vec<Uid> {
+        dispatch::online(&self.running.core.login, uids).await
     }
 
-    /// Returns up to `most` of the users who are connected, in no particular order.
-    pub fn who_is_online(&self, most: usize) -> Vec<Uid> {
-        self.running.registry.names(most)
+    /// Returns up to `most` of the users who are connected to any node, in no particular order.
+    pub async fn who_is_online(&self, most: usize) -> Vec<Uid> {
+        dispatch::names(&self.running.core.login, most).await
     }
 
-    /// Returns the number of users who are connected.
+    /// Returns the number of users who are connected to this node.
     pub fn users_online(&self) -> usize {
         self.running.registry.users()
     }
 
     /// Disconnects all connections of a user for good, and returns their number.
-    pub fn sign_out(&self, uid: &Uid) -> usize {
-        dispatch::sign_out(&self.running.core.login, uid)
+    pub async fn sign_out(&self, uid: &Uid) -> usize {
+        dispatch::sign_out(&self.running.core.login, uid).await
+    }
+
+    /// Prepares the stop of this node: the users of connections that end count as connected for
+    /// `cluster.return_ms`, because they reconnect to other nodes.
+    pub(crate) fn users_return(&self) {
+        dispatch::users_return(&self.running.core.login);
     }
 
     /// Calls [`Gateway::sign_out`] for the user to whom this token belongs.
@@ -206,7 +217,7 @@ impl Gateway {
             Auth::Jwt(tokens) => {
                 let claims = tokens.verify_patiently(token).await?;
                 dispatch::refuse_revoked(&self.running.core.login, &claims, claims.device.as_ref())?;
-                Ok(self.sign_out(&claims.sub))
+                Ok(self.sign_out(&claims.sub).await)
             }
             Auth::Open | Auth::Webhook(_) => Err(Reject::forbidden(
                 "Tokens are not checked here; the backend signs users out with POST /v1/users/{uid}/signout.",

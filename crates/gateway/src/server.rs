@@ -270,6 +270,7 @@ impl Server {
             })
             .await;
 
+        self.gateway.users_return();
         let grace = Duration::from_millis(self.config.server.grace_ms);
         let end = Instant::now() + grace;
         let sessions = self.socketio.sessions() as u64;

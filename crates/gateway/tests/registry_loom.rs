@@ -178,7 +178,7 @@ fn changing_the_user_meets_displacement_close_and_sign_out() {
             try_register(registry, b, "bob", "d2");
         },
         |registry, _| {
-            registry.end(&uid("alice"), |_| true, |_| {});
+            registry.end(&uid("alice"), |_| true, |_, _| {});
         },
     ];
     for stay in [false, true] {
@@ -252,7 +252,7 @@ fn after_a_sign_out_no_connection_registers_again() {
             try_register(registry, a, "alice", "d1");
         });
         let signing = thread(registry, &a, |registry, _| {
-            assert_eq!(registry.end(&uid("alice"), |_| true, |_| {}), 1);
+            assert_eq!(registry.end(&uid("alice"), |_| true, |_, _| {}), 1);
         });
         again.join().unwrap();
         signing.join().unwrap();

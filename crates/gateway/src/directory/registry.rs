@@ -70,41 +70,28 @@ impl<L> Connection<L> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Over;
 
-struct Line<L> {
-    connection: Arc<Connection<L>>,
-    registration: Arc<Registration>,
+pub(super) struct Line<L> {
+    pub(super) connection: Arc<Connection<L>>,
+    pub(super) registration: Arc<Registration>,
+    /// The number of its claim in the directory of all nodes; 0 while it has none.
+    pub(super) claim: u64,
 }
 
 /// A user's connections, oldest first; never empty. Most users have one.
-type Lines<L> = SmallVec<[Line<L>; 1]>;
+pub(super) type Lines<L> = SmallVec<[Line<L>; 1]>;
 
 /// A user with a connection.
-struct User<L> {
+pub(super) struct User<L> {
     uid: Uid,
-    lines: Lines<L>,
-}
-
-impl<L> User<L> {
-    fn end(&mut self, which: impl Fn(&Registration) -> bool, mut each: impl FnMut(&L)) -> usize {
-        let before = self.lines.len();
-        self.lines.retain(|line| {
-            let ends = which(&line.registration);
-            if ends {
-                line.connection.end(&line.registration, true);
-                each(&line.connection.link);
-            }
-            !ends
-        });
-        before - self.lines.len()
-    }
+    pub(super) lines: Lines<L>,
 }
 
 /// A part of the map. The hash of the uid selects it.
-type Shard<L> = Mutex<HashTable<User<L>>>;
+pub(super) type Shard<L> = Mutex<HashTable<User<L>>>;
 
 /// The connections of each uid, in shards.
 pub(crate) struct Registry<L> {
-    shards: Box<[Shard<L>]>,
+    pub(super) shards: Box<[Shard<L>]>,
     hasher: Hashing,
     policy: Policy,
     /// Whether a displaced connection stays open and may register again.
@@ -144,11 +131,26 @@ impl<L> Registry<L> {
     }
 
     /// Calls `f` with a user's connections, under the lock of its shard.
-    fn with_lines<T>(&self, uid: &Uid, f: impl FnOnce(&[Line<L>]) -> T) -> T {
+    pub(super) fn with_lines<T>(&self, uid: &Uid, f: impl FnOnce(&[Line<L>]) -> T) -> T {
         let (shard, hash) = self.shard(uid);
         let shard = shard.lock();
         let user = shard.find(hash, |user| user.uid == *uid);
         f(user.map_or(&[], |user| &user.lines))
+    }
+
+    /// Calls `f` with a user's connections, which it may change, under the lock of its shard.
+    pub(super) fn with_user<T>(&self, uid: &Uid, f: impl FnOnce(&mut Lines<L>) -> T) -> T {
+        let (shard, hash) = self.shard(uid);
+        let mut shard = shard.lock();
+        let Ok(mut user) = shard.find_entry(hash, |user| user.uid == *uid) else {
+            return f(&mut Lines::new());
+        };
+        let result = f(&mut user.get_mut().lines);
+        if user.get().lines.is_empty() {
+            user.remove();
+            self.shrink(&mut shard);
+        }
+        result
     }
 
     /// Maps `connection` to a user. If it was registered as another user, that registration ends first.
@@ -159,6 +161,27 @@ impl<L> Registry<L> {
         connection: &Arc<Connection<L>>,
         registration: Registration,
         mut ousted: impl FnMut(&L, Ousted, &Registration, &Registration),
+    ) -> Result<Arc<Registration>, Over> {
+        self.enter_and(connection, registration, |lines, new| {
+            self.oust(lines, connection, new, &mut ousted);
+        })
+    }
+
+    /// Like [`Registry::register`], but the user's other connections remain for now: the directory of all
+    /// nodes decides about them.
+    pub(crate) fn enter(
+        &self,
+        connection: &Arc<Connection<L>>,
+        registration: Registration,
+    ) -> Result<Arc<Registration>, Over> {
+        self.enter_and(connection, registration, |_, _| {})
+    }
+
+    fn enter_and(
+        &self,
+        connection: &Arc<Connection<L>>,
+        registration: Registration,
+        then: impl FnOnce(&mut Lines<L>, &Registration),
     ) -> Result<Arc<Registration>, Over> {
         if connection
             .registration()
@@ -190,13 +213,14 @@ impl<L> Registry<L> {
             .iter_mut()
             .find(|line| Arc::ptr_eq(&line.connection, connection))
         {
-            Some(own) => own.registration = new.clone(),
+            Some(own) => (own.registration, own.claim) = (new.clone(), 0),
             None => lines.push(Line {
                 connection: connection.clone(),
                 registration: new.clone(),
+                claim: 0,
             }),
         }
-        self.oust(lines, connection, &new, &mut ousted);
+        then(lines, &new);
         Ok(new)
     }
 
@@ -214,7 +238,7 @@ impl<L> Registry<L> {
     }
 
     /// Ends the registrations that `new`, the one of `connection`, ousts.
-    fn oust(
+    pub(super) fn oust(
         &self,
         lines: &mut Lines<L>,
         connection: &Arc<Connection<L>>,
@@ -234,11 +258,16 @@ impl<L> Registry<L> {
             let Some(why) = verdicts.next().flatten() else {
                 return true;
             };
-            let stays = why == Ousted::Displaced && self.displaced_stay;
-            line.connection.end(&line.registration, !stays);
+            self.end_ousted(line, why);
             ousted(&line.connection.link, why, &line.registration, new);
             false
         });
+    }
+
+    /// Ends a registration that was ousted.
+    pub(super) fn end_ousted(&self, line: &Line<L>, why: Ousted) {
+        let stays = why == Ousted::Displaced && self.displaced_stay;
+        line.connection.end(&line.registration, !stays);
     }
 
     /// Ends the connection's registration, and returns it. The connection may register again.
@@ -261,17 +290,10 @@ impl<L> Registry<L> {
     }
 
     fn remove(&self, connection: &Arc<Connection<L>>, registration: &Arc<Registration>) {
-        let (shard, hash) = self.shard(&registration.uid);
-        let mut shard = shard.lock();
-        connection.end(registration, false);
-        if let Ok(mut user) = shard.find_entry(hash, |user| user.uid == registration.uid) {
-            let lines = &mut user.get_mut().lines;
+        self.with_user(&registration.uid, |lines| {
+            connection.end(registration, false);
             lines.retain(|line| !Arc::ptr_eq(&line.connection, connection));
-            if lines.is_empty() {
-                user.remove();
-                self.shrink(&mut shard);
-            }
-        }
+        });
     }
 
     /// Frees the memory that a shard needed for many more users than it has now.
@@ -288,32 +310,22 @@ impl<L> Registry<L> {
         &self,
         uid: &Uid,
         which: impl Fn(&Registration) -> bool,
-        each: impl FnMut(&L),
+        each: impl FnMut(&L, &Registration),
     ) -> usize {
-        let (shard, hash) = self.shard(uid);
-        let mut shard = shard.lock();
-        let Ok(mut user) = shard.find_entry(hash, |user| user.uid == *uid) else {
-            return 0;
-        };
-        let ended = user.get_mut().end(which, each);
-        if user.get().lines.is_empty() {
-            user.remove();
-            self.shrink(&mut shard);
-        }
-        ended
+        self.with_user(uid, |lines| end(lines, which, each))
     }
 
     /// Like [`Registry::end`], for all users.
     pub(crate) fn end_everywhere(
         &self,
         which: impl Fn(&Registration) -> bool,
-        mut each: impl FnMut(&L),
+        mut each: impl FnMut(&L, &Registration),
     ) -> usize {
         let mut ended = 0;
         for shard in &self.shards {
             let mut shard = shard.lock();
             shard.retain(|user| {
-                ended += user.end(&which, &mut each);
+                ended += end(&mut user.lines, &which, &mut each);
                 !user.lines.is_empty()
             });
             self.shrink(&mut shard);
@@ -377,6 +389,23 @@ impl<L> Registry<L> {
     pub(crate) fn users(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
+}
+
+fn end<L>(
+    lines: &mut Lines<L>,
+    which: impl Fn(&Registration) -> bool,
+    mut each: impl FnMut(&L, &Registration),
+) -> usize {
+    let before = lines.len();
+    lines.retain(|line| {
+        let ends = which(&line.registration);
+        if ends {
+            line.connection.end(&line.registration, true);
+            each(&line.connection.link, &line.registration);
+        }
+        !ends
+    });
+    before - lines.len()
 }
 
 fn reach<L>(lines: &[Line<L>], except: Option<ConnectionId>, each: &mut impl FnMut(&L) -> bool) -> usize {

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use mynah_cluster::Inbox;
+use mynah_socketio::BoxFuture;
 
+use super::entries::Entries;
 use super::login::Login;
-use super::packets;
 use super::record::Record;
 use super::rules::Rules;
+use super::{packets, refresh};
 use crate::auth::Auth;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -110,12 +112,21 @@ impl Core {
             metrics: parts.metrics,
             record: record.clone(),
             config: parts.config,
-            cluster: parts.cluster.clone(),
+            entries: parts.cluster.clone().map(Entries::new),
         });
         let mut tasks = parts.tasks;
         if let Some((cluster, inbox)) = parts.cluster.zip(parts.inbox) {
-            let receiving = packets::receive(cluster, login.clone(), inbox);
-            tasks.push(AbortOnDrop(tokio::spawn(receiving).abort_handle()));
+            let mut begin = |task: BoxFuture| {
+                tasks.push(AbortOnDrop(tokio::spawn(task).abort_handle()));
+            };
+            begin(Box::pin(packets::receive(cluster, login.clone(), inbox)));
+            begin(Box::pin(refresh::refresh(login.clone())));
+            let releasing = login.clone();
+            begin(Box::pin(async move {
+                if let Some(entries) = &releasing.entries {
+                    entries.release_all().await;
+                }
+            }));
         }
         Self {
             rules,

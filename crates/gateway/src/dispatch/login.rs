@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::entries::Entries;
 use super::record::Record;
 use crate::auth::Auth;
-use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::directory::Registry;
+use crate::directory::{Connection, Registry};
+use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::push::Reached;
 use crate::rate::{Rate, UserBuckets};
@@ -28,13 +29,29 @@ pub(crate) struct Login {
     pub(super) reached: Option<Arc<Reached>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) record: Arc<Record>,
-    /// The other nodes; `None` if there is one node.
-    pub(super) cluster: Option<Arc<Cluster>>,
+    /// Says to the other nodes who is registered; `None` if there is one node.
+    pub(super) entries: Option<Entries>,
 }
 
 impl Login {
+    /// Ends the registration of a connection, which may register again.
+    pub(super) fn unregister(&self, connection: &Arc<Connection<Link>>) {
+        if let Some(registration) = self.registry.unregister(connection) {
+            self.release(&registration.uid, &connection.link);
+        }
+    }
+
+    /// Must be called after a registration has ended, unless the directory of all nodes has ended it.
+    pub(super) fn release(&self, uid: &Uid, link: &Link) {
+        if let Some(entries) = &self.entries {
+            entries.release(uid, link.outlet().sid());
+        }
+    }
+
     /// Whether the other nodes have taken this one for dead.
     pub(super) fn is_lost(&self) -> bool {
-        self.cluster.as_ref().is_some_and(|cluster| cluster.was_stopped())
+        self.entries
+            .as_ref()
+            .is_some_and(|entries| entries.cluster.was_stopped())
     }
 }

@@ -6,16 +6,20 @@ mod ack;
 mod application;
 mod authorize;
 mod change;
+mod claim;
 mod conversations;
 mod core;
+mod entries;
 mod fields;
 mod login;
+mod online;
 mod orders;
 mod packets;
 mod pass;
 mod read;
 mod recall;
 mod record;
+mod refresh;
 mod refusal;
 mod register;
 mod request;
@@ -35,10 +39,11 @@ use crate::session::Asker;
 
 pub(crate) use self::core::{AbortOnDrop, Core, CoreParts};
 pub(crate) use change::change_team;
+pub(crate) use online::{connections, names, online};
 pub(crate) use orders::orders;
 pub(crate) use refusal::refuse;
 pub(crate) use revoke::{refuse_revoked, revoke};
-pub(crate) use unregister::{closed, expire, sign_out};
+pub(crate) use unregister::{closed, expire, sign_out, users_return};
 
 /// Carries out the request of a client's frame. `text` is the whole frame. The returned future must be
 /// awaited before the connection's next frame is read.

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use mynah_cluster::{Inbox, Incarnation, Packet, Received};
+use mynah_cluster::{Answer, Ask, Inbox, Incarnation, Packet, Received, To};
 
+use super::claim::removed;
 use super::login::Login;
+use super::online::connections_here;
+use super::revoke::revoke_here;
+use super::unregister::sign_out_here;
 use crate::cluster::Cluster;
 
 /// The maximum number of packets that are taken at once.
@@ -24,9 +28,23 @@ pub(super) async fn receive(cluster: Arc<Cluster>, login: Arc<Login>, mut inbox:
     }
 }
 
-fn carry_out(cluster: &Cluster, _login: &Login, from: Incarnation, packet: Packet) {
+fn carry_out(cluster: &Cluster, login: &Login, from: Incarnation, packet: Packet) {
     match packet {
         Packet::Answer { number, answer } => cluster.questions().answer(from, number, answer),
-        Packet::Message(_) | Packet::Oust(_) | Packet::Question { .. } => {}
+        Packet::Question { number, ask } => {
+            let answer = answer(login, ask);
+            cluster.send(To::Node(from), &Packet::Answer { number, answer });
+        }
+        Packet::Oust(oust) => removed(login, &oust),
+        Packet::Message(_) => {}
+    }
+}
+
+fn answer(login: &Login, ask: Ask) -> Answer {
+    match ask {
+        Ask::SignOut(uid) => Answer::Count(sign_out_here(login, &uid) as u64),
+        Ask::Revoke(revocation) => Answer::Count(revoke_here(login, revocation) as u64),
+        Ask::Connections(uid) => Answer::Connections(connections_here(login, &uid)),
+        Ask::Names(most) => Answer::Users(login.registry.names(most.into())),
     }
 }

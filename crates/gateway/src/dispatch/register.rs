@@ -7,15 +7,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::authorize::{Allowed, Decision, authorize};
+use super::claim::{claim, ousted};
 use super::login::Login;
 use super::refusal::refuse;
 use super::resume::{self, Backlog};
-use super::revoke::{refuse_revoked, revoke_displaced};
-use super::unregister::oust;
+use super::revoke::refuse_revoked;
+use super::unregister::By;
 use super::wanted;
 use crate::auth::TOO_LONG;
 use crate::clock;
-use crate::directory::{Ousted, Registration};
+use crate::directory::Registration;
 use crate::frame::{Format, raw};
 use crate::ids::{DeviceId, Uid};
 use crate::kinds::Kind;
@@ -130,7 +131,7 @@ fn carry_out(login: &Arc<Login>, allowed: Allowed, asker: Asker, begun: Option<u
     }
     if !again {
         // Pushes that were held for the previous user must not reach this one.
-        login.registry.unregister(&connection);
+        login.unregister(&connection);
         link.drop_held();
         if let Some(reached) = &login.reached {
             reached.begins(link);
@@ -138,17 +139,16 @@ fn carry_out(login: &Arc<Login>, allowed: Allowed, asker: Asker, begun: Option<u
     }
     // A replay continues if its connection only changes its options.
     let hold = (resume || !link.is_replaying()).then(|| link.hold());
-    let ousted = |link: &Link, why, old: &Registration, by: &Registration| {
-        if why == Ousted::Displaced && login.config.login.revoke_displaced {
-            revoke_displaced(login, old);
-        }
-        if let (Ousted::Displaced, Some(reached)) = (why, &login.reached) {
-            reached.ended(&old.uid, link, false);
-        }
-        oust(login, link, by, why);
-    };
     // If the connection is closed or being disconnected, nobody waits for a response.
-    let registration = login.registry.register(&connection, registration, ousted).ok()?;
+    let registration = match &login.entries {
+        Some(_) => login.registry.enter(&connection, registration),
+        None => login
+            .registry
+            .register(&connection, registration, |link, why, old, new| {
+                ousted(login, link, why, old, &By::from(new));
+            }),
+    };
+    let registration = registration.ok()?;
     // A concurrent revocation may have gone through the registered connections before this one was
     // registered, so revocations are checked again.
     if let Err(reject) = not_revoked(login, &registration) {
@@ -163,6 +163,15 @@ fn carry_out(login: &Arc<Login>, allowed: Allowed, asker: Asker, begun: Option<u
     }
     let login = login.clone();
     Some(Box::pin(async move {
+        // The directory comes before the record: what is committed later is sent to this node.
+        if login.entries.is_some()
+            && asker
+                .unless_gone(claim(&login, &asker.connection, &registration))
+                .await
+                .is_none()
+        {
+            return;
+        }
         let reading = resume::backlog(&login.record, &asker.connection, &registration, resume);
         // A connection that has closed loses its registration when its close is handled.
         let Some(entered) = asker.unless_gone(reading).await else {
@@ -226,7 +235,7 @@ fn answer(
     let entered = match entered {
         Ok(entered) => entered,
         Err(reject) => {
-            login.registry.unregister(&connection);
+            login.unregister(&connection);
             link.release(|| refuse_register(login, asker, &reject));
             return;
         }

@@ -1,5 +1,7 @@
 //! Revokes tokens: they are refused from then on, although they are signed and have not expired.
 
+use mynah_cluster::Ask;
+
 use super::login::Login;
 use super::unregister::part;
 use crate::auth::Auth;
@@ -9,6 +11,7 @@ use crate::directory::Registration;
 use crate::ids::DeviceId;
 use crate::reject::{Code, Reject};
 use crate::revocations::concerns;
+use crate::session::Link;
 use crate::store::{Device, Revocation, Revoked, StoreError, outcome};
 use crate::time::UnixMillis;
 
@@ -47,13 +50,32 @@ pub(crate) async fn revoke(
             ));
         }
     }
-    let concerned = |registration: &Registration| concerns(&revocation, registration);
-    let closed = match &revocation.what {
-        Revoked::User(uid) | Revoked::Device(Device { uid, .. }) => login.registry.end(uid, concerned, part),
-        Revoked::Token(_) => login.registry.end_everywhere(concerned, part),
-    };
+    let mut closed = end_revoked(login, &revocation);
+    if let Some(entries) = &login.entries {
+        closed += entries.cluster.ask_all(Ask::Revoke(revocation)).await.count() as usize;
+    }
     tracing::debug!(closed, "tokens were revoked");
     Ok(closed)
+}
+
+/// Carries out a revocation that another node has stored. Returns the number of connections that it has
+/// ended.
+pub(super) fn revoke_here(login: &Login, revocation: Revocation) -> usize {
+    // The store tells of it too, but perhaps later.
+    if let Auth::Jwt(_) = &*login.auth {
+        login.revocations.add(revocation.clone());
+    }
+    end_revoked(login, &revocation)
+}
+
+/// Disconnects the connections to this node that a revocation concerns for good. Returns their number.
+fn end_revoked(login: &Login, revocation: &Revocation) -> usize {
+    let concerned = |registration: &Registration| concerns(revocation, registration);
+    let end = |link: &Link, registration: &Registration| part(login, link, registration);
+    match &revocation.what {
+        Revoked::User(uid) | Revoked::Device(Device { uid, .. }) => login.registry.end(uid, concerned, end),
+        Revoked::Token(_) => login.registry.end_everywhere(concerned, end),
+    }
 }
 
 fn refused(why: &'static str) -> Reject {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mynah_cluster::Ask;
 use serde::Serialize;
 
 use super::authorize::expired;
@@ -19,15 +20,32 @@ use crate::time::UnixMillis;
 #[derive(Serialize)]
 struct Replaced<'a> {
     reason: &'static str,
-    deviceid: &'a DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deviceid: Option<&'a DeviceId>,
     platform: Option<&'a str>,
     ts: UnixMillis,
 }
 
+/// The device whose register ends other registrations. Nothing is known of it if this node was told late.
+#[derive(Default)]
+pub(super) struct By<'a> {
+    pub(super) device: Option<&'a DeviceId>,
+    pub(super) platform: Option<&'a str>,
+}
+
+impl<'a> From<&'a Registration> for By<'a> {
+    fn from(registration: &'a Registration) -> Self {
+        Self {
+            device: Some(&registration.device),
+            platform: registration.platform.as_deref(),
+        }
+    }
+}
+
 /// Handles the end of a registration because of a newer one: closes a stale connection, and tells a
 /// displaced one. The caller holds the lock of the user's shard, so that nothing is sent after kind 12.
-pub(super) fn oust(login: &Login, link: &Link, by: &Registration, why: Ousted) {
-    tracing::debug!(sid = link.outlet().sid(), uid = %by.uid, ?why, "lost its registration");
+pub(super) fn oust(login: &Login, link: &Link, by: &By<'_>, why: Ousted) {
+    tracing::debug!(sid = link.outlet().sid(), ?why, "lost its registration");
     match why {
         Ousted::Stale => link.close_now(),
         Ousted::Displaced => {
@@ -35,8 +53,8 @@ pub(super) fn oust(login: &Login, link: &Link, by: &Registration, why: Ousted) {
             let ts = clock::unix_millis();
             let replaced = raw(&Replaced {
                 reason: "replaced",
-                deviceid: &by.device,
-                platform: by.platform.as_deref(),
+                deviceid: by.device,
+                platform: by.platform,
                 ts,
             });
             link.part(Farewell {
@@ -47,17 +65,39 @@ pub(super) fn oust(login: &Login, link: &Link, by: &Registration, why: Ousted) {
     }
 }
 
-/// Disconnects all of a user's connections for good. Returns their number.
-pub(crate) fn sign_out(login: &Login, uid: &Uid) -> usize {
-    login.registry.end(uid, |_| true, part)
+/// Disconnects all of a user's connections for good, on all nodes. Returns their number.
+pub(crate) async fn sign_out(login: &Login, uid: &Uid) -> usize {
+    let ended = sign_out_here(login, uid);
+    match &login.entries {
+        Some(entries) => ended + entries.cluster.ask_all(Ask::SignOut(uid.clone())).await.count() as usize,
+        None => ended,
+    }
+}
+
+/// Disconnects a user's connections to this node for good. Returns their number.
+pub(super) fn sign_out_here(login: &Login, uid: &Uid) -> usize {
+    login.registry.end(
+        uid,
+        |_| true,
+        |link, registration| part(login, link, registration),
+    )
 }
 
 /// Disconnects a connection for good, after its registration has ended.
-pub(super) fn part(link: &Link) {
+pub(super) fn part(login: &Login, link: &Link, registration: &Registration) {
+    login.release(&registration.uid, link);
     link.part(Farewell {
         last: None,
         away: true,
     });
+}
+
+/// From now on, users whose connections end count as connected for a while: this node stops, and they
+/// reconnect to others.
+pub(crate) fn users_return(login: &Login) {
+    if let Some(entries) = &login.entries {
+        entries.stay();
+    }
 }
 
 /// Ends the registration of a connection that has closed, and returns it. If the connection has `vanished`
@@ -68,6 +108,7 @@ pub(crate) fn closed(
     vanished: bool,
 ) -> Option<Arc<Registration>> {
     let registration = login.registry.close(connection)?;
+    login.release(&registration.uid, &connection.link);
     if let Some(reached) = &login.reached {
         reached.ended(&registration.uid, &connection.link, vanished);
     }
@@ -84,7 +125,7 @@ pub(crate) fn expire(login: &Login, connection: &Arc<Connection<Link>>) {
     let link = &connection.link;
     tracing::debug!(sid = link.outlet().sid(), uid = %registration.uid, "its token has expired");
     login.metrics.auth_expired.inc();
-    login.registry.unregister(connection);
+    login.unregister(connection);
     link.expire(&Frame::response(
         Kind::RegisterRes.number(),
         None,

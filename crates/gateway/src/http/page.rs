@@ -68,7 +68,7 @@ fn file(kind: &'static str, text: &'static str) -> Response {
 /// The users who are connected.
 async fn online(State(api): State<Arc<Api>>) -> Answer<Online> {
     Answer(Online {
-        online: api.gateway.who_is_online(MOST_SHOWN),
+        online: api.gateway.who_is_online(MOST_SHOWN).await,
     })
 }
 

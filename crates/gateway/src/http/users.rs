@@ -72,7 +72,7 @@ pub(super) async fn user(
     let view = api.gateway.user(&uid).await?;
     Ok(axum::Json(User {
         uid: view.uid,
-        online: !view.connections.is_empty(),
+        online: view.online,
         connections: view.connections,
         unread: view.unread,
     }))
@@ -94,7 +94,7 @@ pub(super) async fn online(
 ) -> Result<axum::Json<Online>, Problem> {
     let uids = asked.uids.uids(&api.gateway, &mut 0)?;
     Ok(axum::Json(Online {
-        online: api.gateway.online(&uids),
+        online: api.gateway.online(&uids).await,
     }))
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn sign_out(
     Path(uid): Path<Uid>,
 ) -> Result<axum::Json<Closed>, Problem> {
     Ok(axum::Json(Closed {
-        closed: api.gateway.sign_out(&uid),
+        closed: api.gateway.sign_out(&uid).await,
     }))
 }
 
@@ -121,7 +121,7 @@ pub(super) async fn sign_out_self(
 ) -> Result<axum::Json<Closed>, Problem> {
     let closed = if api.open {
         asked_first(&headers)?;
-        api.gateway.sign_out(&asked?.0.uid.0)
+        api.gateway.sign_out(&asked?.0.uid.0).await
     } else {
         api.gateway.sign_out_by_token(bearer(&headers)?).await?
     };

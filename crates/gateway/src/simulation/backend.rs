@@ -126,7 +126,7 @@ impl Backend {
                 }
                 Call::Team(team, TeamChange::Delete) => gateway.delete_team(team).await,
                 Call::SignOut(uid) => {
-                    gateway.sign_out(&uid);
+                    gateway.sign_out(&uid).await;
                     Ok(())
                 }
             };

@@ -22,7 +22,7 @@ async fn displaced_means_kind_12_then_41_then_closed() {
         );
         assert_eq!(first.next().await, Got::Disconnect);
         assert_eq!(first.next().await, Got::Closed);
-        server.gateway.sign_out(&uid("alice"));
+        server.gateway.sign_out(&uid("alice")).await;
     }
 }
 
@@ -31,7 +31,7 @@ async fn signed_out_means_41_then_closed() {
     let server = Running::new(|_| {}).await;
     let mut alice = server.registered("alice").await;
     let mut bob = server.registered("bob").await;
-    assert_eq!(server.gateway.sign_out(&uid("alice")), 1);
+    assert_eq!(server.gateway.sign_out(&uid("alice")).await, 1);
     assert_eq!(alice.next().await, Got::Disconnect);
     assert_eq!(alice.next().await, Got::Closed);
     server

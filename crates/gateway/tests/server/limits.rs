@@ -15,7 +15,7 @@ async fn a_slow_reader_is_disconnected_and_delays_nobody() {
     let both = || To::Users(vec![uid("slow"), uid("quick")]);
     let data = json!({"text": "x".repeat(60_000)});
     let mut sent = 0;
-    while !server.gateway.online(&[uid("slow")]).is_empty() {
+    while !server.gateway.online(&[uid("slow")]).await.is_empty() {
         server.gateway.send(order(5, both(), &data)).await.unwrap();
         sent += 1;
         assert_eq!(quick.frame().await["seq"], sent);

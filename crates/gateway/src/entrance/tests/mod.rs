@@ -4,6 +4,7 @@ mod frames;
 mod kit;
 mod large_teams;
 mod limits;
+mod nodes;
 mod orders;
 mod races;
 mod register;

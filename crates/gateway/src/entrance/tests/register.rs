@@ -247,8 +247,8 @@ async fn a_sign_out_disconnects_all_connections_for_good() {
         world.registered("alice", "b").await,
     ];
     let bystander = world.registered("bob", "c").await;
-    assert_eq!(world.gateway.sign_out(&uid("alice")), 2);
-    assert_eq!(world.gateway.sign_out(&uid("alice")), 0);
+    assert_eq!(world.gateway.sign_out(&uid("alice")).await, 2);
+    assert_eq!(world.gateway.sign_out(&uid("alice")).await, 0);
     for device in &mut devices {
         assert_eq!(device.ear.rest(), [Said::Away]);
         // It is being disconnected: what it still sends has no effect.
