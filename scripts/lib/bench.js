@@ -10,7 +10,8 @@ const os = require("node:os");
 const path = require("node:path");
 
 const root = path.join(__dirname, "../..");
-const release = path.join(root, "target/release");
+/** Where the programs are: those of a release build, unless BENCH_PROGRAMS names another directory. */
+const release = process.env.BENCH_PROGRAMS || path.join(root, "target/release");
 const KEY = "bench-peers-key-0123456789abcdef";
 const STEP_LIMIT_MS = 300_000;
 
@@ -143,8 +144,9 @@ async function bench(core, { port, pid }, args) {
   return JSON.parse(out).figures;
 }
 
-/** Builds these packages of the workspace. */
+/** Builds these packages of the workspace, unless BENCH_PROGRAMS names programs. */
 function build(packages) {
+  if (process.env.BENCH_PROGRAMS) return;
   const args = ["build", "--release", ...packages.flatMap((name) => ["-p", name])];
   if (spawnSync("cargo", args, { cwd: root, stdio: "inherit" }).status !== 0) throw new Error("cargo build failed");
 }

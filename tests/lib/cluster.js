@@ -15,25 +15,32 @@ export const CLUSTER_SECRET = 'secret-of-the-cluster-of-the-tests';
 /** What is lost if the machine fails is of no use after the tests. */
 export const FAST = { settings: ['fsync=off', 'full_page_writes=off'] };
 
+/**
+ * With MYNAH_TEST_NODES=1 there is one node, without `[cluster]`, which stands for all: to see what the tests
+ * and the load balancer do alone.
+ */
+export const IS_ONE = process.env.MYNAH_TEST_NODES === '1';
+
 let last = 0;
 
 export class Cluster {
   nodes = [];
 
   /**
-   * Starts `nodes` nodes. Without `postgres` or `redis`, the cluster starts its own and ends it. `config` is
-   * that of every node; `configs[i]` are further sections of node `i`. With `checks`, the load balancer asks
-   * each node whether it is ready. One node is started without `[cluster]`.
+   * Starts `nodes` nodes; one alone has no `[cluster]`. Without `postgres` or `redis`, the cluster starts its
+   * own and ends it. `config` is that of every node; `configs[i]` are further sections of node `i`. With
+   * `checks`, the load balancer asks each node whether it is ready.
    */
   static async start({ nodes = 3, config = {}, configs = [], postgres, redis, checks, env } = {}) {
     const cluster = new Cluster();
     cluster.name = `test-${process.pid}-${++last}`;
     try {
       cluster.postgres = postgres ?? (cluster.ownPostgres = await Postgres.start(FAST));
-      cluster.redis = redis ?? (cluster.ownRedis = await Redis.start());
+      if (nodes > 1) cluster.redis = redis ?? (cluster.ownRedis = await Redis.start());
       cluster.database = cluster.postgres.database();
-      Object.assign(cluster, { config, env, isMany: nodes > 1 });
-      for (let i = 0; i < nodes; i++) await cluster.add(configs[i]);
+      Object.assign(cluster, { config, env, isMany: nodes > 1 && !IS_ONE });
+      if (IS_ONE) cluster.nodes.fill(await cluster.add(), 0, (cluster.nodes.length = nodes));
+      else for (let i = 0; i < nodes; i++) await cluster.add(configs[i]);
       cluster.proxy = await Proxy.start(() => cluster.nodes.map(({ port }) => port), { checks });
     } catch (error) {
       await cluster.close().catch(() => {});
@@ -48,9 +55,9 @@ export class Cluster {
 
   /** The configuration of a node. */
   whole(more = {}) {
-    const { config } = this;
-    const together = this.isMany ? { cluster: { redis_url: this.redis.url, name: this.name, secret: CLUSTER_SECRET, ...config.cluster, ...more.cluster } } : {};
-    return { ...config, ...more, store: { url: this.postgres.url(this.database), ...config.store, ...more.store }, ...together };
+    const { cluster, store, ...sections } = { ...this.config, ...more };
+    const whole = { ...sections, store: { url: this.postgres.url(this.database), ...store } };
+    return this.isMany ? { ...whole, cluster: { redis_url: this.redis.url, name: this.name, secret: CLUSTER_SECRET, ...cluster } } : whole;
   }
 
   /** Starts one more node. */
@@ -95,7 +102,7 @@ export class Cluster {
 
   /** For tests that know one program: all nodes are ended and started again together. */
   get program() {
-    const all = (act) => Promise.all(this.nodes.map(({ program }) => act(program)));
+    const all = (act) => Promise.all([...new Set(this.nodes)].map(({ program }) => act(program)));
     return {
       kill: () => all((program) => program.kill()),
       stop: async () => (await all((program) => program.stop())).find(({ code }) => code !== 0) ?? { code: 0, signal: null },
@@ -106,7 +113,7 @@ export class Cluster {
   }
 
   async start() {
-    await Promise.all(this.nodes.map((node) => node.start()));
+    await Promise.all([...new Set(this.nodes)].map((node) => node.start()));
     await this.ready();
   }
 
@@ -114,7 +121,7 @@ export class Cluster {
   async close() {
     await this.proxy?.close();
     for (const node of this.nodes) this.resume(node);
-    const ends = await Promise.allSettled(this.nodes.filter(({ isEnded }) => !isEnded).map((node) => node.close()));
+    const ends = await Promise.allSettled([...new Set(this.nodes)].filter(({ isEnded }) => !isEnded).map((node) => node.close()));
     if (this.database && !this.ownPostgres) this.postgres.drop(this.database);
     await this.ownRedis?.close();
     await this.ownPostgres?.close();
@@ -136,6 +143,6 @@ async function isReady({ url }) {
  * close}.
  */
 export async function startAsOne({ config, env }) {
-  const [nodes, directory, postgres, redis] = process.env.MYNAH_TEST_CLUSTER.split(':');
-  return Cluster.start({ nodes: Number(nodes), config, env, postgres: new Postgres(directory, Number(postgres)), redis: new Redis(Number(redis)) });
+  const [directory, postgres, redis] = process.env.MYNAH_TEST_CLUSTER.split(':');
+  return Cluster.start({ config, env, postgres: new Postgres(directory, Number(postgres)), redis: new Redis(Number(redis)) });
 }

@@ -1,5 +1,5 @@
-// Runs a command while every gateway that the tests start is a cluster of three nodes (or of as many as
-// MYNAH_TEST_NODES says) behind a load balancer without affinity:
+// Runs a command while every gateway that the tests start is a cluster of three nodes behind a load balancer
+// without affinity:
 //
 //   node tests/lib/with-cluster.js node --test tests/clients/gateway/teams.test.js
 
@@ -15,7 +15,7 @@ if (NO_CLUSTER) {
 const postgres = await Postgres.start(FAST);
 const redis = await Redis.start();
 const [command, ...args] = process.argv.slice(2);
-const place = [process.env.MYNAH_TEST_NODES ?? 3, postgres.directory, postgres.port, redis.port].join(':');
+const place = [postgres.directory, postgres.port, redis.port].join(':');
 const child = spawn(command, args, { stdio: 'inherit', env: { ...process.env, MYNAH_TEST_CLUSTER: place } });
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 const code = await new Promise((resolve) => child.on('close', (code) => resolve(code ?? 1)));

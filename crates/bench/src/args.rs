@@ -19,9 +19,10 @@ pub(crate) struct Cli {
 /// Options of every scenario.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// URL of the server
+    /// URL of the server; may be given several times, for the nodes of a cluster: each client connects to the
+    /// node after that of the client before, and the HTTP API is called at the first
     #[arg(long, global = true, default_value = "http://127.0.0.1:3001")]
-    pub(crate) url: String,
+    pub(crate) url: Vec<String>,
     /// Path of Socket.IO
     #[arg(long, global = true, default_value = "/socket.io/")]
     pub(crate) path: String,

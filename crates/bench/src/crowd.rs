@@ -54,7 +54,7 @@ impl Load for Quiet {
 
 /// The clients `first` to `first + count` of a run, followed by the connections for API calls.
 pub(crate) struct Crowd<'a> {
-    target: &'a Target,
+    targets: &'a [Target],
     transport: Transport,
     resume: bool,
     slow_from: usize,
@@ -76,7 +76,7 @@ impl<'a> Crowd<'a> {
     /// An empty crowd.
     pub(crate) fn new(plan: &'a Parameters, tally: &'a Tally, first: usize) -> anyhow::Result<Self> {
         Ok(Self {
-            target: &plan.target,
+            targets: &plan.targets,
             transport: plan.transport,
             resume: plan.resume,
             slow_from: plan.slow_from,
@@ -217,10 +217,20 @@ impl<'a> Crowd<'a> {
         }
     }
 
+    /// The node of a client.
+    fn target(&self, index: usize) -> &'a Target {
+        &self.targets[(self.first + index) % self.targets.len()]
+    }
+
     /// Starts to connect a client. `mark` is added to its index in the token.
     fn dial(&self, index: usize, mark: usize) -> io::Result<TcpStream> {
         let slow = mark != API && self.first + index >= self.slow_from;
-        let mut stream = self.target.dial(self.first + index, slow)?;
+        let target = if mark == API {
+            &self.targets[0]
+        } else {
+            self.target(index)
+        };
+        let mut stream = target.dial(self.first + index, slow)?;
         self.poll.registry().register(
             &mut stream,
             Token(index | mark),
@@ -262,7 +272,7 @@ impl<'a> Crowd<'a> {
     }
 
     fn writable(&mut self, index: usize, mark: usize) {
-        let target = self.target;
+        let target = self.target(index);
         let done = match self.clients[index].phase {
             Stage::Dialling => self.clients[index].connected(target),
             _ => connection(&mut self.clients[index], mark).map_or(Ok(()), Line::flush),
@@ -423,9 +433,8 @@ impl<'a> Crowd<'a> {
             _ => {
                 let (uid, resume) = (self.uid(index), self.resume);
                 let registered = if resume { Stage::Resuming } else { Stage::Ready };
-                let client = &mut self.clients[index];
-                let next =
-                    client.advance(self.target, packet, registered, || chat::register(&uid, resume))?;
+                let (target, client) = (self.target(index), &mut self.clients[index]);
+                let next = client.advance(target, packet, registered, || chat::register(&uid, resume))?;
                 if client.phase == Stage::Ready {
                     self.arrived(index);
                 }

@@ -69,7 +69,8 @@ fn measure(cli: Cli) -> anyhow::Result<ExitCode> {
 fn plan(common: &Common) -> anyhow::Result<Parameters> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Parameters {
-        target: Target::parse(&common.url, &common.path)?,
+        targets: (common.url.iter().map(|url| Target::parse(url, &common.path)))
+            .collect::<anyhow::Result<_>>()?,
         transport: common.transport,
         resume: false,
         prefix: common.prefix.clone(),

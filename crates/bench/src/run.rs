@@ -20,8 +20,8 @@ use crate::watch::Watch;
 /// The parameters of a run.
 #[derive(Clone)]
 pub(crate) struct Parameters {
-    /// The server.
-    pub(crate) target: Target,
+    /// The nodes of the server. Client `n` connects to node `n`, and to the first again after the last.
+    pub(crate) targets: Vec<Target>,
     /// How the clients connect.
     pub(crate) transport: Transport,
     /// Whether clients register with `resume`, and are ready once their replay has ended.
@@ -140,6 +140,12 @@ pub(crate) struct Measured {
 }
 
 impl Parameters {
+    /// The node whose HTTP API is called.
+    pub(crate) fn target(&self) -> &Target {
+        // The command line has at least one URL, because there is a default.
+        &self.targets[0]
+    }
+
     /// Runs the load that `make` creates for each thread's share: first a warm-up, then the measured time.
     pub(crate) fn run<S: Scenario>(
         &self,

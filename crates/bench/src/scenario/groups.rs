@@ -241,7 +241,7 @@ impl SendBy<'_> {
         let body = json!({"type": groups.kind, "to": {"everyone": true}, "data": {"text": setting.text}});
         Ok(Self::Call {
             request: api::request(
-                &plan.target,
+                plan.target(),
                 &setting.api_key,
                 "POST",
                 "/v1/messages",

@@ -143,7 +143,7 @@ fn disconnect_all(plan: &Parameters, setting: &Setting, options: &Options) -> an
                 Some(command) => {
                     tally.leaving.store(true, Ordering::Relaxed);
                     let since = Instant::now();
-                    Some((restart(command, &plan.target)?, since.elapsed()))
+                    Some((restart(command, plan.target())?, since.elapsed()))
                 }
                 None => None,
             };
@@ -178,7 +178,7 @@ fn send_all(watch: &mut Watch<'_>, setting: &Setting, options: &Options) -> anyh
             })
             .collect();
         let answer = api::call(
-            &plan.target,
+            plan.target(),
             &setting.api_key,
             "POST",
             "/v1/messages/batch",

@@ -19,7 +19,7 @@ pub(crate) fn make(
     members: &[String],
 ) -> anyhow::Result<()> {
     let path = format!("/v1/teams/{team}");
-    let call = |method, path: &str, body| api::call(&plan.target, &setting.api_key, method, path, &body);
+    let call = |method, path: &str, body| api::call(plan.target(), &setting.api_key, method, path, &body);
     if members.len() > PER_CALL && call("GET", &path, Value::Null).is_ok_and(|team| has(&team, members)) {
         return Ok(());
     }
