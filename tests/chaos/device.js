@@ -34,6 +34,8 @@ export class Device {
   told = 0;
   /** conv -> the highest seq of a read that the gateway has accepted. */
   reads = new Map();
+  /** The acknowledgements that the gateway has answered: {conv, seq, at}. */
+  acks = [];
   recalled = new Set();
   /** How its connections ended, newest last. */
   ends = [];
@@ -137,6 +139,7 @@ export class Device {
   }
 
   #answered({ type, data }, { code }) {
+    if (type === 103 && code === 0) this.acks.push({ conv: data.conv, seq: data.seq, at: Date.now() });
     if (type === 106 && code === 0) this.reads.set(data.conv, Math.max(data.seq, this.reads.get(data.conv) ?? 0));
   }
 

@@ -4,7 +4,10 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startGateway } from '../lib/program.js';
+import { planServer, serverFaults } from './faults.js';
 
+/** How long the server hangs: longer than the heartbeat. */
+const HANG_MS = 3_200;
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Gateway {
@@ -122,6 +125,15 @@ export class Gateway {
 
   get #ballast() {
     return join(this.#disk, 'ballast');
+  }
+
+  plan({ chance, options: { rounds, seconds } }) {
+    return planServer({ chance, rounds, seconds, canFill: this.canFill, hangMs: HANG_MS });
+  }
+
+  /** Carries out the plan. Resolves when it is finished and the server runs. */
+  suffer({ plan, note }) {
+    return serverFaults({ plan, gateway: this, note });
   }
 
   /** Ends the program as an operator does. */

@@ -20,5 +20,5 @@ export function keep({ directory, failures, state, plan, counts }) {
 export function keepServer(directory, gateway) {
   writeFileSync(join(directory, 'server.log'), gateway.output);
   const data = join(directory, 'data');
-  if (!existsSync(data)) cpSync(gateway.data, data, { recursive: true });
+  if (gateway.data && !existsSync(data)) cpSync(gateway.data, data, { recursive: true });
 }

@@ -25,7 +25,7 @@ try {
 const began = Date.now();
 const note = (text) => console.log(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  ${text}`);
 const disk = process.env.MYNAH_TEST_SMALL_DISK;
-if (!disk) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, because this user may not mount a small file system');
+if (!disk && !options.cluster) console.log('SKIPPED full disk: MYNAH_TEST_SMALL_DISK is not set, because this user may not mount a small file system');
 
 const directory = options.dir || mkdtempSync(join(tmpdir(), 'mynah-chaos-'));
 mkdirSync(directory, { recursive: true });
@@ -49,7 +49,7 @@ if (failures.length === 0) {
   console.log(`\n---- FAILED: ${perCheck.join(', ')}`);
   for (const { check, what, detail } of failures.slice(0, SHOWN)) console.log(`${check}: ${what}${detail ? `\n    ${shown(detail)}` : ''}`);
   if (failures.length > SHOWN) console.log(`... and ${failures.length - SHOWN} more`);
-  const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && !['dir', 'keep'].includes(name)).map(([name, value]) => `--${name} ${value}`);
+  const again = Object.entries(options).filter(([name, value]) => value !== DEFAULTS[name] && !['dir', 'keep'].includes(name)).map(([name, value]) => (value === true ? `--${name}` : `--${name} ${value}`));
   console.log(`seed ${options.seed}; run it again with scripts/chaos ${again.join(' ')}${isKept ? `\nkept: ${directory}` : ''}`);
 }
 // Sockets of crashed applications may keep the event loop busy.

@@ -10,15 +10,21 @@ export const DEFAULTS = {
   patience: 90, // seconds in which everything must arrive after the load
   rss: 128, // the most MiB that the server may use
   keep: 'yes', // with "no", a failed run leaves no files
+  cluster: false, // three nodes with PostgreSQL and Redis, and their faults
   plant: '', // a deliberate fault; plants.js lists them
   dir: '', // where the evidence is kept; by default a temporary directory
 };
 
-/** Parses `--name value`. Throws if an option is wrong. */
+/** Parses `--name value`, and `--cluster`. Throws if an option is wrong. */
 export function optionsOf(args) {
   const options = { ...DEFAULTS };
   for (let i = 0; i < args.length; i += 2) {
     const name = args[i].replace(/^--/, '');
+    if (name === 'cluster') {
+      options.cluster = true;
+      i--;
+      continue;
+    }
     if (!args[i].startsWith('--') || !(name in DEFAULTS)) throw new Error(`unknown option ${args[i]}; the options are --${Object.keys(DEFAULTS).join(' --')}`);
     const value = args[i + 1];
     if (value === undefined) throw new Error(`${args[i]} wants a value`);

@@ -7,7 +7,7 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
  * Starts and reconnects all devices, then waits until nothing is missing. Returns what is still missing after
  * the time limit.
  */
-export async function quiet({ world, ledger, backend, seconds, note }) {
+export async function quiet({ world, ledger, backend, notified, seconds, note }) {
   for (const device of world.devices) {
     device.wire.heal();
     if (!device.isUp) device.start();
@@ -15,7 +15,7 @@ export async function quiet({ world, ledger, backend, seconds, note }) {
   const end = Date.now() + seconds * 1_000;
   for (let round = 0; ; round++) {
     for (const device of world.devices) if (device.isStopped) device.reconnect();
-    const missing = [...unsent(world, ledger, backend), ...(await behind(world))];
+    const missing = [...unsent(world, ledger, backend), ...(await behind(world)), ...(notified?.missing() ?? [])];
     if (missing.length === 0) return [];
     if (Date.now() > end) return missing;
     if (round % 20 === 19) note(`quiet: ${missing.length} things are missing, for example ${missing[0]}`);
