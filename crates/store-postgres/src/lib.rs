@@ -55,13 +55,14 @@ use mynah_store::{
 };
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 pub use self::address::AddressError;
 pub use self::command::{change_setting, read_setting};
 pub use self::import::Import;
 use self::nodes::{Heart, Node};
+pub use self::nodes::{Nodes, Peer};
 pub use self::options::{Options, SCHEMA};
 use self::queue::{Command, Order, Tell};
 use self::rules::Rules;
@@ -80,6 +81,7 @@ pub struct Postgres {
     address: address::Address,
     /// The number of this node.
     node: i64,
+    nodes: watch::Receiver<Nodes>,
     /// The task that writes its heartbeats.
     heart: AbortHandle,
     queue: Arc<queue::Queue>,
@@ -106,12 +108,17 @@ impl Postgres {
             .enable_all()
             .build()
             .map_err(OpenError::Threads)?;
-        let node = Node::new(options.alone).map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let is_shared = options.peer.is_some();
+        let node = Node::new(options.alone, options.peer)
+            .map_err(|error| OpenError::Unavailable(error.to_string()))?;
+        let (nodes, seen_nodes) = watch::channel(Nodes::default());
         let (place, schema, clock) = (address.clone(), options.schema.clone(), options.clock.clone());
         let longest = (options.longest_push_wait_ms, options.longest_push_life_ms);
         let (health, own) = (Arc::<health::Health>::default(), node.clone());
         let heart = Heart {
             node: node.id,
+            is_shared,
+            nodes,
             address: address.clone(),
             health: health.clone(),
         };
@@ -181,6 +188,7 @@ impl Postgres {
         Ok(Self {
             address,
             node: node.id,
+            nodes: seen_nodes,
             heart,
             queue,
             pool,
@@ -194,6 +202,11 @@ impl Postgres {
             retention,
             runtime: Some(runtime),
         })
+    }
+
+    /// The other nodes, if this one has a [`Peer`]; read again with each heartbeat, once a second.
+    pub fn nodes(&self) -> watch::Receiver<Nodes> {
+        self.nodes.clone()
     }
 
     /// Returns the number of commands that wait to be written.

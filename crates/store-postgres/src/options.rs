@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mynah_store::Observer;
 
+use super::nodes::Peer;
 use super::rules::TestClock;
 
 /// The schema of the tables.
@@ -20,6 +21,8 @@ pub struct Options {
     pub readers: usize,
     /// No other node may use the database at the same time.
     pub alone: bool,
+    /// What this node says to the others, if there are others.
+    pub peer: Option<Peer>,
     /// How long a sender's `cid` is remembered.
     pub dedupe_window_ms: u64,
     /// The maximum number of members of a team.
@@ -49,6 +52,7 @@ impl Options {
             schema: SCHEMA.to_owned(),
             readers: 4,
             alone: false,
+            peer: None,
             dedupe_window_ms: 7 * 24 * 3_600_000,
             max_members: 100_000,
             max_devices: 100,

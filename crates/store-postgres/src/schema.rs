@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::address::Address;
 use super::failure::{Failure, explain};
-use super::nodes::{self, LOOK, Node, Place, Seen};
+use super::nodes::{self, LOOK, Node, Place, Seen, Taken};
 use super::rows;
 use super::session::{PATIENCE, in_time};
 
@@ -53,6 +53,9 @@ pub enum OpenError {
         /// The schema.
         schema: String,
     },
+    /// This node may not run together with another one that is running. The text says why.
+    #[error("{0}")]
+    Differs(String),
     /// Another node uses the database.
     #[error(
         "the database of store.url is in use by another node ({name}); stop it, or name another database"
@@ -169,7 +172,8 @@ async fn begin<'a>(
         match seen.look(&transaction, node).await? {
             Place::Free => {}
             Place::Taken(None) => return Ok(None),
-            Place::Taken(Some(name)) => return Err(OpenError::Taken { name }),
+            Place::Taken(Some(Taken::Alone(name))) => return Err(OpenError::Taken { name }),
+            Place::Taken(Some(Taken::Differs(why))) => return Err(OpenError::Differs(why)),
         }
     }
     Ok(Some((transaction, found)))

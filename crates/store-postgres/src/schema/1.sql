@@ -178,8 +178,16 @@ CREATE TABLE nodes (
     name  text NOT NULL,                           -- host and process, for people
     alone boolean NOT NULL,                        -- no other node may be there
     since bigint NOT NULL,
-    beat  bigint NOT NULL                          -- when the node has written last that it lives
+    beat  bigint NOT NULL,                         -- when the node has written last that it is running
+    run   uuid,                                    -- what the other nodes call it, if there may be others
+    introduction text NOT NULL DEFAULT ''          -- what it says to them about itself
 ) WITH (fillfactor = 50);
+
+-- Nodes that have ended a moment ago, whose users are expected back on another node.
+CREATE TABLE ended_nodes (
+    run uuid PRIMARY KEY,
+    at  bigint NOT NULL
+);
 
 -- For each node, how many transactions of its writer were committed. Every transaction that writes locks the
 -- row of its node, so that a node without a row writes nothing.

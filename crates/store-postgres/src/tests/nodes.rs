@@ -11,7 +11,7 @@ use mynah_store_conformance::kit::{answer, device, due_in, notice, pair, team_id
 
 use super::conformance::open;
 use super::server::Server;
-use crate::{Options, Postgres};
+use crate::{Nodes, OpenError, Options, Peer, Postgres};
 
 /// Three nodes of one cluster.
 fn nodes() -> Option<[Arc<Postgres>; 3]> {
@@ -243,4 +243,52 @@ async fn a_job_is_claimed_by_one_node_only() {
     }
     assert_eq!(claimed.len(), 50, "each once");
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), made);
+}
+
+/// A node that says `introduction`, and runs with every other one that does not say the same.
+fn peer(run: u8, introduction: &str) -> Option<Peer> {
+    let own = introduction.to_owned();
+    Some(Peer {
+        run: [run; 16],
+        introduction: introduction.to_owned(),
+        admits: Arc::new(move |other| match other == own {
+            true => Err("two nodes say the same".to_owned()),
+            false => Ok(()),
+        }),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_see_one_another_and_their_ends() {
+    let Some(server) = Server::shared() else { return };
+    let (url, schema) = (server.url(), Server::schema());
+    let options = |peer| Options {
+        schema: schema.clone(),
+        peer,
+        ..Options::new(&url)
+    };
+    let [one, two, three] = [1, 2, 3].map(|run| open(options(peer(run, &format!("node {run}")))));
+    let mut seen = one.nodes();
+    let both = |nodes: &Nodes| nodes.running.len() == 2 && nodes.ended.is_empty();
+    let nodes = seen.wait_for(both).await.unwrap().clone();
+    let mut running = nodes.running;
+    running.sort();
+    assert_eq!(
+        running,
+        [([2; 16], "node 2".to_owned()), ([3; 16], "node 3".to_owned())]
+    );
+    let error = Postgres::open(options(peer(4, "node 3"))).await.err();
+    assert!(
+        matches!(&error, Some(OpenError::Differs(why)) if why == "two nodes say the same"),
+        "{error:?}"
+    );
+    two.close().await;
+    let left = |nodes: &Nodes| nodes.running.len() == 1 && nodes.ended.iter().any(|(run, _)| *run == [2; 16]);
+    seen.wait_for(left).await.unwrap();
+    // Like a crash: the row stays until the others have not seen a heartbeat for long enough.
+    drop(three);
+    let died = |nodes: &Nodes| nodes.running.is_empty() && nodes.ended.iter().any(|(run, _)| *run == [3; 16]);
+    seen.wait_for(died).await.unwrap();
+    // Nothing refuses its successor any more.
+    open(options(peer(5, "node 3"))).close().await;
 }
