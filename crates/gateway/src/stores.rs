@@ -181,7 +181,7 @@ pub fn migrate(from: &Path, to: &str) -> anyhow::Result<u64> {
         bail!("the messages of conversation {conv} differ in the copy: repeat it with an empty database");
     }
     if !target.is_done() {
-        target.finish(source.epoch())?;
+        target.finish(source.epoch(), source.times()?)?;
     }
     source.mark_moved()?;
     Ok(sums.messages)

@@ -8,12 +8,13 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::{SinkExt, TryStreamExt};
 use mynah_store::ids::{Cid, Uid};
-use mynah_store::transfer::{MESSAGES, Row, TABLES, Table};
+use mynah_store::transfer::{MESSAGES, Row, TABLES, Table, Times};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::address::Address;
 use super::batch::hash;
+use super::marks;
 use super::rows;
 use super::schema::{self, MIGRATION};
 use super::session::in_time;
@@ -186,8 +187,9 @@ impl Import {
         })
     }
 
-    /// The copy is complete: nodes may start with it. The epoch remains that of the source.
-    pub fn finish(&mut self, epoch: &str) -> anyhow::Result<()> {
+    /// The copy is complete: nodes may start with it. The epoch remains that of the source, and ages continue
+    /// from its times.
+    pub fn finish(&mut self, epoch: &str, times: Option<Times>) -> anyhow::Result<()> {
         self.runtime.block_on(Box::pin(async {
             let transaction = self.client.transaction().await?;
             for table in ["devices", "push_jobs"] {
@@ -205,6 +207,10 @@ impl Import {
             let base = rows::base(0, row.try_get(1)?, row.try_get(0)?);
             schema::set(&transaction, "base", &base.to_string()).await?;
             schema::set(&transaction, "epoch", epoch).await?;
+            if let Some(times) = times {
+                schema::set(&transaction, "measured", &times.measured.to_string()).await?;
+                schema::set(&transaction, "age", &marks::continued(times)).await?;
+            }
             schema::set(&transaction, DONE, epoch).await?;
             transaction
                 .execute("DELETE FROM meta WHERE key = $1", &[&MIGRATION])

@@ -8,6 +8,7 @@
 //! as fast as normal.
 
 use mynah_store::UnixMillis;
+use mynah_store::transfer::Times;
 use tokio_postgres::GenericClient;
 
 use super::failure::Failure;
@@ -73,6 +74,18 @@ impl Kept {
         } = self;
         format!("{node},{ran},{day},{since},{ran_since},{believed},{start}")
     }
+}
+
+/// The state after that of a store that was copied: the time since it was stopped is taken from PostgreSQL's
+/// clock, like a time without a node that deletes.
+pub(super) fn continued(times: Times) -> String {
+    let (ran, day) = (stored(times.running), stored(times.day));
+    let kept = Kept {
+        ran,
+        day,
+        ..Kept::default()
+    };
+    kept.text()
 }
 
 /// The node that deletes.

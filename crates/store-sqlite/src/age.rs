@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mynah_store::UnixMillis;
+use mynah_store::transfer::Times;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::clock::Clock;
@@ -228,6 +229,17 @@ impl Age {
         self.saved = Some(self.measured);
         Ok(())
     }
+}
+
+/// Returns the times that were stored last.
+pub(super) fn times(db: &Connection) -> rusqlite::Result<Option<Times>> {
+    let kept = meta::get(db, KEY)?;
+    let times = |(measured, day, _, running)| Times {
+        day,
+        measured,
+        running,
+    };
+    Ok(kept.as_deref().and_then(parse).map(times))
 }
 
 /// Parses the stored value. Databases of earlier versions have no running time: their marks contain measured

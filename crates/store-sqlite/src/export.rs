@@ -6,11 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use mynah_store::Durability;
-use mynah_store::transfer::{Row, Table};
+use mynah_store::transfer::{Row, Table, Times};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 use uuid::Uuid;
 
+use super::age;
 use super::open::{self, DataDirectory};
 
 /// See the module.
@@ -60,6 +61,7 @@ fn select(table: Table) -> Option<&'static str> {
         "revocations" => {
             "SELECT uid, device, token, issued, forget, displaced FROM revocations WHERE ?1 = 0"
         }
+        "marks" => "SELECT row, at FROM ages WHERE ?1 = 0",
         "settings" => "SELECT name, version, value FROM settings WHERE ?1 = 0",
         "messages" => {
             "SELECT c.conv, m.seq, m.id, m.mid, m.kind, m.ts, iif(m.counts, 't', 'f'), iif(m.recalled, 't', 'f'),
@@ -89,6 +91,11 @@ impl Export {
     /// Returns the epoch of the history.
     pub fn epoch(&self) -> &str {
         self.place.epoch()
+    }
+
+    /// Returns the times when the store was last written; `None` if it was never written.
+    pub fn times(&self) -> anyhow::Result<Option<Times>> {
+        Ok(age::times(&self.db)?)
     }
 
     /// Returns the number of rows of a table.

@@ -1,6 +1,8 @@
 //! The form in which a whole store is copied into another one: tables, whose values are texts as PostgreSQL
 //! writes them (`t` and `f`, decimal numbers, UUIDs with hyphens; `None` is null).
 
+use crate::UnixMillis;
+
 /// A row: one value for each column of its table.
 pub type Row = Vec<Option<String>>;
 
@@ -11,6 +13,17 @@ pub struct Table {
     pub name: &'static str,
     /// The columns, in the order of the values.
     pub columns: &'static [&'static str],
+}
+
+/// The times of a store when it was stopped, in milliseconds since 1970. Ages continue from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The time of day.
+    pub day: UnixMillis,
+    /// The measured time, which decides when devices and revocations are forgotten.
+    pub measured: UnixMillis,
+    /// The running time, which `marks` refer to.
+    pub running: UnixMillis,
 }
 
 /// The messages, in the order of their ids.
@@ -35,7 +48,7 @@ pub const MESSAGES: Table = Table {
 };
 
 /// All tables, in the order in which they are copied. The messages come last.
-pub const TABLES: [Table; 11] = [
+pub const TABLES: [Table; 12] = [
     Table {
         name: "conversations",
         columns: &[
@@ -107,6 +120,11 @@ pub const TABLES: [Table; 11] = [
     Table {
         name: "settings",
         columns: &["name", "version", "text"],
+    },
+    // For retention: rows, and the running time at which each was the newest.
+    Table {
+        name: "marks",
+        columns: &["row", "at"],
     },
     MESSAGES,
 ];

@@ -4,6 +4,7 @@
 mod alone;
 mod conformance;
 mod follow;
+mod migrate;
 mod nodes;
 mod server;
 mod speed;
