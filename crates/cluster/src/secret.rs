@@ -38,10 +38,17 @@ impl Secret {
         }
     }
 
-    /// A key for one use in one cluster.
-    pub(crate) fn key(&self, usage: &str, name: &ClusterName) -> Key {
+    /// Makes a key for one use in one cluster. It does not reveal the secret.
+    pub fn derive(&self, usage: &str, name: &ClusterName) -> [u8; 32] {
         let derived = sign(&self.0, format!("mynah {usage} {}", name.as_str()).as_bytes());
-        Key::new(HMAC_SHA256, derived.as_ref())
+        let mut key = [0; 32];
+        key.copy_from_slice(derived.as_ref());
+        key
+    }
+
+    /// Like [`Secret::derive`], for signatures.
+    pub(crate) fn key(&self, usage: &str, name: &ClusterName) -> Key {
+        Key::new(HMAC_SHA256, &self.derive(usage, name))
     }
 
     /// A text by which nodes recognise that they have the same secret. It does not reveal the secret.

@@ -30,6 +30,7 @@ mod dispatch;
 mod embed;
 mod entrance;
 mod fair;
+mod forwarding;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

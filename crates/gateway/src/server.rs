@@ -16,6 +16,7 @@ use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use hyper::{Request, Response};
+use mynah_forward::{Forward, SidTag};
 use mynah_front::{Admission, Listener, Proxies, Refusal, RequestBody};
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::TcpListener;
@@ -28,6 +29,7 @@ use crate::auth;
 use crate::builder;
 use crate::cluster::{Cluster, Own, Settings};
 use crate::config::{Config, Mode};
+use crate::forwarding;
 use crate::http::{Api, Calls, Door, Hosts};
 use crate::keys::{ApiKeys, KeySources};
 use crate::listen::{self, ListenerSettings};
@@ -66,8 +68,8 @@ pub struct Server {
     store: Arc<dyn Store>,
     /// See [`Opened::lost`].
     lost: Pin<Box<dyn Future<Output = ()> + Send>>,
-    /// The other nodes; `None` if there is one node.
-    cluster: Option<Arc<Cluster>>,
+    /// The other nodes, and what forwards requests to them; `None` if there is one node.
+    cluster: Option<(Arc<Cluster>, Forward)>,
 }
 
 impl Server {
@@ -105,13 +107,21 @@ impl Server {
         let mut builder = builder.metrics(metrics.clone());
         let mut cluster = None;
         if let Some(node) = node {
+            let key = node.forward_key();
             let (joined, inbox) = node.join().await?;
             builder = builder.cluster(joined.clone(), inbox);
-            cluster = Some(joined);
+            cluster = Some((joined, key));
         }
         let gateway = builder.start(store.clone())?;
+        let tag = cluster
+            .as_ref()
+            .map(|(cluster, _)| forwarding::tag(&cluster.own()));
         let socketio =
-            mynah_socketio::Server::new(socketio_config(&config, &listening)?, gateway.namespaces());
+            mynah_socketio::Server::new(socketio_config(&config, &listening, tag)?, gateway.namespaces());
+        let cluster = cluster.map(|(cluster, key)| {
+            let options = forwarding::options(key, &config.engine, &listening);
+            (cluster, Forward::new((*socketio).clone(), options))
+        });
         let api = Arc::new(Api {
             gateway: gateway.clone(),
             keys,
@@ -215,10 +225,11 @@ impl Server {
     /// `server.grace_ms`. A node of a cluster fails with [`Lost`] if the others have taken it for dead.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let calls = Arc::default();
+        let (cluster, forward) = self.cluster.unzip();
         let routes = |door| {
-            let proxies = match door {
-                Door::Admin => Proxies::default(),
-                Door::Only | Door::Public => self.listening.proxies.clone(),
+            let (proxies, forward) = match door {
+                Door::Admin => (Proxies::default(), None),
+                Door::Only | Door::Public => (self.listening.proxies.clone(), forward.clone()),
             };
             Arc::new(Routes {
                 socketio: self.socketio.clone(),
@@ -227,6 +238,7 @@ impl Server {
                 calls: Arc::clone(&calls),
                 door,
                 proxies,
+                forward,
             })
         };
         // These tasks end when this is dropped.
@@ -250,10 +262,13 @@ impl Server {
             self.listening.admission.clone(),
             self.api.metrics.clone(),
         ));
+        if let (Some(forward), Some(cluster)) = (&forward, &cluster) {
+            beside.spawn(forwarding::follow(forward.clone(), cluster.clone()));
+        }
         let address = self.addresses.public;
         let mut is_lost = false;
         let stopped = async {
-            match &self.cluster {
+            match &cluster {
                 Some(cluster) => cluster.stopped().await,
                 None => std::future::pending().await,
             }
@@ -281,7 +296,12 @@ impl Server {
             false => Duration::from_millis(sessions * 1_000 / CLOSES_PER_SECOND).min(grace / 2),
         };
         let finished = async {
-            self.socketio.drain(spread).await;
+            let through = async {
+                if let Some(forward) = &forward {
+                    forward.drain(spread).await;
+                }
+            };
+            tokio::join!(self.socketio.drain(spread), through);
             // Each API call holds the lock for reading.
             let _none = calls.write().await;
             self.gateway.settle_push().await;
@@ -320,6 +340,8 @@ struct Routes {
     door: Door,
     /// Proxies whose X-Forwarded-For is trusted.
     proxies: Proxies,
+    /// Forwards requests for sessions of other nodes; `None` if there is one node.
+    forward: Option<Forward>,
 }
 
 impl Routes {
@@ -330,11 +352,22 @@ impl Routes {
         peer: SocketAddr,
     ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
         Box::pin(async move {
+            if let Some(forward) = &self.forward
+                && forward.is_internal(&request)
+            {
+                let answer = Box::pin(forward.answer_internal(request, peer));
+                return answer.await.map(Body::new);
+            }
             if let Some(refused) = self.api.refuse_host(&request, peer) {
                 return refused;
             }
             if self.door != Door::Admin && self.socketio.serves(request.uri().path()) {
                 let peer = self.proxies.client(peer, request.headers());
+                if let Some(forward) = &self.forward
+                    && let Some(node) = forward.node_of(&request)
+                {
+                    return Box::pin(forward.send(request, peer, node)).await.map(Body::new);
+                }
                 return self.socketio.handle(request, peer).await.map(Body::new);
             }
             let _under_way: RwLockReadGuard<'_, ()> = self.calls.read().await;
@@ -396,7 +429,11 @@ fn observer(
     })
 }
 
-fn socketio_config(config: &Config, listening: &ListenerSettings) -> anyhow::Result<mynah_socketio::Config> {
+fn socketio_config(
+    config: &Config,
+    listening: &ListenerSettings,
+    sid_tag: Option<SidTag>,
+) -> anyhow::Result<mynah_socketio::Config> {
     let engine = &config.engine;
     Ok(mynah_socketio::Config {
         path: engine.path.clone(),
@@ -414,6 +451,7 @@ fn socketio_config(config: &Config, listening: &ListenerSettings) -> anyhow::Res
         refuse_origins: true,
         admission: listening.admission.clone(),
         keep_handshake: false,
+        sid_tag,
         ..mynah_socketio::Config::default()
     })
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use mynah_cluster::{
     Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Incarnation, Packet, Questions, State, To, Trouble,
 };
-use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::ids::Uid;
@@ -38,7 +38,7 @@ pub(crate) struct Cluster {
     own: Peer,
     /// For how long the users of a node that has ended count as connected.
     back: Duration,
-    peers: RwLock<Arc<Peers>>,
+    peers: watch::Sender<Arc<Peers>>,
     directory: Directory,
     bus: Bus,
     questions: Questions,
@@ -72,7 +72,7 @@ impl Cluster {
         Self {
             own,
             back,
-            peers: RwLock::default(),
+            peers: watch::Sender::default(),
             directory,
             bus,
             questions: Questions::default(),
@@ -143,12 +143,17 @@ impl Cluster {
 
     /// The other nodes at present.
     pub(crate) fn peers(&self) -> Arc<Peers> {
-        self.peers.read().clone()
+        self.peers.borrow().clone()
+    }
+
+    /// The other nodes, for whoever has to learn of every change.
+    pub(crate) fn watch_peers(&self) -> watch::Receiver<Arc<Peers>> {
+        self.peers.subscribe()
     }
 
     /// Takes what is known about the other nodes from now on.
     pub(crate) fn know(&self, peers: Peers) {
-        *self.peers.write() = Arc::new(peers);
+        self.peers.send_replace(Arc::new(peers));
     }
 
     /// The directory.

@@ -95,6 +95,11 @@ impl Own {
         Ok(Self { settings, node })
     }
 
+    /// The key with which nodes forward requests to each other.
+    pub(crate) fn forward_key(&self) -> [u8; 32] {
+        self.settings.secret.derive("forward", &self.settings.name)
+    }
+
     /// Connects to Redis. If Redis is not there, the node starts nevertheless, and is not ready. The inbox
     /// has what other nodes send.
     pub(crate) async fn join(self) -> anyhow::Result<(Arc<Cluster>, Inbox)> {

@@ -169,6 +169,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("tls", &["clock", "config", "metrics", "text"]),
     ("listen", &["config", "metrics", "tls"]),
+    // Sessions of other nodes. What is done for a session of this node is elsewhere.
+    ("forwarding", &["cluster", "config", "listen"]),
     ("refusal_log", &["metrics", "reject"]),
     ("reload", &["gateway", "http"]),
     // The store that the configuration names.
@@ -189,6 +191,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "metrics",
             "refusal_log",
             "reload",
+            "forwarding",
             "store",
             "stores",
             "tls",

@@ -253,3 +253,20 @@ async fn a_client_that_never_registers_is_closed_to_reconnect() {
     }
     assert_eq!(refused(server.address, "register_timeout").await, 2);
 }
+
+/// Nothing tells a stranger whether a server is one of several.
+#[tokio::test]
+async fn below_internal_there_is_nothing_for_strangers() {
+    let server = Running::new(|_| {}).await;
+    let headers = "X-Mynah-Token: 0000\r\n";
+    let unknown = ask(server.address, "GET", "/unknown/hello", headers).await;
+    let without_date = |answer: &str| {
+        let lines = answer.lines().filter(|line| !line.starts_with("date:"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(status(&unknown), 404);
+    for path in ["/internal/hello", "/internal/session", "/internal/"] {
+        let answer = ask(server.address, "GET", path, headers).await;
+        assert_eq!(without_date(&answer), without_date(&unknown), "{path}");
+    }
+}
