@@ -156,6 +156,33 @@ fn paths_in_documents_exist() {
     tidy(complaints);
 }
 
+/// A code block after `<!-- part of FILE -->` is a part of that file, at any indentation.
+#[test]
+fn parts_of_files_in_documents_are_in_the_files() {
+    let lines = |text: &str| {
+        text.lines()
+            .map(|line| line.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (mut complaints, mut parts) = (Vec::new(), 0);
+    for file in files(&[".md"]) {
+        for part in file.text.split("\n<!-- part of ").skip(1) {
+            let (path, rest) = part.split_once(" -->\n```").unwrap();
+            let (block, _) = rest.split_once("\n```\n").unwrap();
+            let block = &lines(block)[1..];
+            parts += 1;
+            if !lines(&document(path))
+                .windows(block.len())
+                .any(|window| window == block)
+            {
+                complaints.push(format!("{} shows a part of {path} that is not there", file.path));
+            }
+        }
+    }
+    assert!(parts >= 2, "parts of files are not found any more");
+    tidy(complaints);
+}
+
 /// The names of the directories in a directory of the repository.
 fn directories(path: &str) -> Vec<String> {
     let entries = fs::read_dir(root().join(path)).into_iter().flatten().flatten();
