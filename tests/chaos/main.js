@@ -16,6 +16,7 @@ const MOST_SHOWN = 600;
 let options;
 try {
   options = optionsOf(process.argv.slice(2));
+  if (options.cluster && options.plant.startsWith('data-')) throw new Error(`${options.plant} changes a data directory: it cannot be used with --cluster`);
   if (options.plant && !PLANTS.includes(options.plant)) throw new Error(`unknown fault ${options.plant}; the faults are ${PLANTS.join(', ')}`);
 } catch (error) {
   console.error(`scripts/chaos: ${error.message}`);

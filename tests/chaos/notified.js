@@ -2,6 +2,7 @@
 // who is always offline is notified of every message. A user whose device has acknowledged a message is not
 // notified of it afterwards.
 
+import { createHmac } from 'node:crypto';
 import { Webhook } from '../lib/webhook.js';
 
 const SECRET = 'secret-of-the-chaos';
@@ -44,6 +45,23 @@ export class Notified {
   missing() {
     const told = new Set(this.#accepted.map(({ body }) => body.mid));
     return [...this.#due].filter(([mid]) => !told.has(mid)).map(([mid, uid]) => `a notification of ${mid} for ${uid}`);
+  }
+
+  /** The fault `notified-late`: one more notification, a minute after the message was acknowledged. */
+  plant(name, { record, world }) {
+    if (name !== 'notified-late') return;
+    for (const { uid, devices } of world.users) {
+      for (const { conv, seq, at } of devices.flatMap(({ acks }) => acks)) {
+        const message = record.get(conv)?.messages.find((one) => one.seq === seq && one.from !== uid);
+        if (!message) continue;
+        const bytes = Buffer.from(JSON.stringify({ uid, mid: message.mid, conv, seq }));
+        const t = Math.floor(Date.now() / 1_000);
+        const v1 = createHmac('sha256', SECRET).update(`${t}.`).update(bytes).digest('hex');
+        const headers = { 'content-type': 'application/json', 'x-mynah-signature': `t=${t},v1=${v1}` };
+        this.hook.all.push({ method: 'POST', headers, bytes, body: JSON.parse(bytes), status: 200, at: at + 60_000 });
+        return;
+      }
+    }
   }
 
   check({ record, world }, fail) {

@@ -64,6 +64,7 @@ async function runWith({ gateway, notified, options, note }) {
   const missing = await quiet({ world, ledger, backend, notified, seconds: options.patience, note });
   const state = { world, ledger, gateway, options, ...(await readRecord({ world, backend })) };
   plantInRecord(options.plant, state.record);
+  notified?.plant(options.plant, state);
 
   const failures = missing.map((what) => ({ check: 'rest', what: `timed out waiting for ${what}` }));
   const fail = (check, what, detail) => failures.push({ check, what, detail });
