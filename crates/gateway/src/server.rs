@@ -70,6 +70,8 @@ pub struct Server {
     lost: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// The other nodes, and what forwards requests to them; `None` if there is one node.
     cluster: Option<(Arc<Cluster>, Forward)>,
+    /// Tasks that end when this is dropped.
+    beside: JoinSet<()>,
 }
 
 impl Server {
@@ -100,15 +102,24 @@ impl Server {
         let node = settings
             .map(|settings| Own::new(settings, addresses.public))
             .transpose()?;
-        let Opened { store, depth, lost } = stores::open(&config, metrics.clone(), node.is_some()).await?;
+        let opened = stores::open(&config, metrics.clone(), node.as_ref()).await?;
+        let Opened {
+            store,
+            depth,
+            lost,
+            nodes,
+        } = opened;
         let (keys, sources) = ApiKeys::open(&config.auth.api_keys, stores::directory(&config), store.clone())
             .await
             .with_context(|| format!("the API keys in {} cannot be used", Location(&config)))?;
         let mut builder = builder.metrics(metrics.clone());
-        let mut cluster = None;
+        let (mut cluster, mut beside) = (None, JoinSet::new());
         if let Some(node) = node {
             let key = node.forward_key();
             let (joined, inbox) = node.join().await?;
+            if let Some(nodes) = nodes {
+                beside.spawn(stores::watch_nodes(nodes, joined.clone()));
+            }
             builder = builder.cluster(joined.clone(), inbox);
             cluster = Some((joined, key));
         }
@@ -154,6 +165,7 @@ impl Server {
             store,
             lost,
             cluster,
+            beside,
         })
     }
 
@@ -241,8 +253,7 @@ impl Server {
                 forward,
             })
         };
-        // These tasks end when this is dropped.
-        let mut beside = JoinSet::new();
+        let mut beside = self.beside;
         let door = if let Some(admin) = self.admin {
             // This listener serves until the end, so that the operator can observe the stop.
             let routes = routes(Door::Admin);

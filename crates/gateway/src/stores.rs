@@ -9,14 +9,17 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use mynah_cluster::Incarnation;
 use ring::digest::{Context as Hash, SHA256};
+use tokio::sync::watch;
 
 use crate::clock;
+use crate::cluster::{Cluster, Introduction, Own, Peer, Peers};
 use crate::config::{Config, Secret};
 use crate::keys::{self, KeyCommand, Said, SettingAccess};
 use crate::metrics::Metrics;
 use crate::store::embedded::{self, Backup, Clock, Embedded, Export, Restored};
-use crate::store::postgres::{self, Postgres};
+use crate::store::postgres::{self, Nodes, Postgres};
 use crate::store::transfer::{Row, TABLES};
 use crate::store::{Observer, Store};
 
@@ -30,6 +33,57 @@ pub(crate) struct Opened {
     pub(crate) depth: Box<dyn Fn() -> usize + Send + Sync>,
     /// Resolves when another process has taken over the store.
     pub(crate) lost: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// The other nodes that use the store; `None` for the embedded one.
+    pub(crate) nodes: Option<watch::Receiver<Nodes>>,
+}
+
+/// Tells `cluster` which nodes are running or have ended, from now on.
+pub(crate) async fn watch_nodes(mut nodes: watch::Receiver<Nodes>, cluster: Arc<Cluster>) {
+    loop {
+        let peers = peers(&nodes.borrow_and_update());
+        cluster.know(peers);
+        if nodes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn peers(nodes: &Nodes) -> Peers {
+    let now = clock::now();
+    let live = nodes.running.iter().filter_map(|(run, introduction)| {
+        let incarnation = Incarnation(*run);
+        let advertise = Introduction::parse(introduction)?.advertise;
+        Some((
+            incarnation,
+            Peer {
+                incarnation,
+                advertise,
+            },
+        ))
+    });
+    let ended = nodes.ended.iter().map(|(run, ago_ms)| {
+        let since = now.checked_sub(Duration::from_millis(*ago_ms)).unwrap_or(now);
+        (Incarnation(*run), since)
+    });
+    Peers {
+        live: live.collect(),
+        ended: ended.collect(),
+    }
+}
+
+/// What the node `own` says to other nodes that use the store.
+fn peer(own: &Own, config: &Config) -> anyhow::Result<postgres::Peer> {
+    let introduction = own.introduction(config)?;
+    Ok(postgres::Peer {
+        run: own.incarnation().0,
+        introduction: introduction.to_text()?,
+        // A node of another version may write it in another form.
+        admits: Arc::new(move |other| {
+            let other = Introduction::parse(other);
+            let checked = other.map_or(Ok(()), |other| introduction.check(&other));
+            checked.map_err(|why| why.to_string())
+        }),
+    })
 }
 
 /// Where the record is, in the words of log and errors.
@@ -57,10 +111,14 @@ pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Opens the store. `is_shared` says whether other nodes may use it too.
-pub(crate) async fn open(config: &Config, metrics: Arc<Metrics>, is_shared: bool) -> anyhow::Result<Opened> {
+/// Opens the store, for the node `own` if other nodes may use it too.
+pub(crate) async fn open(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    own: Option<&Own>,
+) -> anyhow::Result<Opened> {
     match &config.store.url {
-        Some(url) => open_postgres(config, (url, is_shared), metrics).await,
+        Some(url) => open_postgres(config, (url, own), metrics).await,
         None => open_embedded(config, metrics),
     }
     .with_context(|| format!("the data in {} cannot be used", Location(config)))
@@ -85,16 +143,18 @@ fn open_embedded(config: &Config, observer: Arc<dyn Observer>) -> anyhow::Result
         store: store.clone(),
         depth: Box::new(move || store.depth()),
         lost: Box::pin(std::future::pending()),
+        nodes: None,
     })
 }
 
 async fn open_postgres(
     config: &Config,
-    (url, is_shared): (&Secret, bool),
+    (url, own): (&Secret, Option<&Own>),
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Opened> {
     let options = postgres::Options {
-        alone: !is_shared,
+        alone: own.is_none(),
+        peer: own.map(|own| peer(own, config)).transpose()?,
         dedupe_window_ms: config.limits.dedupe_window_ms,
         max_members: config.limits.members,
         max_devices: config.limits.devices_per_user,
@@ -108,6 +168,7 @@ async fn open_postgres(
     let store = Arc::new(Postgres::open(options).await?);
     Ok(Opened {
         lost: Box::pin(store.lost()),
+        nodes: Some(store.nodes()),
         store: store.clone(),
         depth: Box::new(move || store.depth()),
     })

@@ -91,6 +91,9 @@ const LEAVE: &str = delete!("WHERE n.id = $1");
 /// A heartbeat may be lost in a crash of PostgreSQL, because the next one follows.
 const NOT_DURABLE: &str = "SET synchronous_commit = off";
 
+/// Gets the introduction of another node that is running, and returns why the two may not run together.
+pub type Admits = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// What a node among others says to them. Whoever can read the database can read it.
 #[derive(Clone)]
 pub struct Peer {
@@ -98,8 +101,8 @@ pub struct Peer {
     pub run: [u8; 16],
     /// What it says about itself.
     pub introduction: String,
-    /// Gets the introduction of another node that is running, and returns why the two may not run together.
-    pub admits: Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>,
+    /// Whether another node may run too.
+    pub admits: Arc<Admits>,
 }
 
 /// The other nodes at one moment.

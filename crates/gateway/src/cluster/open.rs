@@ -12,7 +12,7 @@ use mynah_cluster::{
     Secret, Times, Trouble,
 };
 
-use super::{Cluster, Peer};
+use super::{Cluster, Introduction, Peer};
 use crate::config::{self, Config};
 use crate::trust;
 
@@ -98,6 +98,17 @@ impl Own {
     /// The key with which nodes forward requests to each other.
     pub(crate) fn forward_key(&self) -> [u8; 32] {
         self.settings.secret.derive("forward", &self.settings.name)
+    }
+
+    /// This run of the node.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.node.incarnation
+    }
+
+    /// What the node says to the others.
+    pub(crate) fn introduction(&self, config: &Config) -> anyhow::Result<Introduction> {
+        let (secret, name) = (&self.settings.secret, &self.settings.name);
+        Introduction::new(config, &self.node.advertise, secret, name)
     }
 
     /// Connects to Redis. If Redis is not there, the node starts nevertheless, and is not ready. The inbox

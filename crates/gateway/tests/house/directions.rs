@@ -174,7 +174,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("refusal_log", &["metrics", "reject"]),
     ("reload", &["gateway", "http"]),
     // The store that the configuration names.
-    ("stores", &["clock", "config", "keys", "metrics", "store"]),
+    (
+        "stores",
+        &["clock", "cluster", "config", "keys", "metrics", "store"],
+    ),
     // Modules of the program, not of the library.
     ("signals", &[]),
     (
