@@ -17,6 +17,8 @@ use crate::check::{check, check_role};
 use crate::failure::{Trouble, first_error};
 use crate::secret::is_mark;
 
+/// How long the name of a cluster is taken after its last node has stopped.
+const OWNER_LIFE: Duration = Duration::from_secs(15);
 /// The number of beats after which a server is checked again. An operator may have changed its settings.
 const CHECK_EVERY: u64 = 30;
 
@@ -46,7 +48,7 @@ pub(crate) struct Keys {
     pub(crate) mark: String,
     /// The node's own key.
     pub(crate) node: String,
-    /// How long both keys remain after the last beat.
+    /// How long the node's key remains after the last beat.
     pub(crate) life: Duration,
     /// The scripts that are loaded.
     pub(crate) scripts: Vec<&'static str>,
@@ -150,10 +152,10 @@ impl Keys {
 
     /// Keeps the keys alive, and finds out whether they were lost.
     async fn renew(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-        let life = self.life.as_millis() as u64;
+        let [life, owner_life] = [self.life, OWNER_LIFE].map(|life| life.as_millis() as u64);
         let mut commands = pipe();
         let owner = commands.cmd("SET").arg(&self.owner).arg(&self.mark);
-        owner.arg("NX").arg("PX").arg(life);
+        owner.arg("NX").arg("PX").arg(owner_life);
         commands.cmd("GET").arg(&self.owner);
         let values = run(connection, &commands).await?;
         let owner: Option<String> = values
@@ -162,12 +164,12 @@ impl Keys {
             .and_then(|value| from_redis_value(value).ok());
         // It may have expired between the two commands.
         match owner.filter(|mark| *mark != self.mark) {
-            Some(mark) if is_mark(&mark) => return Err(Trouble::OtherCluster(self.life.as_secs())),
+            Some(mark) if is_mark(&mark) => return Err(Trouble::OtherCluster(OWNER_LIFE.as_secs())),
             Some(_) => return Err(Trouble::Foreign),
             None => {}
         }
         let mut commands = pipe();
-        commands.cmd("PEXPIRE").arg(&self.owner).arg(life);
+        commands.cmd("PEXPIRE").arg(&self.owner).arg(owner_life);
         let node = commands.cmd("SET").arg(&self.node).arg(1);
         node.arg("PX").arg(life).arg("GET");
         let before = run(connection, &commands).await?.into_iter().nth(1);

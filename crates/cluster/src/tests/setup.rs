@@ -220,7 +220,7 @@ async fn nodes_with_another_secret_may_not_use_the_name() {
     };
     let refused = other("test");
     trouble(refused.state(), |trouble| {
-        matches!(trouble, Trouble::OtherCluster(90))
+        matches!(trouble, Trouble::OtherCluster(15))
     })
     .await;
     connected(other("another").state()).await;
