@@ -105,8 +105,10 @@ impl Directory {
     /// anew. The entries of nodes in `dead` are removed without being reported; name those that have ended
     /// less than [`ENTRY_LIFE`] ago.
     ///
-    /// After [`Failure::NoAnswer`] the claim may be there; it is released with the next refresh, unless the
-    /// connection claims again. If the connection has closed while it claimed, release it after the answer.
+    /// The number of a claim is the time in microseconds by the clock of Redis, or a higher one after
+    /// another claim. After [`Failure::NoAnswer`] the claim may be there; it is released with the next
+    /// refresh, unless the connection claims again. If the connection closes while it claims, wait for the
+    /// answer nevertheless, and release it then.
     pub async fn claim(&self, uid: &Uid, entry: &Entry, dead: &[Incarnation]) -> Result<Claimed, Failure> {
         entry.check()?;
         let claim = Claim {

@@ -36,8 +36,9 @@ impl Directory {
     /// Extends the life of these entries, and restores those that are gone if `is_registered` is still true
     /// for their connection. Repeats releases that were not confirmed. There is a result for each entry.
     ///
-    /// It takes a round trip for each 500 entries, and one more if some of them are gone. A failure ends it:
-    /// it is called again when Redis works again.
+    /// Call it for all connections of the node every [`REFRESH_EVERY`](super::REFRESH_EVERY), and at once
+    /// after an interruption, one call after the other. It takes a round trip for each 500 entries, and one
+    /// more if some of them are gone. A failure ends it: call it again when Redis works again.
     pub async fn refresh(
         &self,
         held: &[Held],

@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mynah_store::ids::Uid;
+use mynah_store::time::UnixMillis;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::bus::counts::Counters;
 use crate::bus::health::Health;
@@ -104,6 +106,11 @@ impl Redis {
     /// Changes what goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.server.lock().faults = faults;
+    }
+
+    /// Sets the clock of Redis, by which claims are numbered.
+    pub fn set_clock(&self, now: UnixMillis) {
+        self.shared.server.lock().clock = (now, Instant::now());
     }
 
     /// Loses all data, as after FLUSHALL.

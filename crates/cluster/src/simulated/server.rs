@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mynah_store::ids::Uid;
+use mynah_store::time::UnixMillis;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::failure::Trouble;
 use crate::ids::{Incarnation, Order};
 use crate::link::State;
 use crate::random::Random;
+
+/// The time of the clock at first.
+const BEGIN: UnixMillis = 1_795_386_818_498;
 
 /// What goes wrong while Redis is there. The default is nothing, and no delay.
 #[derive(Debug, Clone, Copy, Default)]
@@ -46,7 +50,8 @@ pub(super) struct Shared {
 pub(super) struct Server {
     pub(super) random: Random,
     pub(super) faults: Faults,
-    began: Instant,
+    /// The time of its clock at a moment.
+    pub(super) clock: (UnixMillis, Instant),
     is_stopped: bool,
     /// How many times all data was lost.
     losses: u64,
@@ -81,7 +86,7 @@ impl Server {
         Self {
             random,
             faults,
-            began: Instant::now(),
+            clock: (BEGIN, Instant::now()),
             is_stopped: false,
             losses: 0,
             records: HashMap::new(),
@@ -234,8 +239,9 @@ impl Server {
 
     pub(super) fn claim(&mut self, claim: &Claim<'_>, policy: Policy) -> Claimed {
         let last = self.records.get(claim.uid).map_or(0, |record| record.last);
-        let now = self.began.elapsed().as_micros() as u64;
-        let order = claim.restores.unwrap_or(Order(now.max(last + 1)));
+        let (then, began) = self.clock;
+        let micros = then * 1_000 + began.elapsed().as_micros() as u64;
+        let order = claim.restores.unwrap_or(Order(micros.max(last + 1)));
         self.change(claim.uid, |record| {
             record.lines.retain(|line| !claim.dead.contains(&line.entry.node));
             let own = Line {

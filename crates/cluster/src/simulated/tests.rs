@@ -15,7 +15,7 @@ fn nodes(redis: &Redis) -> [NodeParts; 3] {
 
 async fn received(inbox: &mut Inbox) -> Vec<(Incarnation, String)> {
     let mut packets = Vec::new();
-    // What is on its way arrives within this time.
+    // What is in flight arrives within this time.
     sleep(Duration::from_secs(1)).await;
     while tokio::time::timeout(Duration::from_millis(1), inbox.receive(&mut packets, 100))
         .await
@@ -253,4 +253,23 @@ async fn entries_expire_unless_they_are_refreshed() {
         one.directory.find(std::slice::from_ref(&alice)).await.unwrap(),
         [const { vec![] }]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_are_numbered_by_the_clock() {
+    let redis = Redis::new(1, Faults::default());
+    let [one, ..] = nodes(&redis);
+    let claim = async |name: &str| {
+        let new = entry(NODES[0], name, "d", "");
+        let claimed = one.directory.claim(&uid(name), &new, &[]).await.unwrap();
+        claimed.order.0 / 1_000_000
+    };
+    redis.set_clock(5_000_000);
+    assert_eq!(claim("alice").await, 5_000);
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!(claim("bob").await, 5_007);
+    // A later claim of a user has a higher number, also if the clock was set back.
+    redis.set_clock(1_000_000);
+    assert_eq!(claim("bob").await, 5_007);
+    assert_eq!(claim("carol").await, 1_000);
 }
