@@ -1,7 +1,7 @@
 //! The bus through the channels of Redis: one for each run of a node, and one for all nodes.
 //!
-//! Invariant: a node hears its own probes only if whatever it sends is delivered, because they take the same
-//! way.
+//! Invariant: a node's own probes take the same path as all of its packets. A node that hears them can also
+//! send and receive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl Receiver {
     }
 }
 
-/// Sends probes to the node itself, on the way that all packets go, and connects anew when they do not
+/// Sends probes to the node itself, on the path of all packets, and replaces the connections when they do not
 /// arrive.
 struct Probes {
     queue: Queue,

@@ -1,4 +1,4 @@
-//! How packets are protected on their way through Redis.
+//! How packets are protected while they pass through Redis.
 //!
 //! A sealed packet is: version (1 byte), purpose (1), the sender's incarnation (16), a counter (8, big
 //! endian), the body, and a tag (16): the beginning of an HMAC-SHA256 over all before it, with a key that is

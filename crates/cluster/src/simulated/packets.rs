@@ -1,4 +1,4 @@
-//! Packets on their way between simulated nodes.
+//! Packets in flight between simulated nodes.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use crate::bus::Received;
 use crate::ids::Incarnation;
 
-/// The packets on their way.
+/// The packets in flight.
 #[derive(Default)]
 pub(super) struct Packets {
     /// By the time of their arrival, and a number that makes it unique.
-    on_their_way: BTreeMap<(Instant, u64), (Incarnation, Received)>,
+    in_flight: BTreeMap<(Instant, u64), (Incarnation, Received)>,
     last: u64,
     /// When the last packet from one node to another arrives that must not be overtaken.
     in_order: BTreeMap<(Incarnation, Incarnation), Instant>,
@@ -27,18 +27,18 @@ impl Packets {
             *last = at;
         }
         self.last += 1;
-        self.on_their_way.insert((at, self.last), (to, packet));
+        self.in_flight.insert((at, self.last), (to, packet));
     }
 
     /// When the next packet arrives.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        let ((at, _), _) = self.on_their_way.first_key_value()?;
+        let ((at, _), _) = self.in_flight.first_key_value()?;
         Some(*at)
     }
 
     /// Takes the next packet, if it has arrived, and its receiver.
     pub(super) fn take(&mut self) -> Option<(Incarnation, Received)> {
-        let next = self.on_their_way.first_entry()?;
+        let next = self.in_flight.first_entry()?;
         let (at, _) = *next.key();
         (at <= Instant::now()).then(|| next.remove())
     }
