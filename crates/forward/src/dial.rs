@@ -11,9 +11,12 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use mynah_front::{RawStream, RequestBody};
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
+use crate::identity::Identity;
 use crate::token::{HELLO, TOKEN, Token};
 
 /// The bytes of responses that hyper buffers for one connection at most.
@@ -39,7 +42,7 @@ pub(crate) enum Failed {
     Timeout,
     /// What answers is not a node with the same secret.
     #[error(
-        "it answers {0}, so it is not a node of this cluster: check cluster.advertise and cluster.secret of that node"
+        "it answers {0}, so it is not a node of this cluster: check cluster.advertise, cluster.secret and server.tls there"
     )]
     Stranger(StatusCode),
     /// The node has ended.
@@ -54,15 +57,23 @@ pub(crate) enum Failed {
 pub(crate) struct Dial {
     token: Token,
     proxy_protocol: bool,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
     /// How long a connection is kept without a request.
     pub(crate) idle: Duration,
 }
 
 impl Dial {
-    pub(crate) fn new(token: Token, proxy_protocol: bool, idle: Duration) -> Self {
+    /// Connections that begin with the PROXY header if `proxy_protocol` is set.
+    pub(crate) fn new(
+        token: Token,
+        proxy_protocol: bool,
+        identity: Option<&Identity>,
+        idle: Duration,
+    ) -> Self {
         Self {
             token,
             proxy_protocol,
+            tls: identity.map(Identity::connector),
             idle,
         }
     }
@@ -76,9 +87,15 @@ impl Dial {
         if self.proxy_protocol {
             stream.write_all(PROXY_LOCAL).await?;
         }
+        let stream = match &self.tls {
+            None => RawStream::Tcp(stream),
+            Some((connector, name)) => {
+                RawStream::Other(Box::new(connector.connect(name.clone(), stream).await?))
+            }
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MOST_BUFFERED)
-            .handshake(TokioIo::new(RawStream::Tcp(stream)))
+            .handshake(TokioIo::new(stream))
             .await?;
         let connection = connection.with_upgrades();
         tokio::spawn(async move {

@@ -16,6 +16,7 @@ use mynah_wire::engine;
 
 use crate::dial::{Dial, Failed, OutgoingBody};
 use crate::drain::Drain;
+use crate::identity::Identity;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::splice::Splice;
@@ -44,6 +45,8 @@ pub struct ForwardOptions {
     pub key: [u8; 32],
     /// Whether each connection to another node must begin with the header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// What other nodes are recognised by, if they have TLS; `None` if they have not.
+    pub identity: Option<Identity>,
     /// How long a connection to another node is kept without a request. It must be shorter than the time for
     /// which that node keeps one.
     pub idle: Duration,
@@ -76,7 +79,12 @@ impl Forward {
         Self(Arc::new(Inner {
             server,
             nodes: Nodes::default(),
-            dial: Dial::new(token.clone(), options.proxy_protocol, options.idle),
+            dial: Dial::new(
+                token.clone(),
+                options.proxy_protocol,
+                options.identity.as_ref(),
+                options.idle,
+            ),
             token,
             drain: Drain::default(),
             stall: options.stall,

@@ -21,6 +21,7 @@ mod dial;
 mod door;
 mod drain;
 mod forward;
+mod identity;
 mod node;
 mod nodes;
 mod splice;
@@ -29,4 +30,5 @@ mod token;
 pub use mynah_socketio::SidTag;
 
 pub use forward::{Answer, Forward, ForwardOptions};
+pub use identity::{Identity, NoIdentity};
 pub use node::Node;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mynah_cluster::Incarnation;
-use mynah_forward::{Forward, ForwardOptions, SidTag};
+use mynah_forward::{Forward, ForwardOptions, Identity, NoIdentity, SidTag};
 
 use crate::cluster::Cluster;
 use crate::config::Engine;
@@ -19,19 +19,30 @@ pub(crate) fn tag(node: &Incarnation) -> SidTag {
     SidTag::new([a, b, c, d, e, f])
 }
 
-/// The options of forwarding. `key` is a key of the cluster for this use.
-pub(crate) fn options(key: [u8; 32], engine: &Engine, listening: &ListenerSettings) -> ForwardOptions {
+/// The options of forwarding. `key` is a key of the cluster for this use. If this node has TLS, other nodes
+/// are expected to have it too.
+pub(crate) fn options(
+    key: [u8; 32],
+    engine: &Engine,
+    listening: &ListenerSettings,
+) -> Result<ForwardOptions, NoIdentity> {
+    let certificate = listening.certificate.as_ref();
+    let identity = certificate.map(|_| Identity::new(&key)).transpose()?;
+    if let (Some(certificate), Some(identity)) = (certificate, &identity) {
+        certificate.show_to_nodes(identity.clone());
+    }
     let public = &listening.public;
     // The other nodes keep a connection for this time if they have the same settings.
     let kept = Duration::from_millis(public.idle_timeout_ms.max(public.header_timeout_ms).into());
     let heartbeat_ms = u64::from(engine.ping_interval_ms) + u64::from(engine.ping_timeout_ms);
-    ForwardOptions {
+    Ok(ForwardOptions {
         key,
+        identity,
         proxy_protocol: public.proxy_protocol,
         idle: MOST_IDLE.min(kept / 2),
         stall: Duration::from_millis(heartbeat_ms),
         admission: listening.admission.clone(),
-    }
+    })
 }
 
 /// Tells `forward` of all nodes that live, whenever they change. Runs forever.

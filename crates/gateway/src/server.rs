@@ -129,10 +129,13 @@ impl Server {
             .map(|(cluster, _)| forwarding::tag(&cluster.own()));
         let socketio =
             mynah_socketio::Server::new(socketio_config(&config, &listening, tag)?, gateway.namespaces());
-        let cluster = cluster.map(|(cluster, key)| {
-            let options = forwarding::options(key, &config.engine, &listening);
-            (cluster, Forward::new((*socketio).clone(), options))
-        });
+        let cluster = match cluster {
+            None => None,
+            Some((cluster, key)) => {
+                let options = forwarding::options(key, &config.engine, &listening)?;
+                Some((cluster, Forward::new((*socketio).clone(), options)))
+            }
+        };
         let api = Arc::new(Api {
             gateway: gateway.clone(),
             keys,

@@ -6,10 +6,11 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use mynah_forward::Identity;
 use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -46,11 +47,27 @@ pub(crate) struct Certificate {
 
 /// The certificate in use.
 #[derive(Debug)]
-struct Current(RwLock<Arc<CertifiedKey>>);
+struct Current {
+    certified: RwLock<Arc<CertifiedKey>>,
+    /// The certificate that other nodes ask for.
+    for_nodes: OnceLock<Identity>,
+}
+
+impl Current {
+    fn new(certified: CertifiedKey) -> Self {
+        Self {
+            certified: RwLock::new(Arc::new(certified)),
+            for_nodes: OnceLock::new(),
+        }
+    }
+}
 
 impl ResolvesServerCert for Current {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().clone())
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let for_nodes = self.for_nodes.get();
+        for_nodes
+            .and_then(|identity| identity.certificate(hello.server_name()))
+            .or_else(|| Some(self.certified.read().clone()))
     }
 }
 
@@ -94,7 +111,7 @@ impl Certificate {
         let certificate = Self {
             cert_file,
             key_file,
-            current: Arc::new(Current(RwLock::new(Arc::new(certified)))),
+            current: Arc::new(Current::new(certified)),
             metrics,
             seen,
             failed: 0,
@@ -116,6 +133,12 @@ impl Certificate {
         config.ticketer = ring::Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
+    }
+
+    /// Shows another certificate to other nodes of the cluster.
+    pub(crate) fn show_to_nodes(&self, identity: Identity) {
+        // It is set once, when the server is opened.
+        let _ = self.current.for_nodes.set(identity);
     }
 
     /// A handle that makes the server read the files at once, even if they have not changed.
@@ -169,7 +192,7 @@ impl Certificate {
         self.seen = now;
         match read(&self.cert_file, &self.key_file) {
             Ok(certified) => {
-                *self.current.0.write() = Arc::new(certified);
+                *self.current.certified.write() = Arc::new(certified);
                 self.failed = 0;
                 self.show_expiry();
                 Outcome::Renewed
@@ -188,7 +211,7 @@ impl Certificate {
     }
 
     fn show_expiry(&self) {
-        let certified = self.current.0.read().clone();
+        let certified = self.current.certified.read().clone();
         let Some(expiry) = certified.cert.first().and_then(expiry) else {
             return;
         };
@@ -277,7 +300,7 @@ mod tests {
     }
 
     fn used(certificate: &Certificate) -> Vec<u8> {
-        certificate.current.0.read().cert[0].to_vec()
+        certificate.current.certified.read().cert[0].to_vec()
     }
 
     #[test]

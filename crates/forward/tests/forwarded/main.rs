@@ -88,13 +88,24 @@ async fn serve(server: Server, options: ListenerOptions) -> SocketAddr {
 const KEY: [u8; 32] = [9; 32];
 
 fn forward(server: &Server, admission: &Arc<Admission>, key: [u8; 32]) -> Forward {
-    let options = ForwardOptions {
+    forward_with(server, admission, key, |_| {})
+}
+
+fn forward_with(
+    server: &Server,
+    admission: &Arc<Admission>,
+    key: [u8; 32],
+    change: impl FnOnce(&mut ForwardOptions),
+) -> Forward {
+    let mut options = ForwardOptions {
         key,
         proxy_protocol: false,
+        identity: None,
         idle: Duration::from_secs(1),
         stall: Duration::from_secs(45),
         admission: admission.clone(),
     };
+    change(&mut options);
     Forward::new((**server).clone(), options)
 }
 

@@ -7,19 +7,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::Request;
-use mynah_forward::{Forward, SidTag};
-use mynah_front::{Admission, Bounds, Cors, ListenerOptions};
+use mynah_forward::{Forward, Identity, SidTag};
+use mynah_front::{Admission, Bounds, Cors, ListenerOptions, Proxies};
 use mynah_socketio::{
     BoxFuture, Config, ConnectRefused, DisconnectReason, Event, Handler, Handshake, Namespaces, Protocol,
     Server, Socket, Transport,
 };
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::client::{ALL, Client, Got, Polling, Reply, Ws, packets, request, request_with};
-use crate::{KEY, forward, listen, within};
+use crate::{KEY, forward, forward_with, listen, within};
 
 /// One node.
 struct Node {
@@ -37,20 +41,25 @@ impl Node {
     }
 
     async fn start_with(n: u8, key: [u8; 32], admission: Arc<Admission>) -> Self {
+        let options = ListenerOptions {
+            admission: admission.clone(),
+            ..ListenerOptions::default()
+        };
+        Self::start_as(n, options, |server| forward(server, &admission, key)).await
+    }
+
+    async fn start_as(n: u8, options: ListenerOptions, forward: impl FnOnce(&Server) -> Forward) -> Self {
         let (sender, ends) = unbounded_channel();
         let tag = SidTag::new([n; 6]);
+        let admission = options.admission.clone();
         let config = Config {
             sid_tag: Some(tag),
-            admission: admission.clone(),
+            admission,
             cors: Cors::Reflect,
             ..Config::default()
         };
         let server = Server::new(config, Arc::new(Echo(sender)));
-        let forward = forward(&server, &admission, key);
-        let options = ListenerOptions {
-            admission,
-            ..ListenerOptions::default()
-        };
+        let forward = forward(&server);
         let address = listen(server.clone(), forward.clone(), options).await;
         Self {
             server,
@@ -391,4 +400,72 @@ async fn connections_of_nodes_do_not_count_for_their_address() {
         direct.push(stream);
     }
     assert!(waiting.iter().all(|poll| !poll.is_finished()));
+}
+
+/// Shows the certificate for nodes, and no other.
+#[derive(Debug)]
+struct ForNodes(Identity);
+
+impl ResolvesServerCert for ForNodes {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.certificate(hello.server_name())
+    }
+}
+
+/// A node with TLS, which begins its connections with the PROXY header and expects it.
+async fn secured(n: u8, key: [u8; 32]) -> Node {
+    let identity = Identity::new(&key).unwrap();
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(ForNodes(identity.clone())));
+    let options = ListenerOptions {
+        tls: Some(Arc::new(tls)),
+        proxies: Proxies::parse(&["127.0.0.1"]).unwrap(),
+        proxy_protocol: true,
+        ..ListenerOptions::default()
+    };
+    Node::start_as(n, options, |server| {
+        forward_with(server, &Arc::default(), KEY, |options| {
+            options.identity = Some(identity);
+            options.proxy_protocol = true;
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn nodes_with_tls_recognise_each_other_by_a_key_of_the_cluster() {
+    let [one, other, stranger] = [
+        secured(1, KEY).await,
+        secured(2, KEY).await,
+        secured(3, [1; 32]).await,
+    ];
+    // Clients reach the same server without TLS.
+    let inside = listen(
+        one.server.clone(),
+        one.forward.clone(),
+        ListenerOptions::default(),
+    )
+    .await;
+    let open = listen(
+        other.server.clone(),
+        other.forward.clone(),
+        ListenerOptions::default(),
+    )
+    .await;
+    let others = [&other, &stranger].map(|node| (node.tag, node.address.to_string()));
+    one.forward.set_nodes(others);
+    let mut client = Client::connect_to(open, Protocol::V4, Transport::Polling, "").await;
+    client.polling().address = inside;
+    echo(&mut client, Protocol::V4).await;
+    client.upgrade(async |_| {}).await;
+    echo(&mut client, Protocol::V4).await;
+    let plain = Node {
+        address: inside,
+        ..one
+    };
+    is_unknown(&plain, "AwMDAwMD0123456789ab").await;
+    is_unknown(&plain, SID_OF_2).await;
 }

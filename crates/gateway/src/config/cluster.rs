@@ -14,8 +14,9 @@ section! {
         pub redis_url: Option<Secret> = None;
         /// What all keys of this cluster in Redis begin with.
         pub name: String = "mynah".into();
-        /// Where other nodes reach this node: host and port. Without it, the address of server.listen, which
-        /// must then not be 0.0.0.0 or [::].
+        /// Where other nodes reach server.listen of this node: host and port. Without it, the address of
+        /// server.listen, which must then not be 0.0.0.0 or [::]. Either all nodes have server.tls or none.
+        /// With server.proxy_protocol, server.trusted_proxies must contain the nodes.
         pub advertise: Option<String> = None;
         /// By this secret the nodes recognise each other: at least 16 bytes, the same for all nodes.
         pub secret: Option<Secret> = None;
