@@ -1,11 +1,11 @@
 //! Determines how old rows are, whatever PostgreSQL's clock says: each mark names a row and the running time
 //! at which it was the newest.
 //!
-//! The running time advances with the steady clock of the node that deletes, and only while there is such a
-//! node. The time without one is taken from PostgreSQL's clock, but gradually: the marks of earlier rows are
-//! moved back by one more second for each second that has really passed. Invariant: if a clock is set ahead,
-//! nothing is deleted early that was written while this node deletes, and earlier messages age at most twice
-//! as fast as normal.
+//! The running time advances with the steady clocks of the nodes: each node that looks adds what it has
+//! measured since its own last look, as far as others have not added it. The time without any node is taken
+//! from PostgreSQL's clock, but gradually: the marks of earlier rows are moved back by one more second for
+//! each second that has really passed. Invariant: if a clock is set ahead, nothing is deleted early that was
+//! written while a node was running, and earlier messages age at most twice as fast as normal.
 
 use mynah_store::UnixMillis;
 use mynah_store::transfer::Times;
@@ -22,6 +22,8 @@ const LEAST_MARKS: u64 = 64;
 const LOAD: &str = "SELECT value FROM meta WHERE key = 'age'";
 const SAVE: &str = "INSERT INTO meta (key, value) VALUES ('age', $1)
      ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+/// Whether there are nodes besides `$1`. They may have measured what this one has not.
+const OTHERS: &str = "SELECT EXISTS (SELECT FROM nodes WHERE id <> $1)";
 const NEWEST: &str = "SELECT id, ts FROM messages ORDER BY id DESC LIMIT 1";
 const LAST: &str = "SELECT row, at FROM marks ORDER BY row DESC LIMIT 1";
 const MARK: &str = "INSERT INTO marks (row, at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -32,18 +34,16 @@ const FORGET: &str = "DELETE FROM marks WHERE row < $1";
 /// The state that is kept between two searches, also if another node makes the second one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Kept {
-    /// The node that searched last.
-    node: i64,
     /// The running time.
     ran: i64,
     /// The time of PostgreSQL's clock then.
     day: i64,
-    /// When the previous node searched last, and the running time of this node since then.
+    /// The time of the last search before there was no node, and the running time since then.
     since: i64,
     ran_since: i64,
-    /// The part of the time between the two nodes that was accepted so far.
+    /// The part of the time without a node that was accepted so far.
     believed: i64,
-    /// Rows up to this one existed when this node began.
+    /// Rows up to this one existed when there was a node again.
     start: i64,
 }
 
@@ -52,7 +52,6 @@ impl Kept {
         let mut parts = text.split(',').map(str::parse::<i64>);
         let mut next = || parts.next()?.ok();
         Some(Self {
-            node: next()?,
             ran: next()?,
             day: next()?,
             since: next()?,
@@ -64,7 +63,6 @@ impl Kept {
 
     fn text(&self) -> String {
         let Self {
-            node,
             ran,
             day,
             since,
@@ -72,7 +70,7 @@ impl Kept {
             believed,
             start,
         } = self;
-        format!("{node},{ran},{day},{since},{ran_since},{believed},{start}")
+        format!("{ran},{day},{since},{ran_since},{believed},{start}")
     }
 }
 
@@ -88,29 +86,37 @@ pub(super) fn continued(times: Times) -> String {
     kept.text()
 }
 
-/// The node that deletes.
+/// What a node has measured.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     node: i64,
-    /// The time of the steady clock when this node searched last.
-    last: Option<UnixMillis>,
+    /// The time of the steady clock when this node searched last, and the running time then.
+    last: Option<(UnixMillis, i64)>,
+}
+
+/// The result of a search.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Searched {
+    /// The newest row that is old enough to be deleted. A transaction that was in progress may have written
+    /// smaller rows a few seconds later.
+    pub(super) old: Option<i64>,
+    last: (UnixMillis, i64),
 }
 
 impl Marks {
-    /// `node` is a random number.
+    /// `node` is the number of this node.
     pub(super) fn new(node: i64) -> Self {
         Self { node, last: None }
     }
 
-    /// Reads the clocks, and makes a mark if it is time for one. Returns the newest row that is older than
-    /// `keep_ms`. A transaction that was in progress may have written smaller rows a few seconds later. Call
+    /// Makes a mark if it is time for one, and searches for rows that are older than `keep_ms`. Call
     /// [`Marks::looked`] after the commit.
     pub(super) async fn look(
         &self,
         client: &impl GenericClient,
         (day, steady): (UnixMillis, UnixMillis),
         keep_ms: u64,
-    ) -> Result<Option<i64>, Failure> {
+    ) -> Result<Searched, Failure> {
         let rows = client.query(LOAD, &[]).await?;
         let kept: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?;
         let newest = client.query(NEWEST, &[]).await?;
@@ -119,9 +125,14 @@ impl Marks {
             None => None,
         };
         let day = stored(day);
+        let has_others: bool = client.query_one(OTHERS, &[&self.node]).await?.try_get(0)?;
         let (mut kept, passed) = match (kept.and_then(Kept::parse), self.last) {
-            (Some(kept), Some(last)) if kept.node == self.node => (kept, stored(steady.saturating_sub(last))),
-            (kept, _) => (self.begin(kept, day, newest), 0),
+            (Some(kept), Some((last, ran))) => {
+                let measured = ran + stored(steady.saturating_sub(last));
+                (kept, (measured - kept.ran).max(0))
+            }
+            (Some(kept), None) if has_others => (kept, 0),
+            (kept, _) => (begin(kept, day, newest), 0),
         };
         kept.ran += passed;
         kept.ran_since += passed;
@@ -149,30 +160,32 @@ impl Marks {
         if let Some(row) = old {
             client.execute(FORGET, &[&row]).await?;
         }
-        Ok(old)
+        Ok(Searched {
+            old,
+            last: (steady, kept.ran),
+        })
     }
 
-    /// The search at this time of the steady clock was committed.
-    pub(super) fn looked(&mut self, steady: UnixMillis) {
-        self.last = Some(steady);
+    /// The search was committed.
+    pub(super) fn looked(&mut self, searched: Searched) {
+        self.last = Some(searched.last);
     }
+}
 
-    /// This node takes over.
-    fn begin(&self, before: Option<Kept>, day: i64, newest: Option<(i64, i64)>) -> Kept {
-        let before = before.unwrap_or(Kept {
-            ran: day,
-            day,
-            ..Kept::default()
-        });
-        Kept {
-            node: self.node,
-            ran: before.ran,
-            day,
-            since: before.day,
-            ran_since: 0,
-            believed: 0,
-            start: newest.map_or(0, |(row, _)| row),
-        }
+/// There is a node again.
+fn begin(before: Option<Kept>, day: i64, newest: Option<(i64, i64)>) -> Kept {
+    let before = before.unwrap_or(Kept {
+        ran: day,
+        day,
+        ..Kept::default()
+    });
+    Kept {
+        ran: before.ran,
+        day,
+        since: before.day,
+        ran_since: 0,
+        believed: 0,
+        start: newest.map_or(0, |(row, _)| row),
     }
 }
 
@@ -202,8 +215,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_back() {
         let kept = Kept {
-            node: -5,
-            ran: 1,
+            ran: -5,
             day: 2,
             since: 3,
             ran_since: 4,

@@ -152,22 +152,22 @@ impl Retention {
             .as_ref()
             .map_or((moment.now, steady()), |clock| clock());
         let mut marks = self.marks.lock().await;
-        let old = match self.rules.keep_ms {
+        let searched = match self.rules.keep_ms {
             keep_ms if keep_ms == 0 || !with_old => None,
-            keep_ms => marks.look(&transaction, clocks, keep_ms).await?,
+            keep_ms => Some(marks.look(&transaction, clocks, keep_ms).await?),
         };
         let closed = transaction.execute(DELETE_OF_DELETED_TEAMS, &[&BATCH]).await?;
         transaction.execute(DELETE_JOBS_OF_DELETED_TEAMS, &[]).await?;
         let mut more = closed == BATCH.unsigned_abs();
-        if let Some(row) = old {
+        if let Some(row) = searched.and_then(|searched| searched.old) {
             more |= delete_old(&transaction, row).await?;
         }
         transaction
             .execute(DELETE_BEGUN, &[&stored(clocks.0.saturating_sub(HOUR_MS))])
             .await?;
         transaction.commit().await?;
-        if with_old {
-            marks.looked(clocks.1);
+        if let Some(searched) = searched {
+            marks.looked(searched);
         }
         Ok(if more { Look::More } else { Look::Nothing })
     }

@@ -8,9 +8,11 @@ use mynah_store::{
     Append, JobQuery, Lane, Page, Place, Revocation, Revoked, Span, Store, TeamChange, Watcher,
 };
 use mynah_store_conformance::kit::{answer, device, due_in, notice, pair, team_id, to_team, uid, with_cid};
+use mynah_store_conformance::{Clocks, NOON};
 
 use super::conformance::open;
 use super::server::Server;
+use crate::retention::Look;
 use crate::{Nodes, OpenError, Options, Peer, Postgres};
 
 /// Three nodes of one cluster.
@@ -291,4 +293,45 @@ async fn nodes_see_one_another_and_their_ends() {
     seen.wait_for(died).await.unwrap();
     // Nothing refuses its successor any more.
     open(options(peer(5, "node 3"))).close().await;
+}
+
+#[tokio::test]
+async fn messages_age_while_several_nodes_look_in_turn() {
+    const KEEP_MS: u64 = 100_000;
+    let Some(server) = Server::shared() else { return };
+    let (url, schema, clocks) = (server.url(), Server::schema(), Clocks::default());
+    let nodes = [(); 3].map(|()| {
+        let clocks = clocks.clone();
+        open(Options {
+            schema: schema.clone(),
+            retention_ms: KEEP_MS,
+            clock: Some(Arc::new(move || (clocks.day(), clocks.steady()))),
+            ..Options::new(&url)
+        })
+    });
+    let old = append(&nodes[0], notice("a")).await.unwrap();
+    append(&nodes[0], notice("b")).await.unwrap();
+    let page = Page {
+        most: 1,
+        bytes: 1_000,
+    };
+    let mut deleted_at = None;
+    for look in 0..40u64 {
+        clocks.pass_until(NOON + look * 5_000);
+        let node = &nodes[look as usize % 3];
+        while node.retention.look(true).await.unwrap() != Look::Nothing {}
+        let left = node
+            .history(old.conv, None, Span::After(Seq(0)), page)
+            .await
+            .unwrap();
+        if left.messages.is_empty() {
+            deleted_at = deleted_at.or(Some(look * 5_000));
+        }
+    }
+    let deleted_at = deleted_at.expect("it is deleted");
+    // A mark may be as much younger as the interval of two looks of one node.
+    assert!(
+        (KEEP_MS..=KEEP_MS + 20_000).contains(&deleted_at),
+        "after {deleted_at} ms"
+    );
 }
