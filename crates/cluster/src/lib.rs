@@ -38,6 +38,8 @@ pub use directory::{
 pub use failure::{Failure, Trouble};
 pub use ids::{ClusterName, Incarnation, NameError, Order};
 pub use link::{State, Times};
-pub use packet::{Answer, Ask, Malformed, Message, Oust, Packet, Recipients, Shown, Stored};
+pub use packet::{
+    Answer, Ask, Ended, Malformed, Message, MessageTo, Oust, Packet, Recipients, Shown, Shows, Stored,
+};
 pub use questions::{Answers, Asked, Questions};
 pub use secret::{Secret, SecretError};

@@ -117,11 +117,17 @@ impl Builder {
         let displaced_stay = config.login.displaced == Displaced::Notify;
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
         metrics.set_limits(&config.limits);
+        let (cluster, inbox) = self.cluster.unzip();
         let mut tasks = Vec::new();
         let wake = Arc::new(Wake::default());
-        let reached = provider
-            .is_some()
-            .then(|| Arc::new(Reached::new(registry.clone(), wake.clone(), &config)));
+        let reached = provider.is_some().then(|| {
+            Arc::new(Reached::new(
+                registry.clone(),
+                wake.clone(),
+                cluster.clone(),
+                &config,
+            ))
+        });
         let settle = provider.zip(reached.clone()).map(|(provider, reached)| {
             let (store, metrics) = (store.clone(), metrics.clone());
             let worker = push::Worker::new(store, reached, provider, metrics, &config.push);
@@ -131,7 +137,6 @@ impl Builder {
             ));
             settle
         });
-        let (cluster, inbox) = self.cluster.unzip();
         let auth = Arc::new(Auth::open(&config, &metrics)?);
         if let Some(issuer) = auth.issuer() {
             tasks.push(AbortOnDrop(tokio::spawn(issuer.clone().run()).abort_handle()));

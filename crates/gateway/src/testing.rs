@@ -1,6 +1,8 @@
 //! Test tools: a gateway with a store in a temporary directory, and connections that record what they are
 //! sent.
 
+#[cfg(test)]
+pub(crate) mod nodes;
 mod troubled;
 
 use std::collections::{BTreeMap, VecDeque};

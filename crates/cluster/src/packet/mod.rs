@@ -7,6 +7,7 @@
 
 mod bytes;
 mod message;
+mod push;
 mod question;
 
 use ::bytes::Bytes;
@@ -19,6 +20,7 @@ use message::{device, text, uid};
 
 pub use bytes::Malformed;
 pub use message::{Message, Recipients, Stored};
+pub use push::{Ended, MessageTo, Shows};
 pub use question::{Answer, Ask, Shown};
 
 const VERSION: u8 = 1;
@@ -44,6 +46,8 @@ pub enum Packet {
         /// What was asked for.
         answer: Answer,
     },
+    /// A registered connection of the sending node has ended.
+    Ended(Ended),
 }
 
 /// A claim has removed a connection.
@@ -87,6 +91,10 @@ impl Packet {
                 to.u64(*number);
                 answer.write(&mut to);
             }
+            Self::Ended(ended) => {
+                to.byte(5);
+                ended.write(&mut to);
+            }
         }
         to.0.into()
     }
@@ -109,6 +117,7 @@ impl Packet {
                 number: from.u64()?,
                 answer: Answer::read(&mut from)?,
             },
+            5 => Self::Ended(Ended::read(&mut from)?),
             other => return Err(Malformed::Type(other)),
         };
         from.end()?;

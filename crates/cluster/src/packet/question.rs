@@ -6,6 +6,7 @@ use mynah_store::{Device, Revocation, Revoked};
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::message::{device, text, uid};
+use super::push::{MessageTo, Shows};
 
 /// What other nodes are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Ask {
     Connections(Uid),
     /// Name up to this number of connected users.
     Names(u16),
+    /// Say what connections show about these messages.
+    Shows(Vec<MessageTo>),
 }
 
 /// What a node answers.
@@ -29,6 +32,8 @@ pub enum Answer {
     Users(Vec<Uid>),
     /// Connections of a user.
     Connections(Vec<Shown>),
+    /// What connections show about each message, in the order of the question.
+    Shows(Vec<Shows>),
 }
 
 /// A registered connection, as it is shown to the backend.
@@ -71,6 +76,11 @@ impl Ask {
                 to.byte(3);
                 to.u16(*most);
             }
+            Self::Shows(messages) => {
+                to.byte(4);
+                to.length(messages.len());
+                messages.iter().for_each(|message| message.write(to));
+            }
         }
     }
 
@@ -80,6 +90,7 @@ impl Ask {
             1 => Self::Revoke(read_revocation(from)?),
             2 => Self::Connections(uid(from)?),
             3 => Self::Names(from.u16()?),
+            4 => Self::Shows(from.list(MessageTo::read)?),
             _ => return Err(Malformed::Value),
         })
     }
@@ -102,6 +113,11 @@ impl Answer {
                 to.length(all.len());
                 all.iter().for_each(|shown| shown.write(to));
             }
+            Self::Shows(all) => {
+                to.byte(4);
+                to.length(all.len());
+                all.iter().for_each(|shows| shows.write(to));
+            }
         }
     }
 
@@ -110,6 +126,7 @@ impl Answer {
             0 => Self::Count(from.u64()?),
             1 => Self::Users(from.list(uid)?),
             2 => Self::Connections(from.list(Shown::read)?),
+            4 => Self::Shows(from.list(Shows::read)?),
             _ => return Err(Malformed::Value),
         })
     }
@@ -135,11 +152,7 @@ impl Shown {
             class: from.option(text)?,
             since: from.u64()?,
             age_ms: from.u64()?,
-            is_websocket: match from.byte()? {
-                0 => false,
-                1 => true,
-                _ => return Err(Malformed::Value),
-            },
+            is_websocket: from.bool()?,
             address: text(from)?,
         })
     }

@@ -51,6 +51,13 @@ fn packets() -> Vec<Packet> {
         revoke(Revoked::Token("jti".into())),
         Ask::Connections(uid("alice")),
         Ask::Names(500),
+        Ask::Shows(vec![MessageTo {
+            uid: uid("alice"),
+            conv: ConvId([8; 16]),
+            seq: Seq(3),
+            age_ms: 20,
+            is_urgent: true,
+        }]),
     ];
     let questions = asks.map(|ask| Packet::Question { number: 5, ask });
     let oust = Oust {
@@ -104,8 +111,23 @@ fn packets() -> Vec<Packet> {
         Answer::Count(2),
         Answer::Users(users.into()),
         Answer::Connections(vec![shown, other]),
+        Answer::Shows(vec![
+            Shows::Nothing,
+            Shows::Has,
+            Shows::Delivered(75_000),
+            Shows::Wait(1),
+            Shows::NotAcknowledged,
+        ]),
     ];
     packets.extend(answers.map(|answer| Packet::Answer { number: 5, answer }));
+    packets.extend([None, Some(4)].map(|age| {
+        Packet::Ended(Ended {
+            uid: uid("alice"),
+            written_ms: age,
+            acknowledges: age.is_some(),
+            silent_ms: age,
+        })
+    }));
     packets
 }
 

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mynah_cluster::{
-    Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Incarnation, Packet, Questions, State, To, Trouble,
+    Answer, Answers, Ask, Bus, Claimed, Directory, Entry, Failure, Incarnation, Packet, Questions, State, To,
+    Trouble,
 };
 use tokio::sync::watch;
 
@@ -180,6 +181,25 @@ impl Cluster {
             self.send(To::Nodes(nodes.into()), &Packet::Question { number, ask });
         }
         asked.answers(ANSWER_WITHIN).await
+    }
+
+    /// Asks each of these nodes something else. Returns their answers in the same order, after two seconds at
+    /// most; `None` for nodes that have not answered.
+    pub(crate) async fn ask_each(&self, asks: Vec<(Incarnation, Ask)>) -> Vec<Option<Answer>> {
+        let end = clock::now() + ANSWER_WITHIN;
+        let ask = |(node, ask)| {
+            let asked = self.questions.ask([node]);
+            let number = asked.number();
+            self.send(To::Node(node), &Packet::Question { number, ask });
+            asked
+        };
+        let asked: Vec<_> = asks.into_iter().map(ask).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let left = end.saturating_duration_since(clock::now());
+            answers.push(asked.answers(left).await.given.pop());
+        }
+        answers
     }
 
     /// Asks all other nodes that live.

@@ -36,6 +36,11 @@ fn carry_out(cluster: &Cluster, login: &Login, from: Incarnation, packet: Packet
             cluster.send(To::Node(from), &Packet::Answer { number, answer });
         }
         Packet::Oust(oust) => removed(login, &oust),
+        Packet::Ended(ended) => {
+            if let Some(reached) = &login.reached {
+                reached.ended_elsewhere(ended);
+            }
+        }
         Packet::Message(_) => {}
     }
 }
@@ -45,6 +50,10 @@ fn answer(login: &Login, ask: Ask) -> Answer {
         Ask::SignOut(uid) => Answer::Count(sign_out_here(login, &uid) as u64),
         Ask::Revoke(revocation) => Answer::Count(revoke_here(login, revocation) as u64),
         Ask::Connections(uid) => Answer::Connections(connections_here(login, &uid)),
+        Ask::Shows(messages) => Answer::Shows(match &login.reached {
+            Some(reached) => reached.shows(&messages),
+            None => Vec::new(),
+        }),
         Ask::Names(most) => Answer::Users(login.registry.names(most.into())),
     }
 }

@@ -11,7 +11,7 @@ use super::reached::{About, Reached, Verdict};
 use crate::clock;
 use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::store::{JobId, JobOutcome, Store, ToTell};
+use crate::store::{JobId, JobOutcome, JobRecipients, Store, ToTell};
 
 /// The outcomes of jobs.
 pub(super) type Outcomes = Vec<(JobId, JobOutcome)>;
@@ -33,7 +33,9 @@ impl Attempts {
         // The store is asked before the verdict is made, so that an acknowledgement that arrives in between
         // is known to one of them.
         let told = self.store.to_tell(uid.clone(), job.conv, job.seq).await;
-        if let Some(outcome) = self.without_attempt(job, uid, urgent) {
+        let about = About::of(job, uid, urgent);
+        let elsewhere = self.reached.elsewhere(&[about]).await;
+        if let Some(outcome) = self.without_attempt(job, uid, urgent, elsewhere.first().copied().flatten()) {
             return outcome;
         }
         let (message, unread) = match told {
@@ -74,10 +76,37 @@ impl Attempts {
         }
     }
 
-    /// The outcome of a job for one user that needs no attempt, if it is known already.
-    pub(super) fn without_attempt(&self, job: &Job, uid: &Uid, urgent: bool) -> Option<JobOutcome> {
+    /// What connections to other nodes show about the messages of jobs; see [`Reached::elsewhere`]. Jobs of
+    /// teams are left out.
+    pub(super) async fn elsewhere(&self, jobs: &[Job], urgent: bool) -> Vec<Option<Verdict>> {
+        if !self.reached.has_others() {
+            return Vec::new();
+        }
+        let (mut places, mut messages) = (Vec::new(), Vec::new());
+        for (at, job) in jobs.iter().enumerate() {
+            if let JobRecipients::User(uid) = &job.to {
+                places.push(at);
+                messages.push(About::of(job, uid, urgent));
+            }
+        }
+        let mut verdicts = vec![None; jobs.len()];
+        for (at, verdict) in places.into_iter().zip(self.reached.elsewhere(&messages).await) {
+            verdicts[at] = verdict;
+        }
+        verdicts
+    }
+
+    /// The outcome of a job for one user that needs no attempt, if it is known already. `elsewhere` is what
+    /// connections to other nodes show.
+    pub(super) fn without_attempt(
+        &self,
+        job: &Job,
+        uid: &Uid,
+        urgent: bool,
+        elsewhere: Option<Verdict>,
+    ) -> Option<JobOutcome> {
         let now = now();
-        match self.reached.verdict(&About::of(job, uid, urgent), now) {
+        match self.reached.verdict(&About::of(job, uid, urgent), elsewhere) {
             Verdict::Has => {
                 self.metrics.push_skipped.inc();
                 Some(JobOutcome::Finished)

@@ -7,7 +7,8 @@ use crate::store::{JobQuery, JobRecipients, PushJob, Store, StoreError};
 use crate::time::UnixMillis;
 
 /// How long a claimed job is reserved for this worker, which extends the lease while it works on the job.
-pub(super) const LEASE_MS: u64 = 60_000;
+/// If this node ends, others notice within 10 seconds, and take the jobs over after this time.
+pub(super) const LEASE_MS: u64 = 20_000;
 
 /// A claimed job.
 pub(super) struct Job {

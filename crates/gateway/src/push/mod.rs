@@ -10,7 +10,9 @@
 
 mod attempt;
 mod backoff;
+mod elsewhere;
 mod job;
+mod lost;
 mod plan;
 mod provider;
 mod queue;

@@ -144,14 +144,16 @@ impl Plan {
             self.next = next;
             self.look = jobs.len() as u32 == JOBS_PER_READ;
             let mut unused = Vec::new();
-            for job in jobs {
+            let elsewhere = attempts.elsewhere(&jobs, self.is_urgent()).await;
+            for (at, job) in jobs.into_iter().enumerate() {
                 if self.ready.is_full() {
                     self.look = true;
                     unused.push(job.id);
                     continue;
                 }
                 self.after = Some(JobsFrom::After(job.due, job.id));
-                unused.extend(self.take(job, attempts, outcomes));
+                let elsewhere = elsewhere.get(at).copied().flatten();
+                unused.extend(self.take(job, elsewhere, attempts, outcomes));
             }
             *held -= unused.len();
             attempts.store.release_jobs(unused);
@@ -181,16 +183,25 @@ impl Plan {
             if (jobs.len() as u32) < MOST_OF_USER {
                 self.more.remove(&uid);
             }
-            for job in jobs {
+            let elsewhere = attempts.elsewhere(&jobs, self.is_urgent()).await;
+            for (at, job) in jobs.into_iter().enumerate() {
+                let elsewhere = elsewhere.get(at).copied().flatten();
                 // The user has no job in the queue, so there is room for all of these.
-                self.take(job, attempts, outcomes);
+                self.take(job, elsewhere, attempts, outcomes);
             }
         }
         Ok(())
     }
 
-    /// Decides about a claimed job. Returns the id of the job if it must wait in the store.
-    fn take(&mut self, job: Job, attempts: &Attempts, outcomes: &mut Outcomes) -> Option<JobId> {
+    /// Decides about a claimed job; `elsewhere` is what connections to other nodes show. Returns the id of
+    /// the job if it must wait in the store.
+    fn take(
+        &mut self,
+        job: Job,
+        elsewhere: Option<Verdict>,
+        attempts: &Attempts,
+        outcomes: &mut Outcomes,
+    ) -> Option<JobId> {
         let uid = match &job.to {
             JobRecipients::User(uid) => uid.clone(),
             JobRecipients::Team(_) => {
@@ -202,7 +213,7 @@ impl Plan {
                 return None;
             }
         };
-        if let Some(outcome) = attempts.without_attempt(&job, &uid, self.is_urgent()) {
+        if let Some(outcome) = attempts.without_attempt(&job, &uid, self.is_urgent(), elsewhere) {
             outcomes.push((job.id, outcome));
         } else if self.ready.of(&uid) >= MOST_OF_USER {
             self.more.insert(uid);
@@ -261,12 +272,19 @@ impl Plan {
             });
         };
         let mut jobs = Vec::new();
-        for uid in page {
-            if Some(&uid) == job.from.as_ref() {
-                continue;
-            }
-            let about = About::of(job, &uid, self.is_urgent());
-            match attempts.reached.verdict(&about, now) {
+        let recipients: Vec<_> = page
+            .iter()
+            .filter(|uid| Some(*uid) != job.from.as_ref())
+            .collect();
+        let about = |uid| About::of(job, uid, self.is_urgent());
+        let messages: Vec<_> = recipients.iter().copied().map(about).collect();
+        let elsewhere = attempts.reached.elsewhere(&messages).await;
+        for (at, message) in messages.iter().enumerate() {
+            let uid = message.uid.clone();
+            match attempts
+                .reached
+                .verdict(message, elsewhere.get(at).copied().flatten())
+            {
                 Verdict::Has | Verdict::Delivered(_) => {
                     attempts.metrics.push_skipped.inc();
                 }

@@ -4,13 +4,16 @@
 //! sent neither since it registered does not acknowledge at all: what was written to its connection counts as
 //! received, unless the connection ends without a close and thereby proves to have been dead.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use mynah_cluster::Incarnation;
 use parking_lot::Mutex;
 
 use super::job::Job;
 use super::recent::Recent;
 use super::{Wake, now};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::directory::Registry;
 use crate::ids::{ConvId, Seq, Uid};
@@ -20,13 +23,15 @@ use crate::time::UnixMillis;
 /// How long acknowledgements are remembered: longer than the store takes to write them.
 const ACKS_MS: u64 = 10_000;
 /// The longest wait for an acknowledgement of something urgent.
-const URGENT_WAIT_MS: u64 = 3_000;
+pub(super) const URGENT_WAIT_MS: u64 = 3_000;
 /// The time beyond the heartbeat that it may take to detect a dead connection.
 const SLACK_MS: u64 = 10_000;
 
 /// What connections show about received messages.
 pub(crate) struct Reached {
     registry: Arc<Registry<Link>>,
+    /// The other nodes; `None` if there is one node.
+    pub(super) cluster: Option<Arc<Cluster>>,
     /// Wakes the worker when a connection has ended without a close.
     pub(super) wake: Arc<Wake>,
     /// How long a connected device may take to acknowledge. If it is 0, connected users count as reached.
@@ -40,6 +45,8 @@ pub(crate) struct Reached {
     acks: Mutex<Recent<(Uid, ConvId), (Seq, UnixMillis)>>,
     ended: Mutex<Recent<Uid, Ended>>,
     vanished: Mutex<Vec<(Uid, UnixMillis)>>,
+    /// Nodes that have ended and whose users were looked for.
+    pub(super) searched: Mutex<HashSet<Incarnation>>,
 }
 
 /// A connection that has ended.
@@ -73,27 +80,35 @@ impl<'a> About<'a> {
 }
 
 /// What connections show about a message and a user.
-#[derive(Debug, PartialEq, Eq)]
+///
+/// If the connections to several nodes show something, the greatest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
-    /// The user has the message.
-    Has,
+    /// The user has not acknowledged it, as far as is known here.
+    Tell,
+    /// The user may still acknowledge it for this time, in milliseconds.
+    Wait(u64),
     /// The message was written to a connection. If that is dead, this will be known after this time, in
     /// milliseconds.
     Delivered(u64),
-    /// The user may still acknowledge it for this time, in milliseconds.
-    Wait(u64),
-    /// The user has not acknowledged it, as far as is known here.
-    Tell,
+    /// The user has the message.
+    Has,
 }
 
 impl Reached {
-    pub(crate) fn new(registry: Arc<Registry<Link>>, wake: Arc<Wake>, config: &Config) -> Self {
+    pub(crate) fn new(
+        registry: Arc<Registry<Link>>,
+        wake: Arc<Wake>,
+        cluster: Option<Arc<Cluster>>,
+        config: &Config,
+    ) -> Self {
         let interval = u64::from(config.engine.ping_interval_ms);
         let timeout = u64::from(config.engine.ping_timeout_ms);
         // A handler that waits may postpone the heartbeat's deadline once.
         let heartbeat_ms = interval + 2 * timeout + SLACK_MS;
         Self {
             registry,
+            cluster,
             wake,
             ack_wait_ms: config.push.ack_wait_ms,
             return_ms: 2 * config.push.delay_ms,
@@ -101,6 +116,7 @@ impl Reached {
             acks: Mutex::new(Recent::new(ACKS_MS)),
             ended: Mutex::new(Recent::new(heartbeat_ms)),
             vanished: Mutex::default(),
+            searched: Mutex::default(),
         }
     }
 
@@ -137,12 +153,39 @@ impl Reached {
             vanished,
         };
         if let (Some(heard), false) = (vanished, ended.acknowledges || self.ack_wait_ms == 0) {
-            self.vanished.lock().push((uid.clone(), heard));
-        }
-        self.ended.lock().put(at, uid.clone(), ended);
-        if vanished.is_some() {
+            self.vanished(uid.clone(), heard);
+        } else if vanished.is_some() {
             self.wake.due_in(0);
         }
+        if self.has_others() {
+            let since = ended.written_since;
+            self.tell_ended(mynah_cluster::Ended {
+                uid: uid.clone(),
+                written_ms: (since <= at).then(|| at - since),
+                acknowledges: ended.acknowledges,
+                silent_ms: vanished.map(|heard| at.saturating_sub(heard)),
+            });
+        }
+        self.ended.lock().put(at, uid.clone(), ended);
+    }
+
+    /// Notes that a connection to another node has ended.
+    pub(crate) fn ended_elsewhere(&self, ended: mynah_cluster::Ended) {
+        let at = now();
+        let since = |age_ms: u64| at.saturating_sub(age_ms);
+        let noted = Ended {
+            written_since: ended.written_ms.map_or(u64::MAX, since),
+            acknowledges: ended.acknowledges,
+            at,
+            vanished: ended.silent_ms.map(since),
+        };
+        self.ended.lock().put(at, ended.uid, noted);
+    }
+
+    /// Notes that a connection of the user has proved to be dead: the client was last heard from at `heard`.
+    pub(super) fn vanished(&self, uid: Uid, heard: UnixMillis) {
+        self.vanished.lock().push((uid, heard));
+        self.wake.due_in(0);
     }
 
     /// The users whose connections have ended without a close since the last call, and when each was last
@@ -158,12 +201,23 @@ impl Reached {
         self.ended.lock().forget_old(now);
     }
 
-    /// Returns what is known about this message and user at present.
-    pub(super) fn verdict(&self, about: &About<'_>, now: UnixMillis) -> Verdict {
+    /// Returns what is known about this message and user at present, with what other nodes know
+    /// ([`Reached::elsewhere`]).
+    pub(super) fn verdict(&self, about: &About<'_>, elsewhere: Option<Verdict>) -> Verdict {
+        let now = now();
+        match self.connected(about, now).max(elsewhere) {
+            None => self.away(about, now),
+            Some(Verdict::Wait(_) | Verdict::Tell) if self.had_before(about, now) => Verdict::Has,
+            Some(verdict) => verdict,
+        }
+    }
+
+    /// Returns what acknowledgements and connections to this node show; `None` if the user has no connection.
+    pub(super) fn connected(&self, about: &About<'_>, now: UnixMillis) -> Option<Verdict> {
         let key = (about.uid.clone(), about.conv);
         let acknowledged = self.acks.lock().get(now, &key).copied();
         if acknowledged.is_some_and(|(seq, at)| seq >= about.seq && at >= about.made) {
-            return Verdict::Has;
+            return Some(Verdict::Has);
         }
         let (mut connected, mut written, mut heard) = (false, false, false);
         self.registry.connections(about.uid, |link, _| {
@@ -174,16 +228,14 @@ impl Reached {
             }
         });
         if heard || (connected && self.ack_wait_ms == 0) {
-            Verdict::Has
+            Some(Verdict::Has)
         } else if written {
-            Verdict::Delivered(self.heartbeat_ms)
-        } else if connected && self.had_before(about, now) {
-            Verdict::Has
+            Some(Verdict::Delivered(self.heartbeat_ms))
         } else if connected {
             let most = if about.urgent { URGENT_WAIT_MS } else { u64::MAX };
-            wait(about.made.saturating_add(self.ack_wait_ms.min(most)), now)
+            Some(wait(about.made.saturating_add(self.ack_wait_ms.min(most)), now))
         } else {
-            self.away(about, now)
+            None
         }
     }
 
@@ -223,7 +275,7 @@ impl Reached {
 }
 
 /// The user may acknowledge until this time.
-fn wait(until: UnixMillis, now: UnixMillis) -> Verdict {
+pub(super) fn wait(until: UnixMillis, now: UnixMillis) -> Verdict {
     match until.saturating_sub(now) {
         0 => Verdict::Tell,
         ms => Verdict::Wait(ms),

@@ -59,7 +59,7 @@ impl Worker {
     }
 
     fn settle_user(&self, job: &Job, uid: &Uid) {
-        if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, uid, false) {
+        if let Some(outcome @ JobOutcome::Finished) = self.attempts.without_attempt(job, uid, false, None) {
             self.note(vec![(job.id, outcome)]);
         }
     }

@@ -74,7 +74,7 @@ pub(crate) struct Worker {
     seen: u64,
     /// The number of jobs that waited at the last count.
     waiting: u64,
-    times: Times,
+    pub(super) times: Times,
 }
 
 /// An attempt in flight.
@@ -84,13 +84,13 @@ struct InFlight {
 }
 
 /// The times at which the loop does its periodic work.
-struct Times {
+pub(super) struct Times {
     /// Jobs from before the start are read from this time on, unless they are urgent: their users are
     /// reconnecting.
     old_jobs: Option<UnixMillis>,
     read: UnixMillis,
     count: UnixMillis,
-    rewind: UnixMillis,
+    pub(super) rewind: UnixMillis,
     extend: UnixMillis,
     retry: UnixMillis,
 }
@@ -244,6 +244,7 @@ impl Worker {
         }
         if now.abs_diff(self.times.count) >= BETWEEN_COUNTS_MS {
             self.times.count = now;
+            self.take_over().await?;
             self.sweep().await?;
             let counts = self.attempts.store.job_counts().await?;
             self.waiting = counts.waiting;
@@ -396,7 +397,9 @@ impl Worker {
         if trouble > 0 {
             return trouble;
         }
-        let mut wait = if self.waiting > 0 || self.held > 0 {
+        // A node may have ended.
+        let takes_over = self.attempts.reached.has_others();
+        let mut wait = if self.waiting > 0 || self.held > 0 || takes_over {
             BETWEEN_COUNTS_MS
         } else {
             IDLE_MS

@@ -44,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "push",
         &[
             "clock",
+            "cluster",
             "config",
             "directory",
             "ids",

@@ -1,93 +1,21 @@
 //! Several nodes: who is connected, whichever node a client has reached. Redis is in memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use mynah_cluster::simulated::{Faults, NodeParts, Redis};
-use mynah_cluster::{Incarnation, Order, Oust, Packet, To, Why};
+use mynah_cluster::simulated::{Faults, Redis};
+use mynah_cluster::{Order, Oust, Packet, To, Why};
 use serde_json::{Value, json};
 
 use super::kit::kinds;
-use crate::clock;
-use crate::cluster::{Cluster, Peer, Peers};
-use crate::config::{Config, Displaced, Policy};
-use crate::testing::{Device, PATIENCE, Said, World, uid};
-
-const NODES: [Incarnation; 3] = [Incarnation([1; 16]), Incarnation([2; 16]), Incarnation([3; 16])];
-
-fn peer(number: usize) -> Peer {
-    Peer {
-        incarnation: NODES[number],
-        advertise: "".into(),
-    }
-}
-
-/// Nodes that live, except those that have ended just now.
-fn peers(own: usize, ended: &[usize]) -> Peers {
-    let mut peers = Peers::default();
-    for (number, incarnation) in NODES.into_iter().enumerate() {
-        if ended.contains(&number) {
-            peers.ended.insert(incarnation, clock::now());
-        } else if number != own {
-            peers.live.insert(incarnation, peer(number));
-        }
-    }
-    peers
-}
-
-struct Node {
-    world: World,
-    cluster: Arc<Cluster>,
-}
-
-fn node(redis: &Redis, number: usize, change: impl Fn(&mut Config)) -> Node {
-    let mut config = Config::default();
-    change(&mut config);
-    let policy = match config.login.policy {
-        Policy::Single => mynah_cluster::Policy::Single,
-        Policy::PerPlatform => mynah_cluster::Policy::PerPlatform(config.limits.connections_per_user),
-        Policy::Multi => mynah_cluster::Policy::Multi(config.login.max_devices),
-    };
-    let NodeParts {
-        directory,
-        bus,
-        inbox,
-    } = redis.node(NODES[number], policy);
-    let cluster = Cluster::new(peer(number), Duration::from_secs(10), directory, bus);
-    cluster.know(peers(number, &[]));
-    let cluster = Arc::new(cluster);
-    let build = |builder: crate::Builder| builder.cluster(cluster.clone(), inbox);
-    let world = World::built(change, build, |store| store);
-    Node { world, cluster }
-}
-
-/// Two nodes; a third one does not answer.
-fn nodes(redis: &Redis, change: impl Fn(&mut Config)) -> [Node; 2] {
-    let nodes = [0, 1].map(|number| node(redis, number, &change));
-    for (own, node) in nodes.iter().enumerate() {
-        let mut peers = peers(own, &[]);
-        peers.live.remove(&NODES[2]);
-        node.cluster.know(peers);
-    }
-    nodes
-}
+use crate::config::{Displaced, Policy};
+use crate::testing::nodes::{NODES, Node, entered, nodes, peers, until};
+use crate::testing::{Device, Said, uid};
 
 fn slow(from: u64, to: u64) -> Faults {
     Faults {
         delay_ms: (from, to),
         ..Faults::default()
     }
-}
-
-/// Waits until something is true.
-async fn until(what: &str, is_true: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_true() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 fn register(user: &str, device: &str) -> Value {
@@ -103,12 +31,6 @@ fn registered(nodes: &[Node], user: &str) -> Vec<String> {
         });
     }
     sids
-}
-
-/// The sids of a user's entries in the directory, oldest first.
-fn entered(redis: &Redis, user: &str) -> Vec<String> {
-    let entries = redis.entries(&uid(user)).into_iter();
-    entries.map(|(_, entry)| entry.sid.into()).collect()
 }
 
 #[tokio::test]

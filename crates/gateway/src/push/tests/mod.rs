@@ -1,6 +1,7 @@
 //! Tests push jobs with a webhook of the tests' own.
 
 mod attempts;
+mod nodes;
 mod teams;
 mod told;
 
