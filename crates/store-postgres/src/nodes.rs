@@ -25,8 +25,9 @@ use super::session::Session;
 const BEAT: Duration = Duration::from_secs(1);
 /// A heartbeat that takes longer than this has failed.
 const PATIENCE: Duration = Duration::from_millis(2_500);
-/// After this time without a heartbeat a node counts as dead. In milliseconds.
-const DEAD_MS: i64 = 8_000;
+/// After this time without a heartbeat a node counts as dead, in milliseconds. Others see a heartbeat up to a
+/// second late, and its absence too, and must know of the end within 10 s.
+const DEAD_MS: i64 = 7_000;
 /// How long a node that has ended is remembered: longer than the directory remembers its connections. In
 /// milliseconds.
 const REMEMBERED_MS: i64 = 180_000;
