@@ -24,6 +24,10 @@ const MOST_BYTES: usize = 64 << 20;
 /// How long the start waits for Redis.
 const REDIS_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a new node waits before it serves. The others read once a second which nodes there are, and
+/// forward requests only to nodes that they know.
+const KNOWN_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// The settings of a node that is one of several.
 pub(crate) struct Settings {
     address: Arc<Address>,
@@ -134,7 +138,8 @@ impl Own {
             times: Times::default(),
         });
         let cluster = Cluster::new(node, settings.back, directory, bus);
-        match cluster.connected(REDIS_WITHIN).await {
+        let (connected, ()) = tokio::join!(cluster.connected(REDIS_WITHIN), tokio::time::sleep(KNOWN_WITHIN));
+        match connected {
             Ok(()) => {}
             Err(trouble @ Trouble::OtherCluster(_)) => bail!(trouble),
             Err(trouble) => tracing::warn!("this node is not ready: {trouble}"),
