@@ -93,7 +93,7 @@ impl From<Reject> for Problem {
 impl From<NotReady> for Problem {
     fn from(_: NotReady) -> Self {
         // The reason is in the log.
-        Self::unavailable("The message store is failing; try again later.")
+        Self::unavailable("The server is not ready, and its log says why; try again later.")
     }
 }
 
