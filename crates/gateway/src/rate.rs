@@ -1,6 +1,7 @@
 //! Rate limits: token buckets, implemented as the generic cell rate algorithm (ITU-T I.371). A bucket is one
 //! number, the time at which it is full again.
 
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +34,19 @@ impl Rate {
             room: interval * u64::from(burst),
         })
     }
+
+    /// The number of tokens in half a second of which other nodes need not know.
+    fn little(self) -> u64 {
+        (HALF_A_SECOND / self.interval / LITTLE_PART).max(1)
+    }
 }
+
+/// In nanoseconds.
+const HALF_A_SECOND: u64 = 500_000_000;
+/// This part of a rate is little.
+const LITTLE_PART: u64 = 8;
+/// The maximum number of users whose tokens are counted for other nodes at one time.
+const MOST_SPENDERS: usize = 65_536;
 
 /// The configured rates of registers and messages. Each has the name of its keys in `limits`.
 pub(crate) struct Rates {
@@ -87,6 +100,19 @@ impl Bucket {
         taken.is_ok()
     }
 
+    /// Takes tokens that were used up elsewhere, even if there are none. It is bounded how long the bucket
+    /// then remains empty.
+    fn subtract(&self, rate: Rate, now: u64, tokens: u64) {
+        let lowest = now.saturating_add(rate.room).saturating_add(2 * HALF_A_SECOND);
+        let spent = rate.interval.saturating_mul(tokens);
+        // The closure always returns a value.
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                Some(full_at.max(now).saturating_add(spent).min(lowest.max(full_at)))
+            });
+    }
+
     fn is_full(&self, now: Instant) -> bool {
         self.full_at.load(Ordering::Relaxed) <= nanoseconds(now)
     }
@@ -104,6 +130,8 @@ pub(crate) struct UserBuckets<const N: usize> {
     rates: [Option<Rate>; N],
     shards: Box<[Mutex<Shard<N>>]>,
     hasher: Hashing,
+    /// What users have taken since it was last told to other nodes; `None` if there are none.
+    spent: Option<Mutex<HashMap<Uid, [u64; N]>>>,
 }
 
 /// The buckets by a keyed hash of the uid, with which two users practically never share a bucket.
@@ -129,15 +157,56 @@ impl<const N: usize> UserBuckets<N> {
             rates,
             shards: (0..Self::SHARDS).map(|_| shard()).collect(),
             hasher: Hashing::default(),
+            spent: None,
         }
     }
 
-    /// Takes these numbers of tokens from the user's buckets, in order; stops at the first bucket that has
-    /// too few, and returns its index.
-    pub(crate) fn take(&self, uid: &Uid, now: Instant, tokens: [u64; N]) -> Result<(), usize> {
-        if self.rates.iter().all(Option::is_none) {
-            return Ok(());
+    /// Counts for other nodes what users take.
+    #[must_use]
+    pub(crate) fn shared(mut self, is_shared: bool) -> Self {
+        self.spent = is_shared.then(Mutex::default);
+        self
+    }
+
+    /// Returns the users who have taken more than a little since the last call, and what they have taken.
+    pub(crate) fn take_spent(&self) -> Vec<(Uid, [u64; N])> {
+        let Some(spent) = &self.spent else {
+            return Vec::new();
+        };
+        let spent = std::mem::take(&mut *spent.lock());
+        let is_much = |(_, tokens): &(Uid, [u64; N])| {
+            let mut both = self.rates.iter().zip(tokens);
+            both.any(|(rate, tokens)| rate.is_some_and(|rate| *tokens > rate.little()))
+        };
+        spent.into_iter().filter(is_much).collect()
+    }
+
+    /// Takes what a user has taken on another node.
+    pub(crate) fn subtract(&self, uid: &Uid, now: Instant, tokens: [u64; N]) {
+        let at = nanoseconds(now);
+        self.with_buckets(uid, now, |own| {
+            for ((rate, bucket), tokens) in self.rates.iter().zip(own).zip(tokens) {
+                if let Some(rate) = rate {
+                    bucket.subtract(*rate, at, tokens);
+                }
+            }
+        });
+    }
+
+    fn count(&self, uid: &Uid, tokens: [u64; N]) {
+        let Some(spent) = &self.spent else { return };
+        let mut spent = spent.lock();
+        if let Some(counted) = spent.get_mut(uid) {
+            for (counted, tokens) in counted.iter_mut().zip(tokens) {
+                *counted = counted.saturating_add(tokens);
+            }
+        } else if spent.len() < MOST_SPENDERS {
+            spent.insert(uid.clone(), tokens);
         }
+    }
+
+    /// Calls `f` with the user's buckets.
+    fn with_buckets<T>(&self, uid: &Uid, now: Instant, f: impl FnOnce(&[Bucket; N]) -> T) -> T {
         let hash = self.hasher.hash_one(uid);
         // hashbrown uses the low bits for the bucket and the top 7 for the tag; the shard must use others.
         let mut shard = self.shards[(hash >> 32) as usize % Self::SHARDS].lock();
@@ -150,11 +219,26 @@ impl<const N: usize> UserBuckets<N> {
         let entry = buckets.entry(hash, |(of, _)| *of == hash, |(of, _)| *of);
         let entry = entry.or_insert_with(|| (hash, std::array::from_fn(|_| Bucket::default())));
         let (_, own) = entry.get();
-        let now = nanoseconds(now);
-        let taken = |at: usize| self.rates[at].is_none_or(|rate| own[at].take_some(rate, now, tokens[at]));
-        match (0..N).find(|at| !taken(*at)) {
+        f(own)
+    }
+
+    /// Takes these numbers of tokens from the user's buckets, in order; stops at the first bucket that has
+    /// too few, and returns its index.
+    pub(crate) fn take(&self, uid: &Uid, now: Instant, tokens: [u64; N]) -> Result<(), usize> {
+        if self.rates.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let at = nanoseconds(now);
+        let refused = self.with_buckets(uid, now, |own| {
+            let taken = |n: usize| self.rates[n].is_none_or(|rate| own[n].take_some(rate, at, tokens[n]));
+            (0..N).find(|n| !taken(*n))
+        });
+        match refused {
             Some(refused) => Err(refused),
-            None => Ok(()),
+            None => {
+                self.count(uid, tokens);
+                Ok(())
+            }
         }
     }
 }
@@ -220,5 +304,40 @@ mod tests {
         assert_eq!(buckets.take(&uid, later, [1, 21]), Err(1), "20 bytes are left");
         assert_eq!(buckets.take(&uid, later, [1, 20]), Ok(()));
         assert_eq!(buckets.take(&uid, later, [0, u64::MAX]), Err(1));
+    }
+
+    #[test]
+    fn what_was_taken_on_another_node_is_subtracted() {
+        let rates = || [Rate::new(100, 1, 200)];
+        let nodes = [0, 1].map(|_| UserBuckets::new(rates()).shared(true));
+        let start = crate::clock::now();
+        let [alice, bob] = ["alice", "bob"].map(|name| Uid::new(name).unwrap());
+        let taken = |node: &UserBuckets<1>, now| {
+            std::iter::repeat_with(|| node.take(&alice, now, [1]))
+                .take(1_000)
+                .filter(Result::is_ok)
+                .count()
+        };
+        let mut total = 0;
+        for half_seconds in 0..40 {
+            let now = start + Duration::from_millis(500 * half_seconds);
+            total += nodes.iter().map(|node| taken(node, now)).sum::<usize>();
+            nodes[0].take(&bob, now, [1]).unwrap();
+            let spent = nodes.each_ref().map(UserBuckets::take_spent);
+            assert!(
+                spent[0].iter().all(|(uid, _)| *uid == alice),
+                "bob has taken little"
+            );
+            for (node, spent) in nodes.iter().zip(spent.iter().rev()) {
+                for (uid, tokens) in spent {
+                    node.subtract(uid, now, *tokens);
+                }
+            }
+        }
+        // The burst, and 19.5 s of the rate. Both nodes accept the burst before they hear of each other.
+        assert!((1_900..=2_600).contains(&total), "{total}");
+        let alone = UserBuckets::new(rates());
+        alone.take(&alice, start, [200]).unwrap();
+        assert!(alone.take_spent().is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod bytes;
 mod message;
 mod push;
 mod question;
+mod spent;
 
 use ::bytes::Bytes;
 use mynah_store::ids::{DeviceId, Uid};
@@ -22,6 +23,7 @@ pub use bytes::Malformed;
 pub use message::{Message, Recipients, Stored};
 pub use push::{Ended, MessageTo, Shows};
 pub use question::{Answer, Ask, Shown};
+pub use spent::Spent;
 
 const VERSION: u8 = 1;
 
@@ -48,6 +50,8 @@ pub enum Packet {
     },
     /// A registered connection of the sending node has ended.
     Ended(Ended),
+    /// What users have used up of their limits on the sending node.
+    Spent(Spent),
 }
 
 /// A claim has removed a connection.
@@ -95,6 +99,10 @@ impl Packet {
                 to.byte(5);
                 ended.write(&mut to);
             }
+            Self::Spent(spent) => {
+                to.byte(6);
+                spent.write(&mut to);
+            }
         }
         to.0.into()
     }
@@ -118,6 +126,7 @@ impl Packet {
                 answer: Answer::read(&mut from)?,
             },
             5 => Self::Ended(Ended::read(&mut from)?),
+            6 => Self::Spent(Spent::read(&mut from)?),
             other => return Err(Malformed::Type(other)),
         };
         from.end()?;

@@ -120,6 +120,10 @@ fn packets() -> Vec<Packet> {
         ]),
     ];
     packets.extend(answers.map(|answer| Packet::Answer { number: 5, answer }));
+    packets.push(Packet::Spent(Spent {
+        registers: vec![(uid("alice"), [3])],
+        sends: vec![(uid("alice"), [1, 500]), (uid("bob"), [0, 0])],
+    }));
     packets.extend([None, Some(4)].map(|age| {
         Packet::Ended(Ended {
             uid: uid("alice"),

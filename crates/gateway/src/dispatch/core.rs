@@ -10,6 +10,7 @@ use super::entries::Entries;
 use super::login::Login;
 use super::record::Record;
 use super::rules::Rules;
+use super::spending::Spending;
 use super::{packets, refresh};
 use crate::auth::Auth;
 use crate::cluster::Cluster;
@@ -72,12 +73,19 @@ impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let limits = &parts.config.limits;
         let rates = Rates::new(limits);
+        let is_shared = parts.cluster.is_some();
+        let user_sends = Arc::new(rates.user_sends.shared(is_shared));
+        let user_registers = Arc::new(rates.user_registers.shared(is_shared));
+        let spending = Spending {
+            registers: user_registers.clone(),
+            sends: user_sends.clone(),
+        };
         let rules = Rules {
             config: parts.config.clone(),
             kinds: Kinds::new(&parts.config.kinds),
             program: parts.program.clone(),
             system: parts.system,
-            user_sends: rates.user_sends,
+            user_sends,
             notifies: parts.reached.is_some(),
             metrics: parts.metrics.clone(),
         };
@@ -107,7 +115,8 @@ impl Core {
             registry: parts.registry,
             revocations,
             registers: rates.registers,
-            user_registers: rates.user_registers,
+            user_registers,
+            spending: spending.clone(),
             reached: parts.reached,
             metrics: parts.metrics,
             record: record.clone(),
@@ -119,6 +128,7 @@ impl Core {
             let mut begin = |task: BoxFuture| {
                 tasks.push(AbortOnDrop(tokio::spawn(task).abort_handle()));
             };
+            begin(Box::pin(spending.tell(cluster.clone())));
             begin(Box::pin(packets::receive(cluster, login.clone(), inbox)));
             begin(Box::pin(refresh::refresh(login.clone())));
             let releasing = login.clone();

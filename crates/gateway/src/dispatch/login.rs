@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::entries::Entries;
 use super::record::Record;
+use super::spending::Spending;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::directory::{Connection, Registry};
@@ -24,13 +25,15 @@ pub(crate) struct Login {
     /// The rate of registers of a connection.
     pub(super) registers: Option<Rate>,
     /// The rate of registers of a user.
-    pub(super) user_registers: UserBuckets<1>,
+    pub(super) user_registers: Arc<UserBuckets<1>>,
     /// Knows which users have received which messages; `None` without a push webhook.
     pub(super) reached: Option<Arc<Reached>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) record: Arc<Record>,
     /// Says to the other nodes who is registered; `None` if there is one node.
     pub(super) entries: Option<Entries>,
+    /// The limits that hold for all nodes together.
+    pub(super) spending: Spending,
 }
 
 impl Login {

@@ -26,6 +26,7 @@ mod request;
 mod resume;
 mod revoke;
 mod rules;
+mod spending;
 mod sync;
 mod unregister;
 mod wanted;

@@ -31,6 +31,7 @@ pub(super) async fn receive(cluster: Arc<Cluster>, login: Arc<Login>, mut inbox:
 fn carry_out(cluster: &Cluster, login: &Login, from: Incarnation, packet: Packet) {
     match packet {
         Packet::Answer { number, answer } => cluster.questions().answer(from, number, answer),
+        Packet::Spent(spent) => login.spending.subtract(&spent),
         Packet::Question { number, ask } => {
             let answer = answer(login, ask);
             cluster.send(To::Node(from), &Packet::Answer { number, answer });

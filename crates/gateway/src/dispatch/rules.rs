@@ -40,7 +40,7 @@ pub(crate) struct Rules {
     /// The sender of pair messages whose order names no sender.
     pub(super) system: Uid,
     /// Messages that a user sends, and bytes of them.
-    pub(super) user_sends: UserBuckets<2>,
+    pub(super) user_sends: Arc<UserBuckets<2>>,
     /// Whether there is a push webhook.
     pub(super) notifies: bool,
     pub(super) metrics: Arc<Metrics>,

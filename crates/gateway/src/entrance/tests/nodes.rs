@@ -240,3 +240,27 @@ async fn the_users_of_a_node_that_has_ended_are_expected_back() {
     let _alice = one.world.registered("alice", "b").await;
     assert_eq!(entered(&redis, "alice"), ["b"]);
 }
+
+#[tokio::test]
+async fn what_a_user_has_used_up_on_one_node_is_not_left_on_another() {
+    let redis = Redis::new(1, Faults::default());
+    let [one, two] = nodes(&redis, |config| {
+        config.limits.user_registers_per_minute = 1;
+        config.limits.user_registers_burst = 6;
+    });
+    for number in 0..6 {
+        one.world.registered("alice", &format!("a{number}")).await;
+    }
+    // The other node hears of it within half a second.
+    let mut accepted = 0;
+    loop {
+        let mut device = two.world.connect(&format!("b{accepted}"));
+        let answer = device.ask(&register("alice", "d")).await;
+        if answer["code"] == 429 {
+            break;
+        }
+        accepted += 1;
+        assert!(accepted < 6, "the other node has heard nothing");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+}
