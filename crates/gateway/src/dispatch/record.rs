@@ -70,7 +70,6 @@ pub(crate) struct Record {
     /// Its listener for errors is called when the store fails.
     pub(super) program: Arc<Program>,
     /// The other nodes; `None` if there is one node.
-    #[allow(dead_code)]
     pub(super) cluster: Option<Arc<Cluster>>,
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::record::Record;
 use crate::clock;
@@ -65,34 +66,47 @@ pub(super) async fn backlog(
     let entered = match registration.store_device() {
         Some(device) if resumes => missed(record, device, named).await.map(Backlog::Again),
         device => {
-            // A device that does not resume asks for no missed messages, so the response does not wait for
-            // the disk: every message from now on is committed after this register.
-            let known = device.and_then(|device| {
-                record.call(connection.clone(), &registration.uid, move |record, pending| {
-                    let shared = record.clone();
-                    let done = move |known: Result<(), StoreError>| {
-                        drop(pending);
-                        // A register without `resume` succeeds nevertheless.
-                        if let Err(error) = known {
-                            shared.trouble(error);
-                        }
-                    };
-                    let register = DeviceRegister {
-                        device,
-                        named,
-                        urgent: false,
-                    };
-                    record.store.register_device(register, Box::new(done));
-                })
-            });
-            if let Some(wait) = known {
-                wait.await;
+            if let Some(device) = device {
+                let register = DeviceRegister {
+                    device,
+                    named,
+                    urgent: record.cluster.is_some(),
+                };
+                know(record, connection, register).await;
             }
             let unread = record.store.unread(registration.uid.clone()).await;
             unread.map(|unread| Backlog::Anew { unread })
         }
     };
     entered.map_err(|error| record.trouble(error))
+}
+
+/// Registers a device that does not resume. It succeeds nevertheless if the store fails.
+///
+/// Such a device asks for no missed messages. One node does not wait for the disk: every message from now on
+/// is committed after this register. But another node may commit a message at any moment.
+async fn know(record: &Arc<Record>, connection: &Arc<Connection<Link>>, register: DeviceRegister) {
+    let (committed, waiting) = oneshot::channel();
+    let (urgent, uid) = (register.urgent, register.device.uid.clone());
+    let wait = record.call(connection.clone(), &uid, move |record, pending| {
+        let shared = record.clone();
+        let done = move |known: Result<(), StoreError>| {
+            drop(pending);
+            if let Err(error) = known {
+                shared.trouble(error);
+            }
+            // Nobody may be waiting.
+            let _ = committed.send(());
+        };
+        record.store.register_device(register, Box::new(done));
+    });
+    if let Some(wait) = wait {
+        wait.await;
+    }
+    if urgent {
+        // It fails if the store has stopped.
+        let _ = waiting.await;
+    }
 }
 
 async fn missed(record: &Record, device: Device, named: bool) -> Result<Missed, StoreError> {
