@@ -73,6 +73,7 @@ impl<'a> Log<'a> {
     pub(super) fn write(&mut self, draft: Draft<'a>) -> Appended {
         let message = next((&mut self.head, &mut self.moment, self.mids), self.conv, draft);
         let (seq, mid, ts): (_, Mid, _) = (message.seq, message.mid, message.ts);
+        let numbers = Some(message.numbers());
         self.messages.push(message);
         Appended {
             conv: self.conv,
@@ -82,6 +83,7 @@ impl<'a> Log<'a> {
             duplicate: false,
             members: None,
             push: None,
+            numbers,
         }
     }
 

@@ -109,6 +109,7 @@ pub(super) async fn change(
             seq: written.seq,
             mid: written.mid,
             ts: written.ts,
+            numbers: written.numbers,
         }
     });
     let notices: Vec<_> = notices.collect();

@@ -130,6 +130,7 @@ impl Cids {
             duplicate: true,
             members: None,
             push: None,
+            numbers: None,
         }))
     }
 

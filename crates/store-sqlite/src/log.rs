@@ -38,6 +38,7 @@ impl Written {
             duplicate: false,
             members,
             push,
+            numbers: None,
         }
     }
 }

@@ -231,6 +231,7 @@ fn tell(tx: &mut Tx<'_>, conv: ConvId, team: &TeamId, kind: u16, uid: &Uid) -> R
         seq: written.seq,
         mid: written.mid,
         ts: written.ts,
+        numbers: None,
     })
 }
 

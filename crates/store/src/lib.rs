@@ -10,6 +10,7 @@ pub mod follow;
 pub mod ids;
 mod jobs;
 pub mod mids;
+mod moment;
 mod orders;
 pub mod private;
 mod record;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 
 use super::{ConvKind, JobId};
+
 use crate::ids::{Cid, ConvId, DeviceId, Mid, PairClass, Seq, TeamId, Uid};
+use crate::moment::Numbers;
 use crate::time::UnixMillis;
 
 /// The destination of a message, before its conversation is looked up.
@@ -90,6 +92,8 @@ pub struct Appended {
     /// The push job that was created. A caller that has already reached the only recipient may finish it
     /// without reading it.
     pub push: Option<JobId>,
+    /// Its numbers, if several nodes write the record.
+    pub numbers: Option<Numbers>,
 }
 
 /// One of a user's devices.
@@ -236,6 +240,8 @@ pub struct TeamNotice {
     pub mid: Mid,
     /// The server's time.
     pub ts: UnixMillis,
+    /// Its numbers, if several nodes write the record.
+    pub numbers: Option<Numbers>,
 }
 
 /// The result of a [`TeamChange`].

@@ -38,6 +38,7 @@ impl StandIn {
             duplicate: false,
             members: matches!(append.place, Place::Team(_)).then(|| self.members.clone()),
             push: None,
+            numbers: None,
         }
     }
 }

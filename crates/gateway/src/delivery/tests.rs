@@ -74,6 +74,7 @@ async fn message(
             duplicate: false,
             members,
             push: None,
+            numbers: None,
         },
         except: None,
     };

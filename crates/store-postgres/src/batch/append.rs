@@ -96,12 +96,14 @@ pub(crate) fn next<'a>(
     } else {
         now
     };
-    head.last_row = head.last_row.max(row);
+    let before = head.last_row;
+    head.last_row = before.max(row);
     head.is_dirty = true;
     NewMessage {
         conv,
         seq: head.seq,
         row,
+        before,
         mid: mids.next(now),
         ts: head.ts,
         counted: head.counted,
@@ -118,6 +120,7 @@ fn appended(conv: ConvId, (seq, mid, ts): (u64, Mid, UnixMillis)) -> Appended {
         duplicate: false,
         members: None,
         push: None,
+        numbers: None,
     }
 }
 
@@ -181,6 +184,7 @@ impl<'a> Batch<'a> {
         };
         let message = next((head, &mut self.moment, self.mids), conv, draft);
         let mut told = appended(conv, (message.seq, message.mid, message.ts));
+        told.numbers = Some(message.numbers());
         self.messages.push(message);
         if let Some(cid) = &order.cid {
             self.repeated.insert((conv, from, cid), told.clone());

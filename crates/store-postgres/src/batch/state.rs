@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use mynah_store::follow::{Numbers, RecordId};
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, TeamId, Uid};
 use mynah_store::mids::Mids;
 use mynah_store::{Appended, ConvKind, Device, Members, PushOrder, UnixMillis};
@@ -107,10 +108,22 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) conv: ConvId,
     pub(crate) seq: u64,
     pub(crate) row: i64,
+    /// The greatest row of an earlier message of the conversation; 0 if there is none.
+    pub(crate) before: i64,
     pub(crate) mid: Mid,
     pub(crate) ts: UnixMillis,
     pub(crate) counted: u64,
     pub(crate) draft: Draft<'a>,
+}
+
+impl NewMessage<'_> {
+    /// The numbers of the message and of the one before it.
+    pub(crate) fn numbers(&self) -> Numbers {
+        Numbers {
+            own: RecordId(self.row),
+            before: RecordId(self.before),
+        }
+    }
 }
 
 /// A message as it goes into the log, whoever wrote it.
