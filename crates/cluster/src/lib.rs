@@ -39,7 +39,8 @@ pub use failure::{Failure, Trouble};
 pub use ids::{ClusterName, Incarnation, NameError, Order};
 pub use link::{State, Times};
 pub use packet::{
-    Answer, Ask, Ended, Malformed, Message, MessageTo, Oust, Packet, Recipients, Shown, Shows, Spent, Stored,
+    Answer, Ask, Ended, Malformed, Message, MessageTo, Oust, Packet, Reached, Recipients, Shown, Shows,
+    Spent, Stored,
 };
 pub use questions::{Answers, Asked, Questions};
 pub use secret::{Secret, SecretError};

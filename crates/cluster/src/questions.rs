@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::ids::Incarnation;
-use crate::packet::Answer;
+use crate::packet::{Answer, Reached};
 
 /// See the module.
 #[derive(Default)]
@@ -44,6 +44,17 @@ impl Answers {
             _ => 0,
         });
         counts.fold(0, u64::saturating_add)
+    }
+
+    /// The recipients of a message whom any of the nodes has reached.
+    pub fn reached(&self) -> Reached {
+        let mut all = Reached::default();
+        for answer in &self.given {
+            if let Answer::Reached(reached) = answer {
+                all.add(reached);
+            }
+        }
+        all
     }
 }
 

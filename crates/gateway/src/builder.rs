@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use mynah_cluster::Inbox;
 
 use crate::auth::Auth;
-use crate::cluster::Cluster;
 use crate::config::{Config, Displaced, Policy};
 use crate::directory::{self, Registry};
 use crate::dispatch::{AbortOnDrop, Core, CoreParts};
@@ -17,6 +15,8 @@ use crate::ids::Uid;
 use crate::metrics::Metrics;
 use crate::push::{self, Provider, Reached, Settle, Wake, Webhook};
 use crate::store::Store;
+
+pub(crate) use crate::dispatch::Joined;
 
 /// The number of shards of the registry. It is larger than the number of threads, so that threads seldom
 /// wait for each other.
@@ -32,7 +32,7 @@ pub struct Builder {
     config: Config,
     metrics: Arc<Metrics>,
     program: Program,
-    cluster: Option<(Arc<Cluster>, Inbox)>,
+    joined: Option<Joined>,
 }
 
 impl Builder {
@@ -42,7 +42,7 @@ impl Builder {
             config,
             metrics: Arc::default(),
             program: Program::default(),
-            cluster: None,
+            joined: None,
         }
     }
 
@@ -87,10 +87,10 @@ impl Builder {
         self
     }
 
-    /// Makes the gateway one of several nodes. What other nodes send comes from `inbox`.
+    /// Makes the gateway one of several nodes.
     #[must_use]
-    pub(crate) fn cluster(mut self, cluster: Arc<Cluster>, inbox: Inbox) -> Self {
-        self.cluster = Some((cluster, inbox));
+    pub(crate) fn joined(mut self, joined: Joined) -> Self {
+        self.joined = Some(joined);
         self
     }
 
@@ -117,7 +117,7 @@ impl Builder {
         let displaced_stay = config.login.displaced == Displaced::Notify;
         let registry = Arc::new(Registry::new(REGISTRY_SHARDS, policy, displaced_stay));
         metrics.set_limits(&config.limits);
-        let (cluster, inbox) = self.cluster.unzip();
+        let cluster = self.joined.as_ref().map(|joined| joined.cluster.clone());
         let mut tasks = Vec::new();
         let wake = Arc::new(Wake::default());
         let reached = provider.is_some().then(|| {
@@ -151,8 +151,7 @@ impl Builder {
             metrics: metrics.clone(),
             wake,
             reached,
-            cluster: cluster.clone(),
-            inbox,
+            joined: self.joined,
             tasks,
         }));
         let entrance = Entrance::new(core.clone(), config, metrics, program.clone());

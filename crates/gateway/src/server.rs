@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt;
 
 use crate::auth;
-use crate::builder;
+use crate::builder::{self, Joined};
 use crate::cluster::{Cluster, Own, Settings};
 use crate::config::{Config, Mode};
 use crate::forwarding;
@@ -105,6 +105,7 @@ impl Server {
         let opened = stores::open(&config, metrics.clone(), node.as_ref()).await?;
         let Opened {
             store,
+            record,
             depth,
             lost,
             nodes,
@@ -114,14 +115,21 @@ impl Server {
             .with_context(|| format!("the API keys in {} cannot be used", Location(&config)))?;
         let mut builder = builder.metrics(metrics.clone());
         let (mut cluster, mut beside) = (None, JoinSet::new());
-        if let Some(node) = node {
+        if let Some((node, record)) = node.zip(record) {
             let key = node.forward_key();
+            // Clients register later, and read everything that is older.
+            let begin = record.point().await?;
             let (joined, inbox) = node.join().await?;
             if let Some(nodes) = nodes {
                 beside.spawn(stores::watch_nodes(nodes, joined.clone()));
             }
-            builder = builder.cluster(joined.clone(), inbox);
-            cluster = Some((joined, key));
+            cluster = Some((joined.clone(), key));
+            builder = builder.joined(Joined {
+                cluster: joined,
+                inbox,
+                record,
+                begin,
+            });
         }
         let gateway = builder.start(store.clone())?;
         let tag = cluster

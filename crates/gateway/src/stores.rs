@@ -19,6 +19,7 @@ use crate::config::{Config, Secret};
 use crate::keys::{self, KeyCommand, Said, SettingAccess};
 use crate::metrics::Metrics;
 use crate::store::embedded::{self, Backup, Clock, Embedded, Export, Restored};
+use crate::store::follow::Follow;
 use crate::store::postgres::{self, Nodes, Postgres};
 use crate::store::transfer::{Row, TABLES};
 use crate::store::{Observer, Store};
@@ -29,6 +30,8 @@ const DAY_MS: u64 = 24 * 3_600_000;
 /// A store that is open.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
+    /// What a node of several follows; `None` if the store has one node.
+    pub(crate) record: Option<Arc<dyn Follow>>,
     /// Returns the number of commands that wait to be written.
     pub(crate) depth: Box<dyn Fn() -> usize + Send + Sync>,
     /// Resolves when another process has taken over the store.
@@ -141,6 +144,7 @@ fn open_embedded(config: &Config, observer: Arc<dyn Observer>) -> anyhow::Result
     let store = Arc::new(Embedded::open(options)?);
     Ok(Opened {
         store: store.clone(),
+        record: None,
         depth: Box::new(move || store.depth()),
         lost: Box::pin(std::future::pending()),
         nodes: None,
@@ -170,6 +174,7 @@ async fn open_postgres(
         lost: Box::pin(store.lost()),
         nodes: Some(store.nodes()),
         store: store.clone(),
+        record: Some(store.clone()),
         depth: Box::new(move || store.depth()),
     })
 }

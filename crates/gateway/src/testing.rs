@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 pub(crate) mod nodes;
+#[cfg(test)]
+mod shared;
 mod troubled;
 
 use std::collections::{BTreeMap, VecDeque};

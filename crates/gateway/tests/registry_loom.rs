@@ -60,6 +60,7 @@ fn try_register(registry: &Registry<Link>, connection: &Shared, user: &str, devi
         has_cursors: false,
         named: false,
         claims: None,
+        point: Default::default(),
     };
     registry
         .register(connection, registration, |_, _, _, _| {})

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use mynah_store::Members;
+use mynah_store::follow::{Numbers, RecordId};
 use mynah_store::ids::{Cid, ConvId, DeviceId, Mid, Seq, TeamId, Uid};
 use mynah_store::time::UnixMillis;
 use serde_json::value::RawValue;
@@ -25,11 +27,9 @@ pub struct Message {
     pub stored: Option<Stored>,
     /// The recipients.
     pub to: Recipients,
-    /// The user whose other connections get it too: the sender.
+    /// A user who gets it too, but is not counted: the sender, or who has left a team.
     pub follow: Option<Uid>,
-    /// The sid of the connection that has sent it, which does not get it.
-    pub except: Option<Box<str>>,
-    /// If the sender wants to know how many users each node has reached: the number of the question, which
+    /// If the sender wants to know whom each node has reached: the number of the question, which
     /// [`Packet::Answer`](super::Packet::Answer) repeats.
     pub question: Option<u64>,
 }
@@ -43,21 +43,22 @@ pub struct Stored {
     pub conv: ConvId,
     /// The number in the conversation.
     pub seq: Seq,
-    /// When the message before it was committed, in Unix milliseconds by the clock of the database; `None` if
-    /// there is none. If that is long ago, a receiver need not wait for it.
-    pub predecessor: Option<UnixMillis>,
+    /// Its numbers in the record, by which a receiver knows whether it has handled the messages before it.
+    pub numbers: Numbers,
 }
 
 /// Who receives a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
     /// These users.
-    Users(Arc<[Uid]>),
-    /// The members of a team at its version.
+    Users(Members),
+    /// The members of a team.
+    Members(Members),
+    /// The members of a large team.
     Team {
         /// The team.
         team: TeamId,
-        /// The number of its last change of members.
+        /// A hash of its members.
         version: u64,
     },
     /// Everyone who is connected.
@@ -75,11 +76,17 @@ impl Message {
             to.id(stored.mid.0.as_bytes());
             to.id(&stored.conv.0);
             to.u64(stored.seq.0);
-            to.option(stored.predecessor, Writer::u64);
+            to.u64(stored.numbers.own.0.cast_unsigned());
+            to.u64(stored.numbers.before.0.cast_unsigned());
         });
         match &self.to {
             Recipients::Users(uids) => {
                 to.byte(0);
+                to.length(uids.len());
+                uids.iter().for_each(|uid| to.text(uid.as_str()));
+            }
+            Recipients::Members(uids) => {
+                to.byte(3);
                 to.length(uids.len());
                 uids.iter().for_each(|uid| to.text(uid.as_str()));
             }
@@ -91,7 +98,6 @@ impl Message {
             Recipients::Everyone => to.byte(2),
         }
         to.option(self.follow.as_ref(), |to, follow| to.text(follow.as_str()));
-        to.option(self.except.as_deref(), Writer::text);
         to.option(self.question, Writer::u64);
     }
 
@@ -104,16 +110,16 @@ impl Message {
             ts: from.u64()?,
             stored: from.option(stored)?,
             to: match from.byte()? {
-                0 => Recipients::Users(from.list(uid)?.into()),
+                0 => Recipients::Users(Arc::new(from.list(uid)?)),
                 1 => Recipients::Team {
                     team: TeamId::new(from.text()?).map_err(|_| Malformed::Value)?,
                     version: from.u64()?,
                 },
                 2 => Recipients::Everyone,
+                3 => Recipients::Members(Arc::new(from.list(uid)?)),
                 _ => return Err(Malformed::Value),
             },
             follow: from.option(uid)?,
-            except: from.option(text)?,
             question: from.option(Reader::u64)?,
         })
     }
@@ -142,6 +148,9 @@ fn stored(from: &mut Reader<'_>) -> Result<Stored, Malformed> {
         mid: Mid(uuid::Uuid::from_bytes(from.id()?)),
         conv: ConvId(from.id()?),
         seq: Seq(from.u64()?),
-        predecessor: from.option(Reader::u64)?,
+        numbers: Numbers {
+            own: RecordId(from.u64()?.cast_signed()),
+            before: RecordId(from.u64()?.cast_signed()),
+        },
     })
 }

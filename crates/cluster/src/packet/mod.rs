@@ -9,6 +9,7 @@ mod bytes;
 mod message;
 mod push;
 mod question;
+mod reached;
 mod spent;
 
 use ::bytes::Bytes;
@@ -23,6 +24,7 @@ pub use bytes::Malformed;
 pub use message::{Message, Recipients, Stored};
 pub use push::{Ended, MessageTo, Shows};
 pub use question::{Answer, Ask, Shown};
+pub use reached::Reached;
 pub use spent::Spent;
 
 const VERSION: u8 = 1;

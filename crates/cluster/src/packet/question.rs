@@ -7,6 +7,7 @@ use mynah_store::{Device, Revocation, Revoked};
 use super::bytes::{Malformed, Reader, Writer};
 use super::message::{device, text, uid};
 use super::push::{MessageTo, Shows};
+use super::reached::Reached;
 
 /// What other nodes are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Answer {
     Connections(Vec<Shown>),
     /// What connections show about each message, in the order of the question.
     Shows(Vec<Shows>),
+    /// The recipients of a message whom the node has reached.
+    Reached(Reached),
 }
 
 /// A registered connection, as it is shown to the backend.
@@ -118,6 +121,10 @@ impl Answer {
                 to.length(all.len());
                 all.iter().for_each(|shows| shows.write(to));
             }
+            Self::Reached(reached) => {
+                to.byte(3);
+                reached.write(to);
+            }
         }
     }
 
@@ -126,6 +133,7 @@ impl Answer {
             0 => Self::Count(from.u64()?),
             1 => Self::Users(from.list(uid)?),
             2 => Self::Connections(from.list(Shown::read)?),
+            3 => Self::Reached(Reached::read(from)?),
             4 => Self::Shows(from.list(Shows::read)?),
             _ => return Err(Malformed::Value),
         })

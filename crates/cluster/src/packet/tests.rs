@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mynah_store::follow::{Numbers, RecordId};
 use mynah_store::ids::{Cid, ConvId, Mid, Seq, TeamId};
 use mynah_store::{Device, Revocation, Revoked};
 use serde_json::value::RawValue;
@@ -21,11 +22,13 @@ fn message(to: Recipients) -> Message {
             mid: Mid(uuid::Uuid::from_bytes([9; 16])),
             conv: ConvId([8; 16]),
             seq: Seq(u64::MAX),
-            predecessor: Some(1_795_386_818_000),
+            numbers: Numbers {
+                own: RecordId(1 << 40),
+                before: RecordId(5),
+            },
         }),
         to,
         follow: Some(uid("alice")),
-        except: Some("sid".into()),
         question: Some(7),
     }
 }
@@ -73,13 +76,13 @@ fn packets() -> Vec<Packet> {
         cid: None,
         stored: None,
         follow: None,
-        except: None,
         question: None,
         ..message(Recipients::Everyone)
     };
     let users = ["bob", "carol"].map(uid);
     let mut packets = vec![
-        Packet::Message(message(Recipients::Users(users.clone().into()))),
+        Packet::Message(message(Recipients::Users(Arc::new(users.to_vec())))),
+        Packet::Message(message(Recipients::Members(Arc::new(users.to_vec())))),
         Packet::Message(message(Recipients::Team { team, version: 4 })),
         Packet::Message(plain),
         Packet::Oust(Oust {
@@ -118,6 +121,7 @@ fn packets() -> Vec<Packet> {
             Shows::Wait(1),
             Shows::NotAcknowledged,
         ]),
+        Answer::Reached(Reached::of([true, false, true])),
     ];
     packets.extend(answers.map(|answer| Packet::Answer { number: 5, answer }));
     packets.push(Packet::Spent(Spent {

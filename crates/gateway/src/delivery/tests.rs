@@ -6,7 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 
-use super::{Committed, Delivery, Fanout, Outcome, SLICE};
+use super::fanout::SLICE;
+use super::{Committed, Delivery, Fanout, Outcome};
 use crate::directory::{Policy, Registry};
 use crate::ids::{ConvId, Mid, Seq, TeamId, Uid};
 use crate::reject::Reject;
@@ -28,9 +29,8 @@ fn delivery() -> Delivery {
         registry: Arc::new(Registry::new(1, Policy::Single, false)),
         metrics: Arc::default(),
         wake: Arc::default(),
-        cluster: None,
     };
-    Delivery::start(fanout, 64)
+    Delivery::start(fanout, 64, None)
 }
 
 fn members(count: usize) -> Members {
@@ -77,6 +77,7 @@ async fn message(
             numbers: None,
         },
         except: None,
+        counts: false,
     };
     let answer = Box::new(move |outcome: Result<Outcome, Reject>| {
         let outcome = outcome.unwrap();

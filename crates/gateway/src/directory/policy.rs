@@ -81,6 +81,7 @@ mod tests {
             has_cursors: false,
             named: false,
             claims: None,
+            point: Default::default(),
         }
     }
 

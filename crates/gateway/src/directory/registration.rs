@@ -1,5 +1,9 @@
 //! What is known about a registered connection.
 
+use std::sync::{Arc, OnceLock};
+
+use mynah_store::follow::Point;
+
 use crate::claims::Claims;
 use crate::ids::{DeviceId, Uid};
 
@@ -25,4 +29,7 @@ pub(crate) struct Registration {
     pub(crate) named: bool,
     /// What the client has proved about itself, in the modes that require it.
     pub(crate) claims: Option<Box<Claims>>,
+    /// On a node of several: the moment of the record at which it registered. What was committed before is
+    /// not pushed from the record. Empty before that is known.
+    pub(crate) point: OnceLock<Arc<Point>>,
 }

@@ -117,6 +117,11 @@ impl<L> Registry<L> {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Whether a user has at most one connection.
+    pub(crate) fn is_single(&self) -> bool {
+        matches!(self.policy, Policy::Single)
+    }
+
     /// Whether a displaced connection stays open.
     pub(crate) fn displaced_stay(&self) -> bool {
         self.displaced_stay

@@ -15,7 +15,7 @@ use super::{packets, refresh};
 use crate::auth::Auth;
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::delivery::{Delivery, Fanout};
+use crate::delivery::{Delivery, Fanout, Others};
 use crate::directory::Registry;
 use crate::embed::Program;
 use crate::fair::{OneAtATime, Slots};
@@ -26,6 +26,7 @@ use crate::push::{Reached, Wake};
 use crate::rate::Rates;
 use crate::revocations::Revocations;
 use crate::session::Link;
+use crate::store::follow::{Follow, Point};
 use crate::store::{Store, Watcher};
 
 /// The parts of dispatch.
@@ -52,11 +53,20 @@ pub(crate) struct CoreParts {
     /// `None` without a push webhook.
     pub(crate) reached: Option<Arc<Reached>>,
     /// The other nodes; `None` if there is one node.
-    pub(crate) cluster: Option<Arc<Cluster>>,
-    /// What the other nodes send.
-    pub(crate) inbox: Option<Inbox>,
+    pub(crate) joined: Option<Joined>,
     /// Tasks that end with the gateway.
     pub(crate) tasks: Vec<AbortOnDrop>,
+}
+
+/// What a node of several has.
+pub(crate) struct Joined {
+    pub(crate) cluster: Arc<Cluster>,
+    /// What the other nodes send.
+    pub(crate) inbox: Inbox,
+    /// The record that all nodes write.
+    pub(crate) record: Arc<dyn Follow>,
+    /// The moment of the record from which on the node delivers messages of others.
+    pub(crate) begin: Point,
 }
 
 /// A task that is aborted when this is dropped.
@@ -73,7 +83,7 @@ impl Core {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let limits = &parts.config.limits;
         let rates = Rates::new(limits);
-        let is_shared = parts.cluster.is_some();
+        let is_shared = parts.joined.is_some();
         let user_sends = Arc::new(rates.user_sends.shared(is_shared));
         let user_registers = Arc::new(rates.user_registers.shared(is_shared));
         let spending = Spending {
@@ -97,10 +107,21 @@ impl Core {
             registry: parts.registry.clone(),
             metrics: parts.metrics.clone(),
             wake: parts.wake,
-            cluster: parts.cluster.clone(),
+        };
+        let (cluster, inbox, others) = match parts.joined {
+            None => (None, None, None),
+            Some(joined) => {
+                let others = Others {
+                    cluster: joined.cluster.clone(),
+                    record: joined.record,
+                    store: parts.store.clone(),
+                    begin: joined.begin,
+                };
+                (Some(joined.cluster), Some(joined.inbox), Some(others))
+            }
         };
         let record = Arc::new(Record {
-            delivery: Delivery::start(fanout, limits.appends_in_flight),
+            delivery: Delivery::start(fanout, limits.appends_in_flight, others),
             slots: Slots::shared(limits.appends_in_flight),
             changing: OneAtATime::default(),
             store: parts.store,
@@ -108,7 +129,6 @@ impl Core {
             metrics: parts.metrics.clone(),
             program: parts.program.clone(),
             config: parts.config.clone(),
-            cluster: parts.cluster.clone(),
         });
         let login = Arc::new(Login {
             auth: parts.auth,
@@ -121,10 +141,10 @@ impl Core {
             metrics: parts.metrics,
             record: record.clone(),
             config: parts.config,
-            entries: parts.cluster.clone().map(Entries::new),
+            entries: cluster.clone().map(Entries::new),
         });
         let mut tasks = parts.tasks;
-        if let Some((cluster, inbox)) = parts.cluster.zip(parts.inbox) {
+        if let Some((cluster, inbox)) = cluster.zip(inbox) {
             let mut begin = |task: BoxFuture| {
                 tasks.push(AbortOnDrop(tokio::spawn(task).abort_handle()));
             };

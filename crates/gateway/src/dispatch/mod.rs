@@ -38,7 +38,7 @@ use crate::frame::Incoming;
 use crate::kinds::{APPLICATION, Kind, Way};
 use crate::session::Asker;
 
-pub(crate) use self::core::{AbortOnDrop, Core, CoreParts};
+pub(crate) use self::core::{AbortOnDrop, Core, CoreParts, Joined};
 pub(crate) use change::change_team;
 pub(crate) use online::{connections, names, online};
 pub(crate) use orders::orders;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::pass::{pass, pass_to_team};
+use super::pass::{pass, pass_elsewhere, pass_to_team};
 use super::record::Record;
 use super::rules::{Allowed, Rules};
 use crate::caller::Caller;
@@ -71,13 +71,21 @@ async fn passed(record: &Record, allowed: &Allowed) -> Result<Sent, Reject> {
         });
     }
     let mut results = Vec::with_capacity(allowed.uids().len());
-    let online = pass(record, allowed, ts, |uid, delivered| {
+    let elsewhere = pass_elsewhere(record, allowed, ts);
+    let mut online = pass(record, allowed, ts, |uid, delivered| {
         results.push(UserResult {
             uid: uid.clone(),
             delivered,
             stored: None,
         });
     });
+    if let Some(elsewhere) = elsewhere {
+        let there = elsewhere.await;
+        online += there.users;
+        for (number, result) in results.iter_mut().enumerate() {
+            result.delivered |= there.reached.has(number);
+        }
+    }
     Ok(match allowed.order.to {
         To::Everyone => Sent::Everyone { online },
         _ => users(results),

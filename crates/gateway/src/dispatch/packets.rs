@@ -42,7 +42,7 @@ fn carry_out(cluster: &Cluster, login: &Login, from: Incarnation, packet: Packet
                 reached.ended_elsewhere(ended);
             }
         }
-        Packet::Message(_) => {}
+        Packet::Message(message) => login.record.delivery.receive(from, message),
     }
 }
 

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::{ack, fields};
 use crate::clock;
 use crate::delivery::Receipt;
-use crate::frame::{Frame, raw};
+use crate::frame::raw;
 use crate::ids::{ConvId, Seq, Uid};
 use crate::kinds::Kind;
 use crate::session::Asker;
@@ -54,7 +54,9 @@ pub(super) fn read(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) 
                 });
                 shared.delivery.receipt(Receipt {
                     conv,
-                    frame: Arc::new(told(conv, &mark, &by.uid)),
+                    data: told(conv, &mark, &by.uid),
+                    ts: clock::unix_millis(),
+                    by: by.uid.clone(),
                     to: readers(mark, &by.uid, shared.config.limits.read_receipt_members),
                     except,
                     answer,
@@ -66,13 +68,9 @@ pub(super) fn read(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker) 
     })
 }
 
-fn told(conv: ConvId, mark: &ReadMark, by: &Uid) -> Frame {
+fn told(conv: ConvId, mark: &ReadMark, by: &Uid) -> Arc<RawValue> {
     let seq = mark.seq;
-    Frame::notice(
-        Kind::ReadPush,
-        &raw(&ReadBy { conv, seq, by }),
-        clock::unix_millis(),
-    )
+    raw(&ReadBy { conv, seq, by }).into()
 }
 
 /// Returns the users who are told: the user itself, because of its other devices, and the other user of a

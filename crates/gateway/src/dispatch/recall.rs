@@ -78,6 +78,7 @@ pub(super) fn recall(record: &Arc<Record>, data: Option<&RawValue>, asker: Asker
                     message: Arc::new(message(kind, by.uid.clone(), data)),
                     appended,
                     except: None,
+                    counts: false,
                 };
                 shared.delivery.message(committed, answer);
             }

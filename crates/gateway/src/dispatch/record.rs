@@ -9,7 +9,6 @@ use std::time::Duration;
 use mynah_socketio::BoxFuture;
 
 use crate::caller::Caller;
-use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::delivery::{Committed, Delivery, OnDelivered};
 use crate::directory::{Connection, ConnectionId};
@@ -69,8 +68,6 @@ pub(crate) struct Record {
     pub(super) metrics: Arc<Metrics>,
     /// Its listener for errors is called when the store fails.
     pub(super) program: Arc<Program>,
-    /// The other nodes; `None` if there is one node.
-    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 impl Record {
@@ -106,7 +103,7 @@ impl Record {
 
     /// Returns what the store is given: the message, and a callback that delivers it to all connections but
     /// `except` once it is committed. `answer` is called after the delivery, or if the store refuses the
-    /// message.
+    /// message. It counts the recipients on all nodes unless a connection has sent the message.
     pub(super) fn delivered(
         self: &Arc<Self>,
         message: Arc<Append>,
@@ -121,6 +118,7 @@ impl Record {
                     message,
                     appended,
                     except,
+                    counts: except.is_none(),
                 };
                 record.delivery.message(committed, answer);
             }

@@ -64,7 +64,6 @@ async fn refresh_some(login: &Login, entries: &Entries, held: Vec<Held>) -> Resu
         login.registry.has_claim(&held.uid, held.order.0, is_it)
     };
     let refreshed = entries.cluster.directory().refresh(&held, is_registered).await?;
-    let mut restored = Vec::new();
     for (held, refreshed) in held.into_iter().zip(refreshed) {
         match refreshed {
             Refreshed::Kept | Refreshed::Ended => {}
@@ -74,16 +73,13 @@ async fn refresh_some(login: &Login, entries: &Entries, held: Vec<Held>) -> Resu
                     platform: held.entry.platform.as_deref(),
                 };
                 tell(login, &held.uid, ousted, &by);
-                restored.push(held.uid);
+                // What was sent to the user meanwhile is delivered from the record.
             }
             Refreshed::Removed { ousted } => tell(login, &held.uid, ousted, &By::default()),
             Refreshed::Failed(failure) => {
                 tracing::debug!(%failure, uid = %held.uid, "a connection is not in the directory");
             }
         }
-    }
-    if !restored.is_empty() {
-        login.record.delivery.catch_up(restored);
     }
     Ok(())
 }

@@ -293,7 +293,7 @@ fn registration(
     link: &Link,
 ) -> Result<Registration, Reject> {
     let Allowed { uid, wanted, claims } = allowed;
-    let named = wanted.device.is_some();
+    let (named, resumes) = (wanted.device.is_some(), wanted.resume);
     let device = match (wanted.device, kept) {
         (Some(device), _) => device,
         (None, Some(kept)) => kept.device.clone(),
@@ -314,5 +314,10 @@ fn registration(
         named: named || kept.is_some_and(|kept| kept.named),
         has_cursors: named || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
         claims,
+        // A connection that does not resume keeps what is on its way.
+        point: kept
+            .filter(|_| !resumes)
+            .map(|kept| kept.point.clone())
+            .unwrap_or_default(),
     })
 }

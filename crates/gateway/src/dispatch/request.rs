@@ -6,7 +6,7 @@ use mynah_socketio::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::pass::{pass, pass_to_team};
+use super::pass::{pass, pass_elsewhere, pass_to_team};
 use super::record::Record;
 use super::refusal::{not_registered, refuse};
 use super::rules::{Allowed, Rules};
@@ -274,9 +274,17 @@ fn pass_from_client(record: &Arc<Record>, allowed: Allowed, asker: Asker) -> Opt
     };
     let ts = clock::unix_millis();
     if !matches!(allowed.order.to, To::Team(_)) {
+        let elsewhere = pass_elsewhere(record, &allowed, ts);
         let online = pass(record, &allowed, ts, |_, _| {});
-        answer(asker, &allowed, ts, Ok(online));
-        return None;
+        let Some(elsewhere) = elsewhere else {
+            answer(asker, &allowed, ts, Ok(online));
+            return None;
+        };
+        return Some(Box::pin(async move {
+            let there = elsewhere.await;
+            let online = online + there.users + there.reached.count();
+            answer(asker, &allowed, ts, Ok(online));
+        }));
     }
     let record = record.clone();
     Some(Box::pin(async move {

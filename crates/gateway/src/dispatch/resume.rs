@@ -63,6 +63,17 @@ pub(super) async fn backlog(
     resumes: bool,
 ) -> Result<Backlog, Reject> {
     let named = registration.named;
+    // The moment is before what is read, so that no message is neither read nor pushed.
+    let point = record
+        .delivery
+        .point()
+        .await
+        .map_err(|error| record.trouble(error))?;
+    let is_shared = point.is_some();
+    if let Some(point) = point {
+        // A register that only changes options has one.
+        let _ = registration.point.set(point);
+    }
     let entered = match registration.store_device() {
         Some(device) if resumes => missed(record, device, named).await.map(Backlog::Again),
         device => {
@@ -70,7 +81,7 @@ pub(super) async fn backlog(
                 let register = DeviceRegister {
                     device,
                     named,
-                    urgent: record.cluster.is_some(),
+                    urgent: is_shared,
                 };
                 know(record, connection, register).await;
             }

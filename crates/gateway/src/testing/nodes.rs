@@ -1,17 +1,19 @@
 //! Test tools: nodes of a cluster. Redis is in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mynah_cluster::Incarnation;
 use mynah_cluster::simulated::{NodeParts, Redis};
 
+use super::shared::Shared;
 use super::{PATIENCE, World, uid};
-use crate::builder::Builder;
+use crate::builder::{Builder, Joined};
 use crate::clock;
 use crate::cluster::{Cluster, Peer, Peers};
 use crate::config::{Config, Policy};
 use crate::store::Store;
+use crate::store::follow::{Point, RecordId};
 
 /// The runs of the nodes.
 pub(crate) const NODES: [Incarnation; 3] = [Incarnation([1; 16]), Incarnation([2; 16]), Incarnation([3; 16])];
@@ -42,13 +44,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<Cluster>,
 }
 
-/// A node on its own store, or on the one that `wrap` returns.
-pub(crate) fn node(
-    redis: &Redis,
-    number: usize,
-    change: impl Fn(&mut Config),
-    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
-) -> Node {
+/// A node. The first one makes the record, which all of them write.
+fn node(redis: &Redis, number: usize, record: &OnceLock<Arc<Shared>>, change: impl Fn(&mut Config)) -> Node {
     let mut config = Config::default();
     change(&mut config);
     let policy = match config.login.policy {
@@ -64,25 +61,32 @@ pub(crate) fn node(
     let cluster = Cluster::new(peer(number), Duration::from_secs(10), directory, bus);
     cluster.know(peers(number, &[]));
     let cluster = Arc::new(cluster);
-    let build = |builder: Builder| builder.cluster(cluster.clone(), inbox);
+    let build = |builder: Builder| {
+        builder.joined(Joined {
+            cluster: cluster.clone(),
+            inbox,
+            record: record.get().expect("the store was opened before").clone(),
+            begin: Point::new(RecordId(0), []),
+        })
+    };
+    let wrap = |store| -> Arc<dyn Store> { record.get_or_init(|| Arc::new(Shared::new(store))).clone() };
     let world = World::built(change, build, wrap);
     Node { world, cluster }
 }
 
-/// Two nodes, each on its own store.
-pub(crate) fn nodes(redis: &Redis, change: impl Fn(&mut Config)) -> [Node; 2] {
-    let nodes = [0, 1].map(|number| node(redis, number, &change, |store| store));
-    only_two(&nodes);
-    nodes
-}
-
-/// Makes two nodes know each other only.
-pub(crate) fn only_two(nodes: &[Node; 2]) {
+/// So many nodes, which write one record.
+pub(crate) fn nodes<const N: usize>(redis: &Redis, change: impl Fn(&mut Config)) -> [Node; N] {
+    let record = OnceLock::new();
+    let mut numbers = 0..N;
+    let nodes = [(); N].map(|()| node(redis, numbers.next().expect("N numbers"), &record, &change));
     for (own, node) in nodes.iter().enumerate() {
         let mut peers = peers(own, &[]);
-        peers.live.remove(&NODES[2]);
+        peers
+            .live
+            .retain(|incarnation, _| NODES[..N].contains(incarnation));
         node.cluster.know(peers);
     }
+    nodes
 }
 
 /// Waits until something is true.

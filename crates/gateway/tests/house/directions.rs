@@ -73,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "directory",
             "frame",
             "ids",
+            "kinds",
             "metrics",
             "order",
             "push",
@@ -147,7 +148,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "builder",
         &[
             "auth",
-            "cluster",
             "config",
             "directory",
             "dispatch",
@@ -225,6 +225,9 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
         "HTTP and connections reach the store through dispatch or the handle",
         &[
             "crates/gateway/src/builder.rs",
+            // They read who the members of a team are.
+            "crates/gateway/src/delivery/nodes.rs",
+            "crates/gateway/src/delivery/repair.rs",
             "crates/gateway/src/dispatch/core.rs",
             "crates/gateway/src/dispatch/record.rs",
             "crates/gateway/src/gateway.rs",
@@ -239,14 +242,14 @@ const SEEN_ONLY_IN: &[(&str, &str, &[&str])] = &[
         ".reach(",
         "only delivery sends through the registry",
         &[
-            "crates/gateway/src/delivery.rs",
+            "crates/gateway/src/delivery/fanout.rs",
             "crates/gateway/src/directory/registry.rs",
         ],
     ),
     (
         ".reach_everyone(",
         "only delivery sends through the registry",
-        &["crates/gateway/src/delivery.rs"],
+        &["crates/gateway/src/delivery/fanout.rs"],
     ),
     (
         "SystemTime::now",

@@ -10,5 +10,6 @@ mod races;
 mod register;
 mod requests;
 mod resume;
+mod routes;
 mod send;
 mod tokens;

@@ -11,7 +11,7 @@ use crate::config::{Displaced, Policy};
 use crate::testing::nodes::{NODES, Node, entered, nodes, peers, until};
 use crate::testing::{Device, Said, uid};
 
-fn slow(from: u64, to: u64) -> Faults {
+pub(super) fn slow(from: u64, to: u64) -> Faults {
     Faults {
         delay_ms: (from, to),
         ..Faults::default()
@@ -36,7 +36,7 @@ fn registered(nodes: &[Node], user: &str) -> Vec<String> {
 #[tokio::test]
 async fn of_two_devices_on_two_nodes_the_later_one_remains() {
     let redis = Redis::new(14, slow(0, 6));
-    let nodes = nodes(&redis, |_| {});
+    let nodes: [Node; 2] = nodes(&redis, |_| {});
     let [one, two] = &nodes;
     for round in 0..150 {
         let user = format!("user{round}");
@@ -71,7 +71,7 @@ async fn of_two_devices_on_two_nodes_the_later_one_remains() {
 #[tokio::test]
 async fn a_displaced_device_learns_who_has_displaced_it() {
     let redis = Redis::new(1, Faults::default());
-    let nodes = nodes(&redis, |config| config.login.displaced = Displaced::Notify);
+    let nodes: [Node; 2] = nodes(&redis, |config| config.login.displaced = Displaced::Notify);
     let [one, two] = &nodes;
     let mut phone = one.world.registered("alice", "phone").await;
     let other = json!({"uid": "alice", "deviceid": "laptop", "platform": "web"});
@@ -127,7 +127,7 @@ async fn what_ends_a_registration_may_come_before_the_answer_to_its_claim() {
 #[tokio::test]
 async fn a_connection_that_closes_while_it_claims_is_released() {
     let redis = Redis::new(1, slow(20, 20));
-    let nodes = nodes(&redis, |_| {});
+    let nodes: [Node; 2] = nodes(&redis, |_| {});
     let mut device = nodes[0].world.connect("a");
     let frame = register("alice", "d").to_string();
     let waits = device.begin("message", &[&frame], None).unwrap();
@@ -161,7 +161,7 @@ async fn a_connection_that_becomes_another_user_leaves_the_first() {
 #[tokio::test]
 async fn registers_succeed_without_redis_and_are_repaired() {
     let redis = Redis::new(1, Faults::default());
-    let nodes = nodes(&redis, |_| {});
+    let nodes: [Node; 2] = nodes(&redis, |_| {});
     let [one, two] = &nodes;
     let old = one.world.registered("alice", "old").await;
     redis.stop();
@@ -188,7 +188,7 @@ async fn registers_succeed_without_redis_and_are_repaired() {
 #[tokio::test]
 async fn who_is_connected_is_known_to_all_nodes() {
     let redis = Redis::new(1, Faults::default());
-    let nodes = nodes(&redis, |config| config.login.policy = Policy::Multi);
+    let nodes: [Node; 2] = nodes(&redis, |config| config.login.policy = Policy::Multi);
     let [one, two] = &nodes;
     let mut devices = vec![
         one.world.registered("alice", "a").await,

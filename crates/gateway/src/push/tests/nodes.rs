@@ -6,7 +6,7 @@ use mynah_cluster::{Ask, Entry, Packet, Policy, Received, Shows, To};
 use super::*;
 use crate::ids::DeviceId;
 use crate::testing::Device;
-use crate::testing::nodes::{NODES, Node, node, only_two, peers};
+use crate::testing::nodes::{NODES, Node, nodes, peers};
 
 const VANISHED: DisconnectReason = DisconnectReason::Session(CloseReason::PingTimeout);
 
@@ -17,15 +17,7 @@ fn with_webhook(config: &mut Config, url: &str) {
 
 /// Two nodes on one store.
 fn two(redis: &Redis, url: &str) -> [Node; 2] {
-    let change = |config: &mut Config| with_webhook(config, url);
-    let mut shared = None;
-    let one = node(redis, 0, change, |store| {
-        shared = Some(store.clone());
-        store
-    });
-    let nodes = [one, node(redis, 1, change, |_| shared.unwrap())];
-    only_two(&nodes);
-    nodes
+    nodes(redis, |config| with_webhook(config, url))
 }
 
 /// Sends a message to bob, and then one to carol, who is offline. Returns when she is notified.
@@ -132,7 +124,7 @@ async fn node_of_bob(redis: &Redis) -> tokio::task::AbortHandle {
 async fn the_users_of_a_node_that_has_died_are_notified_in_the_end() {
     let (url, mut posted) = webhook(|_| Answer::Status(200)).await;
     let redis = Redis::new(1, Faults::default());
-    let one = node(&redis, 0, |config| with_webhook(config, &url), |store| store);
+    let [one] = nodes(&redis, |config| with_webhook(config, &url));
     let mut known = peers(0, &[]);
     known.live.remove(&NODES[2]);
     one.cluster.know(known);
