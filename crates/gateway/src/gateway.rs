@@ -18,6 +18,7 @@ use crate::entrance::{Entrance, Handshakes};
 use crate::ids::{ConvId, TeamId, Uid};
 use crate::order::{By, SendOrder, Sent, To};
 use crate::push::Settle;
+use crate::rate::UserBuckets;
 use crate::reject::Reject;
 use crate::session::Link;
 use crate::store::{Conversations, History, Page, Revoked, Span, Store, Team, TeamChange};
@@ -203,6 +204,11 @@ impl Gateway {
     /// Disconnects all connections of a user for good, and returns their number.
     pub async fn sign_out(&self, uid: &Uid) -> usize {
         dispatch::sign_out(&self.running.core.login, uid).await
+    }
+
+    /// Returns the buckets of the API keys, by name, if there are several nodes.
+    pub(crate) fn shared_calls(&self) -> Option<Arc<UserBuckets<1>>> {
+        self.running.core.login.shared_calls()
     }
 
     /// Prepares the stop of this node: the users of connections that end count as connected for

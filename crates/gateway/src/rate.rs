@@ -56,6 +56,8 @@ pub(crate) struct Rates {
     pub(crate) user_registers: UserBuckets<1>,
     /// Messages that a user sends, and bytes of them.
     pub(crate) user_sends: UserBuckets<2>,
+    /// Calls with an API key, by its name, if their rate holds for several nodes together.
+    pub(crate) calls: UserBuckets<1>,
 }
 
 impl Rates {
@@ -65,6 +67,7 @@ impl Rates {
         let user_bytes = (limits.user_bytes_per_minute, limits.user_bytes_burst);
         Self {
             registers: Rate::new(limits.registers_per_minute, 60, limits.registers_burst),
+            calls: UserBuckets::new([Rate::new(limits.calls_per_second, 1, limits.calls_burst)]),
             user_registers: UserBuckets::new([Rate::new(user_registers.0, 60, user_registers.1)]),
             user_sends: UserBuckets::new([
                 Rate::new(user_messages.0, 1, user_messages.1),

@@ -148,7 +148,7 @@ impl Server {
             gateway: gateway.clone(),
             keys,
             metrics_key: config.auth.metrics_key,
-            calls: Calls::new(&config.limits),
+            calls: Calls::new(&config.limits, &gateway),
             limits: config.limits.clone(),
             metrics,
             open: config.auth.mode == Mode::Open,

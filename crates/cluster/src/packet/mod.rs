@@ -52,7 +52,7 @@ pub enum Packet {
     },
     /// A registered connection of the sending node has ended.
     Ended(Ended),
-    /// What users have used up of their limits on the sending node.
+    /// What users and API keys have used up of their limits on the sending node.
     Spent(Spent),
 }
 

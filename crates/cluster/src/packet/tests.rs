@@ -127,6 +127,7 @@ fn packets() -> Vec<Packet> {
     packets.push(Packet::Spent(Spent {
         registers: vec![(uid("alice"), [3])],
         sends: vec![(uid("alice"), [1, 500]), (uid("bob"), [0, 0])],
+        calls: vec![(uid("backend"), [8])],
     }));
     packets.extend([None, Some(4)].map(|age| {
         Packet::Ended(Ended {

@@ -89,6 +89,7 @@ impl Core {
         let spending = Spending {
             registers: user_registers.clone(),
             sends: user_sends.clone(),
+            calls: Arc::new(rates.calls.shared(is_shared)),
         };
         let rules = Rules {
             config: parts.config.clone(),

@@ -37,6 +37,11 @@ pub(crate) struct Login {
 }
 
 impl Login {
+    /// The rates of the API keys, by name, if they hold for several nodes together.
+    pub(crate) fn shared_calls(&self) -> Option<Arc<UserBuckets<1>>> {
+        self.entries.as_ref().map(|_| self.spending.calls.clone())
+    }
+
     /// Ends the registration of a connection, which may register again.
     pub(super) fn unregister(&self, connection: &Arc<Connection<Link>>) {
         if let Some(registration) = self.registry.unregister(connection) {

@@ -1,4 +1,5 @@
-//! Tells the other nodes what users have used up of their limits, which hold for all nodes together.
+//! Tells the other nodes what users and API keys have used up of their limits, which hold for all nodes
+//! together.
 //!
 //! Each node counts by itself, so that nobody waits. What a user has used up elsewhere is subtracted here
 //! within half a second. Until then, and as long as a user uses up little on each node, nodes together may
@@ -15,7 +16,7 @@ use crate::rate::UserBuckets;
 
 /// Time between two packets.
 const EVERY: Duration = Duration::from_millis(500);
-/// The maximum number of users in one packet.
+/// The maximum number of entries of each kind in one packet.
 const AT_ONCE: usize = 1_000;
 
 /// The limits that hold for all nodes together.
@@ -23,6 +24,8 @@ const AT_ONCE: usize = 1_000;
 pub(super) struct Spending {
     pub(super) registers: Arc<UserBuckets<1>>,
     pub(super) sends: Arc<UserBuckets<2>>,
+    /// The keys of the API, by name.
+    pub(super) calls: Arc<UserBuckets<1>>,
 }
 
 impl Spending {
@@ -31,10 +34,12 @@ impl Spending {
         loop {
             tokio::time::sleep(EVERY).await;
             let (mut registers, mut sends) = (self.registers.take_spent(), self.sends.take_spent());
-            while !registers.is_empty() || !sends.is_empty() {
+            let mut calls = self.calls.take_spent();
+            while !registers.is_empty() || !sends.is_empty() || !calls.is_empty() {
                 let spent = Spent {
                     registers: registers.split_off(registers.len().saturating_sub(AT_ONCE)),
                     sends: sends.split_off(sends.len().saturating_sub(AT_ONCE)),
+                    calls: calls.split_off(calls.len().saturating_sub(AT_ONCE)),
                 };
                 cluster.send(To::All, &Packet::Spent(spent));
             }
@@ -49,6 +54,9 @@ impl Spending {
         }
         for (uid, tokens) in &spent.sends {
             self.sends.subtract(uid, now, *tokens);
+        }
+        for (name, tokens) in &spent.calls {
+            self.calls.subtract(name, now, *tokens);
         }
     }
 }

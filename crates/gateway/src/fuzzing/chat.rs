@@ -146,7 +146,7 @@ impl Run {
             gateway: world.gateway.clone(),
             keys: Arc::new(ApiKeys::new(&[Secret::new(api::KEY)])),
             metrics_key: false,
-            calls: Calls::new(&world.config.limits),
+            calls: Calls::new(&world.config.limits, &world.gateway),
             limits: world.config.limits.clone(),
             metrics: world.metrics.clone(),
             open: true,

@@ -15,12 +15,14 @@ use axum::http::StatusCode;
 use parking_lot::Mutex;
 
 use super::problem::Problem;
+use crate::Gateway;
 use crate::caller::{Caller, UnderWay};
 use crate::clock;
 use crate::config::Limits;
 use crate::fair::{Slot, Slots, Turn};
+use crate::ids::Uid;
 use crate::metrics::Metrics;
-use crate::rate::{Bucket, Rate};
+use crate::rate::{Bucket, Rate, UserBuckets};
 
 /// How long a call waits for a slot, and for its bytes to be allowed.
 const MAX_WAIT: Duration = Duration::from_secs(2);
@@ -31,13 +33,14 @@ const FREE_BYTES: usize = 64 * 1024;
 const STEP_BYTES: usize = 64 * 1024;
 
 /// The bounds that all calls share.
-#[derive(Debug)]
 pub struct Calls {
     /// One slot for each call that may be in progress; `None` if their number is not bounded.
     slots: Option<Arc<Slots<Arc<str>>>>,
     /// One slot for each step of bytes that may be held; `None` if the bytes are not bounded.
     bytes: Option<Arc<Slots<Arc<str>>>>,
     rate: Option<Rate>,
+    /// The rates of the keys, if they hold for several nodes together.
+    shared: Option<Arc<UserBuckets<1>>>,
     /// The keys that have made a call, by name.
     keys: Mutex<HashMap<Arc<str>, Arc<KeyCounters>>>,
 }
@@ -47,6 +50,8 @@ pub struct Calls {
 pub(super) struct KeyCounters {
     name: Arc<str>,
     bucket: Bucket,
+    /// The name as the key of buckets that are shared.
+    account: Option<Uid>,
     /// Its calls that have a slot or wait for one.
     calls: Caller,
     /// Its large bodies and answers.
@@ -60,6 +65,7 @@ impl KeyCounters {
         let caller = || Caller::new(name.clone());
         Self {
             bucket: Bucket::default(),
+            account: Uid::new(&name).ok(),
             calls: caller(),
             large: caller(),
             appends: caller(),
@@ -80,13 +86,21 @@ pub(super) struct HeldBytes {
 }
 
 impl Calls {
-    /// Creates the bounds that `limits` sets.
-    pub fn new(limits: &Limits) -> Self {
+    /// Creates the bounds that `limits` sets for calls of this gateway.
+    pub fn new(limits: &Limits, gateway: &Gateway) -> Self {
+        Self {
+            shared: gateway.shared_calls(),
+            ..Self::alone(limits)
+        }
+    }
+
+    fn alone(limits: &Limits) -> Self {
         let most = limits.calls_in_flight;
         Self {
             slots: (most > 0).then(|| Slots::shared(most)),
             bytes: (limits.call_bytes > 0).then(|| Slots::shared(limits.call_bytes.div_ceil(STEP_BYTES))),
             rate: Rate::new(limits.calls_per_second, 1, limits.calls_burst),
+            shared: None,
             keys: Mutex::default(),
         }
     }
@@ -104,7 +118,11 @@ impl Calls {
 
     /// Counts a call against its key's rate.
     pub(super) fn count(&self, key: &KeyCounters, metrics: &Metrics) -> Result<(), Problem> {
-        if key.bucket.take(self.rate, clock::now()) {
+        let is_within_rate = match (&self.shared, &key.account) {
+            (Some(shared), Some(account)) => shared.take(account, clock::now(), [1]).is_ok(),
+            _ => key.bucket.take(self.rate, clock::now()),
+        };
+        if is_within_rate {
             return Ok(());
         }
         let too_many = Problem::new(
@@ -166,7 +184,7 @@ mod tests {
     fn calls(change: impl FnOnce(&mut Limits)) -> (Calls, Metrics) {
         let mut limits = Limits::default();
         change(&mut limits);
-        (Calls::new(&limits), Metrics::new())
+        (Calls::alone(&limits), Metrics::new())
     }
 
     #[tokio::test(start_paused = true)]

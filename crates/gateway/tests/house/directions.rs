@@ -138,6 +138,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ids",
             "order",
             "push",
+            "rate",
             "reject",
             "session",
             "store",

@@ -46,13 +46,13 @@ fn house_of(keys: ApiKeys, open: bool, metrics_key: bool, config: Config) -> Hou
     let data = tempfile::tempdir().unwrap();
     let store = Embedded::open(Options::new(data.path())).unwrap();
     let metrics: Arc<Metrics> = Arc::default();
+    let limits = config.limits.clone();
+    let builder = Builder::new(config).metrics(metrics.clone());
+    let gateway = builder.start(Arc::new(store)).unwrap();
     let api = Arc::new(Api {
-        calls: Calls::new(&config.limits),
-        limits: config.limits.clone(),
-        gateway: Builder::new(config)
-            .metrics(metrics.clone())
-            .start(Arc::new(store))
-            .unwrap(),
+        calls: Calls::new(&limits, &gateway),
+        limits,
+        gateway,
         keys: Arc::new(keys),
         metrics_key,
         metrics,
