@@ -12,8 +12,8 @@ section! {
     pub struct StoreConfig {
         /// Keeps everything in this PostgreSQL database (13 or later) instead of the data directory:
         /// "postgres://user:password@host:5432/database". After "?" it may have sslmode (disable, prefer,
-        /// require, verify-ca, verify-full) and sslrootcert (a file of trusted certificates). One server may
-        /// use a database at a time. See docs/POSTGRES.md.
+        /// require, verify-ca, verify-full) and sslrootcert (a file of trusted certificates). Without
+        /// cluster.redis_url, one server may use a database at a time. See docs/POSTGRES.md.
         pub url: Option<Secret> = None;
         /// The data directory, which is not used if url is set.
         pub path: PathBuf = "./mynah-data".into();
