@@ -1,9 +1,11 @@
-// A short chaos run: a few seconds of load with two kills. A second run checks that the checks can fail.
+// A short chaos run: a few seconds of load with two kills. A second run checks that the checks can fail, and
+// a third one has several nodes.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { NO_CLUSTER } from '../lib/cluster.js';
 
 const main = fileURLToPath(new URL('main.js', import.meta.url));
 const SHORT = ['--rounds', '2', '--seconds', '8', '--clients', '12', '--teams', '2', '--rate', '60'];
@@ -27,4 +29,10 @@ test('a client that acknowledges before its handler has run is detected', async 
   const { code, output } = await chaos(t, '--seconds', '3', '--rounds', '1', '--plant', 'early-ack', '--patience', '5', '--keep', 'no');
   assert.equal(code, 1, output);
   assert.match(output, /FAILED.*early \d+/);
+});
+
+test('no message is lost, duplicated or out of order, and nobody is notified wrongly, on several nodes', { skip: NO_CLUSTER }, async (t) => {
+  const { code, output } = await chaos(t, '--cluster', '--rounds', '7', '--seconds', '20');
+  assert.equal(code, 0, output);
+  t.diagnostic(output.slice(output.indexOf('---- checked')));
 });
