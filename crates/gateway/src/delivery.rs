@@ -74,6 +74,11 @@ impl Delivery {
         }
     }
 
+    /// Whether there are other nodes.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.nodes.is_some()
+    }
+
     /// Sends messages that are not stored. Their order is not kept.
     pub(crate) fn fanout(&self) -> &Fanout {
         &self.fanout

@@ -73,6 +73,9 @@ pub(super) fn pass_elsewhere(
     allowed: &Allowed,
     ts: UnixMillis,
 ) -> Option<impl Future<Output = There> + Send + use<>> {
+    if !record.delivery.is_shared() {
+        return None;
+    }
     let mut sent = Vec::new();
     if let To::Everyone = allowed.order.to {
         sent.push(
