@@ -120,6 +120,11 @@ impl Gateway {
         }
     }
 
+    /// The other nodes; `None` if there is one node.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.running.cluster.as_deref()
+    }
+
     /// Refuses a call that names too many users.
     pub(crate) fn check_uids(&self, named: usize) -> Result<(), Reject> {
         self.running.core.rules.check_uids(named)

@@ -186,6 +186,16 @@ metrics! {
         pub push_pending: Gauge = Gauge::default();
         /// Duration of one attempt to send a notification, including the provider's response.
         pub push_attempt_seconds: Histogram = Histogram::new(SECONDS);
+        /// Nodes that are running, this one included; 1 without a cluster.
+        pub cluster_nodes: Gauge = Gauge::default();
+        /// 1 while this node hears itself on the bus through Redis; 0 without a cluster.
+        pub cluster_bus_up: Gauge = Gauge::default();
+        /// Packets for other nodes that Redis has taken.
+        pub cluster_packets_sent: Counter = Counter::default();
+        /// Packets received from other nodes.
+        pub cluster_packets_received: Counter = Counter::default();
+        /// Packets that were dropped or refused. The record delivers what they carried, a second later.
+        pub cluster_packets_dropped: Counter = Counter::default();
         /// Answered HTTP requests, without those of Socket.IO.
         pub http_requests: Family<HttpLabels, Counter> = Family::default();
         /// Calls that an API key allowed.

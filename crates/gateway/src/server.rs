@@ -448,6 +448,23 @@ fn observer(
             set(&metrics.limited.get_or_create(&LimitLabel { limit }), counted);
         }
         metrics.store_queue.set(store_depth() as i64);
+        let (nodes, packets) = gateway.cluster().map_or_else(Default::default, |cluster| {
+            metrics
+                .cluster_bus_up
+                .set(cluster.bus().healthy_since().is_some().into());
+            (cluster.peers().live.len(), cluster.bus().counts())
+        });
+        metrics.cluster_nodes.set(nodes as i64 + 1);
+        set(&metrics.cluster_packets_sent, packets.published);
+        set(&metrics.cluster_packets_received, packets.received);
+        let dropped = [
+            packets.full,
+            packets.disconnected,
+            packets.lost,
+            packets.refused,
+            packets.overflowed,
+        ];
+        set(&metrics.cluster_packets_dropped, dropped.iter().sum());
     })
 }
 
