@@ -129,7 +129,6 @@ impl Nodes {
             }
             false => (Answer::Here(answer), None),
         };
-        let follow = committed.follower().filter(|_| !is_alone).cloned();
         let place = place(appended.conv, (appended.seq, appended.mid), numbers);
         let message = Message {
             kind: message.kind,
@@ -139,10 +138,10 @@ impl Nodes {
             ts: appended.ts,
             stored: Some(place),
             to,
-            follow,
+            follow: committed.follower().cloned(),
             question: None,
         };
-        self.route.send(message, members, reply);
+        self.route.send(message, members, is_alone, reply);
         answer
     }
 
@@ -166,7 +165,7 @@ impl Nodes {
                 follow: left.then(|| notice.uid.clone()),
                 question: None,
             };
-            self.route.send(message, Some(members.clone()), None);
+            self.route.send(message, Some(members.clone()), false, None);
         }
     }
 
@@ -197,7 +196,7 @@ impl Nodes {
             follow: None,
             question: None,
         };
-        self.route.send(message, None, None);
+        self.route.send(message, None, false, None);
     }
 
     /// Sends a message that is not stored. Returns whom the nodes have reached, later.
@@ -226,7 +225,7 @@ impl Nodes {
             follow,
             question: None,
         };
-        self.route.send(message, members, Some(reply));
+        self.route.send(message, members, false, Some(reply));
         receiver
     }
 

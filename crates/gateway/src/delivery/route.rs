@@ -73,12 +73,19 @@ struct Outgoing {
     message: Message,
     /// The members of the team, if it is one.
     members: Option<Members>,
+    /// Whether the sender has no other connection.
+    is_alone: bool,
     reply: Option<Reply>,
     since: Instant,
     _room: OwnedSemaphorePermit,
 }
 
 impl Outgoing {
+    /// The one who is looked up besides the recipients.
+    fn follows(&self) -> Option<&Uid> {
+        self.message.follow.as_ref().filter(|_| !self.is_alone)
+    }
+
     /// Those who are looked up; `None` if the message goes to all nodes.
     fn named(&self, nodes: usize) -> Option<&[Uid]> {
         let most = nodes * MEMBERS_PER_NODE;
@@ -112,7 +119,14 @@ impl Route {
     }
 
     /// Sends a message to the nodes that have its recipients. `members` are those of the team, if it is one.
-    pub(super) fn send(&self, message: Message, members: Option<Members>, reply: Option<Reply>) {
+    /// `is_alone` says that the sender has no other connection, so that it need not be looked up.
+    pub(super) fn send(
+        &self,
+        message: Message,
+        members: Option<Members>,
+        is_alone: bool,
+        reply: Option<Reply>,
+    ) {
         let named = match &message.to {
             Recipients::Users(uids) => uids.len(),
             _ => 0,
@@ -126,6 +140,7 @@ impl Route {
         let _ = self.queue.try_send(Outgoing {
             message,
             members,
+            is_alone,
             reply,
             since: clock::now(),
             _room: room,
@@ -156,7 +171,7 @@ impl Router {
                     let first = uids.len();
                     let named = outgoing.named(nodes).map(|named| {
                         uids.extend_from_slice(named);
-                        uids.extend(outgoing.message.follow.clone());
+                        uids.extend(outgoing.follows().cloned());
                         named.len()
                     });
                     some.push((outgoing, named.map(|named| (first, named))));
@@ -181,13 +196,13 @@ impl Router {
 
     /// Sends to the nodes of those who were looked up: `named` recipients, and the one who follows.
     fn pass_to_some(&mut self, outgoing: Outgoing, found: &[Elsewhere], named: usize) {
+        let asked = named + usize::from(outgoing.follows().is_some());
         let Outgoing {
             mut message,
             members,
             reply,
             ..
         } = outgoing;
-        let asked = named + usize::from(message.follow.is_some());
         let mut nodes: Vec<Incarnation> = Vec::new();
         for elsewhere in &found[..asked] {
             let new = elsewhere.nodes.iter().filter(|node| !nodes.contains(node));

@@ -168,13 +168,13 @@ impl Whose {
         Self::Users(Arc::new(users))
     }
 
-    /// To whom the conversation of another node's message belongs.
+    /// To whom the conversation of another node's message belongs. That is not always its sender: who writes
+    /// into a user's notices does not see them.
     pub(super) fn of(message: &mynah_cluster::Message) -> Self {
         match &message.to {
             Recipients::Users(to) => {
-                let others = message.follow.iter().chain(&message.from);
                 let mut users = to.to_vec();
-                users.extend(others.cloned());
+                users.extend(message.follow.clone());
                 users.sort_unstable();
                 users.dedup();
                 Self::Users(Arc::new(users))
@@ -244,4 +244,30 @@ impl Door {
 /// The number of the lane of a conversation.
 pub(super) fn lane(conv: ConvId, lanes: usize) -> usize {
     usize::from(conv.0[15]) % lanes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::uid;
+
+    #[test]
+    fn the_sender_of_a_notice_does_not_see_the_owners_other_notices() {
+        let data = serde_json::value::RawValue::from_string("{}".into()).expect("JSON");
+        let notice = mynah_cluster::Message {
+            kind: 5,
+            data: data.into(),
+            from: Some(uid("sender")),
+            cid: None,
+            ts: 0,
+            stored: None,
+            to: Recipients::Users(Arc::new(vec![uid("owner")])),
+            follow: None,
+            question: None,
+        };
+        let Whose::Users(users) = Whose::of(&notice) else {
+            panic!("it belongs to its owner");
+        };
+        assert_eq!(*users, [uid("owner")]);
+    }
 }
