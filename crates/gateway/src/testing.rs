@@ -4,7 +4,7 @@
 #[cfg(test)]
 pub(crate) mod nodes;
 #[cfg(test)]
-mod shared;
+pub(crate) mod shared;
 mod troubled;
 
 use std::collections::{BTreeMap, VecDeque};

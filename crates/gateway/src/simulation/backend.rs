@@ -27,6 +27,8 @@ enum Call {
 pub(super) struct Backend {
     calls: BTreeMap<usize, Call>,
     next: usize,
+    /// The node at which each call was made last.
+    at: BTreeMap<usize, usize>,
 }
 
 impl Backend {
@@ -110,6 +112,7 @@ impl Backend {
             Call::Send(order) => format!("call {id} sends {} to {:?}", order.kind, order.to),
             other => format!("call {id}: {other:?}"),
         });
+        self.at.insert(id, server.number);
         let (gateway, hub) = (server.gateway.clone(), hub.clone());
         let task = tokio::spawn(async move {
             let told = match call {
@@ -154,9 +157,9 @@ impl Backend {
         }
     }
 
-    /// Repeats all unanswered calls, because the server has crashed.
-    pub(super) fn server_died(&self, hub: &Hub) {
-        for id in self.calls.keys() {
+    /// Repeats the calls that were made at a node that has crashed.
+    pub(super) fn server_died(&self, hub: &Hub, node: usize) {
+        for id in self.calls.keys().filter(|id| self.at.get(id) == Some(&node)) {
             hub.after(500, Event::Call(*id));
         }
     }

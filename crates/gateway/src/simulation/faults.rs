@@ -20,6 +20,8 @@ enum Fault {
     Disk(Trouble),
     Refused,
     Clock,
+    Redis,
+    Stop,
 }
 
 impl World {
@@ -33,7 +35,7 @@ impl World {
         let (fault, lines) = {
             let mut state = hub.lock();
             let lines = state.pipes.open();
-            let fault = state.dice.weighted(&[
+            let mut faults = vec![
                 (10, Fault::Crash),
                 (35, Fault::Break),
                 (12, Fault::SlowReader),
@@ -42,13 +44,19 @@ impl World {
                 (5, Fault::Disk(Trouble::Broken)),
                 (10, Fault::Refused),
                 (10, Fault::Clock),
-            ]);
+            ];
+            if self.nodes.is_some() {
+                faults.extend([(25, Fault::Redis), (6, Fault::Stop)]);
+            }
+            let fault = state.dice.weighted(&faults);
             (fault, lines)
         };
         match fault {
             Fault::Crash => {
                 let silently = hub.percent(30);
-                self.crash(silently);
+                if let Some(node) = self.some_node() {
+                    self.crash(node, silently);
+                }
             }
             Fault::Break if !lines.is_empty() => {
                 let line = *hub.lock().dice.pick(&lines);
@@ -70,8 +78,8 @@ impl World {
             }
             Fault::Disk(trouble) => {
                 hub.note(format!("the disk: {trouble:?}"));
-                if let Some(server) = &self.server {
-                    server.stepper.trouble(Some(trouble));
+                if let Some(record) = &self.record {
+                    record.stepper.trouble(Some(trouble));
                 }
                 self.recover_later();
             }
@@ -80,6 +88,17 @@ impl World {
                 let refusing = hub.roll((20, 100));
                 hub.lock().refusing = refusing;
                 self.recover_later();
+            }
+            Fault::Redis => {
+                if let Some(nodes) = &self.nodes {
+                    nodes.trouble(&hub);
+                }
+                self.recover_later();
+            }
+            Fault::Stop => {
+                if let Some(node) = self.some_node() {
+                    self.stop(node);
+                }
             }
             Fault::Clock => {
                 // The error is small most of the time, sometimes days, and ends after a moment.
@@ -95,10 +114,13 @@ impl World {
         self.hub.after(delay, Event::Recover);
     }
 
-    /// Ends all faults of the disk and of the receiver of notifications.
+    /// Ends all faults of the disk, of Redis and of the receiver of notifications.
     pub(super) fn recover(&mut self) {
-        if let Some(server) = &self.server {
-            server.stepper.trouble(None);
+        if let Some(record) = &self.record {
+            record.stepper.trouble(None);
+        }
+        if let Some(nodes) = &self.nodes {
+            nodes.recover();
         }
         let mut state = self.hub.lock();
         state.disk = self.scenario.disk;

@@ -146,6 +146,10 @@ impl App {
         if self.behaviour == Behaviour::Malicious || (before.is_none() && !line.resumed) {
             return;
         }
+        // Without a replay, some of the messages that were committed just before the register may come.
+        if !line.resumed && hub.lock().several_nodes {
+            return;
+        }
         let device = self.as_device();
         let state = hub.lock();
         let from = before.unwrap_or_else(|| {

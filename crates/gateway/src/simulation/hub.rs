@@ -26,8 +26,8 @@ const NOON: u64 = 1_790_000_000_000;
 pub(super) enum Event {
     /// The store's writer commits.
     Commit,
-    /// The store's writer calls back.
-    CallBack,
+    /// The store calls a node back.
+    CallBack(usize),
     /// A client takes its next step.
     App(usize),
     /// A client's connection is established.
@@ -49,9 +49,17 @@ pub(super) enum Event {
     Fault,
     /// Faults of the disk and of the receiver of notifications end.
     Recover,
-    /// The server starts after a crash.
-    Start,
+    /// A node starts, for the first time or after a crash.
+    Start(usize),
+    /// A node learns which other nodes are running.
+    Know(usize),
+    /// A node that is stopped ends a connection.
+    SendAway(usize),
+    /// A node that is stopped ends.
+    End(usize),
 }
+
+type Callback = Box<dyn FnOnce() + Send>;
 
 /// The shared state.
 pub(super) struct HubState {
@@ -66,8 +74,8 @@ pub(super) struct HubState {
     pub(super) skew: i64,
     /// An [`Event::Commit`] is scheduled.
     commit_due: bool,
-    /// Callbacks of the writer that are still to be called, in order.
-    told: VecDeque<Box<dyn FnOnce() + Send>>,
+    /// Callbacks of the store that are still to be called, in order, by node.
+    told: BTreeMap<usize, VecDeque<Callback>>,
     /// Shortest and longest duration of a commit and of a read, in milliseconds.
     pub(super) disk: (u64, u64),
     /// The second part of the run has begun: faults no longer happen.
@@ -77,6 +85,7 @@ pub(super) struct HubState {
     pub(super) notified: BTreeSet<(Uid, Mid)>,
     /// Percentage of notifications that are refused.
     pub(super) refusing: u64,
+    pub(super) several_nodes: bool,
 }
 
 /// A handle to the shared state. Cloning it is cheap.
@@ -101,12 +110,13 @@ impl Hub {
                 order: 0,
                 skew: 0,
                 commit_due: false,
-                told: VecDeque::new(),
+                told: BTreeMap::new(),
                 disk: (0, 10),
                 quiet: false,
                 wrong: Vec::new(),
                 notified: BTreeSet::new(),
                 refusing: 0,
+                several_nodes: false,
             })),
             begun: Instant::now(),
             changed: Arc::default(),
@@ -186,40 +196,45 @@ impl Hub {
         self.after(delay, Event::Commit);
     }
 
-    /// Queues a callback of the writer, which is usually called at once.
-    pub(super) fn queue_callback(&self, call: Box<dyn FnOnce() + Send>) {
+    /// Queues a callback of the store, which is usually called at once.
+    pub(super) fn queue_callback(&self, node: usize, call: Callback) {
         let first = {
             let mut state = self.lock();
-            state.told.push_back(call);
-            state.told.len() == 1
+            let told = state.told.entry(node).or_default();
+            told.push_back(call);
+            told.len() == 1
         };
         if first {
-            self.schedule_callbacks();
+            self.schedule_callbacks(node);
         }
     }
 
-    fn schedule_callbacks(&self) {
+    fn schedule_callbacks(&self, node: usize) {
         let delay = if self.percent(80) { 0 } else { self.roll((0, 20)) };
-        self.after(delay, Event::CallBack);
+        self.after(delay, Event::CallBack(node));
     }
 
-    /// Calls some of the queued callbacks.
-    pub(super) fn call_back(&self) {
-        let waiting = self.lock().told.len() as u64;
+    fn waiting_callbacks(&self, node: usize) -> usize {
+        self.lock().told.get(&node).map_or(0, VecDeque::len)
+    }
+
+    /// Calls some of the queued callbacks of a node.
+    pub(super) fn call_back(&self, node: usize) {
+        let waiting = self.waiting_callbacks(node) as u64;
         for _ in 0..self.roll((0, waiting)) {
-            let call = self.lock().told.pop_front();
+            let call = self.lock().told.get_mut(&node).and_then(VecDeque::pop_front);
             if let Some(call) = call {
                 call();
             }
         }
-        if !self.lock().told.is_empty() {
-            self.schedule_callbacks();
+        if self.waiting_callbacks(node) > 0 {
+            self.schedule_callbacks(node);
         }
     }
 
-    /// Drops the queued callbacks, because the server has crashed.
-    pub(super) fn drop_callbacks(&self) {
-        let told = std::mem::take(&mut self.lock().told);
+    /// Drops the queued callbacks of a node, because it has crashed.
+    pub(super) fn drop_callbacks(&self, node: usize) {
+        let told = self.lock().told.remove(&node);
         drop(told);
     }
 

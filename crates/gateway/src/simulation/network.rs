@@ -132,9 +132,9 @@ impl Hub {
         }
     }
 
-    /// The server dies with its queues. Its clients see a connection reset, or notice only silence.
-    pub(super) fn server_dies(&self, silently: bool) {
-        let open = self.lock().pipes.open();
+    /// A node dies with its queues. Its clients see a connection reset, or notice only silence.
+    pub(super) fn server_dies(&self, node: usize, silently: bool) {
+        let open = self.lock().pipes.open_at(node);
         for id in &open {
             self.gone(*id);
             self.pipe(*id, |pipe| {
@@ -145,6 +145,33 @@ impl Hub {
         }
         for id in open {
             let delay = self.roll(if silently { HEARTBEAT } else { (0, 200) });
+            self.after(delay, Event::ClientHears(id));
+        }
+    }
+
+    /// A node sends its clients away: each connection ends within a second.
+    pub(super) fn send_away(&self, node: usize) {
+        let open = self.lock().pipes.open_at(node);
+        for id in open {
+            let delay = self.roll((0, 1_000));
+            self.after(delay, Event::SendAway(id));
+        }
+    }
+
+    /// The server ends a connection, and its client connects again.
+    pub(super) fn sent_away(&self, id: usize) {
+        let open = self.pipe(id, |pipe| {
+            let open = !pipe.closed && !pipe.gone;
+            if open {
+                pipe.shut();
+                pipe.deaf = true;
+                pipe.tell(DisconnectReason::Server);
+            }
+            open
+        });
+        if open {
+            let latency = self.pipe(id, |pipe| pipe.quality.latency);
+            let delay = self.roll(latency);
             self.after(delay, Event::ClientHears(id));
         }
     }

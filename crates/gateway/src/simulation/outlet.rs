@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use super::hub::{Event, Hub};
 use super::pipe::{Arrival, Down, Pipe, Quality, Queued};
-use crate::entrance::{Client, Entrance};
+use super::server::Server;
+use crate::entrance::Client;
 use crate::frame::{Format, Frame};
 use crate::session::Outlet;
 
@@ -32,7 +33,7 @@ pub(super) fn open(
     app: usize,
     bound: usize,
     quality: Quality,
-    entrance: Arc<Entrance>,
+    server: &Server,
 ) -> (usize, tokio::task::JoinHandle<()>) {
     let (inbox, arrivals) = mpsc::channel(INBOX);
     let now = hub.now();
@@ -40,6 +41,7 @@ pub(super) fn open(
         let mut state = hub.lock();
         state.pipes.all.push(Pipe {
             app,
+            node: server.number,
             quality,
             inbox,
             up: true,
@@ -65,7 +67,7 @@ pub(super) fn open(
         id,
         sid: format!("sid{id}").into(),
     };
-    let handler = Client::new(entrance, line, None);
+    let handler = Client::new(server.running.entrance.clone(), line, None);
     (id, tokio::spawn(serve(hub.clone(), id, handler, arrivals)))
 }
 

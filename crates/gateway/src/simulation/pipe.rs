@@ -55,8 +55,9 @@ pub(super) struct Quality {
 
 /// A connection: the server's half and the network.
 pub(super) struct Pipe {
-    /// The index of the client.
+    /// The index of the client, and the number of the node.
     pub(super) app: usize,
+    pub(super) node: usize,
     pub(super) quality: Quality,
     pub(super) inbox: mpsc::Sender<Arrival>,
     /// Whether bytes still pass to the server, and to the client.
@@ -100,6 +101,12 @@ impl Pipes {
     pub(super) fn open(&self) -> Vec<usize> {
         let open = self.all.iter().enumerate().filter(|(_, pipe)| !pipe.gone);
         open.map(|(id, _)| id).collect()
+    }
+
+    /// Returns those of a node.
+    pub(super) fn open_at(&self, node: usize) -> Vec<usize> {
+        let open = self.open().into_iter();
+        open.filter(|id| self.all[*id].node == node).collect()
     }
 }
 

@@ -88,7 +88,7 @@ impl World {
                 .chain([None])
                 .collect::<Vec<_>>();
             for viewer in viewers {
-                let Some(server) = &self.server else { return };
+                let Some(server) = self.a_server() else { return };
                 let store = server.running.store.clone();
                 let asked = {
                     let viewer = viewer.clone();

@@ -1,5 +1,5 @@
-//! The store in a simulated server: the real one, stepped by the event loop, with the delays of a disk.
-//! Everything that it returns is compared with the truth.
+//! The store, as a simulated node uses it: the real one, stepped by the event loop, with the delays of a
+//! disk. Everything that it returns is compared with the truth.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,22 @@ use parking_lot::Mutex;
 use super::hub::Hub;
 use super::missed::Least;
 use crate::ids::{ConvId, DeviceId, Seq, TeamId, Uid};
-use crate::store::embedded::Embedded;
+use crate::store::follow::{Follow, News, Point, RecordId};
 use crate::store::testing::Wrapper;
 use crate::store::{
-    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, JobQuery, Missed, Page, Read,
-    ReadMark, Recall, Recalled, Store, StoreError, StoreFuture, TeamChange, TeamChanged, forward,
+    Append, Appended, Conversations, Device, DeviceRegister, Done, DueJobs, JobQuery, Message, Missed, Page,
+    Read, ReadMark, Recall, Recalled, Store, StoreError, StoreFuture, Stretch, TeamChange, TeamChanged,
+    forward,
 };
+use crate::testing::shared::Shared;
 
 /// A store that is checked.
 pub(super) struct Watched {
-    pub(super) inner: Embedded,
+    pub(super) inner: Arc<Shared>,
     pub(super) hub: Hub,
-    /// The server has crashed: requests of its last tasks are never answered.
+    /// The number of the node that uses it.
+    pub(super) node: usize,
+    /// The node has crashed: requests of its last tasks are never answered.
     pub(super) dead: Arc<AtomicBool>,
 }
 
@@ -29,10 +33,28 @@ impl Watched {
         self.dead.load(Ordering::Relaxed)
     }
 
+    /// Wraps a callback so that its result is checked. The writer calls it back later, so that a read may see
+    /// the result first. A node that has crashed is not called back.
+    fn watch<T: Send + 'static>(
+        &self,
+        done: Done<T>,
+        look: impl FnOnce(&Hub, &T) + Send + 'static,
+    ) -> Done<T> {
+        let (hub, node, dead) = (self.hub.clone(), self.node, self.dead.clone());
+        Box::new(move |told: Result<T, StoreError>| {
+            if let Ok(told) = &told {
+                look(&hub, told);
+            }
+            if !dead.load(Ordering::Relaxed) {
+                hub.queue_callback(node, Box::new(move || done(told)));
+            }
+        })
+    }
+
     /// Gives the store something to write.
-    fn write(&self, hand_over: impl FnOnce(&Embedded)) {
+    fn write(&self, hand_over: impl FnOnce(&dyn Store)) {
         if !self.is_dead() {
-            hand_over(&self.inner);
+            hand_over(&*self.inner);
             self.hub.commit_soon();
         }
     }
@@ -40,7 +62,7 @@ impl Watched {
     /// Reads at some moment between the request and the response, and checks the result.
     fn read<'a, T: Send + 'a>(
         &'a self,
-        read: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
+        read: impl FnOnce(&'a Shared) -> StoreFuture<'a, T> + Send + 'a,
         check: impl FnOnce(&Hub, &T) + Send + 'a,
     ) -> StoreFuture<'a, T> {
         Box::pin(async move {
@@ -58,22 +80,6 @@ impl Watched {
             found
         })
     }
-}
-
-/// Wraps a callback so that its result is checked. The writer calls it back later, so that a read may see the
-/// result first.
-fn watch<T: Send + 'static>(
-    hub: &Hub,
-    done: Done<T>,
-    look: impl FnOnce(&Hub, &T) + Send + 'static,
-) -> Done<T> {
-    let hub = hub.clone();
-    Box::new(move |told: Result<T, StoreError>| {
-        if let Ok(told) = &told {
-            look(&hub, told);
-        }
-        hub.queue_callback(Box::new(move || done(told)));
-    })
 }
 
 fn unchecked<T>(_: &Hub, _: &T) {}
@@ -120,7 +126,7 @@ pub(super) fn short(conv: ConvId) -> String {
 
 impl Wrapper for Watched {
     fn inner(&self) -> &dyn Store {
-        &self.inner
+        &*self.inner
     }
 
     fn forward_write<T: Send + 'static>(&self, done: Done<T>, call: impl FnOnce(&dyn Store, Done<T>)) {
@@ -131,7 +137,7 @@ impl Wrapper for Watched {
         &'a self,
         call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
-        self.read(call, unchecked)
+        self.read(|store| call(store), unchecked)
     }
 }
 
@@ -144,7 +150,7 @@ impl Store for Watched {
     fn append(&self, messages: &mut dyn ExactSizeIterator<Item = (Arc<Append>, Done<Appended>)>) {
         let mut watched = messages.map(|(order, done)| {
             let copy = order.clone();
-            let done = watch(&self.hub, done, move |hub, told| hub.appended(&copy, told));
+            let done = self.watch(done, move |hub, told| hub.appended(&copy, told));
             (order, done)
         });
         self.write(|store| store.append(&mut watched));
@@ -152,7 +158,7 @@ impl Store for Watched {
 
     fn change_team(&self, team: TeamId, change: TeamChange, done: Done<TeamChanged>) {
         let (name, order) = (team.clone(), change.clone());
-        let done = watch(&self.hub, done, move |hub, told| {
+        let done = self.watch(done, move |hub, told| {
             hub.note(format!("changed {name} ({})", told.notices.len()));
             let verdict = hub.lock().truth.changed(&name, &order, told);
             hub.judge(verdict);
@@ -162,7 +168,7 @@ impl Store for Watched {
 
     fn register_device(&self, register: DeviceRegister, done: Done<()>) {
         let copy = register.device.clone();
-        let done = watch(&self.hub, done, move |hub, ()| {
+        let done = self.watch(done, move |hub, ()| {
             let mut state = hub.lock();
             let state = &mut *state;
             state.devices.entered(&copy, || state.truth.heads());
@@ -172,7 +178,7 @@ impl Store for Watched {
 
     fn ack(&self, device: Device, conv: ConvId, seq: Seq, done: Done<Seq>) {
         let copy = device.clone();
-        let done = watch(&self.hub, done, move |hub, _| {
+        let done = self.watch(done, move |hub, _| {
             hub.note(format!("{} has {} {seq}", copy.device, short(conv)));
             let mut state = hub.lock();
             let seen = state.truth.seen(conv, &copy.uid);
@@ -183,7 +189,7 @@ impl Store for Watched {
 
     fn read(&self, read: Read, done: Done<ReadMark>) {
         let order = read.clone();
-        let done = watch(&self.hub, done, move |hub, told| {
+        let done = self.watch(done, move |hub, told| {
             let verdict = {
                 let mut state = hub.lock();
                 let seen = state.truth.seen(order.conv, &order.by.uid);
@@ -197,7 +203,7 @@ impl Store for Watched {
 
     fn recall(&self, recall: Recall, done: Done<Recalled>) {
         let order = recall.clone();
-        let done = watch(&self.hub, done, move |hub, told| {
+        let done = self.watch(done, move |hub, told| {
             let verdict = hub.lock().truth.recalled(&order, told);
             hub.note(format!(
                 "stored {} {} (recall)",
@@ -267,5 +273,19 @@ impl Store for Watched {
         // Its times count from now.
         let claimed = self.inner.claim_jobs(query, lease_ms);
         self.read(move |_| claimed, unchecked)
+    }
+}
+
+impl Follow for Watched {
+    fn point(&self) -> StoreFuture<'_, Point> {
+        self.read(|store| store.point(), unchecked)
+    }
+
+    fn news(&self, since: Point, limit: u32) -> StoreFuture<'_, News> {
+        self.read(move |store| store.news(since, limit), unchecked)
+    }
+
+    fn messages(&self, stretch: Stretch, page: Page) -> StoreFuture<'_, Vec<(RecordId, Message)>> {
+        self.read(move |store| store.messages(stretch, page), unchecked)
     }
 }

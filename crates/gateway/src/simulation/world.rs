@@ -9,13 +9,15 @@ use super::app::{App, Behaviour, Stage};
 use super::backend::Backend;
 use super::faults::MOST_AT_START;
 use super::hub::{Event, Hub};
+use super::nodes::Nodes;
 use super::outlet;
 use super::panics;
 use super::pipe::Quality;
+use super::record::Record;
 use super::scenario::Scenario;
 use super::server::Server;
 use crate::clock;
-use crate::store::Page;
+use crate::store::{Page, Store};
 
 /// Time within which a request must be answered on a connection that works, in milliseconds.
 const PATIENCE: u64 = 60_000;
@@ -25,7 +27,12 @@ pub(super) struct World {
     pub(super) hub: Hub,
     pub(super) scenario: Scenario,
     directory: TempDir,
-    pub(super) server: Option<Server>,
+    /// The store; `None` while it is down.
+    pub(super) record: Option<Record>,
+    /// What several nodes have in common; `None` if there is one node.
+    pub(super) nodes: Option<Nodes>,
+    /// The nodes, `None` while they are down.
+    pub(super) servers: Vec<Option<Server>>,
     pub(super) apps: Vec<App>,
     pub(super) backend: Backend,
     /// When the store's writer wakes up by itself, in milliseconds since the run began.
@@ -33,12 +40,14 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(hub: Hub) -> Self {
+    /// A world with so many nodes.
+    pub(super) fn new(hub: Hub, count: usize) -> Self {
         let (scenario, apps) = {
             let mut state = hub.lock();
             let scenario = Scenario::draw(&mut state.dice);
             let apps = scenario.apps(&mut state.dice);
             state.disk = scenario.disk;
+            state.several_nodes = count > 1;
             state.truth.see_all = scenario.config.teams.history_for_new_members;
             (scenario, apps)
         };
@@ -50,11 +59,14 @@ impl World {
         } else {
             tempfile::tempdir()
         };
+        let nodes = (count > 1).then(|| Nodes::new(&hub, count));
         Self {
             hub,
             scenario,
             directory: directory.expect("a temporary directory"),
-            server: None,
+            record: None,
+            nodes,
+            servers: (0..count).map(|_| None).collect(),
             apps,
             backend: Backend::default(),
             wakes: 0,
@@ -67,7 +79,9 @@ impl World {
 
     /// The first part of a run, with faults.
     pub(super) async fn chaos(&mut self) {
-        self.handle(Event::Start);
+        for node in 0..self.servers.len() {
+            self.handle(Event::Start(node));
+        }
         for app in &self.apps {
             app.again(&self.hub, (0, 500));
         }
@@ -139,7 +153,7 @@ impl World {
         let hub = self.hub.clone();
         match event {
             Event::Commit => self.commit(),
-            Event::CallBack => hub.call_back(),
+            Event::CallBack(node) => hub.call_back(node),
             Event::App(index) => self.app_steps(index),
             Event::Connect(index) => self.connect(index),
             Event::Write(id) => hub.write(id),
@@ -163,39 +177,64 @@ impl World {
                     hub.after(gap, Event::Backend);
                 }
             }
-            Event::Call(id) => self.backend.call(&hub, self.server.as_mut(), id),
+            Event::Call(id) => {
+                let node = self.some_node();
+                let server = node.and_then(|node| self.servers[node].as_mut());
+                self.backend.call(&hub, server, id);
+            }
             Event::Called(id, told) => self.backend.called(&hub, id, told),
             Event::Fault => self.fault(),
             Event::Recover => self.recover(),
-            Event::Start => {
-                hub.note("the server starts");
-                // A new process derives its steady clock from the time of day.
-                let skew = hub.lock().skew;
-                if skew.abs() > MOST_AT_START {
-                    hub.set_clock(skew.clamp(-MOST_AT_START, MOST_AT_START));
+            Event::Know(node) => {
+                if let (Some(nodes), Some(server)) = (&self.nodes, &self.servers[node])
+                    && let Some(cluster) = &server.cluster
+                {
+                    cluster.know(nodes.peers(&hub, node));
                 }
-                let day = hub.clone();
-                clock::pretended::set(Some(Box::new(move || day.day())));
-                self.server = Some(Server::start(&hub, &self.scenario.config, self.directory.path()));
             }
+            Event::SendAway(id) => hub.sent_away(id),
+            Event::End(node) => {
+                if self.servers[node].as_ref().is_some_and(|server| server.draining) {
+                    self.crash(node, false);
+                }
+            }
+            Event::Start(node) => self.start(node),
         }
+    }
+
+    fn start(&mut self, node: usize) {
+        let hub = self.hub.clone();
+        hub.note(format!("node {node} starts"));
+        // A new process derives its steady clock from the time of day. One of several nodes does not need it.
+        if self.nodes.is_none() {
+            let skew = hub.lock().skew;
+            if skew.abs() > MOST_AT_START {
+                hub.set_clock(skew.clamp(-MOST_AT_START, MOST_AT_START));
+            }
+            let day = hub.clone();
+            clock::pretended::set(Some(Box::new(move || day.day())));
+        }
+        let (config, path) = (&self.scenario.config, self.directory.path());
+        let record = self.record.get_or_insert_with(|| Record::open(config, path));
+        let server = Server::start(&hub, node, config, record, self.nodes.as_mut());
+        self.servers[node] = Some(server);
     }
 
     fn commit(&mut self) {
         self.hub.commit_begins();
-        let Some(server) = &mut self.server else { return };
+        let Some(record) = &mut self.record else { return };
         let most = *self.hub.lock().dice.pick(&[1, 2, 4_096, 4_096]);
-        server.stepper.step(most);
-        if server.running.store.healthy().is_err() {
+        record.stepper.step(most);
+        if record.store.healthy().is_err() {
             self.hub.note("a transaction has failed");
             // A failed transaction also loses the acknowledgements that were not written yet.
             self.hub.lock().devices.crashed();
         }
-        if server.stepper.depth() > 0 {
+        if record.stepper.depth() > 0 {
             self.hub.commit_soon();
         }
         // The writer wakes up by itself to write acknowledgements.
-        if let Some(idle) = server.stepper.idle() {
+        if let Some(idle) = record.stepper.idle() {
             let now = self.hub.now();
             if self.wakes <= now {
                 self.wakes = now + idle.as_millis() as u64 + 1;
@@ -204,21 +243,58 @@ impl World {
         }
     }
 
-    pub(super) fn crash(&mut self, silently: bool) {
-        if let Some(server) = self.server.take() {
-            self.hub.note("the server crashes");
+    /// Kills a node, which starts again soon. If it is the only one, the store dies with it.
+    pub(super) fn crash(&mut self, node: usize, silently: bool) {
+        if let Some(server) = self.servers[node].take() {
+            self.hub.note(format!("node {node} crashes"));
+            let said = server.draining;
             server.crash(&self.hub, silently);
-            self.backend.server_died(&self.hub);
+            match &mut self.nodes {
+                Some(nodes) => nodes.ended(&self.hub, node, said),
+                None => self.record = None,
+            }
+            self.backend.server_died(&self.hub, node);
             let down = self.hub.roll((20, 4_000));
-            self.hub.after(down, Event::Start);
+            self.hub.after(down, Event::Start(node));
         }
+    }
+
+    /// Stops a node: it sends its clients away, and ends.
+    pub(super) fn stop(&mut self, node: usize) {
+        if let Some(server) = &mut self.servers[node] {
+            self.hub.note(format!("node {node} stops"));
+            server.draining = true;
+            server.gateway.users_return();
+            self.hub.send_away(node);
+            let ends = self.hub.roll((1_000, 5_000));
+            self.hub.after(ends, Event::End(node));
+        }
+    }
+
+    /// One of the nodes that take requests.
+    pub(super) fn some_node(&self) -> Option<usize> {
+        let takes = |server: &Option<Server>| server.as_ref().is_some_and(|server| !server.draining);
+        let all = (0..self.servers.len()).filter(|node| takes(&self.servers[*node]));
+        match *all.collect::<Vec<_>>() {
+            [] => None,
+            [node] => Some(node),
+            ref several => Some(*self.hub.lock().dice.pick(several)),
+        }
+    }
+
+    /// One of the nodes that run.
+    pub(super) fn a_server(&self) -> Option<&Server> {
+        self.servers.iter().flatten().next()
     }
 
     fn connect(&mut self, index: usize) {
         let hub = self.hub.clone();
+        let node = self.some_node();
         let app = &mut self.apps[index];
         app.connecting = false;
-        let Some(server) = &mut self.server else { return };
+        let Some(server) = node.and_then(|node| self.servers[node].as_mut()) else {
+            return;
+        };
         if app.line.is_some() || app.resting {
             return;
         }
@@ -231,7 +307,7 @@ impl World {
             if quiet { QUICK } else { Quality { latency, pace } }
         };
         let bound = self.scenario.config.limits.queue_bytes;
-        let (id, task) = outlet::open(&hub, index, bound, quality, server.running.entrance.clone());
+        let (id, task) = outlet::open(&hub, index, bound, quality, server);
         server.tasks.push(task.abort_handle());
         app.connected(&hub, id);
     }

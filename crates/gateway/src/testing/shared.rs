@@ -48,6 +48,11 @@ impl Shared {
             log: Arc::default(),
         }
     }
+
+    /// The present moment.
+    pub(crate) fn now(&self) -> Point {
+        self.log.lock().point()
+    }
 }
 
 fn kind(append: &Append) -> ConvKind {
@@ -119,7 +124,7 @@ impl Store for Shared {
 
 impl Follow for Shared {
     fn point(&self) -> StoreFuture<'_, Point> {
-        let point = self.log.lock().point();
+        let point = self.now();
         Box::pin(async { Ok(point) })
     }
 
