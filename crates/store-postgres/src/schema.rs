@@ -279,7 +279,7 @@ async fn identify(client: &impl GenericClient) -> Result<Opened, OpenError> {
     let row = client
         .query_one(
             "SELECT (SELECT system_identifier FROM pg_control_system())::text || '.' || 'meta'::regclass::oid,
-                 pg_current_xact_id()::text::bigint, greatest((SELECT max(id) FROM messages), (SELECT max(stamp) FROM revocations), 0)",
+                 pg_snapshot_xmax(pg_current_snapshot())::text::bigint, greatest((SELECT max(id) FROM messages), (SELECT max(stamp) FROM revocations), 0)",
             &[],
         )
         .await?;
