@@ -55,7 +55,7 @@ use mynah_store::{
 };
 use parking_lot::Mutex;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 pub use self::address::AddressError;
@@ -320,14 +320,32 @@ impl Store for Postgres {
         after: Option<String>,
         page: Page,
     ) -> StoreFuture<'_, Conversations> {
-        self.read_with((uid, device, after), move |session, (uid, device, after)| {
-            Box::pin(conversations::page(
-                session,
-                uid,
-                device.as_ref(),
-                after.as_deref(),
-                page,
-            ))
+        // The cursors are complete when everything is written that waits now.
+        let written = device.is_some().then(|| {
+            let (written, waiting) = oneshot::channel();
+            // Nobody may be waiting any more.
+            let done = Box::new(move |_| {
+                let _ = written.send(());
+            });
+            self.push(Order::Release(Vec::new()), Tell::Done(done));
+            waiting
+        });
+        Box::pin(async move {
+            if let Some(written) = written {
+                // What could not be written was not acknowledged.
+                let _ = written.await;
+            }
+            let asked = (uid, device, after);
+            let page = self.read_with(asked, move |session, (uid, device, after)| {
+                Box::pin(conversations::page(
+                    session,
+                    uid,
+                    device.as_ref(),
+                    after.as_deref(),
+                    page,
+                ))
+            });
+            page.await
         })
     }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use mynah_store::ids::Seq;
 use mynah_store::{
-    Append, JobQuery, Lane, Page, Place, Revocation, Revoked, Span, Store, TeamChange, Watcher,
+    Append, DeviceRegister, JobQuery, Lane, Page, Place, Revocation, Revoked, Span, Store, TeamChange,
+    Watcher,
 };
 use mynah_store_conformance::kit::{answer, device, due_in, notice, pair, team_id, to_team, uid, with_cid};
 use mynah_store_conformance::{Clocks, NOON};
@@ -245,6 +246,36 @@ async fn a_job_is_claimed_by_one_node_only() {
     }
     assert_eq!(claimed.len(), 50, "each once");
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), made);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_have_the_cursors_of_earlier_acks() {
+    let Some([node, ..]) = nodes() else { return };
+    let (done, told) = answer();
+    node.register_device(
+        DeviceRegister {
+            device: device("b", "d"),
+            named: true,
+            urgent: true,
+        },
+        done,
+    );
+    told.await.unwrap().unwrap();
+    let mut conv = None;
+    for _ in 0..200 {
+        conv = Some(append(&node, pair("a", "b")).await.unwrap().conv);
+    }
+    for seq in 1..=200 {
+        node.ack(device("b", "d"), conv.unwrap(), Seq(seq), Box::new(drop));
+    }
+    let page = Page {
+        most: 10,
+        bytes: 1 << 20,
+    };
+    let found = node
+        .conversations(uid("b"), Some(device("b", "d").device), None, page)
+        .await;
+    assert_eq!(found.unwrap().conversations[0].cursor, Seq(200));
 }
 
 /// A node that says `introduction`, and runs with every other one that does not say the same.
