@@ -16,11 +16,11 @@ use super::values::{Columns, kind_columns, stored, uuid};
 const LOCK: &str = concat!(
     "SELECT ",
     kind_columns!(),
-    ", c.head, c.last_row, c.ts, c.counted, c.sent_a, c.sent_b, c.unread_a, c.unread_b, c.closed, c.version
+    ", c.head, c.last_row, c.ts, c.counted, c.sent_a, c.sent_b, c.unread_a, c.unread_b, c.closed, c.version, c.last_mid
      FROM conversations c WHERE c.conv = $1 FOR NO KEY UPDATE"
 );
 const SAVE: &str = "UPDATE conversations SET head = $2, last_row = $3, ts = $4, unread_a = $5, unread_b = $6,
-     closed = $7, version = $8 WHERE conv = $1";
+     closed = $7, version = $8, last_mid = $9 WHERE conv = $1";
 
 /// A conversation that is locked until the end of the transaction.
 pub(super) struct Log<'a> {
@@ -51,6 +51,7 @@ impl<'a> Log<'a> {
             unread: [row.number()?, row.number()?],
             closed: row.take()?,
             version: row.take()?,
+            last_mid: row.take::<Option<_>>()?.map(Mid),
             is_new: false,
             is_dirty: false,
         };
@@ -99,7 +100,8 @@ impl<'a> Log<'a> {
     pub(super) async fn save(&self, session: &Session) -> Result<(), Failure> {
         super::batch::write_messages(session, &self.messages).await?;
         let head = &self.head;
-        let values: [Value<'_>; 8] = [
+        let last_mid = head.last_mid.map(|mid| mid.0);
+        let values: [Value<'_>; 9] = [
             &uuid(self.conv),
             &stored(head.seq),
             &head.last_row,
@@ -108,6 +110,7 @@ impl<'a> Log<'a> {
             &stored(head.unread[1]),
             &head.closed,
             &head.version,
+            &last_mid,
         ];
         session.execute(SAVE, &values).await?;
         Ok(())

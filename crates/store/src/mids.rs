@@ -32,6 +32,11 @@ impl Mids {
         }
     }
 
+    /// Makes all later ids greater than `other`, which another generator has made.
+    pub fn pass(&mut self, other: Mid) {
+        (self.time, self.tail) = split(other).max((self.time, self.tail));
+    }
+
     /// Returns an id that is greater than all earlier ones.
     pub fn next(&mut self, now: UnixMillis) -> Mid {
         let now = now.min(TIME_MAX);

@@ -99,12 +99,18 @@ pub(crate) fn next<'a>(
     let before = head.last_row;
     head.last_row = before.max(row);
     head.is_dirty = true;
+    // Clients take a history in which ids do not ascend with `seq` for another one.
+    if let Some(last) = head.last_mid {
+        mids.pass(last);
+    }
+    let mid = mids.next(now);
+    head.last_mid = Some(mid);
     NewMessage {
         conv,
         seq: head.seq,
         row,
         before,
-        mid: mids.next(now),
+        mid,
         ts: head.ts,
         counted: head.counted,
         draft,

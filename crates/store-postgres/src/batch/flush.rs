@@ -33,9 +33,11 @@ const NEW_MESSAGES: &str = "INSERT INTO messages
      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::int[], $6::bigint[], $7::bool[],
          $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])";
 const HEADS: &str = "UPDATE conversations c SET head = q.head, last_row = q.last_row, ts = q.ts, counted = q.counted,
-         sent_a = q.sent_a, sent_b = q.sent_b, unread_a = q.unread_a, unread_b = q.unread_b
+         sent_a = q.sent_a, sent_b = q.sent_b, unread_a = q.unread_a, unread_b = q.unread_b,
+         last_mid = q.last_mid
      FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-         $8::bigint[], $9::bigint[]) AS q(conv, head, last_row, ts, counted, sent_a, sent_b, unread_a, unread_b)
+         $8::bigint[], $9::bigint[], $10::uuid[])
+         AS q(conv, head, last_row, ts, counted, sent_a, sent_b, unread_a, unread_b, last_mid)
      WHERE c.conv = q.conv";
 const SENT: &str = "UPDATE participants p SET sent = q.sent
      FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS q(uid, conv, sent) WHERE p.uid = q.uid AND p.conv = q.conv";
@@ -151,7 +153,11 @@ async fn write_heads(session: &Session, batch: &Batch<'_>) -> Result<(), Failure
     let column =
         |of: fn(&Head) -> u64| -> Vec<_> { dirty.iter().map(|(_, head)| stored(of(head))).collect() };
     let rows: Vec<_> = dirty.iter().map(|(_, head)| head.last_row).collect();
-    let values: [Value<'_>; 9] = [
+    let mids: Vec<_> = dirty
+        .iter()
+        .map(|(_, head)| head.last_mid.map(|mid| mid.0))
+        .collect();
+    let values: [Value<'_>; 10] = [
         &convs,
         &column(|head| head.seq),
         &rows,
@@ -161,6 +167,7 @@ async fn write_heads(session: &Session, batch: &Batch<'_>) -> Result<(), Failure
         &column(|head| head.sent[1]),
         &column(|head| head.unread[0]),
         &column(|head| head.unread[1]),
+        &mids,
     ];
     session.execute(HEADS, &values).await?;
     Ok(())

@@ -28,7 +28,7 @@ pub(crate) const LOAD: &[&str] = &[MOMENT, LOCK, PLACES, CIDS, AT_MESSAGES, BEGU
 const LOCK: &str = concat!(
     "SELECT c.conv, ",
     kind_columns!(),
-    ", c.head, c.last_row, c.ts, c.counted, c.sent_a, c.sent_b, c.unread_a, c.unread_b, c.closed, c.version
+    ", c.head, c.last_row, c.ts, c.counted, c.sent_a, c.sent_b, c.unread_a, c.unread_b, c.closed, c.version, c.last_mid
      FROM conversations c
      WHERE c.conv IN (SELECT unnest($1::uuid[]) UNION SELECT t.conv FROM teams t WHERE t.team = ANY ($2::text[]))
      ORDER BY c.conv FOR NO KEY UPDATE OF c"
@@ -117,6 +117,7 @@ pub(crate) async fn load<'a>(
             unread: [row.number()?, row.number()?],
             closed: row.take()?,
             version: row.take()?,
+            last_mid: row.take::<Option<_>>()?.map(Mid),
             is_new: false,
             is_dirty: false,
         };

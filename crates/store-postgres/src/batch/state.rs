@@ -31,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) closed: bool,
     /// Of the team's members.
     pub(crate) version: i64,
+    /// The greatest id of a message, of whichever node.
+    pub(crate) last_mid: Option<Mid>,
     pub(crate) is_new: bool,
     pub(crate) is_dirty: bool,
 }
@@ -47,6 +49,7 @@ impl Head {
             unread: [0; 2],
             closed: false,
             version: 0,
+            last_mid: None,
             is_new: true,
             is_dirty: true,
         }

@@ -12,6 +12,7 @@ CREATE TABLE conversations (
     team         text COLLATE "C",
     head         bigint NOT NULL DEFAULT 0,        -- seq of the newest message
     last_row     bigint NOT NULL DEFAULT 0,        -- the greatest messages.id of the conversation
+    last_mid     uuid,                             -- the greatest messages.mid of the conversation
     ts           bigint NOT NULL DEFAULT 0,
     counted      bigint NOT NULL DEFAULT 0,        -- running: messages that count as unread
     sent_a       bigint NOT NULL DEFAULT 0,        -- of these, sent by a

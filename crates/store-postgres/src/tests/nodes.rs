@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mynah_store::ids::Seq;
 use mynah_store::{
     Append, DeviceRegister, JobQuery, Lane, Page, Place, Revocation, Revoked, Span, Store, TeamChange,
-    Watcher,
+    TeamChanged, Watcher,
 };
 use mynah_store_conformance::kit::{answer, device, due_in, notice, pair, team_id, to_team, uid, with_cid};
 use mynah_store_conformance::{Clocks, NOON};
@@ -88,6 +88,40 @@ async fn numbers_have_no_gaps_whoever_writes() {
                 .zip(1..)
                 .all(|(message, seq)| message.seq.0 == seq)
         );
+    }
+}
+
+async fn change(node: &Postgres, order: TeamChange) -> TeamChanged {
+    let (done, told) = answer();
+    node.change_team(team_id("t"), order, done);
+    told.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn ids_ascend_with_seq_whoever_writes() {
+    let Some(nodes) = nodes() else { return };
+    let mut last = None;
+    for number in 0..300 {
+        let appended = append(&nodes[number % 3], pair("a", "b")).await.unwrap();
+        assert!(Some(appended.mid) > last, "message {number}");
+        last = Some(appended.mid);
+    }
+    let members = [uid("a"), uid("b")].to_vec();
+    let put = TeamChange::Put {
+        name: "T".into(),
+        members: members[..1].to_vec(),
+    };
+    change(&nodes[0], put).await;
+    let mut last = append(&nodes[0], to_team("a", "t")).await.unwrap().mid;
+    for node in nodes.iter().cycle().take(30) {
+        for order in [
+            TeamChange::Add(members.clone()),
+            TeamChange::Remove(members[1..].to_vec()),
+        ] {
+            let notice = change(node, order).await.notices[0].mid;
+            assert!(notice > last);
+            last = notice;
+        }
     }
 }
 
