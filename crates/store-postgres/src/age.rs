@@ -21,7 +21,7 @@ use super::rules::Rules;
 /// The clocks may differ by this much although none was set, because an answer may take as long.
 const SET_MS: u64 = 1_000;
 /// The time after which the measured time is stored again.
-const SAVE_MS: u64 = 60_000;
+const SAVE_MS: u64 = 1_000;
 /// The maximum number of jumps that are remembered.
 const MOST_JUMPS: usize = 64;
 

@@ -84,7 +84,6 @@ impl Writer {
                 Box::pin(self.commit(orders, tells)).await;
                 commands = rest;
             }
-            self.save_age(false).await;
         }
         self.probe().await;
         self.save_age(true).await;
@@ -195,6 +194,8 @@ impl Writer {
                 self.is_full = false;
                 self.health.recovered();
                 self.observer.committed(orders.len(), begun.elapsed());
+                // Before the callers know it, so that what follows a crash is later.
+                self.save_age(false).await;
                 for (to, outcome) in tells.into_iter().zip(outcomes) {
                     guarded(|| tell(to, outcome));
                 }
