@@ -9,7 +9,7 @@ use super::policy::Why;
 use crate::failure::Failure;
 use crate::ids::{Incarnation, Order};
 
-/// A result for each of several users, or why there is none for all of them.
+/// A result for each of several users, or why the whole request failed.
 pub(crate) type Results<'a, T> =
     Pin<Box<dyn Future<Output = Result<Vec<Result<T, Failure>>, Failure>> + Send + 'a>>;
 

@@ -176,8 +176,8 @@ async fn keep(shared: Arc<Shared>, address: Arc<Address>, purpose: Purpose) {
     }
 }
 
-/// Opens the connection `number` and serves it until its end. Returns why there is none any more, and whether
-/// there was one.
+/// Opens the connection `number` and serves it until its end. Returns why it ended, and whether it was
+/// ever open.
 async fn connect_once(shared: &Shared, address: &Address, purpose: &Purpose, number: u64) -> (Trouble, bool) {
     let (connection, driver) = match open(shared, address, purpose).await {
         Ok(opened) => opened,

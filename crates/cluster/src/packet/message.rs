@@ -1,4 +1,4 @@
-//! A message on its way from the node that has committed it to the nodes that have its recipients.
+//! A message that the node that has committed it sends to the nodes that have its recipients.
 
 use std::sync::Arc;
 

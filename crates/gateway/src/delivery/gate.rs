@@ -20,7 +20,7 @@ use crate::ids::{ConvId, Seq, Uid};
 use crate::store::follow::Point;
 use crate::store::{Members, StoreError};
 
-/// How long a message waits for the one before it, which may be on its way.
+/// How long a message waits for the one before it, which another node may have sent already.
 const WAIT: Duration = Duration::from_millis(30);
 /// The wait after the record could not be read.
 const AGAIN: Duration = Duration::from_millis(500);

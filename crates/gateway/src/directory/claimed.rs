@@ -96,7 +96,7 @@ impl<L> Registry<L> {
     }
 
     /// Calls `each` for the registrations in a part of the registry that have claimed, with the numbers of
-    /// their claims. The parts are numbered from 0; returns false if there is none with this number.
+    /// their claims. The parts are numbered from 0; returns false if no part has this number.
     pub(crate) fn claims(&self, part: usize, mut each: impl FnMut(&L, &Registration, u64)) -> bool {
         let Some(shard) = self.shards.get(part) else {
             return false;

@@ -314,7 +314,7 @@ fn registration(
         named: named || kept.is_some_and(|kept| kept.named),
         has_cursors: named || wanted.resume || kept.is_some_and(|kept| kept.has_cursors),
         claims,
-        // A connection that does not resume keeps what is on its way.
+        // Without a resume nothing is read again, so the earlier moment still applies.
         point: kept
             .filter(|_| !resumes)
             .map(|kept| kept.point.clone())
